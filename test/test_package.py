@@ -1,0 +1,87 @@
+"""The package as it is installed: files, versions, and what an import brings along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import erc_ros
+from erc_ros.nodes.places import shared
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RUNTIME = [
+    "erc_ros.sensing.audio",
+    "erc_ros.sensing.faces",
+    "erc_ros.dialogue.listener",
+    "erc_ros.encoders.text",
+    "erc_ros.encoders.audio",
+    "erc_ros.encoders.face",
+    "erc_ros.inference.recogniser",
+    "erc_ros.cli",
+]
+NODES = ["erc_ros.nodes.emotion", "erc_ros.nodes.utterance_node", "erc_ros.nodes.emotion_node"]
+HEAVY = ["torch", "transformers", "onnx", "scipy", "sklearn", "matplotlib"]
+
+
+def imported_with(modules: list[str], unwanted: list[str]) -> set[str]:
+    """Which of `unwanted` a fresh interpreter has loaded after importing `modules`."""
+    code = f"import sys, {', '.join(modules)}; print(*(m for m in {unwanted} if m in sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
+
+
+def test_the_core_runs_without_torch_and_without_ros() -> None:
+    assert not imported_with(RUNTIME, [*HEAVY, "rclpy", "rosbags"])
+
+
+def test_the_nodes_run_without_torch() -> None:
+    pytest.importorskip("rclpy", reason="no ROS 2 here")
+    pytest.importorskip("erc_msgs", reason="erc_msgs is not built")
+    assert not imported_with(NODES, HEAVY)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "package.xml",
+        "config/parameters.yaml",
+        "config/system.yaml",
+        "config/fastdds_camera.xml",
+        "launch/emotion.launch.py",
+        "models/edge-small/bundle.yaml",
+        "models/speaker-ge2e/speaker.yaml",
+    ],
+)
+def test_what_the_nodes_read_lies_in_the_share_folder(path: str) -> None:
+    share = shared("config").parent
+    assert (share / path).is_file()
+
+
+def test_the_installed_version_is_that_of_package_xml() -> None:
+    share = shared("config").parent
+    written = ElementTree.parse(share / "package.xml").findtext("version")
+    try:
+        installed = version("erc_ros")
+    except PackageNotFoundError:
+        pytest.skip("not installed")
+    assert installed == written
+
+
+def test_the_package_is_typed() -> None:
+    assert Path(erc_ros.__file__).with_name("py.typed").is_file()
+
+
+def test_the_licence_is_there_and_named_the_same_everywhere() -> None:
+    if not (REPOSITORY / "LICENSE").is_file():
+        pytest.skip("not a source tree")
+    assert "Apache License" in (REPOSITORY / "LICENSE").read_text(encoding="utf-8")
+    for file in REPOSITORY.glob("**/package.xml"):
+        if {"build", "install"} & set(file.relative_to(REPOSITORY).parts) or ".venv" in str(file):
+            continue
+        assert ElementTree.parse(file).findtext("license") == "Apache-2.0", file
