@@ -1,0 +1,1 @@
+"""Who said what when: voice activity, diarization, ASR alignment, utterance assembly. No ROS."""

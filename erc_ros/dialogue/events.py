@@ -1,0 +1,38 @@
+"""What a listener tells: utterances, the end of a conversation, and what it counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from erc_ros.dialogue.utterance import Utterance
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceEvent:
+    """An utterance: a draft while its text is awaited (`is_final` False), then the final one.
+
+    A final text may claim several drafts at once, or only a part of one: the final utterance then
+    has the id of the first, with another span, and the other drafts never become final.
+    """
+
+    utterance: Utterance
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationEnded:
+    """History and speakers of this conversation are forgotten. stamp: ns."""
+
+    conversation_id: str
+    stamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Something happened `amount` times; `name` is a key of `Listener.counters()`."""
+
+    name: str
+    stamp: int  # ns
+    amount: int = 1
+
+
+Event = UtteranceEvent | ConversationEnded | Counted

@@ -1,0 +1,656 @@
+"""Who said what when: sound, faces and transcripts in, utterances out.
+
+One object for the live node and for replay. It depends only on its inputs and their order, never on
+a wall clock, so that the same inputs give the same utterances, in any chunking of the sound.
+
+    sound -> voice activity -> stretch -> turns (diarization) -> pieces of speech without text
+    final text -> claims pieces (alignment) -> utterance
+    pieces whose text does not come -> utterance without text
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue import assembly, voice_activity
+from erc_ros.dialogue.alignment import (
+    Claim,
+    Cut,
+    Piece,
+    align,
+    dips,
+    expected_duration,
+    quiet,
+    rests,
+)
+from erc_ros.dialogue.checks import check_range
+from erc_ros.dialogue.diarization import (
+    Attribution,
+    DiarizationConfig,
+    Diarizer,
+)
+from erc_ros.dialogue.events import ConversationEnded, Counted, Event, UtteranceEvent
+from erc_ros.dialogue.recent import RecentFaces, RecentSound
+from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
+from erc_ros.dialogue.transcript import Transcript
+from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.dialogue.voice_activity import (
+    FRAME,
+    FRAME_TIME,
+    Activity,
+    Began,
+    Ended,
+    SpeechProbability,
+    VoiceActivityConfig,
+)
+from erc_ros.sensing.audio import AudioEvent, Sound
+from erc_ros.sensing.clock import Gap, Jump
+from erc_ros.sensing.faces import FaceObservation
+from erc_ros.sensing.nanoseconds import NS, seconds
+
+__all__ = [
+    "ConversationEnded",
+    "Counted",
+    "Event",
+    "Listener",
+    "ListenerConfig",
+    "Transcript",
+    "UtteranceEvent",
+]
+
+BACKWARDS = seconds(0.5)  # a clock that goes back further was set
+DRIFT = seconds(0.005)  # the time of sound follows its stamps in steps of this
+BELIEVED = seconds(10.0)  # times of a recogniser further from now than this are of another clock
+ONSET = seconds(0.1)  # after min_speech, speech that ended is known to have begun
+FRAGMENT = seconds(0.3)  # what follows a claim and is shorter goes out only with a text
+LEFT_OVER = seconds(0.6)  # the same for what a claim leaves before it
+UNANSWERED = 3  # stretches without text after which nobody waits for one
+HELD_TEXTS = 16
+SPEAKER_CUT = 0.05  # cost of ending a text where the speaker changes
+ROBOT_SPEAKS = seconds(60.0)  # at most; then the topic has died
+ROBOT_TEXT = seconds(
+    1.0
+)  # the recogniser's text of what the robot said comes up to this much later
+PATIENCE = 3  # times text_timeout is what partial texts can make a piece wait
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerConfig:
+    """How to listen. Durations in s.
+
+    Raises:
+        ValueError: a value outside its range; the message names field, value and range.
+    """
+
+    expect_text: Literal["auto", "always", "never"] = "auto"
+    """Does speech wait for its text? auto: until three stretches in a row got none."""
+    text_timeout: float = 1.5
+    """Speech whose text has not come this long after its end goes out without text."""
+    speech_timeout: float = 0.5
+    """A final text waits this long for sound that is still on its way."""
+    seconds_per_character: float = 0.065
+    """Expected duration of a text, where the recogniser tells no times."""
+    max_text: int = 4000
+    """Characters; a longer text is cut."""
+    conversation_gap: float = 30.0
+    """Silence that ends a conversation."""
+    robot_tail: float = 0.3
+    """What is heard this long after /robot_speaking fell is still the robot."""
+    sound_timeout: float = 2.0
+    """Speech is closed when no sound came for this long (the microphone died)."""
+    max_audio: float = 15.0
+    """Sound kept with an utterance: its last part."""
+    max_faces: int = 8
+    """Face crops of an utterance."""
+    frame_id: str = ""
+    """Frame of the utterances (the microphone's)."""
+    voice_activity: VoiceActivityConfig = field(default_factory=VoiceActivityConfig)
+    diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
+
+    def __post_init__(self) -> None:
+        if self.expect_text not in ("auto", "always", "never"):
+            raise ValueError(f"expect_text is {self.expect_text!r}, must be auto, always or never")
+        check_range("text_timeout", self.text_timeout, 0.0, 30.0)
+        check_range("speech_timeout", self.speech_timeout, 0.0, 10.0)
+        check_range("seconds_per_character", self.seconds_per_character, 0.005, 1.0)
+        check_range("max_text", self.max_text, 1, 100_000)
+        check_range("conversation_gap", self.conversation_gap, 1.0, 86_400.0)
+        check_range("robot_tail", self.robot_tail, 0.0, 5.0)
+        check_range("sound_timeout", self.sound_timeout, 0.1, 60.0)
+        check_range("max_audio", self.max_audio, 0.0, 60.0)
+        check_range("max_faces", self.max_faces, 0, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class _RobotSpeech:
+    """The robot spoke from `start` to `end` (ns); end None: it still does."""
+
+    start: int
+    end: int | None = None
+
+
+class Listener:
+    """Listens to one place (one microphone, one camera, one recogniser; each may be missing).
+
+    Not thread-safe: one worker calls it. Every method returns what became known by it, in order.
+    """
+
+    def __init__(self, config: ListenerConfig, speaker_model: Path | None = None) -> None:
+        """speaker_model: folder with speaker.yaml and speaker.onnx; None: nobody is told apart.
+
+        Raises:
+            SpeakerModelError: the folder's content is missing, changed or does not fit.
+        """
+        self._config = config
+        embedding = None if speaker_model is None else SpeakerEmbedding(speaker_model)
+        self._diarizer = Diarizer(config.diarization, embedding)
+        self._probability = SpeechProbability()
+        kept = config.voice_activity.max_stretch + PATIENCE * config.text_timeout + 5.0
+        self._sound = RecentSound(seconds(max(kept, config.max_audio + 5.0)))
+        self._faces = RecentFaces()
+        self._counters: Counter[str] = Counter()
+        self._is_answered = config.expect_text != "never"
+        self._forget()
+
+    def _forget(self) -> None:
+        """The state before the first input, but for counters and whether text is expected."""
+        self._pending = np.zeros(0, np.float32)  # samples of a frame that is not full
+        self._pending_start: int | None = None  # its time; None: no line of sound
+        self._heard_until: int | None = None  # time of the sound that was listened to
+        self._heard_at: int | None = None  # now, when sound last came
+        self._is_foreign = False  # the microphone's clock is not ours
+        self._now: int | None = None
+        self._robot: tuple[_RobotSpeech, ...] = ()
+        self._texts: tuple[assembly.Heard, ...] = ()
+        self._held: tuple[Transcript, ...] = ()
+        self._unanswered = 0
+        self._sound.clear()
+        self._faces.clear()
+        self._end_speech()
+        self._begin_conversation()
+
+    def _end_speech(self) -> None:
+        self._activity = Activity()
+        self._probability.reset()
+        self._open: int | None = None  # start of what is not claimed yet of the open stretch
+        self._claimed_until = 0
+        self._pieces: tuple[Piece, ...] = ()
+
+    def _begin_conversation(self) -> None:
+        self._conversation: assembly.Conversation | None = None
+        self._labels = assembly.Labels()
+        self._diarizer.reset()
+
+    # --- inputs ---
+
+    def feed_sound(self, event: AudioEvent) -> list[Event]:
+        """Take an event of AudioStream: Sound is listened to, Gap and Jump interrupt speech."""
+        if isinstance(event, Sound):
+            return self._hear(event)
+        if isinstance(event, Jump) and event.after < event.before:
+            return self._jump_back(event.after) if self._heard_until is not None else []
+        if isinstance(event, Jump) or (isinstance(event, Gap) and not event.filled):
+            return self._interrupt()
+        return []
+
+    def feed_face(self, face: FaceObservation) -> list[Event]:
+        """Take one face of one camera frame."""
+        if face.crop is not None:
+            self._faces.add(face.track_id, face.crop)
+        return []
+
+    def feed_transcript(self, transcript: Transcript) -> list[Event]:
+        """Take a partial or final text."""
+        out = self._tick(transcript.arrival)
+        if not transcript.is_final:
+            self._hint(transcript)
+            return out
+        text = transcript.text.strip()
+        if not text:
+            return [*out, self._count("empty_texts", transcript.arrival)]
+        if len(text) > self._config.max_text:
+            out.append(self._count("long_texts", transcript.arrival))
+            text = text[: self._config.max_text]
+        transcript = assembly.placed(replace(transcript, text=text), self._clock, BELIEVED)
+        if assembly.is_repeated(self._texts, transcript):
+            return [*out, self._count("repeated_texts", transcript.arrival)]
+        self._texts = assembly.remember(self._texts, transcript)
+        self._unanswered = 0
+        self._is_answered = self._config.expect_text != "never"
+        return out + self._take(transcript)
+
+    def feed_robot_speaking(self, stamp: int, speaking: bool) -> list[Event]:
+        """The robot itself speaks from / until `stamp` (ns)."""
+        is_open = bool(self._robot) and self._robot[-1].end is None
+        if speaking and not is_open:
+            self._robot = (*self._robot, _RobotSpeech(stamp))[-8:]
+            return self._silence_from(stamp)
+        if not speaking and is_open:
+            self._robot = (*self._robot[:-1], replace(self._robot[-1], end=stamp))
+        return []
+
+    def advance(self, now: int) -> list[Event]:
+        """Time (ns, the clock of the stamps) has come to `now`: what waited too long goes out."""
+        return self._tick(now)
+
+    def flush(self) -> list[Event]:
+        """The inputs have ended: everything goes out, the conversation ends."""
+        out = self._interrupt()
+        held, self._held = self._held, ()
+        for transcript in held:
+            out += self._attach(transcript) or self._text_only(transcript)
+        return out + self._release() + self._end_conversation()
+
+    def reset(self) -> list[Event]:
+        """End the conversation (if any) now, and forget sound, faces, speakers. Counters stay."""
+        out = self.flush()
+        self._forget()
+        return out
+
+    def counters(self) -> Mapping[str, int]:
+        """How often what happened since the start; what never happened is not there.
+
+        utterances, drafts, merged_drafts (a text claimed several at once), speech_without_text,
+        texts_without_speech, fragments (scraps of speech beside a claim, dropped), partial_texts,
+        empty_texts, repeated_texts, long_texts, robot_texts, robot_speech (dropped),
+        sound_timeouts, clock_jumps, conversations.
+        """
+        return dict(self._counters)
+
+    # --- time ---
+
+    @property
+    def _clock(self) -> int:
+        """Now, as far as it is known: the end of the sound, or later."""
+        if self._heard_until is None:
+            return self._now or 0
+        if self._now is None or self._is_foreign:
+            return self._heard_until
+        return max(self._heard_until, self._now)
+
+    def _tick(self, now: int) -> list[Event]:
+        out: list[Event] = []
+        if self._now is not None and now < self._now - BACKWARDS:
+            out = self._jump_back(now)
+        self._now = now if self._now is None else max(now, self._now)
+        if self._heard_until is not None and self._heard_at is None:
+            self._heard_at = self._now
+        if self._heard_at is not None and self._is_silent_since(self._heard_at):
+            if self._activity.start is not None:
+                out += [self._count("sound_timeouts", now), *self._interrupt()]
+            if self._is_foreign:  # its clock stands still: nothing would ever be due
+                out += self._release()
+        return out + self._due()
+
+    def _is_silent_since(self, heard_at: int) -> bool:
+        assert self._now is not None and self._heard_until is not None
+        last = heard_at if self._is_foreign else max(heard_at, self._heard_until)
+        return self._now - last > seconds(self._config.sound_timeout)
+
+    def _jump_back(self, stamp: int) -> list[Event]:
+        out = self.reset()
+        return [*out, self._count("clock_jumps", stamp)]
+
+    def _due(self) -> list[Event]:
+        """What has waited long enough."""
+        clock, out = self._clock, self._try_held()
+        while self._pieces and self._pieces[0].deadline <= clock:
+            piece, self._pieces = self._pieces[0], self._pieces[1:]
+            out += self._without_text(piece)
+            self._unanswered += bool(piece.utterance_id)
+        if self._unanswered >= UNANSWERED and self._config.expect_text == "auto":
+            self._is_answered = False
+            out += self._release()
+        talk = self._conversation
+        is_idle = self._activity.start is None and not self._pieces and not self._held
+        return out + self._expire(clock) if talk is not None and is_idle else out
+
+    # --- sound ---
+
+    def _hear(self, sound: Sound) -> list[Event]:
+        out: list[Event] = []
+        if self._heard_until is not None and sound.start < self._heard_until - BACKWARDS:
+            out = self._jump_back(sound.start)
+        self._place(sound)
+        samples = np.concatenate([self._pending, sound.samples])
+        first = 0
+        while first + FRAME <= len(samples):
+            assert self._pending_start is not None
+            out += self._listen(self._pending_start, samples[first : first + FRAME])
+            self._pending_start += FRAME_TIME
+            first += FRAME
+        self._pending = samples[first:].copy()
+        if self._heard_until is not None and self._now is not None:
+            self._is_foreign = self._now - self._heard_until > BELIEVED
+            self._heard_at = self._now
+        return out
+
+    def _place(self, sound: Sound) -> None:
+        """The time of the next frame: counted on from the last one, following a drift."""
+        waiting = len(self._pending) * NS // SAMPLE_RATE
+        if self._pending_start is None:
+            self._pending_start = sound.start
+        elif abs(sound.start - waiting - self._pending_start) > DRIFT:
+            self._pending_start = sound.start - waiting
+
+    def _listen(self, time: int, frame: NDArray[np.float32]) -> list[Event]:
+        is_robot = self._is_robot(time)
+        probability = 0.0 if is_robot else self._probability.feed(frame)
+        self._sound.add(time, probability, frame)
+        self._heard_until = time + FRAME_TIME
+        if self._open is not None:
+            self._diarizer.feed(frame)
+        self._activity, events = voice_activity.step(
+            self._activity, self._config.voice_activity, time, probability
+        )
+        return self._follow(events) + self._due()
+
+    def _follow(self, events: list[Began | Ended]) -> list[Event]:
+        out: list[Event] = []
+        for event in events:
+            if isinstance(event, Began):
+                assert self._heard_until is not None
+                out += self._expire(event.start)
+                self._open = event.start
+                self._diarizer.begin(event.start, self._voice(event.start, self._heard_until))
+            else:
+                out += self._close(event.end)
+        return out
+
+    def _voice(self, start: int, end: int) -> NDArray[np.float32]:
+        samples: NDArray[np.float32] = self._sound.samples(start, end) / np.float32(32768)
+        return samples
+
+    def _interrupt(self) -> list[Event]:
+        """The line of sound is broken: an open stretch ends, what waits for text still waits."""
+        self._activity, events = voice_activity.finish(self._activity, self._config.voice_activity)
+        self._activity = Activity()
+        self._probability.reset()
+        self._pending = np.zeros(0, np.float32)
+        self._pending_start = None
+        return self._follow(events)
+
+    def _close(self, end: int) -> list[Event]:
+        """The open stretch ended: its turns wait for their text."""
+        start, self._open = self._open, None
+        if start is None or end - start < FRAME_TIME:
+            return []
+        bounds = [start, *self._diarizer.changes(start, end, is_closed=True), end]
+        out: list[Event] = []
+        for begin, finish in itertools.pairwise(bounds):
+            out += self._wait(Piece(begin, finish))
+        return out
+
+    def _wait(self, piece: Piece, least: int = 0) -> list[Event]:
+        """A piece of speech is complete; it waits for its text, if there is any to be expected.
+
+        What is shorter than `least` (ns), or a scrap after a claim, is no utterance without a text.
+        """
+        deadline = piece.end + seconds(self._config.text_timeout)
+        piece = replace(piece, deadline=deadline, utterance_id="")
+        shortest = FRAGMENT if piece.start == self._claimed_until else least
+        if piece.end - piece.start >= shortest:
+            self._said(piece.start, piece.end)
+            found = self._diarizer.attribute(piece.start, self._voice(piece.start, piece.end))
+            piece = replace(piece, utterance_id=self._next_id(), attribution=found)
+        if not self._is_answered:
+            return self._without_text(piece)
+        self._pieces = tuple(sorted((*self._pieces, piece), key=lambda p: p.start))
+        if not piece.utterance_id:
+            return []
+        self._counters["drafts"] += 1
+        return [UtteranceEvent(self._utterance(piece, None, is_final=False))]
+
+    # --- the robot's own voice ---
+
+    def _is_robot(self, time: int, late: int = 0) -> bool:
+        """Did the robot speak at `time` (ns), or up to `late` before?"""
+        tail = seconds(self._config.robot_tail)
+        for speech in self._robot:
+            end = speech.start + ROBOT_SPEAKS
+            if speech.end is not None:
+                end = min(end, speech.end + tail)
+            if speech.start - FRAME_TIME < time < end + late:
+                return True
+        return False
+
+    def _silence_from(self, stamp: int) -> list[Event]:
+        """What was taken for speech since `stamp` was the robot."""
+        if self._heard_until is None or stamp >= self._heard_until:
+            return []
+        out: list[Event] = []
+        self._activity, events = voice_activity.finish(self._activity, self._config.voice_activity)
+        for event in events:
+            if isinstance(event, Ended) and stamp - event.start >= FRAGMENT:
+                out += self._close(min(event.end, stamp))
+            elif isinstance(event, Ended):
+                self._open = None
+                out.append(self._count("robot_speech", stamp))
+        kept = []
+        for piece in self._pieces:
+            if piece.start >= stamp - FRAME_TIME:
+                out.append(self._count("robot_speech", stamp))
+            else:
+                kept.append(replace(piece, end=min(piece.end, stamp)))
+        self._pieces = tuple(kept)
+        return out
+
+    # --- text ---
+
+    def _hint(self, partial: Transcript) -> None:
+        """The recogniser is at work: what has ended waits for its text, within limits."""
+        self._counters["partial_texts"] += 1
+        if not partial.text.strip() or self._config.expect_text == "never":
+            return
+        self._unanswered, self._is_answered = 0, True
+        timeout = seconds(self._config.text_timeout)
+        until = self._clock + timeout
+        self._pieces = tuple(
+            replace(p, deadline=max(p.deadline, min(until, p.end + PATIENCE * timeout)))
+            for p in self._pieces
+        )
+
+    def _take(self, transcript: Transcript) -> list[Event]:
+        """A final text: to its speech, or it waits for sound on its way, or stands alone."""
+        attached = self._attach(transcript)
+        if attached is not None:
+            return attached
+        if self._is_awaited(transcript) and len(self._held) < HELD_TEXTS:
+            self._held = (*self._held, transcript)
+            return []
+        return self._text_only(transcript)
+
+    def _is_awaited(self, transcript: Transcript) -> bool:
+        """May its sound still be on its way?"""
+        if self._heard_until is None or self._is_foreign:
+            return False
+        if self._clock - self._heard_until > seconds(self._config.sound_timeout):
+            return False
+        known = self._heard_until - seconds(self._config.voice_activity.min_speech) - ONSET
+        waited = self._clock - transcript.arrival
+        return transcript.time > known and waited < seconds(self._config.speech_timeout)
+
+    def _try_held(self) -> list[Event]:
+        out: list[Event] = []
+        held, self._held = self._held, ()
+        for transcript in held:
+            out += self._take(transcript)
+        return out
+
+    def _attach(self, transcript: Transcript) -> list[Event] | None:
+        """Give the text to its speech; None if there is none (yet)."""
+        pieces = [*self._pieces, *self._open_piece()]
+        if not pieces or pieces[0].start >= transcript.time:
+            return None
+        is_ahead = transcript.end is not None and transcript.end > pieces[-1].end
+        if is_ahead and pieces[-1].is_open and self._is_awaited(transcript):
+            return None  # the sound of its last words is on its way
+        expected = expected_duration(transcript.text, self._config.seconds_per_character)
+        claim = align(pieces, transcript, expected, self._cuts(pieces))
+        return None if claim is None else self._claim(claim, transcript)
+
+    def _open_piece(self) -> list[Piece]:
+        if self._open is None or self._heard_until is None:
+            return []
+        padding = seconds(self._config.voice_activity.padding)
+        end = min(self._heard_until, self._activity.last_voiced + padding)
+        return [Piece(self._open, end, is_open=True)] if end > self._open else []
+
+    def _cuts(self, pieces: list[Piece]) -> list[Cut]:
+        span = pieces[0].start, pieces[-1].end
+        cuts = dips(self._sound.probabilities(*span)) + quiet(self._sound.levels(*span))
+        last = pieces[-1]
+        if last.is_open:
+            changes = self._diarizer.changes(last.start, last.end, is_closed=False)
+            cuts += [Cut(time, SPEAKER_CUT) for time in changes]
+        return cuts
+
+    def _claim(self, claim: Claim, transcript: Transcript) -> list[Event]:
+        self._said(claim.start, claim.end)
+        self._claimed_until = max(self._claimed_until, claim.end)
+        claimed = {piece.start for piece in claim.pieces}
+        self._pieces = tuple(piece for piece in self._pieces if piece.start not in claimed)
+        withdrawn = sum(1 for p in claim.pieces[1:] if p.utterance_id)
+        if withdrawn:
+            self._counters["merged_drafts"] += withdrawn
+        whole = Piece(
+            claim.start,
+            claim.end,
+            utterance_id=claim.pieces[0].utterance_id or self._next_id(),
+            attribution=self._attribution(claim),
+        )
+        self._counters["utterances"] += 1
+        out: list[Event] = [UtteranceEvent(self._utterance(whole, transcript, is_final=True))]
+        for rest in rests(claim):
+            if rest.is_open:
+                self._open = rest.start
+            else:
+                out += self._wait(rest, LEFT_OVER if rest.end <= claim.start else 0)
+        return out
+
+    def _attribution(self, claim: Claim) -> Attribution:
+        """Whose voice has most of the claimed speech?"""
+        if len(claim.pieces) == 1:
+            (piece,) = claim.pieces
+            if (claim.start, claim.end) == (piece.start, piece.end) and not piece.is_open:
+                return piece.attribution
+            return self._diarizer.attribute(claim.start, self._voice(claim.start, claim.end))
+        shares: Counter[Attribution] = Counter()
+        for piece in claim.pieces:
+            begin, end = max(piece.start, claim.start), min(piece.end, claim.end)
+            found = piece.attribution
+            if piece.is_open:
+                found = self._diarizer.attribute(begin, self._voice(begin, end))
+            shares[found] += end - begin
+        by_speaker: Counter[int | None] = Counter()
+        for found, share in shares.items():
+            by_speaker[found.speaker] += share
+        speaker = max(by_speaker, key=lambda s: (s is not None, by_speaker[s]))
+        confidence = max(found.confidence for found in shares if found.speaker == speaker)
+        return Attribution(speaker, confidence * by_speaker[speaker] / by_speaker.total())
+
+    def _text_only(self, transcript: Transcript) -> list[Event]:
+        if self._is_robot_text(transcript):
+            return [self._count("robot_texts", transcript.arrival)]
+        end = transcript.time
+        start = end if transcript.start is None else transcript.start
+        out = self._expire(start)
+        piece = Piece(start, end)
+        self._said(start, end)
+        piece = replace(piece, utterance_id=self._next_id())
+        self._counters["utterances"] += 1
+        self._counters["texts_without_speech"] += 1
+        return [*out, UtteranceEvent(self._utterance(piece, transcript, is_final=True))]
+
+    def _is_robot_text(self, transcript: Transcript) -> bool:
+        """Is this what the recogniser made of the robot's own words?"""
+        start = transcript.time if transcript.start is None else transcript.start
+        return self._is_robot(start, late=0 if transcript.start is not None else ROBOT_TEXT)
+
+    # --- utterances ---
+
+    def _count(self, name: str, stamp: int) -> Counted:
+        self._counters[name] += 1
+        return Counted(name, stamp)
+
+    def _said(self, start: int, end: int) -> None:
+        talk = self._conversation
+        if talk is None:
+            self._conversation = assembly.Conversation(begin=start, last=end)
+        else:
+            self._conversation = replace(talk, last=max(talk.last, end))
+
+    def _next_id(self) -> str:
+        assert self._conversation is not None
+        number = self._conversation.utterances + 1
+        self._conversation = replace(self._conversation, utterances=number)
+        return f"u{number}"
+
+    def _expire(self, start: int) -> list[Event]:
+        """End the conversation if what begins at `start` comes after too long a silence."""
+        talk = self._conversation
+        if talk is None or start - talk.last <= seconds(self._config.conversation_gap):
+            return []
+        return self._release() + self._end_conversation()
+
+    def _end_conversation(self) -> list[Event]:
+        talk = self._conversation
+        self._begin_conversation()
+        if talk is None:
+            return []
+        self._counters["conversations"] += 1
+        return [ConversationEnded(talk.id, max(talk.last, self._clock))]
+
+    def _release(self) -> list[Event]:
+        """Everything that waits for text goes out without."""
+        pieces, self._pieces = self._pieces, ()
+        return [event for piece in pieces for event in self._without_text(piece)]
+
+    def _without_text(self, piece: Piece) -> list[Event]:
+        if not piece.utterance_id:  # what a claim has left over
+            return [self._count("fragments", piece.end)]
+        self._counters["utterances"] += 1
+        self._counters["speech_without_text"] += 1
+        return [UtteranceEvent(self._utterance(piece, None, is_final=True))]
+
+    def _utterance(self, piece: Piece, text: Transcript | None, is_final: bool) -> Utterance:
+        assert self._conversation is not None
+        voice_id = "" if text is None else text.voice_id
+        self._labels, speaker, confidence = assembly.label(
+            self._labels, piece.attribution, voice_id
+        )
+        first = max(piece.start, piece.end - seconds(self._config.max_audio))
+        face_id, faces = self._seen(piece, text)
+        return Utterance(
+            conversation_id=self._conversation.id,
+            utterance_id=piece.utterance_id,
+            start=piece.start,
+            end=piece.end,
+            text="" if text is None else text.text,
+            locale="" if text is None else text.locale,
+            text_confidence=float("nan") if text is None else text.confidence,
+            speaker_id=speaker,
+            speaker_confidence=confidence,
+            voice_id=voice_id,
+            face_id=face_id,
+            person_id="" if text is None else text.person_id,
+            is_final=is_final,
+            frame_id=self._config.frame_id,
+            audio=self._sound.samples(first, piece.end),
+            faces=faces,
+        )
+
+    def _seen(self, piece: Piece, text: Transcript | None) -> tuple[str, tuple[FaceCrop, ...]]:
+        """Faces while it was said; a text without speech took a while to say, too."""
+        start = piece.start
+        if start == piece.end and text is not None:
+            start -= expected_duration(text.text, self._config.seconds_per_character)
+        return self._faces.choose(start, piece.end, self._config.max_faces)

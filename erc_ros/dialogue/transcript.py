@@ -1,0 +1,31 @@
+"""What a speech recogniser said, as the dialogue sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One result of a speech recogniser, partial or final.
+
+    Its speech ended at `end` where the recogniser tells, otherwise at `time` at the latest.
+    """
+
+    text: str
+    arrival: int  # ns; when it came: receive time on the node's clock, or the bag's log time
+    stamp: int | None = None  # ns; header stamp, None where there is none (or it is zero)
+    start: int | None = None  # ns; where the recogniser tells it
+    end: int | None = None  # ns; likewise
+    is_final: bool = True
+    confidence: float = float("nan")  # 0..1
+    locale: str = ""
+    voice_id: str = ""  # ROS4HRI voice, "" where the topic is not per voice
+    person_id: str = ""  # ROS4HRI person, where known
+
+    @property
+    def time(self) -> int:
+        """The latest time (ns) at which its speech can have ended."""
+        if self.end is not None:
+            return self.end
+        return self.arrival if self.stamp is None else self.stamp

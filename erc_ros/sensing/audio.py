@@ -1,0 +1,209 @@
+"""What the microphone heard: bytes -> samples -> 16 kHz mono, each with its time.
+
+Time comes from counting samples; stamps only correct it (`sensing/clock.py`). A short gap is filled
+with zeros, so that the sound stays one line of samples; at a longer one, a jump or a change of the
+rate the resampler is flushed, its tail goes out, and a new line begins.
+
+The only mutable part is the soxr stream in `AudioStream`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import SAMPLE_RATE
+from erc_ros.sensing.clock import Chunk, Clock, ClockEvent, NewLine, Output, Stretch, finish, step
+from erc_ros.sensing.level import Level, LevelEvent, listen, repair
+from erc_ros.sensing.nanoseconds import NS
+
+MAX_CHANNELS = 8
+MIN_RATE, MAX_RATE = 8_000, 48_000  # Hz
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """What the bytes of a chunk mean.
+
+    rate: Hz, 8000 to 48000. channels: 1 to 8, interleaved. sample_format: S16LE, S32LE or F32LE.
+
+    Raises:
+        ValueError: anything else.
+    """
+
+    rate: int
+    channels: int
+    sample_format: str = "S16LE"
+
+    def __post_init__(self) -> None:
+        _check_rate(self.rate)
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise ValueError(f"{self.channels} audio channels; 1 to {MAX_CHANNELS} can be read")
+        if self.sample_format.upper() in ("MP3", "MPEG"):
+            raise ValueError(
+                "MP3 audio cannot be read; let the capture node send raw samples "
+                "(audio_capture: format:=wave, sample_format:=S16LE)"
+            )
+        if self.sample_format not in _SAMPLE_TYPES:
+            raise ValueError(
+                f"sample format {self.sample_format!r} is unknown; "
+                f"known: {', '.join(_SAMPLE_TYPES)}"
+            )
+
+
+_SAMPLE_TYPES = {"S16LE": ("<i2", 2.0**15), "S32LE": ("<i4", 2.0**31), "F32LE": ("<f4", 1.0)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """samples (n,) float32 mono at 16 kHz in [-1, 1]; the first one was heard at `start` (ns).
+
+    Sounds follow each other without a break, unless a Gap that is not filled or a Jump stands
+    between them; while a drift is corrected, `start` moves against the count by at most 0.1 %.
+    """
+
+    start: int
+    samples: NDArray[np.float32]
+
+
+AudioEvent = Sound | ClockEvent | LevelEvent
+
+
+def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray[np.float32]:
+    """Interleaved little-endian bytes -> (n, channels) float32; integers are scaled to [-1, 1).
+
+    Floats are passed as they are: `AudioStream.feed` repairs NaN and values out of range.
+
+    Raises:
+        ValueError: the bytes are no whole number of samples on every channel.
+    """
+    sample_type, scale = _SAMPLE_TYPES[format.sample_format]
+    width = np.dtype(sample_type).itemsize * format.channels
+    size = memoryview(data).nbytes
+    if size % width:
+        raise ValueError(
+            f"{size} bytes of audio are no multiple of {width} ({format.channels} channels of "
+            f"{format.sample_format}): check channels and sample_format"
+        )
+    samples = np.frombuffer(data, sample_type).reshape(-1, format.channels)
+    if scale == 1.0:
+        return samples.astype(np.float32)
+    # S32 in float64 first: float32 would round 2^31 - 1 up before the division
+    return (samples / scale).astype(np.float32)
+
+
+class AudioStream:
+    """A microphone: feed chunks of any size, get 16 kHz mono and what happened to it.
+
+    channel: the channel to listen to, from 0; None = the mean of all.
+    """
+
+    def __init__(self, channel: int | None = None) -> None:
+        if channel is not None and not 0 <= channel < MAX_CHANNELS:
+            raise ValueError(f"audio channel {channel}; 0 to {MAX_CHANNELS - 1}, or None = mean")
+        self._channel = channel
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; what was not flushed is lost."""
+        self._clock, self._level = Clock(), Level()
+        self._resampler: soxr.ResampleStream | None = None
+        self._line_start, self._sent, self._shift = 0, 0, 0
+
+    def feed(
+        self, samples: NDArray[np.float32], stamp: int | None, rate: int, arrival: int | None = None
+    ) -> list[AudioEvent]:
+        """Hear a chunk.
+
+        samples: (n, c) float32, not changed, but sounds may be views of it.
+        stamp: ns, of the first sample; None or 0 and less = unknown.
+        arrival: ns, when the chunk came: places the sound where no stamp ever is known. Without
+            both, time is counted on from the last known, or from 0.
+        rate: Hz.
+
+        Raises:
+            ValueError: a shape, a number of channels or a rate that cannot be.
+        """
+        _check_rate(rate)
+        if samples.ndim != 2 or not 1 <= samples.shape[1] <= MAX_CHANNELS:
+            raise ValueError(
+                f"audio of shape {samples.shape}; (samples, channels) with 1 to {MAX_CHANNELS} "
+                "channels is needed"
+            )
+        if self._channel is not None and self._channel >= samples.shape[1]:
+            raise ValueError(
+                f"audio with {samples.shape[1]} channels has no channel {self._channel} (from 0)"
+            )
+        if not len(samples):
+            return []
+        chunk = Chunk(samples[:, 0], None, rate)
+        if stamp is not None and stamp > 0:
+            chunk = replace(chunk, stamp=stamp)
+        elif arrival is not None and arrival > 0:
+            chunk = replace(chunk, stamp=arrival - chunk.duration, is_exact=False)
+        start = self._clock.now + self._clock.held_duration if self._clock.rate else chunk.stamp
+        samples, events = repair(samples, start or 0)
+        self._level, level_events = listen(self._level, samples, start or 0, rate)
+        self._clock, outputs = step(self._clock, replace(chunk, samples=self._mix(samples)))
+        return [*events, *level_events, *self._run(outputs)]
+
+    def flush(self) -> list[AudioEvent]:
+        """The stream ended: all that was heard goes out; the next chunk begins a new stream."""
+        _, outputs = finish(self._clock)
+        events = [*self._run(outputs), *self._tail()]
+        self.reset()
+        return events
+
+    def _mix(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._channel is not None or samples.shape[1] == 1:
+            return samples[:, self._channel or 0].astype(np.float32, copy=False)
+        mixed: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+        return mixed
+
+    def _run(self, outputs: list[Output]) -> list[AudioEvent]:
+        events: list[AudioEvent] = []
+        for output in outputs:
+            if isinstance(output, NewLine):
+                events += self._tail()
+                self._begin_line(output)
+            elif isinstance(output, Stretch):
+                self._shift = output.shift
+                events += self._sound(self._resample(output.samples))
+            else:
+                events.append(output)
+        return events
+
+    def _begin_line(self, line: NewLine) -> None:
+        self._line_start, self._sent, self._shift = line.start, 0, 0
+        self._resampler = None
+        if line.rate != SAMPLE_RATE:
+            self._resampler = soxr.ResampleStream(line.rate, SAMPLE_RATE, 1, dtype="float32")
+
+    def _resample(self, samples: NDArray[np.float32], is_last: bool = False) -> NDArray[np.float32]:
+        if self._resampler is None:
+            return samples
+        resampled: NDArray[np.float32] = self._resampler.resample_chunk(samples, last=is_last)
+        # the filter overshoots at steps
+        return np.asarray(np.clip(resampled, -1.0, 1.0), np.float32)
+
+    def _tail(self) -> list[AudioEvent]:
+        """What the resampler still holds, about 20 ms at 48 kHz, 60 ms at 8 kHz."""
+        if not self._clock.rate:
+            return []
+        return self._sound(self._resample(np.zeros(0, np.float32), is_last=True))
+
+    def _sound(self, samples: NDArray[np.float32]) -> list[AudioEvent]:
+        """Counts samples sent, so that the resampler's delay does not move their times."""
+        if not len(samples):
+            return []
+        start = self._line_start + self._sent * NS // SAMPLE_RATE + self._shift
+        self._sent += len(samples)
+        return [Sound(start, samples)]
+
+
+def _check_rate(rate: int) -> None:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise ValueError(f"an audio rate of {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be read")

@@ -1,0 +1,289 @@
+"""Where faces are in the camera image, and which of them is the same face a moment later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import FaceCrop
+from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.images import image_size, to_bgr, to_gray
+from erc_ros.sensing.nanoseconds import NS, seconds
+
+CROP_SIZE = 96  # pixels, width and height of a face crop
+CROP_MARGIN = 0.1  # of the box, on each side
+MAX_TRACKS = 8
+SAME_FACE = 0.3  # intersection over union of two boxes of one face
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A face in pixels of the full frame; (x, y) is its top left corner, inside the frame."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+    def overlap(self, other: Box) -> float:
+        """Intersection over union, 0 to 1."""
+        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        common = max(width, 0) * max(height, 0)
+        return common / max(self.area + other.area - common, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceObservation:
+    """One tracked face in one frame.
+
+    track_id: "face1", "face2", ...; never used again. stamp: ns, of the frame. box: where the
+    detector saw it last. crop: only on frames in which the detector has just seen it.
+    """
+
+    track_id: str
+    stamp: int
+    box: Box
+    crop: FaceCrop | None
+
+
+class FaceDetector(Protocol):
+    """Finds faces in one frame."""
+
+    def detect(self, frame: Frame) -> list[Box]:
+        """Faces, the largest first.
+
+        Raises:
+            ImageError: the frame cannot be read.
+        """
+
+
+class HaarDetector:
+    """OpenCV's cascade for frontal faces: no model file, one CPU thread, tolerates little turning.
+
+    max_width: the gray image is scaled down to it, pixels. min_face: width of the smallest face
+    that is looked for, as a part of the image's width; smaller costs more.
+
+    Raises:
+        ValueError: a bound that cannot be.
+        RuntimeError: this OpenCV has no cascades (5 and later, some system builds).
+    """
+
+    def __init__(self, max_width: int = 320, min_face: float = 0.1) -> None:
+        _check_detector(max_width)
+        if not 0 < min_face <= 1:
+            raise ValueError(f"min_face {min_face}; a part of the image's width, above 0, up to 1")
+        self._max_width, self._min_face = max_width, min_face
+        self._cascade = _load_cascade()
+
+    def detect(self, frame: Frame) -> list[Box]:
+        gray = to_gray(frame, self._max_width)
+        side = max(24, round(gray.shape[1] * self._min_face))  # the cascade was trained on 24x24
+        found = self._cascade.detectMultiScale(
+            # equalizing the histogram first cost a tenth of the faces and found more that are none
+            gray,
+            scaleFactor=1.15,
+            minNeighbors=3,
+            minSize=(side, side),
+        )
+        scale = image_size(frame)[0] / gray.shape[1]
+        boxes = [tuple(float(value) * scale for value in face) for face in found]
+        return _sorted_boxes(boxes, *image_size(frame))
+
+
+class YuNetDetector:
+    """OpenCV's small face network, from a model file that the user supplies: turned faces as well.
+
+    max_width: as in HaarDetector. min_score: 0 to 1.
+
+    Raises:
+        ValueError: a bound that cannot be, or the file is no such model.
+        FileNotFoundError: there is no model file.
+        RuntimeError: this OpenCV is older than 4.5.4.
+    """
+
+    def __init__(self, model_file: Path, max_width: int = 320, min_score: float = 0.7) -> None:
+        _check_detector(max_width)
+        if not 0 < min_score < 1:
+            raise ValueError(f"min_score {min_score}; between 0 and 1")
+        if not model_file.is_file():
+            raise FileNotFoundError(f"face model {model_file} is not there; give a YuNet ONNX file")
+        if not hasattr(cv2, "FaceDetectorYN_create"):
+            raise RuntimeError(f"OpenCV {cv2.__version__} has no YuNet; 4.5.4 or later has")
+        self._max_width = max_width
+        try:
+            self._network = cv2.FaceDetectorYN_create(
+                str(model_file), "", (max_width, max_width), min_score
+            )
+        except cv2.error as error:
+            raise ValueError(f"face model {model_file} is no YuNet model: {error}") from error
+
+    def detect(self, frame: Frame) -> list[Box]:
+        image = to_bgr(frame)
+        height, width = image.shape[:2]
+        scale = max(1.0, width / self._max_width)
+        size = (round(width / scale), max(1, round(height / scale)))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale > 1 else image
+        self._network.setInputSize(size)
+        found = self._network.detect(np.ascontiguousarray(small))[1]
+        faces = np.zeros((0, 15)) if found is None else found
+        boxes = [tuple(float(value) * scale for value in face[:4]) for face in faces]
+        return _sorted_boxes(boxes, width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One face over time. seen: ns, stamp of the last frame in which the detector saw it."""
+
+    track_id: str
+    box: Box
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """State: the faces that are followed, and how many ever were."""
+
+    live: tuple[Track, ...] = ()
+    started: int = 0
+
+
+def step(tracks: Tracks, boxes: list[Box], stamp: int, max_loss: int) -> Tracks:
+    """Detections of one frame: best overlap first, each box continues a track or starts one.
+
+    Tracks not seen for more than `max_loss` ns end; beyond MAX_TRACKS no track is started.
+    """
+    live = [track for track in tracks.live if stamp - track.seen <= max_loss]
+    pairs = [
+        (track.box.overlap(box), -t, -b)
+        for t, track in enumerate(live)
+        for b, box in enumerate(boxes)
+    ]
+    free_tracks, free_boxes = set(range(len(live))), set(range(len(boxes)))
+    for overlap, t, b in sorted(pairs, reverse=True):
+        if overlap >= SAME_FACE and -t in free_tracks and -b in free_boxes:
+            live[-t] = replace(live[-t], box=boxes[-b], seen=stamp)
+            free_tracks.discard(-t)
+            free_boxes.discard(-b)
+    started = tracks.started
+    for b in sorted(free_boxes)[: MAX_TRACKS - len(live)]:
+        started += 1
+        live.append(Track(f"face{started}", boxes[b], stamp))
+    return Tracks(tuple(live), started)
+
+
+class FaceTracker:
+    """Faces of a camera: the detector runs at `rate`, in between a face stays where it was.
+
+    rate: detections per second, on the frames' stamps. max_loss: ns a face may be lost and still
+    be the same. Depends on the frames alone, never on a wall clock.
+    """
+
+    def __init__(
+        self, detector: FaceDetector, rate: float = 5.0, max_loss: int = seconds(1.0)
+    ) -> None:
+        if not 0 < rate <= 1000 or max_loss < 0:
+            raise ValueError(f"detection rate {rate} Hz, max_loss {max_loss} ns: must be positive")
+        self._detector, self._period, self._max_loss = detector, round(NS / rate), max_loss
+        self._tracks = Tracks()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the faces; their ids are still not used again."""
+        self._tracks = Tracks(started=self._tracks.started)
+        self._newest: int | None = None
+        self._detected: int | None = None
+        self._next_detection: int | None = None
+
+    def feed(self, frame: Frame) -> list[FaceObservation]:
+        """The faces in this frame; stamps out of order are left out, a clock set back starts anew.
+
+        Raises:
+            ImageError: a frame to be searched cannot be read; the next one is searched instead.
+        """
+        if self._newest is not None and frame.stamp <= self._newest:
+            if self._newest - frame.stamp <= self._max_loss:
+                return []
+            self.reset()
+        is_due = self._next_detection is None or frame.stamp >= self._next_detection
+        if is_due:
+            boxes = self._detector.detect(frame)
+            self._tracks = step(self._tracks, boxes, frame.stamp, self._max_loss)
+            self._detected = frame.stamp
+            self._next_detection = self._next_time(frame.stamp)
+        self._newest = frame.stamp
+        seen = [track for track in self._tracks.live if track.seen == self._detected]
+        image = to_bgr(frame) if is_due and seen else None
+        return [self._observe(track, frame.stamp, image) for track in seen]
+
+    def _next_time(self, stamp: int) -> int:
+        """On the grid of the rate, so that 5 Hz stays 5 Hz whatever the camera's rate is."""
+        due = self._next_detection
+        if due is None or stamp - due >= self._period:
+            return stamp + self._period
+        return due + self._period
+
+    def _observe(
+        self, track: Track, stamp: int, image: NDArray[np.uint8] | None
+    ) -> FaceObservation:
+        crop = None if image is None else FaceCrop(stamp, cut_face(image, track.box))
+        return FaceObservation(track.track_id, stamp, track.box, crop)
+
+
+def cut_face(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """(H, W, 3) -> (CROP_SIZE, CROP_SIZE, 3): a square around the box with a margin.
+
+    What lies outside of the image repeats its edge.
+    """
+    side = max(1, round(max(box.width, box.height) * (1 + 2 * CROP_MARGIN)))
+    left, top = box.x + (box.width - side) // 2, box.y + (box.height - side) // 2
+    height, width = image.shape[:2]
+    square = cv2.copyMakeBorder(
+        image[max(top, 0) : top + side, max(left, 0) : left + side],
+        max(-top, 0),
+        max(top + side - height, 0),
+        max(-left, 0),
+        max(left + side - width, 0),
+        cv2.BORDER_REPLICATE,
+    )
+    method = cv2.INTER_AREA if side > CROP_SIZE else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (CROP_SIZE, CROP_SIZE), interpolation=method), np.uint8)
+
+
+def _check_detector(max_width: int) -> None:
+    if max_width < 32:
+        raise ValueError(f"max_width {max_width} pixels; no face is found in less than 32")
+
+
+def _load_cascade() -> cv2.CascadeClassifier:
+    name = "haarcascade_frontalface_default.xml"
+    places = [Path("/usr/share/opencv4/haarcascades")]  # Debian's OpenCV has no cv2.data
+    if hasattr(cv2, "data"):
+        places.insert(0, Path(cv2.data.haarcascades))
+    files = [place / name for place in places if (place / name).is_file()]
+    if not files or not hasattr(cv2, "CascadeClassifier"):
+        raise RuntimeError(
+            f"OpenCV {cv2.__version__} brings no {name}; install opencv-python-headless<5, or "
+            "on Debian and Ubuntu opencv-data, or give a YuNet model file"
+        )
+    return cv2.CascadeClassifier(str(files[0]))
+
+
+def _sorted_boxes(faces: list[tuple[float, ...]], width: int, height: int) -> list[Box]:
+    """(x, y, width, height) each -> boxes within the frame, the largest first."""
+    boxes = []
+    for x, y, w, h in faces:
+        left, top = max(0, round(x)), max(0, round(y))
+        right, bottom = min(width, round(x + w)), min(height, round(y + h))
+        if right > left and bottom > top:
+            boxes.append(Box(left, top, right - left, bottom - top))
+    return sorted(boxes, key=lambda box: (-box.area, box.x, box.y))

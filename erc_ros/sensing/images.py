@@ -1,0 +1,286 @@
+"""Camera frames to arrays. Honours `step`; says what is wrong with a frame and the way out.
+
+ROS and OpenCV name Bayer patterns differently: ROS says what the first two rows begin with, OpenCV
+what stands at the second row, second and third column. bayer_rggb8 is OpenCV's BayerBG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.sensing.frames import Frame
+
+MAX_SIDE = 8192  # pixels
+
+Image = NDArray[np.uint8]
+Rows = NDArray[np.integer[Any]]
+
+
+class ImageError(ValueError):
+    """A frame that cannot be read; names encoding, step or size, and the way out."""
+
+
+def to_bgr(frame: Frame) -> Image:
+    """(H, W, 3) uint8, BGR; for bgr8 a view of the frame's bytes, otherwise an array of its own.
+
+    Raises:
+        ImageError: the frame is broken, or its encoding is not known.
+    """
+    codec = _codec(frame.encoding)
+    if codec:
+        _check_side(frame, *_header_size(frame, codec))
+        return _decode(frame, cv2.IMREAD_COLOR)
+    reader = _reader(frame)
+    return reader.to_bgr(_rows(frame, reader))
+
+
+def to_gray(frame: Frame, max_width: int | None = None) -> Image:
+    """(H, W) uint8, scaled down (never up) to at most `max_width` columns; maybe a view.
+
+    Raises:
+        ImageError: the frame is broken, or its encoding is not known.
+    """
+    codec = _codec(frame.encoding)
+    if codec:
+        width, height = _header_size(frame, codec)
+        _check_side(frame, width, height)
+        gray = _decode(frame, _gray_flag(width, max_width, codec))
+    else:
+        reader = _reader(frame)
+        gray = reader.to_gray(_rows(frame, reader))
+    height, width = gray.shape
+    if max_width is None or width <= max_width:
+        return gray
+    size = (max_width, max(1, round(height * max_width / width)))
+    return _image(cv2.resize(gray, size, interpolation=cv2.INTER_AREA))
+
+
+def image_size(frame: Frame) -> tuple[int, int]:
+    """(width, height) in pixels; of a compressed frame from its header, without decoding.
+
+    Raises:
+        ImageError: the header of a compressed frame cannot be read.
+    """
+    codec = _codec(frame.encoding)
+    return _header_size(frame, codec) if codec else (frame.width, frame.height)
+
+
+# --- raw encodings ---
+
+
+class _Reader:
+    """How one encoding is laid out and read.
+
+    item: numpy type of one value; values: of them in a row, per pixel; rows: of them per image row;
+    even: width and height must be even, as 1 or 2.
+    """
+
+    def __init__(
+        self,
+        item: str,
+        values: int,
+        to_bgr: Callable[[Rows], Image],
+        to_gray: Callable[[Rows], Image],
+        rows: float = 1.0,
+        even: tuple[int, int] = (1, 1),
+    ) -> None:
+        self.item, self.values, self.rows, self.even = item, values, rows, even
+        self.to_bgr, self.to_gray = to_bgr, to_gray
+
+
+def _image(array: object) -> Image:
+    """OpenCV's arrays are typed wider than what comes out for uint8 input."""
+    return np.asarray(array, np.uint8)
+
+
+def _convert(code: int) -> Callable[[Rows], Image]:
+    return lambda rows: _image(cv2.cvtColor(rows, code))
+
+
+def _high_byte(rows: Rows) -> Image:
+    return (np.asarray(rows, np.uint16) >> 8).astype(np.uint8)
+
+
+def _convert_wide(code: int) -> Callable[[Rows], Image]:
+    narrow = _convert(code)
+    # one byte first: the eye of the detector needs no more, and it is three times less work
+    return lambda rows: narrow(_high_byte(rows))
+
+
+def _as_is(rows: Rows) -> Image:
+    return _image(rows)
+
+
+def _readers() -> dict[str, _Reader]:
+    readers = {
+        "bgr8": _Reader("u1", 3, _as_is, _convert(cv2.COLOR_BGR2GRAY)),
+        "rgb8": _Reader("u1", 3, _convert(cv2.COLOR_RGB2BGR), _convert(cv2.COLOR_RGB2GRAY)),
+        "bgra8": _Reader("u1", 4, _convert(cv2.COLOR_BGRA2BGR), _convert(cv2.COLOR_BGRA2GRAY)),
+        "rgba8": _Reader("u1", 4, _convert(cv2.COLOR_RGBA2BGR), _convert(cv2.COLOR_RGBA2GRAY)),
+        "mono8": _Reader("u1", 1, _convert(cv2.COLOR_GRAY2BGR), _as_is),
+        "mono16": _Reader("u2", 1, _convert_wide(cv2.COLOR_GRAY2BGR), _high_byte),
+    }
+    uyvy = _Reader(
+        "u1", 2, _convert(cv2.COLOR_YUV2BGR_UYVY), _convert(cv2.COLOR_YUV2GRAY_UYVY), even=(2, 1)
+    )
+    yuyv = _Reader(
+        "u1", 2, _convert(cv2.COLOR_YUV2BGR_YUY2), _convert(cv2.COLOR_YUV2GRAY_YUY2), even=(2, 1)
+    )
+    readers.update(yuv422=uyvy, uyvy=uyvy, yuv422_yuy2=yuyv, yuyv=yuyv)
+    for name, code in (("nv12", cv2.COLOR_YUV2BGR_NV12), ("nv21", cv2.COLOR_YUV2BGR_NV21)):
+        gray = _convert(cv2.COLOR_YUV2GRAY_NV12)
+        readers[name] = _Reader("u1", 1, _convert(code), gray, rows=1.5, even=(2, 2))
+    for pattern, shifted in (("rggb", "BG"), ("bggr", "RG"), ("gbrg", "GR"), ("grbg", "GB")):
+        bgr, gray_code = (
+            getattr(cv2, f"COLOR_Bayer{shifted}2{target}") for target in ("BGR", "GRAY")
+        )
+        readers[f"bayer_{pattern}8"] = _Reader("u1", 1, _convert(bgr), _convert(gray_code))
+        readers[f"bayer_{pattern}16"] = _Reader(
+            "u2", 1, _convert_wide(bgr), _convert_wide(gray_code)
+        )
+    # the names that image_transport and OpenCV nodes use for arrays without a meaning
+    readers.update({"8UC1": readers["mono8"], "8UC3": readers["bgr8"]})
+    return readers
+
+
+_READERS = _readers()
+
+
+def _reader(frame: Frame) -> _Reader:
+    reader = _READERS.get(frame.encoding)
+    if reader is None:
+        raise ImageError(
+            f"image encoding {frame.encoding!r} cannot be read; let the camera driver send one of "
+            f"{', '.join(_READERS)}, jpeg, png"
+        )
+    return reader
+
+
+def _rows(frame: Frame, reader: _Reader) -> Rows:
+    """A view of the pixels: (rows, width) or (rows, width, values), without the padding."""
+    _check_side(frame, frame.width, frame.height)
+    name = f"{frame.encoding} image of {frame.width}x{frame.height}"
+    if frame.width % reader.even[0] or frame.height % reader.even[1]:
+        raise ImageError(f"{name}: {frame.encoding} needs an even size; crop it in the driver")
+    item = np.dtype(reader.item).newbyteorder(">" if frame.is_bigendian else "<")
+    row_bytes = frame.width * reader.values * item.itemsize
+    step = frame.step or row_bytes
+    if step < row_bytes:
+        raise ImageError(
+            f"{name}: step {step} is less than the {row_bytes} bytes of a row; "
+            "the driver must set step to the bytes of a whole row"
+        )
+    rows = int(frame.height * reader.rows)
+    data = np.frombuffer(frame.data, np.uint8)
+    needed = step * (rows - 1) + row_bytes  # the padding of the last row may be missing
+    if data.size < needed:
+        raise ImageError(
+            f"{name}: {data.size} bytes, with step {step} it needs {needed}; "
+            "the message was cut short, or width, height or step is wrong"
+        )
+    shape = (rows, frame.width) if reader.values == 1 else (rows, frame.width, reader.values)
+    pixel = reader.values * item.itemsize
+    strides = (step, pixel) if reader.values == 1 else (step, pixel, item.itemsize)
+    pixels: Rows = np.ndarray(shape, item, data, strides=strides)
+    return pixels
+
+
+def _check_side(frame: Frame, width: int, height: int) -> None:
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise ImageError(
+            f"{frame.encoding} image of {width}x{height}: 1x1 to {MAX_SIDE}x{MAX_SIDE} can be read"
+        )
+
+
+# --- JPEG and PNG ---
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _codec(encoding: str) -> str:
+    """'jpeg', 'png' or '' = raw; reads CompressedImage.format ('rgb8; jpeg compressed bgr8')."""
+    words = encoding.lower().replace(";", " ").split()
+    if "jpeg" in words or "jpg" in words:
+        return "jpeg"
+    return "png" if "png" in words else ""
+
+
+def _header_size(frame: Frame, codec: str) -> tuple[int, int]:
+    """(width, height); also checks that the file is what it is called, and has its end."""
+    data = memoryview(frame.data).tobytes()
+    if not data:
+        raise ImageError(f"{frame.encoding} image without data; the camera driver sent nothing")
+    if data.startswith(b"\xff\xd8"):
+        return _jpeg_size(frame, data)
+    if data.startswith(_PNG):
+        return _png_size(frame, data)
+    raise ImageError(
+        f"{frame.encoding} image begins with {data[:4].hex()}: neither JPEG nor PNG; "
+        "for raw images use the image topic, not image/compressed"
+    )
+
+
+def _cut_short(frame: Frame, size: int) -> ImageError:
+    return ImageError(
+        f"{frame.encoding} image of {size} bytes is cut short (its end marker is missing); "
+        "the message lost data between the camera driver and here"
+    )
+
+
+def _jpeg_size(frame: Frame, data: bytes) -> tuple[int, int]:
+    """Walks the segments to the start of the scan: an EXIF thumbnail has an end marker as well."""
+    size, at = (0, 0), 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            size = (
+                int.from_bytes(data[at + 7 : at + 9], "big"),
+                int.from_bytes(data[at + 5 : at + 7], "big"),
+            )
+        if marker == 0xDA:  # start of scan
+            if data.rfind(b"\xff\xd9", at) < 0:
+                break
+            return size
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise _cut_short(frame, len(data))
+
+
+def _png_size(frame: Frame, data: bytes) -> tuple[int, int]:
+    if b"IEND" not in data[-64:] or len(data) < 24:
+        raise _cut_short(frame, len(data))
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def _gray_flag(width: int, max_width: int | None, codec: str) -> int:
+    """JPEG can be decoded at a half, a quarter or an eighth of its size, for less work."""
+    for scale, flag in (
+        (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
+        (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+        (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+    ):
+        if codec == "jpeg" and max_width and width // scale >= max_width:
+            return int(flag)
+    return int(cv2.IMREAD_GRAYSCALE)
+
+
+def _decode(frame: Frame, flag: int) -> Image:
+    # the orientation in EXIF is left alone: a camera's frames all lie the same way
+    flags = flag | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(frame.data, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f"{frame.encoding} image cannot be decoded: {error}") from error
+    if image is None:
+        raise ImageError(
+            f"{frame.encoding} image of {memoryview(frame.data).nbytes} bytes cannot be decoded; "
+            "the data is damaged"
+        )
+    return _image(image)

@@ -1,0 +1,129 @@
+"""Texts find their speech: with times, with a stamp only, late, early, and in one breath."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erc_ros.dialogue.alignment import Claim, Cut, Piece, align, dips, quiet, rests
+from erc_ros.dialogue.diarization import Attribution
+from erc_ros.dialogue.transcript import Transcript
+from erc_ros.sensing.nanoseconds import NS, seconds
+
+
+def piece(start: float, end: float, speaker: int | None = None, is_open: bool = False) -> Piece:
+    found = Attribution(speaker, 0.9)
+    return Piece(seconds(start), seconds(end), is_open, attribution=found)
+
+
+def came(time: float) -> Transcript:
+    return Transcript("text", arrival=seconds(time))
+
+
+def timed(start: float, end: float) -> Transcript:
+    return Transcript("text", seconds(end + 0.5), start=seconds(start), end=seconds(end))
+
+
+def claim(
+    pieces: list[Piece],
+    transcript: Transcript,
+    expected: float = 1.0,
+    cuts: tuple[Cut, ...] = (),
+) -> tuple[float, float] | None:
+    found = align(pieces, transcript, seconds(expected), cuts)
+    return None if found is None else (found.start / NS, found.end / NS)
+
+
+def test_a_text_with_times_takes_the_speech_of_that_time() -> None:
+    pieces = [piece(0, 1), piece(2, 3), piece(4, 5)]
+    assert claim(pieces, timed(2.1, 2.9)) == (2.0, 3.0)
+
+
+def test_a_text_with_times_away_from_speech_takes_none() -> None:
+    assert claim([piece(0, 1)], timed(2.0, 3.0)) is None
+    assert claim([], timed(2.0, 3.0)) is None
+
+
+def test_a_text_with_times_cuts_speech_that_goes_on() -> None:
+    pieces = [piece(0, 6, is_open=True)]
+    assert claim(pieces, timed(0.1, 2.5)) == (0.0, 2.5)
+    assert claim(pieces, timed(0.1, 2.5), cuts=(Cut(seconds(2.6), 0.1),)) == (0.0, 2.6)
+
+
+def test_a_text_over_two_pieces_takes_both() -> None:
+    assert claim([piece(0, 1), piece(1.5, 3)], timed(0.2, 2.9)) == (0.0, 3.0)
+
+
+def test_a_text_without_times_takes_the_oldest_speech_before_it() -> None:
+    pieces = [piece(0, 2), piece(2.4, 3.0, is_open=True)]
+    assert claim(pieces, came(2.7), expected=2.0) == (0.0, 2.0)
+
+
+def test_speech_after_the_stamp_is_never_taken() -> None:
+    assert claim([piece(5, 6)], came(4.0)) is None
+
+
+def test_a_text_too_short_for_all_speech_ends_at_a_pause() -> None:
+    pieces = [piece(0, 6, is_open=True)]
+    cuts = (Cut(seconds(2.0), 0.2), Cut(seconds(4.1), 0.2))
+    assert claim(pieces, came(4.6), expected=4.0, cuts=cuts) == (0.0, 4.1)
+
+
+def test_a_long_text_takes_several_pieces() -> None:
+    pieces = [piece(0, 1.5, 0), piece(2, 3.5, 0), piece(4, 5.5, 0)]
+    assert claim(pieces, came(6.0), expected=4.5) == (0.0, 5.5)
+
+
+def test_a_change_of_speaker_is_not_crossed_lightly() -> None:
+    pieces = [piece(0, 2.0, 0), piece(2.0, 2.8, 1)]
+    assert claim(pieces, came(3.0), expected=2.4) == (0.0, 2.0)
+
+
+def test_a_later_text_that_comes_first_leaves_older_speech_to_its_own() -> None:
+    pieces = [piece(0, 2.5), piece(3, 5.5)]
+    assert claim(pieces, came(6.0), expected=2.5) == (3.0, 5.5)
+
+
+def test_what_a_claim_leaves_is_kept() -> None:
+    whole = piece(0, 6)
+    left, right = rests(Claim(seconds(1), seconds(4), (whole,)))
+    assert (left.start, left.end) == (0, seconds(1))
+    assert (right.start, right.end) == (seconds(4), seconds(6))
+    assert rests(Claim(0, seconds(6), (whole,))) == []
+
+
+def test_a_silence_is_one_cut_at_its_end() -> None:
+    probabilities = [(time, 0.1 if 4 <= time < 8 else 0.9) for time in range(12)]
+    assert [cut.time for cut in dips(probabilities)] == [7]
+
+
+def test_a_moment_of_quiet_is_a_cut() -> None:
+    levels = [(time, 0.001 if time == 9 else 0.1) for time in range(20)]
+    assert [cut.time for cut in quiet(levels)] == [9]
+    assert quiet([]) == []
+
+
+spans = st.lists(st.tuples(st.floats(0.01, 3.0), st.floats(0.05, 4.0)), min_size=1, max_size=6)
+
+
+@given(spans, st.booleans(), st.floats(-1, 30), st.floats(0.1, 20), st.booleans())
+def test_a_claim_lies_in_the_speech_and_loses_nothing(
+    gaps: list[tuple[float, float]], is_open: bool, time: float, expected: float, has_times: bool
+) -> None:
+    pieces, now = [], 0.0
+    for gap, length in gaps:
+        pieces.append(piece(now + gap, now + gap + length))
+        now += gap + length
+    pieces[-1] = piece(pieces[-1].start / NS, now, is_open=is_open)
+    text = timed(time, time + expected) if has_times else came(time)
+    cuts = [Cut(seconds(t / 2), 0.2) for t in range(60)]
+    found = align(pieces, text, seconds(expected), cuts)
+    if found is None:
+        return
+    assert found.start < found.end
+    assert found.pieces[0].start <= found.start < found.pieces[0].end
+    assert found.pieces[-1].start < found.end <= found.pieces[-1].end
+    kept = sum(rest.end - rest.start for rest in rests(found))
+    total = sum(p.end - p.start for p in found.pieces)
+    inside = sum(min(p.end, found.end) - max(p.start, found.start) for p in found.pieces)
+    assert kept + inside == total

@@ -1,0 +1,532 @@
+"""Who said what when, from tones: sound, texts, faces, the robot; each late, wrong or missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.listener import (
+    ConversationEnded,
+    Counted,
+    Event,
+    Listener,
+    ListenerConfig,
+    Transcript,
+    UtteranceEvent,
+)
+from erc_ros.dialogue.utterance import FaceCrop, Utterance
+from erc_ros.dialogue.voice_activity import VoiceActivityConfig
+from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.clock import Gap, Jump
+from erc_ros.sensing.faces import Box, FaceObservation
+from erc_ros.sensing.nanoseconds import NS, seconds
+
+pytestmark = pytest.mark.usefixtures("simple_ears")
+
+RATE = 16_000
+T0 = 1_700_000_000 * NS
+MODEL = Path("not looked at")
+
+
+def at(time: float) -> int:
+    return T0 + seconds(time)
+
+
+def silence(duration: float) -> NDArray[np.float32]:
+    return np.zeros(round(duration * RATE), np.float32)
+
+
+def voice(number: int, duration: float) -> NDArray[np.float32]:
+    time = np.arange(round(duration * RATE)) / RATE
+    return (0.1 * np.sin(2 * np.pi * (number + 0.5) * 125 * time)).astype(np.float32)
+
+
+def scene(*parts: tuple[float, float, int]) -> NDArray[np.float32]:
+    """(start s, end s, voice) of each turn -> samples, with two seconds of silence at the end."""
+    samples = silence(parts[-1][1] + 2.0)
+    for start, end, number in parts:
+        tone = voice(number, end - start)
+        first = round(start * RATE)
+        samples[first : first + len(tone)] = tone
+    return samples
+
+
+def final(text: str, time: float, **more: object) -> Transcript:
+    return replace(Transcript(text, arrival=at(time)), **more)  # type: ignore[arg-type]
+
+
+def play(
+    listener: Listener,
+    samples: NDArray[np.float32],
+    texts: list[Transcript] = [],  # noqa: B006 - never changed
+    chunk: int = 1600,
+    start: float = 0.0,
+) -> list[Event]:
+    """Sound in chunks, every text when the sound has come to its arrival."""
+    events, waiting, first = [], list(texts), 0
+    while first < len(samples):
+        size = chunk
+        if waiting:  # no chunk reaches over a text
+            until = (waiting[0].arrival - at(start)) * RATE // NS
+            size = max(1, min(chunk, until - first)) if until > first else 0
+        if size == 0:
+            events += listener.feed_transcript(waiting.pop(0))
+            continue
+        part = samples[first : first + size]
+        events += listener.feed_sound(Sound(at(start) + first * NS // RATE, part))
+        first += size
+    for text in waiting:
+        events += listener.feed_transcript(text)
+    return events
+
+
+def finals(events: list[Event]) -> list[Utterance]:
+    utterances = [e.utterance for e in events if isinstance(e, UtteranceEvent)]
+    return [utterance for utterance in utterances if utterance.is_final]
+
+
+def drafts(events: list[Event]) -> list[Utterance]:
+    utterances = [e.utterance for e in events if isinstance(e, UtteranceEvent)]
+    return [utterance for utterance in utterances if not utterance.is_final]
+
+
+def counted(events: list[Event]) -> list[str]:
+    return [event.name for event in events if isinstance(event, Counted)]
+
+
+def span(utterance: Utterance) -> tuple[float, float]:
+    return (utterance.start - T0) / NS, (utterance.end - T0) / NS
+
+
+def listener(**config: object) -> Listener:
+    return Listener(ListenerConfig(**config), MODEL)  # type: ignore[arg-type]
+
+
+# --- the ordinary way ---
+
+
+def test_speech_and_its_text_become_one_utterance() -> None:
+    events = play(listener(), scene((1, 3, 5)), [final("How are you today?", 3.6)])
+    (draft,), (utterance,) = drafts(events), finals(events)
+    assert utterance.text == "How are you today?"
+    assert span(utterance) == (pytest.approx(1.0, abs=0.15), pytest.approx(3.0, abs=0.15))
+    assert (draft.utterance_id, draft.text) == (utterance.utterance_id, "")
+    assert utterance.conversation_id == f"c{utterance.start}"
+    assert utterance.utterance_id == "u1"
+    assert utterance.speaker_id == "0"
+    expected = round((utterance.end - utterance.start) / NS * RATE)
+    assert utterance.audio.dtype == np.int16 and abs(len(utterance.audio) - expected) < 1_100
+
+
+def test_speakers_are_told_apart_and_recognised_again() -> None:
+    sound = scene((1, 3, 5), (4, 6, 20), (7, 9, 5))
+    texts = [final("one two three four five", 3.5), final("six seven eight nine ten", 6.5)]
+    texts.append(final("eleven twelve thirteen", 9.5))
+    found = finals(play(listener(), sound, texts))
+    assert [u.speaker_id for u in found] == ["0", "1", "0"]
+    assert [u.utterance_id for u in found] == ["u1", "u2", "u3"]
+
+
+def test_a_change_of_speaker_without_a_pause_splits_the_stretch() -> None:
+    events = play(listener(expect_text="never"), scene((1, 4, 5), (4, 7, 20)))
+    first, second = finals(events)
+    assert [first.speaker_id, second.speaker_id] == ["0", "1"]
+    assert first.end == second.start
+    assert span(first)[1] == pytest.approx(4.0, abs=0.31)
+
+
+def test_a_recogniser_that_finalises_in_mid_speech_cuts_the_utterance() -> None:
+    sound = scene((1, 3.0, 5), (3.15, 6, 5))
+    texts = [final("This is the first sentence of two.", 3.5)]
+    texts.append(final("And this is the second one, a bit longer.", 6.6))
+    first, second = finals(play(listener(), sound, texts))
+    assert span(first)[1] == pytest.approx(3.1, abs=0.2)
+    assert span(second)[0] == pytest.approx(3.1, abs=0.2)
+    assert "second" in second.text
+
+
+def test_times_of_the_recogniser_are_believed() -> None:
+    sound = scene((1, 3, 5), (3.5, 5, 5))
+    late = final("Second.", 6.0, start=at(3.5), end=at(5))
+    early = final("First.", 6.1, start=at(1), end=at(3))
+    found = finals(play(listener(text_timeout=5.0), sound, [late, early]))
+    assert [u.text for u in found] == ["Second.", "First."]
+    assert span(found[0])[0] > 3.2 and span(found[1])[1] < 3.2
+
+
+def test_a_voice_id_overrides_what_was_heard() -> None:
+    sound = scene((1, 3, 5), (4, 6, 5), (7, 9, 5))
+    texts = [
+        final("one two three four", 3.5, voice_id="a"),
+        final("five six seven eight", 6.5, voice_id="b", person_id="p"),
+        final("nine ten eleven twelve", 9.5, voice_id="a"),
+    ]
+    found = finals(play(listener(), sound, texts))
+    assert [u.speaker_id for u in found] == ["0", "1", "0"]
+    assert (found[1].voice_id, found[1].person_id) == ("b", "p")
+
+
+# --- text ---
+
+
+def test_text_that_does_not_come_is_not_waited_for_longer_than_the_timeout() -> None:
+    ears = listener()
+    events = play(ears, scene((1, 3, 5)))  # two seconds of silence: 1.5 s after the end is in it
+    (utterance,) = finals(events)
+    assert utterance.text == "" and utterance.is_final
+    assert len(utterance.audio) > 0
+
+
+def test_without_a_recogniser_nothing_waits_after_three_timeouts() -> None:
+    ears = listener()
+    turns = [(1 + 4 * k, 3 + 4 * k, 5) for k in range(5)]
+    play(ears, scene(*turns))
+    events = play(ears, scene((1, 3, 5))[: round(3.6 * RATE)], start=23)
+    (utterance,) = finals(events)
+    assert span(utterance)[1] == pytest.approx(26, abs=0.15)
+    assert drafts(events) == []
+    # and a text makes it wait again
+    events = ears.feed_transcript(final("Hello.", 27.0))
+    events += play(ears, scene((1, 3, 5))[: round(3.6 * RATE)], start=29)
+    assert len(drafts(events)) == 1
+    assert [u.text for u in finals(events)] == ["Hello."]
+
+
+def test_text_without_a_microphone_is_an_utterance_of_its_own() -> None:
+    ears = listener()
+    (utterance,) = finals(ears.feed_transcript(final("Nobody hears me.", 5, locale="en")))
+    assert (utterance.start, utterance.end) == (at(5), at(5))
+    assert (utterance.speaker_id, utterance.locale) == ("", "en")
+    assert len(utterance.audio) == 0
+    (second,) = finals(ears.feed_transcript(final("But me?", 8, voice_id="v")))
+    assert (second.utterance_id, second.speaker_id) == ("u2", "0")
+
+
+def test_text_without_speech_stands_alone_while_sound_goes_on() -> None:
+    events = play(listener(), silence(4), [final("A ghost.", 2.0)])
+    (utterance,) = finals(events)
+    assert utterance.start == utterance.end == at(2.0)
+
+
+def test_text_whose_sound_is_on_its_way_waits_for_it() -> None:
+    ears, sound = listener(), scene((1, 2, 5))
+    ears.advance(at(0.9))
+    events = play(ears, sound[: round(1.0 * RATE)])
+    events += ears.feed_transcript(final("A quick answer", 2.1, start=at(1), end=at(2)))
+    assert finals(events) == []
+    events += play(ears, sound[round(1.0 * RATE) :], start=1.0)
+    (utterance,) = finals(events)
+    assert utterance.text and span(utterance)[0] == pytest.approx(1.0, abs=0.15)
+
+
+def test_and_if_the_sound_never_comes_it_does_not_wait_for_ever() -> None:
+    ears = listener()
+    play(ears, silence(1.0))
+    events = ears.feed_transcript(final("Hello?", 1.2))
+    assert finals(events) == []
+    assert len(finals(ears.advance(at(2.0)))) == 1
+
+
+def test_empty_long_and_repeated_texts() -> None:
+    ears = listener(max_text=10)
+    assert counted(ears.feed_transcript(final("  ", 1))) == ["empty_texts"]
+    events = ears.feed_transcript(final("x" * 100, 2))
+    assert counted(events) == ["long_texts"] and len(finals(events)[0].text) == 10
+    assert counted(ears.feed_transcript(final("x" * 100, 2.1))) == ["long_texts", "repeated_texts"]
+    assert finals(ears.feed_transcript(final("x" * 10, 9)))
+    assert ears.counters()["long_texts"] == 2
+
+
+@pytest.mark.parametrize("text", ["你好，今天怎么样？", "שלום", "🙂🙂", "a\u0000b", "ﷺ" * 50])
+def test_any_script_passes_unchanged(text: str) -> None:
+    (utterance,) = finals(listener().feed_transcript(final(text, 1)))
+    assert utterance.text == text
+
+
+def test_partial_texts_are_hints_only() -> None:
+    ears = listener()
+    events = play(ears, scene((1, 3, 5))[: round(4.0 * RATE)], [final("How", 2, is_final=False)])
+    assert finals(events) == []
+    ears.feed_transcript(final("How are", 4.0, is_final=False))  # and make it wait
+    assert finals(ears.advance(at(5.0))) == []
+    assert len(finals(ears.advance(at(8.0)))) == 1
+    assert ears.counters()["partial_texts"] == 2
+
+
+def test_stamps_of_another_clock_are_not_believed() -> None:
+    for stamp in (0, 12, at(9_000)):
+        events = play(listener(), scene((1, 3, 5)), [final("How are you?", 3.5, stamp=stamp)])
+        (utterance,) = finals(events)
+        assert utterance.text and span(utterance)[0] == pytest.approx(1.0, abs=0.15)
+
+
+# --- conversations and clocks ---
+
+
+def test_silence_ends_the_conversation_and_speakers_start_anew() -> None:
+    ears = listener(conversation_gap=10.0)
+    first = play(ears, scene((1, 3, 5)), [final("Goodbye then.", 3.5)])
+    ended = [e for e in ears.advance(at(14)) if isinstance(e, ConversationEnded)]
+    assert [e.conversation_id for e in ended] == [finals(first)[0].conversation_id]
+    assert ears.advance(at(60)) == []
+    (other,) = finals(ears.feed_transcript(final("Anybody there?", 61)))
+    assert other.conversation_id == f"c{at(61)}" and other.utterance_id == "u1"
+
+
+def test_texts_alone_end_a_conversation_too() -> None:
+    ears = listener(conversation_gap=10.0)
+    ears.feed_transcript(final("One.", 1))
+    events = ears.feed_transcript(final("Two.", 100))
+    assert isinstance(events[0], ConversationEnded) and finals(events)[0].utterance_id == "u1"
+
+
+def test_a_microphone_that_dies_in_mid_speech_does_not_hold_anything_up() -> None:
+    ears = listener()
+    ears.advance(at(0.1))
+    play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
+    ears.advance(at(2.5))
+    events = ears.advance(at(5.0))
+    assert "sound_timeouts" in counted(events)
+    events += ears.advance(at(9.0))
+    (utterance,) = finals(events)
+    assert span(utterance)[1] == pytest.approx(2.5, abs=0.15)
+    # it comes back
+    again = [*ears.feed_sound(Gap(at(2.5), seconds(17.5), filled=False))]
+    again += play(ears, scene((1, 3, 5)), start=20)
+    assert len(finals(again + ears.flush())) == 1
+
+
+@pytest.mark.parametrize("through", ["jump", "sound", "advance"])
+def test_a_clock_that_jumps_back_starts_a_new_conversation(through: str) -> None:
+    ears = listener()
+    ears.advance(at(3_600))
+    play(ears, scene((1, 3, 5))[: round(3.2 * RATE)], start=3_600)
+    if through == "jump":
+        events = ears.feed_sound(Jump(at(3_603.2), at(10)))
+    elif through == "sound":
+        events = play(ears, silence(0.1), start=10)
+    else:
+        events = ears.advance(at(10))
+    assert "clock_jumps" in counted(events)
+    assert len(finals(events)) == 1  # what was being said is not lost
+    assert isinstance(events[[isinstance(e, ConversationEnded) for e in events].index(True)], Event)
+    events = play(ears, scene((1, 3, 5)), [final("And on we go.", 13.5)], start=10)
+    (utterance,) = finals(events)
+    assert utterance.text and span(utterance)[0] == pytest.approx(11, abs=0.15)
+
+
+def test_a_microphone_with_another_clock_still_works() -> None:
+    ears = listener()
+    ears.advance(at(100_000))
+    events = play(ears, scene((1, 3, 5), (4, 6, 5)))
+    assert len(finals(events + ears.flush())) == 2
+
+
+def test_a_gap_ends_the_stretch_but_not_the_wait_for_its_text() -> None:
+    ears = listener()
+    events = play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
+    events += ears.feed_sound(Gap(at(2.5), seconds(1.2), filled=False))
+    events += ears.feed_transcript(final("Half of a sentence", 3.0))
+    (utterance,) = finals(events)
+    assert span(utterance) == (pytest.approx(1, abs=0.15), pytest.approx(2.5, abs=0.15))
+
+
+# --- the robot, faces ---
+
+
+def test_the_robots_own_voice_and_words_are_dropped() -> None:
+    ears, sound = listener(), scene((1, 3, 5))
+    ears.feed_robot_speaking(at(0.9), True)
+    events = play(ears, sound[: round(3.1 * RATE)])
+    ears.feed_robot_speaking(at(3.1), False)
+    events += play(ears, sound[round(3.1 * RATE) :], start=3.1)
+    events += ears.feed_transcript(final("I am a robot.", 3.7))
+    assert finals(events) == [] and ears.counters()["robot_texts"] == 1
+    events = play(ears, scene((1, 3, 5)), [final("I am not.", 9.5)], start=6)
+    assert [u.text for u in finals(events)] == ["I am not."]
+
+
+def test_a_robot_that_is_announced_late_is_dropped_too() -> None:
+    ears, sound = listener(), scene((1, 3, 5))
+    events = play(ears, sound[: round(1.8 * RATE)])
+    events += ears.feed_robot_speaking(at(0.95), True)
+    events += play(ears, sound[round(1.8 * RATE) :], start=1.8)
+    assert finals(events) + drafts(events) == []
+
+
+def test_a_person_who_speaks_before_the_robot_is_kept() -> None:
+    ears, sound = listener(), scene((1, 3, 5), (3.1, 5, 20))
+    events = play(ears, sound[: round(3.2 * RATE)])
+    events += ears.feed_robot_speaking(at(3.1), True)
+    events += play(ears, sound[round(3.2 * RATE) :], start=3.2)
+    events += ears.feed_robot_speaking(at(5), False)
+    (utterance,) = finals(events + ears.flush())
+    assert span(utterance)[1] <= 3.15
+
+
+def face(track: str, time: float) -> FaceObservation:
+    crop = FaceCrop(at(time), np.full((96, 96, 3), int(time * 10) % 256, np.uint8))
+    return FaceObservation(track, at(time), Box(0, 0, 96, 96), crop)
+
+
+def test_the_crops_are_of_the_face_seen_most_and_spread_over_the_utterance() -> None:
+    ears = listener()
+    for tick in range(100):
+        ears.feed_face(face("face1", tick / 10))
+        if tick % 3 == 0:
+            ears.feed_face(face("face2", tick / 10))
+    (utterance,) = finals(play(ears, scene((1, 5, 5)), [final("A rather long speech.", 5.5)]))
+    assert utterance.face_id == "face1" and len(utterance.faces) == 8
+    stamps = [(crop.stamp - T0) / NS for crop in utterance.faces]
+    assert stamps == sorted(stamps) and stamps[0] < 1.2 and stamps[-1] > 4.8
+
+
+def test_without_faces_there_is_no_face() -> None:
+    (utterance,) = finals(listener().feed_transcript(final("Hello.", 1)))
+    assert utterance.face_id == "" and utterance.faces == ()
+
+
+# --- all of it ---
+
+
+def said(events: list[Event]) -> list[tuple[object, ...]]:
+    """Everything about utterances and conversations that can be compared."""
+    out: list[tuple[object, ...]] = []
+    for event in events:
+        if isinstance(event, UtteranceEvent):
+            u = event.utterance
+            ids = u.conversation_id, u.utterance_id, u.speaker_id, f"{u.speaker_confidence}"
+            out.append((*ids, u.start, u.end, u.text, u.is_final, u.audio.tobytes()))
+        else:
+            out.append((event,))
+    return out
+
+
+CHAT = scene((0.5, 2.0, 5), (2.1, 3.4, 20), (4.2, 5.0, 5), (5.05, 7.3, 20))
+TEXTS = [
+    final("Where have you been all day?", 2.4),
+    final("At the sea, swimming.", 3.9),
+    final("Not without me!", 5.4),
+    final("Next time I shall ask you before, all right?", 7.9),
+]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_any_chunking_gives_identical_utterances(data: st.DataObject) -> None:
+    chunk = data.draw(st.integers(1, 40_000).filter(lambda n: n > 100))
+    whole, parts = listener(), listener()
+    expected = play(whole, CHAT, TEXTS) + whole.flush()
+    assert said(play(parts, CHAT, TEXTS, chunk) + parts.flush()) == said(expected)
+    assert len(finals(expected)) == 4
+
+
+def test_two_runs_give_identical_utterances() -> None:
+    ears = listener()
+    first = said(play(ears, CHAT, TEXTS) + ears.flush())
+    ears.reset()
+    assert said(play(ears, CHAT, TEXTS) + ears.flush()) == first
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_whatever_comes_in_whatever_order_nothing_breaks_and_all_ends(data: st.DataObject) -> None:
+    ears = listener(conversation_gap=5.0)
+    time, events, texts = 0.0, [], 0
+    for _ in range(data.draw(st.integers(1, 25))):
+        kind = data.draw(st.sampled_from(["sound", "text", "robot", "advance", "gap", "back"]))
+        if kind == "sound":
+            length = data.draw(st.floats(0.01, 2.0))
+            tone = voice(data.draw(st.integers(2, 40)), length)
+            tone *= np.float32(data.draw(st.sampled_from([0.0, 1.0, 1.0, np.nan])))
+            events += ears.feed_sound(Sound(at(time), tone))
+            time += length
+        elif kind == "text":
+            texts += 1
+            start = data.draw(st.none() | st.floats(-3, 3))
+            end = None if start is None else start + data.draw(st.floats(-1, 3))
+            told = {} if start is None or end is None else {"start": start, "end": end}
+            more: dict[str, object] = {k: at(time + v) for k, v in told.items()}
+            more["is_final"] = data.draw(st.booleans())
+            more["voice_id"] = data.draw(st.sampled_from(["", "", "a", "b"]))
+            delay = data.draw(st.floats(-1, 3))
+            events += ears.feed_transcript(final(f"text {texts} " * texts, time + delay, **more))
+        elif kind == "robot":
+            events += ears.feed_robot_speaking(at(time), data.draw(st.booleans()))
+        elif kind == "advance":
+            events += ears.advance(at(time + data.draw(st.floats(-0.2, 8.0))))
+        elif kind == "gap":
+            events += ears.feed_sound(Gap(at(time), seconds(2), filled=False))
+            time += 2
+        else:
+            before, time = time, max(0.0, time - 20)
+            events += ears.feed_sound(Jump(at(before), at(time)))
+    events += ears.flush()
+    waiting = {(u.conversation_id, u.utterance_id): u for u in drafts(events)}
+    done = {(u.conversation_id, u.utterance_id) for u in finals(events)}
+    merged = ears.counters().get("merged_drafts", 0) + ears.counters().get("robot_speech", 0)
+    assert len(set(waiting) - done) <= merged
+    assert len(done) == len(finals(events))
+    ended = [e.conversation_id for e in events if isinstance(e, ConversationEnded)]
+    assert set(ended) == {conversation for conversation, _ in done | set(waiting)}
+    assert ears.flush() == []
+
+
+def test_a_thousand_utterances_need_no_more_memory_than_ten() -> None:
+    ears = Listener(
+        ListenerConfig(voice_activity=VoiceActivityConfig(max_stretch=4.0), max_audio=4.0), MODEL
+    )
+    turn = np.concatenate([voice(5, 0.4), silence(0.5)])
+    texts, sizes = 0, []
+    for number in range(1_000):
+        start = number * 0.9
+        events = play(ears, turn, start=start)
+        events += ears.feed_transcript(final(f"number {number}", start + 0.9))
+        ears.feed_face(face("face1", start))
+        texts += sum(u.text != "" for u in finals(events))
+        if number in (50, 999):
+            sizes.append(memory(ears))
+    assert sizes[1] <= sizes[0] * 1.1
+    assert texts == 1_000
+    assert ears.counters()["utterances"] == 1_000
+
+
+def memory(ears: Listener) -> int:
+    """Bytes of everything that hangs on the listener, arrays and containers."""
+    seen: set[int] = set()
+    todo: list[object] = [ears]
+    size = 0
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(thing, type):
+            continue
+        seen.add(id(thing))
+        size += thing.nbytes if isinstance(thing, np.ndarray) else 50
+        if isinstance(thing, dict):
+            todo += [*thing.keys(), *thing.values()]
+        elif isinstance(thing, (str, bytes, int, float)):
+            continue
+        elif hasattr(thing, "__iter__") and not isinstance(thing, np.ndarray):
+            todo += list(thing)
+        elif hasattr(thing, "__dict__"):
+            todo.append(vars(thing))
+        else:
+            todo += [
+                getattr(thing, n) for n in getattr(thing, "__slots__", ()) if hasattr(thing, n)
+            ]
+    return size
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"expect_text": "maybe"}, {"text_timeout": -1.0}, {"max_faces": 1_000}, {"max_text": 0}],
+)
+def test_nonsense_in_the_configuration_is_refused_by_name(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ListenerConfig(**wrong)  # type: ignore[arg-type]

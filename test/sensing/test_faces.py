@@ -1,0 +1,238 @@
+"""Faces: found in a real picture, followed, cut out; the tracker on detections made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from erc_ros.sensing.faces import (
+    CROP_SIZE,
+    Box,
+    FaceObservation,
+    FaceTracker,
+    HaarDetector,
+    Tracks,
+    YuNetDetector,
+    cut_face,
+    step,
+)
+from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.images import ImageError
+from erc_ros.sensing.nanoseconds import NS, seconds
+
+ASTRONAUT = Path(__file__).parents[1] / "assets" / "astronaut.png"
+FACE = Box(54, 64, 100, 100)  # in that picture
+T0 = 1_700_000_000 * NS
+MS = NS // 1000
+
+
+def astronaut() -> NDArray[np.uint8]:
+    image = cv2.imread(str(ASTRONAUT))
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+def frame(image: NDArray[np.uint8], stamp: int = T0) -> Frame:
+    height, width = image.shape[:2]
+    return Frame(stamp, "bgr8", width, height, width * 3, image.tobytes())
+
+
+def room(*corners: tuple[int, int]) -> NDArray[np.uint8]:
+    """640x480 gray wall with the astronaut's face at each corner."""
+    image = np.full((480, 640, 3), 120, np.uint8)
+    for x, y in corners:
+        image[y : y + 210, x : x + 210] = astronaut()
+    return image
+
+
+class Script:
+    """A detector that sees what it is told, and remembers when it was asked."""
+
+    def __init__(self, *boxes: list[Box]) -> None:
+        self.boxes, self.asked = list(boxes), list[int]()
+
+    def detect(self, frame: Frame) -> list[Box]:
+        self.asked.append(frame.stamp)
+        return self.boxes.pop(0) if len(self.boxes) > 1 else self.boxes[0]
+
+
+def blank(stamp: int) -> Frame:
+    return Frame(stamp, "mono8", 64, 48, 64, bytes(64 * 48))
+
+
+def ids(observations: list[FaceObservation]) -> list[str]:
+    return [observation.track_id for observation in observations]
+
+
+# --- the cascade ---
+
+
+def test_the_cascade_finds_the_face() -> None:
+    (box,) = HaarDetector().detect(frame(astronaut()))
+    assert box.overlap(FACE) > 0.7
+
+
+def test_boxes_are_in_pixels_of_the_full_frame_whatever_the_encoding() -> None:
+    image = room((100, 150))
+    expected = Box(FACE.x + 100, FACE.y + 150, FACE.width, FACE.height)
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    for one in (frame(image), Frame(T0, "jpeg", 0, 0, 0, jpeg)):
+        (box,) = HaarDetector().detect(one)
+        assert box.overlap(expected) > 0.7
+
+
+def test_two_faces_are_found() -> None:
+    boxes = HaarDetector().detect(frame(room((50, 100), (350, 150))))
+    assert len(boxes) == 2
+
+
+def test_no_face_is_found_where_none_is() -> None:
+    assert HaarDetector().detect(frame(room())) == []
+    assert HaarDetector().detect(blank(T0)) == []
+
+
+def test_faces_below_the_smallest_size_are_left_out() -> None:
+    assert HaarDetector(min_face=0.3).detect(frame(room((100, 150)))) == []
+
+
+def test_an_image_smaller_than_the_cascade_has_no_faces() -> None:
+    assert HaarDetector().detect(Frame(T0, "mono8", 8, 8, 8, bytes(64))) == []
+
+
+def test_bounds_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_width 10"):
+        HaarDetector(max_width=10)
+    for min_face in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="min_face"):
+            HaarDetector(min_face=min_face)
+
+
+# --- YuNet ---
+
+
+def test_a_missing_or_wrong_model_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no_model\.onnx is not there"):
+        YuNetDetector(tmp_path / "no_model.onnx")
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(b"this is no model")
+    with pytest.raises(ValueError, match="is no YuNet model"):
+        YuNetDetector(wrong)
+
+
+# --- tracks ---
+
+
+def test_a_face_keeps_its_id_while_it_moves() -> None:
+    boxes = [[Box(10 + 8 * n, 20, 60, 60)] for n in range(20)]
+    tracker = FaceTracker(Script(*boxes), rate=5)
+    seen = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(20)]
+    assert seen == [["face1"]] * 20
+
+
+def test_two_faces_keep_their_ids_when_the_detector_swaps_them() -> None:
+    left, right = Box(0, 0, 20, 20), Box(40, 20, 20, 20)
+    tracker = FaceTracker(Script([left, right], [right, left], [left, right]), rate=5)
+    for n in range(3):
+        found = tracker.feed(blank(T0 + n * 200 * MS))
+        assert {o.track_id: o.box for o in found} == {"face1": left, "face2": right}
+
+
+def test_a_short_loss_is_survived_and_a_long_one_is_not() -> None:
+    box = Box(0, 0, 20, 20)
+    script = Script([box], [], [], [box], [], [], [], [], [], [], [box])
+    tracker = FaceTracker(script, rate=5, max_loss=seconds(1.0))
+    seen = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(11)]
+    assert seen == [["face1"], [], [], ["face1"], *[[]] * 6, ["face2"]]
+
+
+def test_detection_keeps_its_rate_and_crops_come_with_it() -> None:
+    script = Script([Box(0, 0, 20, 20)])
+    tracker = FaceTracker(script, rate=5)
+    observed = [tracker.feed(blank(T0 + n * NS // 30)) for n in range(90)]
+    assert len(script.asked) == 15  # three seconds at 5 Hz, out of 30 Hz
+    assert all(ids(found) == ["face1"] for found in observed)
+    with_crop = [found[0].stamp for found in observed if found[0].crop is not None]
+    assert with_crop == script.asked
+    crop = observed[0][0].crop
+    assert crop is not None and crop.stamp == T0
+    assert crop.pixels.shape == (CROP_SIZE, CROP_SIZE, 3) and crop.pixels.dtype == np.uint8
+
+
+def test_frames_between_detections_are_not_decoded() -> None:
+    tracker = FaceTracker(Script([Box(0, 0, 20, 20)]), rate=1)
+    tracker.feed(blank(T0))
+    found = tracker.feed(Frame(T0 + 33 * MS, "jpeg", 0, 0, 0, b"no picture at all"))
+    assert ids(found) == ["face1"] and found[0].crop is None
+
+
+def test_a_broken_frame_is_an_error_and_the_next_one_is_searched() -> None:
+    tracker = FaceTracker(HaarDetector(), rate=1)
+    with pytest.raises(ImageError):
+        tracker.feed(Frame(T0, "jpeg", 0, 0, 0, b"no picture at all"))
+    assert ids(tracker.feed(frame(astronaut(), T0 + 33 * MS))) == ["face1"]
+
+
+def test_stamps_that_go_back_a_little_are_left_out_and_far_back_start_anew() -> None:
+    script = Script([Box(0, 0, 20, 20)])
+    tracker = FaceTracker(script, rate=5)
+    tracker.feed(blank(T0))
+    assert tracker.feed(blank(T0)) == tracker.feed(blank(T0 - 100 * MS)) == []
+    assert ids(tracker.feed(blank(T0 - 60 * NS))) == ["face2"]  # ids are not used again
+    tracker.reset()
+    assert ids(tracker.feed(blank(T0))) == ["face3"]
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 600), st.integers(1, 200)), max_size=30)))
+def test_tracks_are_bounded_distinct_and_ids_never_return(
+    detections: list[list[tuple[int, int]]],
+) -> None:
+    tracks, gone, before = Tracks(), set[str](), set[str]()
+    for number, corners in enumerate(detections):
+        boxes = [Box(x, x % 97, size, size) for x, size in corners]
+        tracks = step(tracks, boxes, T0 + number * 200 * MS, seconds(1.0))
+        now = {track.track_id for track in tracks.live}
+        assert len(now) == len(tracks.live) <= 8
+        assert not now & gone
+        gone |= before - now
+        before = now
+
+
+def test_a_rate_that_cannot_be_is_refused() -> None:
+    for rate in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="detection rate"):
+            FaceTracker(Script([]), rate=rate)
+
+
+def test_a_walking_face_is_followed_in_real_pictures() -> None:
+    results = []
+    for _ in range(2):
+        tracker = FaceTracker(HaarDetector(), rate=5)
+        found = [tracker.feed(frame(room((20 * n, 100)), T0 + n * 200 * MS)) for n in range(15)]
+        assert all(ids(one) == ["face1"] for one in found)
+        results.append([(o.box, o.crop.pixels.tobytes()) for one in found for o in one if o.crop])
+    assert results[0] == results[1] and len(results[0]) == 15
+
+
+# --- crops ---
+
+
+def test_a_crop_is_the_box_with_its_margin() -> None:
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[50:130, 100:180] = 200
+    crop = cut_face(image, Box(100, 50, 80, 80))
+    assert crop.shape == (CROP_SIZE, CROP_SIZE, 3)
+    assert (crop[10:-10, 10:-10] == 200).all() and not crop[:6].any() and not crop[:, -6:].any()
+
+
+@pytest.mark.parametrize(
+    "box", [Box(0, 0, 50, 50), Box(250, 150, 50, 50), Box(0, 0, 300, 200), Box(299, 199, 1, 1)]
+)
+def test_a_crop_at_the_edge_repeats_the_edge(box: Box) -> None:
+    crop = cut_face(np.full((200, 300, 3), 77, np.uint8), box)
+    assert crop.shape == (CROP_SIZE, CROP_SIZE, 3) and (crop == 77).all()
