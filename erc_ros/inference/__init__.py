@@ -1,0 +1,1 @@
+"""Model bundle, execution backends and the streaming recogniser. No ROS, no torch."""

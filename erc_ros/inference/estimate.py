@@ -1,0 +1,88 @@
+"""What the recogniser says about one utterance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import Utterance
+from erc_ros.inference.bundle import Bundle
+
+MODALITIES = ("text", "audio", "visual")  # the order of everything that has three entries
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """How a person felt during one utterance.
+
+    An utterance of which nothing could be seen, heard or read has the uniform distribution, weights
+    0 and no modality: "no idea", not "neutral" (its label is then only the first of equals).
+    """
+
+    utterance: Utterance
+    probabilities: NDArray[np.float32]  # (C,) in the order of the bundle's labels, sum 1
+    label: str  # the most probable one
+    confidence: float  # its probability
+    valence: float  # -1..1: the anchors' mean, weighted by the probabilities
+    arousal: float  # -1..1, likewise
+    modalities: tuple[bool, bool, bool]  # text, audio, visual: which ones counted
+    weights: tuple[float, float, float]  # sum 1 over the modalities that counted, 0 for the others
+    latency: dict[str, int]  # ns per stage: text, audio, visual (each in its worker), fusion
+    latency_total: int  # ns from the utterance's arrival to this estimate
+    is_final: bool
+    notes: tuple[str, ...] = ()  # what of the input was left out, and why
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The fusion's answer for one utterance: logits (C,) and modality weights (3,)."""
+
+    logits: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+def nothing_known(labels: int) -> Answer:
+    """The answer to an utterance without any modality: every label equally likely."""
+    return Answer(np.zeros(labels, np.float32), np.zeros(3, np.float32))
+
+
+def estimate(
+    bundle: Bundle,
+    utterance: Utterance,
+    answer: Answer,
+    modalities: tuple[bool, bool, bool],
+    latency: dict[str, int],
+    latency_total: int,
+    notes: tuple[str, ...] = (),
+) -> Estimate:
+    """Turn logits into calibrated probabilities and what follows from them.
+
+    valence, arousal = sum over labels of probability * anchor.
+    """
+    probabilities = softmax(answer.logits / np.float32(bundle.temperature))
+    best = int(probabilities.argmax())
+    valence, arousal = probabilities @ bundle.anchors
+    text, audio, visual = (float(weight) for weight in answer.weights)
+    return Estimate(
+        utterance=utterance,
+        probabilities=probabilities,
+        label=bundle.labels[best],
+        confidence=float(probabilities[best]),
+        valence=float(valence),
+        arousal=float(arousal),
+        modalities=modalities,
+        weights=(text, audio, visual),
+        latency=latency,
+        latency_total=latency_total,
+        is_final=utterance.is_final,
+        notes=notes,
+    )
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(..., C) -> (..., C), each row with sum 1."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    return result

@@ -1,0 +1,101 @@
+"""What the recogniser remembers of a conversation: a value, and a pure step that extends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import Utterance
+from erc_ros.encoders.text import Turn, speaker_index
+
+Embedding = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Perception:
+    """One utterance as the fusion sees it; an embedding is None where the modality is missing."""
+
+    utterance_id: str
+    turn: Turn
+    text: Embedding | None
+    audio: Embedding | None
+    visual: Embedding | None
+
+    @property
+    def modalities(self) -> tuple[bool, bool, bool]:
+        return self.text is not None, self.audio is not None, self.visual is not None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """The conversation so far.
+
+    speakers: ids in the order of their first word, at most 9.
+    perceptions: the last utterances, oldest first.
+    """
+
+    conversation_id: str = ""
+    speakers: tuple[str, ...] = ()
+    perceptions: tuple[Perception, ...] = ()
+
+    def turns(self) -> list[Turn]:
+        """What was said, oldest first."""
+        return [perception.turn for perception in self.perceptions]
+
+
+def enter(history: History, utterance: Utterance) -> tuple[History, Turn]:
+    """The history that counts for `utterance`, and the utterance as a turn of it.
+
+    Another conversation begins with an empty history; an utterance that comes again (its text was
+    corrected) replaces what was remembered of it.
+    """
+    if utterance.conversation_id != history.conversation_id:
+        history = History(utterance.conversation_id)
+    known, speaker = speaker_index(history.speakers, utterance.speaker_id)
+    others = tuple(
+        perception
+        for perception in history.perceptions
+        if not utterance.utterance_id or perception.utterance_id != utterance.utterance_id
+    )
+    history = replace(history, speakers=known, perceptions=others)
+    return history, Turn(speaker, utterance.text.strip())
+
+
+def step(history: History, perception: Perception, context: int) -> History:
+    """Remember `perception`, and of all only the last `context`.
+
+    An utterance without any modality tells nothing and would push out one that does.
+    """
+    if not any(perception.modalities):
+        return history
+    return replace(history, perceptions=(*history.perceptions, perception)[-context:])
+
+
+def fusion_input(
+    perceptions: tuple[Perception, ...], sizes: tuple[int, int, int]
+) -> dict[str, NDArray[Any]]:
+    """What fusion.onnx takes: one conversation of U utterances, missing embeddings as zeros.
+
+    sizes: of the text, audio and visual embeddings.
+    """
+    count = len(perceptions)
+    text, audio, visual = (np.zeros((1, count, size), np.float32) for size in sizes)
+    for place, perception in enumerate(perceptions):
+        for row, embedding in (
+            (text, perception.text),
+            (audio, perception.audio),
+            (visual, perception.visual),
+        ):
+            if embedding is not None:
+                row[0, place] = embedding
+    return {
+        "text": text,
+        "audio": audio,
+        "visual": visual,
+        "modalities": np.array([[p.modalities for p in perceptions]], bool),
+        "speakers": np.array([[p.turn.speaker for p in perceptions]], np.int64),
+        "valid": np.ones((1, count), bool),
+    }

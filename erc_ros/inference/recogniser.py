@@ -1,0 +1,306 @@
+"""The streaming recogniser: utterances in, estimates out, one call each.
+
+Sound and faces are encoded by two workers while the text is encoded by the caller (ONNX Runtime
+releases the interpreter lock). What `prepare` was given while the text was still awaited is ready
+when the final utterance comes; then only text and fusion are left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.encoders.audio import audio_input
+from erc_ros.encoders.face import face_input, to_gray
+from erc_ros.encoders.text import TextPrompt, Turn
+from erc_ros.inference.backend import Network
+from erc_ros.inference.bundle import Bundle
+from erc_ros.inference.estimate import Answer, Estimate, estimate, nothing_known
+from erc_ros.inference.history import (
+    Embedding,
+    History,
+    Perception,
+    enter,
+    fusion_input,
+    step,
+)
+
+SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
+SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no sound
+DRAFTS = 8  # prepared utterances that may wait for their final text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A modality of one utterance. embedding: None if missing; duration: ns; note: why, or ""."""
+
+    embedding: Embedding | None
+    duration: int = 0
+    note: str = ""
+
+
+MISSING = Encoded(None)
+_Key = tuple[str, str, int, int, int, int]
+_Prepared = tuple["Future[Encoded]", "Future[Encoded]"]
+
+
+class Recogniser:
+    """Recognises the emotions of one conversation after another. Not thread-safe: one caller.
+
+    Memory is bounded: the last `bundle.fusion.context` utterances as embeddings and text, and the
+    encoded sound and faces of at most 8 drafts.
+
+    Args:
+        bundle: from `load_bundle`.
+        device: "cpu" or "cuda".
+
+    Raises:
+        BackendError: the device is not there.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        self.bundle = bundle
+        self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+        self._text = Network(bundle.text.file, device)
+        self._audio = Network(bundle.audio.file, device)
+        self._visual = Network(bundle.visual.file, device)
+        self._fusion = Network(bundle.fusion.file, device)
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="encoder")
+        self._drafts: OrderedDict[_Key, _Prepared] = OrderedDict()
+        self._history = History()
+
+    def warm_up(self) -> None:
+        """Run everything once at its full size; remembers nothing. The first call is slow."""
+        noise = np.random.default_rng(0)
+        samples = int(self.bundle.audio.max_seconds * SAMPLE_RATE)
+        faces = [
+            FaceCrop(0, noise.integers(0, 255, (96, 96, 3), np.uint8))
+            for _ in range(self.bundle.visual.max_crops)
+        ]
+        utterance = Utterance(
+            conversation_id="",
+            utterance_id="",
+            start=0,
+            end=0,
+            text="warm " * self.bundle.text.max_tokens,
+            audio=noise.integers(-9000, 9000, samples, np.int16),
+            faces=tuple(faces),
+        )
+        history = History()
+        for _ in range(self.bundle.fusion.context):
+            history, _ = self._recognise(history, utterance, *self._encode(utterance))
+
+    def prepare(self, draft: Utterance) -> None:
+        """Begin to encode sound and faces of an utterance whose text is still awaited.
+
+        Returns at once. The final utterance profits if it has the same ids, span, sound and faces;
+        otherwise it is encoded when it comes.
+        """
+        key = _key(draft)
+        if key in self._drafts:
+            return
+        self._drafts[key] = self._encode(draft)
+        while len(self._drafts) > DRAFTS:
+            self._forget(next(iter(self._drafts)))
+
+    def feed(self, utterance: Utterance) -> Estimate:
+        """Recognise an utterance.
+
+        A final one is remembered as history of those after it; a draft (`is_final` False) gets its
+        estimate and is not. Another conversation id begins with an empty history. Sound that is
+        shorter than 0.3 s or silent, pictures that are none, and embeddings that are not finite
+        count as missing; `Estimate.notes` says so.
+        """
+        begin = time.perf_counter_ns()
+        key = _key(utterance)
+        prepared = self._drafts.get(key) or self._encode(utterance)
+        if utterance.is_final:
+            self._drafts.pop(key, None)
+        history, answered = self._recognise(self._history, utterance, *prepared, begin=begin)
+        if utterance.is_final:
+            self._history = history
+        return answered
+
+    def reset(self, conversation_id: str) -> None:
+        """Forget a conversation, its history and its drafts; another one is not touched."""
+        if self._history.conversation_id == conversation_id:
+            self._history = History()
+        for key in [key for key in self._drafts if key[0] == conversation_id]:
+            self._forget(key)
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Recogniser:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _recognise(
+        self,
+        history: History,
+        utterance: Utterance,
+        coming_audio: Future[Encoded],
+        coming_visual: Future[Encoded],
+        begin: int | None = None,
+    ) -> tuple[History, Estimate]:
+        begin = time.perf_counter_ns() if begin is None else begin
+        history, turn = enter(history, utterance)
+        text = self._encode_text([*history.turns(), turn])
+        audio, visual = coming_audio.result(), coming_visual.result()
+        perception = Perception(
+            utterance.utterance_id, turn, text.embedding, audio.embedding, visual.embedding
+        )
+        history = step(history, perception, self.bundle.fusion.context)
+        answer, fusion = self._fuse(history, perception)
+        notes = [encoded.note for encoded in (text, audio, visual, fusion) if encoded.note]
+        latency = {
+            "text": text.duration,
+            "audio": audio.duration,
+            "visual": visual.duration,
+            "fusion": fusion.duration,
+        }
+        return history, estimate(
+            self.bundle,
+            utterance,
+            answer,
+            (False, False, False) if fusion.note else perception.modalities,
+            latency,
+            time.perf_counter_ns() - begin,
+            tuple(notes),
+        )
+
+    def _encode(self, utterance: Utterance) -> _Prepared:
+        return (
+            self._workers.submit(self._encode_audio, utterance.audio)
+            if len(utterance.audio)
+            else _done(MISSING),
+            self._workers.submit(self._encode_faces, utterance.faces)
+            if utterance.faces
+            else _done(MISSING),
+        )
+
+    def _encode_text(self, turns: Sequence[Turn]) -> Encoded:
+        if not turns[-1].text:
+            return MISSING
+
+        def run() -> Embedding:
+            prompt = self._prompt(turns)
+            inputs = {
+                "input_ids": prompt.input_ids,
+                "attention_mask": prompt.attention_mask,
+                "mask_index": prompt.mask_index,
+            }
+            return self._text(inputs)["embedding"]
+
+        return _timed(run, "text")
+
+    def _encode_audio(self, audio: NDArray[np.int16]) -> Encoded:
+        if problem := _unusable(audio):
+            return Encoded(None, 0, problem)
+
+        def run() -> Embedding:
+            features = audio_input(audio, self.bundle.audio.max_seconds)
+            frames = np.array([len(features)], np.int64)
+            return self._audio({"features": features[None], "frames": frames})["embedding"]
+
+        return _timed(run, "sound")
+
+    def _encode_faces(self, crops: Sequence[FaceCrop]) -> Encoded:
+        limit, size = self.bundle.visual.max_crops, self.bundle.visual.size
+        try:
+            faces = face_input(crops, limit, size)
+            note = ""
+        except ValueError:
+            pictures = [crop for crop in crops if _is_picture(crop)]
+            faces = face_input(pictures, limit, size)
+            note = f"{len(crops) - len(pictures)} of {len(crops)} face crops are no pictures"
+        if not len(faces):
+            return Encoded(None, 0, note)
+
+        encoded = _timed(lambda: self._visual({"faces": faces})["embedding"], "faces")
+        return replace(encoded, note=encoded.note or note)
+
+    def _fuse(self, history: History, perception: Perception) -> tuple[Answer, Encoded]:
+        nothing = nothing_known(len(self.bundle.labels))
+        if not any(perception.modalities):
+            return nothing, MISSING
+        begin = time.perf_counter_ns()
+        sizes = (
+            self.bundle.text.embedding,
+            self.bundle.audio.embedding,
+            self.bundle.visual.embedding,
+        )
+        outputs = self._fusion(fusion_input(history.perceptions, sizes))
+        answer = Answer(outputs["logits"][0, -1], outputs["weights"][0, -1])
+        duration = time.perf_counter_ns() - begin
+        if not np.isfinite(answer.logits).all():
+            return nothing, Encoded(None, duration, "the fusion's answer is not finite")
+        return answer, Encoded(None, duration)
+
+    def _forget(self, key: _Key) -> None:
+        for future in self._drafts.pop(key, ()):
+            future.cancel()
+
+
+def _key(utterance: Utterance) -> _Key:
+    return (
+        utterance.conversation_id,
+        utterance.utterance_id,
+        utterance.start,
+        utterance.end,
+        len(utterance.audio),
+        len(utterance.faces),
+    )
+
+
+def _done(encoded: Encoded) -> Future[Encoded]:
+    future: Future[Encoded] = Future()
+    future.set_result(encoded)
+    return future
+
+
+def _timed(run: Callable[[], Embedding], what: str) -> Encoded:
+    """Run a network that gives (N, E); the utterance's embedding is the mean of its rows."""
+    begin = time.perf_counter_ns()
+    embedding: Embedding = run().mean(axis=0)
+    duration = time.perf_counter_ns() - begin
+    if not np.isfinite(embedding).all():
+        return Encoded(None, duration, f"the embedding of the {what} is not finite")
+    return Encoded(embedding, duration)
+
+
+def _unusable(audio: NDArray[Any]) -> str:
+    """Why a sound cannot be listened to, or ""."""
+    if audio.ndim != 1 or audio.dtype != np.int16:
+        return f"the sound is {audio.dtype} {audio.shape} instead of int16 mono"
+    if len(audio) < SHORTEST_SOUND:
+        return "the sound is shorter than 0.3 s"
+    # int16's -32768 has no positive counterpart, so no abs().
+    if audio.max() < SILENCE and audio.min() > -SILENCE:
+        return "the sound is silent"
+    return ""
+
+
+def _is_picture(crop: FaceCrop) -> bool:
+    try:
+        to_gray(crop.pixels)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,196 @@
+"""A tiny bundle with random weights: real ONNX files and a real tokenizer, made in milliseconds.
+
+It answers nonsense, but through the whole path; sizes and names are those of the default bundle.
+"""
+
+from __future__ import annotations
+
+import string
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, parser
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from erc_ros.encoders.text import add_speaker_tokens
+from erc_ros.training.bundle import write_manifest
+
+TEXT, AUDIO, VISUAL, MEL, SIZE = 384, 128, 128, 64, 48
+ANCHORS = {
+    "neutral": [0.0, 0.0],
+    "surprise": [0.2, 0.8],
+    "fear": [-0.6, 0.7],
+    "sadness": [-0.7, -0.4],
+    "joy": [0.8, 0.5],
+    "disgust": [-0.7, 0.3],
+    "anger": [-0.6, 0.8],
+}
+
+# The embedding of [MASK] plus the mean over all tokens, so that ids, mask and index all count.
+TEXT_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+text (int64[B, L] input_ids, int64[B, L] attention_mask, int64[B] mask_index)
+  => (float[B, 384] embedding)
+  <int64[1] one = {1}, int64[1] two = {2}, int64[2] last = {1, 2}, int64[3] wide = {1, 1, 384}>
+{
+  tokens = Gather <axis = 0> (table, input_ids)
+  seen = Cast <to = 1> (attention_mask)
+  seen3 = Unsqueeze (seen, two)
+  kept = Mul (tokens, seen3)
+  sum = ReduceSum <keepdims = 0> (kept, one)
+  count = ReduceSum <keepdims = 1> (seen, one)
+  mean = Div (sum, count)
+  place = Unsqueeze (mask_index, last)
+  index = Expand (place, wide)
+  at = GatherElements <axis = 1> (tokens, index)
+  mask = Squeeze (at, one)
+  embedding = Add (mean, mask)
+}
+"""
+
+# The mean over the valid frames, projected.
+AUDIO_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+audio (float[B, T, 64] features, int64[B] frames) => (float[B, 128] embedding)
+  <int64 zero = {0}, int64 step = {1}, int64[1] one = {1}, int64[1] two = {2}>
+{
+  shape = Shape <start = 1, end = 2> (features)
+  length = Squeeze (shape)
+  times = Range (zero, length, step)
+  limit = Unsqueeze (frames, one)
+  valid = Less (times, limit)
+  seen = Cast <to = 1> (valid)
+  seen3 = Unsqueeze (seen, two)
+  kept = Mul (features, seen3)
+  sum = ReduceSum <keepdims = 0> (kept, one)
+  count = ReduceSum <keepdims = 1> (seen, one)
+  mean = Div (sum, count)
+  embedding = MatMul (mean, project)
+}
+"""
+
+FACE_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+face (float[N, 1, 48, 48] faces) => (float[N, 128] embedding)
+{
+  small = AveragePool <kernel_shape = [8, 8], strides = [8, 8]> (faces)
+  flat = Flatten <axis = 1> (small)
+  embedding = MatMul (flat, project)
+}
+"""
+
+# A running sum over the valid utterances (causal), projected; equal weights over what is seen.
+FUSION_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+fusion (float[B, U, 384] text, float[B, U, 128] audio, float[B, U, 128] visual,
+        bool[B, U, 3] modalities, int64[B, U] speakers, bool[B, U] valid)
+  => (float[B, U, 7] logits, float[B, U, 3] weights)
+  <int64 axis = {1}, int64[1] two = {2}, int64[3] ones = {1, 1, 1}, float least = {1.0}>
+{
+  seen = Cast <to = 1> (modalities)
+  ts, as, vs = Split <axis = 2> (seen, ones)
+  t = Mul (text, ts)
+  a = Mul (audio, as)
+  v = Mul (visual, vs)
+  all = Concat <axis = 2> (t, a, v)
+  own = MatMul (all, project)
+  who = Gather <axis = 0> (table, speakers)
+  both = Add (own, who)
+  real = Cast <to = 1> (valid)
+  real3 = Unsqueeze (real, two)
+  kept = Mul (both, real3)
+  logits = CumSum (kept, axis)
+  count = ReduceSum <keepdims = 1> (seen, two)
+  divisor = Max (count, least)
+  weights = Div (seen, divisor)
+}
+"""
+
+
+def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
+    """Write a bundle with random weights into `folder` (made if need be) and return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    tokenizer = tiny_tokenizer()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _save(folder / "text.onnx", TEXT_GRAPH, table=_random(rng, tokenizer.get_vocab_size(), TEXT))
+    _save(folder / "audio.onnx", AUDIO_GRAPH, project=_random(rng, MEL, AUDIO))
+    _save(folder / "face.onnx", FACE_GRAPH, project=_random(rng, 36, VISUAL))
+    _save(
+        folder / "fusion.onnx",
+        FUSION_GRAPH,
+        project=_random(rng, TEXT + AUDIO + VISUAL, 7) * 0.1,
+        table=_random(rng, 10, 7) * 0.1,
+    )
+    write_manifest(folder, tiny_manifest())
+    return folder
+
+
+def tiny_manifest() -> dict[str, Any]:
+    """The manifest of the tiny bundle, without `files`."""
+    return {
+        "format": 1,
+        "name": "tiny",
+        "version": "0.0.1",
+        "labels": list(ANCHORS),
+        "anchors": {label: list(pair) for label, pair in ANCHORS.items()},
+        "sample_rate": 16000,
+        "text": {
+            "file": "text.onnx",
+            "tokenizer": "tokenizer.json",
+            "embedding": TEXT,
+            "max_tokens": 96,
+            "precision": "float32",
+        },
+        "audio": {
+            "file": "audio.onnx",
+            "mel_bands": MEL,
+            "max_seconds": 6.0,
+            "embedding": AUDIO,
+            "precision": "float32",
+        },
+        "visual": {
+            "file": "face.onnx",
+            "size": SIZE,
+            "max_crops": 8,
+            "embedding": VISUAL,
+            "precision": "float32",
+        },
+        "fusion": {"file": "fusion.onnx", "context": 16, "causal": True, "precision": "float32"},
+        "temperature": 1.5,
+        "training": {"data": [], "licence": "none: random weights", "card": "README.md"},
+        "metrics": {},
+    }
+
+
+def tiny_tokenizer() -> Tokenizer:
+    """Letters as pieces of words, the special tokens of BERT, and the speaker tokens."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = list(string.ascii_lowercase + string.digits + string.punctuation)
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), "now", "feels"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(special)
+    return add_speaker_tokens(tokenizer)
+
+
+def _random(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def _save(file: Path, graph: str, **weights: np.ndarray) -> None:
+    model = parser.parse_model(graph)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in weights.items()
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, str(file))
+
+
+if __name__ == "__main__":
+    print(write_tiny_bundle(Path(tempfile.gettempdir()) / "tiny-bundle"))

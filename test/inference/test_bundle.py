@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from bundles import ANCHORS, write_tiny_bundle
+
+from erc_ros.inference.backend import BackendError, Network
+from erc_ros.inference.bundle import BundleError, load_bundle, sha256_of
+
+
+@pytest.fixture()
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "bundle"))
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    file = folder / "bundle.yaml"
+    manifest = yaml.safe_load(file.read_text())
+    change(manifest)
+    file.write_text(yaml.safe_dump(manifest, sort_keys=False))
+
+
+def seal(folder: Path) -> None:
+    """Correct size and hash of every file, so that only what is inside is wrong."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        for name, entry in manifest["files"].items():
+            entry.update(sha256=sha256_of(folder / name), bytes=(folder / name).stat().st_size)
+
+    edit(folder, change)
+
+
+def test_a_good_bundle_is_read_completely(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    assert bundle.labels == tuple(ANCHORS) and bundle.anchors.shape == (7, 2)
+    assert bundle.anchors[bundle.labels.index("joy")] == pytest.approx([0.8, 0.5])
+    assert (bundle.name, bundle.version, bundle.temperature) == ("tiny", "0.0.1", 1.5)
+    assert bundle.text.tokenizer == folder / "tokenizer.json" and bundle.fusion.context == 16
+    assert bundle.sha256 == sha256_of(folder / "bundle.yaml")
+
+
+def test_the_same_weights_give_the_same_hash(tmp_path: Path) -> None:
+    one, two, other = (
+        load_bundle(write_tiny_bundle(tmp_path / name, seed)).sha256
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert one == two != other
+
+
+def test_no_bundle_there(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"bundle\.yaml cannot be read .*models/edge-small"):
+        load_bundle(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("text", ["labels: [a", "just words", "", "a: &a [*a]\nb: !!python/x 1"])
+def test_a_manifest_that_is_no_mapping(folder: Path, text: str) -> None:
+    (folder / "bundle.yaml").write_text(text)
+    with pytest.raises(BundleError, match="restore the file"):
+        load_bundle(folder)
+
+
+def test_a_manifest_of_random_bytes(folder: Path) -> None:
+    (folder / "bundle.yaml").write_bytes(bytes(range(256)))
+    with pytest.raises(BundleError, match="no valid YAML"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["text.onnx", "audio.onnx", "fusion.onnx", "tokenizer.json"])
+def test_a_missing_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} cannot be read .*fetch the bundle again"):
+        load_bundle(folder)
+
+
+def test_a_file_cut_short(folder: Path) -> None:
+    data = (folder / "face.onnx").read_bytes()
+    (folder / "face.onnx").write_bytes(data[:-1])
+    with pytest.raises(BundleError, match=f"has {len(data) - 1} bytes, expected {len(data)}"):
+        load_bundle(folder)
+
+
+def test_a_changed_byte(folder: Path) -> None:
+    data = bytearray((folder / "audio.onnx").read_bytes())
+    data[-5] ^= 1
+    (folder / "audio.onnx").write_bytes(data)
+    with pytest.raises(BundleError, match=r"audio\.onnx has sha256 .*damaged"):
+        load_bundle(folder)
+
+
+def test_a_file_that_is_no_network(folder: Path) -> None:
+    (folder / "text.onnx").write_bytes(b"not a network")
+    seal(folder)
+    with pytest.raises(BundleError, match=r"text\.onnx cannot be loaded by ONNX Runtime"):
+        load_bundle(folder)
+
+
+def test_a_file_that_is_no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    seal(folder)
+    with pytest.raises(BundleError, match=r"tokenizer\.json"):
+        load_bundle(folder)
+
+
+def test_a_network_of_another_part(folder: Path) -> None:
+    shutil.copy(folder / "face.onnx", folder / "audio.onnx")
+    seal(folder)
+    with pytest.raises(BundleError, match=r"audio\.onnx: inputs are faces, expected features"):
+        load_bundle(folder)
+
+
+def test_a_network_of_another_size(folder: Path) -> None:
+    model = onnx.load(str(folder / "face.onnx"))
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "channels"
+    onnx.save(model, str(folder / "face.onnx"))
+    seal(folder)
+    expected = r"faces has shape \(any, any, 48, 48\), expected \(any, 1, 48, 48\)"
+    with pytest.raises(BundleError, match=expected):
+        load_bundle(folder)
+
+
+def test_an_embedding_of_another_size_than_the_manifest_says(folder: Path) -> None:
+    edit(folder, lambda m: m["text"].update(embedding=512))
+    with pytest.raises(BundleError, match=r"embedding has shape \(any, 384\), expected \(any, 512"):
+        load_bundle(folder)
+
+
+def test_a_newer_format(folder: Path) -> None:
+    edit(folder, lambda m: m.update(format=2, something_new=1))
+    with pytest.raises(BundleError, match="has format 2, this erc_ros reads 1; update erc_ros"):
+        load_bundle(folder)
+
+
+BROKEN: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
+    (lambda m: m.update(format="1"), "format is '1', expected 1"),
+    (lambda m: m.update(format=True), "format is True, expected 1"),
+    (lambda m: m.update(tempreature=1.0), "unknown key 'tempreature'"),
+    (lambda m: m["text"].update(vocab=3), "section 'text' of bundle.yaml: unknown key 'vocab'"),
+    (lambda m: m.pop("temperature"), "missing key temperature"),
+    (lambda m: m["fusion"].pop("causal"), "section 'fusion' of bundle.yaml: missing key causal"),
+    (lambda m: m.update(version=1.0), "version is 1.0, expected text"),
+    (lambda m: m.update(name=" "), "name is empty"),
+    (lambda m: m["fusion"].update(causal=1), "causal is 1, expected true or false"),
+    (lambda m: m["fusion"].update(context=0), "fusion.context is 0; it must be above 0"),
+    (lambda m: m["fusion"].update(context=True), "context is True, expected a whole number"),
+    (lambda m: m["audio"].update(max_seconds=float("inf")), "max_seconds is inf"),
+    (lambda m: m["text"].update(precision="int3"), "text.precision is 'int3', known are"),
+    (lambda m: m["text"].update(max_tokens=3), "max_tokens is 3"),
+    (lambda m: m["text"].update(file="../text.onnx"), "text.file is '../text.onnx'; only plain"),
+    (lambda m: m["text"].update(file="/etc/passwd"), "only plain names"),
+    (lambda m: m["text"].update(tokenizer=".."), "text.tokenizer is '..'; only plain"),
+    (lambda m: m["text"].update(file="a\\b"), "only plain names"),
+    (lambda m: m.update(sample_rate=8000), "sample_rate is 8000, erc_ros works at 16000"),
+    (lambda m: m["audio"].update(mel_bands=40), "audio.mel_bands is 40, erc_ros hears 64"),
+    (lambda m: m.update(labels=["joy"]), "at least two names"),
+    (lambda m: m.update(labels=["joy", "joy"]), "a name twice"),
+    (lambda m: m["labels"].append("calm"), "anchors and labels differ in calm"),
+    (lambda m: m["anchors"].pop("joy"), "anchors and labels differ in joy"),
+    (lambda m: m["anchors"].update(joy=[2.0, 0.0]), r"anchors.joy is \[2.0, 0.0\]"),
+    (lambda m: m["anchors"].update(joy=[0.1]), "anchors.joy is"),
+    (lambda m: m["anchors"].update(joy=[float("nan"), 0]), "anchors.joy is"),
+    (lambda m: m.update(temperature=0.0), "temperature is 0.0; it must be above 0"),
+    (lambda m: m.update(temperature=-1), "temperature is -1.0"),
+    (lambda m: m.update(temperature=float("nan")), "temperature is nan"),
+    (lambda m: m.update(temperature=[1]), "temperature is .1., expected a number"),
+    (lambda m: m["files"].pop("text.onnx"), r"files lacks text.onnx \(named by text.file\)"),
+    (lambda m: m["files"].update({"x.bin": {}}), "files lists x.bin, which no part names"),
+    (lambda m: m["files"].update({"text.onnx": "abc"}), "files.text.onnx must be a mapping"),
+    (lambda m: m["files"]["text.onnx"].pop("bytes"), "missing key bytes"),
+    (lambda m: m["files"]["text.onnx"].update(sha256="00"), "has sha256 .* expected 00"),
+    (lambda m: m["labels"].__setitem__(0, 7), "at least two names"),
+]
+
+
+@pytest.mark.parametrize("change, message", BROKEN, ids=[message for _, message in BROKEN])
+def test_a_manifest_that_does_not_fit(
+    folder: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    edit(folder, change)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(folder)
+
+
+def test_a_linked_file_is_as_good_as_a_copy(folder: Path, tmp_path: Path) -> None:
+    (folder / "text.onnx").rename(tmp_path / "elsewhere.onnx")
+    (folder / "text.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+    assert load_bundle(folder).name == "tiny"
+
+
+def test_a_device_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(BackendError, match="device 'tpu' is unknown; known are cpu, cuda"):
+        Network(folder / "text.onnx", "tpu")
+
+
+def test_cuda_without_its_provider(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(BackendError, match="onnxruntime-gpu or set device to 'cpu'"):
+        Network(folder / "text.onnx", "cuda")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_that_falls_back_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    with pytest.raises(BackendError, match="CUDA"):
+        Network(folder / "text.onnx", "cuda")
+
+
+def test_a_network_is_a_function(folder: Path) -> None:
+    faces = np.zeros((3, 1, 48, 48), np.float32)
+    found = Network(folder / "face.onnx")({"faces": faces})
+    assert found["embedding"].shape == (3, 128)

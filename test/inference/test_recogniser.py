@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.estimate import Estimate
+from erc_ros.inference.recogniser import DRAFTS, Recogniser
+from erc_ros.sensing.nanoseconds import NS
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_folder: Path) -> Bundle:
+    return load_bundle(tiny_folder)
+
+
+@pytest.fixture()
+def recogniser(bundle: Bundle) -> Iterator[Recogniser]:
+    with Recogniser(bundle) as made:
+        yield made
+
+
+def sound(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(-8000, 8000, int(seconds * SAMPLE_RATE), np.int16)
+
+
+def face(seed: int = 0) -> FaceCrop:
+    return FaceCrop(0, np.random.default_rng(seed).integers(0, 255, (96, 96, 3), np.uint8))
+
+
+def utterance(number: int = 0, **changes: Any) -> Utterance:
+    said = Utterance(
+        conversation_id="c",
+        utterance_id=f"u{number}",
+        start=number * NS,
+        end=(number + 1) * NS,
+        text=f"this is number {number}",
+        speaker_id=str(number % 2),
+        audio=sound(seed=number),
+        faces=(face(number), face(number + 1)),
+    )
+    return replace(said, **changes)
+
+
+def only_text(number: int = 0, **changes: Any) -> Utterance:
+    return utterance(number, audio=np.zeros(0, np.int16), faces=(), **changes)
+
+
+def same(one: Estimate, two: Estimate) -> bool:
+    return bool((one.probabilities == two.probabilities).all()) and one.weights == two.weights
+
+
+def test_an_estimate_is_complete(recogniser: Recogniser) -> None:
+    found = recogniser.feed(utterance())
+    assert found.probabilities.shape == (7,) and found.probabilities.sum() == pytest.approx(1)
+    assert found.label == recogniser.bundle.labels[int(found.probabilities.argmax())]
+    assert found.confidence == pytest.approx(found.probabilities.max())
+    assert found.modalities == (True, True, True) and sum(found.weights) == pytest.approx(1)
+    expected = found.probabilities @ recogniser.bundle.anchors
+    assert (found.valence, found.arousal) == pytest.approx(tuple(expected), abs=1e-6)
+    assert set(found.latency) == {"text", "audio", "visual", "fusion"}
+    assert all(duration > 0 for duration in found.latency.values())
+    assert found.latency_total >= found.latency["text"] + found.latency["fusion"]
+    assert found.is_final and found.utterance.utterance_id == "u0" and found.notes == ()
+
+
+@pytest.mark.parametrize(
+    "missing, modalities",
+    [
+        ({"text": ""}, (False, True, True)),
+        ({"text": "  \n"}, (False, True, True)),
+        ({"audio": np.zeros(0, np.int16)}, (True, False, True)),
+        ({"faces": ()}, (True, True, False)),
+        ({"text": "", "faces": ()}, (False, True, False)),
+    ],
+)
+def test_a_missing_modality_has_no_weight(
+    recogniser: Recogniser, missing: dict[str, Any], modalities: tuple[bool, bool, bool]
+) -> None:
+    found = recogniser.feed(utterance(**missing))
+    assert found.modalities == modalities and sum(found.weights) == pytest.approx(1)
+    assert [weight > 0 for weight in found.weights] == list(modalities)
+    assert found.notes == ()
+
+
+def test_nothing_at_all_is_no_idea(recogniser: Recogniser) -> None:
+    found = recogniser.feed(only_text(text=""))
+    np.testing.assert_allclose(found.probabilities, 1 / 7, rtol=1e-6)
+    assert found.modalities == (False, False, False) and found.weights == (0, 0, 0)
+    assert found.confidence == pytest.approx(1 / 7)
+
+
+@pytest.mark.parametrize(
+    "audio, note",
+    [
+        (sound(0.29), "shorter than 0.3 s"),
+        (np.zeros(SAMPLE_RATE, np.int16), "silent"),
+        (np.full(SAMPLE_RATE, np.nan, np.float32), "float32"),
+        (np.zeros((SAMPLE_RATE, 2), np.int16), "int16 mono"),
+    ],
+)
+def test_sound_that_is_none_is_missing_and_noted(
+    recogniser: Recogniser, audio: np.ndarray, note: str
+) -> None:
+    found = recogniser.feed(utterance(audio=audio))
+    assert found.modalities == (True, False, True) and note in found.notes[0]
+    assert same(found, Recogniser(recogniser.bundle).feed(utterance(audio=audio[:0, ...].ravel())))
+
+
+def test_the_loudest_sound_is_a_sound(recogniser: Recogniser) -> None:
+    loud = np.full(SAMPLE_RATE, -32768, np.int16)
+    assert recogniser.feed(utterance(audio=loud)).probabilities.sum() == pytest.approx(1)
+
+
+def test_faces_that_are_none_are_left_out_and_noted(recogniser: Recogniser) -> None:
+    empty = FaceCrop(0, np.zeros((0, 96, 3), np.uint8))
+    found = recogniser.feed(utterance(faces=(empty, face(1))))
+    assert found.notes == ("1 of 2 face crops are no pictures",) and found.modalities[2]
+    other = Recogniser(recogniser.bundle).feed(utterance(faces=(face(1),)))
+    assert same(found, other)
+    none = Recogniser(recogniser.bundle).feed(utterance(faces=(empty,)))
+    assert none.notes == ("1 of 1 face crops are no pictures",) and not none.modalities[2]
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 5000, "привет, как дела", "🙂🙂", "<s1> [MASK]", "\ud800"]
+)
+def test_any_text_is_fine(recogniser: Recogniser, text: str) -> None:
+    assert recogniser.feed(only_text(text=text)).modalities == (True, False, False)
+
+
+def test_what_was_prepared_changes_nothing_but_the_waiting(recogniser: Recogniser) -> None:
+    said = utterance()
+    recogniser.prepare(replace(said, text="", is_final=False))
+    found = recogniser.feed(said)
+    assert same(found, Recogniser(recogniser.bundle).feed(said)) and found.latency["audio"] > 0
+
+
+def test_a_final_with_other_sound_than_its_draft_is_encoded_anew(recogniser: Recogniser) -> None:
+    recogniser.prepare(utterance(audio=sound(2.0, seed=9), is_final=False))
+    assert same(recogniser.feed(utterance()), Recogniser(recogniser.bundle).feed(utterance()))
+
+
+def test_a_draft_gets_an_estimate_and_is_not_remembered(recogniser: Recogniser) -> None:
+    first, draft = utterance(0), utterance(1, text="oh", is_final=False)
+    recogniser.feed(first)
+    assert not recogniser.feed(draft).is_final
+    found = recogniser.feed(utterance(1))
+    other = Recogniser(recogniser.bundle)
+    other.feed(first)
+    assert same(found, other.feed(utterance(1)))
+
+
+def test_history_counts_until_the_conversation_changes(recogniser: Recogniser) -> None:
+    alone = recogniser.feed(utterance(5))
+    recogniser.reset("c")
+    recogniser.feed(utterance(0))
+    assert not same(alone, recogniser.feed(utterance(5)))
+    changed = recogniser.feed(utterance(5, conversation_id="d", speaker_id="x"))
+    assert same(alone, changed)
+
+
+def test_reset_forgets_that_conversation_only(recogniser: Recogniser) -> None:
+    alone = recogniser.feed(utterance(5))
+    recogniser.reset("another")
+    recogniser.feed(utterance(0))
+    recogniser.reset("c")
+    assert same(alone, recogniser.feed(utterance(5)))
+
+
+def test_a_corrected_utterance_replaces_itself(recogniser: Recogniser) -> None:
+    recogniser.feed(utterance(0))
+    expected = recogniser.feed(utterance(1))
+    assert same(expected, recogniser.feed(utterance(1)))
+
+
+def test_only_the_last_utterances_count(bundle: Bundle) -> None:
+    # Sound only (a text embedding also carries its own history), and speakers unknown (their
+    # numbers are given over the whole conversation).
+    context = bundle.fusion.context
+    said = [utterance(n, text="", faces=(), speaker_id="") for n in range(context + 5)]
+    with Recogniser(bundle) as long, Recogniser(bundle) as short, Recogniser(bundle) as shorter:
+        for one in said:
+            answer = long.feed(one)
+        for one in said[-context:]:
+            expected = short.feed(one)
+        for one in said[-context + 1 :]:
+            other = shorter.feed(one)
+    assert same(answer, expected) and not same(answer, other)
+
+
+def test_a_thousand_utterances_leave_bounded_memory(recogniser: Recogniser) -> None:
+    for number in range(1000):
+        recogniser.prepare(only_text(number, text="", speaker_id=f"p{number}", is_final=False))
+        if number % 3:  # every third never becomes final
+            recogniser.feed(only_text(number, speaker_id=f"p{number}"))
+    assert len(recogniser._history.perceptions) == recogniser.bundle.fusion.context
+    assert len(recogniser._history.speakers) == 9 and len(recogniser._drafts) <= DRAFTS
+
+
+def test_an_embedding_that_is_not_finite_is_missing(
+    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = np.full((1, 128), np.nan, np.float32)
+    monkeypatch.setattr(recogniser, "_audio", lambda inputs: {"embedding": broken})
+    found = recogniser.feed(utterance())
+    assert found.notes == ("the embedding of the sound is not finite",)
+    assert found.modalities == (True, False, True)
+
+
+def test_an_answer_that_is_not_finite_is_no_idea(
+    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = {
+        "logits": np.full((1, 1, 7), np.nan, np.float32),
+        "weights": np.ones((1, 1, 3), np.float32),
+    }
+    monkeypatch.setattr(recogniser, "_fusion", lambda inputs: nothing)
+    found = recogniser.feed(utterance())
+    np.testing.assert_allclose(found.probabilities, 1 / 7, rtol=1e-6)
+    assert found.modalities == (False, False, False) and "not finite" in found.notes[0]
+
+
+def test_warming_up_remembers_nothing(bundle: Bundle) -> None:
+    with Recogniser(bundle) as warm, Recogniser(bundle) as cold:
+        warm.warm_up()
+        assert same(warm.feed(utterance()), cold.feed(utterance()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "ok", "what on earth are you doing"]),
+            st.sampled_from([0.0, 0.1, 0.5]),
+            st.integers(0, 2),
+            st.sampled_from(["", "0", "1", "7"]),
+            st.sampled_from(["a", "a", "a", "b"]),
+            st.booleans(),
+        ),
+        max_size=8,
+    )
+)
+def test_the_answers_depend_only_on_what_was_said(bundle: Bundle, talk: list[Any]) -> None:
+    """Any mix of modalities, speakers, conversations and drafts: the same answers again."""
+    said = [
+        utterance(
+            number,
+            text=text,
+            audio=sound(seconds, number),
+            faces=tuple(map(face, range(faces))),
+            speaker_id=speaker,
+            conversation_id=conversation,
+        )
+        for number, (text, seconds, faces, speaker, conversation, _) in enumerate(talk)
+    ]
+    with Recogniser(bundle) as one, Recogniser(bundle) as two:
+        for each, (*_, prepared) in zip(said, talk, strict=True):
+            if prepared:
+                one.prepare(replace(each, text="", is_final=False))
+            first, second = one.feed(each), two.feed(each)
+            assert same(first, second) and np.isfinite(first.probabilities).all()
+            assert first.probabilities.sum() == pytest.approx(1)
+
+
+def test_the_runtime_does_not_import_torch(bundle: Bundle, tmp_path: Path) -> None:
+    folder = shutil.copytree(bundle.folder, tmp_path / "bundle")
+    code = (
+        "import sys\n"
+        "from erc_ros.inference.bundle import load_bundle\n"
+        "from erc_ros.inference.recogniser import Recogniser\n"
+        f"Recogniser(load_bundle({str(folder)!r})).warm_up()\n"
+        "found = {'torch', 'transformers', 'scipy', 'sklearn', 'rclpy'} & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
