@@ -1,0 +1,103 @@
+"""What the nodes tell about themselves on /diagnostics: rates, queues, drops, gaps, latency."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from erc_ros.sensing.nanoseconds import NS
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+Problem = tuple[bytes, str]  # level (rclpy's `byte`), what is wrong and the way out
+
+
+def warning(text: str) -> Problem:
+    """Something to look after; the rest works."""
+    return WARN, text
+
+
+def error(text: str) -> Problem:
+    """Something that does not work at all."""
+    return ERROR, text
+
+
+class Meter:
+    """How often something happens. Times in ns on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: int | None = None
+        self._read_count = 0
+        self._read_at: int | None = None
+
+    def tick(self, now: int) -> None:
+        """It happened."""
+        self.count += 1
+        self._last = now
+
+    def hertz(self, now: int) -> float:
+        """Mean rate since the last call of this method."""
+        count, since = self._read_count, self._read_at
+        self._read_count, self._read_at = self.count, now
+        if since is None or now <= since:
+            return 0.0
+        return (self.count - count) * NS / (now - since)
+
+    def silence(self, now: int) -> float | None:
+        """s since it last happened; None: never yet."""
+        return None if self._last is None else (now - self._last) / NS
+
+
+class Latencies:
+    """The last durations (ns) and their quantiles."""
+
+    def __init__(self, kept: int = 256) -> None:
+        self._kept: deque[int] = deque(maxlen=kept)
+
+    def add(self, duration: int) -> None:
+        self._kept.append(duration)
+
+    def milliseconds(self, quantile: float) -> float | None:
+        """The quantile (nearest rank) in ms; None before the first."""
+        ordered = sorted(self._kept)
+        if not ordered:
+            return None
+        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] / 1e6
+
+
+def status(
+    name: str,
+    values: Mapping[str, object],
+    problems: Iterable[Problem] = (),
+    fine: str = "ok",
+) -> DiagnosticStatus:
+    """One status: the gravest problem is its level, all of them its message.
+
+    Args:
+        problems: none: OK and the message `fine`.
+    """
+    found = list(problems)
+    level = max((level for level, _ in found), default=OK)
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message="; ".join(text for _, text in found) or fine,
+        hardware_id="erc_ros",
+        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
+    )
+
+
+def array(stamp: object, statuses: Iterable[DiagnosticStatus]) -> DiagnosticArray:
+    """The message; stamp: builtin_interfaces/Time of the node's clock."""
+    message = DiagnosticArray(status=list(statuses))
+    message.header.stamp = stamp
+    return message
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,240 @@
+"""Utterances in, estimates out: the node around erc_ros.inference.recogniser."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from erc_msgs.msg import EmotionEstimate, EmotionLabels
+from erc_msgs.msg import Utterance as UtteranceMessage
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from std_srvs.srv import Trigger
+
+from erc_ros.dialogue.listener import ConversationEnded
+from erc_ros.dialogue.utterance import Utterance
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.estimate import MODALITIES, Estimate
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.nodes import diagnostics
+from erc_ros.nodes.adapters import message_class
+from erc_ros.nodes.diagnostics import Latencies, Meter
+from erc_ros.nodes.handover import Handover
+from erc_ros.nodes.inbox import Inbox, Item, Worker
+from erc_ros.nodes.messages import (
+    add_latency,
+    estimate_message,
+    expression_message,
+    labels_message,
+    utterance_value,
+)
+from erc_ros.nodes.places import model_folder
+from erc_ros.nodes.process import run_nodes
+from erc_ros.nodes.stage import Stage
+
+UTTERANCE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
+ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
+LATCHED_QOS = QoSProfile(
+    depth=1,
+    reliability=QoSReliabilityPolicy.RELIABLE,
+    durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
+)
+EXPRESSION = "hri_msgs/msg/Expression"
+FACES_KEPT = 16  # publishers of expressions, one per face; the longest unused one goes
+
+
+class EmotionNode(Stage):
+    """Names the emotion of each utterance.
+
+    Args:
+        subscribes: take `utterances` from the topic; False: they come by `receive` in memory.
+    """
+
+    def __init__(self, subscribes: bool = True, **options: Any) -> None:
+        self._subscribes = subscribes
+        self._bundle: Bundle | None = None
+        self._recogniser: Recogniser | None = None
+        self._inbox: Inbox | None = None
+        self._worker: Worker | None = None
+        self._outputs: dict[str, Any] = {}
+        self._faces: OrderedDict[str, Any] = OrderedDict()
+        self._live_subscription: Any = None
+        self._live_service: Any = None
+        super().__init__("emotion_node", **options)
+
+    # Lifecycle ------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        p = self.parameters
+        self._expression_type = message_class(EXPRESSION)
+        if p["publish_expression"] and self._expression_type is None:
+            raise ValueError("publish_expression needs hri_msgs, which is not installed here")
+        self._bundle = load_bundle(model_folder(p["bundle"]))
+        self._recogniser = Recogniser(self._bundle, p["device"])
+        self._recogniser.warm_up()
+        self._conversation = ""
+        self._received, self._published, self._bad = Meter(), Meter(), 0
+        self._bad_before = 0
+        self._latencies: dict[str, Latencies] = {"total": Latencies()}
+        self._seen = dict.fromkeys(MODALITIES, 0)
+        self._outputs = {
+            "emotions": self.publish_on(EmotionEstimate, "emotions", ESTIMATE_QOS),
+            "labels": self.publish_on(EmotionLabels, "emotion_labels", LATCHED_QOS),
+        }
+        self.get_logger().info(
+            f"bundle {self._bundle.name} {self._bundle.version} "
+            f"({self._bundle.sha256[:12]}) on {p['device']}"
+        )
+
+    def start(self) -> None:
+        assert self._bundle is not None
+        self._outputs["labels"].publish(labels_message(self._bundle))
+        self._inbox = inbox = Inbox(
+            {"utterances": self.parameters["utterance_queue"], "reset": 1},
+            silent=frozenset({"reset"}),
+        )
+        self._worker = Worker("recogniser", inbox, self._handle, self.failed)
+        if self._subscribes:
+            self._live_subscription = self.subscribe_to(
+                UtteranceMessage, "utterances", self.receive, UTTERANCE_QOS
+            )
+        self._live_service = self.create_service(Trigger, "~/reset", self._reset)
+
+    def stop(self) -> None:
+        if self._live_subscription is not None:
+            self.destroy_subscription(self._live_subscription)
+        if self._live_service is not None:
+            self.destroy_service(self._live_service)
+        self._live_subscription = self._live_service = None
+        if self._worker is not None:
+            self._worker.stop()
+        self._worker = None
+
+    def release(self) -> None:
+        if self._recogniser is not None:
+            self._recogniser.close()
+        self._recogniser = self._bundle = None
+        for publisher in self._outputs.values():
+            self.destroy_lifecycle_publisher(publisher)
+        for publisher in self._faces.values():
+            self.destroy_publisher(publisher)
+        self._outputs = {}
+        self._faces.clear()
+
+    # Callbacks: they only enqueue -----------------------------------------------------------
+
+    def receive(self, what: Handover | UtteranceMessage) -> None:
+        """Take an utterance, from the other node in this process or from the topic."""
+        if self._inbox is not None and self._worker is not None:
+            now = time.monotonic_ns()
+            self._received.tick(now)
+            self._inbox.put("utterances", what, now)
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        assert self._inbox is not None
+        self._inbox.put("reset", None)
+        response.success = True
+        response.message = "the history of the conversation will be forgotten"
+        return response
+
+    # The worker -----------------------------------------------------------------------------
+
+    def _handle(self, item: Item) -> None:
+        assert self._recogniser is not None
+        taken = time.monotonic_ns()
+        if item.input == "reset":
+            self._recogniser.reset(self._conversation)
+            return
+        handed = item.value
+        if not isinstance(handed, Handover):
+            handed = Handover(utterance_value(handed), item.arrived, {})
+        if isinstance(handed.what, ConversationEnded):
+            self._recogniser.reset(handed.what.conversation_id)
+            return
+        stages = {**handed.stages, "handover": taken - item.arrived}
+        self._recognise(handed.what, handed.arrived, stages)
+
+    def _recognise(self, utterance: Utterance, arrived: int, stages: dict[str, int]) -> None:
+        assert self._recogniser is not None and self._bundle is not None
+        self._conversation = utterance.conversation_id
+        if not utterance.is_final:
+            self._recogniser.prepare(utterance)
+            if not self.parameters["publish_provisional"]:
+                return
+        estimate = self._recogniser.feed(utterance)
+        message = estimate_message(estimate, self._bundle, self.parameters["publish_text"])
+        total = time.monotonic_ns() - arrived
+        stages = {**stages, **estimate.latency}
+        add_latency(message, stages, total)
+        self._outputs["emotions"].publish(message)
+        self._express(estimate)
+        self._count(estimate, stages, total)
+
+    def _express(self, estimate: Estimate) -> None:
+        face = estimate.utterance.face_id
+        if not (self.parameters["publish_expression"] and face):
+            return
+        if face not in self._faces:
+            topic = f"{self.parameters['humans_namespace']}/faces/{face}/expression"
+            self._faces[face] = self.create_publisher(self._expression_type, topic, ESTIMATE_QOS)
+            if len(self._faces) > FACES_KEPT:
+                self.destroy_publisher(self._faces.popitem(last=False)[1])
+        self._faces.move_to_end(face)
+        self._faces[face].publish(expression_message(self._expression_type, estimate))
+
+    def _count(self, estimate: Estimate, stages: dict[str, int], total: int) -> None:
+        self._published.tick(time.monotonic_ns())
+        for name, seen in zip(MODALITIES, estimate.modalities, strict=False):
+            self._seen[name] += seen
+        for name, duration in {**stages, "total": total}.items():
+            self._latencies.setdefault(name, Latencies()).add(duration)
+        for note in estimate.notes:
+            self.complain("input of the models", note)
+
+    def failed(self, item: Item, error: Exception) -> None:
+        """Count the utterance as lost, and say why."""
+        self._bad += 1
+        super().failed(item, error)
+
+    # Diagnostics ----------------------------------------------------------------------------
+
+    def statuses(self, now: int) -> list[DiagnosticStatus]:
+        assert self._bundle is not None
+        problems = []
+        if new := self._bad - self._bad_before:
+            problems.append(diagnostics.warning(f"{new} utterances could not be used, see the log"))
+        self._bad_before = self._bad
+        inbox = self._inbox
+        values: dict[str, object] = {
+            "utterances_received": self._received.count,
+            "utterances_per_minute": 60 * self._received.hertz(now),
+            "estimates": self._published.count,
+            **{f"with_{name}": count for name, count in self._seen.items()},
+            "queued": inbox.depth("utterances") if inbox else 0,
+            "dropped": inbox.dropped("utterances") if inbox else 0,
+            "unusable": self._bad,
+        }
+        for name, latencies in list(self._latencies.items()):
+            values[f"latency_{name}_p50_ms"] = latencies.milliseconds(0.5)
+            values[f"latency_{name}_p95_ms"] = latencies.milliseconds(0.95)
+        bundle = {
+            "bundle": f"{self._bundle.name} {self._bundle.version}",
+            "bundle_sha256": self._bundle.sha256,
+            "bundle_folder": self._bundle.folder,
+            "backend": f"onnxruntime {self.parameters['device']}",
+            "labels": " ".join(self._bundle.labels),
+        }
+        return [
+            diagnostics.status("recogniser", values, problems),
+            diagnostics.status("bundle", bundle),
+        ]
+
+
+def main(args: list[str] | None = None) -> int:
+    """The executable `emotion_node`: this node alone, utterances come from the topic."""
+    return run_nodes(lambda: [EmotionNode()], args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,21 @@
+"""What the utterance node gives to the emotion node where both are in one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from erc_ros.dialogue.events import ConversationEnded
+from erc_ros.dialogue.utterance import Utterance
+
+
+@dataclass(frozen=True)
+class Handover:
+    """An utterance, or the end of a conversation.
+
+    arrived: ns on the monotonic clock, of the input that completed it.
+    stages: ns spent until now, by name.
+    """
+
+    what: Utterance | ConversationEnded
+    arrived: int
+    stages: dict[str, int]

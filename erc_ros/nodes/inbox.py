@@ -1,0 +1,124 @@
+"""What came in and waits for the worker: callbacks only put, one thread takes.
+
+Bounded per input, so that a fast camera cannot push out a text; the oldest of the same input is
+dropped and counted. Taken in the order of arrival over all inputs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that came in. arrived: ns on the monotonic clock."""
+
+    input: str
+    value: Any
+    arrived: int
+
+
+class Inbox:
+    """Bounded queues, one per input, read as one.
+
+    Args:
+        capacities: input name -> how many may wait.
+        silent: inputs of which only the newest counts; what they push out is not a drop.
+    """
+
+    def __init__(self, capacities: Mapping[str, int], silent: frozenset[str] = frozenset()) -> None:
+        self._capacities = dict(capacities)
+        self._silent = silent
+        self._queues: dict[str, deque[tuple[int, Item]]] = {name: deque() for name in capacities}
+        self._dropped = dict.fromkeys(capacities, 0)
+        self._sequence = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, input: str, value: Any, arrived: int | None = None) -> None:
+        """Queue `value`; after close() it is dropped and counted."""
+        item = Item(input, value, time.monotonic_ns() if arrived is None else arrived)
+        with self._changed:
+            queue = self._queues[input]
+            if self._closed:
+                self._dropped[input] += input not in self._silent
+                return
+            if len(queue) >= self._capacities[input]:
+                queue.popleft()
+                self._dropped[input] += input not in self._silent
+            queue.append((self._sequence, item))
+            self._sequence += 1
+            self._changed.notify()
+
+    def take(self) -> Item | None:
+        """The oldest item; waits for one. None once closed and empty."""
+        with self._changed:
+            while True:
+                waiting = [queue for queue in self._queues.values() if queue]
+                if waiting:
+                    return min(waiting, key=lambda queue: queue[0][0]).popleft()[1]
+                if self._closed:
+                    return None
+                self._changed.wait()
+
+    def close(self) -> None:
+        """No more puts; what waits can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def depth(self, input: str) -> int:
+        """How many wait."""
+        return len(self._queues[input])
+
+    def dropped(self, input: str) -> int:
+        """How many were pushed out since the start."""
+        return self._dropped[input]
+
+
+class Worker:
+    """The thread that takes from an inbox and handles, until the inbox is closed and empty.
+
+    Args:
+        handle: called with each item. An exception in it goes to `failed` and ends nothing.
+        finish: called last, in the same thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inbox: Inbox,
+        handle: Callable[[Item], None],
+        failed: Callable[[Item, Exception], None],
+        finish: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._inbox = inbox
+        self._handle = handle
+        self._failed = failed
+        self._finish = finish
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (item := self._inbox.take()) is not None:
+            self._attempt(item)
+        try:
+            self._finish()
+        except Exception as error:  # noqa: BLE001  (a thread has nobody to raise to)
+            self._failed(Item("finish", None, time.monotonic_ns()), error)
+
+    def _attempt(self, item: Item) -> None:
+        try:
+            self._handle(item)
+        except Exception as error:  # noqa: BLE001  (bad input must never end the node)
+            self._failed(item, error)
+
+    def stop(self) -> None:
+        """Close the inbox, handle what waits, finish, end."""
+        self._inbox.close()
+        self._thread.join()

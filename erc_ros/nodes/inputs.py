@@ -1,0 +1,151 @@
+"""One input of a node: which topic and message type it listens to, and whether it is alive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import QoSProfile
+
+from erc_ros.nodes import diagnostics
+from erc_ros.nodes.adapters import message_class, types_of
+from erc_ros.nodes.diagnostics import Meter
+from erc_ros.nodes.inbox import Inbox
+from erc_ros.nodes.stage import Stage
+
+AUTO, NONE = "auto", "none"
+
+
+class Input:
+    """Subscribes where there is something to hear, and puts what it hears into the inbox.
+
+    Args:
+        name: of the input, as in the table of adapters and in the inbox.
+        topics: the topics it may come on, the preferred one first.
+        type_name: "auto" (what the publisher says), "none" (switched off) or a message type.
+        steady: messages come all the time, so that silence means that the driver died.
+        wanted: false leaves a message out before it is queued.
+    """
+
+    def __init__(
+        self,
+        node: Stage,
+        inbox: Inbox,
+        name: str,
+        topics: Sequence[str],
+        type_name: str,
+        qos: QoSProfile,
+        steady: bool,
+        wanted: Callable[[Any], bool] = lambda message: True,
+    ) -> None:
+        self.name = name
+        self.bad = 0
+        self._node = node
+        self._inbox = inbox
+        self._topics = topics
+        self._type_name = type_name
+        self._qos = qos
+        self._steady = steady
+        self._wanted = wanted
+        self._meter = Meter()
+        self._bad_before = 0
+        self._had_publisher = False
+        self._unusable = ""
+        self._subscription: Any = None
+        self._current: tuple[str, str] | None = None  # topic, type
+        if type_name not in (AUTO, NONE):
+            if message_class(type_name) is None:
+                raise ValueError(
+                    f"{name}: message type {type_name} is not installed here: install its package, "
+                    f"or set {name}_type to another of {types_of(name)}"
+                )
+            self._subscribe(topics[-1] if "Compressed" in type_name else topics[0], type_name)
+
+    def look(self) -> None:
+        """With "auto": subscribe to what is published, or switch when its type changed."""
+        if self._type_name != AUTO:
+            return
+        offers = self._offers()
+        known = [offer for offer in offers if message_class(offer[1]) and self._takes(offer[1])]
+        self._unusable = (
+            f"{offers[0][0]} is published as {offers[0][1]}, which cannot be read here: "
+            f"publish one of {types_of(self.name)}, with its package installed"
+            if offers and not known
+            else ""
+        )
+        if self._unusable:
+            self._node.complain(f"{self.name} type", self._unusable)
+        if known and self._current not in known:
+            try:
+                self._subscribe(*known[0])
+            except RuntimeError as error:  # the topic's former type is not gone yet: look again
+                self._node.complain(f"{self.name} type", f"{self.name}: {error}")
+
+    def _offers(self) -> list[tuple[str, str]]:
+        return [
+            (topic, info.topic_type)
+            for topic in self._topics
+            for info in self._node.get_publishers_info_by_topic(topic)
+        ]
+
+    def _takes(self, type_name: str) -> bool:
+        return type_name in types_of(self.name)
+
+    def _subscribe(self, topic: str, type_name: str) -> None:
+        self.close()
+        self._current = (topic, type_name)
+        message_type = message_class(type_name)
+        assert message_type is not None
+        clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
+        wanted = self._wanted
+
+        def receive(message: Any) -> None:
+            now = time.monotonic_ns()
+            meter.tick(now)
+            if wanted(message):
+                put(self.name, (type_name, message, clock.now().nanoseconds), now)
+
+        self._subscription = self._node.subscribe_to(message_type, topic, receive, self._qos)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = self._current = None
+
+    def status(self, now: int) -> DiagnosticStatus:
+        """Rate, queue, drops; warns when it died or sends what cannot be used."""
+        topic = self._node.resolve_topic_name(
+            self._current[0] if self._current else self._topics[0]
+        )
+        silence, rate = self._meter.silence(now), self._meter.hertz(now)
+        publishers = self._node.count_publishers(topic)
+        problems: list[diagnostics.Problem] = []
+        if self._unusable:
+            problems.append(diagnostics.error(self._unusable))
+        dead_after = self._node.parameters["dead_after"]
+        if self._steady and silence is not None and silence > dead_after:
+            text = f"nothing on {topic} for {silence:.0f} s (rate 0): is its driver running? "
+            problems.append(diagnostics.warning(text + "The other inputs carry on"))
+        elif not self._steady and self._had_publisher and not publishers:
+            problems.append(diagnostics.warning(f"the publisher of {topic} is gone"))
+        self._had_publisher = self._had_publisher or publishers > 0
+        if new := self.bad - self._bad_before:
+            problems.append(diagnostics.warning(f"{new} unusable messages, see the log"))
+        self._bad_before = self.bad
+        values = {
+            "topic": topic,
+            "type": self._current[1] if self._current else self._type_name,
+            "publishers": publishers,
+            "rate_hz": rate,
+            "received": self._meter.count,
+            "queued": self._inbox.depth(self.name),
+            "dropped": self._inbox.dropped(self.name),
+            "unusable": self.bad,
+        }
+        fine = "switched off" if self._type_name == NONE else "ok"
+        if fine == "ok" and not publishers and self._meter.count == 0:
+            fine = f"no publisher of {topic}"
+        return diagnostics.status(self.name, values, problems, fine)

@@ -1,0 +1,57 @@
+"""Where the package's own files lie: in a source tree, or installed by pip or colcon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_SOURCE = Path(__file__).resolve().parents[2]
+
+
+def shared(folder: str) -> Path:
+    """A folder of the package (config, models, launch): the source tree's, else the installed one.
+
+    Raises:
+        FileNotFoundError: neither exists.
+    """
+    if (_SOURCE / "package.xml").is_file() and (_SOURCE / folder).is_dir():
+        return _SOURCE / folder
+    from ament_index_python.packages import (
+        PackageNotFoundError,
+        get_package_share_directory,
+    )
+
+    try:
+        installed = Path(get_package_share_directory("erc_ros"), folder)
+    except PackageNotFoundError:
+        installed = _SOURCE / folder  # a source tree that is not finished yet
+    if not installed.is_dir():
+        raise FileNotFoundError(
+            f"erc_ros has no folder {folder} at {installed}: install the package "
+            "(pip install . or colcon build), `pip install -e` does not install it"
+        )
+    return installed
+
+
+def config_file(name: str) -> Path:
+    """A file of the folder config."""
+    return shared("config") / name
+
+
+def model_folder(name_or_path: str) -> Path:
+    """A model's folder: a path as it is, a bare name as a folder of models/.
+
+    Raises:
+        FileNotFoundError: it does not exist; the message lists what there is.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.name == name_or_path:
+        models = shared("models")
+        if (models / name_or_path).is_dir():
+            return models / name_or_path
+        there = sorted(entry.name for entry in models.iterdir() if entry.is_dir())
+        raise FileNotFoundError(
+            f"there is no model {name_or_path!r}: give a folder, or one of {there}"
+        )
+    raise FileNotFoundError(f"there is no model folder {path}")

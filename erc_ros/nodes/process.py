@@ -1,0 +1,71 @@
+"""A process that holds nodes: spins them until SIGINT or SIGTERM, then ends them in order."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterException,
+)
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from erc_ros.nodes.stage import Stage
+
+
+def run_nodes(make: Callable[[], Sequence[Stage]], args: list[str] | None = None) -> int:
+    """Run until a signal comes; the nodes are deactivated and cleaned up in their order.
+
+    Returns:
+        0 after a signal, 1 where a parameter was refused or the executor failed.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    # Without rclpy's own handlers: they end the context at once, and what was heard until then
+    # could not be published any more.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        return _spin(make, stop)
+    finally:
+        rclpy.try_shutdown()
+
+
+def _spin(make: Callable[[], Sequence[Stage]], stop: threading.Event) -> int:
+    try:
+        nodes = make()
+    except (
+        ParameterException,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    ) as error:
+        print(f"erc_ros: {error}", file=sys.stderr)
+        return 1
+    executor = SingleThreadedExecutor()
+    for node in nodes:
+        executor.add_node(node)
+    failures: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except BaseException as error:  # noqa: BLE001  (reported by the main thread)
+            failures.append(error)
+        stop.set()
+
+    thread = threading.Thread(target=spin, name="executor")
+    thread.start()
+    stop.wait()
+    executor.shutdown(timeout_sec=5.0)
+    thread.join()
+    for node in nodes:
+        node.close()
+    if failures:
+        print(f"erc_ros: the executor failed: {failures[0]!r}", file=sys.stderr)
+    return 1 if failures else 0

@@ -1,0 +1,118 @@
+"""`erc run`: the same as `ros2 launch erc_ros emotion.launch.py`, where launch is not installed.
+
+Takes the same arguments in the same form, NAME:=VALUE, and ends with SIGINT or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from erc_ros.nodes.system import System, environment, read_system
+
+PATIENCE = 10.0  # s for a node to end by itself after SIGTERM
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until a signal comes or a process ends.
+
+    Returns:
+        0 after a signal, 1 where a process ended by itself, 2 for wrong arguments.
+    """
+    system = read_system()
+    args = _parser(system).parse_args(argv)
+    try:
+        given = _given(args.arguments)
+        values = system.values(given)
+        variables = environment(values["fastdds_profile"])
+    except (ValueError, FileNotFoundError) as error:
+        print(f"erc run: {error}", file=sys.stderr)
+        return 2
+    commands = {name: command(system, name, values) for name in system.modes[values["mode"]]}
+    return _watch(commands, {**os.environ, **variables}, args.seconds)
+
+
+def _parser(system: System) -> argparse.ArgumentParser:
+    lines = "\n".join(
+        f"  {argument.name:18}{argument.description}"
+        + (f" (default: {argument.default})" if argument.default else "")
+        for argument in system.arguments.values()
+    )
+    parser = argparse.ArgumentParser(
+        prog="erc run",
+        description="Start the nodes.",
+        epilog=f"arguments:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seconds", type=float, help="end after this long")
+    parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE")
+    return parser
+
+
+def _given(arguments: Sequence[str]) -> dict[str, str]:
+    given = {}
+    for argument in arguments:
+        name, sign, value = argument.partition(":=")
+        if not sign:
+            raise ValueError(f"{argument!r} is not of the form NAME:=VALUE")
+        given[name] = value
+    return given
+
+
+def command(system: System, executable: str, values: Mapping[str, str]) -> list[str]:
+    """The command line of one process, as launch would make it."""
+    line = [sys.executable, "-m", f"erc_ros.nodes.{executable}", "--ros-args"]
+    if values["namespace"]:
+        line += ["-r", f"__ns:=/{values['namespace'].strip('/')}"]
+    for topic, other in system.remaps(values):
+        line += ["-r", f"{topic}:={other}"]
+    if values["params_file"]:
+        line += ["--params-file", values["params_file"]]
+    for name, value in system.parameters(values).items():
+        line += ["-p", f"{name}:={value}"]
+    if values["log_level"]:
+        line += ["--log-level", values["log_level"]]
+    return line
+
+
+def _watch(
+    commands: Mapping[str, list[str]], variables: Mapping[str, str], seconds: float | None
+) -> int:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    # A session of their own, so that Ctrl-C reaches them once, through us, and in order.
+    processes = {
+        name: subprocess.Popen(line, env=dict(variables), start_new_session=True)
+        for name, line in commands.items()
+    }
+    end = time.monotonic() + seconds if seconds else float("inf")
+    while not stop.wait(0.1) and time.monotonic() < end:
+        if any(process.poll() is not None for process in processes.values()):
+            break
+    ended = {n: p.returncode for n, p in processes.items() if p.poll() is not None}
+    for process in processes.values():
+        _end(process)
+    for name, status in ended.items():
+        print(f"erc run: {name} ended by itself with status {status}", file=sys.stderr)
+    return 1 if ended else 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

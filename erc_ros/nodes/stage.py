@@ -1,0 +1,247 @@
+"""What both nodes have in common: lifecycle, parameters, autostart, diagnostics, QoS complaints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from erc_ros.nodes import diagnostics
+from erc_ros.nodes.inbox import Item
+from erc_ros.nodes.parameters import Parameters, Value
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+REPORT_PERIOD = 1.0  # s between two diagnostics
+
+
+class Stage(LifecycleNode):
+    """A lifecycle node with one worker behind it. A subclass says what the transitions do.
+
+    Args:
+        kind: name of the node, and of its section in config/parameters.yaml.
+        defaults: other parameter defaults than the file's.
+        options: passed on to LifecycleNode (namespace, context, parameter_overrides, ...).
+    """
+
+    def __init__(
+        self, kind: str, defaults: Mapping[str, Value] | None = None, **options: Any
+    ) -> None:
+        super().__init__(kind, **options)
+        self.configured = False
+        self.active = False
+        self._problem = ""
+        self._complaints: dict[str, str] = {}
+        self.parameters = Parameters(self, kind, lambda: self.configured, defaults)
+        # These timers measure real time, also while a simulated clock stands still.
+        self.steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(
+            REPORT_PERIOD,
+            self._report,
+            clock=self.steady,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        self._start_timer = (
+            self.create_timer(0.0, self._start_by_itself, clock=self.steady)
+            if self.parameters["autostart"]
+            else None
+        )
+
+    # What a subclass does -------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Make everything that is needed; an exception is the reason of a failed configure."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin to listen and to work."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop listening, finish what waits. May be called when nothing was started."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Give back what load() made. May be called when nothing was loaded."""
+        raise NotImplementedError
+
+    def statuses(self, now: int) -> list[DiagnosticStatus]:
+        """Diagnostics while configured; now: ns on the monotonic clock."""
+        raise NotImplementedError
+
+    # Transitions ----------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load, check and warm up what the parameters name.
+
+        Returns:
+            SUCCESS: the node is inactive and ready.
+            FAILURE: something is missing or broken, the log and /diagnostics say what; the node
+            stays unconfigured, and can be configured again after the parameters are corrected.
+        """
+        try:
+            self.load()
+        except Exception as error:  # noqa: BLE001  (rclpy would swallow it without a word)
+            self.release()
+            self._problem = f"cannot be configured: {error}"
+            self.get_logger().error(self._problem)
+            return TransitionCallbackReturn.FAILURE
+        self._problem = ""
+        self.configured = True
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publish, subscribe and start the worker.
+
+        Returns:
+            SUCCESS: the node works.
+            FAILURE: it could not start, the log says why; the node stays inactive.
+        """
+        super().on_activate(state)  # publishers first, so that nothing is lost
+        try:
+            self.start()
+        except Exception as error:  # noqa: BLE001  (see on_configure)
+            self.stop()
+            super().on_deactivate(state)
+            self._problem = f"cannot be activated: {error}"
+            self.get_logger().error(self._problem)
+            return TransitionCallbackReturn.FAILURE
+        self._problem = ""
+        self.active = True
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, finish and publish what was heard until now, stop the worker.
+
+        Returns:
+            SUCCESS, always: the node is inactive, what was loaded stays loaded.
+        """
+        self.active = False
+        self.stop()
+        super().on_deactivate(state)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release what was loaded: models, history, publishers.
+
+        Returns:
+            SUCCESS, always: the node is unconfigured, parameters can be set again.
+        """
+        self.configured = False
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release, from any state.
+
+        Returns:
+            SUCCESS, always: the node is finalized.
+        """
+        self.active = self.configured = False
+        self.stop()
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release after a transition that raised.
+
+        Returns:
+            SUCCESS, always: the node is unconfigured and can be configured again.
+        """
+        return self.on_shutdown(state)
+
+    def close(self) -> None:
+        """End from any state and leave the ROS graph."""
+        if self.active:
+            self.trigger_deactivate()
+        if self.configured:
+            self.trigger_cleanup()
+        self.destroy_node()
+
+    def _start_by_itself(self) -> None:
+        # As the first thing while spinning, so that it looks as if somebody had asked from outside.
+        assert self._start_timer is not None
+        self._start_timer.cancel()
+        if self.configured or self.active:
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # Topics ---------------------------------------------------------------------------------
+
+    def publish_on(self, message_type: type, topic: str, qos: QoSProfile) -> Any:
+        """A lifecycle publisher whose QoS can be overridden by parameters."""
+        return self.create_lifecycle_publisher(
+            message_type,
+            topic,
+            copy(qos),  # an override changes it in place
+            event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=lambda event: self._incompatible(topic, "publisher", event)
+            ),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def subscribe_to(
+        self,
+        message_type: type,
+        topic: str,
+        receive: Callable[[Any], None],
+        qos: QoSProfile,
+    ) -> Any:
+        """A subscription whose QoS can be overridden by parameters."""
+        return self.create_subscription(
+            message_type,
+            topic,
+            receive,
+            copy(qos),  # see publish_on
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self._incompatible(topic, "subscription", event)
+            ),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _incompatible(self, topic: str, side: str, event: Any) -> None:
+        resolved = self.resolve_topic_name(topic)
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        other = "publisher" if side == "subscription" else "subscription"
+        self.complain(
+            resolved,
+            f"a {other} of {resolved} does not fit this node's QoS ({policy}), nothing comes "
+            f"through: change it there, or set this node's parameter "
+            f"qos_overrides.{resolved}.{side}.{policy.lower()} before it is activated",
+        )
+
+    # What went wrong ------------------------------------------------------------------------
+
+    def complain(self, about: str, text: str) -> None:
+        """Log a warning, but the same one about the same thing only once."""
+        if self._complaints.get(about) != text:
+            self._complaints[about] = text
+            self.get_logger().warning(text)
+
+    def failed(self, item: Item, error: Exception) -> None:
+        """An input could not be handled: say so; the worker carries on."""
+        self.complain(item.input, f"{item.input}: {error or type(error).__name__}")
+
+    def _report(self) -> None:
+        name = self.get_name()
+        found = self.statuses(time.monotonic_ns()) if self.configured else []
+        state = "active" if self.active else "inactive" if self.configured else "unconfigured"
+        problems = [diagnostics.error(self._problem)] if self._problem else []
+        found.insert(0, diagnostics.status("state", {"state": state}, problems, fine=state))
+        for entry in found:
+            entry.name = f"{name}: {entry.name}"
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostics.array(stamp, found))

@@ -1,0 +1,59 @@
+"""Starts emotion recognition: ros2 launch erc_ros emotion.launch.py [NAME:=VALUE ...].
+
+Arguments and processes are those of config/system.yaml, the same that `erc run` reads; show them
+with `ros2 launch erc_ros emotion.launch.py --show-args`. The nodes configure and activate
+themselves (parameter autostart), which works on Humble as well, where launch_ros cannot do it.
+"""
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from erc_ros.nodes.system import environment, read_system
+from launch import LaunchDescription
+
+SYSTEM = read_system()
+
+
+def start(context):
+    """The actions for the arguments that were given: environment first, then a node per process."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in SYSTEM.arguments}
+    values = SYSTEM.values(given)
+    variables = environment(values["fastdds_profile"])
+    options = ["--ros-args", "--log-level", values["log_level"]] if values["log_level"] else []
+    # As -p, so that the value is read as YAML ("true" is a bool) and comes after the file.
+    for name, value in SYSTEM.parameters(values).items():
+        options += ["--ros-args", "-p", f"{name}:={value}"]
+    return [
+        *(SetEnvironmentVariable(name, value) for name, value in variables.items()),
+        *(
+            # No name: the process `emotion` holds two nodes, a name would rename both.
+            Node(
+                package="erc_ros",
+                executable=executable,
+                namespace=values["namespace"],
+                output="screen",
+                remappings=SYSTEM.remaps(values),
+                parameters=[values["params_file"]] if values["params_file"] else [],
+                arguments=options,
+            )
+            for executable in SYSTEM.modes[values["mode"]]
+        ),
+    ]
+
+
+def generate_launch_description():
+    """What ros2 launch calls."""
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(
+                    argument.name,
+                    default_value=argument.default,
+                    description=argument.description,
+                )
+                for argument in SYSTEM.arguments.values()
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )

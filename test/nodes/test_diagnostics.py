@@ -1,0 +1,37 @@
+"""Rates, quantiles and levels."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from erc_ros.nodes.diagnostics import ERROR, OK, WARN, Latencies, Meter, status
+from erc_ros.sensing.nanoseconds import NS
+
+
+def test_a_rate_is_the_mean_since_the_last_look() -> None:
+    meter = Meter()
+    assert meter.silence(0) is None
+    meter.hertz(0)
+    for number in range(30):
+        meter.tick(number * NS // 30)
+    assert meter.hertz(NS) == 30.0
+    assert meter.hertz(2 * NS) == 0.0
+    assert meter.silence(3 * NS) == pytest.approx(3 - 29 / 30)
+
+
+def test_quantiles_are_of_the_last_values_only() -> None:
+    latencies = Latencies(kept=100)
+    assert latencies.milliseconds(0.5) is None
+    for number in range(1000):
+        latencies.add(number * 1_000_000)
+    assert latencies.milliseconds(0.5) == 950
+    assert latencies.milliseconds(0.95) == 995
+
+
+def test_the_gravest_problem_is_the_level_and_all_are_told() -> None:
+    assert status("a", {}).level == OK
+    found = status("a", {"rate": 1.0}, [(WARN, "dead"), (ERROR, "refused")])
+    assert found.level == ERROR and found.message == "dead; refused"
+    assert [(value.key, value.value) for value in found.values] == [("rate", "1.00")]

@@ -1,0 +1,79 @@
+"""One contract for all that turns images into arrays: our converter, and cv_bridge if installed.
+
+The nodes always use ours, so that a recording gives the same estimates on every machine; what a
+ROS installation brings shows that ours is right.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+
+from erc_ros.nodes.adapters import ADAPTERS
+from erc_ros.sensing.images import to_bgr
+
+Convert = Callable[[Image], np.ndarray]
+
+
+def ours(message: Image) -> np.ndarray:
+    return to_bgr(ADAPTERS["sensor_msgs/msg/Image"].read(message, 1))
+
+
+def cv_bridge(message: Image) -> np.ndarray:
+    bridge = pytest.importorskip("cv_bridge", reason="cv_bridge is not installed").CvBridge()
+    return bridge.imgmsg_to_cv2(message, "bgr8")
+
+
+@pytest.fixture(params=[ours, cv_bridge], ids=["ours", "cv_bridge"])
+def convert(request: pytest.FixtureRequest) -> Convert:
+    return request.param
+
+
+def message_of(pixels: np.ndarray, encoding: str, padding: int = 0) -> Image:
+    """pixels (H, W) or (H, W, C) uint8 or uint16; padding: bytes at the end of each row."""
+    rows = pixels.reshape(len(pixels), -1).view(np.uint8)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
+    message = Image(
+        encoding=encoding, width=pixels.shape[1], height=len(pixels), step=padded.shape[1]
+    )
+    message.data = array("B", padded.tobytes())
+    return message
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize(
+    ("encoding", "from_bgr"),
+    [
+        ("bgr8", None),
+        ("rgb8", cv2.COLOR_BGR2RGB),
+        ("bgra8", cv2.COLOR_BGR2BGRA),
+        ("rgba8", cv2.COLOR_BGR2RGBA),
+    ],
+)
+def test_colours_and_padding(
+    convert: Convert, picture: np.ndarray, encoding: str, from_bgr: int | None, padding: int
+) -> None:
+    pixels = picture if from_bgr is None else cv2.cvtColor(picture, from_bgr)
+    np.testing.assert_array_equal(convert(message_of(pixels, encoding, padding)), picture)
+
+
+def test_gray_is_gray_in_every_channel(convert: Convert, picture: np.ndarray) -> None:
+    gray = np.ascontiguousarray(picture[..., 0])
+    for channel in range(3):
+        np.testing.assert_array_equal(convert(message_of(gray, "mono8"))[..., channel], gray)
+
+
+def test_what_is_no_image_is_refused(convert: Convert, picture: np.ndarray) -> None:
+    message = message_of(picture, "no such encoding")
+    with pytest.raises(Exception, match="no such encoding"):
+        convert(message)

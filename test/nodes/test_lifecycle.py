@@ -1,0 +1,104 @@
+"""What the transitions do, and that a failed one leaves a node that can still be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from node_bench import Bench
+from rcl_interfaces.srv import SetParameters
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.parameter import Parameter
+
+MakeBench = Callable[..., Bench]
+NODES = ("utterance_node", "emotion_node")
+
+
+def set_parameter(bench: Bench, node: str, name: str, value: object):
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    return bench.call(SetParameters, f"{node}/set_parameters", request).results[0]
+
+
+def test_without_autostart_the_nodes_wait_for_their_transitions(make_bench: MakeBench) -> None:
+    bench = make_bench(running=False, parameters={"autostart": False})
+    assert [bench.state(node) for node in NODES] == ["unconfigured"] * 2
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert all(bench.change(node, transition) for node in NODES)
+    assert [bench.state(node) for node in NODES] == ["active"] * 2
+    assert bench.say("hello").is_final
+
+
+def test_down_and_up_again(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    first = bench.say("hello")
+    down = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
+    up = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
+    for transition in (*down, *up):
+        assert all(bench.change(node, transition) for node in NODES), transition
+    bench.wait(lambda: bench._text.get_subscription_count() == 1, "it listens again")
+    assert list(bench.say("hello").probabilities) == list(first.probabilities)
+
+
+def test_an_inactive_node_neither_hears_nor_speaks(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.say("hello")
+    assert bench.change("utterance_node", Transition.TRANSITION_DEACTIVATE)
+    bench.wait(lambda: bench._text.get_subscription_count() == 0, "nobody listens")
+    assert bench.state("emotion_node") == "active"
+    assert bench.change("utterance_node", Transition.TRANSITION_ACTIVATE)
+    bench.wait(lambda: bench._text.get_subscription_count() == 1, "it listens again")
+    assert bench.say("and again").is_final
+
+
+def test_a_broken_bundle_fails_to_configure_and_the_node_stays_usable(
+    make_bench: MakeBench, bundle: Path, tmp_path: Path
+) -> None:
+    for file in bundle.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "face.onnx").unlink()
+    bench = make_bench(running=False, parameters={"bundle": str(tmp_path)})
+    found = bench.wait_for_diagnosis("emotion_node: state", "face.onnx")
+    assert found.level == found.ERROR
+    assert bench.state("emotion_node") == "unconfigured"
+    assert not bench.change("emotion_node", Transition.TRANSITION_CONFIGURE)
+    assert set_parameter(bench, "emotion_node", "bundle", str(bundle)).successful
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert bench.change("emotion_node", transition)
+    assert bench.say("hello").is_final
+
+
+@pytest.mark.parametrize(
+    ("parameters", "word"),
+    [
+        ({"bundle": "no-such-bundle"}, "no-such-bundle"),
+        ({"publish_expression": True, "bundle": "/nowhere"}, "/nowhere"),
+        ({"speaker_model": "/nowhere"}, "/nowhere"),
+        ({"face_detector": "yunet"}, "face_model"),
+    ],
+)
+def test_what_is_missing_is_named(
+    make_bench: MakeBench, parameters: dict[str, object], word: str
+) -> None:
+    bench = make_bench(running=False, parameters=parameters)
+    node = "emotion_node" if "bundle" in parameters else "utterance_node"
+    assert bench.wait_for_diagnosis(f"{node}: state", word).level == b"\x02"
+
+
+def test_parameters_are_checked_when_they_are_set(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    refused = set_parameter(bench, "utterance_node", "text_timeout", 3.0)
+    assert not refused.successful and "clean up" in refused.reason
+    refused = set_parameter(bench, "utterance_node", "autostart", False)
+    assert not refused.successful
+    refused = set_parameter(bench, "utterance_node", "dead_after", 1000.0)
+    assert not refused.successful and "dead_after" in refused.reason
+    assert set_parameter(bench, "utterance_node", "dead_after", 1.0).successful
+    assert set_parameter(bench, "emotion_node", "publish_text", False).successful
+    assert bench.say("hello").text == ""
+
+
+def test_a_wrong_parameter_at_the_start_is_refused(make_bench: MakeBench) -> None:
+    with pytest.raises(InvalidParameterValueException, match="audio_format"):
+        make_bench(parameters={"audio_format": "MP3"})

@@ -1,0 +1,85 @@
+"""Utterances survive the way through a message unchanged."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("erc_msgs")
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rclpy.serialization import deserialize_message, serialize_message
+
+from erc_ros.dialogue.utterance import FaceCrop, Utterance
+from erc_ros.nodes.adapters import UnusableMessageError
+from erc_ros.nodes.messages import from_time, to_time, utterance_message, utterance_value
+from erc_ros.sensing.nanoseconds import NS
+
+
+def an_utterance(**fields: object) -> Utterance:
+    random = np.random.default_rng(0)
+    known = {
+        "conversation_id": "c1",
+        "utterance_id": "u1",
+        "start": 5 * NS + 1,
+        "end": 7 * NS + 2,
+        "text": "héllo 你好",
+        "locale": "en",
+        "text_confidence": 0.5,
+        "speaker_id": "1",
+        "speaker_confidence": 0.25,
+        "voice_id": "v",
+        "face_id": "f",
+        "person_id": "p",
+        "frame_id": "head",
+        "audio": random.integers(-32768, 32768, 1000).astype(np.int16),
+        "faces": (FaceCrop(6 * NS, random.integers(0, 256, (96, 96, 3)).astype(np.uint8)),),
+    }
+    return Utterance(**{**known, **fields})
+
+
+def through_a_message(utterance: Utterance, text: bool = True, media: bool = True) -> Utterance:
+    message = utterance_message(utterance, text, media)
+    return utterance_value(deserialize_message(serialize_message(message), type(message)))
+
+
+def test_nothing_is_lost_not_even_a_pixel() -> None:
+    before = an_utterance()
+    after = through_a_message(before)
+    for name in Utterance.__dataclass_fields__:
+        if name not in ("audio", "faces"):
+            assert getattr(after, name) == getattr(before, name), name
+    np.testing.assert_array_equal(after.audio, before.audio)
+    assert after.faces[0].stamp == before.faces[0].stamp
+    np.testing.assert_array_equal(after.faces[0].pixels, before.faces[0].pixels)
+
+
+def test_text_and_media_stay_out_when_they_shall() -> None:
+    after = through_a_message(an_utterance(), text=False, media=False)
+    assert (after.text, after.locale, len(after.audio), after.faces) == ("", "", 0, ())
+    assert math.isnan(after.text_confidence)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda m: setattr(m, "conversation_id", ""), "id"),
+        (lambda m: setattr(m, "sample_rate", 8000), "8000"),
+        (lambda m: setattr(m.end, "sec", 1), "before"),
+        (lambda m: setattr(m.faces[0], "data", b"\x89PNG but not really"), "decoded"),
+        (lambda m: setattr(m.faces[0], "data", b""), "decoded"),
+    ],
+)
+def test_a_message_that_makes_no_sense_is_refused(change, word: str) -> None:
+    message = utterance_message(an_utterance(), True, True)
+    change(message)
+    with pytest.raises(UnusableMessageError, match=word):
+        utterance_value(message)
+
+
+@given(st.integers(0, (2**31 - 1) * NS))
+def test_times_are_exact(stamp: int) -> None:
+    assert from_time(to_time(stamp)) == stamp

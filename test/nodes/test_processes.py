@@ -1,0 +1,153 @@
+"""The system as it is started: processes, arguments, signals."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from erc_msgs.msg import EmotionLabels
+from node_bench import LATCHED, Bench
+
+from erc_ros.nodes.run import command, main
+from erc_ros.nodes.system import PROFILE_VARIABLES, environment, read_system
+
+REPOSITORY = Path(__file__).parents[2]
+SYSTEM = read_system()
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def erc_run() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `erc run` with arguments."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        line = [sys.executable, "-m", "erc_ros.nodes.run", *arguments]
+        started.append(subprocess.Popen(line, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("mode", SYSTEM.modes)
+def test_both_modes_work_with_remapped_topics_and_end_with_a_signal(
+    mode: str, make_bench: MakeBench, erc_run: Callable[..., Any], bundle: Path, tmp_path: Path
+) -> None:
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text(
+        "/**/utterance_node: {ros__parameters: {speaker_model: none, expect_text: always}}"
+    )
+    bench = make_bench(nodes=lambda **_: [])
+    process = erc_run(
+        f"mode:={mode}",
+        f"bundle:={bundle}",
+        f"params_file:={parameters}",
+        "namespace:=robot",
+        "emotions:=/emotions",
+        "speech:=/speech",
+    )
+    listeners = 1 if mode == "split" else 0
+    labels = bench.listen(EmotionLabels, "/robot/emotion_labels", LATCHED)
+    bench.wait(
+        lambda: labels and bench.probe.count_subscribers("/robot/utterances") == listeners,
+        "both nodes are ready",
+        patience=30.0,
+    )
+    assert bench.say("hello").bundle_name == "tiny"
+    assert "/robot/utterance_node: state" not in bench.diagnoses
+    running = {name for name, _ in bench.probe.get_node_names_and_namespaces()}
+    assert {"utterance_node", "emotion_node"} <= running
+    process.send_signal(signal.SIGINT if mode == "single" else signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors and "hello" not in errors
+
+
+def test_a_process_that_cannot_start_ends_the_system(
+    erc_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    process = erc_run("device:=abacus")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "abacus" in errors and "emotion ended by itself" in errors
+
+
+@pytest.mark.parametrize("argument", ["imgae:=/camera", "camera", "mode:=triple"])
+def test_a_wrong_argument_is_named(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([argument]) == 2
+    assert argument.partition(":=")[0] in capsys.readouterr().err
+
+
+def test_arguments_become_remaps_and_parameters() -> None:
+    values = SYSTEM.values({"image": "/camera/image_raw", "bundle": "/my bundle"})
+    line = command(SYSTEM, "emotion", values)
+    assert line[line.index("-r") + 1] == "image:=/camera/image_raw"
+    assert line[line.index("-p") + 1] == "bundle:=/my bundle"
+    assert "__ns" not in " ".join(line) and "--params-file" not in line
+
+
+def test_the_documentation_shows_every_argument() -> None:
+    page = (REPOSITORY / "docs/ros.md").read_text()
+    for argument in SYSTEM.arguments.values():
+        default = f"`{argument.default}`" if argument.default else ""
+        assert f"| `{argument.name}` | {default} | {argument.description} |" in page
+
+
+def test_a_profile_that_the_user_has_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROFILE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    profile = environment("fastdds_camera.xml")["FASTDDS_DEFAULT_PROFILES_FILE"]
+    assert ElementTree.parse(profile).getroot().tag.endswith("dds")
+    monkeypatch.setenv(PROFILE_VARIABLES[0], "/mine.xml")
+    assert environment("fastdds_camera.xml") == {}
+    monkeypatch.delenv(PROFILE_VARIABLES[0])
+    with pytest.raises(FileNotFoundError, match=r"none\.xml"):
+        environment("none.xml")
+
+
+def test_every_executable_of_the_system_is_a_module_and_the_launch_file_compiles() -> None:
+    for names in SYSTEM.modes.values():
+        for name in names:
+            assert importlib.util.find_spec(f"erc_ros.nodes.{name}") is not None
+    file = REPOSITORY / "launch/emotion.launch.py"
+    compile(file.read_text(), str(file), "exec")
+
+
+def test_the_launch_file_starts_a_process_per_executable() -> None:
+    """Needs launch, which PyPI lacks: runs wherever a ROS 2 installation is sourced."""
+    pytest.importorskip("launch_ros", reason="launch is not on PyPI")
+    from launch.actions import DeclareLaunchArgument
+    from launch_ros.actions import Node
+
+    from launch import LaunchContext
+
+    file = REPOSITORY / "launch/emotion.launch.py"
+    spec = importlib.util.spec_from_file_location("emotion_launch", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    context = LaunchContext()
+    for entity in module.generate_launch_description().entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.execute(context)
+    for mode, names in SYSTEM.modes.items():
+        context.launch_configurations["mode"] = mode
+        actions = module.start(context)
+        assert sum(isinstance(action, Node) for action in actions) == len(names)
+
+
+def test_this_run_has_a_domain_of_its_own() -> None:
+    assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert 10 <= int(os.environ["ROS_DOMAIN_ID"]) < 100

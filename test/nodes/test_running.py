@@ -1,0 +1,313 @@
+"""The running nodes over DDS: what comes out, what they say about themselves, what they survive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
+from erc_msgs.msg import EmotionLabels, Utterance
+from node_bench import LATCHED, SENSOR, Bench, image_message, sound_message
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+
+from erc_ros.nodes.messages import EXPRESSIONS, from_time
+from erc_ros.nodes.utterance_node import TEXT_QOS
+from erc_ros.sensing.nanoseconds import NS
+
+MakeBench = Callable[..., Bench]
+BEST_EFFORT = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+
+
+def test_a_text_alone_becomes_an_estimate(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    estimate = bench.say("I cannot believe it!")
+    assert estimate.text == "I cannot believe it!" and estimate.is_final
+    assert sum(estimate.probabilities) == pytest.approx(1, abs=1e-5)
+    assert estimate.label == estimate.labels[int(np.argmax(estimate.probabilities))]
+    assert list(estimate.modalities) == [True, False, False]
+    assert list(estimate.modality_weights) == [1.0, 0.0, 0.0]
+    assert estimate.header.stamp == estimate.end and len(estimate.bundle_sha256) == 64
+    stages = dict(zip(estimate.latency_stages, estimate.latency_ns, strict=False))
+    assert list(stages)[:3] == ["waiting", "dialogue", "handover"] and stages["text"] > 0
+    assert estimate.latency_total_ns >= max(stages.values())
+    said = [utterance for utterance in bench.utterances if utterance.is_final]
+    assert [u.utterance_id for u in said] == [estimate.utterance_id]
+
+
+def test_late_subscribers_get_the_labels(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    estimate = bench.say("hello")
+    labels = bench.listen(EmotionLabels, "emotion_labels", LATCHED)
+    bench.wait(lambda: labels, "the latched labels")
+    assert labels[0].labels == estimate.labels
+    assert labels[0].bundle_sha256 == estimate.bundle_sha256
+    valence = np.dot(estimate.probabilities, labels[0].valence)
+    assert estimate.valence == pytest.approx(valence, abs=1e-5)
+
+
+def test_what_was_said_can_be_kept_out(make_bench: MakeBench) -> None:
+    open_bench = make_bench()
+    open_text = open_bench.say("secret")
+    open_bench.close()
+    bench = make_bench(parameters={"publish_text": False})
+    estimate = bench.say("secret")
+    assert estimate.text == "" and estimate.modalities[0]
+    assert list(estimate.probabilities) == list(open_text.probabilities)
+    assert all(utterance.text == "" for utterance in bench.utterances)
+
+
+def test_a_reset_begins_a_new_conversation(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    first = bench.say("you are late again")
+    same = bench.say("it is fine")
+    for node in ("utterance_node", "emotion_node"):
+        assert bench.call(Trigger, f"{node}/reset", Trigger.Request()).success
+    after = bench.say("you are late again")
+    assert first.conversation_id == same.conversation_id != after.conversation_id
+    assert list(after.probabilities) == list(first.probabilities) != list(same.probabilities)
+
+
+def test_a_camera_that_dies_is_reported_and_the_rest_carries_on(make_bench: MakeBench) -> None:
+    bench = make_bench(parameters={"dead_after": 0.5})
+    camera = bench.talker(Image, "image", SENSOR)
+    for _ in range(3):
+        camera.publish(image_message(bench.now()))
+    found = bench.wait_for_diagnosis("utterance_node: image", "nothing on /image")
+    assert found.level == found.WARN
+    bench.probe.destroy_publisher(camera)
+    assert bench.say("can you see me?").text
+    camera = bench.talker(Image, "image", SENSOR)
+
+    def alive() -> bool:
+        camera.publish(image_message(bench.now()))
+        return bench.diagnoses["utterance_node: image"].message == "ok"
+
+    bench.wait(alive, "the camera is back")
+
+
+def test_the_type_of_an_input_is_that_of_its_publisher_also_when_it_changes(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench()
+    for number, kind in enumerate((AudioData, AudioDataStamped, AudioData), start=1):
+        driver = bench.driver()
+        publisher = driver.create_publisher(kind, "audio", SENSOR)
+        bench.wait(publisher.get_subscription_count, f"somebody hears {kind}")
+        publisher.publish(kind())
+        bench.wait(lambda n=number: bench.value("utterance_node: audio", "received") == str(n), "")
+        assert bench.value("utterance_node: audio", "type").endswith(f"/{kind.__name__}")
+        driver.destroy_node()
+    bench.talker(CompressedImage, "image/compressed", SENSOR)
+
+
+def test_a_type_without_an_adapter_is_named(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.probe.create_publisher(Bool, "speech", 10)
+    found = bench.wait_for_diagnosis("utterance_node: speech", "std_msgs/msg/Bool")
+    assert found.level == found.ERROR and "std_msgs/msg/String" in found.message
+
+
+def bad_images(now: int) -> list[object]:
+    unknown = image_message(now, encoding="rgb9")
+    narrow = image_message(now)
+    narrow.step = 10
+    short = image_message(now)
+    short.data = short.data[:100]
+    empty = image_message(now, width=0, height=0)
+    return [unknown, narrow, short, empty]
+
+
+def test_bad_images_are_counted_and_hurt_nobody(make_bench: MakeBench) -> None:
+    bench = make_bench(parameters={"face_rate": 30.0})
+    camera = bench.talker(Image, "image", QoSProfile(depth=10))
+    start = bench.now()
+    for number, message in enumerate(bad_images(start)):
+        message.header.stamp.sec += number  # each is due for the detector
+        camera.publish(message)
+    bench.wait(
+        lambda: bench.value("utterance_node: image", "unusable") == "4", "4 bad images counted"
+    )
+    assert bench.say("still here").text == "still here"
+
+
+def test_bad_sound_is_counted_and_hurts_nobody(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    microphone = bench.talker(AudioDataStamped, "audio", QoSProfile(depth=10))
+    odd = sound_message(np.zeros(160, np.int16), bench.now())
+    odd.audio.data = odd.audio.data[:-1]
+    microphone.publish(odd)
+    microphone.publish(AudioDataStamped())
+    microphone.publish(sound_message(np.zeros(160, np.int16), 0))
+    bench.wait(
+        lambda: (
+            bench.value("utterance_node: audio", "received") == "3"
+            and bench.value("utterance_node: audio", "unusable") == "1"
+        ),
+        "the odd chunk is counted, the empty one and the one without a stamp are fine",
+    )
+    assert bench.say("still here").text == "still here"
+
+
+def test_mp3_is_refused_until_the_driver_sends_samples(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    info = bench.talker(AudioInfo, "audio_info", 10)
+    microphone = bench.talker(AudioData, "audio", QoSProfile(depth=10))
+    fields = {"channels": 1, "sample_rate": 16000, "sample_format": "S16LE"}
+    info.publish(AudioInfo(**fields, coding_format="MP3"))
+    found = bench.wait_for_diagnosis("utterance_node: dialogue", "MP3")
+    assert found.level == found.ERROR and "format:=wave" in found.message
+    microphone.publish(AudioData(data=b"\xff\xfb\x90"))
+    bench.wait(lambda: bench.value("utterance_node: audio", "unusable") == "1", "it is refused")
+    info.publish(AudioInfo(**fields, coding_format="WAVE"))
+    bench.wait_for_diagnosis("utterance_node: dialogue", "ok")
+
+
+def test_sound_waits_for_the_info_that_says_what_it_is(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    info = bench.talker(AudioInfo, "audio_info", 10)
+    microphone = bench.talker(AudioData, "audio", QoSProfile(depth=10))
+    for _ in range(3):
+        microphone.publish(AudioData(data=bytes(4 * 4410)))
+    bench.wait(lambda: bench.value("utterance_node: audio", "received") == "3", "it came")
+    assert bench.value("utterance_node: dialogue", "samples") == "0"
+    info.publish(
+        AudioInfo(channels=2, sample_rate=44100, sample_format="S16LE", coding_format="WAVE")
+    )
+    bench.wait(lambda: bench.value("utterance_node: audio_info", "received") == "1", "info came")
+    for _ in range(3):
+        microphone.publish(AudioData(data=bytes(4 * 4410)))
+    bench.wait(
+        lambda: int(bench.value("utterance_node: dialogue", "samples")) > 5 * 1600, "6 x 0.1 s"
+    )
+
+
+def test_a_ros4hri_recogniser_is_heard(make_bench: MakeBench) -> None:
+    hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
+    bench = make_bench()
+    recogniser = bench.talker(hri.LiveSpeech, "speech")
+    message = hri.LiveSpeech(incremental="good", locale="en_GB")
+    message.header.stamp = bench.probe.get_clock().now().to_msg()
+    recogniser.publish(message)
+    message.incremental, message.final, message.confidence = "", "good morning", 0.5
+    recogniser.publish(message)
+    bench.wait(lambda: bench.estimates and bench.utterances, "an estimate")
+    assert [estimate.text for estimate in bench.estimates] == ["good morning"]
+    assert (bench.utterances[-1].locale, bench.utterances[-1].text_confidence) == ("en_GB", 0.5)
+
+
+def test_a_known_face_gets_an_expression(make_bench: MakeBench) -> None:
+    hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
+    bench = make_bench(split=True, parameters={"publish_expression": True})
+    expressions = bench.listen(hri.Expression, "/humans/faces/face7/expression", 10)
+    said = Utterance(
+        conversation_id="c", utterance_id="u", face_id="face7", text="oh", is_final=True
+    )
+    bench.talker(Utterance, "utterances").publish(said)
+    bench.wait(lambda: bench.estimates, "the estimate")
+    said.utterance_id = "u2"  # the first one made the topic
+    bench.wait(lambda: bench.probe.count_publishers("/humans/faces/face7/expression"), "a topic")
+    bench.talker(Utterance, "utterances").publish(said)
+    bench.wait(lambda: expressions, "an expression")
+    estimate = bench.estimates[-1]
+    assert expressions[-1].expression == EXPRESSIONS[estimate.label]
+    assert expressions[-1].valence == estimate.valence
+
+
+def test_utterances_that_make_no_sense_are_counted(make_bench: MakeBench) -> None:
+    bench = make_bench(split=True)
+    talker = bench.talker(Utterance, "utterances")
+    talker.publish(Utterance())
+    talker.publish(Utterance(conversation_id="c", utterance_id="u", audio=[1, 2], sample_rate=8000))
+    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "2", "both counted")
+    assert bench.say("still here").text == "still here"
+
+
+def test_empty_texts_say_nothing_and_long_foreign_ones_something(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.say("first")
+    for text in ("", "   ", "\n"):
+        bench._text.publish(String(data=text))
+    assert bench.say("你好，世界 🙂 " * 500).is_final
+    assert bench.say("مرحبا").text == "مرحبا"
+    assert len(bench.estimates) == 3
+
+
+def test_what_the_robot_says_is_nobodys_utterance(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    robot = bench.talker(Bool, "robot_speaking")
+    bench.say("hello robot")
+    robot.publish(Bool(data=True))
+    bench.wait(
+        lambda: bench.value("utterance_node: robot_speaking", "received") == "1", "it speaks"
+    )
+    bench._text.publish(String(data="hello human"))
+    bench.wait(lambda: bench.value("utterance_node: speech", "received") == "2", "the text came")
+    robot.publish(Bool(data=False))
+    assert [estimate.text for estimate in bench.estimates] == ["hello robot"]
+
+
+def test_a_queue_that_is_full_drops_the_oldest_and_counts(make_bench: MakeBench) -> None:
+    bench = make_bench(parameters={"image_queue": 2})
+    camera = bench.talker(Image, "image", QoSProfile(depth=10))
+    busy, go_on = threading.Event(), threading.Event()
+    node = bench.nodes[0]
+
+    class Slow:
+        def feed(self, frame: object) -> list[object]:
+            busy.set()
+            go_on.wait(10)
+            return []
+
+        def reset(self) -> None:
+            pass
+
+    node._tracker = Slow()
+    camera.publish(image_message(bench.now()))
+    assert busy.wait(10)
+    for number in range(1, 6):
+        camera.publish(image_message(bench.now() + number * NS))  # each is due for the detector
+    bench.wait(
+        lambda: bench.value("utterance_node: image", "dropped") == "3", "3 frames were dropped"
+    )
+    assert bench.value("utterance_node: image", "queued") == "2"
+    go_on.set()
+    bench.wait(lambda: bench.value("utterance_node: image", "queued") == "0", "it caught up")
+
+
+def test_qos_that_does_not_fit_is_named_with_the_parameter_that_helps(
+    make_bench: MakeBench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench()
+    bench.probe.create_publisher(String, "speech", BEST_EFFORT)
+    complaints = bench.nodes[0]._complaints
+    bench.wait(lambda: "/speech" in complaints, "a complaint about /speech")
+    parameter = "qos_overrides./speech.subscription.reliability"
+    assert parameter in complaints["/speech"]
+    other = make_bench(parameters={parameter: "best_effort"})
+    talker = other.talker(String, "speech", BEST_EFFORT)
+    other.wait(lambda: talker.get_subscription_count() == 1, "it is heard")
+    assert "/speech" not in other.nodes[0]._complaints
+    assert TEXT_QOS.reliability == QoSReliabilityPolicy.RELIABLE  # of every other topic
+
+
+def test_stamps_far_from_the_nodes_clock_are_reported(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    camera = bench.talker(Image, "image", QoSProfile(depth=10))
+    camera.publish(image_message(1_600_000_000_000_000_000))
+    found = bench.wait_for_diagnosis("utterance_node: dialogue", "use_sim_time")
+    assert found.level == found.WARN
+
+
+def test_latency_and_the_models_are_in_the_diagnostics(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    estimate = bench.say("hello")
+    bench.wait(lambda: bench.value("emotion_node: recogniser", "estimates") == "1", "it is counted")
+    p50 = float(bench.value("emotion_node: recogniser", "latency_total_p50_ms"))
+    assert p50 == pytest.approx(estimate.latency_total_ns / 1e6, abs=0.01)
+    assert bench.value("emotion_node: bundle", "bundle_sha256") == estimate.bundle_sha256
+    assert from_time(estimate.end) <= bench.now()
