@@ -1,0 +1,55 @@
+"""Every figure by one command (make bench).
+
+    python -m benchmarks.bench [--seconds 60] [--repeats 5]
+
+The aims are for 2 cores with nothing else running. `--seconds 600` is the ten minutes of the aim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from collections.abc import Callable
+
+from benchmarks import latency, load, replay_speed
+from benchmarks.machine import Figure, description
+from erc_ros.replay.offline import Models, default_models
+
+
+def main() -> int:
+    """Measure and print; the exit status is 1 where an aim is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the load test")
+    parser.add_argument("--repeats", type=int, default=5, help="of the dialogue, for the latency")
+    options = parser.parse_args()
+    models = Models(options.bundle, default_models().speaker)
+
+    def against_torch() -> list[Figure]:
+        from benchmarks.against_torch import measure  # needs the extra [train]
+
+        return measure(options.bundle)
+
+    sections: list[tuple[str, Callable[[], list[Figure]]]] = [
+        ("Replay of a recording", lambda: replay_speed.measure(models)),
+        ("Against PyTorch fp32", against_torch),
+        ("Latency, real time over DDS", lambda: latency.measure(models, options.repeats)),
+        (f"Live load, {options.seconds:.0f} s", lambda: load.measure(models, options.seconds)),
+    ]
+    print(description(), flush=True)
+    good = True
+    for title, measure in sections:
+        print(f"\n{title}", flush=True)
+        try:
+            figures = measure()
+        except Exception:  # noqa: BLE001  (one that cannot run must not hide the others)
+            traceback.print_exc()
+            good = False
+            continue
+        print("\n".join(f"  {figure.line()}" for figure in figures), flush=True)
+        good = good and all(figure.reached for figure in figures)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

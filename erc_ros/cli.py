@@ -1,0 +1,245 @@
+"""The command `erc`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from erc_ros.replay.offline import Models, Result
+    from erc_ros.replay.report import Row
+
+# Module that is missing -> what brings it.
+_EXTRAS = {
+    "rosbags": "pip install 'erc_ros[replay]'",
+    "matplotlib": "pip install 'erc_ros[replay]'",
+    "espeakng_loader": "pip install 'erc_ros[demo]'",
+    "torch": "pip install 'erc_ros[train]'",
+    "transformers": "pip install 'erc_ros[train]'",
+    "onnx": "pip install 'erc_ros[train]'",
+    "sklearn": "pip install 'erc_ros[train]'",
+    "soundfile": "pip install 'erc_ros[train]'",
+    "rclpy": "ROS 2: source its setup.bash, or install its wheels (see README.md)",
+    "erc_msgs": "the message package erc_msgs: colcon build, or pip install ./interfaces",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 1 for an error that is explained, 2 for wrong use."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name not in _COMMANDS:
+        print(f"erc: unknown command {name!r}\n\n{_usage()}", file=sys.stderr)
+        return 2
+    try:
+        return _COMMANDS[name][0](rest)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        print(f"erc {name} needs {package}: {_EXTRAS[package]}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _usage() -> str:
+    lines = "\n".join(f"  {name:<15} {text}" for name, (_, text) in _COMMANDS.items())
+    return f"usage: erc COMMAND ...\n\n{lines}\n\n`erc COMMAND --help` tells more."
+
+
+def _run(argv: Sequence[str]) -> int:
+    from erc_ros.nodes.run import main as run
+
+    return run(list(argv))
+
+
+def _train(argv: Sequence[str]) -> int:
+    from erc_ros.training.command import main as train
+
+    return train(list(argv))
+
+
+def _export_speaker(argv: Sequence[str]) -> int:
+    from erc_ros.training.speaker_export import main as export
+
+    return export(list(argv))
+
+
+def _models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", help="model bundle, a folder or a name in models/")
+    parser.add_argument(
+        "--speaker-model", help="folder or name of the speaker model; '' tells nobody apart"
+    )
+
+
+def _replay(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="erc replay",
+        description="Estimates, counts and a timeline picture from a recording (rosbag2).",
+    )
+    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap or .db3 file")
+    parser.add_argument("--out", type=Path, help="folder for the results; default out/<bag's name>")
+    for role in ("image", "audio", "speech"):
+        parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
+    _models(parser)
+    parser.add_argument(
+        "--no-text", action="store_true", help="keep what was said out of the results"
+    )
+    parser.add_argument(
+        "--via-dds", action="store_true", help="play it through the ROS 2 nodes, in real time"
+    )
+    parser.add_argument("--rate", type=float, default=1.0, help="speed, with --via-dds")
+    options = parser.parse_args(argv)
+    topics = {r: getattr(options, r) for r in ("image", "audio", "speech") if getattr(options, r)}
+    out = options.out or Path("out") / options.bag.resolve().stem
+    return _explained(lambda: _replay_to(options, topics, out))
+
+
+def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -> int:
+    from erc_ros.replay.bag import Bag
+    from erc_ros.replay.offline import replay, write
+
+    models = _chosen_models(options)
+    with Bag(options.bag) as bag:
+        if options.via_dds:
+            from erc_ros.replay.via_dds import play
+
+            result = play(bag, topics, models, options.rate, _print_row(not options.no_text))
+        else:
+            result = replay(bag, topics, models)
+    files = write(result, out, with_text=not options.no_text)
+    _print_end(result, files)
+    return 0
+
+
+def _demo(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="erc demo",
+        description="Make a recording of two synthetic voices and a camera, and play it through "
+        "the ROS 2 nodes in real time.",
+    )
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
+    _models(parser)
+    options = parser.parse_args(argv)
+    return _explained(lambda: _demonstrate(options))
+
+
+def _demonstrate(options: argparse.Namespace) -> int:
+    from erc_ros.replay.bag import Bag
+    from erc_ros.replay.conversation_bag import write_demo
+    from erc_ros.replay.offline import write
+    from erc_ros.replay.via_dds import play, recognisable_speech
+
+    folder = options.out / "bag"
+    if (folder / "metadata.yaml").is_file():
+        shutil.rmtree(folder)  # of an earlier demo
+    print(f"making {folder}: a written dialogue, two synthetic voices, a camera", flush=True)
+    write_demo(folder, speech_type=recognisable_speech())
+    print("playing it through the nodes over DDS, in real time\n", flush=True)
+    with Bag(folder) as bag:
+        result = play(bag, {}, _chosen_models(options), 1.0, _print_row(True))
+    files = write(result, options.out)
+    _print_end(result, files)
+    return 0 if result.rows else 1
+
+
+def _make_bag(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="erc make-bag", description="Make the demo's recording (synthetic voices)."
+    )
+    parser.add_argument("bag", type=Path, help="folder to make")
+    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
+    parser.add_argument(
+        "--speech-type",
+        choices=("hri_msgs/msg/LiveSpeech", "std_msgs/msg/String"),
+        default="hri_msgs/msg/LiveSpeech",
+    )
+    options = parser.parse_args(argv)
+
+    def make() -> int:
+        from erc_ros.replay.conversation_bag import write_demo
+
+        print(write_demo(options.bag, options.storage, options.speech_type))
+        return 0
+
+    return _explained(make)
+
+
+def _chosen_models(options: argparse.Namespace) -> Models:
+    from dataclasses import replace
+
+    from erc_ros.replay.offline import default_models
+
+    models = default_models()
+    if options.bundle is not None:
+        models = replace(models, bundle=options.bundle)
+    if options.speaker_model is not None:
+        models = replace(models, speaker=options.speaker_model)
+    return models
+
+
+def _print_row(with_text: bool) -> Callable[[Row, int], None]:
+    def show(row: Row, origin: int) -> None:
+        if not row.is_final:
+            return
+        speaker = f"speaker {int(row.speaker_id) + 1}" if row.speaker_id.isdigit() else "somebody"
+        seen = " ".join(
+            f"{name} {row.weights[name]:.0%}" for name, had in row.modalities.items() if had
+        )
+        said = f'"{row.text}"' if with_text and row.text else ""
+        print(
+            f"{(row.start - origin) / 1e9:6.1f} s  {speaker:<10} {row.label:<9}"
+            f"{row.confidence:4.0%}  {said}  [{seen}]",
+            flush=True,
+        )
+
+    return show
+
+
+def _print_end(result: Result, files: Sequence[Path]) -> None:
+    speakers = len({row.speaker_id for row in result.rows if row.speaker_id})
+    print(f"\n{len(result.rows)} estimates, {speakers} speakers")
+    for text, count in sorted(result.warnings.items()):
+        print(f"warning: {text}" + (f" ({count} times)" if count > 1 else ""), file=sys.stderr)
+    timing = result.timing
+    if "times_real_time" in timing:
+        print(
+            f"{timing['recorded_s']:.1f} s of recording in {timing['wall_s']:.1f} s: "
+            f"{timing['times_real_time']} times real time"
+        )
+    if latency := timing.get("latency_ms"):
+        print(
+            "from the last input to the estimate, over DDS: "
+            f"p50 {latency['p50']} ms, p95 {latency['p95']} ms"
+        )
+    print("\n".join(f"  {file}" for file in files))
+
+
+def _explained(command: Callable[[], int]) -> int:
+    """The exit status of a command, 1 with a line on stderr for errors that explain themselves."""
+    try:
+        return command()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"erc: {error}", file=sys.stderr)
+        return 1
+
+
+_COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "run": (_run, "start the ROS 2 nodes"),
+    "replay": (_replay, "estimates and a timeline picture from a recording"),
+    "demo": (_demo, "make a recording and play it through the nodes"),
+    "make-bag": (_make_bag, "make the demo's recording only"),
+    "train": (_train, "train a model of the bundle"),
+    "export-speaker": (_export_speaker, "export the speaker model"),
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Bags in, estimates and a timeline out. Needs the extra `[replay]`."""

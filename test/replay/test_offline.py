@@ -1,0 +1,145 @@
+"""A recording through the core: the same every time, whatever is in it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from erc_ros.replay.bag import Bag, BagError, BagWriter
+from erc_ros.replay.conversation_bag import START, Phrase, write_conversation
+from erc_ros.replay.offline import Models, Result, default_models, replay, write
+
+DETERMINISTIC = ("estimates.jsonl", "estimates.csv", "summary.json", "timeline.png")
+TEXTS = ["I am so happy!", "Why, what happened?", 'She said "yes", ünïcödé, 好.']
+
+
+def run(folder: Path, models: Models, **topics: str) -> Result:
+    with Bag(folder) as bag:
+        return replay(bag, topics, models)
+
+
+def test_two_runs_give_identical_bytes(recording: Path, models: Models, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(run(recording, models), tmp_path / name)
+    for file in DETERMINISTIC:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_every_text_gets_an_estimate_in_its_order(recording: Path, models: Models) -> None:
+    result = run(recording, models)
+    assert [row.text for row in result.rows] == TEXTS
+    assert all(abs(sum(row.probabilities.values()) - 1) < 1e-5 for row in result.rows)
+    assert all(row.modalities["text"] and row.is_final for row in result.rows)
+    assert result.counts["frames"] == 30
+    assert not result.warnings
+    assert result.timing["times_real_time"] > 0
+
+
+def test_the_files_say_the_same_and_can_be_read(
+    recording: Path, models: Models, tmp_path: Path
+) -> None:
+    result = run(recording, models)
+    write(result, tmp_path)
+    lines = (tmp_path / "estimates.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [entry["text"] for entry in entries] == TEXTS
+    with (tmp_path / "estimates.csv").open(newline="", encoding="utf-8") as stream:
+        table = list(csv.DictReader(stream))
+    assert [line["text"] for line in table] == TEXTS
+    for entry, line in zip(entries, table, strict=True):
+        assert float(line[f"p_{entry['label']}"]) == entry["confidence"]
+        assert int(line["start"]) == entry["start"] >= START
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["utterances"] == 3
+    assert summary["bundle"]["name"] == "tiny"
+    assert "latency" not in json.dumps(summary)
+    assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    assert "wall_s" in json.loads((tmp_path / "timing.json").read_text())
+
+
+def test_text_can_be_kept_out_of_every_file(
+    recording: Path, models: Models, tmp_path: Path
+) -> None:
+    write(run(recording, models), tmp_path, with_text=False)
+    for file in tmp_path.iterdir():
+        assert b"happy" not in file.read_bytes(), file
+
+
+def test_without_camera_or_microphone_the_rest_carries_on(
+    tmp_path: Path, models: Models, noise: np.ndarray
+) -> None:
+    write_conversation(tmp_path / "bag", noise, [Phrase(1, 2, "Hello.")])
+    assert [row.text for row in run(tmp_path / "bag", models).rows] == ["Hello."]
+    with BagWriter(tmp_path / "texts") as writer:
+        kind = "std_msgs/msg/String"
+        writer.write("/speech", kind, START, writer.new(kind, data="Hello."))
+    (row,) = run(tmp_path / "texts", models).rows
+    assert (row.text, row.modalities) == ("Hello.", {"text": True, "audio": False, "visual": False})
+
+
+def test_only_sound_in_which_nobody_speaks_gives_no_estimate(
+    tmp_path: Path, models: Models, noise: np.ndarray
+) -> None:
+    write_conversation(tmp_path / "bag", noise, [])
+    result = run(tmp_path / "bag", models)
+    assert result.rows == []
+    write(result, tmp_path / "out")
+    assert (tmp_path / "out" / "estimates.jsonl").read_text() == ""
+
+
+def test_unusable_messages_are_counted_with_their_reason(tmp_path: Path, models: Models) -> None:
+    image, sound = "sensor_msgs/msg/CompressedImage", "audio_common_msgs/msg/AudioData"
+    text = "std_msgs/msg/String"
+    with BagWriter(tmp_path / "bag") as writer:
+        for number in range(3):
+            time = START + number * 10**9
+            broken = np.frombuffer(b"\xff\xd8 this is no JPEG", np.uint8)
+            header = writer.header(time)
+            picture = writer.new(image, header=header, format="jpeg", data=broken)
+            writer.write("/image", image, time, picture)
+            odd = writer.new(sound, data=np.zeros(3, np.uint8))
+            writer.write("/audio", sound, time, odd)
+        writer.write("/speech", text, time, writer.new(text, data="Hello."))
+    result = run(tmp_path / "bag", models)
+    assert [row.text for row in result.rows] == ["Hello."]
+    counted = {name.partition(":")[0]: count for name, count in result.warnings.items()}
+    assert counted == {"/image": 3, "/audio": 3}
+
+
+def test_mp3_is_refused_with_the_way_out(tmp_path: Path, models: Models) -> None:
+    sound, info = "audio_common_msgs/msg/AudioData", "audio_common_msgs/msg/AudioInfo"
+    with BagWriter(tmp_path / "bag") as writer:
+        fields = {"channels": 1, "sample_rate": 16000, "sample_format": "S16LE", "bitrate": 128}
+        told = writer.new(info, **fields, coding_format="MP3")
+        writer.write("/audio_info", info, START, told)
+        message = writer.new(sound, data=np.zeros(640, np.uint8))
+        writer.write("/audio", sound, START + 1, message)
+    result = run(tmp_path / "bag", models)
+    assert any("MP3" in warning and "wave" in warning for warning in result.warnings)
+    assert any(warning.startswith("/audio:") for warning in result.warnings)
+
+
+def test_a_recording_cut_short_is_replayed_as_far_as_it_goes(
+    tmp_path: Path, models: Models, noise: np.ndarray
+) -> None:
+    phrases = [Phrase(n, n + 0.5, f"Text {n}.") for n in range(1, 50)]
+    folder = write_conversation(tmp_path / "bag", np.tile(noise, 10), phrases)
+    (file,) = folder.glob("*.mcap")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    result = run(folder, models)
+    assert 10 < len(result.rows) < 49
+    assert any("damaged" in warning for warning in result.warnings)
+
+
+def test_a_topic_can_be_chosen(recording: Path, models: Models) -> None:
+    assert run(recording, models, speech="/speech").rows
+    with pytest.raises(BagError, match="no topic /other"):
+        run(recording, models, speech="/other")
+
+
+def test_the_models_are_those_of_the_nodes() -> None:
+    assert default_models() == Models("edge-small", "speaker-ge2e")

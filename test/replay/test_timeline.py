@@ -1,0 +1,88 @@
+"""The picture: something to see for every recording, nothing that overlaps or breaks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="the extra [replay] is not installed")
+
+from erc_ros.replay.report import Row, quantiles
+from erc_ros.replay.timeline import COLOURS, PER_PAGE, draw
+
+LABELS = list(COLOURS)
+NS = 1_000_000_000
+
+
+def row(number: int, label: str = "joy", text: str = "Hello.", **changes: object) -> Row:
+    whole = Row(
+        conversation_id="c1",
+        utterance_id=f"u{number}",
+        speaker_id=str(number % 2),
+        voice_id="",
+        face_id="",
+        person_id="",
+        start=number * 4 * NS,
+        end=(number * 4 + 3) * NS,
+        text=text,
+        label=label,
+        confidence=0.5,
+        valence=0.0,
+        arousal=0.0,
+        probabilities={name: 1 / 7 for name in LABELS},
+        modalities={"text": True, "audio": True, "visual": False},
+        weights={"text": 0.6, "audio": 0.4, "visual": 0.0},
+        is_final=True,
+    )
+    return replace(whole, **changes)
+
+
+def colours_in(file: Path) -> set[tuple[int, int, int]]:
+    picture = cv2.imread(str(file))
+    return {tuple(map(int, c[::-1])) for c in np.unique(picture.reshape(-1, 3), axis=0)}
+
+
+def test_each_emotion_has_its_colour_in_the_picture(tmp_path: Path) -> None:
+    draw([row(n, label) for n, label in enumerate(LABELS)], tmp_path / "t.png", 0)
+    seen = colours_in(tmp_path / "t.png")
+    for colour in COLOURS.values():
+        assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in seen
+
+
+def test_a_recording_without_utterances_has_a_picture_too(tmp_path: Path) -> None:
+    (file,) = draw([], tmp_path / "t.png", 0)
+    assert cv2.imread(str(file)) is not None
+
+
+def test_a_long_recording_has_several_pictures(tmp_path: Path) -> None:
+    files = draw([row(n) for n in range(2 * PER_PAGE + 1)], tmp_path / "t.png", 0)
+    assert [file.name for file in files] == ["t.png", "t-2.png", "t-3.png"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "$x^2$ \\frac{", "word " * 500, "W" * 5000, "你好，世界", "a\nb\tc\x00d", "🙂"]
+)
+def test_any_text_can_be_drawn(tmp_path: Path, text: str) -> None:
+    draw([row(0, text=text)], tmp_path / "t.png", 0)
+    assert cv2.imread(str(tmp_path / "t.png")) is not None
+
+
+def test_odd_rows_can_be_drawn(tmp_path: Path) -> None:
+    rows = [
+        row(0, start=5 * NS, end=5 * NS),
+        row(1, speaker_id="", label="boredom", latency=12_000_000),
+        row(2, conversation_id="c2", start=10**18, end=10**18 + NS),
+        row(3, is_final=False),
+    ]
+    draw(rows, tmp_path / "t.svg", 10 * NS)
+    assert (tmp_path / "t.svg").read_text().count("<svg") == 1
+
+
+def test_quantiles_are_in_milliseconds() -> None:
+    found = quantiles([n * 1_000_000 for n in range(1, 101)])
+    assert found == {"p50": 51.0, "p95": 96.0, "p99": 100.0, "max": 100.0}
+    assert quantiles([]) == {}

@@ -1,0 +1,61 @@
+"""The same recording through the real nodes over DDS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("erc_msgs", reason="the interfaces are not built")
+
+from erc_ros.replay.bag import Bag
+from erc_ros.replay.conversation_bag import Phrase, Recogniser, portrait, write_conversation
+from erc_ros.replay.offline import Models, replay
+from erc_ros.replay.via_dds import NodesError, play, recognisable_speech
+
+PHRASES = [Phrase(0.5, 1.5, "I am so happy!"), Phrase(2.5, 3.5, "Why, what happened?")]
+
+
+def test_the_nodes_say_the_same_as_the_replay(
+    tmp_path: Path, models: Models, noise: object
+) -> None:
+    path = write_conversation(
+        tmp_path / "bag",
+        noise,
+        PHRASES,
+        portrait(PHRASES[:1]),
+        recogniser=Recogniser(type=recognisable_speech()),
+        frames_per_second=5,
+    )
+    with Bag(path) as bag:
+        offline = replay(bag, {}, models)
+    shown = []
+    with Bag(path) as bag:
+        live = play(bag, {}, models, rate=2.0, on_row=lambda row, origin: shown.append(row.text))
+    assert shown == [row.text for row in live.rows] == [row.text for row in offline.rows]
+    for mine, theirs in zip(live.rows, offline.rows, strict=True):
+        assert mine.label == theirs.label
+        assert mine.start == pytest.approx(theirs.start, abs=50_000_000)
+    assert live.bundle == offline.bundle
+    assert live.counts["audio received"] == live.counts["audio played"] == 300
+    assert live.counts["image received"] == live.counts["image played"]
+    assert live.timing["latency_ms"]["max"] > 0
+
+
+def test_a_broken_bundle_is_an_error_that_says_what(
+    tmp_path: Path, models: Models, noise: object
+) -> None:
+    path = write_conversation(tmp_path / "bag", noise, PHRASES[:1])
+    (tmp_path / "broken").mkdir()
+    with Bag(path) as bag, pytest.raises(NodesError, match=r"bundle\.yaml"):
+        play(bag, {}, Models(str(tmp_path / "broken"), ""))
+    with Bag(path) as bag, pytest.raises(FileNotFoundError, match="nowhere"):
+        play(bag, {}, Models("nowhere", ""))
+
+
+def test_a_rate_of_zero_is_refused(tmp_path: Path, models: Models, noise: object) -> None:
+    path = write_conversation(tmp_path / "bag", noise, [])
+    with Bag(path) as bag, pytest.raises(ValueError, match="rate must be positive"):
+        play(bag, {}, models, rate=0.0)
