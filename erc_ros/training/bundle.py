@@ -1,0 +1,54 @@
+"""Writing model bundles (`erc_ros.inference.bundle` reads them)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import yaml
+
+from erc_ros.inference.bundle import MANIFEST, sha256_of
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
+    """Write `bundle.yaml` into `folder`, with size and sha256 of every file that its parts name.
+
+    Args:
+        folder: where the files already are.
+        manifest: everything except `files`.
+
+    Returns:
+        The manifest's path.
+    """
+    names = [
+        manifest[part][key]
+        for part in ("text", "audio", "visual", "fusion")
+        for key in ("file", "tokenizer")
+        if key in manifest[part]
+    ]
+    files = {
+        name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in names
+    }
+    path = folder / MANIFEST
+    text = yaml.safe_dump({**manifest, "files": files}, sort_keys=False, default_flow_style=None)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def fix_output(file: Path, output: str, size: int) -> None:
+    """Write down that the last dimension of `output` is `size`; exporters often leave it open.
+
+    Raises:
+        ValueError: the network has no such output, or says that it has another size.
+    """
+    model = onnx.load(str(file))
+    found = {port.name: port for port in model.graph.output}
+    if output not in found:
+        raise ValueError(f"{file} has no output {output!r}; it has {', '.join(found)}")
+    last = found[output].type.tensor_type.shape.dim[-1]
+    if last.HasField("dim_value") and last.dim_value != size:
+        raise ValueError(f"{file}: output {output} has size {last.dim_value}, expected {size}")
+    last.dim_value = size
+    onnx.save(model, str(file))

@@ -1,0 +1,43 @@
+"""Calibration: one temperature for all logits (Guo et al. 2017), fitted on dev. Numpy only."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+COLDEST, HOTTEST = 0.05, 20.0
+
+
+def log_likelihood_loss(
+    logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float
+) -> float:
+    """Mean negative log likelihood (nats) of labels (N,) under softmax(logits (N, C) / T)."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled = scaled - scaled.max(axis=1, keepdims=True)
+    chosen = scaled[np.arange(len(labels)), labels]
+    return float((np.log(np.exp(scaled).sum(axis=1)) - chosen).mean())
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    """The temperature with the smallest loss, by golden section over its logarithm.
+
+    The loss has one minimum in 1/T, so that the search cannot end in another one.
+
+    Raises:
+        ValueError: no rows, or logits that are not finite.
+    """
+    if len(labels) == 0 or not np.isfinite(logits).all():
+        raise ValueError("calibration needs finite logits of at least one utterance")
+    low, high = math.log(COLDEST), math.log(HOTTEST)
+    ratio = (math.sqrt(5) - 1) / 2
+    while high - low > 1e-4:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if log_likelihood_loss(logits, labels, math.exp(left)) < log_likelihood_loss(
+            logits, labels, math.exp(right)
+        ):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)

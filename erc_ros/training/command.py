@@ -1,0 +1,55 @@
+"""`erc train RECIPE.yaml`: run the training that a recipe describes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from erc_ros.training.recipe import RecipeError, read_recipe
+
+# kind -> "module:function" taking a Recipe; imported when asked for, as each needs other libraries.
+KINDS = {
+    "text": "erc_ros.training.text:train",
+    "audio": "erc_ros.training.audio:train",
+    "face": "erc_ros.training.face:train",
+    "fusion": "erc_ros.training.fusion_training:train",
+    "bundle": "erc_ros.training.bundle_assembly:train",
+    "mosi": "erc_ros.training.mosi:train",
+}
+
+
+def data_folder() -> Path:
+    """Where the data sets are: $ERC_DATA, else ../shared/data beside the repository."""
+    default = Path(__file__).resolve().parents[3] / "shared" / "data"
+    return Path(os.environ.get("ERC_DATA") or default)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train. Returns the exit status: 0, or 2 when the recipe or the data is not usable."""
+    parser = argparse.ArgumentParser(prog="erc train", description=__doc__)
+    parser.add_argument("recipe", type=Path, help="YAML file, see config/training")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    parser.add_argument("--out", type=Path, help="folder for results; default runs/<recipe's name>")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    arguments = parser.parse_args(argv)
+    out = arguments.out or Path("runs") / arguments.recipe.stem
+    try:
+        recipe = read_recipe(arguments.recipe, out, arguments.data or data_folder(), arguments.seed)
+        if recipe.kind not in KINDS:
+            raise RecipeError(
+                f"{arguments.recipe}: unknown kind {recipe.kind!r}; known: {', '.join(KINDS)}"
+            )
+        module, function = KINDS[recipe.kind].split(":")
+        getattr(importlib.import_module(module), function)(recipe)
+    except (RecipeError, FileNotFoundError) as error:
+        print(f"erc train: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Readers of the data sets, each checking what it reads."""

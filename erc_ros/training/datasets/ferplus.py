@@ -1,0 +1,167 @@
+"""FER2013 pictures with the votes of FER+ (Barsoum et al. 2016): 48x48 gray faces, ten raters each.
+
+Layout of the folder: `labels.npz` (votes10 (N, 10), split (N,), both uint8), `meta.json` and
+`mosaic/fer_KK.webp`, 1000 pictures each as 25 rows x 40 columns of 48x48 tiles.
+
+What is left out, and counted in `FerPlus.skipped`:
+- `repeated`: pictures identical to an earlier one. FER2013 has 1840 of them; 288 test and 279
+  validation pictures are in the training part as well, which would flatter every score.
+- `no majority`: validation and test pictures that the FER+ rule gives no class (`majority`).
+- `not rated as a face`: training pictures whose votes mostly say "unknown" or "not a face".
+- `unreadable`: pictures of a mosaic that is missing, broken or of another size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.encoders.face import SIZE
+
+CLASSES = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+)  # the order of the vote columns; then come "unknown" and "not a face"
+TO_MELD = {
+    "neutral": "neutral",
+    "happiness": "joy",
+    "surprise": "surprise",
+    "sadness": "sadness",
+    "anger": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "contempt": "disgust",  # MELD has no contempt; Ekman's nearest, both reject the other person
+}
+SPLITS = ("train", "valid", "test")
+PER_MOSAIC, ROWS, COLUMNS = 1000, 25, 40
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """One split.
+
+    pictures (N, 48, 48) uint8; targets (N, 8) float32, rows sum to 1; labels (N,) int64: the
+    majority's class, -1 where there is none (in training only).
+    """
+
+    pictures: NDArray[np.uint8]
+    targets: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class FerPlus:
+    """The three splits and, per "split: reason", how many pictures were left out."""
+
+    train: Faces
+    valid: Faces
+    test: Faces
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def load(folder: Path) -> FerPlus:
+    """Read the folder.
+
+    Raises:
+        FileNotFoundError: no labels.npz there.
+        ValueError: labels of another shape, or a split without any usable picture.
+    """
+    votes, split = _labels(folder / "labels.npz")
+    pictures, readable = _pictures(folder / "mosaic", len(votes))
+    first = _first_of_its_kind(pictures, split, readable)
+    labels, targets = majority(votes), distribution(votes)
+    rated = votes[:, : len(CLASSES)].sum(axis=1) * 2 > votes.sum(axis=1)
+    skipped: Counter[str] = Counter()
+    parts = []
+    for number, name in enumerate(SPLITS):
+        use = split == number
+        reasons = [("unreadable", readable), ("repeated", first)]
+        if name == "train":  # scattered votes still teach, as long as they are about a face
+            reasons.append(("not rated as a face", rated & (targets.sum(axis=1) > 0)))
+        else:
+            reasons.append(("no majority", labels >= 0))
+        for reason, good in reasons:
+            if lost := int((use & ~good).sum()):
+                skipped[f"{name}: {reason}"] = lost
+            use = use & good
+        if not use.any():
+            raise ValueError(f"{folder}: no usable picture in the {name} split ({dict(skipped)})")
+        parts.append(Faces(pictures[use], targets[use], labels[use]))
+    return FerPlus(*parts, skipped=skipped)
+
+
+def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The class of each picture by FER+'s majority rule, (N, 10) -> (N,); -1 = none.
+
+    A single vote for a class is noise and dropped; the largest class must then hold more than half
+    of the votes left and be one of the eight emotions.
+    """
+    kept = np.where(votes > 1, votes, 0).astype(np.int64)
+    best = kept.argmax(axis=1)
+    clear = kept.max(axis=1) * 2 > kept.sum(axis=1)
+    return np.where(clear & (best < len(CLASSES)), best, -1)
+
+
+def distribution(votes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Votes for the eight emotions as probabilities, (N, 10) -> (N, 8); single votes are dropped.
+
+    A row without any vote left is all zero.
+    """
+    kept = np.where(votes > 1, votes, 0)[:, : len(CLASSES)].astype(np.float32)
+    return kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)
+
+
+def _labels(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: {file.parent} is no FER+ folder")
+    with np.load(file, allow_pickle=False) as arrays:
+        missing = {"votes10", "split"} - set(arrays.files)
+        if missing:
+            raise ValueError(f"{file} lacks {sorted(missing)}, it has {arrays.files}")
+        votes, split = arrays["votes10"], arrays["split"]
+    if votes.shape != (len(split), 10) or split.max(initial=0) >= len(SPLITS):
+        raise ValueError(f"{file}: votes {votes.shape} and split {split.shape} do not fit")
+    return votes, split
+
+
+def _pictures(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """All pictures (N, 48, 48) and which of them could be read (N,)."""
+    pictures = np.zeros((count, SIZE, SIZE), np.uint8)
+    readable = np.zeros(count, bool)
+    for number, start in enumerate(range(0, count, PER_MOSAIC)):
+        file = folder / f"fer_{number:02d}.webp"
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR) if file.is_file() else None
+        if image is None or image.shape[:2] != (ROWS * SIZE, COLUMNS * SIZE):
+            continue
+        tiles = image[..., 0].reshape(ROWS, SIZE, COLUMNS, SIZE).swapaxes(1, 2)
+        end = min(start + PER_MOSAIC, count)
+        pictures[start:end] = tiles.reshape(-1, SIZE, SIZE)[: end - start]
+        readable[start:end] = True
+    return pictures, readable
+
+
+def _first_of_its_kind(
+    pictures: NDArray[np.uint8], split: NDArray[np.uint8], readable: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(N,) True where no earlier picture is the same; training comes first, then validation."""
+    first = np.zeros(len(pictures), bool)
+    seen: set[bytes] = set()
+    for index in np.argsort(split, kind="stable"):
+        if not readable[index]:
+            continue
+        digest = hashlib.sha256(pictures[index].tobytes()).digest()
+        first[index] = digest not in seen
+        seen.add(digest)
+    return first

@@ -1,0 +1,110 @@
+"""CMU-MOSI as features: 93 videos of one person each, 2199 utterances, negative or positive.
+
+The features are those of bc-LSTM (Poria et al., ACL 2017): text 100 (CNN), audio 73 (openSMILE),
+visual 100 (3D-CNN). Their text and video networks were trained on the official train split with its
+labels. On our dev videos, which are part of it, they are therefore nearly always right: dev is no
+estimate of test, and a choice on dev is hardly a choice. Folder layout:
+
+    mosi_bclstm_features/mosi.npz     {train,test}_{text,audio,video,label}
+    mosi_bclstm_features/meta.json    {train,test}: [{id, video, utt, text}, ...], one per row
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIZES = (100, 73, 100)
+LABELS = ("negative", "positive")
+LIMIT = 5.0
+"""Standard deviations; openSMILE features have outliers of 20."""
+
+
+@dataclass(frozen=True, eq=False)
+class Videos:
+    """One split, N utterances, those of a video one after the other.
+
+    features: text, audio, visual, (N, d_m) float32, standardised with the train split's mean and
+    deviation and clipped. labels (N,) int64. first (N,) int64: the row with which the video begins.
+    names: the videos, in order.
+    """
+
+    features: tuple[NDArray[np.float32], ...]
+    labels: NDArray[np.int64]
+    first: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def read_mosi(data: Path, dev_videos: int = 12, seed: int = 0) -> dict[str, Videos]:
+    """train, dev and test. The official split has no dev: some videos of train are drawn for it.
+
+    Raises:
+        FileNotFoundError: the folder or a file of it is missing.
+        ValueError: the files do not belong together, a feature is not finite, a label is unknown,
+            a video is in train and in test, or train has too few videos for dev_videos.
+    """
+    folder = data / "mosi_bclstm_features"
+    for name in ("mosi.npz", "meta.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder / name} is missing; set ERC_DATA or --data to the folder that has"
+                " mosi_bclstm_features"
+            )
+    with np.load(folder / "mosi.npz", allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    rows = {split: _rows(arrays, meta, split) for split in ("train", "test")}
+    videos = {split: list(dict.fromkeys(rows[split][2])) for split in rows}
+    if both := set(videos["train"]) & set(videos["test"]):
+        raise ValueError(f"videos in train and in test: {sorted(both)[:4]}")
+    if not 0 < dev_videos < len(videos["train"]):
+        raise ValueError(f"dev_videos is {dev_videos}, train has {len(videos['train'])} videos")
+    chosen = np.random.default_rng(seed).permutation(len(videos["train"]))[:dev_videos]
+    dev = {videos["train"][i] for i in chosen}
+    features, _, names = rows["train"]
+    in_dev = np.array([name in dev for name in names])
+    mean = [x[~in_dev].mean(axis=0) for x in features]
+    deviation = [np.maximum(x[~in_dev].std(axis=0), 1e-6) for x in features]
+
+    def part(split: str, kept: NDArray[np.bool_]) -> Videos:
+        features, labels, names = rows[split]
+        scaled = [(x[kept] - m) / s for x, m, s in zip(features, mean, deviation, strict=True)]
+        clipped = tuple(np.clip(x, -LIMIT, LIMIT).astype(np.float32) for x in scaled)
+        here = [name for name, keep in zip(names, kept, strict=True) if keep]
+        starts = {name: i for i, name in reversed(list(enumerate(here)))}
+        first = np.array([starts[name] for name in here], np.int64)
+        if not (np.diff(first) >= 0).all():
+            raise ValueError(f"{split}: the utterances of a video must follow one another")
+        return Videos(clipped, labels[kept], first, tuple(dict.fromkeys(here)))
+
+    return {
+        "train": part("train", ~in_dev),
+        "dev": part("train", in_dev),
+        "test": part("test", np.ones(len(rows["test"][1]), bool)),
+    }
+
+
+def _rows(
+    arrays: dict[str, NDArray[np.float32]], meta: dict[str, list[dict[str, str]]], split: str
+) -> tuple[list[NDArray[np.float32]], NDArray[np.int64], list[str]]:
+    """Features, labels and video names of an official split, checked."""
+    names = [str(row["video"]) for row in meta.get(split, [])]
+    features = []
+    for modality, size in zip(("text", "audio", "video"), SIZES, strict=True):
+        x = arrays.get(f"{split}_{modality}", np.zeros((0, 0), np.float32))
+        if x.shape != (len(names), size) or not names:
+            raise ValueError(
+                f"{split}_{modality} is {x.shape}; meta.json has {len(names)} rows, the size is"
+                f" {size}: mosi.npz and meta.json must be from one conversion"
+            )
+        if bad := int((~np.isfinite(x)).any(axis=1).sum()):
+            raise ValueError(f"{split}_{modality}: {bad} rows are not finite; convert them again")
+        features.append(x)
+    labels = arrays.get(f"{split}_label", np.zeros(0)).astype(np.int64)
+    if labels.shape != (len(names),) or not np.isin(labels, (0, 1)).all():
+        raise ValueError(f"{split}_label must be {len(names)} labels 0 or 1")
+    return features, labels, names

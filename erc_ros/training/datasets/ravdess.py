@@ -1,0 +1,51 @@
+"""RAVDESS speech (Livingstone & Russo 2018): 24 actors say two sentences in eight emotions.
+
+A file's name is modality-channel-emotion-intensity-statement-repetition-actor, two digits each.
+Licence of the sound: CC BY-NC-SA 4.0, non-commercial.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from erc_ros.training.datasets.speech import Corpus, Entry, read_corpus
+from erc_ros.training.datasets.utterances import LABELS
+
+NAME = "ravdess"
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+TO_MELD = {
+    "neutral": "neutral",
+    "calm": "neutral",  # made by its authors as a second baseline next to neutral
+    "happy": "joy",
+    "sad": "sadness",
+    "angry": "anger",
+    "fearful": "fear",
+    "disgust": "disgust",
+    "surprised": "surprise",
+}
+_PATTERN = re.compile(r"(01|03)-01-(0[1-8])-0[12]-0[12]-0[12]-(0[1-9]|1\d|2[0-4])")
+
+
+def parse(stem: str) -> Entry:
+    """`03-01-05-01-02-01-16` -> actor 16, angry.
+
+    Raises:
+        ValueError: not the name of a RAVDESS speech clip (songs are not).
+    """
+    match = _PATTERN.fullmatch(stem)
+    if match is None:
+        raise ValueError(f"{stem!r} is no name of a RAVDESS speech clip, like 03-01-05-01-02-01-16")
+    emotion = EMOTIONS[int(match[2]) - 1]
+    actor = match[3]
+    sex = "male" if int(actor) % 2 else "female"
+    return Entry(actor, sex, emotion, LABELS.index(TO_MELD[emotion]))
+
+
+def load(folder: Path) -> Corpus:
+    """The clips below `folder` (`Actor_NN/*.wav` or .flac).
+
+    Raises:
+        FileNotFoundError: no folder or nothing usable in it.
+    """
+    return read_corpus(folder, NAME, parse)

@@ -1,0 +1,22 @@
+"""The fusion heads by the name that a recipe uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from erc_ros.training.fusion.concat import Concat, ConcatConfig
+from erc_ros.training.fusion.lpgnet import Lpgnet, LpgnetConfig
+from erc_ros.training.fusion.magt import Magt, MagtConfig
+from erc_ros.training.fusion.residual import Residual, ResidualConfig
+from erc_ros.training.fusion.summer import Summer, SummerConfig
+
+HEADS: dict[str, tuple[type[Any], type[nn.Module]]] = {
+    "concat": (ConcatConfig, Concat),
+    "magt": (MagtConfig, Magt),
+    "summer": (SummerConfig, Summer),
+    "lpgnet": (LpgnetConfig, Lpgnet),
+    "residual": (ResidualConfig, Residual),
+}
+"""name -> (configuration, model); the model is made from one and keeps it as `config`."""

@@ -1,0 +1,155 @@
+"""The losses of the four papers. N samples, C labels, d width; means over the batch.
+
+Logits of conversations (B, U, C) come flattened to the valid utterances (N, C), so that padding is
+nowhere. The teacher's side gets no gradient. Every function returns a scalar.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from erc_ros.training.fusion.inputs import Details
+
+
+def pearson_relation(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
+    """1 - correlation of the softened predictions, over samples and over labels, times tau^2.
+
+    MAGTKD eq. 6-9 (tau 2); DDVLM's response loss (tau 4). Logits (N, C) each. A row or a column
+    that is constant correlates with nothing.
+    """
+    s = (student / tau).softmax(dim=-1)  # (N, C); eq. 8
+    t = (teacher.detach() / tau).softmax(dim=-1)  # (N, C); eq. 7
+    rows, columns = _correlation(s, t), _correlation(s.T, t.T)  # (N,), (C,)
+    return tau**2 * ((1 - rows).mean() + (1 - columns).mean())  # eq. 9
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's, row by row: (N, K), (N, K) -> (N,)."""
+    a, b = a - a.mean(dim=-1, keepdim=True), b - b.mean(dim=-1, keepdim=True)
+    # The root of the product of both, kept away from 0, where its gradient has no end.
+    product = a.square().sum(dim=-1) * b.square().sum(dim=-1)
+    return (a * b).sum(dim=-1) / product.clamp_min(1e-12).sqrt()
+
+
+def similarity_kl(
+    student: Tensor, teacher: Tensor, tau: float = 1.0, jensen_shannon: float = 0.0
+) -> Tensor:
+    """KL from the similarities within the teacher to those of the student with the teacher.
+
+    MAGTKD eq. 10-12; DDVLM's feature loss with jensen_shannon 0.2. Embeddings (N, d) each, which
+    are L2-normalised here. Row i: whom sample i of the teacher is like.
+    """
+    s, t = normalize(student, dim=-1), normalize(teacher.detach(), dim=-1)  # (N, d)
+    target = (t @ t.T / tau).log_softmax(dim=-1)  # (N, N); eq. 10
+    source = (t @ s.T / tau).log_softmax(dim=-1)  # (N, N); eq. 11
+    loss = _kl(target, source)  # eq. 12
+    if jensen_shannon:
+        middle = torch.logaddexp(target, source) - torch.log(target.new_tensor(2.0))
+        loss = loss + jensen_shannon * (_kl(target, middle) + _kl(source, middle)) / 2
+    return loss
+
+
+def softened_kl(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
+    """tau^2 KL(teacher || student) of the softened predictions; logits (N, C) each.
+
+    DDVLM's self-distillation (tau 2), SUMMER eq. 7 (tau 1), LPGNet eq. 21 (tau 1).
+    """
+    t, s = (teacher.detach() / tau).log_softmax(-1), (student / tau).log_softmax(-1)
+    return tau**2 * _kl(t, s)
+
+
+def _kl(target: Tensor, source: Tensor) -> Tensor:
+    """KL(target || source) of log-probabilities (N, K), mean over N."""
+    return (target.exp() * (target - source)).sum(dim=-1).mean()
+
+
+def label_smoothing(logits: Tensor, labels: Tensor, epsilon: float = 0.1) -> Tensor:
+    """Cross-entropy against 1 - epsilon for the true label and epsilon / (C - 1) for each other.
+
+    SUMMER eq. 9. (torch's own spreads epsilon over all C, the true one included.)
+    """
+    logp = logits.log_softmax(dim=-1)  # (N, C)
+    true = logp.gather(-1, labels[:, None])[:, 0]  # (N,)
+    others = (logp.sum(dim=-1) - true) / (logits.shape[-1] - 1)  # (N,)
+    return -((1 - epsilon) * true + epsilon * others).mean()
+
+
+def class_balanced(logits: Tensor, labels: Tensor, counts: Tensor, beta: float = 0.999) -> Tensor:
+    """Cross-entropy with weights from the effective number of samples (Cui et al. 2019).
+
+    counts (C,): how often each label is in the training set; the weights (1 - beta) / (1 - beta^n)
+    have a mean of 1. beta 0: plain; towards 1: the inverse frequency. A sample counts as much as
+    its weight: the sum is divided by N.
+
+    Raises:
+        ValueError: beta is not in [0, 1), or a count is below 1.
+    """
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta is {beta}, must be in [0, 1)")
+    if counts.min() < 1:
+        raise ValueError(f"every label needs a sample in the training set: {counts.tolist()}")
+    weights = (1 - beta) / (1 - beta ** counts.double())  # (C,)
+    weights = (weights / weights.mean()).to(logits)
+    return (cross_entropy(logits, labels, reduction="none") * weights[labels]).mean()
+
+
+def logit_adjusted(logits: Tensor, labels: Tensor, prior: Tensor, tau: float = 1.0) -> Tensor:
+    """Cross-entropy of logits + tau log(prior) (Menon et al. 2021); prior (C,), sum 1.
+
+    What is learned is then free of the prior: rare labels are named as often as they are right.
+
+    Raises:
+        ValueError: a label's prior is 0.
+    """
+    if prior.min() <= 0:
+        raise ValueError(f"every label needs a prior above 0: {prior.tolist()}")
+    return cross_entropy(logits + tau * prior.log().to(logits), labels)
+
+
+def interactive(
+    logits: Tensor,
+    through_teacher: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    weights: tuple[float, float, float] = (0.4, 0.3, 0.3),
+) -> Tensor:
+    """SUMMER's whole loss, eq. 10: distillation, cross-entropy, label smoothing.
+
+    logits (N, C): the student's answer. through_teacher (N, C): its features through the frozen
+    teacher's classifier. teacher (N, C): the teacher's answer.
+    """
+    distilled, aligned, smooth = weights
+    return (
+        distilled * softened_kl(through_teacher, teacher)  # eq. 7
+        + aligned * cross_entropy(logits, labels)  # eq. 8
+        + smooth * label_smoothing(logits, labels)  # eq. 9
+    )
+
+
+def self_distillation(
+    details: Details,
+    seen: Tensor,
+    labels: Tensor,
+    weights: tuple[float, float, float] = (1.5, 1.0, 0.3),
+) -> Tensor:
+    """LPGNet's whole loss, eq. 22: the task, and every modality's own classifier as a student.
+
+    Args:
+        details: of a batch of conversations.
+        seen: (B, U, 3) bool; a modality that is missing teaches and learns nothing.
+        labels: (B, U), -100 where there is none.
+        weights: of the task, of the students' cross-entropy and of their KL (tau 1).
+    """
+    task, hard, soft = weights
+    known = labels >= 0  # (B, U)
+    loss = task * cross_entropy(details.logits[known], labels[known])  # eq. 17
+    for m in range(3):
+        here = known & seen[..., m]  # (B, U)
+        if not here.any():
+            continue
+        student = details.unimodal[..., m, :][here]  # (N, C)
+        loss = loss + hard * cross_entropy(student, labels[here])  # eq. 20
+        loss = loss + soft * softened_kl(student, details.logits[here])  # eq. 21
+    return loss

@@ -1,0 +1,130 @@
+"""Recipes: what `erc train` reads. One YAML file says everything that decides a result.
+
+    kind: text
+    trainer: {epochs: 3, batch_size: 32, learning_rate: 1.0e-4}
+    ...                       # further sections and values belong to the kind
+
+Every section becomes a frozen dataclass that refuses unknown keys and wrong types, so that a typing
+error cannot silently train something else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+class RecipeError(ValueError):
+    """The recipe or a value in it is wrong; the message names it and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One training to run: the recipe's sections and where things are.
+
+    sections: everything in the file but `kind`. seed: from the command line, replaces the recipe's.
+    """
+
+    kind: str
+    sections: Mapping[str, Any]
+    out: Path
+    data: Path
+    seed: int | None = None
+
+    def section(self, name: str, cls: type[T]) -> T:
+        """The section `name` as a `cls`; a missing section is all defaults.
+
+        A `seed` given on the command line replaces the field `seed` of a section that has one.
+
+        Raises:
+            RecipeError: unknown key, missing key or wrong type, or what `cls` itself refuses.
+        """
+        values = self.sections.get(name) or {}
+        if not isinstance(values, Mapping):
+            raise RecipeError(f"section {name!r} must be a table of values, not {values!r}")
+        if self.seed is not None and "seed" in _fields(cls):
+            values = {**values, "seed": self.seed}
+        return build(cls, values, where=name)
+
+    def refuse_other_sections(self, known: set[str]) -> None:
+        """Raises RecipeError when the file has a section that nobody reads."""
+        if unknown := set(self.sections) - known:
+            raise RecipeError(
+                f"a {self.kind} recipe has no section {sorted(unknown)}; it has {sorted(known)}"
+            )
+
+
+def read_recipe(path: Path, out: Path, data: Path, seed: int | None = None) -> Recipe:
+    """Read a recipe file.
+
+    Raises:
+        RecipeError: no such file, not YAML, or without `kind`.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(
+            f"cannot read the recipe {path}: {error.strerror}; config/training has some"
+        ) from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
+        raise RecipeError(f"{path} must be a table with a kind, such as `kind: text`")
+    kind = content.pop("kind")
+    return Recipe(kind, content, out, data, seed)
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a table: unknown keys, missing keys and wrong types are refused.
+
+    Raises:
+        RecipeError: with `where`, the key, and what would be right.
+    """
+    fields = _fields(cls)
+    if unknown := set(values) - set(fields):
+        raise RecipeError(f"{where} has no {sorted(map(str, unknown))}; it has {sorted(fields)}")
+    types = typing.get_type_hints(cls)
+    converted = {
+        key: _convert(value, types[key], f"{where}.{key}") for key, value in values.items()
+    }
+    try:
+        return cls(**converted)
+    except TypeError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def _fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(cls)}
+
+
+def _convert(value: Any, wanted: Any, where: str) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted is float and isinstance(value, str):
+        # YAML 1.1 reads 1e-4 (without a dot) as text; the writer meant the number.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    simple = (bool, int, float, str)
+    if wanted in simple and (
+        not isinstance(value, wanted)
+        or (wanted is int and value in (True, False) and isinstance(value, bool))
+    ):
+        raise RecipeError(f"{where} must be {wanted.__name__}, not {value!r}")
+    if typing.get_origin(wanted) is tuple:
+        if not isinstance(value, list):
+            raise RecipeError(f"{where} must be a list, not {value!r}")
+        inner = typing.get_args(wanted)[0]
+        return tuple(_convert(item, inner, where) for item in value)
+    return value

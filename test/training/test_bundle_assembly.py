@@ -1,0 +1,198 @@
+"""From trained parts to a bundle that runs; the networks are tiny, the path is real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from bundles import write_tiny_bundle
+from safetensors.numpy import save_file
+
+from erc_ros.dialogue.utterance import Utterance
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.training import bundle_assembly, metrics
+from erc_ros.training.bundle import fix_output
+from erc_ros.training.part_tests import PartTest
+from erc_ros.training.parts import Embedded, save_embeddings
+from erc_ros.training.recipe import Recipe
+
+COUNTS = {"train": 120, "dev": 40, "test": 40}
+
+
+def spread(mean: float) -> dict[str, Any]:
+    return {"mean": mean, "std": 0.01, "values": [mean]}
+
+
+def metrics_of(part: str) -> dict[str, Any]:
+    """What the trainings leave in best/metrics.json, as far as the card reads it."""
+    if part == "text":
+        return {"all_seeds": {"runs": 3, "test_weighted_f1": spread(0.6)}}
+    subsets = ["text+audio+visual", "text+audio", "text+visual", "text", "audio+visual"]
+    subsets += ["audio", "visual", "uar_together", "accuracy_8"]
+    numbers = {name: 0.5 for name in subsets}
+    every = {"seeds": {"0": {}, "1": {}}, "mean": numbers, "deviation": numbers}
+    simulated = {"mismatch": 0.5, "dev_weighted_f1": 0.45}
+    simulation = {"audio": simulated, "visual": simulated}
+    return {"seed": 0, "all_seeds": every, "parameters": 10_000, "simulation": simulation}
+
+
+@pytest.fixture()
+def runs(tmp_path: Path) -> Path:
+    """Folders as the trainings leave them, with the tiny bundle's networks."""
+    tiny = write_tiny_bundle(tmp_path / "tiny")
+    rng = np.random.default_rng(0)
+    for part, file in (
+        ("text", "text.onnx"),
+        ("audio", "audio.onnx"),
+        ("face", "face.onnx"),
+        ("fusion", "fusion.onnx"),
+    ):
+        folder = tmp_path / "runs" / part
+        folder.mkdir(parents=True)
+        shutil.copy(tiny / file, folder)
+        (folder / "metrics.json").write_text(json.dumps(metrics_of(part)))
+    shutil.copy(tiny / "tokenizer.json", tmp_path / "runs" / "text")
+    text: dict[str, np.ndarray] = {}
+    for split, count in COUNTS.items():
+        text[f"{split}.embedding"] = rng.normal(size=(count, 384)).astype(np.float32)
+        text[f"{split}.label"] = np.arange(count) % 7
+        text[f"{split}.index"] = np.arange(count) % 10
+        text[f"{split}.speaker"] = rng.integers(0, 4, count)
+    save_file(text, tmp_path / "runs" / "text" / "embeddings.safetensors")
+    for part in ("audio", "face"):
+        clips = {
+            split: Embedded(rng.normal(size=(70, 128)).astype(np.float32), np.arange(70) % 7)
+            for split in ("train", "valid", "test")
+        }
+        save_embeddings(clips, tmp_path / "runs" / part / "embeddings.safetensors")
+    return tmp_path / "runs"
+
+
+def part_test(kind: str) -> PartTest:
+    rng = np.random.default_rng(0)
+
+    def one() -> dict[str, np.ndarray]:
+        if kind == "text":
+            ids = rng.integers(0, 90, (1, 12))
+            return {
+                "input_ids": ids,
+                "attention_mask": np.ones_like(ids),
+                "mask_index": np.array([10]),
+            }
+        if kind == "audio":
+            return {
+                "features": rng.normal(size=(1, 50, 64)).astype(np.float32),
+                "frames": np.array([50]),
+            }
+        return {"faces": rng.random((1, 1, 48, 48), np.float32)}
+
+    size = 384 if kind == "text" else 128
+    clips = {"dev": 70, "test": 70}
+    counts = {"calibration": 8, **(COUNTS if kind == "text" else clips)}
+    return PartTest(
+        inputs={split: [one() for _ in range(count)] for split, count in counts.items()},
+        labels={split: np.arange(count) % 7 for split, count in counts.items()},
+        head=(rng.normal(size=(7, size)).astype(np.float32), np.zeros(7, np.float32)),
+        score=metrics.weighted_f1,
+        metric="weighted F1",
+    )
+
+
+def config(**changes: float) -> bundle_assembly.BundleConfig:
+    return bundle_assembly.BundleConfig("small", "1.2.3", "", **changes)
+
+
+@pytest.fixture()
+def recipe(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    for kind in ("text", "audio", "face"):
+        made = part_test(kind)
+        monkeypatch.setattr(bundle_assembly, f"{kind}_test", lambda *a, made=made: made)
+    sections = {
+        "bundle": {
+            "name": "small",
+            "version": "1.2.3",
+            "folder": str(tmp_path / "models" / "small"),
+            "text": str(runs / "text"),
+            "audio": str(runs / "audio"),
+            "visual": str(runs / "face"),
+            "fusion": str(runs / "fusion"),
+        }
+    }
+    return Recipe("bundle", sections, tmp_path / "out", tmp_path)
+
+
+def test_trained_parts_become_a_bundle_that_runs(recipe: Recipe, tmp_path: Path) -> None:
+    bundle_assembly.train(recipe)
+    folder = tmp_path / "models" / "small"
+    bundle = load_bundle(folder)
+    assert (bundle.name, bundle.version) == ("small", "1.2.3") and bundle.temperature > 0
+    assert {file.name for file in folder.iterdir()} == {
+        "bundle.yaml",
+        "README.md",
+        "tokenizer.json",
+        "text.onnx",
+        "audio.onnx",
+        "face.onnx",
+        "fusion.onnx",
+    }
+    with Recogniser(bundle) as recogniser:
+        found = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
+    assert found.probabilities.sum() == pytest.approx(1)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "simulated" in card and "non-commercial" in card and "{name}" not in card
+    assert bundle.metrics["parts"]["text"]["taken"] in ("float32", "int8-dynamic")
+
+
+def test_a_second_assembly_replaces_the_first(recipe: Recipe, tmp_path: Path) -> None:
+    bundle_assembly.train(recipe)
+    recipe.sections["bundle"]["version"] = "1.2.4"
+    bundle_assembly.train(recipe)
+    assert load_bundle(tmp_path / "models" / "small").version == "1.2.4"
+
+
+def test_a_part_that_loses_too_much_stays_float(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(source: Path, target: Path) -> None:
+        model = onnx.load(str(source))
+        for tensor in model.graph.initializer:
+            if tensor.name == "table":
+                tensor.raw_data = bytes(len(tensor.raw_data))
+        onnx.save(model, str(target))
+
+    staged = tmp_path / "staged"
+    staged.mkdir()
+    made = part_test("text")
+    network = bundle_assembly.Network(runs / "text" / "text.onnx")
+    weight, _ = made.head
+    right = [(network(i)["embedding"][0] @ weight.T).argmax() for i in made.inputs["dev"]]
+    made.labels["dev"][:] = right
+    part = bundle_assembly.encoder(
+        staged, "text.onnx", runs / "text", spoil, "int8-dynamic", made, config()
+    )
+    assert part.chosen.precision == "float32" and part.chosen.dev == 1.0
+    assert part.measured[1].dev < 0.9 and [f.name for f in staged.iterdir()] == ["text.onnx"]
+
+
+def test_a_part_that_is_too_large_becomes_int8_in_any_case(runs: Path, tmp_path: Path) -> None:
+    made = part_test("face")
+    small = config(largest_file=1e-3, largest_loss=0.0)
+    part = bundle_assembly.encoder(
+        tmp_path, "face.onnx", runs / "face", None, "int8-static", made, small
+    )
+    assert part.chosen.precision == "int8-static"
+
+
+def test_an_output_of_unknown_size_gets_its_size(runs: Path) -> None:
+    file = runs / "face" / "face.onnx"
+    fix_output(file, "embedding", 128)
+    with pytest.raises(ValueError, match="has size 128, expected 64"):
+        fix_output(file, "embedding", 64)
+    with pytest.raises(ValueError, match="no output 'logits'; it has embedding"):
+        fix_output(file, "logits", 7)

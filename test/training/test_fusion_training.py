@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from erc_ros.encoders.text import Turn
+from erc_ros.inference.backend import Network
+from erc_ros.inference.history import History, Perception, fusion_input, step
+from erc_ros.training import fusion_training
+from erc_ros.training.fusion_training import Dialogues, stretches, windows
+from erc_ros.training.parts import Embedded, save_embeddings
+from erc_ros.training.recipe import Recipe
+
+LENGTHS = (1, 5, 16, 17, 40)
+FIRST = np.repeat(np.cumsum((0, *LENGTHS[:-1])), LENGTHS)
+
+
+def test_a_window_is_what_the_recogniser_would_remember() -> None:
+    found = windows(FIRST, 4)
+    assert found.shape == (sum(LENGTHS), 4) and (found[:, -1] == np.arange(sum(LENGTHS))).all()
+    assert found[0].tolist() == [-1, -1, -1, 0]
+    assert found[3].tolist() == [-1, 1, 2, 3]
+    assert found[30].tolist() == [27, 28, 29, 30]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_utterance_is_trained_on_once_an_epoch(seed: int) -> None:
+    batches = stretches(FIRST, 16, 3, random.Random(seed))
+    rows = np.concatenate(batches)
+    assert sorted(rows[rows >= 0].tolist()) == list(range(sum(LENGTHS)))
+    for row in rows:
+        real = row[row >= 0]
+        assert (np.diff(real) == 1).all() and len(set(FIRST[real])) == 1
+        assert (row[len(real) :] == -1).all()
+
+
+def encoders(folder: Path, labels: int = 7) -> None:
+    """What the three encoders leave behind, with clouds that can be told apart."""
+    rng = np.random.default_rng(0)
+
+    def cloud(classes: np.ndarray, size: int, noise: float) -> np.ndarray:
+        points = np.eye(size)[classes] * 3 + rng.normal(size=(len(classes), size)) * noise
+        return points.astype(np.float32)
+
+    text = {}
+    for split, dialogues in (("train", 40), ("dev", 12), ("test", 12)):
+        lengths = rng.integers(3, 25, dialogues)
+        label = rng.choice(labels, lengths.sum(), p=[0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
+        text |= {
+            f"{split}.embedding": cloud(label, 384, 1.0),
+            f"{split}.label": label,
+            f"{split}.index": np.concatenate([np.arange(n) for n in lengths]),
+            f"{split}.speaker": rng.integers(1, 4, len(label)),
+            f"{split}.dialogue": np.repeat(np.arange(dialogues), lengths),
+        }
+    for name in ("text", "audio", "face"):
+        (folder / name).mkdir()
+    save_file(text, folder / "text" / "embeddings.safetensors")
+    for name in ("audio", "face"):
+        clips = np.arange(700) % labels
+        splits = {s: Embedded(cloud(clips, 128, 0.5), clips) for s in ("train", "valid", "test")}
+        save_embeddings(splits, folder / name / "embeddings.safetensors")
+
+
+def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
+    encoders(tmp_path)
+    sections = {
+        "fusion": {
+            "seeds": [0, 1],
+            "text": str(tmp_path / "text"),
+            "audio": str(tmp_path / "audio"),
+            "visual": str(tmp_path / "face"),
+        },
+        "network": {"width": 16, "heads": 2},
+        "trainer": {"epochs": 2, "batch_size": 8, "learning_rate": 5e-3},
+    }
+    fusion_training.train(Recipe("fusion", sections, tmp_path / "out", tmp_path))
+    found = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
+    assert set(found["all_seeds"]["seeds"]) == {"0", "1"}
+    assert len(found["test"]) == 7 and 0 < found["test"]["text+audio+visual"] <= 1
+    assert 0.3 < found["simulation"]["audio"]["mismatch"] < 0.9
+    assert found["simulation"]["audio"]["dev_weighted_f1"] == pytest.approx(0.448, abs=0.05)
+    network = Network(tmp_path / "out" / "best" / "fusion.onnx")
+    history = History("c")
+    for number in range(20):
+        embedding = np.full(384, number, np.float32)
+        perception = Perception(str(number), Turn(1, "x"), embedding, None, None)
+        history = step(history, perception, 16)
+    answer = network(fusion_input(history.perceptions, (384, 128, 128)))
+    assert answer["logits"].shape == (1, 16, 7)
+    np.testing.assert_allclose(answer["weights"][0, -1], [1, 0, 0], atol=1e-5)
+
+
+def test_encoders_that_are_not_trained_yet_are_named(tmp_path: Path) -> None:
+    sections = {"fusion": {"text": str(tmp_path)}, "trainer": {"epochs": 1, "batch_size": 8}}
+    sections["trainer"]["learning_rate"] = 0.1
+    with pytest.raises(FileNotFoundError, match=r"erc train config/training/text\.yaml"):
+        fusion_training.train(Recipe("fusion", sections, tmp_path / "out", tmp_path))
+
+
+def test_the_windows_answer_as_the_stretches(tmp_path: Path) -> None:
+    """Evaluation by windows equals the causal model on a whole short dialogue."""
+    import torch
+
+    from erc_ros.training.fusion.magt import Magt, MagtConfig
+
+    rng = np.random.default_rng(0)
+    count = 9
+    data = Dialogues(
+        *(rng.normal(size=(count, size)).astype(np.float32) for size in (12, 8, 6)),
+        labels=np.zeros(count, np.int64),
+        speakers=rng.integers(0, 4, count),
+        first=np.zeros(count, np.int64),
+    )
+    torch.manual_seed(0)
+    model = Magt(MagtConfig(16, 2, embeddings=(12, 8, 6)))
+    by_windows = fusion_training.predict(model, data, 16)
+    rows = np.arange(count)[None]
+    inputs = fusion_training.window_inputs(data, rows, np.ones((1, count, 3), bool))
+    with torch.no_grad():
+        at_once = model(**inputs)[0][0].numpy()
+    np.testing.assert_allclose(by_windows, at_once, atol=1e-5)

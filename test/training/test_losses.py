@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from math import e, log
+
+import pytest
+import torch
+
+from erc_ros.training import losses
+from erc_ros.training.fusion.inputs import Details
+
+
+def logits_of(*rows: list[float]) -> torch.Tensor:
+    """Logits whose softmax is these rows."""
+    return torch.tensor(rows).log()
+
+
+def test_pearson_relation_by_hand() -> None:
+    student = logits_of([0.2, 0.3, 0.5], [0.6, 0.25, 0.15])
+    teacher = logits_of([0.1, 0.2, 0.7], [0.3, 0.5, 0.2])
+    # Less their mean, times 30: (-4, -1, 5) with (-7, -4, 11); times 60: (16, -5, -11) with
+    # (-2, 10, -8).
+    rows = [(28 + 4 + 55) / (42 * 186) ** 0.5, (-32 - 50 + 88) / (402 * 168) ** 0.5]
+    columns = [1, -1, 1]  # two samples rise and fall together, or not
+    expected = (2 - sum(rows)) / 2 + (3 - sum(columns)) / 3
+    assert losses.pearson_relation(student, teacher, 1.0).item() == pytest.approx(
+        expected, rel=1e-4
+    )
+    # tau acts as on the logits, and the loss is scaled with its square.
+    softened = losses.pearson_relation(student * 2, teacher * 2, 2.0)
+    assert softened.item() == pytest.approx(4 * expected, rel=1e-4)
+
+
+def test_pearson_relation_does_not_mind_the_same_answers_or_constant_ones() -> None:
+    logits = torch.randn(5, 4, requires_grad=True)
+    assert losses.pearson_relation(logits, logits, 2.0).item() == pytest.approx(0, abs=1e-4)
+    flat = torch.zeros(5, 4, requires_grad=True)
+    loss = losses.pearson_relation(flat, torch.randn(5, 4), 2.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(8) and flat.grad is not None and flat.grad.isfinite().all()
+
+
+def test_similarity_kl_by_hand() -> None:
+    teacher = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    student = torch.tensor([[0.0, 5.0], [7.0, 0.0]])  # the two changed places; lengths do not count
+    # Within the teacher 1, 0; student with teacher 0, 1: p = (e, 1) / (1 + e), q the other way.
+    p, q = e / (1 + e), 1 / (1 + e)
+    kl = p * log(p / q) + q * log(q / p)
+    assert losses.similarity_kl(student, teacher).item() == pytest.approx(kl, rel=1e-5)
+    jsd = p * log(2 * p) + q * log(2 * q)  # both halves are equal, the middle is 1/2, 1/2
+    both = losses.similarity_kl(student, teacher, jensen_shannon=0.2)
+    assert both.item() == pytest.approx(kl + 0.2 * jsd, rel=1e-5)
+    assert losses.similarity_kl(teacher, teacher, 0.5, 0.2).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_softened_kl_by_hand() -> None:
+    student, teacher = logits_of([0.5, 0.5], [0.9, 0.1]), logits_of([0.8, 0.2], [0.9, 0.1])
+    kl = 0.8 * log(0.8 / 0.5) + 0.2 * log(0.2 / 0.5)
+    assert losses.softened_kl(student, teacher).item() == pytest.approx(kl / 2, rel=1e-5)
+    assert losses.softened_kl(2 * student, 2 * teacher, 2.0).item() == pytest.approx(
+        4 * kl / 2, rel=1e-5
+    )
+
+
+def test_the_teacher_learns_nothing() -> None:
+    for loss in (losses.softened_kl, losses.similarity_kl, losses.pearson_relation):
+        student, teacher = (torch.randn(4, 3, requires_grad=True) for _ in range(2))
+        loss(student, teacher, 2.0).backward()
+        assert teacher.grad is None and student.grad is not None and student.grad.any()
+
+
+def test_label_smoothing_by_hand() -> None:
+    loss = losses.label_smoothing(logits_of([0.7, 0.2, 0.1]), torch.tensor([0]), 0.1)
+    expected = -(0.9 * log(0.7) + 0.05 * log(0.2) + 0.05 * log(0.1))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_balanced_by_hand() -> None:
+    logits, labels = logits_of([0.7, 0.3], [0.4, 0.6]), torch.tensor([0, 1])
+    counts = torch.tensor([2, 1])
+    # beta 0.5: effective numbers 1.5 and 1 (times 2), weights 2/3 and 1, of mean 1: 0.8 and 1.2.
+    expected = (-0.8 * log(0.7) - 1.2 * log(0.6)) / 2
+    loss = losses.class_balanced(logits, labels, counts, 0.5)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    plain = losses.class_balanced(logits, labels, counts, 0.0)
+    assert plain.item() == pytest.approx(-(log(0.7) + log(0.6)) / 2, rel=1e-5)
+    with pytest.raises(ValueError, match="needs a sample"):
+        losses.class_balanced(logits, labels, torch.tensor([2, 0]))
+    with pytest.raises(ValueError, match="beta"):
+        losses.class_balanced(logits, labels, counts, 1.0)
+
+
+def test_logit_adjusted_by_hand() -> None:
+    prior = torch.tensor([0.75, 0.25])
+    loss = losses.logit_adjusted(logits_of([0.5, 0.5]), torch.tensor([1]), prior)
+    assert loss.item() == pytest.approx(-log(0.25), rel=1e-5)
+    half = losses.logit_adjusted(logits_of([0.5, 0.5]), torch.tensor([1]), prior, 0.5)
+    assert half.item() == pytest.approx(-log(1 / (1 + 3**0.5)), rel=1e-5)
+    with pytest.raises(ValueError, match="prior"):
+        losses.logit_adjusted(logits_of([0.5, 0.5]), torch.tensor([1]), torch.tensor([1.0, 0.0]))
+
+
+def test_interactive_by_hand() -> None:
+    student, labels = logits_of([0.7, 0.3]), torch.tensor([0])
+    through, teacher = logits_of([0.5, 0.5]), logits_of([0.8, 0.2])
+    kl = 0.8 * log(1.6) + 0.2 * log(0.4)
+    smooth = -(0.9 * log(0.7) + 0.1 * log(0.3))
+    expected = 0.4 * kl - 0.3 * log(0.7) + 0.3 * smooth
+    loss = losses.interactive(student, through, teacher, labels)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_self_distillation_by_hand_leaves_out_what_is_missing_or_has_no_label() -> None:
+    fused, audio = [0.8, 0.2], [0.5, 0.5]
+    logits = logits_of(fused, fused)[None]  # (1, 2, 2)
+    unimodal = torch.full((1, 2, 3, 2), float("nan"))
+    unimodal[0, 0, 1] = logits_of(audio)[0]
+    seen = torch.zeros(1, 2, 3, dtype=torch.bool)
+    seen[0, :, 1] = True
+    details = Details(logits, torch.zeros(1, 2, 3), unimodal, torch.zeros(1, 2, 3, 4))
+    loss = losses.self_distillation(details, seen, torch.tensor([[0, -100]]))
+    kl = 0.8 * log(1.6) + 0.2 * log(0.4)
+    assert loss.item() == pytest.approx(-1.5 * log(0.8) - log(0.5) + 0.3 * kl, rel=1e-5)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from erc_ros.training.metrics import weighted_f1
+from erc_ros.training.significance import paired_bootstrap
+
+RNG = np.random.default_rng(0)
+TRUTH = RNG.integers(0, 3, 600)
+CONVERSATIONS = np.repeat(np.arange(30), 20) * 20  # numbered by their first row
+
+
+def guess(right: float, seeds: int = 2) -> np.ndarray:
+    """Predictions (S, N), right that often."""
+    rng = np.random.default_rng(int(100 * right))
+    wrong = rng.integers(0, 3, (seeds, len(TRUTH)))
+    return np.where(rng.random((seeds, len(TRUTH))) < right, TRUTH, wrong)
+
+
+def test_the_difference_is_that_of_the_mean_weighted_f1() -> None:
+    a, b = guess(0.7), guess(0.5)
+    found = paired_bootstrap(TRUTH, a, b, CONVERSATIONS, 3)
+    f1 = [np.mean([weighted_f1(TRUTH, row, 3) for row in rows]) for rows in (a, b)]
+    assert found.value == pytest.approx(f1[0] - f1[1])
+    assert 0 < found.low < found.value < found.high and found.p < 0.01
+    turned = paired_bootstrap(TRUTH, b, a, CONVERSATIONS, 3)
+    assert turned.value == -found.value and turned.p == found.p
+
+
+def test_a_model_is_no_better_than_itself_or_than_one_as_good() -> None:
+    a = guess(0.6)
+    same = paired_bootstrap(TRUTH, a, a, CONVERSATIONS, 3)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert paired_bootstrap(TRUTH, a, guess(0.61), CONVERSATIONS, 3).p > 0.05
+
+
+def test_few_conversations_make_a_wide_interval() -> None:
+    a, b = guess(0.6), guess(0.5)
+    many = paired_bootstrap(TRUTH, a, b, np.arange(600), 3)
+    few = paired_bootstrap(TRUTH, a, b, np.arange(600) // 200, 3)
+    assert many.low < many.value < many.high
+    assert few.value == pytest.approx(many.value)
+    again = paired_bootstrap(TRUTH, a, b, np.arange(600), 3)
+    assert again == many  # the draws have a seed
+
+
+def test_predictions_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="predictions must be"):
+        paired_bootstrap(TRUTH, guess(0.5)[:, :-1], guess(0.5), CONVERSATIONS, 3)

@@ -1,0 +1,142 @@
+"""RAVDESS and EmoDB in their official layouts, with the files that go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
+
+from erc_ros.dialogue.utterance import SAMPLE_RATE  # noqa: E402
+from erc_ros.training.datasets import emodb, ravdess  # noqa: E402
+from erc_ros.training.datasets.speech import UnusableSoundError, read_sound, together, trim  # noqa: E402
+from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
+
+
+def speech(seconds: float = 1.0, rate: int = SAMPLE_RATE, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * rate))
+
+
+def write(folder: Path, name: str, sound: np.ndarray, rate: int = SAMPLE_RATE) -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(file, sound, rate, subtype="PCM_16" if file.suffix == ".flac" else "FLOAT")
+    return file
+
+
+@pytest.fixture
+def actors(tmp_path: Path) -> Path:
+    for number, name in enumerate(["01-01-01-01-01", "02-02-01-02-01", "05-01-02-01-24"]):
+        actor = name[-2:]
+        write(tmp_path, f"Actor_{actor}/03-01-{name}.wav", speech(seed=number))
+    return tmp_path
+
+
+def test_ravdess_names_give_actor_sex_and_emotion(actors: Path) -> None:
+    corpus = ravdess.load(actors)
+    assert [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips] == [
+        ("ravdess-01", "male", "neutral"),
+        ("ravdess-01", "male", "neutral"),  # calm
+        ("ravdess-24", "female", "anger"),
+    ]
+    assert not corpus.skipped
+
+
+def test_emodb_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
+    for number, name in enumerate(["03a01Wa", "08b10Fd", "16a02Tb", "09b01Ea", "10a07Ad"]):
+        write(tmp_path, f"wav/{name}.wav", speech(seed=number))
+    corpus = emodb.load(tmp_path)
+    found = [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips]
+    assert found == [
+        ("emodb-03", "male", "anger"),
+        ("emodb-08", "female", "joy"),
+        ("emodb-09", "female", "disgust"),
+        ("emodb-10", "male", "fear"),
+        ("emodb-16", "female", "sadness"),
+    ]
+
+
+def test_boredom_is_left_out_and_counted(tmp_path: Path) -> None:
+    write(tmp_path, "03a01Wa.wav", speech())
+    write(tmp_path, "03a01Lb.wav", speech(seed=1))
+    corpus = emodb.load(tmp_path)
+    assert len(corpus.clips) == 1
+    assert corpus.skipped == {"emodb: emotion boredom left out": 1}
+
+
+def test_the_length_of_emodb_clips_does_not_tell_the_emotion(tmp_path: Path) -> None:
+    padded = np.concatenate([speech(1.5, seed=1), np.zeros(SAMPLE_RATE // 2)])
+    write(tmp_path, "cut2s/03a01Ab.flac", padded)
+    write(tmp_path, "full/03a01Wa.flac", speech(5.0))
+    fear, anger = emodb.load(tmp_path).clips
+    assert len(anger.samples) == 2 * SAMPLE_RATE
+    # The filling is cut off but for the margin that real silence keeps too.
+    assert len(fear.samples) == pytest.approx(1.6 * SAMPLE_RATE, abs=SAMPLE_RATE // 50)
+
+
+def test_files_that_cannot_be_used_are_counted_and_never_fatal(actors: Path) -> None:
+    folder = actors / "Actor_02"
+    good = "03-01-03-01-01-01-02"
+    short = write(folder, f"{good[:-5]}02-02.flac", speech(2.0, seed=9))
+    short.write_bytes(short.read_bytes()[: short.stat().st_size // 2])
+    write(folder, "03-02-03-01-01-01-02.wav", speech())  # a song
+    write(folder, "holiday.wav", speech())
+    write(folder, "03-01-04-01-01-01-02.wav", np.full(SAMPLE_RATE, np.nan))
+    write(folder, "03-01-04-01-01-02-02.wav", np.zeros(0))
+    write(folder, "03-01-04-01-02-01-02.wav", np.zeros(SAMPLE_RATE))
+    write(folder, "03-01-04-02-01-01-02.wav", speech(0.1))
+    (folder / "03-01-04-02-01-02-02.wav").write_bytes(b"")
+    (folder / "03-01-04-02-02-02-02.wav").write_bytes(b"this is no sound")
+    (folder / "notes.txt").write_text("not a clip, not counted")
+    write(folder, "03-01-03-01-02-01-02.wav", speech(seed=0))  # the same sound as Actor_01's
+    corpus = ravdess.load(actors)
+    assert len(corpus.clips) == 3
+    broken = corpus.skipped.pop("ravdess: unreadable") + corpus.skipped.pop("ravdess: truncated", 0)
+    assert broken == 3
+    assert corpus.skipped == {
+        "ravdess: wrong name": 2,
+        "ravdess: not finite": 1,
+        "ravdess: empty": 1,
+        "ravdess: silent": 1,
+        "ravdess: too short": 1,
+        "ravdess: repeated": 1,
+    }
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*emodb"):
+        emodb.load(tmp_path / "nowhere")
+
+
+def test_a_folder_without_clips_says_what_it_had(tmp_path: Path) -> None:
+    write(tmp_path, "holiday.wav", speech())
+    with pytest.raises(FileNotFoundError, match="wrong name"):
+        ravdess.load(tmp_path)
+
+
+def test_any_rate_and_channels_become_16_khz_mono(tmp_path: Path) -> None:
+    time = np.arange(48_000) / 48_000
+    tone = 0.5 * np.sin(2 * np.pi * 440 * time)
+    file = write(tmp_path, "tone.wav", np.stack([tone, tone], axis=1), 48_000)
+    sound = read_sound(file)
+    assert sound.shape == (SAMPLE_RATE,) and sound.dtype == np.float32
+    assert np.abs(np.fft.rfft(sound)).argmax() == 440
+
+
+def test_trimming_keeps_the_speech_and_a_margin() -> None:
+    silence = np.full(SAMPLE_RATE, 1e-4)
+    sound = np.concatenate([silence, speech(1.0), silence]).astype(np.float32)
+    trimmed = trim(sound)
+    assert len(trimmed) == pytest.approx(1.2 * SAMPLE_RATE, abs=SAMPLE_RATE // 50)
+
+
+def test_trimming_refuses_silence() -> None:
+    with pytest.raises(UnusableSoundError, match="silent"):
+        trim(np.zeros(SAMPLE_RATE, np.float32))
+
+
+def test_corpora_add_up(actors: Path, tmp_path: Path) -> None:
+    both = together([ravdess.load(actors), ravdess.load(actors)])
+    assert len(both.clips) == 6

