@@ -31,7 +31,6 @@ from erc_ros.replay.via_dds import play, recognisable_speech
 from erc_ros.sensing.nanoseconds import NS
 
 FRAME = 0.01  # s
-LEAST_AGREEMENT = 0.8  # of the frames; below it the command fails
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,10 @@ def _majority(real: NDArray[np.object_], turn: Turn) -> str | None:
 
 
 def run(out: Path, models: Models) -> int:
-    """Make the recording, play it, compare, report; the exit status."""
+    """Make the recording, play it, compare, report; 1 if a text got no estimate.
+
+    The agreement of speakers is a figure to report, not one to pass.
+    """
     folder = data_folder()
     if not (folder / "sample.flac").is_file():
         print(f"{folder} is not here: set ERC_DATA to the data folder", file=sys.stderr)
@@ -169,7 +171,7 @@ def run(out: Path, models: Models) -> int:
     )
     latency, node = result.timing["latency_ms"], result.timing["node_latency_ms"]
     print(f"latency, ms: text to estimate over DDS {latency}, inside the nodes {node}")
-    return 0 if kept == len(texts) and found.frames >= LEAST_AGREEMENT else 1
+    return 0 if kept == len(texts) else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

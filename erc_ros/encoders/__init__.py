@@ -1,1 +1,1 @@
-"""From an utterance to model inputs, one module per modality. Numpy only; training uses the same code."""
+"""From an utterance to model inputs, one module per modality. Numpy only; training uses it too."""

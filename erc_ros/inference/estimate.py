@@ -28,7 +28,7 @@ class Estimate:
     valence: float  # -1..1: the anchors' mean, weighted by the probabilities
     arousal: float  # -1..1, likewise
     modalities: tuple[bool, bool, bool]  # text, audio, visual: which ones counted
-    weights: tuple[float, float, float]  # sum 1 over the modalities that counted, 0 for the others
+    weights: tuple[float, float, float]  # sum 1 over the modalities that counted, see `shares`
     latency: dict[str, int]  # ns per stage: text, audio, visual (each in its worker), fusion
     latency_total: int  # ns from the utterance's arrival to this estimate
     is_final: bool
@@ -79,6 +79,32 @@ def estimate(
         is_final=utterance.is_final,
         notes=notes,
     )
+
+
+def shares(
+    logits: NDArray[np.float32],
+    left_out: NDArray[np.float32],
+    modalities: tuple[bool, bool, bool],
+    otherwise: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """How much each modality counted: how far the answer moves when it is left out, as shares.
+
+    The distance is the total variation between the two distributions. (The gates inside a fusion
+    say little: in practice they are all about equally far open.)
+
+    Args:
+        logits: the answer, (C,). left_out: the answer without text, audio, visual, (3, C).
+        otherwise: taken when leaving out changes nothing, (3,).
+
+    Returns:
+        (3,) sum 1, 0 for a modality that is missing.
+    """
+    moved = np.abs(softmax(left_out) - softmax(logits)).sum(axis=1) * np.array(modalities)
+    total = moved.sum()
+    if not (np.isfinite(total) and total > 1e-6):
+        return otherwise
+    result: NDArray[np.float32] = (moved / total).astype(np.float32)
+    return result
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -99,3 +99,10 @@ def fusion_input(
         "speakers": np.array([[p.turn.speaker for p in perceptions]], np.int64),
         "valid": np.ones((1, count), bool),
     }
+
+
+def each_left_out(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same conversation three times, its last utterance without text, audio, visual."""
+    tripled = {name: np.repeat(array, 3, axis=0) for name, array in inputs.items()}
+    tripled["modalities"][[0, 1, 2], -1, [0, 1, 2]] = False
+    return tripled

@@ -24,11 +24,12 @@ from erc_ros.encoders.face import face_input, to_gray
 from erc_ros.encoders.text import TextPrompt, Turn
 from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle
-from erc_ros.inference.estimate import Answer, Estimate, estimate, nothing_known
+from erc_ros.inference.estimate import Answer, Estimate, estimate, nothing_known, shares
 from erc_ros.inference.history import (
     Embedding,
     History,
     Perception,
+    each_left_out,
     enter,
     fusion_input,
     step,
@@ -247,12 +248,16 @@ class Recogniser:
             self.bundle.audio.embedding,
             self.bundle.visual.embedding,
         )
-        outputs = self._fusion(fusion_input(history.perceptions, sizes))
-        answer = Answer(outputs["logits"][0, -1], outputs["weights"][0, -1])
-        duration = time.perf_counter_ns() - begin
-        if not np.isfinite(answer.logits).all():
+        inputs = fusion_input(history.perceptions, sizes)
+        outputs = self._fusion(inputs)
+        logits, weights = outputs["logits"][0, -1], outputs["weights"][0, -1]
+        if not np.isfinite(logits).all():
+            duration = time.perf_counter_ns() - begin
             return nothing, Encoded(None, duration, "the fusion's answer is not finite")
-        return answer, Encoded(None, duration)
+        if sum(perception.modalities) > 1:
+            others = self._fusion(each_left_out(inputs))["logits"][:, -1]
+            weights = shares(logits, others, perception.modalities, weights)
+        return Answer(logits, weights), Encoded(None, time.perf_counter_ns() - begin)
 
     def _forget(self, key: _Key) -> None:
         for future in self._drafts.pop(key, ()):

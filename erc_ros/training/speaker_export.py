@@ -246,8 +246,8 @@ def measure(voices: Voices) -> str:
     halves = [[name for place, name in enumerate(names) if place // 2 % 2 == k] for k in (0, 1)]
     rows = [
         "Pairs of stretches of 0.8 to 1.6 s of one corpus, of one speaker or two, with random gain",
-        "and noise; the map is estimated on one half of the speakers, measured on the other (both ways,",
-        "averaged):",
+        "and noise; the map is estimated on one half of the speakers, measured on the other (both",
+        "ways, averaged):",
         "",
         "| corpus | speakers | plain AUC | plain EER | adapted AUC | adapted EER |",
         "|---|---|---|---|---|---|",

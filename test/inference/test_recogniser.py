@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.inference.bundle import Bundle, load_bundle
-from erc_ros.inference.estimate import Estimate
+from erc_ros.inference.estimate import Estimate, shares
 from erc_ros.inference.recogniser import DRAFTS, Recogniser
 from erc_ros.sensing.nanoseconds import NS
 
@@ -231,6 +231,15 @@ def test_an_answer_that_is_not_finite_is_no_idea(
     found = recogniser.feed(utterance())
     np.testing.assert_allclose(found.probabilities, 1 / 7, rtol=1e-6)
     assert found.modalities == (False, False, False) and "not finite" in found.notes[0]
+
+
+def test_a_weight_is_how_far_the_answer_moves_without_the_modality() -> None:
+    sure = np.array([4.0, 0.0, 0.0], np.float32)
+    without = np.array([[0.0, 4.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 4.0]], np.float32)
+    gates = np.array([0.2, 0.3, 0.5], np.float32)
+    np.testing.assert_allclose(shares(sure, without, (True, True, True), gates), [0.5, 0, 0.5])
+    np.testing.assert_allclose(shares(sure, without, (True, True, False), gates), [1, 0, 0])
+    np.testing.assert_allclose(shares(sure, np.tile(sure, (3, 1)), (True,) * 3, gates), gates)
 
 
 def test_warming_up_remembers_nothing(bundle: Bundle) -> None:
