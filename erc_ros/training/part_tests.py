@@ -49,13 +49,13 @@ class PartTest:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One file of a part: its size, its speed on this machine, and its scores."""
+    """One file of a part: its size, its scores, and its speed on this machine."""
 
     precision: str
     bytes: int
-    milliseconds: float  # median, one example, one thread
     dev: float
     test: float
+    milliseconds: float = float("nan")  # median, one example, one thread
 
 
 def measure_part(test: PartTest, file: Path, precision: str) -> tuple[Measured, dict[str, Array]]:
@@ -68,19 +68,20 @@ def measure_part(test: PartTest, file: Path, precision: str) -> tuple[Measured, 
         weight, bias = test.head
         predicted = (embeddings[split] @ weight.T + bias).argmax(axis=1)
         scores[split] = test.score(test.labels[split], predicted, len(bias))
-    speed = median_milliseconds(network, test.inputs["dev"][:200])
-    measured = Measured(precision, file.stat().st_size, speed, scores["dev"], scores["test"])
+    measured = Measured(precision, file.stat().st_size, scores["dev"], scores["test"])
     return measured, embeddings
 
 
-def median_milliseconds(network: Network, inputs: Sequence[Inputs]) -> float:
-    """The median time of one example."""
-    durations = []
+def side_by_side(files: Sequence[Path], inputs: Sequence[Inputs]) -> list[float]:
+    """The median ms of one example for each file, run in turn so that other load hits all alike."""
+    networks = [Network(file) for file in files]
+    durations: list[list[int]] = [[] for _ in files]
     for each in inputs:
-        begin = time.perf_counter_ns()
-        network(each)
-        durations.append(time.perf_counter_ns() - begin)
-    return float(np.median(durations)) / 1e6
+        for network, taken in zip(networks, durations, strict=True):
+            begin = time.perf_counter_ns()
+            network(each)
+            taken.append(time.perf_counter_ns() - begin)
+    return [float(np.median(taken)) / 1e6 for taken in durations]
 
 
 def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
