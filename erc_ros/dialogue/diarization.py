@@ -10,6 +10,7 @@ open stretch and the network.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -61,14 +62,6 @@ class DiarizationConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One voice from `start` to `end` (ns)."""
-
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class Attribution:
     """speaker: index within the conversation, None = unclear; confidence: 0..1."""
 
@@ -77,6 +70,15 @@ class Attribution:
 
 
 UNCLEAR = Attribution(None, float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One voice from `start` to `end` (ns)."""
+
+    start: int
+    end: int
+    attribution: Attribution
 
 
 class Embedding(Protocol):
@@ -118,6 +120,7 @@ SHORTEST = 1.2  # s; shorter turns are alike by their shortness: they are correc
 SPECTRUM = 512  # samples
 NARROW_EDGE, NARROW_SHARE = 3_800.0, 2e-4  # Hz; part of the energy above it
 DOUBT = 0.3  # s; a turn of this length is told with half the confidence
+MEMORY = 30.0  # s, of whether the sound is that of a telephone
 MAX_TURNS = 60  # kept apart; older ones of a speaker are joined
 
 
@@ -323,7 +326,6 @@ class Diarizer:
     def reset(self) -> None:
         """Forget the speakers and the open stretch: a new conversation."""
         self._voices = Voices()
-        self._learned_until: int | None = None
         self._narrow = 0.0  # s heard of sound of a telephone, less that of wider sound
         self.begin(0, np.zeros(0, np.float32))
 
@@ -338,6 +340,7 @@ class Diarizer:
         self._hops = 0  # windows tried
         self._samples = np.zeros(0, np.float32)
         self._windows: tuple[Window, ...] = ()
+        self._told: tuple[Turn, ...] = ()  # turns that are over
         self.feed(samples)
 
     def feed(self, samples: NDArray[np.float32]) -> None:
@@ -386,8 +389,7 @@ class Diarizer:
         self, start: int, end: int, ending: dict[int, Window], beginning: dict[int, Window]
     ) -> tuple[dict[int, Window], dict[int, Window]]:
         """The same, with shorter windows where start or end are too near for whole ones."""
-        first = max(0, (start - self._start) * SAMPLE_RATE // NS)
-        last = min(len(self._samples), (end - self._start) * SAMPLE_RATE // NS)
+        first, last = self._place(start), self._place(end)
         shortest = round(self._config.min_turn * SAMPLE_RATE)
         for place in range(0, len(self._samples), self._hop):
             if not first + shortest <= place <= last - shortest:
@@ -400,21 +402,44 @@ class Diarizer:
                 beginning = {**beginning, moment: window}
         return ending, beginning
 
-    def attribute(self, start: int, samples: NDArray[np.float32]) -> Attribution:
-        """Whose voice is in `samples` (n,), heard from `start` (ns) on? Learns what is new."""
-        if self._embedding is None or not len(samples):
-            return UNCLEAR
-        end = start + len(samples) * NS // SAMPLE_RATE
+    def turns(self, end: int, is_closed: bool) -> list[Turn]:
+        """Who spoke when in the open stretch, up to `end` (ns).
+
+        A turn is learned from once it is over: when another voice was heard for long enough after
+        it, or is_closed says that the stretch is. The last one of an open stretch is provisional.
+        """
+        if self._embedding is None:
+            return [Turn(self._start, end, UNCLEAR)]
+        start = self._told[-1].end if self._told else self._start
+        bounds = [start, *self.changes(start, end, is_closed), end]
+        found = list(itertools.pairwise(bounds))
+        for begin, finish in found if is_closed else found[:-1]:
+            self._voices, told = self._attribute(begin, finish)
+            self._told = (*self._told, Turn(begin, finish, told))
+        if is_closed:
+            return list(self._told)
+        begin, finish = found[-1]
+        return [*self._told, Turn(begin, finish, self._attribute(begin, finish)[1])]
+
+    def who(self, start: int, end: int, now: int) -> Attribution:
+        """Whose turn is most of start..end (ns) in the open stretch, heard up to `now`?"""
+        turns = self.turns(max(now, end), is_closed=False)
+        return max(turns, key=lambda t: min(t.end, end) - max(t.start, start)).attribution
+
+    def _attribute(self, start: int, end: int) -> tuple[Voices, Attribution]:
+        assert self._embedding is not None
+        samples = self._samples[self._place(start) : self._place(end)]
+        if not len(samples):
+            return self._voices, UNCLEAR
         inner = [w.vector for w in self._windows if w.start >= start and w.end <= end]
         vector = unit(np.sum(inner, axis=0)) if inner else self._embedding.embed(samples)
         heard = len(samples) / SAMPLE_RATE
-        self._narrow += heard if is_narrow(samples) else -heard
+        narrow = self._narrow + (heard if is_narrow(samples) else -heard)
         config = self._config
-        if self._narrow > 0:
+        if narrow > 0:
             config = replace(config, new_speaker=config.new_speaker_narrow)
-        voices, found = attribute(self._voices, config, vector, heard)
-        if self._learned_until is None or start >= self._learned_until:
-            self._voices, self._learned_until = voices, end
-        elif found.speaker is not None and found.speaker >= self.speakers:
-            return UNCLEAR  # heard before, and not believed then
-        return found
+        self._narrow = max(-MEMORY, min(MEMORY, narrow))
+        return attribute(self._voices, config, vector, heard)
+
+    def _place(self, time: int) -> int:
+        return max(0, min(len(self._samples), (time - self._start) * SAMPLE_RATE // NS))

@@ -10,7 +10,6 @@ a wall clock, so that the same inputs give the same utterances, in any chunking 
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -158,6 +157,7 @@ class Listener:
         self._faces = RecentFaces()
         self._counters: Counter[str] = Counter()
         self._is_answered = config.expect_text != "never"
+        self._last_begin: int | None = None  # of a conversation; no two in a row have the same id
         self._forget()
 
     def _forget(self) -> None:
@@ -383,10 +383,15 @@ class Listener:
         start, self._open = self._open, None
         if start is None or end - start < FRAME_TIME:
             return []
-        bounds = [start, *self._diarizer.changes(start, end, is_closed=True), end]
         out: list[Event] = []
-        for begin, finish in itertools.pairwise(bounds):
-            out += self._wait(Piece(begin, finish))
+        turns = self._diarizer.turns(end, is_closed=True)
+        for turn in turns:
+            begin = max(start, turn.start)
+            # a text that ended near a change of speaker ended at it
+            is_rest = turn.start < start and turn.end - start < LEFT_OVER and turn is not turns[-1]
+            if turn.end - begin >= FRAME_TIME and not is_rest:
+                out += self._wait(Piece(start, turn.end, attribution=turn.attribution))
+                start = turn.end
         return out
 
     def _wait(self, piece: Piece, least: int = 0) -> list[Event]:
@@ -399,8 +404,7 @@ class Listener:
         shortest = FRAGMENT if piece.start == self._claimed_until else least
         if piece.end - piece.start >= shortest:
             self._said(piece.start, piece.end)
-            found = self._diarizer.attribute(piece.start, self._voice(piece.start, piece.end))
-            piece = replace(piece, utterance_id=self._next_id(), attribution=found)
+            piece = replace(piece, utterance_id=self._next_id())
         if not self._is_answered:
             return self._without_text(piece)
         self._pieces = tuple(sorted((*self._pieces, piece), key=lambda p: p.start))
@@ -538,17 +542,13 @@ class Listener:
 
     def _attribution(self, claim: Claim) -> Attribution:
         """Whose voice has most of the claimed speech?"""
-        if len(claim.pieces) == 1:
-            (piece,) = claim.pieces
-            if (claim.start, claim.end) == (piece.start, piece.end) and not piece.is_open:
-                return piece.attribution
-            return self._diarizer.attribute(claim.start, self._voice(claim.start, claim.end))
         shares: Counter[Attribution] = Counter()
         for piece in claim.pieces:
             begin, end = max(piece.start, claim.start), min(piece.end, claim.end)
             found = piece.attribution
             if piece.is_open:
-                found = self._diarizer.attribute(begin, self._voice(begin, end))
+                assert self._heard_until is not None
+                found = self._diarizer.who(begin, end, self._heard_until)
             shares[found] += end - begin
         by_speaker: Counter[int | None] = Counter()
         for found, share in shares.items():
@@ -584,7 +584,9 @@ class Listener:
     def _said(self, start: int, end: int) -> None:
         talk = self._conversation
         if talk is None:
-            self._conversation = assembly.Conversation(begin=start, last=end)
+            begin = start + (start == self._last_begin)  # a clock may come back to the same time
+            self._conversation = assembly.Conversation(begin=begin, last=end)
+            self._last_begin = begin
         else:
             self._conversation = replace(talk, last=max(talk.last, end))
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.diarization import (
-    Attribution,
     DiarizationConfig,
     Diarizer,
     Voices,
     attribute,
     change_points,
+    is_narrow,
     unit,
 )
 from erc_ros.sensing.nanoseconds import NS, seconds
@@ -98,10 +97,10 @@ def test_two_voices_in_one_stretch_are_split_where_they_change() -> None:
     diarizer.begin(NS, samples[:100])
     diarizer.feed(samples[100:])
     end = NS + seconds(4.8)
-    (change,) = diarizer.changes(NS, end, is_closed=True)
-    assert abs(change - seconds(3.4)) <= seconds(0.3)
-    assert diarizer.attribute(NS, tone(4, 2.4)).speaker == 0
-    assert diarizer.attribute(change, tone(20, 2.4)).speaker == 1
+    first, second = diarizer.turns(end, is_closed=True)
+    assert (first.start, first.end, second.end) == (NS, second.start, end)
+    assert abs(first.end - seconds(3.4)) <= seconds(0.3)
+    assert (first.attribution.speaker, second.attribution.speaker) == (0, 1)
     assert diarizer.speakers == 2
 
 
@@ -112,28 +111,49 @@ def test_a_turn_at_the_border_is_found_once_the_stretch_is_closed() -> None:
     assert diarizer.changes(0, seconds(3.9), is_closed=True) == [seconds(3.0)]
 
 
-def test_nothing_is_learned_twice_from_the_same_sound() -> None:
+def test_a_turn_is_provisional_until_it_is_over() -> None:
     diarizer = Diarizer(CONFIG, ToneEmbedding())
-    diarizer.begin(0, tone(4, 2.0))
-    assert diarizer.attribute(0, tone(4, 2.0)).speaker == 0
-    diarizer.begin(0, tone(20, 2.0))
-    assert diarizer.attribute(0, tone(20, 2.0)).speaker is None  # the same time, another voice
+    diarizer.begin(0, np.concatenate([tone(4, 3.0), tone(20, 1.0)]))
+    (early,) = diarizer.turns(seconds(2.0), is_closed=False)
+    assert early.attribution.speaker == 0 and diarizer.speakers == 0
+    diarizer.feed(tone(20, 1.4))
+    first, second = diarizer.turns(seconds(5.4), is_closed=False)
+    assert (first.attribution.speaker, second.attribution.speaker) == (0, 1)
     assert diarizer.speakers == 1
+    assert diarizer.turns(seconds(5.4), is_closed=True) == [first, second]
+    assert diarizer.speakers == 2
+
+
+def test_whose_turn_most_of_a_time_is() -> None:
+    diarizer = Diarizer(CONFIG, ToneEmbedding())
+    diarizer.begin(0, np.concatenate([tone(4, 3.0), tone(20, 2.4)]))
+    now = seconds(5.4)
+    assert diarizer.who(seconds(1.0), seconds(3.2), now).speaker == 0
+    assert diarizer.who(seconds(2.8), seconds(4.0), now).speaker == 1
 
 
 def test_without_a_network_nobody_is_told_apart() -> None:
     diarizer = Diarizer(CONFIG, None)
     diarizer.begin(0, tone(4, 2.0))
     assert diarizer.changes(0, seconds(2), is_closed=True) == []
-    assert diarizer.attribute(0, tone(4, 2.0)) == Attribution(
-        None, pytest.approx(np.nan, nan_ok=True)
-    )
+    (turn,) = diarizer.turns(seconds(2), is_closed=True)
+    assert (turn.start, turn.end, turn.attribution.speaker) == (0, seconds(2), None)
 
 
 def test_a_new_conversation_has_new_speakers() -> None:
     diarizer = Diarizer(CONFIG, ToneEmbedding())
     diarizer.begin(0, tone(4, 2.0))
-    diarizer.attribute(0, tone(4, 2.0))
+    diarizer.turns(seconds(2), is_closed=True)
     diarizer.reset()
     assert diarizer.speakers == 0
-    assert diarizer.attribute(0, tone(20, 2.0)).speaker == 0
+    diarizer.begin(0, tone(20, 2.0))
+    assert diarizer.turns(seconds(2), is_closed=True)[0].attribution.speaker == 0
+
+
+def test_sound_of_a_telephone_is_recognised() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+    spectrum = np.fft.rfft(noise)
+    spectrum[3_400:] = 0
+    assert is_narrow(np.fft.irfft(spectrum).astype(np.float32))
+    assert not is_narrow(noise)
+    assert not is_narrow(noise[:100])
