@@ -15,13 +15,17 @@ from erc_ros.dialogue.diarization import UNCLEAR, Attribution
 from erc_ros.dialogue.transcript import Transcript
 from erc_ros.sensing.nanoseconds import NS, seconds
 
-SLACK = seconds(0.15)  # a stamp may lie this much before the end of its speech (padding, frames)
+SLACK = seconds(0.15)  # a time may lie this much before the end of its speech (padding, frames)
 SNAP = seconds(0.4)  # told times are this inexact: a rest shorter than this belongs to the claim
 SHORTEST = seconds(0.1)  # no text is spoken faster
 
 # Costs of an explanation, on the scale of |ln(speech / expected speech)|.
 PLAIN = 0.3  # s, added to both durations: short texts are not compared too strictly
 DELAY = 0.6  # s; a recogniser is done this long after the end of the speech, more or less
+# A stamp that lies this much before the arrival is when the speech ended, as the recogniser heard
+# it: then there is no delay, but it may lie further before the end that voice activity found.
+END_TOLD = seconds(0.1)
+END_SLACK = seconds(0.4)
 LATENESS = 0.2  # for each second off that delay
 SKIPPED = 0.5  # for each older piece that would be left without text
 CROSSED = 0.15  # for each pause inside the claim
@@ -59,6 +63,19 @@ class Claim:
     start: int
     end: int
     pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest time (ns) at which the speech of a text can have ended.
+
+    delay: s, how long before it the speech did end, more or less. slack: ns, how far after it the
+    end that voice activity found may lie.
+    """
+
+    time: int
+    delay: float
+    slack: int
 
 
 def expected_duration(text: str, seconds_per_character: float) -> int:
@@ -105,7 +122,9 @@ def align(
     """
     if transcript.start is not None and transcript.end is not None:
         return _by_times(pieces, transcript.start, transcript.end, cuts)
-    return _by_duration(pieces, transcript.time, expected, cuts)
+    is_end = transcript.time < transcript.arrival - END_TOLD
+    latest = Latest(transcript.time, *((0.0, END_SLACK) if is_end else (DELAY, SLACK)))
+    return _by_duration(pieces, latest, expected, cuts)
 
 
 def _by_times(pieces: Sequence[Piece], start: int, end: int, cuts: Sequence[Cut]) -> Claim | None:
@@ -129,36 +148,37 @@ def _by_times(pieces: Sequence[Piece], start: int, end: int, cuts: Sequence[Cut]
 
 
 def _by_duration(
-    pieces: Sequence[Piece], time: int, expected: int, cuts: Sequence[Cut]
+    pieces: Sequence[Piece], latest: Latest, expected: int, cuts: Sequence[Cut]
 ) -> Claim | None:
-    """The cheapest run of pieces that ends before `time`."""
+    """The cheapest run of pieces that ends before `latest`."""
     best: tuple[float, Claim] | None = None
     for first, piece in enumerate(pieces):
-        if piece.start + SHORTEST > time:
+        if piece.start + SHORTEST > latest.time:
             break
         for last in range(first, len(pieces)):
-            if pieces[last].start + SHORTEST > time:
+            if pieces[last].start + SHORTEST > latest.time:
                 break
-            for cut in _ends(pieces[last], time, cuts):
+            for cut in _ends(pieces[last], latest, cuts):
                 claim = Claim(piece.start, cut.time, tuple(pieces[first : last + 1]))
-                cost = cut.cost + first * SKIPPED + _cost(claim, time, expected)
+                cost = cut.cost + first * SKIPPED + _cost(claim, latest, expected)
                 if best is None or cost < best[0]:
                     best = (cost, claim)
     return None if best is None else best[1]
 
 
-def _ends(piece: Piece, time: int, cuts: Sequence[Cut]) -> list[Cut]:
-    """Where in `piece` a text that came at `time` may end."""
-    inside = [c for c in cuts if piece.start + SHORTEST <= c.time <= min(piece.end, time)]
-    if piece.end <= time + SLACK and not piece.is_open:
+def _ends(piece: Piece, latest: Latest, cuts: Sequence[Cut]) -> list[Cut]:
+    """Where in `piece` a text may end."""
+    last = min(piece.end, latest.time)
+    inside = [cut for cut in cuts if piece.start + SHORTEST <= cut.time <= last]
+    if piece.end <= latest.time + latest.slack and not piece.is_open:
         return [*inside, Cut(piece.end, 0.0)]
-    return [*inside, Cut(min(piece.end, time), OPEN_END)]
+    return [*inside, Cut(last, OPEN_END)]
 
 
-def _cost(claim: Claim, time: int, expected: int) -> float:
+def _cost(claim: Claim, latest: Latest, expected: int) -> float:
     spoken = sum(min(p.end, claim.end) - p.start for p in claim.pieces) / NS
     mismatch = abs(math.log((spoken + PLAIN) / (expected / NS + PLAIN)))
-    lateness = LATENESS * abs((time - claim.end) / NS - DELAY)
+    lateness = LATENESS * abs((latest.time - claim.end) / NS - latest.delay)
     return mismatch + lateness + sum(map(_crossing, claim.pieces, claim.pieces[1:]))
 
 

@@ -244,7 +244,7 @@ def cut_face(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
     What lies outside of the image repeats its edge.
     """
-    side = max(1, round(max(box.width, box.height) * (1 + 2 * CROP_MARGIN)))
+    side = max(2, round(max(box.width, box.height) * (1 + 2 * CROP_MARGIN)))
     left, top = box.x + (box.width - side) // 2, box.y + (box.height - side) // 2
     height, width = image.shape[:2]
     square = cv2.copyMakeBorder(

@@ -7,7 +7,7 @@ what stands at the second row, second and third column. bayer_rggb8 is OpenCV's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from erc_ros.sensing.frames import Frame
 MAX_SIDE = 8192  # pixels
 
 Image = NDArray[np.uint8]
-Rows = NDArray[np.integer[Any]]
+Rows: TypeAlias = "NDArray[np.integer[Any]]"
 
 
 class ImageError(ValueError):
