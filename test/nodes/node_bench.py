@@ -30,7 +30,7 @@ from erc_ros.nodes.utterance_node import UtteranceNode
 from erc_ros.sensing.nanoseconds import NS
 
 RATE = 16_000
-PATIENCE = 10.0  # s that anything may take on a busy machine
+PATIENCE = 30.0  # s that anything may take on a busy machine
 
 
 class Bench:
