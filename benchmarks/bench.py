@@ -26,7 +26,7 @@ def main() -> int:
     models = Models(options.bundle, default_models().speaker)
 
     def against_torch() -> list[Figure]:
-        from benchmarks.against_torch import measure  # needs the extra [train]
+        from benchmarks.against_alternatives import measure  # needs the extra [train]
 
         return measure(options.bundle)
 

@@ -20,9 +20,13 @@ _EXTRAS = {
     "espeakng_loader": "pip install 'erc_ros[demo]'",
     "torch": "pip install 'erc_ros[train]'",
     "transformers": "pip install 'erc_ros[train]'",
-    "onnx": "pip install 'erc_ros[train]'",
+    "onnx": "pip install 'erc_ros[engines]'",
     "sklearn": "pip install 'erc_ros[train]'",
     "soundfile": "pip install 'erc_ros[train]'",
+    "av": "pip install 'erc_ros[train]'",
+    "ray": "pip install 'erc_ros[ray]'",
+    "accelerate": "pip install 'erc_ros[train]'",
+    "tensorboardX": "pip install 'erc_ros[train]'",
     "rclpy": "ROS 2: source its setup.bash, or install its wheels (see README.md)",
     "erc_msgs": "the message package erc_msgs: colcon build, or pip install ./interfaces",
 }
@@ -67,10 +71,55 @@ def _train(argv: Sequence[str]) -> int:
     return train(list(argv))
 
 
+def _distill(argv: Sequence[str]) -> int:
+    from erc_ros.training.command import main as train
+
+    return train(list(argv), "distill", ["distillation"])
+
+
+def _evaluate(argv: Sequence[str]) -> int:
+    from erc_ros.training.evaluation import main as evaluate
+
+    return evaluate(list(argv))
+
+
+def _table(argv: Sequence[str]) -> int:
+    from erc_ros.training.table import main as table
+
+    return table(list(argv))
+
+
+def _encode(argv: Sequence[str]) -> int:
+    from erc_ros.training.encode import main as encode
+
+    return encode(list(argv))
+
+
+def _quantize(argv: Sequence[str]) -> int:
+    from erc_ros.training.quantization.command import main as quantize
+
+    return quantize(list(argv))
+
+
+def _export(argv: Sequence[str]) -> int:
+    from erc_ros.training.export_run import main as export
+
+    return export(list(argv))
+
+
 def _export_speaker(argv: Sequence[str]) -> int:
     from erc_ros.training.speaker_export import main as export
 
     return export(list(argv))
+
+
+def _build_engines(argv: Sequence[str]) -> int:
+    def build() -> int:
+        from erc_ros.inference.engines.command import main as build_engines
+
+        return build_engines(argv)
+
+    return _explained(build)
 
 
 def _models(parser: argparse.ArgumentParser) -> None:
@@ -238,6 +287,13 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "demo": (_demo, "make a recording and play it through the nodes"),
     "make-bag": (_make_bag, "make the demo's recording only"),
     "train": (_train, "train a model of the bundle"),
+    "distill": (_distill, "let one modality teach another"),
+    "evaluate": (_evaluate, "every metric of finished runs, with intervals and pictures"),
+    "table": (_table, "finished runs side by side"),
+    "encode": (_encode, "run an encoder once over a corpus and keep its features"),
+    "quantize": (_quantize, "a smaller and faster bundle, if it is as good"),
+    "export": (_export, "the ONNX file of a finished run's chosen checkpoint"),
+    "build-engines": (_build_engines, "prepare a bundle for this machine: TensorRT and others"),
     "export-speaker": (_export_speaker, "export the speaker model"),
 }
 

@@ -29,25 +29,38 @@ ANCHORS = {
     "anger": [-0.6, 0.8],
 }
 
-# The embedding of [MASK] plus the mean over all tokens, so that ids, mask and index all count.
+# One layer without weights: each token's word and place, then the mean over what it sees, by way of
+# keys and values as a real encoder hands them on. The embedding is read at [MASK].
 TEXT_GRAPH = """
 <ir_version: 8, opset_import: ["": 17]>
-text (int64[B, L] input_ids, int64[B, L] attention_mask, int64[B] mask_index)
-  => (float[B, 384] embedding)
-  <int64[1] one = {1}, int64[1] two = {2}, int64[2] last = {1, 2}, int64[3] wide = {1, 1, 384}>
+text (int64[B, L] input_ids, int64[B, L] positions, bool[B, L, PL] visible,
+      int64[B, A] mask_index, float[1, 2, B, 12, P, 32] past)
+  => (float[B, A, 384] embedding, float[1, 2, B, 12, L, 32] present)
+  <int64[1] first = {0}, int64[1] two = {2}, int64[1] four = {4}, int64[2] both = {0, 1},
+   int64[4] split = {0, 0, 12, 32}, int64[3] joined = {0, 0, 384}, int64[6] twice = {1, 2, 1, 1, 1, 1},
+   int64[3] wide = {1, 1, 384}>
 {
-  tokens = Gather <axis = 0> (table, input_ids)
-  seen = Cast <to = 1> (attention_mask)
-  seen3 = Unsqueeze (seen, two)
-  kept = Mul (tokens, seen3)
-  sum = ReduceSum <keepdims = 0> (kept, one)
-  count = ReduceSum <keepdims = 1> (seen, one)
-  mean = Div (sum, count)
-  place = Unsqueeze (mask_index, last)
-  index = Expand (place, wide)
-  at = GatherElements <axis = 1> (tokens, index)
-  mask = Squeeze (at, one)
-  embedding = Add (mean, mask)
+  words = Gather <axis = 0> (table, input_ids)
+  places = Gather <axis = 0> (place, positions)
+  tokens = Add (words, places)
+  heads = Reshape (tokens, split)
+  rows = Transpose <perm = [0, 2, 1, 3]> (heads)
+  six = Unsqueeze (rows, both)
+  present = Expand (six, twice)
+  all = Concat <axis = 4> (past, present)
+  stack = Squeeze (all, first)
+  values = Gather <axis = 0> (stack, index)
+  seen = Cast <to = 1> (visible)
+  count = ReduceSum <keepdims = 1> (seen, two)
+  share = Div (seen, count)
+  share4 = Unsqueeze (share, one)
+  mean = MatMul (share4, values)
+  back = Transpose <perm = [0, 2, 1, 3]> (mean)
+  flat = Reshape (back, joined)
+  sum = Add (flat, tokens)
+  where = Unsqueeze (mask_index, two)
+  spread = Expand (where, wide)
+  embedding = GatherElements <axis = 1> (sum, spread)
 }
 """
 
@@ -116,7 +129,14 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     tokenizer = tiny_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
-    _save(folder / "text.onnx", TEXT_GRAPH, table=_random(rng, tokenizer.get_vocab_size(), TEXT))
+    _save(
+        folder / "text.onnx",
+        TEXT_GRAPH,
+        table=_random(rng, tokenizer.get_vocab_size(), TEXT),
+        place=_random(rng, 96, TEXT),
+        index=np.array(1),
+        one=np.array([1]),
+    )
     _save(folder / "audio.onnx", AUDIO_GRAPH, project=_random(rng, MEL, AUDIO))
     _save(folder / "face.onnx", FACE_GRAPH, project=_random(rng, 36, VISUAL))
     _save(
@@ -132,7 +152,7 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
 def tiny_manifest() -> dict[str, Any]:
     """The manifest of the tiny bundle, without `files`."""
     return {
-        "format": 1,
+        "format": 2,
         "name": "tiny",
         "version": "0.0.1",
         "labels": list(ANCHORS),
@@ -143,6 +163,8 @@ def tiny_manifest() -> dict[str, Any]:
             "tokenizer": "tokenizer.json",
             "embedding": TEXT,
             "max_tokens": 96,
+            "layers": 1,
+            "heads": 12,
             "precision": "float32",
         },
         "audio": {

@@ -40,7 +40,9 @@ def test_the_type_hash_is_that_of_the_upstream_package(type_name: str) -> None:
     assert hashes[0]["hash_string"] == f"RIHS01_{UPSTREAM[type_name]}"
 
 
-@pytest.mark.parametrize("name", ["Utterance", "EmotionEstimate", "EmotionLabels"])
+@pytest.mark.parametrize(
+    "name", ["Utterance", "EmotionEstimate", "EmotionLabels", "SpeakerCorrection"]
+)
 def test_our_messages_can_be_imported_and_serialized(name: str) -> None:
     serialization = pytest.importorskip("rclpy.serialization", reason="no rclpy here")
     messages = pytest.importorskip("erc_msgs.msg", reason="erc_msgs is not built")

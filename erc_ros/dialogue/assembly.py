@@ -55,6 +55,12 @@ def label(labels: Labels, found: Attribution, voice_id: str) -> tuple[Labels, st
     return labels, str(dict(labels.voices)[voice_id]), 1.0
 
 
+def label_of(labels: Labels, speaker: int | None) -> str:
+    """The label that a diarized speaker has; "" unknown."""
+    found = None if speaker is None else dict(labels.speakers).get(speaker)
+    return "" if found is None else str(found)
+
+
 def _bind(labels: Labels, number: int, speaker: int | None, voice_id: str) -> Labels:
     speakers = labels.speakers if speaker is None else (*labels.speakers, (speaker, number))
     voices = (*labels.voices, (voice_id, number)) if voice_id else labels.voices
@@ -81,11 +87,18 @@ def remember(heard: tuple[Heard, ...], transcript: Transcript) -> tuple[Heard, .
 def placed(transcript: Transcript, now: int, believed: int) -> Transcript:
     """With times that can be: no zero stamps, none after now or off by `believed` ns."""
     start, end, stamp = transcript.start, transcript.end, transcript.stamp
+    words = transcript.words
+    starts = [word.start for word in words]
+    if starts != sorted(starts) or any(word.end < word.start for word in words):
+        words = ()  # times that go back are none
+    elif words and (start is None or end is None):
+        start, end = words[0].start, max(word.end for word in words)
     if start is None or end is None or not 0 < start < end or abs(end - now) > believed:
         start = end = None
+        words = ()
     if stamp is not None and (stamp <= 0 or abs(stamp - now) > believed):
         stamp = None
     arrival = transcript.arrival if abs(transcript.arrival - now) <= believed else now
     if stamp is not None:
         stamp = min(stamp, max(now, arrival))
-    return replace(transcript, start=start, end=end, stamp=stamp, arrival=arrival)
+    return replace(transcript, start=start, end=end, words=words, stamp=stamp, arrival=arrival)

@@ -19,6 +19,32 @@ class UtteranceEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class TextCorrected:
+    """A final utterance once more: its text came late, or the recogniser corrected it.
+
+    before: the text it had, "" if none.
+    """
+
+    utterance: Utterance
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerCorrected:
+    """From `start` to `end` (ns) it was speaker `after`, not `before` as said; "" = unknown.
+
+    utterance_ids: drafts and final ones that were given to `before`.
+    """
+
+    conversation_id: str
+    utterance_ids: tuple[str, ...]
+    start: int
+    end: int
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationEnded:
     """History and speakers of this conversation are forgotten. stamp: ns."""
 
@@ -35,4 +61,4 @@ class Counted:
     amount: int = 1
 
 
-Event = UtteranceEvent | ConversationEnded | Counted
+Event = UtteranceEvent | TextCorrected | SpeakerCorrected | ConversationEnded | Counted

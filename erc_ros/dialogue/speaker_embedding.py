@@ -8,6 +8,7 @@ spectrum in front of it is power (not its logarithm), so the level of the sound 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ class SpeakerManifest:
     frames: int  # the network was trained on stretches of this many
     size: int  # numbers in an embedding
     level_dbfs: float  # quieter sound is raised to this level
+    same_voice: float  # dot product of two windows of one voice, as long as it is not known
+    new_voice: float  # how much less alike than themselves two voices are at least
 
     @property
     def seconds(self) -> float:
@@ -58,6 +61,8 @@ _FIELDS: dict[str, type] = {
     "frames": int,
     "size": int,
     "level_dbfs": float,
+    "same_voice": float,
+    "new_voice": float,
 }
 _ABOUT = {"format", "name", "source", "licence", "bytes", "mel"}  # for people, not for the code
 
@@ -158,6 +163,14 @@ class SpeakerEmbedding:
         turns = np.arange(self.manifest.window) / self.manifest.window
         self._taper = (0.5 - 0.5 * np.cos(2 * np.pi * turns)).astype(np.float32)
 
+    @property
+    def same_voice(self) -> float:
+        return self.manifest.same_voice
+
+    @property
+    def new_voice(self) -> float:
+        return self.manifest.new_voice
+
     def _check_shapes(self, path: Path) -> None:
         entry, result = self._session.get_inputs()[0], self._session.get_outputs()[0]
         if list(entry.shape[2:]) != [self.manifest.mel_bands] or entry.name != "mel":
@@ -193,13 +206,19 @@ class SpeakerEmbedding:
         return raised
 
     def embed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One stretch of speech, (n,) float32 at 16 kHz of any length -> (size,), of length 1.
+        """One stretch of speech, (n,) float32 at 16 kHz of any length -> (size,)."""
+        vector: NDArray[np.float32] = self.embed_all([samples])[0]
+        return vector
+
+    def embed_all(self, stretches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Stretches of one length, each (n,) float32 at 16 kHz -> (B, size).
 
         Not-a-number counts as silence; silence gives zeros.
         """
-        clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        if clean.size == 0 or float(np.max(np.abs(clean))) < SILENCE:
-            return np.zeros(self.manifest.size, np.float32)
-        mel = self.mel(self.level(clean))[None]
-        out: NDArray[np.float32] = self._session.run(None, {"mel": mel})[0][0]
+        out = np.zeros((len(stretches), self.manifest.size), np.float32)
+        clean = [np.nan_to_num(s, nan=0.0, posinf=0.0, neginf=0.0) for s in stretches]
+        heard = [k for k, s in enumerate(clean) if s.size and float(np.abs(s).max()) >= SILENCE]
+        if heard:
+            mels = np.stack([self.mel(self.level(clean[place])) for place in heard])
+            out[heard] = self._session.run(None, {"mel": mels})[0]
         return out

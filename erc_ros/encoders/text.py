@@ -1,11 +1,17 @@
 """From a conversation to the text encoder's input: the prompt of MAGTKD (section 3.2, eq. 1-3).
 
-    [CLS] <s1> text [SEP] <s2> text [SEP] ... [SEP] now <s2> feels [MASK] [SEP]
+    [CLS] <s1> text [SEP] <s2> text [SEP] ... now <s2> feels [MASK] [SEP]
 
 History first, the current utterance last, then the question; the encoder's output at [MASK] is
 the utterance's embedding. Speakers are `<s1>`..`<s9>` in the order in which they first spoke in
-this conversation, `<s0>` when unknown. What does not fit is cut from the left, whole tokens at a
-time: the oldest history goes first, then the current utterance's beginning, never the question.
+this conversation, `<s0>` when unknown.
+
+Attention is causal between utterances and free within one: a token sees its own utterance and all
+before it, and a question sees everything so far but is seen by nobody. So what was computed for an
+utterance stays true while the conversation goes on: the robot encodes each utterance once, with
+the keys and values of those before it at hand, and training reads every utterance of a dialogue in
+one pass (`arrange` lays out both). The paper instead encodes the whole prompt anew for
+every utterance.
 
 Training and the running robot use this same code.
 """
@@ -23,8 +29,11 @@ from tokenizers import AddedToken, Tokenizer
 UNKNOWN_SPEAKER = 0
 LAST_SPEAKER = 9  # the tenth and every later speaker of a conversation share it
 SPEAKER_TOKENS = tuple(f"<s{index}>" for index in range(LAST_SPEAKER + 1))
-MAX_TOKENS = 96
+MAX_TOKENS = 256
 MAX_CHARACTERS = 4096  # of one utterance; what stands before cannot reach the model anyway
+
+Block = tuple[int, ...]
+"""The tokens of one utterance: <si> text [SEP]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +45,17 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TextEncoderInput:
-    """What text.onnx takes for one utterance: three int64 arrays, batch size 1."""
+class Layout:
+    """What the text encoder reads in one pass, as int64 and bool arrays without a batch axis.
 
-    input_ids: NDArray[np.int64]  # (1, L)
-    attention_mask: NDArray[np.int64]  # (1, L), all ones
-    mask_index: NDArray[np.int64]  # (1,) where [MASK] is
+    P tokens are known from earlier passes and only seen; L tokens are new.
+    """
+
+    input_ids: NDArray[np.int64]  # (L,)
+    positions: NDArray[np.int64]  # (L,) a question stands where the next utterance will begin
+    visible: NDArray[np.bool_]  # (L, P + L) which tokens each new one sees
+    mask_index: NDArray[np.int64]  # (A,) where the [MASK] of each question is among the L
+    kept: int  # the first so many of the L are utterances, what follows are questions
 
 
 def speaker_index(known: tuple[str, ...], speaker: str) -> tuple[tuple[str, ...], int]:
@@ -80,11 +94,11 @@ def add_speaker_tokens(tokenizer: Tokenizer) -> Tokenizer:
 
 
 class TextPrompt:
-    """Builds prompts; made once, used for every utterance.
+    """Turns become tokens, tokens the encoder's input. Made once, used for every utterance.
 
     Args:
         tokenizer: with the speaker tokens in it (`add_speaker_tokens`).
-        max_tokens: longest prompt, special tokens counted.
+        max_tokens: positions that utterances and question may take together.
 
     Raises:
         ValueError: the tokenizer lacks a token, or max_tokens leaves no room for text.
@@ -101,13 +115,13 @@ class TextPrompt:
         self._speakers = [self._special(token) for token in SPEAKER_TOKENS]
         self._now = self.encode("now")
         self._feels = self.encode("feels")
-        room = max_tokens - 1 - len(self._question(0))
-        if room < 2:
+        taken = 1 + len(self.question(self._speakers[UNKNOWN_SPEAKER]))
+        self._room = max_tokens - taken
+        if self._room < 2 * 3:  # half of it holds <si>, a token of text, and [SEP]
             raise ValueError(
-                f"max_tokens is {max_tokens}; the prompt itself takes {max_tokens - room}, so it"
-                f" must be at least {max_tokens - room + 2}"
+                f"max_tokens is {max_tokens}; the prompt itself takes {taken}, so it must be at"
+                f" least {taken + 6}"
             )
-        self._room = room
 
     @classmethod
     def from_file(cls, path: Path, max_tokens: int = MAX_TOKENS) -> TextPrompt:
@@ -133,38 +147,67 @@ class TextPrompt:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    def tokens(self, turns: Sequence[Turn]) -> list[int]:
-        """The prompt for the last of `turns`; those before are its history.
-
-        At most max_tokens ids; the [MASK] is the last but one. History without text is left out.
+    def block(self, turn: Turn) -> Block:
+        """<si> text [SEP], at most half of what fits; of a longer text the end is kept.
 
         Raises:
-            ValueError: no turns, or a speaker outside 0..9.
+            ValueError: a speaker outside 0..9.
         """
-        if not turns:
-            raise ValueError("a prompt needs at least the current utterance")
-        parts: list[list[int]] = []
-        length = 0
-        for turn in reversed(turns):
-            if not 0 <= turn.speaker <= LAST_SPEAKER:
-                raise ValueError(f"speaker is {turn.speaker}, must be 0..{LAST_SPEAKER}")
-            if parts and not turn.text:  # parts: the current one is in already
-                continue
-            parts.append([self._speakers[turn.speaker], *self.encode(turn.text), self._sep])
-            length += len(parts[-1])
-            if length >= self._room:
-                break
-        body = [token for part in reversed(parts) for token in part]
-        return [self._cls, *body[-self._room :], *self._question(turns[-1].speaker)]
+        if not 0 <= turn.speaker <= LAST_SPEAKER:
+            raise ValueError(f"speaker is {turn.speaker}, must be 0..{LAST_SPEAKER}")
+        longest = self._room // 2 - 2
+        return (self._speakers[turn.speaker], *self.encode(turn.text)[-longest:], self._sep)
 
-    def __call__(self, turns: Sequence[Turn]) -> TextEncoderInput:
-        """The encoder's input for the last of `turns`; see `tokens`."""
-        ids = np.array([self.tokens(turns)], np.int64)
-        mask_index = np.array([ids.shape[1] - 2], np.int64)
-        return TextEncoderInput(ids, np.ones_like(ids), mask_index)
+    def surplus(self, window: Sequence[Block], block: Block) -> int:
+        """How many of a window's oldest utterances have to go before another one is added.
 
-    def _question(self, speaker: int) -> list[int]:
-        return [*self._now, self._speakers[speaker], *self._feels, self._mask, self._sep]
+        When it is full, so many go that the rest fills half of it: to drop them one by one
+        would shift all positions, and all would have to be encoded anew for every utterance.
+        """
+        lengths = [len(each) for each in window]
+        if sum(lengths) + len(block) <= self._room:
+            return 0
+        number = 0
+        while number < len(lengths) and sum(lengths[number:]) + len(block) > self._room // 2:
+            number += 1
+        return number
+
+    def arrange(self, window: Sequence[Block], asked: Iterable[int], known: int = 0) -> Layout:
+        """The encoder's input for some utterances of a window.
+
+        Args:
+            window: utterances, as many as `surplus` allows.
+            asked: which of them are asked about, numbers from `known` on.
+            known: how many at the beginning are known from an earlier pass.
+        """
+        past = 1 + sum(map(len, window[:known])) if known else 0
+        ids: list[int] = [] if known else [self._cls]
+        owners = [0] * len(ids)  # the number of the utterance that each token belongs to
+        ends = {}
+        for number in range(known, len(window)):
+            ids += window[number]
+            owners += [number] * len(window[number])
+            ends[number] = past + len(ids)
+        kept = len(ids)
+        positions = list(range(past, past + kept))
+        masks = []
+        for number in asked:
+            question = self.question(window[number][0])
+            masks.append(len(ids) + len(question) - 2)
+            ids += question
+            owners += [number] * len(question)
+            positions += range(ends[number], ends[number] + len(question))
+        return Layout(
+            np.array(ids, np.int64),
+            np.array(positions, np.int64),
+            _visible(np.array(owners, np.int64), kept, past),
+            np.array(masks, np.int64),
+            kept,
+        )
+
+    def question(self, speaker: int) -> Block:
+        """`now <si> feels [MASK] [SEP]`, about the speaker with this token."""
+        return (*self._now, speaker, *self._feels, self._mask, self._sep)
 
     def _special(self, token: str) -> int:
         index = self._tokenizer.token_to_id(token)
@@ -173,3 +216,12 @@ class TextPrompt:
                 f"the tokenizer has no token {token!r}; bundles made by `erc train` have it"
             )
         return int(index)
+
+
+def _visible(owners: NDArray[np.int64], kept: int, past: int) -> NDArray[np.bool_]:
+    """(L, past + L): utterances see those before them and themselves, a question itself as well."""
+    before = owners[None, :] <= owners[:, None]  # (L, L)
+    asks = np.arange(len(owners)) >= kept
+    same_question = (owners[None, :] == owners[:, None]) & asks[:, None]
+    new = np.where(asks[None, :], same_question, before)
+    return np.concatenate([np.ones((len(owners), past), bool), new], axis=1)

@@ -21,7 +21,7 @@ from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.inference.backend import BackendError, Port, Signature, signature
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "bundle.yaml"
 PRECISIONS = ("float32", "float16", "int8-dynamic", "int8-static", "int8-weights")
 
@@ -35,8 +35,15 @@ class TextPart:
     file: Path
     tokenizer: Path
     embedding: int
-    max_tokens: int  # prompt and history together
+    max_tokens: int  # history, utterance and question together
+    layers: int
+    heads: int  # of the attention of each layer
     precision: str
+
+    @property
+    def attention(self) -> tuple[int, int, int]:
+        """Layers, heads, and the width of a head."""
+        return self.layers, self.heads, self.embedding // self.heads
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,15 @@ _TOP: dict[str, type] = {
     "metrics": dict,
 }
 _PARTS: dict[str, dict[str, type]] = {
-    "text": {"file": str, "tokenizer": str, "embedding": int, "max_tokens": int, "precision": str},
+    "text": {
+        "file": str,
+        "tokenizer": str,
+        "embedding": int,
+        "max_tokens": int,
+        "layers": int,
+        "heads": int,
+        "precision": str,
+    },
     "audio": {
         "file": str,
         "mel_bands": int,
@@ -156,7 +171,7 @@ def load_bundle(path: Path | str) -> Bundle:
         training=top["training"],
         metrics=top["metrics"],
     )
-    _check_tokenizer(bundle.text)
+    _check_text(bundle.text)
     _check_networks(bundle)
     return bundle
 
@@ -174,10 +189,17 @@ def signatures(bundle: Bundle) -> dict[Path, Signature]:
     """What every network of a bundle has to take and give; None = any size."""
     text, audio, visual = bundle.text.embedding, bundle.audio.embedding, bundle.visual.embedding
     mel, size, labels = bundle.audio.mel_bands, bundle.visual.size, len(bundle.labels)
+    layers, heads, width = bundle.text.attention
     tokens: dict[str, Port] = {
         "input_ids": ("int64", (None, None)),
-        "attention_mask": ("int64", (None, None)),
-        "mask_index": ("int64", (None,)),
+        "positions": ("int64", (None, None)),
+        "visible": ("bool", (None, None, None)),
+        "mask_index": ("int64", (None, None)),
+        "past": ("float", (layers, 2, None, heads, None, width)),
+    }
+    read: dict[str, Port] = {
+        "embedding": ("float", (None, None, text)),
+        "present": ("float", (layers, 2, None, heads, None, width)),
     }
     sequence: dict[str, Port] = {
         "text": ("float", (None, None, text)),
@@ -196,7 +218,7 @@ def signatures(bundle: Bundle) -> dict[Path, Signature]:
         "weights": ("float", (None, None, 3)),
     }
     return {
-        bundle.text.file: Signature(tokens, {"embedding": ("float", (None, text))}),
+        bundle.text.file: Signature(tokens, read),
         bundle.audio.file: Signature(sound, {"embedding": ("float", (None, audio))}),
         bundle.visual.file: Signature(
             {"faces": ("float", (None, 1, size, size))}, {"embedding": ("float", (None, visual))}
@@ -386,7 +408,11 @@ def _placed(folder: Path, part: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_tokenizer(text: TextPart) -> None:
+def _check_text(text: TextPart) -> None:
+    if text.embedding % text.heads:
+        raise BundleError(
+            f"{MANIFEST}: text.embedding {text.embedding} is no multiple of text.heads {text.heads}"
+        )
     try:
         TextPrompt.from_file(text.tokenizer, text.max_tokens)
     except ValueError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.utterance import Utterance
-from erc_ros.encoders.text import Turn, speaker_index
+from erc_ros.encoders.text import Block, speaker_index
 
 Embedding = NDArray[np.float32]
 
@@ -19,7 +19,7 @@ class Perception:
     """One utterance as the fusion sees it; an embedding is None where the modality is missing."""
 
     utterance_id: str
-    turn: Turn
+    speaker: int  # 0 unknown, else 1..9
     text: Embedding | None
     audio: Embedding | None
     visual: Embedding | None
@@ -29,25 +29,31 @@ class Perception:
         return self.text is not None, self.audio is not None, self.visual is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One utterance in the text encoder's window."""
+
+    utterance_id: str
+    block: Block
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
     """The conversation so far.
 
     speakers: ids in the order of their first word, at most 9.
-    perceptions: the last utterances, oldest first.
+    perceptions: the last utterances as the fusion sees them, oldest first.
+    window: those that the text encoder sees, oldest first.
     """
 
     conversation_id: str = ""
     speakers: tuple[str, ...] = ()
     perceptions: tuple[Perception, ...] = ()
-
-    def turns(self) -> list[Turn]:
-        """What was said, oldest first."""
-        return [perception.turn for perception in self.perceptions]
+    window: tuple[Told, ...] = ()
 
 
-def enter(history: History, utterance: Utterance) -> tuple[History, Turn]:
-    """The history that counts for `utterance`, and the utterance as a turn of it.
+def enter(history: History, utterance: Utterance) -> tuple[History, int]:
+    """The history that counts for `utterance`, and the index of its speaker (0 unknown).
 
     Another conversation begins with an empty history; an utterance that comes again (its text was
     corrected) replaces what was remembered of it.
@@ -55,13 +61,20 @@ def enter(history: History, utterance: Utterance) -> tuple[History, Turn]:
     if utterance.conversation_id != history.conversation_id:
         history = History(utterance.conversation_id)
     known, speaker = speaker_index(history.speakers, utterance.speaker_id)
-    others = tuple(
-        perception
-        for perception in history.perceptions
-        if not utterance.utterance_id or perception.utterance_id != utterance.utterance_id
+    history = replace(
+        history,
+        speakers=known,
+        perceptions=_others(history.perceptions, utterance.utterance_id),
+        window=_others(history.window, utterance.utterance_id),
     )
-    history = replace(history, speakers=known, perceptions=others)
-    return history, Turn(speaker, utterance.text.strip())
+    return history, speaker
+
+
+_Part = TypeVar("_Part", Perception, Told)
+
+
+def _others(parts: tuple[_Part, ...], utterance_id: str) -> tuple[_Part, ...]:
+    return tuple(part for part in parts if not utterance_id or part.utterance_id != utterance_id)
 
 
 def step(history: History, perception: Perception, context: int) -> History:
@@ -96,7 +109,7 @@ def fusion_input(
         "audio": audio,
         "visual": visual,
         "modalities": np.array([[p.modalities for p in perceptions]], bool),
-        "speakers": np.array([[p.turn.speaker for p in perceptions]], np.int64),
+        "speakers": np.array([[p.speaker for p in perceptions]], np.int64),
         "valid": np.ones((1, count), bool),
     }
 

@@ -2,7 +2,8 @@
 
 Sound and faces are encoded by two workers while the text is encoded by the caller (ONNX Runtime
 releases the interpreter lock). What `prepare` was given while the text was still awaited is ready
-when the final utterance comes; then only text and fusion are left.
+when the final utterance comes; then only text and fusion are left, and of the text only what was
+not read before (`reader`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.face import face_input, to_gray
-from erc_ros.encoders.text import TextPrompt, Turn
+from erc_ros.encoders.text import Block, TextPrompt, Turn
 from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.estimate import Answer, Estimate, estimate, nothing_known, shares
@@ -29,11 +30,13 @@ from erc_ros.inference.history import (
     Embedding,
     History,
     Perception,
+    Told,
     each_left_out,
     enter,
     fusion_input,
     step,
 )
+from erc_ros.inference.reader import TextReader
 
 SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
 SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no sound
@@ -57,8 +60,9 @@ _Prepared = tuple["Future[Encoded]", "Future[Encoded]"]
 class Recogniser:
     """Recognises the emotions of one conversation after another. Not thread-safe: one caller.
 
-    Memory is bounded: the last `bundle.fusion.context` utterances as embeddings and text, and the
-    encoded sound and faces of at most 8 drafts.
+    Memory is bounded: the last `bundle.fusion.context` utterances as embeddings, the last
+    `bundle.text.max_tokens` tokens of text with their keys and values, and the encoded sound and
+    faces of at most 8 drafts.
 
     Args:
         bundle: from `load_bundle`.
@@ -71,7 +75,9 @@ class Recogniser:
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         self.bundle = bundle
         self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
-        self._text = Network(bundle.text.file, device)
+        self._read = TextReader(
+            Network(bundle.text.file, device), self._prompt, bundle.text.attention
+        )
         self._audio = Network(bundle.audio.file, device)
         self._visual = Network(bundle.visual.file, device)
         self._fusion = Network(bundle.fusion.file, device)
@@ -99,13 +105,17 @@ class Recogniser:
         history = History()
         for _ in range(self.bundle.fusion.context):
             history, _ = self._recognise(history, utterance, *self._encode(utterance))
+        self._read.forget()
 
     def prepare(self, draft: Utterance) -> None:
-        """Begin to encode sound and faces of an utterance whose text is still awaited.
+        """Encode an utterance whose text is still awaited: its sound, faces, and text so far.
 
-        Returns at once. The final utterance profits if it has the same ids, span, sound and faces;
-        otherwise it is encoded when it comes.
+        Returns when the text is read; sound and faces are encoded meanwhile. The final utterance
+        profits if it has the same ids, span, sound and faces, or the same text; otherwise it is
+        encoded when it comes.
         """
+        history, speaker = enter(self._history, draft)
+        self._encode_text(history, Turn(speaker, draft.text.strip()))
         key = _key(draft)
         if key in self._drafts:
             return
@@ -135,6 +145,7 @@ class Recogniser:
         """Forget a conversation, its history and its drafts; another one is not touched."""
         if self._history.conversation_id == conversation_id:
             self._history = History()
+            self._read.forget()
         for key in [key for key in self._drafts if key[0] == conversation_id]:
             self._forget(key)
 
@@ -162,13 +173,16 @@ class Recogniser:
         begin: int | None = None,
     ) -> tuple[History, Estimate]:
         begin = time.perf_counter_ns() if begin is None else begin
-        history, turn = enter(history, utterance)
-        text = self._encode_text([*history.turns(), turn])
+        history, speaker = enter(history, utterance)
+        window, text = self._encode_text(history, Turn(speaker, utterance.text.strip()))
         audio, visual = coming_audio.result(), coming_visual.result()
         perception = Perception(
-            utterance.utterance_id, turn, text.embedding, audio.embedding, visual.embedding
+            utterance.utterance_id, speaker, text.embedding, audio.embedding, visual.embedding
         )
         history = step(history, perception, self.bundle.fusion.context)
+        if text.embedding is not None:
+            told = Told(utterance.utterance_id, window[-1])
+            history = replace(history, window=(*history.window, told)[-len(window) :])
         answer, fusion = self._fuse(history, perception)
         notes = [encoded.note for encoded in (text, audio, visual, fusion) if encoded.note]
         latency = {
@@ -197,20 +211,18 @@ class Recogniser:
             else _done(MISSING),
         )
 
-    def _encode_text(self, turns: Sequence[Turn]) -> Encoded:
-        if not turns[-1].text:
-            return MISSING
-
-        def run() -> Embedding:
-            prompt = self._prompt(turns)
-            inputs = {
-                "input_ids": prompt.input_ids,
-                "attention_mask": prompt.attention_mask,
-                "mask_index": prompt.mask_index,
-            }
-            return self._text(inputs)["embedding"]
-
-        return _timed(run, "text")
+    def _encode_text(self, history: History, turn: Turn) -> tuple[tuple[Block, ...], Encoded]:
+        """The window that ends with this turn, and the turn's embedding."""
+        before = tuple(told.block for told in history.window)
+        if not turn.text:
+            return before, MISSING
+        begin = time.perf_counter_ns()
+        block = self._prompt.block(turn)
+        window = (*before[self._prompt.surplus(before, block) :], block)
+        encoded = _timed(lambda: self._read(window)[None], "text", begin)
+        if encoded.embedding is None:
+            self._read.forget()
+        return window, encoded
 
     def _encode_audio(self, audio: NDArray[np.int16]) -> Encoded:
         if problem := _unusable(audio):
@@ -281,9 +293,9 @@ def _done(encoded: Encoded) -> Future[Encoded]:
     return future
 
 
-def _timed(run: Callable[[], Embedding], what: str) -> Encoded:
+def _timed(run: Callable[[], Embedding], what: str, begin: int | None = None) -> Encoded:
     """Run a network that gives (N, E); the utterance's embedding is the mean of its rows."""
-    begin = time.perf_counter_ns()
+    begin = time.perf_counter_ns() if begin is None else begin
     embedding: Embedding = run().mean(axis=0)
     duration = time.perf_counter_ns() - begin
     if not np.isfinite(embedding).all():

@@ -118,7 +118,13 @@ class Worker:
         except Exception as error:  # noqa: BLE001  (bad input must never end the node)
             self._failed(item, error)
 
-    def stop(self) -> None:
-        """Close the inbox, handle what waits, finish, end."""
+    def stop(self, patience: float = 60.0) -> None:
+        """Close the inbox, handle what waits, finish, end.
+
+        Raises:
+            RuntimeError: that took longer than `patience` s; what hangs is left behind.
+        """
         self._inbox.close()
-        self._thread.join()
+        self._thread.join(patience)
+        if self._thread.is_alive():
+            raise RuntimeError(f"{self._thread.name} did not end within {patience:g} s")

@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile
 
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.adapters import message_class, types_of
+from erc_ros.nodes.adapters import ADAPTERS, TWO_PACKAGES, message_class, type_hash, types_of
 from erc_ros.nodes.diagnostics import Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.stage import Stage
@@ -27,6 +27,7 @@ class Input:
         type_name: "auto" (what the publisher says), "none" (switched off) or a message type.
         steady: messages come all the time, so that silence means that the driver died.
         wanted: false leaves a message out before it is queued.
+        replugged: called when other publishers have taken the place of all former ones.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Input:
         qos: QoSProfile,
         steady: bool,
         wanted: Callable[[Any], bool] = lambda message: True,
+        replugged: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.bad = 0
@@ -49,6 +51,8 @@ class Input:
         self._qos = qos
         self._steady = steady
         self._wanted = wanted
+        self._replugged = replugged
+        self._publishers: frozenset[bytes] = frozenset()  # the last ones there were
         self._meter = Meter()
         self._bad_before = 0
         self._had_publisher = False
@@ -59,36 +63,67 @@ class Input:
             if message_class(type_name) is None:
                 raise ValueError(
                     f"{name}: message type {type_name} is not installed here: install its package, "
-                    f"or set {name}_type to another of {types_of(name)}"
+                    f"or set {name}_type to another of {types_of(name)}{_hint(type_name)}"
                 )
-            self._subscribe(topics[-1] if "Compressed" in type_name else topics[0], type_name)
+            self._subscribe(self._fixed_topic(), type_name)
 
     def look(self) -> None:
-        """With "auto": subscribe to what is published, or switch when its type changed."""
-        if self._type_name != AUTO:
+        """With "auto": subscribe to what is published, or switch when its type changed.
+
+        A publisher that means something else by the type's name is never listened to: its bytes
+        would be read as what they are not.
+        """
+        if self._type_name == NONE:
             return
-        offers = self._offers()
+        endpoints = self._endpoints()
+        self._watch(endpoints)
+        others = [(topic, info) for topic, info in endpoints if _differs(info)]
+        offers = [(topic, info.topic_type) for topic, info in endpoints if not _differs(info)]
         known = [offer for offer in offers if message_class(offer[1]) and self._takes(offer[1])]
-        self._unusable = (
-            f"{offers[0][0]} is published as {offers[0][1]}, which cannot be read here: "
-            f"publish one of {types_of(self.name)}, with its package installed"
-            if offers and not known
-            else ""
-        )
+        self._unusable = ""
+        if others:
+            topic, info = others[0]
+            self._unusable = (
+                f"{topic} is published as a {info.topic_type} with other fields than the one that "
+                f"is installed here ({info.topic_type_hash} there, {type_hash(info.topic_type)} "
+                f"here): install the same package on both sides{_hint(info.topic_type)}"
+            )
+            if self._current == (topic, info.topic_type):
+                self.close()
+        elif offers and not known:
+            self._unusable = (
+                f"{offers[0][0]} is published as {offers[0][1]}, which cannot be read here: "
+                f"publish one of {types_of(self.name)}, with its package installed"
+                f"{_hint(offers[0][1])}"
+            )
         if self._unusable:
             self._node.complain(f"{self.name} type", self._unusable)
+        if self._type_name != AUTO:
+            if self._current is None and not others:
+                self._subscribe(self._fixed_topic(), self._type_name)
+            return
         if known and self._current not in known:
             try:
                 self._subscribe(*known[0])
             except RuntimeError as error:  # the topic's former type is not gone yet: look again
                 self._node.complain(f"{self.name} type", f"{self.name}: {error}")
 
-    def _offers(self) -> list[tuple[str, str]]:
+    def _fixed_topic(self) -> str:
+        return self._topics[-1] if "Compressed" in self._type_name else self._topics[0]
+
+    def _endpoints(self) -> list[tuple[str, Any]]:
         return [
-            (topic, info.topic_type)
+            (topic, info)
             for topic in self._topics
             for info in self._node.get_publishers_info_by_topic(topic)
         ]
+
+    def _watch(self, endpoints: Sequence[tuple[str, Any]]) -> None:
+        """Tell when somebody else publishes than before."""
+        publishers = frozenset(bytes(info.endpoint_gid) for _, info in endpoints)
+        if publishers and self._publishers and not publishers & self._publishers:
+            self._replugged()
+        self._publishers = publishers or self._publishers
 
     def _takes(self, type_name: str) -> bool:
         return type_name in types_of(self.name)
@@ -99,13 +134,13 @@ class Input:
         message_type = message_class(type_name)
         assert message_type is not None
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
-        wanted = self._wanted
+        wanted, adapter = self._wanted, ADAPTERS[type_name]
 
         def receive(message: Any) -> None:
             now = time.monotonic_ns()
             meter.tick(now)
             if wanted(message):
-                put(self.name, (type_name, message, clock.now().nanoseconds), now)
+                put(self.name, (adapter, message, clock.now().nanoseconds), now)
 
         self._subscription = self._node.subscribe_to(message_type, topic, receive, self._qos)
 
@@ -149,3 +184,14 @@ class Input:
         if fine == "ok" and not publishers and self._meter.count == 0:
             fine = f"no publisher of {topic}"
         return diagnostics.status(self.name, values, problems, fine)
+
+
+def _differs(info: Any) -> bool:
+    """Does a publisher mean other fields by the type's name than are installed here?"""
+    theirs = str(getattr(info, "topic_type_hash", ""))  # not told before Iron
+    ours = type_hash(info.topic_type)
+    return theirs.startswith("RIHS01_") and bool(ours) and theirs != ours
+
+
+def _hint(type_name: str) -> str:
+    return f" ({TWO_PACKAGES})" if type_name.startswith("audio_common_msgs/") else ""

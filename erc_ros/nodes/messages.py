@@ -11,10 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from erc_msgs.msg import EmotionEstimate, EmotionLabels
+from erc_msgs.msg import EmotionEstimate, EmotionLabels, SpeakerCorrection
 from erc_msgs.msg import Utterance as UtteranceMessage
 from sensor_msgs.msg import CompressedImage
 
+from erc_ros.dialogue.events import SpeakerCorrected
 from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.estimate import Estimate
@@ -68,6 +69,21 @@ def utterance_message(utterance: Utterance, text: bool, media: bool) -> Utteranc
             message.sample_rate = SAMPLE_RATE
             message.audio = array("h", utterance.audio.astype(np.int16, copy=False).tobytes())
         message.faces = [_face_message(face, utterance.frame_id) for face in utterance.faces]
+    return message
+
+
+def speaker_correction_message(event: SpeakerCorrected, frame_id: str) -> SpeakerCorrection:
+    """Who spoke, as it is understood now."""
+    message = SpeakerCorrection(
+        conversation_id=event.conversation_id,
+        utterance_ids=list(event.utterance_ids),
+        start=to_time(event.start),
+        end=to_time(event.end),
+        old_speaker_id=event.before,
+        new_speaker_id=event.after,
+    )
+    message.header.stamp = to_time(event.end)
+    message.header.frame_id = frame_id
     return message
 
 

@@ -13,9 +13,9 @@ from rclpy.exceptions import (
     InvalidParameterValueException,
     ParameterException,
 )
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from erc_ros.nodes.spinning import Spinning
 from erc_ros.nodes.stage import Stage
 
 
@@ -47,25 +47,13 @@ def _spin(make: Callable[[], Sequence[Stage]], stop: threading.Event) -> int:
     ) as error:
         print(f"erc_ros: {error}", file=sys.stderr)
         return 1
-    executor = SingleThreadedExecutor()
-    for node in nodes:
-        executor.add_node(node)
-    failures: list[BaseException] = []
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except BaseException as error:  # noqa: BLE001  (reported by the main thread)
-            failures.append(error)
-        stop.set()
-
-    thread = threading.Thread(target=spin, name="executor")
-    thread.start()
+    spinning = Spinning(nodes, ended=stop.set)
     stop.wait()
-    executor.shutdown(timeout_sec=5.0)
-    thread.join()
+    if not spinning.stop():
+        print("erc_ros: a callback does not return, the nodes are not closed", file=sys.stderr)
+        return 1
     for node in nodes:
         node.close()
-    if failures:
-        print(f"erc_ros: the executor failed: {failures[0]!r}", file=sys.stderr)
-    return 1 if failures else 0
+    if spinning.failure is not None:
+        print(f"erc_ros: the executor failed: {spinning.failure!r}", file=sys.stderr)
+    return 0 if spinning.failure is None else 1

@@ -111,7 +111,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        process.wait(PATIENCE)
 
 
 if __name__ == "__main__":

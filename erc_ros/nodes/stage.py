@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
@@ -26,7 +27,7 @@ except ImportError:  # Humble
 REPORT_PERIOD = 1.0  # s between two diagnostics
 
 
-class Stage(LifecycleNode):
+class Stage(LifecycleNode, ABC):
     """A lifecycle node with one worker behind it. A subclass says what the transitions do.
 
     Args:
@@ -61,25 +62,25 @@ class Stage(LifecycleNode):
 
     # What a subclass does -------------------------------------------------------------------
 
+    @abstractmethod
     def load(self) -> None:
         """Make everything that is needed; an exception is the reason of a failed configure."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self) -> None:
         """Begin to listen and to work."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """Stop listening, finish what waits. May be called when nothing was started."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self) -> None:
         """Give back what load() made. May be called when nothing was loaded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def statuses(self, now: int) -> list[DiagnosticStatus]:
         """Diagnostics while configured; now: ns on the monotonic clock."""
-        raise NotImplementedError
 
     # Transitions ----------------------------------------------------------------------------
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from erc_msgs.msg import SpeakerCorrection as SpeakerCorrectionMessage
 from erc_msgs.msg import Utterance as UtteranceMessage
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
@@ -17,36 +18,32 @@ from erc_ros.dialogue.listener import (
     ConversationEnded,
     Event,
     Listener,
-    ListenerConfig,
+    SpeakerCorrected,
+    TextCorrected,
     UtteranceEvent,
 )
+from erc_ros.dialogue.senses import Senses, TrackedFace, listener_config, microphone
 from erc_ros.dialogue.transcript import Transcript
 from erc_ros.dialogue.utterance import Utterance
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.adapters import (
-    ADAPTERS,
-    RobotSpeaking,
-    SoundChunk,
-    UnusableMessageError,
-    message_class,
-    stamp_of,
-)
+from erc_ros.nodes.adapters import message_class, stamp_of
 from erc_ros.nodes.handover import Handover
+from erc_ros.nodes.humans import Humans
 from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.inputs import Input
-from erc_ros.nodes.messages import utterance_message, with_frame
+from erc_ros.nodes.messages import speaker_correction_message, utterance_message, with_frame
 from erc_ros.nodes.pace import Pace
 from erc_ros.nodes.places import model_folder
 from erc_ros.nodes.process import run_nodes
 from erc_ros.nodes.stage import Stage
-from erc_ros.sensing.audio import AudioEvent, AudioFormat, AudioStream, Sound, decode
+from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.faces import FaceDetector, FaceTracker, HaarDetector, YuNetDetector
 from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.microphone import MicrophoneEvent, Replugged, SoundChunk
 from erc_ros.sensing.nanoseconds import NS
 
 TICK = 0.1  # s between two looks at the clock, for timeouts
 LOOK = 0.25  # s between two looks for publishers
-INFO_TIMEOUT = 6 * NS  # sound waits this long for the audio_info, which comes every 5 s
 CLOCKS_APART = 5 * NS  # stamps this far from the node's clock are reported
 CAMERA, ROBOT = ("image", "image/compressed"), ("robot_speaking",)
 # Sensor data: best effort as in REP-2003, so that it fits every publisher; sound gets a deep
@@ -54,7 +51,7 @@ CAMERA, ROBOT = ("image", "image/compressed"), ("robot_speaking",)
 IMAGE_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
-STREAM_EVENTS = tuple(kind.__name__ for kind in get_args(AudioEvent) if kind is not Sound)
+STREAM_EVENTS = tuple(kind.__name__ for kind in get_args(MicrophoneEvent) if kind is not Sound)
 
 
 class UtteranceNode(Stage):
@@ -66,11 +63,11 @@ class UtteranceNode(Stage):
 
     def __init__(self, hand_over: Callable[[Handover], None] | None = None, **options: Any) -> None:
         self._hand_over = hand_over
-        self._listener: Listener | None = None
-        self._tracker: FaceTracker | None = None
-        self._publisher: Any = None
+        self._senses: Senses | None = None
+        self._outputs: dict[str, Any] = {}
         self._worker: Worker | None = None
         self._inputs: dict[str, Input] = {}
+        self._humans: Humans | None = None
         self._live: list[Any] = []  # timers, services and subscriptions of the active node
         self._counts: Counter[str] = Counter()
         self._heard: dict[str, int] = {}
@@ -81,32 +78,24 @@ class UtteranceNode(Stage):
 
     def load(self) -> None:
         p = self.parameters
-        config = ListenerConfig(
-            expect_text=p["expect_text"],
-            text_timeout=p["text_timeout"],
-            conversation_gap=p["conversation_gap"],
-            robot_tail=p["robot_tail"],
-        )
         speaker_model = None
         if p["speaker_model"] not in ("", "none"):
             speaker_model = model_folder(p["speaker_model"])
-        self._listener = Listener(config, speaker_model)
-        self._tracker = None
+        listener = Listener(listener_config(p), speaker_model)
         self._pace = Pace(p["face_rate"])
+        tracker = None
         if p["image_type"] != "none":
-            self._tracker = FaceTracker(self._detector(), p["face_rate"])
-        self._stream = AudioStream()
-        self._parameter_format = AudioFormat(
-            p["audio_rate"], p["audio_channels"], p["audio_format"]
-        )
-        self._format: AudioFormat | None = self._parameter_format
-        self._refused = ""
-        self._is_info_offered = self._is_informed = False
-        self._held: deque[SoundChunk] = deque(maxlen=p["audio_queue"])
+            tracker = FaceTracker(self._detector(), p["face_rate"])
+        self._senses = Senses(microphone(p), tracker, listener)
+        self._senses.counts.update(dict.fromkeys(STREAM_EVENTS, 0), samples=0, frames_searched=0)
         self._frame_ids = {"audio": "", "image": ""}
-        self._counts = Counter(dict.fromkeys(STREAM_EVENTS, 0))
-        self._counts.update(samples=0, frames_searched=0, utterances=0)
-        self._publisher = self.publish_on(UtteranceMessage, "utterances", TEXT_QOS)
+        self._counts = Counter(utterances=0)
+        self._outputs = {
+            "utterances": self.publish_on(UtteranceMessage, "utterances", TEXT_QOS),
+            "corrections": self.publish_on(
+                SpeakerCorrectionMessage, "speaker_corrections", TEXT_QOS
+            ),
+        }
 
     def _detector(self) -> FaceDetector:
         if self.parameters["face_detector"] == "haar":
@@ -127,20 +116,41 @@ class UtteranceNode(Stage):
                 "image": p["image_queue"],
                 "speech": p["speech_queue"],
                 "robot_speaking": 100,
+                "humans": 100,
+                "replug": 1,
                 "tick": 1,
                 "reset": 1,
             },
-            silent=frozenset({"tick", "reset"}),
+            silent=frozenset({"tick", "reset", "replug"}),
         )
+        self._humans = humans = Humans(self, inbox, p["humans_namespace"], p["face_rate"])
         self._inputs = {}
         info = "audio_common_msgs/msg/AudioInfo"
         if p["audio_type"] == "none" or not message_class(info):
             info = "none"
         for source in (
-            Input(self, inbox, "audio", ("audio",), p["audio_type"], AUDIO_QOS, True),
+            Input(
+                self,
+                inbox,
+                "audio",
+                ("audio",),
+                p["audio_type"],
+                AUDIO_QOS,
+                True,
+                replugged=lambda: inbox.put("replug", None),
+            ),
             Input(self, inbox, "audio_info", ("audio_info",), info, TEXT_QOS, False),
             Input(self, inbox, "image", CAMERA, p["image_type"], IMAGE_QOS, True, self._is_due),
-            Input(self, inbox, "speech", ("speech",), p["speech_type"], TEXT_QOS, False),
+            Input(
+                self,
+                inbox,
+                "speech",
+                ("speech",),
+                p["speech_type"],
+                TEXT_QOS,
+                False,
+                wanted=lambda message: not humans.has_voices,
+            ),
             Input(self, inbox, "robot_speaking", ROBOT, "std_msgs/msg/Bool", TEXT_QOS, False),
         ):
             self._inputs[source.name] = source
@@ -155,21 +165,23 @@ class UtteranceNode(Stage):
     def stop(self) -> None:
         for source in self._inputs.values():
             source.close()
+        if self._humans is not None:
+            self._humans.close()
         for entity in self._live:
             destroy = self.destroy_service if hasattr(entity, "srv_type") else self.destroy_timer
             destroy(entity)
         self._live = []
         if self._worker is not None:
             self._worker.stop()
-        self._worker = None
+        self._worker = self._humans = None
         self._inputs = {}
 
     def release(self) -> None:
-        self._listener = self._tracker = None
+        self._senses = None
         self._inputs = {}
-        if self._publisher is not None:
-            self.destroy_lifecycle_publisher(self._publisher)
-        self._publisher = None
+        for publisher in self._outputs.values():
+            self.destroy_lifecycle_publisher(publisher)
+        self._outputs = {}
 
     # Callbacks: they only enqueue -----------------------------------------------------------
 
@@ -182,7 +194,10 @@ class UtteranceNode(Stage):
     def _look(self) -> None:
         for source in self._inputs.values():
             source.look()
-        self._is_info_offered = self.count_publishers("audio_info") > 0
+        if self._humans is not None:
+            self._humans.look()
+        if self._senses is not None:
+            self._senses.microphone.expects_info = self.count_publishers("audio_info") > 0
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._inbox.put("reset", None)
@@ -193,96 +208,63 @@ class UtteranceNode(Stage):
     # The worker -----------------------------------------------------------------------------
 
     def _handle(self, item: Item) -> None:
-        assert self._listener is not None
-        taken = time.monotonic_ns()
+        assert self._senses is not None
+        taken, listener = time.monotonic_ns(), self._senses.listener
         if item.input == "tick":
-            events: Iterable[Event] = self._listener.advance(item.value) if item.value else []
-            self._heard = dict(self._listener.counters())
+            events: Iterable[Event | MicrophoneEvent] = (
+                listener.advance(item.value) if item.value else []
+            )
+            self._heard = dict(listener.counters())
         elif item.input == "reset":
-            events = self._listener.reset()
+            events = listener.reset()
+        elif item.input == "replug":
+            events = self._senses.replug()
         else:
-            type_name, message, arrival = item.value
-            events = self._take(ADAPTERS[type_name].read(message, arrival), arrival)
+            adapter, message, arrival = item.value
+            value = adapter.read(message, arrival)
+            self._note_stamp(value, arrival)
+            events = self._senses.take(value)
         self._give(events, item.arrived, taken)
 
-    def _take(self, value: object, arrival: int) -> list[Event]:
-        assert self._listener is not None
-        if isinstance(value, SoundChunk):
-            return self._hear(value)
-        if isinstance(value, Frame):
-            return self._see(value, arrival)
-        if isinstance(value, Transcript):
+    def _note_stamp(self, value: object, arrival: int) -> None:
+        """The clock and the frame of what came."""
+        if isinstance(value, TrackedFace):
+            value = value.frame
+        if isinstance(value, (SoundChunk, Frame)):
+            kind = "audio" if isinstance(value, SoundChunk) else "image"
+            self._frame_ids[kind] = self._frame_ids[kind] or value.frame_id
+        if isinstance(value, (SoundChunk, Frame, Transcript)):
             self._compare_clocks(value.stamp, arrival)
-            return self._listener.feed_transcript(value)
-        if isinstance(value, RobotSpeaking):
-            return self._listener.feed_robot_speaking(value.stamp, value.speaking)
-        if isinstance(value, AudioFormat):
-            self._format, self._refused, self._is_informed = value, "", True
-        return []
 
-    def _hear(self, chunk: SoundChunk) -> list[Event]:
-        self._held.append(chunk)
-        if self._awaits_info(chunk.arrival):
-            return []
-        events: list[Event] = []
-        while self._held:
-            events += self._listen(self._held.popleft())
-        return events
-
-    def _awaits_info(self, arrival: int) -> bool:
-        """Somebody will say what the bytes mean, so do not guess; but nothing waits for ever."""
-        if not self._is_informed and arrival - self._held[0].arrival > INFO_TIMEOUT:
-            self._is_informed = True
-            self.complain("audio_info", "no audio_info came: sound is read as the parameters say")
-        return self._is_info_offered and not self._is_informed
-
-    def _listen(self, chunk: SoundChunk) -> list[Event]:
-        assert self._listener is not None
-        if self._format is None:
-            raise UnusableMessageError(self._refused)
-        self._compare_clocks(chunk.stamp, chunk.arrival)
-        self._frame_ids["audio"] = chunk.frame_id or self._frame_ids["audio"]
-        samples = decode(chunk.data, self._format)
-        events: list[Event] = []
-        for event in self._stream.feed(samples, chunk.stamp, self._format.rate, chunk.arrival):
-            if isinstance(event, Sound):
-                self._counts["samples"] += len(event.samples)
-            else:
-                self._note(event)
-            events += self._listener.feed_sound(event)
-        return events
-
-    def _note(self, event: AudioEvent) -> None:
+    def _note(self, event: MicrophoneEvent) -> None:
+        if isinstance(event, Replugged):
+            self._frame_ids["audio"] = ""
         name = type(event).__name__
-        self._counts[name] += 1
         self.complain(f"audio {name}", f"audio: {_ADVICE.get(name, name)}, see /diagnostics")
-
-    def _see(self, frame: Frame, arrival: int) -> list[Event]:
-        assert self._listener is not None
-        if self._tracker is None:
-            return []
-        self._compare_clocks(frame.stamp, arrival)
-        self._frame_ids["image"] = frame.frame_id or self._frame_ids["image"]
-        self._counts["frames_searched"] += 1
-        events: list[Event] = []
-        for face in self._tracker.feed(frame):
-            events += self._listener.feed_face(face)
-        return events
 
     def _compare_clocks(self, stamp: int | None, arrival: int) -> None:
         if stamp is not None:
             self._clock_offset = arrival - stamp
 
-    def _give(self, events: Iterable[Event], arrived: int, taken: int) -> None:
+    def _give(self, events: Iterable[Event | MicrophoneEvent], arrived: int, taken: int) -> None:
         for event in events:
-            if isinstance(event, UtteranceEvent):
+            if isinstance(event, (UtteranceEvent, TextCorrected)):
                 self._publish(event.utterance, arrived, taken)
-            elif isinstance(event, ConversationEnded) and self._hand_over is not None:
-                self._hand_over(Handover(event, arrived, {}))
+            elif isinstance(event, SpeakerCorrected):
+                message = speaker_correction_message(event, self._frame_id)
+                self._outputs["corrections"].publish(message)
+            elif isinstance(event, ConversationEnded):
+                if self._hand_over is not None:
+                    self._hand_over(Handover(event, arrived, {}))
+            elif type(event).__name__ in STREAM_EVENTS:
+                self._note(event)
+
+    @property
+    def _frame_id(self) -> str:
+        return self._frame_ids["audio"] or self._frame_ids["image"]
 
     def _publish(self, utterance: Utterance, arrived: int, taken: int) -> None:
-        frame_id = self._frame_ids["audio"] or self._frame_ids["image"]
-        utterance = with_frame(utterance, frame_id)
+        utterance = with_frame(utterance, self._frame_id)
         self._counts["utterances"] += utterance.is_final
         if self._hand_over is not None:
             stages = {
@@ -291,41 +273,48 @@ class UtteranceNode(Stage):
             }
             self._hand_over(Handover(utterance, arrived, stages))
         text, media = self.parameters["publish_text"], self.parameters["publish_media"]
-        self._publisher.publish(utterance_message(utterance, text, media))
+        self._outputs["utterances"].publish(utterance_message(utterance, text, media))
 
     def _finish(self) -> None:
         """The last thing before the worker ends: nothing that was said is lost."""
-        assert self._listener is not None
+        assert self._senses is not None
         now = time.monotonic_ns()
-        for event in self._stream.flush():
-            self._give(self._listener.feed_sound(event), now, now)
-        self._give(self._listener.flush(), now, now)
-        self._stream.reset()
-        if self._tracker is not None:
-            self._tracker.reset()
+        self._give(self._senses.flush(), now, now)
 
     def failed(self, item: Item, error: Exception) -> None:
         """Count it with its input; audio that cannot be understood stays refused."""
         if item.input in self._inputs:
             self._inputs[item.input].bad += 1
+        if item.input == "humans" and self._humans is not None:
+            self._humans.bad += 1
         if item.input == "image":
             self._pace.again()
-        if item.input == "audio_info":
-            self._format, self._refused, self._is_informed = None, str(error), True
+        if item.input == "audio_info" and self._senses is not None:
+            self._senses.microphone.refuse(str(error))
         super().failed(item, error)
 
     # Diagnostics ----------------------------------------------------------------------------
 
     def statuses(self, now: int) -> list[DiagnosticStatus]:
+        assert self._senses is not None
         found = [source.status(now) for source in list(self._inputs.values())]
-        problems = [diagnostics.error(self._refused)] if self._refused else []
+        if self._humans is not None:
+            found.append(self._humans.status(now))
+        refused = self._senses.microphone.refused
+        problems = [diagnostics.error(refused)] if refused else []
         if abs(self._clock_offset) > CLOCKS_APART:
             text = (
                 f"stamps are {self._clock_offset / NS:.0f} s behind this node's clock: play "
                 "recordings with --clock and set use_sim_time, or synchronise the machines"
             )
             problems.append(diagnostics.warning(text))
-        counts = {**self._counts, "frames_not_due": self._pace.skipped, **self._heard}
+        counts = {
+            **self._senses.counts,
+            **self._heard,
+            **self._counts,
+            "frames_not_due": self._pace.skipped,
+            "stamp_delay_ms": round(self._clock_offset / 1e6, 1),
+        }
         found.append(diagnostics.status("dialogue", counts, problems))
         return found
 
@@ -340,6 +329,9 @@ _ADVICE = {
     "Silent": "nothing but exact zeros, the microphone may be muted",
     "Clipping": "the microphone is overdriven, lower its gain",
     "WrongStamps": "stamps were wrong, placed by counting samples",
+    "SecondMicrophone": "two microphones publish on one topic, the first is kept: remap the other",
+    "NoInfo": "no audio_info came, sound is read as the parameters say",
+    "Replugged": "another device publishes in place of the former one",
 }
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from erc_ros.nodes.adapters import types_of
+from erc_ros.nodes.adapters import humans_adapter, types_of
 from erc_ros.replay.definitions import typestore
 from erc_ros.sensing.nanoseconds import NS
 
@@ -242,7 +242,7 @@ def _typestore_of(channel: _Channel) -> Typestore | None:
             return store
         except Exception:  # noqa: BLE001
             pass
-    known = typestore()
+    known = typestore(channel.type)
     return known if channel.type in known.types else None
 
 
@@ -400,6 +400,8 @@ def _rows(file: Path, warnings: Counter[str]) -> Iterator[_Message]:
 # Which topic is what.
 
 ROLES = ("image", "audio", "audio_info", "speech", "robot_speaking")  # the inputs of the nodes
+HUMANS = "humans"  # and what ROS4HRI publishes, each topic under its own name
+LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
 _CHOSEN = ("image", "audio", "speech")  # the user can name these, and one of them is needed
 # Types that carry anything: taken by themselves only where the topic's name says what it is.
 _VAGUE = {
@@ -411,7 +413,9 @@ _VAGUE = {
 def choose_topics(
     bag: Bag, chosen: dict[str, str], warnings: Counter[str] | None = None
 ) -> dict[str, list[Topic]]:
-    """Role ("image", "audio", ...) -> the topics that play it.
+    """Role ("image", "audio", ..., "humans") -> the topics that play it.
+
+    Where ROS4HRI publishes texts per voice, a topic of all texts is left out, unless it is named.
 
     Args:
         chosen: role -> topic name, where the user named one; the rest goes by type.
@@ -425,7 +429,10 @@ def choose_topics(
         role: [_named(bag, role, chosen[role])] if role in chosen else _by_type(bag, role, warnings)
         for role in ROLES
     }
-    if not any(result[role] for role in _CHOSEN):
+    result[HUMANS] = [t for t in bag.topics if t.count and humans_adapter(t.name, t.type)]
+    if "speech" not in chosen and any(t.type == LIVE_SPEECH for t in result[HUMANS]):
+        result["speech"] = []
+    if not any(result[role] for role in (*_CHOSEN, HUMANS)):
         found = ", ".join(f"{t.name} ({t.type})" for t in bag.topics) or "none"
         raise BagError(
             f"{bag.path} has no topic that can be used; it has: {found}. One of these is needed: "
@@ -448,13 +455,13 @@ def _named(bag: Bag, role: str, name: str) -> Topic:
 
 
 def _by_type(bag: Bag, role: str, warnings: Counter[str]) -> list[Topic]:
-    found = [t for t in bag.topics if t.type in types_of(role) and t.count and _speaks(t)]
+    kinds = types_of(role)
+    found = [t for t in bag.topics if t.type in kinds and t.count and _speaks(t)]
+    found = [t for t in found if not humans_adapter(t.name, t.type)]
     for kind in types_of(role):
         same = [t for t in found if t.type == kind]
         if not same:
             continue
-        if kind == "hri_msgs/msg/LiveSpeech" and len(same) > 1:
-            return _voices(same)
         same.sort(key=lambda t: -t.count)
         others = [t.name for t in found if t is not same[0]]
         if others:
@@ -467,12 +474,6 @@ def _by_type(bag: Bag, role: str, warnings: Counter[str]) -> list[Topic]:
 def _speaks(topic: Topic) -> bool:
     words = _VAGUE.get(topic.type)
     return words is None or any(word in topic.name.lower() for word in words)
-
-
-def _voices(topics: list[Topic]) -> list[Topic]:
-    """ROS4HRI publishes the same text per voice and, often, once for all: the voices tell more."""
-    voices = [t for t in topics if t.name.startswith("/humans/voices/")]
-    return voices or topics[:1]
 
 
 # Writing.
@@ -498,11 +499,10 @@ class BagWriter:
         self._writer = Writer(path, version=9, storage_plugin=plugin)
         self._writer.open()
         self._connections: dict[str, Any] = {}
-        self._store = typestore()
 
     def new(self, kind: str, **fields: Any) -> Any:
         """A message of this type, every field given."""
-        return self._store.types[kind](**fields)
+        return typestore(kind).types[kind](**fields)
 
     def header(self, stamp: int, frame: str = "") -> Any:
         """A std_msgs/Header with `stamp` in ns."""
@@ -511,11 +511,10 @@ class BagWriter:
 
     def write(self, topic: str, kind: str, time: int, message: Any) -> None:
         """Add a message that was recorded at `time` (ns)."""
+        store = typestore(kind)
         if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=self._store
-            )
-        data = self._store.serialize_cdr(message, kind)
+            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=store)
+        data = store.serialize_cdr(message, kind)
         self._writer.write(self._connections[topic], time, data)
 
     def close(self) -> None:

@@ -24,17 +24,58 @@ DEFINITIONS = {
         "std_msgs/Header header\nstring incremental\nstring final\nfloat64 confidence\n"
         "string locale\n"
     ),
+    "hri_msgs/msg/IdsMatch": (
+        "string id1\nint8 id1_type\nstring id2\nint8 id2_type\nfloat32 confidence\n"
+    ),
+    "whisper_msgs/msg/Transcription": (
+        "string text\nfloat32 audio_time\nfloat32 transcription_time\n"
+    ),
+    "speech_recognition_msgs/msg/WordInfo": (
+        "float64 start_time\nfloat64 end_time\nstring word\nfloat64 confidence\nint32 speaker_tag\n"
+    ),
+    "speech_recognition_msgs/msg/SentenceInfo": (
+        "std_msgs/Header header\nspeech_recognition_msgs/WordInfo[] words\n"
+    ),
+    "speech_recognition_msgs/msg/SpeechRecognitionCandidates": (
+        "string[] transcript\nfloat32[] confidence\n"
+        "speech_recognition_msgs/SentenceInfo[] sentences\n"
+    ),
+}
+# The other package of this name: the same names of types, other fields.
+OTHER_AUDIO = {
+    "audio_common_msgs/msg/AudioData": (
+        "float32[] float32_data\nint32[] int32_data\nint16[] int16_data\nint8[] int8_data\n"
+        "uint8[] uint8_data\n"
+    ),
+    "audio_common_msgs/msg/AudioInfo": "int32 format\nint32 channels\nint32 rate\nint32 chunk\n",
+    "audio_common_msgs/msg/Audio": (
+        "audio_common_msgs/AudioData audio_data\naudio_common_msgs/AudioInfo info\n"
+    ),
+    "audio_common_msgs/msg/AudioStamped": (
+        "std_msgs/Header header\naudio_common_msgs/Audio audio\n"
+    ),
 }
 
 
-@functools.lru_cache(maxsize=1)
-def typestore() -> Typestore:
-    """The standard types of ROS 2 together with `DEFINITIONS`."""
+def typestore(wanted: str = "") -> Typestore:
+    """The standard types of ROS 2 together with `DEFINITIONS`.
+
+    wanted: a type of `OTHER_AUDIO` that `DEFINITIONS` lacks brings in those instead.
+    """
+    return _typestore(wanted in OTHER_AUDIO and wanted not in DEFINITIONS)
+
+
+@functools.lru_cache(maxsize=2)
+def _typestore(is_other_audio: bool) -> Typestore:
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores.ROS2_KILTED)
+    texts = DEFINITIONS
+    if is_other_audio:
+        texts = {n: text for n, text in DEFINITIONS.items() if "audio_common" not in n}
+        texts |= OTHER_AUDIO
     types = {}
-    for name, text in DEFINITIONS.items():
+    for name, text in texts.items():
         types.update(get_types_from_msg(text, name))
     store.register(types)
     return store

@@ -14,21 +14,33 @@ import yaml
 
 from erc_ros.dialogue.listener import (
     ConversationEnded,
+    Counted,
     Event,
     Listener,
-    ListenerConfig,
+    SpeakerCorrected,
+    TextCorrected,
     UtteranceEvent,
 )
+from erc_ros.dialogue.senses import Senses, listener_config, microphone
 from erc_ros.dialogue.transcript import Transcript
+from erc_ros.dialogue.utterance import Utterance
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.nodes.adapters import ADAPTERS, RobotSpeaking, SoundChunk
+from erc_ros.nodes.adapters import ADAPTERS, Adapter, humans_adapter
 from erc_ros.nodes.places import config_file, model_folder
 from erc_ros.replay.bag import Bag, Record, choose_topics
-from erc_ros.replay.report import BundleName, Row, quantiles, row_of_estimate, write_report
-from erc_ros.sensing.audio import AudioFormat, AudioStream, Sound, decode
+from erc_ros.replay.report import (
+    BundleName,
+    Row,
+    quantiles,
+    relabelled,
+    row_of_estimate,
+    with_row,
+    write_report,
+)
 from erc_ros.sensing.faces import FaceObservation, FaceTracker, HaarDetector
 from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.microphone import MicrophoneEvent
 from erc_ros.sensing.nanoseconds import NS, seconds
 
 LOOK_AHEAD = 60  # messages in memory
@@ -83,6 +95,7 @@ def replay(bag: Bag, topics: dict[str, str], models: Models) -> Result:
     warnings: Counter[str] = Counter()
     chosen = choose_topics(bag, topics, warnings)
     core = Core(models)
+    core.senses.microphone.expects_info = "audio_info" in chosen
     with core.recogniser:
         core.recogniser.warm_up()
         begin, used = time.perf_counter(), time.process_time()
@@ -100,7 +113,7 @@ def replay(bag: Bag, topics: dict[str, str], models: Models) -> Result:
         rows=core.rows,
         bundle=BundleName(bundle.name, bundle.version, bundle.sha256),
         origin=first or 0,
-        counts=core.counts + Counter(core.listener.counters()),
+        counts=core.counts + core.senses.counts + Counter(core.senses.listener.counters()),
         warnings=warnings + bag.warnings + core.warnings,
         timing={
             "recorded_s": round(recorded, 3),
@@ -119,7 +132,7 @@ def _looked_ahead(
     waiting: deque[tuple[Record, Future[list[FaceObservation]] | None]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="faces") as worker:
         for record in records:
-            is_image = ADAPTERS[record.type].input == "image"
+            is_image = adapter_of(record).input == "image"
             waiting.append((record, worker.submit(core.look, record) if is_image else None))
             if len(waiting) > LOOK_AHEAD:
                 yield waiting.popleft()
@@ -140,29 +153,25 @@ def write(result: Result, folder: Path, with_text: bool = True) -> list[Path]:
     )
 
 
+def adapter_of(record: Record) -> Adapter:
+    """How to read a record: by its topic where that says it (ROS4HRI), else by its type."""
+    return humans_adapter(record.topic, record.type) or ADAPTERS[record.type]
+
+
 class Core:
-    """Audio stream, face tracker, listener and recogniser, put together as the nodes do it."""
+    """Senses and recogniser, put together as the nodes do it."""
 
     def __init__(self, models: Models) -> None:
         p = parameters("utterance_node")
-        config = ListenerConfig(
-            expect_text=p["expect_text"],
-            text_timeout=p["text_timeout"],
-            conversation_gap=p["conversation_gap"],
-            robot_tail=p["robot_tail"],
-        )
         speaker = model_folder(models.speaker) if models.speaker else None
-        self.listener = Listener(config, speaker)
+        listener = Listener(listener_config(p), speaker)
+        tracker = FaceTracker(HaarDetector(), p["face_rate"])
+        self.senses = Senses(microphone(p), tracker, listener)
         self.recogniser = Recogniser(load_bundle(model_folder(models.bundle)), models.device)
         self.rows: list[Row] = []
         self.durations: list[int] = []  # ns, of the recogniser, one per row
         self.counts: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
-        self._stream = AudioStream()
-        self._format: AudioFormat | None = AudioFormat(
-            p["audio_rate"], p["audio_channels"], p["audio_format"]
-        )
-        self._tracker = FaceTracker(HaarDetector(), p["face_rate"])
         self._next_tick: int | None = None
         self._complaints: dict[str, str] = {}
 
@@ -170,7 +179,7 @@ class Core:
         """The faces in a picture; pictures come in their order, in any one thread."""
         frame = ADAPTERS[record.type].read(record.message, record.time)
         assert isinstance(frame, Frame)
-        return self._tracker.feed(frame)
+        return self.senses.look(frame)
 
     def feed(self, record: Record, faces: Future[list[FaceObservation]] | None = None) -> None:
         """Take one message; what cannot be used is counted with its first reason.
@@ -178,24 +187,27 @@ class Core:
         faces: of a picture, from `look`.
         """
         self._tick(record.time)
-        adapter = ADAPTERS[record.type]
+        adapter = adapter_of(record)
         try:
             if faces is not None:
                 self.counts["frames"] += 1
-                self._take(e for face in faces.result() for e in self.listener.feed_face(face))
+                found = faces.result()
+                if not (found and self.senses.rests(found[0].stamp)):
+                    self._take(self.senses.see(found))
             else:
-                self._take(self._events(adapter.read(record.message, record.time)))
+                value = adapter.read(record.message, record.time)
+                if isinstance(value, Transcript):
+                    self.counts["final texts" if value.is_final else "partial texts"] += 1
+                self._take(self.senses.take(value))
         except (ValueError, TypeError, AttributeError) as error:
             if adapter.input == "audio_info":
-                self._format = None
+                self.senses.microphone.refuse("the format that audio_info tells cannot be used")
             complaint = self._complaints.setdefault(record.topic, f"{record.topic}: {error}")
             self.warnings[complaint] += 1
 
     def flush(self) -> None:
         """The recording has ended."""
-        for event in self._stream.flush():
-            self._take(self._heard(event))
-        self._take(self.listener.flush())
+        self._take(self.senses.flush())
 
     def _tick(self, now: int) -> None:
         if self._next_tick is None or now < self._next_tick - NS:
@@ -203,44 +215,28 @@ class Core:
         if now - self._next_tick > 3600 * NS:  # do not count through a year
             self._next_tick = now - TICK
         while self._next_tick <= now:
-            self._take(self.listener.advance(self._next_tick))
+            self._take(self.senses.listener.advance(self._next_tick))
             self._next_tick += TICK
 
-    def _events(self, value: object) -> Iterator[Event]:
-        if isinstance(value, SoundChunk):
-            yield from self._hear(value)
-        elif isinstance(value, Transcript):
-            self.counts["final texts" if value.is_final else "partial texts"] += 1
-            yield from self.listener.feed_transcript(value)
-        elif isinstance(value, RobotSpeaking):
-            yield from self.listener.feed_robot_speaking(value.stamp, value.speaking)
-        elif isinstance(value, AudioFormat):
-            self._format = value
-
-    def _hear(self, chunk: SoundChunk) -> Iterator[Event]:
-        if self._format is None:
-            raise ValueError("the format that audio_info tells cannot be used")
-        samples = decode(chunk.data, self._format)
-        for event in self._stream.feed(samples, chunk.stamp, self._format.rate, chunk.arrival):
-            yield from self._heard(event)
-
-    def _heard(self, event: Any) -> Iterable[Event]:
-        if isinstance(event, Sound):
-            self.counts["samples"] += len(event.samples)
-        else:
-            self.warnings[f"audio: {type(event).__name__}"] += 1
-        return self.listener.feed_sound(event)
-
-    def _take(self, events: Iterable[Event]) -> None:
+    def _take(self, events: Iterable[Event | MicrophoneEvent]) -> None:
         for event in events:
             if isinstance(event, ConversationEnded):
                 self.recogniser.reset(event.conversation_id)
             elif isinstance(event, UtteranceEvent) and not event.utterance.is_final:
                 self.recogniser.prepare(event.utterance)
-            elif isinstance(event, UtteranceEvent):
-                begin = time.perf_counter_ns()
-                estimate = self.recogniser.feed(event.utterance)
-                self.durations.append(time.perf_counter_ns() - begin)
-                self.rows.append(row_of_estimate(estimate, self.recogniser.bundle))
-                for note in estimate.notes:
-                    self.warnings[f"recogniser: {note}"] += 1
+            elif isinstance(event, (UtteranceEvent, TextCorrected)):
+                self._recognise(event.utterance)
+            elif isinstance(event, SpeakerCorrected):
+                self.rows = relabelled(
+                    self.rows, event.conversation_id, event.utterance_ids, event.after
+                )
+            elif not isinstance(event, Counted):
+                self.warnings[f"audio: {type(event).__name__}"] += 1
+
+    def _recognise(self, utterance: Utterance) -> None:
+        begin = time.perf_counter_ns()
+        estimate = self.recogniser.feed(utterance)
+        self.durations.append(time.perf_counter_ns() - begin)
+        self.rows = with_row(self.rows, row_of_estimate(estimate, self.recogniser.bundle))
+        for note in estimate.notes:
+            self.warnings[f"recogniser: {note}"] += 1

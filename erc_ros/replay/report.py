@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,27 @@ class Row:
     def moved(self, offset: int) -> Row:
         """The same, `offset` ns later."""
         return replace(self, start=self.start + offset, end=self.end + offset)
+
+
+def with_row(rows: Sequence[Row], row: Row) -> list[Row]:
+    """The rows with one more; a final one that came before with the same ids is replaced."""
+    ids = row.conversation_id, row.utterance_id
+    for place, other in enumerate(rows):
+        if (other.conversation_id, other.utterance_id) == ids and other.is_final and row.is_final:
+            return [*rows[:place], row, *rows[place + 1 :]]
+    return [*rows, row]
+
+
+def relabelled(
+    rows: Sequence[Row], conversation_id: str, utterance_ids: Collection[str], speaker_id: str
+) -> list[Row]:
+    """The rows with another speaker in some of a conversation's utterances."""
+    return [
+        replace(row, speaker_id=speaker_id)
+        if row.conversation_id == conversation_id and row.utterance_id in utterance_ids
+        else row
+        for row in rows
+    ]
 
 
 def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:

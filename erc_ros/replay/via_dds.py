@@ -22,12 +22,19 @@ from typing import Any
 import yaml
 
 from erc_ros.dialogue.transcript import Transcript
-from erc_ros.nodes.adapters import ADAPTERS, message_class
+from erc_ros.nodes.adapters import ADAPTERS, humans_adapter, message_class
 from erc_ros.nodes.places import model_folder
 from erc_ros.nodes.system import environment, read_system
-from erc_ros.replay.bag import Bag, BagError, Raw, choose_topics
+from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw, choose_topics
 from erc_ros.replay.offline import Models, Result, parameters
-from erc_ros.replay.report import BundleName, Row, quantiles, row_of_message
+from erc_ros.replay.report import (
+    BundleName,
+    Row,
+    quantiles,
+    relabelled,
+    row_of_message,
+    with_row,
+)
 from erc_ros.sensing.nanoseconds import NS, seconds
 
 START_TIMEOUT = 60.0  # s for the nodes to load their models and subscribe
@@ -94,6 +101,8 @@ def _routes(bag: Bag, chosen: dict[str, str], warnings: Counter[str]) -> dict[st
                 warnings[f"{topic.name}: {topic.type} is not installed here, left out"] += 1
                 continue
             name = "image/compressed" if "Compressed" in topic.type else role
+            if role == HUMANS:
+                name = topic.name
             routes[topic.name] = (name, topic.type)
     if not routes:
         raise BagError("none of the recording's message types is installed: " + "; ".join(warnings))
@@ -170,7 +179,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(15)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(15)
 
 
 class Listening:
@@ -179,12 +188,14 @@ class Listening:
     def __init__(self) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
-        from erc_msgs.msg import EmotionEstimate
+        from erc_msgs.msg import EmotionEstimate, SpeakerCorrection
         from rclpy.context import Context
-        from rclpy.executors import SingleThreadedExecutor
         from rosgraph_msgs.msg import Clock
 
+        from erc_ros.nodes.spinning import Spinning
+
         self.estimates: list[tuple[int, Any]] = []  # ns on the monotonic clock, message
+        self.corrections: list[Any] = []  # of speakers
         self.node_latencies: list[int] = []
         self._status: dict[str, Any] = {}
         self._changed = threading.Condition()
@@ -194,18 +205,17 @@ class Listening:
         self._clock = self._node.create_publisher(Clock, "/clock", 10)
         self._clock_message = Clock()
         self._node.create_subscription(EmotionEstimate, "emotions", self._hear, 100)
+        self._node.create_subscription(
+            SpeakerCorrection, "speaker_corrections", self.corrections.append, 100
+        )
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 50)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
+        self._spinning = Spinning([self._node], context=self._context)
 
     def __enter__(self) -> Listening:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._thread.join()
+        self._spinning.stop()
         self._node.destroy_node()
         self._context.try_shutdown()
 
@@ -238,7 +248,7 @@ class Listening:
     def received(self) -> Counter[str]:
         """What the nodes say they got: messages and drops per input."""
         counts: Counter[str] = Counter()
-        for role in ("audio", "image", "speech"):
+        for role in ("audio", "image", "speech", "humans"):
             values = self.status(f"utterance_node: {role}")
             for key in ("received", "dropped", "unusable"):
                 counts[f"{role} {key}"] += int(values.get(key, 0))
@@ -304,6 +314,10 @@ class _Player:
         # What waits for its text goes out by itself after text_timeout; then the nodes are done.
         patience = parameters("utterance_node")["text_timeout"] + 2.0
         self._wait_until(last + seconds(patience * max(1.0, self._rate)), begin, nodes, on_row)
+        for told in self._listening.corrections:
+            self.rows = relabelled(
+                self.rows, told.conversation_id, told.utterance_ids, told.new_speaker_id
+            )
 
     def _wait_for_nodes(self, nodes: Nodes) -> None:
         end = time.monotonic() + START_TIMEOUT
@@ -335,7 +349,7 @@ class _Player:
 
     def _publish(self, bag: Bag, raw: Raw) -> None:
         self._publishers[raw.topic].publish(raw.data)
-        adapter = ADAPTERS[raw.type]
+        adapter = humans_adapter(raw.topic, raw.type) or ADAPTERS[raw.type]
         self.counts[f"{adapter.input} played"] += 1
         if adapter.input == "speech":
             now = time.monotonic_ns()
@@ -347,7 +361,7 @@ class _Player:
         for heard, message in self._listening.estimates[self._taken :]:
             self._taken += 1
             row = row_of_message(message, self._latency(message, heard))
-            self.rows.append(row)
+            self.rows = with_row(self.rows, row)
             if on_row is not None:
                 on_row(row, self.origin)
 

@@ -16,7 +16,17 @@ import soxr
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.utterance import SAMPLE_RATE
-from erc_ros.sensing.clock import Chunk, Clock, ClockEvent, NewLine, Output, Stretch, finish, step
+from erc_ros.sensing.clock import (
+    Chunk,
+    Clock,
+    ClockEvent,
+    NewLine,
+    Output,
+    SecondMicrophone,
+    Stretch,
+    finish,
+    step,
+)
 from erc_ros.sensing.level import Level, LevelEvent, listen, repair
 from erc_ros.sensing.nanoseconds import NS
 
@@ -28,7 +38,8 @@ MIN_RATE, MAX_RATE = 8_000, 48_000  # Hz
 class AudioFormat:
     """What the bytes of a chunk mean.
 
-    rate: Hz, 8000 to 48000. channels: 1 to 8, interleaved. sample_format: S16LE, S32LE or F32LE.
+    rate: Hz, 8000 to 48000. channels: 1 to 8, interleaved. sample_format: S16LE, S32LE, F32LE, S8
+    or U8.
 
     Raises:
         ValueError: anything else.
@@ -54,12 +65,20 @@ class AudioFormat:
             )
 
 
-_SAMPLE_TYPES = {"S16LE": ("<i2", 2.0**15), "S32LE": ("<i4", 2.0**31), "F32LE": ("<f4", 1.0)}
+_SAMPLE_TYPES = {
+    "S16LE": ("<i2", 2.0**15),
+    "S32LE": ("<i4", 2.0**31),
+    "F32LE": ("<f4", 1.0),
+    "S8": ("i1", 2.0**7),
+    "U8": ("u1", 2.0**7),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
     """samples (n,) float32 mono at 16 kHz in [-1, 1]; the first one was heard at `start` (ns).
+
+    reference: (n,) likewise, what the robot played meanwhile; None where no channel carries it.
 
     Sounds follow each other without a break, unless a Gap that is not filled or a Jump stands
     between them; while a drift is corrected, `start` moves against the count by at most 0.1 %.
@@ -67,6 +86,7 @@ class Sound:
 
     start: int
     samples: NDArray[np.float32]
+    reference: NDArray[np.float32] | None = None
 
 
 AudioEvent = Sound | ClockEvent | LevelEvent
@@ -89,6 +109,8 @@ def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray
             f"{format.sample_format}): check channels and sample_format"
         )
     samples = np.frombuffer(data, sample_type).reshape(-1, format.channels)
+    if format.sample_format == "U8":
+        samples = samples.astype(np.float64) - scale
     if scale == 1.0:
         return samples.astype(np.float32)
     # S32 in float64 first: float32 would round 2^31 - 1 up before the division
@@ -98,13 +120,17 @@ def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray
 class AudioStream:
     """A microphone: feed chunks of any size, get 16 kHz mono and what happened to it.
 
-    channel: the channel to listen to, from 0; None = the mean of all.
+    channel: the channel to listen to, from 0; None = the mean of all but `reference`.
+    reference: the channel on which the robot's own playback is looped back; None = there is none.
     """
 
-    def __init__(self, channel: int | None = None) -> None:
-        if channel is not None and not 0 <= channel < MAX_CHANNELS:
-            raise ValueError(f"audio channel {channel}; 0 to {MAX_CHANNELS - 1}, or None = mean")
-        self._channel = channel
+    def __init__(self, channel: int | None = None, reference: int | None = None) -> None:
+        for number in (channel, reference):
+            if number is not None and not 0 <= number < MAX_CHANNELS:
+                raise ValueError(f"audio channel {number}; 0 to {MAX_CHANNELS - 1}, or None")
+        if channel is not None and channel == reference:
+            raise ValueError(f"channel {channel} cannot be both the microphone and the reference")
+        self._channel, self._reference = channel, reference
         self.reset()
 
     def reset(self) -> None:
@@ -114,7 +140,12 @@ class AudioStream:
         self._line_start, self._sent, self._shift = 0, 0, 0
 
     def feed(
-        self, samples: NDArray[np.float32], stamp: int | None, rate: int, arrival: int | None = None
+        self,
+        samples: NDArray[np.float32],
+        stamp: int | None,
+        rate: int,
+        arrival: int | None = None,
+        source: str = "",
     ) -> list[AudioEvent]:
         """Hear a chunk.
 
@@ -123,6 +154,7 @@ class AudioStream:
         arrival: ns, when the chunk came: places the sound where no stamp ever is known. Without
             both, time is counted on from the last known, or from 0.
         rate: Hz.
+        source: frame of the microphone, so that two on one topic can be told apart.
 
         Raises:
             ValueError: a shape, a number of channels or a rate that cannot be.
@@ -133,22 +165,29 @@ class AudioStream:
                 f"audio of shape {samples.shape}; (samples, channels) with 1 to {MAX_CHANNELS} "
                 "channels is needed"
             )
-        if self._channel is not None and self._channel >= samples.shape[1]:
-            raise ValueError(
-                f"audio with {samples.shape[1]} channels has no channel {self._channel} (from 0)"
-            )
+        for number in (self._channel, self._reference):
+            if number is not None and number >= samples.shape[1]:
+                raise ValueError(
+                    f"audio with {samples.shape[1]} channels has no channel {number} (from 0): "
+                    "choose another audio_channel or reference_channel"
+                )
+        if self._reference is not None and samples.shape[1] < 2:
+            raise ValueError(f"the only audio channel, {self._reference}, is the reference")
         if not len(samples):
             return []
-        chunk = Chunk(samples[:, 0], None, rate)
+        chunk = Chunk(samples[:, 0], None, rate, source=source)
         if stamp is not None and stamp > 0:
             chunk = replace(chunk, stamp=stamp)
         elif arrival is not None and arrival > 0:
             chunk = replace(chunk, stamp=arrival - chunk.duration, is_exact=False)
         start = self._clock.now + self._clock.held_duration if self._clock.rate else chunk.stamp
         samples, events = repair(samples, start or 0)
-        self._level, level_events = listen(self._level, samples, start or 0, rate)
         self._clock, outputs = step(self._clock, replace(chunk, samples=self._mix(samples)))
-        return [*events, *level_events, *self._run(outputs)]
+        if not any(isinstance(output, SecondMicrophone) for output in outputs):
+            heard = self._without_reference(samples)
+            self._level, level_events = listen(self._level, heard, start or 0, rate)
+            events += level_events
+        return [*events, *self._run(outputs)]
 
     def flush(self) -> list[AudioEvent]:
         """The stream ended: all that was heard goes out; the next chunk begins a new stream."""
@@ -157,11 +196,22 @@ class AudioStream:
         self.reset()
         return events
 
+    def _without_reference(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._reference is None:
+            return samples
+        return np.delete(samples, self._reference, axis=1)
+
     def _mix(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._channel is not None or samples.shape[1] == 1:
-            return samples[:, self._channel or 0].astype(np.float32, copy=False)
-        mixed: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
-        return mixed
+        """(n, c) -> (n,), or with a reference (n, 2)."""
+        if self._channel is not None:
+            mixed = samples[:, self._channel].astype(np.float32, copy=False)
+        elif samples.shape[1] == 1:
+            mixed = samples[:, 0].astype(np.float32, copy=False)
+        else:
+            mixed = self._without_reference(samples).mean(axis=1, dtype=np.float32)
+        if self._reference is None:
+            return mixed
+        return np.stack([mixed, samples[:, self._reference]], axis=1).astype(np.float32, copy=False)
 
     def _run(self, outputs: list[Output]) -> list[AudioEvent]:
         events: list[AudioEvent] = []
@@ -180,7 +230,8 @@ class AudioStream:
         self._line_start, self._sent, self._shift = line.start, 0, 0
         self._resampler = None
         if line.rate != SAMPLE_RATE:
-            self._resampler = soxr.ResampleStream(line.rate, SAMPLE_RATE, 1, dtype="float32")
+            channels = 1 if self._reference is None else 2
+            self._resampler = soxr.ResampleStream(line.rate, SAMPLE_RATE, channels, dtype="float32")
 
     def _resample(self, samples: NDArray[np.float32], is_last: bool = False) -> NDArray[np.float32]:
         if self._resampler is None:
@@ -193,7 +244,8 @@ class AudioStream:
         """What the resampler still holds, about 20 ms at 48 kHz, 60 ms at 8 kHz."""
         if not self._clock.rate:
             return []
-        return self._sound(self._resample(np.zeros(0, np.float32), is_last=True))
+        nothing = np.zeros(0 if self._reference is None else (0, 2), np.float32)
+        return self._sound(self._resample(nothing, is_last=True))
 
     def _sound(self, samples: NDArray[np.float32]) -> list[AudioEvent]:
         """Counts samples sent, so that the resampler's delay does not move their times."""
@@ -201,7 +253,9 @@ class AudioStream:
             return []
         start = self._line_start + self._sent * NS // SAMPLE_RATE + self._shift
         self._sent += len(samples)
-        return [Sound(start, samples)]
+        if self._reference is None:
+            return [Sound(start, samples)]
+        return [Sound(start, np.ascontiguousarray(samples[:, 0]), samples[:, 1].copy())]
 
 
 def _check_rate(rate: int) -> None:

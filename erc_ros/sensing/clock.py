@@ -28,6 +28,8 @@ MAX_OVERLAP = seconds(1.0)  # stamps further back than this are a clock that was
 MAX_GAP = seconds(10.0)  # stamps further ahead than this are a clock that was set
 REMEMBERED = seconds(1.0)  # sound in which a repeated chunk is recognised
 MOST_REMEMBERED = 64  # chunks of it
+TAKEOVER = seconds(1.0)  # without the first microphone, another one takes its place
+PATTERN = 32  # chunks in which two microphones on one topic are recognised by their stamps
 DRIFT_MEMORY = 5.0  # s, over which the stamps' lag is averaged
 DRIFT_WARM_UP = seconds(15.0)  # sound before the average is believed
 DRIFT_TOLERANCE = seconds(0.005)  # average lag that starts a correction
@@ -92,20 +94,33 @@ class RateChange:
     after: int
 
 
-ClockEvent = Gap | Overlap | Jump | Drift | WrongStamps | RateChange
+@dataclass(frozen=True, slots=True)
+class SecondMicrophone:
+    """A chunk of another microphone on the same topic, stamped `start`: dropped.
+
+    source: its frame, "" if only the stamps tell that there are two.
+    """
+
+    start: int
+    source: str
+
+
+ClockEvent = Gap | Overlap | Jump | Drift | WrongStamps | RateChange | SecondMicrophone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """samples (n,) mono at `rate` Hz. stamp: ns, of the first one, None = unknown.
+    """samples (n,) or (n, c) at `rate` Hz. stamp: ns, of the first one, None = unknown.
 
     is_exact: the stamp comes from a header; otherwise it was guessed from the arrival.
+    source: the microphone's frame, "" = unknown.
     """
 
     samples: NDArray[np.float32]
     stamp: int | None
     rate: int
     is_exact: bool = True
+    source: str = ""
 
     @property
     def duration(self) -> int:
@@ -154,6 +169,11 @@ class Clock:
     drifting: Drifting = Drifting()
     held: tuple[Chunk, ...] = ()  # in doubt: placed as soon as the next stamps tell
     recent: tuple[tuple[int, int, int], ...] = ()  # stamp, checksum, duration of the last chunks
+    source: str | None = None  # the microphone that is listened to; None before the first chunk
+    kept_until: int = 0  # end of its last chunk, by its stamp
+    last_kept: int = 0  # the same, of those that the stamps tell to be the first microphone's
+    stamps: tuple[int, ...] = ()  # of the last chunks, of whichever microphone
+    is_double: bool = False  # the stamps are those of two microphones
 
     @property
     def counted(self) -> int:
@@ -176,10 +196,15 @@ def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
     """Place a chunk on the line, drop it, or hold it back."""
     if not len(chunk.samples):
         return clock, []
+    if chunk.stamp is not None and _is_of_another(clock, chunk, chunk.stamp):
+        return clock, [SecondMicrophone(chunk.stamp, chunk.source)]
     if not clock.rate:
         return _begin(clock, chunk)
     if chunk.rate != clock.rate:
         return _change_rate(clock, chunk)
+    clock = replace(clock, source=chunk.source or clock.source)
+    if chunk.stamp is not None:
+        clock = replace(clock, kept_until=chunk.stamp + chunk.duration)
     if not chunk.is_exact and clock.is_stamped:
         chunk = replace(chunk, stamp=None)
     if chunk.stamp is None:
@@ -189,6 +214,9 @@ def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
         duplicate, clock = _remember(clock, chunk)
         if duplicate:
             return clock, [Overlap(chunk.stamp, chunk.duration)]
+        is_second, clock = _tell_apart(clock, chunk, chunk.stamp)
+        if is_second:
+            return clock, [SecondMicrophone(chunk.stamp, "")]
         if (
             chunk.stamp == clock.last_stamp
         ):  # other sound, same stamp: the driver's clock stands still
@@ -276,7 +304,8 @@ def _settle(clock: Clock) -> tuple[Clock, list[Output]]:
         return _drop_overlap(clock, held, -max(offsets))
     out: list[Output] = []
     if 0 < offset <= MAX_FILL:
-        zeros = np.zeros(round(offset * clock.rate / NS), np.float32)
+        missing = round(offset * clock.rate / NS)
+        zeros = np.zeros((missing, *held[0].samples.shape[1:]), np.float32)
         out += [Gap(end, offset, filled=True), Stretch(zeros, clock.drifting.shift)]
         clock = replace(clock, count=clock.count + len(zeros))
     else:
@@ -372,3 +401,32 @@ def _remember(clock: Clock, chunk: Chunk) -> tuple[bool, Clock]:
     while sum(duration for _, _, duration in recent) > REMEMBERED and len(recent) > 1:
         del recent[0]
     return False, replace(clock, recent=tuple(recent[-MOST_REMEMBERED:]))
+
+
+def _is_of_another(clock: Clock, chunk: Chunk, stamp: int) -> bool:
+    """Is it from another frame, while the microphone that is listened to lives?"""
+    is_other = bool(chunk.source and clock.source) and chunk.source != clock.source
+    return is_other and abs(stamp - clock.kept_until) < TAKEOVER
+
+
+def _tell_apart(clock: Clock, chunk: Chunk, stamp: int) -> tuple[bool, Clock]:
+    """Is this chunk of a second microphone whose chunks lie between those of the first?
+
+    Sorted by time, every other stamp of two microphones is one chunk's duration after another. A
+    microphone alone is twice as slow, and a driver that stalls or stamps in bursts has no rhythm.
+    """
+    length, last_end = chunk.duration, clock.last_kept
+    stamps = (*clock.stamps, stamp)[-PATTERN:]
+    ordered = sorted(stamps)
+    steps = [later - earlier for earlier, later in zip(ordered, ordered[2:], strict=False)]
+    fits = sum(abs(step - length) <= length // 4 for step in steps)
+    is_double = len(stamps) == PATTERN and fits >= 0.9 * len(steps)
+    if is_double and not clock.is_double:  # the oldest stamp is from before the second one came
+        last_end = stamps[0] + (stamp - stamps[0] + length - length // 8) // length * length
+    clock = replace(clock, stamps=stamps, is_double=is_double)
+    off = stamp - last_end
+    if is_double and -TAKEOVER < off < -length // 8:
+        return True, replace(clock, last_kept=last_end)
+    # stamps tremble: the rhythm of the first one is followed slowly
+    rhythm = off // 10 if is_double and abs(off) < length else off
+    return False, replace(clock, last_kept=last_end + rhythm + length)

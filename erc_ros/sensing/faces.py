@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,10 @@ CROP_SIZE = 96  # pixels, width and height of a face crop
 CROP_MARGIN = 0.1  # of the box, on each side
 MAX_TRACKS = 8
 SAME_FACE = 0.3  # intersection over union of two boxes of one face
+# A face that was lost comes back where it was heading, within this many widths of it: at once, and
+# more for each second of the loss; and it has not grown or shrunk by more than this factor.
+NEAR, NEAR_PER_SECOND, SIMILAR = 0.3, 0.7, 1.5
+STEADY = 0.5  # part of a new velocity that is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +147,21 @@ class YuNetDetector:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One face over time. seen: ns, stamp of the last frame in which the detector saw it."""
+    """One face over time. seen: ns, stamp of the last frame in which the detector saw it.
+
+    velocity: of its middle, pixels per second, right and down.
+    """
 
     track_id: str
     box: Box
     seen: int
+    velocity: tuple[float, float] = (0.0, 0.0)
+
+    def expected(self, stamp: int) -> Box:
+        """Where it should be at `stamp` (ns), if it goes on as it did."""
+        past = max(0, stamp - self.seen) / NS
+        x, y = (round(speed * past) for speed in self.velocity)
+        return replace(self.box, x=self.box.x + x, y=self.box.y + y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,21 +172,55 @@ class Tracks:
     started: int = 0
 
 
+def likeness(track: Track, box: Box, stamp: int) -> float:
+    """How well a detection continues a track, 0 (not at all) to 1.
+
+    Overlap with where the face should be; after a loss, or a quick movement, being near that will
+    do, but less.
+    """
+    there = track.expected(stamp)
+    overlap = there.overlap(box)
+    if overlap >= SAME_FACE:
+        return overlap
+    size = max(track.box.width, track.box.height, 1)
+    growth = max(box.width, box.height, 1) / size
+    x = there.x + there.width / 2 - box.x - box.width / 2
+    y = there.y + there.height / 2 - box.y - box.height / 2
+    reach = size * (NEAR + NEAR_PER_SECOND * max(0, stamp - track.seen) / NS)
+    if not 1 / SIMILAR <= growth <= SIMILAR:
+        return 0.0
+    return SAME_FACE * max(0.0, 1 - math.hypot(x, y) / reach)
+
+
+def follow(track: Track, box: Box, stamp: int) -> Track:
+    """The track with one more detection."""
+    past = (stamp - track.seen) / NS
+    if past <= 0:
+        return replace(track, box=box, seen=stamp)
+    new = (
+        (box.x + box.width / 2 - track.box.x - track.box.width / 2) / past,
+        (box.y + box.height / 2 - track.box.y - track.box.height / 2) / past,
+    )
+    old = track.velocity
+    velocity = tuple(STEADY * n + (1 - STEADY) * o for n, o in zip(new, old, strict=True))
+    return replace(track, box=box, seen=stamp, velocity=(velocity[0], velocity[1]))
+
+
 def step(tracks: Tracks, boxes: list[Box], stamp: int, max_loss: int) -> Tracks:
-    """Detections of one frame: best overlap first, each box continues a track or starts one.
+    """Detections of one frame: the likeliest first, each box continues a track or starts one.
 
     Tracks not seen for more than `max_loss` ns end; beyond MAX_TRACKS no track is started.
     """
     live = [track for track in tracks.live if stamp - track.seen <= max_loss]
     pairs = [
-        (track.box.overlap(box), -t, -b)
+        (likeness(track, box, stamp), -t, -b)
         for t, track in enumerate(live)
         for b, box in enumerate(boxes)
     ]
     free_tracks, free_boxes = set(range(len(live))), set(range(len(boxes)))
-    for overlap, t, b in sorted(pairs, reverse=True):
-        if overlap >= SAME_FACE and -t in free_tracks and -b in free_boxes:
-            live[-t] = replace(live[-t], box=boxes[-b], seen=stamp)
+    for alike, t, b in sorted(pairs, reverse=True):
+        if alike > 0 and -t in free_tracks and -b in free_boxes:
+            live[-t] = follow(live[-t], boxes[-b], stamp)
             free_tracks.discard(-t)
             free_boxes.discard(-b)
     started = tracks.started
@@ -189,7 +238,7 @@ class FaceTracker:
     """
 
     def __init__(
-        self, detector: FaceDetector, rate: float = 5.0, max_loss: int = seconds(1.0)
+        self, detector: FaceDetector, rate: float = 5.0, max_loss: int = seconds(2.0)
     ) -> None:
         if not 0 < rate <= 1000 or max_loss < 0:
             raise ValueError(f"detection rate {rate} Hz, max_loss {max_loss} ns: must be positive")
@@ -237,6 +286,25 @@ class FaceTracker:
     ) -> FaceObservation:
         crop = None if image is None else FaceCrop(stamp, cut_face(image, track.box))
         return FaceObservation(track.track_id, stamp, track.box, crop)
+
+
+def observe_crop(track_id: str, frame: Frame) -> FaceObservation:
+    """A face that somebody else found and cut out: made square, at our size.
+
+    Raises:
+        ImageError: the frame cannot be read.
+    """
+    image = to_bgr(frame)
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = cv2.copyMakeBorder(
+        image, top, side - height - top, left, side - width - left, cv2.BORDER_REPLICATE
+    )
+    method = cv2.INTER_AREA if side > CROP_SIZE else cv2.INTER_LINEAR
+    pixels = np.asarray(cv2.resize(square, (CROP_SIZE, CROP_SIZE), interpolation=method), np.uint8)
+    crop = FaceCrop(frame.stamp, pixels)
+    return FaceObservation(track_id, frame.stamp, Box(0, 0, width, height), crop)
 
 
 def cut_face(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

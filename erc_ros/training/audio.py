@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from erc_ros.training.datasets import emodb, ravdess
 from erc_ros.training.datasets.speech import Clip, Corpus, together
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.recipe import Recipe
-from erc_ros.training.trainer import TrainerConfig, fit, set_seeds
+from erc_ros.training.trainer import TrainerConfig, device_of, fit, set_seeds
 
 EMBEDDING = 128
 FOLDS = 5
@@ -151,6 +151,7 @@ def train(recipe: Recipe) -> None:
     out = recipe.out / f"seed-{config.seed}"
     labels = np.array([clip.label for clip in corpus.clips], np.int64)
     probabilities = np.zeros((len(labels), len(LABELS)), np.float32)
+    chosen_by: dict[str, list[Any]] = {"dev": [], "dev_labels": []}
     result: dict[str, Any] = {}
     for number, split in enumerate(folds(corpus.clips)):
         print(f"fold {number + 1} of {FOLDS}", flush=True)
@@ -158,6 +159,9 @@ def train(recipe: Recipe) -> None:
         model, dev = fit_speech(versions, labels, split, config, network, augmentation, folder)
         clean = [versions[index][0] for index in split.test]
         probabilities[split.test] = predict(model, clean)[1]
+        clean = [versions[index][0] for index in split.dev]
+        chosen_by["dev"].append(np.log(np.maximum(predict(model, clean)[1], 1e-12)))
+        chosen_by["dev_labels"].append(labels[split.dev])
         if number == BUNDLE_FOLD:
             result = finish(model, versions, labels, split, out)
             result |= {"seed": config.seed, "dev": dev}
@@ -169,6 +173,13 @@ def train(recipe: Recipe) -> None:
                 for part in ("dev", "test")
             }
     result |= score(corpus, labels, probabilities)
+    np.savez(  # for `erc evaluate`; dev: the parts of all folds that chose an epoch
+        out / "logits.npz",
+        names=np.array(LABELS),
+        test=np.log(np.maximum(probabilities, 1e-12)),
+        test_labels=labels,
+        **{name: np.concatenate(of_folds) for name, of_folds in chosen_by.items()},
+    )
     parts.write_metrics(result, out)
     best = parts.choose_best(recipe.out, ["audio.onnx", "embeddings.safetensors"])
     print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
@@ -244,10 +255,12 @@ def fit_speech(
         for index in batch:
             version = versions[index][generator.integers(len(versions[index]))]
             examples.append(hide_parts(version.astype(np.float32), augmentation, generator))
-        features, frames = pad(examples)
+        device = device_of(model)
+        features, frames = (tensor.to(device) for tensor in pad(examples))
         logits = model.head(model(features, frames)).float()
-        truth = torch.from_numpy(labels[batch])
-        return cross_entropy(logits, truth, weight=weights, label_smoothing=LABEL_SMOOTHING)
+        truth = torch.from_numpy(labels[batch]).to(device)
+        weight = weights.to(device)
+        return cross_entropy(logits, truth, weight=weight, label_smoothing=LABEL_SMOOTHING)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         predicted = predict(model, dev)[1].argmax(axis=1)
@@ -263,6 +276,8 @@ def fit_speech(
         choose="unweighted_recall",
         out=out,
         say=lambda line: print(line, flush=True),
+        stateful=[generator],
+        settings={"network": asdict(network), "augmentation": asdict(augmentation)},
     )
     return model, fitted.best["unweighted_recall"]
 
@@ -323,11 +338,12 @@ def predict(
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            features, frames = pad([clips[index].astype(np.float32) for index in chosen])
+            padded = pad([clips[index].astype(np.float32) for index in chosen])
+            features, frames = (tensor.to(device_of(model)) for tensor in padded)
             embedding = model(features, frames)
-            embeddings[chosen] = embedding.float().numpy()
+            embeddings[chosen] = embedding.float().cpu().numpy()
             logits = model.head(embedding).float()
-            probabilities[chosen] = logits.softmax(dim=1).numpy()
+            probabilities[chosen] = logits.softmax(dim=1).cpu().numpy()
     return embeddings, probabilities
 
 

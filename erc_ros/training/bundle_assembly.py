@@ -1,19 +1,15 @@
-"""Assemble a model bundle from trained parts: quantize, choose, calibrate, measure, describe.
+"""A float32 bundle from its trained parts: calibrated, measured and described.
 
-Every part is measured as float32 and as int8; int8 is taken where it loses at most `largest_loss`
-on dev (and, for the convolutions, where it is faster as well), and in any case where float32 would
-be a file above `largest_file`. The temperature is fitted on dev with the parts as chosen. Test is
-looked at once, for the card.
+`erc quantize` makes the small one that runs on robots from it, if that is as good.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from erc_ros.inference.backend import Network
+from erc_ros.inference.backend import Network, signature
 from erc_ros.inference.bundle import FORMAT, MANIFEST, Bundle, load_bundle
 from erc_ros.training import fusion_training, metrics
 from erc_ros.training.bundle import fix_output, write_manifest
@@ -30,17 +26,7 @@ from erc_ros.training.calibration import fit_temperature
 from erc_ros.training.card import write_card
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.fusion_training import Dialogues
-from erc_ros.training.part_tests import (
-    Inputs,
-    Measured,
-    PartTest,
-    audio_test,
-    face_test,
-    measure_part,
-    side_by_side,
-    text_test,
-)
-from erc_ros.training.quantization import quantize_dynamic, quantize_static, quantize_text
+from erc_ros.training.part_tests import Measured, audio_test, face_test, measure_part, text_test
 from erc_ros.training.recipe import Recipe
 from erc_ros.training.simulation import Weakness, simulate
 from erc_ros.training.text_evaluation import softmax
@@ -80,28 +66,10 @@ class BundleConfig:
     visual: str = "runs/face/best"
     fusion: str = "runs/fusion/best"
     context: int = 16
-    max_tokens: int = 96
-    largest_loss: float = 0.005
-    """Of the metric on dev (0..1) that int8 may cost."""
-    largest_file: float = 50.0
-    """MB; a part that is larger as float32 becomes int8 whatever it costs, and the card says so."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.largest_loss < 1:
-            raise ValueError(f"largest_loss is {self.largest_loss}, must be in [0, 1)")
-        if not self.largest_file > 0:
-            raise ValueError(f"largest_file is {self.largest_file} MB, must be above 0")
+    max_tokens: int = 256
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A part as it goes into the bundle, and what was measured to choose it."""
-
-    file: str
-    chosen: Measured
-    measured: list[Measured]
-    metric: str
-    embeddings: dict[str, NDArray[np.float32]]
+FILES = {"text": "text.onnx", "audio": "audio.onnx", "visual": "face.onnx", "fusion": "fusion.onnx"}
 
 
 def train(recipe: Recipe) -> None:
@@ -113,105 +81,35 @@ def train(recipe: Recipe) -> None:
     recipe.refuse_other_sections({"bundle", "simulation"})
     config = recipe.section("bundle", BundleConfig)
     weakness = recipe.section("simulation", Weakness)
-    folder = Path(config.folder)
+    runs = {name: Path(getattr(config, name)) for name in FILES}
+    tests = {
+        "text": text_test(runs["text"], recipe.data, config.max_tokens),
+        "audio": audio_test(runs["audio"], recipe.data),
+        "visual": face_test(runs["visual"], recipe.data),
+    }
     with tempfile.TemporaryDirectory() as scratch:
         staged = Path(scratch)
-        parts = {
-            "text": encoder(
-                staged, "text.onnx", Path(config.text), quantize_text, "int8-dynamic",
-                text_test(Path(config.text), recipe.data, config.max_tokens), config,
-            ),
-            "audio": encoder(
-                staged, "audio.onnx", Path(config.audio), None, "int8-static",
-                audio_test(Path(config.audio), recipe.data), config,
-            ),
-            "visual": encoder(
-                staged, "face.onnx", Path(config.visual), None, "int8-static",
-                face_test(Path(config.visual), recipe.data), config,
-            ),
-        }  # fmt: skip
+        for name, run in runs.items():
+            shutil.copyfile(run / FILES[name], staged / FILES[name])
+        shutil.copyfile(runs["text"] / "tokenizer.json", staged / "tokenizer.json")
+        parts = {name: measure_part(test, staged / FILES[name]) for name, test in tests.items()}
+        fix_output(staged / FILES["text"], "embedding", EMBEDDING)
+        for name in ("audio", "visual"):
+            fix_output(staged / FILES[name], "embedding", CLIP_EMBEDDING)
         splits = deployed(config, weakness, parts)
-        parts["fusion"] = fusion(staged, Path(config.fusion), splits, config)
-        tokenizer = Path(config.text) / "tokenizer.json"
-        shutil.copyfile(tokenizer, staged / "tokenizer.json")
-        summary = calibrate(staged / "fusion.onnx", splits, config.context)
+        summary = calibrate(staged / FILES["fusion"], splits, config.context)
         summary["parts"] = {name: report(part) for name, part in parts.items()}
-        summary["runs"] = {
-            name: _metrics(run)
-            for name, run in (
-                ("text", config.text),
-                ("audio", config.audio),
-                ("visual", config.visual),
-                ("fusion", config.fusion),
-            )
-        }
-        summary["machine"] = f"{platform.machine()}, one thread, {platform.system()}"
-        write_manifest(staged, manifest(config, parts, summary))
-        write_card(
-            staged / "README.md",
-            config.name,
-            config.version,
-            summary,
-            config.context,
-            config.largest_loss,
-            config.largest_file,
-        )
+        summary["runs"] = {name: _metrics(str(run)) for name, run in runs.items()}
+        write_manifest(staged, manifest(config, staged / FILES["text"], summary))
+        write_card(staged / "README.md", config.name, config.version, summary, config.context)
         load_bundle(staged)
-        publish(staged, folder)
-    bundle = load_bundle(folder)
-    print(f"{folder}: {megabytes(bundle):.1f} MB, sha256 {bundle.sha256}")
-
-
-def encoder(
-    staged: Path,
-    name: str,
-    run: Path,
-    quantize: Callable[[Path, Path], None] | None,
-    precision: str,
-    test: PartTest,
-    config: BundleConfig,
-) -> Part:
-    """Measure an encoder as float32 and int8 and put the better one into `staged` under `name`.
-
-    quantize: None means statically, with the calibration inputs of the test.
-    """
-    source, smaller = staged / f"float-{name}", staged / f"int8-{name}"
-    shutil.copyfile(run / name, source)
-    if quantize is None:
-        quantize_static(source, smaller, test.inputs["calibration"])
-    else:
-        quantize(source, smaller)
-    before, embedded = measure_part(test, source, "float32")
-    after, embedded_after = measure_part(test, smaller, precision)
-    before, after = timed([before, after], [source, smaller], test.inputs["dev"][:200])
-    # The text encoder's size is what makes the bundle small; a convolution has to be faster, too.
-    good = before.dev - after.dev <= config.largest_loss
-    good = good and (quantize is not None or after.milliseconds < before.milliseconds)
-    if good or before.bytes > config.largest_file * 1e6:
-        chosen, embedded = after, embedded_after
-        source.unlink()
-        smaller.rename(staged / name)
-    else:
-        chosen = before
-        smaller.unlink()
-        source.rename(staged / name)
-    fix_output(staged / name, "embedding", EMBEDDING if name == "text.onnx" else CLIP_EMBEDDING)
-    chosen = replace(chosen, bytes=(staged / name).stat().st_size)
-    part = Part(name, chosen, [before, after], test.metric, embedded)
-    print(f"{name}: {part.metric} {[asdict(m) for m in part.measured]}, taken: {chosen.precision}")
-    return part
-
-
-def timed(
-    measured: Sequence[Measured], files: Sequence[Path], inputs: Sequence[Inputs]
-) -> list[Measured]:
-    """The measurements with their speed, taken side by side."""
-    speeds = side_by_side(files, inputs)
-    return [replace(m, milliseconds=ms) for m, ms in zip(measured, speeds, strict=True)]
+        publish(staged, Path(config.folder))
+    bundle = load_bundle(config.folder)
+    print(f"{bundle.folder}: {megabytes(bundle):.1f} MB, sha256 {bundle.sha256}")
 
 
 def deployed(
-    config: BundleConfig, weakness: Weakness, parts: Mapping[str, Part]
+    config: BundleConfig, weakness: Weakness, parts: Mapping[str, Measured]
 ) -> dict[str, Dialogues]:
     """MELD's dev and test as the bundle's own encoders see them, audio and visual simulated.
 
@@ -247,32 +145,6 @@ def deployed(
 def _metrics(run: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((Path(run) / "metrics.json").read_text(encoding="utf-8"))
     return found
-
-
-def fusion(staged: Path, run: Path, splits: Mapping[str, Dialogues], config: BundleConfig) -> Part:
-    """Measure the fusion as float32 and int8 and put the better one into `staged`."""
-    source, smaller = staged / "float-fusion.onnx", staged / "int8-fusion.onnx"
-    shutil.copyfile(run / "fusion.onnx", source)
-    quantize_dynamic(source, smaller)
-    measured = []
-    for file, precision in ((source, "float32"), (smaller, "int8-dynamic")):
-        network = Network(file)
-        scores = {}
-        for split, data in splits.items():
-            predicted = answers(network, data, config.context).argmax(axis=1)
-            scores[split] = metrics.weighted_f1(data.labels, predicted, len(LABELS))
-        measured.append(Measured(precision, file.stat().st_size, scores["dev"], scores["test"]))
-    rows = fusion_training.windows(splits["dev"].first, config.context)
-    examples = [_inputs(splits["dev"], row[None], (True, True, True)) for row in rows[:200]]
-    measured = timed(measured, [source, smaller], examples)
-    before, after = measured
-    good = before.dev - after.dev <= config.largest_loss
-    chosen = after if good and after.milliseconds < before.milliseconds else before
-    taken, left = (smaller, source) if chosen is after else (source, smaller)
-    left.unlink()
-    taken.rename(staged / "fusion.onnx")
-    print(f"fusion.onnx: {[asdict(m) for m in measured]}, taken: {chosen.precision}")
-    return Part("fusion.onnx", chosen, measured, "weighted F1 (simulated)", {})
 
 
 def answers(
@@ -314,30 +186,16 @@ def calibrate(file: Path, splits: Mapping[str, Dialogues], context: int) -> dict
     return {"temperature": temperature, "calibration_error": errors, "fusion": measured}
 
 
-def report(part: Part) -> dict[str, Any]:
+def report(part: Measured) -> dict[str, Any]:
     """A part's measurements, rounded, ready for YAML."""
-    return {
-        "metric": part.metric,
-        "taken": part.chosen.precision,
-        **{
-            m.precision: {
-                "dev": round(m.dev, 4),
-                "test": round(m.test, 4),
-                "megabytes": round(m.bytes / 1e6, 2),
-                "milliseconds": round(m.milliseconds, 2),
-            }
-            for m in part.measured
-        },
-    }
+    return {"metric": part.metric, "dev": round(part.dev, 4), "test": round(part.test, 4)}
 
 
-def manifest(
-    config: BundleConfig, parts: Mapping[str, Part], summary: Mapping[str, Any]
-) -> dict[str, Any]:
+def manifest(config: BundleConfig, text: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Everything in bundle.yaml but `files`."""
-    text, audio, visual, head = (parts[n] for n in ("text", "audio", "visual", "fusion"))
     measured = summary["fusion"]
     rounded = partial(round, ndigits=4)
+    layers, _, _, heads, _, _ = signature(text).inputs["past"][1]
     return {
         "format": FORMAT,
         "name": config.name,
@@ -346,36 +204,38 @@ def manifest(
         "anchors": {label: list(ANCHORS[label]) for label in LABELS},
         "sample_rate": 16000,
         "text": {
-            "file": text.file,
+            "file": FILES["text"],
             "tokenizer": "tokenizer.json",
             "embedding": EMBEDDING,
             "max_tokens": config.max_tokens,
-            "precision": text.chosen.precision,
+            "layers": layers,
+            "heads": heads,
+            "precision": "float32",
         },
         "audio": {
-            "file": audio.file,
+            "file": FILES["audio"],
             "mel_bands": MEL_BANDS,
             "max_seconds": MAX_SECONDS,
             "embedding": CLIP_EMBEDDING,
-            "precision": audio.chosen.precision,
+            "precision": "float32",
         },
         "visual": {
-            "file": visual.file,
+            "file": FILES["visual"],
             "size": SIZE,
             "max_crops": MAX_CROPS,
             "embedding": CLIP_EMBEDDING,
-            "precision": visual.chosen.precision,
+            "precision": "float32",
         },
         "fusion": {
-            "file": head.file,
+            "file": FILES["fusion"],
             "context": config.context,
             "causal": True,
-            "precision": head.chosen.precision,
+            "precision": "float32",
         },
         "temperature": rounded(summary["temperature"]),
         "training": {"data": DATA, "licence": LICENCE, "card": "README.md"},
         "metrics": {
-            "note": "audio and visual of MELD are simulated; no benchmark but text alone",
+            "note": "float32; audio and visual of MELD are simulated: no benchmark but text alone",
             "meld_dev_weighted_f1": {k: rounded(v) for k, v in measured["dev_subsets"].items()},
             "meld_test_weighted_f1": {k: rounded(v) for k, v in measured["test"].items()},
             "calibration_error": {

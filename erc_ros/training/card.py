@@ -27,8 +27,8 @@ shows is not what a person feels, and it differs between people, cultures and si
 
 | part | network | trained on | licence of the data |
 |---|---|---|---|
-| text | all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, read at `[MASK]` | GoEmotions, then \
-MELD with EmotionLines' votes | GoEmotions CC BY 4.0; MELD annotations GPL-3.0, its dialogue is \
+| text | all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, causal between utterances, read at \
+`[MASK]` | GoEmotions, then MELD with EmotionLines' votes | GoEmotions CC BY 4.0; MELD annotations GPL-3.0, its dialogue is \
 television text, research use; EmotionLines: research use |
 | audio | log-mel, convolutions, attentive pooling | RAVDESS and EmoDB, acted speech | \
 RAVDESS **CC BY-NC-SA 4.0: non-commercial**; EmoDB: free for research |
@@ -54,7 +54,9 @@ that the fusion uses what it gets and survives what is missing.
 
 Checkpoints, prior correction and seed were chosen on dev; test was looked at once per seed. Mean and
 standard deviation over seeds; "bundle" is the model in this folder with its own precision. Causal,
-gold speakers (indices within the dialogue), gold text.{exceptions}
+gold speakers (indices within the dialogue), gold text. Everything here is float32;
+[quantization.md](quantization.md), where it lies beside this card, says what the smaller networks
+keep of it.{exceptions}
 
 | | seeds | test, mean ± deviation | bundle (test) |
 |---|---|---|---|
@@ -71,17 +73,6 @@ Per label (bundle, all modalities, test; simulated): {per_label}.
 Calibration: one temperature ({temperature:.3f}) from dev. Expected calibration error (15 bins, all \
 modalities): dev {ece_dev_before:.3f} -> {ece_dev_after:.3f}, test {ece_test_before:.3f} -> \
 {ece_test_after:.3f}.
-
-## float32 against int8
-
-Measured with the ONNX files, one example at a time, the two precisions in turn, on {machine} (shared \
-with other work: compare rows, not machines). int8 was taken where it costs at most {largest_loss:.1f} points on \
-dev, for convolutions only where it is faster as well, and in any case where float32 would be a file \
-above {largest_file:.0f} MB.
-
-| part | metric | precision | dev | test | MB | ms | taken |
-|---|---|---|---|---|---|---|---|
-{precisions}
 
 ## Limits
 
@@ -104,14 +95,11 @@ def write_card(
     version: str,
     summary: Mapping[str, Any],
     context: int,
-    largest_loss: float,
-    largest_file: float,
 ) -> None:
     """Write the card.
 
-    summary: `parts` (per part: metric, taken, and per precision its numbers), `runs` (the encoders'
-    and the fusion's metrics.json), `fusion` (measure of the bundle), `temperature`,
-    `calibration_error`, `machine`.
+    summary: `parts` (per encoder: metric, dev, test), `runs` (the encoders' and the fusion's
+    metrics.json), `fusion` (measure of the bundle), `temperature`, `calibration_error`.
     """
     runs, parts, measured = summary["runs"], summary["parts"], summary["fusion"]
     errors = summary["calibration_error"]
@@ -137,10 +125,6 @@ def write_card(
         ece_dev_after=errors["dev"]["after"],
         ece_test_before=errors["test"]["before"],
         ece_test_after=errors["test"]["after"],
-        machine=summary["machine"],
-        largest_loss=100 * largest_loss,
-        largest_file=largest_file,
-        precisions="\n".join(_precisions(parts)),
     )
     file.write_text(text, encoding="utf-8")
 
@@ -190,7 +174,7 @@ def _not_the_best(runs: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _taken(part: Mapping[str, Any]) -> str:
-    return f"{part[part['taken']]['test']:.4f}"
+    return f"{part['test']:.4f}"
 
 
 def _subsets(run: Mapping[str, Any], measured: Mapping[str, Any]) -> Sequence[str]:
@@ -199,18 +183,3 @@ def _subsets(run: Mapping[str, Any], measured: Mapping[str, Any]) -> Sequence[st
         f"| {name} | {seeds['mean'][name]:.4f} ± {seeds['deviation'][name]:.4f} | {found:.4f} |"
         for name, found in measured["test"].items()
     ]
-
-
-def _precisions(parts: Mapping[str, Any]) -> Sequence[str]:
-    rows = []
-    for name, part in parts.items():
-        for precision, found in part.items():
-            if precision in ("metric", "taken"):
-                continue
-            mark = "yes" if precision == part["taken"] else ""
-            rows.append(
-                f"| {name} | {part['metric']} | {precision} | {found['dev']:.4f} |"
-                f" {found['test']:.4f} | {found['megabytes']:.1f} | {found['milliseconds']:.1f} |"
-                f" {mark} |"
-            )
-    return rows

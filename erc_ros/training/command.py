@@ -6,10 +6,10 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from erc_ros.training.recipe import RecipeError, read_recipe
+from erc_ros.training.recipe import RecipeError, keep, read_recipe
 
 # kind -> "module:function" taking a Recipe; imported when asked for, as each needs other libraries.
 KINDS = {
@@ -19,6 +19,10 @@ KINDS = {
     "fusion": "erc_ros.training.fusion_training:train",
     "bundle": "erc_ros.training.bundle_assembly:train",
     "mosi": "erc_ros.training.mosi:train",
+    "simulated": "erc_ros.training.simulated:train",
+    "stored": "erc_ros.training.stored:train",
+    "distillation": "erc_ros.training.distillation:train",
+    "descriptions": "erc_ros.training.descriptions:train",
 }
 
 
@@ -28,9 +32,11 @@ def data_folder() -> Path:
     return Path(os.environ.get("ERC_DATA") or default)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, command: str = "train", kinds: Iterable[str] = KINDS
+) -> int:
     """Train. Returns the exit status: 0, or 2 when the recipe or the data is not usable."""
-    parser = argparse.ArgumentParser(prog="erc train", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"erc {command}", description=__doc__)
     parser.add_argument("recipe", type=Path, help="YAML file, see config/training")
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
     parser.add_argument("--out", type=Path, help="folder for results; default runs/<recipe's name>")
@@ -39,14 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = arguments.out or Path("runs") / arguments.recipe.stem
     try:
         recipe = read_recipe(arguments.recipe, out, arguments.data or data_folder(), arguments.seed)
-        if recipe.kind not in KINDS:
+        if recipe.kind not in kinds:
             raise RecipeError(
-                f"{arguments.recipe}: unknown kind {recipe.kind!r}; known: {', '.join(KINDS)}"
+                f"{arguments.recipe}: unknown kind {recipe.kind!r}; known to erc {command}:"
+                f" {', '.join(kinds)}"
             )
+        keep(recipe)
         module, function = KINDS[recipe.kind].split(":")
         getattr(importlib.import_module(module), function)(recipe)
     except (RecipeError, FileNotFoundError) as error:
-        print(f"erc train: {error}", file=sys.stderr)
+        print(f"erc {command}: {error}", file=sys.stderr)
         return 2
     return 0
 

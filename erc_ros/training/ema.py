@@ -1,11 +1,15 @@
-"""A model's exponential moving average, the teacher of DDVLM's self-distillation (section 3.4)."""
+"""A model's exponential moving average, and learning from it: DDVLM's self-distillation (3.4)."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from erc_ros.training.losses import softened_kl
 
 
 class Ema:
@@ -22,12 +26,13 @@ class Ema:
 
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
-        """Follow the student. Buffers that are whole numbers (counters) are copied.
+        """Follow the student, also to its device. Whole numbers (counters) are copied.
 
         Raises:
             ValueError: the student has other weights than the one that this began with.
         """
-        mine, its = self.model.state_dict(), student.state_dict()
+        its = _tensors(student)
+        mine = _tensors(self.model.to(next(iter(its.values())).device))
         if mine.keys() != its.keys():
             raise ValueError(f"not the same model: {sorted(mine.keys() ^ its.keys())[:4]}")
         for name, value in its.items():
@@ -35,3 +40,74 @@ class Ema:
                 mine[name].lerp_(value.to(mine[name]), 1 - self.decay)
             else:
                 mine[name].copy_(value)
+
+
+class EmaDistillation:
+    """The student's own moving average as its teacher (DDVLM, section 3.4).
+
+    Until `warm_epochs` are over the loss is the hard one alone; then
+    (1 - weight) * hard + weight * tau^2 KL(teacher || student). The defaults are the paper's.
+
+        distilled = EmaDistillation(model)
+
+        def loss(model, batch):
+            logits = model(batch.ids, batch.mask, batch.index)  # (N, C)
+            hard = cross_entropy(logits, batch.target)
+            return distilled(
+                hard, logits, lambda teacher: teacher(batch.ids, batch.mask, batch.index)
+            )
+
+        fit(model, ..., loss=loss, after_step=distilled.after_step, stateful=[distilled])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        decay: float = 0.99,
+        weight: float = 0.3,
+        temperature: float = 2.0,
+        warm_epochs: float = 1.0,
+    ) -> None:
+        if not 0 < weight <= 1:
+            raise ValueError(f"weight is {weight}, must be in (0, 1]")
+        if not temperature > 0:
+            raise ValueError(f"temperature is {temperature}, must be positive")
+        if warm_epochs < 0:
+            raise ValueError(f"warm_epochs is {warm_epochs}, must not be negative")
+        self.ema = Ema(model, decay)
+        self.weight, self.temperature, self.warm_epochs = weight, temperature, warm_epochs
+        self._epochs = 0.0  # that are over
+
+    def __call__(self, hard: Tensor, student: Tensor, ask: Callable[[nn.Module], Tensor]) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            hard: scalar, what the labels alone would give.
+            student: its logits (N, C).
+            ask: teacher -> its logits (N, C) of the same batch; not called before it teaches.
+        """
+        if self._epochs < self.warm_epochs:
+            return hard
+        with torch.no_grad():
+            teacher = ask(self.ema.model.to(student.device))  # (N, C)
+        soft = softened_kl(student.float(), teacher.float(), self.temperature)
+        return (1 - self.weight) * hard + self.weight * soft
+
+    def after_step(self, model: nn.Module, epochs: float) -> None:
+        """The hook of `trainer.fit`: the teacher follows; so many epochs are over."""
+        self.ema.update(model)
+        self._epochs = epochs
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an interrupted training needs to go on."""
+        return {"teacher": self.ema.model.state_dict(), "epochs": self._epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.ema.model.load_state_dict(state["teacher"])
+        self._epochs = float(state["epochs"])
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers by name; one that has two names is there once, or it would move twice."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

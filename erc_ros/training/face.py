@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from erc_ros.training.datasets import ferplus
 from erc_ros.training.datasets.ferplus import CLASSES, TO_MELD, Faces, FerPlus
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.recipe import Recipe
-from erc_ros.training.trainer import TrainerConfig, fit, set_seeds
+from erc_ros.training.trainer import TrainerConfig, device_of, fit, set_seeds
 
 EMBEDDING = 128
 
@@ -148,12 +148,13 @@ def fit_faces(
 
     def loss(model: nn.Module, batch: tuple[Tensor, int]) -> Tensor:
         chosen, size = batch
+        device = device_of(model)
         # Coordinates in bfloat16 would be a tenth of a pixel off.
         with torch.autocast("cpu", enabled=False):
             faces = augment_faces(as_input(pictures[chosen]), augmentation, generator, size)
-        faces = faces.contiguous(memory_format=torch.channels_last)
+        faces = faces.to(device).contiguous(memory_format=torch.channels_last)
         logits = model.head(model(faces)).float()
-        return -(targets[chosen] * log_softmax(logits, dim=1)).sum(dim=1).mean()
+        return -(targets[chosen].to(device) * log_softmax(logits, dim=1)).sum(dim=1).mean()
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         predicted = predict(model, data.valid.pictures)[1].argmax(axis=1)
@@ -168,6 +169,8 @@ def fit_faces(
         choose="accuracy",
         out=out,
         say=lambda line: print(line, flush=True),
+        stateful=[generator],
+        settings={"network": asdict(network), "augmentation": asdict(augmentation)},
     )
     return model
 
@@ -186,6 +189,14 @@ def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str,
         known = split.labels >= 0
         embedded[name] = parts.Embedded(embeddings[known], meld_labels(split.labels[known]))
     parts.save_embeddings(embedded, out / "embeddings.safetensors")
+    np.savez(  # for `erc evaluate`
+        out / "logits.npz",
+        names=np.array(CLASSES),
+        dev=np.log(np.maximum(probabilities["valid"], 1e-12)),
+        dev_labels=data.valid.labels,
+        test=np.log(np.maximum(probabilities["test"], 1e-12)),
+        test_labels=data.test.labels,
+    )
     seven = metrics.report(
         meld_labels(data.test.labels), meld_probabilities(probabilities["test"]), LABELS
     )
@@ -220,11 +231,11 @@ def predict(
     embeddings, probabilities = [], []
     with torch.inference_mode():
         for chosen in torch.from_numpy(pictures).split(batch_size):
-            faces = as_input(chosen).contiguous(memory_format=torch.channels_last)
-            embedding = model(faces)
+            faces = as_input(chosen.to(device_of(model)))
+            embedding = model(faces.contiguous(memory_format=torch.channels_last))
             logits = model.head(embedding).float()
-            embeddings.append(embedding.float().numpy())
-            probabilities.append(logits.softmax(dim=1).numpy())
+            embeddings.append(embedding.float().cpu().numpy())
+            probabilities.append(logits.softmax(dim=1).cpu().numpy())
     return np.concatenate(embeddings), np.concatenate(probabilities)
 
 

@@ -2,17 +2,20 @@
 
 Training sees stretches of at most `context` utterances; evaluation does what the recogniser does:
 one window of the last utterances for every utterance, its last row is the answer. The dev split
-chooses the epoch, the correction of the class prior, and the seed; test is looked at once a seed.
+chooses the epoch, the correction of the class prior, the head (`choose_head`) and its seed; test is
+looked at once a seed. Seeds that are there with the same settings are not trained again.
 
-Results: OUT/seed-N/ and OUT/best/ with fusion.onnx, metrics.json, best.safetensors.
+Results: OUT/<head>/seed-N/ and OUT/best/ with fusion.onnx, metrics.json, best.safetensors; for
+`erc evaluate OUT/<head>` each seed has logits.npz as well.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -27,7 +30,9 @@ from torch import Tensor, nn
 from erc_ros.training import metrics, parts
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.export import export_fusion
-from erc_ros.training.fusion.magt import Magt, MagtConfig
+from erc_ros.training.fusion.base import MODALITIES, TEXT, Head
+from erc_ros.training.fusion.heads import HEADS
+from erc_ros.training.fusion.objectives import OBJECTIVES, OF_HEAD, CrossEntropy, Objective
 from erc_ros.training.parts import Embedded, load_embeddings
 from erc_ros.training.recipe import Recipe
 from erc_ros.training.simulation import (
@@ -38,16 +43,19 @@ from erc_ros.training.simulation import (
     match,
 )
 from erc_ros.training.text_evaluation import best_prior_correction, softmax
-from erc_ros.training.trainer import TrainerConfig, fit, save_weights, set_seeds
+from erc_ros.training.trainer import Fit, TrainerConfig, fit, save_weights, set_seeds
 
 SPLITS = ("train", "dev", "test")
-MODALITIES = ("text", "audio", "visual")
+FILES = ("fusion.onnx", "best.safetensors", "training.json")
+ONLY_TEXT = tuple(m == TEXT for m in range(3))
 
 
 @dataclass(frozen=True, slots=True)
 class FusionConfig:
     """What is fused; the section `fusion` of a recipe. Paths are relative to where `erc` runs."""
 
+    heads: tuple[str, ...] = ("magt",)
+    """Candidates, each trained with its paper's objective."""
     seeds: tuple[int, ...] = (0, 1, 2)
     context: int = 16
     """Utterances that the model sees, the current one included."""
@@ -59,14 +67,26 @@ class FusionConfig:
     def __post_init__(self) -> None:
         if not self.seeds or self.context < 1:
             raise ValueError("seeds must not be empty and context must be at least 1")
+        if not self.heads or set(self.heads) - set(HEADS):
+            raise ValueError(f"heads is {self.heads}; there are {list(HEADS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The same for every head; the section `network`."""
+
+    width: int = 128
+    dropout: float = 0.3
+    input_dropout: float = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Dialogues:
     """One split, N utterances in their order.
 
-    text (N, 384), audio, visual (N, 128) float32; labels, speakers (N,) int64; first (N,) int64:
-    the row with which the utterance's dialogue begins.
+    text, audio, visual (N, d_m) float32; labels (N,) int64, -100 where nobody labelled; speakers
+    (N,) int64; first (N,) int64: the row with which the utterance's dialogue begins; present (N, 3)
+    bool: which embeddings there are, None: all.
     """
 
     text: NDArray[np.float32]
@@ -75,6 +95,7 @@ class Dialogues:
     labels: NDArray[np.int64]
     speakers: NDArray[np.int64]
     first: NDArray[np.int64]
+    present: NDArray[np.bool_] | None = None
 
 
 def train(recipe: Recipe) -> None:
@@ -86,16 +107,44 @@ def train(recipe: Recipe) -> None:
     recipe.refuse_other_sections({"fusion", "network", "simulation", "dropout", "trainer"})
     config = recipe.section("fusion", FusionConfig)
     trainer = recipe.section("trainer", TrainerConfig)
-    network = recipe.section("network", MagtConfig)
+    network = recipe.section("network", Network)
     dropout = recipe.section("dropout", ModalityDropout)
     splits, simulated = read_dialogues(config, recipe.section("simulation", Weakness))
     describe(simulated)
-    for seed in config.seeds if recipe.seed is None else (recipe.seed,):
-        seeded = TrainerConfig(**{**asdict(trainer), "seed": seed})
-        train_seed(splits, simulated, config, seeded, network, dropout, recipe.out / f"seed-{seed}")
-    files = ["fusion.onnx", "best.safetensors", "training.json"]
-    best = parts.choose_best(recipe.out, files)
-    print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
+    best = {}
+    for head in config.heads:
+        for seed in config.seeds if recipe.seed is None else (recipe.seed,):
+            seeded = replace(trainer, seed=seed)
+            out = recipe.out / head / f"seed-{seed}"
+            train_seed(splits, simulated, config, head, seeded, network, dropout, out)
+        best[head] = parts.choose_best(recipe.out / head, FILES)
+    chosen = choose_head(best, recipe.out)
+    print(json.dumps({"head": chosen["head"], "dev of the heads": chosen["heads"]}, indent=2))
+    print(json.dumps({"best seed": chosen["seed"], **chosen["all_seeds"]}, indent=2))
+
+
+def choose_head(best: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
+    """Copy the best head to OUT/best; its metrics get what all heads reached.
+
+    The best: mean weighted F1 on dev over the seeds and over all subsets of the modalities, as a
+    robot often has only some of them. best: head -> its metrics.json, `parts.choose_best` of its
+    seeds. Where OUT/best has a file FINAL, something was built on the head there: it stays.
+    """
+    dev = {}
+    for head in best:
+        files = sorted((out / head).glob("seed-*/metrics.json"))
+        seeds = [json.loads(file.read_text("utf-8"))["dev_subsets"] for file in files]
+        dev[head] = float(np.mean([list(subsets.values()) for subsets in seeds]))
+    head, folder = max(dev, key=dev.__getitem__), out / "best"
+    folder.mkdir(exist_ok=True)
+    if (folder / "FINAL").exists():
+        known: dict[str, Any] = json.loads((folder / "metrics.json").read_text("utf-8"))
+        return known
+    for name in FILES:
+        shutil.copyfile(out / head / "best" / name, folder / name)
+    chosen = {**best[head], "heads": dev}
+    parts.write_metrics(chosen, folder)
+    return chosen
 
 
 def read_dialogues(
@@ -148,49 +197,58 @@ def train_seed(
     splits: Mapping[str, Dialogues],
     simulated: Mapping[str, Matched],
     config: FusionConfig,
+    name: str,
     trainer: TrainerConfig,
-    network: MagtConfig,
+    network: Network,
     dropout: ModalityDropout,
     out: Path,
 ) -> None:
-    """Train one seed, test it once, export it; writes metrics.json."""
+    """Train one seed of a head, test it once, export it; writes metrics.json."""
+    settings = {
+        "network": asdict(network),
+        "dropout": asdict(dropout),
+        "trainer": asdict(trainer),
+        "context": config.context,
+        "simulation": {modality: matched.mismatch for modality, matched in simulated.items()},
+        "embeddings": {m: float(np.abs(getattr(splits["train"], m)).sum()) for m in MODALITIES},
+    }
+    settings = json.loads(json.dumps(settings))
+    file = out / "metrics.json"
+    if file.is_file() and json.loads(file.read_text("utf-8"))["settings"] == settings:
+        print(f"{out} is there")
+        return
+    objective, teacher = OBJECTIVES[OF_HEAD[name]](), None
+    if objective.TEACHER:
+        set_seeds(trainer.seed)
+        teacher = make_head(name, network, splits["train"])
+        alone = Objective(CrossEntropy(), teacher)
+        train_head(
+            teacher, alone, splits, config.context, trainer, dropout, out / "teacher", ONLY_TEXT
+        )
     set_seeds(trainer.seed)
-    model = Magt(network)
-    data = splits["train"]
-
-    def batches(epoch: int) -> list[NDArray[np.int64]]:
-        rng = random.Random(trainer.seed * 1000 + epoch)
-        return stretches(data.first, config.context, trainer.batch_size, rng)
-
-    rng = np.random.default_rng(trainer.seed)
-
-    def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
-        inputs = window_inputs(data, rows, drop_modalities(rows >= 0, dropout, rng))
-        logits, _ = model(**inputs)
-        labels = torch.from_numpy(np.where(rows >= 0, data.labels[rows], -100))
-        return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-
-    dev = splits["dev"]
-
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        predicted = predict(model, dev, config.context).argmax(axis=1)
-        return {"weighted_f1": metrics.weighted_f1(dev.labels, predicted, len(LABELS))}
-
-    fitted = fit(
+    model = make_head(name, network, splits["train"])
+    fitted = train_head(
         model,
+        Objective(objective, model, teacher),
+        splits,
+        config.context,
         trainer,
-        batches=batches,
-        loss=loss,
-        evaluate=evaluate,
-        choose="weighted_f1",
-        out=out,
-        say=partial(print, flush=True),
+        dropout,
+        out,
     )
     correction = correct_prior(model, splits, config.context)
     save_weights(model, out / "best.safetensors")
     export_fusion(model, out / "fusion.onnx")
+    answers: dict[str, Any] = {"names": np.array(LABELS)}  # for `erc evaluate`
+    for split in ("dev", "test"):
+        answers[split] = predict(model, splits[split], config.context)
+        answers[f"{split}_labels"] = splits[split].labels
+        answers[f"{split}_conversations"] = splits[split].first
+    np.savez(out / "logits.npz", **answers)
     result = {
+        "head": name,
         "seed": trainer.seed,
+        "settings": settings,
         "best_epoch": fitted.best_epoch,
         "seconds": fitted.seconds,
         "prior_correction": correction,
@@ -204,14 +262,63 @@ def train_seed(
     parts.write_metrics(result, out)
 
 
-def correct_prior(model: Magt, splits: Mapping[str, Dialogues], context: int) -> float:
-    """Take a share tau of the class prior out of the classifier's bias, as chosen on dev."""
+def make_head(name: str, network: Network, data: Dialogues) -> Head:
+    """A causal head for these embeddings, with new weights."""
+    config, head = HEADS[name]
+    sizes = tuple(getattr(data, modality).shape[1] for modality in MODALITIES)
+    return head(config(embeddings=sizes, labels=len(LABELS), **asdict(network)))
+
+
+def train_head(
+    model: Head,
+    objective: Objective,
+    splits: Mapping[str, Dialogues],
+    context: int,
+    trainer: TrainerConfig,
+    dropout: ModalityDropout,
+    out: Path,
+    seen: tuple[bool, ...] = (True, True, True),
+) -> Fit:
+    """Train on stretches, choose the epoch on dev; only these modalities are ever seen."""
+    data, dev = splits["train"], splits["dev"]
+    rng = np.random.default_rng(trainer.seed)
+
+    def batches(epoch: int) -> list[NDArray[np.int64]]:
+        rng = random.Random(trainer.seed * 1000 + epoch)
+        return stretches(data.first, context, trainer.batch_size, rng)
+
+    def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
+        there = (rows >= 0)[..., None] & np.array(seen)
+        if all(seen):
+            there = drop_modalities(rows >= 0, dropout, rng)
+        labels = torch.from_numpy(np.where(rows >= 0, data.labels[rows], -100))
+        return objective(model, window_inputs(data, rows, there), labels)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        predicted = predict(model, dev, context, seen).argmax(axis=1)
+        return {"weighted_f1": metrics.weighted_f1(dev.labels, predicted, len(LABELS))}
+
+    return fit(
+        model,
+        trainer,
+        batches=batches,
+        loss=loss,
+        evaluate=evaluate,
+        choose="weighted_f1",
+        out=out,
+        after_step=objective.after_step,
+        stateful=[objective, rng],
+        say=partial(print, flush=True),
+    )
+
+
+def correct_prior(model: Head, splits: Mapping[str, Dialogues], context: int) -> float:
+    """Take a share tau of the class prior off the logits, as chosen on dev."""
     dev = splits["dev"]
     counts = np.bincount(splits["train"].labels, minlength=len(LABELS)) + 1.0
     prior = counts / counts.sum()
     tau = best_prior_correction(predict(model, dev, context), dev.labels, prior)
-    with torch.no_grad():
-        model.classifier[-1].bias -= torch.from_numpy((tau * np.log(prior)).astype(np.float32))
+    model.correction += torch.from_numpy((tau * np.log(prior)).astype(np.float32))
     return tau
 
 
@@ -273,6 +380,8 @@ def window_inputs(
     data: Dialogues, rows: NDArray[np.int64], modalities: NDArray[np.bool_]
 ) -> dict[str, Tensor]:
     """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3)."""
+    if data.present is not None:
+        modalities = modalities & data.present[rows]
     arrays = {
         "text": data.text[rows],
         "audio": data.audio[rows],

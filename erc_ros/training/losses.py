@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from erc_ros.training.fusion.inputs import Details
+from erc_ros.training.fusion.base import AUDIO, TEXT, VISUAL, Details
 
 
 def pearson_relation(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
@@ -117,15 +117,16 @@ def interactive(
 ) -> Tensor:
     """SUMMER's whole loss, eq. 10: distillation, cross-entropy, label smoothing.
 
-    logits (N, C): the student's answer. through_teacher (N, C): its features through the frozen
-    teacher's classifier. teacher (N, C): the teacher's answer.
+    logits (N, C), labels (N,): the student's answers. through_teacher (M, C): its features through
+    the frozen teacher's classifier, one row for every modality of an utterance. teacher (M, C): the
+    teacher's answers to these utterances. M may be 0: nothing is distilled.
     """
     distilled, aligned, smooth = weights
-    return (
-        distilled * softened_kl(through_teacher, teacher)  # eq. 7
-        + aligned * cross_entropy(logits, labels)  # eq. 8
-        + smooth * label_smoothing(logits, labels)  # eq. 9
-    )
+    loss = aligned * cross_entropy(logits, labels)  # eq. 8
+    loss = loss + smooth * label_smoothing(logits, labels)  # eq. 9
+    if len(through_teacher):
+        loss = loss + distilled * softened_kl(through_teacher, teacher)  # eq. 7
+    return loss
 
 
 def self_distillation(
@@ -153,3 +154,84 @@ def self_distillation(
         loss = loss + hard * cross_entropy(student, labels[here])  # eq. 20
         loss = loss + soft * softened_kl(student, details.logits[here])  # eq. 21
     return loss
+
+
+def anchored_distillation(
+    details: Details,
+    seen: Tensor,
+    labels: Tensor,
+    alpha: float = 0.01,
+    beta: float = 0.09,
+    taus: tuple[float, float] = (2.0, 1.0),
+) -> Tensor:
+    """MAGTKD's whole loss of the second stage, eq. 25: the text branch teaches the other two.
+
+    Args:
+        details: of a batch of conversations; the text's own logits and features are the teacher's.
+        seen: (B, U, 3) bool; distilled is where the text and the student are both seen.
+        labels: (B, U), -100 where there is none.
+        alpha: of the audio's distillation.
+        beta: of the visual one's.
+        taus: of the predictions and of the similarities.
+    """
+    known = labels >= 0  # (B, U)
+    loss = cross_entropy(details.logits[known], labels[known])  # eq. 13
+    for m, weight in ((AUDIO, alpha), (VISUAL, beta)):
+        here = known & seen[..., TEXT] & seen[..., m]  # (B, U)
+        if weight and int(here.sum()) > 1:  # one sample has no relation to others
+            loss = loss + weight * _from_text(details, m, here, taus)  # eq. 24
+    return loss
+
+
+def residual_distillation(
+    details: Details,
+    teacher: Details | None,
+    seen: Tensor,
+    labels: Tensor,
+    hard: float = 0.7,
+    cross_modal: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
+    """DDVLM's losses at the level of the fusion: its sections 3.4 and 3.5 and the task, summed.
+
+    Args:
+        details: of a batch of conversations.
+        teacher: the same of the moving average of the model; None: no self-distillation (yet).
+        seen: (B, U, 3) bool; a modality that is missing teaches and learns nothing.
+        labels: (B, U), -100 where there is none.
+        hard: share of the cross-entropy in the text's loss when there is a teacher (tau 2).
+        cross_modal: weights of the response (tau 4) and feature losses (tau 1, 0.2 JSD) by which
+            the text teaches the others.
+    """
+    known = labels >= 0  # (B, U)
+    loss = cross_entropy(details.logits[known], labels[known])
+    for m in range(3):
+        here = known & seen[..., m]  # (B, U)
+        if not here.any():
+            continue
+        own = details.unimodal[..., m, :][here]  # (N, C)
+        if m == TEXT and teacher is not None:
+            soft = softened_kl(own, teacher.unimodal[..., TEXT, :][here], 2.0)
+            loss = loss + hard * cross_entropy(own, labels[here]) + (1 - hard) * soft
+        else:
+            loss = loss + cross_entropy(own, labels[here])
+        both = here & seen[..., TEXT]
+        if m != TEXT and any(cross_modal) and int(both.sum()) > 1:
+            loss = loss + _from_text(details, m, both, (4.0, 1.0), 0.2, cross_modal)
+    return loss
+
+
+def _from_text(
+    details: Details,
+    m: int,
+    here: Tensor,
+    taus: tuple[float, float],
+    jensen_shannon: float = 0.0,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
+    """What the text teaches modality m where `here` (B, U): predictions and similarities."""
+    student, teacher = (details.unimodal[..., k, :][here] for k in (m, TEXT))  # (N, C)
+    response = pearson_relation(student, teacher, taus[0])
+    student, teacher = (details.features[..., k, :][here] for k in (m, TEXT))  # (N, d)
+    return weights[0] * response + weights[1] * similarity_kl(
+        student, teacher, taus[1], jensen_shannon
+    )

@@ -1,13 +1,11 @@
-"""How good is a network of the bundle, as an ONNX file? The same measure for float32 and int8.
+"""How good is an encoder of the bundle, as an ONNX file? On its own task, with its own head.
 
-Every test runs the file as the robot does (one input at a time, one thread) over dev and test and
-scores it with the encoder's own classification head.
+Every test runs the file as the robot does: one input at a time, one thread.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,94 +17,87 @@ from safetensors.numpy import load_file
 
 from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.encoders.audio import MAX_SECONDS, frame_count, log_mel, normalise
-from erc_ros.encoders.text import TextPrompt, Turn
-from erc_ros.inference.backend import Network
+from erc_ros.encoders.text import Block, TextPrompt, Turn
+from erc_ros.inference.backend import Network, signature
+from erc_ros.inference.reader import TextReader
 from erc_ros.training import metrics
 from erc_ros.training.audio import BUNDLE_FOLD, folds
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import together
+from erc_ros.training.datasets.utterances import Conversation
 
 Inputs = Mapping[str, NDArray[Any]]
 Array = NDArray[Any]
+Embed = Callable[[Path, str], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
 class PartTest:
     """What is measured of an encoder.
 
-    inputs: per split (calibration, dev, test) one mapping an example. labels: of dev and test.
+    embed: (ONNX file, split) -> embeddings (N, E) of dev or test. labels: (N,) of dev and test.
     head: weight (C, E) and bias (C,) of the encoder's classifier. score: (labels, predicted,
     classes) -> number, called `metric`.
     """
 
-    inputs: dict[str, Sequence[Inputs]]
+    embed: Embed
     labels: dict[str, NDArray[np.int64]]
     head: tuple[Array, Array]
     score: Callable[[Any, Any, int], float]
     metric: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
-    """One file of a part: its size, its scores, and its speed on this machine."""
+    """A part on its own task; embeddings (N, E) of dev and test."""
 
-    precision: str
-    bytes: int
+    metric: str
     dev: float
     test: float
-    milliseconds: float = float("nan")  # median, one example, one thread
+    embeddings: dict[str, NDArray[np.float32]]
 
 
-def measure_part(test: PartTest, file: Path, precision: str) -> tuple[Measured, dict[str, Array]]:
-    """Run a file over dev and test; also returns the embeddings (N, E) per split."""
-    network = Network(file)
-    embeddings, scores = {}, {}
-    for split in ("dev", "test"):
-        rows = [network(inputs)["embedding"][0] for inputs in test.inputs[split]]
-        embeddings[split] = np.stack(rows)
-        weight, bias = test.head
-        predicted = (embeddings[split] @ weight.T + bias).argmax(axis=1)
-        scores[split] = test.score(test.labels[split], predicted, len(bias))
-    measured = Measured(precision, file.stat().st_size, scores["dev"], scores["test"])
-    return measured, embeddings
-
-
-def side_by_side(files: Sequence[Path], inputs: Sequence[Inputs]) -> list[float]:
-    """The median ms of one example for each file, run in turn so that other load hits all alike."""
-    networks = [Network(file) for file in files]
-    durations: list[list[int]] = [[] for _ in files]
-    for each in inputs:
-        for network, taken in zip(networks, durations, strict=True):
-            begin = time.perf_counter_ns()
-            network(each)
-            taken.append(time.perf_counter_ns() - begin)
-    return [float(np.median(taken)) / 1e6 for taken in durations]
+def measure_part(test: PartTest, file: Path) -> Measured:
+    """Run a file over dev and test."""
+    weight, bias = test.head
+    embeddings = {split: test.embed(file, split) for split in ("dev", "test")}
+    scores = {
+        split: test.score(test.labels[split], (rows @ weight.T + bias).argmax(axis=1), len(bias))
+        for split, rows in embeddings.items()
+    }
+    return Measured(test.metric, scores["dev"], scores["test"], embeddings)
 
 
 def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
-    """MELD's prompts; weighted F1."""
+    """MELD, utterance by utterance; weighted F1."""
     prompt = TextPrompt.from_file(run / "tokenizer.json", max_tokens)
-    inputs: dict[str, list[Inputs]] = {}
-    labels: dict[str, NDArray[np.int64]] = {}
-    for split in ("dev", "test"):
-        conversations = read_meld(data, split).conversations
-        inputs[split] = []
-        for conversation in conversations:
-            turns = [Turn(u.speaker, u.text) for u in conversation.utterances]
-            for number in range(len(turns)):
-                made = prompt(turns[: number + 1])
-                inputs[split].append(
-                    {
-                        "input_ids": made.input_ids,
-                        "attention_mask": made.attention_mask,
-                        "mask_index": made.mask_index,
-                    }
-                )
-        labels[split] = np.array([u.label for c in conversations for u in c.utterances])
+    meld = {split: read_meld(data, split).conversations for split in ("dev", "test")}
+
+    def embed(file: Path, split: str) -> NDArray[np.float32]:
+        layers, _, _, heads, _, width = signature(file).inputs["past"][1]
+        reader = TextReader(Network(file), prompt, (layers, heads, width))
+        return np.concatenate([read(reader, prompt, c) for c in meld[split]])
+
+    labels = {
+        split: np.array([u.label for c in conversations for u in c.utterances], np.int64)
+        for split, conversations in meld.items()
+    }
     head = load_file(run / "head.safetensors")
-    head_arrays = (head["weight"], head["bias"])
-    return PartTest(dict(inputs), labels, head_arrays, metrics.weighted_f1, "weighted F1")
+    return PartTest(
+        embed, labels, (head["weight"], head["bias"]), metrics.weighted_f1, "weighted F1"
+    )
+
+
+def read(reader: TextReader, prompt: TextPrompt, conversation: Conversation) -> NDArray[np.float32]:
+    """The embeddings (n, E) of a conversation's utterances, in the order in which they come."""
+    window: tuple[Block, ...] = ()
+    rows = []
+    for utterance in conversation.utterances:
+        block = prompt.block(Turn(utterance.speaker, utterance.text))
+        window = (*window[prompt.surplus(window, block) :], block)
+        rows.append(reader(window))
+    return np.array(rows, np.float32)
 
 
 def audio_test(run: Path, data: Path) -> PartTest:
@@ -116,8 +107,7 @@ def audio_test(run: Path, data: Path) -> PartTest:
     limit = frame_count(round(MAX_SECONDS * SAMPLE_RATE))
     inputs: dict[str, list[Inputs]] = {}
     labels: dict[str, NDArray[np.int64]] = {}
-    chosen = {"calibration": split.train[::8], "dev": split.dev, "test": split.test}
-    for name, indices in chosen.items():
+    for name, indices in (("dev", split.dev), ("test", split.test)):
         clips = [corpus.clips[index] for index in indices]
         labels[name] = np.array([clip.label for clip in clips], np.int64)
         inputs[name] = []
@@ -127,8 +117,9 @@ def audio_test(run: Path, data: Path) -> PartTest:
             inputs[name].append({"features": features[None], "frames": frames})
     seed = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seed"]
     weights = run.parent / f"seed-{seed}" / f"fold-{BUNDLE_FOLD}" / "best.safetensors"
-    head = _head(weights)
-    return PartTest(dict(inputs), labels, head, metrics.unweighted_recall, "unweighted recall")
+    return PartTest(
+        one_by_one(inputs), labels, _head(weights), metrics.unweighted_recall, "unweighted recall"
+    )
 
 
 def face_test(run: Path, data: Path) -> PartTest:
@@ -136,18 +127,22 @@ def face_test(run: Path, data: Path) -> PartTest:
     faces = ferplus.load(data / "fer2013plus")
     inputs: dict[str, list[Inputs]] = {}
     labels: dict[str, NDArray[np.int64]] = {}
-    rows = np.random.default_rng(0).permutation(len(faces.train.pictures))[:300]
-    chosen = {
-        "calibration": (faces.train.pictures[rows], faces.train.labels[rows]),
-        "dev": (faces.valid.pictures, faces.valid.labels),
-        "test": (faces.test.pictures, faces.test.labels),
-    }
-    for name, (pictures, truth) in chosen.items():
-        scaled = pictures.astype(np.float32) / np.float32(255)
+    for name, part in (("dev", faces.valid), ("test", faces.test)):
+        scaled = part.pictures.astype(np.float32) / np.float32(255)
         inputs[name] = [{"faces": picture[None, None]} for picture in scaled]
-        labels[name] = truth
+        labels[name] = part.labels
     head = _head(run / "best.safetensors")
-    return PartTest(dict(inputs), labels, head, metrics.accuracy, "accuracy")
+    return PartTest(one_by_one(inputs), labels, head, metrics.accuracy, "accuracy")
+
+
+def one_by_one(inputs: Mapping[str, Sequence[Inputs]]) -> Embed:
+    """Embeds inputs that do not depend on each other."""
+
+    def embed(file: Path, split: str) -> NDArray[np.float32]:
+        network = Network(file)
+        return np.concatenate([network(dict(each))["embedding"] for each in inputs[split]])
+
+    return embed
 
 
 def _head(file: Path) -> tuple[Array, Array]:

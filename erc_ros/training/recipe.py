@@ -11,6 +11,7 @@ error cannot silently train something else.
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +21,16 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+KEPT = "recipe.yaml"  # beside its results
+WAY_OUT = "delete the folder to train anew, or choose another one with --out"
 
 
 class RecipeError(ValueError):
     """The recipe or a value in it is wrong; the message names it and the way out."""
+
+
+class CheckpointError(RecipeError):
+    """What lies in the folder is damaged or of another training; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,62 @@ def read_recipe(path: Path, out: Path, data: Path, seed: int | None = None) -> R
         raise RecipeError(f"{path} must be a table with a kind, such as `kind: text`")
     kind = content.pop("kind")
     return Recipe(kind, content, out, data, seed)
+
+
+def keep(recipe: Recipe) -> None:
+    """Write the recipe into its folder; `erc export` reads it there.
+
+    Raises:
+        CheckpointError: a training of another recipe was interrupted there. (Other seeds are no
+            other recipe.)
+    """
+    file = recipe.out / KEPT
+    here = {"kind": recipe.kind, **recipe.sections}
+    if file.is_file() and any(recipe.out.rglob("unfinished.pt")):
+        before = read_recipe(file, recipe.out, recipe.data)
+        there = {"kind": before.kind, **before.sections}
+        check_same(_without_seeds(there), _without_seeds(here), file)
+    recipe.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(here, sort_keys=False), encoding="utf-8")
+
+
+def _without_seeds(sections: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in section.items() if key not in ("seed", "seeds")}
+        if isinstance(section, Mapping)
+        else section
+        for name, section in sections.items()
+    }
+
+
+def check_same(there: Any, here: Mapping[str, Any], file: Path) -> None:
+    """Compare the settings in `file` with those of this training, both tables for JSON.
+
+    Raises:
+        CheckpointError: names up to five settings that differ, with both values.
+    """
+    a, b = _flat(there), _flat(json.loads(json.dumps(here)))
+    absent = "not set"
+    different = [
+        f"{key} is {a.get(key, absent)} there and {b.get(key, absent)} here"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key, absent) != b.get(key, absent)
+    ]
+    if different:
+        raise CheckpointError(
+            f"{file} is of another training: {'; '.join(different[:5])}."
+            f" Go back to its settings, {WAY_OUT}"
+        )
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    if not isinstance(values, Mapping):
+        return {prefix.rstrip("."): values}
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= _flat(value, f"{prefix}{key}.")
+    return result
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:

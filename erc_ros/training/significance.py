@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.training.metrics import confusion
+from erc_ros.training.metrics import SCORES, confusion, draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,8 @@ def paired_bootstrap(
     if a.ndim != 2 or b.ndim != 2 or not a.shape[1] == b.shape[1] == len(conversations):
         raise ValueError(f"predictions must be (seeds, {len(truth)}): {a.shape}, {b.shape}")
     ids = np.unique(conversations)
-    draws = np.random.default_rng(seed).integers(0, len(ids), (resamples, len(ids)))
-    times = np.zeros((resamples + 1, len(ids)), np.int64)  # how often each is drawn
-    times[0] = 1  # the first row is the data as they are
-    np.add.at(times, (np.arange(1, resamples + 1)[:, None], draws), 1)
+    as_they_are = np.ones((1, len(ids)), np.int64)
+    times = np.vstack([as_they_are, draws(len(ids), resamples, seed)])  # (R + 1, V)
     f1 = []
     for predicted in (a, b):
         counts = np.stack(
@@ -56,18 +54,10 @@ def paired_bootstrap(
                 for row in predicted
             ]
         )  # (S, V, C, C)
-        f1.append(_weighted_f1(np.einsum("rv,svij->rsij", times, counts)).mean(axis=1))
+        drawn = np.einsum("rv,svij->rsij", times, counts)
+        f1.append(SCORES["weighted_f1"](drawn).mean(axis=1))
     difference = f1[0] - f1[1]  # (R + 1,)
     value, drawn = float(difference[0]), difference[1:]
     low, high = np.quantile(drawn, (0.025, 0.975))
     below = float((drawn < 0).mean() + (drawn == 0).mean() / 2)
     return Difference(value, float(low), float(high), min(1.0, 2 * min(below, 1 - below)))
-
-
-def _weighted_f1(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(..., C, C) confusion counts -> (...)."""
-    support = counts.sum(axis=-1)  # (..., C)
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    f1 = 2 * right / np.maximum(support + counts.sum(axis=-2), 1)
-    result: NDArray[np.float64] = (f1 * support).sum(axis=-1) / support.sum(axis=-1)
-    return result

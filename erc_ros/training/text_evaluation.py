@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.training import metrics
 from erc_ros.training.datasets.meld import MeldSplit
 from erc_ros.training.datasets.utterances import LABELS, Conversation
-from erc_ros.training.text_examples import TextConfig, collate, examples_of
+from erc_ros.training.text_examples import TextConfig, collate, rows_of
 from erc_ros.training.text_model import TextClassifier
 from erc_ros.training.trainer import autocast, save_weights
 
@@ -28,40 +28,51 @@ def predict(
     model: nn.Module,
     conversations: Sequence[Conversation],
     prompt: TextPrompt,
+    config: TextConfig,
     precision: str = "fp32",
+    ask: Callable[..., Tensor] | None = None,
 ) -> tuple[Floats, NDArray[np.int64]]:
     """What `model` says about all utterances, in their order: (N, outputs), and labels (N,).
 
-    The model is a classifier or an encoder; it is left in eval mode.
+    The model is a `TextClassifier`, left in eval mode; `ask` is called instead of it, if given.
     """
+    ask = ask or model
     model.eval()
-    plain, rng = TextConfig(votes=0.0), random.Random(0)
-    examples = [e for c in conversations for e in examples_of(c, prompt, plain, rng)]
-    order = sorted(range(len(examples)), key=lambda number: len(examples[number].tokens))
-    found = []
+    plain = replace(config, votes=0.0, smoothing=0.0)
+    rows = [row for c in conversations for row in rows_of(c, prompt, plain)]
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number].layout.input_ids))
+    found: list[Floats] = [np.zeros((0, 0), np.float32)] * len(rows)
     with autocast(model, precision):
-        for start in range(0, len(order), 32):
-            batch = collate([examples[number] for number in order[start : start + 32]])
-            found.append(model(batch.ids, batch.mask, batch.index).float().numpy())
-    rows = np.concatenate(found)
-    rows[order] = rows.copy()
+        for start in range(0, len(order), 8):
+            group = order[start : start + 8]
+            batch = collate([rows[number] for number in group])
+            answers = ask(batch.ids, batch.positions, batch.visible, batch.index).float()
+            for number, answer, asked in zip(group, answers, batch.asked, strict=True):
+                found[number] = answer[asked].numpy()
     labels = np.array([u.label for c in conversations for u in c.utterances], np.int64)
-    return rows, labels
+    return np.concatenate(found), labels
 
 
 def measure(
-    model: TextClassifier, splits: Mapping[str, MeldSplit], prompt: TextPrompt, out: Path
+    model: TextClassifier,
+    splits: Mapping[str, MeldSplit],
+    prompt: TextPrompt,
+    config: TextConfig,
+    out: Path,
 ) -> dict[str, Any]:
     """Correct the head's prior on dev, save the model again, and report dev and test."""
-    dev_logits, dev_labels = predict(model, splits["dev"].conversations, prompt)
+    dev_logits, dev_labels = predict(model, splits["dev"].conversations, prompt, config)
     tau = best_prior_correction(dev_logits, dev_labels, prior(splits["train"].conversations))
     correction = tau * np.log(prior(splits["train"].conversations))
     with torch.no_grad():
         model.head.bias -= torch.from_numpy(correction.astype(np.float32))
     save_weights(model, out / "best.safetensors")
-    test_logits, test_labels = predict(model, splits["test"].conversations, prompt)
+    test_logits, test_labels = predict(model, splits["test"].conversations, prompt, config)
     dev_logits = dev_logits - correction
-    np.savez(out / "logits.npz", dev=dev_logits, test=test_logits)
+    np.savez(
+        out / "logits.npz",
+        dev=dev_logits, dev_labels=dev_labels, test=test_logits, test_labels=test_labels,
+    )  # fmt: skip
     return {
         "prior_correction": tau,
         "dev": metrics.report(dev_labels, softmax(dev_logits), LABELS),

@@ -1,8 +1,9 @@
 """Choose the text encoder on dev and write it for the bundle.
 
-best/text.onnx               float32, opset 17: input_ids, attention_mask, mask_index -> embedding
+best/text.onnx               float32, opset 17: what `TextEncoder.forward` takes and gives
 best/tokenizer.json          with the speaker tokens
 best/metrics.json            where it comes from, dev and test
+best/best.safetensors        all weights, where a student of this one starts
 best/head.safetensors        the classifier that belongs to it: weight (7, 384), bias (7,)
 best/embeddings.safetensors  every MELD utterance as this encoder sees it, for the fusion's training
 """
@@ -22,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
+from torch import Tensor
 
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.training.datasets.meld import MeldSplit
@@ -29,10 +31,20 @@ from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.training.text_evaluation import measure, predict
 from erc_ros.training.text_examples import TextConfig
 from erc_ros.training.text_model import TextClassifier, TextEncoder, load_tokenizer, make_model
-from erc_ros.training.trainer import load_weights
+from erc_ros.training.trainer import load_weights, save_weights
 
 OPSET = 17  # onnxruntime 1.23.2 and TensorRT 10.3 load it
-INPUTS = ("input_ids", "attention_mask", "mask_index")
+INPUTS = ("input_ids", "positions", "visible", "mask_index", "past")
+OUTPUTS = ("embedding", "present")
+AXES = {
+    "input_ids": {0: "B", 1: "L"},
+    "positions": {0: "B", 1: "L"},
+    "visible": {0: "B", 1: "L", 2: "P+L"},
+    "mask_index": {0: "B", 1: "A"},
+    "past": {2: "B", 4: "P"},
+    "embedding": {0: "B", 1: "A"},
+    "present": {2: "B", 4: "L"},
+}
 LARGEST_DIFFERENCE = 1e-4  # between ONNX and torch
 
 
@@ -46,7 +58,7 @@ def choose_and_export(
     """
     used = list(seeds or config.seeds)
     folders = [out / f"seed-{seed}" for seed in used]
-    if len(used) > 1 and config.pretrain:
+    if len(used) > 1 and (config.pretrain or config.teacher):
         folders.append(average(config, splits, folders, out / "mean"))
     scores = {folder.name: _metrics(folder)["dev"]["weighted_f1"] for folder in folders}
     best = max(folders, key=lambda folder: scores[folder.name])
@@ -56,7 +68,7 @@ def choose_and_export(
     prompt = TextPrompt(load_tokenizer(), config.max_tokens)
     result = {"chosen": best.name, "seeds": used, **_metrics(best)}
     result["all_seeds"] = summary([_metrics(folder) for folder in folders[: len(used)]])
-    return write(model, prompt, splits, out / "best", result)
+    return write(model, prompt, config, splits, out / "best", result)
 
 
 def average(
@@ -71,7 +83,7 @@ def average(
     )
     prompt = TextPrompt(load_tokenizer(), config.max_tokens)
     result = {"mean_of": [folder.name for folder in folders]}
-    result |= measure(model, splits, prompt, out)
+    result |= measure(model, splits, prompt, config, out)
     (out / "metrics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return out
 
@@ -93,6 +105,7 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def write(
     model: TextClassifier,
     prompt: TextPrompt,
+    config: TextConfig,
     splits: Mapping[str, MeldSplit],
     out: Path,
     result: Mapping[str, Any],
@@ -100,16 +113,17 @@ def write(
     """Write everything that the bundle and the fusion need into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     difference = export(model.encoder, out / "text.onnx")
+    save_weights(model, out / "best.safetensors")
     load_tokenizer().save(str(out / "tokenizer.json"))
     head = {"weight": model.head.weight, "bias": model.head.bias}
     save_file(
-        {name: value.detach().numpy() for name, value in head.items()}, out / "head.safetensors"
+        {name: np.ascontiguousarray(value.detach().numpy()) for name, value in head.items()},
+        out / "head.safetensors",
     )
     arrays = {}
     for name, split in splits.items():
-        arrays |= {
-            f"{name}.{key}": v for key, v in embed(model, split.conversations, prompt).items()
-        }
+        columns = embed(model, split.conversations, prompt, config)
+        arrays |= {f"{name}.{key}": column for key, column in columns.items()}
     save_file(arrays, out / "embeddings.safetensors")
     content = {**result, "onnx_difference": difference}
     (out / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -123,17 +137,13 @@ def export(encoder: TextEncoder, path: Path) -> float:
         ValueError: the difference is above 1e-4.
     """
     encoder = copy.deepcopy(encoder).eval().float()
-    ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 0]])
-    mask = (ids > 0).long()
-    example = (ids, mask, mask.sum(dim=1) - 2)
-    axes = {"input_ids": {0: "B", 1: "L"}, "attention_mask": {0: "B", 1: "L"}}
     torch.onnx.export(
         encoder,
-        example,
+        _example(encoder, batch=2, known=3, new=4, asked=2),
         str(path),
         input_names=list(INPUTS),
-        output_names=["embedding"],
-        dynamic_axes={**axes, "mask_index": {0: "B"}, "embedding": {0: "B"}},
+        output_names=list(OUTPUTS),
+        dynamic_axes=AXES,
         opset_version=OPSET,
         dynamo=False,
     )
@@ -146,14 +156,17 @@ def export(encoder: TextEncoder, path: Path) -> float:
 
 @torch.inference_mode()
 def embed(
-    model: TextClassifier, conversations: Sequence[Conversation], prompt: TextPrompt
+    model: TextClassifier,
+    conversations: Sequence[Conversation],
+    prompt: TextPrompt,
+    config: TextConfig,
 ) -> dict[str, NDArray[Any]]:
     """All utterances in their order, as arrays of n rows.
 
     embedding (n, d) and logits (n, C) float32; label, dialogue (0, 1, ... in the split's order),
     index (0, 1, ... in the dialogue) and speaker (0..9) int64.
     """
-    embedding, labels = predict(model.encoder, conversations, prompt)
+    embedding, labels = predict(model, conversations, prompt, config, ask=model.embed)
     logits = model.head(torch.from_numpy(embedding)).numpy()
     places = [
         (number, index, utterance.speaker)
@@ -170,22 +183,38 @@ def embed(
     }
 
 
+def _example(
+    encoder: TextEncoder, batch: int, known: int, new: int, asked: int
+) -> tuple[Tensor, ...]:
+    """Inputs of a pass over `new` random tokens, each seeing some of those before."""
+    size, rng = encoder.config, torch.Generator().manual_seed(known + new)
+    heads = (size.layers, 2, batch, size.heads, known, size.width // size.heads)
+    visible = torch.rand(batch, new, known + new, generator=rng) < 0.7
+    visible[..., known:] |= torch.eye(new, dtype=torch.bool)
+    return (
+        torch.randint(1, size.vocabulary, (batch, new), generator=rng),
+        torch.arange(known, known + new).repeat(batch, 1),
+        visible,
+        torch.randint(0, new, (batch, asked), generator=rng),
+        torch.randn(heads, generator=rng),
+    )
+
+
 def _difference(encoder: TextEncoder, path: Path) -> float:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    vocabulary = encoder.embeddings.word_embeddings.num_embeddings
-    rng = torch.Generator().manual_seed(0)
+    longest = encoder.config.positions
     worst = 0.0
-    for batch, length in ((1, 3), (1, 33), (3, 96)):
-        longest = min(length, encoder.embeddings.position_embeddings.num_embeddings)
-        ids = torch.randint(1, vocabulary, (batch, longest), generator=rng)
-        mask = torch.ones_like(ids)
-        if batch > 1:
-            mask[1, longest // 2 :] = 0
-        index = mask.sum(dim=1) - 2
+    for batch, known, new, asked in (
+        (1, 0, 3, 1),
+        (1, longest // 2, longest // 4, 1),
+        (3, 7, 33, 5),
+    ):
+        inputs = _example(encoder, batch, known, min(new, longest - known), asked)
         with torch.inference_mode():
-            expected = encoder(ids, mask, index).numpy()
-        feed = {name: x.numpy() for name, x in zip(INPUTS, (ids, mask, index), strict=True)}
-        worst = max(worst, float(np.abs(session.run(None, feed)[0] - expected).max()))
+            expected = encoder(*inputs)
+        feed = {name: value.numpy() for name, value in zip(INPUTS, inputs, strict=True)}
+        for found, wanted in zip(session.run(None, feed), expected, strict=True):
+            worst = max(worst, float(np.abs(found - wanted.numpy()).max()))
     return worst
 
 

@@ -1,10 +1,11 @@
 """The text encoder: a BERT that is read at [MASK] (MAGTKD, section 3.2), and its own classifier.
 
-Written out instead of taken from a library because only one position is ever read: the last layer
-is computed for that position alone, a seventh of the work less in training and on the robot. The
-weights keep BERT's names, so `transformers.BertModel` loads the same state.
+Written out instead of taken from a library for two reasons. Attention is causal between utterances
+(`encoders.text`), so the keys and values of earlier ones can be handed in and out. And only [MASK]
+is ever read: the last layer is computed for that position alone. The weights keep BERT's names, so
+`transformers.BertModel` loads the same state.
 
-Shapes: B utterances, L tokens, d width, h heads.
+Shapes: B dialogues, L new and P known tokens, A questions asked, N layers, d width, h heads.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ class _Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.width, config.epsilon)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """(B, L) -> (B, L, d)."""
-        positions = self.position_embeddings.weight[: ids.shape[1]]  # (L, d)
-        x = self.word_embeddings(ids) + positions + self.token_type_embeddings.weight[0]
+    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """(B, L), (B, L) -> (B, L, d)."""
+        x = self.word_embeddings(ids) + self.position_embeddings(positions)
+        x = x + self.token_type_embeddings.weight[0]
         return self.dropout(self.LayerNorm(x))
 
 
@@ -71,41 +72,81 @@ class _Layer(nn.Module):
             {"dense": nn.Linear(config.hidden, d), "LayerNorm": nn.LayerNorm(d, epsilon)}
         )
 
-    def forward(self, x: Tensor, bias: Tensor, asked: Tensor) -> Tensor:
-        """x (B, L, d), bias (B, 1, 1, L), asked (B, A, d): rows wanted -> (B, A, d)."""
+    def forward(
+        self, x: Tensor, past: Tensor, asked: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the positions `asked` of a layer, and what later passes need of all of them.
+
+        Args:
+            x: (B, L, d).
+            past: (2, B, h, P, d/h) keys and values of the tokens known before.
+            asked: (B, A, d) the rows wanted.
+            bias: (B, 1, A, P + L) 0 where a token is seen, -10,000 where not.
+
+        Returns:
+            (B, A, d) and the new keys and values (2, B, h, L, d/h).
+        """
         own, out = self.attention["self"], self.attention["output"]
         q = self._split(own["query"](asked))  # (B, h, A, d/h)
-        k, v = self._split(own["key"](x)), self._split(own["value"](x))  # (B, h, L, d/h)
-        scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5) + bias  # (B, h, A, L)
+        new = torch.stack([self._split(own["key"](x)), self._split(own["value"](x))])
+        k, v = torch.cat([past.to(new.dtype), new], dim=3)  # (B, h, P + L, d/h) each
+        scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5) + bias  # (B, h, A, P + L)
         seen = (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)  # (B, A, d)
         y = out["LayerNorm"](asked + self.dropout(out["dense"](seen)))
         z = nn.functional.gelu(self.intermediate["dense"](y))  # (B, A, hidden)
-        result: Tensor = self.output["LayerNorm"](y + self.dropout(self.output["dense"](z)))
-        return result
+        return self.output["LayerNorm"](y + self.dropout(self.output["dense"](z))), new
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class TextEncoder(nn.Module):
-    """Prompt -> embedding at [MASK]; what text.onnx is."""
+    """Utterances and questions -> an embedding at each [MASK]; what text.onnx is."""
 
     def __init__(self, config: TextModelConfig) -> None:
         super().__init__()
+        self.config = config
         self.embeddings = _Embeddings(config)
         self.encoder = nn.ModuleDict(
             {"layer": nn.ModuleList(_Layer(config) for _ in range(config.layers))}
         )
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_index: Tensor) -> Tensor:
-        """(B, L), (B, L) 1 = token, 0 = padding, (B,) -> (B, d)."""
-        bias = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * -1e4  # (B, 1, 1, L)
-        x = self.embeddings(input_ids)  # (B, L, d)
+    def forward(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        visible: Tensor,
+        mask_index: Tensor,
+        past: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """One pass over L new tokens, P are known (`encoders.text.Layout`).
+
+        Args:
+            input_ids, positions: (B, L).
+            visible: (B, L, P + L) bool.
+            mask_index: (B, A) the positions to be read.
+            past: (N, 2, B, h, P, d/h) keys and values of each of the N layers.
+
+        Returns:
+            (B, A, d) embeddings, and the keys and values of the new tokens (N, 2, B, h, L, d/h).
+        """
+        bias = (1.0 - visible[:, None].to(torch.float32)) * -1e4  # (B, 1, L, P + L)
+        x = self.embeddings(input_ids, positions)  # (B, L, d)
         *layers, last = self.encoder["layer"]
-        for layer in layers:
-            x = layer(x, bias, x)
-        asked = x.gather(1, mask_index[:, None, None].expand(-1, 1, x.shape[-1]))  # (B, 1, d)
-        return last(x, bias, asked)[:, 0]
+        present = []
+        for layer, known in zip(layers, past[:-1], strict=True):
+            x, new = layer(x, known, x, bias)
+            present.append(new)
+        rows = mask_index[:, :, None]
+        asked = x.gather(1, rows.expand(-1, -1, x.shape[-1]))  # (B, A, d)
+        asked_bias = bias.gather(2, rows[:, None].expand(-1, -1, -1, bias.shape[-1]))
+        embeddings, new = last(x, past[-1], asked, asked_bias)
+        return embeddings, torch.stack([*present, new])
+
+    def nothing_known(self, batch: int) -> Tensor:
+        """`past` of a first pass: (N, 2, B, h, 0, d/h)."""
+        size = self.config
+        return torch.zeros(size.layers, 2, batch, size.heads, 0, size.width // size.heads)
 
 
 class TextClassifier(nn.Module):
@@ -117,11 +158,21 @@ class TextClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(config.width, classes)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_index: Tensor) -> Tensor:
-        """As the encoder -> logits (B, classes)."""
-        embedding = self.encoder(input_ids, attention_mask, mask_index)
-        logits: Tensor = self.head(self.dropout(embedding))
+    def forward(
+        self, input_ids: Tensor, positions: Tensor, visible: Tensor, mask_index: Tensor
+    ) -> Tensor:
+        """As the encoder, with nothing known before -> logits (B, A, classes)."""
+        embeddings = self.embed(input_ids, positions, visible, mask_index)
+        logits: Tensor = self.head(self.dropout(embeddings))
         return logits
+
+    def embed(
+        self, input_ids: Tensor, positions: Tensor, visible: Tensor, mask_index: Tensor
+    ) -> Tensor:
+        """What the head sees: (B, A, d)."""
+        past = self.encoder.nothing_known(len(input_ids)).to(input_ids.device)
+        embeddings: Tensor = self.encoder(input_ids, positions, visible, mask_index, past)[0]
+        return embeddings
 
 
 def load_bert(encoder: TextEncoder, folder: Path, added: list[tuple[int, list[int]]]) -> None:

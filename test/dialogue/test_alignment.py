@@ -5,9 +5,22 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.dialogue.alignment import Claim, Cut, Piece, align, dips, quiet, rests
+from erc_ros.dialogue.alignment import (
+    Claim,
+    Cut,
+    Piece,
+    align,
+    dips,
+    is_same_speech,
+    late_cost,
+    majority,
+    quiet,
+    rests,
+    split,
+    text_within,
+)
 from erc_ros.dialogue.diarization import Attribution
-from erc_ros.dialogue.transcript import Transcript
+from erc_ros.dialogue.transcript import Transcript, Word
 from erc_ros.sensing.nanoseconds import NS, seconds
 
 
@@ -101,6 +114,123 @@ def test_a_moment_of_quiet_is_a_cut() -> None:
     levels = [(time, 0.001 if time == 9 else 0.1) for time in range(20)]
     assert [cut.time for cut in quiet(levels)] == [9]
     assert quiet([]) == []
+
+
+# --- one text, several speakers ---
+
+
+def parts(text: Transcript | str, *pieces: Piece) -> list[str | None]:
+    if isinstance(text, str):
+        text = Transcript(text, seconds(99))
+    found = split(text, pieces)
+    return [None if part.transcript is None else part.transcript.text for part in found]
+
+
+def spoken(*words: tuple[str, float, float]) -> Transcript:
+    told = tuple(Word(text, seconds(start), seconds(end)) for text, start, end in words)
+    return Transcript(" ".join(word.text for word in told), seconds(99), words=told)
+
+
+def test_a_text_of_two_speakers_is_split_at_the_turn_by_the_times_of_its_words() -> None:
+    text = spoken(
+        ("Are", 0, 0.3), ("you", 0.3, 0.5), ("mad?", 0.5, 1), ("I", 2.1, 2.2), ("am.", 2.2, 3)
+    )
+    assert parts(text, piece(0, 2, 0), piece(2, 3, 1)) == ["Are you mad?", "I am."]
+    assert parts(text, piece(0, 0.45, 0), piece(0.6, 3, 1)) == ["Are you mad? I am."]  # a scrap
+    plain = spoken(("are", 0, 0.3), ("you", 0.3, 0.5), ("mad", 0.5, 1), ("i", 2.1, 2.2))
+    assert parts(plain, piece(0, 0.6, 0), piece(0.7, 3, 1)) == ["are you", "mad i"]
+
+
+def test_without_times_of_words_it_is_split_by_duration_at_the_end_of_a_sentence() -> None:
+    text = "Where have you been all day? At the sea."
+    assert parts(text, piece(0, 1.8, 0), piece(2, 3.0, 1)) == [
+        "Where have you been all day?",
+        "At the sea.",
+    ]
+    assert parts("one two three four", piece(0, 2, 0), piece(2, 4, 1)) == ["one two", "three four"]
+
+
+def test_words_whose_speech_has_no_text_leave_it_without() -> None:
+    text = spoken(("yes", 2.2, 2.5), ("indeed", 2.5, 3.0))
+    assert parts(text, piece(0, 2, 0), piece(2, 3, 1)) == [None, "yes indeed"]
+
+
+def test_who_is_unknown_goes_with_the_neighbour_and_one_word_is_never_cut() -> None:
+    assert parts("a b c d", piece(0, 1, 0), piece(1, 2, None), piece(2, 3, 0)) == ["a b c d"]
+    assert parts("Hello", piece(0, 1, 0), piece(1, 3, 1)) == [None, "Hello"]
+    named = Transcript("a b c d", seconds(9), voice_id="v")
+    assert parts(named, piece(0, 1, 0), piece(1, 2, 1)) == ["a b c d"]
+
+
+def test_a_text_without_blanks_is_split_between_characters() -> None:
+    assert parts("你今天怎么样？我很好。", piece(0, 2, 0), piece(2, 3, 1)) == [
+        "你今天怎么样？",
+        "我很好。",
+    ]
+
+
+def test_the_majority_counts_speech_not_pieces() -> None:
+    found = majority([piece(0, 0.5, 0), piece(1, 1.5, 0), piece(2, 5, 1), piece(5, 9, None)])
+    assert found.speaker == 1 and 0 < found.confidence < 0.9
+    assert majority([piece(0, 1)]).speaker is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.0, 1.0), st.floats(0.05, 3.0), st.sampled_from([None, 0, 1, 2])),
+        min_size=1,
+        max_size=6,
+    ),
+    st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=60),
+    st.booleans(),
+)
+def test_a_split_text_is_whole_again_when_joined(
+    turns: list[tuple[float, float, int | None]], text: str, is_timed: bool
+) -> None:
+    pieces, now = [], 0.0
+    for gap, length, speaker in turns:
+        pieces.append(piece(now + gap, now + gap + length, speaker))
+        now += gap + length
+    tokens = text.split()
+    words = [Word(token, seconds(n), seconds(n + 0.8)) for n, token in enumerate(tokens)]
+    told = Transcript(text, seconds(99), words=tuple(words) if is_timed else ())
+    found = split(told, pieces)
+    assert [p for part in found for p in part.pieces] == pieces
+    texts = [part.transcript.text for part in found if part.transcript is not None]
+    assert "".join("".join(texts).split()) == "".join(tokens)
+    assert texts
+
+
+def test_a_partial_text_is_shared_between_the_speech_it_was_heard_in() -> None:
+    partial = Transcript("one two three four", seconds(4.0), is_final=False)
+    assert text_within(partial, [piece(0, 4, is_open=True)]) == "one two three four"
+    assert text_within(partial, [piece(0, 2), piece(2, 6, is_open=True)]) == "three four"
+    assert text_within(partial, [piece(0, 2), piece(5, 6, is_open=True)]) == ""  # not heard yet
+
+
+# --- the same speech once more, and too late ---
+
+
+def test_texts_of_the_same_time_or_stamp_and_voice_mean_the_same_speech() -> None:
+    def stamped(time: float, voice: str = "") -> Transcript:
+        return Transcript("x", seconds(time + 9), stamp=seconds(time), voice_id=voice)
+
+    assert is_same_speech(timed(1, 3), timed(1.2, 3.3))
+    assert not is_same_speech(timed(1, 3), timed(2.5, 4.5))
+    assert is_same_speech(stamped(3), stamped(3.005))
+    assert not is_same_speech(stamped(3), stamped(3.2))
+    assert not is_same_speech(stamped(3), stamped(3, "v"))
+    assert not is_same_speech(came(3), came(3))  # an arrival says nothing
+    assert not is_same_speech(timed(1, 3), stamped(3))
+
+
+def test_a_late_text_fits_speech_of_its_length_that_is_not_long_past() -> None:
+    assert late_cost(piece(0, 2), came(4.0), seconds(2.0)) is not None
+    assert late_cost(piece(0, 2), came(9.0), seconds(2.0)) is None
+    assert late_cost(piece(0, 2), came(1.0), seconds(2.0)) is None
+    assert late_cost(piece(0, 2), came(4.0), seconds(0.3)) is None
+    assert late_cost(piece(0, 2), timed(0.2, 1.9), seconds(0.3)) is not None
+    assert late_cost(piece(0, 2), timed(3.0, 4.0), seconds(2.0)) is None
 
 
 spans = st.lists(st.tuples(st.floats(0.01, 3.0), st.floats(0.05, 4.0)), min_size=1, max_size=6)

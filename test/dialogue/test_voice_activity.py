@@ -52,8 +52,8 @@ def test_a_pause_shorter_than_the_hangover_does_not_end_the_stretch() -> None:
 
 
 def test_between_onset_and_offset_speech_goes_on_but_does_not_begin() -> None:
-    assert run([0.4] * 50)[1] == []
-    _, events = run([0.9] * 10 + [0.4] * 40 + [0.0] * 20)
+    assert run([0.2] * 50)[1] == []
+    _, events = run([0.9] * 10 + [0.2] * 40 + [0.0] * 20)
     assert isinstance(events[-1], Ended)
     assert events[-1].end == 50 * FRAME_TIME + seconds(CONFIG.padding)
 

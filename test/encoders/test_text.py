@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +15,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from erc_ros.encoders.text import (
     SPEAKER_TOKENS,
+    Block,
+    Layout,
     TextPrompt,
     Turn,
     add_speaker_tokens,
@@ -37,7 +39,6 @@ def tokenizer() -> Tokenizer:
 
 PROMPT = TextPrompt(tokenizer(), max_tokens=24)
 ENDLESS = TextPrompt(tokenizer(), max_tokens=100_000)
-UNQUESTIONED = 1  # [CLS]
 QUESTION = 5  # now <si> feels [MASK] [SEP]
 SAID = ["yes", "no", "never", "<s1>", "[MASK]", "[SEP]", "<mask>", "ß", "嗎"]
 
@@ -48,65 +49,109 @@ texts = st.one_of(
 turns = st.lists(st.builds(Turn, st.integers(0, 9), texts), min_size=1, max_size=8)
 
 
-def read(ids: list[int]) -> str:
+def window_of(said: list[Turn], prompt: TextPrompt = PROMPT) -> list[Block]:
+    """What is left of a conversation, utterance by utterance."""
+    window: list[Block] = []
+    for turn in said:
+        block = prompt.block(turn)
+        window = [*window[prompt.surplus(window, block) :], block]
+    return window
+
+
+def last(window: list[Block], known: int = 0, prompt: TextPrompt = PROMPT) -> Layout:
+    return prompt.arrange(window, [len(window) - 1], known)
+
+
+def read(ids: Iterable[int]) -> str:
     made = tokenizer()
-    return " ".join(str(made.id_to_token(number)) for number in ids)
+    return " ".join(str(made.id_to_token(int(number))) for number in ids)
 
 
 def test_history_then_the_utterance_then_the_question() -> None:
-    ids = PROMPT.tokens([Turn(1, "Yes!"), Turn(2, "Never mind")])
+    layout = last(window_of([Turn(1, "Yes!"), Turn(2, "Never mind")]))
     expected = "[CLS] <s1> yes [UNK] [SEP] <s2> never mind [SEP] now <s2> feels [MASK] [SEP]"
-    assert read(ids) == expected
+    assert read(layout.input_ids) == expected
+    assert layout.positions.tolist() == list(range(14)) and layout.kept == 9
+    assert read(layout.input_ids[layout.mask_index]) == "[MASK]"
 
 
-def test_the_input_is_one_row_of_int64() -> None:
-    given_input = PROMPT([Turn(1, "yes")])
-    for array in (given_input.input_ids, given_input.attention_mask, given_input.mask_index):
-        assert array.dtype == np.int64
-    assert given_input.input_ids.shape == given_input.attention_mask.shape == (1, 9)
-    assert given_input.attention_mask.all()
-    mask = tokenizer().token_to_id("[MASK]")
-    assert given_input.input_ids[0, given_input.mask_index[0]] == mask
+def test_what_an_utterance_sees_is_itself_and_what_was_before() -> None:
+    layout = last(window_of([Turn(1, "yes"), Turn(2, "no")]))
+    first, second, question = slice(0, 4), slice(4, 7), slice(7, 12)
+    visible = layout.visible
+    assert visible[first, first].all() and not visible[first, 4:].any()
+    assert visible[second, :7].all() and not visible[second, question].any()
+    assert visible[question].all()
+
+
+def test_no_question_sees_another() -> None:
+    window = window_of([Turn(1, "yes"), Turn(2, "no")])
+    layout = PROMPT.arrange(window, [0, 1])
+    one, two = slice(7, 12), slice(12, 17)
+    assert not layout.visible[one, two].any() and not layout.visible[two, one].any()
+    assert not layout.visible[one, 4:7].any(), "the first question knows the second utterance"
+    assert layout.positions[one].tolist() == [4, 5, 6, 7, 8]
+    assert layout.positions[two].tolist() == [7, 8, 9, 10, 11]
+
+
+@settings(deadline=None)
+@given(turns, st.data())
+def test_what_is_known_is_not_read_again(said: list[Turn], data: st.DataObject) -> None:
+    window = window_of(said, ENDLESS)
+    known = data.draw(st.integers(0, len(window) - 1))
+    whole, rest = last(window, 0, ENDLESS), last(window, known, ENDLESS)
+    new = len(rest.input_ids)
+    assert rest.input_ids.tolist() == whole.input_ids[-new:].tolist()
+    assert rest.positions.tolist() == whole.positions[-new:].tolist()
+    assert (rest.visible == whole.visible[-new:]).all()
+    assert rest.visible.shape == (new, len(whole.input_ids))
 
 
 @settings(deadline=None)
 @given(turns)
-def test_what_is_too_long_loses_whole_tokens_from_the_left(said: list[Turn]) -> None:
-    full, cut = ENDLESS.tokens(said), PROMPT.tokens(said)
-    assert len(cut) == min(len(full), 24)
-    assert cut[0] == full[0] and cut[1:] == full[len(full) - len(cut) + 1 :]
+def test_all_at_once_is_each_on_its_own(said: list[Turn]) -> None:
+    """What a question sees in training is what it sees on the robot."""
+    window = window_of(said, ENDLESS)
+    together = ENDLESS.arrange(window, range(len(window)))
+    for number in range(len(window)):
+        alone = last(window[: number + 1], 0, ENDLESS)
+        seen = together.visible[together.mask_index[number]]
+        assert together.input_ids[seen].tolist() == alone.input_ids.tolist()
+        assert together.positions[seen].tolist() == alone.positions.tolist()
 
 
 @settings(deadline=None)
 @given(turns)
-def test_the_question_is_never_cut(said: list[Turn]) -> None:
-    assert PROMPT.tokens(said)[-5:] == PROMPT.tokens([Turn(said[-1].speaker, "")])[-5:]
+def test_no_pass_is_longer_than_allowed(said: list[Turn]) -> None:
+    window = window_of(said)
+    assert 1 + QUESTION < len(last(window).input_ids) <= 24
+    assert tuple(window) == tuple(map(ENDLESS.block, said))[-len(window) :] or any(
+        len(ENDLESS.block(turn)) > 9 for turn in said
+    )
+
+
+@settings(deadline=None)
+@given(turns)
+def test_a_full_window_is_halved(said: list[Turn]) -> None:
+    """So that it is not full again with the next utterance."""
+    window: list[Block] = []
+    for turn in said:
+        block = PROMPT.block(turn)
+        if gone := PROMPT.surplus(window, block):
+            assert sum(map(len, window)) + len(block) > 18
+            assert sum(map(len, window[gone:])) + len(block) <= 9 or gone == len(window)
+        window = [*window[gone:], block]
 
 
 @settings(deadline=None)
 @given(turns)
 def test_what_people_say_never_becomes_a_special_token(said: list[Turn]) -> None:
     made = tokenizer()
-    ids = ENDLESS.tokens(said)
-    kept = [turn for turn in said[:-1] if turn.text] + [said[-1]]
+    ids = last(window_of(said, ENDLESS), 0, ENDLESS).input_ids.tolist()
     count = {name: ids.count(made.token_to_id(name)) for name in ("[MASK]", "[SEP]", "[CLS]")}
-    assert count == {"[MASK]": 1, "[SEP]": len(kept) + 1, "[CLS]": 1}
+    assert count == {"[MASK]": 1, "[SEP]": len(said) + 1, "[CLS]": 1}
     speakers = sum(ids.count(made.token_to_id(token)) for token in SPEAKER_TOKENS)
-    assert speakers == len(kept) + 1
-
-
-@settings(deadline=None)
-@given(turns, turns)
-def test_the_future_is_not_seen(said: list[Turn], later: list[Turn]) -> None:
-    everything = [*said, *later]
-    assert PROMPT.tokens(everything[: len(said)]) == PROMPT.tokens(said)
-
-
-@settings(deadline=None)
-@given(turns)
-def test_history_from_before_the_limit_makes_no_difference(said: list[Turn]) -> None:
-    if len(PROMPT.tokens(said)) == 24:
-        assert PROMPT.tokens([Turn(3, "no no no"), *said]) == PROMPT.tokens(said)
+    assert speakers == len(said) + 1
 
 
 @pytest.mark.parametrize(
@@ -126,35 +171,25 @@ def test_history_from_before_the_limit_makes_no_difference(said: list[Turn]) -> 
 )
 def test_any_text_makes_a_prompt(text: str) -> None:
     for said in ([Turn(1, text)], [Turn(1, text), Turn(2, "yes")], [Turn(1, "yes"), Turn(2, text)]):
-        assert 1 + QUESTION < len(PROMPT.tokens(said)) <= 24
+        assert 1 + QUESTION < len(last(window_of(said)).input_ids) <= 24
 
 
-def test_history_without_text_is_left_out() -> None:
-    assert PROMPT.tokens([Turn(1, ""), Turn(2, "yes")]) == PROMPT.tokens([Turn(2, "yes")])
-
-
-def test_a_turn_that_is_said_again_is_history_too() -> None:
-    turn = Turn(1, "yes")
-    assert read(PROMPT.tokens([turn, turn])).count("yes") == 2
-    empty = Turn(1, "")
-    assert read(PROMPT.tokens([empty, empty])).count("[SEP]") == 2
+def test_of_a_text_that_is_too_long_the_end_is_kept() -> None:
+    block = PROMPT.block(Turn(1, "no " * 50 + "never mind"))
+    assert len(block) == 9 and read(block).endswith("no never mind [SEP]")
 
 
 @pytest.mark.parametrize("speaker", [-1, 10])
 def test_a_speaker_without_a_token_is_refused(speaker: int) -> None:
     with pytest.raises(ValueError, match=str(speaker)):
-        PROMPT.tokens([Turn(speaker, "yes")])
-
-
-def test_a_conversation_without_utterances_is_refused() -> None:
-    with pytest.raises(ValueError, match="current utterance"):
-        PROMPT.tokens([])
+        PROMPT.block(Turn(speaker, "yes"))
 
 
 def test_a_limit_without_room_for_text_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 8"):
-        TextPrompt(tokenizer(), max_tokens=7)
-    assert TextPrompt(tokenizer(), max_tokens=8).tokens([Turn(1, "yes")])
+    with pytest.raises(ValueError, match="at least 12"):
+        TextPrompt(tokenizer(), max_tokens=11)
+    small = TextPrompt(tokenizer(), max_tokens=12)
+    assert read(small.block(Turn(1, "never yes"))) == "<s1> yes [SEP]"
 
 
 def test_a_tokenizer_without_speakers_is_refused() -> None:
@@ -167,7 +202,10 @@ def test_a_saved_tokenizer_makes_the_same_prompt(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     tokenizer().save(str(path))
     said = [Turn(1, "yes <s2> [MASK]"), Turn(2, "never mind")]
-    assert TextPrompt.from_file(path, 24).tokens(said) == PROMPT.tokens(said)
+    again = TextPrompt.from_file(path, 24)
+    assert last(window_of(said, again), 0, again).input_ids.tolist() == (
+        last(window_of(said)).input_ids.tolist()
+    )
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer\.json"):
         TextPrompt.from_file(path)

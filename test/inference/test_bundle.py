@@ -127,20 +127,20 @@ def test_a_network_of_another_size(folder: Path) -> None:
 
 
 def test_an_embedding_of_another_size_than_the_manifest_says(folder: Path) -> None:
-    edit(folder, lambda m: m["text"].update(embedding=512))
-    with pytest.raises(BundleError, match=r"embedding has shape \(any, 384\), expected \(any, 512"):
+    edit(folder, lambda m: m["audio"].update(embedding=512))
+    with pytest.raises(BundleError, match=r"embedding has shape \(any, 128\), expected \(any, 512"):
         load_bundle(folder)
 
 
 def test_a_newer_format(folder: Path) -> None:
-    edit(folder, lambda m: m.update(format=2, something_new=1))
-    with pytest.raises(BundleError, match="has format 2, this erc_ros reads 1; update erc_ros"):
+    edit(folder, lambda m: m.update(format=3, something_new=1))
+    with pytest.raises(BundleError, match="has format 3, this erc_ros reads 2; update erc_ros"):
         load_bundle(folder)
 
 
 BROKEN: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
-    (lambda m: m.update(format="1"), "format is '1', expected 1"),
-    (lambda m: m.update(format=True), "format is True, expected 1"),
+    (lambda m: m.update(format="1"), "format is '1', expected 2"),
+    (lambda m: m.update(format=True), "format is True, expected 2"),
     (lambda m: m.update(tempreature=1.0), "unknown key 'tempreature'"),
     (lambda m: m["text"].update(vocab=3), "section 'text' of bundle.yaml: unknown key 'vocab'"),
     (lambda m: m.pop("temperature"), "missing key temperature"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from array import array
@@ -16,7 +15,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from erc_msgs.msg import EmotionEstimate, Utterance
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -25,6 +23,7 @@ from std_msgs.msg import String
 
 from erc_ros.nodes.emotion import both
 from erc_ros.nodes.emotion_node import EmotionNode
+from erc_ros.nodes.spinning import Spinning
 from erc_ros.nodes.stage import Stage
 from erc_ros.nodes.utterance_node import UtteranceNode
 from erc_ros.sensing.nanoseconds import NS
@@ -77,22 +76,9 @@ class Bench:
         self.diagnoses: dict[str, DiagnosticStatus] = {}
         self.reports = 0
         self.probe.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
-        self._executors = [self._spin(self.nodes), self._spin([self.probe])]
+        self._spinning = [Spinning(nodes, self.context) for nodes in (self.nodes, [self.probe])]
         if running:
             self.wait(lambda: all(node.active for node in self.nodes), "both nodes are active")
-
-    def _spin(self, nodes: list[Any]) -> tuple[SingleThreadedExecutor, threading.Thread]:
-        executor = SingleThreadedExecutor(context=self.context)
-        for node in nodes:
-            executor.add_node(node)
-
-        def spin() -> None:
-            with contextlib.suppress(ExternalShutdownException):
-                executor.spin()
-
-        thread = threading.Thread(target=spin)
-        thread.start()
-        return executor, thread
 
     def close(self) -> None:
         if self._is_closed:
@@ -101,9 +87,7 @@ class Bench:
         for other in self._others:
             other.destroy_node()
             other.context.try_shutdown()
-        for executor, thread in self._executors:
-            executor.shutdown()
-            thread.join()
+        assert all(spinning.stop(PATIENCE) for spinning in self._spinning), "a callback hangs"
         for node in self.nodes:
             node.close()
         self.probe.destroy_node()
@@ -166,6 +150,9 @@ class Bench:
 
     def now(self) -> int:
         return int(self.probe.get_clock().now().nanoseconds)
+
+    def now_message(self) -> Any:
+        return self.probe.get_clock().now().to_msg()
 
     def say(self, text: str) -> EmotionEstimate:
         """Text only: the estimate of it."""

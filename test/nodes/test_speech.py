@@ -149,6 +149,17 @@ def test_two_processes_say_exactly_what_one_says(both_ways: dict[bool, Heard]) -
             assert np.array_equal(getattr(one, name), getattr(two, name)), name
 
 
+def test_drafts_go_out_while_somebody_speaks(make_bench: MakeBench, speech: np.ndarray) -> None:
+    bench = make_bench(parameters={"use_sim_time": True, "provisional_period": 0.5})
+    Play(bench).sound(speech[: 3 * RATE])  # the sentence goes on
+    bench.wait(lambda: len(bench.utterances) >= 2, "drafts")
+    drafts = bench.utterances
+    assert not any(utterance.is_final for utterance in drafts)
+    assert len({(u.conversation_id, u.utterance_id) for u in drafts}) == 1
+    ends = [from_time(utterance.end) for utterance in drafts]
+    assert ends == sorted(set(ends)) and all(u.speaker_id == "" for u in drafts)
+
+
 def test_a_microphone_that_dies_in_mid_sentence_closes_it(
     make_bench: MakeBench, speech: np.ndarray
 ) -> None:

@@ -195,7 +195,9 @@ def test_a_choice_between_several_topics_is_told(tmp_path: Path) -> None:
 def test_what_each_voice_says_is_preferred_to_all_in_one(tmp_path: Path) -> None:
     voices = ["/humans/voices/a/speech", "/humans/voices/b/speech"]
     bag = write_topics(tmp_path / "bag", [(name, SPEECH) for name in ("/speech", *voices)])
-    assert [topic.name for topic in choose_topics(bag, {})["speech"]] == voices
+    found = choose_topics(bag, {})
+    assert [topic.name for topic in found["humans"]] == voices and "speech" not in found
+    assert choose_topics(bag, {"speech": "/speech"})["speech"][0].name == "/speech"
 
 
 def test_a_named_topic_must_be_there_and_fit(tmp_path: Path) -> None:
@@ -276,6 +278,8 @@ def test_the_definitions_are_those_of_the_interfaces() -> None:
 
     for name in DEFINITIONS:
         package, _, message = name.partition("/msg/")
+        if not (root / package).is_dir():
+            continue  # of others, and not built here
         types = {}
         for file in (root / package / "msg").glob("*.msg"):
             types.update(get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}"))

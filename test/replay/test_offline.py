@@ -11,6 +11,7 @@ import pytest
 
 from erc_ros.replay.bag import Bag, BagError, BagWriter
 from erc_ros.replay.conversation_bag import START, Phrase, write_conversation
+from erc_ros.replay.definitions import typestore
 from erc_ros.replay.offline import Models, Result, default_models, replay, write
 
 DETERMINISTIC = ("estimates.jsonl", "estimates.csv", "summary.json", "timeline.png")
@@ -143,3 +144,90 @@ def test_a_topic_can_be_chosen(recording: Path, models: Models) -> None:
 
 def test_the_models_are_those_of_the_nodes() -> None:
     assert default_models() == Models("edge-small", "speaker-ge2e")
+
+
+def test_sound_of_the_other_audio_package_is_read(tmp_path: Path, models: Models) -> None:
+    kind = "audio_common_msgs/msg/AudioStamped"
+    types = typestore(kind).types
+    nothing = np.zeros(0, np.float32)
+    with BagWriter(tmp_path / "bag") as writer:
+        for number in range(20):
+            time = START + number * 10**8
+            data = types["audio_common_msgs/msg/AudioData"](
+                float32_data=nothing,
+                int32_data=nothing.astype(np.int32),
+                int16_data=np.full(2 * 4410, 3, np.int16),
+                int8_data=nothing.astype(np.int8),
+                uint8_data=nothing.astype(np.uint8),
+            )
+            info = types["audio_common_msgs/msg/AudioInfo"](
+                format=8, channels=2, rate=44100, chunk=4410
+            )
+            audio = types["audio_common_msgs/msg/Audio"](audio_data=data, info=info)
+            header = types["std_msgs/msg/Header"](
+                stamp=types["builtin_interfaces/msg/Time"](sec=time // 10**9, nanosec=time % 10**9),
+                frame_id="mic",
+            )
+            writer.write("/audio", kind, time, types[kind](header=header, audio=audio))
+    result = run(tmp_path / "bag", models)
+    assert result.counts["samples"] == pytest.approx(32_000, abs=2) and not result.warnings
+
+
+def live_speech(writer: BagWriter, topic: str, time: int, stamp: int, text: str) -> None:
+    kind = "hri_msgs/msg/LiveSpeech"
+    fields = {"incremental": "", "final": text, "confidence": 0.9, "locale": "en"}
+    writer.write(topic, kind, time, writer.new(kind, header=writer.header(stamp), **fields))
+
+
+def test_faces_and_voices_of_ros4hri_are_used(tmp_path: Path, models: Models) -> None:
+    image, match = "sensor_msgs/msg/Image", "hri_msgs/msg/IdsMatch"
+    with BagWriter(tmp_path / "bag") as writer:
+        fields = {"id1": "v1", "id1_type": 4, "id2": "f2", "id2_type": 2, "confidence": 0.9}
+        writer.write("/humans/candidate_matches", match, START, writer.new(match, **fields))
+        for number in range(30):
+            time = START + number * 10**8
+            for name, gray in (("f1", 90), ("f2", 160)):
+                picture = writer.new(
+                    image,
+                    header=writer.header(time),
+                    height=60,
+                    width=50,
+                    encoding="mono8",
+                    is_bigendian=0,
+                    step=50,
+                    data=np.full(3000, gray, np.uint8),
+                )
+                writer.write(f"/humans/faces/{name}/cropped", image, time, picture)
+        end = START + 3 * 10**9
+        live_speech(writer, "/speech", end, end, "Here I am.")
+        live_speech(writer, "/humans/voices/v1/speech", end, end, "Here I am.")
+    result = run(tmp_path / "bag", models)
+    (row,) = result.rows
+    assert (row.text, row.voice_id, row.face_id) == ("Here I am.", "v1", "f2")
+    assert row.modalities["visual"] and result.counts["tracked_faces"] == 60
+
+
+def test_a_text_that_is_corrected_is_one_row_with_the_last_text(
+    tmp_path: Path, models: Models
+) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        for number, text in enumerate(("I scream.", "Ice cream.")):
+            live_speech(writer, "/speech", START + number * 10**9, START, text)
+    result = run(tmp_path / "bag", models)
+    assert [row.text for row in result.rows] == ["Ice cream."]
+    assert result.counts["corrected_texts"] == 1
+
+
+def test_sound_waits_for_the_info_as_it_does_in_the_nodes(tmp_path: Path, models: Models) -> None:
+    sound, info = "audio_common_msgs/msg/AudioData", "audio_common_msgs/msg/AudioInfo"
+    with BagWriter(tmp_path / "bag") as writer:
+        for number in range(40):
+            time = START + number * 10**8
+            data = np.zeros(4800 * 4, np.uint8)  # 0.1 s in stereo at 48 kHz
+            writer.write("/audio", sound, time, writer.new(sound, data=data))
+            if number == 30:
+                told = {"channels": 2, "sample_rate": 48000, "sample_format": "S16LE"}
+                message = writer.new(info, **told, bitrate=0, coding_format="WAVE")
+                writer.write("/audio_info", info, time + 1, message)
+    result = run(tmp_path / "bag", models)
+    assert result.counts["samples"] == pytest.approx(64_000, abs=4)

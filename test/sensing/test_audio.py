@@ -20,6 +20,7 @@ from erc_ros.sensing.clock import (
     Jump,
     Overlap,
     RateChange,
+    SecondMicrophone,
     WrongStamps,
     step,
 )
@@ -111,7 +112,7 @@ def test_an_odd_byte_count_is_refused_with_the_way_out(size: int, channels: int)
         (96_000, 1, "S16LE", "96000 Hz"),
         (RATE, 0, "S16LE", "0 audio channels"),
         (RATE, 9, "S16LE", "9 audio channels"),
-        (RATE, 1, "U8", "'U8' is unknown; known: S16LE, S32LE, F32LE"),
+        (RATE, 1, "S24LE", "'S24LE' is unknown; known: S16LE, S32LE, F32LE, S8, U8"),
         (RATE, 1, "MP3", "MP3 audio cannot be read; .* format:=wave"),
     ],
 )
@@ -522,3 +523,131 @@ def test_flush_and_reset_begin_anew() -> None:
         events = play(stream, noise(0.4, 48_000), start, 48_000) + stream.flush()
         assert others(events) == [] and times(events)[0] == start
         assert len(sound_of(events)) == 6_400
+
+
+# --- channels ---
+
+
+def test_a_channel_can_be_chosen_and_the_mean_leaves_out_the_reference() -> None:
+    left, right, played = (noise(1.0) * np.float32(gain) for gain in (0.2, 0.6, 1.0))
+    sound = np.concatenate([left, right, played], axis=1)
+    assert np.array_equal(sound_of(play(AudioStream(channel=1), sound, T0)), right[:, 0])
+    stream = AudioStream(reference=2)
+    events = play(stream, sound, T0) + stream.flush()
+    assert np.allclose(sound_of(events), 0.4 / 0.2 * left[:, 0], atol=1e-6)
+    references = [e.reference for e in events if isinstance(e, Sound)]
+    assert np.array_equal(np.concatenate(references), played[:, 0])
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_the_reference_is_resampled_with_the_microphone(rate: int) -> None:
+    both = np.repeat(noise(1.0, rate), 2, axis=1)
+    stream = AudioStream(channel=0, reference=1)
+    events = [e for e in play(stream, both, T0, rate, 441) + stream.flush() if isinstance(e, Sound)]
+    assert all(e.reference is not None and len(e.reference) == len(e.samples) for e in events)
+    assert all(np.array_equal(e.reference, e.samples) for e in events)
+    assert abs(len(sound_of(events)) - RATE) <= 2
+
+
+def test_a_gap_is_filled_in_both_channels() -> None:
+    stream, both = AudioStream(channel=0, reference=1), np.repeat(noise(2.0), 2, axis=1)
+    events = play(stream, both[:RATE], T0) + play(stream, both[RATE:], T0 + seconds(1.3))
+    events += stream.flush()
+    assert [type(e) for e in others(events)] == [Gap]
+    assert len(sound_of(events)) == round(2.3 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("channel", "reference", "channels"), [(1, None, 1), (None, 3, 2), (None, 0, 1)]
+)
+def test_channels_that_are_not_there_are_refused(
+    channel: int | None, reference: int | None, channels: int
+) -> None:
+    with pytest.raises(ValueError, match="channel"):
+        AudioStream(channel, reference).feed(np.zeros((160, channels), np.float32), T0, RATE)
+    with pytest.raises(ValueError, match="both"):
+        AudioStream(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("sample_format", "data"), [("S8", b"\x80\x00\x40"), ("U8", b"\x00\x80\xc0")]
+)
+def test_samples_of_eight_bits_are_scaled(sample_format: str, data: bytes) -> None:
+    samples = decode(data, AudioFormat(RATE, 1, sample_format))
+    assert samples[:, 0].tolist() == [-1.0, 0.0, 0.5]
+
+
+# --- two microphones on one topic ---
+
+
+def seconds_of(events: list[AudioEvent]) -> int:
+    return sum(isinstance(event, SecondMicrophone) for event in events)
+
+
+def test_of_two_frames_on_one_topic_the_first_is_kept_until_it_dies() -> None:
+    stream, first, second = AudioStream(), noise(6.0), noise(6.0) * np.float32(0.1)
+    events: list[AudioEvent] = []
+    for number in range(300):
+        at, part = T0 + number * 20 * MS, slice(number * 320, (number + 1) * 320)
+        if number < 150:
+            events += stream.feed(first[part], at, RATE, source="head")
+        events += stream.feed(second[part], at + 7 * MS, RATE, source="chest")
+    events += stream.flush()
+    dropped = [e for e in events if isinstance(e, SecondMicrophone)]
+    assert len(dropped) == pytest.approx(150 + 50, abs=2)  # and a second until it is believed dead
+    assert {event.source for event in dropped} == {"chest"}
+    sound = sound_of(events)
+    assert np.array_equal(sound[: 3 * RATE], first[: 3 * RATE, 0])
+    assert len(sound) >= 4.9 * RATE and np.abs(sound[-RATE:]).max() < 0.1
+
+
+@pytest.mark.parametrize("length", [320, 1600])
+@pytest.mark.parametrize("offset", [0.1, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("jitter", [0, 1])
+def test_two_microphones_without_a_frame_are_told_by_their_stamps(
+    length: int, offset: float, jitter: int
+) -> None:
+    stream, first, second = AudioStream(), noise(10.0), noise(10.0) * np.float32(0.01)
+    duration, random = length * NS // RATE, np.random.default_rng(3)
+    events: list[AudioEvent] = []
+    for number, part in enumerate(chunks(first, length)):
+        shake = random.integers(-MS, MS, 2) * jitter
+        at = T0 + number * duration
+        events += stream.feed(part, at + int(shake[0]), RATE)
+        if number >= 20:  # the second one comes later
+            other = second[number * length : (number + 1) * length]
+            late = round(offset * duration) + int(shake[1])
+            events += stream.feed(other, at + late, RATE)
+    events += stream.flush()
+    count = len(first) // length - 20
+    assert count - 32 <= seconds_of(events) + sum(
+        isinstance(e, (Overlap, WrongStamps)) for e in events
+    )
+    assert seconds_of(events) >= 0.6 * count
+    tail = sound_of(events)[-2 * RATE :]
+    assert np.abs(tail).std() > 0.05  # it is the first one, not the second, that is heard
+
+
+def test_chunks_that_come_twice_and_a_clock_that_stalls_are_no_second_microphone() -> None:
+    stream, sound = AudioStream(), noise(4.0)
+    events: list[AudioEvent] = []
+    for number, part in enumerate(chunks(sound, 320)):
+        for _ in range(2):
+            events += stream.feed(part, T0 + number * 20 * MS, RATE)
+    assert seconds_of(events) == 0 and np.array_equal(sound_of(events), sound[:, 0])
+    stream = AudioStream()
+    events = []
+    for number, part in enumerate(chunks(sound, 320)):
+        events += stream.feed(part, T0 + number // 10 * 200 * MS, RATE)
+    assert seconds_of(events) == 0
+
+
+def test_a_clock_that_jumps_an_hour_begins_a_new_line_and_loses_nothing() -> None:
+    for hours in (1, -1):
+        stream, sound = AudioStream(), noise(4.0)
+        events = play(stream, sound[: 2 * RATE], T0)
+        events += play(stream, sound[2 * RATE :], T0 + seconds(2 + 3600 * hours)) + stream.flush()
+        (jump,) = others(events)
+        assert isinstance(jump, Jump)
+        assert jump.after - jump.before == pytest.approx(seconds(3600 * hours), abs=5 * MS)
+        assert np.array_equal(sound_of(events), sound[:, 0])

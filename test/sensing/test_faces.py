@@ -20,6 +20,7 @@ from erc_ros.sensing.faces import (
     Tracks,
     YuNetDetector,
     cut_face,
+    observe_crop,
     step,
 )
 from erc_ros.sensing.frames import Frame
@@ -149,6 +150,38 @@ def test_a_short_loss_is_survived_and_a_long_one_is_not() -> None:
     tracker = FaceTracker(script, rate=5, max_loss=seconds(1.0))
     seen = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(11)]
     assert seen == [["face1"], [], [], ["face1"], *[[]] * 6, ["face2"]]
+
+
+def test_a_walking_face_that_is_lost_for_a_second_is_the_same_where_it_was_heading() -> None:
+    walk = [Box(20 * n, 100, 60, 60) for n in range(20)]
+    seen = [[box] if n < 6 or n > 10 else [] for n, box in enumerate(walk)]
+    tracker = FaceTracker(Script(*seen), rate=5)
+    found = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(20)]
+    assert found == [["face1"] if boxes else [] for boxes in seen]
+
+
+def test_after_a_loss_a_face_elsewhere_or_of_another_size_is_somebody_else() -> None:
+    for other in (Box(400, 100, 60, 60), Box(90, 90, 140, 140)):
+        tracker = FaceTracker(Script([Box(100, 100, 60, 60)], [], [other]), rate=5)
+        found = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(3)]
+        assert found == [["face1"], [], ["face2"]], other
+
+
+def test_two_who_pass_each_other_keep_their_ids() -> None:
+    steps = [[Box(30 * n, 100, 60, 60), Box(600 - 30 * n, 140, 60, 60)] for n in range(20)]
+    tracker = FaceTracker(Script(*steps), rate=5)
+    for n in range(20):
+        found = {o.track_id: o.box for o in tracker.feed(blank(T0 + n * 200 * MS))}
+        assert found == {"face1": steps[n][0], "face2": steps[n][1]}
+
+
+def test_a_face_that_was_cut_out_by_others_becomes_square_and_keeps_its_id() -> None:
+    image = astronaut()[20:180, 40:140]
+    found = observe_crop("anna", frame(image))
+    assert found.track_id == "anna" and found.crop is not None
+    assert found.crop.pixels.shape == (CROP_SIZE, CROP_SIZE, 3)
+    with pytest.raises(ImageError):
+        observe_crop("anna", Frame(T0, "jpeg", 0, 0, 0, b"no picture at all"))
 
 
 def test_detection_keeps_its_rate_and_crops_come_with_it() -> None:

@@ -15,7 +15,7 @@ soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from erc_ros.dialogue.utterance import SAMPLE_RATE  # noqa: E402
 from erc_ros.encoders.audio import audio_input  # noqa: E402
-from erc_ros.training import parts  # noqa: E402
+from erc_ros.training import metrics, parts  # noqa: E402
 from erc_ros.training.audio import (  # noqa: E402
     FOLDS,
     AudioNetwork,
@@ -34,6 +34,8 @@ from erc_ros.training.augmentation import (  # noqa: E402
     reverberate,
 )
 from erc_ros.training.datasets.speech import Clip  # noqa: E402
+from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
+from erc_ros.training.evaluation import read_run  # noqa: E402
 from erc_ros.training.recipe import Recipe, RecipeError  # noqa: E402
 
 TINY = AudioNetworkConfig(widths=(4, 4, 4), hidden=8, dilations=(1,), dropout=0.0)
@@ -252,6 +254,15 @@ def test_training_tests_every_clip_once_and_leaves_a_part(recipe: Recipe) -> Non
     inputs = {"features": features, "frames": np.array([20])}
     (got,) = parts.session(best / "audio.onnx").run(None, inputs)
     assert got.shape == (1, 128) and np.isfinite(got).all()
+
+
+def test_a_trained_run_can_be_evaluated(recipe: Recipe) -> None:
+    train(recipe)
+    run = read_run(recipe.out)
+    assert run.names == LABELS and run.splits["test"].probabilities.shape == (1, 40, 7)
+    predicted = run.splits["test"].probabilities[0].argmax(axis=1)
+    found = json.loads((recipe.out / "best" / "metrics.json").read_text())["test"]
+    assert metrics.accuracy(run.splits["test"].labels, predicted, 7) == found["accuracy_together"]
 
 
 def test_the_best_seed_on_dev_is_chosen_whatever_test_says(tmp_path: Path) -> None:

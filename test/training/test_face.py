@@ -15,6 +15,7 @@ from erc_ros.training import parts  # noqa: E402
 from erc_ros.training.augmentation import FaceAugmentation, augment_faces  # noqa: E402
 from erc_ros.training.datasets import ferplus  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
+from erc_ros.training.evaluation import read_run  # noqa: E402
 from erc_ros.training.face import (  # noqa: E402
     FaceNetwork,
     FaceNetworkConfig,
@@ -219,6 +220,10 @@ def test_training_leaves_a_part_that_equals_torch(recipe: Recipe, corpus: Path) 
     np.testing.assert_allclose(got, embedded["test"].embeddings, atol=1e-4)
     expected = [LABELS.index("joy"), LABELS.index("neutral")]
     assert sorted(set(embedded["test"].labels.tolist())) == sorted(expected)
+    run = read_run(recipe.out)  # as `erc evaluate` does
+    predicted = run.splits["test"].probabilities[0].argmax(axis=1)
+    right = (predicted == run.splits["test"].labels).mean()
+    assert right == pytest.approx(figures["test"]["accuracy_8"])
 
 
 def test_the_same_seed_gives_the_same_weights(recipe: Recipe) -> None:

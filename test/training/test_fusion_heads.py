@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,17 +13,19 @@ from torch import nn
 
 from erc_ros.inference.backend import Network
 from erc_ros.training.export import export_fusion
+from erc_ros.training.fusion.base import Head
 from erc_ros.training.fusion.heads import HEADS
-from erc_ros.training.fusion.summer import Experts, SummerConfig, moves
+from erc_ros.training.fusion.summer import Experts, SummerConfig, moves, run
 
 SIZES = (12, 8, 6)
 NAMES = ("text", "audio", "visual")
 ALL = sorted(HEADS)
 WITH_CONTEXT = ["lpgnet", "magt", "summer"]
 BOTH = [(name, causal) for name in ALL for causal in (True, False)]
+ABLATIONS = [(name, part) for name in ALL for part in HEADS[name][0].PARTS]
 
 
-def head(name: str, causal: bool = True, **options: float) -> nn.Module:
+def head(name: str, causal: bool = True, **options: Any) -> Head:
     torch.manual_seed(0)
     config, model = HEADS[name]
     return model(config(width=16, causal=causal, embeddings=SIZES, labels=4, **options)).eval()
@@ -116,20 +119,32 @@ def test_padding_has_no_influence_in_training_either(name: str, causal: bool) ->
     assert torch.equal(before, after) and after.isfinite().all()
 
 
+def unreached(model: Head) -> list[str]:
+    """Parameters without a gradient when the answer and every modality's own one count."""
+    model.train()
+    inputs = conversation(4, 8)
+    inputs["modalities"] = torch.rand(4, 8, 3, generator=torch.Generator().manual_seed(0)) > 0.3
+    details = model.details(**inputs)
+    (details.logits.square().sum() + details.unimodal.square().sum()).backward()
+    return [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+
+
 @pytest.mark.parametrize("name, causal", BOTH)
 def test_gradients_reach_every_parameter(name: str, causal: bool) -> None:
-    model, inputs = head(name, causal).train(), conversation(4, 8)
-    inputs["modalities"] = torch.rand(4, 8, 3, generator=torch.Generator().manual_seed(0)) > 0.3
-    # MAGT has no classifiers of its own for the losses.
-    outputs = model.details(**inputs) if hasattr(model, "details") else model(**inputs)[:1]
-    outputs[0].square().sum().backward(retain_graph=True)
-    if hasattr(model, "details"):
-        outputs.unimodal.square().sum().backward()
-    unreached = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not unreached
+    assert not unreached(head(name, causal))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "magt"])
+@pytest.mark.parametrize("name, part", ABLATIONS)
+def test_without_a_part_a_head_is_smaller_or_simpler_and_still_learns(name: str, part: str) -> None:
+    whole, inputs = head(name), conversation()
+    less = head(name, without=(part,))
+    assert not torch.allclose(whole(**inputs)[0], less(**inputs)[0])
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (less, whole)]
+    assert sizes[0] < sizes[1] or part in ("cosine", "confidence")
+    assert not unreached(less)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_details_tell_the_losses_each_modality(name: str) -> None:
     model, inputs = head(name), conversation()
     details = model.details(**inputs)
@@ -137,6 +152,44 @@ def test_details_tell_the_losses_each_modality(name: str) -> None:
         assert torch.equal(plain, detailed)
     assert details.unimodal.shape == (2, 6, 3, 4)
     assert details.features.shape[:3] == (2, 6, 3)
+
+
+@pytest.mark.parametrize("name, causal", BOTH)
+@pytest.mark.parametrize("length", [1, 400])
+def test_dialogues_of_one_utterance_and_of_400_are_answered(
+    name: str, causal: bool, length: int
+) -> None:
+    logits, weights = head(name, causal)(**conversation(1, length))
+    assert logits.shape == (1, length, 4) and logits.isfinite().all()
+    assert torch.allclose(weights.sum(-1), torch.ones(1, length))
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("modality", NAMES)
+def test_an_embedding_that_is_not_finite_is_refused_by_name(name: str, modality: str) -> None:
+    inputs = conversation()
+    inputs[modality][1, 3, 2] = float("nan")
+    message = rf"{modality}: 1 embeddings are not finite, .* utterance 3 of conversation 1"
+    with pytest.raises(ValueError, match=message):
+        head(name)(**inputs)
+
+
+def test_embeddings_of_another_size_and_global_speakers_are_refused() -> None:
+    inputs = conversation()
+    with pytest.raises(ValueError, match="audio embeddings have 5 numbers, not 8"):
+        head("concat")(**{**inputs, "audio": inputs["audio"][..., :5]})
+    with pytest.raises(ValueError, match=r"indices within the conversation, 0\.\.9"):
+        head("magt")(**{**inputs, "speakers": inputs["speakers"] + 300})
+
+
+@pytest.mark.parametrize("name", ["magt", "summer"])
+def test_order_and_speakers_count(name: str) -> None:
+    model, inputs = head(name), conversation(1, 4)
+    before = model(**inputs)[0][:, -1]
+    swapped = {key: value[:, [1, 0, 2, 3]] for key, value in inputs.items()}
+    assert not torch.allclose(before, model(**swapped)[0][:, -1])
+    inputs["speakers"] = (inputs["speakers"] + 1) % 10
+    assert not torch.allclose(before, model(**inputs)[0][:, -1])
 
 
 @pytest.mark.parametrize("name, causal", BOTH)
@@ -164,6 +217,18 @@ def test_nonsense_sizes_are_refused(name: str) -> None:
         config(embeddings=(1, 2))
     with pytest.raises(ValueError, match="dropout"):
         config(dropout=1.0)
+    with pytest.raises(ValueError, match="cannot do without"):
+        config(without=("everything",))
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    for name in ("magt", "lpgnet"):
+        with pytest.raises(ValueError, match="multiple of 3 heads"):
+            HEADS[name][0](width=16, heads=3)
+    with pytest.raises(ValueError, match="no attention left"):
+        HEADS["lpgnet"][0](without=("inter", "intra"))
+    with pytest.raises(ValueError, match="lowest_gate"):
+        HEADS["residual"][0](lowest_gate=0.7)
 
 
 def test_summer_refuses_an_alpha_and_a_width_that_make_no_sense() -> None:
@@ -174,29 +239,32 @@ def test_summer_refuses_an_alpha_and_a_width_that_make_no_sense() -> None:
 
 
 def test_experts_outside_the_range_are_dropped_and_the_papers_range_drops_none() -> None:
-    class Constant(nn.Module):
-        def __init__(self, value: float) -> None:
-            super().__init__()
-            self.value = value
-
-        def forward(self, x: torch.Tensor, orders: list[torch.Tensor]) -> torch.Tensor:
-            return torch.full_like(x, self.value)
-
-    def mixed(alpha: float, weights: list[float]) -> float:
+    def shares(alpha: float, weights: list[float]) -> list[float]:
         experts = Experts(SummerConfig(width=4, heads=1, alpha=alpha)).eval()
-        experts.experts = nn.ModuleList(Constant(float(n)) for n in range(4))
-        nn.init.zeros_(experts.gate.weight)
-        experts.gate.bias.data = torch.tensor(weights)
-        return float(experts(torch.zeros(1, 1, 4), [])[0, 0, 0].detach())
+        return experts.shares(torch.tensor(weights)[None, None])[0, 0].tolist()
 
     # Mean 1, deviation sqrt(3): only the last one is farther away than 1 deviation.
-    assert mixed(1.0, [0.0, 0.0, 0.0, 4.0]) == pytest.approx(1.0)  # mean of 0, 1, 2
-    e4 = np.exp(4.0)
-    assert mixed(2.0, [0.0, 0.0, 0.0, 4.0]) == pytest.approx((3 + 3 * e4) / (3 + e4), rel=1e-5)
+    assert shares(1.0, [0.0, 0.0, 0.0, 4.0]) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    whole = 3 + np.exp(4.0)
+    assert shares(2.0, [0.0, 0.0, 0.0, 4.0]) == pytest.approx([1 / whole] * 3 + [1 - 3 / whole])
     # All are exactly one deviation away: nobody would be left, so all stay.
-    assert mixed(0.5, [1.0, 1.0, -1.0, -1.0]) == pytest.approx(
-        (0 + np.e + 2 / np.e + 3 / np.e) / (2 * np.e + 2 / np.e), rel=1e-5
-    )
+    low, high = np.array([1 / np.e, np.e]) / (2 * np.e + 2 / np.e)
+    assert shares(0.5, [1.0, 1.0, -1.0, -1.0]) == pytest.approx([high, high, low, low], rel=1e-5)
+
+
+def test_experts_that_step_together_answer_and_learn_as_one_after_another() -> None:
+    torch.manual_seed(0)
+    grus = nn.ModuleList(nn.GRU(5, 3, batch_first=True) for _ in range(4))
+    x = torch.randn(2, 3, 7, 5)  # two modalities with two experts each
+    together = run(grus, x)
+    together.square().sum().backward()
+    gradients = [p.grad.clone() for p in grus.parameters()]
+    grus.zero_grad()
+    one_by_one = torch.stack([gru(x[n // 2])[0] for n, gru in enumerate(grus)])
+    one_by_one.square().sum().backward()
+    assert torch.allclose(together, one_by_one, atol=1e-6)
+    for gradient, p in zip(gradients, grus.parameters(), strict=True):
+        assert torch.allclose(gradient, p.grad, atol=1e-5)
 
 
 def test_experts_read_what_was_seen_in_both_directions() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from erc_ros.encoders.text import Turn
 from erc_ros.inference.backend import Network
 from erc_ros.inference.history import History, Perception, fusion_input, step
 from erc_ros.training import fusion_training
+from erc_ros.training.evaluation import read_run
 from erc_ros.training.fusion_training import Dialogues, stretches, windows
 from erc_ros.training.parts import Embedded, save_embeddings
 from erc_ros.training.recipe import Recipe
@@ -71,25 +71,30 @@ def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
     encoders(tmp_path)
     sections = {
         "fusion": {
+            "heads": ["magt", "summer"],
             "seeds": [0, 1],
             "text": str(tmp_path / "text"),
             "audio": str(tmp_path / "audio"),
             "visual": str(tmp_path / "face"),
         },
-        "network": {"width": 16, "heads": 2},
+        "network": {"width": 16},
         "trainer": {"epochs": 2, "batch_size": 8, "learning_rate": 5e-3},
     }
     fusion_training.train(Recipe("fusion", sections, tmp_path / "out", tmp_path))
     found = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
     assert set(found["all_seeds"]["seeds"]) == {"0", "1"}
+    assert found["head"] in found["heads"] and set(found["heads"]) == {"magt", "summer"}
+    assert found["heads"][found["head"]] == max(found["heads"].values())
     assert len(found["test"]) == 7 and 0 < found["test"]["text+audio+visual"] <= 1
     assert 0.3 < found["simulation"]["audio"]["mismatch"] < 0.9
     assert found["simulation"]["audio"]["dev_weighted_f1"] == pytest.approx(0.448, abs=0.05)
+    run = read_run(tmp_path / "out" / found["head"])  # what `erc evaluate` reads
+    assert len(run.seeds) == 2
     network = Network(tmp_path / "out" / "best" / "fusion.onnx")
     history = History("c")
     for number in range(20):
         embedding = np.full(384, number, np.float32)
-        perception = Perception(str(number), Turn(1, "x"), embedding, None, None)
+        perception = Perception(str(number), 1, embedding, None, None)
         history = step(history, perception, 16)
     answer = network(fusion_input(history.perceptions, (384, 128, 128)))
     assert answer["logits"].shape == (1, 16, 7)
@@ -118,7 +123,7 @@ def test_the_windows_answer_as_the_stretches(tmp_path: Path) -> None:
         first=np.zeros(count, np.int64),
     )
     torch.manual_seed(0)
-    model = Magt(MagtConfig(16, 2, embeddings=(12, 8, 6)))
+    model = Magt(MagtConfig(width=16, heads=2, embeddings=(12, 8, 6)))
     by_windows = fusion_training.predict(model, data, 16)
     rows = np.arange(count)[None]
     inputs = fusion_training.window_inputs(data, rows, np.ones((1, count, 3), bool))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from erc_ros.training import losses
-from erc_ros.training.fusion.inputs import Details
+from erc_ros.training.fusion.base import Details
 
 
 def logits_of(*rows: list[float]) -> torch.Tensor:
@@ -120,3 +120,67 @@ def test_self_distillation_by_hand_leaves_out_what_is_missing_or_has_no_label() 
     loss = losses.self_distillation(details, seen, torch.tensor([[0, -100]]))
     kl = 0.8 * log(1.6) + 0.2 * log(0.4)
     assert loss.item() == pytest.approx(-1.5 * log(0.8) - log(0.5) + 0.3 * kl, rel=1e-5)
+
+
+def branches(text: list[float], audio: list[float]) -> Details:
+    """Two utterances, two labels; the visual branch is not seen."""
+    unimodal = torch.full((1, 2, 3, 2), float("nan"))
+    unimodal[0, :, 0] = logits_of(text, text[::-1])
+    unimodal[0, :, 1] = logits_of(audio, audio[::-1])
+    features = torch.full((1, 2, 3, 2), float("nan"))
+    features[0, :, 0] = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    features[0, :, 1] = torch.tensor([[0.0, 5.0], [7.0, 0.0]])  # the two changed places
+    return Details(unimodal[..., 0, :].clone(), torch.zeros(1, 2, 3), unimodal, features)
+
+
+TWO_SEEN = torch.tensor([[[True, True, False]] * 2])
+SIMILARITY = (e - 1) / (e + 1)  # KL of the similarities of `branches`, as in the test above: p - q
+
+
+def test_anchored_distillation_by_hand() -> None:
+    details, labels = branches([0.8, 0.2], [0.3, 0.7]), torch.tensor([[0, 1]])
+    # The audio says the contrary of the text: every correlation is -1, so 2 + 2, times tau^2.
+    expected = -log(0.8) + 0.5 * (4 * (2 + 2) + SIMILARITY)
+    loss = losses.anchored_distillation(details, TWO_SEEN, labels, 0.5, 0.5)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    alone = losses.anchored_distillation(details, TWO_SEEN, labels, 0.0, 0.5)
+    assert alone.item() == pytest.approx(-log(0.8), rel=1e-5)
+
+
+def test_anchored_distillation_needs_the_text_and_two_samples() -> None:
+    details, labels = branches([0.8, 0.2], [0.3, 0.7]), torch.tensor([[0, 1]])
+    seen = TWO_SEEN.clone()
+    seen[0, 1, 0] = False  # one pair is left, which has no relation to others
+    loss = losses.anchored_distillation(details, seen, labels, 0.5, 0.5)
+    assert loss.item() == pytest.approx(-log(0.8), rel=1e-5)
+
+
+def test_residual_distillation_by_hand() -> None:
+    details, labels = branches([0.8, 0.2], [0.3, 0.7]), torch.tensor([[0, 1]])
+    own = -2 * log(0.8) - log(0.3)  # fused and text, audio
+    p, q = e / (1 + e), 1 / (1 + e)
+    jsd = p * log(2 * p) + q * log(2 * q)
+    crossed = 16 * (2 + 2) + SIMILARITY + 0.2 * jsd
+    loss = losses.residual_distillation(details, None, TWO_SEEN, labels)
+    assert loss.item() == pytest.approx(own + crossed, rel=1e-4)
+    plain = losses.residual_distillation(details, None, TWO_SEEN, labels, cross_modal=(0.0, 0.0))
+    assert plain.item() == pytest.approx(own, rel=1e-5)
+
+
+def test_residual_distillation_learns_from_the_average_of_the_text_alone() -> None:
+    details, labels = branches([0.8, 0.2], [0.3, 0.7]), torch.tensor([[0, 1]])
+    teacher = branches([0.5, 0.5], [0.1, 0.9])
+    loss = losses.residual_distillation(
+        details, teacher, TWO_SEEN, labels, 0.7, cross_modal=(0.0, 0.0)
+    )
+    # tau 2: 0.8 and 0.2 become 2/3 and 1/3.
+    soft = 4 * (0.5 * log(0.5 / (2 / 3)) + 0.5 * log(0.5 / (1 / 3)))
+    expected = -log(0.8) - 0.7 * log(0.8) + 0.3 * soft - log(0.3)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_interactive_without_anything_to_distil_is_the_labels_alone() -> None:
+    student, labels, nothing = logits_of([0.7, 0.3]), torch.tensor([0]), torch.zeros(0, 2)
+    loss = losses.interactive(student, nothing, nothing, labels)
+    smooth = -(0.9 * log(0.7) + 0.1 * log(0.3))
+    assert loss.item() == pytest.approx(-0.3 * log(0.7) + 0.3 * smooth, rel=1e-5)

@@ -10,13 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc_ros.training.datasets.meld import (
-    decode,
-    nanoseconds,
-    read_meld,
-    repair,
-    with_votes,
-)
+from erc_ros.training.datasets.cleaning import decode_lines, repair
+from erc_ros.training.datasets.meld import nanoseconds, read_meld, with_votes
 from erc_ros.training.datasets.utterances import LABELS
 
 HEADER = (
@@ -118,7 +113,7 @@ def test_windows_1252_is_repaired_both_ways(tmp_path: Path) -> None:
     read_as_latin = row(text="It\x92s \x85", index=1)
     split = read_meld(write(tmp_path, bytes_of_windows, read_as_latin), "train")
     assert [u.text for u in split.conversations[0].utterances] == ["I’m", "It’s …"]
-    assert split.repaired == (3,)
+    assert split.repaired == (2, 3)
 
 
 @settings(deadline=None)
@@ -133,7 +128,9 @@ def test_repair_leaves_no_leftovers_and_good_text_alone(text: str) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_can_be_decoded(content: bytes) -> None:
-    assert isinstance(decode(content), str)
+    lines, windows = decode_lines(content)
+    assert windows <= set(range(1, len(lines) + 1))
+    assert not any("\ufffd" in lines[number - 1] for number in windows)
 
 
 @settings(deadline=None)
@@ -242,3 +239,85 @@ def test_goemotions_keeps_single_labels(tmp_path: Path) -> None:
     ]
     with pytest.raises(FileNotFoundError, match="ekman_valid"):
         read_goemotions(tmp_path, "valid")
+
+
+def test_the_rows_of_goemotions_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    from erc_ros.training.datasets.goemotions import read_goemotions_split
+
+    folder = tmp_path / "goemotions"
+    folder.mkdir()
+    (folder / "ekman_train.tsv").write_text(
+        "text\tlabel\tid\na\t0\tx\nb\t0,1\ty\nc\t7\tz\nd\t1\n\t1\tempty\n"
+    )
+    with pytest.raises(FileNotFoundError, match=r"ekman_labels\.txt"):
+        read_goemotions_split(tmp_path, "train")
+    (folder / "ekman_labels.txt").write_text("anger\nhappiness\n")
+    with pytest.raises(ValueError, match=r"labels \['happiness'\]; known are neutral"):
+        read_goemotions_split(tmp_path, "train")
+    (folder / "ekman_labels.txt").write_text("anger\njoy\n")
+    split = read_goemotions_split(tmp_path, "train")
+    assert [c.name for c in split.conversations] == ["train/x", "train/empty"]
+    assert split.findings.rows("several labels") == (3,)
+    assert split.refused == ((4, "unknown label '7'"), (5, "too few or too many columns"))
+    assert split.findings.rows("empty text") == (6,)
+
+
+def test_empty_texts_and_missing_dialogues_are_reported(tmp_path: Path) -> None:
+    split = read_meld(write(tmp_path, row(" ", index=0), row(index=1)), "train")
+    assert split.findings.rows("empty text") == (2,)
+    (told,) = split.findings.of("incomplete corpus")
+    assert told.detail == "2 of 9989 published"
+
+
+def test_wrong_label_names_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    write(tmp_path, row(emotion="Freude"), row(emotion="Wut", index=1))
+    with pytest.raises(ValueError, match=r"unusable row: 2 .*train_sent_emo\.csv row 2.*'freude'"):
+        read_meld(tmp_path, "train")
+
+
+@pytest.mark.parametrize("turns", [1, 400])
+def test_a_dialogue_may_be_short_or_long(tmp_path: Path, turns: int) -> None:
+    rows = [row(speaker=f"P{n % 3}", index=n) for n in range(turns)]
+    (conversation,) = read_meld(write(tmp_path, *rows), "train").conversations
+    assert len(conversation.utterances) == turns
+
+
+def test_a_file_that_lost_its_end_gives_the_rows_before(tmp_path: Path) -> None:
+    folder = write(tmp_path, *(row(index=n) for n in range(3)))
+    file = folder / "meld_annotations" / "train_sent_emo.csv"
+    file.write_bytes(file.read_bytes()[:-30] + b"\0" * 30)
+    split = read_meld(folder, "train")
+    assert len(split.conversations[0].utterances) == 2
+    assert split.refused[0][0] == 4
+    file.write_bytes(file.read_bytes() + b'1,"' + b"x" * 200_000)
+    with pytest.raises(ValueError, match=r"train_sent_emo\.csv is no table after its line"):
+        read_meld(folder, "train")
+
+
+@pytest.mark.parametrize("place", ["MELD.Raw/train_splits", "MELD.Raw/train/train_splits"])
+def test_clips_of_the_official_release_are_found(tmp_path: Path, place: str) -> None:
+    pytest.importorskip("av", reason="needs the extra [train]")
+    from clips import write_clip
+
+    (tmp_path / "MELD.Raw").mkdir()
+    rows = [row(dialogue=0, index=0), row(dialogue=0, index=1), row(dialogue=12, index=3)]
+    content = HEADER + "".join(rows)
+    (tmp_path / "MELD.Raw" / "train_sent_emo.csv").write_text(content)
+    with pytest.raises(FileNotFoundError, match=r"train_splits.*train\.tar\.gz"):
+        read_meld(tmp_path, "train", clips=True)
+    folder = tmp_path / place
+    write_clip(folder / "dia0_utt0.mp4")
+    (folder / "dia12_utt3.mp4").write_bytes(b"broken, as train's dia125_utt3 is")
+    (folder / "._dia0_utt1.mp4").write_bytes(b"a Mac was here")
+    split = read_meld(tmp_path, "train", clips=True)
+    clips = [u.clip and u.clip.name for c in split.conversations for u in c.utterances]
+    assert clips == ["dia0_utt0.mp4", None, None]
+    assert [(f.row, f.fate, f.detail) for f in split.findings.of("unusable clip")] == [
+        (3, "masked", "dia0_utt1.mp4: missing"),
+        (4, "masked", "dia12_utt3.mp4: unreadable"),
+    ]
+    assert all(
+        u.clip is None for c in read_meld(tmp_path, "train").conversations for u in c.utterances
+    )
+    unopened = read_meld(tmp_path, "train", clips=True, open_clips=False)
+    assert unopened.findings.rows("unusable clip") == (3,)

@@ -70,6 +70,102 @@ def test_sure_and_right_is_calibrated() -> None:
     assert metrics.calibration_error([0, 1], [[1.0, 0.0], [0.0, 1.0]]) == 0
 
 
+def test_one_vs_all_by_hand() -> None:
+    """Classes 0, 1, 2 against the rest: 1, 2 and 1 of 6 wrong; F1 of either side by its support."""
+    assert metrics.one_vs_all_accuracy(TRUTH, PREDICTED, 3) == pytest.approx((5 + 4 + 5) / 18)
+    sides = [(3, 0.8, 6 / 7), (2, 0.5, 6 / 8), (1, 2 / 3, 8 / 9)]  # support, F1, F1 of the rest
+    expected = np.mean([(n * f1 + (6 - n) * rest) / 6 for n, f1, rest in sides])
+    assert metrics.one_vs_all_f1(TRUTH, PREDICTED, 3) == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(pairs)
+def test_one_vs_all_agrees_with_scikit_learn(rows: list[tuple[int, int]]) -> None:
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    truth, predicted = (np.array(column) for column in zip(*rows, strict=True))
+    accuracies, f1 = [], []
+    for label in sorted({*truth.tolist(), *predicted.tolist()}):
+        one = truth == label, predicted == label
+        accuracies.append(sklearn_metrics.accuracy_score(*one))
+        f1.append(sklearn_metrics.f1_score(*one, average="weighted", zero_division=0))
+    assert metrics.one_vs_all_accuracy(truth, predicted, 5) == pytest.approx(np.mean(accuracies))
+    assert metrics.one_vs_all_f1(truth, predicted, 5) == pytest.approx(np.mean(f1))
+
+
+def test_reliability_by_hand() -> None:
+    p = [[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]
+    found = metrics.reliability([0, 1, 1, 1], p, bins=10)
+    assert found.count.tolist() == [0] * 6 + [2, 0, 0, 2]
+    assert found.right[[6, 9]].tolist() == [2, 1]
+    assert found.confidence[[6, 9]] == pytest.approx([1.2, 1.8])
+
+
+RNG = np.random.default_rng(0)
+NAMES = ("a", "b", "c")
+
+
+def guesses(n: int, seeds: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) and probabilities (S, N, 3) that are right more often than not."""
+    truth = RNG.integers(0, 3, n)
+    p = RNG.dirichlet((1, 1, 1), (seeds, n)) + 0.7 * np.eye(3)[truth]
+    return truth, p / p.sum(axis=-1, keepdims=True)
+
+
+def test_an_interval_is_what_drawing_conversations_one_by_one_gives() -> None:
+    truth, p = guesses(60)
+    groups = np.repeat([7, 3, 9, 1, 4, 8], 10)
+    found = metrics.intervals(truth, p, NAMES, groups, resamples=50, seed=5)
+    times = metrics.draws(6, 50, seed=5)
+    slow: dict[str, list[float]] = {"weighted_f1": [], "calibration_error": [], "f1 b": []}
+    for row in times:  # np.unique sorts the groups: 1 3 4 7 8 9
+        rows = np.concatenate(
+            [
+                np.tile(np.flatnonzero(groups == g), n)
+                for g, n in zip((1, 3, 4, 7, 8, 9), row, strict=True)
+            ]
+        ).astype(int)
+        each = [metrics.report(truth[rows], one[rows], NAMES) for one in p]
+        slow["weighted_f1"].append(np.mean([r["weighted_f1"] for r in each]))
+        slow["calibration_error"].append(np.mean([r["calibration_error"] for r in each]))
+        slow["f1 b"].append(np.mean([r["f1"]["b"] for r in each]))
+    for name, values in slow.items():
+        low, high = np.quantile(values, (0.025, 0.975))
+        assert (found[name].low, found[name].high) == pytest.approx((low, high))
+    whole = [metrics.report(truth, one, NAMES) for one in p]
+    for name in (*metrics.SCORES, "calibration_error"):
+        assert found[name].value == pytest.approx(np.mean([r[name] for r in whole]))
+
+
+def test_whole_conversations_make_wider_intervals_than_their_utterances() -> None:
+    truth, p = np.repeat(RNG.integers(0, 3, 20), 30), np.repeat(guesses(20)[1], 30, axis=1)
+    alone = metrics.intervals(truth, p, NAMES)["accuracy"]
+    whole = metrics.intervals(truth, p, NAMES, np.repeat(np.arange(20), 30))["accuracy"]
+    assert whole.high - whole.low > 2 * (alone.high - alone.low)
+    assert metrics.intervals(truth, p, NAMES)["accuracy"] == alone  # the draws have a seed
+
+
+def test_a_class_that_is_absent_or_rare_has_no_made_up_interval() -> None:
+    truth = np.array([0] * 30 + [1])
+    p = np.eye(3)[truth][None] * 0.9 + 1 / 30
+    found = metrics.intervals(truth, p, NAMES)
+    assert np.isnan(found["f1 c"].value) and np.isnan(found["f1 c"].low)
+    assert (found["f1 b"].low, found["f1 b"].high) == (1, 1)  # where it is drawn at all
+    assert found["macro_f1"].value == 1
+
+
+def test_figures_that_do_not_fit_are_refused() -> None:
+    truth, p = guesses(10)
+    for wrong in (p[0], p[:, :9], p[..., :2]):
+        with pytest.raises(ValueError, match=r"not \(S, 10, 3\)"):
+            metrics.intervals(truth, wrong, NAMES)
+    with pytest.raises(ValueError, match="9 groups"):
+        metrics.intervals(truth, p, NAMES, np.zeros(9))
+    with pytest.raises(ValueError):
+        metrics.intervals(truth[:0], p[:, :0], NAMES)
+    with pytest.raises(ValueError, match="sum to 1"):
+        metrics.intervals(truth, p * np.nan, NAMES)
+
+
 @pytest.mark.parametrize(
     ("truth", "predicted"), [([], []), ([0], [0, 1]), ([0, 7], [0, 0]), ([-1], [0]), ([0.5], [0])]
 )

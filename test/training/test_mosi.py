@@ -10,7 +10,7 @@ import pytest
 
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.mosi import SIZES, read_mosi
-from erc_ros.training.mosi import CONDITIONS, Variant, conversations, disturbed, padded, train
+from erc_ros.training.mosi import train
 from erc_ros.training.recipe import Recipe, RecipeError
 
 LENGTHS = {"train": (3, 5, 2, 4), "test": (4, 1)}
@@ -80,43 +80,22 @@ def test_the_real_corpus_has_the_known_sizes() -> None:
     assert len(splits["test"].labels) == 752
 
 
-def test_a_missing_or_noisy_modality_is_that_one_only(tmp_path: Path) -> None:
-    test = read_mosi(write(tmp_path), dev_videos=1)["test"]
-    data, seen = disturbed(test, "no audio", (True, True, True), 0)
-    assert seen == (True, False, True) and data.features[0] is test.features[0]
-    data, seen = disturbed(test, "noise for visual", (True, True, True), 0)
-    assert all(seen) and data.features[1] is test.features[1]
-    assert not np.array_equal(data.features[2], test.features[2])
-    assert not any(disturbed(test, "no audio", (True, False, False), 0)[1])
-    assert padded(conversations(test)).tolist() == [[0, 1, 2, 3], [4, -1, -1, -1]]
-
-
-def recipe(tmp_path: Path, **mosi: object) -> Recipe:
+def test_the_comparison_of_the_recipe_runs_on_it(tmp_path: Path) -> None:
     sections = {
-        "mosi": {"models": ["concat", "residual", "lpgnet"], "text_only": ["magt"], "seeds": [0, 1]}
-        | {"dev_videos": 1, "resamples": 20}
-        | mosi,
+        "mosi": {"dev_videos": 1},
+        "comparison": {"seeds": [0], "modes": ["causal"], "epoch": "last", "resamples": 20},
+        "rows": [{"head": "concat"}, {"head": "ridge"}],
         "network": {"width": 8, "dropout": 0.0, "input_dropout": 0.0},
         "trainer": {"epochs": 4, "batch_size": 2, "learning_rate": 0.02},
     }
-    return Recipe("mosi", sections, tmp_path / "out", write(tmp_path))
-
-
-def test_a_training_learns_writes_its_table_and_goes_on_where_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(recipe(tmp_path))
+    train(Recipe("mosi", sections, tmp_path / "out", write(tmp_path)))
+    result = json.loads((tmp_path / "out/concat-no-context/seed-0/result.json").read_text())
+    assert result["test"]["complete"]["accuracy"] == 1 and result["best_epoch"] == 4
     table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
-    assert table.count("\n| concat, ") == 2 and "text only (magt), causal" in table
-    file = tmp_path / "out" / Variant("concat", True).folder / "seed-1" / "result.json"
-    result = json.loads(file.read_text(encoding="utf-8"))
-    assert set(result["test"]) == set(CONDITIONS) and result["test"]["complete"]["accuracy"] == 1
-    written = file.stat().st_mtime_ns
-    train(recipe(tmp_path))  # all is there
-    assert file.stat().st_mtime_ns == written
-    assert (tmp_path / "out" / "table.md").read_text(encoding="utf-8") == table
+    assert "| ridge, no context | 274 |" in table and "Dev (1 videos)" in table
 
 
-def test_a_head_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no fusion head is called"):
-        train(recipe(tmp_path, models=["transformer"]))
+def test_files_that_do_not_belong_together_end_the_training(tmp_path: Path) -> None:
+    data = write(tmp_path, test_label=np.full(5, 2, np.int8))
+    with pytest.raises(RecipeError, match="CMU-MOSI in"):
+        train(Recipe("mosi", {"mosi": {"dev_videos": 1}}, tmp_path / "out", data))

@@ -93,9 +93,9 @@ def test_files_that_cannot_be_used_are_counted_and_never_fatal(actors: Path) -> 
     write(folder, "03-01-03-01-02-01-02.wav", speech(seed=0))  # the same sound as Actor_01's
     corpus = ravdess.load(actors)
     assert len(corpus.clips) == 3
-    broken = corpus.skipped.pop("ravdess: unreadable") + corpus.skipped.pop("ravdess: truncated", 0)
-    assert broken == 3
-    assert corpus.skipped == {
+    skipped = corpus.skipped
+    assert skipped.pop("ravdess: unreadable") + skipped.pop("ravdess: truncated", 0) == 3
+    assert skipped == {
         "ravdess: wrong name": 2,
         "ravdess: not finite": 1,
         "ravdess: empty": 1,
@@ -103,6 +103,8 @@ def test_files_that_cannot_be_used_are_counted_and_never_fatal(actors: Path) -> 
         "ravdess: too short": 1,
         "ravdess: repeated": 1,
     }
+    (silent,) = corpus.findings.of("ravdess: silent")
+    assert silent.place == "03-01-04-01-02-01-02.wav"
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

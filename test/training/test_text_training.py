@@ -21,7 +21,13 @@ from tokenizers.models import WordPiece  # noqa: E402
 from tokenizers.normalizers import BertNormalizer  # noqa: E402
 from tokenizers.pre_tokenizers import BertPreTokenizer  # noqa: E402
 
-from erc_ros.encoders.text import SPEAKER_TOKENS, TextPrompt  # noqa: E402
+from erc_ros.encoders.text import (  # noqa: E402
+    SPEAKER_TOKENS,
+    Block,
+    Layout,
+    TextPrompt,
+    Turn,
+)
 from erc_ros.training import text, text_model  # noqa: E402
 from erc_ros.training.datasets.utterances import (  # noqa: E402
     LABELS,
@@ -29,16 +35,19 @@ from erc_ros.training.datasets.utterances import (  # noqa: E402
     LabelledUtterance,
 )
 from erc_ros.training.recipe import read_recipe  # noqa: E402
+from erc_ros.training.text import Teacher  # noqa: E402
 from erc_ros.training.text_evaluation import best_prior_correction, predict  # noqa: E402
 from erc_ros.training.text_examples import (  # noqa: E402
-    Example,
+    Row,
     TextConfig,
     augmented,
     balanced,
-    examples_of,
+    collate,
     make_batches,
     plain_text,
+    rows_of,
     target,
+    with_teacher,
 )
 from erc_ros.training.text_export import embed, export  # noqa: E402
 from erc_ros.training.text_model import (  # noqa: E402
@@ -91,6 +100,9 @@ def talk(*said: str, label: int = 0) -> Conversation:
     return Conversation("test/0", tuple(utterances))
 
 
+PLAIN = TextConfig()
+
+
 # the model
 
 
@@ -113,41 +125,88 @@ def test_it_is_a_bert_read_at_mask() -> None:
     ids = torch.randint(1, SIZE.vocabulary, (3, 12))
     mask = torch.ones_like(ids)
     mask[1, 7:] = 0
-    index = torch.tensor([10, 5, 0])
+    index = torch.tensor([[10, 2], [5, 5], [0, 11]])
+    positions = torch.arange(12).repeat(3, 1)
+    visible = mask[:, None].bool().expand(-1, 12, -1)
     with torch.inference_mode():
         whole = bert(input_ids=ids, attention_mask=mask).last_hidden_state
-        expected = whole[torch.arange(3), index]
-        assert torch.allclose(encoder(ids, mask, index), expected, atol=1e-5)
+        expected = whole[torch.arange(3)[:, None], index]
+        found, _ = encoder(ids, positions, visible, index, encoder.nothing_known(3))
+        assert torch.allclose(found, expected, atol=1e-5)
 
 
 @torch.inference_mode()
-def test_padding_has_no_influence() -> None:
-    encoder = TextEncoder(SIZE).eval()
-    ids = torch.randint(1, SIZE.vocabulary, (1, 9))
-    alone = encoder(ids, torch.ones_like(ids), torch.tensor([7]))
-    padded = torch.cat([ids, torch.full((1, 5), 3)], dim=1)
-    mask = (torch.arange(14) < 9).long()[None]
-    assert torch.allclose(encoder(padded, mask, torch.tensor([7])), alone, atol=1e-5)
+def test_a_row_says_the_same_in_any_batch(folder: Path) -> None:
+    model, prompt = make_model(0.0).eval(), TextPrompt(load_tokenizer(), 48)
+    talks = [talk("good", "bad day", "what a b"), talk("day")]
+    rows = [row for one in talks for row in rows_of(one, prompt, TextConfig())]
+    together = text.answers(model, collate(rows))
+    alone = torch.cat([text.answers(model, collate([row])) for row in rows])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_dialogue_in_one_pass_is_one_utterance_after_the_other(folder: Path) -> None:
+    model, prompt = make_model(0.0).eval(), TextPrompt(load_tokenizer(), 30)
+    said = talk("good", "bad day", "what a b", "day day day", "a", "bad", "good bad day", "b")
+    rows = rows_of(said, prompt, TextConfig())
+    assert len(rows) > 1, "the window has to slide"
+    whole = torch.cat([model.encoder(*_inputs(row.layout, model))[0][0] for row in rows])
+    window: tuple[Block, ...] = ()
+    past, known, one_by_one = model.encoder.nothing_known(1), 0, []
+    for utterance in said.utterances:
+        block = prompt.block(Turn(utterance.speaker, utterance.text))
+        if surplus := prompt.surplus(window, block):
+            window, past, known = window[surplus:], model.encoder.nothing_known(1), 0
+        window = (*window, block)
+        layout = prompt.arrange(window, [len(window) - 1], known)
+        embedding, new = model.encoder(*_inputs(layout, model)[:-1], past)
+        past, known = torch.cat([past, new[..., : layout.kept, :]], dim=4), len(window)
+        one_by_one.append(embedding[0])
+    assert torch.allclose(torch.cat(one_by_one), whole, atol=1e-5)
+
+
+def _inputs(layout: Layout, model: TextClassifier) -> tuple[torch.Tensor, ...]:
+    arrays = (layout.input_ids, layout.positions, layout.visible, layout.mask_index)
+    return (*(torch.from_numpy(a)[None] for a in arrays), model.encoder.nothing_known(1))
+
+
+def test_later_utterances_get_no_gradient_from_earlier_answers(folder: Path) -> None:
+    model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
+    words = model.encoder.embeddings.word_embeddings.weight
+    (row,) = rows_of(talk("good", "bad", "day"), prompt, TextConfig())
+    logits = text.answers(model, collate([row]))
+    logits[1].sum().backward()
+    touched = {
+        word: bool(words.grad[load_tokenizer().token_to_id(word)].any())
+        for word in ("good", "bad", "day")
+    }
+    assert touched == {"good": True, "bad": True, "day": False}
 
 
 def test_one_batch_can_be_learned_by_heart() -> None:
     torch.manual_seed(0)
     model = TextClassifier(SIZE, len(LABELS), dropout=0.0)
-    examples = [
-        Example([2, 5 + a, 3, 5 + b, 4, 3], tuple(float(i == (a + b) % 7) for i in range(7)))
+    see = np.tril(np.ones((6, 6), bool))
+    rows = [
+        Row(
+            Layout(np.array([2, 5 + a, 3, 5 + b, 4, 3]), np.arange(6), see, np.array([4]), 4),
+            [tuple(float(i == (a + b) % 7) for i in range(7))],
+        )
         for a in range(4)
         for b in range(4)
     ]
-    (batch,) = make_batches(examples, 16, None)
+    (batch,) = make_batches(rows, 16, None)
+    wanted = batch.target[batch.asked]
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     model.train()
     for _ in range(120):
         optimizer.zero_grad()
-        value = text.loss(model, batch)
+        value = text.hard_loss(text.answers(model, batch), wanted, TextConfig(), torch.ones(7))
         value.backward()
         optimizer.step()
     model.eval()
-    right = model(batch.ids, batch.mask, batch.index).argmax(1) == batch.target.argmax(1)
+    right = text.answers(model, batch).argmax(1) == wanted.argmax(1)
     assert right.all()
 
 
@@ -184,40 +243,59 @@ def test_missing_weights_are_told_with_the_way_out(folder: Path) -> None:
 
 def test_an_utterance_is_judged_without_its_future(folder: Path) -> None:
     model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
-    one, _ = predict(model, [talk("good", "bad", "day")], prompt)
-    other, _ = predict(model, [talk("good", "bad", "what a b")], prompt)
+    one, _ = predict(model, [talk("good", "bad", "day")], prompt, PLAIN)
+    other, _ = predict(model, [talk("good", "bad", "what a b")], prompt, PLAIN)
     assert np.allclose(one[:2], other[:2], atol=1e-6) and not np.allclose(one[2], other[2])
-    past, _ = predict(model, [talk("bad", "bad", "day")], prompt)
+    past, _ = predict(model, [talk("bad", "bad", "day")], prompt, PLAIN)
     assert not np.allclose(one[1], past[1])
 
 
 def test_predictions_come_in_the_order_of_the_utterances(folder: Path) -> None:
     model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
     talks = [talk("good day what a day", "b", label=1), talk("bad", label=2)]
-    together, labels = predict(model, talks, prompt)
-    alone = np.concatenate([predict(model, [one], prompt)[0] for one in talks])
+    together, labels = predict(model, talks, prompt, PLAIN)
+    alone = np.concatenate([predict(model, [one], prompt, PLAIN)[0] for one in talks])
     assert np.allclose(together, alone, atol=1e-5) and labels.tolist() == [1, 1, 2]
 
 
+def row(tokens: int, number: int, questions: int = 1) -> Row:
+    ids = np.full(tokens, number + 1)
+    layout = Layout(
+        ids, np.arange(tokens), np.ones((tokens, tokens), bool), np.arange(questions), tokens
+    )
+    return Row(layout, [(1.0,)] * questions)
+
+
 @settings(deadline=None)
-@given(st.lists(st.integers(3, 30), max_size=60), st.integers(1, 9), st.none() | st.integers(0, 9))
-def test_every_example_is_in_one_batch(lengths: list[int], size: int, seed: int | None) -> None:
-    examples = [Example([n + 1] * length, (1.0,)) for n, length in enumerate(lengths)]
-    batches = make_batches(examples, size, None if seed is None else random.Random(seed))
-    seen = sorted(int(row) for batch in batches for row in batch.ids[:, 0])
-    assert seen == list(range(1, len(lengths) + 1))
+@given(
+    st.lists(st.tuples(st.integers(3, 30), st.integers(1, 3)), max_size=60),
+    st.integers(1, 9),
+    st.none() | st.integers(0, 9),
+)
+def test_every_row_is_in_one_batch(
+    sizes: list[tuple[int, int]], size: int, seed: int | None
+) -> None:
+    rows = [row(tokens, number, questions) for number, (tokens, questions) in enumerate(sizes)]
+    batches = make_batches(rows, size, None if seed is None else random.Random(seed))
+    seen = sorted(int(one) for batch in batches for one in batch.ids[:, 0])
+    assert seen == list(range(1, len(sizes) + 1))
+    too_small = 0
     for batch in batches:
-        used = batch.mask.sum(dim=1)
-        assert len(used) <= size and used.max() == batch.ids.shape[1]
-        assert torch.equal(batch.index, used - 2)
-        assert torch.equal(batch.ids > 0, batch.mask > 0)
+        used = (batch.ids > 0).sum(dim=1)
+        assert used.max() == batch.ids.shape[1]
+        assert int(batch.asked.sum()) < size + 3
+        too_small += int(batch.asked.sum()) < size
+        assert batch.visible.any(dim=2).all(), "a token that sees nothing has no softmax"
+        for tokens, sees in zip(used.tolist(), batch.visible, strict=True):
+            assert not sees[:tokens, tokens:].any(), "padding is seen"
+    assert too_small <= 1, "only the rest may be smaller"
 
 
 def test_batches_waste_little_on_padding() -> None:
     rng = random.Random(0)
-    examples = [Example([1] * rng.randint(5, 96), (1.0,)) for _ in range(512)]
-    batches = make_batches(examples, 32, rng)
-    assert sum(b.mask.sum() for b in batches) / sum(b.mask.numel() for b in batches) > 0.93
+    rows = [row(rng.randint(5, 96), 0) for _ in range(512)]
+    batches = make_batches(rows, 32, rng)
+    assert sum((b.ids > 0).sum() for b in batches) / sum(b.ids.numel() for b in batches) > 0.93
 
 
 votes = st.lists(st.integers(0, 5), min_size=7, max_size=7).filter(any)
@@ -244,30 +322,48 @@ def test_votes_soften_the_label() -> None:
     assert target(LabelledUtterance("", 1, 4, 0), TextConfig(votes=0.3))[4] == 1
 
 
-def test_augmentation_never_shows_more_than_the_history(folder: Path) -> None:
+def test_augmentation_asks_about_every_utterance_and_forgets_now_and_then(folder: Path) -> None:
     prompt = TextPrompt(load_tokenizer(), 48)
     conversation = talk("good", "bad day", "what a b", "day")
-    config = TextConfig(unknown_speakers=0.5, plain=0.5, short_history=0.5)
-    full = [e.tokens for e in examples_of(conversation, prompt, config, random.Random(0))]
-    speakers = {load_tokenizer().token_to_id(token) for token in SPEAKER_TOKENS}
-
-    def words(tokens: list[int]) -> list[int]:
-        return [token for token in tokens[1:] if token not in speakers]
-
+    config = TextConfig(unknown_speakers=0.5, plain=0.5, forget=0.5)
+    lengths = set()
     for seed in range(20):
         varied = augmented(conversation, prompt, config, random.Random(seed))
-        assert len(varied) == len(full)
-        for example, whole in zip(varied, full, strict=True):
-            kept = words(example.tokens)
-            assert kept == words(whole)[-len(kept) :]
+        assert sum(len(row.targets) for row in varied) == 4
+        lengths.add(len(varied))
+    assert {1, 2, 3} <= lengths
 
 
 def test_unknown_speakers_are_unknown_throughout(folder: Path) -> None:
     prompt, tokenizer = TextPrompt(load_tokenizer(), 48), load_tokenizer()
-    config = TextConfig(unknown_speakers=0.999999, plain=0, short_history=0)
-    (first, second) = augmented(talk("good", "bad"), prompt, config, random.Random(0))
-    names = {tokenizer.id_to_token(token) for token in first.tokens + second.tokens}
+    config = TextConfig(unknown_speakers=0.999999, plain=0, forget=0)
+    (row,) = augmented(talk("good", "bad"), prompt, config, random.Random(0))
+    names = {tokenizer.id_to_token(int(token)) for token in row.layout.input_ids}
     assert names & set(SPEAKER_TOKENS) == {"<s0>"}
+
+
+def test_ablations_take_away_what_they_name(folder: Path) -> None:
+    prompt, tokenizer = TextPrompt(load_tokenizer(), 48), load_tokenizer()
+    said = talk("good", "bad")
+    alone = rows_of(said, prompt, TextConfig(history=False))
+    assert [len(row.targets) for row in alone] == [1, 1]
+    (nameless,) = rows_of(said, prompt, TextConfig(speakers=False))
+    names = {tokenizer.id_to_token(int(token)) for token in nameless.layout.input_ids}
+    assert names & set(SPEAKER_TOKENS) == {"<s0>"}
+    (unasked,) = rows_of(said, prompt, TextConfig(question=False))
+    read = [int(unasked.layout.input_ids[place]) for place in unasked.layout.mask_index]
+    assert read == [tokenizer.token_to_id("[SEP]")] * 2
+    assert tokenizer.token_to_id("[MASK]") not in unasked.layout.input_ids
+
+
+@pytest.mark.parametrize("objective", ["class_balanced", "logit_adjusted"])
+def test_other_objectives_raise_the_rare_labels(objective: str) -> None:
+    counts = torch.tensor([900.0, 90, 10])
+    logits, target = torch.zeros(1, 3, requires_grad=True), torch.tensor([[0.2, 0.1, 0.7]])
+    text.hard_loss(logits, target, TextConfig(objective=objective), counts).backward()
+    plain = torch.zeros(1, 3, requires_grad=True)
+    text.hard_loss(plain, target, TextConfig(), counts).backward()
+    assert logits.grad[0, 2] < plain.grad[0, 2] < 0
 
 
 def test_plain_text_is_what_a_recogniser_writes() -> None:
@@ -291,6 +387,73 @@ def test_the_prior_is_corrected_when_that_helps() -> None:
     assert best_prior_correction(honest, labels, share) == 0.0
 
 
+# learning from a teacher
+
+
+def test_full_attention_reads_every_utterance_anew(folder: Path) -> None:
+    prompt = TextPrompt(load_tokenizer(), 24)
+    config = TextConfig(attention="full", max_tokens=24)
+    said = talk("good", "bad", "what", "day", "good day")
+    rows = rows_of(said, prompt, config)
+    assert len(rows) == 5 and all(row.layout.visible.all() for row in rows)
+    assert all(len(row.layout.input_ids) <= 24 for row in rows)
+    assert load_tokenizer().token_to_id("what") in rows[-1].layout.input_ids, "no history"
+    varied = {
+        len(augmented(said, prompt, config, random.Random(seed))[-1].layout.input_ids)
+        for seed in range(20)
+    }
+    assert len(varied) > 1, "the history is always whole"
+
+
+def test_a_teacher_pulls_the_student_towards_itself(folder: Path) -> None:
+    torch.manual_seed(0)
+    teacher = Teacher(
+        [np.random.default_rng(0).normal(size=(3, SIZE.width)).astype(np.float32)],
+        torch.randn(len(LABELS), SIZE.width),
+        torch.zeros(len(LABELS)),
+    )
+    model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
+    rows = rows_of(talk("good", "bad day", "what"), prompt, TextConfig())
+    batch = collate(with_teacher(rows, teacher.embeddings[0]))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(60):
+        embeddings, logits = text.both(model, batch)
+        value = teacher.loss(embeddings, logits, batch.taught[batch.asked])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_a_teacher_of_other_data_is_refused(folder: Path, tmp_path: Path) -> None:
+    save_file({"train.embedding": torch.zeros(5, 4)}, tmp_path / "embeddings.safetensors")
+    save_file({"weight": torch.zeros(7, 4), "bias": torch.zeros(7)}, tmp_path / "head.safetensors")
+    with pytest.raises(ValueError, match="of 5 training utterances, the data 2"):
+        Teacher.load(tmp_path, [talk("good", "bad")])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_student_starts_as_its_teacher(folder: Path, tmp_path: Path) -> None:
+    data, out = make_data(tmp_path / "data"), tmp_path / "runs"
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "kind: text\ntext: {seeds: [0], max_tokens: 40, attention: full, pretrain: false}\n"
+        "trainer: {epochs: 1, batch_size: 8, learning_rate: 1.0e-3}\n"
+    )
+    text.train(read_recipe(path, out / "teacher", data))
+    path.write_text(
+        f"kind: text\ntext: {{seeds: [0], max_tokens: 40, teacher: {out}/teacher/best}}\n"
+        "trainer: {epochs: 1, batch_size: 8, learning_rate: 1.0e-9}\n"
+    )
+    text.train(read_recipe(path, out / "student", data))
+    teacher = load_file(out / "teacher" / "best" / "best.safetensors")
+    student = load_file(out / "student" / "seed-0" / "best.safetensors")
+    name = "encoder.encoder.layer.0.attention.self.query.weight"
+    np.testing.assert_allclose(teacher[name], student[name], atol=1e-5)
+
+
 # what it becomes
 
 
@@ -300,16 +463,17 @@ def test_the_exported_encoder_says_the_same(tmp_path: Path) -> None:
     assert export(TextEncoder(SIZE), path) < 1e-4
     model = onnx.load(str(path))
     assert model.ir_version <= 9 and {o.version for o in model.opset_import} == {17}
-    assert [i.name for i in model.graph.input] == ["input_ids", "attention_mask", "mask_index"]
+    names = ["input_ids", "positions", "visible", "mask_index", "past"]
+    assert [i.name for i in model.graph.input] == names
 
 
 def test_embeddings_belong_to_their_utterances(folder: Path) -> None:
     model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
-    rows = embed(model, [talk("good", "bad day", label=3), talk("what")], prompt)
+    rows = embed(model, [talk("good", "bad day", label=3), talk("what")], prompt, PLAIN)
     assert rows["embedding"].shape == (3, SIZE.width) and rows["logits"].shape == (3, 7)
     assert rows["dialogue"].tolist() == [0, 0, 1] and rows["index"].tolist() == [0, 1, 0]
     assert rows["speaker"].tolist() == [1, 2, 1] and rows["label"].tolist() == [3, 3, 0]
-    expected, _ = predict(model, [talk("good", "bad day"), talk("what")], prompt)
+    expected, _ = predict(model, [talk("good", "bad day"), talk("what")], prompt, PLAIN)
     assert np.allclose(rows["logits"], expected, atol=1e-5)
 
 
@@ -362,10 +526,11 @@ def test_the_whole_way_from_data_to_a_bundle_part(
     prompt = TextPrompt.from_file(best / "tokenizer.json", 40)
     import onnxruntime
 
-    from erc_ros.encoders.text import Turn
-
     session = onnxruntime.InferenceSession(str(best / "text.onnx"))
-    made = prompt([Turn(1, "bad day")])
-    feed = {name: getattr(made, name) for name in ("input_ids", "attention_mask", "mask_index")}
+    made = prompt.arrange([prompt.block(Turn(1, "bad day"))], [0])
+    names = ("input_ids", "positions", "visible", "mask_index")
+    feed = {name: getattr(made, name)[None] for name in names}
+    width = SIZE.width // SIZE.heads
+    feed["past"] = np.zeros((SIZE.layers, 2, 1, SIZE.heads, 0, width), np.float32)
     expected = rows["dev.embedding"][0]
-    assert np.allclose(session.run(None, feed)[0][0], expected, atol=1e-4)
+    assert np.allclose(session.run(None, feed)[0][0, 0], expected, atol=1e-4)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from erc_ros.training.datasets.speech import Corpus, Entry, read_corpus
-from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.training.datasets.speech import Corpus, Entry, list_corpus, read_corpus
+from erc_ros.training.datasets.utterances import LABELS, Split
 
 NAME = "emodb"
+FOLDER = "emodb"
 SECONDS = 2.0
 EMOTIONS = {
     "W": "anger",
@@ -71,3 +72,15 @@ def load(folder: Path) -> Corpus:
         FileNotFoundError: no folder or nothing usable in it.
     """
     return read_corpus(folder, NAME, parse, longest=SECONDS)
+
+
+def read_emodb(data: Path, split: str) -> Split:
+    """The clips of `data`/emodb as conversations, unread. There is one split, "all".
+
+    Raises:
+        FileNotFoundError: no folder or no clip in it.
+        ValueError: another split; its folds are by speaker (`training.audio.folds`).
+    """
+    if split != "all":
+        raise ValueError(f"{NAME} has no official split, only 'all', not {split!r}")
+    return list_corpus(data / FOLDER, NAME, parse)

@@ -3,7 +3,7 @@
 Layout of the folder: `labels.npz` (votes10 (N, 10), split (N,), both uint8), `meta.json` and
 `mosaic/fer_KK.webp`, 1000 pictures each as 25 rows x 40 columns of 48x48 tiles.
 
-What is left out, and counted in `FerPlus.skipped`:
+What is left out, and named in `FerPlus.findings`:
 - `repeated`: pictures identical to an earlier one. FER2013 has 1840 of them; 288 test and 279
   validation pictures are in the training part as well, which would flatter every score.
 - `no majority`: validation and test pictures that the FER+ rule gives no class (`majority`).
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.face import SIZE
+from erc_ros.training.datasets.findings import NOTHING, Finding, Findings
 
 CLASSES = (
     "neutral",
@@ -63,12 +64,17 @@ class Faces:
 
 @dataclass(frozen=True, eq=False)
 class FerPlus:
-    """The three splits and, per "split: reason", how many pictures were left out."""
+    """The three splits and the pictures that were left out, by their number in labels.npz."""
 
     train: Faces
     valid: Faces
     test: Faces
-    skipped: Counter[str] = field(default_factory=Counter)
+    findings: Findings = NOTHING
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Per "split: reason", how many pictures were left out."""
+        return self.findings.counts()
 
 
 def load(folder: Path) -> FerPlus:
@@ -83,7 +89,7 @@ def load(folder: Path) -> FerPlus:
     first = _first_of_its_kind(pictures, split, readable)
     labels, targets = majority(votes), distribution(votes)
     rated = votes[:, : len(CLASSES)].sum(axis=1) * 2 > votes.sum(axis=1)
-    skipped: Counter[str] = Counter()
+    found: list[Finding] = []
     parts = []
     for number, name in enumerate(SPLITS):
         use = split == number
@@ -93,13 +99,16 @@ def load(folder: Path) -> FerPlus:
         else:
             reasons.append(("no majority", labels >= 0))
         for reason, good in reasons:
-            if lost := int((use & ~good).sum()):
-                skipped[f"{name}: {reason}"] = lost
+            found += [
+                Finding(f"{name}: {reason}", "skipped", "labels.npz", int(picture))
+                for picture in np.flatnonzero(use & ~good)
+            ]
             use = use & good
         if not use.any():
-            raise ValueError(f"{folder}: no usable picture in the {name} split ({dict(skipped)})")
+            told = "; ".join(Findings(tuple(found)).lines())
+            raise ValueError(f"{folder}: no usable picture in the {name} split ({told})")
         parts.append(Faces(pictures[use], targets[use], labels[use]))
-    return FerPlus(*parts, skipped=skipped)
+    return FerPlus(*parts, findings=Findings(tuple(found)))
 
 
 def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -1,102 +1,104 @@
-"""MELD (Poria et al. 2019): dialogues of a television series, text and labels.
+"""MELD (Poria et al. 2019): dialogues of a television series.
 
-Reads the official `{train,dev,test}_sent_emo.csv`. Speakers become indices local to the dialogue;
-who they are is forgotten here. EmotionLines (Chen et al. 2018) is the same text with the votes of
-five raters who read it; `with_votes` adds them to MELD's training dialogues.
+Reads the official `{train,dev,test}_sent_emo.csv` and, if asked to, the official clips
+`dia{D}_utt{U}.mp4` of the same splits. Speakers become indices local to the dialogue; who they are
+is forgotten here. EmotionLines (Chen et al. 2018) is the same text with the votes of five raters
+who read it; `with_votes` adds them to MELD's training dialogues.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from erc_ros.encoders.text import speaker_indices
-from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance
+from erc_ros.training.datasets.cleaning import Row, read_table
+from erc_ros.training.datasets.emotionlines import FOLDER as EMOTIONLINES
+from erc_ros.training.datasets.emotionlines import VOTE_ORDER, read_turns
+from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.utterances import (
+    EMPTY_TEXT,
+    IMPOSSIBLE_TIMES,
+    LABELS,
+    REPAIRED_TEXT,
+    UNUSABLE_ROW,
+    Conversation,
+    LabelledUtterance,
+    Split,
+    count,
+    incomplete,
+    possible,
+)
 
-SPLITS = ("train", "dev", "test")
+MeldSplit = Split
+SPLITS = {"train": 9989, "dev": 1109, "test": 2610}  # utterances, as published
+CLIPS = {
+    "train": "train_splits",
+    "dev": "dev_splits_complete",
+    "test": "output_repeated_splits_test",
+}
 FOLDER = "meld_annotations"
+RAW = "MELD.Raw"  # what the official archive unpacks to
+UNUSABLE_CLIP = "unusable clip"
 COLUMNS = (
     "Sr No.", "Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID",
     "StartTime", "EndTime",
 )  # fmt: skip
-LONGEST = 120 * 1_000_000_000  # ns; one utterance in test claims 305 s
 _TIME = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
-# EmotionLines writes five votes as seven digits in this order.
-_VOTE_ORDER = ("neutral", "joy", "sadness", "fear", "anger", "surprise", "disgust")
 
 
-@dataclass(frozen=True, slots=True)
-class MeldSplit:
-    """One split. Row numbers are lines of records as in a spreadsheet: the first record is 2.
+def read_meld(data: Path, split: str, clips: bool = False, open_clips: bool = True) -> Split:
+    """Read one split from `data`, the folder that holds meld_annotations or MELD.Raw (or is it).
 
-    bad_times: rows whose times are missing or impossible (kept, without times). repaired: rows with
-    Windows-1252 leftovers in the text. refused: (row, reason) of rows that were left out.
-    """
-
-    name: str
-    conversations: tuple[Conversation, ...]
-    bad_times: tuple[int, ...] = ()
-    repaired: tuple[int, ...] = ()
-    refused: tuple[tuple[int, str], ...] = ()
-
-
-def read_meld(data: Path, split: str) -> MeldSplit:
-    """Read one split from `data`, the folder that holds meld_annotations (or is it).
+    Args:
+        clips: give every utterance its clip, if it has one.
+        open_clips: open each (about 10 ms) and leave those out that cannot be read; else they are
+            met when they are used.
 
     Raises:
-        FileNotFoundError: no such file; says where it was looked for and where to get it.
+        FileNotFoundError: no such file or clips; says where it was looked for and the way out.
         ValueError: an unknown split, or a file without the columns of MELD.
     """
     if split not in SPLITS:
-        raise ValueError(f"MELD has the splits {SPLITS}, not {split!r}")
+        raise ValueError(f"MELD has the splits {tuple(SPLITS)}, not {split!r}")
     path = _find(data, f"{split}_sent_emo.csv")
-    rows = csv.DictReader(io.StringIO(decode(path.read_bytes()), newline=""))
-    if missing := set(COLUMNS) - set(rows.fieldnames or ()):
-        raise ValueError(f"{path} is not a MELD file: it lacks the columns {sorted(missing)}")
+    folder = _clip_folder(data, split) if clips else None
     dialogues: dict[int, list[tuple[str, LabelledUtterance]]] = defaultdict(list)
-    bad_times: list[int] = []
-    repaired: list[int] = []
-    refused: list[tuple[int, str]] = []
-    for number, row in enumerate(rows, start=2):
+    found: list[Finding] = []
+    for row in read_table(path, COLUMNS):
         try:
-            dialogue, speaker, utterance = _utterance(row)
+            dialogue, speaker, utterance = _utterance(row.fields)
         except ValueError as error:
-            refused.append((number, str(error)))
+            found.append(Finding(UNUSABLE_ROW, "skipped", path.name, row.number, str(error)))
             continue
-        if utterance.start is None:
-            bad_times.append(number)
-        if repair(row["Utterance"]) != row["Utterance"]:
-            repaired.append(number)
+        found += _faults(path.name, row, utterance)
+        if folder is not None:
+            clip = folder / f"dia{dialogue}_utt{utterance.index}.mp4"
+            if reason := _wrong_with(clip, open_clips):
+                detail = f"{clip.name}: {reason}"
+                found.append(Finding(UNUSABLE_CLIP, "masked", path.name, row.number, detail))
+            else:
+                utterance = replace(utterance, clip=clip)
         dialogues[dialogue].append((speaker, utterance))
     conversations = tuple(_conversation(split, *item) for item in sorted(dialogues.items()))
-    return MeldSplit(split, conversations, tuple(bad_times), tuple(repaired), tuple(refused))
+    findings = Findings(tuple(found)) + incomplete(path.name, count(conversations), SPLITS[split])
+    return Split(split, conversations, LABELS, findings)
 
 
-def decode(content: bytes) -> str:
-    """UTF-8 line by line, else Windows-1252: the official files were saved as both."""
-    lines = []
-    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
-        try:
-            lines.append(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            lines.append(line.decode("cp1252", "replace"))
-    return "\n".join(lines)
-
-
-def repair(text: str) -> str:
-    """Windows-1252 bytes that were read as Latin-1 (U+0080..U+009F) become what was meant."""
-    if not any("\x80" <= c <= "\x9f" for c in text):
-        return text
-    return "".join(
-        c.encode("latin-1").decode("cp1252", "replace") if "\x80" <= c <= "\x9f" else c
-        for c in text
-    ).replace("\ufffd", "")
+def _faults(file: str, row: Row, utterance: LabelledUtterance) -> list[Finding]:
+    """What is wrong with a row that is kept."""
+    found = []
+    if utterance.start is None:
+        times = f"{row.fields['StartTime']} to {row.fields['EndTime']}"
+        found.append(Finding(IMPOSSIBLE_TIMES, "masked", file, row.number, times))
+    if row.repaired:
+        found.append(Finding(REPAIRED_TEXT, "repaired", file, row.number))
+    if not utterance.text:
+        found.append(Finding(EMPTY_TEXT, "masked", file, row.number))
+    return found
 
 
 def with_votes(split: MeldSplit, data: Path) -> MeldSplit:
@@ -110,12 +112,7 @@ def with_votes(split: MeldSplit, data: Path) -> MeldSplit:
     """
     if split.name != "train":
         raise ValueError(f"votes are for training only, not for {split.name!r}")
-    path = data / "emotionlines_friends" / "train.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; train without votes (votes: 0) or get EmotionLines"
-        )
-    votes = _votes_by_context(json.loads(path.read_text(encoding="utf-8")))
+    votes = _votes_by_context(read_turns(data / EMOTIONLINES / "train.json"))
     conversations = []
     for conversation in split.conversations:
         keys = _context_keys([utterance.text for utterance in conversation.utterances])
@@ -129,13 +126,38 @@ def with_votes(split: MeldSplit, data: Path) -> MeldSplit:
 
 
 def _find(data: Path, name: str) -> Path:
-    for path in (data / FOLDER / name, data / name):
-        if path.is_file():
-            return path
+    for folder in (data / FOLDER, data / RAW, data):
+        if (folder / name).is_file():
+            return folder / name
     raise FileNotFoundError(
         f"no {name} in {data / FOLDER}: get it from https://github.com/declare-lab/MELD (data/MELD)"
         " and set ERC_DATA (or --data) to the folder above meld_annotations"
     )
+
+
+def _clip_folder(data: Path, split: str) -> Path:
+    name = CLIPS[split]
+    places = [base / inner for base in (data / RAW, data) for inner in (name, f"{split}/{name}")]
+    for folder in places:
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"no {name} in {data / RAW}: unpack {split}.tar.gz of MELD.Raw.tar.gz there (from"
+        " https://github.com/declare-lab/MELD), or read MELD without clips"
+    )
+
+
+def _wrong_with(clip: Path, opened: bool) -> str:
+    """Why a clip cannot be used; "" if it can."""
+    if not opened:
+        return "" if clip.is_file() else "missing"
+    from erc_ros.training.datasets.media import UnusableClipError, check_pictures
+
+    try:
+        check_pictures(clip)
+    except UnusableClipError as error:
+        return str(error)
+    return ""
 
 
 def _utterance(row: dict[str, str | None]) -> tuple[int, str, LabelledUtterance]:
@@ -153,11 +175,10 @@ def _utterance(row: dict[str, str | None]) -> tuple[int, str, LabelledUtterance]
     except ValueError:
         raise ValueError("Dialogue_ID and Utterance_ID must be numbers") from None
     start, end = nanoseconds(values["StartTime"]), nanoseconds(values["EndTime"])
-    if start is None or end is None or not 0 < end - start <= LONGEST:
+    if not possible(start, end):
         start = end = None
-    text = repair(row["Utterance"] or "").strip()  # in this order: strip() takes U+0085 for a space
-    utterance = LabelledUtterance(text, 0, LABELS.index(emotion), index, start, end)
-    return dialogue, repair(values["Speaker"]), utterance
+    utterance = LabelledUtterance(values["Utterance"], 0, LABELS.index(emotion), index, start, end)
+    return dialogue, values["Speaker"], utterance
 
 
 def nanoseconds(time: str) -> int | None:
@@ -205,7 +226,7 @@ def _votes_by_context(
         for turn, keys in zip(
             dialogue, _context_keys([turn["utterance"] for turn in dialogue]), strict=True
         ):
-            for emotion, digit in zip(_VOTE_ORDER, turn["annotation"], strict=True):
+            for emotion, digit in zip(VOTE_ORDER, turn["annotation"], strict=True):
                 for key in keys:
                     sums[key][LABELS.index(emotion)] += int(digit)
     return {key: tuple(n / sum(votes) for n in votes) for key, votes in sums.items() if sum(votes)}

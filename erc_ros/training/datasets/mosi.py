@@ -18,8 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split, incomplete
+
+FOLDER = "mosi_bclstm_features"
 SIZES = (100, 73, 100)
 LABELS = ("negative", "positive")
+UTTERANCES = {"train": 1447, "test": 752}  # as published
+DEV_VIDEOS = 12
 LIMIT = 5.0
 """Standard deviations; openSMILE features have outliers of 20."""
 
@@ -39,7 +44,7 @@ class Videos:
     names: tuple[str, ...]
 
 
-def read_mosi(data: Path, dev_videos: int = 12, seed: int = 0) -> dict[str, Videos]:
+def read_mosi(data: Path, dev_videos: int = DEV_VIDEOS, seed: int = 0) -> dict[str, Videos]:
     """train, dev and test. The official split has no dev: some videos of train are drawn for it.
 
     Raises:
@@ -47,24 +52,7 @@ def read_mosi(data: Path, dev_videos: int = 12, seed: int = 0) -> dict[str, Vide
         ValueError: the files do not belong together, a feature is not finite, a label is unknown,
             a video is in train and in test, or train has too few videos for dev_videos.
     """
-    folder = data / "mosi_bclstm_features"
-    for name in ("mosi.npz", "meta.json"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder / name} is missing; set ERC_DATA or --data to the folder that has"
-                " mosi_bclstm_features"
-            )
-    with np.load(folder / "mosi.npz", allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    rows = {split: _rows(arrays, meta, split) for split in ("train", "test")}
-    videos = {split: list(dict.fromkeys(rows[split][2])) for split in rows}
-    if both := set(videos["train"]) & set(videos["test"]):
-        raise ValueError(f"videos in train and in test: {sorted(both)[:4]}")
-    if not 0 < dev_videos < len(videos["train"]):
-        raise ValueError(f"dev_videos is {dev_videos}, train has {len(videos['train'])} videos")
-    chosen = np.random.default_rng(seed).permutation(len(videos["train"]))[:dev_videos]
-    dev = {videos["train"][i] for i in chosen}
+    rows, dev = _checked(data, dev_videos, seed)
     features, _, names = rows["train"]
     in_dev = np.array([name in dev for name in names])
     mean = [x[~in_dev].mean(axis=0) for x in features]
@@ -86,6 +74,62 @@ def read_mosi(data: Path, dev_videos: int = 12, seed: int = 0) -> dict[str, Vide
         "dev": part("train", in_dev),
         "test": part("test", np.ones(len(rows["test"][1]), bool)),
     }
+
+
+def read_mosi_words(data: Path, split: str) -> Split:
+    """The same utterances as records: a video is a conversation of one speaker.
+
+    What was said is all upper case. An utterance's times are not in these files.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_mosi`, or an unknown split.
+    """
+    if split not in ("train", "dev", "test"):
+        raise ValueError(f"CMU-MOSI is read as train, dev and test, not {split!r}")
+    rows, dev = _checked(data, DEV_VIDEOS, 0)
+    official = "test" if split == "test" else "train"
+    _, labels, names = rows[official]
+    words = _meta(data)[official]
+    videos: dict[str, list[LabelledUtterance]] = {}
+    for name, label, row in zip(names, labels, words, strict=True):
+        if split == "test" or (name in dev) == (split == "dev"):
+            utterance = LabelledUtterance(str(row["text"]), 1, int(label), int(row["utt"]))
+            videos.setdefault(name, []).append(utterance)
+    conversations = (Conversation(f"{split}/{name}", tuple(u)) for name, u in videos.items())
+    findings = incomplete(f"CMU-MOSI {official}", len(names), UTTERANCES[official])
+    return Split(split, tuple(conversations), LABELS, findings)
+
+
+_Rows = tuple[list[NDArray[np.float32]], NDArray[np.int64], list[str]]
+
+
+def _checked(data: Path, dev_videos: int, seed: int) -> tuple[dict[str, _Rows], set[str]]:
+    """The rows of the official splits, and the videos of train that are drawn for dev."""
+    meta = _meta(data)
+    with np.load(data / FOLDER / "mosi.npz", allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    rows = {split: _rows(arrays, meta, split) for split in ("train", "test")}
+    videos = {split: list(dict.fromkeys(rows[split][2])) for split in rows}
+    if both := set(videos["train"]) & set(videos["test"]):
+        raise ValueError(f"videos in train and in test: {sorted(both)[:4]}")
+    if not 0 < dev_videos < len(videos["train"]):
+        raise ValueError(f"dev_videos is {dev_videos}, train has {len(videos['train'])} videos")
+    chosen = np.random.default_rng(seed).permutation(len(videos["train"]))[:dev_videos]
+    return rows, {videos["train"][i] for i in chosen}
+
+
+def _meta(data: Path) -> dict[str, list[dict[str, str]]]:
+    """meta.json; both files must be there."""
+    for name in ("mosi.npz", "meta.json"):
+        if not (data / FOLDER / name).is_file():
+            raise FileNotFoundError(
+                f"{data / FOLDER / name} is missing; set ERC_DATA or --data to the folder that has"
+                f" {FOLDER}"
+            )
+    meta: dict[str, list[dict[str, str]]] = json.loads(
+        (data / FOLDER / "meta.json").read_text(encoding="utf-8")
+    )
+    return meta
 
 
 def _rows(

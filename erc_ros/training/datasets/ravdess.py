@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from erc_ros.training.datasets.speech import Corpus, Entry, read_corpus
-from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.training.datasets.speech import Corpus, Entry, list_corpus, read_corpus
+from erc_ros.training.datasets.utterances import LABELS, Split
 
 NAME = "ravdess"
+FOLDER = "ravdess_speech_16k"
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 TO_MELD = {
     "neutral": "neutral",
@@ -49,3 +50,15 @@ def load(folder: Path) -> Corpus:
         FileNotFoundError: no folder or nothing usable in it.
     """
     return read_corpus(folder, NAME, parse)
+
+
+def read_ravdess(data: Path, split: str) -> Split:
+    """The clips of `data`/ravdess_speech_16k as conversations, unread. There is one split, "all".
+
+    Raises:
+        FileNotFoundError: no folder or no clip in it.
+        ValueError: another split; its folds are by speaker (`training.audio.folds`).
+    """
+    if split != "all":
+        raise ValueError(f"{NAME} has no official split, only 'all', not {split!r}")
+    return list_corpus(data / FOLDER, NAME, parse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ import soxr
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.utterance import SAMPLE_RATE
+from erc_ros.training.datasets.findings import NOTHING, Finding, Findings, joined
+from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance, Split
 
 SUFFIXES = {".wav", ".flac"}
 SHORTEST = 0.3  # s of speech; less tells nothing
@@ -45,10 +47,15 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """The usable clips, ordered by name, and how many files were left out, per reason."""
+    """The usable clips, ordered by name, and the files that were left out."""
 
     clips: tuple[Clip, ...]
-    skipped: Counter[str] = field(default_factory=Counter)
+    findings: Findings = NOTHING
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """How many files were left out, per reason."""
+        return self.findings.counts()
 
 
 class UnusableSoundError(ValueError):
@@ -69,7 +76,7 @@ def read_corpus(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: the corpus {corpus} is expected there")
-    skipped: Counter[str] = Counter()
+    found = []
     clips = []
     seen: set[bytes] = set()
     for file in _sound_files(folder):
@@ -82,22 +89,64 @@ def read_corpus(
             if digest in seen:
                 raise UnusableSoundError("repeated")
         except UnusableSoundError as reason:
-            skipped[f"{corpus}: {reason}"] += 1
+            found.append(_skipped(corpus, file, reason))
             continue
         seen.add(digest)
         speaker = f"{corpus}-{entry.speaker}"
         clips.append(Clip(corpus, speaker, entry.sex, entry.label, file.stem, samples))
+    findings = Findings(tuple(found))
     if not clips:
-        raise FileNotFoundError(f"{folder} has no usable clip of {corpus} ({dict(skipped)})")
-    return Corpus(tuple(clips), skipped)
+        raise FileNotFoundError(f"{folder} has no usable clip of {corpus} ({_told(findings)})")
+    return Corpus(tuple(clips), findings)
+
+
+def list_corpus(folder: Path, corpus: str, parse: Callable[[str], Entry]) -> Split:
+    """The same corpus as conversations of one utterance each, the files still unread.
+
+    For encoding: no more than one clip need be in memory. A conversation is called
+    "corpus/corpus-speaker/name"; files that are no sound are found when they are read.
+
+    Raises:
+        FileNotFoundError: no such folder, or no clip in it.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing: the corpus {corpus} is expected there")
+    found = []
+    conversations = []
+    for file in _sound_files(folder):
+        try:
+            entry = _parse(parse, file.stem)
+            if entry.label is None:
+                raise UnusableSoundError(f"emotion {entry.emotion} left out")
+        except UnusableSoundError as reason:
+            found.append(_skipped(corpus, file, reason))
+            continue
+        utterance = LabelledUtterance("", 1, entry.label, 0, clip=file)
+        name = f"{corpus}/{corpus}-{entry.speaker}/{file.stem}"
+        conversations.append(Conversation(name, (utterance,)))
+    findings = Findings(tuple(found))
+    if not conversations:
+        raise FileNotFoundError(f"{folder} has no clip of {corpus} ({_told(findings)})")
+    return Split("all", tuple(conversations), LABELS, findings)
 
 
 def read_sound(file: Path, longest: float | None = None) -> NDArray[np.float32]:
-    """A sound file as (n,) float32 at SAMPLE_RATE; channels are averaged.
+    """A sound file or a clip as (n,) float32 at SAMPLE_RATE; channels are averaged.
 
     Raises:
         UnusableSoundError: unreadable, cut short, empty or not finite.
     """
+    mono, rate = _sound_file(file) if file.suffix.lower() in SUFFIXES else _clip_sound(file)
+    if not np.isfinite(mono).all():
+        raise UnusableSoundError("not finite")
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    if longest is not None:
+        mono = mono[: round(longest * SAMPLE_RATE)]
+    return np.ascontiguousarray(mono, np.float32)
+
+
+def _sound_file(file: Path) -> tuple[NDArray[np.float32], int]:
     try:
         with soundfile.SoundFile(file) as sound:
             promised, rate = sound.frames, sound.samplerate
@@ -108,14 +157,16 @@ def read_sound(file: Path, longest: float | None = None) -> NDArray[np.float32]:
         raise UnusableSoundError("empty")
     if len(samples) < promised:
         raise UnusableSoundError("truncated")
-    if not np.isfinite(samples).all():
-        raise UnusableSoundError("not finite")
-    mono = samples.mean(axis=1)
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    if longest is not None:
-        mono = mono[: round(longest * SAMPLE_RATE)]
-    return np.ascontiguousarray(mono, np.float32)
+    return samples.mean(axis=1), rate
+
+
+def _clip_sound(file: Path) -> tuple[NDArray[np.float32], int]:
+    from erc_ros.training.datasets.media import UnusableClipError, sound_of
+
+    try:
+        return sound_of(file)
+    except UnusableClipError as error:
+        raise UnusableSoundError(str(error)) from error
 
 
 def trim(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -139,16 +190,22 @@ def trim(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 def together(corpora: Iterable[Corpus]) -> Corpus:
     """All of them as one."""
     chosen = list(corpora)
-    skipped: Counter[str] = Counter()
-    for corpus in chosen:
-        skipped += corpus.skipped
-    return Corpus(tuple(clip for corpus in chosen for clip in corpus.clips), skipped)
+    findings = joined(corpus.findings for corpus in chosen)
+    return Corpus(tuple(clip for corpus in chosen for clip in corpus.clips), findings)
 
 
 def _sound_files(folder: Path) -> Iterator[Path]:
     # By name, not by folder: the order must not depend on where a file lies.
     files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     return iter(sorted(files, key=lambda file: (file.stem, str(file))))
+
+
+def _skipped(corpus: str, file: Path, reason: Exception) -> Finding:
+    return Finding(f"{corpus}: {reason}", "skipped", file.name)
+
+
+def _told(findings: Findings) -> str:
+    return "; ".join(findings.lines()) or "no sound file"
 
 
 def _parse(parse: Callable[[str], Entry], stem: str) -> Entry:

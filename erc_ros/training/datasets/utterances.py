@@ -1,11 +1,22 @@
-"""What every text data set becomes: conversations of labelled utterances."""
+"""What every data set becomes: conversations of labelled utterances."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from erc_ros.training.datasets.findings import NOTHING, Finding, Findings
 
 LABELS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")  # MELD's order
+LONGEST = 120 * 1_000_000_000
+"""ns; no utterance is longer. One in MELD's test split claims 305 s."""
+
+IMPOSSIBLE_TIMES = "impossible times"
+REPAIRED_TEXT = "Windows-1252 leftovers"
+UNUSABLE_ROW = "unusable row"
+EMPTY_TEXT = "empty text"
+INCOMPLETE = "incomplete corpus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,17 +24,20 @@ class LabelledUtterance:
     """One utterance and the emotion that people heard in it.
 
     speaker: 0 unknown, 1..9 by first appearance in the conversation (`encoders.text`). label: index
-    into LABELS. start, end: ns from the recording's beginning; None where unknown or impossible.
-    votes: how raters voted, a share for each label, empty where unknown.
+    into the labels of its split (LABELS unless the reader says otherwise); None where nobody
+    labelled it, then it is history only. start, end: ns from the recording's beginning; None where
+    unknown or impossible. votes: how raters voted, a share for each label, empty where unknown.
+    clip: the file with its sound (MELD: and picture); None where there is none or it is broken.
     """
 
     text: str
     speaker: int
-    label: int
+    label: int | None
     index: int  # as numbered by the data set
     start: int | None = None
     end: int | None = None
     votes: tuple[float, ...] = ()
+    clip: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +47,58 @@ class Conversation:
     name: str
     utterances: tuple[LabelledUtterance, ...]
 
+    def key(self, utterance: LabelledUtterance) -> str:
+        """The name of one of its utterances within the corpus, "train/12/3"."""
+        return f"{self.name}/{utterance.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A part of a corpus, what its labels mean, and what was wrong with it.
+
+    Raises:
+        ValueError: nothing of it is usable; says why.
+    """
+
+    name: str
+    conversations: tuple[Conversation, ...]
+    labels: tuple[str, ...] = LABELS
+    findings: Findings = NOTHING
+
+    def __post_init__(self) -> None:
+        if not self.conversations:
+            reasons = "; ".join(self.findings.lines()) or "it is empty"
+            raise ValueError(f"the {self.name} split has no usable utterance: {reasons}")
+
+    @property
+    def bad_times(self) -> tuple[int, ...]:
+        """Rows whose times are missing or impossible (kept, without times)."""
+        return self.findings.rows(IMPOSSIBLE_TIMES)
+
+    @property
+    def repaired(self) -> tuple[int, ...]:
+        """Rows with Windows-1252 leftovers in the text."""
+        return self.findings.rows(REPAIRED_TEXT)
+
+    @property
+    def refused(self) -> tuple[tuple[int, str], ...]:
+        """(row, reason) of rows that were left out."""
+        return tuple((f.row or 0, f.detail) for f in self.findings.of(UNUSABLE_ROW))
+
 
 def count(conversations: Iterable[Conversation]) -> int:
     """Utterances in all of them."""
     return sum(len(conversation.utterances) for conversation in conversations)
+
+
+def incomplete(source: str, found: int, official: int) -> Findings:
+    """Nothing, or that a corpus holds less (or more) than its authors published."""
+    if found == official:
+        return Findings()
+    detail = f"{found} of {official} published"
+    return Findings((Finding(INCOMPLETE, "noted", source, detail=detail),))
+
+
+def possible(start: int | None, end: int | None) -> bool:
+    """Whether start and end (ns) can be those of an utterance."""
+    return start is not None and end is not None and start >= 0 and 0 < end - start <= LONGEST

@@ -23,6 +23,11 @@ def attention_mask(keys: Tensor, causal: bool) -> Tensor:
     return mask[:, None]
 
 
+def attention_masks(seen: Tensor, causal: bool) -> list[Tensor]:
+    """`attention_mask` of each modality: seen (B, U, 3) bool -> 3 x (B, 1, U, U) bool."""
+    return [attention_mask(seen[..., m], causal) for m in range(seen.shape[-1])]
+
+
 class Attention(nn.Module):
     """Scaled dot-product attention with `heads` heads; d must be a multiple of them."""
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from erc_ros.training.fusion.inputs import Details, HeadConfig, blank, visible
+from erc_ros.training.fusion.base import Details, Head, HeadConfig, Inputs, blank
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class ConcatConfig(HeadConfig):
     """Nothing but the sizes; the paper's width is 768."""
 
 
-class Concat(nn.Module):
+class Concat(Head):
     """Linear, norm, dropout per modality; a module shared by the three; a linear classifier."""
 
     def __init__(self, config: ConcatConfig) -> None:
-        super().__init__()
-        self.config, d = config, config.width
+        super().__init__(config)
+        d = config.width
         self.project = nn.ModuleList(
             nn.Sequential(
                 nn.Dropout(config.input_dropout),
@@ -39,36 +39,13 @@ class Concat(nn.Module):
         self.classifier = nn.Linear(3 * d, config.labels)
         self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in range(3))
 
-    def forward(
-        self,
-        text: Tensor,
-        audio: Tensor,
-        visual: Tensor,
-        modalities: Tensor,
-        speakers: Tensor,
-        valid: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """As `Magt.forward`. The weights are equal for all modalities seen: nothing weighs them."""
-        details = self.details(text, audio, visual, modalities, speakers, valid)
-        return details.logits, details.weights
-
-    def details(
-        self,
-        text: Tensor,
-        audio: Tensor,
-        visual: Tensor,
-        modalities: Tensor,
-        speakers: Tensor,
-        valid: Tensor,
-    ) -> Details:
-        """The same inputs; with what the losses need."""
-        seen = visible(modalities, valid, speakers)  # (B, U, 3)
-        h = []
-        for m, x in enumerate((text, audio, visual)):
-            here = seen[..., m : m + 1]  # (B, U, 1)
-            x = self.project[m](blank(x, here))  # (B, U, d)
-            h.append(blank(x + self.shared(x), here))  # (B, U, d)
+    def fuse(self, inputs: Inputs) -> Details:
+        """The weights are equal for all modalities seen: nothing weighs them."""
+        seen, h = inputs.seen, []
+        for m, x in enumerate(inputs.embeddings):
+            x = self.project[m](x)  # (B, U, d)
+            h.append(blank(x + self.shared(x), seen[..., m : m + 1]))  # (B, U, d)
         logits = self.classifier(torch.cat(h, dim=-1))  # (B, U, C)
         unimodal = [classify(x) for classify, x in zip(self.unimodal, h, strict=True)]
-        weights = seen.float() / seen.sum(dim=-1, keepdim=True).clamp_min(1)
+        weights = seen.float() / seen.sum(dim=-1, keepdim=True).clamp_min(1)  # (B, U, 3)
         return Details(logits, weights, torch.stack(unimodal, dim=2), torch.stack(h, dim=2))

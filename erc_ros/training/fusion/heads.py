@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
-
+from erc_ros.training.fusion.base import Head, HeadConfig
 from erc_ros.training.fusion.concat import Concat, ConcatConfig
 from erc_ros.training.fusion.lpgnet import Lpgnet, LpgnetConfig
 from erc_ros.training.fusion.magt import Magt, MagtConfig
 from erc_ros.training.fusion.residual import Residual, ResidualConfig
 from erc_ros.training.fusion.summer import Summer, SummerConfig
 
-HEADS: dict[str, tuple[type[Any], type[nn.Module]]] = {
+HEADS: dict[str, tuple[type[HeadConfig], type[Head]]] = {
     "concat": (ConcatConfig, Concat),
     "magt": (MagtConfig, Magt),
     "summer": (SummerConfig, Summer),

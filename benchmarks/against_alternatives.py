@@ -1,0 +1,437 @@
+"""What a user would run instead, side by side with this runtime, with the same weights.
+
+    python -m benchmarks.against_alternatives FLOAT_BUNDLE [--quantized BUNDLE]
+
+Needs the extra [train].
+
+The text encoder, which takes most of the time: conversations of MELD's dev, utterance by
+utterance, each with its history. Others read the whole prompt for every utterance:
+`transformers.BertModel` with the bundle's weights and its attention pattern (eager, torch.compile,
+torch's dynamic int8), and ONNX Runtime with its default settings on that model exported as
+`optimum` exports it, and on the bundle's file. This runtime keeps keys and values and reads what
+is new. Same utterances, in turn; quality is the cosine to eager float32.
+
+A whole utterance (`measure`, part of `make bench`): text, 3 s of sound, 8 faces and the fusion,
+from the raw input on, nothing prepared. PyTorch runs the training's networks for sound, face and
+fusion (their size, not their weights: the time is the same) one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from benchmarks.machine import Figure, description
+from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.encoders.audio import audio_input
+from erc_ros.encoders.face import face_input
+from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
+from erc_ros.inference.backend import Network
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.reader import TextReader
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.nodes.places import model_folder
+from erc_ros.replay.conversation_bag import DIALOGUE
+from erc_ros.training.audio import AudioNetwork, AudioNetworkConfig
+from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.meld import read_meld
+from erc_ros.training.face import FaceNetwork, FaceNetworkConfig
+from erc_ros.training.fusion.magt import Magt, MagtConfig
+
+Array = NDArray[np.float32]
+Read = Callable[[tuple[Block, ...]], Array]
+"""The window of a conversation -> the embedding (d,) of its last utterance."""
+
+
+def bert(bundle: Bundle) -> BertModel:
+    """`transformers.BertModel` with the weights of a float32 bundle; of a quantized one, random.
+
+    Raises:
+        ValueError: the text encoder is no BERT.
+    """
+    graph = onnx.load(str(bundle.text.file)).graph
+    stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    biases = [name for name in stored if name.endswith("intermediate.dense.bias")]
+    if not biases:
+        raise ValueError(f"{bundle.text.file} is no BERT: it has no intermediate.dense.bias")
+    tables = [name for name in stored if "word_embeddings.weight" in name]
+    config = BertConfig(
+        vocab_size=stored[tables[0]].shape[0],
+        hidden_size=bundle.text.embedding,
+        num_hidden_layers=bundle.text.layers,
+        num_attention_heads=bundle.text.heads,
+        intermediate_size=len(stored[biases[0]]),
+    )
+    model = BertModel(config, add_pooling_layer=False).eval()
+    if bundle.text.precision == "float32":
+        state = {name: torch.tensor(value) for name, value in _state(graph, stored).items()}
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        if unexpected or [name for name in missing if "position_ids" not in name]:
+            raise ValueError(f"{bundle.text.file}: lacks {missing}, extra {unexpected}")
+    return model
+
+
+def _state(graph: onnx.GraphProto, stored: dict[str, Array]) -> dict[str, Array]:
+    """The text encoder's weights under BERT's names; the exporter renames the matrices."""
+    made = {output: node for node in graph.node for output in node.output}
+
+    def value(name: str) -> Array:
+        while name not in stored:  # weights that are equal are stored once
+            name = made[name].input[0]
+        return stored[name]
+
+    names = ("word_embeddings", "position_embeddings")
+    state = {f"embeddings.{n}.weight": stored[f"embeddings.{n}.weight"] for n in names}
+    for node in graph.node:
+        if node.op_type == "LayerNormalization":
+            state |= {name: value(name) for name in node.input[1:3]}
+        if node.op_type != "Add":
+            continue
+        biases = [name for name in node.input if name in stored or name.endswith(".bias")]
+        others = [name for name in node.input if name not in biases]
+        if len(biases) == 1 and len(others) == 1 and biases[0].endswith(".bias"):
+            matrix = value(made[others[0]].input[1])
+            state |= {biases[0]: value(biases[0]), f"{biases[0][:-5]}.weight": matrix.T}
+        elif len(biases) == 1 and node.name.startswith("/embeddings/"):  # token type 0
+            row = value(biases[0]).reshape(-1)
+            types = np.stack([row, np.zeros_like(row)])
+            state["embeddings.token_type_embeddings.weight"] = types
+    return state
+
+
+class AtMask(nn.Module):
+    """BERT read at [MASK], with the attention pattern of `TextPrompt.arrange`."""
+
+    def __init__(self, model: BertModel) -> None:
+        super().__init__()
+        self.bert = model
+
+    def forward(self, ids: Tensor, positions: Tensor, visible: Tensor, index: Tensor) -> Tensor:
+        """(1, L), (1, L), (1, L, L) bool, (1, A) -> (A, d)."""
+        states = self.bert(
+            input_ids=ids, position_ids=positions, attention_mask=visible[:, None]
+        ).last_hidden_state
+        return states[0, index[0]]
+
+
+def arrays(layout: Layout) -> tuple[NDArray, ...]:
+    """A whole prompt as the inputs of `AtMask`."""
+    fields = (layout.input_ids, layout.positions, layout.visible, layout.mask_index)
+    return tuple(field[None] for field in fields)
+
+
+def whole_prompt(prompt: TextPrompt, run: Callable[[tuple[NDArray, ...]], Array]) -> Read:
+    """Read everything anew for every utterance."""
+    return lambda window: run(arrays(prompt.arrange(window, [len(window) - 1])))
+
+
+def in_torch(model: nn.Module, threads: int) -> Callable[[tuple[NDArray, ...]], Array]:
+    """Run a torch model in inference mode with so many threads."""
+
+    def run(inputs: tuple[NDArray, ...]) -> Array:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            return model(*(torch.from_numpy(array) for array in inputs))[0].numpy()
+
+    return run
+
+
+def in_onnxruntime(file: Path, past: Array | None) -> Callable[[tuple[NDArray, ...]], Array]:
+    """ONNX Runtime as it comes. past: no keys and values, for networks that ask for them."""
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = [port.name for port in session.get_inputs()]
+
+    def run(inputs: tuple[NDArray, ...]) -> Array:
+        given = inputs if past is None else (*inputs, past)
+        return session.run(None, dict(zip(names, given, strict=True)))[0].reshape(-1)
+
+    return run
+
+
+def export(model: AtMask, example: tuple[NDArray, ...], file: Path) -> Path:
+    """`model` as ONNX with the exporter's defaults, as `optimum` does it."""
+    names = ["ids", "positions", "visible", "index"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            tuple(torch.from_numpy(array) for array in example),
+            str(file),
+            input_names=names,
+            output_names=["embedding"],
+            dynamic_axes={
+                "ids": {1: "L"}, "positions": {1: "L"}, "visible": {1: "L", 2: "L"}
+            },
+            opset_version=17,
+            dynamo=False,
+        )  # fmt: skip
+    return file
+
+
+def compiled(model: AtMask, example: tuple[NDArray, ...]) -> nn.Module | str:
+    """torch.compile for any length, warmed up; or why it does not work here."""
+    made = torch.compile(model, dynamic=True)
+    try:
+        in_torch(made, 1)(example)
+    except Exception as error:  # noqa: BLE001  (no compiler, an operator it does not know, ...)
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    return made
+
+
+def text_readers(
+    bundle: Bundle, quantized: Bundle | None, cores: int, folder: Path
+) -> tuple[dict[str, Read], list[str]]:
+    """Everything that is compared, eager float32 first; and what does not work here."""
+    prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+    model = AtMask(bert(bundle)).eval()
+    blocks = [prompt.block(Turn(turn.speaker + 1, turn.text)) for turn in DIALOGUE[:4]]
+    example = arrays(prompt.arrange(blocks, [len(blocks) - 1]))
+    layers, heads, width = bundle.text.attention
+    past = np.zeros((layers, 2, 1, heads, 0, width), np.float32)
+    readers: dict[str, Read] = {}
+    for threads in sorted({1, cores}):
+        readers[f"transformers, PyTorch eager float32, {threads} threads"] = whole_prompt(
+            prompt, in_torch(model, threads)
+        )
+    failed = []
+    fast = compiled(model, example)
+    if isinstance(fast, str):
+        failed.append(f"torch.compile does not work here: {fast}")
+    else:
+        readers[f"torch.compile float32, {cores} threads"] = whole_prompt(
+            prompt, in_torch(fast, cores)
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torchao will replace it
+        dynamic = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    readers[f"PyTorch dynamic int8, {cores} threads"] = whole_prompt(
+        prompt, in_torch(dynamic, cores)
+    )
+    exported = export(model, example, folder / "bert.onnx")
+    readers["optimum-style export, ONNX Runtime's defaults"] = whole_prompt(
+        prompt, in_onnxruntime(exported, None)
+    )
+    readers["the bundle's file, ONNX Runtime's defaults"] = whole_prompt(
+        prompt, in_onnxruntime(bundle.text.file, past)
+    )
+    network = Network(bundle.text.file)
+    readers["this runtime, float32"] = TextReader(network, prompt, bundle.text.attention)
+    if quantized:
+        network = Network(quantized.text.file)
+        name = f"**this runtime, {quantized.text.precision}**"
+        readers[name] = TextReader(network, prompt, quantized.text.attention)
+    return readers, failed
+
+
+def windows(bundle: Bundle, data: Path, count: int) -> Iterable[tuple[Block, ...]]:
+    """The windows of MELD's dev, utterance by utterance."""
+    prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+    for conversation in read_meld(data, "dev").conversations:
+        window: tuple[Block, ...] = ()
+        for said in conversation.utterances:
+            block = prompt.block(Turn(said.speaker, said.text))
+            window = (*window[prompt.surplus(window, block) :], block)
+            if not count:
+                return
+            count -= 1
+            yield window
+
+
+@dataclass(frozen=True)
+class Row:
+    """ms per utterance, and the cosine of its embedding to eager float32's."""
+
+    name: str
+    p50: float
+    p95: float
+    mean: float
+    cosine: float
+    least: float
+
+
+def compare(readers: dict[str, Read], said: list[tuple[Block, ...]]) -> list[Row]:
+    """Every reader on every utterance, in turn; the first conversation warms up."""
+    times: dict[str, list[float]] = {name: [] for name in readers}
+    found: dict[str, list[Array]] = {name: [] for name in readers}
+    for window in said:
+        for name, read in readers.items():
+            begin = time.perf_counter_ns()
+            embedding = read(window)
+            times[name].append((time.perf_counter_ns() - begin) / 1e6)
+            found[name].append(embedding)
+    expected = np.array(next(iter(found.values())))
+    rows = []
+    for name in readers:
+        got, taken = np.array(found[name]), times[name][len(said) // 5 :]
+        norms = np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1)
+        cosines = (got * expected).sum(axis=1) / norms
+        low, high = np.percentile(taken, (50, 95))
+        least = float(cosines.min())
+        rows.append(Row(name, low, high, float(np.mean(taken)), float(cosines.mean()), least))
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    best = rows[-1].mean
+    lines = [
+        "| text encoder | ms per utterance p50, p95 | mean | slower than the last | "
+        "cosine to eager float32: mean, least |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.name} | {r.p50:.1f}, {r.p95:.1f} | {r.mean:.1f} | {r.mean / best:.1f} times "
+        f"| {r.cosine:.4f}, {r.least:.4f} |"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+class PlainTorch:
+    """An utterance's way through the four networks, as one would write it for PyTorch."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+        self._text = AtMask(bert(bundle)).eval()
+        self._audio = AudioNetwork(AudioNetworkConfig()).eval()
+        self._face = FaceNetwork(FaceNetworkConfig()).eval()
+        self._fusion = Magt(MagtConfig()).eval()
+        self._window: tuple[Block, ...] = ()
+        self._heard: list[tuple[Tensor, Tensor, Tensor, int]] = []
+
+    def feed(self, utterance: Utterance) -> Tensor:
+        """Probabilities (C,) of an utterance after those before it."""
+        speaker = int(utterance.speaker_id) + 1
+        block = self._prompt.block(Turn(speaker, utterance.text))
+        self._window = (*self._window[self._prompt.surplus(self._window, block) :], block)
+        prompt = arrays(self._prompt.arrange(self._window, [len(self._window) - 1]))
+        features = torch.from_numpy(audio_input(utterance.audio))[None]
+        limit, size = self._bundle.visual.max_crops, self._bundle.visual.size
+        faces = torch.from_numpy(face_input(utterance.faces, limit, size))
+        with torch.inference_mode():
+            text = self._text(*(torch.from_numpy(array) for array in prompt))[0]
+            audio = self._audio(features, torch.tensor([features.shape[1]]))[0]
+            visual = self._face(faces).mean(dim=0)
+            self._heard.append((text, audio, visual, speaker))
+            self._heard = self._heard[-self._bundle.fusion.context :]
+            *modalities, speakers = zip(*self._heard, strict=True)
+            count = len(self._heard)
+            logits = self._fusion(
+                *(torch.stack(embeddings)[None] for embeddings in modalities),
+                torch.ones(1, count, 3, dtype=torch.bool),
+                torch.tensor([speakers]),
+                torch.ones(1, count, dtype=torch.bool),
+            )[0]
+            return logits[0, -1].softmax(dim=-1)
+
+
+def utterances(count: int) -> list[Utterance]:
+    """The demo's dialogue with noise as sound and faces: what costs time, not what it means."""
+    rng = np.random.default_rng(0)
+    said = []
+    for number in range(count):
+        turn = DIALOGUE[number % len(DIALOGUE)]
+        crops = rng.integers(0, 255, (8, 96, 96, 3), np.uint8)
+        said.append(
+            Utterance(
+                conversation_id="bench",
+                utterance_id=f"u{number}",
+                start=number * 4_000_000_000,
+                end=number * 4_000_000_000 + 3_000_000_000,
+                text=turn.text,
+                speaker_id=str(turn.speaker),
+                audio=rng.integers(-9000, 9000, 3 * SAMPLE_RATE, np.int16),
+                faces=tuple(FaceCrop(i, crop) for i, crop in enumerate(crops)),
+            )
+        )
+    return said
+
+
+def median(action: Callable[[Utterance], object], said: list[Utterance]) -> float:
+    """ms per utterance; the first third warms up."""
+    times = []
+    for utterance in said:
+        begin = time.perf_counter_ns()
+        action(utterance)
+        times.append(time.perf_counter_ns() - begin)
+    return statistics.median(times[len(times) // 3 :]) / 1e6
+
+
+def median_prepared(recogniser: Recogniser, said: list[Utterance]) -> float:
+    """As in life: sound and faces of a draft are encoded before its final text comes."""
+    times = []
+    for utterance in said:
+        recogniser.prepare(replace(utterance, text="", is_final=False))
+        time.sleep(0.1)
+        begin = time.perf_counter_ns()
+        recogniser.feed(utterance)
+        times.append(time.perf_counter_ns() - begin)
+    return statistics.median(times[len(times) // 3 :]) / 1e6
+
+
+def measure(name: str, count: int = 45) -> list[Figure]:
+    """A whole utterance, this runtime and PyTorch, `count` utterances each."""
+    bundle = load_bundle(model_folder(name))
+    said, cores = utterances(count), torch.get_num_threads()
+    with Recogniser(bundle) as recogniser:
+        recogniser.warm_up()
+        mine = median(recogniser.feed, said)
+        last = median_prepared(recogniser, said)
+        text = median(recogniser.feed, [replace(u, audio=u.audio[:0], faces=()) for u in said])
+    torch_all = median(PlainTorch(bundle).feed, said)
+    torch.set_num_threads(1)
+    torch_one = median(PlainTorch(bundle).feed, said)
+    torch.set_num_threads(cores)
+    return [
+        Figure("an utterance, this runtime", mine, "ms"),
+        Figure("an utterance, text only, this runtime", text, "ms"),
+        Figure("what is left at its final text (the rest prepared)", last, "ms"),
+        Figure(f"an utterance, PyTorch fp32, {cores} threads", torch_all, "ms"),
+        Figure("an utterance, PyTorch fp32, 1 thread", torch_one, "ms"),
+        Figure("final text to estimate, faster by", min(torch_all, torch_one) / last, "times"),
+        Figure("everything, faster by", min(torch_all, torch_one) / mine, "times", 4, more=True),
+    ]
+
+
+def main() -> int:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path, help="a float32 bundle")
+    parser.add_argument("--quantized", type=Path, help="one made of it by `erc quantize`")
+    parser.add_argument("--utterances", type=int, default=100)
+    parser.add_argument("--data", type=Path, default=data_folder())
+    options = parser.parse_args()
+    bundle = load_bundle(options.bundle)
+    if bundle.text.precision != "float32":
+        parser.error(f"{options.bundle} is {bundle.text.precision}; give its float32 bundle")
+    quantized = load_bundle(options.quantized) if options.quantized else None
+    cores = torch.get_num_threads()
+    print(description() + f", torch {torch.__version__}\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        readers, failed = text_readers(bundle, quantized, cores, Path(folder))
+        said = list(windows(bundle, options.data, options.utterances))
+        print(table(compare(readers, said)))
+    print("\n".join(["", *failed]))
+    figures = measure(str(options.quantized or options.bundle))
+    print("\n".join(figure.line() for figure in figures))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,300 @@
+"""Streaming diarization against the truth, scored with pyannote.metrics.
+
+    python -m benchmarks.diarization recorded|composed|words|cost
+
+recorded: AMI excerpts and the telephone call ($ERC_DATA, default ../shared/data) at several
+latencies; composed: conversations of acted and of meeting speech; words: the call's transcript
+through the whole listener; cost: milliseconds per second of sound, and an hour of six speakers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pyannote.core import Annotation, Segment, Timeline
+from pyannote.metrics.diarization import DiarizationErrorRate
+
+from benchmarks.conversations import (
+    RATE,
+    Conversation,
+    call,
+    compose,
+    data_folder,
+    meetings,
+    speakers,
+)
+from erc_ros.dialogue.diarization import Embedding, SpeakerCorrection, Turn
+from erc_ros.dialogue.events import SpeakerCorrected
+from erc_ros.dialogue.listener import Listener, ListenerConfig, Transcript, UtteranceEvent
+from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
+from erc_ros.dialogue.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
+from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
+from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.nanoseconds import NS, seconds
+
+MODEL = Path(__file__).resolve().parents[1] / "models" / "speaker-ge2e"
+LATENCIES = (0.5, 1.0, 2.0, 5.0)  # s
+COLLAR = 0.25  # s, on both sides of a boundary
+CHUNK = RATE // 10
+PARTS = ("missed detection", "false alarm", "confusion")
+
+
+class Remembered:
+    """The embedding, which computes nothing twice: several latencies see the same windows."""
+
+    def __init__(self, embedding: SpeakerEmbedding) -> None:
+        self._embedding = embedding
+        self._known: dict[bytes, NDArray[np.float32]] = {}
+        self.same_voice, self.new_voice = embedding.same_voice, embedding.new_voice
+
+    def embed_all(self, stretches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        keys = [samples.tobytes() for samples in stretches]
+        new = [k for k, key in enumerate(keys) if key not in self._known]
+        if new:
+            found = self._embedding.embed_all([stretches[k] for k in new])
+            self._known.update(zip([keys[k] for k in new], found, strict=True))
+        return np.stack([self._known[key] for key in keys])
+
+
+def stream(
+    conversation: Conversation, embedding: Embedding, latency: float
+) -> tuple[list[Turn], list[Turn], int]:
+    """(turns as first decided, turns as corrected afterwards, number of corrections)."""
+    listener = SpeakerStream(SpeakerStreamConfig(latency=latency), embedding)
+    events: list[Turn | SpeakerCorrection] = []
+    for first in range(0, len(conversation.samples), CHUNK):
+        events += listener.feed(conversation.samples[first : first + CHUNK])
+    events += listener.flush()
+    decided = [event for event in events if isinstance(event, Turn)]
+    corrections = [event for event in events if isinstance(event, SpeakerCorrection)]
+    corrected = decided
+    for correction in corrections:
+        corrected = relabel(corrected, correction)
+    return decided, corrected, len(corrections)
+
+
+def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
+    """Of (start s, end s, speaker)."""
+    found = Annotation()
+    for number, (start, end, speaker) in enumerate(spans):
+        found[Segment(start, end), number] = speaker
+    return found.support()
+
+
+class Score:
+    """Errors of many conversations, as shares of the speech in the truth."""
+
+    def __init__(self, collar: float, skip_overlap: bool) -> None:
+        # pyannote's collar is the whole width
+        self._rate = DiarizationErrorRate(collar=2 * collar, skip_overlap=skip_overlap)
+        self._sums: Counter[str] = Counter()
+
+    def add(self, conversation: Conversation, turns: Sequence[Turn]) -> None:
+        truth = annotation((t.start, t.end, t.speaker) for t in conversation.turns)
+        found = annotation(
+            (turn.start / NS, turn.end / NS, str(turn.attribution.speaker)) for turn in turns
+        )
+        whole = Timeline([Segment(0, conversation.duration)])
+        self._sums.update(self._rate(truth, found, uem=whole, detailed=True))
+
+    def row(self) -> str:
+        """Total, then missed, false alarm, confusion, in %."""
+        total = self._sums["total"] or 1.0
+        parts = [100 * self._sums[part] / total for part in PARTS]
+        return " | ".join(f"{value:.1f}" for value in (sum(parts), *parts))
+
+
+def recorded(part: str) -> None:
+    """Tables: latency, then the error and its parts, in four ways of counting."""
+    embedding = Remembered(SpeakerEmbedding(MODEL))
+    sets = {f"AMI {part}": meetings(part), "call": [call()]}
+    if part == "train":
+        del sets["call"]
+    for name, conversations in sets.items():
+        print(f"\n{name}, {len(conversations)} recordings\n")
+        print("| latency s | counted | error | missed | false alarm | confusion | corrected |")
+        print("|---|---|---|---|---|---|---|")
+        for latency in LATENCIES:
+            found = [stream(c, embedding, latency) for c in conversations]
+            for collar in (0.0, COLLAR):
+                for skip_overlap in (False, True):
+                    decided, corrected = Score(collar, skip_overlap), Score(collar, skip_overlap)
+                    for conversation, (first, last, _) in zip(conversations, found, strict=True):
+                        decided.add(conversation, first)
+                        corrected.add(conversation, last)
+                    kind = f"{'no collar' if not collar else '250 ms collar'}, overlap "
+                    kind += "left out" if skip_overlap else "counted"
+                    after = corrected.row().split(" | ")[0]
+                    print(f"| {latency} | {kind} | {decided.row()} | {after} |", flush=True)
+
+
+def composed(seeds: int) -> None:
+    """Tables on composed conversations: speaker error against speakers, overlap and noise."""
+    embedding, clips = SpeakerEmbedding(MODEL), speakers(1)
+    settings: list[tuple[int, float, float | None]] = [(n, 0.0, None) for n in (2, 3, 4, 6)]
+    settings += [(3, overlap, None) for overlap in (0.1, 0.2)]
+    settings += [(3, 0.0, noise) for noise in (20.0, 10.0, 5.0)]
+    print("\ncomposed conversations, 60 s each, latency 2 s, no collar, overlap counted\n")
+    print(
+        "| speakers | overlap | noise dB | error | missed | false alarm | confusion | corrected |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for count, overlap, noise in settings:
+        decided, corrected = Score(0.0, False), Score(0.0, False)
+        for seed in range(seeds):
+            conversation = compose(clips, count, 60.0, 1000 + seed, overlap, noise)
+            first, last, _ = stream(conversation, embedding, 2.0)
+            decided.add(conversation, first)
+            corrected.add(conversation, last)
+        room = "none" if noise is None else f"{noise:.0f}, reverb"
+        after = corrected.row().split(" | ")
+        row = f"| {count} | {overlap:.0%} | {room} | {decided.row()} | {after[0]} ({after[3]}) |"
+        print(row, flush=True)
+
+
+# --- words ---
+
+
+def phrases() -> list[tuple[float, float, str, str]]:
+    """(start s, end s, speaker, text) of the call."""
+    path = data_folder() / "ami_diarization_30s" / "sample.stm"
+    fields = [line.split(maxsplit=5) for line in path.read_text("utf-8").splitlines()]
+    return [(float(f[3]), float(f[4]), f[2], f[5]) for f in fields if len(f) == 6]
+
+
+def words() -> None:
+    """Words of the call's transcript that the listener gives to the right speaker."""
+    conversation, random = call(), np.random.default_rng(0)
+    texts = [
+        (seconds(end + random.uniform(0.3, 0.8)), seconds(start), seconds(end), text)
+        for start, end, _, text in phrases()
+    ]
+    for has_times in (True, False):
+        ears = Listener(ListenerConfig(expect_text="always"), MODEL)
+        waiting = sorted(
+            (
+                Transcript(text, NS + at, start=NS + start, end=NS + end)
+                if has_times
+                else Transcript(text, NS + at)
+                for at, start, end, text in texts
+            ),
+            key=lambda transcript: transcript.arrival,
+        )
+        events = []
+        for first in range(0, len(conversation.samples), CHUNK):
+            now = NS + first * NS // RATE
+            while waiting and waiting[0].arrival <= now:
+                events += ears.feed_transcript(waiting.pop(0))
+            events += ears.feed_sound(Sound(now, conversation.samples[first : first + CHUNK]))
+        for transcript in waiting:
+            events += ears.feed_transcript(transcript)
+        events += ears.flush()
+        report_words(events, "with" if has_times else "without")
+
+
+def report_words(events: Sequence[object], kind: str) -> None:
+    """Compare the speakers of the final utterances' words with the transcript's, in order."""
+    finals = [e.utterance for e in events if isinstance(e, UtteranceEvent) and e.utterance.is_final]
+    labels = {u.utterance_id: u.speaker_id for u in finals if u.text}
+    for event in events:
+        if isinstance(event, SpeakerCorrected):
+            labels.update(dict.fromkeys(event.utterance_ids, event.after))
+    said = [(word, u.utterance_id, u.speaker_id) for u in finals for word in u.text.split()]
+    truth = [(word, speaker) for _, _, speaker, text in phrases() for word in text.split()]
+    pairs = list(zip(said, truth, strict=False))
+    first = best_naming(((s[2], t[1]) for s, t in pairs), len(truth))
+    last = best_naming(((labels[s[1]], t[1]) for s, t in pairs), len(truth))
+    same_text = [s[0] for s in said] == [t[0] for t in truth]
+    print(
+        f"words, finals {kind} times: {len(truth)}, text in order: {same_text}, right speaker: "
+        f"{first:.1%} when published, {last:.1%} after corrections"
+    )
+
+
+def best_naming(pairs: Iterable[tuple[str, str]], total: int) -> float:
+    """Share of pairs (found, true) that agree, under the best one-to-one naming."""
+    from scipy.optimize import linear_sum_assignment
+
+    counts = Counter(pairs)
+    found = sorted({f for f, _ in counts} - {""})
+    true = sorted({t for _, t in counts})
+    table = np.array([[counts[f, t] for t in true] for f in found]).reshape(len(found), len(true))
+    rows, columns = linear_sum_assignment(-table)
+    return float(table[rows, columns].sum() / max(1, total))
+
+
+# --- cost ---
+
+
+def cost(hour: float) -> None:
+    """CPU per second of sound for each stage, and a long conversation."""
+    sound = compose(speakers(1), 6, 60.0, 7).samples
+    embedding = SpeakerEmbedding(MODEL)
+    probability = SpeechProbability()
+    frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
+    windows = [sound[first : first + 19_200] for first in range(0, len(sound) - 19_200, 3_200)]
+    stages: dict[str, Callable[[], object]] = {
+        "voice activity": lambda: [probability.feed(frame) for frame in frames],
+        "speaker embeddings, if all is speech": lambda: [
+            embedding.embed_all(windows[k : k + 5]) for k in range(0, len(windows), 5)
+        ],
+        "all, latency 1 s": lambda: stream(Conversation("", sound, ()), embedding, 1.0),
+    }
+    print("\n| stage | ms of CPU per second of sound |\n|---|---|")
+    for name, run in stages.items():
+        begin = time.process_time()
+        run()
+        print(f"| {name} | {1000 * (time.process_time() - begin) / (len(sound) / RATE):.1f} |")
+    long_conversation(embedding, hour)
+
+
+def long_conversation(embedding: SpeakerEmbedding, duration: float) -> None:
+    """Six speakers for `duration` s: speed and memory."""
+    clips, heard, begin = speakers(1), 0.0, time.process_time()
+    people = dict(list(clips.items())[:6])
+    listener = SpeakerStream(SpeakerStreamConfig(), embedding)
+    spent, seed = 0.0, 0
+    while heard < duration:
+        samples = compose(people, 6, 120.0, seed, 0.1, 20.0).samples
+        begin = time.process_time()
+        for first in range(0, len(samples), CHUNK):
+            listener.feed(samples[first : first + CHUNK])
+        spent += time.process_time() - begin
+        heard, seed = heard + len(samples) / RATE, seed + 1
+        if seed % 5 == 0 or heard >= duration:
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(f"{heard / 60:.0f} min: {heard / spent:.0f} x real time, peak {memory:.0f} MiB")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("recorded", "composed", "words", "cost"))
+    parser.add_argument("--part", choices=("train", "development"), default="development")
+    parser.add_argument("--seeds", type=int, default=3, help="conversations of a row")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="of the long conversation")
+    options = parser.parse_args(argv)
+    if not data_folder().is_dir():
+        print(f"{data_folder()} is not here: set ERC_DATA to the data folder", file=sys.stderr)
+        return 1
+    if options.what == "recorded":
+        recorded(options.part)
+    elif options.what == "composed":
+        composed(options.seeds)
+    elif options.what == "words":
+        words()
+    else:
+        cost(options.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,91 @@
+"""Encoding a corpus in this process, and with 1 and 2 workers of Ray Data.
+
+    python -m benchmarks.encode [--corpus meld --split dev] [--model models/edge-small]
+
+The work is the robot's text encoder over the real corpus; every way makes the same shards in a
+folder of its own, and the features are compared. Utterances/s are from the begin of the first shard
+to the end of the last one; "with start" is the whole run, loading and Ray's start included. Then
+the last run's store loses some shards, and what a restart makes is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import Figure, description
+from erc_ros.training.command import data_folder
+from erc_ros.training.encode import Job, encode, throughput
+from erc_ros.training.feature_store import FeatureStore
+
+LOST = 3  # shards
+
+
+def measure(job: Job) -> list[Figure]:
+    """Run the ways one after the other; `job.out` is the folder above their stores."""
+    figures = []
+    speeds = {}
+    stores = []
+    ways = (("this process", 1, None), ("Ray, 1 worker", 1, "local"), ("Ray, 2 workers", 2, None))
+    for name, workers, cluster in ways:
+        own = replace(job, out=job.out / str(len(stores)))
+        begin = time.perf_counter()
+        made = encode(own, workers, cluster)
+        seconds = time.perf_counter() - begin
+        stores.append(FeatureStore(own.out))
+        speeds[name] = throughput(made)
+        figures += [
+            Figure(name, speeds[name], "utterances/s"),
+            Figure(f"{name}, with start", len(stores[-1]) / seconds, "utterances/s"),
+            Figure(f"{name}, load of the machine meanwhile", os.getloadavg()[0], ""),
+        ]
+    keys = list(stores[0].keys())
+    for store in stores[1:]:
+        assert np.array_equal(store.take(keys)[0], stores[0].take(keys)[0])
+    last = replace(job, out=job.out / str(len(stores) - 1))
+    for number in range(LOST):
+        (last.out / f"{number:05d}.json").unlink()
+    again = encode(last)
+    return [
+        *figures,
+        Figure("2 workers against 1", speeds["Ray, 2 workers"] / speeds["Ray, 1 worker"], "times"),
+        Figure(f"a restart that lacks {LOST} shards makes", len(again), "shards", LOST),
+        Figure("the next one makes", len(encode(last)), "shards", 0),
+        Figure("utterances, the same features in all ways", len(keys), ""),
+    ]
+
+
+def main() -> int:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", default="meld")
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--model", default="models/edge-small")
+    parser.add_argument("--shard", type=int, default=64, help="utterances in a shard, about")
+    parser.add_argument("--data", type=Path, default=data_folder())
+    options = parser.parse_args()
+    # Ray runs its workers at low priority; here they have to compete as this process does.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    print(description())
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            options.corpus,
+            options.split,
+            options.data.resolve(),
+            Path(folder),
+            model=str(Path(options.model).resolve()),
+            shard=options.shard,
+        )
+        figures = measure(job)
+    print("\n".join(figure.line() for figure in figures))
+    return 0 if all(figure.reached for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,127 @@
+"""Size, work and time of every fusion head, at its paper's width and at this project's default.
+
+    python -m benchmarks.fusion_heads [--utterances 16] [--repeats 30]
+
+Batch 1, one thread, float32, causal. FLOPs are those of the matrix products (torch's
+FlopCounterMode; a multiplication and an addition are two). Milliseconds of CPU time, so that other
+processes do not count: median of the repeats, in torch and in ONNX Runtime, which is what the robot
+runs. The weights are random: they do not change the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import description
+from erc_ros.inference.backend import Network
+from erc_ros.training.export import export_fusion
+from erc_ros.training.fusion.base import MODALITIES, Head
+from erc_ros.training.fusion.concat import ConcatConfig
+from erc_ros.training.fusion.heads import HEADS
+from erc_ros.training.fusion.lpgnet import LpgnetConfig
+from erc_ros.training.fusion.magt import MagtConfig
+from erc_ros.training.fusion.residual import ResidualConfig
+from erc_ros.training.fusion.summer import SummerConfig
+
+PAPERS = {
+    "concat": ConcatConfig(width=768, embeddings=(768, 768, 768)),
+    "magt": MagtConfig(width=768, heads=8, embeddings=(768, 768, 768)),
+    "summer": SummerConfig(width=1024, heads=4, layers=6, alpha=2.0, embeddings=(768, 512, 1000)),
+    "lpgnet": LpgnetConfig(width=768, embeddings=(768, 768, 768)),
+    "residual": ResidualConfig(width=768, embeddings=(768, 768, 768)),
+}
+"""MELD's sizes where a paper has them; all three modalities, also where the paper has two."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Plain)
+    parser.add_argument("--utterances", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS))
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    print(description())
+    print("| head | size | width | parameters | MFLOPs | ms, torch | ms, ONNX Runtime |")
+    print("|---" * 7 + "|")
+    for name in arguments.heads:
+        config, head = HEADS[name]
+        for size, sizes in (("paper's", PAPERS[name]), ("default", config())):
+            model = head(sizes).eval()
+            inputs = example(model, arguments.utterances)
+            cells = [
+                name,
+                size,
+                str(sizes.width),
+                f"{sum(p.numel() for p in model.parameters()):,}",
+                f"{flops(model, inputs) / 1e6:.1f}",
+                f"{torch_milliseconds(model, inputs, arguments.repeats):.2f}",
+                f"{onnx_milliseconds(model, inputs, arguments.repeats):.2f}",
+            ]
+            print("| " + " | ".join(cells) + " |", flush=True)
+    return 0
+
+
+class _Plain(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the text above."""
+
+
+def example(model: Head, utterances: int) -> dict[str, Tensor]:
+    """One conversation in which everything is seen."""
+    inputs = {
+        name: torch.randn(1, utterances, size)
+        for name, size in zip(MODALITIES, model.config.embeddings, strict=True)
+    }
+    inputs["modalities"] = torch.ones(1, utterances, 3, dtype=torch.bool)
+    inputs["speakers"] = torch.ones(1, utterances, dtype=torch.long)
+    inputs["valid"] = torch.ones(1, utterances, dtype=torch.bool)
+    return inputs
+
+
+@torch.inference_mode()
+def flops(model: Head, inputs: dict[str, Tensor]) -> int:
+    """Of one forward pass."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model(**inputs)
+    return int(counter.get_total_flops())
+
+
+@torch.inference_mode()
+def torch_milliseconds(model: Head, inputs: dict[str, Tensor], repeats: int) -> float:
+    """Median of a forward pass."""
+    return median(lambda: model(**inputs), repeats)
+
+
+def onnx_milliseconds(model: Head, inputs: dict[str, Tensor], repeats: int) -> float:
+    """The same of the exported head, as the recogniser runs it."""
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "fusion.onnx"
+        export_fusion(model, file)
+        network = Network(file)
+        return median(lambda: network(arrays), repeats)
+
+
+def median(call: Callable[[], object], repeats: int) -> float:
+    """Milliseconds of CPU time, after three calls that do not count."""
+    times = []
+    for number in range(repeats + 3):
+        start = time.process_time()
+        call()
+        if number >= 3:
+            times.append(1000 * (time.process_time() - start))
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

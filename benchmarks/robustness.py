@@ -1,0 +1,105 @@
+"""What wrong speakers and wrong words cost the emotion: MELD's text with simulated errors.
+
+    python -m benchmarks.robustness runs/text/best [more runs] [--split test] [--seeds 3]
+
+Each run is a folder as `erc train` of kind text leaves it. Its exported network reads every
+dialogue as on the robot; its own classifier answers. Errors are drawn anew for every seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from erc_ros.encoders.text import MAX_TOKENS, TextPrompt
+from erc_ros.inference.backend import Network, signature
+from erc_ros.inference.reader import TextReader
+from erc_ros.training import metrics
+from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.meld import read_meld
+from erc_ros.training.datasets.utterances import Conversation
+from erc_ros.training.part_tests import read
+from erc_ros.training.recognition_errors import WordErrors, misheard, mixed_up
+
+SPEAKERS = (0.0, 0.1, 0.2, 0.4)
+WORDS = (0.0, 0.05, 0.1, 0.2, 0.3)
+Corrupt = Callable[[Conversation, float, random.Random], Conversation]
+
+
+class TextRun:
+    """The text encoder of a run with its classifier."""
+
+    def __init__(self, folder: Path) -> None:
+        layers, _, _, heads, _, width = signature(folder / "text.onnx").inputs["past"][1]
+        self._prompt = TextPrompt.from_file(folder / "tokenizer.json", MAX_TOKENS)
+        self._reader = TextReader(
+            Network(folder / "text.onnx"), self._prompt, (layers, heads, width)
+        )
+        head = load_file(folder / "head.safetensors")
+        self._weight, self._bias = head["weight"], head["bias"]
+
+    def weighted_f1(self, conversations: Sequence[Conversation]) -> float:
+        """Of all utterances, 0..100."""
+        rows = np.concatenate([read(self._reader, self._prompt, c) for c in conversations])
+        labels = np.array([u.label for c in conversations for u in c.utterances])
+        predicted = (rows @ self._weight.T + self._bias).argmax(axis=1)
+        return 100 * metrics.weighted_f1(labels, predicted, len(self._bias))
+
+
+def table(
+    title: str,
+    runs: Sequence[Path],
+    conversations: Sequence[Conversation],
+    corrupt: Corrupt,
+    rates: Sequence[float],
+    seeds: int,
+) -> str:
+    """Weighted F1 at each error rate, mean and standard deviation over the drawn errors."""
+    lines = [
+        f"| {title} | " + " | ".join(f"{rate:.0%}" for rate in rates) + " |",
+        "|---|" + "---|" * len(rates),
+    ]
+    for folder in runs:
+        run, cells = TextRun(folder), []
+        for rate in rates:
+            draws = range(seeds if rate else 1)
+            found = [
+                run.weighted_f1([corrupt(c, rate, random.Random(seed)) for c in conversations])
+                for seed in draws
+            ]
+            spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
+            cells.append(f"{statistics.fmean(found):.2f}{spread}")
+        lines.append(f"| {folder.parent.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", help="folders such as runs/text/best")
+    parser.add_argument("--split", choices=("dev", "test"), default="test")
+    parser.add_argument("--seeds", type=int, default=3, help="draws of the errors")
+    parser.add_argument("--data", type=Path, default=data_folder())
+    options = parser.parse_args()
+    meld = read_meld(options.data, options.split).conversations
+    train = read_meld(options.data, "train").conversations
+    errors = WordErrors(u.text for c in train for u in c.utterances)
+    print(f"MELD {options.split}, weighted F1, errors simulated, {options.seeds} draws\n")
+    print(table("wrong speaker", options.runs, meld, mixed_up, SPEAKERS, options.seeds))
+    print()
+
+    def wrong_words(c: Conversation, rate: float, rng: random.Random) -> Conversation:
+        return misheard(c, errors, rate, rng)
+
+    print(table("wrong words", options.runs, meld, wrong_words, WORDS, options.seeds))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

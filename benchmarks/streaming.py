@@ -1,0 +1,152 @@
+"""What reading while somebody speaks brings: cost by length of the conversation, early estimates.
+
+    python -m benchmarks.streaming [--bundle edge-small] [--dialogues 280]
+
+1. Cost: milliseconds of the recogniser for the utterances around the 10th, 100th and 1,000th of one
+   conversation, text only; and of the text encoder when it remembers against reading its whole
+   window anew.
+2. Early estimates: MELD test, text only. After so many seconds heard the words so far (a share of
+   the text as large as that of the utterance's time: simulated partial results) get a provisional
+   estimate; counted is how often its label is that of the final one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import description
+from erc_ros.dialogue.utterance import Utterance
+from erc_ros.encoders.text import TextPrompt, Turn
+from erc_ros.inference.backend import Network
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.reader import TextReader
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.nodes.places import model_folder
+from erc_ros.replay.offline import default_models
+from erc_ros.sensing.nanoseconds import NS
+from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.meld import read_meld
+from erc_ros.training.datasets.utterances import Conversation
+
+HEARD = (0.5, 1.0, 2.0, 3.0, 4.0)  # s
+AROUND = 5  # utterances on each side
+
+
+def said(conversations: Sequence[Conversation], count: int) -> list[Utterance]:
+    """So many utterances of MELD as one endless conversation of text."""
+    texts = [u for c in conversations for u in c.utterances]
+    return [
+        Utterance(
+            conversation_id="bench",
+            utterance_id=f"u{number}",
+            start=number * 4 * NS,
+            end=number * 4 * NS + 3 * NS,
+            text=texts[number % len(texts)].text,
+            speaker_id=str(texts[number % len(texts)].speaker),
+        )
+        for number in range(count)
+    ]
+
+
+def cost(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
+    """ms per utterance, early and late in a conversation."""
+    times = []
+    with Recogniser(bundle) as recogniser:
+        recogniser.warm_up()
+        for utterance in utterances:
+            begin = time.perf_counter_ns()
+            recogniser.feed(utterance)
+            times.append((time.perf_counter_ns() - begin) / 1e6)
+    lines = ["| utterance | ms, median | ms, slowest |", "|---|---|---|"]
+    for number in (10, 100, 1000):
+        if number + AROUND <= len(times):
+            near = times[number - AROUND : number + AROUND]
+            lines.append(f"| {number}th | {statistics.median(near):.2f} | {max(near):.2f} |")
+    return "\n".join(lines)
+
+
+def memory(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
+    """ms of the text encoder: with its memory, and reading the whole window every time."""
+    prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+    network = Network(bundle.text.file)
+    times: dict[str, list[float]] = {"remembers": [], "reads anew": []}
+    reader, forgetful = (TextReader(network, prompt, bundle.text.attention) for _ in range(2))
+    window: tuple[tuple[int, ...], ...] = ()
+    for utterance in utterances:
+        block = prompt.block(Turn(int(utterance.speaker_id), utterance.text))
+        window = (*window[prompt.surplus(window, block) :], block)
+        forgetful.forget()
+        for name, each in (("remembers", reader), ("reads anew", forgetful)):
+            begin = time.perf_counter_ns()
+            each(window)
+            times[name].append((time.perf_counter_ns() - begin) / 1e6)
+    lines = ["| text encoder | ms p50 | ms p95 |", "|---|---|---|"]
+    for name, taken in times.items():
+        p50, p95 = np.percentile(taken[10:], [50, 95])
+        lines.append(f"| {name} | {p50:.2f} | {p95:.2f} |")
+    return "\n".join(lines)
+
+
+def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
+    """How often an early estimate has the final label, by seconds heard."""
+    same: dict[float, list[bool]] = {heard: [] for heard in HEARD}
+    with Recogniser(bundle) as recogniser:
+        for conversation in conversations:
+            for utterance in conversation.utterances:
+                if utterance.start is None or utterance.end is None:
+                    continue
+                whole = Utterance(
+                    conversation_id=conversation.name,
+                    utterance_id=str(utterance.index),
+                    start=utterance.start,
+                    end=utterance.end,
+                    text=utterance.text,
+                    speaker_id=str(utterance.speaker),
+                )
+                duration = (utterance.end - utterance.start) / NS
+                found = {}
+                for heard in HEARD:
+                    words = utterance.text.split()
+                    share = words[: int(len(words) * heard / duration)] if duration > 0 else []
+                    if heard < duration and share:
+                        draft = replace(whole, text=" ".join(share), is_final=False)
+                        found[heard] = recogniser.feed(draft).label
+                final = recogniser.feed(whole).label
+                for heard, label in found.items():
+                    same[heard].append(label == final)
+    lines = ["| seconds heard | utterances longer than that | same label |", "|---|---|---|"]
+    for heard, agreed in same.items():
+        if agreed:
+            lines.append(f"| {heard:g} | {len(agreed)} | {np.mean(agreed):.1%} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--dialogues", type=int, default=280, help="of MELD test, for 2.")
+    parser.add_argument("--data", type=Path, default=data_folder())
+    options = parser.parse_args()
+    bundle = load_bundle(model_folder(options.bundle))
+    meld = read_meld(options.data, "test").conversations
+    print(description(), flush=True)
+    utterances = said(meld, 1000 + AROUND)
+    for text in (
+        cost(bundle, utterances),
+        memory(bundle, utterances[:300]),
+        early(bundle, meld[: options.dialogues]),
+    ):
+        print(f"\n{text}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

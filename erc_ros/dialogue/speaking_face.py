@@ -1,0 +1,187 @@
+"""Which of the faces that are seen is speaking? Pure functions on what was seen and told.
+
+In this order: what ROS4HRI matched with the voice, which face it says is speaking, whose mouth
+moves while there is speech and rests while there is none, the only face; otherwise nobody's.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Evidence = Literal["match", "is_speaking", "motion", "only", "unclear", ""]
+"""How the face of an utterance was found; unclear: several faces, none chosen; "": none seen."""
+
+PRESENT = 0.5  # a face seen less than half as often as another one was not there (false detections)
+SPEAKS = 0.3  # part of the utterance in which a face must have been told to speak
+VOICED, UNVOICED = 0.6, 0.2  # share of speech between two pictures that is speech, and that is none
+LEAST_PICTURES = 3  # pairs of pictures that it takes to judge a mouth
+# How much more (natural logarithm) than all others the mouth moves. On drawn mouths on one face,
+# with trembling boxes and noise, 3 s at 5 pictures a second: 98 % are found, and of 1 % of pairs of
+# silent faces one is taken.
+CLEARLY = 0.15
+MOST_LINKS = 64  # ROS4HRI ids come and go
+
+# Parts of a face crop, as shares of its height and width.
+MOUTH = (slice(0.62, 0.92), slice(0.28, 0.72))
+REST = (slice(0.15, 0.58), slice(0.15, 0.85))
+SIDE = 48  # pixels; finer detail than this is noise of the camera
+FLOOR = 0.05  # of the crop's contrast: smaller changes are noise, too
+
+
+# --- what ROS4HRI tells ---
+
+Kind = Literal["person", "face", "voice"]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Two ids belong together, as far as somebody knows. confidence: 0 to 1; 0 = they do not."""
+
+    one: tuple[Kind, str]
+    other: tuple[Kind, str]
+    confidence: float
+
+
+def link(matches: tuple[Match, ...], new: Match) -> tuple[Match, ...]:
+    """The matches that are known, with a new one instead of a former one of the same ids."""
+    pair = {new.one, new.other}
+    kept = [match for match in matches if {match.one, match.other} != pair]
+    return tuple(([*kept, new] if new.confidence > 0 else kept)[-MOST_LINKS:])
+
+
+def partners(matches: tuple[Match, ...], one: tuple[Kind, str], kind: Kind) -> dict[str, float]:
+    """Ids of `kind` that belong to `one`, directly or through one other id -> confidence."""
+    direct = _neighbours(matches, one)
+    found = dict(direct)
+    for between, first in direct.items():
+        for far, second in _neighbours(matches, between).items():
+            if far != one:
+                found[far] = max(found.get(far, 0.0), first * second)
+    return {name: confidence for (its, name), confidence in found.items() if its == kind}
+
+
+def _neighbours(matches: tuple[Match, ...], one: tuple[Kind, str]) -> dict[tuple[Kind, str], float]:
+    near = {}
+    for match in matches:
+        if one in (match.one, match.other):
+            near[match.other if match.one == one else match.one] = match.confidence
+    return near
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """When a face was told to speak. spans: (start, end) in ns, end None = it still does."""
+
+    spans: tuple[tuple[int, int | None], ...] = ()
+
+
+def tell(spoken: Spoken, stamp: int, speaking: bool) -> Spoken:
+    """From `stamp` (ns) on it speaks, or does not."""
+    is_open = bool(spoken.spans) and spoken.spans[-1][1] is None
+    if speaking and not is_open:
+        return Spoken((*spoken.spans, (stamp, None))[-32:])
+    if not speaking and is_open:
+        return Spoken((*spoken.spans[:-1], (spoken.spans[-1][0], stamp)))
+    return spoken
+
+
+def share(spoken: Spoken, start: int, end: int) -> float:
+    """How much of start..end (ns) it spoke, 0 to 1."""
+    common = sum(
+        max(0, min(end, end if last is None else last) - max(start, first))
+        for first, last in spoken.spans
+    )
+    return common / max(1, end - start)
+
+
+# --- mouths ---
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """Two pictures of a face: how much its mouth changed from `before` to `stamp` (ns).
+
+    motion: natural logarithm of the change of the mouth over that of the rest of the face.
+    """
+
+    before: int
+    stamp: int
+    motion: float
+
+
+def thumbnail(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(S, S, 3) BGR -> (SIDE, SIDE), mean 0, standard deviation 1; flat pictures become zeros."""
+    gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small -= small.mean()
+    contrast = float(small.std())
+    return small / np.float32(contrast) if contrast > 1.0 else np.zeros_like(small)
+
+
+def mouth_motion(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """How much more the mouth changed than the rest, between two thumbnails of a face.
+
+    The rest of the face is laid over itself first: a head that moves, or a detector that trembles,
+    is no speech.
+    """
+    (dx, dy), _ = cv2.phaseCorrelate(
+        before, after, cv2.createHanningWindow((SIDE, SIDE), cv2.CV_32F)
+    )
+    if max(abs(dx), abs(dy)) > SIDE / 8:  # that is no small movement: not believed
+        dx = dy = 0.0
+    back = np.array([[1, 0, -dx], [0, 1, -dy]], np.float32)
+    moved = cv2.warpAffine(after, back, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+    change = np.abs(moved - before)
+    return float(np.log((_mean(change, MOUTH) + FLOOR) / (_mean(change, REST) + FLOOR)))
+
+
+def _mean(change: NDArray[np.float32], part: tuple[slice, slice]) -> float:
+    rows, columns = (slice(round(p.start * SIDE), round(p.stop * SIDE)) for p in part)
+    return float(change[rows, columns].mean())
+
+
+def speech_motion(
+    glimpses: Sequence[Glimpse], voice: Sequence[tuple[int, float]], start: int
+) -> float | None:
+    """How much more a mouth moves in speech than otherwise; None: too few pictures to tell.
+
+    glimpses: of one face. voice: (time in ns, probability of speech), ascending. start: ns; what
+    was before is for comparison only.
+    """
+    speaking, resting = [], []
+    times = [time for time, _ in voice]
+    for glimpse in glimpses:
+        first, last = bisect_left(times, glimpse.before), bisect_left(times, glimpse.stamp)
+        if first == last:
+            continue
+        voiced = sum(p >= 0.5 for _, p in voice[first:last]) / (last - first)
+        if voiced >= VOICED and glimpse.stamp > start:
+            speaking.append(glimpse.motion)
+        elif voiced <= UNVOICED:
+            resting.append(glimpse.motion)
+    if len(speaking) < LEAST_PICTURES:
+        return None
+    usual = float(np.mean(resting)) if len(resting) >= LEAST_PICTURES else 0.0
+    return float(np.mean(speaking)) - usual
+
+
+def clearly_most(motions: Mapping[str, float | None]) -> str:
+    """The face whose mouth moves clearly more than all others; "" if there is none."""
+    known = sorted(((motion, name) for name, motion in motions.items() if motion is not None))
+    if len(known) < len(motions) or len(known) < 2:
+        return ""
+    (second, _), (most, name) = known[-2:]
+    return name if most - second >= CLEARLY else ""
+
+
+def present(counts: Mapping[str, int]) -> list[str]:
+    """Faces that were there, of how often each was seen."""
+    most = max(counts.values(), default=0)
+    return [name for name, count in counts.items() if count >= PRESENT * most]

@@ -1,0 +1,1 @@
+"""Models prepared for one machine: saved ONNX Runtime graphs and TensorRT engines."""

@@ -1,0 +1,282 @@
+"""Build what a machine runs faster: saved ONNX Runtime graphs and TensorRT engines of a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.inference import backend
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.engines import store, tensorrt_engine
+from erc_ros.inference.engines.agreement import HALF, SAME, Stored, disagreement, keep
+from erc_ros.inference.engines.profiles import Profile, profiles, ranges
+from erc_ros.inference.engines.store import EngineError, Key
+from erc_ros.inference.gpu import GpuError
+from erc_ros.inference.recogniser import SHORTEST_SOUND, Recogniser
+
+KEPT_INPUTS = 8  # of each model, for comparison
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A model of the bundle, some inputs of it, and what ONNX Runtime answers."""
+
+    name: str
+    file: Path
+    stored: tuple[Stored, ...]
+
+
+def build(folder: Path | str, say: Say = print) -> list[str]:
+    """Build everything that is possible here; what is there already and fits stays.
+
+    Returns:
+        What could not be built, and the way out.
+
+    Raises:
+        BundleError: the bundle is not usable.
+        EngineError: the folder of the engines is not, or the disk is full.
+        KeyboardInterrupt: broken off; nothing unfinished stays behind.
+    """
+    bundle = load_bundle(folder)
+    target = store.folder_of(bundle.text.file)
+    say(f"{bundle.name} {bundle.version} ({bundle.sha256[:12]}) -> {target}")
+    failed: list[str] = []
+    with store.building(target, say):
+        parts = recorded(bundle)
+        for part in parts:
+            keep(part.file, part.stored)
+            _save_graph(part, say)
+        if reason := tensorrt_engine.missing():
+            say(f"TensorRT: no engines, there is {reason}")
+            return failed
+        try:
+            machine = tensorrt_engine.machine()
+        except (EngineError, GpuError) as error:
+            return [f"TensorRT: {error}"]
+        for part in parts:
+            try:
+                _build_engine(part, bundle, machine.key(part.file), say)
+            except EngineError as error:
+                failed.append(f"{part.name}: {error}")
+    return failed
+
+
+def check(folder: Path | str, say: Say = print) -> list[str]:
+    """Everything about TensorRT engines that can be known without TensorRT.
+
+    Operators, Q/DQ pairs, the shapes of every profile, and the float16 form on the CPU.
+
+    Returns:
+        What stands against an engine, and the way out.
+
+    Raises:
+        BundleError: the bundle is not usable.
+    """
+    bundle = load_bundle(folder)
+    failed = []
+    for part in recorded(bundle):
+        try:
+            model, shapes = _prepared(part, bundle)
+            worst = disagreement(backend.on_cpu(model), part.stored, HALF)
+        except EngineError as error:
+            failed.append(f"{part.name}: {error}")
+            continue
+        say(
+            f"{part.name}: fit for TensorRT, {tensorrt_engine.precision(part.file)}, "
+            f"{len(shapes)} shape profiles; on the CPU it differs by {worst:.2%}"
+        )
+    return failed
+
+
+def recorded(bundle: Bundle) -> list[Part]:
+    """What each model gets and answers when a made-up conversation is recognised on the CPU."""
+    seen: dict[Path, list[dict[str, NDArray[Any]]]] = {}
+
+    def note(file: Path, inputs: Mapping[str, NDArray[Any]]) -> None:
+        seen.setdefault(file, []).append({name: np.array(x) for name, x in inputs.items()})
+
+    with Recogniser(bundle) as recogniser, backend.observed(note):
+        recogniser.warm_up()
+        for utterance in conversation(bundle):
+            recogniser.feed(utterance)
+    files = {
+        "text": bundle.text.file,
+        "audio": bundle.audio.file,
+        "visual": bundle.visual.file,
+        "fusion": bundle.fusion.file,
+    }
+    return [Part(name, file, tuple(_answered(file, seen[file]))) for name, file in files.items()]
+
+
+def conversation(bundle: Bundle) -> Iterator[Utterance]:
+    """Utterances of every size: words without sense, noise for sounds and faces."""
+    random = np.random.default_rng(0)
+    words = ["well", "I", "do", "not", "know", "what", "you", "mean", "it", "sounds", "great"]
+    turns, longest = bundle.fusion.context, int(bundle.audio.max_seconds * SAMPLE_RATE)
+    for number in range(turns):
+        samples = SHORTEST_SOUND + number * (longest - SHORTEST_SOUND) // turns
+        crops = 1 + number % bundle.visual.max_crops
+        yield Utterance(
+            conversation_id="built",
+            utterance_id=str(number),
+            start=0,
+            end=0,
+            text=" ".join(random.choice(words, 1 + 2 * number)),
+            speaker_id=str(number % 3),
+            audio=random.integers(-9000, 9000, samples, np.int16),
+            faces=tuple(
+                FaceCrop(0, random.integers(0, 255, (96, 96, 3), np.uint8)) for _ in range(crops)
+            ),
+        )
+
+
+def _answered(file: Path, calls: list[dict[str, NDArray[Any]]]) -> Iterator[Stored]:
+    """A few calls of different shapes, from the smallest to the largest, with their answers."""
+    shapes = {tuple(x.shape for x in inputs.values()): inputs for inputs in calls}
+    ordered = sorted(shapes.values(), key=lambda inputs: sum(x.size for x in inputs.values()))
+    places = np.linspace(0, len(ordered) - 1, min(KEPT_INPUTS, len(ordered)))
+    network = backend.on_cpu(file)
+    for place in places.round().astype(int):
+        yield ordered[place], network(ordered[place])
+
+
+def _is_there(part: Part, kind: str, key: Key, say: Say) -> bool:
+    """Whether an engine that fits is there; one that does not is named, with the reason."""
+    try:
+        found = store.find(part.file, kind, key)
+    except EngineError as error:
+        say(f"{part.name}: {error}")
+        return False
+    if found is not None:
+        say(f"{part.name}: {kind} is there and fits")
+    return found is not None
+
+
+def _save_graph(part: Part, say: Say) -> None:
+    kind, key = "onnxruntime", backend.cpu_key(part.file)
+    if _is_there(part, kind, key, say):
+        return
+    file = store.engine_file(part.file, kind)
+
+    def make(target: Path) -> float:
+        backend.save_optimized(part.file, target)
+        return disagreement(backend.on_cpu(target, optimized=True), part.stored, SAME)
+
+    store.save(file, make, key, SAME)
+    before = _milliseconds(partial(backend.on_cpu, part.file))
+    after = _milliseconds(partial(backend.on_cpu, file, optimized=True))
+    say(f"{part.name}: graph saved, opens in {after:.0f} ms instead of {before:.0f} ms")
+
+
+def _milliseconds(work: Callable[[], object], repeats: int = 3) -> float:
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return 1e3 * statistics.median(times)
+
+
+def _prepared(part: Part, bundle: Bundle) -> tuple[bytes, list[Profile]]:
+    """The model as TensorRT takes it, and its profiles.
+
+    Raises:
+        EngineError: it does not; says why, and the way out.
+    """
+    from erc_ros.inference.engines import graph  # needs onnx
+
+    model = graph.load(part.file)
+    if found := graph.problems(model):
+        more = f"; and {len(found) - 2} other problems" if len(found) > 2 else ""
+        raise EngineError(
+            f"TensorRT does not take {part.file.name}: {'; '.join(found[:2])}{more}. Give a bundle "
+            f"whose {part.name} is float32, or what `erc quantize --scheme weight-only-dq` or fp16 "
+            "makes of it"
+        )
+    shapes = profiles(graph.axes(model), ranges(bundle), part.file.name)
+    for profile in shapes:
+        for which in range(3):
+            try:
+                left = graph.unresolved(model, {name: s[which] for name, s in profile.items()})
+            except ValueError as error:
+                raise EngineError(f"{part.file.name}: {error}") from error
+            if left:
+                raise EngineError(f"{part.file.name}: the shape of {left[0]} stays unknown")
+    return graph.strongly_typed(model).SerializeToString(), shapes
+
+
+def _build_engine(part: Part, bundle: Bundle, key: Key, say: Say) -> None:
+    if _is_there(part, "tensorrt", key, say):
+        return
+    model, shapes = _prepared(part, bundle)
+    file = store.engine_file(part.file, "tensorrt")
+    learned = hashlib.sha256(f"{key.machine} {key.builder}".encode()).hexdigest()[:12]
+    timing = file.with_name(f"timing-{learned}.cache")
+    known = timing.read_bytes() if timing.exists() else b""
+    show = _Progress(part.name)
+    begin = time.monotonic()
+    plan, learned_now = _interruptible(
+        lambda cancelled: tensorrt_engine.build(model, shapes, known, show, cancelled)
+    )
+    show.end()
+    store.save_file(timing, learned_now)
+
+    def make(target: Path) -> float:
+        target.write_bytes(plan)
+        return disagreement(tensorrt_engine.TensorRtNetwork(plan), part.stored, HALF)
+
+    store.save(file, make, key, HALF)
+    say(
+        f"{part.name}: engine for {key.machine} ({key.precision}), {len(shapes)} shape profiles, "
+        f"{len(plan) / 1e6:.1f} MB, built in {time.monotonic() - begin:.0f} s"
+    )
+
+
+def _interruptible(
+    work: Callable[[threading.Event], tuple[bytes, bytes]],
+) -> tuple[bytes, bytes]:
+    """Let another thread work, so that Ctrl-C is heard here; then ask it to end, and wait."""
+    cancelled = threading.Event()
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(work, cancelled)
+        try:
+            return coming.result()
+        except KeyboardInterrupt:
+            cancelled.set()
+            raise
+
+
+class _Progress:
+    """One line on stderr that tells the phase or layer at work; called from any thread."""
+
+    def __init__(self, part: str) -> None:
+        self._part, self._shown = part, False
+        self._is_terminal = sys.stderr.isatty()
+
+    def __call__(self, phase: str, step: int, steps: int) -> None:
+        if self._is_terminal:
+            line = f"{self._part}: {phase}, {step} of {steps}"
+            sys.stderr.write(f"\r{line[:99]:<99}")
+        elif step == 0:
+            sys.stderr.write(f"{self._part}: {phase}, {steps} steps\n")
+        sys.stderr.flush()
+        self._shown = True
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._shown and self._is_terminal:
+            sys.stderr.write("\n")

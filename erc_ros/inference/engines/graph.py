@@ -1,0 +1,354 @@
+"""An ONNX model on its way to TensorRT: is it fit for it, and its float16 form.
+
+TensorRT takes it strongly typed: what is float16, int8 or float32 stands in the graph, not in
+flags. Needs the package onnx.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, shape_inference
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from erc_ros.inference.engines.operators import (
+    CONSTANT_INPUTS,
+    DATA_INPUT,
+    LARGEST_OPSET,
+    TYPES,
+)
+from erc_ros.inference.engines.profiles import Shape
+
+KEPT_FLOAT32 = [
+    "LayerNormalization",
+    "Softmax",
+    "ReduceMean",  # decomposed norms: sums of squares overflow float16 (65504)
+    "ReduceSum",
+    "Pow",
+    "Sqrt",
+    "CumSum",
+    "Range",
+]
+QUANTIZED_OPSET = 19  # from here on QuantizeLinear and DequantizeLinear take float16
+
+
+def load(file: Path) -> onnx.ModelProto:
+    """An ONNX file, with sums over positions and embedding tables as TensorRT takes them."""
+    model = _sum_in_float(onnx.load(str(file)))
+    _restore_tables(model)
+    return model
+
+
+def axes(model: onnx.ModelProto) -> dict[str, tuple[int | str | None, ...]]:
+    """The inputs: sizes, names of dynamic axes, None for dynamic ones without a name."""
+    return {
+        port.name: tuple(
+            axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None
+            for axis in port.type.tensor_type.shape.dim
+        )
+        for port in model.graph.input
+    }
+
+
+def problems(model: onnx.ModelProto) -> list[str]:
+    """Why TensorRT would not take the model, each with the way out; [] if nothing is known."""
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    found = []
+    if opset > LARGEST_OPSET:
+        found.append(f"opset {opset}, TensorRT takes up to {LARGEST_OPSET}: export it with that")
+    types, constants = _types(model), _constants(model)
+    for text, places in {
+        **_grouped(_unsupported(model, types)),
+        **_grouped(_not_constant(model, constants)),
+        **_grouped(_quantization_problems(model, types, constants)),
+    }.items():
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        found.append(f"{text} ({places[0]}{more})")
+    return found
+
+
+def _grouped(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """(problem, place) -> the places of each problem."""
+    groups: dict[str, list[str]] = {}
+    for text, place in found:
+        groups.setdefault(text, []).append(place)
+    return groups
+
+
+def _not_constant(
+    model: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[str, str]]:
+    for node in model.graph.node:
+        for place in CONSTANT_INPUTS.get(node.op_type, ()):
+            if place < len(node.input) and node.input[place] not in {"", *constants}:
+                yield f"{node.op_type}: input {place} must be a constant", _name(node)
+
+
+def _unsupported(model: onnx.ModelProto, types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for node in model.graph.node:
+        if node.op_type in ("DynamicQuantizeLinear", "MatMulInteger"):
+            yield (
+                f"{node.op_type}: int8 with scales found while it runs is made for CPUs; give the "
+                "float model, or one with fixed symmetric scales",
+                _name(node),
+            )
+        elif node.domain not in ("", "ai.onnx") or node.op_type not in TYPES:
+            name = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+            yield f"operator {name} is not supported by TensorRT", _name(node)
+        elif node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            place = DATA_INPUT.get(node.op_type, 0)
+            element = types.get(node.output[0] if place < 0 else node.input[place], "")
+            if element and element not in TYPES[node.op_type]:
+                yield f"operator {node.op_type} of TensorRT does not take {element}", _name(node)
+
+
+def _quantization_problems(
+    model: onnx.ModelProto, types: Mapping[str, str], constants: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[str, str]]:
+    """Q/DQ pairs that are not symmetric int8 with constant scales, or no pairs."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        reasons = []
+        scale = constants.get(node.input[1])
+        if scale is None:
+            reasons.append("its scale is not a constant")
+        elif not (np.isfinite(scale).all() and (scale > 0).all()):
+            reasons.append("a scale is not above 0")
+        dequantizes = node.op_type == "DequantizeLinear"
+        element = types.get(node.input[0] if dequantizes else node.output[0], "INT8")
+        if element not in TYPES["DequantizeLinear"]:
+            reasons.append(f"{element} instead of int8; quantize symmetrically")
+        zero = constants.get(node.input[2]) if len(node.input) > 2 else None
+        if zero is not None and zero.any():
+            reasons.append("its zero point is not 0; quantize symmetrically")
+        if dequantizes:
+            reasons += _not_a_pair(node, made.get(node.input[0]), constants)
+        elif {user.op_type for user in users.get(node.output[0], ())} != {"DequantizeLinear"}:
+            reasons.append("its output goes elsewhere than to DequantizeLinear")
+        for reason in reasons:
+            yield f"{node.op_type}: {reason}", _name(node)
+
+
+def _not_a_pair(
+    node: onnx.NodeProto, before: onnx.NodeProto | None, constants: Mapping[str, NDArray[Any]]
+) -> list[str]:
+    """What is wrong with the input of a DequantizeLinear: weights, or a QuantizeLinear's output."""
+    scale, weights = constants.get(node.input[1]), constants.get(node.input[0])
+    if weights is None:
+        if before is None or before.op_type != "QuantizeLinear":
+            return ["no QuantizeLinear before it"]
+        partner = constants.get(before.input[1])
+        if scale is not None and partner is not None and not np.array_equal(scale, partner):
+            return ["another scale than the QuantizeLinear before it"]
+    elif scale is not None and scale.size > 1:
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        if weights.shape[axis] != scale.size:
+            return [f"{scale.size} scales for axis {axis} of {weights.shape}"]
+    return []
+
+
+def _name(node: onnx.NodeProto) -> str:
+    return str(node.name or node.output[0])
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether int8 stands in the graph, between QuantizeLinear and DequantizeLinear."""
+    return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
+
+
+def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in float16, LayerNorm, softmax and sums in float32; inputs and outputs as before.
+
+    Q/DQ pairs stay where they are, with float16 scales. Values are not changed otherwise. A model
+    that is in float16 already stays as it is.
+    """
+    if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
+        return model
+    if is_quantized(model):
+        model = onnx.version_converter.convert_version(model, QUANTIZED_OPSET)
+    kept = copy.deepcopy(model)
+    typed: onnx.ModelProto = convert_float_to_float16(
+        kept, keep_io_types=True, op_block_list=KEPT_FLOAT32
+    )
+    _sort(typed.graph)
+    del typed.graph.value_info[:]  # some still tell the type from before
+    onnx.checker.check_model(typed)
+    return typed
+
+
+def _sum_in_float(model: onnx.ModelProto) -> onnx.ModelProto:
+    """CumSum of whole numbers (positions) as float32: TensorRT adds floats only, exact to 2^24."""
+    model = copy.deepcopy(model)
+    types = _types(model)
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "CumSum" or types.get(node.input[0]) not in ("INT32", "INT64"):
+            nodes.append(node)
+            continue
+        before, after = f"{node.output[0]}_float", f"{node.output[0]}_summed"
+        element = getattr(onnx.TensorProto, types[node.input[0]])
+        summed = copy.deepcopy(node)
+        summed.input[0], summed.output[0] = before, after
+        nodes += [
+            helper.make_node("Cast", [node.input[0]], [before], to=onnx.TensorProto.FLOAT),
+            summed,
+            helper.make_node("Cast", [after], [node.output[0]], to=element),
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _restore_tables(model: onnx.ModelProto) -> None:
+    """Embedding tables of int8 rows with a scale each as float32: TensorRT looks up floats only.
+
+    Cast(Gather(rows, ids)) * Gather(scales, ids) becomes Gather(rows * scales, ids), same values.
+    """
+    graph, constants = model.graph, _constants(model)
+    made = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type != "Mul":
+            continue
+        cast, scales = (made.get(name, onnx.NodeProto()) for name in node.input)
+        rows = made.get(cast.input[0], onnx.NodeProto()) if cast.op_type == "Cast" else cast
+        if not rows.op_type == scales.op_type == "Gather" or rows.input[1] != scales.input[1]:
+            continue
+        table, scale = constants.get(rows.input[0]), constants.get(scales.input[0])
+        if table is None or scale is None or table.dtype != np.int8:
+            continue
+        name = f"{node.output[0]}_table"
+        graph.initializer.append(numpy_helper.from_array(table.astype(np.float32) * scale, name))
+        node.op_type = "Gather"
+        node.input[:] = [name, rows.input[1]]
+    _drop_unused(graph)
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Take away nodes and constants that nothing needs."""
+    needed = {port.name for port in graph.output}
+    for place in reversed(range(len(graph.node))):  # users stand after what they use
+        if needed & set(graph.node[place].output):
+            needed |= set(graph.node[place].input)
+        else:
+            del graph.node[place]
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in needed:
+            del graph.initializer[place]
+
+
+def unresolved(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> list[str]:
+    """Tensors whose shape is not known when the inputs have these shapes; [] is what must be.
+
+    ONNX Runtime folds what can be computed from the shapes, ONNX infers the rest and contradicts
+    shapes that do not fit.
+
+    Raises:
+        ValueError: the shapes contradict the graph.
+    """
+    fixed = with_shapes(model, shapes).graph
+    known = {value.name for value in fixed.value_info}
+    outputs = (output for node in fixed.node for output in node.output)
+    return [output for output in outputs if output and output not in known]
+
+
+def with_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+    """The model for these input shapes only: constants folded, `value_info` of all known shapes.
+
+    Raises:
+        ValueError: the shapes contradict the graph.
+    """
+    fixed = copy.deepcopy(model)
+    for port in fixed.graph.input:
+        for axis, size in zip(port.type.tensor_type.shape.dim, shapes[port.name], strict=True):
+            axis.dim_value = size
+    for port in fixed.graph.output:
+        port.type.tensor_type.ClearField("shape")
+    del fixed.graph.value_info[:]
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 4
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "fixed.onnx"), Path(folder, "folded.onnx")
+        onnx.save(fixed, str(source))
+        options.optimized_model_filepath = str(target)
+        try:
+            ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+            folded = onnx.load(str(target))
+            inferred = shape_inference.infer_shapes(
+                folded, check_type=True, strict_mode=True, data_prop=True
+            )
+        except Exception as error:  # neither library has an exception of its own
+            reason = " ".join(str(error).split())
+            raise ValueError(f"the shapes {dict(shapes)} do not fit: {reason}") from error
+    inferred.graph.value_info.extend(inferred.graph.output)
+    complete = [value for value in inferred.graph.value_info if _is_complete(value)]
+    del inferred.graph.value_info[:]
+    inferred.graph.value_info.extend(complete)
+    return inferred
+
+
+def _is_complete(value: onnx.ValueInfoProto) -> bool:
+    tensor = value.type.tensor_type
+    return tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim)
+
+
+def _types(model: onnx.ModelProto) -> dict[str, str]:
+    """Element type of every tensor whose type is known."""
+    inferred = shape_inference.infer_shapes(model)
+    graph = inferred.graph
+    found = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    found |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return {name: onnx.TensorProto.DataType.Name(number) for name, number in found.items()}
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            value = helper.get_attribute_value(node.attribute[0])
+            tensor = isinstance(value, onnx.TensorProto)
+            found[node.output[0]] = numpy_helper.to_array(value) if tensor else np.asarray(value)
+    return found
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Every node after those whose outputs it takes; the converter appends its casts at the end."""
+    waiting = {number: set(node.input) for number, node in enumerate(graph.node)}
+    makers = {output: number for number, node in enumerate(graph.node) for output in node.output}
+    ordered: list[onnx.NodeProto] = []
+    done: set[int] = set()
+
+    for start in range(len(graph.node)):
+        stack = [start]
+        while stack:
+            number = stack[-1]
+            if number in done:
+                stack.pop()
+                continue
+            before = [makers[name] for name in waiting[number] if name in makers]
+            if missing := [one for one in before if one not in done]:
+                stack += missing
+                continue
+            done.add(number)
+            ordered.append(graph.node[number])
+            stack.pop()
+    copies = [copy.deepcopy(node) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(copies)

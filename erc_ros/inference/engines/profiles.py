@@ -1,0 +1,122 @@
+"""The shapes that an engine is built for, from the manifest's limits and the graph's axis names.
+
+Text comes in any length, and an engine's kernels are chosen for one. DDVLM could not fix its text
+shapes and left TensorRT's int8 to the rest. Here the length stays dynamic and is cut into
+buckets that double: an engine has one profile per bucket, tuned for the bucket's longest text.
+Nothing is padded, every length up to the limit runs, and a short sentence gets kernels for short
+ones. The weights are in the engine once; a profile costs building time and some memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from erc_ros.dialogue.utterance import SAMPLE_RATE
+from erc_ros.encoders.audio import frame_count
+from erc_ros.inference.bundle import Bundle
+from erc_ros.inference.engines.store import EngineError
+from erc_ros.inference.recogniser import SHORTEST_SOUND
+
+Shape = tuple[int, ...]
+Profile = Mapping[str, tuple[Shape, Shape, Shape]]  # input -> least, typical, greatest shape
+Axes = Mapping[str, Sequence["int | str | None"]]  # input -> sizes, names of dynamic axes
+
+SHORTEST_BUCKET = 32  # tokens
+SUMS: Mapping[str, tuple[str, ...]] = {"P+L": ("P", "L"), "PL": ("P", "L")}
+"""Axes whose size is that of others together."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Sizes of an axis: inclusive, and the one that kernels are chosen for."""
+
+    least: int
+    typical: int
+    greatest: int
+
+
+def ranges(bundle: Bundle) -> dict[str, tuple[Range, ...]]:
+    """The sizes of every dynamic axis by its name in the graphs; several: one profile each."""
+    tokens = bundle.text.max_tokens
+    shortest = frame_count(SHORTEST_SOUND)
+    longest = frame_count(int(bundle.audio.max_seconds * SAMPLE_RATE))
+    return {
+        "B": (Range(1, 1, 3),),  # 3: the fusion is asked again with each modality left out
+        "U": (_up_to(bundle.fusion.context),),  # utterances
+        "N": (_up_to(bundle.visual.max_crops),),  # face crops
+        "T": (Range(shortest, (shortest + longest) // 2, longest),),  # frames of sound
+        "L": buckets(tokens),  # new tokens
+        "P": (Range(0, tokens // 2, tokens),),  # tokens that were read before
+        "A": (Range(1, 1, 1),),  # questions
+    }
+
+
+def _up_to(most: int) -> Range:
+    return Range(1, most, most)
+
+
+def buckets(greatest: int) -> tuple[Range, ...]:
+    """1..32, 33..64, 65..128, ... up to `greatest`, each tuned for its end."""
+    found: list[Range] = []
+    least, end = 1, SHORTEST_BUCKET
+    while least <= greatest:
+        most = min(end, greatest)
+        found.append(Range(least, most, most))
+        least, end = most + 1, end * 2
+    return tuple(found)
+
+
+def profiles(axes: Axes, sizes: Mapping[str, Sequence[Range]], model: str) -> list[Profile]:
+    """One profile for each combination of ranges of the axes that `axes` names.
+
+    Raises:
+        EngineError: a dynamic axis has no name, or one that `sizes` does not know.
+    """
+    used: set[str] = set()
+    for name, shape in axes.items():
+        for size in shape:
+            if isinstance(size, int):
+                continue
+            parts = SUMS.get(str(size), (str(size),))
+            if not sizes.keys() >= set(parts):
+                raise EngineError(
+                    f"{model}: axis {size!r} of input {name} has no known range (known are "
+                    f"{', '.join((*sizes, *SUMS))}); export the model with one of these names, or "
+                    "add the axis to erc_ros/inference/engines/profiles.py"
+                )
+            used |= set(parts)
+    names = sorted(used)
+    return [
+        _profile(axes, dict(zip(names, chosen, strict=True)))
+        for chosen in itertools.product(*(sizes[name] for name in names))
+    ]
+
+
+def _profile(axes: Axes, chosen: Mapping[str, Range]) -> Profile:
+    def length(size: int | str | None, which: str) -> int:
+        if isinstance(size, int):
+            return size
+        parts = SUMS.get(str(size), (str(size),))
+        return sum(getattr(chosen[part], which) for part in parts)
+
+    def shape(name: str, which: str) -> Shape:
+        return tuple(length(size, which) for size in axes[name])
+
+    return {
+        name: (shape(name, "least"), shape(name, "typical"), shape(name, "greatest"))
+        for name in axes
+    }
+
+
+def fitting(found: Sequence[Profile], shapes: Mapping[str, Shape]) -> int | None:
+    """The first profile that covers these input shapes; None: none does."""
+    for number, profile in enumerate(found):
+        if set(profile) == set(shapes) and all(
+            len(least) == len(shapes[name])
+            and all(a <= b <= c for a, b, c in zip(least, shapes[name], greatest, strict=True))
+            for name, (least, _, greatest) in profile.items()
+        ):
+            return number
+    return None

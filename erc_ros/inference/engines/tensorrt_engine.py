@@ -1,0 +1,339 @@
+"""TensorRT: is it there, build an engine, run one. 10.3 to 11.4, by what these have in common.
+
+Nothing here ran on a GPU where it was written: the calls are those of NVIDIA's Python reference.
+The package is imported late and only after the driver was found; without a driver it ends the
+whole process at its first use. So does a broken installation: `probe` tries everything in a process
+of its own before the robot's depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.inference import gpu
+from erc_ros.inference.engines import store
+from erc_ros.inference.engines.agreement import disagreement, kept
+from erc_ros.inference.engines.profiles import Profile, Shape, fitting
+from erc_ros.inference.engines.store import EngineError, Key
+
+PROBE_TIMEOUT = 120.0  # s; the first use of CUDA on a Jetson takes some
+_ELEMENTS = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT64": "int64",
+    "INT32": "int32",
+    "INT8": "int8",
+    "BOOL": "bool",
+}
+Progress = Callable[[str, int, int], None]  # phase or layer at work, step, steps
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What engines of this machine are keyed with. gpu: name and compute capability."""
+
+    gpu: str
+    tensorrt: str
+
+    def key(self, model: Path) -> Key:
+        """The key of an engine of `model`."""
+        return Key(store.bundle_hash(model), self.gpu, self.tensorrt, precision(model))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What trying TensorRT in another process found.
+
+    problems: ONNX file -> why its engine may not be used. failure: why nothing works, or "".
+    """
+
+    machine: Machine | None
+    problems: Mapping[str, str]
+    failure: str = ""
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error
+    """The user broke the build off."""
+
+
+def missing() -> str:
+    """What TensorRT lacks here, or "". Loads nothing but the driver's library."""
+    if gpu.driver() is None:
+        return f"no NVIDIA driver ({gpu.LIBRARY})"
+    if find_spec("tensorrt") is None:
+        return "no TensorRT for Python (package tensorrt)"
+    return ""
+
+
+def precision(model: Path) -> str:
+    """What an engine of this ONNX file computes in."""
+    quantized = b"DequantizeLinear" in model.read_bytes()
+    return "int8 and float16" if quantized else "float16"
+
+
+def machine() -> Machine:
+    """This machine, with TensorRT in this process.
+
+    Raises:
+        EngineError, GpuError: TensorRT or the GPU is not usable.
+    """
+    found = gpu.Gpu().name
+    return Machine(f"{found.name}, compute {found.capability}", f"TensorRT {_trt().__version__}")
+
+
+@cache
+def probe(bundle: Path) -> Probe:
+    """Use every engine of a bundle's folder on its stored inputs, in another process.
+
+    What crashes there is a finding here. Once per process and folder.
+    """
+    command = [sys.executable, "-m", __name__, str(bundle), gpu.LIBRARY]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return Probe(None, {}, f"TensorRT did not answer within {PROBE_TIMEOUT:.0f} s")
+    if run.returncode < 0:
+        return Probe(None, {}, f"TensorRT ended its process with signal {-run.returncode}")
+    try:
+        answer = json.loads(run.stdout.splitlines()[-1])
+        return Probe(Machine(**answer["machine"]), answer["problems"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
+        return Probe(None, {}, f"TensorRT does not work: {lines[-1]}")
+
+
+def _answer(bundle: Path) -> dict[str, Any]:
+    """In the probing process: the machine, and what is wrong with the engines."""
+    here = machine()
+    problems = {}
+    for model in sorted(bundle.glob("*.onnx")):
+        try:
+            engine = store.find(model, "tensorrt", here.key(model))
+            if engine is not None:
+                network = TensorRtNetwork(engine.file.read_bytes())
+                disagreement(network, kept(model), engine.tolerance)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine is not to be used
+            problems[model.name] = str(error)
+    return {"machine": asdict(here), "problems": problems}
+
+
+def usable(model: Path) -> TensorRtNetwork | None:
+    """The engine of `model`, opened; None if none was built.
+
+    Raises:
+        EngineError: there is one, and it may not be used, or TensorRT does not work.
+        GpuError: the GPU is not usable.
+    """
+    if not store.engine_file(model, "tensorrt").exists():
+        return None
+    found = probe(model.parent)
+    if found.machine is None:
+        raise EngineError(found.failure)
+    if problem := found.problems.get(model.name):
+        raise EngineError(problem)
+    engine = store.find(model, "tensorrt", found.machine.key(model))
+    return None if engine is None else TensorRtNetwork(engine.file.read_bytes())
+
+
+def build(
+    model: bytes,
+    profiles: Sequence[Profile],
+    timing: bytes,
+    progress: Progress,
+    cancelled: threading.Event,
+) -> tuple[bytes, bytes]:
+    """Build an engine; returns it and the new timing cache.
+
+    Args:
+        model: strongly typed ONNX (`graph.strongly_typed`).
+        timing: an earlier timing cache, or nothing.
+        progress: told of every step, from TensorRT's threads.
+        cancelled: set it, and the build ends at its next step.
+
+    Raises:
+        EngineError: TensorRT refuses the model.
+        Cancelled: `cancelled` was set.
+    """
+    trt = _trt()
+    log = _log(trt)
+    builder = trt.Builder(log)
+    # In 11 every network is strongly typed, and the flag may be gone.
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(model):
+        reasons = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
+        raise EngineError(f"TensorRT cannot read the model ({reasons})")
+    config = builder.create_builder_config()
+    for profile in profiles:
+        made = builder.create_optimization_profile()
+        for name, shapes in profile.items():
+            made.set_shape(name, *shapes)
+        config.add_optimization_profile(made)
+    if not config.set_timing_cache(config.create_timing_cache(timing), False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)  # of another machine
+    config.progress_monitor = monitor = _monitor(trt, progress, cancelled)
+    plan = builder.build_serialized_network(network, config)
+    del monitor  # had to outlive the build
+    if cancelled.is_set():
+        raise Cancelled
+    if plan is None:
+        reason = log.errors[-1] if log.errors else "no reason given"
+        raise EngineError(f"TensorRT could not build the engine ({reason})")
+    return bytes(plan), bytes(config.get_timing_cache().serialize())
+
+
+class TensorRtNetwork:
+    """An engine, ready to run. Thread-safe: one call at a time.
+
+    Args:
+        data: the engine. It is code; only what `store.find` let through belongs here.
+
+    Raises:
+        EngineError: TensorRT does not take it.
+        GpuError: the GPU is not usable.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        trt = _trt()
+        self._gpu = gpu.Gpu()
+        self._log = _log(trt)
+        self._runtime = trt.Runtime(self._log)
+        self._engine = engine = self._runtime.deserialize_cuda_engine(data)
+        if engine is None:
+            reason = self._log.errors[-1] if self._log.errors else "no reason given"
+            raise EngineError(f"TensorRT does not take the engine ({reason})")
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
+        self._outputs = [name for name in names if name not in inputs]
+        self._elements = {n: _ELEMENTS[engine.get_tensor_dtype(n).name] for n in names}
+        self._profiles: list[Profile] = [
+            {name: _shapes(engine.get_tensor_profile_shape(name, number)) for name in inputs}
+            for number in range(engine.num_optimization_profiles)
+        ]
+        self._contexts: dict[int, Any] = {}
+        self._memory: dict[str, gpu.Memory] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Named arrays in, named arrays out.
+
+        Raises:
+            EngineError: no profile covers the shapes, or TensorRT fails.
+        """
+        with self._lock:
+            return self._run(inputs)
+
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        context = self._context({name: array.shape for name, array in inputs.items()})
+        arrays = {n: np.ascontiguousarray(a, self._elements[n]) for n, a in inputs.items()}
+        for name, array in arrays.items():
+            _must(context.set_input_shape(name, array.shape), f"the shape of {name}")
+            self._gpu.upload(array, self._bound(context, name, array.nbytes))
+        found = {}
+        for name in self._outputs:
+            shape = tuple(context.get_tensor_shape(name))
+            if any(size < 0 for size in shape):
+                raise EngineError(f"TensorRT does not know the shape of output {name}: {shape}")
+            found[name] = np.empty(shape, self._elements[name])
+            self._bound(context, name, found[name].nbytes)
+        _must(context.execute_async_v3(self._gpu.stream), "to run")
+        for name, array in found.items():
+            self._gpu.download(self._memory[name], array)
+        self._gpu.wait()
+        return found
+
+    def _context(self, shapes: Mapping[str, Shape]) -> Any:
+        number = fitting(self._profiles, shapes)
+        if number is None:
+            raise EngineError(f"the engine has no profile for inputs of the shapes {dict(shapes)}")
+        if number not in self._contexts:
+            context = self._engine.create_execution_context()
+            if context is None:
+                raise EngineError("TensorRT cannot make an execution context (memory?)")
+            chosen = context.set_optimization_profile_async(number, self._gpu.stream)
+            _must(chosen, f"profile {number}")
+            self._gpu.wait()
+            self._contexts[number] = context
+        return self._contexts[number]
+
+    def _bound(self, context: Any, name: str, size: int) -> gpu.Memory:
+        """Memory of at least this size that the context knows as `name`."""
+        if name not in self._memory or self._memory[name].size < size:
+            self._memory[name] = self._gpu.allocate(size)
+        _must(context.set_tensor_address(name, self._memory[name].address), f"memory for {name}")
+        return self._memory[name]
+
+
+def _must(done: bool, what: str) -> None:
+    if not done:
+        raise EngineError(f"TensorRT refused {what}")
+
+
+def _shapes(found: Sequence[Sequence[int]]) -> tuple[Shape, Shape, Shape]:
+    least, typical, greatest = (tuple(shape) for shape in found)
+    return least, typical, greatest
+
+
+def _trt() -> Any:
+    if reason := missing():
+        raise EngineError(f"TensorRT is not here: {reason}")
+    try:
+        return import_module("tensorrt")
+    except (ImportError, OSError) as error:
+        raise EngineError(f"TensorRT cannot be imported ({error})") from error
+
+
+def _log(trt: Any) -> Any:
+    class Log(trt.ILogger):  # type: ignore[misc]
+        """Keeps what went wrong, as the calls only answer None."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(message)
+
+    return Log()
+
+
+def _monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Passes on what TensorRT works at; called from its threads."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._steps[phase_name] = num_steps
+            progress(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            progress(phase_name, step + 1, self._steps.get(phase_name, step + 1))
+            return not cancelled.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._steps.pop(phase_name, None)
+
+    return Monitor()
+
+
+if __name__ == "__main__":
+    gpu.LIBRARY = sys.argv[2]
+    print(json.dumps(_answer(Path(sys.argv[1]))))

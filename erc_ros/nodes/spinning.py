@@ -1,0 +1,58 @@
+"""An executor in a thread of its own that always comes to an end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.task import Future
+
+
+class Spinning:
+    """Spins nodes until `stop`.
+
+    `Executor.spin` is not used: `Executor.shutdown`, called from another thread, takes nodes and
+    guard condition away, and if that happens after the executor looked whether it is shut down and
+    before it waits, nothing is left that could wake it. A future that is done ends the spinning
+    without that race; the executor is shut down after its thread has ended.
+
+    Args:
+        ended: called in the thread at its very end.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        context: Context | None = None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._ended = ended
+        self._executor = SingleThreadedExecutor(context=context)
+        for node in nodes:
+            self._executor.add_node(node)
+        self._stop: Future[None] = Future(executor=self._executor)
+        self._thread = threading.Thread(target=self._spin, name="executor", daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin_until_future_complete(self._stop)
+        except ExternalShutdownException:
+            pass  # the context was shut down: an end like any other
+        except BaseException as error:  # noqa: BLE001  (told by whoever stops the thread)
+            self.failure = error
+        finally:
+            self._ended()
+
+    def stop(self, patience: float = 10.0) -> bool:
+        """End after the callback that runs now; False if it did not return within `patience` s."""
+        self._stop.set_result(None)
+        self._thread.join(patience)
+        if self._thread.is_alive():
+            return False
+        self._executor.shutdown(timeout_sec=patience)
+        return True

@@ -1,0 +1,111 @@
+"""A microphone's messages -> sound, whatever is known about their format, and whenever.
+
+What the bytes mean is told by every message itself, by an info that comes beside them (late, maybe
+never), or by parameters. Where an info is to be expected, sound waits for it, but not for ever.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from erc_ros.sensing.audio import AudioEvent, AudioFormat, AudioStream, decode
+from erc_ros.sensing.nanoseconds import seconds
+
+INFO_TIMEOUT = seconds(6.0)  # audio_capture sends its info every 5 s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoundChunk:
+    """Interleaved samples as bytes. stamp: ns of the first sample, None = unknown.
+
+    format: what the bytes mean, None where the message does not tell.
+    """
+
+    data: Any
+    stamp: int | None
+    arrival: int
+    frame_id: str
+    format: AudioFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoInfo:
+    """No info came in time: sound is read as the parameters say, from what came at `start` on."""
+
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replugged:
+    """Another device publishes in place of the former one: a new stream, of a format to be told."""
+
+
+MicrophoneEvent = AudioEvent | NoInfo | Replugged
+
+
+class Microphone:
+    """One microphone topic and its info.
+
+    Args:
+        format: what the bytes mean while nobody tells.
+        channel, reference: see AudioStream.
+        capacity: chunks that wait for the info at most; the oldest is dropped.
+    """
+
+    def __init__(
+        self,
+        format: AudioFormat,
+        channel: int | None = None,
+        reference: int | None = None,
+        capacity: int = 500,
+    ) -> None:
+        self.stream = AudioStream(channel, reference)
+        self.refused = ""  # why nothing can be read, "" while it can
+        self.expects_info = False  # somebody will tell the format
+        self._default = self._format = format
+        self._is_informed = False
+        self._waiting: deque[SoundChunk] = deque(maxlen=capacity)
+
+    def inform(self, format: AudioFormat) -> None:
+        """The info came."""
+        self._format, self.refused, self._is_informed = format, "", True
+
+    def refuse(self, reason: str) -> None:
+        """The info came, and tells of sound that cannot be read."""
+        self.refused, self._is_informed = reason, True
+
+    def feed(self, chunk: SoundChunk) -> Iterator[MicrophoneEvent]:
+        """Hear a chunk, and those that waited.
+
+        Raises:
+            ValueError: it cannot be read; the next one may be.
+        """
+        self._waiting.append(chunk)
+        if chunk.format is None and self.expects_info and not self._is_informed:
+            if chunk.arrival - self._waiting[0].arrival <= INFO_TIMEOUT:
+                return
+            self._is_informed = True
+            yield NoInfo(self._waiting[0].arrival)
+        while self._waiting:
+            yield from self._listen(self._waiting.popleft())
+
+    def _listen(self, chunk: SoundChunk) -> list[AudioEvent]:
+        if chunk.format is None and self.refused:
+            raise ValueError(self.refused)
+        format = chunk.format or self._format
+        samples = decode(chunk.data, format)
+        return self.stream.feed(samples, chunk.stamp, format.rate, chunk.arrival, chunk.frame_id)
+
+    def replug(self) -> Iterator[MicrophoneEvent]:
+        """Another device has taken the place of the former one."""
+        yield from self.stream.flush()
+        self._waiting.clear()
+        self._format, self.refused, self._is_informed = self._default, "", False
+        yield Replugged()
+
+    def flush(self) -> list[AudioEvent]:
+        """The sound has ended."""
+        return self.stream.flush()

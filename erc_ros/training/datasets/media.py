@@ -1,0 +1,86 @@
+"""Sound and pictures out of a clip of any format that FFmpeg reads (through PyAV)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST = 120.0
+"""s; MELD's test split has a clip of several minutes, which shows many utterances."""
+
+
+class UnusableClipError(ValueError):
+    """A clip that cannot be used; the message is the reason, short enough to be counted by."""
+
+
+def check_pictures(clip: Path) -> None:
+    """Open a clip and decode its first picture.
+
+    Raises:
+        UnusableClipError: missing, unreadable, without pictures, or longer than LONGEST.
+    """
+    with _opened(clip, "pictures") as container:
+        if next(container.decode(video=0), None) is None:
+            raise UnusableClipError("no pictures")
+
+
+def pictures_of(clip: Path, most: int) -> NDArray[np.uint8]:
+    """Pictures (T, H, W, 3) RGB evenly over a clip, T at most `most`.
+
+    One is held for each of `most` equal parts of the clip, so memory does not grow with it.
+
+    Raises:
+        UnusableClipError: missing, unreadable, without pictures, or longer than LONGEST.
+    """
+    kept: dict[int, NDArray[np.uint8]] = {}
+    with _opened(clip, "pictures") as container:
+        length = (container.duration or 0) / av.time_base
+        for number, frame in enumerate(container.decode(video=0)):
+            part = int((frame.time or 0.0) / length * most) if length > 0 else number
+            if part not in kept and len(kept) < most:
+                kept[part] = frame.to_ndarray(format="rgb24")
+    if not kept:
+        raise UnusableClipError("no pictures")
+    return np.stack([kept[part] for part in sorted(kept)])
+
+
+def sound_of(clip: Path) -> tuple[NDArray[np.float32], int]:
+    """The sound of a clip, channels averaged: (n,) float32 in [-1, 1], and its rate in Hz.
+
+    Raises:
+        UnusableClipError: missing, unreadable, without sound, or longer than LONGEST.
+    """
+    with _opened(clip, "sound") as container:
+        rate = container.streams.audio[0].rate
+        resampler = av.AudioResampler(format="fltp", layout=None, rate=rate)
+        blocks = [
+            block.to_ndarray().mean(axis=0)
+            for frame in (*container.decode(audio=0), None)
+            for block in resampler.resample(frame)
+        ]
+    if not blocks:
+        raise UnusableClipError("no sound")
+    return np.concatenate(blocks).astype(np.float32), rate
+
+
+@contextmanager
+def _opened(clip: Path, wanted: str) -> Iterator[av.container.InputContainer]:
+    """A clip that has what is wanted; errors of FFmpeg become ours."""
+    if not clip.is_file():
+        raise UnusableClipError("missing")
+    try:
+        with av.open(str(clip)) as container:
+            streams = container.streams
+            if not (streams.video if wanted == "pictures" else streams.audio):
+                raise UnusableClipError(f"no {wanted}")
+            seconds = (container.duration or 0) / av.time_base
+            if seconds > LONGEST:
+                raise UnusableClipError(f"{seconds:.0f} s long")
+            yield container
+    except (av.FFmpegError, OSError) as error:
+        raise UnusableClipError("unreadable") from error

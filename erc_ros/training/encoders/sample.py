@@ -1,0 +1,60 @@
+"""What an encoder sees of an utterance, and what an encoder is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import SAMPLE_RATE
+from erc_ros.encoders.text import Turn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One utterance of a corpus, with as much of it as is there.
+
+    key: unique within the corpus. turns: what was said before, oldest first, and the utterance
+    itself last. sound: (n,) or (n, channels), int16 or float in [-1, 1], at `sample_rate` Hz; a
+    clip that was recorded at another rate than it says comes out wrong, so say the true one.
+    frames: (T, H, W, 3) uint8 RGB, in their order. faces: crops (H, W, 3) BGR or (H, W) gray uint8.
+    """
+
+    key: str
+    turns: tuple[Turn, ...] = ()
+    sound: NDArray[np.int16] | NDArray[np.float32] | None = None
+    sample_rate: int = SAMPLE_RATE
+    frames: NDArray[np.uint8] | None = None
+    faces: tuple[NDArray[np.uint8], ...] = ()
+
+
+class Encoder(Protocol):
+    """Utterances in, one embedding each out."""
+
+    modality: str
+    """text, audio or visual."""
+    name: str
+    """The same for the same embeddings: kind, settings and a digest of the weights."""
+    dimension: int
+
+    def refuses(self, sample: Sample) -> str:
+        """Why this utterance has no embedding, in words to count by; "" if it has one."""
+
+    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """One embedding a sample, (N, dimension), whatever else is in the batch.
+
+        Raises:
+            ValueError: a sample that `refuses`; names it.
+        """
+
+
+def check(encoder: Encoder, samples: Sequence[Sample]) -> None:
+    """Raises ValueError for the first sample that the encoder refuses, or for none at all."""
+    if not samples:
+        raise ValueError("there is nothing to encode: an empty batch")
+    for sample in samples:
+        if reason := encoder.refuses(sample):
+            raise ValueError(f"utterance {sample.key!r} has no {encoder.modality}: {reason}")

@@ -1,0 +1,105 @@
+"""The robot's own small encoders, as parts in ONNX: a corpus then looks as it does on the robot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop
+from erc_ros.encoders.audio import WINDOW, audio_input
+from erc_ros.encoders.face import face_input
+from erc_ros.training.encoders.sample import Sample, check
+from erc_ros.training.encoders.speech import waveform
+from erc_ros.training.parts import session
+
+
+class LogMelEncoder:
+    """Sound -> embedding by an audio.onnx, such as runs/audio/best/audio.onnx; (N, 128).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a part with other inputs.
+    """
+
+    modality = "audio"
+
+    def __init__(self, part: Path) -> None:
+        self._session = _part(part, ["features", "frames"])
+        self.name = f"log-mel-{_digest(part)}"
+        self.dimension = int(self._session.get_outputs()[0].shape[1])
+
+    def refuses(self, sample: Sample) -> str:
+        """Finite sound of at least 25 ms is needed."""
+        if sample.sound is None:
+            return "no sound"
+        if not np.isfinite(sample.sound).all():
+            return "sound that is not finite"
+        heard = len(sample.sound) * SAMPLE_RATE // sample.sample_rate
+        return "" if heard >= WINDOW else "sound shorter than a frame"
+
+    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """(N, 128); see `sample.Encoder`."""
+        check(self, samples)
+        rows = []
+        for sample in samples:
+            # As the robot's microphone gives it: 16 bits at 16 kHz.
+            sound = np.clip(waveform(sample, SAMPLE_RATE), -1, 1) * 32767
+            features = audio_input(np.round(sound).astype(np.int16))
+            frames = np.array([len(features)], np.int64)
+            rows.append(self._session.run(None, {"features": features[None], "frames": frames})[0])
+        return np.concatenate(rows)
+
+
+class FaceEncoder:
+    """Face crops -> mean embedding by a face.onnx, such as runs/face/best/face.onnx; (N, 128).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a part with other inputs.
+    """
+
+    modality = "visual"
+
+    def __init__(self, part: Path) -> None:
+        self._session = _part(part, ["faces"])
+        self.name = f"face-{_digest(part)}"
+        self.dimension = int(self._session.get_outputs()[0].shape[1])
+
+    def refuses(self, sample: Sample) -> str:
+        """At least one face is needed, and every one a picture."""
+        if not sample.faces:
+            return "no face"
+        try:
+            face_input(_crops(sample))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """(N, 128), each the mean over at most 8 of its faces; see `sample.Encoder`."""
+        check(self, samples)
+        rows = [self._session.run(None, {"faces": face_input(_crops(s))})[0] for s in samples]
+        return np.stack([row.mean(axis=0) for row in rows])
+
+
+def _crops(sample: Sample) -> list[FaceCrop]:
+    return [FaceCrop(number, pixels) for number, pixels in enumerate(sample.faces)]
+
+
+def _part(file: Path, inputs: list[str]) -> onnxruntime.InferenceSession:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: train it first, or take a bundle's part")
+    part = session(file)
+    found = [entry.name for entry in part.get_inputs()]
+    if found != inputs:
+        raise ValueError(f"{file} takes {found}, not {inputs}: it is a part for another modality")
+    return part
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]

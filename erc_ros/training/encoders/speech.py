@@ -1,0 +1,167 @@
+"""Speech by any encoder of Hugging Face that takes a waveform: data2vec-audio, wav2vec 2.0, WavLM.
+
+emotion2vec is a data2vec-audio that was trained further: converted to that layout, it loads the
+same way. Every model hears its own true rate, 16 kHz: sound of another rate is resampled, never
+passed off as 16 kHz.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoFeatureExtractor, AutoModel
+
+from erc_ros.training.encoders import pretrained
+from erc_ros.training.encoders.sample import Sample
+
+READINGS = ("mean", "first")
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEncoderConfig:
+    """The section of a speech encoder."""
+
+    model: str
+    """A folder, or a name in the local Hugging Face cache."""
+    reading: str = "mean"
+    """Mean over the frames, or the first one."""
+    max_seconds: float = 20.0
+    """Of a longer utterance only its end is heard; memory grows with its square."""
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.reading not in READINGS:
+            raise ValueError(f"reading is {self.reading!r}, must be one of {READINGS}")
+        if not self.max_seconds > 0 or self.batch_size < 1:
+            raise ValueError(
+                f"max_seconds ({self.max_seconds}) and batch_size ({self.batch_size}) must be"
+                " positive"
+            )
+
+
+class SpeechEncoder:
+    """Sound -> embedding; see `sample.Encoder` and `pretrained.Trainable`.
+
+    Clips are padded to the longest and masked. Some models hear the padding all the same (group
+    normalisation over time, stacked position convolutions): that is measured once, and such a
+    model gets one clip at a time, so that no embedding depends on the batch.
+
+    Raises:
+        FileNotFoundError: the model or its feature extractor is not on this machine.
+        ValueError: the model cannot be read, or does not take a waveform.
+    """
+
+    modality = "audio"
+
+    def __init__(self, config: SpeechEncoderConfig) -> None:
+        folder = pretrained.local_folder(config.model)
+        self._config = config
+        self.model: nn.Module = pretrained.load(AutoModel, folder)
+        self._extract = pretrained.load_processor(AutoFeatureExtractor, folder)
+        if self.model.main_input_name != "input_values":
+            raise ValueError(
+                f"{folder} takes {self.model.main_input_name}, not a waveform: use a"
+                " data2vec-audio, wav2vec2, WavLM, HuBERT or UniSpeech model"
+            )
+        self.rate = int(self._extract.sampling_rate)
+        self.dimension = int(self.model.config.hidden_size)
+        settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
+        self.name = f"speech-{pretrained.digest(folder, **settings)}"
+        sizes = self.model.config.conv_kernel, self.model.config.conv_stride
+        self._layers = list(zip(*sizes, strict=True))
+        self.shortest = receptive_field(self._layers)
+        self.batch_size = config.batch_size if self.ignores_padding() else 1
+
+    def refuses(self, sample: Sample) -> str:
+        """Sound is needed, finite and long enough for one frame (25 ms for all these models)."""
+        if sample.sound is None:
+            return "no sound"
+        if sample.sound.ndim not in (1, 2) or sample.sound.dtype.kind not in "if":
+            return f"sound of shape {sample.sound.shape} and type {sample.sound.dtype}"
+        if sample.sample_rate <= 0:
+            return f"a sample rate of {sample.sample_rate} Hz"
+        if not np.isfinite(sample.sound).all():
+            return "sound that is not finite"
+        seconds = len(sample.sound) / sample.sample_rate
+        return "" if seconds * self.rate >= self.shortest else "sound shorter than a frame"
+
+    def size(self, sample: Sample) -> int:
+        """ms of sound that are heard."""
+        assert sample.sound is not None
+        seconds = len(sample.sound) / sample.sample_rate
+        return round(min(seconds, self._config.max_seconds) * 1000)
+
+    def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """input_values (N, n) float32, attention_mask (N, n) and frame_mask (N, T) int64."""
+        limit = round(self._config.max_seconds * self.rate)
+        sounds = [waveform(sample, self.rate)[-limit:] for sample in samples]
+        inputs = self._extract(
+            sounds,
+            sampling_rate=self.rate,
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        frames = torch.tensor([frame_count(len(sound), self._layers) for sound in sounds])
+        return {
+            "input_values": inputs["input_values"],
+            "attention_mask": inputs["attention_mask"].long(),
+            "frame_mask": (torch.arange(int(frames.max())) < frames[:, None]).long(),
+        }
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What `collate` made -> (N, d)."""
+        mask = inputs["attention_mask"]
+        states = self.model(
+            input_values=inputs["input_values"],
+            # Models that never saw a mask in training are not given one without need.
+            attention_mask=None if bool(mask.all()) else mask,
+        ).last_hidden_state  # (N, T, d)
+        if self._config.reading == "first":
+            return states[:, 0]
+        return pretrained.masked_mean(states, inputs["frame_mask"])
+
+    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """(N, d); see `pretrained.encode`."""
+        return pretrained.encode(self, samples)
+
+    @torch.inference_mode()
+    def ignores_padding(self) -> bool:
+        """Whether a clip has the same embedding beside a longer one as alone."""
+        generator = np.random.default_rng(0)
+        noise = generator.standard_normal(4 * self.shortest + self.rate // 5).astype(np.float32)
+        long, short = (Sample("", sound=s, sample_rate=self.rate) for s in (noise, noise[::2] / 10))
+        alone, beside = self.embed(self.collate([short])), self.embed(self.collate([short, long]))
+        return bool((alone[0] - beside[0]).abs().max() <= 1e-4 * alone.abs().max())
+
+
+def waveform(sample: Sample, rate: int) -> NDArray[np.float32]:
+    """A sample's sound as (n,) float32 in [-1, 1] at `rate` Hz; channels are averaged."""
+    assert sample.sound is not None
+    sound = sample.sound
+    if sound.dtype.kind == "i":
+        sound = sound / np.float32(-float(np.iinfo(sound.dtype).min))
+    mono = sound.mean(axis=1) if sound.ndim == 2 else sound
+    if sample.sample_rate != rate:
+        mono = soxr.resample(mono, sample.sample_rate, rate)
+    return np.ascontiguousarray(mono, np.float32)
+
+
+def frame_count(samples: int, layers: Sequence[tuple[int, int]]) -> int:
+    """How many frames the convolutions (kernel, stride) make of so many samples."""
+    for kernel, stride in layers:
+        samples = max(0, (samples - kernel) // stride + 1)
+    return samples
+
+
+def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
+    """Samples of one frame."""
+    strides = [stride for _, stride in layers]
+    return 1 + sum((k - 1) * math.prod(strides[:n]) for n, (k, _) in enumerate(layers))

@@ -1,0 +1,368 @@
+"""Features of a corpus on disk: encoded once, read by key at more than 1 GB/s.
+
+    store.json     encoder, dimension, number of shards
+    00000.npy      (n, dimension) float32
+    00000.json     the shard's keys in the order of its rows, size and sha256 of the .npy, what was
+                   encoded (a digest), and which utterances were left out and why
+
+A shard counts once its .json is there; both files are written beside and then renamed, so a run
+that is killed leaves whole shards only. Nothing of it is pickled. Reading holds in memory the keys
+(about 150 bytes an utterance) and what was asked for; the rest stays in the page cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+INDEX = "store.json"
+TEMPORARY = ".tmp"
+
+Features = NDArray[np.float32]
+
+
+class StoreError(ValueError):
+    """A feature store cannot be used; the message says what is wrong, where, and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What a shard's .json says. source: a digest of what was encoded, by what."""
+
+    keys: tuple[str, ...]
+    left_out: Mapping[str, str]  # key -> reason
+    source: str
+    bytes: int
+    sha256: str
+
+
+def create(folder: Path, encoder: str, dimension: int, shards: int) -> None:
+    """Begin a store, or go on with one of the same encoder.
+
+    Temporary files that a killed run left behind and shards beyond the last one go. Only one
+    process may do this; any number may then write shards.
+
+    Raises:
+        StoreError: the folder has another encoder's features, or other files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / INDEX).is_file():
+        _same_encoder(folder, _index(folder), encoder, dimension)
+    elif others := sorted(p.name for p in folder.iterdir() if p.suffix != TEMPORARY):
+        raise StoreError(f"{folder} is no feature store, it holds {others[0]}: take another folder")
+    for left in folder.glob(f"*{TEMPORARY}"):
+        left.unlink()
+    for file in folder.glob("[0-9]*.json"):
+        if file.stem.isdigit() and int(file.stem) >= shards:
+            file.unlink()
+            file.with_suffix(".npy").unlink(missing_ok=True)
+    content = {"format": FORMAT, "encoder": encoder, "dimension": dimension, "shards": shards}
+    _write_json(folder / INDEX, content)
+
+
+def write_shard(
+    folder: Path,
+    number: int,
+    source: str,
+    keys: Sequence[str],
+    features: Features,
+    left_out: Mapping[str, str],
+) -> None:
+    """Write one shard: features (n, dimension) float32, a key for each row.
+
+    Raises:
+        StoreError: the rows do not fit the keys or the store, a key comes twice, or a feature is
+            not finite.
+    """
+    dimension = _index(folder)["dimension"]
+    if features.shape != (len(keys), dimension) or features.dtype != np.float32:
+        raise StoreError(
+            f"features are {features.dtype} {features.shape}, must be float32 "
+            f"({len(keys)}, {dimension}): a row for each key"
+        )
+    if len(set(keys)) < len(keys):
+        [(key, _)] = Counter(keys).most_common(1)
+        raise StoreError(f"the key {key!r} comes twice in shard {number}")
+    if bad := np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist():
+        raise StoreError(f"the features of {keys[bad[0]]!r} are not finite: leave it out")
+    file = _npy(folder, number)
+    _write(file, lambda stream: np.save(stream, features, allow_pickle=False))
+    content = {
+        "source": source,
+        "bytes": file.stat().st_size,
+        "sha256": _sha256(file),
+        "keys": list(keys),
+        "left_out": dict(left_out),
+    }
+    _write_json(file.with_suffix(".json"), content)
+
+
+def read_shard(folder: Path, number: int) -> Shard | None:
+    """What is known of a shard; None if it was not finished.
+
+    Raises:
+        StoreError: its .json is damaged.
+    """
+    file = _npy(folder, number).with_suffix(".json")
+    if not file.is_file():
+        return None
+    content = _read_json(file)
+    try:
+        return Shard(
+            tuple(content["keys"]),
+            dict(content["left_out"]),
+            str(content["source"]),
+            int(content["bytes"]),
+            str(content["sha256"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{file} is damaged ({error!r}): delete it and encode again") from error
+
+
+def damage(folder: Path, number: int, shard: Shard, thorough: bool = True) -> str:
+    """What is wrong with a shard's features, "" if nothing.
+
+    Args:
+        thorough: read them all and compare the hash; else only their size.
+    """
+    file = _npy(folder, number)
+    if not file.is_file():
+        return f"{file} is missing"
+    if (size := file.stat().st_size) != shard.bytes:
+        return f"{file} has {size} bytes, must have {shard.bytes}: it was cut or changed"
+    if thorough and (found := _sha256(file)) != shard.sha256:
+        return f"{file} has sha256 {found[:12]}, must have {shard.sha256[:12]}: it was changed"
+    return ""
+
+
+class FeatureStore:
+    """Features by the utterance's key. For reading; safe to open in several processes.
+
+    Args:
+        folder: made by `erc encode`.
+        encoder: name of the encoder whose features are wanted; None takes whatever is there.
+
+    Raises:
+        FileNotFoundError: no store there.
+        StoreError: another encoder's features, shards missing or cut, a key in two shards.
+    """
+
+    def __init__(self, folder: Path, encoder: str | None = None) -> None:
+        if not (folder / INDEX).is_file():
+            raise FileNotFoundError(f"{folder} has no {INDEX}: make the features with `erc encode`")
+        index = _index(folder)
+        self.folder = folder
+        self.encoder: str = index["encoder"]
+        self.dimension: int = index["dimension"]
+        _same_encoder(folder, index, encoder or self.encoder, self.dimension)
+        self._row: dict[str, int] = {}
+        self.left_out: dict[str, str] = {}
+        starts = [0]
+        for number in range(index["shards"]):
+            shard = self._shard(number, index["shards"])
+            self._row.update(
+                zip(shard.keys, range(starts[-1], starts[-1] + len(shard.keys)), strict=True)
+            )
+            self.left_out.update(shard.left_out)
+            starts.append(starts[-1] + len(shard.keys))
+            if len(self._row) != starts[-1]:
+                raise StoreError(f"{folder}: shard {number} has keys of an earlier one; {_AGAIN}")
+        self._starts = np.array(starts, np.int64)
+        self._begins: dict[int, int] = {}
+        files = (_npy(folder, number) for number in range(index["shards"]))
+        self._versions = [_version(file.stat()) for file in files]
+
+    def __len__(self) -> int:
+        """Utterances with features."""
+        return len(self._row)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._row
+
+    def keys(self) -> tuple[str, ...]:
+        """Their keys, in the order in which `shards` gives them."""
+        return tuple(self._row)
+
+    def __getitem__(self, key: str) -> Features:
+        """The features (dimension,) of one utterance.
+
+        Raises:
+            KeyError: it has none; says why where that is known.
+        """
+        if key not in self._row:
+            reason = self.left_out.get(key, "it is not in this corpus")
+            raise KeyError(f"{self.folder} has no features of {key!r}: {reason}")
+        features: Features = self.take([key])[0][0]
+        return features
+
+    def take(self, keys: Sequence[str]) -> tuple[Features, NDArray[np.bool_]]:
+        """Features (n, dimension) in the order of `keys`, and which are there (n,); others are 0.
+
+        For a masked modality: an utterance that was left out is no error here. What follows each
+        other in the store as in `keys`, such as a conversation, is read at once.
+
+        Raises:
+            StoreError: a file was cut or replaced since the store was opened.
+        """
+        rows = np.fromiter((self._row.get(key, -1) for key in keys), np.int64, len(keys))
+        found = np.zeros((len(keys), self.dimension), np.float32)
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1  # -1: absent
+        breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(numbers) != 0)) + 1
+        for begin, end in pairwise([0, *breaks.tolist(), len(keys)]):
+            if begin < end and rows[begin] >= 0:
+                number = int(numbers[begin])
+                self._read(number, int(rows[begin] - self._starts[number]), found[begin:end])
+        return found, rows >= 0
+
+    def shards(self) -> Iterator[Features]:
+        """The features of each shard (n, dimension), read-only, one shard after the other."""
+        for number in range(len(self._starts) - 1):
+            shape = self._shape(number)
+            if shape[0] == 0:  # a memory map cannot be empty
+                yield np.zeros(shape, np.float32)
+            else:
+                file = _npy(self.folder, number)
+                yield np.memmap(file, np.float32, "r", self._begin(number), shape)
+
+    def verify(self) -> None:
+        """Read everything and compare the hashes.
+
+        Raises:
+            StoreError: a shard is not as it was written.
+        """
+        for number in range(len(self._starts) - 1):
+            shard = read_shard(self.folder, number)
+            reason = damage(self.folder, number, shard) if shard else f"shard {number} is gone"
+            if reason:
+                raise StoreError(f"{reason}; {_AGAIN}")
+
+    def _shard(self, number: int, shards: int) -> Shard:
+        shard = read_shard(self.folder, number)
+        if shard is None:
+            raise StoreError(f"{self.folder}: shard {number} of {shards} is missing; {_AGAIN}")
+        if reason := damage(self.folder, number, shard, thorough=False):
+            raise StoreError(f"{reason}; {_AGAIN}")
+        return shard
+
+    def _read(self, number: int, first: int, into: Features) -> None:
+        """Fill `into` (n, dimension) with the rows of a shard from `first` on.
+
+        By read, not by a memory map: mapping costs more than a conversation's features, and a file
+        that is cut meanwhile would end the process.
+        """
+        file = f"{self.folder}/{number:05d}.npy"
+        at = self._begin(number) + first * self.dimension * into.itemsize
+        left = memoryview(into).cast("B")
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            if _version(os.fstat(descriptor)) != self._versions[number]:
+                raise StoreError(f"{file} was changed since the store was opened: open it again")
+            while left:
+                count = os.preadv(descriptor, [left], at)
+                if count == 0:
+                    raise StoreError(f"{file} ends too early; {_AGAIN}")
+                left, at = left[count:], at + count
+        finally:
+            os.close(descriptor)
+
+    def _begin(self, number: int) -> int:
+        """Where a shard's numbers begin in its file, in bytes."""
+        if number not in self._begins:
+            self._begins[number] = _header(_npy(self.folder, number), self._shape(number))
+        return self._begins[number]
+
+    def _shape(self, number: int) -> tuple[int, int]:
+        return int(self._starts[number + 1] - self._starts[number]), self.dimension
+
+
+def _version(status: os.stat_result) -> tuple[int, int, int]:
+    """Another one after a file was replaced or written to."""
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _header(file: Path, shape: tuple[int, int]) -> int:
+    """Where the numbers begin in an .npy that must hold float32 of this shape."""
+    try:
+        with file.open("rb") as stream:
+            if np.lib.format.read_magic(stream) != (1, 0):
+                raise ValueError("of a version that is not written here")
+            found, by_column, kind = np.lib.format.read_array_header_1_0(stream)
+            offset = stream.tell()
+    except (ValueError, OSError) as error:
+        raise StoreError(f"{file} cannot be read ({error}); {_AGAIN}") from error
+    if found != shape or kind != np.float32 or by_column:
+        raise StoreError(f"{file} holds {kind} {found}, must be float32 {shape}; {_AGAIN}")
+    return offset
+
+
+_AGAIN = "run the same `erc encode` again, it makes what is missing"
+
+
+def _same_encoder(folder: Path, index: Mapping[str, Any], encoder: str, dimension: int) -> None:
+    if index["encoder"] != encoder or index["dimension"] != dimension:
+        raise StoreError(
+            f"{folder} holds features of the encoder {index['encoder']!r} ({index['dimension']}"
+            f" numbers), not of {encoder!r} ({dimension}): take another folder"
+        )
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    file = folder / INDEX
+    content = _read_json(file)
+    wanted = {"format": int, "encoder": str, "dimension": int, "shards": int}
+    if any(not isinstance(content.get(key), kind) for key, kind in wanted.items()):
+        raise StoreError(f"{file} is damaged: it must have {', '.join(wanted)}")
+    if content["format"] != FORMAT:
+        raise StoreError(
+            f"{file} is of format {content['format']}, known is {FORMAT}: encode again"
+        )
+    return content
+
+
+def _npy(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.npy"
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{file} is cut or no JSON: delete it and encode again") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{file} is no mapping: delete it and encode again")
+    return content
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    _write(file, lambda stream: stream.write(text.encode()))
+
+
+def _write(file: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """All of a file or nothing, also if the power fails."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=TEMPORARY, delete=False) as stream:
+        fill(stream.file)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.chmod(stream.name, 0o644)  # temporary files are private, a store is shared
+    os.replace(stream.name, file)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()

@@ -1,0 +1,161 @@
+"""What every fusion head is: its sizes, what goes in, what comes out, and what it refuses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MODALITIES = ("text", "audio", "visual")
+TEXT, AUDIO, VISUAL = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadConfig:
+    """Sizes that every head has."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ()
+    """What `without` may name."""
+
+    width: int = 128
+    """Embeddings of 384 and 128 need no more than this; the papers use 768 and 1024."""
+    dropout: float = 0.3
+    input_dropout: float = 0.3
+    """On the embeddings: the encoders know their training data too well, others do not."""
+    causal: bool = True
+    embeddings: tuple[int, ...] = (384, 128, 128)
+    """Sizes of the text, audio and visual embeddings."""
+    labels: int = 7
+    speakers: int = 10
+    """0 unknown, 1..9."""
+    without: tuple[str, ...] = ()
+    """Parts that are left out, for the paper's ablation."""
+
+    def __post_init__(self) -> None:
+        if len(self.embeddings) != 3:
+            raise ValueError(f"embeddings {self.embeddings} must be text, audio and visual")
+        for name in ("width", "labels", "speakers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+        for name in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1)")
+        if unknown := set(self.without) - set(self.PARTS):
+            raise ValueError(
+                f"{type(self).__name__} cannot do without {sorted(unknown)}; it has {self.PARTS}"
+            )
+
+    def has(self, part: str) -> bool:
+        """Whether the head has this part."""
+        return part not in self.without
+
+
+class Inputs(NamedTuple):
+    """A batch of conversations as `Head.fuse` gets it."""
+
+    embeddings: tuple[Tensor, ...]
+    """Text, audio, visual (B, U, d_m); zeros where not seen."""
+    seen: Tensor
+    """(B, U, 3) bool; False for padding and for a missing modality."""
+    speakers: Tensor
+    """(B, U) long, within the conversation."""
+    valid: Tensor
+    """(B, U) bool; False for padding."""
+
+
+class Details(NamedTuple):
+    """What a head's `details` returns for its losses; `forward` returns the first two."""
+
+    logits: Tensor
+    """(B, U, C)"""
+    weights: Tensor
+    """(B, U, 3): shares of the modalities, sum 1; 0 for a missing one, all 0 if all are."""
+    unimodal: Tensor
+    """(B, U, 3, C): logits of each modality's own classifier."""
+    features: Tensor
+    """(B, U, 3, d): what those classifiers saw."""
+
+
+class Head(nn.Module, ABC):
+    """A fusion model. A subclass says how it fuses; this says what goes in and comes out."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.correction: Tensor
+        self.register_buffer("correction", torch.zeros(config.labels))  # (C,), off the logits
+
+    def forward(
+        self,
+        text: Tensor,
+        audio: Tensor,
+        visual: Tensor,
+        modalities: Tensor,
+        speakers: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, U, d_m), modalities (B, U, 3), valid (B, U) bool, speakers (B, U) long.
+
+        Returns logits (B, U, C), and the modality weights (B, U, 3): shares (sum 1); 0 for a
+        missing one, all 0 if all are missing.
+
+        Raises:
+            ValueError: as `details`.
+        """
+        details = self.details(text, audio, visual, modalities, speakers, valid)
+        return details.logits, details.weights
+
+    def details(
+        self,
+        text: Tensor,
+        audio: Tensor,
+        visual: Tensor,
+        modalities: Tensor,
+        speakers: Tensor,
+        valid: Tensor,
+    ) -> Details:
+        """The same inputs; with what the losses need.
+
+        Raises:
+            ValueError: an embedding that is seen is not finite or of another size, or a speaker is
+                outside 0..speakers-1; says which and where.
+        """
+        # Every head reads all six inputs: an ONNX graph loses those that nothing reads.
+        seen = modalities & (valid & (speakers >= 0))[..., None]  # (B, U, 3)
+        embeddings = tuple(
+            blank(x, seen[..., m : m + 1]) for m, x in enumerate((text, audio, visual))
+        )  # (B, U, d_m) each
+        if not torch.jit.is_tracing():
+            self._check(embeddings, speakers)
+        details = self.fuse(Inputs(embeddings, seen, speakers, valid))
+        return details._replace(logits=details.logits - self.correction)
+
+    @abstractmethod
+    def fuse(self, inputs: Inputs) -> Details:
+        """From what is seen to the answer."""
+
+    def _check(self, embeddings: tuple[Tensor, ...], speakers: Tensor) -> None:
+        for name, size, x in zip(MODALITIES, self.config.embeddings, embeddings, strict=True):
+            if x.shape[-1] != size:
+                raise ValueError(f"{name} embeddings have {x.shape[-1]} numbers, not {size}")
+            if not x.isfinite().all():
+                bad = ~x.isfinite().all(dim=-1)  # (B, U)
+                b, u = bad.nonzero()[0].tolist()
+                raise ValueError(
+                    f"{name}: {int(bad.sum())} embeddings are not finite, the first is utterance"
+                    f" {u} of conversation {b} in the batch; encode them again, or mark them as"
+                    " missing in `modalities`"
+                )
+        if speakers.min() < 0 or speakers.max() >= self.config.speakers:
+            raise ValueError(
+                f"speakers are {int(speakers.min())}..{int(speakers.max())}; they must be indices"
+                f" within the conversation, 0..{self.config.speakers - 1}"
+            )
+
+
+def blank(x: Tensor, seen: Tensor) -> Tensor:
+    """Zero where not seen (B, U, 1): what stands there, even NaN, must not come through."""
+    return x.masked_fill(~seen, 0.0)

@@ -1,0 +1,219 @@
+"""`erc quantize BUNDLE --scheme S`: a smaller bundle that passed the gate, or none."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erc_ros.inference.bundle import MANIFEST, Bundle, load_bundle
+from erc_ros.training.bundle import write_manifest
+from erc_ros.training.command import data_folder
+from erc_ros.training.quantization import report
+from erc_ros.training.quantization.gate import Bench, RefusedError, judge
+from erc_ros.training.quantization.schemes import SCHEMES, QuantizationError
+from erc_ros.training.quantization.selection import Made, Tried, by_scheme, fastest
+from erc_ros.training.quantization.task import PARTS, Material, Task, read_material
+
+AUTO = "auto"
+REFUSED = 3  # exit status; 1 is an error, 2 wrong use
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Quantize. Returns 0, 1 for an error that is explained, 2 for wrong use, 3 if refused."""
+    parser = argparse.ArgumentParser(
+        prog="erc quantize",
+        description="Write a smaller and faster copy of a float32 bundle, with a report, if it is "
+        "as good on dev. Exit status 3: it is not, nothing was written.",
+    )
+    parser.add_argument("bundle", type=Path, help="folder of a float32 bundle")
+    parser.add_argument("--scheme", required=True, choices=(*SCHEMES, AUTO))
+    parser.add_argument(
+        "--part", action="append", choices=PARTS, help="only this part (repeatable); default: all"
+    )
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=0.3,
+        metavar="POINTS",
+        help="of weighted F1 on dev (0..100) that may be lost; default 0.3",
+    )
+    parser.add_argument("--out", type=Path, help="folder to write; default BUNDLE-SCHEME")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    options = parser.parse_args(argv)
+    folder = options.bundle.resolve()
+    out = options.out or folder.with_name(f"{folder.name}-{options.scheme}")
+    try:
+        found = quantize_bundle(
+            folder,
+            options.scheme,
+            tuple(options.part or PARTS),
+            out.absolute(),
+            lambda: read_material(options.data or data_folder()),
+            max_drop=options.max_drop,
+            say=partial(print, flush=True),
+        )
+    except RefusedError as error:
+        print(f"erc quantize: refused: {error}", file=sys.stderr)
+        return REFUSED
+    except OSError as error:
+        print(f"erc quantize: {error}; nothing was written", file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError) as error:
+        print(f"erc quantize: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{report.markdown(found)}\n{out}")
+    return 0
+
+
+def quantize_bundle(
+    source: Path,
+    scheme: str,
+    parts: Sequence[str],
+    out: Path,
+    material: Callable[[], Mapping[str, Material]],
+    max_drop: float = 0.3,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Quantize parts of a bundle, measure, and write the result to `out` if it passes the gate.
+
+    `out` is complete or not there: it is written under another name beside it and renamed. A bundle
+    that is there already is replaced.
+
+    Args:
+        scheme: one of SCHEMES, or "auto".
+        material: reads the data; called once the bundle is known to be usable.
+
+    Returns:
+        The report.
+
+    Raises:
+        RefusedError: the result is not as good on dev, or nothing is gained; nothing was written.
+        QuantizationError, BundleError: the bundle, the calibration data or `out` is not usable.
+        OSError: data are missing, or writing failed (the disk is full); nothing was written.
+    """
+    bundle = load_bundle(source)
+    check(bundle, scheme, parts, out, max_drop)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    say("reading the data")
+    bench = Bench(Task(bundle, material()))
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        folder, staged = Path(scratch) / "candidates", Path(scratch) / "bundle"
+        folder.mkdir()
+        tried: dict[str, list[Tried]] = {}
+        say(f"quantizing {', '.join(parts)}: {scheme}")
+        if scheme == AUTO:
+            made, tried = fastest(bench, parts, max_drop, folder, say)
+        else:
+            made = by_scheme(bench, scheme, parts, folder)
+        if not made:
+            raise RefusedError(f"{scheme} improves nothing in {', '.join(parts)}")
+        say("comparing on dev")
+        verdict = judge(bench, {part: each.file for part, each in made.items()})
+        verdict.refuse(max_drop)
+        say("measuring what passed, and test once")
+        found = report.describe(bench, made, verdict, max_drop, tried, machine())
+        stage(bundle, made, staged, _summary(found))
+        found["costs"] = report.bundle_costs(bench, staged)
+        report.write(found, staged)
+        publish(staged, out)
+    return found
+
+
+def check(bundle: Bundle, scheme: str, parts: Sequence[str], out: Path, max_drop: float) -> None:
+    """Refuse what cannot be quantized, or must not be written over.
+
+    Raises:
+        QuantizationError: says what, and the way out.
+    """
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise QuantizationError(f"unknown part {', '.join(unknown)}; known are {', '.join(PARTS)}")
+    if scheme not in (*SCHEMES, AUTO):
+        known = ", ".join((*SCHEMES, AUTO))
+        raise QuantizationError(f"unknown scheme {scheme!r}; known are {known}")
+    if not max_drop >= 0:
+        raise QuantizationError(f"max_drop is {max_drop}; it must be 0 or more points")
+    done = {part: getattr(bundle, part).precision for part in parts}
+    if done := {part: precision for part, precision in done.items() if precision != "float32"}:
+        words = ", ".join(f"{part} is {precision}" for part, precision in done.items())
+        raise QuantizationError(
+            f"{bundle.folder} is already quantized ({words}); start from its float32 bundle"
+        )
+    if out.resolve() == bundle.folder.resolve():
+        raise QuantizationError(f"{out} is the float32 bundle itself; give another --out")
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise QuantizationError(f"{out} exists and is no bundle; give another --out")
+
+
+def stage(
+    bundle: Bundle,
+    made: Mapping[str, Made],
+    folder: Path,
+    summary: Mapping[str, Any] | None = None,
+) -> None:
+    """A bundle with the quantized files; everything else as in the float32 bundle.
+
+    summary: of the report, for the manifest's metrics.
+    """
+    folder.mkdir()
+    for file in bundle.folder.iterdir():
+        if file.is_file() and file.name not in (report.JSON, report.MARKDOWN):
+            shutil.copyfile(file, folder / file.name)
+    manifest = yaml.safe_load((folder / MANIFEST).read_text(encoding="utf-8"))
+    del manifest["files"]
+    for part, each in made.items():
+        shutil.copyfile(each.file, folder / manifest[part]["file"])
+        manifest[part]["precision"] = SCHEMES[each.scheme].precision
+    if summary is not None:
+        manifest["metrics"]["quantization"] = dict(summary)
+    write_manifest(folder, manifest)
+    load_bundle(folder)
+
+
+def publish(staged: Path, out: Path) -> None:
+    """Rename `staged` to `out`; a bundle that is there moves away first, and back on failure."""
+    if not out.exists():
+        staged.rename(out)
+        return
+    old = staged.with_name("replaced")  # goes with the scratch folder
+    out.rename(old)
+    try:
+        staged.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+
+
+def machine() -> str:
+    """What the durations were measured on."""
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores of {platform.machine()}, {platform.system()}"
+
+
+def _summary(found: Mapping[str, Any]) -> dict[str, Any]:
+    """For the manifest: what was done, and what it cost."""
+    return {
+        "float32_sha256": found["float32_bundle"]["sha256"],
+        "schemes": {name: part["scheme"] for name, part in found["parts"].items()},
+        **{
+            f"{split}_weighted_f1": {
+                "float32": round(found[split]["before"], 2),
+                "quantized": round(found[split]["after"], 2),
+            }
+            for split in ("dev", "dev_text_alone", "test", "test_text_alone")
+        },
+        "report": report.MARKDOWN,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,190 @@
+"""The gate: is a quantized bundle as good as its float32 version?
+
+Everything is compared on the same inputs, decision by decision. The gate decides on dev: weighted
+F1 may fall by so many points, that of the whole bundle (its sounds and faces are simulated) and
+that from text alone (which is real). Where it falls by more, the part to blame is the one that
+helps most when it is left in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.inference.backend import Network
+from erc_ros.training.metrics import weighted_f1
+from erc_ros.training.quantization.task import ENCODERS, PARTS, Task
+from erc_ros.training.significance import paired_bootstrap
+
+Floats = NDArray[np.float32]
+Choice = Mapping[str, Path]
+"""The file of every part."""
+
+
+class RefusedError(RuntimeError):
+    """A quantized bundle loses more than allowed; the message says how much, and to what part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Quantized against float32 on the same utterances. Weighted F1 and drop in points of 100.
+
+    low, high: 95 % interval of the drop, conversations drawn with replacement. agreement: share of
+    equal decisions. largest, mean: difference of the logits.
+    """
+
+    before: float
+    after: float
+    drop: float
+    low: float
+    high: float
+    agreement: float
+    largest: float
+    mean: float
+
+
+def compare(
+    labels: NDArray[np.int64], owners: NDArray[np.int64], before: Floats, after: Floats
+) -> Comparison:
+    """Logits (N, C) of float32 and of quantized networks.
+
+    Args:
+        labels: (N,) the truth.
+        owners: (N,) the conversation of each utterance.
+
+    Raises:
+        ValueError: shapes that differ, or logits that are not finite.
+    """
+    if before.shape != after.shape or len(before) != len(labels):
+        raise ValueError(f"logits {before.shape} and {after.shape} of {len(labels)} utterances")
+    if not np.isfinite(before).all() or not np.isfinite(after).all():
+        raise ValueError("logits are not finite: one of the networks is broken")
+    classes, difference = before.shape[1], np.abs(before - after)
+    was, now = before.argmax(axis=1), after.argmax(axis=1)
+    drop = paired_bootstrap(labels, was[None], now[None], owners, classes)
+    return Comparison(
+        before=100 * weighted_f1(labels, was, classes),
+        after=100 * weighted_f1(labels, now, classes),
+        drop=100 * drop.value,
+        low=100 * drop.low,
+        high=100 * drop.high,
+        agreement=float((was == now).mean()),
+        largest=float(difference.max()),
+        mean=float(difference.mean()),
+    )
+
+
+class Bench:
+    """Answers of any choice of files, each encoder run once for each split."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.floats: Choice = {part: task.file(part) for part in PARTS}
+        self._embeddings: dict[tuple[str, Path, str], Floats] = {}
+        self._logits: dict[tuple[object, ...], Floats] = {}
+
+    def logits(
+        self, choice: Choice, split: str, seen: Sequence[bool] = (True, True, True)
+    ) -> Floats:
+        """(N, C) with these files, from these modalities."""
+        key = (*(choice[part] for part in PARTS), split, tuple(seen))
+        if key not in self._logits:
+            embeddings = {part: self._embedded(part, choice[part], split) for part in ENCODERS}
+            network = Network(choice["fusion"])
+            self._logits[key] = self.task.logits(network, embeddings, split, seen)
+        return self._logits[key]
+
+    def compare(
+        self, choice: Choice, split: str, seen: Sequence[bool] = (True, True, True)
+    ) -> Comparison:
+        """A choice against float32, from these modalities."""
+        material = self.task.material[split]
+        before, after = (self.logits(c, split, seen) for c in (self.floats, choice))
+        return compare(material.labels, material.owners, before, after)
+
+    def _embedded(self, part: str, file: Path, split: str) -> Floats:
+        key = (part, file, split)
+        if key not in self._embeddings:
+            self._embeddings[key] = self.task.embed(part, Network(file), split)
+        return self._embeddings[key]
+
+
+TEXT_ALONE = (True, False, False)
+
+
+@dataclass(frozen=True, slots=True)
+class PartResult:
+    """One quantized part on dev.
+
+    only: the whole bundle with nothing else quantized. without: the whole bundle with this part in
+    float32 and the others quantized. alone: answers from this modality alone (None for the fusion).
+    """
+
+    only: Comparison
+    without: Comparison
+    alone: Comparison | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The whole bundle on dev, from all modalities and from text, and every quantized part of it.
+
+    text_without: from text alone, with this part in float32 and the others quantized.
+    """
+
+    total: Comparison
+    text: Comparison
+    parts: Mapping[str, PartResult]
+    text_without: Mapping[str, Comparison]
+
+    def refuse(self, max_drop: float) -> None:
+        """Do nothing if the bundle passes.
+
+        Raises:
+            RefusedError: it loses more than `max_drop` points.
+        """
+        without = {part: result.without for part, result in self.parts.items()}
+        if self.total.drop > max_drop:
+            raise RefusedError(_refusal("", self.total, without, max_drop))
+        if self.text.drop > max_drop:
+            raise RefusedError(_refusal(" from text alone", self.text, self.text_without, max_drop))
+
+
+def passes(bench: Bench, choice: Choice, max_drop: float) -> bool:
+    """Whether a choice would pass the gate."""
+    if bench.compare(choice, "dev").drop > max_drop:
+        return False
+    return bench.compare(choice, "dev", TEXT_ALONE).drop <= max_drop
+
+
+def judge(bench: Bench, quantized: Choice) -> Verdict:
+    """Measure a choice of quantized files (only the parts that are quantized) on dev."""
+    compared = partial(bench.compare, split="dev")
+    everything = {**bench.floats, **quantized}
+    parts, text_without = {}, {}
+    for part, file in quantized.items():
+        one, others = {**bench.floats, part: file}, {**everything, part: bench.floats[part]}
+        alone = None
+        if part in ENCODERS:
+            alone = compared(one, seen=[part == encoder for encoder in ENCODERS])
+        parts[part] = PartResult(only=compared(one), without=compared(others), alone=alone)
+        if part in ("text", "fusion"):  # what text alone goes through
+            text_without[part] = compared(others, seen=TEXT_ALONE)
+    return Verdict(compared(everything), compared(everything, seen=TEXT_ALONE), parts, text_without)
+
+
+def _refusal(
+    how: str, found: Comparison, without: Mapping[str, Comparison], max_drop: float
+) -> str:
+    worst = min(without, key=lambda part: without[part].drop)
+    return (
+        f"weighted F1 on dev{how} falls by {found.drop:.2f} points "
+        f"({found.before:.2f} -> {found.after:.2f}), allowed are {max_drop:g}. "
+        f"To blame is the part {worst}: with it in float32 the drop is {without[worst].drop:.2f}. "
+        "Nothing was written; try another --scheme, --scheme auto, or --part for the others"
+    )

@@ -1,0 +1,187 @@
+"""What a quantized bundle tells about itself: quantization.json, and the same to be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.training.quantization.gate import Bench, Verdict
+from erc_ros.training.quantization.measurement import (
+    Speed,
+    bundle_memory,
+    peak_memory,
+    side_by_side,
+    speeds,
+)
+from erc_ros.training.quantization.selection import TIMED, Made, Tried
+from erc_ros.training.quantization.task import PARTS
+
+JSON, MARKDOWN = "quantization.json", "quantization.md"
+
+
+def part_costs(bench: Bench, part: str, file: Path) -> dict[str, Any]:
+    """Size, speed and memory of a part, float32 and quantized."""
+    feeds = bench.task.feeds(part, "dev", TIMED)
+    largest = max(feeds, key=lambda feed: sum(array.nbytes for array in feed.values()))
+    files = [bench.floats[part], file]
+    timed = speeds(files, feeds)
+    return {
+        when: {
+            "bytes": each.stat().st_size,
+            **_rounded(speed),
+            "peak_memory_mb": round(peak_memory(each, largest), 1),
+        }
+        for when, each, speed in zip(("float32", "quantized"), files, timed, strict=True)
+    }
+
+
+def bundle_costs(bench: Bench, staged: Path) -> dict[str, Any]:
+    """Size of all networks, time of a whole utterance (2 threads beside the caller), memory."""
+    folders = [bench.task.bundle.folder, staged]
+    bundles = [load_bundle(folder) for folder in folders]
+    utterances = bench.task.utterances("dev", TIMED)
+    with Recogniser(bundles[0]) as one, Recogniser(bundles[1]) as other:
+        timed = side_by_side([one.feed, other.feed], utterances)
+    return {
+        when: {
+            "bytes": sum(getattr(bundle, part).file.stat().st_size for part in PARTS),
+            **_rounded(speed),
+            "peak_memory_mb": round(bundle_memory(folder), 1),
+        }
+        for when, bundle, folder, speed in zip(
+            ("float32", "quantized"), bundles, folders, timed, strict=True
+        )
+    }
+
+
+def describe(
+    bench: Bench,
+    made: Mapping[str, Made],
+    verdict: Verdict,
+    max_drop: float,
+    tried: Mapping[str, Sequence[Tried]],
+    machine: str,
+) -> dict[str, Any]:
+    """Everything but `costs` of the whole bundle, ready for JSON. Test is looked at here, once."""
+    bundle = bench.task.bundle
+    everything = {**bench.floats, **{part: each.file for part, each in made.items()}}
+    return {
+        "float32_bundle": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "sha256": bundle.sha256,
+        },
+        "machine": machine,
+        "max_drop": max_drop,
+        "data": "text and labels are MELD's; sounds and faces are simulated (clips of RAVDESS, "
+        "EmoDB, FER+): good for comparing with float32, no benchmark",
+        "utterances": {split: len(bench.task.material[split].labels) for split in ("dev", "test")},
+        "dev": asdict(verdict.total),
+        "dev_text_alone": asdict(verdict.text),
+        "test": asdict(bench.compare(everything, "test")),
+        "test_text_alone": asdict(bench.compare(everything, "test", (True, False, False))),
+        "parts": {
+            part: {
+                "scheme": each.scheme,
+                "dev": asdict(verdict.parts[part]),
+                "costs": part_costs(bench, part, each.file),
+            }
+            for part, each in made.items()
+        },
+        "tried": {part: [asdict(each) for each in found] for part, found in tried.items()},
+    }
+
+
+def write(report: Mapping[str, Any], folder: Path) -> None:
+    """Both files."""
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    (folder / JSON).write_text(text, encoding="utf-8")
+    (folder / MARKDOWN).write_text(markdown(report), encoding="utf-8")
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report as tables."""
+    source, counts = report["float32_bundle"], report["utterances"]
+    lines = [
+        "# What quantization changed",
+        "",
+        f"From the float32 bundle {source['name']} {source['version']} "
+        f"(sha256 {source['sha256'][:12]}), by `erc quantize`, on {report['machine']}.",
+        f"{report['data'][0].upper()}{report['data'][1:]}.",
+        "",
+        "The gate: weighted F1 on dev may fall by at most "
+        f"{report['max_drop']:g} points, from all modalities and from text alone. "
+        "Test was looked at once, for what was chosen.",
+        "",
+        "| weighted F1 | utterances | float32 | quantized | drop | 95 % interval of the drop "
+        "| equal decisions | logits differ: mean, most |",
+        "|---|---|---|---|---|---|---|---|",
+        _comparison("dev", counts["dev"], report["dev"]),
+        _comparison("dev, text alone", counts["dev"], report["dev_text_alone"]),
+        _comparison("**test**", counts["test"], report["test"]),
+        _comparison("**test, text alone**", counts["test"], report["test_text_alone"]),
+        "",
+        "## Parts",
+        "",
+        "Each part on dev: only it quantized; all quantized but it (the least of these drops names "
+        "the part to blame); and what its modality alone would answer.",
+        "",
+        "| part | scheme | drop, only it quantized | drop, all but it | drop, its modality alone "
+        "| equal decisions |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, part in report["parts"].items():
+        alone = part["dev"]["alone"]
+        only = part["dev"]["only"]
+        lines.append(
+            f"| {name} | {part['scheme']} | {_drop(only)} | {_drop(part['dev']['without'])} "
+            f"| {_drop(alone) if alone else '-'} | {only['agreement']:.1%} |"
+        )
+    lines += [
+        "",
+        "## Size, time, memory",
+        "",
+        "One CPU thread a part, inputs of dev one at a time, float32 and quantized in turn; the "
+        "whole utterance as the recogniser runs it. Memory: peak above an idle process.",
+        "",
+        "| | MB | p50 ms | p95 ms | peak memory MB |",
+        "|---|---|---|---|---|",
+    ]
+    costs = {**{n: p["costs"] for n, p in report["parts"].items()}, "whole bundle": report["costs"]}
+    for name, cost in costs.items():
+        was, now = cost["float32"], cost["quantized"]
+        lines.append(
+            f"| {name} | {was['bytes'] / 1e6:.2f} -> {now['bytes'] / 1e6:.2f} "
+            + "".join(
+                f"| {was[key]:g} -> {now[key]:g} " for key in ("p50_ms", "p95_ms", "peak_memory_mb")
+            )
+            + "|"
+        )
+    if report["tried"]:
+        lines += ["", "## What was tried", "", "| part | candidates: p50 ms, gate |", "|---|---|"]
+    words = {True: "passed", False: "refused", None: "not asked"}
+    for name, found in report["tried"].items():
+        each = (f"{t['scheme']} {t['milliseconds']:.2f} {words[t['passed']]}" for t in found)
+        lines.append(f"| {name} | {'; '.join(each)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _comparison(name: str, count: int, found: Mapping[str, Any]) -> str:
+    return (
+        f"| {name} | {count} | {found['before']:.2f} | {found['after']:.2f} | {found['drop']:.2f} "
+        f"| {found['low']:.2f} .. {found['high']:.2f} | {found['agreement']:.1%} "
+        f"| {found['mean']:.3f}, {found['largest']:.2f} |"
+    )
+
+
+def _drop(found: Mapping[str, Any]) -> str:
+    return f"{found['drop']:.2f} ({found['low']:.2f} .. {found['high']:.2f})"
+
+
+def _rounded(speed: Speed) -> dict[str, float]:
+    return {"p50_ms": round(speed.p50, 2), "p95_ms": round(speed.p95, 2)}

@@ -1,0 +1,107 @@
+"""Quantized networks for the parts of a bundle: all by one scheme, or each by its fastest.
+
+What is fastest depends on the machine, so it is measured here and now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from erc_ros.training.quantization.gate import Bench, passes
+from erc_ros.training.quantization.measurement import speeds
+from erc_ros.training.quantization.schemes import SCHEMES, Feed, quantize
+
+CALIBRATION, TIMED = 64, 60  # inputs
+ALIKE = 1.05
+"""Durations within 5 % count as equal; of two equal ones the smaller file is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A quantized part: by which of SCHEMES, and its file."""
+
+    scheme: str
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A candidate of a part. passed: None if a faster one passed before it was asked."""
+
+    scheme: str
+    milliseconds: float
+    bytes: int
+    passed: bool | None
+
+
+def by_scheme(bench: Bench, scheme: str, parts: Sequence[str], folder: Path) -> dict[str, Made]:
+    """Every part by one scheme; parts that it does not apply to are left out.
+
+    Raises:
+        QuantizationError: calibration data do not fit a network.
+    """
+    made = {}
+    for part in parts:
+        feeds = bench.task.feeds(part, "calibration", CALIBRATION)
+        if file := _make(bench.floats[part], part, scheme, feeds, folder):
+            made[part] = Made(scheme, file)
+    return made
+
+
+def fastest(
+    bench: Bench,
+    parts: Sequence[str],
+    max_drop: float,
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[dict[str, Made], dict[str, list[Tried]]]:
+    """For each part the fastest candidate with which the bundle passes the gate on dev.
+
+    One part after the other, on top of what was chosen before, so that all together pass as well. A
+    part for which float32 is best is left out.
+
+    Returns:
+        What was chosen, and what was tried for each part, fastest first.
+    """
+    made: dict[str, Made] = {}
+    tried: dict[str, list[Tried]] = {}
+    for part in parts:
+        files = {"float32": bench.floats[part]}
+        feeds = bench.task.feeds(part, "calibration", CALIBRATION)
+        for scheme in SCHEMES:
+            if file := _make(bench.floats[part], part, scheme, feeds, folder):
+                files[scheme] = file
+        times = speeds(list(files.values()), bench.task.feeds(part, "dev", TIMED))
+        waiting = {
+            name: Tried(name, speed.p50, file.stat().st_size, None)
+            for (name, file), speed in zip(files.items(), times, strict=True)
+        }
+        chosen, tried[part] = "", []
+        while waiting:
+            name = best(list(waiting.values()))
+            candidate = waiting.pop(name)
+            passed: bool | None = None
+            if not chosen:
+                choice = {**bench.floats, **{p: m.file for p, m in made.items()}, part: files[name]}
+                passed = name == "float32" or passes(bench, choice, max_drop)
+                chosen = name if passed else ""
+            tried[part].append(Tried(name, candidate.milliseconds, candidate.bytes, passed))
+        if chosen != "float32":
+            made[part] = Made(chosen, files[chosen])
+        say(f"{part}: {chosen}")
+    return made, tried
+
+
+def best(candidates: Sequence[Tried]) -> str:
+    """The fastest one's name; of those that are as fast, the smallest one's."""
+    limit = ALIKE * min(candidate.milliseconds for candidate in candidates)
+    alike = [candidate for candidate in candidates if candidate.milliseconds <= limit]
+    return min(alike, key=lambda candidate: candidate.bytes).scheme
+
+
+def _make(source: Path, part: str, scheme: str, feeds: Sequence[Feed], folder: Path) -> Path | None:
+    """The quantized file, or None if there is nothing in the part that the scheme applies to."""
+    target = folder / f"{part}-{scheme}.onnx"
+    return target if quantize(SCHEMES[scheme], source, target, feeds) else None

@@ -1,0 +1,285 @@
+"""What a bundle is measured on, and how its networks read it: dialogues, sounds, faces.
+
+The only module of the quantization that knows what the networks take. Text and labels are MELD's.
+Its sounds and faces are not here: every utterance gets a clip of other corpora with its label
+(or, for a fixed share, with any label; see `training.simulation`). That is simulation; it serves
+to compare a network with its own float32 version on the same input, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.utterance import FaceCrop, Utterance
+from erc_ros.encoders.audio import audio_input
+from erc_ros.encoders.text import Block, TextPrompt, Turn
+from erc_ros.inference.backend import Network
+from erc_ros.inference.bundle import Bundle
+from erc_ros.inference.reader import TextReader
+from erc_ros.training.datasets import emodb, ferplus, ravdess
+from erc_ros.training.datasets.meld import read_meld
+from erc_ros.training.datasets.speech import together
+from erc_ros.training.datasets.utterances import LABELS, Conversation
+
+PARTS = ("text", "audio", "visual", "fusion")
+ENCODERS = PARTS[:3]
+SPLITS = ("calibration", "dev", "test")
+"""calibration: a part of the training data; dev decides; test is looked at once."""
+CALIBRATION_DIALOGUES, CALIBRATION_FACES = 40, 300
+MISMATCH = {"audio": 0.53, "visual": 0.75}
+"""Share of clips with any label: makes each modality alone about as weak as published for MELD."""
+FACES = 8  # crops of an utterance, for its latency
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Feed = Mapping[str, NDArray[Any]]
+Run = Callable[[dict[str, NDArray[Any]]], dict[str, Floats]]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """One split.
+
+    sounds: clips (n,) int16 at 16 kHz. faces: (F, S, S) uint8. Labels are indices into LABELS.
+    """
+
+    conversations: tuple[Conversation, ...]
+    sounds: tuple[NDArray[np.int16], ...]
+    sound_labels: Labels
+    faces: NDArray[np.uint8]
+    face_labels: Labels
+
+    def __post_init__(self) -> None:
+        if not any(c.utterances for c in self.conversations):
+            raise ValueError("there is no utterance to measure on")
+        for name, labels in (("sound", self.sound_labels), ("face", self.face_labels)):
+            if lacking := sorted(set(self.labels.tolist()) - set(labels.tolist())):
+                names = ", ".join(LABELS[label] for label in lacking)
+                raise ValueError(f"no {name} has the labels {names}")
+
+    @property
+    def labels(self) -> Labels:
+        """(N,), of all utterances in their order."""
+        return np.array([u.label for c in self.conversations for u in c.utterances], np.int64)
+
+    @property
+    def owners(self) -> Labels:
+        """(N,): the number of each utterance's conversation."""
+        counts = [len(c.utterances) for c in self.conversations]
+        return np.repeat(np.arange(len(counts)), counts)
+
+
+def read_material(data: Path) -> dict[str, Material]:
+    """MELD's dialogues with RAVDESS, EmoDB and FER+, per split.
+
+    Speakers and faces of dev and test were not in the training of the encoders.
+
+    Raises:
+        FileNotFoundError: a data set is missing; says which and where it was looked for.
+    """
+    meld = {s: read_meld(data, "train" if s == "calibration" else s).conversations for s in SPLITS}
+    from erc_ros.training.audio import BUNDLE_FOLD, folds  # torch, which the rest does without
+
+    step = max(1, len(meld["calibration"]) // CALIBRATION_DIALOGUES)
+    meld["calibration"] = meld["calibration"][::step]
+    clips = together([ravdess.load(data / "ravdess_speech_16k"), emodb.load(data / "emodb")]).clips
+    fold = folds(clips)[BUNDLE_FOLD]
+    chosen = {"calibration": fold.train[::8], "dev": fold.dev, "test": fold.test}
+    pictures = ferplus.load(data / "fer2013plus")
+    result = {}
+    for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True):
+        faces = getattr(pictures, name)
+        known = np.flatnonzero(faces.labels >= 0)
+        if split == "calibration":
+            known = np.random.default_rng(0).permutation(known)[:CALIBRATION_FACES]
+        to_meld = np.array([LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES])
+        heard = [clips[index] for index in chosen[split]]
+        result[split] = Material(
+            conversations=tuple(meld[split]),
+            sounds=tuple(np.rint(clip.samples * 32767).astype(np.int16) for clip in heard),
+            sound_labels=np.array([clip.label for clip in heard], np.int64),
+            faces=faces.pictures[known],
+            face_labels=to_meld[faces.labels[known]],
+        )
+    return result
+
+
+class Task:
+    """Runs the networks of a bundle over the material, as the robot does: one input at a time.
+
+    The networks are given, so that float32 and quantized ones are measured by the same code.
+
+    Args:
+        bundle: its sizes, tokenizer and files; the files are the float32 networks.
+        material: for every split.
+    """
+
+    def __init__(self, bundle: Bundle, material: Mapping[str, Material]) -> None:
+        self.bundle = bundle
+        self.material = dict(material)
+        self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+
+    def file(self, part: str) -> Path:
+        """The float32 network of a part."""
+        file: Path = getattr(self.bundle, part).file
+        return file
+
+    def embed(self, part: str, run: Run, split: str) -> Floats:
+        """What an encoder says about every utterance, (N, E)."""
+        material = self.material[split]
+        if part == "text":
+            rows = _each(lambda c: self._text(run, c), material.conversations)
+            return np.concatenate([row for row in rows if len(row)])
+        clips = material.sounds if part == "audio" else material.faces
+        labels = material.sound_labels if part == "audio" else material.face_labels
+        chosen = draw(material.labels, labels, MISMATCH[part], seed=ENCODERS.index(part))
+        used = np.unique(chosen)
+        read = self._audio if part == "audio" else self._visual
+        embedded = np.concatenate(_each(lambda index: read(run, clips[index]), used))
+        result: Floats = embedded[np.searchsorted(used, chosen)]
+        return result
+
+    def logits(
+        self,
+        run: Run,
+        embeddings: Mapping[str, Floats],
+        split: str,
+        seen: Sequence[bool] = (True, True, True),
+    ) -> Floats:
+        """The fusion's answers, (N, C), from these modalities only.
+
+        embeddings: of the three encoders, (N, E) each.
+        """
+        material, begin, jobs = self.material[split], 0, []
+        for conversation in material.conversations:
+            jobs.append((conversation, begin))
+            begin += len(conversation.utterances)
+
+        def answer(job: tuple[Conversation, int]) -> list[Floats]:
+            feeds = self._windows(*job, embeddings, seen)
+            return [run(feed)["logits"][:, -1] for feed in feeds]
+
+        return np.concatenate([row for rows in _each(answer, jobs) for row in rows])
+
+    def feeds(self, part: str, split: str, limit: int) -> list[Feed]:
+        """At most `limit` inputs of a part as they come while the float32 networks work."""
+        small = self._first(split, limit)
+        recorded: list[Feed] = []
+
+        def recording(network: Run) -> Run:
+            def run(feed: dict[str, NDArray[Any]]) -> dict[str, Floats]:
+                recorded.append(feed)
+                return network(feed)
+
+            return run
+
+        if part != "fusion":
+            small.embed(part, recording(Network(self.file(part))), split)
+        else:
+            embeddings = {e: small.embed(e, Network(self.file(e)), split) for e in ENCODERS}
+            small.logits(recording(Network(self.file("fusion"))), embeddings, split)
+        return recorded[:limit]
+
+    def utterances(self, split: str, limit: int) -> list[Utterance]:
+        """The first utterances with sound and faces as the recogniser takes them."""
+        material = self._first(split, limit).material[split]
+        sounds = draw(material.labels, material.sound_labels, 0.0, seed=0)
+        made: list[Utterance] = []
+        for owner, conversation in enumerate(material.conversations):
+            for said in conversation.utterances[: limit - len(made)]:
+                number = len(made)
+                faces = np.take(
+                    material.faces, range(number * FACES, (number + 1) * FACES), axis=0, mode="wrap"
+                )
+                made.append(
+                    Utterance(
+                        conversation_id=f"conversation {owner}",
+                        utterance_id=f"utterance {number}",
+                        start=number * 4_000_000_000,
+                        end=number * 4_000_000_000 + 3_000_000_000,
+                        text=said.text,
+                        speaker_id=str(said.speaker),
+                        audio=material.sounds[sounds[number]],
+                        faces=tuple(
+                            FaceCrop(number * 4_000_000_000 + place, picture)
+                            for place, picture in enumerate(faces)
+                        ),
+                    )
+                )
+        return made
+
+    def _first(self, split: str, limit: int) -> Task:
+        """The task with only so many conversations that they have `limit` utterances, if it can."""
+        material, kept, count = self.material[split], [], 0
+        for conversation in material.conversations:
+            if count >= limit:
+                break
+            kept.append(conversation)
+            count += len(conversation.utterances)
+        few = replace(material, conversations=tuple(kept))
+        return Task(self.bundle, {**self.material, split: few})
+
+    def _text(self, run: Run, conversation: Conversation) -> Floats:
+        """(n, E): utterance by utterance, with the keys and values of those before."""
+        read = TextReader(run, self._prompt, self.bundle.text.attention)
+        window: tuple[Block, ...] = ()
+        found = []
+        for said in conversation.utterances:
+            block = self._prompt.block(Turn(said.speaker, said.text))
+            window = (*window[self._prompt.surplus(window, block) :], block)
+            found.append(read(window))
+        return np.array(found, np.float32)
+
+    def _audio(self, run: Run, sound: NDArray[np.int16]) -> Floats:
+        features = audio_input(sound, self.bundle.audio.max_seconds)
+        frames = np.array([len(features)], np.int64)
+        return run({"features": features[None], "frames": frames})["embedding"]
+
+    def _visual(self, run: Run, face: NDArray[np.uint8]) -> Floats:
+        scaled = face.astype(np.float32) / np.float32(255)
+        return run({"faces": scaled[None, None]})["embedding"]
+
+    def _windows(
+        self,
+        conversation: Conversation,
+        begin: int,
+        embeddings: Mapping[str, Floats],
+        seen: Sequence[bool],
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """The fusion's input for every utterance: the last ones of its conversation."""
+        speakers = np.array([u.speaker for u in conversation.utterances], np.int64)
+        for last in range(len(conversation.utterances)):
+            first = max(0, last + 1 - self.bundle.fusion.context)
+            rows, count = slice(begin + first, begin + last + 1), last + 1 - first
+            yield {
+                **{name: embeddings[name][None, rows] for name in ENCODERS},
+                "modalities": np.tile(np.array(seen, bool), (1, count, 1)),
+                "speakers": speakers[None, first : last + 1],
+                "valid": np.ones((1, count), bool),
+            }
+
+
+def draw(labels: Labels, clip_labels: Labels, mismatch: float, seed: int) -> Labels:
+    """The clip of each utterance, (N,): one of its label, or for a share, of any label."""
+    rng = np.random.default_rng(seed)
+    chance, place = rng.random(len(labels)), rng.random(len(labels))
+    wanted = np.where(chance < mismatch, rng.permutation(labels), labels)
+    order = np.argsort(clip_labels, kind="stable")
+    counts = np.bincount(clip_labels, minlength=int(labels.max()) + 1)
+    starts = np.cumsum(counts) - counts
+    chosen: Labels = order[starts[wanted] + (place * counts[wanted]).astype(np.int64)]
+    return chosen
+
+
+def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """In their order, on all cores; ONNX Runtime lets go of the interpreter while it computes."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as workers:
+        return list(workers.map(function, items))

@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from erc_ros.cli import main
+from erc_ros.inference import backend, gpu
+from erc_ros.inference.backend import BackendError, Network
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.engines import build as building
+from erc_ros.inference.engines import store, tensorrt_engine
+from erc_ros.inference.engines.agreement import disagreement, keep, kept
+from erc_ros.inference.engines.build import build, check
+from erc_ros.inference.engines.store import EngineError
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.training.bundle import write_manifest
+
+PARTS = ("text", "audio", "face", "fusion")
+FACES = {"faces": np.full((2, 1, 48, 48), 0.5, np.float32)}
+
+
+def same_answers(folder: Path, device: str) -> None:
+    bundle = load_bundle(folder)
+    with Recogniser(bundle, device) as one, Recogniser(bundle, "cpu") as two:
+        for utterance in building.conversation(bundle):
+            found, expected = one.feed(utterance), two.feed(utterance)
+            np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.02)
+
+
+def test_a_saved_graph_is_used_and_answers_the_same(folder: Path, engines: Path) -> None:
+    before = [Network(folder / "face.onnx")(FACES)["embedding"]]
+    assert build(folder) == []
+    files = {file.name for file in (engines / "bundle").iterdir()}
+    assert {f"{part}.onnxruntime.onnx" for part in PARTS} <= files
+    assert not [name for name in files if name.endswith(store.UNFINISHED)]
+    assert Network(folder / "face.onnx")(FACES)["embedding"].tolist() == before[0].tolist()
+    same_answers(folder, "cpu")
+
+
+def test_what_is_there_and_fits_is_not_built_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(folder)
+    graph = store.engine_file(folder / "text.onnx", "onnxruntime")
+    before = graph.stat().st_mtime_ns
+    capsys.readouterr()
+    build(folder)
+    assert capsys.readouterr().out.count("is there and fits") == 4
+    assert graph.stat().st_mtime_ns == before
+
+
+def test_a_damaged_graph_is_passed_over_named_and_built_again(
+    folder: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(folder)
+    graph = store.engine_file(folder / "face.onnx", "onnxruntime")
+    good = graph.read_bytes()
+    graph.write_bytes(good[:-7])
+    assert Network(folder / "face.onnx")(FACES)["embedding"].shape == (2, 128)
+    (record,) = caplog.records
+    assert "face.onnxruntime.onnx has" in record.message and "build-engines" in record.message
+    build(folder)
+    assert graph.read_bytes() == good and "face.onnxruntime.onnx has" in capsys.readouterr().out
+
+
+def test_a_graph_of_another_onnxruntime_or_bundle_is_passed_over(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(folder)
+    with monkeypatch.context() as changed:
+        changed.setattr("onnxruntime.__version__", "9.9.9")
+        Network(folder / "face.onnx")
+    assert "here is onnxruntime 9.9.9" in caplog.records[-1].message
+    manifest = folder / "bundle.yaml"
+    manifest.write_bytes(manifest.read_bytes() + b"# changed\n")
+    with pytest.raises(EngineError, match="built for bundle"):
+        store.find(folder / "face.onnx", "onnxruntime", backend.cpu_key(folder / "face.onnx"))
+
+
+def test_the_inputs_that_are_kept_come_back_as_they_were(folder: Path) -> None:
+    for part in building.recorded(load_bundle(folder)):
+        store.folder_of(part.file).mkdir(parents=True, exist_ok=True)
+        keep(part.file, part.stored)
+        for before, after in zip(part.stored, kept(part.file), strict=True):
+            for one, other in zip(before, after, strict=True):
+                assert one.keys() == other.keys()
+                assert all((one[name] == other[name]).all() for name in one)
+        assert disagreement(backend.on_cpu(part.file), kept(part.file), 0.0) == 0.0
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no archive", None])
+def test_kept_inputs_that_cannot_be_read(folder: Path, data: bytes | None) -> None:
+    file = store.check_file(folder / "text.onnx")
+    if data is not None:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(data)
+    with pytest.raises(EngineError, match=r"text\.check\.npz cannot be read .*build again"):
+        kept(folder / "text.onnx")
+
+
+def test_an_answer_that_differs_is_no_agreement() -> None:
+    stored = [({"x": np.ones(3)}, {"y": np.array([1.0, 2.0, 4.0])})]
+    assert disagreement(lambda x: {"y": np.array([1.0, 2.0, 4.04])}, stored, 0.02) == (
+        pytest.approx(0.01)
+    )
+    with pytest.raises(EngineError, match=r"differ from ONNX Runtime's by 12.50%"):
+        disagreement(lambda x: {"y": np.array([1.0, 2.5, 4.0])}, stored, 0.02)
+    with pytest.raises(EngineError, match="not finite"):
+        disagreement(lambda x: {"y": np.array([1.0, np.nan, 4.0])}, stored, 0.02)
+    with pytest.raises(EngineError, match=r"shape \(2,\), expected \(3,\)"):
+        disagreement(lambda x: {"y": np.ones(2)}, stored, 0.02)
+
+
+def test_check_tells_what_is_fit_for_tensorrt(
+    folder: Path, capsys: pytest.CaptureFixture[str], engines: Path
+) -> None:
+    assert main(["build-engines", str(folder), "--check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and all("fit for TensorRT, float16" in line for line in lines)
+    assert "text: " in lines[0] and "3 shape profiles" in lines[0] and not engines.exists()
+
+
+def test_check_names_what_is_not_and_the_way_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quantize = pytest.importorskip("onnxruntime.quantization")
+    source, target = folder / "face.onnx", folder / "int8.onnx"
+    quantize.quantize_dynamic(str(source), str(target))
+    target.replace(source)
+    import yaml
+
+    manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
+    manifest.pop("files")
+    write_manifest(folder, manifest)
+    assert main(["build-engines", str(folder), "--check"]) == 1
+    said = capsys.readouterr().out
+    assert "not built: visual: TensorRT does not take face.onnx" in said
+    assert (
+        "made for CPUs" in said
+        and "erc quantize --scheme weight-only-dq" in said
+        and "text: fit" in said
+    )
+
+
+def test_a_bundle_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build-engines", str(tmp_path)]) == 1
+    assert "bundle.yaml cannot be read" in capsys.readouterr().err
+    assert main(["build-engines", "no-such-bundle"]) == 1
+    assert "no model 'no-such-bundle'" in capsys.readouterr().err
+
+
+# With the stand-ins for a GPU and for TensorRT -----------------------------------------------
+
+
+def test_engines_are_built_agree_and_run(
+    folder: Path, tensorrt: None, capsys: pytest.CaptureFixture[str], engines: Path
+) -> None:
+    assert main(["build-engines", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("engine for Stand-in, compute 8.7 (float16)") == 4
+    assert "text: Tactics of /layer.0/MatMul, 2 steps" in err
+    assert len(list((engines / "bundle").glob("timing-*.cache"))) == 1
+    network = Network(folder / "text.onnx", "auto")
+    assert (network.device, network.note) == ("tensorrt", "")
+    same_answers(folder, "auto")
+
+
+def test_an_engine_takes_every_length_and_any_thread(folder: Path, tensorrt: None) -> None:
+    build(folder)
+    network, expected = Network(folder / "text.onnx", "tensorrt"), Network(folder / "text.onnx")
+    calls = [inputs for inputs, _ in kept(folder / "text.onnx")]
+    assert len({inputs["input_ids"].shape[1] for inputs in calls}) > 4
+    wrong: list[object] = []
+
+    def work() -> None:
+        for inputs in calls:
+            for name, array in network(inputs).items():
+                if not np.allclose(array, expected(inputs)[name], atol=0.05):
+                    wrong.append(name)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_shape_without_a_profile_goes_to_the_next_device(
+    folder: Path, tensorrt: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(folder)
+    network = Network(folder / "face.onnx", "auto")
+    many = {"faces": np.zeros((9, 1, 48, 48), np.float32)}
+    assert network.device == "tensorrt" and network(many)["embedding"].shape == (9, 128)
+    assert network.device == "cpu" and "no profile for inputs" in caplog.text
+
+
+def test_a_tensorrt_that_ends_its_process_does_not_end_ours(
+    folder: Path,
+    tensorrt: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    build(folder)
+    monkeypatch.setenv("STAND_IN", "crash")
+    tensorrt_engine.probe.cache_clear()
+    networks = [Network(folder / f"{part}.onnx", "auto") for part in PARTS]
+    assert [network.device for network in networks] == ["cpu"] * 4
+    (record,) = caplog.records
+    assert "tensorrt cannot be used (TensorRT ended its process with signal 11)" in record.message
+    with pytest.raises(BackendError, match="signal 11"):
+        Network(folder / "text.onnx", "tensorrt")
+
+
+@pytest.mark.parametrize(
+    "variables, said",
+    [
+        ({"STAND_IN": "wrong"}, "differ from ONNX Runtime's by"),
+        ({"STAND_IN": "fail"}, "TensorRT refused to run"),
+        (
+            {"STAND_IN_VERSION": "10.16.0"},
+            "built for builder TensorRT 10.3.0, here is TensorRT 10.16",
+        ),
+    ],
+)
+def test_an_engine_that_does_not_agree_any_more_is_passed_over(
+    folder: Path,
+    tensorrt: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    variables: dict[str, str],
+    said: str,
+) -> None:
+    build(folder)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    tensorrt_engine.probe.cache_clear()
+    network = Network(folder / "face.onnx", "auto")
+    assert network.device == "cpu" and said in network.note and said in caplog.text
+
+
+def test_an_edited_engine_is_passed_over_and_built_again(
+    folder: Path, tensorrt: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(folder)
+    engine = store.engine_file(folder / "face.onnx", "tensorrt")
+    data = bytearray(engine.read_bytes())
+    data[-1] ^= 1
+    engine.write_bytes(data)
+    tensorrt_engine.probe.cache_clear()
+    assert Network(folder / "face.onnx", "auto").device == "cpu"
+    assert "was changed after it was built" in caplog.text
+    build(folder)
+    tensorrt_engine.probe.cache_clear()
+    assert Network(folder / "face.onnx", "auto").device == "tensorrt"
+
+
+def test_a_model_that_tensorrt_refuses_is_told_and_the_others_are_built(
+    folder: Path,
+    tensorrt: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("STAND_IN", "refuse")
+    assert main(["build-engines", str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert "not built: text: TensorRT could not build the engine (no implementation for" in said
+    assert not store.engine_file(folder / "text.onnx", "tensorrt").exists()
+    assert Network(folder / "text.onnx", "auto").device == "cpu"
+
+
+def test_an_engine_whose_answers_are_wrong_is_not_kept(
+    folder: Path, tensorrt: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "wrong")
+    failed = build(folder)
+    assert len(failed) == 4 and all("differ from ONNX Runtime's" in text for text in failed)
+    assert not list(store.folder_of(folder / "text.onnx").glob("*.tensorrt.*"))
+
+
+def test_ctrl_c_ends_a_build_and_leaves_nothing_unfinished(
+    folder: Path, tensorrt: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "slow")
+    at_work = threading.Event()
+
+    class Watched(building._Progress):
+        def __call__(self, phase: str, step: int, steps: int) -> None:
+            if step > 3:
+                at_work.set()
+
+    monkeypatch.setattr(building, "_Progress", Watched)
+
+    def interrupt() -> None:
+        if at_work.wait(120):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        assert main(["build-engines", str(folder)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+        thread.join()
+    left = {file.name for file in store.folder_of(folder / "text.onnx").iterdir()}
+    assert not [name for name in left if "tensorrt" in name or "unfinished" in name]
+    monkeypatch.delenv("STAND_IN")
+    assert build(folder) == []  # the lock is free
+
+
+def test_a_timing_cache_of_another_machine_is_left_aside(
+    folder: Path, tensorrt: None, engines: Path
+) -> None:
+    build(folder)
+    (timing,) = (engines / "bundle").glob("timing-*.cache")
+    timing.write_bytes(b"of another machine")
+    store.remove(store.engine_file(folder / "face.onnx", "tensorrt"))
+    assert build(folder) == [] and timing.read_bytes() == b"timed"
+
+
+def test_tensorrt_that_cannot_be_imported_is_an_error_not_a_crash(
+    folder: Path, tensorrt: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken" / "tensorrt"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libnvinfer.so.10 not found')")
+    monkeypatch.syspath_prepend(str(broken.parent))
+    (failed,) = build(folder)
+    assert "TensorRT cannot be imported (libnvinfer.so.10 not found)" in failed
+
+
+def test_the_gpu_and_its_memory(tensorrt: None) -> None:
+    device = gpu.Gpu()
+    assert device.name == gpu.GpuName("Stand-in", "8.7")
+    array, back = np.arange(12, dtype=np.float32), np.zeros(12, np.float32)
+    memory = device.allocate(array.nbytes)
+    device.upload(array, memory)
+    device.download(memory, back)
+    device.wait()
+    assert (back == array).all()
+
+
+def test_a_key_has_the_machine_the_version_the_bundle_and_the_precision(
+    folder: Path, tensorrt: None
+) -> None:
+    key = tensorrt_engine.machine().key(folder / "face.onnx")
+    assert key.machine == "Stand-in, compute 8.7" and key.builder == "TensorRT 10.3.0"
+    assert key.bundle == store.bundle_hash(folder / "face.onnx") and key.precision == "float16"
+    assert replace(key, bundle="").difference(key) != ""
+
+
+def test_quantized_models_have_another_precision(folder: Path) -> None:
+    model = onnx.load(str(folder / "face.onnx"))
+    node = onnx.helper.make_node("DequantizeLinear", ["a", "b"], ["c"])
+    model.graph.node.append(node)
+    onnx.save(model, str(folder / "face.onnx"))
+    assert tensorrt_engine.precision(folder / "face.onnx") == "int8 and float16"
+
+
+def test_check_and_build_agree_on_what_is_missing_here(folder: Path) -> None:
+    if gpu.driver() is not None:
+        pytest.skip("there is a GPU")
+    assert tensorrt_engine.missing().startswith("no NVIDIA driver")
+    assert check(folder) == [] and build(folder) == []

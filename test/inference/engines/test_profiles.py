@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.engines.build import recorded
+from erc_ros.inference.engines.profiles import Range, buckets, fitting, profiles, ranges
+from erc_ros.inference.engines.store import EngineError
+
+SIZES = {"L": buckets(96), "P": (Range(0, 48, 96),), "B": (Range(1, 1, 3),)}
+TEXT = {"ids": ("B", "L"), "visible": ("B", "L", "P+L"), "past": (6, 2, "B", 12, "P", 32)}
+
+
+@given(st.integers(1, 2000))
+def test_buckets_cover_every_length_once(greatest: int) -> None:
+    found = buckets(greatest)
+    assert found[0].least == 1 and found[-1].greatest == greatest
+    assert [b.least for b in found[1:]] == [b.greatest + 1 for b in found[:-1]]
+    assert all(b.least <= b.typical <= b.greatest for b in found) and len(found) <= 8
+
+
+def test_one_profile_for_each_bucket_of_lengths() -> None:
+    found = profiles(TEXT, SIZES, "text.onnx")
+    assert [p["ids"] for p in found] == [
+        ((1, 1), (1, 32), (3, 32)),
+        ((1, 33), (1, 64), (3, 64)),
+        ((1, 65), (1, 96), (3, 96)),
+    ]
+    assert found[0]["past"] == ((6, 2, 1, 12, 0, 32), (6, 2, 1, 12, 48, 32), (6, 2, 3, 12, 96, 32))
+
+
+def test_an_axis_that_is_a_sum_of_others_follows_them() -> None:
+    first, *_ = profiles(TEXT, SIZES, "text.onnx")
+    assert first["visible"] == ((1, 1, 1), (1, 32, 80), (3, 32, 128))
+
+
+@given(st.integers(1, 96), st.integers(0, 96), st.integers(1, 3))
+def test_every_text_up_to_the_limit_has_a_profile(new: int, past: int, batch: int) -> None:
+    found = profiles(TEXT, SIZES, "text.onnx")
+    shapes = {
+        "ids": (batch, new),
+        "visible": (batch, new, past + new),
+        "past": (6, 2, batch, 12, past, 32),
+    }
+    assert fitting(found, shapes) == (new - 1) // 32
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [{"ids": (1, 97)}, {"ids": (4, 5)}, {"ids": (1, 0)}, {"ids": (1, 5, 1)}, {"other": (1, 5)}, {}],
+)
+def test_shapes_outside_of_every_profile(shapes: dict[str, tuple[int, ...]]) -> None:
+    assert fitting(profiles({"ids": ("B", "L")}, SIZES, "text.onnx"), shapes) is None
+
+
+@pytest.mark.parametrize("axis", ["batch", None])
+def test_an_axis_that_nobody_knows_is_named_with_the_way_out(axis: str | None) -> None:
+    with pytest.raises(EngineError, match=rf"text\.onnx: axis {axis!r} of input ids .*known are"):
+        profiles({"ids": (axis, "L")}, SIZES, "text.onnx")
+
+
+def test_whatever_the_recogniser_asks_has_a_profile(tiny_folder: Path) -> None:
+    """Also at full size, with nothing known before, and with modalities left out."""
+    from erc_ros.inference.engines import graph
+
+    bundle = load_bundle(tiny_folder)
+    for part in recorded(bundle):
+        axes = graph.axes(graph.load(part.file))
+        found = profiles(axes, ranges(bundle), part.file.name)
+        assert len(part.stored) >= 4
+        for inputs, _ in part.stored:
+            shapes = {name: array.shape for name, array in inputs.items()}
+            assert fitting(found, shapes) is not None, (part.name, shapes)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from erc_ros.inference import backend, gpu
+from erc_ros.inference.backend import BackendError, Network, observed
+
+FACES = {"faces": np.full((2, 1, 48, 48), 0.5, np.float32)}
+
+
+@pytest.fixture()
+def face(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ERC_ENGINES", str(tmp_path / "engines"))
+    monkeypatch.setattr(backend, "_said", set())
+    return Path(shutil.copytree(tiny_folder, tmp_path / "bundle")) / "face.onnx"
+
+
+@pytest.fixture()
+def cuda_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose onnxruntime claims CUDA and that seems to have a driver."""
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    monkeypatch.setattr(gpu, "driver", object)
+
+
+def test_a_machine_without_a_gpu_runs_on_the_cpu_without_a_word(
+    face: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Network(face, "auto")
+    assert network.device == "cpu" and caplog.records == []
+    assert "tensorrt: no engine was built" in network.note and "cuda: " in network.note
+    np.testing.assert_array_equal(network(FACES)["embedding"], Network(face)(FACES)["embedding"])
+
+
+def test_what_was_asked_for_needs_no_note(face: Path) -> None:
+    assert (Network(face, "cpu").device, Network(face, "cpu").note) == ("cpu", "")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_that_does_not_start_is_one_warning_for_all_networks(
+    face: Path, cuda_listed: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    networks = [Network(face.with_name(f"{n}.onnx"), "auto") for n in ("face", "audio", "fusion")]
+    assert [network.device for network in networks] == ["cpu"] * 3
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "cuda cannot be used" in record.message and "going on with cpu" in record.message
+    assert all("did not start" in network.note for network in networks)
+
+
+def test_models_whose_int8_is_made_for_cpus_stay_there(
+    face: Path, cuda_listed: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in "xy"]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ports[:1], ports[1:]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(model, str(face))
+    network = Network(face, "auto")
+    assert network.device == "cpu" and "made for CPUs" in network.note and caplog.records == []
+
+
+class Failing:
+    """A session of a device that dies while it runs."""
+
+    calls = 0
+
+    def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.calls += 1
+        raise RuntimeError("CUDA error 700: an illegal\nmemory access")
+
+
+@pytest.fixture()
+def dying(monkeypatch: pytest.MonkeyPatch, cuda_listed: None) -> Failing:
+    failing = Failing()
+    monkeypatch.setitem(backend._OPEN, "cuda", lambda file: failing)
+    return failing
+
+
+def test_a_device_that_fails_while_it_runs_is_left_for_the_next(
+    face: Path, dying: Failing, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Network(face, "auto")
+    assert network.device == "cuda"
+    found = [network(FACES)["embedding"] for _ in range(3)]
+    assert network.device == "cpu" and dying.calls == 1 and np.isfinite(found).all()
+    (record,) = caplog.records
+    assert "cuda failed while it ran (CUDA error 700: an illegal memory access)" in record.message
+    assert "cuda: CUDA error 700" in network.note
+
+
+def test_two_devices_that_fail_one_after_the_other_leave_the_cpu(
+    face: Path, dying: Failing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(backend._OPEN, "tensorrt", lambda file: Failing())
+    monkeypatch.setattr(backend, "_absent", lambda device, file: "")
+    network = Network(face, "auto")
+    assert network.device == "tensorrt" and network(FACES)["embedding"].shape == (2, 128)
+    assert network.device == "cpu" and dying.calls == 1
+    assert [record.message.split()[0] for record in caplog.records] == ["tensorrt", "cuda"]
+
+
+def test_inputs_that_no_device_takes_change_nothing(
+    face: Path, dying: Failing, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Network(face, "auto")
+    for _ in range(2):
+        with pytest.raises(Exception, match="faces"):
+            network({"faces": np.zeros((1, 3, 48, 48), np.float32)})
+    assert network.device == "cuda" and caplog.records == []
+    assert network(FACES)["embedding"].shape == (2, 128) and network.device == "cpu"
+
+
+def test_a_device_that_was_asked_for_does_not_fall(face: Path, dying: Failing) -> None:
+    network = Network(face, "cuda")
+    with pytest.raises(RuntimeError, match="illegal"):
+        network(FACES)
+    assert network.device == "cuda"
+
+
+def test_tensorrt_without_an_engine_says_how_to_build_one(face: Path) -> None:
+    with pytest.raises(BackendError, match=r"no engine of .*face\.onnx .*erc build-engines"):
+        Network(face, "tensorrt")
+
+
+def test_a_broken_file_is_an_error_on_every_device(face: Path) -> None:
+    face.write_bytes(b"no network")
+    for device in ("cpu", "auto"):
+        with pytest.raises(BackendError, match=r"face\.onnx cannot be loaded"):
+            Network(face, device)
+
+
+def test_an_observer_sees_every_call_until_it_ends(face: Path) -> None:
+    network, seen = Network(face), []
+    with observed(lambda file, inputs: seen.append((file, inputs["faces"].shape))):
+        network(FACES)
+    network(FACES)
+    assert seen == [(face, (2, 1, 48, 48))]
+
+
+def test_no_driver_here_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "LIBRARY", "libno-such-driver.so")
+    gpu.driver.cache_clear()
+    with pytest.raises(gpu.GpuError, match=r"no NVIDIA driver \(libno-such-driver\.so"):
+        gpu.Gpu()
+    gpu.driver.cache_clear()

@@ -1,0 +1,121 @@
+"""Video by Hugging Face encoders, on tiny models; the small encoders of the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra [train]")
+
+import tiny_models  # noqa: E402
+
+from erc_ros.training.encoders.sample import Sample  # noqa: E402
+from erc_ros.training.encoders.small import FaceEncoder, LogMelEncoder  # noqa: E402
+from erc_ros.training.encoders.video import (  # noqa: E402
+    VideoEncoder,
+    VideoEncoderConfig,
+    evenly,
+)
+
+BUNDLE = Path(__file__).parents[3] / "models" / "edge-small"
+
+
+def encoder(folder: Path, **settings: object) -> VideoEncoder:
+    return VideoEncoder(VideoEncoderConfig(str(folder), **settings))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def timesformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.video(tmp_path_factory.mktemp("timesformer"), "Timesformer")
+
+
+def clip(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 40, 60, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("kind", "reading"), [("Timesformer", "first"), ("VideoMAE", "mean")])
+def test_an_embedding_does_not_depend_on_the_batch(tmp_path: Path, kind: str, reading: str) -> None:
+    model = encoder(tiny_models.video(tmp_path, kind), reading=reading, batch_size=2)
+    samples = [Sample(str(n), frames=clip(n, seed=n)) for n in (30, 8, 1)]
+
+    together = model.encode(samples)
+
+    assert together.shape == (3, 32)
+    for row, sample in zip(together, samples, strict=True):
+        np.testing.assert_allclose(row, model.encode([sample])[0], atol=1e-5)
+
+
+def test_eight_frames_are_spread_over_the_utterance(timesformer: Path) -> None:
+    frames = clip(16)
+    seen = frames.copy()
+    seen[::2] = 0  # the middles of eight equal parts of 16 are the odd ones
+    model = encoder(timesformer)
+
+    assert model.frames == 8 and evenly(16, 8) == [1, 3, 5, 7, 9, 11, 13, 15]
+    np.testing.assert_array_equal(
+        model.encode([Sample("a", frames=frames)]), model.encode([Sample("a", frames=seen)])
+    )
+
+
+def test_of_a_short_utterance_frames_count_twice() -> None:
+    assert evenly(3, 8) == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert evenly(1, 4) == [0, 0, 0, 0]
+
+
+def test_it_can_be_trained_further(timesformer: Path) -> None:
+    model = encoder(timesformer, reading="mean")
+    model.embed(model.collate([Sample("a", frames=clip(8))])).square().sum().backward()
+
+    assert all(p.grad is not None for p in model.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        (None, "no frames"),
+        (np.zeros((0, 4, 4, 3), np.uint8), "no frames"),
+        (np.zeros((2, 4, 4), np.uint8), "shape"),
+        (np.zeros((2, 4, 4, 3), np.float32), "float32"),
+        (np.zeros((2, 0, 4, 3), np.uint8), "shape"),
+    ],
+)
+def test_what_is_no_video_is_refused_by_name(
+    timesformer: Path, frames: np.ndarray | None, reason: str
+) -> None:
+    sample = Sample("dia1_utt2", frames=frames)
+
+    assert reason in encoder(timesformer).refuses(sample)
+    with pytest.raises(ValueError, match=f"dia1_utt2.*{reason}"):
+        encoder(timesformer).encode([sample])
+
+
+def test_a_model_of_single_pictures_is_refused(tmp_path: Path, timesformer: Path) -> None:
+    folder = tiny_models.bert(tmp_path)
+    for file in timesformer.glob("*processor*"):
+        (folder / file.name).write_text(file.read_text())
+
+    with pytest.raises(ValueError, match="num_frames"):
+        encoder(folder)
+
+
+def test_the_bundles_small_encoders_have_the_same_interface() -> None:
+    sound = 0.1 * np.random.default_rng(0).standard_normal(24_000).astype(np.float32)
+    speech, face = LogMelEncoder(BUNDLE / "audio.onnx"), FaceEncoder(BUNDLE / "face.onnx")
+    samples = [Sample("a", sound=sound, faces=(clip(2)[0], clip(2)[1][..., 0])) for _ in range(2)]
+
+    for model in (speech, face):
+        embeddings = model.encode(samples)
+        assert embeddings.shape == (2, model.dimension)
+        np.testing.assert_allclose(embeddings[0], embeddings[1])
+    assert speech.refuses(Sample("b")) == "no sound" and face.refuses(Sample("b")) == "no face"
+    with pytest.raises(ValueError, match=r"b.*no face"):
+        face.encode([Sample("b")])
+
+
+def test_a_part_for_another_modality_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"face\.onnx takes"):
+        LogMelEncoder(BUNDLE / "face.onnx")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        FaceEncoder(tmp_path / "face.onnx")

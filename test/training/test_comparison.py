@@ -1,0 +1,184 @@
+"""The comparison of fusion heads on a small generated corpus."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from erc_ros.training.comparison import (
+    CONDITIONS,
+    Corpus,
+    Row,
+    compare,
+    conversations,
+    disturbed,
+    padded,
+    rows,
+    shuffled,
+    variants,
+)
+from erc_ros.training.fusion_training import Dialogues
+from erc_ros.training.recipe import Recipe, RecipeError
+
+LENGTHS = (3, 5, 1, 4)
+EVERYTHING = (True, True, True)
+
+
+def dialogues(seed: int) -> Dialogues:
+    """Every embedding tells the label."""
+    rng = np.random.default_rng(seed)
+    count = sum(LENGTHS)
+    labels = rng.permutation(np.arange(count) % 2)
+    text, audio, visual = (
+        (rng.normal(size=(count, size)) + 4 * labels[:, None]).astype(np.float32)
+        for size in (6, 4, 5)
+    )
+    first = np.repeat(np.cumsum((0, *LENGTHS[:-1])), LENGTHS)
+    return Dialogues(text, audio, visual, labels, np.ones(count, np.int64), first)
+
+
+CORPUS = Corpus(
+    "Generated",
+    "A note.",
+    ("bad", "good"),
+    {split: dialogues(seed) for seed, split in enumerate(("train", "dev", "test"))},
+)
+
+
+def recipe(tmp_path: Path, table: list[dict[str, Any]], **comparison: Any) -> Recipe:
+    sections = {
+        "comparison": {"seeds": [0, 1], "resamples": 20, **comparison},
+        "rows": table,
+        "network": {"width": 8, "dropout": 0.0, "input_dropout": 0.0},
+        "trainer": {"epochs": 3, "batch_size": 2, "learning_rate": 0.02},
+    }
+    return Recipe("comparison", sections, tmp_path / "out", tmp_path)
+
+
+TABLE = [
+    {"head": "ridge"},
+    {"head": "concat", "name": "text alone", "seen": ["text"]},
+    {"head": "residual"},
+    {"head": "magt"},
+    {"head": "summer"},
+    {"head": "lpgnet"},
+]
+
+
+def test_every_paper_is_trained_tested_in_every_condition_and_put_into_the_table(
+    tmp_path: Path,
+) -> None:
+    compare(recipe(tmp_path, TABLE, seeds=[4]), CORPUS)
+    out = tmp_path / "out"
+    result = json.loads((out / "magt-causal" / "seed-4" / "result.json").read_text())
+    assert set(result["test"]) == set(CONDITIONS) and len(result["predicted"]) == 13
+    ridge = json.loads((out / "ridge-no-context" / "seed-4" / "result.json").read_text())
+    assert ridge["test"]["complete"]["accuracy"] == 1
+    table = (out / "table.md").read_text(encoding="utf-8")
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    assert len(lines) == 1 + 3 + 3 + 3 and table.count("| reference |") == 1
+    assert (out / "summer-teacher-offline" / "seed-4" / "result.json").is_file()
+    cells = next(line for line in lines if line.startswith("| text alone")).split(" | ")
+    assert cells[-6:-4] == ["-", "-"] and cells[-3] != "-"  # it was noise for text, not for audio
+
+
+def test_what_is_finished_is_not_trained_again_but_with_other_settings_or_data(
+    tmp_path: Path,
+) -> None:
+    some = [{"head": "concat"}, {"head": "ridge"}]
+    compare(recipe(tmp_path, some), CORPUS)
+    file = tmp_path / "out" / "concat-no-context" / "seed-0" / "result.json"
+    written = file.stat().st_mtime_ns
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    compare(recipe(tmp_path, some), CORPUS)
+    assert file.stat().st_mtime_ns == written
+    assert (tmp_path / "out" / "table.md").read_text(encoding="utf-8") == table
+    other = {**CORPUS.splits, "train": dialogues(7)}
+    compare(recipe(tmp_path, some), replace(CORPUS, splits=other))
+    assert file.stat().st_mtime_ns != written
+    written = file.stat().st_mtime_ns
+    compare(recipe(tmp_path, some, epoch="last"), replace(CORPUS, splits=other))
+    assert file.stat().st_mtime_ns != written
+
+
+def test_a_group_is_an_ablation_table_against_its_first_row(tmp_path: Path) -> None:
+    table = [
+        {"group": "Paper", "head": "magt", "name": "whole"},
+        {"group": "Paper", "head": "magt", "name": "no gates", "options": {"without": ["gates"]}},
+        {"group": "Paper", "head": "magt", "name": "no distillation", "weights": {"alpha": 0.0}},
+        {"group": "Paper", "head": "magt", "name": "tested on audio", "tested": ["audio"]},
+    ]
+    compare(recipe(tmp_path, table, modes=["causal"]), CORPUS)
+    text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert "## Paper" in text and "no gates, causal" in text and "WF1, no text" not in text
+    assert text.index("whole, causal") < text.index("| reference |") < text.index("no gates")
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ("concat", "must be a list"),
+        ([{"head": "transformer"}], "no fusion head is called 'transformer'"),
+        ([{"head": "magt", "seen": ["smell"]}], "seen and tested must be some of"),
+        ([{"head": "magt", "objective": "hope"}], "no objective 'hope'"),
+        ([{"head": "magt", "weights": {"gamma": 1}}], r"weights of magt has no \['gamma'\]"),
+        ([{"head": "lpgnet", "options": {"layers": 2}}], r"options of lpgnet has no \['layers'\]"),
+        ([{"head": "magt"}, {"head": "magt"}], "more than once"),
+    ],
+)
+def test_rows_that_make_no_sense_are_refused(tmp_path: Path, table: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        rows(recipe(tmp_path, table))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seeds": []}, {"modes": ["backwards"]}, {"epoch": "lucky"}, {"resamples": 0}]
+)
+def test_comparisons_that_make_no_sense_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="comparison"):
+        compare(recipe(tmp_path, [{"head": "concat"}], **wrong), CORPUS)
+
+
+def test_a_head_without_context_is_trained_once() -> None:
+    found = list(variants([Row("concat"), Row("magt")], ["offline", "causal"]))
+    assert [(row.head, mode) for row, mode in found] == [
+        ("concat", "no context"),
+        ("magt", "causal"),
+        ("magt", "offline"),
+    ]
+
+
+def test_a_missing_or_noisy_modality_is_that_one_only() -> None:
+    train, test = CORPUS.splits["train"], CORPUS.splits["test"]
+    data, seen = disturbed(test, train, "no audio", EVERYTHING, 0)
+    assert seen == (True, False, True) and data.text is test.text
+    data, seen = disturbed(test, train, "noise for visual", EVERYTHING, 0)
+    assert all(seen) and data.audio is test.audio
+    assert not np.array_equal(data.visual, test.visual)
+    assert not any(disturbed(test, train, "no audio", (True, False, False), 0)[1])
+
+
+def test_noise_has_the_scale_of_what_it_replaces() -> None:
+    rng = np.random.default_rng(0)
+    count = 4000
+    x = (5 + 3 * rng.normal(size=(count, 2))).astype(np.float32)
+    many = Dialogues(x, x, x, *(np.zeros(count, np.int64),) * 3)
+    noise = disturbed(many, many, "noise for text", EVERYTHING, 1)[0].text
+    np.testing.assert_allclose(noise.mean(axis=0), 5, atol=0.2)
+    np.testing.assert_allclose(noise.std(axis=0), 3, atol=0.2)
+
+
+def test_an_epoch_has_every_utterance_once_in_whole_conversations() -> None:
+    data = dialogues(0)
+    assert [len(rows) for rows in conversations(data)] == list(LENGTHS)
+    batches = shuffled(data, 2, random.Random(0))
+    found = np.concatenate([batch[batch >= 0] for batch in batches])
+    assert sorted(found.tolist()) == list(range(13))
+    assert sum(batch.shape[1] for batch in batches) == 3 + 5  # those of like length together
+    assert padded([np.arange(3), np.arange(1)]).tolist() == [[0, 1, 2], [0, -1, -1]]
