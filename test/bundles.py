@@ -36,9 +36,9 @@ TEXT_GRAPH = """
 text (int64[B, L] input_ids, int64[B, L] positions, bool[B, L, PL] visible,
       int64[B, A] mask_index, float[1, 2, B, 12, P, 32] past)
   => (float[B, A, 384] embedding, float[1, 2, B, 12, L, 32] present)
-  <int64[1] first = {0}, int64[1] two = {2}, int64[1] four = {4}, int64[2] both = {0, 1},
-   int64[4] split = {0, 0, 12, 32}, int64[3] joined = {0, 0, 384}, int64[6] twice = {1, 2, 1, 1, 1, 1},
-   int64[3] wide = {1, 1, 384}>
+  <int64[1] first = {0}, int64[1] two = {2}, int64[2] both = {0, 1},
+   int64[4] split = {0, 0, 12, 32}, int64[3] joined = {0, 0, 384},
+   int64[6] twice = {1, 2, 1, 1, 1, 1}, int64[3] wide = {1, 1, 384}>
 {
   words = Gather <axis = 0> (table, input_ids)
   places = Gather <axis = 0> (place, positions)

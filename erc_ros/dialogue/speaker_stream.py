@@ -25,6 +25,7 @@ from erc_ros.dialogue.diarization import (
 )
 from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.dialogue.voice_activity import (
+    CUT_SEARCH,
     FRAME,
     FRAME_TIME,
     Activity,
@@ -35,7 +36,7 @@ from erc_ros.dialogue.voice_activity import (
 )
 from erc_ros.sensing.nanoseconds import NS, seconds
 
-KEPT = seconds(2.0)  # of sound, so that a stretch has its beginning
+KEPT = CUT_SEARCH + seconds(1.0)  # of sound, so that a stretch has its beginning
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,9 +127,19 @@ def _continue(
     )
     if length < seconds(config.max_stretch):
         return activity, []
-    cut = min(activity.dips, key=lambda dip: (dip[1], -dip[0]))[0]
+    cut = _quietest(activity.dips)
     ended = Ended(start, cut, is_cut=True)
     return replace(activity, start=cut, last_end=cut, dips=()), [ended, Began(cut)]
+
+
+def _quietest(dips: tuple[tuple[int, float], ...]) -> int:
+    """Where speech is least sure, with the frames beside: one doubtful frame may be a consonant."""
+
+    def around(place: int) -> tuple[float, float, int]:
+        near = [probability for _, probability in dips[max(0, place - 1) : place + 2]]
+        return round(sum(near) / len(near), 3), dips[place][1], -dips[place][0]
+
+    return dips[min(range(len(dips)), key=around)][0]
 
 
 def finish(activity: Activity, config: VoiceActivityConfig) -> tuple[Activity, list[Began | Ended]]:
@@ -143,6 +153,9 @@ def finish(activity: Activity, config: VoiceActivityConfig) -> tuple[Activity, l
 
 class SpeechProbability:
     """Silero's network (assets/README.md): remembers what it heard. Not thread-safe."""
+
+    _hidden: NDArray[np.float32]  # (1, 1, STATE)
+    _cell: NDArray[np.float32]
 
     def __init__(self) -> None:
         options = ort.SessionOptions()
@@ -166,10 +179,11 @@ class SpeechProbability:
         self._heard[0, :CONTEXT] = self._heard[0, FRAME:]
         self._heard[0, CONTEXT:] = np.clip(clean, -1.0, 1.0)
         inputs = {"input": self._heard, "h": self._hidden, "c": self._cell}
-        probability, self._hidden, self._cell = self._network.run(None, inputs)
-        return float(probability[0])
+        found = self._network.run(None, inputs)
+        self._hidden, self._cell = found[1], found[2]
+        return float(found[0][0])
 
     def reset(self) -> None:
         self._heard = np.zeros((1, CONTEXT + FRAME), np.float32)  # a frame and what was before it
-        self._hidden: NDArray[np.float32] = np.zeros((1, 1, STATE), np.float32)
-        self._cell: NDArray[np.float32] = np.zeros((1, 1, STATE), np.float32)
+        self._hidden = np.zeros((1, 1, STATE), np.float32)
+        self._cell = np.zeros((1, 1, STATE), np.float32)

@@ -66,7 +66,7 @@ class Recogniser:
 
     Args:
         bundle: from `load_bundle`.
-        device: "cpu" or "cuda".
+        device: "auto", "tensorrt", "cuda" or "cpu"; see `backend.Network`.
 
     Raises:
         BackendError: the device is not there.
@@ -75,12 +75,14 @@ class Recogniser:
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         self.bundle = bundle
         self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
-        self._read = TextReader(
-            Network(bundle.text.file, device), self._prompt, bundle.text.attention
-        )
-        self._audio = Network(bundle.audio.file, device)
-        self._visual = Network(bundle.visual.file, device)
-        self._fusion = Network(bundle.fusion.file, device)
+        self.networks = {
+            part: Network(getattr(bundle, part).file, device)
+            for part in ("text", "audio", "visual", "fusion")
+        }
+        self._read = TextReader(self.networks["text"], self._prompt, bundle.text.attention)
+        self._audio = self.networks["audio"]
+        self._visual = self.networks["visual"]
+        self._fusion = self.networks["fusion"]
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="encoder")
         self._drafts: OrderedDict[_Key, _Prepared] = OrderedDict()
         self._history = History()

@@ -14,6 +14,7 @@ from std_srvs.srv import Trigger
 
 from erc_ros.dialogue.listener import ConversationEnded
 from erc_ros.dialogue.utterance import Utterance
+from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.estimate import MODALITIES, Estimate
 from erc_ros.inference.recogniser import Recogniser
@@ -200,7 +201,8 @@ class EmotionNode(Stage):
     # Diagnostics ----------------------------------------------------------------------------
 
     def statuses(self, now: int) -> list[DiagnosticStatus]:
-        assert self._bundle is not None
+        assert self._bundle is not None and self._recogniser is not None
+        networks = self._recogniser.networks
         problems = []
         if new := self._bad - self._bad_before:
             problems.append(diagnostics.warning(f"{new} utterances could not be used, see the log"))
@@ -222,13 +224,18 @@ class EmotionNode(Stage):
             "bundle": f"{self._bundle.name} {self._bundle.version}",
             "bundle_sha256": self._bundle.sha256,
             "bundle_folder": self._bundle.folder,
-            "backend": f"onnxruntime {self.parameters['device']}",
+            **{f"device_{part}": _device(network) for part, network in networks.items()},
             "labels": " ".join(self._bundle.labels),
         }
         return [
             diagnostics.status("recogniser", values, problems),
             diagnostics.status("bundle", bundle),
         ]
+
+
+def _device(network: Network) -> str:
+    """What a network runs on, and why on nothing better."""
+    return f"{network.device} ({network.note})" if network.note else network.device
 
 
 def main(args: list[str] | None = None) -> int:

@@ -29,7 +29,6 @@ from erc_ros.training.fusion_training import Dialogues
 from erc_ros.training.part_tests import Measured, audio_test, face_test, measure_part, text_test
 from erc_ros.training.recipe import Recipe
 from erc_ros.training.simulation import Weakness, simulate
-from erc_ros.training.text_evaluation import softmax
 
 ANCHORS = {
     "neutral": (0.0, 0.0),
@@ -177,8 +176,8 @@ def calibrate(file: Path, splits: Mapping[str, Dialogues], context: int) -> dict
     for split, data in splits.items():
         logits = answers(network, data, context)
         errors[split] = {
-            "before": metrics.calibration_error(data.labels, softmax(logits)),
-            "after": metrics.calibration_error(data.labels, softmax(logits / temperature)),
+            "before": metrics.calibration_error(data.labels, metrics.softmax(logits)),
+            "after": metrics.calibration_error(data.labels, metrics.softmax(logits / temperature)),
         }
     measured = fusion_training.measure(
         lambda data, context, seen: answers(network, data, context, seen), splits, context

@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+FUSION_HEADS = {
+    "concat": "Concat (MAGTKD, figure 3)",
+    "magt": "MAGT (MAGTKD, eq. 15-22)",
+    "summer": "SDMoE and HCMF (SUMMER)",
+    "lpgnet": "LPIA and dual gates (LPGNet)",
+    "residual": "residual fusion (DDVLM)",
+}
 TEMPLATE = """# {name} {version}: emotion of an utterance from text, sound and faces
 
 A bundle for `erc_ros`: three small encoders and a causal fusion over the last {context} utterances of
 a conversation. It gives calibrated probabilities of seven emotions (neutral, surprise, fear, sadness,
 joy, disgust, anger), and valence and arousal derived from them. It runs on a CPU.
 
-Made by `erc train config/training/{{text,audio,face,fusion,bundle}}.yaml`, in that order; every number
-here comes out of those commands.
+Made by `erc train config/training/{{text_teacher,text,audio,face,fusion,bundle}}.yaml`, in that order,
+and `erc quantize`; every number here comes out of those commands. One exception: the text encoder's
+teacher is that of edge-small 0.1.0, its int8 weights read back as float32; it was trained like
+text_teacher.yaml says, which was not run anew.
 
 ## Intended use, and what it is not for
 
@@ -34,7 +43,7 @@ television text, research use; EmotionLines: research use |
 RAVDESS **CC BY-NC-SA 4.0: non-commercial**; EmoDB: free for research |
 | visual | residual CNN on 48x48 gray faces | FER2013 pictures with FER+ votes | votes MIT; the \
 pictures come from web search without a clear licence, research use |
-| fusion | causal MAGT (MAGTKD, eq. 15-22), {fusion_parameters} | MELD's dialogues with **simulated** \
+| fusion | {fusion_head}, causal, {fusion_parameters} | MELD's dialogues with **simulated** \
 sound and faces | as above |
 
 Taken together: **research and other non-commercial use only.** No recording, picture or transcript is
@@ -44,19 +53,18 @@ part of the bundle.
 
 MELD's audio and video were not available. For the fusion, each MELD utterance got the embedding of a
 clip with the same label from RAVDESS/EmoDB and of a picture from FER+ (train clips for MELD's train
-split; clips of unseen people for dev and test). Part of them was replaced by clips of a label drawn
-from MELD's label frequencies until a linear probe on each modality alone was as weak as published for
-MELD: {simulation}.
+split; clips of unseen people for dev and test), drawn for each utterance on its own, so that only text
+carries context. Part of them was replaced by clips of a label drawn from MELD's label frequencies
+until a linear probe on each modality alone was as weak as published for MELD: {simulation}.
 **Numbers that involve audio or visual on MELD are therefore no benchmark results**; they only show
 that the fusion uses what it gets and survives what is missing.
 
 ## Results
 
 Checkpoints, prior correction and seed were chosen on dev; test was looked at once per seed. Mean and
-standard deviation over seeds; "bundle" is the model in this folder with its own precision. Causal,
-gold speakers (indices within the dialogue), gold text. Everything here is float32;
-[quantization.md](quantization.md), where it lies beside this card, says what the smaller networks
-keep of it.{exceptions}
+standard deviation over seeds; "bundle" is the model that was chosen. Causal, gold speakers (indices
+within the dialogue), gold text. All in float32; [quantization.md](quantization.md), where it lies
+beside this card, says what the smaller networks keep of it.{exceptions}
 
 | | seeds | test, mean ± deviation | bundle (test) |
 |---|---|---|---|
@@ -107,6 +115,7 @@ def write_card(
         name=name,
         version=version,
         context=context,
+        fusion_head=FUSION_HEADS[runs["fusion"]["head"]],
         fusion_parameters=f"{runs['fusion']['parameters'] / 1e6:.1f} M",
         simulation="; ".join(
             f"{modality} weighted F1 {found['dev_weighted_f1']:.3f} on dev with"

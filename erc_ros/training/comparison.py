@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -205,11 +206,15 @@ def rows(recipe: Recipe) -> list[Row]:
 
 
 def variants(rows: Sequence[Row], modes: Sequence[str]) -> Iterator[tuple[Row, str]]:
-    """Every row in its modes; a head without context has one."""
-    for mode in MODES:
-        for row in rows:
-            if mode == MODES[0] if row.head in WITHOUT_CONTEXT else mode in modes:
-                yield row, mode
+    """Every row in its modes, in the order of the table; a head without context has one.
+
+    Mode by mode; in groups row by row, as the first one is the reference.
+    """
+    grouped = any(row.group for row in rows)
+    order = product(rows, MODES) if grouped else ((row, mode) for mode in MODES for row in rows)
+    for row, mode in order:
+        if mode == MODES[0] if row.head in WITHOUT_CONTEXT else mode in modes:
+            yield row, mode
 
 
 def finished_run(

@@ -42,7 +42,7 @@ from erc_ros.training.simulation import (
     drop_modalities,
     match,
 )
-from erc_ros.training.text_evaluation import best_prior_correction, softmax
+from erc_ros.training.text_evaluation import best_prior_correction
 from erc_ros.training.trainer import Fit, TrainerConfig, fit, save_weights, set_seeds
 
 SPLITS = ("train", "dev", "test")
@@ -339,7 +339,7 @@ def measure(predict: Any, splits: Mapping[str, Dialogues], context: int) -> dict
             name = "+".join(m for m, s in zip(MODALITIES, seen, strict=True) if s)
             f1[split][name] = metrics.weighted_f1(data.labels, logits.argmax(1), len(LABELS))
             if all(seen):
-                reports[split] = metrics.report(data.labels, softmax(logits), LABELS)
+                reports[split] = metrics.report(data.labels, metrics.softmax(logits), LABELS)
     return {
         "dev": f1["dev"]["+".join(MODALITIES)],
         "test": f1["test"],

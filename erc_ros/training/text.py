@@ -2,8 +2,8 @@
 
 First, once for all seeds, an epoch on GoEmotions' comments; then every seed fine-tunes on MELD. Or,
 with a teacher that reads with full attention, every seed starts with its weights and learns from
-it. The dev split chooses the epoch, a correction of the class prior, and the model that is exported;
-each seed's choice is tested once.
+it. The dev split chooses the epoch, a correction of the class prior, and the model that is
+exported; each seed's choice is tested once.
 
 Results in the recipe's folder: pretrained/, seed-<N>/{best.safetensors,training.json,metrics.json}
 and best/ (see `text_export`).
@@ -274,7 +274,7 @@ def _fit(
         say=partial(print, flush=True),
         after_step=average.after_step if average else None,
         stateful=[average] if average else [],
-        settings=asdict(config),
+        settings={name: value for name, value in asdict(config).items() if name != "seeds"},
     )
 
 

@@ -72,12 +72,20 @@ def measure(
     np.savez(
         out / "logits.npz",
         dev=dev_logits, dev_labels=dev_labels, test=test_logits, test_labels=test_labels,
+        dev_conversations=owners(splits["dev"]), test_conversations=owners(splits["test"]),
+        names=LABELS,
     )  # fmt: skip
     return {
         "prior_correction": tau,
-        "dev": metrics.report(dev_labels, softmax(dev_logits), LABELS),
-        "test": metrics.report(test_labels, softmax(test_logits), LABELS),
+        "dev": metrics.report(dev_labels, metrics.softmax(dev_logits), LABELS),
+        "test": metrics.report(test_labels, metrics.softmax(test_logits), LABELS),
     }
+
+
+def owners(split: MeldSplit) -> NDArray[np.int64]:
+    """The number of each utterance's conversation, (N,)."""
+    counts = [len(c.utterances) for c in split.conversations]
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def prior(conversations: Sequence[Conversation]) -> NDArray[np.float64]:
@@ -104,10 +112,3 @@ def best_prior_correction(
     padded = np.pad(scores, 1, mode="edge")
     smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
     return float(round(taus[smooth.argmax()], 2))
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Rows of logits (N, C) -> probabilities."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    share: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return share

@@ -134,10 +134,10 @@ def test_without_a_network_nobody_is_told_apart() -> None:
 
 def test_two_voices_in_one_stretch_are_split_where_they_change() -> None:
     diarizer = Diarizer(CONFIG, ToneEmbedding())
-    samples = np.concatenate([tone(4, 2.4), tone(20, 2.4)])
+    samples = np.concatenate([tone(4, 2.4), tone(20, 3.0)])
     diarizer.begin(NS, samples[:100])
     diarizer.feed(samples[100:])
-    end = NS + seconds(4.8)
+    end = NS + seconds(5.4)
     first, second = diarizer.turns(end, is_closed=True)
     assert (first.start, first.end, second.end) == (NS, second.start, end)
     assert abs(first.end - seconds(3.4)) <= seconds(0.3)

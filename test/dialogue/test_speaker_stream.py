@@ -235,3 +235,10 @@ def test_twelve_speakers_and_room_for_six() -> None:
     config = SpeakerStreamConfig(diarization=DiarizationConfig(max_speakers=6))
     found = turns(hear(SpeakerStream(config, ToneEmbedding()), sound))
     assert people(found) == set(range(6))
+
+
+@pytest.mark.usefixtures("simple_ears")
+def test_speech_that_is_too_long_for_one_stretch_keeps_its_speakers() -> None:
+    sound = scene((1, 13.5, 5), (13.5, 26, 20), end=28.0)
+    found = turns(hear(SpeakerStream(SpeakerStreamConfig(), ToneEmbedding()), sound))
+    assert [at(found, second) for second in (3.0, 12.0, 18.0, 25.0)] == [[0], [0], [1], [1]]

@@ -69,6 +69,15 @@ def test_endless_speech_is_cut_where_it_is_most_silent() -> None:
     assert events[events.index(ended[0]) + 1] == Began(ended[0].end)
 
 
+def test_a_cut_prefers_a_pause_to_a_single_doubtful_frame() -> None:
+    probabilities = [0.9] * 400
+    probabilities[110] = 0.3
+    probabilities[130:133] = [0.4, 0.35, 0.4]
+    _, events = run(probabilities, VoiceActivityConfig(max_stretch=5.0))
+    ended = next(event for event in events if isinstance(event, Ended))
+    assert ended.end == 131 * FRAME_TIME + FRAME_TIME // 2
+
+
 def test_speech_at_the_end_of_the_stream_is_closed() -> None:
     activity, events = run([0.9] * 20)
     assert [type(event) for event in events] == [Began]

@@ -38,7 +38,13 @@ def metrics_of(part: str) -> dict[str, Any]:
     every = {"seeds": {"0": {}, "1": {}}, "mean": numbers, "deviation": numbers}
     simulated = {"mismatch": 0.5, "dev_weighted_f1": 0.45}
     simulation = {"audio": simulated, "visual": simulated}
-    return {"seed": 0, "all_seeds": every, "parameters": 10_000, "simulation": simulation}
+    return {
+        "seed": 0,
+        "all_seeds": every,
+        "parameters": 10_000,
+        "head": "concat",
+        "simulation": simulation,
+    }
 
 
 @pytest.fixture()

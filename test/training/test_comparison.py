@@ -152,6 +152,8 @@ def test_a_head_without_context_is_trained_once() -> None:
         ("magt", "causal"),
         ("magt", "offline"),
     ]
+    grouped = [Row("magt", group="a"), Row("concat", group="a")]
+    assert [row.head for row, _ in variants(grouped, ["causal"])] == ["magt", "concat"]
 
 
 def test_a_missing_or_noisy_modality_is_that_one_only() -> None:
