@@ -181,6 +181,9 @@ def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
     if is_quantized(model):
         model = onnx.version_converter.convert_version(model, QUANTIZED_OPSET)
     kept = copy.deepcopy(model)
+    for number, node in enumerate(kept.graph.node):
+        # onnxruntime 1.23 names its casts after the node, which may have no name.
+        node.name = node.name or f"{node.op_type}_{number}"
     typed: onnx.ModelProto = convert_float_to_float16(
         kept, keep_io_types=True, op_block_list=KEPT_FLOAT32
     )
