@@ -51,7 +51,7 @@ from erc_ros.training.audio import AudioNetwork, AudioNetworkConfig
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.face import FaceNetwork, FaceNetworkConfig
-from erc_ros.training.fusion.magt import Magt, MagtConfig
+from erc_ros.training.fusion.concat import Concat, ConcatConfig
 
 Array = NDArray[np.float32]
 Read = Callable[[tuple[Block, ...]], Array]
@@ -311,7 +311,7 @@ class PlainTorch:
         self._text = AtMask(bert(bundle)).eval()
         self._audio = AudioNetwork(AudioNetworkConfig()).eval()
         self._face = FaceNetwork(FaceNetworkConfig()).eval()
-        self._fusion = Magt(MagtConfig()).eval()
+        self._fusion = Concat(ConcatConfig()).eval()
         self._window: tuple[Block, ...] = ()
         self._heard: list[tuple[Tensor, Tensor, Tensor, int]] = []
 
