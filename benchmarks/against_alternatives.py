@@ -244,8 +244,7 @@ def windows(bundle: Bundle, data: Path, count: int) -> Iterable[tuple[Block, ...
     for conversation in read_meld(data, "dev").conversations:
         window: tuple[Block, ...] = ()
         for said in conversation.utterances:
-            block = prompt.block(Turn(said.speaker, said.text))
-            window = (*window[prompt.surplus(window, block) :], block)
+            window = prompt.slide(window, Turn(said.speaker, said.text))
             if not count:
                 return
             count -= 1
@@ -318,8 +317,7 @@ class PlainTorch:
     def feed(self, utterance: Utterance) -> Tensor:
         """Probabilities (C,) of an utterance after those before it."""
         speaker = int(utterance.speaker_id) + 1
-        block = self._prompt.block(Turn(speaker, utterance.text))
-        self._window = (*self._window[self._prompt.surplus(self._window, block) :], block)
+        self._window = self._prompt.slide(self._window, Turn(speaker, utterance.text))
         prompt = arrays(self._prompt.arrange(self._window, [len(self._window) - 1]))
         features = torch.from_numpy(audio_input(utterance.audio))[None]
         limit, size = self._bundle.visual.max_crops, self._bundle.visual.size

@@ -29,7 +29,7 @@ from erc_ros.dialogue.listener import (
 )
 from erc_ros.dialogue.transcript import Transcript, Word
 from erc_ros.dialogue.utterance import SAMPLE_RATE, Utterance
-from erc_ros.nodes.places import model_folder
+from erc_ros.nodes.places import defaults, speaker_networks
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.nanoseconds import NS, seconds
 
@@ -174,7 +174,7 @@ def speakers(sound: NDArray[np.float32], phrases: Sequence[Phrase]) -> None:
     """Print the second table."""
     print("| phrases in a final | it tells | words to the right speaker |")
     print("|---|---|---|")
-    model = model_folder("speaker-ge2e")
+    networks = speaker_networks(defaults("utterance_node"))
     for count in (1, 2, 3):
         for how in ("word times", "start and end"):
             texts = []
@@ -186,7 +186,7 @@ def speakers(sound: NDArray[np.float32], phrases: Sequence[Phrase]) -> None:
                 texts.append(
                     Transcript(text, at(last + 0.5), start=at(first), end=at(last), words=given)
                 )
-            ears = Listener(ListenerConfig(expect_text="always", text_timeout=5.0), model)
+            ears = Listener(ListenerConfig(expect_text="always", text_timeout=5.0), networks)
             share = attributed(listen(ears, sound, texts), joined(phrases, count))
             print(f"| {count} | {how} | {share:.3f} |", flush=True)
 

@@ -31,16 +31,15 @@ from benchmarks.conversations import (
     meetings,
     speakers,
 )
-from erc_ros.dialogue.diarization import Embedding, SpeakerCorrection, Turn
+from erc_ros.dialogue.diarization import Networks, SpeakerCorrection, Turn, load_networks
 from erc_ros.dialogue.events import SpeakerCorrected
 from erc_ros.dialogue.listener import Listener, ListenerConfig, Transcript, UtteranceEvent
-from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
 from erc_ros.dialogue.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
 from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.nanoseconds import NS, seconds
 
-MODEL = Path(__file__).resolve().parents[1] / "models" / "speaker-ge2e"
+MODELS = Path(__file__).resolve().parents[1] / "models"
 LATENCIES = (0.5, 1.0, 2.0, 5.0)  # s
 COLLAR = 0.25  # s, on both sides of a boundary
 CHUNK = RATE // 10
@@ -48,37 +47,66 @@ PARTS = ("missed detection", "false alarm", "confusion")
 
 
 class Remembered:
-    """The embedding, which computes nothing twice: several latencies see the same windows."""
+    """A network that computes nothing twice: several latencies see the same sound."""
 
-    def __init__(self, embedding: SpeakerEmbedding) -> None:
-        self._embedding = embedding
+    def __init__(self, networks: Networks) -> None:
+        self._segmentation, self._embedding = networks.segmentation, networks.embedding
         self._known: dict[bytes, NDArray[np.float32]] = {}
-        self.same_voice, self.new_voice = embedding.same_voice, embedding.new_voice
+        self.hop, self.field = self._segmentation.hop, self._segmentation.field
+        self.longest = self._segmentation.longest
+        self.same_voice, self.new_voice = self._embedding.same_voice, self._embedding.new_voice
+
+    def run(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        key = samples.tobytes()
+        if key not in self._known:
+            self._known[key] = self._segmentation.run(samples)
+        return self._known[key]
+
+    def features(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._embedding.features(samples)
 
     def embed_all(self, stretches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        keys = [samples.tobytes() for samples in stretches]
+        keys = [features.tobytes() for features in stretches]
         new = [k for k, key in enumerate(keys) if key not in self._known]
         if new:
             found = self._embedding.embed_all([stretches[k] for k in new])
             self._known.update(zip([keys[k] for k in new], found, strict=True))
-        return np.stack([self._known[key] for key in keys])
+        return (
+            np.stack([self._known[key] for key in keys]) if keys else np.zeros((0, 1), np.float32)
+        )
+
+
+def networks() -> Networks:
+    """Those that the package brings."""
+    return load_networks(MODELS / "segmentation", MODELS / "speaker-campplus")
+
+
+def remembered() -> Networks:
+    """The same, which compute nothing twice."""
+    both = Remembered(networks())
+    return Networks(both, both)
 
 
 def stream(
-    conversation: Conversation, embedding: Embedding, latency: float
+    conversation: Conversation, networks: Networks, latency: float
 ) -> tuple[list[Turn], list[Turn], int]:
     """(turns as first decided, turns as corrected afterwards, number of corrections)."""
-    listener = SpeakerStream(SpeakerStreamConfig(latency=latency), embedding)
+    listener = SpeakerStream(SpeakerStreamConfig(latency=latency), networks)
     events: list[Turn | SpeakerCorrection] = []
     for first in range(0, len(conversation.samples), CHUNK):
         events += listener.feed(conversation.samples[first : first + CHUNK])
     events += listener.flush()
     decided = [event for event in events if isinstance(event, Turn)]
     corrections = [event for event in events if isinstance(event, SpeakerCorrection)]
-    corrected = decided
-    for correction in corrections:
-        corrected = relabel(corrected, correction)
-    return decided, corrected, len(corrections)
+    return decided, corrected(events), len(corrections)
+
+
+def corrected(events: Sequence[Turn | SpeakerCorrection]) -> list[Turn]:
+    """What is known at the end."""
+    turns: list[Turn] = []
+    for event in events:
+        turns = [*turns, event] if isinstance(event, Turn) else relabel(turns, event)
+    return turns
 
 
 def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
@@ -87,6 +115,13 @@ def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
     for number, (start, end, speaker) in enumerate(spans):
         found[Segment(start, end), number] = speaker
     return found.support()
+
+
+def spoken(turns: Iterable[Turn]) -> Annotation:
+    """Of what was found."""
+    return annotation(
+        (turn.start / NS, turn.end / NS, str(turn.attribution.speaker)) for turn in turns
+    )
 
 
 class Score:
@@ -99,9 +134,7 @@ class Score:
 
     def add(self, conversation: Conversation, turns: Sequence[Turn]) -> None:
         truth = annotation((t.start, t.end, t.speaker) for t in conversation.turns)
-        found = annotation(
-            (turn.start / NS, turn.end / NS, str(turn.attribution.speaker)) for turn in turns
-        )
+        found = spoken(turns)
         whole = Timeline([Segment(0, conversation.duration)])
         self._sums.update(self._rate(truth, found, uem=whole, detailed=True))
 
@@ -114,7 +147,7 @@ class Score:
 
 def recorded(part: str) -> None:
     """Tables: latency, then the error and its parts, in four ways of counting."""
-    embedding = Remembered(SpeakerEmbedding(MODEL))
+    both = remembered()
     sets = {f"AMI {part}": meetings(part), "call": [call()]}
     if part == "train":
         del sets["call"]
@@ -123,7 +156,7 @@ def recorded(part: str) -> None:
         print("| latency s | counted | error | missed | false alarm | confusion | corrected |")
         print("|---|---|---|---|---|---|---|")
         for latency in LATENCIES:
-            found = [stream(c, embedding, latency) for c in conversations]
+            found = [stream(c, both, latency) for c in conversations]
             for collar in (0.0, COLLAR):
                 for skip_overlap in (False, True):
                     decided, corrected = Score(collar, skip_overlap), Score(collar, skip_overlap)
@@ -134,11 +167,26 @@ def recorded(part: str) -> None:
                     kind += "left out" if skip_overlap else "counted"
                     after = corrected.row().split(" | ")[0]
                     print(f"| {latency} | {kind} | {decided.row()} | {after} |", flush=True)
+        overlap(conversations, both)
+
+
+def overlap(conversations: Sequence[Conversation], both: Networks) -> None:
+    """A line: how much of the overlapped speech is marked, and how much of what is marked is."""
+    marked = true = common = 0.0
+    for conversation in conversations:
+        decided, _, _ = stream(conversation, both, 1.0)
+        said = annotation((t.start, t.end, t.speaker) for t in conversation.turns).get_overlap()
+        found = spoken(decided).get_overlap()
+        marked, true = marked + found.duration(), true + said.duration()
+        common += found.crop(said).duration()
+    recall, precision = common / (true or 1.0), common / (marked or 1.0)
+    print(f"\nlatency 1.0 s: {true:.1f} s are overlapped speech, {recall:.0%} of it marked;")
+    print(f"{marked:.1f} s are marked, {precision:.0%} of it is overlapped")
 
 
 def composed(seeds: int) -> None:
     """Tables on composed conversations: speaker error against speakers, overlap and noise."""
-    embedding, clips = SpeakerEmbedding(MODEL), speakers(1)
+    both, clips = networks(), speakers(1)
     settings: list[tuple[int, float, float | None]] = [(n, 0.0, None) for n in (2, 3, 4, 6)]
     settings += [(3, overlap, None) for overlap in (0.1, 0.2)]
     settings += [(3, 0.0, noise) for noise in (20.0, 10.0, 5.0)]
@@ -151,7 +199,7 @@ def composed(seeds: int) -> None:
         decided, corrected = Score(0.0, False), Score(0.0, False)
         for seed in range(seeds):
             conversation = compose(clips, count, 60.0, 1000 + seed, overlap, noise)
-            first, last, _ = stream(conversation, embedding, 2.0)
+            first, last, _ = stream(conversation, both, 2.0)
             decided.add(conversation, first)
             corrected.add(conversation, last)
         room = "none" if noise is None else f"{noise:.0f}, reverb"
@@ -172,13 +220,13 @@ def phrases() -> list[tuple[float, float, str, str]]:
 
 def words() -> None:
     """Words of the call's transcript that the listener gives to the right speaker."""
-    conversation, random = call(), np.random.default_rng(0)
+    conversation, random, both = call(), np.random.default_rng(0), remembered()
     texts = [
         (seconds(end + random.uniform(0.3, 0.8)), seconds(start), seconds(end), text)
         for start, end, _, text in phrases()
     ]
     for has_times in (True, False):
-        ears = Listener(ListenerConfig(expect_text="always"), MODEL)
+        ears = Listener(ListenerConfig(expect_text="always"), both)
         waiting = sorted(
             (
                 Transcript(text, NS + at, start=NS + start, end=NS + end)
@@ -237,30 +285,39 @@ def best_naming(pairs: Iterable[tuple[str, str]], total: int) -> float:
 def cost(hour: float) -> None:
     """CPU per second of sound for each stage, and a long conversation."""
     sound = compose(speakers(1), 6, 60.0, 7).samples
-    embedding = SpeakerEmbedding(MODEL)
-    probability = SpeechProbability()
+    both, probability = networks(), SpeechProbability()
+    duration = len(sound) / RATE
     frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
-    windows = [sound[first : first + 19_200] for first in range(0, len(sound) - 19_200, 3_200)]
-    stages: dict[str, Callable[[], object]] = {
-        "voice activity": lambda: [probability.feed(frame) for frame in frames],
-        "speaker embeddings, if all is speech": lambda: [
-            embedding.embed_all(windows[k : k + 5]) for k in range(0, len(windows), 5)
-        ],
-        "all, latency 1 s": lambda: stream(Conversation("", sound, ()), embedding, 1.0),
+    spans = [sound[first : first + 10 * RATE] for first in range(0, len(sound) - 10 * RATE, RATE)]
+    windows = [sound[k : k + 19_200] for k in range(0, len(sound) - 19_200, 6_400)]
+    stages: dict[str, tuple[float, Callable[[], object]]] = {
+        "voice activity": (duration, lambda: [probability.feed(frame) for frame in frames]),
+        "segmentation, a look each second": (
+            len(spans),
+            lambda: [both.segmentation.run(span) for span in spans],
+        ),
+        "speaker embeddings, if all is speech": (
+            duration,
+            lambda: [both.embedding.embed_all([both.embedding.features(w)]) for w in windows],
+        ),
+        "all, latency 1 s, a look each 0.5 s": (
+            duration,
+            lambda: stream(Conversation("", sound, ()), both, 1.0),
+        ),
     }
     print("\n| stage | ms of CPU per second of sound |\n|---|---|")
-    for name, run in stages.items():
+    for name, (heard, run) in stages.items():
         begin = time.process_time()
         run()
-        print(f"| {name} | {1000 * (time.process_time() - begin) / (len(sound) / RATE):.1f} |")
-    long_conversation(embedding, hour)
+        print(f"| {name} | {1000 * (time.process_time() - begin) / heard:.1f} |", flush=True)
+    long_conversation(both, hour)
 
 
-def long_conversation(embedding: SpeakerEmbedding, duration: float) -> None:
+def long_conversation(both: Networks, duration: float) -> None:
     """Six speakers for `duration` s: speed and memory."""
     clips, heard, begin = speakers(1), 0.0, time.process_time()
     people = dict(list(clips.items())[:6])
-    listener = SpeakerStream(SpeakerStreamConfig(), embedding)
+    listener = SpeakerStream(SpeakerStreamConfig(), both)
     spent, seed = 0.0, 0
     while heard < duration:
         samples = compose(people, 6, 120.0, seed, 0.1, 20.0).samples

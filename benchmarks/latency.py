@@ -2,7 +2,7 @@
 
     python -m benchmarks.latency [--repeats 5]
 
-The demo's dialogue (11 turns, 45 s) is played several times, with camera (JPEG, 15 Hz), microphone
+The demo's dialogue (12 turns, 50 s) is played several times, with camera (JPEG, 15 Hz), microphone
 and recogniser. "text to estimate": from publishing the final text until another process has the
 estimate, both ways over DDS; "inside the nodes": from its arrival in the node to publishing.
 """

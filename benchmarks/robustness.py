@@ -37,16 +37,14 @@ class TextRun:
 
     def __init__(self, folder: Path) -> None:
         layers, _, _, heads, _, width = signature(folder / "text.onnx").inputs["past"][1]
-        self._prompt = TextPrompt.from_file(folder / "tokenizer.json", MAX_TOKENS)
-        self._reader = TextReader(
-            Network(folder / "text.onnx"), self._prompt, (layers, heads, width)
-        )
+        prompt = TextPrompt.from_file(folder / "tokenizer.json", MAX_TOKENS)
+        self._reader = TextReader(Network(folder / "text.onnx"), prompt, (layers, heads, width))
         head = load_file(folder / "head.safetensors")
         self._weight, self._bias = head["weight"], head["bias"]
 
     def weighted_f1(self, conversations: Sequence[Conversation]) -> float:
         """Of all utterances, 0..100."""
-        rows = np.concatenate([read(self._reader, self._prompt, c) for c in conversations])
+        rows = np.concatenate([read(self._reader, c) for c in conversations])
         labels = np.array([u.label for c in conversations for u in c.utterances])
         predicted = (rows @ self._weight.T + self._bias).argmax(axis=1)
         return 100 * metrics.weighted_f1(labels, predicted, len(self._bias))

@@ -80,8 +80,7 @@ def memory(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
     reader, forgetful = (TextReader(network, prompt, bundle.text.attention) for _ in range(2))
     window: tuple[tuple[int, ...], ...] = ()
     for utterance in utterances:
-        block = prompt.block(Turn(int(utterance.speaker_id), utterance.text))
-        window = (*window[prompt.surplus(window, block) :], block)
+        window = prompt.slide(window, Turn(int(utterance.speaker_id), utterance.text))
         forgetful.forget()
         for name, each in (("remembers", reader), ("reads anew", forgetful)):
             begin = time.perf_counter_ns()

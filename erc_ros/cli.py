@@ -26,6 +26,7 @@ _EXTRAS = {
     "av": "pip install 'erc_ros[train]'",
     "ray": "pip install 'erc_ros[ray]'",
     "accelerate": "pip install 'erc_ros[train]'",
+    "speakerlab": "pip install --no-deps --require-hashes -r requirements/weights.txt",
     "tensorboardX": "pip install 'erc_ros[train]'",
     "rclpy": "ROS 2: source its setup.bash, or install its wheels (see README.md)",
     "erc_msgs": "the message package erc_msgs: colcon build, or pip install ./interfaces",
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = "\n".join(f"  {name:<15} {text}" for name, (_, text) in _COMMANDS.items())
+    lines = "\n".join(f"  {name:<19} {text}" for name, (_, text) in _COMMANDS.items())
     return f"usage: erc COMMAND ...\n\n{lines}\n\n`erc COMMAND --help` tells more."
 
 
@@ -110,7 +111,13 @@ def _export(argv: Sequence[str]) -> int:
 def _export_speaker(argv: Sequence[str]) -> int:
     from erc_ros.training.speaker_export import main as export
 
-    return export(list(argv))
+    return _explained(lambda: export(list(argv)))
+
+
+def _export_segmentation(argv: Sequence[str]) -> int:
+    from erc_ros.training.segmentation_export import main as export
+
+    return _explained(lambda: export(list(argv)))
 
 
 def _build_engines(argv: Sequence[str]) -> int:
@@ -127,6 +134,12 @@ def _models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speaker-model", help="folder or name of the speaker model; '' tells nobody apart"
     )
+
+
+def _enrol(argv: Sequence[str]) -> int:
+    from erc_ros.nodes.enrol import main as enrol
+
+    return _explained(lambda: enrol(argv))
 
 
 def _replay(argv: Sequence[str]) -> int:
@@ -286,6 +299,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "replay": (_replay, "estimates and a timeline picture from a recording"),
     "demo": (_demo, "make a recording and play it through the nodes"),
     "make-bag": (_make_bag, "make the demo's recording only"),
+    "enrol": (_enrol, "keep a person's voice in a file, so that it is known again"),
     "train": (_train, "train a model of the bundle"),
     "distill": (_distill, "let one modality teach another"),
     "evaluate": (_evaluate, "every metric of finished runs, with intervals and pictures"),
@@ -295,6 +309,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "export": (_export, "the ONNX file of a finished run's chosen checkpoint"),
     "build-engines": (_build_engines, "prepare a bundle for this machine: TensorRT and others"),
     "export-speaker": (_export_speaker, "export the speaker model"),
+    "export-segmentation": (_export_segmentation, "export the model of who speaks when"),
 }
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def test_the_nodes_run_without_torch() -> None:
         "config/fastdds_camera.xml",
         "launch/emotion.launch.py",
         "models/edge-small/bundle.yaml",
-        "models/speaker-ge2e/speaker.yaml",
+        "models/segmentation/segmentation.yaml",
+        "models/speaker-campplus/speaker.yaml",
     ],
 )
 def test_what_the_nodes_read_lies_in_the_share_folder(path: str) -> None:

@@ -35,6 +35,8 @@ LATENESS = 0.2  # for each second off that delay
 SKIPPED = 0.5  # for each older piece that would be left without text
 CROSSED = 0.15  # for each pause inside the claim
 CROSSED_SPEAKER = 0.4  # for each change of speaker inside it
+OVER = 0.1  # cut where speech ends that is open yet, but over as the text tells
+END_NEAR = seconds(0.2)  # so much before that end
 OPEN_END = 0.6  # cut where the sound ends at this moment, in the midst of speech
 DIP, DIP_DEPTH = 0.15, 0.35  # cut in a short silence; and for how little silent it is
 QUIET, QUIET_DEPTH = 0.2, 0.4  # cut where it is quiet for a moment; and for how little quiet
@@ -189,6 +191,8 @@ def _ends(piece: Piece, latest: Latest, cuts: Sequence[Cut]) -> list[Cut]:
     inside = [cut for cut in cuts if piece.start + SHORTEST <= cut.time <= last]
     if piece.end <= latest.time + latest.slack and not piece.is_open:
         return [*inside, Cut(piece.end, 0.0)]
+    if not latest.delay and piece.end <= latest.time + END_NEAR:
+        return [*inside, Cut(piece.end, OVER)]
     return [*inside, Cut(last, OPEN_END)]
 
 

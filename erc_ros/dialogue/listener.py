@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -38,13 +37,14 @@ from erc_ros.dialogue.alignment import (
 )
 from erc_ros.dialogue.checks import check_range
 from erc_ros.dialogue.diarization import (
-    UNCLEAR,
     Attribution,
     DiarizationConfig,
     Diarizer,
+    Networks,
     SpeakerCorrection,
     Turn,
 )
+from erc_ros.dialogue.enrolment import least_alike, recognise_each
 from erc_ros.dialogue.events import (
     ConversationEnded,
     Counted,
@@ -54,7 +54,6 @@ from erc_ros.dialogue.events import (
     UtteranceEvent,
 )
 from erc_ros.dialogue.recent import VOICE_BEFORE, RecentFaces, RecentSound, Seen
-from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
 from erc_ros.dialogue.speaking_face import Match
 from erc_ros.dialogue.transcript import Transcript
 from erc_ros.dialogue.utterance import SAMPLE_RATE, Utterance
@@ -67,9 +66,10 @@ from erc_ros.dialogue.voice_activity import (
     SpeechProbability,
     VoiceActivityConfig,
 )
+from erc_ros.dialogue.voices import Voice
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.clock import Gap, Jump
-from erc_ros.sensing.echo import Echo, hear, is_playing, play, power
+from erc_ros.sensing.echo import MARGIN_TO_REFERENCE, Echo, hear, is_playing, play, power
 from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.microphone import MicrophoneEvent, Replugged
 from erc_ros.sensing.nanoseconds import NS, seconds
@@ -95,6 +95,10 @@ LEFT_OVER = seconds(0.6)  # the same for what a claim leaves before it
 UNANSWERED = 3  # stretches without text after which nobody waits for one
 HELD_TEXTS = 16
 REMEMBERED_UTTERANCES = 256  # whose speaker can still be corrected
+LOOK = seconds(1.0)  # speakers of open speech are told apart this often
+LOOK_AT_PAUSE = seconds(0.5)  # and, where nobody speaks for a moment,
+PAUSE = seconds(0.15)  # this long, this often
+UNSEEN = seconds(0.6)  # speech before a text that may go without a look of its own
 ANSWERS = 8  # final utterances that a later text can still complete or correct
 SPEAKER_CUT = 0.05  # cost of ending a text where the speaker changes
 ROBOT_SPEAKS = seconds(60.0)  # at most; then the topic has died
@@ -197,15 +201,20 @@ class Listener:
     Not thread-safe: one worker calls it. Every method returns what became known by it, in order.
     """
 
-    def __init__(self, config: ListenerConfig, speaker_model: Path | None = None) -> None:
-        """speaker_model: folder with speaker.yaml and speaker.onnx; None: nobody is told apart.
+    def __init__(
+        self,
+        config: ListenerConfig,
+        networks: Networks | None = None,
+        known: Mapping[str, Voice] = {},
+    ) -> None:
+        """networks: what tells speakers apart; None: nobody is told apart.
 
-        Raises:
-            SpeakerModelError: the folder's content is missing, changed or does not fit.
+        known: name -> voice of people who are recognised (see `enrolment`).
         """
         self._config = config
-        embedding = None if speaker_model is None else SpeakerEmbedding(speaker_model)
-        self._diarizer = Diarizer(config.diarization, embedding)
+        self._known = known
+        self._alike = 1.0 if networks is None else least_alike(networks.embedding)
+        self._diarizer = Diarizer(config.diarization, networks)
         self._probability = SpeechProbability()
         kept = config.voice_activity.max_stretch + PATIENCE * config.text_timeout + 5.0
         self._sound = RecentSound(seconds(max(kept, config.max_audio + 5.0)))
@@ -242,6 +251,7 @@ class Listener:
         self._probability.reset()
         self._open: int | None = None  # start of what is not claimed yet of the open stretch
         self._began = 0  # ns, when the open stretch began
+        self._looked = 0  # ns, up to when the speakers were told apart
         self._open_id = ""  # of its utterance, once a draft of it went out
         self._drafted = 0  # ns, when that was
         self._claimed_until = 0
@@ -434,14 +444,25 @@ class Listener:
         self._over_robot = False
         if self._is_only_robot(time, frame, reference, probability):
             probability = 0.0
+            frame = np.zeros_like(frame)  # nor is the robot one of the speakers
         self._sound.add(time, probability, frame)
         self._heard_until = time + FRAME_TIME
-        if self._open is not None:
-            self._diarizer.feed(frame)
+        self._diarizer.feed(time, frame)
         self._activity, events = voice_activity.step(
             self._activity, self._config.voice_activity, time, probability
         )
+        if self._open is not None:
+            # a look at a pause is done before the text of what was said comes
+            is_pause = self._activity.last_voiced < time - PAUSE
+            if self._heard_until - self._looked >= (LOOK_AT_PAUSE if is_pause else LOOK):
+                self._look()
         return self._follow(events) + self._due() + self._provide()
+
+    def _look(self) -> None:
+        """Tell the speakers apart up to now."""
+        assert self._heard_until is not None
+        self._looked = self._heard_until
+        self._diarizer.look()
 
     def _provide(self) -> list[Event]:
         """A draft of what is being said, every `provisional_period`."""
@@ -477,14 +498,9 @@ class Listener:
                 if self._over_robot:
                     out.append(self._count("barge_ins", event.start))
                 self._open = self._began = event.start
-                self._diarizer.begin(event.start, self._voice(event.start, self._heard_until))
             else:
                 out += self._close(event.end)
         return out
-
-    def _voice(self, start: int, end: int) -> NDArray[np.float32]:
-        samples: NDArray[np.float32] = self._sound.samples(start, end) / np.float32(32768)
-        return samples
 
     def _interrupt(self) -> list[Event]:
         """The line of sound is broken: an open stretch ends, what waits for text still waits."""
@@ -504,7 +520,8 @@ class Listener:
         if start is None or end - self._began < FRAME_TIME:
             return self._withdraw(known, end)
         # also where texts have claimed all of it: what was heard of the voices is learned from
-        turns = self._diarizer.turns(end, is_closed=True)
+        self._looked = self._heard_until or end
+        turns = self._diarizer.tell(self._began, end)
         for correction in [*self._diarizer.corrections(), *self._settled(turns)]:
             out += self._relabel(correction)
         for turn in turns:
@@ -565,7 +582,7 @@ class Listener:
             replace(
                 answer,
                 parts=tuple(
-                    (piece, replace(u, speaker_id=after) if u.utterance_id in affected else u)
+                    (piece, self._said_by(u, after, found) if u.utterance_id in affected else u)
                     for piece, u in answer.parts
                 ),
             )
@@ -574,6 +591,13 @@ class Listener:
         self._counters["speaker_corrections"] += 1
         talk = self._conversation.id
         return [SpeakerCorrected(talk, affected, found.start, found.end, before, after)]
+
+    def _said_by(self, said: Utterance, speaker_id: str, found: SpeakerCorrection) -> Utterance:
+        """The utterance as somebody else's; a name that it has by its voice becomes theirs."""
+        person = said.person_id
+        if person in self._known:
+            person = self._name(found.new_speaker)
+        return replace(said, speaker_id=speaker_id, person_id=person)
 
     def _withdraw(self, utterance_id: str, stamp: int) -> list[Event]:
         """What a draft was sent of came to nothing."""
@@ -616,7 +640,7 @@ class Listener:
             return False
         loud, is_speech = power(np.nan_to_num(frame)), probability >= 0.5
         if is_playing(self._played):
-            self._played, is_alone = hear(self._played, loud, is_speech)
+            self._played, is_alone = hear(self._played, loud, is_speech, MARGIN_TO_REFERENCE)
         else:
             self._announced, is_alone = hear(self._announced, loud, is_speech)
         self._over_robot = not is_alone
@@ -751,6 +775,8 @@ class Listener:
         pieces = [*self._pieces, *self._open_piece()]
         if not pieces or pieces[0].start >= transcript.time:
             return None
+        if pieces[-1].is_open and self._looked < min(pieces[-1].end, transcript.time) - UNSEEN:
+            self._look()
         is_ahead = transcript.end is not None and transcript.end > pieces[-1].end
         if is_ahead and pieces[-1].is_open and self._is_awaited(transcript):
             return None  # the sound of its last words is on its way
@@ -780,8 +806,8 @@ class Listener:
         cuts = dips(self._sound.probabilities(*span)) + quiet(self._sound.levels(*span))
         last = pieces[-1]
         if last.is_open:
-            changes = self._diarizer.changes(last.start, last.end, is_closed=False)
-            cuts += [Cut(time, SPEAKER_CUT) for time in changes]
+            turns = self._diarizer.turns(last.start, last.end)
+            cuts += [Cut(turn.start, SPEAKER_CUT) for turn in turns[1:]]
         return cuts
 
     def _claim(self, claim: Claim, transcript: Transcript) -> list[Event]:
@@ -830,10 +856,8 @@ class Listener:
             begin, end = max(piece.start, claim.start), min(piece.end, claim.end)
             turns = [(begin, end, piece.attribution)]
             if piece.is_open:
-                assert self._heard_until is not None
-                told = self._diarizer.turns(max(self._heard_until, end), is_closed=False)
-                turns = [(max(begin, t.start), min(end, t.end), t.attribution) for t in told]
-                turns = [turn for turn in turns if turn[0] < turn[1]] or [(begin, end, UNCLEAR)]
+                told = self._diarizer.turns(begin, end)
+                turns = [(turn.start, turn.end, turn.attribution) for turn in told]
             known = piece.utterance_id
             for first, last, found in turns:
                 spoken.append(Piece(first, last, utterance_id=known, attribution=found))
@@ -929,6 +953,9 @@ class Listener:
         seen = self._seen(piece, text)
         if is_final and seen.evidence:
             self._counters[f"face_{seen.evidence}"] += 1
+        person = seen.person_id if text is None else text.person_id or seen.person_id
+        if is_final and not person:
+            person = self._name(piece.attribution.speaker)
         return Utterance(
             conversation_id=self._conversation.id,
             utterance_id=piece.utterance_id,
@@ -939,14 +966,22 @@ class Listener:
             text_confidence=float("nan") if text is None else text.confidence,
             speaker_id=speaker,
             speaker_confidence=confidence,
+            overlap=self._diarizer.overlap(piece.start, piece.end),
             voice_id=voice_id,
             face_id=seen.face_id,
-            person_id=seen.person_id if text is None else text.person_id or seen.person_id,
+            person_id=person,
             is_final=is_final,
             frame_id=self._config.frame_id,
             audio=self._sound.samples(first, piece.end),
             faces=seen.crops,
         )
+
+    def _name(self, speaker: int | None) -> str:
+        """Whose voice the speaker has, as the diarizer numbers them; "" nobody's who is known."""
+        if speaker is None or not self._known:
+            return ""
+        names = recognise_each(self._diarizer.voices(), self._known, self._alike)
+        return names.get(speaker, "")
 
     def _seen(self, piece: Piece, text: Transcript | None) -> Seen:
         """Faces while it was said; a text without speech took a while to say, too."""

@@ -42,9 +42,10 @@ class Utterance:
     text_confidence: float = float("nan")  # 0..1
     speaker_id: str = ""  # index within the conversation, "0", "1", ...; never an identity
     speaker_confidence: float = float("nan")  # 0..1
+    overlap: float = float("nan")  # 0..1, share of its time in which two or more people speak
     voice_id: str = ""
     face_id: str = ""
-    person_id: str = ""
+    person_id: str = ""  # of ROS4HRI, or the name of a known voice
     is_final: bool = True
     frame_id: str = ""
     audio: NDArray[np.int16] = field(default_factory=_no_sound)  # (n,) mono at SAMPLE_RATE

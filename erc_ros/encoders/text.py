@@ -158,6 +158,10 @@ class TextPrompt:
         longest = self._room // 2 - 2
         return (self._speakers[turn.speaker], *self.encode(turn.text)[-longest:], self._sep)
 
+    def said_by(self, speaker: int, block: Block) -> Block:
+        """The same words as said by another speaker, 0..9."""
+        return (self._speakers[speaker], *block[1:])
+
     def surplus(self, window: Sequence[Block], block: Block) -> int:
         """How many of a window's oldest utterances have to go before another one is added.
 
@@ -171,6 +175,15 @@ class TextPrompt:
         while number < len(lengths) and sum(lengths[number:]) + len(block) > self._room // 2:
             number += 1
         return number
+
+    def slide(self, window: Sequence[Block], turn: Turn) -> tuple[Block, ...]:
+        """The window with one more utterance at its end, without the `surplus` at its beginning.
+
+        Raises:
+            ValueError: a speaker outside 0..9.
+        """
+        block = self.block(turn)
+        return (*window[self.surplus(window, block) :], block)
 
     def arrange(self, window: Sequence[Block], asked: Iterable[int], known: int = 0) -> Layout:
         """The encoder's input for some utterances of a window.

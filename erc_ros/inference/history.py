@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -44,12 +45,14 @@ class History:
     speakers: ids in the order of their first word, at most 9.
     perceptions: the last utterances as the fusion sees them, oldest first.
     window: those that the text encoder sees, oldest first.
+    unread: how many at the end of `window` the text encoder has to read anew.
     """
 
     conversation_id: str = ""
     speakers: tuple[str, ...] = ()
     perceptions: tuple[Perception, ...] = ()
     window: tuple[Told, ...] = ()
+    unread: int = 0
 
 
 def enter(history: History, utterance: Utterance) -> tuple[History, int]:
@@ -85,6 +88,43 @@ def step(history: History, perception: Perception, context: int) -> History:
     if not any(perception.modalities):
         return history
     return replace(history, perceptions=(*history.perceptions, perception)[-context:])
+
+
+def relabel(
+    history: History,
+    utterance_ids: Collection[str],
+    speaker_id: str,
+    said_by: Callable[[int, Block], Block],
+) -> tuple[History, int]:
+    """It was `speaker_id` who said these utterances; and how many of them are remembered.
+
+    The text encoder has to read the first of them anew, and with it all after it. Numbers of
+    speakers stay; one who is new gets the next.
+
+    Args:
+        said_by: see `TextPrompt.said_by`.
+    """
+    parts: tuple[Perception | Told, ...] = (*history.perceptions, *history.window)
+    found = {part.utterance_id for part in parts} & set(utterance_ids) - {""}
+    if not found:
+        return history, 0
+    known, speaker = speaker_index(history.speakers, speaker_id)
+    window = tuple(
+        replace(told, block=said_by(speaker, told.block)) if told.utterance_id in found else told
+        for told in history.window
+    )
+    changed = [one is not other for one, other in zip(window, history.window, strict=True)]
+    history = replace(
+        history,
+        speakers=known,
+        perceptions=tuple(
+            replace(each, speaker=speaker) if each.utterance_id in found else each
+            for each in history.perceptions
+        ),
+        window=window,
+        unread=max(history.unread, len(window) - changed.index(True) if any(changed) else 0),
+    )
+    return history, len(found)
 
 
 def fusion_input(

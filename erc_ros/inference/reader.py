@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.encoders.text import Block, TextPrompt
+from erc_ros.encoders.text import Block, TextPrompt, Turn
 from erc_ros.inference.history import Embedding
 
 
@@ -64,6 +64,15 @@ class TextReader:
         self._window, self._past = window, np.concatenate([past, new], axis=4)
         self._embedding = outputs["embedding"][0, 0]
         return self._embedding
+
+    def conversation(self, turns: Iterable[Turn]) -> NDArray[np.float32]:
+        """The embeddings (n, d) of a conversation's utterances, each after those before it."""
+        window: tuple[Block, ...] = ()
+        embeddings = []
+        for turn in turns:
+            window = self._prompt.slide(window, turn)
+            embeddings.append(self(window))
+        return np.array(embeddings, np.float32)
 
 
 def _common(one: Sequence[Block], other: Sequence[Block]) -> int:

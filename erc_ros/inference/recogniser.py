@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.dialogue.events import SpeakerCorrected
 from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.face import face_input, to_gray
@@ -34,6 +35,7 @@ from erc_ros.inference.history import (
     each_left_out,
     enter,
     fusion_input,
+    relabel,
     step,
 )
 from erc_ros.inference.reader import TextReader
@@ -116,6 +118,7 @@ class Recogniser:
         profits if it has the same ids, span, sound and faces, or the same text; otherwise it is
         encoded when it comes.
         """
+        self._reread(draft.conversation_id)
         history, speaker = enter(self._history, draft)
         self._encode_text(history, Turn(speaker, draft.text.strip()))
         key = _key(draft)
@@ -134,6 +137,7 @@ class Recogniser:
         count as missing; `Estimate.notes` says so.
         """
         begin = time.perf_counter_ns()
+        self._reread(utterance.conversation_id)
         key = _key(utterance)
         prepared = self._drafts.get(key) or self._encode(utterance)
         if utterance.is_final:
@@ -142,6 +146,23 @@ class Recogniser:
         if utterance.is_final:
             self._history = history
         return answered
+
+    def correct(self, correction: SpeakerCorrected) -> int:
+        """Somebody else said earlier utterances: what comes next is recognised accordingly.
+
+        As if it had been known from the beginning, but for the order in which speakers are
+        numbered, and for texts that the encoder's window has lost. Nothing is recognised again.
+
+        Returns:
+            How many of the utterances are remembered. The others are ignored: they are forgotten,
+            of another conversation, or drafts, whose final utterance brings its speaker along.
+        """
+        if correction.conversation_id != self._history.conversation_id:
+            return 0
+        self._history, found = relabel(
+            self._history, correction.utterance_ids, correction.after, self._prompt.said_by
+        )
+        return found
 
     def reset(self, conversation_id: str) -> None:
         """Forget a conversation, its history and its drafts; another one is not touched."""
@@ -213,18 +234,42 @@ class Recogniser:
             else _done(MISSING),
         )
 
+    def _reread(self, conversation_id: str) -> None:
+        """Read the texts anew from the first corrected one on, those that the fusion still sees.
+
+        That waits for the next utterance or draft of the conversation, so it is at most
+        `bundle.fusion.context` short passes, however much was corrected.
+        """
+        history = self._history
+        if not history.unread or conversation_id != history.conversation_id:
+            return
+        blocks = tuple(told.block for told in history.window)
+        seen = {perception.utterance_id for perception in history.perceptions} - {""}
+        texts = {}
+        for end in range(len(blocks) - history.unread + 1, len(blocks) + 1):
+            utterance_id = history.window[end - 1].utterance_id
+            if utterance_id in seen:
+                texts[utterance_id] = self._embed(blocks[:end]).embedding
+        perceptions = tuple(
+            replace(each, text=texts.get(each.utterance_id, each.text))
+            for each in history.perceptions
+        )
+        self._history = replace(history, perceptions=perceptions, unread=0)
+
     def _encode_text(self, history: History, turn: Turn) -> tuple[tuple[Block, ...], Encoded]:
         """The window that ends with this turn, and the turn's embedding."""
         before = tuple(told.block for told in history.window)
         if not turn.text:
             return before, MISSING
         begin = time.perf_counter_ns()
-        block = self._prompt.block(turn)
-        window = (*before[self._prompt.surplus(before, block) :], block)
+        window = self._prompt.slide(before, turn)
+        return window, self._embed(window, begin)
+
+    def _embed(self, window: tuple[Block, ...], begin: int | None = None) -> Encoded:
         encoded = _timed(lambda: self._read(window)[None], "text", begin)
         if encoded.embedding is None:
             self._read.forget()
-        return window, encoded
+        return encoded
 
     def _encode_audio(self, audio: NDArray[np.int16]) -> Encoded:
         if problem := _unusable(audio):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from erc_msgs.msg import EmotionEstimate, EmotionLabels
+from erc_msgs.msg import EmotionEstimate, EmotionLabels, SpeakerCorrection
 from erc_msgs.msg import Utterance as UtteranceMessage
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
-from erc_ros.dialogue.listener import ConversationEnded
+from erc_ros.dialogue.events import ConversationEnded, SpeakerCorrected
 from erc_ros.dialogue.utterance import Utterance
 from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
@@ -28,6 +29,7 @@ from erc_ros.nodes.messages import (
     estimate_message,
     expression_message,
     labels_message,
+    speaker_correction_value,
     utterance_value,
 )
 from erc_ros.nodes.places import model_folder
@@ -42,14 +44,24 @@ LATCHED_QOS = QoSProfile(
     durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
 )
 EXPRESSION = "hri_msgs/msg/Expression"
+CORRECTIONS = 50  # that may wait, as many as the topic keeps
 FACES_KEPT = 16  # publishers of expressions, one per face; the longest unused one goes
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message of a topic. published: ns, on the clock of its publisher's machine."""
+
+    message: Any
+    published: int
 
 
 class EmotionNode(Stage):
     """Names the emotion of each utterance.
 
     Args:
-        subscribes: take `utterances` from the topic; False: they come by `receive` in memory.
+        subscribes: take `utterances` and `speaker_corrections` from the topics; False: they come
+            by `receive` in memory.
     """
 
     def __init__(self, subscribes: bool = True, **options: Any) -> None:
@@ -60,7 +72,7 @@ class EmotionNode(Stage):
         self._worker: Worker | None = None
         self._outputs: dict[str, Any] = {}
         self._faces: OrderedDict[str, Any] = OrderedDict()
-        self._live_subscription: Any = None
+        self._live_subscriptions: list[Any] = []
         self._live_service: Any = None
         super().__init__("emotion_node", **options)
 
@@ -77,6 +89,8 @@ class EmotionNode(Stage):
         self._conversation = ""
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = 0
+        self._relabelled = self._not_relabelled = 0  # utterances
+        self._held: deque[tuple[int, SpeakerCorrected]] = deque()
         self._latencies: dict[str, Latencies] = {"total": Latencies()}
         self._seen = dict.fromkeys(MODALITIES, 0)
         self._outputs = {
@@ -92,22 +106,34 @@ class EmotionNode(Stage):
         assert self._bundle is not None
         self._outputs["labels"].publish(labels_message(self._bundle))
         self._inbox = inbox = Inbox(
-            {"utterances": self.parameters["utterance_queue"], "reset": 1},
+            {
+                "utterances": self.parameters["utterance_queue"],
+                "corrections": CORRECTIONS,
+                "reset": 1,
+            },
             silent=frozenset({"reset"}),
         )
         self._worker = Worker("recogniser", inbox, self._handle, self.failed)
         if self._subscribes:
-            self._live_subscription = self.subscribe_to(
-                UtteranceMessage, "utterances", self.receive, UTTERANCE_QOS
+            corrections = self.subscribe_to(
+                SpeakerCorrection, "speaker_corrections", self._hear_correction, UTTERANCE_QOS
             )
+            utterances = self.subscribe_to(
+                UtteranceMessage,
+                "utterances",
+                lambda message, info: self._hear_utterance(message, info, corrections),
+                UTTERANCE_QOS,
+            )
+            self._live_subscriptions = [corrections, utterances]
         self._live_service = self.create_service(Trigger, "~/reset", self._reset)
 
     def stop(self) -> None:
-        if self._live_subscription is not None:
-            self.destroy_subscription(self._live_subscription)
+        for subscription in self._live_subscriptions:
+            self.destroy_subscription(subscription)
+        self._live_subscriptions = []
         if self._live_service is not None:
             self.destroy_service(self._live_service)
-        self._live_subscription = self._live_service = None
+        self._live_service = None
         if self._worker is not None:
             self._worker.stop()
         self._worker = None
@@ -125,12 +151,27 @@ class EmotionNode(Stage):
 
     # Callbacks: they only enqueue -----------------------------------------------------------
 
-    def receive(self, what: Handover | UtteranceMessage) -> None:
-        """Take an utterance, from the other node in this process or from the topic."""
+    def receive(self, handed: Handover) -> None:
+        """Take what the other node in this process hands over."""
+        is_correction = isinstance(handed.what, SpeakerCorrected)
+        self._put("corrections" if is_correction else "utterances", handed)
+
+    def _hear_utterance(self, message: UtteranceMessage, info: Any, corrections: Any) -> None:
+        # The executor takes one message of each topic in turn: first all corrections that are there
+        with corrections.handle:
+            while taken := corrections.handle.take_message(corrections.msg_type, corrections.raw):
+                self._hear_correction(*taken)
+        self._put("utterances", Sent(message, info["source_timestamp"]))
+
+    def _hear_correction(self, message: SpeakerCorrection, info: Any) -> None:
+        self._put("corrections", Sent(message, info["source_timestamp"]))
+
+    def _put(self, name: str, what: Handover | Sent) -> None:
         if self._inbox is not None and self._worker is not None:
             now = time.monotonic_ns()
-            self._received.tick(now)
-            self._inbox.put("utterances", what, now)
+            if name == "utterances":
+                self._received.tick(now)
+            self._inbox.put(name, what, now)
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._inbox is not None
@@ -148,13 +189,40 @@ class EmotionNode(Stage):
             self._recogniser.reset(self._conversation)
             return
         handed = item.value
-        if not isinstance(handed, Handover):
-            handed = Handover(utterance_value(handed), item.arrived, {})
-        if isinstance(handed.what, ConversationEnded):
+        if isinstance(handed, Sent):
+            if item.input == "corrections":
+                self._hold(speaker_correction_value(handed.message), handed.published)
+                return
+            self._catch_up(handed.published)
+            handed = Handover(utterance_value(handed.message), item.arrived, {})
+        if isinstance(handed.what, SpeakerCorrected):
+            self._correct(handed.what)
+        elif isinstance(handed.what, ConversationEnded):
             self._recogniser.reset(handed.what.conversation_id)
-            return
-        stages = {**handed.stages, "handover": taken - item.arrived}
-        self._recognise(handed.what, handed.arrived, stages)
+        else:
+            stages = {**handed.stages, "handover": taken - item.arrived}
+            self._recognise(handed.what, handed.arrived, stages)
+
+    def _hold(self, correction: SpeakerCorrected, published: int) -> None:
+        """Keep a correction until the next utterance that was published after it.
+
+        Two topics have no common order: a correction may overtake the utterances that it names.
+        Nothing is answered to it before that utterance, so waiting costs nothing.
+        """
+        self._held.append((published, correction))
+        if len(self._held) > CORRECTIONS:
+            self._correct(self._held.popleft()[1])
+
+    def _catch_up(self, published: int) -> None:
+        """Take the corrections that were published until then (ns)."""
+        while self._held and self._held[0][0] <= published:
+            self._correct(self._held.popleft()[1])
+
+    def _correct(self, correction: SpeakerCorrected) -> None:
+        assert self._recogniser is not None
+        found = self._recogniser.correct(correction)
+        self._relabelled += found
+        self._not_relabelled += len(correction.utterance_ids) - found
 
     def _recognise(self, utterance: Utterance, arrived: int, stages: dict[str, int]) -> None:
         assert self._recogniser is not None and self._bundle is not None
@@ -214,8 +282,10 @@ class EmotionNode(Stage):
             "estimates": self._published.count,
             **{f"with_{name}": count for name, count in self._seen.items()},
             "queued": inbox.depth("utterances") if inbox else 0,
-            "dropped": inbox.dropped("utterances") if inbox else 0,
+            "dropped": sum(map(inbox.dropped, ("utterances", "corrections"))) if inbox else 0,
             "unusable": self._bad,
+            "relabelled": self._relabelled,
+            "not_relabelled": self._not_relabelled,
         }
         for name, latencies in list(self._latencies.items()):
             values[f"latency_{name}_p50_ms"] = latencies.milliseconds(0.5)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from erc_ros.dialogue.events import ConversationEnded
+from erc_ros.dialogue.events import ConversationEnded, SpeakerCorrected
 from erc_ros.dialogue.utterance import Utterance
 
 
 @dataclass(frozen=True)
 class Handover:
-    """An utterance, or the end of a conversation.
+    """An utterance, who said earlier ones, or the end of a conversation.
 
     arrived: ns on the monotonic clock, of the input that completed it.
     stages: ns spent until now, by name.
     """
 
-    what: Utterance | ConversationEnded
+    what: Utterance | SpeakerCorrected | ConversationEnded
     arrived: int
     stages: dict[str, int]

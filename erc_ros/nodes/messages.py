@@ -52,6 +52,7 @@ def utterance_message(utterance: Utterance, text: bool, media: bool) -> Utteranc
         utterance_id=utterance.utterance_id,
         speaker_id=utterance.speaker_id,
         speaker_confidence=utterance.speaker_confidence,
+        overlap=utterance.overlap,
         voice_id=utterance.voice_id,
         face_id=utterance.face_id,
         person_id=utterance.person_id,
@@ -85,6 +86,18 @@ def speaker_correction_message(event: SpeakerCorrected, frame_id: str) -> Speake
     message.header.stamp = to_time(event.end)
     message.header.frame_id = frame_id
     return message
+
+
+def speaker_correction_value(message: SpeakerCorrection) -> SpeakerCorrected:
+    """The correction of a message."""
+    return SpeakerCorrected(
+        conversation_id=message.conversation_id,
+        utterance_ids=tuple(message.utterance_ids),
+        start=from_time(message.start),
+        end=from_time(message.end),
+        before=message.old_speaker_id,
+        after=message.new_speaker_id,
+    )
 
 
 def _face_message(face: FaceCrop, frame_id: str) -> CompressedImage:
@@ -124,6 +137,7 @@ def utterance_value(message: UtteranceMessage) -> Utterance:
         text_confidence=message.text_confidence,
         speaker_id=message.speaker_id,
         speaker_confidence=message.speaker_confidence,
+        overlap=message.overlap,
         voice_id=message.voice_id,
         face_id=message.face_id,
         person_id=message.person_id,

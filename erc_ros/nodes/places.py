@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erc_ros.dialogue.diarization import Networks, load_networks
+from erc_ros.dialogue.enrolment import EnrolmentError, load_voices
+from erc_ros.dialogue.speaker_embedding import load_manifest
+from erc_ros.dialogue.voices import Voice
 
 _SOURCE = Path(__file__).resolve().parents[2]
 
@@ -37,6 +46,12 @@ def config_file(name: str) -> Path:
     return shared("config") / name
 
 
+def defaults(node: str) -> dict[str, Any]:
+    """The default of every parameter of a node."""
+    content = yaml.safe_load(config_file("parameters.yaml").read_text(encoding="utf-8"))
+    return {name: entry["default"] for name, entry in content[node].items()}
+
+
 def model_folder(name_or_path: str) -> Path:
     """A model's folder: a path as it is, a bare name as a folder of models/.
 
@@ -55,3 +70,30 @@ def model_folder(name_or_path: str) -> Path:
             f"there is no model {name_or_path!r}: give a folder, or one of {there}"
         )
     raise FileNotFoundError(f"there is no model folder {path}")
+
+
+def speaker_networks(parameters: Mapping[str, Any]) -> Networks | None:
+    """The networks that the parameters name; None: nobody is told apart.
+
+    Raises:
+        SpeakerModelError: a folder's content is missing, changed or does not fit.
+    """
+    if parameters["speaker_model"] in ("", "none"):
+        return None
+    names = (parameters["segmentation_model"], parameters["speaker_model"])
+    return load_networks(*(model_folder(name) for name in names))
+
+
+def known_voices(parameters: Mapping[str, Any]) -> dict[str, Voice]:
+    """Name -> voice, of the file that the parameters name; empty where they name none.
+
+    Raises:
+        EnrolmentError: a file that cannot be used, or nothing that tells voices apart.
+    """
+    file, model = parameters["known_voices"], parameters["speaker_model"]
+    if not file:
+        return {}
+    if model in ("", "none"):
+        raise EnrolmentError(f"known_voices is {file!r}, but no speaker_model knows voices again")
+    manifest = load_manifest(model_folder(model))
+    return load_voices(Path(file).expanduser(), manifest.sha256, manifest.size)

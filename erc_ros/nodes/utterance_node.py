@@ -33,7 +33,7 @@ from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.inputs import Input
 from erc_ros.nodes.messages import speaker_correction_message, utterance_message, with_frame
 from erc_ros.nodes.pace import Pace
-from erc_ros.nodes.places import model_folder
+from erc_ros.nodes.places import known_voices, speaker_networks
 from erc_ros.nodes.process import run_nodes
 from erc_ros.nodes.stage import Stage
 from erc_ros.sensing.audio import Sound
@@ -78,10 +78,7 @@ class UtteranceNode(Stage):
 
     def load(self) -> None:
         p = self.parameters
-        speaker_model = None
-        if p["speaker_model"] not in ("", "none"):
-            speaker_model = model_folder(p["speaker_model"])
-        listener = Listener(listener_config(p), speaker_model)
+        listener = Listener(listener_config(p), speaker_networks(p), known_voices(p))
         self._pace = Pace(p["face_rate"])
         tracker = None
         if p["image_type"] != "none":
@@ -253,6 +250,8 @@ class UtteranceNode(Stage):
             elif isinstance(event, SpeakerCorrected):
                 message = speaker_correction_message(event, self._frame_id)
                 self._outputs["corrections"].publish(message)
+                if self._hand_over is not None:
+                    self._hand_over(Handover(event, arrived, {}))
             elif isinstance(event, ConversationEnded):
                 if self._hand_over is not None:
                     self._hand_over(Handover(event, arrived, {}))

@@ -1,6 +1,7 @@
 """Recordings that are made here: sound, what was said in it, and a camera, as a rosbag2.
 
-`write_demo` makes the demo's conversation from nothing: a written dialogue in two synthetic voices.
+`write_demo` makes the demo's conversation from nothing: a written dialogue of three people in
+synthetic voices.
 """
 
 from __future__ import annotations
@@ -174,7 +175,12 @@ class Turn:
     delivery: Delivery
 
 
-VOICES = (Voice("en-us+linda"), Voice("en-us+klatt4", pitch=40))
+VOICES = (
+    Voice("en-us+belinda", pitch=60),
+    Voice("en-us+m1", pitch=70),
+    Voice("en-us+david"),
+)
+"""By the speaker's number. Chosen so that networks trained on people tell them apart too."""
 
 _LIVELY = Delivery(rate=180, pitch=10, range=80)
 _CALM = Delivery()
@@ -184,22 +190,23 @@ _LOUD = Delivery(rate=190, pitch=12, range=70)
 DIALOGUE = (
     Turn(0, "Guess what! I got the job, and I start on Monday!", _LIVELY),
     Turn(1, "Oh my god, really? I did not expect that at all!", _LIVELY),
-    Turn(0, "I know! I am so happy, I could dance all night.", _LIVELY),
-    Turn(1, "The office is the one next to the station, right?", _CALM),
-    Turn(0, "Yes, on the second floor, above the library.", _CALM),
+    Turn(2, "Congratulations! I am so happy for you, let us dance all night!", _LIVELY),
+    Turn(0, "The office is the one next to the station, above the library.", _CALM),
     Turn(1, "So you are moving away. I will miss you, it makes me really sad.", _LOW),
-    Turn(0, "I am sorry. I cried a little when I packed the boxes.", _LOW),
-    Turn(1, "And the landlord wants to keep your money! I am so angry, it is not fair!", _LOUD),
-    Turn(0, "He left rotten fish in the kitchen. Ugh, it was disgusting.", _CALM),
+    Turn(2, "Does the landlord know?", _CALM),
+    Turn(0, "He does, and he wants to keep my money! I am so angry, it is not fair!", _LOUD),
     Turn(1, "That man scares me. Please, do not go there alone.", _LOW),
-    Turn(0, "Come with me, and then we celebrate. I love this day!", _LIVELY),
+    Turn(2, "He left rotten fish in our kitchen. Ugh, it was disgusting.", _CALM),
+    Turn(1, "You can stay with me until Monday.", _CALM),
+    Turn(0, "Thank you! That is so kind.", _LIVELY),
+    Turn(2, "And then we celebrate. I love this day!", _LIVELY),
 )
 
 
 def write_demo(
     path: Path, storage: str = "mcap", speech_type: str = "hri_msgs/msg/LiveSpeech"
 ) -> Path:
-    """Make the demo's recording in the folder `path`, which must not exist: about 45 s.
+    """Make the demo's recording in the folder `path`, which must not exist: about 50 s.
 
     The camera looks at the first speaker while that one speaks, and at nobody otherwise.
 

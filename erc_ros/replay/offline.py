@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from erc_ros.dialogue.listener import (
     ConversationEnded,
     Counted,
@@ -27,7 +25,7 @@ from erc_ros.dialogue.utterance import Utterance
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.nodes.adapters import ADAPTERS, Adapter, humans_adapter
-from erc_ros.nodes.places import config_file, model_folder
+from erc_ros.nodes.places import defaults, known_voices, model_folder, speaker_networks
 from erc_ros.replay.bag import Bag, Record, choose_topics
 from erc_ros.replay.report import (
     BundleName,
@@ -56,17 +54,11 @@ class Models:
     device: str = "cpu"
 
 
-def parameters(node: str) -> dict[str, Any]:
-    """The defaults of a node, so that replay listens as the live node does."""
-    content = yaml.safe_load(config_file("parameters.yaml").read_text(encoding="utf-8"))
-    return {name: entry["default"] for name, entry in content[node].items()}
-
-
 def default_models() -> Models:
     """What the nodes run with."""
     return Models(
-        bundle=parameters("emotion_node")["bundle"],
-        speaker=parameters("utterance_node")["speaker_model"],
+        bundle=defaults("emotion_node")["bundle"],
+        speaker=defaults("utterance_node")["speaker_model"],
     )
 
 
@@ -162,9 +154,8 @@ class Core:
     """Senses and recogniser, put together as the nodes do it."""
 
     def __init__(self, models: Models) -> None:
-        p = parameters("utterance_node")
-        speaker = model_folder(models.speaker) if models.speaker else None
-        listener = Listener(listener_config(p), speaker)
+        p = {**defaults("utterance_node"), "speaker_model": models.speaker}  # as the live node
+        listener = Listener(listener_config(p), speaker_networks(p), known_voices(p))
         tracker = FaceTracker(HaarDetector(), p["face_rate"])
         self.senses = Senses(microphone(p), tracker, listener)
         self.recogniser = Recogniser(load_bundle(model_folder(models.bundle)), models.device)
@@ -227,6 +218,7 @@ class Core:
             elif isinstance(event, (UtteranceEvent, TextCorrected)):
                 self._recognise(event.utterance)
             elif isinstance(event, SpeakerCorrected):
+                self.counts["utterances relabelled"] += self.recogniser.correct(event)
                 self.rows = relabelled(
                     self.rows, event.conversation_id, event.utterance_ids, event.after
                 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -54,6 +55,7 @@ class Row:
     modalities: dict[str, bool]  # "text", "audio", "visual" -> whether it counted
     weights: dict[str, float]  # likewise, how much
     is_final: bool
+    overlap: float | None = None  # share of the time in which two or more speak; None = unknown
     latency: int | None = None  # ns from the last input to the estimate; None = not measured
 
     def moved(self, offset: int) -> Row:
@@ -103,11 +105,12 @@ def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:
         modalities=dict(zip(MODALITIES, map(bool, estimate.modalities), strict=True)),
         weights=_named(MODALITIES, estimate.weights),
         is_final=estimate.is_final,
+        overlap=overlap_or_none(said.overlap),
     )
 
 
 def row_of_message(message: Any, latency: int | None = None) -> Row:
-    """From an erc_msgs/EmotionEstimate."""
+    """From an erc_msgs/EmotionEstimate, which does not tell the overlap; the Utterance does."""
     return Row(
         conversation_id=message.conversation_id,
         utterance_id=message.utterance_id,
@@ -128,6 +131,11 @@ def row_of_message(message: Any, latency: int | None = None) -> Row:
         is_final=message.is_final,
         latency=latency,
     )
+
+
+def overlap_or_none(value: float) -> float | None:
+    """An utterance's overlap as it is written; NaN is None, which JSON can say."""
+    return None if math.isnan(value) else _rounded(value)
 
 
 def _rounded(value: float) -> float:

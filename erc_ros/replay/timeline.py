@@ -26,6 +26,7 @@ COLOURS = {
 _OTHERS = ("#8c6bb1", "#7f6000", "#1b9e77", "#e7298a", "#444444")  # for other label sets
 INK, FAINT, RULE = "#222222", "#6b6b6b", "#dddddd"
 PER_PAGE = 24  # utterances; a longer recording has several pictures
+TOGETHER = 0.2  # from this overlap on, an utterance is marked
 
 # The page in inches, from the top; text in points.
 _WIDTH = 10.0
@@ -162,7 +163,12 @@ class _Page:
         self._text(_NUMBER + 0.135, y, number, align="center", size=8, colour=ink)
         self._text(_TIME, y, _clock((row.start - self._origin) / NS), colour=FAINT)
         self._text(_SPEAKER, y, _short_name(row))
-        said = self._fitting(row.text, _LABEL - _TEXT - 0.15)
+        room = _LABEL - _TEXT - 0.15
+        if row.overlap is not None and row.overlap >= TOGETHER:
+            room -= 0.1 + self._text(
+                _TEXT + room, y, "two at once", align="right", size=8, colour=FAINT
+            )
+        said = self._fitting(row.text, room)
         self._text(_TEXT, y, said or "(no text)", colour=INK if said else FAINT)
         self._text(_LABEL, y, row.label, bold=True)
         self._box(_BAR, y - 0.06, _BAR_WIDTH, 0.12, "#eeeeee")

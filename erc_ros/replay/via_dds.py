@@ -6,6 +6,7 @@ every stamp keeps its meaning at any rate.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,14 @@ import yaml
 
 from erc_ros.dialogue.transcript import Transcript
 from erc_ros.nodes.adapters import ADAPTERS, humans_adapter, message_class
-from erc_ros.nodes.places import model_folder
+from erc_ros.nodes.places import defaults, model_folder
 from erc_ros.nodes.system import environment, read_system
 from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw, choose_topics
-from erc_ros.replay.offline import Models, Result, parameters
+from erc_ros.replay.offline import Models, Result
 from erc_ros.replay.report import (
     BundleName,
     Row,
+    overlap_or_none,
     quantiles,
     relabelled,
     row_of_message,
@@ -188,7 +191,7 @@ class Listening:
     def __init__(self) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
-        from erc_msgs.msg import EmotionEstimate, SpeakerCorrection
+        from erc_msgs.msg import EmotionEstimate, SpeakerCorrection, Utterance
         from rclpy.context import Context
         from rosgraph_msgs.msg import Clock
 
@@ -196,6 +199,7 @@ class Listening:
 
         self.estimates: list[tuple[int, Any]] = []  # ns on the monotonic clock, message
         self.corrections: list[Any] = []  # of speakers
+        self._overlaps: dict[tuple[str, str], float] = {}  # by conversation and utterance
         self.node_latencies: list[int] = []
         self._status: dict[str, Any] = {}
         self._changed = threading.Condition()
@@ -208,6 +212,7 @@ class Listening:
         self._node.create_subscription(
             SpeakerCorrection, "speaker_corrections", self.corrections.append, 100
         )
+        self._node.create_subscription(Utterance, "utterances", self._hear_utterance, 100)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 50)
         self._spinning = Spinning([self._node], context=self._context)
 
@@ -273,6 +278,14 @@ class Listening:
             self.node_latencies.append(int(message.latency_total_ns))
             self._changed.notify_all()
 
+    def overlap(self, row: Row) -> float | None:
+        """Of the row's utterance, as its message told."""
+        ids = row.conversation_id, row.utterance_id
+        return overlap_or_none(self._overlaps.get(ids, math.nan))
+
+    def _hear_utterance(self, message: Any) -> None:
+        self._overlaps[message.conversation_id, message.utterance_id] = message.overlap
+
     def _note(self, message: Any) -> None:
         for status in message.status:
             self._status[status.name] = status
@@ -312,12 +325,13 @@ class _Player:
             self._publish(bag, raw)
         self.problems = self._listening.problems()  # before it becomes one that nothing comes
         # What waits for its text goes out by itself after text_timeout; then the nodes are done.
-        patience = parameters("utterance_node")["text_timeout"] + 2.0
+        patience = defaults("utterance_node")["text_timeout"] + 2.0
         self._wait_until(last + seconds(patience * max(1.0, self._rate)), begin, nodes, on_row)
         for told in self._listening.corrections:
             self.rows = relabelled(
                 self.rows, told.conversation_id, told.utterance_ids, told.new_speaker_id
             )
+        self.rows = [replace(row, overlap=self._listening.overlap(row)) for row in self.rows]
 
     def _wait_for_nodes(self, nodes: Nodes) -> None:
         end = time.monotonic() + START_TIMEOUT

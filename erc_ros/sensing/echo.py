@@ -5,7 +5,8 @@ While the robot speaks, the microphone hears it as loud as the way from loudspea
 that carries what the robot plays, or, where there is none, as the level itself. Sound that is
 clearly louder than the robot has been is somebody who talks over it (barge-in).
 
-A gate, no echo canceller: somebody who is less loud than the robot is not heard over it.
+A gate, no echo canceller: somebody who is less loud than the robot is not heard over it. Its
+numbers were chosen in simulated rooms (docs/results/robot_voice.md).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from numpy.typing import NDArray
 
 FRAMES_PER_SECOND = 31.25  # frames of 512 samples at 16 kHz
 REFERENCE_SILENT = 1e-6  # mean square; -60 dB: the robot plays nothing
-TAIL_DECAY = 10 ** (-30 / 10 / (0.3 * FRAMES_PER_SECOND))  # a room swallows 30 dB in 0.3 s
+TAIL_DECAY = 10 ** (-30 / 10 / (0.6 * FRAMES_PER_SECOND))  # 30 dB in 0.6 s: room and late playback
 LEAST_LEARNED = 30  # frames, about a second, before anybody can be told from the robot
-MARGIN = 8.0  # dB above the robot
+MARGIN = 6.0  # dB above the robot
+MARGIN_TO_REFERENCE = 5.0  # the same where it is known what the robot plays
 LOUD_SHARE = 0.9  # of the robot's frames are not louder than what counts as its loudness
 FIRST_STEP, STEP = 6.0, 0.1  # dB by which a frame moves it: at first, and later on
 STEP_OVER = 0.02  # the same while somebody is heard over it: a robot that speaks up is learned, too
-ONSET, HOLD = 3, 16  # frames above the robot that open the gate; and that it then stays open
+ONSET, HOLD = 4, 24  # frames above the robot that open the gate; and that it then stays open
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,20 @@ def is_playing(echo: Echo) -> bool:
     return echo.envelope > REFERENCE_SILENT
 
 
-def hear(echo: Echo, microphone: float, is_speech: bool) -> tuple[Echo, bool]:
+def hear(
+    echo: Echo, microphone: float, is_speech: bool, margin: float = MARGIN
+) -> tuple[Echo, bool]:
     """The microphone hears a frame of this power while the robot speaks.
 
     is_speech: only then it is learned from; a robot that does not sound yet teaches nothing.
+    margin: dB by which somebody is louder than the robot.
 
     Returns:
         The new state, and whether it is (or may be) the robot alone.
     """
     level = 10 * math.log10(max(microphone, 1e-12) / max(echo.envelope, 1e-12))
     is_known = echo.learned >= LEAST_LEARNED
-    is_above = is_known and is_speech and level > echo.loudness + MARGIN
+    is_above = is_known and is_speech and level > echo.loudness + margin
     above = min(ONSET, echo.above + 1) if is_above else max(0, echo.above - 1)
     hold = HOLD if above >= ONSET else max(0, echo.hold - 1)
     if is_speech:

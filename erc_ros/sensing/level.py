@@ -80,6 +80,8 @@ def _find_silences(zeros: int, samples: NDArray[np.float32], least: int) -> tupl
 
 def _find_clipped(full: int, samples: NDArray[np.float32]) -> tuple[int, NDArray[np.intp]]:
     """New run at full scale at the end, and where a run is CLIPPED_RUN long or longer."""
+    if samples.size and np.abs(samples).max() < FULL_SCALE:  # nearly always
+        return 0, np.zeros(0, np.intp)
     is_full = np.concatenate([np.ones(full, bool), (np.abs(samples) >= FULL_SCALE).any(axis=1)])
     clipped = is_full.copy()
     for back in range(1, CLIPPED_RUN):

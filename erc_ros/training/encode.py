@@ -116,7 +116,7 @@ class BundleText:
         self._prompt = TextPrompt.from_file(tokenizer, max_tokens)
         self._read = TextReader(Network(file), self._prompt, (layers, heads, width))
         self._turns: tuple[Turn, ...] = ()
-        self._window: list[Block] = []
+        self._window: tuple[Block, ...] = ()
         self.dimension = int(heads * width)
         parts = f"{sha256_of(file)} {sha256_of(tokenizer)} {max_tokens}"
         self.name = f"bundle-text-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
@@ -135,13 +135,11 @@ class BundleText:
         known = len(self._turns)
         if turns[:known] != self._turns:  # another conversation
             known = 0
-            self._window = []
+            self._window = ()
             self._read.forget()
         for turn in turns[known:]:
             if turn.text.strip():
-                block = self._prompt.block(turn)
-                del self._window[: self._prompt.surplus(self._window, block)]
-                self._window.append(block)
+                self._window = self._prompt.slide(self._window, turn)
         self._turns = turns
         return self._read(self._window)
 

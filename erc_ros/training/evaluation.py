@@ -5,7 +5,7 @@ int, if known `dev_conversations` and `test_conversations` (N,) int, and `names`
 (else those of metrics.json). Nothing is computed again and no corpus is needed.
 
 Writes OUT/evaluation.{json,md} and pictures beside it: confusion and reliability of each split,
-training curves.
+training curves. Where a training left several heads, OUT/<head>/ are evaluated one by one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def seed_folders(run: Path, file: str) -> list[Path]:
             f"{run} has no {file} and no seed-*/{file}: give the folder of a finished training"
         )
     return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The folder itself; where a training of several heads left its runs, those of the heads."""
+    heads = {file.parents[1] for file in folder.glob("*/seed-*/logits.npz")}
+    return sorted(heads) if heads and not list(folder.glob("seed-*")) else [folder]
 
 
 def read_run(folder: Path) -> Run:
@@ -258,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.resamples < 1:
         parser.error(f"--resamples is {options.resamples}, must be at least 1")
     try:
-        for folder in options.runs:
+        for folder in chain.from_iterable(map(run_folders, options.runs)):
             run = read_run(folder)
             result = evaluate(run, options.resamples)
             files = write(run, result)

@@ -6,7 +6,7 @@ chooses the epoch, the correction of the class prior, the head (`choose_head`) a
 looked at once a seed. Seeds that are there with the same settings are not trained again.
 
 Results: OUT/<head>/seed-N/ and OUT/best/ with fusion.onnx, metrics.json, best.safetensors; for
-`erc evaluate OUT/<head>` each seed has logits.npz as well.
+`erc evaluate OUT` each seed has logits.npz as well.
 """
 
 from __future__ import annotations
@@ -213,6 +213,7 @@ def train_seed(
         "embeddings": {m: float(np.abs(getattr(splits["train"], m)).sum()) for m in MODALITIES},
     }
     settings = json.loads(json.dumps(settings))
+    decisive = {name: value for name, value in settings.items() if name != "trainer"}
     file = out / "metrics.json"
     if file.is_file() and json.loads(file.read_text("utf-8"))["settings"] == settings:
         print(f"{out} is there")
@@ -223,7 +224,15 @@ def train_seed(
         teacher = make_head(name, network, splits["train"])
         alone = Objective(CrossEntropy(), teacher)
         train_head(
-            teacher, alone, splits, config.context, trainer, dropout, out / "teacher", ONLY_TEXT
+            teacher,
+            alone,
+            splits,
+            config.context,
+            trainer,
+            dropout,
+            out / "teacher",
+            decisive,
+            ONLY_TEXT,
         )
     set_seeds(trainer.seed)
     model = make_head(name, network, splits["train"])
@@ -235,6 +244,7 @@ def train_seed(
         trainer,
         dropout,
         out,
+        decisive,
     )
     correction = correct_prior(model, splits, config.context)
     save_weights(model, out / "best.safetensors")
@@ -277,9 +287,13 @@ def train_head(
     trainer: TrainerConfig,
     dropout: ModalityDropout,
     out: Path,
+    settings: Mapping[str, Any],
     seen: tuple[bool, ...] = (True, True, True),
 ) -> Fit:
-    """Train on stretches, choose the epoch on dev; only these modalities are ever seen."""
+    """Train on stretches, choose the epoch on dev; only these modalities are ever seen.
+
+    settings: what decides the result beside `trainer`, see `fit`.
+    """
     data, dev = splits["train"], splits["dev"]
     rng = np.random.default_rng(trainer.seed)
 
@@ -308,6 +322,7 @@ def train_head(
         out=out,
         after_step=objective.after_step,
         stateful=[objective, rng],
+        settings=settings,
         say=partial(print, flush=True),
     )
 

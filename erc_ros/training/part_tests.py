@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.encoders.audio import MAX_SECONDS, frame_count, log_mel, normalise
-from erc_ros.encoders.text import Block, TextPrompt, Turn
+from erc_ros.encoders.text import TextPrompt, Turn
 from erc_ros.inference.backend import Network, signature
 from erc_ros.inference.reader import TextReader
 from erc_ros.training import metrics
@@ -77,7 +77,7 @@ def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
     def embed(file: Path, split: str) -> NDArray[np.float32]:
         layers, _, _, heads, _, width = signature(file).inputs["past"][1]
         reader = TextReader(Network(file), prompt, (layers, heads, width))
-        return np.concatenate([read(reader, prompt, c) for c in meld[split]])
+        return np.concatenate([read(reader, c) for c in meld[split]])
 
     labels = {
         split: np.array([u.label for c in conversations for u in c.utterances], np.int64)
@@ -89,15 +89,9 @@ def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
     )
 
 
-def read(reader: TextReader, prompt: TextPrompt, conversation: Conversation) -> NDArray[np.float32]:
+def read(reader: TextReader, conversation: Conversation) -> NDArray[np.float32]:
     """The embeddings (n, E) of a conversation's utterances, in the order in which they come."""
-    window: tuple[Block, ...] = ()
-    rows = []
-    for utterance in conversation.utterances:
-        block = prompt.block(Turn(utterance.speaker, utterance.text))
-        window = (*window[prompt.surplus(window, block) :], block)
-        rows.append(reader(window))
-    return np.array(rows, np.float32)
+    return reader.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
 
 def audio_test(run: Path, data: Path) -> PartTest:

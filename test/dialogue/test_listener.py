@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tones import RATE, scene, tone_networks
+from tones import tone as voice
 
+from erc_ros.dialogue.diarization import DiarizationConfig
 from erc_ros.dialogue.listener import (
     ConversationEnded,
     Counted,
@@ -34,9 +36,7 @@ from erc_ros.sensing.nanoseconds import NS, seconds
 
 pytestmark = pytest.mark.usefixtures("simple_ears")
 
-RATE = 16_000
 T0 = 1_700_000_000 * NS
-MODEL = Path("not looked at")
 
 
 def at(time: float) -> int:
@@ -45,21 +45,6 @@ def at(time: float) -> int:
 
 def silence(duration: float) -> NDArray[np.float32]:
     return np.zeros(round(duration * RATE), np.float32)
-
-
-def voice(number: int, duration: float) -> NDArray[np.float32]:
-    time = np.arange(round(duration * RATE)) / RATE
-    return (0.1 * np.sin(2 * np.pi * (number + 0.5) * 125 * time)).astype(np.float32)
-
-
-def scene(*parts: tuple[float, float, int]) -> NDArray[np.float32]:
-    """(start s, end s, voice) of each turn -> samples, with two seconds of silence at the end."""
-    samples = silence(parts[-1][1] + 2.0)
-    for start, end, number in parts:
-        tone = voice(number, end - start)
-        first = round(start * RATE)
-        samples[first : first + len(tone)] = tone
-    return samples
 
 
 def final(text: str, time: float, **more: object) -> Transcript:
@@ -110,7 +95,7 @@ def span(utterance: Utterance) -> tuple[float, float]:
 
 
 def listener(**config: object) -> Listener:
-    return Listener(ListenerConfig(**config), MODEL)  # type: ignore[arg-type]
+    return Listener(ListenerConfig(**config), tone_networks())  # type: ignore[arg-type]
 
 
 # --- the ordinary way ---
@@ -146,7 +131,7 @@ def test_a_change_of_speaker_without_a_pause_splits_the_stretch() -> None:
     first, second = finals(events)
     assert [first.speaker_id, second.speaker_id] == ["0", "1"]
     assert first.end == second.start
-    assert span(first)[1] == pytest.approx(4.0, abs=0.45)
+    assert span(first)[1] == pytest.approx(4.0, abs=0.31)
 
 
 def test_a_recogniser_that_finalises_in_mid_speech_cuts_the_utterance() -> None:
@@ -296,7 +281,7 @@ def test_a_final_over_two_speakers_is_split_at_the_turn(has_words: bool) -> None
     first, second = finals(play(ears, TWO, [told]))
     assert first.text == "Where have you been all day?" and first.speaker_id == "0"
     assert second.text == "At the sea, as always." and second.speaker_id == "1"
-    assert span(first)[1] == pytest.approx(4.0, abs=0.45) and first.end <= second.start
+    assert span(first)[1] == pytest.approx(4.0, abs=0.31) and first.end <= second.start
     assert ears.counters()["split_texts"] == 1
 
 
@@ -335,12 +320,15 @@ def test_two_finals_of_one_stamp_are_two_opinions() -> None:
 def test_a_correction_of_two_speakers_words_changes_the_one_that_differs() -> None:
     span_of = {"start": at(1), "end": at(7)}
     texts = [
-        final("Where have you been all day? At the sea.", 7.6, **span_of),
-        final("Where have you been all day? At the see.", 8.2, **span_of),
+        final("Where have you been all day? At the sea, as always.", 7.6, **span_of),
+        final("Where have you been all day? At the see, as always.", 8.2, **span_of),
     ]
     events = play(listener(), TWO, texts)
     (change,) = corrected(events)
-    assert (change.before, change.utterance.text) == ("At the sea.", "At the see.")
+    assert (change.before, change.utterance.text) == (
+        "At the sea, as always.",
+        "At the see, as always.",
+    )
 
 
 def test_a_text_that_comes_after_its_speech_went_out_completes_it() -> None:
@@ -365,10 +353,13 @@ def test_a_late_text_of_another_length_or_of_an_old_conversation_stands_alone() 
     assert corrected(events) == [] and len(finals(events)) == 1
 
 
+# not beside the first voice, and too short at first to be somebody
+LATER = scene((1, 4, 5), (16, 17, 20), (18, 23, 20))
+
+
 def test_who_is_recognised_later_is_corrected_in_what_was_said_before() -> None:
-    sound = scene((1, 4, 5), (5, 6, 20), (7, 12, 20))
     ears = listener(expect_text="never")
-    events = play(ears, sound) + ears.flush()
+    events = play(ears, LATER) + ears.flush()
     said_before, said_later = finals(events)[1], finals(events)[-1]
     (change,) = [event for event in events if isinstance(event, SpeakerCorrected)]
     assert (change.before, change.after) == (said_before.speaker_id, said_later.speaker_id)
@@ -378,10 +369,23 @@ def test_who_is_recognised_later_is_corrected_in_what_was_said_before() -> None:
     assert ears.counters()["speaker_corrections"] == 1
 
 
+def test_of_twelve_speakers_six_are_known_at_once_and_the_rest_is_corrected() -> None:
+    ears = listener(expect_text="never", diarization=DiarizationConfig(max_speakers=6))
+    sound = scene(*((1.0 + 4 * k, 4.0 + 4 * k, 4 * k + 2) for k in range(12)))
+    events = play(ears, sound) + ears.flush()
+    known = {u.utterance_id: u.speaker_id for u in finals(events)}
+    assert len(known) == 12 and "" not in known.values()
+    for event in events:
+        if isinstance(event, SpeakerCorrected):
+            known.update(dict.fromkeys(event.utterance_ids, event.after))
+    assert len(set(known.values())) == 6
+    corrections = [event for event in events if isinstance(event, SpeakerCorrected)]
+    assert ears.counters()["speaker_corrections"] == len(corrections) > 0
+
+
 def test_a_voice_id_is_not_corrected_by_what_is_heard() -> None:
-    sound = scene((1, 4, 5), (5, 6, 20), (7, 12, 20))
-    texts = [final("Yes, why?", 6.4, voice_id="a")]
-    events = play(listener(), sound, texts)
+    texts = [final("Yes, why?", 17.4, voice_id="a")]
+    events = play(listener(), LATER, texts)
     changes = [event for event in events if isinstance(event, SpeakerCorrected)]
     named = next(u for u in finals(events) if u.voice_id == "a")
     assert all(named.utterance_id not in change.utterance_ids for change in changes)
@@ -417,7 +421,7 @@ def test_drafts_of_speech_that_turns_out_to_be_the_robot_are_withdrawn() -> None
     assert "withdrawn_drafts" in counted(events)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_provisional_drafts_come_at_the_same_time_in_any_chunking(data: st.DataObject) -> None:
     chunk = data.draw(st.integers(100, 40_000))
@@ -686,7 +690,7 @@ TEXTS = [
 ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_any_chunking_gives_identical_utterances(data: st.DataObject) -> None:
     chunk = data.draw(st.integers(1, 40_000).filter(lambda n: n > 100))
@@ -755,23 +759,21 @@ def test_whatever_comes_in_whatever_order_nothing_breaks_and_all_ends(data: st.D
     assert ears.flush() == []
 
 
-def test_a_thousand_utterances_need_no_more_memory_than_ten() -> None:
-    ears = Listener(
-        ListenerConfig(voice_activity=VoiceActivityConfig(max_stretch=4.0), max_audio=4.0), MODEL
-    )
+def test_many_utterances_need_no_more_memory_than_some() -> None:
+    ears = listener(voice_activity=VoiceActivityConfig(max_stretch=4.0), max_audio=4.0)
     turn = np.concatenate([voice(5, 0.4), silence(0.5)])
     texts, sizes = 0, []
-    for number in range(1_000):
+    for number in range(240):
         start = number * 0.9
         events = play(ears, turn, start=start)
         events += ears.feed_transcript(final(f"number {number}", start + 0.9))
         ears.feed_face(face("face1", start))
         texts += sum(u.text != "" for u in finals(events))
-        if number in (50, 999):
+        if number in (80, 239):
             sizes.append(memory(ears))
     assert sizes[1] <= sizes[0] * 1.1
-    assert texts == 1_000
-    assert ears.counters()["utterances"] == 1_000
+    assert texts == 240
+    assert ears.counters()["utterances"] == 240
 
 
 def memory(ears: Listener) -> int:

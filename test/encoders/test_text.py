@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,16 +49,15 @@ texts = st.one_of(
 turns = st.lists(st.builds(Turn, st.integers(0, 9), texts), min_size=1, max_size=8)
 
 
-def window_of(said: list[Turn], prompt: TextPrompt = PROMPT) -> list[Block]:
+def window_of(said: list[Turn], prompt: TextPrompt = PROMPT) -> tuple[Block, ...]:
     """What is left of a conversation, utterance by utterance."""
-    window: list[Block] = []
+    window: tuple[Block, ...] = ()
     for turn in said:
-        block = prompt.block(turn)
-        window = [*window[prompt.surplus(window, block) :], block]
+        window = prompt.slide(window, turn)
     return window
 
 
-def last(window: list[Block], known: int = 0, prompt: TextPrompt = PROMPT) -> Layout:
+def last(window: Sequence[Block], known: int = 0, prompt: TextPrompt = PROMPT) -> Layout:
     return prompt.arrange(window, [len(window) - 1], known)
 
 
@@ -125,7 +124,7 @@ def test_all_at_once_is_each_on_its_own(said: list[Turn]) -> None:
 def test_no_pass_is_longer_than_allowed(said: list[Turn]) -> None:
     window = window_of(said)
     assert 1 + QUESTION < len(last(window).input_ids) <= 24
-    assert tuple(window) == tuple(map(ENDLESS.block, said))[-len(window) :] or any(
+    assert window == tuple(map(ENDLESS.block, said))[-len(window) :] or any(
         len(ENDLESS.block(turn)) > 9 for turn in said
     )
 

@@ -59,11 +59,10 @@ def test_memory_changes_no_answer(
     conversation: list[tuple[Turn, str]],
 ) -> None:
     reader = make()
-    window: list[Block] = []
+    window: tuple[Block, ...] = ()
     for turn, how in conversation:
         window = window[: {"goes on": len(window), "was corrected": -1, "begins anew": 0}[how]]
-        block = prompt.block(turn)
-        window = [*window[prompt.surplus(window, block) :], block]
+        window = prompt.slide(window, turn)
         np.testing.assert_allclose(reader(window), make()(window), atol=1e-4)
 
 

@@ -6,14 +6,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from erc_ros.dialogue.events import SpeakerCorrected
 from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.estimate import Estimate, shares
@@ -185,6 +188,79 @@ def test_a_corrected_utterance_replaces_itself(recogniser: Recogniser) -> None:
     recogniser.feed(utterance(0))
     expected = recogniser.feed(utterance(1))
     assert same(expected, recogniser.feed(utterance(1)))
+
+
+def correction(*ids: str, after: str, conversation_id: str = "c") -> SpeakerCorrected:
+    return SpeakerCorrected(conversation_id, ids, 0, NS, "", after)
+
+
+def talk(count: int, **changes: str) -> list[Utterance]:
+    """Two people in turn, with few words; `changes` names other speakers, as u3="0"."""
+    said = [utterance(number, text=f"{number}") for number in range(count)]
+    return [replace(u, speaker_id=changes.get(u.utterance_id, u.speaker_id)) for u in said]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(2, 9), st.sampled_from(["0", "1", ""])), max_size=6),
+    st.booleans(),
+)
+def test_after_a_correction_it_is_as_if_the_speaker_had_been_known_at_once(
+    bundle: Bundle, mistakes: list[tuple[int, str]], as_a_draft: bool
+) -> None:
+    wrong = talk(10, **{f"u{number}": speaker for number, speaker in mistakes})
+    right = talk(12)
+    with Recogniser(bundle) as one, Recogniser(bundle) as two:
+        for early, late in zip(wrong, right, strict=False):
+            one.feed(early)
+            two.feed(late)
+        for number, _ in mistakes:
+            assert one.correct(correction(f"u{number}", after=str(number % 2))) == 1
+        if as_a_draft:
+            one.prepare(replace(right[10], is_final=False))
+        for said in right[10:]:
+            assert same(one.feed(said), two.feed(said))
+
+
+def test_a_speaker_counts_in_what_comes_next(recogniser: Recogniser) -> None:
+    estimates = []
+    for corrected in ((), ("u0",), ("u0", "u2")):
+        recogniser.reset("c")
+        for said in talk(4):
+            recogniser.feed(said)
+        recogniser.correct(correction(*corrected, after="1"))
+        estimates.append(recogniser.feed(utterance(4)))
+    assert not any(same(one, two) for one, two in combinations(estimates, 2))
+
+
+def test_what_is_not_remembered_cannot_be_corrected(recogniser: Recogniser) -> None:
+    said = talk(3)
+    recogniser.feed(replace(said[0], conversation_id="before"))
+    assert recogniser.correct(correction("u0", after="1")) == 0
+    recogniser.feed(said[0])
+    recogniser.feed(replace(said[1], is_final=False))
+    assert recogniser.correct(correction("u0", after="1", conversation_id="before")) == 0
+    assert recogniser.correct(correction("u1", "u7", "", after="1")) == 0
+    expected = Recogniser(recogniser.bundle)
+    expected.feed(said[0])
+    assert same(recogniser.feed(said[1]), expected.feed(said[1]))
+    assert recogniser.correct(correction("u0", "u7", after="1")) == 1
+    recogniser.reset("c")
+    assert recogniser.correct(correction("u0", after="1")) == 0
+
+
+def test_a_correction_costs_no_more_than_the_history(recogniser: Recogniser) -> None:
+    context = recogniser.bundle.fusion.context
+    for number in range(3 * context):
+        recogniser.feed(only_text(number, text=f"{number}"))
+    read = mock.Mock(wraps=recogniser._read)
+    recogniser._read = read
+    everybody = [f"u{number}" for number in range(3 * context)]
+    for after in ("1", "0", "7"):
+        assert context <= recogniser.correct(correction(*everybody, after=after)) < 3 * context
+    assert not read.called
+    recogniser.feed(only_text(3 * context))
+    assert 1 < read.call_count <= context + 1
 
 
 def test_only_the_last_utterances_count(bundle: Bundle) -> None:

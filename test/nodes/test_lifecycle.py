@@ -83,6 +83,8 @@ def test_a_broken_bundle_fails_to_configure_and_the_node_stays_usable(
         ({"publish_expression": True, "bundle": "/nowhere"}, "/nowhere"),
         ({"speaker_model": "/nowhere"}, "/nowhere"),
         ({"face_detector": "yunet"}, "face_model"),
+        ({"known_voices": "/nowhere"}, "speaker_model"),
+        ({"known_voices": "/nowhere", "speaker_model": "speaker-campplus"}, "/nowhere"),
     ],
 )
 def test_what_is_missing_is_named(

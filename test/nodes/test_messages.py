@@ -31,6 +31,7 @@ def an_utterance(**fields: object) -> Utterance:
         "text_confidence": 0.5,
         "speaker_id": "1",
         "speaker_confidence": 0.25,
+        "overlap": 0.125,
         "voice_id": "v",
         "face_id": "f",
         "person_id": "p",
@@ -55,6 +56,10 @@ def test_nothing_is_lost_not_even_a_pixel() -> None:
     np.testing.assert_array_equal(after.audio, before.audio)
     assert after.faces[0].stamp == before.faces[0].stamp
     np.testing.assert_array_equal(after.faces[0].pixels, before.faces[0].pixels)
+
+
+def test_an_overlap_that_is_unknown_stays_unknown() -> None:
+    assert math.isnan(through_a_message(an_utterance(overlap=math.nan)).overlap)
 
 
 def test_text_and_media_stay_out_when_they_shall() -> None:

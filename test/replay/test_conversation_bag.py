@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
 from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
 from erc_ros.replay.bag import Bag, BagError
@@ -21,6 +23,7 @@ from erc_ros.replay.conversation_bag import (
     write_conversation,
 )
 
+MODEL = Path(__file__).resolve().parents[2] / "models" / "speaker-campplus"
 PHRASES = [Phrase(1.0, 2.6, "one two three four"), Phrase(4.0, 5.0, "five")]
 
 
@@ -72,35 +75,62 @@ def test_a_recording_is_never_overwritten(tmp_path: Path, noise: np.ndarray) -> 
         write_conversation(tmp_path / "bag", noise, [])
 
 
-def test_the_demos_voices_are_heard_as_speech_and_differ() -> None:
+@pytest.fixture(scope="module")
+def demo() -> tuple[np.ndarray, list[Phrase]]:
+    """The demo's sound, and when each turn of DIALOGUE was said."""
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
     from erc_ros.replay.voices import synthesiser
 
-    sound, phrases = perform(DIALOGUE[:2], synthesiser())
+    return perform(DIALOGUE, synthesiser())
+
+
+def said(demo: tuple[np.ndarray, list[Phrase]], speaker: int) -> list[np.ndarray]:
+    """The turns of one speaker, each (n,)."""
+    sound, phrases = demo
+    return [
+        sound[int(phrase.start * SAMPLE_RATE) : int(phrase.end * SAMPLE_RATE)]
+        for phrase, turn in zip(phrases, DIALOGUE, strict=True)
+        if turn.speaker == speaker
+    ]
+
+
+def test_three_people_talk_for_less_than_a_minute_and_nobody_answers_himself(
+    demo: tuple[np.ndarray, list[Phrase]],
+) -> None:
+    sound, phrases = demo
     assert sound.dtype == np.float32
     assert np.abs(sound).max() < 1
-    pitches = []
-    for phrase in phrases:
-        said = sound[int(phrase.start * SAMPLE_RATE) : int(phrase.end * SAMPLE_RATE)]
-        voice = SpeechProbability()
-        frames = said[: len(said) // FRAME * FRAME].reshape(-1, FRAME)
-        heard = [voice.feed(frame) > 0.5 for frame in frames]
-        assert np.mean(heard) > 0.8
-        pitches.append(pitch(said))
-    assert abs(pitches[0] - pitches[1]) > 30
-    assert len(VOICES) == 2
+    assert 40 < len(sound) / SAMPLE_RATE < 60
+    assert [phrase.text for phrase in phrases] == [turn.text for turn in DIALOGUE]
+    speakers = [turn.speaker for turn in DIALOGUE]
+    assert set(speakers) == set(range(len(VOICES))) == {0, 1, 2}
+    assert all(one != other for one, other in pairwise(speakers))
 
 
-def pitch(sound: np.ndarray) -> float:
-    """Median fundamental frequency, Hz, by autocorrelation."""
-    found = []
-    for start in range(0, len(sound) - 1024, 1024):
-        window = sound[start : start + 1024]
-        if window.std() > 0.02:
-            correlation = np.correlate(window, window, "full")[1023:]
-            lag = 40 + int(correlation[40:230].argmax())
-            found.append(SAMPLE_RATE / lag)
-    return float(np.median(found))
+def test_the_demos_voices_are_heard_as_speech(demo: tuple[np.ndarray, list[Phrase]]) -> None:
+    for speaker in range(len(VOICES)):
+        for turn in said(demo, speaker):
+            voice = SpeechProbability()
+            frames = turn[: len(turn) // FRAME * FRAME].reshape(-1, FRAME)
+            assert np.mean([voice.feed(frame) > 0.5 for frame in frames]) > 0.7
+
+
+def test_a_speaker_network_tells_the_demos_voices_apart(
+    demo: tuple[np.ndarray, list[Phrase]],
+) -> None:
+    embedding = SpeakerEmbedding(MODEL)
+    size = int(1.5 * SAMPLE_RATE)
+    voices = []
+    for speaker in range(len(VOICES)):
+        pieces = [
+            embedding.features(turn[first : first + size])
+            for turn in said(demo, speaker)
+            for first in range(0, len(turn) - size + 1, size)
+        ]
+        voices.append(embedding.embed_all(pieces))
+    within = [(v @ v.T)[np.triu_indices(len(v), 1)].mean() for v in voices]
+    between = [(one @ other.T).mean() for one, other in combinations(voices, 2)]
+    assert min(within) > max(between) + 0.25
 
 
 def test_an_unknown_voice_is_refused_by_name() -> None:

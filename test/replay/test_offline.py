@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from erc_ros.dialogue.enrolment import enrol, save_voices
+from erc_ros.dialogue.events import SpeakerCorrected, UtteranceEvent
+from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
+from erc_ros.dialogue.utterance import Utterance
+from erc_ros.nodes.places import model_folder
+from erc_ros.replay import offline
 from erc_ros.replay.bag import Bag, BagError, BagWriter
-from erc_ros.replay.conversation_bag import START, Phrase, write_conversation
+from erc_ros.replay.conversation_bag import (
+    START,
+    VOICES,
+    Phrase,
+    Turn,
+    perform,
+    write_conversation,
+)
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.offline import Models, Result, default_models, replay, write
+from erc_ros.replay.offline import Core, Models, Result, default_models, replay, write
+from erc_ros.replay.report import BundleName
+from erc_ros.replay.voices import Delivery, synthesiser
 
 DETERMINISTIC = ("estimates.jsonl", "estimates.csv", "summary.json", "timeline.png")
 TEXTS = ["I am so happy!", "Why, what happened?", 'She said "yes", ünïcödé, 好.']
@@ -143,7 +159,7 @@ def test_a_topic_can_be_chosen(recording: Path, models: Models) -> None:
 
 
 def test_the_models_are_those_of_the_nodes() -> None:
-    assert default_models() == Models("edge-small", "speaker-ge2e")
+    assert default_models() == Models("edge-small", "speaker-campplus")
 
 
 def test_sound_of_the_other_audio_package_is_read(tmp_path: Path, models: Models) -> None:
@@ -216,6 +232,58 @@ def test_a_text_that_is_corrected_is_one_row_with_the_last_text(
     result = run(tmp_path / "bag", models)
     assert [row.text for row in result.rows] == ["Ice cream."]
     assert result.counts["corrected_texts"] == 1
+
+
+def test_a_speaker_that_is_corrected_counts_in_the_next_estimates(models: Models) -> None:
+    said = [
+        Utterance("c", f"u{number}", number, number + 1, f"{number}", speaker_id=speaker)
+        for number, speaker in enumerate("0101")
+    ]
+    wrong = replace(said[1], speaker_id="0")
+    correction = SpeakerCorrected("c", ("u1",), 1, 2, "0", "1")
+    talks = (said, [said[0], wrong, correction, *said[2:]], [said[0], wrong, *said[2:]])
+    known, corrected, uncorrected = (Core(models) for _ in talks)
+    for core, talk in zip((known, corrected, uncorrected), talks, strict=True):
+        events = [UtteranceEvent(what) if isinstance(what, Utterance) else what for what in talk]
+        with core.recogniser:
+            core._take(events)
+    assert corrected.rows[2:] == known.rows[2:] != uncorrected.rows[2:]
+    assert [row.speaker_id for row in corrected.rows] == ["0", "1", "0", "1"]
+    assert corrected.rows[1].probabilities != known.rows[1].probabilities  # it is not sent again
+    assert corrected.counts["utterances relabelled"] == 1
+
+
+def test_overlap_is_in_the_files_and_null_where_it_is_unknown(
+    models: Models, tmp_path: Path
+) -> None:
+    core = Core(models)
+    with core.recogniser:
+        core._recognise(Utterance("c", "u1", 0, 2, "Yes."))
+        core._recognise(Utterance("c", "u2", 2, 4, "No.", overlap=0.25))
+    assert [row.overlap for row in core.rows] == [None, 0.25]
+    write(Result(core.rows, BundleName("", "", ""), 0), tmp_path)
+    lines = (tmp_path / "estimates.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["overlap"] for line in lines] == [None, 0.25]
+    with (tmp_path / "estimates.csv").open(newline="", encoding="utf-8") as stream:
+        assert [line["overlap"] for line in csv.DictReader(stream)] == ["", "0.25"]
+
+
+def test_who_is_known_by_voice_is_named_where_the_parameters_say_so(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
+    texts = ("The boats come home when the lights go on.", "We stay there until the evening.")
+    dialogue = [Turn(speaker, text, Delivery()) for speaker, text in enumerate(texts)]
+    sound, phrases = perform(dialogue, synthesiser())
+    bag = write_conversation(tmp_path / "bag", sound, phrases)
+    ears = replace(models, speaker="speaker-campplus")
+    known = tmp_path / "voices.json"
+    said = synthesiser().say("I know the owner of the little shop at the corner. " * 3, VOICES[1])
+    network = SpeakerEmbedding(model_folder(ears.speaker))
+    save_voices(known, network.manifest.sha256, {"Ada": enrol(network, said)})
+    p = {**offline.defaults("utterance_node"), "known_voices": str(known)}
+    monkeypatch.setattr(offline, "defaults", lambda node: p)
+    assert [row.person_id for row in run(bag, ears).rows] == ["", "Ada"]
 
 
 def test_sound_waits_for_the_info_as_it_does_in_the_nodes(tmp_path: Path, models: Models) -> None:

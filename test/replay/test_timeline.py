@@ -82,6 +82,15 @@ def test_odd_rows_can_be_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "t.svg").read_text().count("<svg") == 1
 
 
+def test_an_utterance_over_which_somebody_else_speaks_is_marked(tmp_path: Path) -> None:
+    pictures = []
+    for overlap in (None, 0.19, 0.2):
+        draw([row(0, text="word " * 50, overlap=overlap)], tmp_path / "t.png", 0)
+        pictures.append((tmp_path / "t.png").read_bytes())
+    unknown, hardly, much = pictures
+    assert unknown == hardly != much
+
+
 def test_quantiles_are_in_milliseconds() -> None:
     found = quantiles([n * 1_000_000 for n in range(1, 101)])
     assert found == {"p50": 51.0, "p95": 96.0, "p99": 100.0, "max": 100.0}

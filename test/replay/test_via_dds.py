@@ -38,6 +38,7 @@ def test_the_nodes_say_the_same_as_the_replay(
     for mine, theirs in zip(live.rows, offline.rows, strict=True):
         assert mine.label == theirs.label
         assert mine.start == pytest.approx(theirs.start, abs=50_000_000)
+        assert mine.overlap == theirs.overlap
     assert live.bundle == offline.bundle
     assert live.counts["audio received"] == live.counts["audio played"] == 300
     assert live.counts["image received"] == live.counts["image played"]

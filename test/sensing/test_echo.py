@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from erc_ros.sensing.echo import LEAST_LEARNED, Echo, hear, is_playing, play, power
+from erc_ros.dialogue.listener import Listener, ListenerConfig, UtteranceEvent
+from erc_ros.dialogue.utterance import Utterance
+from erc_ros.replay.conversation_bag import DIALOGUE, VOICES
+from erc_ros.replay.voices import synthesiser
+from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.echo import LEAST_LEARNED, MARGIN, Echo, hear, is_playing, play, power
+from erc_ros.sensing.nanoseconds import NS, seconds
+
+RATE = 16_000
+LEVEL = 0.03  # RMS of the robot
+LATE = 0.1  # s from /robot_speaking, or the loudspeaker's cable, to the microphone
 
 
 def decibels(level: float) -> float:
@@ -63,11 +74,21 @@ def test_the_robot_plays_until_the_room_has_rung_off() -> None:
     frames = 0
     while is_playing(echo):
         echo, frames = play(echo, 0.0), frames + 1
-    assert 0.2 < frames * 0.032 < 0.6
+    assert 0.5 < frames * 0.032 < 1.0
 
 
 def test_power_is_the_mean_square() -> None:
     assert power(np.full(512, 0.5, np.float32)) == pytest.approx(0.25)
+
+
+def test_with_less_margin_somebody_less_loud_passes() -> None:
+    known, _ = robot_speech(Echo(envelope=1.0), -40.0, 300)
+    level = decibels(known.loudness + MARGIN - 1)
+    for margin, passes in ((MARGIN, False), (MARGIN - 3, True)):
+        echo, is_alone = known, True
+        for _ in range(5):
+            echo, is_alone = hear(echo, level, True, margin)
+        assert is_alone is not passes
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=200))
@@ -76,3 +97,75 @@ def test_the_state_stays_finite(frames: list[tuple[float, bool]]) -> None:
     for level, is_speech in frames:
         echo, _ = hear(play(echo, level), level, is_speech)
     assert np.isfinite([echo.envelope, echo.loudness]).all()
+
+
+# --- speech in a room ---
+
+
+def said(numbers: range, voice: int, louder: float = 0.0) -> NDArray[np.float32]:
+    """Sentences of the demo, so many dB louder than the robot."""
+    pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
+    sound = np.concatenate(
+        [synthesiser().say(DIALOGUE[n].text, VOICES[voice], DIALOGUE[n].delivery) for n in numbers]
+    )
+    rms = np.sqrt(np.mean(np.square(sound)))
+    return np.asarray(sound * (LEVEL * 10 ** (louder / 20) / rms), np.float32)
+
+
+def in_room(
+    sound: NDArray[np.float32], start: float, length: int, seed: int
+) -> NDArray[np.float32]:
+    """The sound from `start` s on in a room of RT60 0.4 s, as much direct as diffuse: (length,)."""
+    time = np.arange(round(0.5 * RATE)) / RATE
+    response = np.random.default_rng(seed).normal(0, 1, len(time)) * 10 ** (-3 * time / 0.4)
+    response /= np.sqrt(np.sum(response**2))
+    response[0] += 1.0
+    dry = np.zeros(length)
+    first = round(start * RATE)
+    dry[first : first + len(sound)] = sound
+    size = 2 ** int(np.ceil(np.log2(length + len(time))))
+    wet = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(response, size), size)[:length]
+    noise = np.random.default_rng(seed).normal(0, 1e-3, length)
+    return np.asarray(wet / np.sqrt(2) + noise, np.float32)
+
+
+def heard(
+    robot: NDArray[np.float32], person: NDArray[np.float32] | None, has_reference: bool
+) -> list[Utterance]:
+    """The robot talks from 1 s on, the person from 5 s on: what becomes of it."""
+    length = len(robot) + 4 * RATE
+    microphone = in_room(robot, 1.0 + LATE, length, seed=1)
+    if person is not None:
+        microphone += in_room(person, 5.0, length, seed=2)
+    played = np.zeros(length, np.float32)
+    played[RATE : RATE + len(robot)] = robot
+    ears, events = Listener(ListenerConfig(expect_text="never")), []
+    announced = {1.0: True, 1.0 + len(robot) / RATE: False}
+    for first in range(0, length, 512):
+        part = slice(first, first + 512)
+        if not has_reference:
+            for time in [time for time in announced if time * RATE <= first]:
+                ears.feed_robot_speaking(NS + seconds(time), announced.pop(time))
+        sound = Sound(
+            NS + first * NS // RATE, microphone[part], played[part] if has_reference else None
+        )
+        events += ears.feed_sound(sound)
+    events += ears.flush()
+    return [event.utterance for event in events if isinstance(event, UtteranceEvent)]
+
+
+GATES = pytest.mark.parametrize("has_reference", [False, True], ids=["announced", "reference"])
+
+
+@GATES
+def test_a_robot_that_talks_alone_in_a_room_gives_no_utterance(has_reference: bool) -> None:
+    assert heard(said(range(6), voice=2), None, has_reference) == []
+
+
+@GATES
+def test_a_person_who_talks_over_it_does(has_reference: bool) -> None:
+    person = said(range(6, 7), voice=0, louder=12.0)
+    (utterance,) = heard(said(range(6), voice=2), person, has_reference)
+    start, end = (utterance.start - NS) / NS, (utterance.end - NS) / NS
+    assert start == pytest.approx(5.0, abs=0.5)
+    assert end == pytest.approx(5.0 + len(person) / RATE, abs=1.0)

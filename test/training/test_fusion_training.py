@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from erc_ros.inference.backend import Network
 from erc_ros.inference.history import History, Perception, fusion_input, step
-from erc_ros.training import fusion_training
-from erc_ros.training.evaluation import read_run
+from erc_ros.training import evaluation, fusion_training
+from erc_ros.training.checkpoint import CheckpointError
+from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.fusion_training import Dialogues, stretches, windows
 from erc_ros.training.parts import Embedded, save_embeddings
 from erc_ros.training.recipe import Recipe
@@ -67,20 +69,25 @@ def encoders(folder: Path, labels: int = 7) -> None:
         save_embeddings(splits, folder / name / "embeddings.safetensors")
 
 
-def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
-    encoders(tmp_path)
+def recipe(folder: Path, *heads: str) -> Recipe:
+    """A short training of these heads on what `encoders` left in `folder`."""
     sections = {
         "fusion": {
-            "heads": ["magt", "summer"],
+            "heads": list(heads),
             "seeds": [0, 1],
-            "text": str(tmp_path / "text"),
-            "audio": str(tmp_path / "audio"),
-            "visual": str(tmp_path / "face"),
+            "text": str(folder / "text"),
+            "audio": str(folder / "audio"),
+            "visual": str(folder / "face"),
         },
         "network": {"width": 16},
         "trainer": {"epochs": 2, "batch_size": 8, "learning_rate": 5e-3},
     }
-    fusion_training.train(Recipe("fusion", sections, tmp_path / "out", tmp_path))
+    return Recipe("fusion", sections, folder / "out", folder)
+
+
+def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
+    encoders(tmp_path)
+    fusion_training.train(recipe(tmp_path, "magt", "summer"))
     found = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
     assert set(found["all_seeds"]["seeds"]) == {"0", "1"}
     assert found["head"] in found["heads"] and set(found["heads"]) == {"magt", "summer"}
@@ -88,8 +95,12 @@ def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
     assert len(found["test"]) == 7 and 0 < found["test"]["text+audio+visual"] <= 1
     assert 0.3 < found["simulation"]["audio"]["mismatch"] < 0.9
     assert found["simulation"]["audio"]["dev_weighted_f1"] == pytest.approx(0.448, abs=0.05)
-    run = read_run(tmp_path / "out" / found["head"])  # what `erc evaluate` reads
-    assert len(run.seeds) == 2
+    assert evaluation.main([str(tmp_path / "out"), "--resamples", "20"]) == 0
+    for head in ("magt", "summer"):
+        evaluated = json.loads((tmp_path / "out" / head / "evaluation.json").read_text())
+        assert evaluated["run"] == head and evaluated["seeds"] == ["seed-0", "seed-1"]
+        assert set(evaluated["dev"]["f1"]) == set(LABELS)
+        assert evaluated["dev"]["resampled"] == "conversations"
     network = Network(tmp_path / "out" / "best" / "fusion.onnx")
     history = History("c")
     for number in range(20):
@@ -99,6 +110,30 @@ def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
     answer = network(fusion_input(history.perceptions, (384, 128, 128)))
     assert answer["logits"].shape == (1, 16, 7)
     np.testing.assert_allclose(answer["weights"][0, -1], [1, 0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["magt", "summer"])
+def test_a_killed_fusion_does_not_go_on_with_other_embeddings(
+    head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoders(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        answers = iter([fusion_training.predict])  # for one epoch
+        patched.setattr(
+            fusion_training,
+            "predict",
+            lambda *given: next(answers, mock.Mock(side_effect=KeyboardInterrupt))(*given),
+        )
+        fusion_training.train(recipe(tmp_path, head))
+    file = tmp_path / "text" / "embeddings.safetensors"
+    text = load_file(file)
+    save_file({**text, "train.embedding": 2 * text["train.embedding"]}, file)
+    with pytest.raises(CheckpointError, match=r"embeddings\.text is"):
+        fusion_training.train(recipe(tmp_path, head))
+    save_file(text, file)
+    fusion_training.train(recipe(tmp_path, head))
+    record = (tmp_path / "out" / head / "seed-0" / "training.json").read_text()
+    assert json.loads(record)["settings"]["network"]["width"] == 16
 
 
 def test_encoders_that_are_not_trained_yet_are_named(tmp_path: Path) -> None:

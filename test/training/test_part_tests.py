@@ -37,10 +37,10 @@ def test_an_utterance_is_read_after_those_before_it(tmp_path: Path) -> None:
     prompt = TextPrompt(tiny_tokenizer(), 96)
     said = [LabelledUtterance(text, 1, 0, n) for n, text in enumerate(["a", "b", "c"])]
     reader = TextReader(Network(file), prompt, (1, 12, 32))
-    together = read(reader, prompt, Conversation("x", tuple(said)))
-    alone = read(reader, prompt, Conversation("y", tuple(said[2:])))
+    together = read(reader, Conversation("x", tuple(said)))
+    alone = read(reader, Conversation("y", tuple(said[2:])))
     assert together.shape == (3, 384) and not np.allclose(together[2], alone[0])
-    first = read(reader, prompt, Conversation("z", tuple(said[:1])))
+    first = read(reader, Conversation("z", tuple(said[:1])))
     np.testing.assert_allclose(together[0], first[0], atol=1e-5)
 
 

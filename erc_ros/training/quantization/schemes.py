@@ -84,10 +84,12 @@ class Static:
 
     ranges: "minmax" (all values seen), "entropy" (least information lost) or "percentile"
     (99.999 % of the values).
+    keep: parts of names; nodes whose names contain one stay float32.
     """
 
     precision: ClassVar[str] = "int8-static"
     ranges: str = "minmax"
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ranges not in _RANGES:
@@ -216,15 +218,17 @@ def _static(scheme: Static, source: Path, target: Path, calibration: Sequence[Fe
     with _prepared(source, target) as prepared:
         whole = ["Conv", "MatMul"]
         ranges = _ranges(scheme, prepared, whole, calibration)
+        model = onnx.load(str(prepared))
+        kept = [n.name for n in model.graph.node if any(part in n.name for part in scheme.keep)]
         quantizer = QDQQuantizer(
-            onnx.load(str(prepared)),
+            model,
             per_channel=True,
             reduce_range=True,
             weight_qType=onnx.TensorProto.INT8,
             activation_qType=onnx.TensorProto.UINT8,
             tensors_range=ranges,
             nodes_to_quantize=[],
-            nodes_to_exclude=[],
+            nodes_to_exclude=kept,
             op_types_to_quantize=whole,
             # The products inside attention have no weights; they and softmax stay float32.
             extra_options={"MatMulConstBOnly": True},

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from erc_ros.dialogue.utterance import FaceCrop, Utterance
 from erc_ros.encoders.audio import audio_input
-from erc_ros.encoders.text import Block, TextPrompt, Turn
+from erc_ros.encoders.text import TextPrompt, Turn
 from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.reader import TextReader
@@ -229,14 +229,8 @@ class Task:
 
     def _text(self, run: Run, conversation: Conversation) -> Floats:
         """(n, E): utterance by utterance, with the keys and values of those before."""
-        read = TextReader(run, self._prompt, self.bundle.text.attention)
-        window: tuple[Block, ...] = ()
-        found = []
-        for said in conversation.utterances:
-            block = self._prompt.block(Turn(said.speaker, said.text))
-            window = (*window[self._prompt.surplus(window, block) :], block)
-            found.append(read(window))
-        return np.array(found, np.float32)
+        reader = TextReader(run, self._prompt, self.bundle.text.attention)
+        return reader.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
     def _audio(self, run: Run, sound: NDArray[np.int16]) -> Floats:
         features = audio_input(sound, self.bundle.audio.max_seconds)

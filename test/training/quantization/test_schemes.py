@@ -121,6 +121,16 @@ def test_convolutions_become_smaller_and_say_the_same(
     assert error(picture, small, faces(20, seed=1)) < 0.1
 
 
+def test_static_leaves_the_nodes_that_are_named_in_float(picture: Path, tmp_path: Path) -> None:
+    names = [node.name for node in onnx.load(str(picture)).graph.node if node.op_type == "Conv"]
+    target = tmp_path / "small.onnx"
+    quantize(Static(keep=(names[0],)), picture, target, faces(4))
+    graph = onnx.load(str(target)).graph
+    made_of = {name: node.op_type for node in graph.node for name in node.output}
+    first, second = (node.input[1] for node in graph.node if node.op_type == "Conv")
+    assert first not in made_of and made_of[second] == "DequantizeLinear"
+
+
 def test_dynamic_leaves_convolutions_in_float(picture: Path, tmp_path: Path) -> None:
     quantize(Dynamic(), picture, tmp_path / "small.onnx")
     kinds = [node.op_type for node in onnx.load(str(tmp_path / "small.onnx")).graph.node]

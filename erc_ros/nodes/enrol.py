@@ -1,0 +1,109 @@
+"""`erc enrol`: keep somebody's voice in a file, so that the nodes know it again. Needs no ROS."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.enrolment import (
+    EnrolmentError,
+    enrol,
+    load_voices,
+    remove_voice,
+    save_voices,
+    speech_in,
+)
+from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
+from erc_ros.dialogue.utterance import SAMPLE_RATE
+from erc_ros.nodes.places import defaults, model_folder
+from erc_ros.sensing.audio import AudioFormat, decode
+
+_SAMPLE_FORMATS = {1: "U8", 2: "S16LE", 4: "S32LE"}  # by bytes of a sample
+
+
+def main(argv: Sequence[str]) -> int:
+    """Add, replace or remove one voice.
+
+    Raises:
+        EnrolmentError: a sound or a file that cannot be used.
+        SpeakerModelError, FileNotFoundError: the model.
+    """
+    parser = argparse.ArgumentParser(
+        prog="erc enrol",
+        description="Keep a person's voice in a file, for the parameter known_voices of "
+        "utterance_node. The file identifies people: ask them first.",
+    )
+    parser.add_argument("name", help="becomes the person_id of what is said in this voice")
+    parser.add_argument(
+        "sound",
+        type=Path,
+        nargs="?",
+        help="WAV file: at least 5 s of speech of this person alone, better 15 s",
+    )
+    parser.add_argument("--voices", type=Path, required=True, help="the file; made if need be")
+    parser.add_argument("--remove", action="store_true", help="forget the voice of this name")
+    parser.add_argument("--speaker-model", help="folder or name; default: that of the nodes")
+    options = parser.parse_args(argv)
+    if options.remove == (options.sound is not None):
+        parser.error("give a sound, or --remove")
+    if options.remove:
+        remove_voice(options.voices, options.name)
+        print(f"{options.voices}: {options.name} is removed")
+    else:
+        _add(options)
+    return 0
+
+
+def _add(options: argparse.Namespace) -> None:
+    file, name = options.voices, options.name
+    embedding = SpeakerEmbedding(
+        model_folder(options.speaker_model or defaults("utterance_node")["speaker_model"])
+    )
+    network = embedding.manifest.sha256
+    voices = load_voices(file, network, embedding.manifest.size) if file.exists() else {}
+    try:
+        voice = enrol(embedding, speech_in(read_wave(options.sound)))
+    except EnrolmentError as error:
+        raise EnrolmentError(f"{options.sound}: {error}") from error
+    done = "replaced" if name in voices else "added"
+    voices[name] = voice
+    save_voices(file, network, voices)
+    remove = shlex.join(["erc", "enrol", name, "--remove", "--voices", str(file)])
+    print(
+        f"{file}: {name} {done}, from {voice.heard:.0f} s of speech; {len(voices)} in all\n"
+        "It holds numbers by which this person can be recognised, no sound: personal data.\n"
+        f"Use it:    parameter known_voices of utterance_node := {file.resolve()}\n"
+        f"Remove it: {remove}"
+    )
+
+
+def read_wave(file: Path) -> NDArray[np.float32]:
+    """A WAV file as (n,) float32 at 16 kHz; channels are averaged.
+
+    The library for sound files of the corpora is not on a robot, this is.
+
+    Raises:
+        EnrolmentError: unreadable, or not of 8, 16 or 32 bit.
+    """
+    try:
+        with wave.open(str(file), "rb") as sound:
+            rate, bits = sound.getframerate(), 8 * sound.getsampwidth()
+            form = AudioFormat(
+                rate, sound.getnchannels(), _SAMPLE_FORMATS.get(bits // 8, f"{bits} bit")
+            )
+            samples = decode(sound.readframes(sound.getnframes()), form).mean(axis=1)
+    except OSError as error:
+        raise EnrolmentError(f"cannot be read ({error})") from error
+    except (EOFError, wave.Error, ValueError) as error:
+        raise EnrolmentError(
+            f"cannot be read ({error}); this makes a file that can: "
+            f"ffmpeg -i {shlex.quote(str(file))} -ac 1 -ar {SAMPLE_RATE} -c:a pcm_s16le out.wav"
+        ) from error
+    return np.asarray(soxr.resample(samples, rate, SAMPLE_RATE), np.float32)

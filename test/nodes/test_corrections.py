@@ -1,0 +1,143 @@
+"""Who spoke is corrected: the emotion node's next estimates see it, however it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from erc_msgs.msg import EmotionEstimate
+from node_bench import Bench
+from rclpy.serialization import deserialize_message, serialize_message
+
+from erc_ros.dialogue.events import SpeakerCorrected, UtteranceEvent
+from erc_ros.dialogue.utterance import SAMPLE_RATE, Utterance
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.nodes.emotion_node import CORRECTIONS
+from erc_ros.nodes.messages import (
+    speaker_correction_message,
+    speaker_correction_value,
+    utterance_message,
+)
+from erc_ros.sensing.nanoseconds import NS
+
+MakeBench = Callable[..., Bench]
+Tell = Callable[[Utterance | SpeakerCorrected], None]
+
+
+def utterance(number: int, speaker: str) -> Utterance:
+    sound = np.random.default_rng(number).integers(-8000, 8000, SAMPLE_RATE, np.int16)
+    return Utterance(
+        conversation_id="c",
+        utterance_id=f"u{number}",
+        start=number * NS,
+        end=(number + 1) * NS,
+        text=f"{number}",
+        speaker_id=speaker,
+        audio=sound,
+    )
+
+
+def correction(*ids: str, after: str, conversation_id: str = "c") -> SpeakerCorrected:
+    return SpeakerCorrected(conversation_id, ids, 0, 5 * NS, "0", after)
+
+
+TALK: Sequence[Utterance | SpeakerCorrected] = (
+    utterance(0, "0"),
+    utterance(1, "0"),
+    correction("u1", "u9", after="1"),
+    utterance(2, "0"),
+    correction("u2", after="1", conversation_id="another"),
+    correction("u0", "u2", after="1"),
+    correction("u0", after=""),
+    utterance(3, "1"),
+    utterance(4, "0"),
+)
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Path) -> list[list[float]]:
+    """The probabilities of the utterances, as the recogniser has them without any node."""
+    found = []
+    with Recogniser(load_bundle(bundle)) as recogniser:
+        for what in TALK:
+            if isinstance(what, SpeakerCorrected):
+                recogniser.correct(what)
+            else:
+                found.append(recogniser.feed(what).probabilities.tolist())
+    return found
+
+
+def probabilities(bench: Bench, count: int) -> list[list[float]]:
+    bench.wait(lambda: len(bench.estimates) >= count, f"{count} estimates")
+    heard: list[EmotionEstimate] = bench.estimates
+    return [list(estimate.probabilities) for estimate in heard]
+
+
+def in_memory(bench: Bench) -> Tell:
+    def tell(what: Utterance | SpeakerCorrected) -> None:
+        event = UtteranceEvent(what) if isinstance(what, Utterance) else what
+        bench.nodes[0]._give([event], 0, 0)
+
+    return tell
+
+
+def over_dds(bench: Bench) -> Tell:
+    bench.wait(
+        lambda: (
+            bench.probe.count_subscribers("utterances") == 2  # the bench's probe hears them too
+            and bench.probe.count_subscribers("speaker_corrections") == 1
+        ),
+        "the emotion node hears both topics",
+    )
+    return in_memory(bench)
+
+
+@pytest.mark.parametrize("way", [in_memory, over_dds])
+def test_the_next_estimates_see_the_right_speakers(
+    way: Callable[[Bench], Tell], make_bench: MakeBench, expected: list[list[float]]
+) -> None:
+    bench = make_bench(split=way is over_dds)
+    tell = way(bench)
+    for what in TALK:  # as fast as it goes
+        tell(what)
+    assert probabilities(bench, 5) == expected
+    assert [estimate.utterance_id for estimate in bench.estimates] == ["u0", "u1", "u2", "u3", "u4"]
+    status = "emotion_node: recogniser"
+    bench.wait(lambda: bench.value(status, "relabelled") == "4", "what was relabelled is counted")
+    assert bench.value(status, "not_relabelled") == "2"
+    assert bench.value(status, "utterances_received") == "5"
+
+
+def test_corrections_that_overtake_their_utterances_wait_for_them(
+    make_bench: MakeBench, expected: list[list[float]]
+) -> None:
+    bench = make_bench(split=True)
+    node, published = bench.nodes[1], list(enumerate(TALK))
+    for number, what in published:
+        if isinstance(what, SpeakerCorrected):
+            message = speaker_correction_message(what, "")
+            node._hear_correction(message, {"source_timestamp": number})
+    for number, what in published:
+        if isinstance(what, Utterance):
+            message = utterance_message(what, text=True, media=True)
+            node._hear_utterance(message, {"source_timestamp": number}, node._live_subscriptions[0])
+    assert probabilities(bench, 5) == expected
+
+
+def test_corrections_without_utterances_do_not_pile_up(make_bench: MakeBench) -> None:
+    bench = make_bench(split=True)
+    node, message = bench.nodes[1], speaker_correction_message(correction("u0", after="1"), "")
+    for number in range(CORRECTIONS + 3):
+        node._hear_correction(message, {"source_timestamp": number})
+        bench.wait(lambda: node._inbox.depth("corrections") == 0, "it is taken")
+    bench.wait(lambda: bench.value("emotion_node: recogniser", "not_relabelled") == "3", "counted")
+
+
+def test_a_correction_is_the_same_after_its_way_through_a_message() -> None:
+    before = SpeakerCorrected("c", ("u1", "u2"), 3 * NS, 5 * NS, "", "1")
+    message = speaker_correction_message(before, "head")
+    after = deserialize_message(serialize_message(message), type(message))
+    assert speaker_correction_value(after) == before
