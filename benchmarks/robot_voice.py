@@ -19,7 +19,13 @@ import numpy as np
 from scipy.signal import oaconvolve
 
 from benchmarks.conversations import LEVEL, RATE, Samples, add_noise, data_folder, speakers
-from erc_ros.dialogue.listener import Event, Listener, ListenerConfig, UtteranceEvent
+from erc_ros.dialogue.listener import (
+    Event,
+    Listener,
+    ListenerConfig,
+    TextCorrected,
+    UtteranceEvent,
+)
 from erc_ros.dialogue.transcript import Transcript
 from erc_ros.dialogue.utterance import Utterance
 from erc_ros.replay.conversation_bag import DIALOGUE, VOICES
@@ -164,7 +170,7 @@ def listen(
     gate: str = GATES[0],
     texts: Sequence[Transcript] = (),
 ) -> list[Utterance]:
-    """The final utterances."""
+    """The final utterances, once more where their text came late."""
     ears, events = Listener(config), list[Event]()
     said = [(at(t), n % 2 == 0) for n, t in enumerate(np.ravel(session.announced).tolist())]
     waiting = sorted(texts, key=lambda text: text.arrival)
@@ -180,7 +186,8 @@ def listen(
     for text in waiting:
         events += ears.feed_transcript(text)
     events += ears.flush()
-    return [e.utterance for e in events if isinstance(e, UtteranceEvent) and e.utterance.is_final]
+    told = [event for event in events if isinstance(event, (UtteranceEvent, TextCorrected))]
+    return [event.utterance for event in told if event.utterance.is_final]
 
 
 def heard(utterance: Utterance) -> Span:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ Vector = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 MAX_PAST = 24  # voices kept apart; older ones of a speaker are joined
+BESIDE = 6  # windows of each of two speakers, heard beside the other, that tell them apart for good
 PRIOR = 1.0  # windows; how long what is usual counts more than what was heard
 
 
@@ -66,12 +67,13 @@ class Voices:
     """State: what was heard of a conversation.
 
     past: what was heard earlier; windows: of the last seconds, in order of their start; speakers:
-    how many were told apart.
+    how many were told apart; apart: pairs of them (lower first) that were heard beside each other.
     """
 
     past: tuple[Voice, ...] = ()
     windows: tuple[Window, ...] = ()
     speakers: int = 0
+    apart: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,19 @@ def likeness(voices: Voices, are_beside: NDArray[np.bool_], distinct: float) -> 
     alike: Matrix = stack @ stack.T
     first = len(voices.past)
     alike[first:, first:] -= distinct * are_beside
+    # what is past was heard beside nobody who speaks now, but its speaker may have been
+    items: list[Voice | Window] = [*voices.past, *voices.windows]
+    for row in range(first):
+        for column in range(len(items)):
+            if _pair(items[row].speaker, items[column].speaker) in voices.apart:
+                alike[row, column] -= distinct
+                if column >= first:
+                    alike[column, row] -= distinct
     return alike
+
+
+def _pair(one: int | None, other: int | None) -> tuple[int, int] | None:
+    return None if one is None or other is None else (min(one, other), max(one, other))
 
 
 def cluster(alike: Matrix, weights: Matrix, heard: Matrix, limits: Limits) -> list[list[int]]:
@@ -190,8 +204,32 @@ def learn(
         tuple(replace(v, speaker=labels[k]) for k, v in enumerate(voices.past)),
         tuple(replace(w, speaker=labels[first + k]) for k, w in enumerate(voices.windows)),
         speakers,
+        _apart(voices.apart, names, groups, are_beside, first),
     )
     return changed, _fits(changed, alike, weights, limits), merged
+
+
+def _apart(
+    known: frozenset[tuple[int, int]],
+    names: Mapping[int, int],
+    groups: Sequence[Sequence[int]],
+    are_beside: NDArray[np.bool_],
+    first: int,
+) -> frozenset[tuple[int, int]]:
+    """Pairs of speakers that were heard beside each other, now or earlier.
+
+    Both in enough windows: where one voice is cut in two for a moment, there are few.
+    """
+    recent = {
+        speaker: [place - first for place in groups[number] if place >= first]
+        for number, speaker in names.items()
+    }
+    found = {pair for pair in known if pair[0] in recent and pair[1] in recent}
+    for one, other in itertools.combinations(sorted(recent), 2):
+        between = are_beside[np.ix_(recent[one], recent[other])]
+        if min(between.any(axis=1).sum(), between.any(axis=0).sum()) >= BESIDE:
+            found.add((one, other))
+    return frozenset(found)
 
 
 def _fresh(windows: Sequence[Window], frame: float) -> list[float]:
@@ -299,7 +337,7 @@ def settle(voices: Voices, first: int, frame: float) -> Voices:
         if most is not None:  # of nobody known, the oldest is forgotten
             past[other] = past[one] + past[other]
         del past[one]
-    return Voices(tuple(past), kept, voices.speakers)
+    return replace(voices, past=tuple(past), windows=kept)
 
 
 def voice_of(windows: Sequence[Window], frame: float) -> Voice:

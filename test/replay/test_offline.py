@@ -283,7 +283,9 @@ def test_who_is_known_by_voice_is_named_where_the_parameters_say_so(
     save_voices(known, network.manifest.sha256, {"Ada": enrol(network, said)})
     p = {**offline.defaults("utterance_node"), "known_voices": str(known)}
     monkeypatch.setattr(offline, "defaults", lambda node: p)
-    assert [row.person_id for row in run(bag, ears).rows] == ["", "Ada"]
+    rows = run(bag, ears).rows
+    # eSpeak pauses now and then within the second sentence, which makes two rows of it
+    assert rows[0].person_id == "" and {row.person_id for row in rows[1:]} == {"Ada"}
 
 
 def test_sound_waits_for_the_info_as_it_does_in_the_nodes(tmp_path: Path, models: Models) -> None:
