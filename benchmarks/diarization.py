@@ -300,7 +300,7 @@ def cost(hour: float) -> None:
             duration,
             lambda: [both.embedding.embed_all([both.embedding.features(w)]) for w in windows],
         ),
-        "all, latency 1 s, a look each 0.5 s": (
+        "all, latency 1 s, a look each second": (
             duration,
             lambda: stream(Conversation("", sound, ()), both, 1.0),
         ),

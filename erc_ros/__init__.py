@@ -18,3 +18,5 @@ def _find_own_share() -> None:
 
 
 _find_own_share()
+# Products of numpy are small here: more threads would cost a second core and gain nothing.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -185,7 +185,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
 def _demo(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="erc demo",
-        description="Make a recording of two synthetic voices and a camera, and play it through "
+        description="Make a recording of three synthetic voices and a camera, and play it through "
         "the ROS 2 nodes in real time.",
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
@@ -203,7 +203,7 @@ def _demonstrate(options: argparse.Namespace) -> int:
     folder = options.out / "bag"
     if (folder / "metadata.yaml").is_file():
         shutil.rmtree(folder)  # of an earlier demo
-    print(f"making {folder}: a written dialogue, two synthetic voices, a camera", flush=True)
+    print(f"making {folder}: a written dialogue, three synthetic voices, a camera", flush=True)
     write_demo(folder, speech_type=recognisable_speech())
     print("playing it through the nodes over DDS, in real time\n", flush=True)
     with Bag(folder) as bag:

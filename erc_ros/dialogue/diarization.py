@@ -47,6 +47,7 @@ KEPT = FOLLOWED + 12.0  # s of local voices that are remembered
 REMEMBERED = 500  # turns that can be corrected
 SHARPNESS = 12.0  # a fit 0.08 better: e times as likely
 DOUBT = 0.3  # s; a turn of this length is told with half the confidence
+GATHERED = 32  # pieces of sound that are joined at once
 BREAK = seconds(0.1)  # sound that comes later than this follows a gap
 ALONE = 0.8  # of a window must be one voice alone, else it is cut anew
 
@@ -223,6 +224,7 @@ class Diarizer:
     def reset(self) -> None:
         """Forget sound and speakers: a new conversation."""
         self._samples = np.zeros(0, np.float32)  # the last ones
+        self._new: list[NDArray[np.float32]] = []  # those after them
         self._heard = 0  # samples until now; gaps count as silence
         self._origin = 0  # ns, time of sample 0
         self._looked = 0  # samples heard when `look` last looked
@@ -255,18 +257,27 @@ class Diarizer:
             missing = (time - due) * SAMPLE_RATE // NS
             self._heard += missing
             silence = np.zeros(min(missing, self._networks.segmentation.longest), np.float32)
-            self._samples = np.concatenate([self._samples, silence])
+            self._new.append(silence)
         else:
             self._origin += time - due  # a drift
-        longest = self._networks.segmentation.longest + self._hop
-        self._samples = np.concatenate([self._samples, samples])[-longest:]
+        self._new.append(samples)
         self._heard += len(samples)
+        if len(self._new) >= GATHERED:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Join what came in, and forget what is too old to be looked at."""
+        assert self._networks is not None
+        longest = self._networks.segmentation.longest + self._hop
+        self._samples = np.concatenate([self._samples, *self._new])[-longest:]
+        self._new.clear()
 
     def look(self) -> None:
         """Take in what was heard since the last look. Costs a run of each network."""
         if self._networks is None or self._heard - self._looked < self._field:
             return
         self._looked = self._heard
+        self._gather()
         network = self._networks.segmentation
         begin = max(0, self._heard - min(len(self._samples), network.longest))
         first = -(-begin // self._hop)  # frames have the same places in every window

@@ -199,6 +199,22 @@ def test_the_words_of_the_call_go_to_the_right_speaker(
     assert right_words(known(events)) >= later
 
 
+def test_alike_voices_stay_apart_when_their_beginning_is_long_past(networks: Networks) -> None:
+    folder = needs("ami_diarization_30s")
+    samples, _ = soundfile.read(folder / "sample.flac", dtype="float32")
+    length, times = len(samples) / RATE, 3
+    lines = [line.split() for line in (folder / "sample.rttm").read_text().splitlines()]
+    turns = [
+        (start, start + float(line[4]), line[7])
+        for k in range(times)
+        for line in lines
+        for start in [float(line[3]) + k * length]
+    ]
+    said = known(play(networks, np.concatenate([samples] * times), []))
+    assert len({u.speaker_id for u in said if u.speaker_id}) == 2
+    assert agreement(turns, said, times * length) >= 0.85
+
+
 def test_any_chunking_of_a_recording_gives_identical_utterances(networks: Networks) -> None:
     folder = needs("ami_diarization_30s")
     samples, _ = soundfile.read(folder / "sample.flac", dtype="float32", stop=14 * RATE)

@@ -87,11 +87,11 @@ def test_nothing_is_decided_before_its_time_nor_much_later() -> None:
     for first in range(0, len(DIALOGUE), RATE // 10):
         now = (first + RATE // 10) * NS // RATE
         new = turns(ears.feed(DIALOGUE[first : first + RATE // 10]))
-        assert all(turn.start >= decided - seconds(0.55) for turn in new)  # a step
+        assert all(turn.start >= decided - seconds(1.05) for turn in new)  # a step
         decided = max([decided, *(turn.end for turn in new)])
         assert decided <= max(0, now - seconds(1.0))
         if seconds(3.0) < now < seconds(4.0):  # in the middle of speech
-            assert decided >= now - seconds(1.0) - seconds(0.6)
+            assert decided >= now - seconds(1.0) - seconds(1.1)
 
 
 @pytest.mark.usefixtures("simple_ears")
@@ -168,7 +168,7 @@ def test_silence_costs_no_look() -> None:
     hear(ears, np.zeros(60 * RATE, np.float32))
     assert ears.counters() == {"turns": 0, "overlaps": 0}
     hear(ears, scene((0, 2, 5), end=60.0))
-    assert 4 <= ears.counters()["looks"] <= 8  # 2 s of speech and a little longer, twice a second
+    assert 2 <= ears.counters()["looks"] <= 4  # 2 s of speech and a little longer
 
 
 @pytest.mark.usefixtures("simple_ears")
