@@ -40,7 +40,7 @@ class SpeakerStreamConfig:
     """
 
     latency: float = 1.0
-    """s; what was heard this long ago is decided. Less is decided worse, and corrected more."""
+    """s; what was heard this long ago is decided, a step later at the latest. Less: worse."""
     step: float = 1.0
     """s; decisions are made this often. What costs time is done once in a step."""
     diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
