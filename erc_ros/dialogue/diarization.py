@@ -104,7 +104,10 @@ UNCLEAR = Attribution(None, float("nan"))
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One voice from `start` to `end` (ns). overlapped: ns in which another one speaks, too."""
+    """One voice from `start` to `end` (ns).
+
+    overlapped: ns in which another one speaks, too, where turns may lie over each other.
+    """
 
     start: int
     end: int
@@ -449,9 +452,12 @@ class Diarizer:
             for part in self._parts
             if (a := self._time(part.first)) < end and (b := self._time(part.last)) > start
         ]
+        found = _joined(found)  # so that two turns that lie over each other are of two speakers
         return [
-            replace(turn, overlapped=_overlap(turn, [o for o in found if o is not turn]))
-            for turn in _joined(found)
+            replace(
+                turn, overlapped=_overlap(turn, [other for other in found if other is not turn])
+            )
+            for turn in found
         ]
 
     def turns(self, start: int, end: int) -> list[Turn]:
@@ -533,9 +539,7 @@ def _overlap(turn: Turn, others: Sequence[Turn]) -> int:
     spans = sorted(
         (max(turn.start, o.start), min(turn.end, o.end))
         for o in others
-        if o.start < turn.end
-        and turn.start < o.end
-        and o.attribution.speaker != turn.attribution.speaker
+        if o.start < turn.end and turn.start < o.end
     )
     total, until = 0, turn.start
     for start, end in spans:
@@ -560,15 +564,12 @@ def _partition(turns: Sequence[Turn], start: int, end: int) -> list[Turn]:
     for turn in turns:
         if found and turn.end <= found[-1].end:
             continue  # inside another one
-        begin = turn.start
+        begin = start
         if found:
-            begin = max(begin, found[-1].end)
-            middle = (begin + found[-1].end) // 2
-            found[-1] = replace(found[-1], end=middle)
-            begin = middle
-        else:
-            begin = start
-        found.append(replace(turn, start=begin))
+            last = found[-1]
+            begin = (max(turn.start, last.end) + last.end) // 2
+            found[-1] = replace(last, end=begin)
+        found.append(Turn(begin, turn.end, turn.attribution))
     if found:
         found[-1] = replace(found[-1], end=end)
     return found
@@ -601,7 +602,7 @@ def _without_short(turns: Sequence[Turn], least: int) -> list[Turn]:
 def _united(turn: Turn, other: Turn) -> Turn:
     """Both, as the first one's."""
     start, end = min(turn.start, other.start), max(turn.end, other.end)
-    return Turn(start, end, turn.attribution, turn.overlapped + other.overlapped)
+    return Turn(start, end, turn.attribution)
 
 
 def differences(told: Sequence[Turn], now: Sequence[Turn]) -> list[SpeakerCorrection]:

@@ -58,6 +58,8 @@ def follow_voices(tracks: Tracks, first: int, heard: NDArray[np.float32], kept: 
     Only the last `kept` frames are remembered, and voices that speak in them. `first` may be any
     frame that is still remembered, or later.
     """
+    if first - tracks.last > kept:  # a gap: whatever its length, it takes no memory
+        tracks = Tracks(born=tracks.born)
     wide = _widened(tracks, first, first + len(heard))
     begin = first - wide.first
     if begin < 0:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.model_folder import (
+from erc_ros.dialogue.speaker_model import (
     SpeakerModelError,
     check_ports,
     open_network,

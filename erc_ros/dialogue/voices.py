@@ -188,16 +188,10 @@ def learn(
     if not items:
         return voices, np.zeros((0, voices.speakers)), {}
     weights = np.array([item.weight for item in items], np.float64)
-    spoken = np.array(
-        [
-            item.heard if isinstance(item, Voice) else (item.last - item.first) * limits.frame
-            for item in items
-        ]
-    )
-    fresh = np.array([*spoken[: len(voices.past)], *_fresh(voices.windows, limits.frame)])
+    heard = np.array([v.heard for v in voices.past] + _fresh(voices.windows, limits.frame))
     alike = likeness(voices, are_beside, limits.distinct)
-    groups = cluster(alike, weights, fresh, limits)
-    names, merged, speakers = _named(voices, groups, fresh, are_beside, limits)
+    groups = cluster(alike, weights, heard, limits)
+    names, merged, speakers = _named(voices, groups, heard, are_beside, limits)
     labels = {place: names.get(n) for n, group in enumerate(groups) for place in group}
     first = len(voices.past)
     changed = Voices(

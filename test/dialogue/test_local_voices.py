@@ -42,6 +42,12 @@ def same(one: Tracks, other: Tracks) -> bool:
     )
 
 
+def test_after_a_gap_of_any_length_the_voices_are_new_and_memory_is_not() -> None:
+    before = follow_voices(Tracks(), 0, speaking(40, (0, 40, 0)), KEPT)
+    after = follow_voices(before, 10**12, speaking(40, (0, 40, 0)), KEPT)
+    assert after.ids == (1,) and after.first == 10**12 and len(after.counts) == 40
+
+
 THREE = speaking(80, (0, 20, 0), (18, 40, 1), (40, 60, 0), (55, 80, 2))
 PERMUTATIONS = [list(p) for p in itertools.permutations(range(3))]
 
