@@ -39,7 +39,7 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.dialogue": ["assets/*"],
-        f"{NAME}.replay": ["assets/*", "assets/**/*"],
+        f"{NAME}.demo": ["assets/*", "assets/**/*"],
     },
     include_package_data=False,
     data_files=[

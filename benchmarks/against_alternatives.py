@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from benchmarks.machine import Figure, description
-from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.demo.conversation_bag import DIALOGUE
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.face import face_input
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
@@ -45,13 +45,13 @@ from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.reader import TextReader
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.nodes.places import model_folder
-from erc_ros.replay.conversation_bag import DIALOGUE
-from erc_ros.training.audio import AudioNetwork, AudioNetworkConfig
+from erc_ros.resources import model_folder
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.meld import read_meld
-from erc_ros.training.face import FaceNetwork, FaceNetworkConfig
-from erc_ros.training.fusion.concat import Concat, ConcatConfig
+from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig
+from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig
+from erc_ros.training.heads.concat import Concat, ConcatConfig
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 Array = NDArray[np.float32]
 Read = Callable[[tuple[Block, ...]], Array]

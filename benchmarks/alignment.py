@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.real_call import best_naming, data_folder
-from erc_ros.dialogue.listener import (
+from erc_ros.dialogue.assembler import (
     Event,
     Listener,
     ListenerConfig,
@@ -27,11 +27,11 @@ from erc_ros.dialogue.listener import (
     TextCorrected,
     UtteranceEvent,
 )
-from erc_ros.dialogue.transcript import Transcript, Word
-from erc_ros.dialogue.utterance import SAMPLE_RATE, Utterance
-from erc_ros.nodes.places import defaults, speaker_networks
+from erc_ros.resources import defaults, speaker_networks
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Transcript, Word
+from erc_ros.values.utterance import SAMPLE_RATE, Utterance
 
 ORIGIN = 1_700_000_000 * NS
 DELAYS = {"0.3 to 0.8 s": (0.3, 0.8), "0.5 to 1.5 s": (0.5, 1.5), "1 to 3 s": (1.0, 3.0)}

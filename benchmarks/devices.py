@@ -17,8 +17,8 @@ from erc_ros.inference.backend import BackendError
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.engines.build import conversation
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.nodes.places import model_folder
 from erc_ros.replay.offline import default_models
+from erc_ros.resources import model_folder
 
 DEVICES = ("tensorrt", "cuda", "cpu")
 PARTS = ("text", "audio", "visual", "fusion")

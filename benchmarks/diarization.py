@@ -31,13 +31,13 @@ from benchmarks.conversations import (
     meetings,
     speakers,
 )
-from erc_ros.dialogue.diarization import Networks, SpeakerCorrection, Turn, load_networks
-from erc_ros.dialogue.events import SpeakerCorrected
-from erc_ros.dialogue.listener import Listener, ListenerConfig, Transcript, UtteranceEvent
-from erc_ros.dialogue.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
+from erc_ros.dialogue.assembler import Listener, ListenerConfig, Transcript, UtteranceEvent
+from erc_ros.dialogue.speakers.diarizer import Networks, SpeakerCorrection, Turn, load_networks
+from erc_ros.dialogue.speakers.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
 from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.nanoseconds import NS, seconds
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 LATENCIES = (0.5, 1.0, 2.0, 5.0)  # s

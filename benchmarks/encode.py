@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.machine import Figure, description
 from erc_ros.training.command import data_folder
-from erc_ros.training.encode import Job, encode, throughput
-from erc_ros.training.feature_store import FeatureStore
+from erc_ros.training.features.encode import Job, encode, throughput
+from erc_ros.training.features.store import FeatureStore
 
 LOST = 3  # shards
 

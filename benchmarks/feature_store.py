@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import Figure, description
-from erc_ros.training.feature_store import FeatureStore, create, write_shard
+from erc_ros.training.features.store import FeatureStore, create, write_shard
 
 SHARD, TURNS, CONVERSATIONS, SINGLE = 512, 10, 32, 1024
 ROUNDS = 5

@@ -23,14 +23,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import description
 from erc_ros.inference.backend import Network
-from erc_ros.training.export import export_fusion
-from erc_ros.training.fusion.base import MODALITIES, Head
-from erc_ros.training.fusion.concat import ConcatConfig
-from erc_ros.training.fusion.heads import HEADS
-from erc_ros.training.fusion.lpgnet import LpgnetConfig
-from erc_ros.training.fusion.magt import MagtConfig
-from erc_ros.training.fusion.residual import ResidualConfig
-from erc_ros.training.fusion.summer import SummerConfig
+from erc_ros.training.export.onnx import export_fusion
+from erc_ros.training.heads.base import MODALITIES, Head
+from erc_ros.training.heads.concat import ConcatConfig
+from erc_ros.training.heads.heads import HEADS
+from erc_ros.training.heads.lpgnet import LpgnetConfig
+from erc_ros.training.heads.magt import MagtConfig
+from erc_ros.training.heads.residual import ResidualConfig
+from erc_ros.training.heads.summer import SummerConfig
 
 PAPERS = {
     "concat": ConcatConfig(width=768, embeddings=(768, 768, 768)),

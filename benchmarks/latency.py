@@ -14,17 +14,17 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import Figure, description
-from erc_ros.replay.bag import Bag
-from erc_ros.replay.conversation_bag import (
+from erc_ros.demo.conversation_bag import (
     DIALOGUE,
     Recogniser,
     perform,
     portrait,
     write_conversation,
 )
+from erc_ros.demo.voices import synthesiser
+from erc_ros.replay.bag import Bag
 from erc_ros.replay.offline import Models, default_models
 from erc_ros.replay.via_dds import play, recognisable_speech
-from erc_ros.replay.voices import synthesiser
 
 
 def measure(models: Models, repeats: int) -> list[Figure]:

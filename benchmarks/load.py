@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import Figure, description
-from erc_ros.dialogue.utterance import SAMPLE_RATE
-from erc_ros.replay.conversation_bag import DIALOGUE, HEIGHT, WIDTH, Phrase, perform, portrait
+from erc_ros.demo.conversation_bag import DIALOGUE, HEIGHT, WIDTH, Phrase, perform, portrait
+from erc_ros.demo.voices import synthesiser
 from erc_ros.replay.definitions import typestore
 from erc_ros.replay.offline import Models, default_models
 from erc_ros.replay.via_dds import Listening, Nodes, recognisable_speech, running_nodes
-from erc_ros.replay.voices import synthesiser
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE
 
 FRAMES, CHUNKS = 30, 50  # per second
 SAMPLES = SAMPLE_RATE // CHUNKS

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.cli import _print_end, _print_row
-from erc_ros.dialogue.utterance import SAMPLE_RATE
+from erc_ros.demo.conversation_bag import Phrase, Recogniser, write_conversation
 from erc_ros.replay.bag import Bag
-from erc_ros.replay.conversation_bag import Phrase, Recogniser, write_conversation
 from erc_ros.replay.offline import Models, default_models, write
 from erc_ros.replay.report import Row
 from erc_ros.replay.via_dds import play, recognisable_speech
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE
 
 FRAME = 0.01  # s
 

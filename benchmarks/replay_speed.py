@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import Figure, description
+from erc_ros.demo.conversation_bag import write_demo
 from erc_ros.replay.bag import Bag
-from erc_ros.replay.conversation_bag import write_demo
 from erc_ros.replay.offline import Models, default_models, replay
 
 

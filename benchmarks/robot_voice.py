@@ -19,19 +19,19 @@ import numpy as np
 from scipy.signal import oaconvolve
 
 from benchmarks.conversations import LEVEL, RATE, Samples, add_noise, data_folder, speakers
-from erc_ros.dialogue.listener import (
+from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
+from erc_ros.demo.voices import synthesiser
+from erc_ros.dialogue.assembler import (
     Event,
     Listener,
     ListenerConfig,
     TextCorrected,
     UtteranceEvent,
 )
-from erc_ros.dialogue.transcript import Transcript
-from erc_ros.dialogue.utterance import Utterance
-from erc_ros.replay.conversation_bag import DIALOGUE, VOICES
-from erc_ros.replay.voices import synthesiser
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Transcript
+from erc_ros.values.utterance import Utterance
 
 ORIGIN = 1_700_000_000 * NS
 CHUNK = 512
@@ -411,7 +411,7 @@ def text_table(cast: Cast) -> None:
                 random = np.random.default_rng(seed)
                 texts = recognised(session, delay, tells != "arrival", random)
                 for after in TEXT_AFTER:
-                    with mock.patch("erc_ros.dialogue.listener.ROBOT_TEXT", seconds(after)):
+                    with mock.patch("erc_ros.dialogue.assembler.ROBOT_TEXT", seconds(after)):
                         found = listen(session, ListenerConfig(expect_text="always"), texts=texts)
                     came = " ".join(utterance.text for utterance in found)
                     for n in range(EXCHANGES):

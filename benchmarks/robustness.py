@@ -20,12 +20,12 @@ from safetensors.numpy import load_file
 from erc_ros.encoders.text import MAX_TOKENS, TextPrompt
 from erc_ros.inference.backend import Network, signature
 from erc_ros.inference.reader import TextReader
-from erc_ros.training import metrics
+from erc_ros.metrics import classification as metrics
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.utterances import Conversation
-from erc_ros.training.part_tests import read
-from erc_ros.training.recognition_errors import WordErrors, misheard, mixed_up
+from erc_ros.training.encoders.evaluation import read
+from erc_ros.training.encoders.text.recognition_errors import WordErrors, misheard, mixed_up
 
 SPEAKERS = (0.0, 0.1, 0.2, 0.4)
 WORDS = (0.0, 0.05, 0.1, 0.2, 0.3)

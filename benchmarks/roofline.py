@@ -37,8 +37,8 @@ from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.engines import graph
 from erc_ros.inference.engines.build import conversation
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.nodes.places import model_folder
 from erc_ros.replay.offline import default_models
+from erc_ros.resources import model_folder
 
 PRODUCTS = ("MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger")
 SIDE = 1024

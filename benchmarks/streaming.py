@@ -22,18 +22,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import description
-from erc_ros.dialogue.utterance import Utterance
 from erc_ros.encoders.text import TextPrompt, Turn
 from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.reader import TextReader
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.nodes.places import model_folder
 from erc_ros.replay.offline import default_models
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.resources import model_folder
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.utterances import Conversation
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import Utterance
 
 HEARD = (0.5, 1.0, 2.0, 3.0, 4.0)  # s
 AROUND = 5  # utterances on each side

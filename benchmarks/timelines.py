@@ -22,9 +22,9 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 
 from benchmarks.conversations import Conversation, call, data_folder, meetings
 from benchmarks.diarization import annotation, remembered, stream
-from erc_ros.dialogue.diarization import Networks
-from erc_ros.dialogue.diarization import Turn as Found
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.dialogue.speakers.diarizer import Networks
+from erc_ros.dialogue.speakers.diarizer import Turn as Found
+from erc_ros.values.nanoseconds import NS
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 LATENCIES = (1.0, 5.0)  # s

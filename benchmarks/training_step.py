@@ -24,8 +24,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.machine import Figure, description
-from erc_ros.training.fusion.heads import HEADS
-from erc_ros.training.trainer import TrainerConfig, decayed, fit, learning_rate_share, set_seeds
+from erc_ros.training.engine.trainer import (
+    TrainerConfig,
+    decayed,
+    fit,
+    learning_rate_share,
+    set_seeds,
+)
+from erc_ros.training.heads.heads import HEADS
 
 AIM = 1.3
 PAPERS: dict[str, dict[str, Any]] = {

@@ -79,19 +79,19 @@ def _distill(argv: Sequence[str]) -> int:
 
 
 def _evaluate(argv: Sequence[str]) -> int:
-    from erc_ros.training.evaluation import main as evaluate
+    from erc_ros.training.engine.evaluation import main as evaluate
 
     return evaluate(list(argv))
 
 
 def _table(argv: Sequence[str]) -> int:
-    from erc_ros.training.table import main as table
+    from erc_ros.metrics.table import main as table
 
     return table(list(argv))
 
 
 def _encode(argv: Sequence[str]) -> int:
-    from erc_ros.training.encode import main as encode
+    from erc_ros.training.features.encode import main as encode
 
     return encode(list(argv))
 
@@ -103,19 +103,19 @@ def _quantize(argv: Sequence[str]) -> int:
 
 
 def _export(argv: Sequence[str]) -> int:
-    from erc_ros.training.export_run import main as export
+    from erc_ros.training.export.run import main as export
 
     return export(list(argv))
 
 
 def _export_speaker(argv: Sequence[str]) -> int:
-    from erc_ros.training.speaker_export import main as export
+    from erc_ros.training.export.speaker_export import main as export
 
     return _explained(lambda: export(list(argv)))
 
 
 def _export_segmentation(argv: Sequence[str]) -> int:
-    from erc_ros.training.segmentation_export import main as export
+    from erc_ros.training.export.segmentation_export import main as export
 
     return _explained(lambda: export(list(argv)))
 
@@ -195,8 +195,8 @@ def _demo(argv: Sequence[str]) -> int:
 
 
 def _demonstrate(options: argparse.Namespace) -> int:
+    from erc_ros.demo.conversation_bag import write_demo
     from erc_ros.replay.bag import Bag
-    from erc_ros.replay.conversation_bag import write_demo
     from erc_ros.replay.offline import write
     from erc_ros.replay.via_dds import play, recognisable_speech
 
@@ -227,7 +227,7 @@ def _make_bag(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
 
     def make() -> int:
-        from erc_ros.replay.conversation_bag import write_demo
+        from erc_ros.demo.conversation_bag import write_demo
 
         print(write_demo(options.bag, options.storage, options.speech_type))
         return 0

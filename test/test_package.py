@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 import pytest
 
 import erc_ros
-from erc_ros.nodes.places import shared
+from erc_ros.resources import shared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUNTIME = [
     "erc_ros.sensing.audio",
     "erc_ros.sensing.faces",
-    "erc_ros.dialogue.listener",
+    "erc_ros.dialogue.assembler",
     "erc_ros.encoders.text",
     "erc_ros.encoders.audio",
     "erc_ros.encoders.face",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.diarization import Networks
+from erc_ros.dialogue.speakers.diarizer import Networks
 
 RATE = 16_000
 BAND = 125  # Hz; tone n lies in the middle of band n

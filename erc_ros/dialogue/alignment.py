@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from unicodedata import east_asian_width
 
-from erc_ros.dialogue.diarization import UNCLEAR, Attribution
-from erc_ros.dialogue.transcript import Transcript, Word
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.dialogue.speakers.diarizer import UNCLEAR, Attribution
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Transcript, Word
 
 SLACK = seconds(0.15)  # a time may lie this much before the end of its speech (padding, frames)
 SNAP = seconds(0.4)  # told times are this inexact: a rest shorter than this belongs to the claim

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from erc_ros.dialogue.diarization import Attribution
-from erc_ros.dialogue.transcript import Transcript
-from erc_ros.sensing.nanoseconds import seconds
+from erc_ros.dialogue.speakers.diarizer import Attribution
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.transcript import Transcript
 
 REPEATED = seconds(0.25)  # the same text within this time is the same result, sent twice
 REMEMBERED_TEXTS = 16

@@ -27,9 +27,9 @@ from erc_ros.dialogue.speaking_face import (
     speech_motion,
     thumbnail,
 )
-from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop
 from erc_ros.dialogue.voice_activity import FRAME_TIME
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
 FACES_TIME = seconds(30.0)  # crops are kept this long
 FACES_COUNT = 300  # and no more than this many

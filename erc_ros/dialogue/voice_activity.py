@@ -14,8 +14,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.checks import check_range
-from erc_ros.dialogue.utterance import SAMPLE_RATE
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import SAMPLE_RATE
 
 FRAME = 512  # samples; the network takes no other number
 CONTEXT = 64  # samples before a frame that the network sees with it

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import FaceCrop
+from erc_ros.values.utterance import FaceCrop
 
 SIZE = 48  # pixels, the side of a FER2013 picture
 MAX_CROPS = 8  # of an utterance

@@ -16,10 +16,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.inference.backend import BackendError, Port, Signature, signature
+from erc_ros.values.utterance import SAMPLE_RATE
 
 FORMAT = 2
 MANIFEST = "bundle.yaml"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import Utterance
 from erc_ros.inference.bundle import Bundle
+from erc_ros.values.utterance import Utterance
 
 MODALITIES = ("text", "audio", "visual")  # the order of everything that has three entries
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import Utterance
 from erc_ros.encoders.text import Block, speaker_index
+from erc_ros.values.utterance import Utterance
 
 Embedding = NDArray[np.float32]
 

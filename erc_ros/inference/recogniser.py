@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.events import SpeakerCorrected
-from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.face import face_input, to_gray
 from erc_ros.encoders.text import Block, TextPrompt, Turn
@@ -39,6 +37,8 @@ from erc_ros.inference.history import (
     step,
 )
 from erc_ros.inference.reader import TextReader
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
 SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no sound

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 

@@ -13,14 +13,12 @@ from erc_msgs.msg import Utterance as UtteranceMessage
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
-from erc_ros.dialogue.events import ConversationEnded, SpeakerCorrected
-from erc_ros.dialogue.utterance import Utterance
+from erc_ros.adapters import message_class
 from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.estimate import MODALITIES, Estimate
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.adapters import message_class
 from erc_ros.nodes.diagnostics import Latencies, Meter
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.inbox import Inbox, Item, Worker
@@ -32,9 +30,11 @@ from erc_ros.nodes.messages import (
     speaker_correction_value,
     utterance_value,
 )
-from erc_ros.nodes.places import model_folder
 from erc_ros.nodes.process import run_nodes
 from erc_ros.nodes.stage import Stage
+from erc_ros.resources import model_folder
+from erc_ros.values.events import ConversationEnded, SpeakerCorrected
+from erc_ros.values.utterance import Utterance
 
 UTTERANCE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)

@@ -12,7 +12,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.enrolment import (
+from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
+from erc_ros.dialogue.speakers.enrolment import (
     EnrolmentError,
     enrol,
     load_voices,
@@ -20,10 +21,9 @@ from erc_ros.dialogue.enrolment import (
     save_voices,
     speech_in,
 )
-from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
-from erc_ros.dialogue.utterance import SAMPLE_RATE
-from erc_ros.nodes.places import defaults, model_folder
+from erc_ros.resources import defaults, model_folder
 from erc_ros.sensing.audio import AudioFormat, decode
+from erc_ros.values.utterance import SAMPLE_RATE
 
 _SAMPLE_FORMATS = {1: "U8", 2: "S16LE", 4: "S32LE"}  # by bytes of a sample
 

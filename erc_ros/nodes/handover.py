@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from erc_ros.dialogue.events import ConversationEnded, SpeakerCorrected
-from erc_ros.dialogue.utterance import Utterance
+from erc_ros.values.events import ConversationEnded, SpeakerCorrected
+from erc_ros.values.utterance import Utterance
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
+from erc_ros.adapters import Adapter, humans_adapter, message_class, stamp_of
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.adapters import Adapter, humans_adapter, message_class, stamp_of
 from erc_ros.nodes.diagnostics import Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.pace import Pace

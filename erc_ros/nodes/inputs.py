@@ -9,8 +9,8 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile
 
+from erc_ros.adapters import ADAPTERS, TWO_PACKAGES, message_class, type_hash, types_of
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.adapters import ADAPTERS, TWO_PACKAGES, message_class, type_hash, types_of
 from erc_ros.nodes.diagnostics import Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.stage import Stage

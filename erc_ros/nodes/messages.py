@@ -15,12 +15,12 @@ from erc_msgs.msg import EmotionEstimate, EmotionLabels, SpeakerCorrection
 from erc_msgs.msg import Utterance as UtteranceMessage
 from sensor_msgs.msg import CompressedImage
 
-from erc_ros.dialogue.events import SpeakerCorrected
-from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.adapters import UnusableMessageError
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.estimate import Estimate
-from erc_ros.nodes.adapters import UnusableMessageError
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 # What hri_msgs/Expression calls the labels; others go out under their own name.
 EXPRESSIONS = {

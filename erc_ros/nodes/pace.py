@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 
 class Pace:

@@ -21,7 +21,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from erc_ros.nodes.places import config_file
+from erc_ros.resources import config_file
 
 Value = bool | int | float | str
 

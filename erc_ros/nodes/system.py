@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from erc_ros.nodes.places import config_file
+from erc_ros.resources import config_file
 
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 

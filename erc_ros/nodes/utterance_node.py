@@ -1,4 +1,4 @@
-"""Sensors in, utterances out: the node around erc_ros.dialogue.listener."""
+"""Sensors in, utterances out: the node around erc_ros.dialogue.assembler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from erc_msgs.msg import Utterance as UtteranceMessage
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
-from erc_ros.dialogue.listener import (
+from erc_ros.adapters import message_class, stamp_of
+from erc_ros.dialogue.assembler import (
     ConversationEnded,
     Event,
     Listener,
@@ -22,25 +23,24 @@ from erc_ros.dialogue.listener import (
     TextCorrected,
     UtteranceEvent,
 )
-from erc_ros.dialogue.senses import Senses, TrackedFace, listener_config, microphone
-from erc_ros.dialogue.transcript import Transcript
-from erc_ros.dialogue.utterance import Utterance
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.adapters import message_class, stamp_of
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
 from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.inputs import Input
 from erc_ros.nodes.messages import speaker_correction_message, utterance_message, with_frame
 from erc_ros.nodes.pace import Pace
-from erc_ros.nodes.places import known_voices, speaker_networks
 from erc_ros.nodes.process import run_nodes
 from erc_ros.nodes.stage import Stage
+from erc_ros.pipeline import Senses, TrackedFace, listener_config, microphone
+from erc_ros.resources import known_voices, speaker_networks
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.faces import FaceDetector, FaceTracker, HaarDetector, YuNetDetector
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import MicrophoneEvent, Replugged, SoundChunk
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.transcript import Transcript
+from erc_ros.values.utterance import Utterance
 
 TICK = 0.1  # s between two looks at the clock, for timeouts
 LOOK = 0.25  # s between two looks for publishers

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from erc_ros.nodes.adapters import humans_adapter, types_of
+from erc_ros.adapters import humans_adapter, types_of
 from erc_ros.replay.definitions import typestore
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from erc_ros.dialogue.listener import (
+from erc_ros.adapters import ADAPTERS, Adapter, humans_adapter
+from erc_ros.dialogue.assembler import (
     ConversationEnded,
     Counted,
     Event,
@@ -19,13 +20,9 @@ from erc_ros.dialogue.listener import (
     TextCorrected,
     UtteranceEvent,
 )
-from erc_ros.dialogue.senses import Senses, listener_config, microphone
-from erc_ros.dialogue.transcript import Transcript
-from erc_ros.dialogue.utterance import Utterance
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.nodes.adapters import ADAPTERS, Adapter, humans_adapter
-from erc_ros.nodes.places import defaults, known_voices, model_folder, speaker_networks
+from erc_ros.pipeline import Senses, listener_config, microphone
 from erc_ros.replay.bag import Bag, Record, choose_topics
 from erc_ros.replay.report import (
     BundleName,
@@ -36,10 +33,13 @@ from erc_ros.replay.report import (
     with_row,
     write_report,
 )
+from erc_ros.resources import defaults, known_voices, model_folder, speaker_networks
 from erc_ros.sensing.faces import FaceObservation, FaceTracker, HaarDetector
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import MicrophoneEvent
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Transcript
+from erc_ros.values.utterance import Utterance
 
 LOOK_AHEAD = 60  # messages in memory
 TICK = seconds(0.1)  # between two looks at the clock, as in utterance_node

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 if TYPE_CHECKING:
     from erc_ros.replay.report import Row

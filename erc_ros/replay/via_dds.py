@@ -23,9 +23,7 @@ from typing import Any
 
 import yaml
 
-from erc_ros.dialogue.transcript import Transcript
-from erc_ros.nodes.adapters import ADAPTERS, humans_adapter, message_class
-from erc_ros.nodes.places import defaults, model_folder
+from erc_ros.adapters import ADAPTERS, humans_adapter, message_class
 from erc_ros.nodes.system import environment, read_system
 from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw, choose_topics
 from erc_ros.replay.offline import Models, Result
@@ -38,7 +36,9 @@ from erc_ros.replay.report import (
     row_of_message,
     with_row,
 )
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.resources import defaults, model_folder
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Transcript
 
 START_TIMEOUT = 60.0  # s for the nodes to load their models and subscribe
 CLOCK_PERIOD = 0.01  # s between two messages on /clock

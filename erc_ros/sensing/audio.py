@@ -15,7 +15,6 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.sensing.clock import (
     Chunk,
     Clock,
@@ -28,7 +27,8 @@ from erc_ros.sensing.clock import (
     step,
 )
 from erc_ros.sensing.level import Level, LevelEvent, listen, repair
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE
 
 MAX_CHANNELS = 8
 MIN_RATE, MAX_RATE = 8_000, 48_000  # Hz

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
 
 STAMP_TOLERANCE = seconds(0.05)  # jitter of header stamps that is still the same line
 ARRIVAL_TOLERANCE = seconds(0.25)  # the same where only the arrival is known

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import FaceCrop
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import image_size, to_bgr, to_gray
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import FaceCrop
 
 CROP_SIZE = 96  # pixels, width and height of a face crop
 CROP_MARGIN = 0.1  # of the box, on each side

@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from erc_ros.sensing.nanoseconds import seconds
+from erc_ros.values.nanoseconds import seconds
 
 Pixels: TypeAlias = "bytes | bytearray | memoryview | array[int]"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from erc_ros.sensing.audio import AudioEvent, AudioFormat, AudioStream, decode
-from erc_ros.sensing.nanoseconds import seconds
+from erc_ros.values.nanoseconds import seconds
 
 INFO_TIMEOUT = seconds(6.0)  # audio_capture sends its info every 5 s
 

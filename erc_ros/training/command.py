@@ -9,20 +9,20 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from erc_ros.training.recipe import RecipeError, keep, read_recipe
+from erc_ros.training.engine.recipe import RecipeError, keep, read_recipe
 
 # kind -> "module:function" taking a Recipe; imported when asked for, as each needs other libraries.
 KINDS = {
-    "text": "erc_ros.training.text:train",
-    "audio": "erc_ros.training.audio:train",
-    "face": "erc_ros.training.face:train",
-    "fusion": "erc_ros.training.fusion_training:train",
-    "bundle": "erc_ros.training.bundle_assembly:train",
-    "mosi": "erc_ros.training.mosi:train",
-    "simulated": "erc_ros.training.simulated:train",
-    "stored": "erc_ros.training.stored:train",
-    "distillation": "erc_ros.training.distillation:train",
-    "descriptions": "erc_ros.training.descriptions:train",
+    "text": "erc_ros.training.encoders.text.train:train",
+    "audio": "erc_ros.training.encoders.audio.train:train",
+    "face": "erc_ros.training.encoders.visual.train:train",
+    "fusion": "erc_ros.training.systems.edge:train",
+    "bundle": "erc_ros.training.export.bundle_assembly:train",
+    "mosi": "erc_ros.training.systems.mosi:train",
+    "simulated": "erc_ros.training.systems.simulated:train",
+    "stored": "erc_ros.training.features.compare:train",
+    "distillation": "erc_ros.training.distillation.task:train",
+    "descriptions": "erc_ros.training.features.descriptions:train",
 }
 
 

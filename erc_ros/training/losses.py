@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from erc_ros.training.fusion.base import AUDIO, TEXT, VISUAL, Details
+from erc_ros.training.heads.base import AUDIO, TEXT, VISUAL, Details
 
 
 def pearson_relation(student: Tensor, teacher: Tensor, tau: float) -> Tensor:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tones import LoudIsSpeech
 
-from erc_ros.dialogue import listener
-from erc_ros.dialogue.diarization import Networks, load_networks
+from erc_ros.dialogue import assembler as listener
+from erc_ros.dialogue.speakers.diarizer import Networks, load_networks
 
 MODELS = Path(__file__).parents[2] / "models"
 

@@ -19,9 +19,9 @@ from erc_ros.dialogue.alignment import (
     split,
     text_within,
 )
-from erc_ros.dialogue.diarization import Attribution
-from erc_ros.dialogue.transcript import Transcript, Word
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.dialogue.speakers.diarizer import Attribution
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Transcript, Word
 
 
 def piece(start: float, end: float, speaker: int | None = None, is_open: bool = False) -> Piece:

@@ -18,23 +18,23 @@ from tones import RATE, Samples
 
 pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
 
-from erc_ros.dialogue.diarization import DiarizationConfig, Networks
-from erc_ros.dialogue.listener import (
+from erc_ros.demo.conversation_bag import DIALOGUE, VOICES, Phrase, perform
+from erc_ros.demo.voices import synthesiser
+from erc_ros.dialogue.assembler import (
     ConversationEnded,
     Listener,
     ListenerConfig,
     SpeakerCorrected,
     UtteranceEvent,
 )
-from erc_ros.dialogue.senses import Senses
-from erc_ros.dialogue.utterance import Utterance
-from erc_ros.replay.conversation_bag import DIALOGUE, VOICES, Phrase, perform
-from erc_ros.replay.voices import synthesiser
+from erc_ros.dialogue.speakers.diarizer import DiarizationConfig, Networks
+from erc_ros.pipeline import Senses
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.clock import Jump, SecondMicrophone
 from erc_ros.sensing.level import Clipping, Silent
 from erc_ros.sensing.microphone import Microphone, SoundChunk
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import Utterance
 
 START = 1_700_000_000 * NS
 

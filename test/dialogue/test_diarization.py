@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tones import RATE, Samples, ToneEmbedding, ToneSegmentation, scene, tone, tone_networks, unit
 
-from erc_ros.dialogue import voices
-from erc_ros.dialogue.diarization import (
+from erc_ros.dialogue.speakers import clustering as voices
+from erc_ros.dialogue.speakers.diarizer import (
     FOLLOWED,
     KEPT,
     REMEMBERED,
@@ -28,7 +28,7 @@ from erc_ros.dialogue.diarization import (
     _without_short,
     differences,
 )
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
 
 CONFIG = DiarizationConfig()
 FRAME = 512  # samples that come at once

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from tones import ToneEmbedding, scene, tone, tone_networks
 
-from erc_ros.dialogue.diarization import DiarizationConfig, Diarizer, Networks
-from erc_ros.dialogue.enrolment import (
+from erc_ros.dialogue.speakers.clustering import Voice
+from erc_ros.dialogue.speakers.diarizer import DiarizationConfig, Diarizer, Networks
+from erc_ros.dialogue.speakers.enrolment import (
     EnrolmentError,
     enrol,
     load_voices,
     recognise,
     save_voices,
 )
-from erc_ros.dialogue.voices import Voice
 
 NETWORK = "a" * 64
 LEAST = ToneEmbedding.same_voice - ToneEmbedding.new_voice
@@ -53,8 +53,8 @@ def test_a_longer_recording_is_no_other_voice() -> None:
 
 def test_the_shipped_network_knows_the_demos_people_again(networks: Networks) -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
-    from erc_ros.replay.conversation_bag import DIALOGUE, VOICES
-    from erc_ros.replay.voices import synthesiser
+    from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
+    from erc_ros.demo.voices import synthesiser
 
     def speech(speaker: int, texts: slice) -> Voice:
         turns = [turn for turn in DIALOGUE if turn.speaker == speaker][texts]

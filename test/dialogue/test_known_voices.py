@@ -13,9 +13,14 @@ import soxr
 from tones import LoudIsSpeech, ToneEmbedding, scene, tone, tone_networks
 
 from erc_ros.cli import main
-from erc_ros.dialogue import enrolment
-from erc_ros.dialogue.diarization import SpeakerCorrection
-from erc_ros.dialogue.enrolment import (
+from erc_ros.demo.conversation_bag import VOICES
+from erc_ros.demo.voices import synthesiser
+from erc_ros.dialogue.assembler import Listener, ListenerConfig, TextCorrected, UtteranceEvent
+from erc_ros.dialogue.speakers import enrolment
+from erc_ros.dialogue.speakers.clustering import Voice
+from erc_ros.dialogue.speakers.diarizer import SpeakerCorrection
+from erc_ros.dialogue.speakers.embedding import load_manifest
+from erc_ros.dialogue.speakers.enrolment import (
     EnrolmentError,
     enrol,
     least_alike,
@@ -23,17 +28,12 @@ from erc_ros.dialogue.enrolment import (
     save_voices,
     speech_in,
 )
-from erc_ros.dialogue.listener import Listener, ListenerConfig, TextCorrected, UtteranceEvent
-from erc_ros.dialogue.speaker_embedding import load_manifest
 from erc_ros.dialogue.speaking_face import Match
-from erc_ros.dialogue.transcript import Transcript
-from erc_ros.dialogue.utterance import Utterance
-from erc_ros.dialogue.voices import Voice
-from erc_ros.nodes.places import defaults, known_voices, model_folder
-from erc_ros.replay.conversation_bag import VOICES
-from erc_ros.replay.voices import synthesiser
+from erc_ros.resources import defaults, known_voices, model_folder
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.nanoseconds import seconds
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.transcript import Transcript
+from erc_ros.values.utterance import Utterance
 
 pytestmark = pytest.mark.usefixtures("simple_ears")
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from tones import RATE, scene, tone_networks
 from tones import tone as voice
 
-from erc_ros.dialogue.diarization import DiarizationConfig
-from erc_ros.dialogue.listener import (
+from erc_ros.dialogue.assembler import (
     ConversationEnded,
     Counted,
     Event,
@@ -24,15 +23,16 @@ from erc_ros.dialogue.listener import (
     Transcript,
     UtteranceEvent,
 )
+from erc_ros.dialogue.speakers.diarizer import DiarizationConfig
 from erc_ros.dialogue.speaking_face import Match
-from erc_ros.dialogue.transcript import Word
-from erc_ros.dialogue.utterance import FaceCrop, Utterance
 from erc_ros.dialogue.voice_activity import VoiceActivityConfig
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.clock import Gap, Jump
 from erc_ros.sensing.faces import Box, FaceObservation
 from erc_ros.sensing.microphone import Replugged
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Word
+from erc_ros.values.utterance import FaceCrop, Utterance
 
 pytestmark = pytest.mark.usefixtures("simple_ears")
 

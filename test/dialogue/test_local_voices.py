@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.local_voices import ACTIVE, Tracks, follow_voices, runs
+from erc_ros.dialogue.speakers.local_speakers import ACTIVE, Tracks, follow_voices, runs
 
 KEPT = 100  # frames
 LENGTH = 40  # frames of a window

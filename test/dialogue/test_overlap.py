@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tones import scene, tone_networks
 
-from erc_ros.dialogue.diarization import (
+from erc_ros.dialogue.assembler import Listener, ListenerConfig, UtteranceEvent
+from erc_ros.dialogue.speakers.diarizer import (
     UNCLEAR,
     Attribution,
     DiarizationConfig,
@@ -16,11 +17,10 @@ from erc_ros.dialogue.diarization import (
     Turn,
     _shared,
 )
-from erc_ros.dialogue.listener import Listener, ListenerConfig, UtteranceEvent
-from erc_ros.dialogue.transcript import Transcript
-from erc_ros.dialogue.utterance import Utterance
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.nanoseconds import seconds
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.transcript import Transcript
+from erc_ros.values.utterance import Utterance
 
 pytestmark = pytest.mark.usefixtures("simple_ears")
 

@@ -15,8 +15,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.diarization import Networks
-from erc_ros.dialogue.listener import (
+from erc_ros.dialogue.assembler import (
     Event,
     Listener,
     ListenerConfig,
@@ -25,9 +24,10 @@ from erc_ros.dialogue.listener import (
     Transcript,
     UtteranceEvent,
 )
-from erc_ros.dialogue.utterance import Utterance
+from erc_ros.dialogue.speakers.diarizer import Networks
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import Utterance
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("ERC_DATA", ROOT.parent / "shared" / "data"))

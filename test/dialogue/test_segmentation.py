@@ -11,8 +11,8 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.segmentation import Segmentation
-from erc_ros.dialogue.speaker_model import SpeakerModelError
+from erc_ros.dialogue.speakers.model import SpeakerModelError
+from erc_ros.dialogue.speakers.segmentation import Segmentation
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "segmentation"

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.speaker_embedding import (
+from erc_ros.dialogue.speakers.embedding import (
     FLOOR,
     SHORTEST,
     SpeakerEmbedding,

@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tones import RATE, LoudIsSpeech, Samples, scene, tone_networks
 
-from erc_ros.dialogue import speaker_stream
-from erc_ros.dialogue.diarization import (
+from erc_ros.dialogue.speakers import speaker_stream
+from erc_ros.dialogue.speakers.diarizer import (
     Attribution,
     DiarizationConfig,
     Networks,
     SpeakerCorrection,
     Turn,
 )
-from erc_ros.dialogue.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.dialogue.speakers.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
+from erc_ros.values.nanoseconds import NS, seconds
 
 Events = list[Turn | SpeakerCorrection]
 DIALOGUE = scene((1, 4, 5), (5, 8, 20), (7, 12, 5), end=14.0)
@@ -196,8 +196,8 @@ def test_twelve_speakers_and_room_for_six() -> None:
 def overlapping() -> Samples:
     """8.5 s, in which one of the demo's people begins a second before the other one ends."""
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
-    from erc_ros.replay.conversation_bag import DIALOGUE, VOICES
-    from erc_ros.replay.voices import synthesiser
+    from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
+    from erc_ros.demo.voices import synthesiser
 
     one, other = (
         0.5 * synthesiser().say(turn.text, VOICES[turn.speaker], turn.delivery)

@@ -25,8 +25,8 @@ from erc_ros.dialogue.speaking_face import (
     tell,
     thumbnail,
 )
-from erc_ros.dialogue.utterance import FaceCrop
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import FaceCrop
 
 ASTRONAUT = Path(__file__).parents[1] / "assets" / "astronaut.png"
 T0 = 1_700_000_000 * NS

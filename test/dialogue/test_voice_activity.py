@@ -18,7 +18,7 @@ from erc_ros.dialogue.voice_activity import (
     finish,
     step,
 )
-from erc_ros.sensing.nanoseconds import seconds
+from erc_ros.values.nanoseconds import seconds
 
 CONFIG = VoiceActivityConfig()
 

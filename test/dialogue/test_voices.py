@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from erc_ros.dialogue import voices as v
-from erc_ros.dialogue.voices import Limits, Voice, Voices, Window
+from erc_ros.dialogue.speakers import clustering as v
+from erc_ros.dialogue.speakers.clustering import Limits, Voice, Voices, Window
 
 FRAME = 0.1  # s
 LIMITS = Limits(

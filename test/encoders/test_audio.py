@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.encoders.audio import (
     HOP,
     MEL_BANDS,
@@ -20,6 +19,7 @@ from erc_ros.encoders.audio import (
     silence,
     step,
 )
+from erc_ros.values.utterance import SAMPLE_RATE
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:

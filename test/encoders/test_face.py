@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.dialogue.utterance import FaceCrop
 from erc_ros.encoders.face import MAX_CROPS, SIZE, face_input, spread, to_gray
+from erc_ros.values.utterance import FaceCrop
 
 
 def crop(value: int, size: int = 96, stamp: int = 0) -> FaceCrop:

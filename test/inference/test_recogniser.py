@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc_ros.dialogue.events import SpeakerCorrected
-from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.estimate import Estimate, shares
 from erc_ros.inference.recogniser import DRAFTS, Recogniser
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 
 @pytest.fixture(scope="module")

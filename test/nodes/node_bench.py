@@ -26,7 +26,7 @@ from erc_ros.nodes.emotion_node import EmotionNode
 from erc_ros.nodes.spinning import Spinning
 from erc_ros.nodes.stage import Stage
 from erc_ros.nodes.utterance_node import UtteranceNode
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 RATE = 16_000
 PATIENCE = 30.0  # s that anything may take on a busy machine

@@ -13,11 +13,8 @@ from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Bool, String
 
-from erc_ros.dialogue.senses import FaceSpeaking, TrackedFace
-from erc_ros.dialogue.speaking_face import Match
-from erc_ros.dialogue.transcript import Transcript
-from erc_ros.nodes import adapters
-from erc_ros.nodes.adapters import (
+from erc_ros import adapters
+from erc_ros.adapters import (
     ADAPTERS,
     UnusableMessageError,
     humans_adapter,
@@ -25,8 +22,11 @@ from erc_ros.nodes.adapters import (
     type_hash,
     types_of,
 )
+from erc_ros.dialogue.speaking_face import Match
+from erc_ros.pipeline import FaceSpeaking, TrackedFace
 from erc_ros.sensing.audio import AudioFormat
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.transcript import Transcript
 
 ARRIVAL = 77 * NS
 

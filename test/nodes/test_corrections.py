@@ -11,8 +11,6 @@ from erc_msgs.msg import EmotionEstimate
 from node_bench import Bench
 from rclpy.serialization import deserialize_message, serialize_message
 
-from erc_ros.dialogue.events import SpeakerCorrected, UtteranceEvent
-from erc_ros.dialogue.utterance import SAMPLE_RATE, Utterance
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.nodes.emotion_node import CORRECTIONS
@@ -21,7 +19,9 @@ from erc_ros.nodes.messages import (
     speaker_correction_value,
     utterance_message,
 )
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.events import SpeakerCorrected, UtteranceEvent
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE, Utterance
 
 MakeBench = Callable[..., Bench]
 Tell = Callable[[Utterance | SpeakerCorrected], None]

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from erc_ros.nodes.diagnostics import ERROR, OK, WARN, Latencies, Meter, status
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 
 def test_a_rate_is_the_mean_since_the_last_look() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from erc_ros.nodes.adapters import ADAPTERS
+from erc_ros.adapters import ADAPTERS
 from erc_ros.sensing.images import to_bgr
 
 Convert = Callable[[Image], np.ndarray]

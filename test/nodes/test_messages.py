@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 
-from erc_ros.dialogue.utterance import FaceCrop, Utterance
-from erc_ros.nodes.adapters import UnusableMessageError
+from erc_ros.adapters import UnusableMessageError
 from erc_ros.nodes.messages import from_time, to_time, utterance_message, utterance_value
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import FaceCrop, Utterance
 
 
 def an_utterance(**fields: object) -> Utterance:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from erc_ros.nodes.pace import Pace
 from erc_ros.sensing.faces import Box, FaceTracker
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 
 class Remembers:

@@ -10,7 +10,7 @@ import yaml
 pytest.importorskip("rclpy")
 
 from erc_ros.nodes.parameters import Spec, read, table
-from erc_ros.nodes.places import config_file
+from erc_ros.resources import config_file
 
 REPOSITORY = Path(__file__).parents[2]
 SPECS = read(config_file("parameters.yaml"))

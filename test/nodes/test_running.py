@@ -15,11 +15,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
-from erc_ros.dialogue.events import SpeakerCorrected
 from erc_ros.nodes import inputs
 from erc_ros.nodes.messages import EXPRESSIONS, from_time
 from erc_ros.nodes.utterance_node import TEXT_QOS
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.nanoseconds import NS
 
 MakeBench = Callable[..., Bench]
 BEST_EFFORT = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)

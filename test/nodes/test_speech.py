@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from erc_ros.nodes.messages import from_time, to_time
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 TEST = Path(__file__).parents[1]
 DATA = Path(os.environ.get("ERC_DATA", TEST.parents[1] / "shared/data"))

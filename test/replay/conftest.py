@@ -10,7 +10,7 @@ from bundles import write_tiny_bundle
 
 pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 
-from erc_ros.replay.conversation_bag import Phrase, portrait, write_conversation
+from erc_ros.demo.conversation_bag import Phrase, portrait, write_conversation
 from erc_ros.replay.offline import Models
 
 PHRASES = [

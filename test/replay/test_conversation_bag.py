@@ -8,11 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
-from erc_ros.dialogue.utterance import SAMPLE_RATE
-from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
-from erc_ros.replay.bag import Bag, BagError
-from erc_ros.replay.conversation_bag import (
+from erc_ros.demo.conversation_bag import (
     DIALOGUE,
     START,
     VOICES,
@@ -22,6 +18,10 @@ from erc_ros.replay.conversation_bag import (
     portrait,
     write_conversation,
 )
+from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
+from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
+from erc_ros.replay.bag import Bag, BagError
+from erc_ros.values.utterance import SAMPLE_RATE
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "speaker-campplus"
 PHRASES = [Phrase(1.0, 2.6, "one two three four"), Phrase(4.0, 5.0, "five")]
@@ -79,7 +79,7 @@ def test_a_recording_is_never_overwritten(tmp_path: Path, noise: np.ndarray) -> 
 def demo() -> tuple[np.ndarray, list[Phrase]]:
     """The demo's sound, and when each turn of DIALOGUE was said."""
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
-    from erc_ros.replay.voices import synthesiser
+    from erc_ros.demo.voices import synthesiser
 
     return perform(DIALOGUE, synthesiser())
 
@@ -135,7 +135,7 @@ def test_a_speaker_network_tells_the_demos_voices_apart(
 
 def test_an_unknown_voice_is_refused_by_name() -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
-    from erc_ros.replay.voices import Voice, VoiceError, synthesiser
+    from erc_ros.demo.voices import Voice, VoiceError, synthesiser
 
     with pytest.raises(VoiceError, match="nobody"):
         synthesiser().say("Hello.", Voice("nobody"))

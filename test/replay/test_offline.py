@@ -10,14 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erc_ros.dialogue.enrolment import enrol, save_voices
-from erc_ros.dialogue.events import SpeakerCorrected, UtteranceEvent
-from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
-from erc_ros.dialogue.utterance import Utterance
-from erc_ros.nodes.places import model_folder
-from erc_ros.replay import offline
-from erc_ros.replay.bag import Bag, BagError, BagWriter
-from erc_ros.replay.conversation_bag import (
+from erc_ros.demo.conversation_bag import (
     START,
     VOICES,
     Phrase,
@@ -25,10 +18,17 @@ from erc_ros.replay.conversation_bag import (
     perform,
     write_conversation,
 )
+from erc_ros.demo.voices import Delivery, synthesiser
+from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
+from erc_ros.dialogue.speakers.enrolment import enrol, save_voices
+from erc_ros.replay import offline
+from erc_ros.replay.bag import Bag, BagError, BagWriter
 from erc_ros.replay.definitions import typestore
 from erc_ros.replay.offline import Core, Models, Result, default_models, replay, write
 from erc_ros.replay.report import BundleName
-from erc_ros.replay.voices import Delivery, synthesiser
+from erc_ros.resources import model_folder
+from erc_ros.values.events import SpeakerCorrected, UtteranceEvent
+from erc_ros.values.utterance import Utterance
 
 DETERMINISTIC = ("estimates.jsonl", "estimates.csv", "summary.json", "timeline.png")
 TEXTS = ["I am so happy!", "Why, what happened?", 'She said "yes", ünïcödé, 好.']

@@ -10,8 +10,8 @@ pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("erc_msgs", reason="the interfaces are not built")
 
+from erc_ros.demo.conversation_bag import Phrase, Recogniser, portrait, write_conversation
 from erc_ros.replay.bag import Bag
-from erc_ros.replay.conversation_bag import Phrase, Recogniser, portrait, write_conversation
 from erc_ros.replay.offline import Models, replay
 from erc_ros.replay.via_dds import NodesError, play, recognisable_speech
 

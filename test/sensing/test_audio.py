@@ -25,7 +25,7 @@ from erc_ros.sensing.clock import (
     step,
 )
 from erc_ros.sensing.level import Clipping, Repaired, Silent
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
 
 T0 = 1_700_000_000 * NS
 RATE = 16_000

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.listener import Listener, ListenerConfig, UtteranceEvent
-from erc_ros.dialogue.utterance import Utterance
-from erc_ros.replay.conversation_bag import DIALOGUE, VOICES
-from erc_ros.replay.voices import synthesiser
+from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
+from erc_ros.demo.voices import synthesiser
+from erc_ros.dialogue.assembler import Listener, ListenerConfig, UtteranceEvent
+from erc_ros.dialogue.robot_voice import LEAST_LEARNED, MARGIN, Echo, hear, is_playing, play, power
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.echo import LEAST_LEARNED, MARGIN, Echo, hear, is_playing, play, power
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import Utterance
 
 RATE = 16_000
 LEVEL = 0.03  # RMS of the robot

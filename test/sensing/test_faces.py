@@ -25,7 +25,7 @@ from erc_ros.sensing.faces import (
 )
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
 
 ASTRONAUT = Path(__file__).parents[1] / "assets" / "astronaut.png"
 FACE = Box(54, 64, 100, 100)  # in that picture

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erc_ros.sensing.frames import Frame, FrameBuffer, FrameCounts
-from erc_ros.sensing.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS
 
 T0 = 1_700_000_000 * NS
 MS = NS // 1000

@@ -10,7 +10,7 @@ from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.clock import RateChange
 from erc_ros.sensing.level import Silent
 from erc_ros.sensing.microphone import Microphone, MicrophoneEvent, NoInfo, Replugged, SoundChunk
-from erc_ros.sensing.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS, seconds
 
 T0 = 1_700_000_000 * NS
 S16 = AudioFormat(16_000, 1)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE  # noqa: E402
 from erc_ros.encoders.audio import audio_input  # noqa: E402
-from erc_ros.training import metrics, parts  # noqa: E402
-from erc_ros.training.audio import (  # noqa: E402
+from erc_ros.metrics import classification as metrics  # noqa: E402
+from erc_ros.training.datasets.speech import Clip  # noqa: E402
+from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
+from erc_ros.training.encoders import parts  # noqa: E402
+from erc_ros.training.encoders.audio.train import (  # noqa: E402
     FOLDS,
     AudioNetwork,
     AudioNetworkConfig,
@@ -26,17 +28,16 @@ from erc_ros.training.audio import (  # noqa: E402
     predict,
     train,
 )
-from erc_ros.training.augmentation import (  # noqa: E402
+from erc_ros.training.encoders.augmentation import (  # noqa: E402
     SpeechAugmentation,
     add_noise,
     augment_speech,
     hide_parts,
     reverberate,
 )
-from erc_ros.training.datasets.speech import Clip  # noqa: E402
-from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
-from erc_ros.training.evaluation import read_run  # noqa: E402
-from erc_ros.training.recipe import Recipe, RecipeError  # noqa: E402
+from erc_ros.training.engine.evaluation import read_run  # noqa: E402
+from erc_ros.training.engine.recipe import Recipe, RecipeError  # noqa: E402
+from erc_ros.values.utterance import SAMPLE_RATE  # noqa: E402
 
 TINY = AudioNetworkConfig(widths=(4, 4, 4), hidden=8, dilations=(1,), dropout=0.0)
 HOW = SpeechAugmentation(variants=2)

@@ -12,14 +12,15 @@ import pytest
 from bundles import write_tiny_bundle
 from safetensors.numpy import save_file
 
-from erc_ros.dialogue.utterance import Utterance
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.training import bundle_assembly, metrics
-from erc_ros.training.bundle import fix_output
-from erc_ros.training.part_tests import PartTest
-from erc_ros.training.parts import Embedded, save_embeddings
-from erc_ros.training.recipe import Recipe
+from erc_ros.metrics import classification as metrics
+from erc_ros.training.encoders.evaluation import PartTest
+from erc_ros.training.encoders.parts import Embedded, save_embeddings
+from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.export import bundle_assembly
+from erc_ros.training.export.manifest import fix_output
+from erc_ros.values.utterance import Utterance
 
 COUNTS = {"train": 120, "dev": 40, "test": 40}
 

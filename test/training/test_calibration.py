@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from erc_ros.training.calibration import fit_temperature, log_likelihood_loss
-from erc_ros.training.metrics import calibration_error
+from erc_ros.metrics.calibration import fit_temperature, log_likelihood_loss
+from erc_ros.metrics.classification import calibration_error
 
 
 def overconfident(temperature: float, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from erc_ros.training.comparison import (
+from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.systems.comparison import (
     CONDITIONS,
     Corpus,
     Row,
@@ -23,8 +24,7 @@ from erc_ros.training.comparison import (
     shuffled,
     variants,
 )
-from erc_ros.training.fusion_training import Dialogues
-from erc_ros.training.recipe import Recipe, RecipeError
+from erc_ros.training.systems.edge import Dialogues
 
 LENGTHS = (3, 5, 1, 4)
 EVERYTHING = (True, True, True)

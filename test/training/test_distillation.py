@@ -20,11 +20,14 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
-from erc_ros.training import audio as audio_training  # noqa: E402
-from erc_ros.training import face as face_training  # noqa: E402
 from erc_ros.training.datasets.meld import CLIPS  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
-from erc_ros.training.distillation import (  # noqa: E402
+from erc_ros.training.distillation.sources import (  # noqa: E402
+    ClassifierConfig,
+    FeatureNetwork,
+    StoredInputs,
+)
+from erc_ros.training.distillation.task import (  # noqa: E402
     Answer,
     Course,
     DistillationConfig,
@@ -34,18 +37,15 @@ from erc_ros.training.distillation import (  # noqa: E402
     answers,
     teach,
 )
-from erc_ros.training.distillation_sources import (  # noqa: E402
-    ClassifierConfig,
-    FeatureNetwork,
-    StoredInputs,
-)
+from erc_ros.training.encoders.audio import train as audio_training  # noqa: E402
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig  # noqa: E402
 from erc_ros.training.encoders.clips import PretrainedNetwork  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
-from erc_ros.training.encoders.speech import SpeechEncoder, SpeechEncoderConfig  # noqa: E402
-from erc_ros.training.evaluation import read_run  # noqa: E402
-from erc_ros.training.feature_store import create, write_shard  # noqa: E402
+from erc_ros.training.encoders.visual import train as face_training  # noqa: E402
+from erc_ros.training.engine.evaluation import read_run  # noqa: E402
+from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
+from erc_ros.training.features.store import create, write_shard  # noqa: E402
 from erc_ros.training.losses import pearson_relation  # noqa: E402
-from erc_ros.training.trainer import TrainerConfig  # noqa: E402
 
 CLASSES = ("a", "b", "c", "d")
 FAST = {"epochs": 2, "batch_size": 16, "learning_rate": 0.003}

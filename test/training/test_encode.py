@@ -23,12 +23,12 @@ import soundfile
 from bundles import write_tiny_bundle
 
 from erc_ros import cli
-from erc_ros.training import encode as module
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
-from erc_ros.training.encode import Job, encode, main, plan, throughput
 from erc_ros.training.encoders.sample import Sample
-from erc_ros.training.feature_store import FeatureStore, StoreError
+from erc_ros.training.features import encode as module
+from erc_ros.training.features.encode import Job, encode, main, plan, throughput
+from erc_ros.training.features.store import FeatureStore, StoreError
 
 LENGTHS = (3, 1, 5, 2, 4, 6, 1, 2)  # utterances of each dialogue
 COUNT = sum(LENGTHS)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from erc_ros.cli import main
-from erc_ros.training import metrics
-from erc_ros.training.evaluation import RunError, evaluate, read_run
+from erc_ros.metrics import classification as metrics
+from erc_ros.training.engine.evaluation import RunError, evaluate, read_run
 
 NAMES = ("joy", "fear", "anger")
 DEV, TEST = np.array([0, 1, 2, 0]), np.array([0, 0, 1, 1, 2, 2])

@@ -16,13 +16,13 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
 from erc_ros.inference.backend import Network  # noqa: E402
-from erc_ros.training.audio import AudioNetwork, AudioNetworkConfig  # noqa: E402
-from erc_ros.training.export import export_fusion  # noqa: E402
-from erc_ros.training.face import FaceNetwork, FaceNetworkConfig  # noqa: E402
-from erc_ros.training.fusion.base import Details, Inputs  # noqa: E402
-from erc_ros.training.fusion.concat import Concat, ConcatConfig  # noqa: E402
-from erc_ros.training.fusion.magt import Magt, MagtConfig  # noqa: E402
-from erc_ros.training.trainer import save_weights  # noqa: E402
+from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig  # noqa: E402
+from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig  # noqa: E402
+from erc_ros.training.engine.trainer import save_weights  # noqa: E402
+from erc_ros.training.export.onnx import export_fusion  # noqa: E402
+from erc_ros.training.heads.base import Details, Inputs  # noqa: E402
+from erc_ros.training.heads.concat import Concat, ConcatConfig  # noqa: E402
+from erc_ros.training.heads.magt import Magt, MagtConfig  # noqa: E402
 
 FACE = {"stem": 4, "widths": [4, 8], "blocks": [1, 1]}
 
@@ -89,7 +89,7 @@ def test_a_fusion_run_exports_the_chosen_head_for_its_encoders(tmp_path: Path) -
 def test_a_text_run_exports_the_chosen_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from erc_ros.training import text_model
+    from erc_ros.training.encoders.text import model as text_model
 
     size = text_model.TextModelConfig(
         vocabulary=40, width=8, layers=2, heads=2, hidden=8, positions=32

@@ -11,12 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
-from erc_ros.training import parts  # noqa: E402
-from erc_ros.training.augmentation import FaceAugmentation, augment_faces  # noqa: E402
 from erc_ros.training.datasets import ferplus  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
-from erc_ros.training.evaluation import read_run  # noqa: E402
-from erc_ros.training.face import (  # noqa: E402
+from erc_ros.training.encoders import parts  # noqa: E402
+from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces  # noqa: E402
+from erc_ros.training.encoders.visual.train import (  # noqa: E402
     FaceNetwork,
     FaceNetworkConfig,
     as_input,
@@ -24,7 +23,8 @@ from erc_ros.training.face import (  # noqa: E402
     meld_probabilities,
     train,
 )
-from erc_ros.training.recipe import Recipe, RecipeError  # noqa: E402
+from erc_ros.training.engine.evaluation import read_run  # noqa: E402
+from erc_ros.training.engine.recipe import Recipe, RecipeError  # noqa: E402
 
 NEUTRAL, HAPPY, CONTEMPT, UNKNOWN = 0, 1, 7, 8
 TINY = FaceNetworkConfig(stem=4, widths=(4, 8), blocks=(1, 1), dropout=0.0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc_ros.training.feature_store import FeatureStore, StoreError, create, write_shard
+from erc_ros.training.features.store import FeatureStore, StoreError, create, write_shard
 
 ENCODER, SIZE = "tiny-0123", 6
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from erc_ros.inference.backend import Network
-from erc_ros.training.export import export_fusion
-from erc_ros.training.fusion.base import Head
-from erc_ros.training.fusion.heads import HEADS
-from erc_ros.training.fusion.summer import Experts, SummerConfig, moves, run
+from erc_ros.training.export.onnx import export_fusion
+from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.heads import HEADS
+from erc_ros.training.heads.summer import Experts, SummerConfig, moves, run
 
 SIZES = (12, 8, 6)
 NAMES = ("text", "audio", "visual")

@@ -11,12 +11,13 @@ from safetensors.numpy import load_file, save_file
 
 from erc_ros.inference.backend import Network
 from erc_ros.inference.history import History, Perception, fusion_input, step
-from erc_ros.training import evaluation, fusion_training
-from erc_ros.training.checkpoint import CheckpointError
 from erc_ros.training.datasets.utterances import LABELS
-from erc_ros.training.fusion_training import Dialogues, stretches, windows
-from erc_ros.training.parts import Embedded, save_embeddings
-from erc_ros.training.recipe import Recipe
+from erc_ros.training.encoders.parts import Embedded, save_embeddings
+from erc_ros.training.engine import evaluation
+from erc_ros.training.engine.checkpoint import CheckpointError
+from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.systems import edge as fusion_training
+from erc_ros.training.systems.edge import Dialogues, stretches, windows
 
 LENGTHS = (1, 5, 16, 17, 40)
 FIRST = np.repeat(np.cumsum((0, *LENGTHS[:-1])), LENGTHS)
@@ -147,7 +148,7 @@ def test_the_windows_answer_as_the_stretches(tmp_path: Path) -> None:
     """Evaluation by windows equals the causal model on a whole short dialogue."""
     import torch
 
-    from erc_ros.training.fusion.magt import Magt, MagtConfig
+    from erc_ros.training.heads.magt import Magt, MagtConfig
 
     rng = np.random.default_rng(0)
     count = 9

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from erc_ros.training import losses
-from erc_ros.training.fusion.base import Details
+from erc_ros.training.heads.base import Details
 
 
 def logits_of(*rows: list[float]) -> torch.Tensor:

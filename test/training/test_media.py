@@ -12,7 +12,6 @@ pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from clips import write_clip
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.training.datasets.media import (
     UnusableClipError,
     check_pictures,
@@ -20,6 +19,7 @@ from erc_ros.training.datasets.media import (
     sound_of,
 )
 from erc_ros.training.datasets.speech import UnusableSoundError, read_sound
+from erc_ros.values.utterance import SAMPLE_RATE
 
 
 def test_the_sound_of_a_clip_comes_out_at_its_true_rate(tmp_path: Path) -> None:

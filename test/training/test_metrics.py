@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc_ros.training import metrics
+from erc_ros.metrics import classification as metrics
 
 TRUTH = [0, 0, 0, 1, 1, 2]
 PREDICTED = [0, 0, 1, 1, 2, 2]  # by hand: F1 = 4/5, 2/4, 2/3

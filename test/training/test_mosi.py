@@ -10,8 +10,8 @@ import pytest
 
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.mosi import SIZES, read_mosi
-from erc_ros.training.mosi import train
-from erc_ros.training.recipe import Recipe, RecipeError
+from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.systems.mosi import train
 
 LENGTHS = {"train": (3, 5, 2, 4), "test": (4, 1)}
 

@@ -9,9 +9,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from erc_ros.training import losses
-from erc_ros.training.fusion.base import Head
-from erc_ros.training.fusion.heads import HEADS
-from erc_ros.training.fusion.objectives import (
+from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.heads import HEADS
+from erc_ros.training.heads.objectives import (
     OBJECTIVES,
     OF_HEAD,
     CrossEntropy,

@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.inference.backend import Network
 from erc_ros.inference.reader import TextReader
-from erc_ros.training import metrics
+from erc_ros.metrics import classification as metrics
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
-from erc_ros.training.part_tests import PartTest, measure_part, one_by_one, read, text_test
+from erc_ros.training.encoders.evaluation import PartTest, measure_part, one_by_one, read, text_test
 
 
 def test_a_file_is_scored_with_the_head_it_was_trained_with(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from erc_ros.training.metrics import reliability
-from erc_ros.training.pictures import (
+from erc_ros.metrics.classification import reliability
+from erc_ros.metrics.pictures import (
     draw_confusion,
     draw_curves,
     draw_reliability,

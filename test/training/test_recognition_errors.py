@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
-from erc_ros.training.recognition_errors import WordErrors, misheard, mixed_up, sound
+from erc_ros.training.encoders.text.recognition_errors import WordErrors, misheard, mixed_up, sound
 
 TEXTS = ["I can see the sea", "their house is there", "two cats, too", "he knows no knows"]
 ERRORS = WordErrors(TEXTS)

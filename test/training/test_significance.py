@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from erc_ros.training.metrics import weighted_f1
-from erc_ros.training.significance import paired_bootstrap
+from erc_ros.metrics.classification import weighted_f1
+from erc_ros.metrics.significance import paired_bootstrap
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 3, 600)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erc_ros.dialogue.segmentation import Segmentation
-from erc_ros.dialogue.speaker_embedding import SpeakerEmbedding
-from erc_ros.training import segmentation_export, speaker_export
-from erc_ros.training.published import Weights
-from erc_ros.training.segmentation_network import (
+from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
+from erc_ros.dialogue.speakers.segmentation import Segmentation
+from erc_ros.training.export import segmentation_export, speaker_export
+from erc_ros.training.export.published import Weights
+from erc_ros.training.export.segmentation_network import (
     FIELD,
     HOP,
     LOWEST,

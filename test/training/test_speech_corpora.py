@@ -9,10 +9,10 @@ import pytest
 
 soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE  # noqa: E402
 from erc_ros.training.datasets import emodb, ravdess  # noqa: E402
 from erc_ros.training.datasets.speech import UnusableSoundError, read_sound, together, trim  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
+from erc_ros.values.utterance import SAMPLE_RATE  # noqa: E402
 
 
 def speech(seconds: float = 1.0, rate: int = SAMPLE_RATE, seed: int = 0) -> np.ndarray:

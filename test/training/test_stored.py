@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erc_ros.training import stored
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
-from erc_ros.training.feature_store import create, write_shard
-from erc_ros.training.recipe import Recipe, RecipeError
+from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.features import compare as stored
+from erc_ros.training.features.store import create, write_shard
 
 SIZES = {"text": 6, "audio": 4, "visual": 5}
 

@@ -28,16 +28,15 @@ from erc_ros.encoders.text import (  # noqa: E402
     TextPrompt,
     Turn,
 )
-from erc_ros.training import text, text_model  # noqa: E402
 from erc_ros.training.datasets.utterances import (  # noqa: E402
     LABELS,
     Conversation,
     LabelledUtterance,
 )
-from erc_ros.training.recipe import read_recipe  # noqa: E402
-from erc_ros.training.text import Teacher  # noqa: E402
-from erc_ros.training.text_evaluation import best_prior_correction, predict  # noqa: E402
-from erc_ros.training.text_examples import (  # noqa: E402
+from erc_ros.training.encoders.text import model as text_model  # noqa: E402
+from erc_ros.training.encoders.text import train as text  # noqa: E402
+from erc_ros.training.encoders.text.evaluation import best_prior_correction, predict  # noqa: E402
+from erc_ros.training.encoders.text.examples import (  # noqa: E402
     Row,
     TextConfig,
     augmented,
@@ -49,15 +48,17 @@ from erc_ros.training.text_examples import (  # noqa: E402
     target,
     with_teacher,
 )
-from erc_ros.training.text_export import embed, export  # noqa: E402
-from erc_ros.training.text_model import (  # noqa: E402
+from erc_ros.training.encoders.text.export import embed, export  # noqa: E402
+from erc_ros.training.encoders.text.model import (  # noqa: E402
     TextClassifier,
     TextEncoder,
     TextModelConfig,
     load_tokenizer,
     make_model,
 )
-from erc_ros.training.trainer import TrainerConfig  # noqa: E402
+from erc_ros.training.encoders.text.train import Teacher  # noqa: E402
+from erc_ros.training.engine.recipe import read_recipe  # noqa: E402
+from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
 
 WORDS = ["now", "feels", "speaker", "someone", "good", "bad", "day", "what", "a", "##b"]
 WORDS += list("0123456789")

@@ -20,16 +20,16 @@ torch = pytest.importorskip("torch")
 import numpy as np  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from erc_ros.training import metrics  # noqa: E402
+from erc_ros.metrics import classification as metrics  # noqa: E402
 from erc_ros.training.ema import EmaDistillation  # noqa: E402
-from erc_ros.training.recipe import (  # noqa: E402
+from erc_ros.training.engine.recipe import (  # noqa: E402
     CheckpointError,
     RecipeError,
     build,
     keep,
     read_recipe,
 )
-from erc_ros.training.trainer import (  # noqa: E402
+from erc_ros.training.engine.trainer import (  # noqa: E402
     Fit,
     TrainerConfig,
     fit,

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.inference import backend
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.engines import store, tensorrt_engine
@@ -26,6 +25,7 @@ from erc_ros.inference.engines.profiles import Profile, profiles, ranges
 from erc_ros.inference.engines.store import EngineError, Key
 from erc_ros.inference.gpu import GpuError
 from erc_ros.inference.recogniser import SHORTEST_SOUND, Recogniser
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 KEPT_INPUTS = 8  # of each model, for comparison
 Say = Callable[[str], None]

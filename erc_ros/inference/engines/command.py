@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from erc_ros.inference.engines.build import build, check
-from erc_ros.nodes.places import model_folder
+from erc_ros.resources import model_folder
 
 
 def main(argv: Sequence[str]) -> int:

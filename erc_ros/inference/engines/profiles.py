@@ -13,11 +13,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.encoders.audio import frame_count
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.engines.store import EngineError
 from erc_ros.inference.recogniser import SHORTEST_SOUND
+from erc_ros.values.utterance import SAMPLE_RATE
 
 Shape = tuple[int, ...]
 Profile = Mapping[str, tuple[Shape, Shape, Shape]]  # input -> least, typical, greatest shape

@@ -13,9 +13,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.training.datasets.findings import NOTHING, Finding, Findings, joined
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance, Split
+from erc_ros.values.utterance import SAMPLE_RATE
 
 SUFFIXES = {".wav", ".flac"}
 SHORTEST = 0.3  # s of speech; less tells nothing

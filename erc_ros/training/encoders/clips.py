@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from erc_ros.training.datasets import corpora
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
 from erc_ros.training.encoders.sample import Sample
-from erc_ros.training.encoders.speech import SpeechEncoder
-from erc_ros.training.encoders.video import VideoEncoder
+from erc_ros.training.encoders.visual.pretrained import VideoEncoder
 
 ClipEncoder = SpeechEncoder | VideoEncoder
 

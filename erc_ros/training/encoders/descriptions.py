@@ -31,8 +31,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from erc_ros.encoders.text import Turn
 from erc_ros.training.encoders import pretrained
 from erc_ros.training.encoders.sample import Sample, check
-from erc_ros.training.encoders.text import TextEncoder
-from erc_ros.training.encoders.video import evenly
+from erc_ros.training.encoders.text.pretrained import TextEncoder
+from erc_ros.training.encoders.visual.pretrained import evenly
 
 INSTRUCTION = (
     "You annotate videos by what can be seen in them. Describe in two or three short sentences, in"

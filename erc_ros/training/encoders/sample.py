@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE
 from erc_ros.encoders.text import Turn
+from erc_ros.values.utterance import SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

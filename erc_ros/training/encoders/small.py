@@ -10,12 +10,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import SAMPLE_RATE, FaceCrop
 from erc_ros.encoders.audio import WINDOW, audio_input
 from erc_ros.encoders.face import face_input
+from erc_ros.training.encoders.audio.pretrained import waveform
+from erc_ros.training.encoders.parts import session
 from erc_ros.training.encoders.sample import Sample, check
-from erc_ros.training.encoders.speech import waveform
-from erc_ros.training.parts import session
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
 
 class LogMelEncoder:

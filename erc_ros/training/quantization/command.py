@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from erc_ros.inference.bundle import MANIFEST, Bundle, load_bundle
-from erc_ros.training.bundle import write_manifest
 from erc_ros.training.command import data_folder
+from erc_ros.training.export.manifest import write_manifest
 from erc_ros.training.quantization import report
 from erc_ros.training.quantization.gate import Bench, RefusedError, judge
 from erc_ros.training.quantization.schemes import SCHEMES, QuantizationError

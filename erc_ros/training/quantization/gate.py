@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.inference.backend import Network
-from erc_ros.training.metrics import weighted_f1
+from erc_ros.metrics.classification import weighted_f1
+from erc_ros.metrics.significance import paired_bootstrap
 from erc_ros.training.quantization.task import ENCODERS, PARTS, Task
-from erc_ros.training.significance import paired_bootstrap
 
 Floats = NDArray[np.float32]
 Choice = Mapping[str, Path]

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.utterance import FaceCrop, Utterance
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.text import TextPrompt, Turn
 from erc_ros.inference.backend import Network
@@ -28,6 +27,7 @@ from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import LABELS, Conversation
+from erc_ros.values.utterance import FaceCrop, Utterance
 
 PARTS = ("text", "audio", "visual", "fusion")
 ENCODERS = PARTS[:3]
@@ -86,7 +86,10 @@ def read_material(data: Path) -> dict[str, Material]:
         FileNotFoundError: a data set is missing; says which and where it was looked for.
     """
     meld = {s: read_meld(data, "train" if s == "calibration" else s).conversations for s in SPLITS}
-    from erc_ros.training.audio import BUNDLE_FOLD, folds  # torch, which the rest does without
+    from erc_ros.training.encoders.audio.train import (  # torch, which the rest does without
+        BUNDLE_FOLD,
+        folds,
+    )
 
     step = max(1, len(meld["calibration"]) // CALIBRATION_DIALOGUES)
     meld["calibration"] = meld["calibration"][::step]

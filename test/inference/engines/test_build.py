@@ -20,7 +20,7 @@ from erc_ros.inference.engines.agreement import disagreement, keep, kept
 from erc_ros.inference.engines.build import build, check
 from erc_ros.inference.engines.store import EngineError
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.training.bundle import write_manifest
+from erc_ros.training.export.manifest import write_manifest
 
 PARTS = ("text", "audio", "face", "fusion")
 FACES = {"faces": np.full((2, 1, 48, 48), 0.5, np.float32)}

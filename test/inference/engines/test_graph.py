@@ -51,13 +51,13 @@ def quantized(**changes: Any) -> onnx.ModelProto:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Text encoder, face and audio networks and a fusion head as training exports them, float."""
     torch = pytest.importorskip("torch")
-    from erc_ros.training import parts
-    from erc_ros.training.audio import AudioNetwork, AudioNetworkConfig
-    from erc_ros.training.export import export_fusion
-    from erc_ros.training.face import FaceNetwork, FaceNetworkConfig
-    from erc_ros.training.fusion.magt import Magt, MagtConfig
-    from erc_ros.training.text_export import export
-    from erc_ros.training.text_model import TextEncoder, TextModelConfig
+    from erc_ros.training.encoders import parts
+    from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig
+    from erc_ros.training.encoders.text.export import export
+    from erc_ros.training.encoders.text.model import TextEncoder, TextModelConfig
+    from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig
+    from erc_ros.training.export.onnx import export_fusion
+    from erc_ros.training.heads.magt import Magt, MagtConfig
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("exported")

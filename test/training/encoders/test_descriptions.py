@@ -22,7 +22,7 @@ from erc_ros.training.encoders.descriptions import (  # noqa: E402
     read,
 )
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
-from erc_ros.training.encoders.text import sentence_encoder  # noqa: E402
+from erc_ros.training.encoders.text.pretrained import sentence_encoder  # noqa: E402
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 40, 60, 3)).astype(np.uint8)
 

@@ -11,14 +11,14 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
 import tiny_models  # noqa: E402
 
-from erc_ros.training.encoders.sample import Sample  # noqa: E402
-from erc_ros.training.encoders.speech import (  # noqa: E402
+from erc_ros.training.encoders.audio.pretrained import (  # noqa: E402
     SpeechEncoder,
     SpeechEncoderConfig,
     frame_count,
     receptive_field,
     waveform,
 )
+from erc_ros.training.encoders.sample import Sample  # noqa: E402
 
 KINDS = [("Wav2Vec2", "layer"), ("Wav2Vec2", "group"), ("WavLM", "layer"), ("Data2VecAudio", "-")]
 

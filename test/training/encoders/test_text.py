@@ -15,7 +15,7 @@ import tiny_models  # noqa: E402
 from erc_ros.encoders.text import Turn  # noqa: E402
 from erc_ros.training.encoders import pretrained  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
-from erc_ros.training.encoders.text import (  # noqa: E402
+from erc_ros.training.encoders.text.pretrained import (  # noqa: E402
     PROMPTS,
     TextEncoder,
     TextEncoderConfig,

@@ -13,7 +13,7 @@ import tiny_models  # noqa: E402
 
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.small import FaceEncoder, LogMelEncoder  # noqa: E402
-from erc_ros.training.encoders.video import (  # noqa: E402
+from erc_ros.training.encoders.visual.pretrained import (  # noqa: E402
     VideoEncoder,
     VideoEncoderConfig,
     evenly,

@@ -16,15 +16,15 @@ from bundles import tiny_manifest, write_tiny_bundle
 from onnx import numpy_helper
 from tiny_dialogues import labelled_as_answered
 
-from erc_ros.dialogue.utterance import Utterance
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.training.bundle import write_manifest
+from erc_ros.training.export.manifest import write_manifest
 from erc_ros.training.quantization import command, report
 from erc_ros.training.quantization.command import main, quantize_bundle
 from erc_ros.training.quantization.gate import RefusedError
 from erc_ros.training.quantization.schemes import QuantizationError
 from erc_ros.training.quantization.task import PARTS, Material, Task
+from erc_ros.values.utterance import Utterance
 
 
 def quantized(

@@ -1,0 +1,328 @@
+"""Messages of other packages -> the core's values: one table, one entry per message type.
+
+Adapters read fields only and import no message package, so that the types need not be installed
+(and replay can use them on messages that it read without ROS). A stamp of zero is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc_ros.dialogue.speaking_face import Kind, Match
+from erc_ros.pipeline import FaceSpeaking, RobotSpeaking, TrackedFace, Value
+from erc_ros.sensing.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat
+from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Transcript, Word
+
+
+class UnusableMessageError(ValueError):
+    """A message that has to be refused; says what is wrong with it and the way out."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One entry of the table.
+
+    input: which input of the node it feeds. read(message, arrival in ns) -> value; None = nothing.
+    """
+
+    input: str
+    read: Callable[[Any, int], Value]
+
+
+def stamp_of(header: Any) -> int | None:
+    """ns; None where the stamp is zero or negative."""
+    stamp = header.stamp.sec * NS + header.stamp.nanosec
+    return stamp if stamp > 0 else None
+
+
+def _image(message: Any, arrival: int) -> Frame:
+    return Frame(
+        stamp=stamp_of(message.header) or arrival,
+        encoding=message.encoding,
+        width=message.width,
+        height=message.height,
+        step=message.step,
+        data=message.data,
+        frame_id=message.header.frame_id,
+        is_bigendian=bool(message.is_bigendian),
+    )
+
+
+def _compressed_image(message: Any, arrival: int) -> Frame:
+    return Frame(
+        stamp=stamp_of(message.header) or arrival,
+        encoding=message.format,
+        width=0,
+        height=0,
+        step=0,
+        data=message.data,
+        frame_id=message.header.frame_id,
+    )
+
+
+def _audio_data(message: Any, arrival: int) -> SoundChunk:
+    return SoundChunk(message.data, None, arrival, "")
+
+
+def _audio_data_stamped(message: Any, arrival: int) -> SoundChunk:
+    header = message.header
+    return SoundChunk(message.audio.data, stamp_of(header), arrival, header.frame_id)
+
+
+# The other audio_common_msgs: typed arrays, and PortAudio's numbers of sample formats.
+_TYPED = {
+    1: ("float32_data", "<f4", "F32LE"),
+    2: ("int32_data", "<i4", "S32LE"),
+    8: ("int16_data", "<i2", "S16LE"),
+    16: ("int8_data", "i1", "S8"),
+    32: ("uint8_data", "u1", "U8"),
+}
+
+
+def _audio_stamped(message: Any, arrival: int) -> SoundChunk:
+    info, data = message.audio.info, message.audio.audio_data
+    if info.format not in _TYPED:
+        raise UnusableMessageError(
+            f"AudioStamped has PortAudio's sample format {info.format}; 1 (float32), 2 (int32), "
+            "8 (int16), 16 (int8) and 32 (uint8) can be read: set `format` of its capture node"
+        )
+    field, kind, name = _TYPED[info.format]
+    samples = np.asarray(getattr(data, field)).astype(kind, copy=False).tobytes()
+    header, format = message.header, AudioFormat(info.rate, info.channels, name)
+    return SoundChunk(samples, stamp_of(header), arrival, header.frame_id, format)
+
+
+def _audio_info(message: Any, arrival: int) -> AudioFormat:
+    coding = message.coding_format.upper()
+    if coding not in ("WAVE", "RAW", "PCM", ""):
+        raise UnusableMessageError(
+            f"audio is coded as {message.coding_format!r}, only plain samples are understood: "
+            "start the capture node with format:=wave (audio_capture's default is mp3)"
+        )
+    if not (MIN_RATE <= message.sample_rate <= MAX_RATE and 1 <= message.channels <= MAX_CHANNELS):
+        raise UnusableMessageError(
+            f"audio_info says {message.sample_rate} Hz and {message.channels} channels, "
+            f"supported are {MIN_RATE} to {MAX_RATE} Hz and 1 to {MAX_CHANNELS} channels"
+        )
+    formats = ("S16LE", "S32LE", "F32LE")
+    if message.sample_format not in formats:
+        raise UnusableMessageError(
+            f"audio_info says sample format {message.sample_format!r}, supported are {formats}"
+        )
+    return AudioFormat(message.sample_rate, message.channels, message.sample_format)
+
+
+def _live_speech(message: Any, arrival: int) -> Transcript | None:
+    text = message.final or message.incremental
+    if not text.strip():
+        return None
+    locale = getattr(message, "locale", None)
+    return Transcript(
+        text=text,
+        arrival=arrival,
+        stamp=stamp_of(message.header),
+        is_final=bool(message.final.strip()),
+        confidence=_confidence(message.confidence),
+        # Called `language` before hri_msgs 2.2.1.
+        locale=getattr(message, "language", "") if locale is None else locale,
+    )
+
+
+def _confidence(value: float) -> float:
+    return value if 0.0 < value <= 1.0 else float("nan")  # 0: the recogniser left it unset
+
+
+def _string(message: Any, arrival: int) -> Transcript | None:
+    return Transcript(text=message.data, arrival=arrival) if message.data.strip() else None
+
+
+def _transcription(message: Any, arrival: int) -> Transcript | None:
+    """whisper_ros: how long the sound was, and how long it took to read it; no stamp."""
+    if not message.text.strip():
+        return None
+    heard, took = float(message.audio_time), float(message.transcription_time)
+    if not (math.isfinite(heard) and math.isfinite(took) and heard > 0 and took >= 0):
+        return Transcript(text=message.text, arrival=arrival)
+    end = arrival - seconds(took)
+    return Transcript(text=message.text, arrival=arrival, start=end - seconds(heard), end=end)
+
+
+def _candidates(message: Any, arrival: int) -> Transcript | None:
+    """The best of the candidates; with sentences, the times of its words (s after their stamp)."""
+    texts, confidences = list(message.transcript), list(message.confidence)
+    if not texts:
+        return None
+    ranks = [confidences[n] if n < len(confidences) else 0.0 for n in range(len(texts))]
+    best = max(range(len(texts)), key=lambda n: (ranks[n], -n))
+    if not texts[best].strip():
+        return None
+    words: list[Word] = []
+    stamp = None
+    for sentence in getattr(message, "sentences", []) if best == 0 else []:
+        stamp = stamp_of(sentence.header)
+        if stamp is None:
+            break
+        for word in sentence.words:
+            start, end = stamp + seconds(word.start_time), stamp + seconds(word.end_time)
+            words.append(Word(word.word, start, end))
+    return Transcript(
+        text=texts[best],
+        arrival=arrival,
+        words=tuple(words),
+        confidence=_confidence(ranks[best]),
+    )
+
+
+def _bool(message: Any, arrival: int) -> RobotSpeaking:
+    return RobotSpeaking(arrival, bool(message.data))
+
+
+ADAPTERS: dict[str, Adapter] = {
+    "sensor_msgs/msg/Image": Adapter("image", _image),
+    "sensor_msgs/msg/CompressedImage": Adapter("image", _compressed_image),
+    "audio_common_msgs/msg/AudioData": Adapter("audio", _audio_data),
+    "audio_common_msgs/msg/AudioDataStamped": Adapter("audio", _audio_data_stamped),
+    "audio_common_msgs/msg/AudioStamped": Adapter("audio", _audio_stamped),
+    "audio_common_msgs/msg/AudioInfo": Adapter("audio_info", _audio_info),
+    "hri_msgs/msg/LiveSpeech": Adapter("speech", _live_speech),
+    "std_msgs/msg/String": Adapter("speech", _string),
+    "speech_recognition_msgs/msg/SpeechRecognitionCandidates": Adapter("speech", _candidates),
+    "whisper_msgs/msg/Transcription": Adapter("speech", _transcription),
+    "std_msgs/msg/Bool": Adapter("robot_speaking", _bool),
+}
+
+
+def types_of(input: str) -> list[str]:
+    """The message types that can feed an input, the preferred one first."""
+    return [name for name, adapter in ADAPTERS.items() if adapter.input == input]
+
+
+# --- ROS4HRI (REP-155): what a topic means is in its name ---
+
+_KINDS: dict[int, Kind] = {1: "person", 2: "face", 4: "voice"}
+_ID = "([A-Za-z][A-Za-z0-9_]*)"
+
+
+def humans_adapter(topic: str, type_name: str, namespace: str = "/humans") -> Adapter | None:
+    """How to read a topic of ROS4HRI; None for one that says nothing to us."""
+    if not topic.startswith(f"{namespace}/"):
+        return None
+    for pattern, kind, make in _HUMANS:
+        found = re.fullmatch(pattern, topic[len(namespace) :])
+        if found and type_name == kind:
+            return make(*found.groups())
+    return None
+
+
+def _tracked_face(face: str) -> Adapter:
+    return Adapter("humans", lambda m, arrival: TrackedFace(face, _image(m, arrival)))
+
+
+def _face_speaking(face: str) -> Adapter:
+    return Adapter("humans", lambda m, arrival: FaceSpeaking(face, arrival, bool(m.data)))
+
+
+def _voice_speech(voice: str) -> Adapter:
+    def read(message: Any, arrival: int) -> Transcript | None:
+        transcript = _live_speech(message, arrival)
+        return None if transcript is None else replace(transcript, voice_id=voice)
+
+    return Adapter("speech", read)
+
+
+def _part_of_person(person: str, kind: str) -> Adapter:
+    part: Kind = "face" if kind == "face" else "voice"
+
+    def read(message: Any, arrival: int) -> Match | None:
+        if not message.data.strip():
+            return None
+        return Match(("person", person), (part, message.data.strip()), 1.0)
+
+    return Adapter("humans", read)
+
+
+def _candidate_match() -> Adapter:
+    def read(message: Any, arrival: int) -> Match | None:
+        kinds = _KINDS.get(message.id1_type), _KINDS.get(message.id2_type)
+        if kinds[0] is None or kinds[1] is None:
+            return None  # a body, or nothing that is known
+        confidence = float(message.confidence)
+        if not 0.0 <= confidence <= 1.0:
+            raise UnusableMessageError(
+                f"a match of {message.id1!r} and {message.id2!r} has confidence {confidence}, "
+                "must be 0 to 1"
+            )
+        return Match((kinds[0], message.id1), (kinds[1], message.id2), confidence)
+
+    return Adapter("humans", read)
+
+
+_HUMANS: tuple[tuple[str, str, Callable[..., Adapter]], ...] = (
+    (f"/faces/{_ID}/cropped", "sensor_msgs/msg/Image", _tracked_face),
+    (f"/faces/{_ID}/is_speaking", "std_msgs/msg/Bool", _face_speaking),
+    (f"/voices/{_ID}/speech", "hri_msgs/msg/LiveSpeech", _voice_speech),
+    (f"/persons/{_ID}/(face|voice)_id", "std_msgs/msg/String", _part_of_person),
+    ("/candidate_matches", "hri_msgs/msg/IdsMatch", _candidate_match),
+)
+
+
+# --- which types are there, and are they the ones that are meant? ---
+
+# Two packages are called audio_common_msgs. What their types must have to be the ones in the table.
+_FIELDS = {
+    "audio_common_msgs/msg/AudioData": {"data"},
+    "audio_common_msgs/msg/AudioDataStamped": {"header", "audio"},
+    "audio_common_msgs/msg/AudioInfo": {"channels", "sample_rate", "sample_format"},
+    "audio_common_msgs/msg/AudioStamped": {"header", "audio"},
+}
+TWO_PACKAGES = (
+    "two packages are called audio_common_msgs: that of ros-drivers (AudioData, AudioDataStamped, "
+    "AudioInfo) and that of audio_common by mgonzs13 (AudioStamped); sender and receiver need the "
+    "same one, and only one can be installed in an environment"
+)
+
+
+def message_class(type_name: str) -> type | None:
+    """The class of "package/msg/Name"; None where it is not installed, or is another type."""
+    package, _, name = type_name.partition("/msg/")
+    try:
+        found: Any = getattr(import_module(f"{package}.msg"), name, None)
+    except ImportError:
+        return None
+    if found is None or not _FIELDS.get(type_name, set()) <= set(fields_of(found)):
+        return None
+    return found  # type: ignore[no-any-return]
+
+
+def fields_of(message_type: Any) -> list[str]:
+    """Names of a message's fields."""
+    return list(message_type.get_fields_and_field_types())
+
+
+@lru_cache(maxsize=256)
+def type_hash(type_name: str) -> str:
+    """The hash (REP-2011) of an installed type; "" where it is not known (before Iron)."""
+    package, _, name = type_name.partition("/msg/")
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        share = Path(get_package_share_directory(package))
+        text = (share / "msg" / f"{name}.json").read_text(encoding="utf-8")
+        entries = json.loads(text)["type_hashes"]
+        hashes = {entry["type_name"]: entry["hash_string"] for entry in entries}
+    except (ImportError, LookupError, OSError, ValueError):
+        return ""
+    return str(hashes.get(type_name, ""))

@@ -1,0 +1,271 @@
+"""Recordings that are made here: sound, what was said in it, and a camera, as a rosbag2.
+
+`write_demo` makes the demo's conversation from nothing: a written dialogue of three people in
+synthetic voices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.demo.voices import Delivery, Synthesiser, Voice, synthesiser
+from erc_ros.replay.bag import BagWriter
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import SAMPLE_RATE
+
+START = 1_767_225_600 * NS  # 2026-01-01T00:00:00Z; recordings made here begin then
+FACE = Path(__file__).parent / "assets" / "face.jpg"
+WIDTH, HEIGHT = 640, 480
+
+Camera = Callable[[float], NDArray[np.uint8]]
+"""Time (s since the start) -> (HEIGHT, WIDTH, 3) uint8, BGR."""
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """What is said from `start` to `end` (s since the start of the sound)."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """A simulated speech recogniser. Durations in s.
+
+    type: hri_msgs/msg/LiveSpeech (with partial texts) or std_msgs/msg/String (finals only).
+    delay: least and greatest time from the end of a phrase to its final text.
+    """
+
+    type: str = "hri_msgs/msg/LiveSpeech"
+    delay: tuple[float, float] = (0.3, 0.7)
+    partials: float = 0.5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Entry:
+    time: int
+    topic: str
+    type: str
+    message: object
+
+
+def write_conversation(
+    path: Path,
+    sound: NDArray[np.float32],
+    phrases: Sequence[Phrase],
+    camera: Camera | None = None,
+    *,
+    recogniser: Recogniser | None = None,
+    frames_per_second: float = 15.0,
+    storage: str = "mcap",
+) -> Path:
+    """Write a recording to the folder `path`, which must not exist, and return it.
+
+    Args:
+        sound: (n,) float32 mono at 16 kHz.
+        camera: what it sees; None = no camera.
+
+    Raises:
+        BagError: the folder exists already.
+    """
+    with BagWriter(path, storage) as writer:
+        entries = [*_sound(writer, sound), *_texts(writer, phrases, recogniser or Recogniser())]
+        if camera is not None:
+            entries += _frames(writer, camera, len(sound) / SAMPLE_RATE, frames_per_second)
+        for entry in sorted(entries, key=lambda entry: entry.time):
+            writer.write(entry.topic, entry.type, entry.time, entry.message)
+    return path
+
+
+def _sound(writer: BagWriter, sound: NDArray[np.float32]) -> list[_Entry]:
+    """20 ms per message, stamped with its first sample and recorded just after its last."""
+    kind = "audio_common_msgs/msg/AudioDataStamped"
+    chunk = SAMPLE_RATE // 50
+    samples = (np.clip(sound, -1, 1) * 32767).astype("<i2")
+    entries = []
+    for first in range(0, len(samples), chunk):
+        stamp = START + first * NS // SAMPLE_RATE
+        data = writer.new(
+            "audio_common_msgs/msg/AudioData",
+            data=np.frombuffer(samples[first : first + chunk].tobytes(), np.uint8),
+        )
+        message = writer.new(kind, header=writer.header(stamp, "microphone"), audio=data)
+        entries.append(_Entry(stamp + seconds(0.022), "/audio", kind, message))
+    info = writer.new(
+        "audio_common_msgs/msg/AudioInfo",
+        channels=1,
+        sample_rate=SAMPLE_RATE,
+        sample_format="S16LE",
+        bitrate=0,
+        coding_format="WAVE",
+    )
+    for second in range(0, len(sound) // SAMPLE_RATE + 1, 5):
+        time = START + second * NS
+        entries.append(_Entry(time, "/audio_info", "audio_common_msgs/msg/AudioInfo", info))
+    return entries
+
+
+def _texts(writer: BagWriter, phrases: Sequence[Phrase], recogniser: Recogniser) -> list[_Entry]:
+    rng = np.random.default_rng(recogniser.seed)
+    entries = []
+    for phrase in phrases:
+        delay = float(rng.uniform(*recogniser.delay))
+        entries.append(_text(writer, recogniser.type, phrase.end, phrase.end + delay, phrase.text))
+        if recogniser.type == "std_msgs/msg/String":
+            continue
+        words = phrase.text.split()
+        for time in np.arange(phrase.start + recogniser.partials, phrase.end, recogniser.partials):
+            share = (time - phrase.start) / (phrase.end - phrase.start)
+            heard = " ".join(words[: max(1, int(share * len(words)))])
+            entries.append(
+                _text(writer, recogniser.type, float(time), float(time) + 0.2, heard, final=False)
+            )
+    return entries
+
+
+def _text(
+    writer: BagWriter, kind: str, stamp: float, time: float, text: str, final: bool = True
+) -> _Entry:
+    if kind == "std_msgs/msg/String":
+        message = writer.new(kind, data=text)
+    else:
+        message = writer.new(
+            kind,
+            header=writer.header(START + seconds(stamp), "microphone"),
+            incremental="" if final else text,
+            final=text if final else "",
+            confidence=0.9 if final else 0.6,
+            locale="en_US",
+        )
+    return _Entry(START + seconds(time), "/speech", kind, message)
+
+
+def _frames(writer: BagWriter, camera: Camera, duration: float, rate: float) -> list[_Entry]:
+    kind = "sensor_msgs/msg/CompressedImage"
+    entries = []
+    for number in range(int(duration * rate)):
+        stamp = START + seconds(number / rate)
+        done, jpeg = cv2.imencode(".jpg", camera(number / rate), (cv2.IMWRITE_JPEG_QUALITY, 85))
+        if not done:
+            raise ValueError("the camera's picture cannot be encoded as JPEG")
+        header = writer.header(stamp, "camera")
+        message = writer.new(kind, header=header, format="jpeg", data=np.asarray(jpeg).reshape(-1))
+        entries.append(_Entry(stamp + seconds(0.015), "/image/compressed", kind, message))
+    return entries
+
+
+# The demo.
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of the written dialogue."""
+
+    speaker: int
+    text: str
+    delivery: Delivery
+
+
+VOICES = (
+    Voice("en-us+belinda", pitch=60),
+    Voice("en-us+m1", pitch=70),
+    Voice("en-us+david"),
+)
+"""By the speaker's number. Chosen so that networks trained on people tell them apart too."""
+
+_LIVELY = Delivery(rate=180, pitch=10, range=80)
+_CALM = Delivery()
+_LOW = Delivery(rate=135, pitch=-10, range=25)
+_LOUD = Delivery(rate=190, pitch=12, range=70)
+
+DIALOGUE = (
+    Turn(0, "Guess what! I got the job, and I start on Monday!", _LIVELY),
+    Turn(1, "Oh my god, really? I did not expect that at all!", _LIVELY),
+    Turn(2, "Congratulations! I am so happy for you, let us dance all night!", _LIVELY),
+    Turn(0, "The office is the one next to the station, above the library.", _CALM),
+    Turn(1, "So you are moving away. I will miss you, it makes me really sad.", _LOW),
+    Turn(2, "Does the landlord know?", _CALM),
+    Turn(0, "He does, and he wants to keep my money! I am so angry, it is not fair!", _LOUD),
+    Turn(1, "That man scares me. Please, do not go there alone.", _LOW),
+    Turn(2, "He left rotten fish in our kitchen. Ugh, it was disgusting.", _CALM),
+    Turn(1, "You can stay with me until Monday.", _CALM),
+    Turn(0, "Thank you! That is so kind.", _LIVELY),
+    Turn(2, "And then we celebrate. I love this day!", _LIVELY),
+)
+
+
+def write_demo(
+    path: Path, storage: str = "mcap", speech_type: str = "hri_msgs/msg/LiveSpeech"
+) -> Path:
+    """Make the demo's recording in the folder `path`, which must not exist: about 50 s.
+
+    The camera looks at the first speaker while that one speaks, and at nobody otherwise.
+
+    Raises:
+        BagError: the folder exists already.
+        VoiceError: the synthesiser is not installed.
+    """
+    sound, phrases = perform(DIALOGUE, synthesiser())
+    seen = [p for p, turn in zip(phrases, DIALOGUE, strict=True) if turn.speaker == 0]
+    recogniser = Recogniser(type=speech_type)
+    return write_conversation(
+        path, sound, phrases, portrait(seen), recogniser=recogniser, storage=storage
+    )
+
+
+def perform(
+    dialogue: Sequence[Turn], engine: Synthesiser, seed: int = 0
+) -> tuple[NDArray[np.float32], list[Phrase]]:
+    """The dialogue as sound (n,) at 16 kHz over a little noise, and when each turn was said."""
+    rng = np.random.default_rng(seed)
+    pieces: list[NDArray[np.float32]] = [np.zeros(SAMPLE_RATE, np.float32)]
+    phrases = []
+    time = 1.0
+    for turn in dialogue:
+        said = engine.say(turn.text, VOICES[turn.speaker], turn.delivery)
+        said = _trimmed(said)
+        phrases.append(Phrase(time, time + len(said) / SAMPLE_RATE, turn.text))
+        pause = np.zeros(int(rng.uniform(0.7, 1.1) * SAMPLE_RATE), np.float32)
+        pieces += [said, pause]
+        time += (len(said) + len(pause)) / SAMPLE_RATE
+    pieces.append(np.zeros(2 * SAMPLE_RATE, np.float32))
+    sound = np.concatenate(pieces) * 0.6
+    noise = rng.standard_normal(len(sound)).astype(np.float32) * 1e-3  # -60 dB, a quiet room
+    return np.asarray(sound + noise, np.float32), phrases
+
+
+def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    loud = np.flatnonzero(np.abs(sound) > 0.01)
+    return sound[loud[0] : loud[-1] + 1]
+
+
+def portrait(seen: Sequence[Phrase], picture: Path = FACE) -> Camera:
+    """A camera that sees the picture's face, swaying a little, around these phrases."""
+    face = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+    if face is None:
+        raise FileNotFoundError(f"{picture} is missing or no picture: reinstall erc_ros")
+    scale = HEIGHT / face.shape[0]
+    wall = np.full((HEIGHT, WIDTH, 3), (150, 160, 165), np.uint8)
+    wall[HEIGHT * 2 // 3 :] = (90, 105, 120)
+
+    def view(time: float) -> NDArray[np.uint8]:
+        if not any(phrase.start - 0.2 <= time <= phrase.end + 0.2 for phrase in seen):
+            return wall
+        sway = 10.0 * np.sin(time * 1.3)
+        left = (WIDTH - face.shape[1] * scale) / 2 + sway
+        matrix = np.array([[scale, 0, left], [0, scale, 0]], np.float32)
+        frame = cv2.warpAffine(
+            face, matrix, (WIDTH, HEIGHT), dst=wall.copy(), borderMode=cv2.BORDER_TRANSPARENT
+        )
+        return np.asarray(frame, np.uint8)
+
+    return view

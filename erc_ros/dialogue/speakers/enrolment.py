@@ -1,0 +1,221 @@
+"""Known voices, in a file that its owner keeps: off unless somebody makes such a file.
+
+A voice is what `voices.Voice` says of it: sums of embeddings of one speaker network, from
+which speech cannot be restored, but by which a person can be recognised again: personal data. The
+file is JSON, of which everything is checked; it fits only the network that it was made with. No
+error tells a name: errors go to logs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue import voice_activity
+from erc_ros.dialogue.speakers.clustering import Voice
+from erc_ros.dialogue.speakers.diarizer import Embedding
+from erc_ros.dialogue.voice_activity import (
+    FRAME,
+    FRAME_TIME,
+    Activity,
+    Began,
+    Ended,
+    SpeechProbability,
+    VoiceActivityConfig,
+)
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE
+
+FORMAT = 2
+WINDOW = 1.2  # s; voices are compared over this much speech
+LEAST = 5.0  # s of speech of a person
+CERTAINTY = 0.8  # a known voice may differ by this share of what two voices differ by at least
+MAX_NAME = 100  # characters
+MAX_BYTES = 20_000_000  # of a file
+
+
+class EnrolmentError(ValueError):
+    """Known voices that cannot be used; says what is wrong and where."""
+
+
+# --- making a voice ---
+
+
+def speech_in(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is speech of (n,) samples, without the pauses: (m,), both float32 at 16 kHz."""
+    network, config = SpeechProbability(), VoiceActivityConfig()
+    activity = Activity()
+    events: list[Began | Ended] = []
+    for first in range(0, len(samples) - FRAME + 1, FRAME):
+        probability = network.feed(samples[first : first + FRAME])
+        time = first // FRAME * FRAME_TIME
+        activity, found = voice_activity.step(activity, config, time, probability)
+        events += found
+    events += voice_activity.finish(activity, config)[1]
+    spans = [(max(0, event.start), event.end) for event in events if isinstance(event, Ended)]
+    parts = [samples[a * SAMPLE_RATE // NS : b * SAMPLE_RATE // NS] for a, b in spans]
+    return np.concatenate([np.zeros(0, np.float32), *parts])
+
+
+def enrol(embedding: Embedding, samples: NDArray[np.float32]) -> Voice:
+    """A voice from speech of one person, (n,) float32 at 16 kHz, without long pauses.
+
+    Raises:
+        EnrolmentError: too short, or nothing to hear.
+    """
+    duration = len(samples) / SAMPLE_RATE
+    if duration < LEAST:
+        raise EnrolmentError(f"{duration:.1f} s of speech, at least {LEAST} s are needed")
+    size = round(WINDOW * SAMPLE_RATE)
+    parts = [samples[first : first + size] for first in range(0, len(samples) - size + 1, size)]
+    vectors = embedding.embed_all([embedding.features(part) for part in parts])
+    heard = [vector for vector in vectors if vector.any()]
+    if not heard:
+        raise EnrolmentError("nothing to hear in it: is the microphone muted?")
+    return Voice(np.sum(heard, axis=0, dtype=np.float32), float(len(heard)), len(heard) * WINDOW)
+
+
+# --- the file ---
+
+
+def save_voices(path: Path, model_sha256: str, voices: Mapping[str, Voice]) -> None:
+    """Write name -> voice. model_sha256: of the network that made them.
+
+    Raises:
+        EnrolmentError: a name is empty or too long, or the file cannot be written.
+    """
+    for name in voices:
+        _check_name(path, name)
+    content = {
+        "format": FORMAT,
+        "model_sha256": model_sha256,
+        "voices": {
+            name: {
+                "total": [float(value) for value in voice.total],
+                "weight": voice.weight,
+                "heard": voice.heard,
+            }
+            for name, voice in voices.items()
+        },
+    }
+    _write(path, content)
+
+
+def load_voices(path: Path, model_sha256: str, size: int) -> dict[str, Voice]:
+    """Read name -> voice; they must be of the network with this checksum and vectors of `size`.
+
+    Raises:
+        EnrolmentError: missing, unreadable, of another network, or not what `save_voices` writes.
+    """
+    content = _read(path)
+    if content.get("model_sha256") != model_sha256:
+        raise EnrolmentError(
+            f"{path}: made with the network {content.get('model_sha256')!r}, this one is "
+            f"{model_sha256!r}: enrol the voices again"
+        )
+    voices = enumerate(content["voices"].items(), 1)
+    return {_check_name(path, name): _voice(path, place, v, size) for place, (name, v) in voices}
+
+
+def remove_voice(path: Path, name: str) -> None:
+    """Take a voice out of the file, whatever network it is of.
+
+    Raises:
+        EnrolmentError: the file cannot be used, or has nobody of this name.
+    """
+    content = _read(path)
+    if name not in content["voices"]:
+        raise EnrolmentError(f"{path}: nobody of this name is in it")
+    del content["voices"][name]
+    _write(path, content)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's content, of which only format and `voices` are checked."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise EnrolmentError(f"{path}: more than {MAX_BYTES} bytes")
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise EnrolmentError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise EnrolmentError(f"{path}: no file of voices of format {FORMAT}")
+    if not isinstance(content.get("voices"), dict):
+        raise EnrolmentError(f"{path}: voices must be a mapping of names")
+    return content
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    try:
+        path.touch(mode=0o600)  # a new file is for its owner only
+        path.write_text(json.dumps(content), "utf-8")
+    except OSError as error:
+        raise EnrolmentError(f"{path}: cannot be written ({error})") from error
+
+
+def _check_name(path: Path, name: str) -> str:
+    if not 0 < len(name) <= MAX_NAME:
+        raise EnrolmentError(f"{path}: a name has {len(name)} characters, 1 to {MAX_NAME} may be")
+    return name
+
+
+def _voice(path: Path, place: int, raw: Any, size: int) -> Voice:
+    numbers = ("weight", "heard")
+    if not isinstance(raw, dict) or set(raw) != {"total", *numbers}:
+        raise EnrolmentError(f"{path}: voice {place} must have total, {', '.join(numbers)}")
+    values = raw["total"] if isinstance(raw["total"], list) else []
+    if len(values) != size or not all(_is_number(v) for v in [*values, *map(raw.get, numbers)]):
+        raise EnrolmentError(
+            f"{path}: voice {place} must have {size} numbers in total, and numbers else"
+        )
+    if raw["weight"] <= 0 or raw["heard"] <= 0:
+        raise EnrolmentError(f"{path}: voice {place} has no speech")
+    total = np.array(values, np.float32)
+    return Voice(total, float(raw["weight"]), float(raw["heard"]))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# --- recognising ---
+
+
+def least_alike(embedding: Embedding) -> float:
+    """How alike two voices are at least that are taken for one person's (see `recognise`)."""
+    return 1.0 - CERTAINTY * embedding.new_voice / embedding.same_voice
+
+
+def recognise(voice: Voice, known: Mapping[str, Voice], least: float) -> str | None:
+    """The name whose voice this is; None: nobody's who is known.
+
+    least: how alike they must be, see `least_alike`. Two voices are compared by the cosine of all
+    that was heard of each: little speech is never quite alike, so that a name needs a few seconds.
+    """
+    alike = {name: _alike(voice, other) for name, other in known.items()}
+    name = max(alike, key=lambda n: alike[n], default=None)
+    return name if name is not None and alike[name] >= least else None
+
+
+def recognise_each(
+    voices: Mapping[int, Voice], known: Mapping[str, Voice], least: float
+) -> dict[int, str]:
+    """Speaker -> name, of those who are known; of two with one name, the one who is more alike."""
+    found: dict[str, tuple[float, int]] = {}
+    for speaker, voice in voices.items():
+        name = recognise(voice, known, least)
+        if name is not None:
+            alike = _alike(voice, known[name]), speaker
+            found[name] = max(found.get(name, alike), alike)
+    return {speaker: name for name, (_, speaker) in found.items()}
+
+
+def _alike(voice: Voice, other: Voice) -> float:
+    lengths = float(np.linalg.norm(voice.total) * np.linalg.norm(other.total))
+    return float(voice.total @ other.total) / max(lengths, 1e-9)

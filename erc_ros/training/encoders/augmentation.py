@@ -1,0 +1,204 @@
+"""Random changes that training examples go through, all drawn from one seeded generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from erc_ros.values.utterance import SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAugmentation:
+    """How far pictures are moved and hidden. A detector's box is never quite where FER2013's is."""
+
+    rotation: float = 15.0
+    """Degrees, either way."""
+    scale: float = 0.15
+    """Share of the size, larger or smaller."""
+    shift: float = 0.1
+    """Share of the width and height, either way."""
+    gamma: float = 0.3
+    """Exponent of the brightness between 1 / (1 + gamma) and 1 + gamma."""
+    erase: float = 0.4
+    """Share of the pictures that lose a rectangle."""
+    erase_side: float = 0.45
+    """Longest side of the rectangle as a share of the picture's."""
+    coarse_size: int = 32
+    """Side of the pictures in the first epochs: half the cost, and the coarse shape comes first."""
+    coarse_share: float = 0.6
+    """Share of the epochs at coarse_size; 0: none."""
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "scale", "shift", "gamma", "erase", "erase_side"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
+        for name in ("scale", "shift", "erase", "erase_side", "coarse_share"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be a share, at most 1")
+        if self.coarse_size < 16 or self.coarse_size % 16:
+            raise ValueError(f"coarse_size is {self.coarse_size}, must be a multiple of 16")
+
+
+def augment_faces(
+    pictures: Tensor, how: FaceAugmentation, generator: Generator, size: int | None = None
+) -> Tensor:
+    """Flip, turn, shift, scale, gamma and hide parts: (B, 1, H, W) in [0, 1] -> (B, 1, size, size).
+
+    size None keeps H; a smaller size samples the picture more coarsely (cheaper early epochs).
+    """
+    batch, _, height, _ = pictures.shape
+    size = size or height
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.empty(batch, *shape).uniform_(low, high, generator=generator)
+
+    angle = uniform(-how.rotation, how.rotation) * (math.pi / 180)
+    zoom = 1 + uniform(-how.scale, how.scale)
+    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    turn = torch.stack(
+        [
+            torch.stack([flip * zoom * angle.cos(), -zoom * angle.sin()], dim=1),
+            torch.stack([flip * zoom * angle.sin(), zoom * angle.cos()], dim=1),
+        ],
+        dim=1,
+    )  # (B, 2, 2)
+    # A shift of s of the width is 2 s in the coordinates -1..1 of affine_grid.
+    theta = torch.cat([turn, uniform(-2 * how.shift, 2 * how.shift, 2, 1)], dim=2)  # (B, 2, 3)
+    grid = affine_grid(theta, [batch, 1, size, size], align_corners=False)
+    moved = grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    limit = math.log1p(how.gamma)
+    moved = moved.clamp_min(1e-4) ** uniform(-limit, limit, 1, 1, 1).exp()
+    hidden = _rectangles(batch, size, how, uniform)  # (B, 1, size, size)
+    return torch.where(hidden, moved.mean(dim=(2, 3), keepdim=True), moved)
+
+
+def _rectangles(
+    batch: int, size: int, how: FaceAugmentation, uniform: Callable[..., Tensor]
+) -> Tensor:
+    """One rectangle in a share of the pictures: (B, 1, size, size) bool, True = hidden."""
+    at = (torch.arange(size) + 0.5) / size
+    inside = []
+    for _ in range(2):
+        side = uniform(0.1, max(0.1, how.erase_side), 1)
+        start = uniform(0, 1, 1) * (1 - side)
+        inside.append((at >= start) & (at < start + side))  # (B, size)
+    chosen = uniform(0, 1) < how.erase
+    return (inside[0][:, :, None] & inside[1][:, None, :] & chosen[:, None, None])[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechAugmentation:
+    """What may happen to a clip: other speeds, rooms, noise and levels, and hidden parts."""
+
+    variants: int = 6
+    """Versions of each clip that are kept: the clean one and the others changed at random."""
+    speed: float = 0.1
+    """Share by which a clip is faster or slower (and higher or lower)."""
+    reverberant: float = 0.5
+    """Share of the changed versions that are in a room."""
+    longest_reverberation: float = 0.6
+    """s until the room is 60 dB quieter (RT60); at least 0.1."""
+    noisy: float = 0.7
+    """Share of the changed versions with noise, white to brown."""
+    lowest_snr: float = 5.0
+    """dB; at most 30 dB."""
+    gain: float = 20.0
+    """dB, quieter by up to this and louder by up to half of it, where it may clip."""
+    crop: float = 0.8
+    """Smallest share of a clip's frames that an example keeps."""
+    longest: int = 180
+    """Frames of an example at most."""
+    time_mask: int = 20
+    """Longest hidden stretch in frames; two of them (SpecAugment, Park et al. 2019)."""
+    band_mask: int = 8
+    """Most hidden bands in a row; two of them."""
+
+    def __post_init__(self) -> None:
+        if self.variants < 1 or self.longest < 1:
+            raise ValueError("variants and longest must be at least 1")
+        for name in ("time_mask", "band_mask", "gain"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
+        for name in ("reverberant", "noisy", "crop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be a share in [0, 1]")
+        if not 0 <= self.speed < 0.5:
+            raise ValueError(f"speed is {self.speed}, must be in [0, 0.5)")
+        if self.longest_reverberation < 0.1:
+            raise ValueError(f"longest_reverberation is {self.longest_reverberation}, below 0.1")
+
+
+def augment_speech(
+    samples: NDArray[np.float32], how: SpeechAugmentation, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Another version of a clip, (n,) at SAMPLE_RATE -> (m,), in [-1, 1]."""
+    speed = 1 + generator.uniform(-how.speed, how.speed)
+    changed = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
+    if generator.random() < how.reverberant:
+        changed = reverberate(changed, generator.uniform(0.1, how.longest_reverberation), generator)
+    if generator.random() < how.noisy:
+        changed = add_noise(changed, generator.uniform(how.lowest_snr, 30.0), generator)
+    level = 10 ** (generator.uniform(-how.gain, how.gain / 2) / 20)
+    return np.clip(changed * np.float32(level), -1, 1).astype(np.float32)
+
+
+def reverberate(
+    samples: NDArray[np.float32], seconds: float, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """A synthetic room: the direct sound and noise that decays by 60 dB in `seconds` (RT60)."""
+    length = round(seconds * SAMPLE_RATE)
+    time = np.arange(length) / length
+    response = generator.standard_normal(length) * 10 ** (-3 * time)
+    response *= generator.uniform(0.1, 0.8) / np.sqrt(np.sum(np.square(response)))
+    response[: SAMPLE_RATE // 500] = 0  # the first reflection comes 2 ms later at the earliest
+    response[0] = 1
+    wet = _convolve(samples.astype(np.float64), response)[: len(samples)]
+    return wet.astype(np.float32)
+
+
+def add_noise(
+    samples: NDArray[np.float32], snr: float, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Noise whose power falls with frequency to a random power, `snr` dB below the sound."""
+    size = 1 << (len(samples) - 1).bit_length()
+    frequencies = np.arange(1, size // 2 + 2, dtype=np.float64)
+    shape = frequencies ** (-generator.uniform(0.0, 2.0) / 2)
+    spectrum = shape * np.exp(2j * np.pi * generator.random(len(frequencies)))
+    noise = np.fft.irfft(spectrum, size)[: len(samples)]
+    power = np.mean(np.square(samples, dtype=np.float64))
+    noise *= np.sqrt(power / np.mean(np.square(noise)) / 10 ** (snr / 10))
+    return (samples + noise).astype(np.float32)
+
+
+def _convolve(sound: NDArray[np.float64], response: NDArray[np.float64]) -> NDArray[np.float64]:
+    length = len(sound) + len(response) - 1
+    size = 1 << (length - 1).bit_length()
+    product = np.fft.rfft(sound, size) * np.fft.rfft(response, size)
+    return np.fft.irfft(product, size)[:length]
+
+
+def hide_parts(
+    features: NDArray[np.float32], how: SpeechAugmentation, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Crop, then set stretches and bands to the mean 0 (SpecAugment): (T, 64) -> (T', 64)."""
+    keep = max(1, round(len(features) * generator.uniform(how.crop, 1)))
+    keep = min(keep, how.longest)
+    start = generator.integers(len(features) - keep + 1)
+    result = features[start : start + keep].copy()
+    for _ in range(2):
+        width = generator.integers(min(how.time_mask, keep // 4) + 1)
+        start = generator.integers(keep - width + 1)
+        result[start : start + width] = 0
+        width = generator.integers(how.band_mask + 1)
+        start = generator.integers(result.shape[1] - width + 1)
+        result[:, start : start + width] = 0
+    return result

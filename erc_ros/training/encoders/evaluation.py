@@ -1,0 +1,144 @@
+"""How good is an encoder of the bundle, as an ONNX file? On its own task, with its own head.
+
+Every test runs the file as the robot does: one input at a time, one thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from erc_ros.encoders.audio import MAX_SECONDS, frame_count, log_mel, normalise
+from erc_ros.encoders.text import TextPrompt, Turn
+from erc_ros.inference.backend import Network, signature
+from erc_ros.inference.reader import TextReader
+from erc_ros.metrics import classification as metrics
+from erc_ros.training.datasets import emodb, ferplus, ravdess
+from erc_ros.training.datasets.meld import read_meld
+from erc_ros.training.datasets.speech import together
+from erc_ros.training.datasets.utterances import Conversation
+from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
+from erc_ros.values.utterance import SAMPLE_RATE
+
+Inputs = Mapping[str, NDArray[Any]]
+Array = NDArray[Any]
+Embed = Callable[[Path, str], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class PartTest:
+    """What is measured of an encoder.
+
+    embed: (ONNX file, split) -> embeddings (N, E) of dev or test. labels: (N,) of dev and test.
+    head: weight (C, E) and bias (C,) of the encoder's classifier. score: (labels, predicted,
+    classes) -> number, called `metric`.
+    """
+
+    embed: Embed
+    labels: dict[str, NDArray[np.int64]]
+    head: tuple[Array, Array]
+    score: Callable[[Any, Any, int], float]
+    metric: str
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A part on its own task; embeddings (N, E) of dev and test."""
+
+    metric: str
+    dev: float
+    test: float
+    embeddings: dict[str, NDArray[np.float32]]
+
+
+def measure_part(test: PartTest, file: Path) -> Measured:
+    """Run a file over dev and test."""
+    weight, bias = test.head
+    embeddings = {split: test.embed(file, split) for split in ("dev", "test")}
+    scores = {
+        split: test.score(test.labels[split], (rows @ weight.T + bias).argmax(axis=1), len(bias))
+        for split, rows in embeddings.items()
+    }
+    return Measured(test.metric, scores["dev"], scores["test"], embeddings)
+
+
+def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
+    """MELD, utterance by utterance; weighted F1."""
+    prompt = TextPrompt.from_file(run / "tokenizer.json", max_tokens)
+    meld = {split: read_meld(data, split).conversations for split in ("dev", "test")}
+
+    def embed(file: Path, split: str) -> NDArray[np.float32]:
+        layers, _, _, heads, _, width = signature(file).inputs["past"][1]
+        reader = TextReader(Network(file), prompt, (layers, heads, width))
+        return np.concatenate([read(reader, c) for c in meld[split]])
+
+    labels = {
+        split: np.array([u.label for c in conversations for u in c.utterances], np.int64)
+        for split, conversations in meld.items()
+    }
+    head = load_file(run / "head.safetensors")
+    return PartTest(
+        embed, labels, (head["weight"], head["bias"]), metrics.weighted_f1, "weighted F1"
+    )
+
+
+def read(reader: TextReader, conversation: Conversation) -> NDArray[np.float32]:
+    """The embeddings (n, E) of a conversation's utterances, in the order in which they come."""
+    return reader.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
+
+
+def audio_test(run: Path, data: Path) -> PartTest:
+    """Clips of the speakers that the bundle's encoder never heard; unweighted recall."""
+    corpus = together([ravdess.load(data / "ravdess_speech_16k"), emodb.load(data / "emodb")])
+    split = folds(corpus.clips)[BUNDLE_FOLD]
+    limit = frame_count(round(MAX_SECONDS * SAMPLE_RATE))
+    inputs: dict[str, list[Inputs]] = {}
+    labels: dict[str, NDArray[np.int64]] = {}
+    for name, indices in (("dev", split.dev), ("test", split.test)):
+        clips = [corpus.clips[index] for index in indices]
+        labels[name] = np.array([clip.label for clip in clips], np.int64)
+        inputs[name] = []
+        for clip in clips:
+            features = normalise(log_mel(clip.samples)[-limit:])
+            frames = np.array([len(features)], np.int64)
+            inputs[name].append({"features": features[None], "frames": frames})
+    seed = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seed"]
+    weights = run.parent / f"seed-{seed}" / f"fold-{BUNDLE_FOLD}" / "best.safetensors"
+    return PartTest(
+        one_by_one(inputs), labels, _head(weights), metrics.unweighted_recall, "unweighted recall"
+    )
+
+
+def face_test(run: Path, data: Path) -> PartTest:
+    """FER+ pictures; accuracy over its eight classes."""
+    faces = ferplus.load(data / "fer2013plus")
+    inputs: dict[str, list[Inputs]] = {}
+    labels: dict[str, NDArray[np.int64]] = {}
+    for name, part in (("dev", faces.valid), ("test", faces.test)):
+        scaled = part.pictures.astype(np.float32) / np.float32(255)
+        inputs[name] = [{"faces": picture[None, None]} for picture in scaled]
+        labels[name] = part.labels
+    head = _head(run / "best.safetensors")
+    return PartTest(one_by_one(inputs), labels, head, metrics.accuracy, "accuracy")
+
+
+def one_by_one(inputs: Mapping[str, Sequence[Inputs]]) -> Embed:
+    """Embeds inputs that do not depend on each other."""
+
+    def embed(file: Path, split: str) -> NDArray[np.float32]:
+        network = Network(file)
+        return np.concatenate([network(dict(each))["embedding"] for each in inputs[split]])
+
+    return embed
+
+
+def _head(file: Path) -> tuple[Array, Array]:
+    weights = load_file(file)
+    return weights["head.1.weight"], weights["head.1.bias"]

@@ -1,0 +1,284 @@
+"""What the text encoder is trained on: dialogues with soft targets, in batches of like length."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
+from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance
+from erc_ros.training.encoders.text.recognition_errors import WordErrors, misheard, mixed_up
+
+ATTENTIONS = ("causal", "full")
+OBJECTIVES = ("cross_entropy", "class_balanced", "logit_adjusted")
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """The section `text` of a recipe: what is trained on what."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    max_tokens: int = 256
+    attention: str = "causal"
+    """Or full: every utterance is read anew with its history, which may see what comes after it
+    up to that utterance, as in the papers. Several times the work; for a teacher."""
+    teacher: str = ""
+    """Folder of a trained teacher (`text_export`): the student starts with its weights and learns
+    from its embeddings and answers too."""
+    teaching: float = 0.5
+    """How much of the loss is the teacher's: its answers softened, and its embeddings."""
+    word_errors: float = 0.0
+    """Training dialogues get word errors at a rate drawn from 0 to this (`recognition_errors`)."""
+    speaker_errors: float = 0.0
+    """And utterances of a wrong speaker, at a rate drawn from 0 to this."""
+    history: bool = True
+    """False: every utterance for itself (an ablation)."""
+    speakers: bool = True
+    """False: every speaker is <s0> (an ablation)."""
+    question: bool = True
+    """False: an utterance is read at its own [SEP] instead of at [MASK] (an ablation)."""
+    objective: str = "cross_entropy"
+    """Or class_balanced or logit_adjusted (`losses`), both with the label alone as target."""
+    ema: float = 0.0
+    """Decay of the moving average that teaches (DDVLM's self-distillation); 0: nobody does."""
+    dropout: float = 0.1
+    layer_decay: float = 0.9
+    """Each layer learns at this share of the rate of the one above it."""
+    head_learning_rate: float = 1e-3
+    votes: float = 0.3
+    """How much of the target is EmotionLines' votes; the rest is MELD's label. 0: labels only."""
+    smoothing: float = 0.0
+    unknown_speakers: float = 0.1
+    """Share of dialogues in which every speaker becomes <s0>, as when diarization gives none."""
+    plain: float = 0.1
+    """Share of dialogues without capitals and punctuation, as many recognisers write."""
+    forget: float = 0.03
+    """Share of training utterances that begin with an empty history, as after a pause."""
+    most_per_label: int = 5000
+    """Of GoEmotions' rows, which are mostly neutral or joy."""
+    pretrain: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds must not be empty")
+        names = ["votes", "smoothing", "unknown_speakers", "plain", "forget", "dropout"]
+        for name in [*names, "word_errors", "speaker_errors"]:
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1)")
+        if self.attention not in ATTENTIONS:
+            raise ValueError(f"attention is {self.attention!r}, must be one of {ATTENTIONS}")
+        if not 0 <= self.teaching <= 1:
+            raise ValueError(f"teaching is {self.teaching}, must be in [0, 1]")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}, must be in [0, 1)")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective is {self.objective!r}, must be one of {OBJECTIVES}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay is {self.layer_decay}, must be in (0, 1]")
+
+
+class Row(NamedTuple):
+    """What the encoder reads in one pass, and what it should answer to each question in it."""
+
+    layout: Layout
+    targets: list[tuple[float, ...]]
+    taught: NDArray[np.float32] | None = None
+    """(A, d): the teacher's embeddings, if there is a teacher."""
+
+
+class Batch(NamedTuple):
+    """Rows of similar length, padded: L tokens, A questions at most.
+
+    ids, positions (B, L) and index (B, A) int64; visible (B, L, L) and asked (B, A) bool, which
+    questions there are; target (B, A, C); taught (B, A, d) with a teacher.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    visible: Tensor
+    index: Tensor
+    asked: Tensor
+    target: Tensor
+    taught: Tensor | None = None
+
+
+def balanced(rows: Sequence[Conversation], most: int, rng: random.Random) -> list[Conversation]:
+    """At most `most` rows of each label, drawn at random."""
+    shuffled = rng.sample(rows, len(rows))
+    kept: list[Conversation] = []
+    seen = [0] * len(LABELS)
+    for row in shuffled:
+        label = row.utterances[0].label
+        seen[label] += 1
+        if seen[label] <= most:
+            kept.append(row)
+    return kept
+
+
+def augmented(
+    dialogue: Conversation,
+    prompt: TextPrompt,
+    config: TextConfig,
+    rng: random.Random,
+    errors: WordErrors | None = None,
+) -> list[Row]:
+    """A training dialogue, varied as the robot will hear it."""
+    if config.speaker_errors:
+        dialogue = mixed_up(dialogue, rng.uniform(0, config.speaker_errors), rng)
+    if errors is not None and config.word_errors:
+        dialogue = misheard(dialogue, errors, rng.uniform(0, config.word_errors), rng)
+    utterances = dialogue.utterances
+    if rng.random() < config.unknown_speakers:
+        utterances = tuple(replace(u, speaker=0) for u in utterances)
+    if rng.random() < config.plain:
+        utterances = tuple(replace(u, text=plain_text(u.text)) for u in utterances)
+    return rows_of(Conversation(dialogue.name, utterances), prompt, config, rng)
+
+
+def rows_of(
+    conversation: Conversation,
+    prompt: TextPrompt,
+    config: TextConfig,
+    rng: random.Random | None = None,
+) -> list[Row]:
+    """A conversation as the robot reads it: a new row wherever its window slides.
+
+    Every utterance is asked about once, in order. With `rng`, a share `config.forget` of them
+    begins with an empty history.
+    """
+    if config.attention == "full":
+        numbers = range(len(conversation.utterances))
+        return [full_row(conversation, last, prompt, config, rng) for last in numbers]
+    rows: list[Row] = []
+    window: tuple[Block, ...] = ()
+    asked: list[int] = []
+    targets: list[tuple[float, ...]] = []
+
+    def finish() -> None:
+        if asked:
+            rows.append(Row(_layout(prompt, window, asked, config), list(targets)))
+        asked.clear()
+        targets.clear()
+
+    for utterance in conversation.utterances:
+        block = prompt.block(Turn(utterance.speaker if config.speakers else 0, utterance.text))
+        forget = not config.history or (rng is not None and rng.random() < config.forget)
+        if surplus := len(window) if forget else prompt.surplus(window, block):
+            finish()
+            window = window[surplus:]
+        window += (block,)
+        asked.append(len(window) - 1)
+        targets.append(target(utterance, config))
+    finish()
+    return rows
+
+
+def full_row(
+    conversation: Conversation,
+    last: int,
+    prompt: TextPrompt,
+    config: TextConfig,
+    rng: random.Random | None,
+) -> Row:
+    """One utterance with as much of its history as fits, where all tokens see all.
+
+    With `rng`, half of the utterances see a random part of their history.
+    """
+    first = rng.randint(0, last) if rng is not None and rng.random() < 0.5 else 0
+    first = first if config.history else last
+    window: list[Block] = []
+    for utterance in reversed(conversation.utterances[first : last + 1]):
+        block = prompt.block(Turn(utterance.speaker if config.speakers else 0, utterance.text))
+        if window and len(prompt.arrange([block, *window], [0]).input_ids) > config.max_tokens:
+            break
+        window.insert(0, block)
+    layout = _layout(prompt, window, [len(window) - 1], config)
+    layout = replace(layout, visible=np.ones_like(layout.visible))
+    return Row(layout, [target(conversation.utterances[last], config)])
+
+
+def _layout(
+    prompt: TextPrompt, window: Sequence[Block], asked: Sequence[int], config: TextConfig
+) -> Layout:
+    if config.question:
+        return prompt.arrange(window, asked)
+    ends = np.cumsum([len(block) for block in window])  # [CLS] stands before them
+    return replace(prompt.arrange(window, ()), mask_index=ends[list(asked)])
+
+
+def target(utterance: LabelledUtterance, config: TextConfig) -> tuple[float, ...]:
+    """What the model should say, (C,): the label, softened by raters' votes and smoothing."""
+    share = config.votes if utterance.votes else 0.0
+    votes = utterance.votes or (0.0,) * len(LABELS)
+    flat = config.smoothing / len(LABELS)
+    return tuple(
+        (1 - config.smoothing) * ((1 - share) * (index == utterance.label) + share * vote) + flat
+        for index, vote in enumerate(votes)
+    )
+
+
+def plain_text(text: str) -> str:
+    """Lower case, letters, digits and apostrophes only."""
+    kept = "".join(c if c.isalnum() or c in "'’" else " " for c in text.lower())
+    return " ".join(kept.split())
+
+
+def make_batches(rows: Sequence[Row], size: int, rng: random.Random | None) -> list[Batch]:
+    """Rows of about the same length together, at least `size` utterances (but for the rest).
+
+    In random order; without rng, sorted by length.
+    """
+    order = list(range(len(rows)))
+    if rng is not None:
+        rng.shuffle(order)  # equal lengths meet other companions in every epoch
+    order.sort(key=lambda number: len(rows[number].layout.input_ids))
+    groups: list[list[int]] = [[]]
+    utterances = 0
+    for number in order:
+        if utterances >= size:
+            groups.append([])
+            utterances = 0
+        groups[-1].append(number)
+        utterances += len(rows[number].targets)
+    if rng is not None:
+        rng.shuffle(groups)
+    return [collate([rows[number] for number in group]) for group in groups if group]
+
+
+def collate(rows: Sequence[Row]) -> Batch:
+    """Padded to the longest. Padding sees itself only, so that no softmax is empty."""
+    count, longest = len(rows), max(len(row.layout.input_ids) for row in rows)
+    most = max(len(row.targets) for row in rows)
+    ids = torch.zeros(count, longest, dtype=torch.int64)
+    positions = torch.zeros_like(ids)
+    visible = torch.eye(longest, dtype=torch.bool).repeat(count, 1, 1)
+    index = torch.zeros(count, most, dtype=torch.int64)
+    asked = torch.zeros(count, most, dtype=torch.bool)
+    target = torch.zeros(count, most, len(rows[0].targets[0]))
+    width = 0 if rows[0].taught is None else rows[0].taught.shape[1]
+    taught = torch.zeros(count, most, width)
+    for number, (layout, targets, embeddings) in enumerate(rows):
+        tokens, questions = len(layout.input_ids), len(targets)
+        ids[number, :tokens] = torch.from_numpy(layout.input_ids)
+        positions[number, :tokens] = torch.from_numpy(layout.positions)
+        visible[number, :tokens, :tokens] = torch.from_numpy(layout.visible)
+        index[number, :questions] = torch.from_numpy(layout.mask_index)
+        asked[number, :questions] = True
+        target[number, :questions] = torch.tensor(targets)
+        if embeddings is not None:
+            taught[number, :questions] = torch.from_numpy(embeddings)
+    return Batch(ids, positions, visible, index, asked, target, taught if width else None)
+
+
+def with_teacher(rows: Sequence[Row], embeddings: NDArray[np.float32]) -> list[Row]:
+    """The rows of one conversation with its teacher's embeddings, (utterances, d)."""
+    ends = np.cumsum([len(row.targets) for row in rows])
+    parts = np.split(embeddings, ends[:-1])
+    return [row._replace(taught=part) for row, part in zip(rows, parts, strict=True)]

@@ -1,0 +1,228 @@
+"""Choose the text encoder on dev and write it for the bundle.
+
+best/text.onnx               float32, opset 17: what `TextEncoder.forward` takes and gives
+best/tokenizer.json          with the speaker tokens
+best/metrics.json            where it comes from, dev and test
+best/best.safetensors        all weights, where a student of this one starts
+best/head.safetensors        the classifier that belongs to it: weight (7, 384), bias (7,)
+best/embeddings.safetensors  every MELD utterance as this encoder sees it, for the fusion's training
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from torch import Tensor
+
+from erc_ros.encoders.text import TextPrompt
+from erc_ros.training.datasets.meld import MeldSplit
+from erc_ros.training.datasets.utterances import Conversation
+from erc_ros.training.encoders.text.evaluation import measure, predict
+from erc_ros.training.encoders.text.examples import TextConfig
+from erc_ros.training.encoders.text.model import (
+    TextClassifier,
+    TextEncoder,
+    load_tokenizer,
+    make_model,
+)
+from erc_ros.training.engine.trainer import load_weights, save_weights
+
+OPSET = 17  # onnxruntime 1.23.2 and TensorRT 10.3 load it
+INPUTS = ("input_ids", "positions", "visible", "mask_index", "past")
+OUTPUTS = ("embedding", "present")
+AXES = {
+    "input_ids": {0: "B", 1: "L"},
+    "positions": {0: "B", 1: "L"},
+    "visible": {0: "B", 1: "L", 2: "P+L"},
+    "mask_index": {0: "B", 1: "A"},
+    "past": {2: "B", 4: "P"},
+    "embedding": {0: "B", 1: "A"},
+    "present": {2: "B", 4: "L"},
+}
+LARGEST_DIFFERENCE = 1e-4  # between ONNX and torch
+
+
+def choose_and_export(
+    config: TextConfig, splits: Mapping[str, MeldSplit], out: Path, seeds: Sequence[int] = ()
+) -> Path:
+    """Export the best on dev of the seeds and of their mean; returns the folder best/.
+
+    The mean of the weights of runs that started from the same pretrained model often generalises
+    better than each of them (Wortsman et al. 2022) and costs nothing at run time.
+    """
+    used = list(seeds or config.seeds)
+    folders = [out / f"seed-{seed}" for seed in used]
+    if len(used) > 1 and (config.pretrain or config.teacher):
+        folders.append(average(config, splits, folders, out / "mean"))
+    scores = {folder.name: _metrics(folder)["dev"]["weighted_f1"] for folder in folders}
+    best = max(folders, key=lambda folder: scores[folder.name])
+    print(f"weighted F1 on dev: {scores}; exporting {best.name}")
+    model = make_model(config.dropout)
+    load_weights(model, best / "best.safetensors")
+    prompt = TextPrompt(load_tokenizer(), config.max_tokens)
+    result = {"chosen": best.name, "seeds": used, **_metrics(best)}
+    result["all_seeds"] = summary([_metrics(folder) for folder in folders[: len(used)]])
+    return write(model, prompt, config, splits, out / "best", result)
+
+
+def average(
+    config: TextConfig, splits: Mapping[str, MeldSplit], folders: Sequence[Path], out: Path
+) -> Path:
+    """The mean of the models in `folders` as a model of its own, measured like a seed."""
+    out.mkdir(parents=True, exist_ok=True)
+    model = make_model(config.dropout)
+    states = [load_file(folder / "best.safetensors") for folder in folders]
+    model.load_state_dict(
+        {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+    )
+    prompt = TextPrompt(load_tokenizer(), config.max_tokens)
+    result = {"mean_of": [folder.name for folder in folders]}
+    result |= measure(model, splits, prompt, config, out)
+    (out / "metrics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return out
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation (ddof 1) over runs of what a model card quotes."""
+    names = ("weighted_f1", "accuracy", "macro_f1", "unweighted_recall")
+    result: dict[str, Any] = {"runs": len(runs)}
+    for split in ("dev", "test"):
+        for name in names:
+            values = [run[split][name] for run in runs]
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            result[f"{split}_{name}"] = {
+                "mean": float(np.mean(values)), "std": spread, "values": values
+            }  # fmt: skip
+    return result
+
+
+def write(
+    model: TextClassifier,
+    prompt: TextPrompt,
+    config: TextConfig,
+    splits: Mapping[str, MeldSplit],
+    out: Path,
+    result: Mapping[str, Any],
+) -> Path:
+    """Write everything that the bundle and the fusion need into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    difference = export(model.encoder, out / "text.onnx")
+    save_weights(model, out / "best.safetensors")
+    load_tokenizer().save(str(out / "tokenizer.json"))
+    head = {"weight": model.head.weight, "bias": model.head.bias}
+    save_file(
+        {name: np.ascontiguousarray(value.detach().numpy()) for name, value in head.items()},
+        out / "head.safetensors",
+    )
+    arrays = {}
+    for name, split in splits.items():
+        columns = embed(model, split.conversations, prompt, config)
+        arrays |= {f"{name}.{key}": column for key, column in columns.items()}
+    save_file(arrays, out / "embeddings.safetensors")
+    content = {**result, "onnx_difference": difference}
+    (out / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return out
+
+
+def export(encoder: TextEncoder, path: Path) -> float:
+    """Write the encoder as ONNX; returns the largest difference from torch on test prompts.
+
+    Raises:
+        ValueError: the difference is above 1e-4.
+    """
+    encoder = copy.deepcopy(encoder).eval().float()
+    torch.onnx.export(
+        encoder,
+        _example(encoder, batch=2, known=3, new=4, asked=2),
+        str(path),
+        input_names=list(INPUTS),
+        output_names=list(OUTPUTS),
+        dynamic_axes=AXES,
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    onnx.checker.check_model(onnx.load(str(path)))
+    difference = _difference(encoder, path)
+    if difference > LARGEST_DIFFERENCE:
+        raise ValueError(f"{path} differs from torch by {difference}, allowed {LARGEST_DIFFERENCE}")
+    return difference
+
+
+@torch.inference_mode()
+def embed(
+    model: TextClassifier,
+    conversations: Sequence[Conversation],
+    prompt: TextPrompt,
+    config: TextConfig,
+) -> dict[str, NDArray[Any]]:
+    """All utterances in their order, as arrays of n rows.
+
+    embedding (n, d) and logits (n, C) float32; label, dialogue (0, 1, ... in the split's order),
+    index (0, 1, ... in the dialogue) and speaker (0..9) int64.
+    """
+    embedding, labels = predict(model, conversations, prompt, config, ask=model.embed)
+    logits = model.head(torch.from_numpy(embedding)).numpy()
+    places = [
+        (number, index, utterance.speaker)
+        for number, conversation in enumerate(conversations)
+        for index, utterance in enumerate(conversation.utterances)
+    ]
+    columns = np.array(places, np.int64).T
+    names = ("dialogue", "index", "speaker")
+    return {
+        "embedding": embedding,
+        "logits": logits,
+        "label": labels,
+        **{name: np.ascontiguousarray(column) for name, column in zip(names, columns, strict=True)},
+    }
+
+
+def _example(
+    encoder: TextEncoder, batch: int, known: int, new: int, asked: int
+) -> tuple[Tensor, ...]:
+    """Inputs of a pass over `new` random tokens, each seeing some of those before."""
+    size, rng = encoder.config, torch.Generator().manual_seed(known + new)
+    heads = (size.layers, 2, batch, size.heads, known, size.width // size.heads)
+    visible = torch.rand(batch, new, known + new, generator=rng) < 0.7
+    visible[..., known:] |= torch.eye(new, dtype=torch.bool)
+    return (
+        torch.randint(1, size.vocabulary, (batch, new), generator=rng),
+        torch.arange(known, known + new).repeat(batch, 1),
+        visible,
+        torch.randint(0, new, (batch, asked), generator=rng),
+        torch.randn(heads, generator=rng),
+    )
+
+
+def _difference(encoder: TextEncoder, path: Path) -> float:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    longest = encoder.config.positions
+    worst = 0.0
+    for batch, known, new, asked in (
+        (1, 0, 3, 1),
+        (1, longest // 2, longest // 4, 1),
+        (3, 7, 33, 5),
+    ):
+        inputs = _example(encoder, batch, known, min(new, longest - known), asked)
+        with torch.inference_mode():
+            expected = encoder(*inputs)
+        feed = {name: value.numpy() for name, value in zip(INPUTS, inputs, strict=True)}
+        for found, wanted in zip(session.run(None, feed), expected, strict=True):
+            worst = max(worst, float(np.abs(found - wanted.numpy()).max()))
+    return worst
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return result

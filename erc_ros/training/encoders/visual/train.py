@@ -1,0 +1,253 @@
+"""The face network: a small residual CNN on 48x48 gray faces, trained on the votes of FER+.
+
+Each picture's target is how its ten raters voted (soft labels), not only the winner: FER+ found
+that this helps, and ambiguous faces should come out ambiguous.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+
+from erc_ros.encoders.face import SIZE
+from erc_ros.metrics import classification as metrics
+from erc_ros.training.datasets import ferplus
+from erc_ros.training.datasets.ferplus import CLASSES, TO_MELD, Faces, FerPlus
+from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.training.encoders import parts
+from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces
+from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_seeds
+
+EMBEDDING = 128
+
+
+@dataclass(frozen=True, slots=True)
+class FaceNetworkConfig:
+    """Sizes; the section `network` of a face recipe."""
+
+    stem: int = 32
+    """Channels at 24x24."""
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    """Channels of the stages at 24x24, 12x12, 6x6, 3x3."""
+    blocks: tuple[int, ...] = (1, 2, 2, 1)
+    """Residual blocks in each stage."""
+    dropout: float = 0.3
+    """Before the classification head."""
+
+    def __post_init__(self) -> None:
+        if not self.widths or len(self.widths) != len(self.blocks):
+            raise ValueError(
+                f"widths {self.widths} and blocks {self.blocks} must be equally many stages"
+            )
+        if min(*self.widths, *self.blocks, self.stem) < 1:
+            raise ValueError("stem, widths and blocks must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, must be in [0, 1)")
+
+
+def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs)
+    )
+
+
+class Block(nn.Module):
+    """Two convolutions around a shortcut. (B, in, H, W) -> (B, out, H/stride, W/stride)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = _convolution(inputs, outputs, stride=stride)
+        self.second = _convolution(outputs, outputs)
+        # Starts as the identity: training is faster and safer at a high learning rate.
+        nn.init.zeros_(self.second[1].weight)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            shrink = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(shrink, _convolution(inputs, outputs, size=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
+
+
+class FaceNetwork(nn.Module):
+    """faces (N, 1, 48, 48) in [0, 1] -> embedding (N, 128); `head` gives the 8 logits."""
+
+    def __init__(self, config: FaceNetworkConfig) -> None:
+        super().__init__()
+        self.stem = _convolution(1, config.stem, stride=2)
+        blocks, inputs = [], config.stem
+        for stage, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for number in range(count):
+                blocks.append(Block(inputs, width, stride=2 if stage and number == 0 else 1))
+                inputs = width
+        self.blocks = nn.Sequential(*blocks)
+        self.project = nn.Linear(inputs, EMBEDDING)
+        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(EMBEDDING, len(CLASSES)))
+
+    def forward(self, faces: Tensor) -> Tensor:
+        # Each face on its own mean and contrast: light and exposure of the room should not matter.
+        mean = faces.mean(dim=(2, 3), keepdim=True)
+        centred = faces - mean
+        deviation = (centred * centred).mean(dim=(2, 3), keepdim=True).sqrt()
+        x = centred / (deviation + 0.02)  # (N, 1, 48, 48); a blank picture stays 0
+        x = self.blocks(torch.relu(self.stem(x)))  # (N, width, 3, 3)
+        return torch.relu(self.project(x.mean(dim=(2, 3))))  # (N, 128)
+
+
+def train(recipe: Recipe) -> None:
+    """`erc train config/training/face.yaml`: one seed, its test result, its ONNX part.
+
+    The epoch is chosen by accuracy on validation; test is looked at once, at the end.
+
+    Raises:
+        RecipeError, FileNotFoundError: the recipe or the data is not usable.
+    """
+    recipe.refuse_other_sections({"trainer", "network", "augmentation"})
+    config = recipe.section("trainer", TrainerConfig)
+    network = recipe.section("network", FaceNetworkConfig)
+    augmentation = recipe.section("augmentation", FaceAugmentation)
+    data = ferplus.load(recipe.data / "fer2013plus")
+    print(f"FER+: left out {json.dumps(data.skipped)}")
+    out = recipe.out / f"seed-{config.seed}"
+    model = fit_faces(data, config, network, augmentation, out)
+    parts.write_metrics(finish(model, data, config.seed, out), out)
+    files = ["face.onnx", "embeddings.safetensors", "best.safetensors", "training.json"]
+    best = parts.choose_best(recipe.out, files)
+    print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
+
+
+def fit_faces(
+    data: FerPlus,
+    config: TrainerConfig,
+    network: FaceNetworkConfig,
+    augmentation: FaceAugmentation,
+    out: Path,
+) -> FaceNetwork:
+    """Train on data.train; the returned model is that of the epoch best on data.valid."""
+    set_seeds(config.seed)
+    model = FaceNetwork(network).to(memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(config.seed)
+    pictures, targets = torch.from_numpy(data.train.pictures), torch.from_numpy(data.train.targets)
+    coarse_epochs = round(augmentation.coarse_share * config.epochs)
+
+    def batches(epoch: int) -> Sequence[tuple[Tensor, int]]:
+        order = torch.randperm(len(pictures), generator=generator)
+        size = augmentation.coarse_size if epoch < coarse_epochs else SIZE
+        # The short batch at the end is left out (batch statistics), unless it is the only one.
+        full = max(1, len(order) // config.batch_size) * config.batch_size
+        return [(chosen, size) for chosen in order[:full].split(config.batch_size)]
+
+    def loss(model: nn.Module, batch: tuple[Tensor, int]) -> Tensor:
+        chosen, size = batch
+        device = device_of(model)
+        # Coordinates in bfloat16 would be a tenth of a pixel off.
+        with torch.autocast("cpu", enabled=False):
+            faces = augment_faces(as_input(pictures[chosen]), augmentation, generator, size)
+        faces = faces.to(device).contiguous(memory_format=torch.channels_last)
+        logits = model.head(model(faces)).float()
+        return -(targets[chosen].to(device) * log_softmax(logits, dim=1)).sum(dim=1).mean()
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        predicted = predict(model, data.valid.pictures)[1].argmax(axis=1)
+        return {"accuracy": metrics.accuracy(data.valid.labels, predicted, len(CLASSES))}
+
+    fit(
+        model,
+        config,
+        batches=batches,
+        loss=loss,
+        evaluate=evaluate,
+        choose="accuracy",
+        out=out,
+        say=lambda line: print(line, flush=True),
+        stateful=[generator],
+        settings={"network": asdict(network), "augmentation": asdict(augmentation)},
+    )
+    return model
+
+
+def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str, Any]:
+    """Export, embed every split, and look at test once. Returns what metrics.json holds."""
+    model = model.to(memory_format=torch.contiguous_format)
+    example = as_input(torch.from_numpy(data.valid.pictures[:3]))
+    difference = parts.export(
+        model, {"faces": example}, {"faces": {0: "N"}, "embedding": {0: "N"}}, out / "face.onnx"
+    )
+    embedded, probabilities = {}, {}
+    for name in ferplus.SPLITS:
+        split: Faces = getattr(data, name)
+        embeddings, probabilities[name] = predict(model, split.pictures)
+        known = split.labels >= 0
+        embedded[name] = parts.Embedded(embeddings[known], meld_labels(split.labels[known]))
+    parts.save_embeddings(embedded, out / "embeddings.safetensors")
+    np.savez(  # for `erc evaluate`
+        out / "logits.npz",
+        names=np.array(CLASSES),
+        dev=np.log(np.maximum(probabilities["valid"], 1e-12)),
+        dev_labels=data.valid.labels,
+        test=np.log(np.maximum(probabilities["test"], 1e-12)),
+        test_labels=data.test.labels,
+    )
+    seven = metrics.report(
+        meld_labels(data.test.labels), meld_probabilities(probabilities["test"]), LABELS
+    )
+    eight = metrics.report(data.test.labels, probabilities["test"], CLASSES)
+    return {
+        "seed": seed,
+        "dev": metrics.report(data.valid.labels, probabilities["valid"], CLASSES)["accuracy"],
+        "test": {
+            "accuracy_8": eight["accuracy"],
+            "macro_f1_8": eight["macro_f1"],
+            "accuracy_meld_7": seven["accuracy"],
+            "macro_f1_meld_7": seven["macro_f1"],
+        },
+        "test_8": eight,
+        "test_meld_7": seven,
+        "left_out": dict(data.skipped),
+        "counted": "pictures with a FER+ majority class, without repeated pictures",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "onnx_difference": difference,
+    }
+
+
+def as_input(pictures: Tensor) -> Tensor:
+    """(N, 48, 48) uint8 -> (N, 1, 48, 48) float32 in [0, 1], as `encoders.face` makes it."""
+    return pictures[:, None].float() / 255
+
+
+def predict(
+    model: nn.Module, pictures: NDArray[np.uint8], batch_size: int = 256
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(N, 48, 48) uint8 -> embeddings (N, 128) and probabilities (N, 8)."""
+    embeddings, probabilities = [], []
+    with torch.inference_mode():
+        for chosen in torch.from_numpy(pictures).split(batch_size):
+            faces = as_input(chosen.to(device_of(model)))
+            embedding = model(faces.contiguous(memory_format=torch.channels_last))
+            logits = model.head(embedding).float()
+            embeddings.append(embedding.float().cpu().numpy())
+            probabilities.append(logits.softmax(dim=1).cpu().numpy())
+    return np.concatenate(embeddings), np.concatenate(probabilities)
+
+
+def meld_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """FER+ classes (N,) as indices into MELD's LABELS."""
+    return np.array([LABELS.index(TO_MELD[name]) for name in CLASSES], np.int64)[labels]
+
+
+def meld_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 8) of FER+ -> (N, 7) of MELD: contempt counts as disgust."""
+    result = np.zeros((len(probabilities), len(LABELS)), np.float32)
+    for column, name in enumerate(CLASSES):
+        result[:, LABELS.index(TO_MELD[name])] += probabilities[:, column]
+    return result

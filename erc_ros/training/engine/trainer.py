@@ -1,0 +1,580 @@
+"""One training loop for every model: AdamW, warm-up, the best epoch chosen on the dev split.
+
+The loop knows nothing of the data. A caller brings four things: the model, `batches(epoch)` (the
+epoch's batches, already in their order), `loss(model, batch)`, and `evaluate(model)` (dev metrics).
+
+OUT/best.safetensors   weights of the best epoch so far
+OUT/training.json      what was done, once it is finished
+OUT/unfinished.pt      after every epoch, until it is finished: from there a killed training goes on
+OUT/tensorboard/       if asked for
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from erc_ros.training.engine import checkpoint
+from erc_ros.training.engine.checkpoint import Stateful
+from erc_ros.training.engine.distributed import OneProcess, launch
+from erc_ros.training.engine.recipe import WAY_OUT, CheckpointError, check_same
+
+Batch = TypeVar("Batch")
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DEVICES = ("cpu", "cuda")
+WEIGHTS, RECORD, UNFINISHED = "best.safetensors", "training.json", "unfinished.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerConfig:
+    """How to train; the section `trainer` of a recipe."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    warm_up: float = 0.1
+    """Share of all steps in which the learning rate rises from 0; then it falls linearly to 0."""
+    patience: int = 0
+    """Stop after so many epochs without a better dev metric; 0: never."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    seed: int = 0
+    precision: str = "fp32"
+    """bf16 and fp16 mean autocast: weights and optimizer state stay fp32. fp16 needs a GPU."""
+    device: str = "cpu"
+    processes: int = 1
+    """GPUs. Each takes every so-many-th batch: a step then learns from so many batches."""
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "processes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate is {self.learning_rate}, must be in (0, 1)")
+        if not 0 <= self.warm_up < 1:
+            raise ValueError(f"warm_up is {self.warm_up}, must be a share in [0, 1)")
+        for name in ("weight_decay", "patience", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
+        if not self.clip > 0:
+            raise ValueError(f"clip is {self.clip}, must be positive")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}, must be one of {list(PRECISIONS)}")
+        if self.device not in DEVICES:
+            raise ValueError(f"device is {self.device!r}, must be one of {DEVICES}")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError("precision fp16 needs device cuda; on a cpu take bf16")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What came out: the chosen epoch (from 1), its dev metrics, and those of every epoch."""
+
+    best_epoch: int
+    best: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    seconds: float
+    checkpoint: Path
+
+
+class AfterStep(Protocol):
+    """Called after every step with the model and how many epochs are over, such as 1.25."""
+
+    def __call__(self, model: nn.Module, epochs: float, /) -> None: ...
+
+
+def set_seeds(seed: int) -> None:
+    """Python, numpy and torch, so that a run can be repeated on the same machine."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a loss or an evaluation must put the tensors that it makes."""
+    return next(model.parameters()).device
+
+
+def autocast(model: nn.Module, precision: str) -> torch.autocast:
+    """The context in which the model computes, on the device where it is."""
+    enabled = precision != "fp32"
+    dtype = PRECISIONS[precision] if enabled else None
+    return torch.autocast(device_of(model).type, dtype, enabled=enabled)
+
+
+def fit(
+    model: nn.Module,
+    config: TrainerConfig,
+    *,
+    batches: Callable[[int], Sequence[Batch]],
+    loss: Callable[[nn.Module, Batch], Tensor],
+    evaluate: Callable[[nn.Module], Mapping[str, float]],
+    choose: str,
+    out: Path,
+    parameters: Iterable[Tensor] | Iterable[dict[str, Any]] | None = None,
+    say: Callable[[str], None] = print,
+    after_step: AfterStep | None = None,
+    stateful: Sequence[Stateful] = (),
+    settings: Mapping[str, Any] | None = None,
+    keep_finished: bool = False,
+) -> Fit:
+    """Train `model` in place; afterwards it holds the weights of the best epoch.
+
+    Call `set_seeds` before the model is made, so that its first weights follow the seed too.
+    A training that was killed goes on after its last full epoch. On one device it ends with
+    the same weights as one that was not, if `stateful` names everything that changes as it goes.
+
+    Args:
+        batches: epoch (from 0) -> that epoch's batches, shuffled by the caller with config.seed.
+            Anything with a length that can be iterated over will do: a DataLoader keeps only
+            some of them in memory. Tensors in them, also in tuples and tables, are moved to the
+            device.
+        loss: scalar, the mean over the batch; called in train mode under autocast.
+        evaluate: dev metrics; called in eval mode without gradients, under autocast.
+        choose: the metric to maximise; of equal epochs the first wins.
+        out: folder for best.safetensors (weights) and training.json (config and history).
+        parameters: AdamW parameter groups, each with its own `lr` if it likes; default all at
+            learning_rate, with weight decay on matrices only.
+        say: gets one line of progress now and then.
+        after_step: see `AfterStep`; an exponential moving average follows here.
+        stateful: random generators of the caller (Python's, numpy's, torch's) and objects with
+            `state_dict` and `load_state_dict`; their state is part of the checkpoint.
+        settings: what else decides the result, for JSON; a checkpoint with others is refused.
+        keep_finished: take what is in `out` if it is finished, instead of training again. Not
+            taken are weights that were changed since, as by a correction of the prior.
+
+    Raises:
+        FloatingPointError: the loss or the metric `choose` is not finite.
+        KeyError: `evaluate` does not return the metric `choose`.
+        ValueError: an epoch without batches; a device that is not there.
+        CheckpointError: `out` holds a training with other settings, or a damaged one.
+        RuntimeError: one of several processes failed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    task = _Task(
+        model,
+        config,
+        batches,
+        loss,
+        evaluate,
+        choose,
+        out,
+        list(parameters) if parameters is not None else decayed(model, config.weight_decay),
+        say,
+        after_step,
+        stateful,
+        settings or {},
+    )
+    home = device_of(model)
+    if not (keep_finished and _is_finished(task)):
+        launch(partial(_train, task), config.processes, config.device)
+    load_weights(model.to(home), out / WEIGHTS)
+    model.eval()
+    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    history, best = tuple(record["history"]), record["best_epoch"]
+    return Fit(best, history[best - 1], history, record["seconds"], out / WEIGHTS)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The arguments of `fit`."""
+
+    model: nn.Module
+    config: TrainerConfig
+    batches: Callable[[int], Sequence[Any]]
+    loss: Callable[[nn.Module, Any], Tensor]
+    evaluate: Callable[[nn.Module], Mapping[str, float]]
+    choose: str
+    out: Path
+    parameters: list[Any]
+    say: Callable[[str], None]
+    after_step: AfterStep | None
+    stateful: Sequence[Stateful]
+    settings: Mapping[str, Any]
+
+    def all_settings(self, batches: int) -> dict[str, Any]:
+        """What two trainings must share for one to go on where the other was."""
+        trainer = asdict(self.config)
+        del trainer["tensorboard"]
+        known = {"trainer": trainer, "choose": self.choose, "batches_per_epoch": batches}
+        return known | dict(self.settings)
+
+
+def _is_finished(task: _Task) -> bool:
+    record, weights = task.out / RECORD, task.out / WEIGHTS
+    if (task.out / UNFINISHED).exists() or not (record.is_file() and weights.is_file()):
+        return False
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{record} is not JSON ({error}): {WAY_OUT}") from error
+    if content.get("sha256") != _sha256(weights):
+        return False
+    check_same(content["settings"], task.all_settings(len(task.batches(0))), record)
+    task.say(f"already trained: {weights}")
+    return True
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _train(task: _Task, process: OneProcess) -> None:
+    """Train to the end and leave best.safetensors and training.json; the first process writes."""
+    batches = _some(task.batches(0), 0)
+    training = _Training(task, process, len(batches))
+    unfinished = task.out / UNFINISHED
+    if unfinished.exists():
+        training.resume(unfinished)
+    elif process.rank:
+        torch.manual_seed(task.config.seed * 1000 + process.rank)  # dropout of its own
+    epoch = training.epochs
+    while not training.over():
+        batches = _some(task.batches(epoch), epoch) if epoch else batches
+        training.train(batches)
+        improved = training.evaluate()
+        content = training.state()
+        if process.rank == 0:
+            # In this order: a checkpoint never names a best epoch whose weights may be lost.
+            checkpoint.save(unfinished, content)
+            if improved:
+                save_weights(task.model, task.out / WEIGHTS)
+        epoch += 1
+    if process.rank == 0:
+        training.write_record()
+        unfinished.unlink(missing_ok=True)
+    training.log.close()
+
+
+def _some(batches: Sequence[Batch], epoch: int) -> Sequence[Batch]:
+    if not len(batches):
+        raise ValueError(
+            f"epoch {epoch + 1} has no batches: is the training split empty, or were all of its"
+            " utterances left out?"
+        )
+    return batches
+
+
+class _Loss(nn.Module):
+    """The loss as a module, so that several processes see whatever way it takes in the model."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], Tensor]) -> None:
+        super().__init__()
+        self.model, self._loss = model, loss
+
+    def forward(self, batch: Any) -> Tensor:
+        return self._loss(self.model, batch)
+
+
+class _Training:
+    """Everything that changes while a model is trained."""
+
+    def __init__(self, task: _Task, process: OneProcess, batches: int) -> None:
+        self._task, self._process, self._batches = task, process, batches
+        config, self._model = task.config, task.model.to(process.device)
+        self._loss = process.together(_Loss(self._model, task.loss))
+        self._optimizer = torch.optim.AdamW(
+            task.parameters, config.learning_rate, weight_decay=config.weight_decay
+        )
+        total = config.epochs * math.ceil(batches / process.count)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: learning_rate_share(step, total, config.warm_up)
+        )
+        scaled = config.precision == "fp16"
+        self._scaler = torch.amp.GradScaler(process.device.type, enabled=scaled)
+        self._history: list[dict[str, float]] = []
+        self._best = -1
+        self._mean_loss = float("nan")
+        self._say = task.say if process.rank == 0 else _silent
+        self.log = _Log(task.out if config.tensorboard and process.rank == 0 else None)
+        self._progress = _Progress(total, self._say)
+
+    @property
+    def epochs(self) -> int:
+        """How many are over."""
+        return len(self._history)
+
+    def over(self) -> bool:
+        config = self._task.config
+        if config.patience and self.epochs - 1 - self._best >= config.patience:
+            self._say(f"no better {self._task.choose} for {config.patience} epochs: stopped")
+            return True
+        return self.epochs >= config.epochs
+
+    def train(self, batches: Sequence[Any]) -> None:
+        """One epoch."""
+        self._model.train()
+        steps = math.ceil(len(batches) / self._process.count)
+        total = 0.0
+        for number, batch in enumerate(self._mine(batches, steps), 1):
+            value = self._step(batch)
+            if self._task.after_step is not None:
+                self._task.after_step(self._model, self.epochs + number / steps)
+            total += value
+            self._progress.count(value)
+            if self._progress.step % 20 == 0:
+                rate = self._schedule.get_last_lr()[0]
+                self.log.write(self._progress.step, {"loss": value, "learning_rate": rate})
+        mean = torch.tensor(total / steps, dtype=torch.float64)
+        self._mean_loss = self._process.mean(mean).item()
+
+    def _mine(self, batches: Sequence[Any], steps: int) -> Iterator[Any]:
+        """This process's share; the first ones once more where the last step lacks some."""
+        rank, count = self._process.rank, self._process.count
+        twice = itertools.chain(batches, batches)
+        return itertools.islice(twice, rank, steps * count, count)
+
+    def _step(self, batch: Any) -> float:
+        config = self._task.config
+        with autocast(self._model, config.precision):
+            value = self._loss(_to(batch, self._process.device))
+        found = value.item()
+        if not math.isfinite(found):
+            raise FloatingPointError(_not_finite(found, self._progress.step, config))
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(value).backward()
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._model.parameters(), config.clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step()
+        return found
+
+    def evaluate(self) -> bool:
+        """Dev metrics of the epoch; is it the best so far?"""
+        task = self._task
+        self._model.eval()
+        with torch.inference_mode(), autocast(self._model, task.config.precision):
+            found = self._process.first(dict(task.evaluate(self._model)))
+        metrics = {name: float(value) for name, value in {"loss": self._mean_loss, **found}.items()}
+        if task.choose not in metrics:
+            raise KeyError(f"no {task.choose!r} to choose by: evaluate gives {sorted(found)}")
+        if not math.isfinite(metrics[task.choose]):
+            raise FloatingPointError(
+                f"{task.choose} on dev is {metrics[task.choose]} after epoch {self.epochs + 1}:"
+                " there is nothing to choose an epoch by"
+            )
+        self._history.append(metrics)
+        best = self._history[self._best][task.choose] if self._best >= 0 else -math.inf
+        improved = metrics[task.choose] > best
+        if improved:
+            self._best = self.epochs - 1
+        self._say(f"epoch {self.epochs}/{task.config.epochs}: " + _format(metrics))
+        self.log.write(self._progress.step, {f"epoch/{name}": metrics[name] for name in metrics})
+        return improved
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        process = self._process
+        return {
+            "settings": json.dumps(self._task.all_settings(self._batches)),
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "history": self._history,
+            "best": self._best,
+            "step": self._progress.step,
+            "seconds": self._progress.seconds,
+            "random": process.all(checkpoint.random_state(process.device)),
+            "stateful": process.all(checkpoint.states(self._task.stateful)),
+        }
+
+    def resume(self, file: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            CheckpointError: it is of another training, of another model, or damaged.
+        """
+        process = self._process
+        content = checkpoint.load(file)
+        try:
+            here = self._task.all_settings(self._batches)
+            check_same(json.loads(content["settings"]), here, file)
+            self._check_model(content["model"], file)
+            self._model.load_state_dict(content["model"])
+            self._optimizer.load_state_dict(content["optimizer"])
+            self._schedule.load_state_dict(content["schedule"])
+            self._scaler.load_state_dict(content["scaler"])
+            self._history, self._best = content["history"], content["best"]
+            self._progress.go_on(content["step"], content["seconds"])
+            checkpoint.set_states(self._task.stateful, content["stateful"][process.rank])
+            checkpoint.set_random_state(content["random"][process.rank], process.device)
+        except KeyError as error:
+            raise CheckpointError(f"{file} lacks {error}: {WAY_OUT}") from error
+        weights = self._task.out / WEIGHTS
+        if self._best == self.epochs - 1 and process.rank == 0:
+            save_weights(self._model, weights)
+        elif not weights.is_file() and process.rank == 0:
+            raise CheckpointError(f"{weights}, of epoch {self._best + 1}, is gone: {WAY_OUT}")
+        self._say(f"going on after epoch {self.epochs} of {file}")
+
+    def _check_model(self, there: Mapping[str, Tensor], file: Path) -> None:
+        check_same(
+            {name: list(value.shape) for name, value in there.items()},
+            {name: list(value.shape) for name, value in self._model.state_dict().items()},
+            file,
+        )
+
+    def write_record(self) -> None:
+        task = self._task
+        record = {
+            "config": asdict(task.config),
+            "settings": task.all_settings(self._batches),
+            "choose": task.choose,
+            "best_epoch": self._best + 1,
+            "history": self._history,
+            "seconds": round(self._progress.seconds, 1),
+            "sha256": _sha256(task.out / WEIGHTS),
+        }
+        text = json.dumps(record, indent=2) + "\n"
+        checkpoint.write_whole(task.out / RECORD, partial(Path.write_text, data=text))
+
+
+def _not_finite(found: float, step: int, config: TrainerConfig) -> str:
+    if step == 0:
+        return (
+            f"the loss is {found} before any step: look for features that are NaN or infinite,"
+            " and for batches without labels"
+        )
+    return (
+        f"the loss became {found} at step {step}; lower learning_rate ({config.learning_rate}), use"
+        " precision fp32, or look for features that are NaN or infinite"
+    )
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    """The tensors of a batch on the device, also those in tuples, lists, tables and dataclasses."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_to(item, device) for item in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(_to(item, device) for item in batch)
+    if isinstance(batch, Mapping):
+        return {key: _to(item, device) for key, item in batch.items()}
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        names = [field.name for field in dataclasses.fields(batch) if field.init]
+        return dataclasses.replace(batch, **{n: _to(getattr(batch, n), device) for n in names})
+    return batch
+
+
+def decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """AdamW groups: weight decay on matrices and kernels, none on biases and normalisation."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def learning_rate_share(step: int, total: int, warm_up: float) -> float:
+    """Linear from 0 to 1 over the warm-up's share of the steps, then linear to 0."""
+    rise = max(1, round(total * warm_up))
+    if step < rise:
+        return (step + 1) / rise
+    return max(0.0, (total - step) / max(1, total - rise))
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """All weights and buffers as safetensors; shared tensors are written once per name."""
+    weights = {
+        name: value.detach().clone().contiguous() for name, value in model.state_dict().items()
+    }
+    checkpoint.write_whole(path, lambda new: save_file(weights, new))
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Read what `save_weights` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is cut off, or no safetensors.
+        RuntimeError: the file is of another model (names the missing and the surplus weights).
+    """
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): {WAY_OUT}") from error
+    model.load_state_dict(weights)
+
+
+class _Progress:
+    """A line now and then: step, loss, time left."""
+
+    def __init__(self, total: int, say: Callable[[str], None], every: float = 20.0) -> None:
+        self.step, self._total, self._say, self._every = 0, total, say, every
+        self._start = self._last = time.monotonic()
+        self._first, self._before = 0, 0.0  # step and seconds of an earlier run
+        self._loss = float("nan")
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+    def go_on(self, step: int, seconds: float) -> None:
+        self.step = self._first = step
+        self._before = seconds
+
+    def count(self, loss: float) -> None:
+        self.step += 1
+        self._loss = loss if math.isnan(self._loss) else 0.98 * self._loss + 0.02 * loss
+        now = time.monotonic()
+        if now - self._last < self._every:
+            return
+        self._last = now
+        each = (now - self._start) / (self.step - self._first)
+        left = each * (self._total - self.step)
+        self._say(
+            f"step {self.step}/{self._total}, loss {self._loss:.3f},"
+            f" {left // 60:.0f} min {left % 60:02.0f} s left"
+        )
+
+
+class _Log:
+    """Curves for TensorBoard, or nothing."""
+
+    def __init__(self, out: Path | None) -> None:
+        self._out = out
+        self._writer: Any = None
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        if self._out is None:
+            return
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            # What an interrupted run wrote beyond its checkpoint is not shown.
+            self._writer = SummaryWriter(str(self._out / "tensorboard"), purge_step=step)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _silent(line: str) -> None:
+    """For all processes but the first."""
+
+
+def _format(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

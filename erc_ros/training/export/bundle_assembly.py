@@ -1,0 +1,266 @@
+"""A float32 bundle from its trained parts: calibrated, measured and described.
+
+`erc quantize` makes the small one that runs on robots from it, if that is as good.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from erc_ros.inference.backend import Network, signature
+from erc_ros.inference.bundle import FORMAT, MANIFEST, Bundle, load_bundle
+from erc_ros.metrics import classification as metrics
+from erc_ros.metrics.calibration import fit_temperature
+from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.training.encoders.evaluation import (
+    Measured,
+    audio_test,
+    face_test,
+    measure_part,
+    text_test,
+)
+from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.export.card import write_card
+from erc_ros.training.export.manifest import fix_output, write_manifest
+from erc_ros.training.systems import edge as fusion_training
+from erc_ros.training.systems.edge import Dialogues
+from erc_ros.training.systems.simulation import Weakness, simulate
+
+ANCHORS = {
+    "neutral": (0.0, 0.0),
+    "surprise": (0.2, 0.8),
+    "fear": (-0.6, 0.7),
+    "sadness": (-0.7, -0.4),
+    "joy": (0.8, 0.5),
+    "disgust": (-0.7, 0.3),
+    "anger": (-0.6, 0.8),
+}
+"""Valence and arousal of each label, set by hand after the circumplex of affect (Russell 1980)."""
+DATA = [
+    "MELD text and labels (train)",
+    "EmotionLines votes (train)",
+    "GoEmotions (train)",
+    "RAVDESS speech",
+    "EmoDB",
+    "FER2013 with FER+ votes (train)",
+]
+LICENCE = "research and other non-commercial use only (RAVDESS: CC BY-NC-SA 4.0); see the card"
+EMBEDDING, CLIP_EMBEDDING, MEL_BANDS, MAX_SECONDS, SIZE, MAX_CROPS = 384, 128, 64, 6.0, 48, 8
+
+
+@dataclass(frozen=True, slots=True)
+class BundleConfig:
+    """What is assembled; the section `bundle` of a recipe. Paths: relative to where `erc` runs."""
+
+    name: str
+    version: str
+    folder: str
+    """Where the bundle is written."""
+    text: str = "runs/text/best"
+    audio: str = "runs/audio/best"
+    visual: str = "runs/face/best"
+    fusion: str = "runs/fusion/best"
+    context: int = 16
+    max_tokens: int = 256
+
+
+FILES = {"text": "text.onnx", "audio": "audio.onnx", "visual": "face.onnx", "fusion": "fusion.onnx"}
+
+
+def train(recipe: Recipe) -> None:
+    """`erc train config/training/bundle.yaml`.
+
+    Raises:
+        RecipeError, FileNotFoundError: the recipe, the data or a trained part is not usable.
+    """
+    recipe.refuse_other_sections({"bundle", "simulation"})
+    config = recipe.section("bundle", BundleConfig)
+    weakness = recipe.section("simulation", Weakness)
+    runs = {name: Path(getattr(config, name)) for name in FILES}
+    tests = {
+        "text": text_test(runs["text"], recipe.data, config.max_tokens),
+        "audio": audio_test(runs["audio"], recipe.data),
+        "visual": face_test(runs["visual"], recipe.data),
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        staged = Path(scratch)
+        for name, run in runs.items():
+            shutil.copyfile(run / FILES[name], staged / FILES[name])
+        shutil.copyfile(runs["text"] / "tokenizer.json", staged / "tokenizer.json")
+        parts = {name: measure_part(test, staged / FILES[name]) for name, test in tests.items()}
+        fix_output(staged / FILES["text"], "embedding", EMBEDDING)
+        for name in ("audio", "visual"):
+            fix_output(staged / FILES[name], "embedding", CLIP_EMBEDDING)
+        splits = deployed(config, weakness, parts)
+        summary = calibrate(staged / FILES["fusion"], splits, config.context)
+        summary["parts"] = {name: report(part) for name, part in parts.items()}
+        summary["runs"] = {name: _metrics(str(run)) for name, run in runs.items()}
+        write_manifest(staged, manifest(config, staged / FILES["text"], summary))
+        write_card(staged / "README.md", config.name, config.version, summary, config.context)
+        load_bundle(staged)
+        publish(staged, Path(config.folder))
+    bundle = load_bundle(config.folder)
+    print(f"{bundle.folder}: {megabytes(bundle):.1f} MB, sha256 {bundle.sha256}")
+
+
+def deployed(
+    config: BundleConfig, weakness: Weakness, parts: Mapping[str, Measured]
+) -> dict[str, Dialogues]:
+    """MELD's dev and test as the bundle's own encoders see them, audio and visual simulated.
+
+    The same draws as in the fusion's training, with the mismatch that was found there.
+    """
+    text = load_file(Path(config.text) / "embeddings.safetensors")
+    labels = {split: text[f"{split}.label"] for split in fusion_training.SPLITS}
+    found = _metrics(config.fusion)["simulation"]
+    drawn = {}
+    for name, run, seed in (
+        ("audio", config.audio, weakness.draws),
+        ("visual", config.visual, weakness.draws + 1),
+    ):
+        known = fusion_training.clips(Path(run) / "embeddings.safetensors")
+        clips = {
+            split: replace(known[split], embeddings=parts[name].embeddings[split])
+            for split in ("dev", "test")
+        }
+        drawn[name] = simulate(labels, clips, found[name]["mismatch"], seed)
+    return {
+        split: Dialogues(
+            text=parts["text"].embeddings[split],
+            audio=drawn["audio"][split],
+            visual=drawn["visual"][split],
+            labels=labels[split],
+            speakers=text[f"{split}.speaker"],
+            first=np.arange(len(labels[split])) - text[f"{split}.index"],
+        )
+        for split in ("dev", "test")
+    }
+
+
+def _metrics(run: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((Path(run) / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def answers(
+    network: Network,
+    data: Dialogues,
+    context: int,
+    modalities: tuple[bool, ...] = (True, True, True),
+) -> NDArray[np.float32]:
+    """Logits (N, C) of the exported fusion for every utterance, as the recogniser gets them."""
+    rows = fusion_training.windows(data.first, context)
+    pieces = np.array_split(rows, max(1, len(rows) // 64))
+    found = [network(_inputs(data, piece, modalities))["logits"][:, -1] for piece in pieces]
+    return np.concatenate(found)
+
+
+def _inputs(
+    data: Dialogues, rows: NDArray[np.int64], modalities: tuple[bool, ...]
+) -> dict[str, NDArray[Any]]:
+    seen = (rows >= 0)[..., None] & np.array(modalities)
+    tensors = fusion_training.window_inputs(data, rows, seen)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def calibrate(file: Path, splits: Mapping[str, Dialogues], context: int) -> dict[str, Any]:
+    """The temperature from dev, the calibration error before and after, and all weighted F1s."""
+    network = Network(file)
+    dev = splits["dev"]
+    temperature = fit_temperature(answers(network, dev, context), dev.labels)
+    errors: dict[str, dict[str, float]] = {}
+    for split, data in splits.items():
+        logits = answers(network, data, context)
+        errors[split] = {
+            "before": metrics.calibration_error(data.labels, metrics.softmax(logits)),
+            "after": metrics.calibration_error(data.labels, metrics.softmax(logits / temperature)),
+        }
+    measured = fusion_training.measure(
+        lambda data, context, seen: answers(network, data, context, seen), splits, context
+    )
+    return {"temperature": temperature, "calibration_error": errors, "fusion": measured}
+
+
+def report(part: Measured) -> dict[str, Any]:
+    """A part's measurements, rounded, ready for YAML."""
+    return {"metric": part.metric, "dev": round(part.dev, 4), "test": round(part.test, 4)}
+
+
+def manifest(config: BundleConfig, text: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything in bundle.yaml but `files`."""
+    measured = summary["fusion"]
+    rounded = partial(round, ndigits=4)
+    layers, _, _, heads, _, _ = signature(text).inputs["past"][1]
+    return {
+        "format": FORMAT,
+        "name": config.name,
+        "version": config.version,
+        "labels": list(LABELS),
+        "anchors": {label: list(ANCHORS[label]) for label in LABELS},
+        "sample_rate": 16000,
+        "text": {
+            "file": FILES["text"],
+            "tokenizer": "tokenizer.json",
+            "embedding": EMBEDDING,
+            "max_tokens": config.max_tokens,
+            "layers": layers,
+            "heads": heads,
+            "precision": "float32",
+        },
+        "audio": {
+            "file": FILES["audio"],
+            "mel_bands": MEL_BANDS,
+            "max_seconds": MAX_SECONDS,
+            "embedding": CLIP_EMBEDDING,
+            "precision": "float32",
+        },
+        "visual": {
+            "file": FILES["visual"],
+            "size": SIZE,
+            "max_crops": MAX_CROPS,
+            "embedding": CLIP_EMBEDDING,
+            "precision": "float32",
+        },
+        "fusion": {
+            "file": FILES["fusion"],
+            "context": config.context,
+            "causal": True,
+            "precision": "float32",
+        },
+        "temperature": rounded(summary["temperature"]),
+        "training": {"data": DATA, "licence": LICENCE, "card": "README.md"},
+        "metrics": {
+            "note": "float32; audio and visual of MELD are simulated: no benchmark but text alone",
+            "meld_dev_weighted_f1": {k: rounded(v) for k, v in measured["dev_subsets"].items()},
+            "meld_test_weighted_f1": {k: rounded(v) for k, v in measured["test"].items()},
+            "calibration_error": {
+                split: {when: rounded(value) for when, value in values.items()}
+                for split, values in summary["calibration_error"].items()
+            },
+            "parts": summary["parts"],
+        },
+    }
+
+
+def publish(staged: Path, folder: Path) -> None:
+    """Put the files into place, the manifest last: a half-written bundle never passes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for file in sorted(staged.iterdir(), key=lambda file: file.name == MANIFEST):
+        shutil.copyfile(file, folder / file.name)
+
+
+def megabytes(bundle: Bundle) -> float:
+    """Size of all files in the bundle's folder."""
+    return sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6

@@ -1,0 +1,137 @@
+"""`erc export RUN`: the ONNX file of a finished run's chosen checkpoint, compared with torch.
+
+The run's folder says what it is: recipe.yaml the network, best/metrics.json which seed was chosen.
+The trainings write the same file when they end; this makes it again, from the checkpoint alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from erc_ros.training.encoders import parts
+from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_recipe
+from erc_ros.training.engine.trainer import WEIGHTS, load_weights
+
+
+def export_text(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
+    """Of the seed, or the mean of all, that was best on dev."""
+    from erc_ros.training.encoders.text.examples import TextConfig
+    from erc_ros.training.encoders.text.export import export
+    from erc_ros.training.encoders.text.model import make_model
+
+    model = make_model(recipe.section("text", TextConfig).dropout)
+    load_weights(model, recipe.out / str(chosen["chosen"]) / WEIGHTS)
+    return export(model.encoder, file)
+
+
+def export_audio(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
+    """Of the chosen seed's first fold, which is the one in the bundle."""
+    from erc_ros.encoders.audio import MEL_BANDS
+    from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, AudioNetwork, AudioNetworkConfig
+
+    model = AudioNetwork(recipe.section("network", AudioNetworkConfig))
+    fold = recipe.out / f"seed-{chosen['seed']}" / f"fold-{BUNDLE_FOLD}"
+    load_weights(model, fold / WEIGHTS)
+    example = {"features": torch.randn(3, 120, MEL_BANDS), "frames": torch.tensor([120, 77, 1])}
+    axes = {"features": {0: "B", 1: "T"}, "frames": {0: "B"}, "embedding": {0: "B"}}
+    return parts.export(model, example, axes, file)
+
+
+def export_face(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
+    """Of the seed that was best on validation."""
+    from erc_ros.encoders.face import SIZE
+    from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig
+
+    model = FaceNetwork(recipe.section("network", FaceNetworkConfig))
+    load_weights(model, recipe.out / f"seed-{chosen['seed']}" / WEIGHTS)
+    axes = {"faces": {0: "N"}, "embedding": {0: "N"}}
+    return parts.export(model, {"faces": torch.rand(3, 1, SIZE, SIZE)}, axes, file)
+
+
+def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
+    """Of the head and the seed that were best on dev. The sizes are those of the encoders."""
+    from erc_ros.training.datasets.utterances import LABELS
+    from erc_ros.training.export import onnx as export
+    from erc_ros.training.heads.heads import HEADS
+    from erc_ros.training.systems import edge as fusion_training
+
+    encoders = recipe.section("fusion", fusion_training.FusionConfig)
+    network = asdict(recipe.section("network", fusion_training.Network))
+    sizes = (
+        _size(Path(encoders.text), "test.embedding"),
+        _size(Path(encoders.audio), "test.embeddings"),
+        _size(Path(encoders.visual), "test.embeddings"),
+    )
+    config, head = HEADS[chosen["head"]]
+    model = head(config(embeddings=sizes, labels=len(LABELS), **network))
+    load_weights(model, recipe.out / chosen["head"] / f"seed-{chosen['seed']}" / WEIGHTS)
+    return export.export_fusion(model, file)
+
+
+def _size(encoder: Path, name: str) -> int:
+    with safe_open(encoder / "embeddings.safetensors", "np") as arrays:
+        return int(arrays.get_slice(name).get_shape()[1])
+
+
+EXPORTS: dict[str, Callable[[Recipe, dict[str, Any], Path], float]] = {
+    "text": export_text,
+    "audio": export_audio,
+    "face": export_face,
+    "fusion": export_fusion,
+}
+"""kind of recipe -> (recipe, best/metrics.json, file to write) -> largest difference from torch."""
+
+
+def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
+    """Write the chosen checkpoint of a run; default RUN/best/KIND.onnx.
+
+    Returns:
+        The file, and its largest difference from torch on examples.
+
+    Raises:
+        RecipeError: the run is of another kind, not finished, or its weights are of another recipe.
+        FileNotFoundError: a checkpoint, or an encoder below it, is missing.
+        ArithmeticError, ValueError: the file differs from torch by more than 1e-4.
+    """
+    recipe = read_recipe(run / KEPT, run, run)
+    if recipe.kind not in EXPORTS:
+        raise RecipeError(f"{run} is a run of kind {recipe.kind!r}; export knows {list(EXPORTS)}")
+    choice = run / "best" / "metrics.json"
+    if not choice.is_file():
+        raise RecipeError(f"{choice} is missing: finish the training, which chooses the best seed")
+    file = file or run / "best" / f"{recipe.kind}.onnx"
+    try:
+        chosen = json.loads(choice.read_text(encoding="utf-8"))
+        return file, EXPORTS[recipe.kind](recipe, chosen, file)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise RecipeError(f"{choice} does not say which seed was chosen: {error!r}") from error
+    except RuntimeError as error:  # weights that do not fit
+        raise RecipeError(
+            f"the weights in {run} are of another recipe than {KEPT}: {error}"
+        ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 1 when there is nothing to export or it is not the same as torch."""
+    parser = argparse.ArgumentParser(
+        prog="erc export", description="ONNX file of a run's chosen checkpoint, checked with torch."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default RUN/best/KIND.onnx")
+    options = parser.parse_args(argv)
+    try:
+        file, difference = export(options.run, options.out)
+    except (ValueError, ArithmeticError, OSError) as error:
+        print(f"erc export: {error}", file=sys.stderr)
+        return 1
+    print(f"{file}: differs from torch by {difference:.1e}")
+    return 0

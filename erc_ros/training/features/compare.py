@@ -1,0 +1,81 @@
+"""`erc train config/training/meld.yaml`: fusion heads on a corpus' own sound, pictures and text.
+
+The embeddings come from feature stores that `erc encode` made, one per split and modality. What an
+encoder left out (a broken clip) is a missing modality. The comparison itself is in `comparison`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.utterances import Split
+from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.features.store import FeatureStore
+from erc_ros.training.heads.base import MODALITIES
+from erc_ros.training.systems.comparison import SECTIONS, Corpus, compare
+from erc_ros.training.systems.edge import SPLITS, Dialogues
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConfig:
+    """The section `features` of a recipe; `{split}` in a folder is train, dev or test."""
+
+    corpus: str
+    """One of `datasets.corpora`."""
+    text: str
+    audio: str
+    visual: str
+
+    def __post_init__(self) -> None:
+        if self.corpus not in corpora.CORPORA:
+            raise ValueError(f"no corpus {self.corpus!r}; there are {sorted(corpora.CORPORA)}")
+        for name in MODALITIES:
+            if "{split}" not in getattr(self, name):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, it must contain {{split}}")
+
+
+def train(recipe: Recipe) -> None:
+    """All runs of the recipe (or those of one seed), and the table.
+
+    Raises:
+        RecipeError, FileNotFoundError: the recipe, the corpus or its features are not usable.
+    """
+    recipe.refuse_other_sections(SECTIONS | {"features"})
+    config = recipe.section("features", StoredConfig)
+    try:
+        found = {name: corpora.read(config.corpus, recipe.data, name) for name in SPLITS}
+        data = {name: dialogues(split, config) for name, split in found.items()}
+    except ValueError as error:
+        raise RecipeError(f"{config.corpus} in {recipe.data}: {error}") from error
+    note = "Gold speakers and text, real features of every modality."
+    compare(recipe, Corpus(config.corpus, note, found["train"].labels, data))
+
+
+def dialogues(split: Split, config: StoredConfig) -> Dialogues:
+    """A split with its features; an utterance without a label is history only (-100).
+
+    Raises:
+        FileNotFoundError, ValueError: a store is missing, damaged, or has nothing of this split.
+    """
+    lengths = [len(conversation.utterances) for conversation in split.conversations]
+    rows = [(c, u) for c in split.conversations for u in c.utterances]
+    keys = [conversation.key(utterance) for conversation, utterance in rows]
+    features, present = [], []
+    for name in MODALITIES:
+        folder = Path(getattr(config, name).format(split=split.name))
+        taken, there = FeatureStore(folder).take(keys)
+        if not there.any():
+            raise ValueError(f"{folder} has features of none of the {len(keys)} utterances")
+        features.append(taken)
+        present.append(there)
+    return Dialogues(
+        *features,
+        labels=np.array([-100 if u.label is None else u.label for _, u in rows], np.int64),
+        speakers=np.array([u.speaker for _, u in rows], np.int64),
+        first=np.repeat(np.cumsum([0, *lengths[:-1]]), lengths).astype(np.int64),
+        present=np.stack(present, axis=1),
+    )

@@ -1,0 +1,43 @@
+"""First and last steps that several fusion heads share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from erc_ros.training.heads.base import HeadConfig
+
+
+class Embed(nn.Module):
+    """Embeddings of different sizes to one width; a learned vector stands in for a missing one."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(size), nn.Dropout(config.input_dropout), nn.Linear(size, config.width)
+            )
+            for size in config.embeddings
+        )
+        self.missing = nn.Parameter(torch.randn(3, config.width) * 0.02)
+
+    def forward(self, embeddings: tuple[Tensor, ...], seen: Tensor) -> list[Tensor]:
+        """Three (B, U, d_m), seen (B, U, 3) bool -> three (B, U, d)."""
+        return [
+            torch.where(seen[..., m : m + 1], project(embeddings[m]), self.missing[m])
+            for m, project in enumerate(self.project)
+        ]
+
+
+def sinusoids(valid: Tensor, d: int) -> Tensor:
+    """(B, U) bool -> (B, U, d), d even: sine and cosine of the place among the valid."""
+    place = torch.cumsum(valid.long(), dim=1).float() - 1.0  # (B, U)
+    frequencies = 10000.0 ** (-torch.arange(0, d, 2, device=valid.device) / d)  # (d/2,)
+    angle = place[..., None] * frequencies  # (B, U, d/2)
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(2)  # (B, U, d)
+
+
+def shares(scores: Tensor, seen: Tensor) -> Tensor:
+    """Softmax over the modalities seen: scores, seen (B, U, 3) -> (B, U, 3); none seen: zeros."""
+    weights = scores.masked_fill(~seen, -1e9).softmax(dim=-1)
+    return weights.masked_fill(~seen, 0.0)

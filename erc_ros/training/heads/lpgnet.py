@@ -1,0 +1,142 @@
+"""LPGNet: lightweight parallel interaction attention and dual gates (eq. 4-16, 18).
+
+The paper has text and audio; here every ordered pair of the three modalities has its attention.
+There is neither a position nor a speaker in it. What the paper leaves open: a causal model's global
+branch is a running mean; its batch norm counts seen utterances only; a missing modality is never
+looked at, and a learned vector stands in for it as the query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from erc_ros.training.heads.attention import Attention, attention_masks
+from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.inputs import Embed, shares
+
+
+@dataclass(frozen=True, slots=True)
+class LpgnetConfig(HeadConfig):
+    """The paper's: width 768, dropout 0.1."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ("intra", "inter", "global", "feed_forward", "gates")
+    """Attention within a modality, between them, the global branch, the feed-forward, both gates
+    (without them the modalities seen count the same)."""
+
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        HeadConfig.__post_init__(self)
+        if not self.has("intra") and not self.has("inter"):
+            raise ValueError("without intra and inter there is no attention left; leave out one")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of {self.heads} heads")
+
+
+class Compress(nn.Module):
+    """Global branch: mean over the utterances, 1x1 convolution, batch norm, LeakyReLU; eq. 6."""
+
+    def __init__(self, d: int, causal: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.convolution = nn.Linear(d, d, bias=False)  # what a kernel of 1 is
+        self.norm = nn.BatchNorm1d(d)
+        self.activation = nn.LeakyReLU()
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """x (B, U, d), seen (B, U, 1) bool -> (B, U, d): what was heard so far, or overall."""
+        total = torch.cumsum(x.masked_fill(~seen, 0.0), dim=1)  # (B, U, d)
+        count = torch.cumsum(seen.float(), dim=1)  # (B, U, 1)
+        if not self.causal:
+            total, count = total[:, -1:].expand_as(total), count[:, -1:].expand_as(count)
+        h = self.convolution(total / count.clamp_min(1.0))  # (B, U, d)
+        return self.activation(self._normalised(h, seen))
+
+    def _normalised(self, h: Tensor, seen: Tensor) -> Tensor:
+        rows = seen[..., 0]  # (B, U)
+        if not self.training:
+            return self.norm(h.flatten(0, 1)).view_as(h)
+        result = torch.zeros_like(h)
+        if int(rows.sum()) > 1:  # of a single one there is no variance
+            result[rows] = self.norm(h[rows])
+        return result
+
+
+class Interaction(nn.Module):
+    """One of the parallel attentions, with both refinements (section 3.3)."""
+
+    def __init__(self, config: LpgnetConfig) -> None:
+        super().__init__()
+        d = config.width
+        self.attention = Attention(d, config.heads, config.dropout)  # eq. 4, 5
+        self.compress = Compress(d, config.causal) if config.has("global") else None
+        self.norm = nn.LayerNorm(d)
+        self.feed_forward = (
+            nn.Sequential(
+                nn.Linear(d, 2 * d), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * d, d)
+            )
+            if config.has("feed_forward")
+            else None
+        )
+
+    def forward(self, query: Tensor, source: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+        """query, source (B, U, d), mask (B, 1, U, U), seen (B, U, 1) of the query -> (B, U, d)."""
+        attended = self.attention(query, source, mask)  # (B, U, d); eq. 4, 5
+        h = query + attended  # (B, U, d)
+        if self.compress is not None:
+            h = h + self.compress(attended, seen)  # (B, U, d); eq. 6
+        h = self.norm(h)  # (B, U, d); eq. 7
+        return h if self.feed_forward is None else h + self.feed_forward(h)  # (B, U, d); eq. 8
+
+
+class Lpgnet(Head):
+    """Nine attentions side by side, a gate on each, a gate over the modalities, a classifier."""
+
+    def __init__(self, config: LpgnetConfig) -> None:
+        super().__init__(config)
+        d = config.width
+        self.embed = Embed(config)
+        self.sources = [
+            [n for n in range(3) if config.has("intra" if n == m else "inter")] for m in range(3)
+        ]  # which modalities each one looks at
+        self.interactions = nn.ModuleList(
+            nn.ModuleList(Interaction(config) for _ in sources) for sources in self.sources
+        )
+        gates = config.has("gates")
+        self.gates = nn.ModuleList(
+            nn.ModuleList(nn.Linear(d, d, bias=False) for _ in sources if gates)
+            for sources in self.sources
+        )
+        self.join = nn.ModuleList(nn.Linear(len(sources) * d, d) for sources in self.sources)
+        self.score = nn.Linear(3 * d, 3) if gates else None
+        self.classifier = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(d, config.labels))
+        self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in range(3))
+
+    def fuse(self, inputs: Inputs) -> Details:
+        """The weights are those of the multimodal gate; every modality is a student (eq. 18)."""
+        seen = inputs.seen
+        h = self.embed(inputs.embeddings, seen)  # 3 x (B, U, d); eq. 1, 2
+        masks = attention_masks(seen, self.config.causal)  # 3 x (B, 1, U, U)
+        refined = []
+        for m, query in enumerate(h):
+            looks = []
+            for k, n in enumerate(self.sources[m]):
+                here = seen[..., m : m + 1]  # (B, U, 1)
+                look = self.interactions[m][k](query, h[n], masks[n], here)  # (B, U, d); eq. 3-8
+                if self.score is not None:
+                    look = look * torch.sigmoid(self.gates[m][k](look))  # (B, U, d); eq. 9-11
+                looks.append(look)
+            refined.append(self.join[m](torch.cat(looks, dim=-1)))  # (B, U, d); eq. 12
+        scores = torch.zeros_like(seen, dtype=h[0].dtype)  # (B, U, 3)
+        if self.score is not None:
+            scores = self.score(torch.cat(refined, dim=-1))
+        weights = shares(scores, seen)  # (B, U, 3); eq. 13
+        features = torch.stack(refined, dim=2)  # (B, U, 3, d)
+        fused = (features * weights[..., None]).sum(dim=2)  # (B, U, d); eq. 14
+        unimodal = [classify(x) for classify, x in zip(self.unimodal, refined, strict=True)]
+        logits = self.classifier(fused)  # (B, U, C); eq. 15, 16 without its softmax
+        return Details(logits, weights, torch.stack(unimodal, dim=2), features)

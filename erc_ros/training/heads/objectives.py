@@ -1,0 +1,182 @@
+"""How each paper trains its fusion: the loss of a batch, with the teacher that it needs.
+
+| objective | paper | teacher |
+|---|---|---|
+| `cross_entropy` | Concat, and every head without its paper's training | - |
+| `magtkd` | MAGTKD, second stage, eq. 25 | the text branch |
+| `summer` | SUMMER, interactive distillation, eq. 10 | the same head, frozen, of text alone |
+| `lpgnet` | LPGNet, self-distillation, eq. 22 | the fused answer |
+| `ddvlm` | DDVLM, sections 3.4 and 3.5 | moving average of the model, and the text branch |
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from erc_ros.training import losses
+from erc_ros.training.ema import Ema
+from erc_ros.training.heads.base import Details, Head
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEntropy:
+    """Labels alone."""
+
+    TEACHER: ClassVar[bool] = False
+    """Whether a trained teacher is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Magtkd:
+    """The paper's weights for MELD; for IEMOCAP 0.7 and 0.8. Both 0: cross-entropy."""
+
+    TEACHER: ClassVar[bool] = False
+    alpha: float = 0.01
+    beta: float = 0.09
+
+
+@dataclass(frozen=True, slots=True)
+class Interactive:
+    """SUMMER's k1, k2, k3: of the distillation, the cross-entropy and the label smoothing."""
+
+    TEACHER: ClassVar[bool] = True
+    weights: tuple[float, ...] = (0.4, 0.3, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfDistilled:
+    """LPGNet's weights of the task, of the students' cross-entropy and of their KL."""
+
+    TEACHER: ClassVar[bool] = False
+    weights: tuple[float, ...] = (1.5, 1.0, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Ddvlm:
+    """DDVLM's: the share of the cross-entropy beside the moving average, and the text's lessons."""
+
+    TEACHER: ClassVar[bool] = False
+    hard: float = 0.7
+    """1: no self-distillation."""
+    decay: float = 0.99
+    cross_modal: tuple[float, ...] = (1.0, 1.0)
+    """Of the response and the feature loss; both 0: no cross-modal distillation."""
+
+
+Config = CrossEntropy | Magtkd | Interactive | SelfDistilled | Ddvlm
+OBJECTIVES: dict[str, type[Config]] = {
+    "cross_entropy": CrossEntropy,
+    "magtkd": Magtkd,
+    "summer": Interactive,
+    "lpgnet": SelfDistilled,
+    "ddvlm": Ddvlm,
+}
+OF_HEAD = {
+    "concat": "cross_entropy",
+    "magt": "magtkd",
+    "summer": "summer",
+    "lpgnet": "lpgnet",
+    "residual": "ddvlm",
+}
+"""Which objective its paper trains a head with."""
+
+
+class Objective:
+    """The loss of one training; it keeps the teacher. `after_step` is a hook of `trainer.fit`."""
+
+    def __init__(self, config: Config, student: Head, teacher: Head | None = None) -> None:
+        """Make one.
+
+        Args:
+            config: which one, and its weights.
+            student: what will be trained.
+            teacher: for SUMMER's: the same head, trained on text alone.
+
+        Raises:
+            ValueError: a teacher is missing, or of another width.
+        """
+        self.config = config
+        self.epochs = 0.0  # that are over
+        if config.TEACHER and teacher is None:
+            raise ValueError(f"{type(config).__name__} needs a teacher: train one on text alone")
+        if teacher is not None and teacher.config.width != student.config.width:
+            raise ValueError(
+                f"the teacher's width is {teacher.config.width}, the student's"
+                f" {student.config.width}: its classifier must fit the student's features"
+            )
+        self._teacher = None
+        if teacher is not None:
+            self._teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+        averaged = isinstance(config, Ddvlm) and config.hard < 1
+        self._ema = Ema(student, config.decay) if averaged else None
+
+    def after_step(self, student: nn.Module, epochs: float) -> None:
+        """After every step; so many epochs are over. The moving average follows."""
+        self.epochs = epochs
+        if self._ema is not None:
+            self._ema.update(student)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an interrupted training needs to go on."""
+        average = {} if self._ema is None else self._ema.model.state_dict()
+        return {"epochs": self.epochs, "average": average}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.epochs = float(state["epochs"])
+        if self._ema is not None:
+            self._ema.model.load_state_dict(state["average"])
+
+    def __call__(self, student: Head, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        """The loss of a batch, a scalar.
+
+        batch: the inputs of a head. labels (B, U), -100 where there is none.
+
+        Raises:
+            ValueError: no utterance of the batch has a label.
+        """
+        known = labels >= 0  # (B, U)
+        if not known.any():
+            raise ValueError("no utterance of the batch has a label; leave such batches out")
+        details, seen = student.details(**batch), batch["modalities"]
+        config = self.config
+        if isinstance(config, Magtkd):
+            return losses.anchored_distillation(details, seen, labels, config.alpha, config.beta)
+        if isinstance(config, SelfDistilled):
+            return losses.self_distillation(details, seen, labels, config.weights)
+        if isinstance(config, Interactive):
+            return self._interactive(details, batch, labels, config)
+        if isinstance(config, Ddvlm):
+            teacher = None
+            if self._ema is not None and self.epochs >= 1:  # the first epoch: labels alone
+                with torch.no_grad():
+                    teacher = self._ema.model.details(**batch)
+            return losses.residual_distillation(
+                details, teacher, seen, labels, config.hard, config.cross_modal
+            )
+        return cross_entropy(details.logits[known], labels[known])
+
+    def _interactive(
+        self, student: Details, batch: Mapping[str, Tensor], labels: Tensor, config: Interactive
+    ) -> Tensor:
+        """SUMMER: every branch that is seen goes through the teacher's classifier.
+
+        Where the text is missing, the teacher knows nothing and teaches nothing.
+        """
+        only_text = batch["modalities"] & labels.new_tensor([1, 0, 0]).bool()  # (B, U, 3)
+        with torch.no_grad():
+            taught = self._teacher.details(**{**batch, "modalities": only_text}).logits
+        known = labels >= 0  # (B, U)
+        here = batch["modalities"] & (known & only_text[..., 0])[..., None]  # (B, U, 3)
+        through = self._teacher.classifier(student.features)[here]  # (M, C)
+        teacher = taught[..., None, :].expand_as(student.unimodal)[here]  # (M, C)
+        return losses.interactive(
+            student.logits[known], through, teacher, labels[known], config.weights
+        )

@@ -1,0 +1,141 @@
+"""The text-centred residual fusion of DDVLM (section 3.6; the paper does not number its equations).
+
+It has no context of its own (the text prompt has it) and no speakers: an utterance's answer depends
+on that utterance alone, and `causal` changes nothing. What the paper leaves open: with audio there
+is one residual per extra modality; without text the mean of the others' own logits is corrected.
+The gate is one number per utterance: it scales logits, whose size is not d. Layer norm cancels a
+common factor, so the gate inside `fused - text` has little effect; it is there as in the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from erc_ros.training.heads.base import (
+    AUDIO,
+    TEXT,
+    VISUAL,
+    Details,
+    Head,
+    HeadConfig,
+    Inputs,
+    blank,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualConfig(HeadConfig):
+    """width is that of the layer between an embedding and the text's space."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ("gate", "cosine", "confidence", "alpha")
+    """The factors of the correction's strength; one that is left out is 1."""
+
+    alpha: float = 0.3
+    """Strength of the correction at the beginning; it is learned."""
+    lowest_gate: float = 0.05
+    highest_gate: float = 0.5
+
+    def __post_init__(self) -> None:
+        HeadConfig.__post_init__(self)
+        if not 0 <= self.lowest_gate < self.highest_gate <= 1:
+            raise ValueError(
+                f"lowest_gate {self.lowest_gate} and highest_gate {self.highest_gate} must be a"
+                " range within 0..1"
+            )
+
+
+class Correction(nn.Module):
+    """What one other modality adds to the text's logits."""
+
+    def __init__(self, size: int, config: ResidualConfig) -> None:
+        super().__init__()
+        d = config.embeddings[TEXT]
+        self.config = config
+        self.project = nn.Sequential(
+            nn.LayerNorm(size),
+            nn.Dropout(config.input_dropout),
+            nn.Linear(size, config.width),
+            nn.ReLU(),
+            nn.Linear(config.width, d),
+        )
+        self.own = nn.Linear(d, config.labels)
+        self.classifier = nn.Sequential(
+            nn.LayerNorm(d), nn.Dropout(config.dropout), nn.Linear(d, config.labels)
+        )
+        if config.has("gate"):
+            self.gate = nn.Linear(4 * d, 1)
+            # Begin inside the range: above its upper end the gate has no gradient.
+            nn.init.constant_(self.gate.bias, -1.0)
+        if config.has("alpha"):
+            self.alpha = nn.Parameter(torch.tensor(config.alpha))
+
+    def forward(self, text: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """text (B, U, d), other (B, U, d_m).
+
+        Returns the correction (B, U, C), its strength (B, U, 1), the modality's own logits
+        (B, U, C) and its projection (B, U, d).
+        """
+        has = self.config.has
+        v = self.project(other)  # (B, U, d): W2 ReLU(W1 LN(h_v))
+        g = torch.ones_like(v[..., :1])  # (B, U, 1)
+        if has("gate"):
+            parts = torch.cat([text, v, text - v, text * v], dim=-1)  # (B, U, 4d)
+            g = torch.sigmoid(self.gate(parts))  # (B, U, 1)
+            g = g.clamp(self.config.lowest_gate, self.config.highest_gate)
+        fused = text + g * v  # (B, U, d)
+        delta = self.classifier(fused - text)  # (B, U, C): W_c Dropout(LN(h_fused - h_t))
+        own = self.own(v)  # (B, U, C)
+        strength = g * self.alpha if has("alpha") else g  # (B, U, 1)
+        if has("cosine"):
+            # Written out: the norm of what is all zero must not be divided by.
+            norms = (text.square().sum(-1) * v.square().sum(-1)).clamp_min(1e-12).sqrt()  # (B, U)
+            strength = strength * (1 + (text * v).sum(-1) / norms)[..., None] / 2  # s_cos
+        if has("confidence"):
+            strength = strength * own.softmax(dim=-1).amax(dim=-1, keepdim=True)  # s_conf
+        return strength * delta, strength, own, v  # alpha g s_cos s_conf delta
+
+
+class Residual(Head):
+    """The text's logits, and a correction from each other modality."""
+
+    def __init__(self, config: ResidualConfig) -> None:
+        super().__init__(config)
+        d = config.embeddings[TEXT]
+        self.missing = nn.Parameter(torch.randn(d) * 0.02)
+        self.classifier = nn.Sequential(
+            nn.Dropout(config.input_dropout), nn.Linear(d, config.labels)
+        )
+        self.corrections = nn.ModuleList(
+            Correction(config.embeddings[m], config) for m in (AUDIO, VISUAL)
+        )
+
+    def fuse(self, inputs: Inputs) -> Details:
+        """The weights: text 1 and the corrections' strengths, as shares."""
+        seen = inputs.seen
+        has_text = seen[..., :1]  # (B, U, 1)
+        t = torch.where(has_text, inputs.embeddings[TEXT], self.missing)  # (B, U, d)
+        text_logits = self.classifier(t)  # (B, U, C)
+        owns, features = [text_logits], [t]
+        shifts, strengths = torch.zeros_like(text_logits), [torch.zeros_like(t[..., :1])]
+        for m in (AUDIO, VISUAL):
+            here = seen[..., m : m + 1]  # (B, U, 1)
+            shift, strength, own, v = self.corrections[m - 1](t, inputs.embeddings[m])
+            shifts = shifts + blank(shift, here)  # (B, U, C)
+            strengths.append(blank(strength.abs(), here))  # (B, U, 1)
+            owns.append(own)
+            features.append(v)
+        # Whose own logits are corrected: the text's, else the others' mean; (B, U, 3).
+        other = seen.new_tensor([False, True, True])
+        base = (seen & ~(has_text & other)).float()
+        base = base / base.sum(dim=-1, keepdim=True).clamp_min(1.0)
+        unimodal = torch.stack(owns, dim=2)  # (B, U, 3, C)
+        mean = (unimodal * base[..., None]).sum(dim=2)  # (B, U, C)
+        nothing = ~seen.any(dim=-1, keepdim=True)  # (B, U, 1)
+        logits = torch.where(nothing, text_logits, mean) + shifts  # z_t + sum alpha g s s delta
+        weights = base + torch.cat(strengths, dim=-1)  # (B, U, 3)
+        weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+        return Details(logits, weights, unimodal, torch.stack(features, dim=2))

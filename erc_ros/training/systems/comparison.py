@@ -1,0 +1,540 @@
+"""Train fusion heads on one corpus, each as its paper does, and compare them.
+
+Rows (a head, what it sees, its objective, what it goes without) x {offline, causal} x seeds. A head
+without context has no such difference and is trained once. Test is looked at once per run:
+complete, with each modality missing, and with each replaced by noise. Runs that are already in OUT
+with the same settings are not repeated, so that a killed comparison goes on where it was.
+
+Results: OUT/<row>-<mode>/seed-N/result.json, OUT/table.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import RidgeClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from erc_ros.metrics import classification as metrics
+from erc_ros.metrics.significance import paired_bootstrap
+from erc_ros.training.engine.recipe import Recipe, RecipeError, build
+from erc_ros.training.engine.trainer import TrainerConfig, fit, load_weights, set_seeds
+from erc_ros.training.heads.base import MODALITIES, Head
+from erc_ros.training.heads.heads import HEADS
+from erc_ros.training.heads.objectives import OBJECTIVES, OF_HEAD, Objective
+from erc_ros.training.systems.edge import Dialogues, Network, window_inputs
+from erc_ros.training.systems.simulation import ModalityDropout, drop_modalities
+
+RIDGE = "ridge"
+"""Not a head: a linear classifier (least squares) of the embeddings side by side."""
+WITHOUT_CONTEXT = ("concat", "residual", RIDGE)
+MODES = ("no context", "causal", "offline")
+COMPLETE = "complete"
+CONDITIONS = (
+    COMPLETE,
+    *(f"no {name}" for name in MODALITIES),
+    *(f"noise for {name}" for name in MODALITIES),
+)
+SECTIONS = {"comparison", "rows", "network", "dropout", "trainer"}
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What is compared on. note: what a reader of the table has to know."""
+
+    title: str
+    note: str
+    labels: tuple[str, ...]
+    splits: Mapping[str, Dialogues]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all embeddings and labels: results on other ones are not taken for finished."""
+        found = hashlib.sha256()
+        for data in self.splits.values():
+            for values in (data.text, data.audio, data.visual, data.labels):
+                found.update(np.ascontiguousarray(values).tobytes())
+        return found.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonConfig:
+    """How is compared; the section `comparison` of a recipe."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    modes: tuple[str, ...] = ("offline", "causal")
+    """Of heads with context."""
+    epoch: str = "dev"
+    """Which one is tested: the best on `dev`, or the `last` where dev cannot choose."""
+    resamples: int = 2000
+    """Of the paired bootstrap."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or self.resamples < 1:
+            raise ValueError("it takes a seed and a resample to compare anything")
+        if not self.modes or set(self.modes) - set(MODES[1:]):
+            raise ValueError(f"modes is {self.modes}; they are {MODES[1:]}")
+        if self.epoch not in ("dev", "last"):
+            raise ValueError(f"epoch is {self.epoch!r}, must be 'dev' or 'last'")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table; an entry of the section `rows`."""
+
+    head: str
+    """One of HEADS, or `ridge`."""
+    name: str = ""
+    """In the table; default the head's."""
+    group: str = ""
+    """Rows of one group make one (ablation) table, compared with its first row."""
+    seen: tuple[str, ...] = MODALITIES
+    """In training."""
+    tested: tuple[str, ...] = ()
+    """What dev and test show; default what is seen in training."""
+    objective: str = ""
+    """One of OBJECTIVES; default the one of the head's paper."""
+    weights: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Of the objective; default the paper's."""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Of the head beyond the section `network`."""
+
+    def __post_init__(self) -> None:
+        if self.head not in (*HEADS, RIDGE):
+            raise ValueError(f"no fusion head is called {self.head!r}; there are {list(HEADS)}")
+        for names in (self.seen, self.tested or self.seen):
+            if not names or set(names) - set(MODALITIES):
+                raise ValueError(f"seen and tested must be some of {MODALITIES}, not {names}")
+        if self.objective and self.objective not in OBJECTIVES:
+            raise ValueError(f"no objective {self.objective!r}; there are {list(OBJECTIVES)}")
+
+    @property
+    def title(self) -> str:
+        return self.name or self.head
+
+    @property
+    def trained_on(self) -> tuple[bool, ...]:
+        return tuple(name in self.seen for name in MODALITIES)
+
+    @property
+    def tested_on(self) -> tuple[bool, ...]:
+        return tuple(name in (self.tested or self.seen) for name in MODALITIES)
+
+    @property
+    def teaching(self) -> Any:
+        """The objective's configuration."""
+        cls = OBJECTIVES[self.objective or OF_HEAD[self.head]]
+        return build(cls, self.weights, f"weights of {self.title}")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything but the row, the mode and the seed."""
+
+    config: ComparisonConfig
+    network: Network
+    dropout: ModalityDropout
+    trainer: TrainerConfig
+
+
+Results = dict[tuple[Row, str], list[dict[str, Any]]]
+
+
+def compare(recipe: Recipe, corpus: Corpus) -> None:
+    """All runs of a recipe (or those of one seed), and the table.
+
+    Raises:
+        RecipeError: the recipe is not usable.
+    """
+    setup = Setup(
+        recipe.section("comparison", ComparisonConfig),
+        recipe.section("network", Network),
+        recipe.section("dropout", ModalityDropout),
+        recipe.section("trainer", TrainerConfig),
+    )
+    table_rows = list(variants(rows(recipe), setup.config.modes))
+    found: Results = {key: [] for key in table_rows}
+    seeds = setup.config.seeds if recipe.seed is None else (recipe.seed,)
+    for seed in seeds:
+        for row, mode in table_rows:
+            result = finished_run(row, mode, seed, corpus, setup, recipe.out)
+            found[row, mode].append(result)
+            f1 = result["test"][COMPLETE]["weighted_f1"]
+            print(
+                f"{row.title}, {mode}, seed {seed}: dev {result['dev']:.4f}, test {f1:.4f},"
+                f" {result['seconds']:.0f} s",
+                flush=True,
+            )
+            if seed == seeds[0] or (row, mode) == table_rows[-1]:  # of what is there so far
+                there = {key: results for key, results in found.items() if results}
+                text = table(there, corpus, setup.config)
+                (recipe.out / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def rows(recipe: Recipe) -> list[Row]:
+    """The section `rows`.
+
+    Raises:
+        RecipeError: it is no list of rows, or two of a group have the same name.
+    """
+    values = recipe.sections.get("rows")
+    if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
+        raise RecipeError("section 'rows' must be a list of tables such as `- {head: magt}`")
+    found = [build(Row, value, f"rows[{n}]") for n, value in enumerate(values)]
+    names = [(row.group, row.title) for row in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise RecipeError(f"rows: {sorted(twice)} is there more than once; give them a `name`")
+    for row in found:
+        if row.head != RIDGE:
+            _ = row.teaching  # refuses unknown weights before anything is trained
+            build(HEADS[row.head][0], row.options, f"options of {row.title}")
+    return found
+
+
+def variants(rows: Sequence[Row], modes: Sequence[str]) -> Iterator[tuple[Row, str]]:
+    """Every row in its modes, in the order of the table; a head without context has one.
+
+    Mode by mode; in groups row by row, as the first one is the reference.
+    """
+    grouped = any(row.group for row in rows)
+    order = product(rows, MODES) if grouped else ((row, mode) for mode in MODES for row in rows)
+    for row, mode in order:
+        if mode == MODES[0] if row.head in WITHOUT_CONTEXT else mode in modes:
+            yield row, mode
+
+
+def finished_run(
+    row: Row, mode: str, seed: int, corpus: Corpus, setup: Setup, out: Path
+) -> dict[str, Any]:
+    """The result of a run; trained only if it is not there yet with the same settings."""
+    settings = {
+        "row": asdict(row),
+        "mode": mode,
+        "corpus": corpus.digest,
+        "epoch": setup.config.epoch,
+        "network": asdict(setup.network),
+        "dropout": asdict(setup.dropout),
+        "trainer": {**asdict(setup.trainer), "seed": seed},
+    }
+    settings = json.loads(json.dumps(settings))
+    folder = run_folder(row, mode, seed, out)
+    file = folder / "result.json"
+    if file.is_file():
+        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if result.get("settings") == settings:
+            return result
+    folder.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    if row.head == RIDGE:
+        measured = ridge(row, seed, corpus)
+    else:
+        teacher = None
+        if row.teaching.TEACHER:
+            teacher = trained_teacher(row, mode, seed, corpus, setup, out)
+        seeded = replace(setup, trainer=replace(setup.trainer, seed=seed))
+        measured = run(row, mode, corpus, seeded, folder, teacher, settings)
+    result = {"settings": settings, **measured}
+    file.write_text(json.dumps(result), encoding="utf-8")
+    return result
+
+
+def run_folder(row: Row, mode: str, seed: int, out: Path) -> Path:
+    """OUT/<group>-<row>-<mode>/seed-N."""
+    name = " ".join(filter(None, (row.group, row.title, mode)))
+    return out / re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-") / f"seed-{seed}"
+
+
+def trained_teacher(
+    row: Row, mode: str, seed: int, corpus: Corpus, setup: Setup, out: Path
+) -> Head:
+    """The row's head, trained on text alone with labels alone."""
+    alone = replace(
+        row,
+        name=f"{row.title} teacher",
+        seen=("text",),
+        tested=(),
+        objective="cross_entropy",
+        weights={},
+    )
+    finished_run(alone, mode, seed, corpus, setup, out)
+    teacher = make_head(alone, mode, corpus, setup.network)
+    load_weights(teacher, run_folder(alone, mode, seed, out) / "best.safetensors")
+    return teacher
+
+
+def make_head(row: Row, mode: str, corpus: Corpus, network: Network) -> Head:
+    """The row's head with new weights."""
+    config, head = HEADS[row.head]
+    data = corpus.splits["train"]
+    sizes = tuple(getattr(data, name).shape[1] for name in MODALITIES)
+    fixed = {"causal": mode == "causal", "embeddings": list(sizes), "labels": len(corpus.labels)}
+    values = {**asdict(network), **fixed, **row.options}
+    return head(build(config, values, f"options of {row.title}"))
+
+
+def run(
+    row: Row,
+    mode: str,
+    corpus: Corpus,
+    setup: Setup,
+    out: Path,
+    teacher: Head | None,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Train one model and test it once."""
+    trainer, splits, classes = setup.trainer, corpus.splits, len(corpus.labels)
+    set_seeds(trainer.seed)
+    model = make_head(row, mode, corpus, setup.network)
+    objective = Objective(row.teaching, model, teacher)
+    data, dev = splits["train"], splits["dev"]
+    rng = np.random.default_rng(trainer.seed)
+
+    def batches(epoch: int) -> list[NDArray[np.int64]]:
+        return shuffled(data, trainer.batch_size, random.Random(trainer.seed * 1000 + epoch))
+
+    def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
+        seen = (rows >= 0)[..., None] & np.array(row.trained_on)
+        if all(row.trained_on):
+            seen = drop_modalities(rows >= 0, setup.dropout, rng)
+        labels = torch.from_numpy(np.where(rows >= 0, data.labels[rows], -100))
+        return objective(model, window_inputs(data, rows, seen), labels)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        answers = predict(model, dev, row.tested_on).argmax(1)
+        return {
+            "weighted_f1": score(dev, answers, classes)["weighted_f1"],
+            "epoch": objective.epochs,
+        }
+
+    fitted = fit(
+        model,
+        trainer,
+        batches=batches,
+        loss=loss,
+        evaluate=evaluate,
+        choose="weighted_f1" if setup.config.epoch == "dev" else "epoch",
+        out=out,
+        after_step=objective.after_step,
+        stateful=[objective, rng],
+        settings=settings,
+        say=lambda line: None,
+    )
+
+    def answer(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.int64]:
+        return predict(model, data, seen).argmax(1)
+
+    return {
+        "dev": fitted.best["weighted_f1"],
+        "best_epoch": fitted.best_epoch,
+        "seconds": fitted.seconds,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **tested(answer, row.tested_on, corpus, trainer.seed),
+    }
+
+
+def ridge(row: Row, seed: int, corpus: Corpus) -> dict[str, Any]:
+    """The linear baseline: features standardised and side by side, a missing one is its mean."""
+    data, dev = corpus.splits["train"], corpus.splits["dev"]
+    scaler = {m: StandardScaler().fit(getattr(data, m)) for m in row.seen}
+
+    def stacked(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.float32]:
+        here = np.ones((len(data.labels), 3), bool) if data.present is None else data.present
+        here = dict(zip(MODALITIES, (here & np.array(seen)).T, strict=True))
+        parts = [scaler[m].transform(getattr(data, m)) * here[m][:, None] for m in row.seen]
+        return np.concatenate(parts, axis=1)
+
+    known = data.labels >= 0
+    model = RidgeClassifier(alpha=100.0)
+    model.fit(stacked(data, row.trained_on)[known], data.labels[known])
+
+    def answer(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = model.predict(stacked(data, seen))
+        return found
+
+    classes = len(corpus.labels)
+    size = stacked(dev, row.tested_on).shape[1] + 1
+    return {
+        "dev": score(dev, answer(dev, row.tested_on), classes)["weighted_f1"],
+        "best_epoch": 0,
+        "seconds": 0.0,
+        "parameters": size * (1 if classes == 2 else classes),
+        **tested(answer, row.tested_on, corpus, seed),
+    }
+
+
+def tested(answer: Any, seen: Sequence[bool], corpus: Corpus, seed: int) -> dict[str, Any]:
+    """Test in every condition. answer: (dialogues, modalities seen) -> labels (N,)."""
+    test, classes = corpus.splits["test"], len(corpus.labels)
+    answers = {}
+    for condition in CONDITIONS:
+        data, left = disturbed(test, corpus.splits["train"], condition, seen, seed)
+        if any(left):
+            answers[condition] = answer(data, left)
+    return {
+        "test": {name: score(test, found, classes) for name, found in answers.items()},
+        "predicted": answers[COMPLETE].tolist(),
+    }
+
+
+def score(data: Dialogues, answers: NDArray[np.int64], classes: int) -> dict[str, float]:
+    """Of the utterances that have a label."""
+    known = data.labels >= 0
+    truth, found = data.labels[known], answers[known]
+    return {
+        "accuracy": metrics.accuracy(truth, found, classes),
+        "weighted_f1": metrics.weighted_f1(truth, found, classes),
+        "macro_f1": metrics.macro_f1(truth, found, classes),
+    }
+
+
+def disturbed(
+    data: Dialogues, train: Dialogues, condition: str, shown: Sequence[bool], seed: int
+) -> tuple[Dialogues, tuple[bool, ...]]:
+    """The test as one of CONDITIONS: other features, or less seen. Nothing seen: not measured.
+
+    Noise is normal with the mean and the deviation of the train split, number by number.
+    """
+    seen = list(shown)
+    for m, name in enumerate(MODALITIES):
+        if not shown[m] and condition.endswith(name):
+            return data, (False, False, False)
+        if condition == f"no {name}":
+            seen[m] = False
+        if condition == f"noise for {name}":
+            known = getattr(train, name)
+            noise = np.random.default_rng([seed, m]).standard_normal(getattr(data, name).shape)
+            noise = known.mean(axis=0) + noise * known.std(axis=0)
+            data = replace(data, **{name: noise.astype(np.float32)})
+    return data, tuple(seen)
+
+
+def conversations(data: Dialogues) -> list[NDArray[np.int64]]:
+    """The rows of each conversation."""
+    return np.split(np.arange(len(data.first)), np.unique(data.first)[1:])
+
+
+def shuffled(data: Dialogues, size: int, rng: random.Random) -> list[NDArray[np.int64]]:
+    """An epoch's batches (B, U) of whole conversations, those of like length together."""
+    rows = conversations(data)
+    rng.shuffle(rows)
+    rows.sort(key=len)
+    result = [padded(rows[start : start + size]) for start in range(0, len(rows), size)]
+    rng.shuffle(result)
+    return result
+
+
+def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """(B, U) row numbers, -1 behind the shorter ones."""
+    result = np.full((len(rows), max(map(len, rows))), -1, np.int64)
+    for number, row in enumerate(rows):
+        result[number, : len(row)] = row
+    return result
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, data: Dialogues, seen: Sequence[bool]) -> NDArray[np.float32]:
+    """Logits (N, C), every conversation as a whole; a causal head does not look ahead in it."""
+    model.eval()
+    rows = padded(conversations(data))
+    logits, _ = model(**window_inputs(data, rows, (rows >= 0)[..., None] & np.array(seen)))
+    result: NDArray[np.float32] = logits.numpy()[rows >= 0]  # conversations follow one another
+    return result
+
+
+def table(results: Results, corpus: Corpus, config: ComparisonConfig) -> str:
+    """Markdown: one table, or one per group."""
+    some = next(iter(results.values()))
+    seeds = ", ".join(str(result["settings"]["trainer"]["seed"]) for result in some)
+    test = corpus.splits["test"]
+    by_dev = config.epoch == "dev"
+    chosen = "the best epoch on dev" if by_dev else "the last epoch"
+    best = "the highest mean on dev" if by_dev else "the highest mean on test, which flatters it"
+    lines = [
+        f"# {corpus.title}",
+        "",
+        f"{corpus.note} Seeds {seeds}; mean ± standard deviation over them, percent; WF1: weighted"
+        f" F1. Tested is {chosen}, once per run, on {(test.labels >= 0).sum()} utterances of"
+        f" {len(np.unique(test.first))} conversations. Difference: WF1 of the row minus that of the"
+        " reference, in points, with the 95 % interval and p of a paired bootstrap over"
+        f" conversations ({config.resamples} draws; not corrected for the number of comparisons;"
+        " it knows the choice of conversations, not that of seeds). The reference is the first row"
+        f" of a group, without groups the one with {best}.",
+    ]
+    for group in dict.fromkeys(row.group for row, _ in results):
+        part = {key: runs for key, runs in results.items() if key[0].group == group}
+        lines += ["", *_group(group, part, corpus, config)]
+    return "\n".join(lines) + "\n"
+
+
+def _group(group: str, results: Results, corpus: Corpus, config: ComparisonConfig) -> list[str]:
+    conditions = () if group else CONDITIONS[1:]
+    reference = _reference(group, results, config)
+    names = [f"WF1, {name}" for name in conditions]
+    head = ["model", "parameters", "dev WF1", "accuracy", "WF1", "macro F1", "difference", *names]
+    lines = [f"## {group}", ""] if group else []
+    lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for (row, mode), runs in results.items():
+        cells = [f"{row.title}, {mode}", f"{runs[0]['parameters']:,}"]
+        cells.append(_spread([r["dev"] for r in runs]))
+        for name in ("accuracy", "weighted_f1", "macro_f1"):
+            cells.append(_spread([r["test"][COMPLETE][name] for r in runs]))
+        same = (row, mode) == reference
+        cells.append("reference" if same else _difference(runs, results[reference], corpus, config))
+        for condition in conditions:
+            known = [r["test"][condition]["weighted_f1"] for r in runs if condition in r["test"]]
+            cells.append(_spread(known) if known else "-")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _reference(group: str, results: Results, config: ComparisonConfig) -> tuple[Row, str]:
+    """The row that the others are compared with: the first of a group, else the best.
+
+    The best on dev; where dev cannot choose, the best on test.
+    """
+    if group:
+        return next(iter(results))
+
+    def quality(key: tuple[Row, str]) -> float:
+        if config.epoch == "dev":
+            return float(np.mean([r["dev"] for r in results[key]]))
+        return float(np.mean([r["test"][COMPLETE]["weighted_f1"] for r in results[key]]))
+
+    return max(results, key=quality)
+
+
+def _difference(
+    runs: Sequence[Mapping[str, Any]],
+    others: Sequence[Mapping[str, Any]],
+    corpus: Corpus,
+    config: ComparisonConfig,
+) -> str:
+    test = corpus.splits["test"]
+    known = test.labels >= 0
+    mine, its = (np.array([r["predicted"] for r in some])[:, known] for some in (runs, others))
+    found = paired_bootstrap(
+        test.labels[known], mine, its, test.first[known], len(corpus.labels), config.resamples
+    )
+    low, high = 100 * found.low, 100 * found.high
+    p = f"p {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
+    return f"{100 * found.value:+.2f} ({low:+.2f}..{high:+.2f}), {p}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{100 * values[0]:.2f}"
+    return f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}"
