@@ -1,0 +1,156 @@
+"""Configuration: frozen dataclasses whose fields say what they mean, and in which range they lie.
+
+A field is declared once, with `setting`; from there come the checks of its value, the ROS parameter
+of its name with descriptor and range, and the tables in the documentation:
+
+    @dataclass(frozen=True, slots=True)
+    class TextMatchingConfig:
+        text_timeout: float = setting(1.5, "speech waits this long for its text", "s", (0.0, 30.0))
+
+        def __post_init__(self) -> None:
+            check(self)
+
+Configs nest: a field that holds another config makes its settings `<field>.<setting>`, unless a
+setting has a name of its own (`parameter`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Value = bool | int | float | str
+T = TypeVar("T")
+
+_KEY = "erc_ros.setting"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of one value of a configuration.
+
+    description: what it does, in one sentence, for `ros2 param describe`.
+    unit: "s", "Hz", ...; "" for counts, names and shares.
+    range: (least, greatest), both allowed.
+    source: the command that the default was found with, or "by hand".
+    parameter: name as a ROS parameter where it is another than the path of its fields.
+    """
+
+    description: str
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    source: str = "by hand"
+    parameter: str = ""
+
+    def complaint(self, name: str, value: object, kind: type) -> str:
+        """Why `value` is refused, "" where it is fine."""
+        is_number = kind is float and type(value) is int
+        if type(value) is not kind and not is_number:
+            return f"{name} must be a {_NAMES[kind]}, got {value!r}"
+        if self.choices and value not in self.choices:
+            return f"{name} must be one of {', '.join(self.choices)}, got {value!r}"
+        if self.range is not None:
+            least, greatest = self.range
+            if not least <= float(value) <= greatest:  # type: ignore[arg-type]
+                return f"{name} must be in [{least:g}, {greatest:g}], got {value!r}"
+        return ""
+
+
+_NAMES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "string"}
+
+
+def setting(
+    default: Value,
+    description: str,
+    unit: str = "",
+    range: tuple[float, float] | None = None,
+    *,
+    choices: tuple[str, ...] = (),
+    source: str = "by hand",
+    parameter: str = "",
+) -> Any:
+    """A field of a config dataclass; see `Setting`."""
+    known = Setting(description, unit, range, choices, source, parameter)
+    return dataclasses.field(default=default, metadata={_KEY: known})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A setting at its place: `name` as a parameter, `path` of fields, type and default."""
+
+    name: str
+    path: tuple[str, ...]
+    kind: type
+    default: Value
+    setting: Setting
+
+
+def entries(cls: type[Any], path: tuple[str, ...] = ()) -> Iterator[Entry]:
+    """Every setting of a config and of the configs in it."""
+    types = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        known = field.metadata.get(_KEY)
+        here = (*path, field.name)
+        if known is not None:
+            name = known.parameter or ".".join(here)
+            default: Value = field.default  # type: ignore[assignment]
+            yield Entry(name, here, type(default), default, known)
+        elif dataclasses.is_dataclass(types[field.name]):
+            yield from entries(types[field.name], here)
+
+
+def check(config: Any) -> None:
+    """Check the settings of `config` itself (configs in it have checked theirs).
+
+    Raises:
+        ValueError: a value of a wrong type, outside its range or not among its choices; the message
+            names the setting, the value and what is allowed.
+    """
+    for field in dataclasses.fields(config):
+        known = field.metadata.get(_KEY)
+        if known is not None:
+            complaint = known.complaint(
+                known.parameter or field.name, getattr(config, field.name), type(field.default)
+            )
+            if complaint:
+                raise ValueError(complaint)
+
+
+def configured(cls: type[T], values: Mapping[str, Value]) -> T:
+    """A config with these values by name (see `Entry`), the others as they are by default.
+
+    Raises:
+        ValueError: a name that does not exist (with the nearest one that does), or what `check`
+            refuses, with the full name.
+    """
+    known = {entry.name: entry for entry in entries(cls)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"there is no parameter {name}{hint}")
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        entry = known[name]
+        if complaint := entry.setting.complaint(name, value, entry.kind):
+            raise ValueError(complaint)
+        inner = changed
+        for step in entry.path[:-1]:
+            inner = inner.setdefault(step, {})
+        inner[entry.path[-1]] = float(value) if entry.kind is float else value
+    return _made(cls, changed)
+
+
+def _made(cls: type[T], changed: Mapping[str, Any]) -> T:
+    types = typing.get_type_hints(cls)
+    return cls(
+        **{
+            name: _made(types[name], value) if isinstance(value, dict) else value
+            for name, value in changed.items()
+        }
+    )

@@ -1,0 +1,65 @@
+"""A setting is declared once; its checks, names and errors follow from that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from erc_ros.values.settings import check, configured, entries, setting
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    hop: float = setting(0.4, "how often", "s", (0.05, 1.0), source="benchmarks.diarization")
+    speakers: int = setting(6, "at most", range=(1, 50))
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    timeout: float = setting(1.5, "how long", "s", (0.0, 30.0), parameter="text_timeout")
+    mode: str = setting("auto", "how", choices=("auto", "never"))
+    is_on: bool = setting(True, "whether")
+    inner: Inner = field(default_factory=Inner)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def test_names_are_paths_unless_a_setting_has_its_own() -> None:
+    names = [entry.name for entry in entries(Outer)]
+    assert names == ["text_timeout", "mode", "is_on", "inner.hop", "inner.speakers"]
+
+
+def test_values_reach_the_config_they_belong_to() -> None:
+    config = configured(Outer, {"text_timeout": 2, "inner.speakers": 3})
+    assert config == Outer(timeout=2.0, inner=Inner(speakers=3))
+    assert type(config.timeout) is float
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"text_timeout": 31.0}, r"text_timeout must be in \[0, 30\], got 31.0"),
+        ({"text_timeout": float("nan")}, r"text_timeout must be in \[0, 30\], got nan"),
+        ({"text_timeout": "1.5"}, "text_timeout must be a float, got '1.5'"),
+        ({"text_timeout": True}, "text_timeout must be a float, got True"),
+        ({"inner.speakers": 2.0}, "inner.speakers must be a int, got 2.0"),
+        ({"inner.hop": 2.0}, r"inner.hop must be in \[0.05, 1\], got 2.0"),
+        ({"mode": "often"}, "mode must be one of auto, never, got 'often'"),
+        ({"is_on": 1}, "is_on must be a bool, got 1"),
+        ({"inner.hopp": 0.1}, "there is no parameter inner.hopp; did you mean inner.hop?"),
+        ({"xyz": 0.1}, "there is no parameter xyz$"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_allowed(values: dict, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        configured(Outer, values)
+
+
+def test_a_config_made_in_python_is_checked_too() -> None:
+    with pytest.raises(ValueError, match=r"hop must be in \[0.05, 1\], got 7.0"):
+        Inner(hop=7.0)
