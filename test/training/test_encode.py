@@ -133,7 +133,7 @@ def test_a_killed_run_loses_only_its_last_shard(tmp_path: Path, made: list[Count
         "import os, signal, sys\n"
         "sys.path[:0] = sys.argv[3:]\n"
         "from pathlib import Path\n"
-        "from erc_ros.training import encode as module\n"
+        "from erc_ros.training.features import encode as module\n"
         "import test_encode\n"
         "class Killed(test_encode.Counting):\n"
         "    def encode(self, samples):\n"
