@@ -3,7 +3,7 @@
 #   make test    sets up .venv with everything, and runs the tests
 #   make bench   the measurements of the README, with the machine's description
 # and for those who work on it:
-#   make lint    ruff, and mypy --strict on the core
+#   make lint    ruff, mypy --strict, and who may import whom
 #   make lowest  the core's tests with the oldest libraries that are supported
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
 PYTHON ?= python3
@@ -30,6 +30,7 @@ lint: .venv/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

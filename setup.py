@@ -92,6 +92,6 @@ setup(
         ],
         "ray": ["ray[data]>=2.40"],  # encoding a corpus on several machines
         "test": ["hypothesis>=6", "onnx>=1.17", "pytest>=8", "rosbags-image==0.10.4", "soundfile"],
-        "lint": ["mypy>=2", "ruff", "types-PyYAML"],
+        "lint": ["import-linter>=2.16", "mypy>=2", "ruff", "types-PyYAML"],
     },
 )
