@@ -1,0 +1,1 @@
+"""Recordings against truth: what was said, by whom, and how it felt."""
