@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from benchmarks.real_call import best_naming, data_folder
 from erc_ros.dialogue.assembler import (
+    AssemblerConfig,
     Event,
-    Listener,
-    ListenerConfig,
     SpeakerCorrected,
     TextCorrected,
+    UtteranceAssembler,
     UtteranceEvent,
 )
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.resources import defaults, speaker_networks
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import NS, seconds
@@ -62,7 +63,9 @@ def at(time: float) -> int:
     return ORIGIN + seconds(time)
 
 
-def listen(ears: Listener, sound: NDArray[np.float32], texts: Sequence[Transcript]) -> list[Event]:
+def listen(
+    ears: UtteranceAssembler, sound: NDArray[np.float32], texts: Sequence[Transcript]
+) -> list[Event]:
     """Everything that becomes known, each text when the sound has come to its arrival."""
     events, waiting = [], sorted(texts, key=lambda text: text.arrival)
     for first in range(0, len(sound), CHUNK):
@@ -116,8 +119,10 @@ def timeouts(sound: NDArray[np.float32], phrases: Sequence[Phrase], seeds: int) 
                 for seed in range(seeds):
                     random = np.random.default_rng(seed)
                     texts = [told(phrase, how, random.uniform(least, most)) for phrase in phrases]
-                    config = ListenerConfig(expect_text="always", text_timeout=timeout)
-                    found, twice = final(listen(Listener(config), sound, texts))
+                    config = AssemblerConfig(expect_text="always", text_timeout=timeout)
+                    found, twice = final(
+                        listen(UtteranceAssembler(config, SileroVoiceActivity()), sound, texts)
+                    )
                     right = sum(is_right(phrase, found) for phrase in phrases) / len(phrases)
                     ghosts = sum(u.text != "" and u.start == u.end for u in found)
                     rows.append((right, twice, ghosts))
@@ -186,7 +191,11 @@ def speakers(sound: NDArray[np.float32], phrases: Sequence[Phrase]) -> None:
                 texts.append(
                     Transcript(text, at(last + 0.5), start=at(first), end=at(last), words=given)
                 )
-            ears = Listener(ListenerConfig(expect_text="always", text_timeout=5.0), networks)
+            ears = UtteranceAssembler(
+                AssemblerConfig(expect_text="always", text_timeout=5.0),
+                SileroVoiceActivity(),
+                networks,
+            )
             share = attributed(listen(ears, sound, texts), joined(phrases, count))
             print(f"| {count} | {how} | {share:.3f} |", flush=True)
 

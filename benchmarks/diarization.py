@@ -31,10 +31,15 @@ from benchmarks.conversations import (
     meetings,
     speakers,
 )
-from erc_ros.dialogue.assembler import Listener, ListenerConfig, Transcript, UtteranceEvent
+from erc_ros.dialogue.assembler import (
+    AssemblerConfig,
+    Transcript,
+    UtteranceAssembler,
+    UtteranceEvent,
+)
 from erc_ros.dialogue.speakers.diarizer import Networks, SpeakerCorrection, Turn, load_networks
 from erc_ros.dialogue.speakers.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
-from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
+from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS, seconds
@@ -91,7 +96,7 @@ def stream(
     conversation: Conversation, networks: Networks, latency: float
 ) -> tuple[list[Turn], list[Turn], int]:
     """(turns as first decided, turns as corrected afterwards, number of corrections)."""
-    listener = SpeakerStream(SpeakerStreamConfig(latency=latency), networks)
+    listener = SpeakerStream(SpeakerStreamConfig(latency=latency), SileroVoiceActivity(), networks)
     events: list[Turn | SpeakerCorrection] = []
     for first in range(0, len(conversation.samples), CHUNK):
         events += listener.feed(conversation.samples[first : first + CHUNK])
@@ -226,7 +231,9 @@ def words() -> None:
         for start, end, _, text in phrases()
     ]
     for has_times in (True, False):
-        ears = Listener(ListenerConfig(expect_text="always"), both)
+        ears = UtteranceAssembler(
+            AssemblerConfig(expect_text="always"), SileroVoiceActivity(), both
+        )
         waiting = sorted(
             (
                 Transcript(text, NS + at, start=NS + start, end=NS + end)
@@ -285,7 +292,7 @@ def best_naming(pairs: Iterable[tuple[str, str]], total: int) -> float:
 def cost(hour: float) -> None:
     """CPU per second of sound for each stage, and a long conversation."""
     sound = compose(speakers(1), 6, 60.0, 7).samples
-    both, probability = networks(), SpeechProbability()
+    both, probability = networks(), SileroVoiceActivity()
     duration = len(sound) / RATE
     frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
     spans = [sound[first : first + 10 * RATE] for first in range(0, len(sound) - 10 * RATE, RATE)]
@@ -317,7 +324,7 @@ def long_conversation(both: Networks, duration: float) -> None:
     """Six speakers for `duration` s: speed and memory."""
     clips, heard, begin = speakers(1), 0.0, time.process_time()
     people = dict(list(clips.items())[:6])
-    listener = SpeakerStream(SpeakerStreamConfig(), both)
+    listener = SpeakerStream(SpeakerStreamConfig(), SileroVoiceActivity(), both)
     spent, seed = 0.0, 0
     while heard < duration:
         samples = compose(people, 6, 120.0, seed, 0.1, 20.0).samples

@@ -22,12 +22,13 @@ from benchmarks.conversations import LEVEL, RATE, Samples, add_noise, data_folde
 from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
 from erc_ros.demo.voices import synthesiser
 from erc_ros.dialogue.assembler import (
+    AssemblerConfig,
     Event,
-    Listener,
-    ListenerConfig,
     TextCorrected,
+    UtteranceAssembler,
     UtteranceEvent,
 )
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript
@@ -166,12 +167,12 @@ def at(time: float) -> int:
 
 def listen(
     session: Session,
-    config: ListenerConfig,
+    config: AssemblerConfig,
     gate: str = GATES[0],
     texts: Sequence[Transcript] = (),
 ) -> list[Utterance]:
     """The final utterances, once more where their text came late."""
-    ears, events = Listener(config), list[Event]()
+    ears, events = UtteranceAssembler(config, SileroVoiceActivity()), list[Event]()
     said = [(at(t), n % 2 == 0) for n, t in enumerate(np.ravel(session.announced).tolist())]
     waiting = sorted(texts, key=lambda text: text.arrival)
     for first in range(0, len(session.samples), CHUNK):
@@ -314,9 +315,9 @@ def row(*cells: object) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def listening(tail: float) -> ListenerConfig:
+def listening(tail: float) -> AssemblerConfig:
     """Nobody waits for a text."""
-    return ListenerConfig(expect_text="never", robot_tail=tail)
+    return AssemblerConfig(expect_text="never", robot_tail=tail)
 
 
 def tail_table(cast: Cast) -> None:
@@ -412,7 +413,7 @@ def text_table(cast: Cast) -> None:
                 texts = recognised(session, delay, tells != "arrival", random)
                 for after in TEXT_AFTER:
                     with mock.patch("erc_ros.dialogue.assembler.ROBOT_TEXT", seconds(after)):
-                        found = listen(session, ListenerConfig(expect_text="always"), texts=texts)
+                        found = listen(session, AssemblerConfig(expect_text="always"), texts=texts)
                     came = " ".join(utterance.text for utterance in found)
                     for n in range(EXCHANGES):
                         robots[after].append((seed, float(f"robot {n}-" in came)))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from erc_ros.dialogue.assembler import Listener, ListenerConfig
+from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.speaking_face import Match
 from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.faces import FaceObservation, FaceTracker, observe_crop
@@ -73,7 +73,7 @@ class Senses:
     """
 
     def __init__(
-        self, microphone: Microphone, tracker: FaceTracker | None, listener: Listener
+        self, microphone: Microphone, tracker: FaceTracker | None, listener: UtteranceAssembler
     ) -> None:
         self.microphone, self.tracker, self.listener = microphone, tracker, listener
         self.counts: Counter[str] = Counter()
@@ -143,10 +143,10 @@ class Senses:
                 yield from self.listener.feed_sound(event)
 
 
-def listener_config(parameters: Mapping[str, Any]) -> ListenerConfig:
+def assembler_config(parameters: Mapping[str, Any]) -> AssemblerConfig:
     """What the parameters of config/parameters.yaml mean for the listener."""
     p = parameters
-    return ListenerConfig(
+    return AssemblerConfig(
         expect_text=p["expect_text"],
         text_timeout=p["text_timeout"],
         conversation_gap=p["conversation_gap"],

@@ -55,7 +55,7 @@ from erc_ros.dialogue.voice_activity import (
     Activity,
     Began,
     Ended,
-    SpeechProbability,
+    VoiceActivity,
     VoiceActivityConfig,
 )
 from erc_ros.sensing.audio import Sound
@@ -75,14 +75,14 @@ from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import SAMPLE_RATE, Utterance
 
 __all__ = [
+    "AssemblerConfig",
     "ConversationEnded",
     "Counted",
     "Event",
-    "Listener",
-    "ListenerConfig",
     "SpeakerCorrected",
     "TextCorrected",
     "Transcript",
+    "UtteranceAssembler",
     "UtteranceEvent",
 ]
 
@@ -109,7 +109,7 @@ PATIENCE = 3  # times text_timeout is what partial texts can make a piece wait
 
 
 @dataclass(frozen=True, slots=True)
-class ListenerConfig:
+class AssemblerConfig:
     """How to listen. Durations in s.
 
     Raises:
@@ -195,7 +195,7 @@ def _is_within(part: Piece | _Told, whole: SpeakerCorrection) -> bool:
     return 2 * common > part.end - part.start
 
 
-class Listener:
+class UtteranceAssembler:
     """Listens to one place (one microphone, one camera, one recogniser; each may be missing).
 
     Not thread-safe: one worker calls it. Every method returns what became known by it, in order.
@@ -203,11 +203,14 @@ class Listener:
 
     def __init__(
         self,
-        config: ListenerConfig,
+        config: AssemblerConfig,
+        voice_activity: VoiceActivity,
         networks: Networks | None = None,
         known: Mapping[str, Voice] = {},
     ) -> None:
-        """networks: what tells speakers apart; None: nobody is told apart.
+        """voice_activity: finds speech; it is this object's alone.
+
+        networks: what tells speakers apart; None: nobody is told apart.
 
         known: name -> voice of people who are recognised (see `enrolment`).
         """
@@ -215,7 +218,7 @@ class Listener:
         self._known = known
         self._alike = 1.0 if networks is None else least_alike(networks.embedding)
         self._diarizer = Diarizer(config.diarization, networks)
-        self._probability = SpeechProbability()
+        self._probability = voice_activity
         kept = config.voice_activity.max_stretch + PATIENCE * config.text_timeout + 5.0
         self._sound = RecentSound(seconds(max(kept, config.max_audio + 5.0)))
         self._faces = RecentFaces()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -151,7 +152,17 @@ def finish(activity: Activity, config: VoiceActivityConfig) -> tuple[Activity, l
     return replace(closed, last_end=end), [Ended(activity.start, end)]
 
 
-class SpeechProbability:
+class VoiceActivity(Protocol):
+    """Says of every frame whether it is speech: `SileroVoiceActivity`, or another network."""
+
+    def feed(self, frame: NDArray[np.float32]) -> float:
+        """(FRAME,) float32 -> probability of speech; frames come in their order."""
+
+    def reset(self) -> None:
+        """The next frame does not follow the last one."""
+
+
+class SileroVoiceActivity:
     """Silero's network (assets/README.md): remembers what it heard. Not thread-safe."""
 
     _hidden: NDArray[np.float32]  # (1, 1, STATE)

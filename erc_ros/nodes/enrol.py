@@ -21,6 +21,7 @@ from erc_ros.dialogue.speakers.enrolment import (
     save_voices,
     speech_in,
 )
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.resources import defaults, model_folder
 from erc_ros.sensing.audio import AudioFormat, decode
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -69,7 +70,7 @@ def _add(options: argparse.Namespace) -> None:
     network = embedding.manifest.sha256
     voices = load_voices(file, network, embedding.manifest.size) if file.exists() else {}
     try:
-        voice = enrol(embedding, speech_in(read_wave(options.sound)))
+        voice = enrol(embedding, speech_in(read_wave(options.sound), SileroVoiceActivity()))
     except EnrolmentError as error:
         raise EnrolmentError(f"{options.sound}: {error}") from error
     done = "replaced" if name in voices else "added"

@@ -18,11 +18,12 @@ from erc_ros.adapters import message_class, stamp_of
 from erc_ros.dialogue.assembler import (
     ConversationEnded,
     Event,
-    Listener,
     SpeakerCorrected,
     TextCorrected,
+    UtteranceAssembler,
     UtteranceEvent,
 )
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
@@ -32,7 +33,7 @@ from erc_ros.nodes.messages import speaker_correction_message, utterance_message
 from erc_ros.nodes.pace import Pace
 from erc_ros.nodes.process import run_nodes
 from erc_ros.nodes.stage import Stage
-from erc_ros.pipeline import Senses, TrackedFace, listener_config, microphone
+from erc_ros.pipeline import Senses, TrackedFace, assembler_config, microphone
 from erc_ros.resources import known_voices, speaker_networks
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.faces import FaceDetector, FaceTracker, HaarDetector, YuNetDetector
@@ -78,7 +79,9 @@ class UtteranceNode(Stage):
 
     def load(self) -> None:
         p = self.parameters
-        listener = Listener(listener_config(p), speaker_networks(p), known_voices(p))
+        listener = UtteranceAssembler(
+            assembler_config(p), SileroVoiceActivity(), speaker_networks(p), known_voices(p)
+        )
         self._pace = Pace(p["face_rate"])
         tracker = None
         if p["image_type"] != "none":

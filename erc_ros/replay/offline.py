@@ -15,14 +15,15 @@ from erc_ros.dialogue.assembler import (
     ConversationEnded,
     Counted,
     Event,
-    Listener,
     SpeakerCorrected,
     TextCorrected,
+    UtteranceAssembler,
     UtteranceEvent,
 )
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.pipeline import Senses, listener_config, microphone
+from erc_ros.pipeline import Senses, assembler_config, microphone
 from erc_ros.replay.bag import Bag, Record, choose_topics
 from erc_ros.replay.report import (
     BundleName,
@@ -155,7 +156,9 @@ class Core:
 
     def __init__(self, models: Models) -> None:
         p = {**defaults("utterance_node"), "speaker_model": models.speaker}  # as the live node
-        listener = Listener(listener_config(p), speaker_networks(p), known_voices(p))
+        listener = UtteranceAssembler(
+            assembler_config(p), SileroVoiceActivity(), speaker_networks(p), known_voices(p)
+        )
         tracker = FaceTracker(HaarDetector(), p["face_rate"])
         self.senses = Senses(microphone(p), tracker, listener)
         self.recogniser = Recogniser(load_bundle(model_folder(models.bundle)), models.device)

@@ -54,7 +54,7 @@ class ConversationEnded:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Something happened `amount` times; `name` is a key of `Listener.counters()`."""
+    """Something happened `amount` times; `name` is a key of `UtteranceAssembler.counters()`."""
 
     name: str
     stamp: int  # ns

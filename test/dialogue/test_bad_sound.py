@@ -21,13 +21,14 @@ pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed
 from erc_ros.demo.conversation_bag import DIALOGUE, VOICES, Phrase, perform
 from erc_ros.demo.voices import synthesiser
 from erc_ros.dialogue.assembler import (
+    AssemblerConfig,
     ConversationEnded,
-    Listener,
-    ListenerConfig,
     SpeakerCorrected,
+    UtteranceAssembler,
     UtteranceEvent,
 )
 from erc_ros.dialogue.speakers.diarizer import DiarizationConfig, Networks
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.pipeline import Senses
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.clock import Jump, SecondMicrophone
@@ -87,8 +88,8 @@ def chunks(
 
 
 def hear(networks: Networks, sound: list[SoundChunk], rate: int = RATE, **config: object) -> Heard:
-    settings = ListenerConfig(expect_text="never", **config)  # type: ignore[arg-type]
-    ears = Listener(settings, networks)
+    settings = AssemblerConfig(expect_text="never", **config)  # type: ignore[arg-type]
+    ears = UtteranceAssembler(settings, SileroVoiceActivity(), networks)
     senses = Senses(Microphone(AudioFormat(rate, 1, "S16LE")), None, ears)
     heard, found = Heard(), {}
     for chunk in sound:

@@ -15,8 +15,12 @@ from tones import LoudIsSpeech, ToneEmbedding, scene, tone, tone_networks
 from erc_ros.cli import main
 from erc_ros.demo.conversation_bag import VOICES
 from erc_ros.demo.voices import synthesiser
-from erc_ros.dialogue.assembler import Listener, ListenerConfig, TextCorrected, UtteranceEvent
-from erc_ros.dialogue.speakers import enrolment
+from erc_ros.dialogue.assembler import (
+    AssemblerConfig,
+    TextCorrected,
+    UtteranceAssembler,
+    UtteranceEvent,
+)
 from erc_ros.dialogue.speakers.clustering import Voice
 from erc_ros.dialogue.speakers.diarizer import SpeakerCorrection
 from erc_ros.dialogue.speakers.embedding import load_manifest
@@ -35,19 +39,17 @@ from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
-pytestmark = pytest.mark.usefixtures("simple_ears")
-
 T0 = seconds(1_700_000_000)
 ADA, BOB, STRANGER = 4, 20, 9
 KNOWN = {name: enrol(ToneEmbedding(), tone(n, 6.0)) for name, n in (("Ada", ADA), ("Bob", BOB))}
 TALK = scene((1, 4, BOB), (5, 8, STRANGER), (9, 12, ADA))
 
 
-def listener(known: Mapping[str, Voice] = KNOWN) -> Listener:
-    return Listener(ListenerConfig(), tone_networks(), known)
+def listener(known: Mapping[str, Voice] = KNOWN) -> UtteranceAssembler:
+    return UtteranceAssembler(AssemblerConfig(), LoudIsSpeech(), tone_networks(), known)
 
 
-def said(ears: Listener, sound: np.ndarray = TALK, **text: object) -> list[Utterance]:
+def said(ears: UtteranceAssembler, sound: np.ndarray = TALK, **text: object) -> list[Utterance]:
     """What becomes of the sound; text: of the first speech, which comes at its end."""
     events = ears.feed_sound(Sound(T0, sound[: 16_000 * 4]))
     if text:
@@ -69,8 +71,14 @@ def test_who_is_known_has_a_name_and_a_stranger_has_none() -> None:
 
 
 def test_nobody_has_a_name_by_default() -> None:
-    assert persons(said(Listener(ListenerConfig(), tone_networks()))) == [""] * 3
-    assert persons(said(Listener(ListenerConfig(), known=KNOWN))) == [""] * 3
+    assert (
+        persons(said(UtteranceAssembler(AssemblerConfig(), LoudIsSpeech(), tone_networks())))
+        == [""] * 3
+    )
+    assert (
+        persons(said(UtteranceAssembler(AssemblerConfig(), LoudIsSpeech(), known=KNOWN)))
+        == [""] * 3
+    )
 
 
 def test_a_person_of_ros4hri_has_precedence() -> None:
@@ -91,7 +99,7 @@ def test_the_name_of_a_corrected_text_follows_the_speaker_but_not_a_person_of_ro
         assert [e.utterance.person_id for e in corrected] == [expected]
 
 
-def said_until_flush(ears: Listener, person: str) -> Utterance:
+def said_until_flush(ears: UtteranceAssembler, person: str) -> Utterance:
     """The first utterance of a talk that goes on."""
     events = ears.feed_sound(Sound(T0, TALK[: 16_000 * 4]))
     text = Transcript("Hello.", T0 + seconds(4), stamp=T0 + seconds(4), person_id=person)
@@ -110,12 +118,11 @@ def test_of_two_speakers_who_could_be_one_person_the_more_alike_has_the_name() -
     assert recognise_each({}, KNOWN, 0.5) == {}
 
 
-def test_pauses_are_left_out_of_what_is_enrolled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enrolment, "SpeechProbability", LoudIsSpeech)
-    found = speech_in(scene((2, 5, ADA), (9, 12, ADA), end=20))
+def test_pauses_are_left_out_of_what_is_enrolled() -> None:
+    found = speech_in(scene((2, 5, ADA), (9, 12, ADA), end=20), LoudIsSpeech())
     assert len(found) / 16_000 == pytest.approx(6.4, abs=0.1)  # with a little on both sides
-    assert len(speech_in(np.zeros(16_000, np.float32))) == 0
-    assert len(speech_in(np.zeros(0, np.float32))) == 0
+    assert len(speech_in(np.zeros(16_000, np.float32), LoudIsSpeech())) == 0
+    assert len(speech_in(np.zeros(0, np.float32), LoudIsSpeech())) == 0
 
 
 # --- the command ---

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from tones import scene, tone_networks
+from tones import LoudIsSpeech, scene, tone_networks
 
-from erc_ros.dialogue.assembler import Listener, ListenerConfig, UtteranceEvent
+from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler, UtteranceEvent
 from erc_ros.dialogue.speakers.diarizer import (
     UNCLEAR,
     Attribution,
@@ -22,14 +22,14 @@ from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
-pytestmark = pytest.mark.usefixtures("simple_ears")
-
 T0 = seconds(1_700_000_000)
 ONE, OTHER = 4, 20
 
 
 def said(sound: np.ndarray, networks: object = None, **config: object) -> list[Utterance]:
-    ears = Listener(ListenerConfig(**config), tone_networks() if networks is None else None)
+    ears = UtteranceAssembler(
+        AssemblerConfig(**config), LoudIsSpeech(), tone_networks() if networks is None else None
+    )
     events = [*ears.feed_sound(Sound(T0, sound)), *ears.flush()]
     return [event.utterance for event in events if isinstance(event, UtteranceEvent)]
 
@@ -57,7 +57,7 @@ def test_a_word_thrown_in_counts_for_the_speech_that_it_is_thrown_into() -> None
 def test_it_is_unknown_where_nobody_is_told_apart_or_heard() -> None:
     (alone,) = (u for u in said(scene((1, 4, ONE)), networks="none") if u.is_final)
     assert math.isnan(alone.overlap)
-    ears = Listener(ListenerConfig(), tone_networks())
+    ears = UtteranceAssembler(AssemblerConfig(), LoudIsSpeech(), tone_networks())
     events = [*ears.feed_transcript(Transcript("Hello.", T0)), *ears.flush()]
     (text,) = (e.utterance for e in events if isinstance(e, UtteranceEvent))
     assert math.isnan(text.overlap)

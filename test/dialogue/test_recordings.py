@@ -16,15 +16,16 @@ import soundfile
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.assembler import (
+    AssemblerConfig,
     Event,
-    Listener,
-    ListenerConfig,
     SpeakerCorrected,
     TextCorrected,
     Transcript,
+    UtteranceAssembler,
     UtteranceEvent,
 )
 from erc_ros.dialogue.speakers.diarizer import Networks
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import Utterance
@@ -47,7 +48,10 @@ def play(
 ) -> list[Event]:
     """Everything that the listener says, each text when the sound has come to its arrival."""
     expected = "always" if texts else "never"
-    ears, events = Listener(ListenerConfig(expect_text=expected), networks), []
+    ears, events = (
+        UtteranceAssembler(AssemblerConfig(expect_text=expected), SileroVoiceActivity(), networks),
+        [],
+    )
     texts = sorted(texts, key=lambda text: text.arrival)
     for first in range(0, len(samples), chunk):
         start = T0 + first * NS // RATE

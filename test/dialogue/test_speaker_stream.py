@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tones import RATE, LoudIsSpeech, Samples, scene, tone_networks
 
-from erc_ros.dialogue.speakers import speaker_stream
 from erc_ros.dialogue.speakers.diarizer import (
     Attribution,
     DiarizationConfig,
@@ -21,19 +20,16 @@ from erc_ros.dialogue.speakers.diarizer import (
     Turn,
 )
 from erc_ros.dialogue.speakers.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.values.nanoseconds import NS, seconds
 
 Events = list[Turn | SpeakerCorrection]
 DIALOGUE = scene((1, 4, 5), (5, 8, 20), (7, 12, 5), end=14.0)
 
 
-@pytest.fixture
-def simple_ears(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speaker_stream, "SpeechProbability", LoudIsSpeech)
-
-
 def stream(networks: Networks | None = None, **config: float) -> SpeakerStream:
-    return SpeakerStream(SpeakerStreamConfig(**config), networks or tone_networks())
+    activity = SileroVoiceActivity() if networks else LoudIsSpeech()
+    return SpeakerStream(SpeakerStreamConfig(**config), activity, networks or tone_networks())
 
 
 def hear(ears: SpeakerStream, sound: Samples, chunk: int = 1_600) -> Events:
@@ -64,7 +60,6 @@ def at(found: Sequence[Turn], second: float) -> set[int | None]:
 
 
 @pytest.mark.parametrize("latency", [0.0, 1.0, 5.0])
-@pytest.mark.usefixtures("simple_ears")
 def test_every_moment_of_every_speaker_is_told_once_and_in_order(latency: float) -> None:
     ears = stream(latency=latency)
     events = hear(ears, DIALOGUE)
@@ -81,7 +76,6 @@ def test_every_moment_of_every_speaker_is_told_once_and_in_order(latency: float)
     assert counted["corrections"] == len(events) - len(found)
 
 
-@pytest.mark.usefixtures("simple_ears")
 def test_nothing_is_decided_before_its_time_nor_much_later() -> None:
     ears, decided = stream(latency=1.0), 0
     for first in range(0, len(DIALOGUE), RATE // 10):
@@ -94,7 +88,6 @@ def test_nothing_is_decided_before_its_time_nor_much_later() -> None:
             assert decided >= now - seconds(1.0) - seconds(1.1)
 
 
-@pytest.mark.usefixtures("simple_ears")
 def test_what_was_decided_too_soon_is_corrected() -> None:
     """The second voice is not beside the first, and too short at first to be somebody."""
     events = hear(stream(latency=0.5), scene((1, 4, 5), (16, 17, 20), (18, 21, 20)))
@@ -103,7 +96,6 @@ def test_what_was_decided_too_soon_is_corrected() -> None:
     assert at(last, 16.5) == {1} and at(last, 3.0) == {0} and at(last, 20.0) == {1}
 
 
-@pytest.mark.usefixtures("simple_ears")
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -116,7 +108,6 @@ def test_any_chunking_gives_the_same_events(sizes: list[int]) -> None:
     assert events == hear(stream(), DIALOGUE)
 
 
-@pytest.mark.usefixtures("simple_ears")
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -135,7 +126,7 @@ def test_whoever_speaks_when_turns_and_corrections_fit_together(
         now = start + duration
     sound = scene(*heard, end=now + 6.0)
     config = SpeakerStreamConfig(latency, diarization=DiarizationConfig(max_speakers=bound))
-    ears = SpeakerStream(config, tone_networks())
+    ears = SpeakerStream(config, LoudIsSpeech(), tone_networks())
     known: list[Turn] = []
     for event in hear(ears, sound):
         if isinstance(event, Turn):
@@ -152,7 +143,6 @@ def test_whoever_speaks_when_turns_and_corrections_fit_together(
     assert said - {None} <= set(range(2 * bound))
 
 
-@pytest.mark.usefixtures("simple_ears")
 def test_after_a_reset_all_is_as_at_first() -> None:
     ears = stream()
     first = hear(ears, DIALOGUE)
@@ -162,7 +152,6 @@ def test_after_a_reset_all_is_as_at_first() -> None:
     assert ears.counters() == {name: 2 * count for name, count in counted.items()}
 
 
-@pytest.mark.usefixtures("simple_ears")
 def test_silence_costs_no_look() -> None:
     ears = stream()
     hear(ears, np.zeros(60 * RATE, np.float32))
@@ -171,18 +160,16 @@ def test_silence_costs_no_look() -> None:
     assert 2 <= ears.counters()["looks"] <= 4  # 2 s of speech and a little longer
 
 
-@pytest.mark.usefixtures("simple_ears")
 def test_nothing_heard_is_nothing_told() -> None:
     ears = stream()
     assert ears.flush() == [] and ears.feed(np.zeros(0, np.float32)) == []
     assert ears.feed(np.zeros(100, np.float32)) == [] and ears.flush() == []
 
 
-@pytest.mark.usefixtures("simple_ears")
 def test_twelve_speakers_and_room_for_six() -> None:
     sound = scene(*((1.0 + 4 * k, 4.0 + 4 * k, 4 * k + 2) for k in range(12)), end=50.0)
     config = SpeakerStreamConfig(diarization=DiarizationConfig(max_speakers=6))
-    ears = SpeakerStream(config, tone_networks())
+    ears = SpeakerStream(config, LoudIsSpeech(), tone_networks())
     found = corrected(hear(ears, sound))
     said = {turn.attribution.speaker for turn in found if turn.end - turn.start > seconds(0.3)}
     assert len(said) <= 6 and None not in said

@@ -13,7 +13,7 @@ from erc_ros.dialogue.voice_activity import (
     Activity,
     Began,
     Ended,
-    SpeechProbability,
+    SileroVoiceActivity,
     VoiceActivityConfig,
     finish,
     step,
@@ -102,14 +102,14 @@ def test_stretches_are_in_order_and_never_overlap(probabilities: list[float]) ->
     "samples", [np.zeros(FRAME), np.full(FRAME, np.nan), np.full(FRAME, np.inf)]
 )
 def test_silence_and_what_is_no_number_are_no_speech(samples: np.ndarray) -> None:
-    network = SpeechProbability()
+    network = SileroVoiceActivity()
     assert network.feed(samples.astype(np.float32)) < 0.3
     assert network.feed(np.zeros(FRAME, np.float32)) < 0.3  # and nothing is spoilt for later
 
 
 def test_another_number_of_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="512"):
-        SpeechProbability().feed(np.zeros(100, np.float32))
+        SileroVoiceActivity().feed(np.zeros(100, np.float32))
 
 
 @pytest.mark.parametrize(

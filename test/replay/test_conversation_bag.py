@@ -19,7 +19,7 @@ from erc_ros.demo.conversation_bag import (
     write_conversation,
 )
 from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
-from erc_ros.dialogue.voice_activity import FRAME, SpeechProbability
+from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity
 from erc_ros.replay.bag import Bag, BagError
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -110,7 +110,7 @@ def test_three_people_talk_for_less_than_a_minute_and_nobody_answers_himself(
 def test_the_demos_voices_are_heard_as_speech(demo: tuple[np.ndarray, list[Phrase]]) -> None:
     for speaker in range(len(VOICES)):
         for turn in said(demo, speaker):
-            voice = SpeechProbability()
+            voice = SileroVoiceActivity()
             frames = turn[: len(turn) // FRAME * FRAME].reshape(-1, FRAME)
             assert np.mean([voice.feed(frame) > 0.5 for frame in frames]) > 0.7
 

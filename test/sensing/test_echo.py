@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
 from erc_ros.demo.voices import synthesiser
-from erc_ros.dialogue.assembler import Listener, ListenerConfig, UtteranceEvent
+from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler, UtteranceEvent
 from erc_ros.dialogue.robot_voice import LEAST_LEARNED, MARGIN, Echo, hear, is_playing, play, power
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import Utterance
@@ -139,7 +140,10 @@ def heard(
         microphone += in_room(person, 5.0, length, seed=2)
     played = np.zeros(length, np.float32)
     played[RATE : RATE + len(robot)] = robot
-    ears, events = Listener(ListenerConfig(expect_text="never")), []
+    ears, events = (
+        UtteranceAssembler(AssemblerConfig(expect_text="never"), SileroVoiceActivity()),
+        [],
+    )
     announced = {1.0: True, 1.0 + len(robot) / RATE: False}
     for first in range(0, length, 512):
         part = slice(first, first + 512)

@@ -26,7 +26,7 @@ from erc_ros.dialogue.voice_activity import (
     Activity,
     Began,
     Ended,
-    SpeechProbability,
+    VoiceActivity,
     VoiceActivityConfig,
 )
 from erc_ros.values.nanoseconds import NS
@@ -47,9 +47,10 @@ class EnrolmentError(ValueError):
 # --- making a voice ---
 
 
-def speech_in(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def speech_in(samples: NDArray[np.float32], network: VoiceActivity) -> NDArray[np.float32]:
     """What is speech of (n,) samples, without the pauses: (m,), both float32 at 16 kHz."""
-    network, config = SpeechProbability(), VoiceActivityConfig()
+    config = VoiceActivityConfig()
+    network.reset()
     activity = Activity()
     events: list[Began | Ended] = []
     for first in range(0, len(samples) - FRAME + 1, FRAME):

@@ -24,7 +24,7 @@ from erc_ros.dialogue.speakers.diarizer import (
     SpeakerCorrection,
     Turn,
 )
-from erc_ros.dialogue.voice_activity import FRAME, FRAME_TIME, SpeechProbability
+from erc_ros.dialogue.voice_activity import FRAME, FRAME_TIME, VoiceActivity
 from erc_ros.values.nanoseconds import seconds
 
 VOICED = 0.15  # probability of speech from which a look is worth its time
@@ -53,10 +53,12 @@ class SpeakerStreamConfig:
 class SpeakerStream:
     """Sound of one microphone -> who speaks. Not thread-safe."""
 
-    def __init__(self, config: SpeakerStreamConfig, networks: Networks) -> None:
+    def __init__(
+        self, config: SpeakerStreamConfig, voice_activity: VoiceActivity, networks: Networks
+    ) -> None:
         self._config = config
         self._diarizer = Diarizer(config.diarization, networks)
-        self._probability = SpeechProbability()
+        self._probability = voice_activity
         self._step = max(1, round(seconds(config.step) / FRAME_TIME))
         self._counters: Counter[str] = Counter()
         self.reset()

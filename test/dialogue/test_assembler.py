@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tones import RATE, scene, tone_networks
+from tones import RATE, LoudIsSpeech, scene, tone_networks
 from tones import tone as voice
 
 from erc_ros.dialogue.assembler import (
+    AssemblerConfig,
     ConversationEnded,
     Counted,
     Event,
-    Listener,
-    ListenerConfig,
     SpeakerCorrected,
     TextCorrected,
     Transcript,
+    UtteranceAssembler,
     UtteranceEvent,
 )
 from erc_ros.dialogue.speakers.diarizer import DiarizationConfig
@@ -33,8 +33,6 @@ from erc_ros.sensing.microphone import Replugged
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Word
 from erc_ros.values.utterance import FaceCrop, Utterance
-
-pytestmark = pytest.mark.usefixtures("simple_ears")
 
 T0 = 1_700_000_000 * NS
 
@@ -52,7 +50,7 @@ def final(text: str, time: float, **more: object) -> Transcript:
 
 
 def play(
-    listener: Listener,
+    listener: UtteranceAssembler,
     samples: NDArray[np.float32],
     texts: list[Transcript] = [],  # noqa: B006 - never changed
     chunk: int = 1600,
@@ -94,8 +92,8 @@ def span(utterance: Utterance) -> tuple[float, float]:
     return (utterance.start - T0) / NS, (utterance.end - T0) / NS
 
 
-def listener(**config: object) -> Listener:
-    return Listener(ListenerConfig(**config), tone_networks())  # type: ignore[arg-type]
+def listener(**config: object) -> UtteranceAssembler:
+    return UtteranceAssembler(AssemblerConfig(**config), LoudIsSpeech(), tone_networks())  # type: ignore[arg-type]
 
 
 # --- the ordinary way ---
@@ -776,7 +774,7 @@ def test_many_utterances_need_no_more_memory_than_some() -> None:
     assert ears.counters()["utterances"] == 240
 
 
-def memory(ears: Listener) -> int:
+def memory(ears: UtteranceAssembler) -> int:
     """Bytes of everything that hangs on the listener, arrays and containers."""
     seen: set[int] = set()
     todo: list[object] = [ears]
@@ -815,4 +813,4 @@ def memory(ears: Listener) -> int:
 )
 def test_nonsense_in_the_configuration_is_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        ListenerConfig(**wrong)  # type: ignore[arg-type]
+        AssemblerConfig(**wrong)  # type: ignore[arg-type]
