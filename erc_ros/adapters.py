@@ -23,6 +23,16 @@ from erc_ros.pipeline import FaceSpeaking, RobotSpeaking, TrackedFace, Value
 from erc_ros.sensing.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.values.bounds import (
+    CANDIDATES,
+    CHUNK_BYTES,
+    ID,
+    NAME,
+    TEXT,
+    TOLD_SECONDS,
+    WORDS,
+    shown,
+)
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 
@@ -42,21 +52,42 @@ class Adapter:
     read: Callable[[Any, int], Value]
 
 
+def check_id(name: str, text: str) -> str:
+    """An id as it is.
+
+    Raises:
+        UnusableMessageError: it is longer than `bounds.ID`.
+    """
+    if len(text) > ID:
+        raise UnusableMessageError(f"{name} has {len(text)} characters, at most {ID} are read")
+    return text
+
+
+def _check_name(name: str, text: str) -> str:
+    if len(text) > NAME:
+        raise UnusableMessageError(f"{name} has {len(text)} characters, at most {NAME} are read")
+    return text
+
+
 def stamp_of(header: Any) -> int | None:
     """ns; None where the stamp is zero or negative."""
     stamp = header.stamp.sec * NS + header.stamp.nanosec
     return stamp if stamp > 0 else None
 
 
+def _frame_id(header: Any) -> str:
+    return check_id("frame_id", header.frame_id)
+
+
 def _image(message: Any, arrival: int) -> Frame:
     return Frame(
         stamp=stamp_of(message.header) or arrival,
-        encoding=message.encoding,
+        encoding=_check_name("encoding of an image", message.encoding),
         width=message.width,
         height=message.height,
         step=message.step,
         data=message.data,
-        frame_id=message.header.frame_id,
+        frame_id=_frame_id(message.header),
         is_bigendian=bool(message.is_bigendian),
     )
 
@@ -64,22 +95,36 @@ def _image(message: Any, arrival: int) -> Frame:
 def _compressed_image(message: Any, arrival: int) -> Frame:
     return Frame(
         stamp=stamp_of(message.header) or arrival,
-        encoding=message.format,
+        encoding=_check_name("format of a compressed image", message.format),
         width=0,
         height=0,
         step=0,
         data=message.data,
-        frame_id=message.header.frame_id,
+        frame_id=_frame_id(message.header),
     )
 
 
 def _audio_data(message: Any, arrival: int) -> SoundChunk:
-    return SoundChunk(message.data, None, arrival, "")
+    return SoundChunk(_sound(message.data), None, arrival, "")
 
 
 def _audio_data_stamped(message: Any, arrival: int) -> SoundChunk:
     header = message.header
-    return SoundChunk(message.audio.data, stamp_of(header), arrival, header.frame_id)
+    return SoundChunk(_sound(message.audio.data), stamp_of(header), arrival, _frame_id(header))
+
+
+def _sound(data: Any) -> Any:
+    """The data of a chunk, as it is.
+
+    Raises:
+        UnusableMessageError: there is more of it than `bounds.CHUNK_BYTES`.
+    """
+    if (size := memoryview(data).nbytes) > CHUNK_BYTES:
+        raise UnusableMessageError(
+            f"a chunk of {size} bytes of audio, at most {CHUNK_BYTES} are read: "
+            "let the capture node send shorter chunks"
+        )
+    return data
 
 
 # The other audio_common_msgs: typed arrays, and PortAudio's numbers of sample formats.
@@ -100,16 +145,17 @@ def _audio_stamped(message: Any, arrival: int) -> SoundChunk:
             "8 (int16), 16 (int8) and 32 (uint8) can be read: set `format` of its capture node"
         )
     field, kind, name = _TYPED[info.format]
-    samples = np.asarray(getattr(data, field)).astype(kind, copy=False).tobytes()
+    raw = _sound(np.asarray(getattr(data, field)))
+    samples = raw.astype(kind, copy=False).tobytes()
     header, format = message.header, AudioFormat(info.rate, info.channels, name)
-    return SoundChunk(samples, stamp_of(header), arrival, header.frame_id, format)
+    return SoundChunk(samples, stamp_of(header), arrival, _frame_id(header), format)
 
 
 def _audio_info(message: Any, arrival: int) -> AudioFormat:
-    coding = message.coding_format.upper()
+    coding = message.coding_format[:NAME].upper()
     if coding not in ("WAVE", "RAW", "PCM", ""):
         raise UnusableMessageError(
-            f"audio is coded as {message.coding_format!r}, only plain samples are understood: "
+            f"audio is coded as {shown(message.coding_format)}, only plain samples are understood: "
             "start the capture node with format:=wave (audio_capture's default is mp3)"
         )
     if not (MIN_RATE <= message.sample_rate <= MAX_RATE and 1 <= message.channels <= MAX_CHANNELS):
@@ -120,25 +166,35 @@ def _audio_info(message: Any, arrival: int) -> AudioFormat:
     formats = ("S16LE", "S32LE", "F32LE")
     if message.sample_format not in formats:
         raise UnusableMessageError(
-            f"audio_info says sample format {message.sample_format!r}, supported are {formats}"
+            f"audio_info says sample format {shown(message.sample_format)}, supported are {formats}"
         )
     return AudioFormat(message.sample_rate, message.channels, message.sample_format)
 
 
 def _live_speech(message: Any, arrival: int) -> Transcript | None:
-    text = message.final or message.incremental
+    final, incremental = _text(message.final), _text(message.incremental)
+    text = final or incremental
     if not text.strip():
         return None
     locale = getattr(message, "locale", None)
+    # Called `language` before hri_msgs 2.2.1.
+    locale = getattr(message, "language", "") if locale is None else locale
     return Transcript(
         text=text,
         arrival=arrival,
         stamp=stamp_of(message.header),
-        is_final=bool(message.final.strip()),
+        is_final=bool(final.strip()),
         confidence=_confidence(message.confidence),
-        # Called `language` before hri_msgs 2.2.1.
-        locale=getattr(message, "language", "") if locale is None else locale,
+        locale=_check_name("locale of a text", locale),
     )
+
+
+def _text(text: str) -> str:
+    """A text, cut before anything is done with it; one that was cut is long enough to be counted.
+
+    The dialogue keeps less (`max_text`), and counts what it cuts.
+    """
+    return text[:TEXT]
 
 
 def _confidence(value: float) -> float:
@@ -146,44 +202,56 @@ def _confidence(value: float) -> float:
 
 
 def _string(message: Any, arrival: int) -> Transcript | None:
-    return Transcript(text=message.data, arrival=arrival) if message.data.strip() else None
+    text = _text(message.data)
+    return Transcript(text=text, arrival=arrival) if text.strip() else None
 
 
 def _transcription(message: Any, arrival: int) -> Transcript | None:
     """whisper_ros: how long the sound was, and how long it took to read it; no stamp."""
-    if not message.text.strip():
+    text = _text(message.text)
+    if not text.strip():
         return None
     heard, took = float(message.audio_time), float(message.transcription_time)
-    if not (math.isfinite(heard) and math.isfinite(took) and heard > 0 and took >= 0):
-        return Transcript(text=message.text, arrival=arrival)
+    if not (0 < heard <= TOLD_SECONDS and 0 <= took <= TOLD_SECONDS):
+        return Transcript(text=text, arrival=arrival)
     end = arrival - seconds(took)
-    return Transcript(text=message.text, arrival=arrival, start=end - seconds(heard), end=end)
+    return Transcript(text=text, arrival=arrival, start=end - seconds(heard), end=end)
 
 
 def _candidates(message: Any, arrival: int) -> Transcript | None:
     """The best of the candidates; with sentences, the times of its words (s after their stamp)."""
-    texts, confidences = list(message.transcript), list(message.confidence)
+    texts = list(message.transcript[:CANDIDATES])
+    confidences = [float(c) for c in message.confidence[:CANDIDATES]]
     if not texts:
         return None
-    ranks = [confidences[n] if n < len(confidences) else 0.0 for n in range(len(texts))]
+    confidences += [0.0] * (len(texts) - len(confidences))
+    ranks = [c if math.isfinite(c) else 0.0 for c in confidences]
     best = max(range(len(texts)), key=lambda n: (ranks[n], -n))
-    if not texts[best].strip():
+    text = _text(texts[best])
+    if not text.strip():
         return None
-    words: list[Word] = []
-    stamp = None
-    for sentence in getattr(message, "sentences", []) if best == 0 else []:
-        stamp = stamp_of(sentence.header)
-        if stamp is None:
-            break
-        for word in sentence.words:
-            start, end = stamp + seconds(word.start_time), stamp + seconds(word.end_time)
-            words.append(Word(word.word, start, end))
     return Transcript(
-        text=texts[best],
+        text=text,
         arrival=arrival,
-        words=tuple(words),
+        words=_words(getattr(message, "sentences", [])) if best == 0 else (),
         confidence=_confidence(ranks[best]),
     )
+
+
+def _words(sentences: Any) -> tuple[Word, ...]:
+    """The times of the words; none where a time is missing, cannot be, or there are too many."""
+    words: list[Word] = []
+    if len(sentences) > WORDS or sum(len(sentence.words) for sentence in sentences) > WORDS:
+        return ()
+    for sentence in sentences:
+        stamp = stamp_of(sentence.header)
+        for word in sentence.words:
+            times = (word.start_time, word.end_time)
+            if stamp is None or not all(0 <= time <= TOLD_SECONDS for time in times):
+                return ()
+            start, end = (stamp + seconds(time) for time in times)
+            words.append(Word(_text(word.word), start, end))
+    return tuple(words)
 
 
 def _bool(message: Any, arrival: int) -> RobotSpeaking:
@@ -249,7 +317,8 @@ def _part_of_person(person: str, kind: str) -> Adapter:
     def read(message: Any, arrival: int) -> Match | None:
         if not message.data.strip():
             return None
-        return Match(("person", person), (part, message.data.strip()), 1.0)
+        found = check_id(f"{kind}_id of a person", message.data.strip())
+        return Match(("person", check_id("id of a person", person)), (part, found), 1.0)
 
     return Adapter("humans", read)
 
@@ -259,6 +328,8 @@ def _candidate_match() -> Adapter:
         kinds = _KINDS.get(message.id1_type), _KINDS.get(message.id2_type)
         if kinds[0] is None or kinds[1] is None:
             return None  # a body, or nothing that is known
+        for text in (message.id1, message.id2):
+            check_id("an id of a match", text)
         confidence = float(message.confidence)
         if not 0.0 <= confidence <= 1.0:
             raise UnusableMessageError(

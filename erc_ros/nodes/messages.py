@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,21 @@ from erc_msgs.msg import EmotionEstimate, EmotionLabels, SpeakerCorrection
 from erc_msgs.msg import Utterance as UtteranceMessage
 from sensor_msgs.msg import CompressedImage
 
-from erc_ros.adapters import UnusableMessageError
+from erc_ros.adapters import UnusableMessageError, check_id
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.estimate import Estimate
+from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.images import ImageError, image_size, to_bgr
+from erc_ros.values.bounds import (
+    CORRECTED_UTTERANCES,
+    FACE_PIXELS,
+    FACE_SIDE,
+    FACES,
+    NAME,
+    TEXT,
+    UTTERANCE_SAMPLES,
+    shown,
+)
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
@@ -89,7 +101,19 @@ def speaker_correction_message(event: SpeakerCorrected, frame_id: str) -> Speake
 
 
 def speaker_correction_value(message: SpeakerCorrection) -> SpeakerCorrected:
-    """The correction of a message."""
+    """The correction of a message.
+
+    Raises:
+        UnusableMessageError: an id or the list of utterances is longer than any that is sent.
+    """
+    if len(message.utterance_ids) > CORRECTED_UTTERANCES:
+        raise UnusableMessageError(
+            f"a speaker correction names {len(message.utterance_ids)} utterances, "
+            f"at most {CORRECTED_UTTERANCES} are read"
+        )
+    ids = (message.conversation_id, message.old_speaker_id, message.new_speaker_id)
+    for text in (*ids, *message.utterance_ids):
+        check_id("an id of a speaker correction", text)
     return SpeakerCorrected(
         conversation_id=message.conversation_id,
         utterance_ids=tuple(message.utterance_ids),
@@ -115,9 +139,11 @@ def utterance_value(message: UtteranceMessage) -> Utterance:
     """The utterance of a message.
 
     Raises:
-        UnusableMessageError: no ids, another sample rate, an end before the start, a broken crop.
+        UnusableMessageError: no ids, another sample rate, an end before the start, a broken crop,
+            or more of anything than `values/bounds.py` lets in. Nothing is decoded before.
     """
-    name = f"utterance {message.utterance_id!r} of conversation {message.conversation_id!r}"
+    name = f"utterance {shown(message.utterance_id)} of {shown(message.conversation_id)}"
+    _check_sizes(message, name)
     if not message.conversation_id or not message.utterance_id:
         raise UnusableMessageError(f"{name}: neither id may be empty")
     if len(message.audio) and message.sample_rate != SAMPLE_RATE:
@@ -144,16 +170,44 @@ def utterance_value(message: UtteranceMessage) -> Utterance:
         is_final=message.is_final,
         frame_id=message.header.frame_id,
         audio=np.array(message.audio, np.int16),
-        faces=tuple(_face_value(face, name) for face in message.faces),
+        faces=_faces(message.faces, name),
     )
 
 
-def _face_value(message: CompressedImage, name: str) -> FaceCrop:
-    data = np.frombuffer(message.data, np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if pixels is None:
-        raise UnusableMessageError(f"{name}: a face of format {message.format!r} cannot be decoded")
-    return FaceCrop(from_time(message.header.stamp), pixels)
+def _check_sizes(message: UtteranceMessage, name: str) -> None:
+    for field in ("conversation_id", "utterance_id", "speaker_id"):
+        check_id(f"{field} of an utterance", getattr(message, field))
+    for field in ("voice_id", "face_id", "person_id"):
+        check_id(f"{name}: {field}", getattr(message, field))
+    check_id(f"{name}: frame_id", message.header.frame_id)
+    for what, size, most in (
+        ("characters of text", len(message.text), TEXT),
+        ("characters of locale", len(message.locale), NAME),
+        ("samples of audio", len(message.audio), UTTERANCE_SAMPLES),
+        ("faces", len(message.faces), FACES),
+    ):
+        if size > most:
+            raise UnusableMessageError(f"{name}: {size} {what}, at most {most} are read")
+
+
+def _faces(messages: Sequence[CompressedImage], name: str) -> tuple[FaceCrop, ...]:
+    """The crops, of which all sizes are read from the headers before the first is decoded."""
+    frames = [
+        Frame(from_time(face.header.stamp), face.format, 0, 0, 0, face.data) for face in messages
+    ]
+    try:
+        sizes = [image_size(frame) for frame in frames]
+        if any(not 0 < side <= FACE_SIDE for size in sizes for side in size):
+            raise UnusableMessageError(
+                f"{name}: face crops of {sizes[:3]} pixels, at most {FACE_SIDE} per side are read"
+            )
+        if sum(width * height for width, height in sizes) > FACE_PIXELS:
+            raise UnusableMessageError(
+                f"{name}: {len(sizes)} face crops have more than {FACE_PIXELS} pixels in all"
+            )
+        return tuple(FaceCrop(frame.stamp, to_bgr(frame)) for frame in frames)
+    except ImageError as error:
+        raise UnusableMessageError(f"{name}: a face cannot be decoded: {error}") from error
 
 
 def estimate_message(estimate: Estimate, bundle: Bundle, text: bool) -> EmotionEstimate:

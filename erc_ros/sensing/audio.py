@@ -27,6 +27,7 @@ from erc_ros.sensing.clock import (
     step,
 )
 from erc_ros.sensing.level import Level, LevelEvent, listen, repair
+from erc_ros.values.bounds import shown
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -60,7 +61,7 @@ class AudioFormat:
             )
         if self.sample_format not in _SAMPLE_TYPES:
             raise ValueError(
-                f"sample format {self.sample_format!r} is unknown; "
+                f"sample format {shown(self.sample_format)} is unknown; "
                 f"known: {', '.join(_SAMPLE_TYPES)}"
             )
 
@@ -115,6 +116,12 @@ def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray
         return samples.astype(np.float32)
     # S32 in float64 first: float32 would round 2^31 - 1 up before the division
     return (samples / scale).astype(np.float32)
+
+
+def duration(data: bytes | bytearray | memoryview, format: AudioFormat) -> float:
+    """How long the bytes of a chunk sound, s; nothing is decoded."""
+    width = np.dtype(_SAMPLE_TYPES[format.sample_format][0]).itemsize * format.channels
+    return memoryview(data).nbytes / (width * format.rate)
 
 
 class AudioStream:

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.sensing.frames import Frame
-
-MAX_SIDE = 8192  # pixels
+from erc_ros.values.bounds import COMPRESSED_BYTES, JPEG_SCANS, NAME, PIXELS, SIDE, shown
 
 Image = NDArray[np.uint8]
 Rows: TypeAlias = "NDArray[np.integer[Any]]"
@@ -155,8 +154,8 @@ def _reader(frame: Frame) -> _Reader:
     reader = _READERS.get(frame.encoding)
     if reader is None:
         raise ImageError(
-            f"image encoding {frame.encoding!r} cannot be read; let the camera driver send one of "
-            f"{', '.join(_READERS)}, jpeg, png"
+            f"image encoding {shown(frame.encoding)} cannot be read; let the camera driver "
+            f"send one of {', '.join(_READERS)}, jpeg, png"
         )
     return reader
 
@@ -164,7 +163,7 @@ def _reader(frame: Frame) -> _Reader:
 def _rows(frame: Frame, reader: _Reader) -> Rows:
     """A view of the pixels: (rows, width) or (rows, width, values), without the padding."""
     _check_side(frame, frame.width, frame.height)
-    name = f"{frame.encoding} image of {frame.width}x{frame.height}"
+    name = f"{_name(frame)} image of {frame.width}x{frame.height}"
     if frame.width % reader.even[0] or frame.height % reader.even[1]:
         raise ImageError(f"{name}: {frame.encoding} needs an even size; crop it in the driver")
     item = np.dtype(reader.item).newbyteorder(">" if frame.is_bigendian else "<")
@@ -190,10 +189,16 @@ def _rows(frame: Frame, reader: _Reader) -> Rows:
     return pixels
 
 
+def _name(frame: Frame) -> str:
+    return "".join(c if c.isprintable() else "?" for c in frame.encoding[:NAME])
+
+
 def _check_side(frame: Frame, width: int, height: int) -> None:
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+    is_of_a_size = 0 < width <= SIDE and 0 < height <= SIDE
+    if not is_of_a_size or width * height > PIXELS:
         raise ImageError(
-            f"{frame.encoding} image of {width}x{height}: 1x1 to {MAX_SIDE}x{MAX_SIDE} can be read"
+            f"{_name(frame)} image of {width}x{height}: 1x1 to {SIDE}x{SIDE} and {PIXELS} pixels "
+            "can be read; let the camera driver send smaller ones"
         )
 
 
@@ -204,7 +209,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 def _codec(encoding: str) -> str:
     """'jpeg', 'png' or '' = raw; reads CompressedImage.format ('rgb8; jpeg compressed bgr8')."""
-    words = encoding.lower().replace(";", " ").split()
+    words = encoding[:NAME].lower().replace(";", " ").split()
     if "jpeg" in words or "jpg" in words:
         return "jpeg"
     return "png" if "png" in words else ""
@@ -212,22 +217,28 @@ def _codec(encoding: str) -> str:
 
 def _header_size(frame: Frame, codec: str) -> tuple[int, int]:
     """(width, height); also checks that the file is what it is called, and has its end."""
+    size = memoryview(frame.data).nbytes
+    if size > COMPRESSED_BYTES:
+        raise ImageError(
+            f"{codec} image of {size} bytes, at most {COMPRESSED_BYTES} are read; "
+            "let the camera driver compress more"
+        )
     data = memoryview(frame.data).tobytes()
     if not data:
-        raise ImageError(f"{frame.encoding} image without data; the camera driver sent nothing")
+        raise ImageError(f"{_name(frame)} image without data; the camera driver sent nothing")
     if data.startswith(b"\xff\xd8"):
         return _jpeg_size(frame, data)
     if data.startswith(_PNG):
         return _png_size(frame, data)
     raise ImageError(
-        f"{frame.encoding} image begins with {data[:4].hex()}: neither JPEG nor PNG; "
+        f"{_name(frame)} image begins with {data[:4].hex()}: neither JPEG nor PNG; "
         "for raw images use the image topic, not image/compressed"
     )
 
 
 def _cut_short(frame: Frame, size: int) -> ImageError:
     return ImageError(
-        f"{frame.encoding} image of {size} bytes is cut short (its end marker is missing); "
+        f"{_name(frame)} image of {size} bytes is cut short (its end marker is missing); "
         "the message lost data between the camera driver and here"
     )
 
@@ -248,6 +259,11 @@ def _jpeg_size(frame: Frame, data: bytes) -> tuple[int, int]:
         if marker == 0xDA:  # start of scan
             if data.rfind(b"\xff\xd9", at) < 0:
                 break
+            if (scans := data.count(b"\xff\xda", at)) > JPEG_SCANS:
+                raise ImageError(
+                    f"JPEG image of {scans} scans, at most {JPEG_SCANS} are read; "
+                    "let the camera driver send baseline JPEGs"
+                )
             return size
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     raise _cut_short(frame, len(data))
@@ -277,10 +293,10 @@ def _decode(frame: Frame, flag: int) -> Image:
     try:
         image = cv2.imdecode(np.frombuffer(frame.data, np.uint8), flags)
     except cv2.error as error:
-        raise ImageError(f"{frame.encoding} image cannot be decoded: {error}") from error
+        raise ImageError(f"{_name(frame)} image cannot be decoded: {error}") from error
     if image is None:
         raise ImageError(
-            f"{frame.encoding} image of {memoryview(frame.data).nbytes} bytes cannot be decoded; "
+            f"{_name(frame)} image of {memoryview(frame.data).nbytes} bytes cannot be decoded; "
             "the data is damaged"
         )
     return _image(image)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from erc_ros.sensing.audio import AudioEvent, AudioFormat, AudioStream, decode
+from erc_ros.sensing.audio import AudioEvent, AudioFormat, AudioStream, decode, duration
+from erc_ros.values.bounds import CHUNK_SECONDS
 from erc_ros.values.nanoseconds import seconds
 
 INFO_TIMEOUT = seconds(6.0)  # audio_capture sends its info every 5 s
@@ -96,6 +97,11 @@ class Microphone:
         if chunk.format is None and self.refused:
             raise ValueError(self.refused)
         format = chunk.format or self._format
+        if (longest := duration(chunk.data, format)) > CHUNK_SECONDS:
+            raise ValueError(
+                f"a chunk of {longest:.0f} s of audio, at most {CHUNK_SECONDS} s are read: let the "
+                "capture node send shorter chunks, or check rate, channels and sample_format"
+            )
         samples = decode(chunk.data, format)
         return self.stream.feed(samples, chunk.stamp, format.rate, chunk.arrival, chunk.frame_id)
 

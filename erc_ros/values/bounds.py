@@ -1,0 +1,43 @@
+"""How much of anything is read that comes from outside: one table, for messages, bags and files.
+
+Every bound is checked before the thing is decoded, copied or kept. What is beyond its bound is
+refused (or cut, where the table says so) and counted. SECURITY.md shows this table.
+"""
+
+from __future__ import annotations
+
+# Texts, in characters.
+TEXT = 100_000  # what somebody said; a longer one is cut
+ID = 256  # of conversations, utterances, voices, faces, people, and frame ids
+NAME = 64  # locales, encodings, sample formats
+SHOWN = 80  # of a foreign text in an error or a log; the rest is left out
+
+# Pictures.
+SIDE = 8192  # pixels, width and height
+PIXELS = 7680 * 4320  # of a picture: 8K video
+COMPRESSED_BYTES = 32 * 2**20  # of a JPEG or PNG
+JPEG_SCANS = 100  # of a progressive JPEG; each of them costs a pass over all pixels
+FACE_SIDE = 1024  # pixels, of a face crop in an utterance
+FACE_PIXELS = 8 * 2**20  # of all face crops of an utterance
+FACES = 64  # of an utterance
+
+# Sound.
+CHUNK_BYTES = 16 * 2**20  # of a message
+CHUNK_SECONDS = 60  # of a message
+UTTERANCE_SAMPLES = 60 * 16_000  # of an utterance
+
+# Lists, in entries.
+CANDIDATES = 64  # texts that a recogniser offers for one stretch; the rest is left out
+WORDS = 10_000  # times of words of one text; more: the text counts, its times do not
+CORRECTED_UTTERANCES = 1024  # of one speaker correction
+
+# Durations that a recogniser may tell, in s; longer ones are as good as none.
+TOLD_SECONDS = 3600.0
+
+
+def shown(text: object) -> str:
+    """A text from outside as an error or a log shows it: quoted, at most `SHOWN` characters."""
+    whole = text if isinstance(text, str) else str(text)
+    if len(whole) <= SHOWN:
+        return repr(whole)
+    return f"{whole[:SHOWN]!r}... ({len(whole)} characters)"

@@ -1,0 +1,237 @@
+"""Every field of every message that is read has a bound, checked before anything is decoded."""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from array import array
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from erc_msgs.msg import SpeakerCorrection
+from erc_msgs.msg import Utterance as UtteranceMessage
+from sensor_msgs.msg import CompressedImage
+
+from erc_ros.adapters import ADAPTERS, UnusableMessageError
+from erc_ros.nodes.messages import speaker_correction_value, utterance_value
+from erc_ros.sensing.audio import AudioFormat
+from erc_ros.sensing.images import ImageError, image_size, to_bgr, to_gray
+from erc_ros.sensing.microphone import Microphone, SoundChunk
+from erc_ros.values import bounds
+
+
+def png(width: int, height: int) -> bytes:
+    """A black picture of one bit per pixel: a few kilobytes, whatever its size."""
+
+    def part(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    row = bytes(1 + (width + 7) // 8)
+    packer = zlib.compressobj()
+    body = b"".join(packer.compress(row * 100) for _ in range(height // 100)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", body) + part(b"IEND", b"")
+
+
+def said(**fields: Any) -> UtteranceMessage:
+    return UtteranceMessage(conversation_id="c", utterance_id="u", is_final=True, **fields)
+
+
+def face(data: bytes, format: str = "png") -> CompressedImage:
+    return CompressedImage(format=format, data=array("B", data))
+
+
+def test_pictures_that_unpack_to_gigabytes_are_refused_by_their_headers() -> None:
+    bomb = face(png(20_000, 20_000))
+    begin = time.perf_counter()
+    with pytest.raises(UnusableMessageError, match="20000"):
+        utterance_value(said(faces=[bomb, bomb, bomb]))
+    assert time.perf_counter() - begin < 0.1  # decoding one takes seconds
+    many = face(png(1000, 1000))
+    with pytest.raises(UnusableMessageError, match="pixels in all"):
+        utterance_value(said(faces=[many] * 9))
+    assert len(utterance_value(said(faces=[many] * 8)).faces) == 8
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"conversation_id": "c" * 300},
+        {"utterance_id": "u" * 300},
+        {"speaker_id": "s" * 300},
+        {"voice_id": "v" * 300},
+        {"face_id": "f" * 300},
+        {"person_id": "p" * 300},
+        {"locale": "l" * 300},
+        {"text": "t" * (bounds.TEXT + 1)},
+        {"audio": array("h", bytes(2 * (bounds.UTTERANCE_SAMPLES + 1))), "sample_rate": 16_000},
+        {"faces": [face(png(100, 100))] * (bounds.FACES + 1)},
+        {"faces": [face(b"II*\x00 a TIFF, which OpenCV would open", "tiff")]},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_an_utterance_with_too_much_of_anything_is_refused(fields: dict[str, Any]) -> None:
+    message = said()
+    for name, value in fields.items():
+        setattr(message, name, value)
+    with pytest.raises(UnusableMessageError) as refused:
+        utterance_value(message)
+    assert len(str(refused.value)) < 500
+
+
+def test_a_correction_with_too_much_of_anything_is_refused() -> None:
+    for fields in (
+        {"utterance_ids": ["u"] * (bounds.CORRECTED_UTTERANCES + 1)},
+        {"utterance_ids": ["u" * 300]},
+        {"conversation_id": "c" * 300},
+        {"new_speaker_id": "c" * 300},
+    ):
+        with pytest.raises(UnusableMessageError):
+            speaker_correction_value(SpeakerCorrection(**fields))
+
+
+HEADER = SimpleNamespace(stamp=SimpleNamespace(sec=1, nanosec=0), frame_id="")
+LONG = SimpleNamespace(stamp=HEADER.stamp, frame_id="f" * 100_000)
+
+
+def image(**fields: Any) -> SimpleNamespace:
+    known = {"header": HEADER, "encoding": "rgb8", "width": 2, "height": 2, "step": 6}
+    return SimpleNamespace(**{**known, "data": bytes(12), "is_bigendian": 0, **fields})
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("sensor_msgs/msg/Image", image(encoding="e" * 100_000)),
+        ("sensor_msgs/msg/Image", image(header=LONG)),
+        (
+            "sensor_msgs/msg/CompressedImage",
+            SimpleNamespace(header=HEADER, format="jpeg" * 100, data=b""),
+        ),
+        ("audio_common_msgs/msg/AudioData", SimpleNamespace(data=bytes(bounds.CHUNK_BYTES + 1))),
+        (
+            "audio_common_msgs/msg/AudioDataStamped",
+            SimpleNamespace(header=LONG, audio=SimpleNamespace(data=b"")),
+        ),
+        (
+            "audio_common_msgs/msg/AudioInfo",
+            SimpleNamespace(
+                coding_format="WAVE", sample_rate=16_000, channels=1, sample_format="S" * 100_000
+            ),
+        ),
+        (
+            "hri_msgs/msg/LiveSpeech",
+            SimpleNamespace(
+                header=HEADER, final="hi", incremental="", confidence=1.0, locale="l" * 100_000
+            ),
+        ),
+    ],
+)
+def test_a_message_with_too_much_of_anything_is_refused_in_few_words(
+    kind: str, message: Any
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        ADAPTERS[kind].read(message, 1)
+    assert len(str(refused.value)) < 500
+
+
+def transcript(kind: str, **fields: Any) -> Any:
+    return ADAPTERS[kind].read(SimpleNamespace(**fields), 10**18)
+
+
+def test_a_text_of_megabytes_is_cut_before_anything_is_done_with_it() -> None:
+    endless = "word " * 1_000_000
+    for read in (
+        transcript("std_msgs/msg/String", data=endless),
+        transcript(
+            "whisper_msgs/msg/Transcription", text=endless, audio_time=1, transcription_time=1
+        ),
+        transcript(
+            "speech_recognition_msgs/msg/SpeechRecognitionCandidates",
+            transcript=[endless] * 1000,
+            confidence=[1.0],
+        ),
+        transcript(
+            "hri_msgs/msg/LiveSpeech",
+            header=HEADER,
+            final=endless,
+            incremental=endless,
+            confidence=0.5,
+            locale="en",
+        ),
+    ):
+        assert len(read.text) == bounds.TEXT
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), 1e300, -1.0])
+def test_times_that_cannot_be_are_as_good_as_none(time: float) -> None:
+    word = SimpleNamespace(word="hi", start_time=time, end_time=time)
+    read = transcript(
+        "speech_recognition_msgs/msg/SpeechRecognitionCandidates",
+        transcript=["hi"],
+        confidence=[float("nan")],
+        sentences=[SimpleNamespace(header=HEADER, words=[word])],
+    )
+    assert (read.text, read.words) == ("hi", ())
+    read = transcript(
+        "whisper_msgs/msg/Transcription", text="hi", audio_time=time, transcription_time=0
+    )
+    assert (read.start, read.end) == (None, None)
+
+
+@pytest.mark.parametrize("look", [to_bgr, to_gray])
+def test_a_picture_that_is_too_large_is_not_decoded(look: Callable[..., Any]) -> None:
+    adapter = ADAPTERS["sensor_msgs/msg/CompressedImage"]
+    for data, word in (
+        (png(20_000, 100), "20000x100"),
+        (png(8192, 8000), "pixels"),
+        (b"\xff\xd8" + bytes(bounds.COMPRESSED_BYTES), "bytes"),
+        (
+            b"\xff\xd8\xff\xc2\x00\x0b\x08\x10\x00\x10\x00\x01\x01\x11\x00"
+            + b"\xff\xda\x00\x02" * 1000
+            + b"\xff\xd9",
+            "scans",
+        ),
+    ):
+        message = SimpleNamespace(header=HEADER, format="jpeg", data=data)
+        with pytest.raises(ImageError, match=word):
+            look(adapter.read(message, 1))
+    assert image_size(
+        adapter.read(SimpleNamespace(header=HEADER, format="png", data=png(640, 400)), 1)
+    ) == (640, 400)
+
+
+def test_a_chunk_that_would_sound_for_minutes_is_refused() -> None:
+    microphone = Microphone(AudioFormat(8000, 1, "U8"))
+    with pytest.raises(ValueError, match="61 s"):
+        list(microphone.feed(SoundChunk(bytes(61 * 8000), 10**18, 10**18, "")))
+    assert list(microphone.feed(SoundChunk(bytes(800), 10**18, 10**18, ""))) is not None
+
+
+def test_the_node_answers_after_pictures_that_unpack_to_gigabytes(make_bench: Any) -> None:
+    bench = make_bench(split=True)
+    talker = bench.talker(UtteranceMessage, "utterances")
+    bomb = face(png(20_000, 20_000))
+    talker.publish(said(faces=[bomb, bomb, bomb]))
+    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "1", "it is counted")
+    assert bench.say("still here").text == "still here"
+
+
+def test_what_an_error_shows_of_a_text_from_outside_is_short_and_harmless() -> None:
+    assert bounds.shown("c1") == "'c1'"
+    assert len(bounds.shown("\x1b[31m\n" * 10_000)) < 500
+    assert "\n" not in bounds.shown("\n") and "\x1b" not in bounds.shown("\x1b[31m")
+
+
+def test_bounds_let_through_what_robots_send() -> None:
+    four_k = np.zeros((2160, 3840, 3), np.uint8)
+    message = image(width=3840, height=2160, step=3 * 3840, data=four_k.tobytes())
+    assert to_bgr(ADAPTERS["sensor_msgs/msg/Image"].read(message, 1)).shape == four_k.shape
+    second = SimpleNamespace(data=bytes(4 * 8 * 48_000))  # 1 s of 8 channels
+    assert ADAPTERS["audio_common_msgs/msg/AudioData"].read(second, 1) is not None
