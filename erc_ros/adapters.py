@@ -176,9 +176,8 @@ def _live_speech(message: Any, arrival: int) -> Transcript | None:
     text = final or incremental
     if not text.strip():
         return None
-    locale = getattr(message, "locale", None)
     # Called `language` before hri_msgs 2.2.1.
-    locale = getattr(message, "language", "") if locale is None else locale
+    locale: str = message.locale if hasattr(message, "locale") else getattr(message, "language", "")
     return Transcript(
         text=text,
         arrival=arrival,
