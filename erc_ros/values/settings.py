@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from erc_ros.values.tables import build, convert, shown
+
 Value = bool | int | float | str
 T = TypeVar("T")
 
@@ -47,21 +49,20 @@ class Setting:
     source: str = "by hand"
     parameter: str = ""
 
-    def complaint(self, name: str, value: object, kind: type) -> str:
-        """Why `value` is refused, "" where it is fine."""
-        is_number = kind is float and type(value) is int
-        if type(value) is not kind and not is_number:
-            return f"{name} must be a {_NAMES[kind]}, got {value!r}"
-        if self.choices and value not in self.choices:
-            return f"{name} must be one of {', '.join(self.choices)}, got {value!r}"
+    def checked(self, name: str, value: object, kind: type) -> Any:
+        """`value`, as a `kind`.
+
+        Raises:
+            ValueError: of a wrong type, outside the range or not among the choices.
+        """
+        found = convert(value, kind, name)
+        if self.choices and found not in self.choices:
+            raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {shown(value)}")
         if self.range is not None:
             least, greatest = self.range
-            if not least <= float(value) <= greatest:  # type: ignore[arg-type]
-                return f"{name} must be in [{least:g}, {greatest:g}], got {value!r}"
-        return ""
-
-
-_NAMES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "string"}
+            if not least <= found <= greatest:
+                raise ValueError(f"{name} must be in [{least:g}, {greatest:g}], got {shown(value)}")
+        return found
 
 
 def setting(
@@ -114,11 +115,8 @@ def check(config: Any) -> None:
     for field in dataclasses.fields(config):
         known = field.metadata.get(_KEY)
         if known is not None:
-            complaint = known.complaint(
-                known.parameter or field.name, getattr(config, field.name), type(field.default)
-            )
-            if complaint:
-                raise ValueError(complaint)
+            name = known.parameter or field.name
+            known.checked(name, getattr(config, field.name), type(field.default))
 
 
 def configured(cls: type[T], values: Mapping[str, Value]) -> T:
@@ -137,20 +135,8 @@ def configured(cls: type[T], values: Mapping[str, Value]) -> T:
     changed: dict[str, Any] = {}
     for name, value in values.items():
         entry = known[name]
-        if complaint := entry.setting.complaint(name, value, entry.kind):
-            raise ValueError(complaint)
         inner = changed
         for step in entry.path[:-1]:
             inner = inner.setdefault(step, {})
-        inner[entry.path[-1]] = float(value) if entry.kind is float else value
-    return _made(cls, changed)
-
-
-def _made(cls: type[T], changed: Mapping[str, Any]) -> T:
-    types = typing.get_type_hints(cls)
-    return cls(
-        **{
-            name: _made(types[name], value) if isinstance(value, dict) else value
-            for name, value in changed.items()
-        }
-    )
+        inner[entry.path[-1]] = entry.setting.checked(name, value, entry.kind)
+    return build(cls, changed, "")

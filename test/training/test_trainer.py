@@ -558,8 +558,11 @@ def test_a_recipe_is_read_and_the_command_line_sets_the_seed(tmp_path: Path) -> 
     ("values", "message"),
     [
         ({"epoch": 3}, "epoch"),
-        ({"epochs": "three", "batch_size": 1, "learning_rate": 0.1}, "trainer.epochs must be int"),
-        ({"epochs": True, "batch_size": 1, "learning_rate": 0.1}, "trainer.epochs must be int"),
+        (
+            {"epochs": "three", "batch_size": 1, "learning_rate": 0.1},
+            "trainer.epochs must be an int",
+        ),
+        ({"epochs": True, "batch_size": 1, "learning_rate": 0.1}, "trainer.epochs must be an int"),
         ({"epochs": 3}, "batch_size"),
         ({"epochs": 0, "batch_size": 1, "learning_rate": 0.1}, "at least 1"),
     ],

@@ -47,7 +47,7 @@ def test_values_reach_the_config_they_belong_to() -> None:
         ({"text_timeout": float("nan")}, r"text_timeout must be in \[0, 30\], got nan"),
         ({"text_timeout": "1.5"}, "text_timeout must be a float, got '1.5'"),
         ({"text_timeout": True}, "text_timeout must be a float, got True"),
-        ({"inner.speakers": 2.0}, "inner.speakers must be a int, got 2.0"),
+        ({"inner.speakers": 2.0}, "inner.speakers must be an int, got 2.0"),
         ({"inner.hop": 2.0}, r"inner.hop must be in \[0.05, 1\], got 2.0"),
         ({"mode": "often"}, "mode must be one of auto, never, got 'often'"),
         ({"is_on": 1}, "is_on must be a bool, got 1"),

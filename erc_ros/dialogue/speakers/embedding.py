@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.speakers.model import (
+    ABOUT,
     SpeakerModelError,
     check_ports,
     open_network,
@@ -47,26 +48,13 @@ class SpeakerManifest:
     new_voice: float  # how much less alike than themselves two voices are at least
 
 
-_FIELDS: dict[str, type] = {
-    "file": str,
-    "sha256": str,
-    "rate": int,
-    "mel_bands": int,
-    "window": int,
-    "hop": int,
-    "size": int,
-    "same_voice": float,
-    "new_voice": float,
-}
-
-
 def load_manifest(folder: Path) -> SpeakerManifest:
     """Read and check folder/speaker.yaml.
 
     Raises:
         SpeakerModelError: it cannot be used, or is not the one of the network beside it.
     """
-    return SpeakerManifest(**read_manifest(folder / MANIFEST, FORMAT, _FIELDS, {"features"}))
+    return read_manifest(folder / MANIFEST, FORMAT, SpeakerManifest, ABOUT | {"features"})
 
 
 def mel_filters(bands: int, size: int, rate: int) -> NDArray[np.float64]:

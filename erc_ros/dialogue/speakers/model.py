@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Set
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 import onnxruntime as ort
-import yaml
 
+from erc_ros.values.tables import build, read_table, shown
 from erc_ros.values.utterance import SAMPLE_RATE
 
-ABOUT = {"format", "name", "source", "licence", "bytes"}
+ABOUT = frozenset({"format", "name", "source", "licence", "bytes"})
 """Fields of every manifest that are for people, not for the code."""
 
 
@@ -20,15 +21,29 @@ class SpeakerModelError(ValueError):
     """A model of who speaks that cannot be used; says what is wrong and where."""
 
 
-def read_manifest(
-    path: Path, version: int, fields: Mapping[str, type], about: set[str]
-) -> dict[str, Any]:
-    """The fields of a manifest, checked, and its network's sha256 too.
+class NetworkManifest(Protocol):
+    """What every manifest says: the network's file, its sha256, and the rate of its sound in Hz."""
+
+    @property
+    def file(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def rate(self) -> int: ...
+
+
+M = TypeVar("M", bound=NetworkManifest)
+
+
+def read_manifest(path: Path, version: int, cls: type[M], about: Set[str] = ABOUT) -> M:
+    """A manifest, checked, and its network's sha256 too.
 
     Args:
+        path: the YAML file, beside the network.
         version: the only format that is read.
-        fields: name -> type of every field that must be there; `file`, `sha256` and `rate` among
-            them. Numbers must be above 0.
+        cls: dataclass of all fields; they must be there, and numbers must be above 0.
         about: further fields that may be there and are not returned.
 
     Raises:
@@ -37,34 +52,25 @@ def read_manifest(
             its sha256.
     """
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpeakerModelError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(raw, dict):
-        raise SpeakerModelError(f"{path}: not a mapping of fields")
+        raw = read_table(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise SpeakerModelError(str(error)) from error
     if raw.get("format") != version:
         raise SpeakerModelError(
-            f"{path}: format {raw.get('format')!r}, this version reads format {version}"
+            f"{path}: format {shown(raw.get('format'))}, this version reads format {version}"
         )
-    unknown = sorted(set(raw) - set(fields) - about - ABOUT)
-    missing = sorted(set(fields) - set(raw))
-    if unknown or missing:
-        raise SpeakerModelError(f"{path}: unknown fields {unknown}, missing fields {missing}")
-    checked = {name: _typed(path, name, raw[name], kind) for name, kind in fields.items()}
-    if checked["rate"] != SAMPLE_RATE:
-        raise SpeakerModelError(f"{path}: rate {checked['rate']}, sound here has {SAMPLE_RATE}")
-    _check_file(path.with_name(checked["file"]), checked["sha256"], path.name)
-    return checked
-
-
-def _typed(path: Path, name: str, value: Any, kind: type) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise SpeakerModelError(f"{path}: {name} is {value!r}, must be {kind.__name__}")
-    if isinstance(value, (int, float)) and not value > 0:
-        raise SpeakerModelError(f"{path}: {name} is {value}, must be positive")
-    return value
+    try:
+        manifest = build(cls, {name: raw[name] for name in raw if name not in about}, "")
+    except ValueError as error:
+        raise SpeakerModelError(f"{path}: {error}") from error
+    for field in dataclasses.fields(manifest):  # type: ignore[arg-type]
+        value = getattr(manifest, field.name)
+        if isinstance(value, (int, float)) and not value > 0:
+            raise SpeakerModelError(f"{path}: {field.name} is {value}, must be positive")
+    if manifest.rate != SAMPLE_RATE:
+        raise SpeakerModelError(f"{path}: rate {manifest.rate}, sound here has {SAMPLE_RATE}")
+    _check_file(path.with_name(manifest.file), manifest.sha256, path.name)
+    return manifest
 
 
 def _check_file(path: Path, sha256: str, manifest: str) -> None:

@@ -37,17 +37,6 @@ class SegmentationManifest:
     classes: list[list[int]]  # the voices that speak in each class
 
 
-_FIELDS: dict[str, type] = {
-    "file": str,
-    "sha256": str,
-    "rate": int,
-    "duration": float,
-    "hop": int,
-    "field": int,
-    "classes": list,
-}
-
-
 def load_manifest(folder: Path) -> SegmentationManifest:
     """Read and check folder/segmentation.yaml.
 
@@ -55,9 +44,8 @@ def load_manifest(folder: Path) -> SegmentationManifest:
         SpeakerModelError: it cannot be used, or is not the one of the network beside it.
     """
     path = folder / MANIFEST
-    manifest = SegmentationManifest(**read_manifest(path, FORMAT, _FIELDS, set()))
-    lists = all(isinstance(voices, list) for voices in manifest.classes)
-    named = [voice for voices in manifest.classes for voice in voices] if lists else []
+    manifest = read_manifest(path, FORMAT, SegmentationManifest)
+    named = [voice for voices in manifest.classes for voice in voices]
     if not named or any(voice not in range(len(named)) for voice in named):
         raise SpeakerModelError(
             f"{path}: classes is {manifest.classes}, must be lists of the voices 0, 1, ..."

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+
+from erc_ros.values import tables
 
 T = TypeVar("T")
 KEPT = "recipe.yaml"  # beside its results
@@ -57,7 +58,7 @@ class Recipe:
         values = self.sections.get(name) or {}
         if not isinstance(values, Mapping):
             raise RecipeError(f"section {name!r} must be a table of values, not {values!r}")
-        if self.seed is not None and "seed" in _fields(cls):
+        if self.seed is not None and "seed" in {field.name for field in dataclasses.fields(cls)}:
             values = {**values, "seed": self.seed}
         return build(cls, values, where=name)
 
@@ -76,14 +77,12 @@ def read_recipe(path: Path, out: Path, data: Path, seed: int | None = None) -> R
         RecipeError: no such file, not YAML, or without `kind`.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(
-            f"cannot read the recipe {path}: {error.strerror}; config/training has some"
-        ) from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
+        content = tables.read_table(path)
+    except FileNotFoundError as error:
+        raise RecipeError(f"there is no recipe {path}; config/training has some") from error
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    if not isinstance(content.get("kind"), str):
         raise RecipeError(f"{path} must be a table with a kind, such as `kind: text`")
     kind = content.pop("kind")
     return Recipe(kind, content, out, data, seed)
@@ -146,48 +145,12 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a table: unknown keys, missing keys and wrong types are refused.
+    """A dataclass from a table, see `tables.build`.
 
     Raises:
         RecipeError: with `where`, the key, and what would be right.
     """
-    fields = _fields(cls)
-    if unknown := set(values) - set(fields):
-        raise RecipeError(f"{where} has no {sorted(map(str, unknown))}; it has {sorted(fields)}")
-    types = typing.get_type_hints(cls)
-    converted = {
-        key: _convert(value, types[key], f"{where}.{key}") for key, value in values.items()
-    }
     try:
-        return cls(**converted)
-    except TypeError as error:
-        raise RecipeError(f"{where}: {error}") from error
+        return tables.build(cls, values, where)
     except ValueError as error:
-        raise RecipeError(f"{where}: {error}") from error
-
-
-def _fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
-    return {field.name: field for field in dataclasses.fields(cls)}
-
-
-def _convert(value: Any, wanted: Any, where: str) -> Any:
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if wanted is float and isinstance(value, str):
-        # YAML 1.1 reads 1e-4 (without a dot) as text; the writer meant the number.
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    simple = (bool, int, float, str)
-    if wanted in simple and (
-        not isinstance(value, wanted)
-        or (wanted is int and value in (True, False) and isinstance(value, bool))
-    ):
-        raise RecipeError(f"{where} must be {wanted.__name__}, not {value!r}")
-    if typing.get_origin(wanted) is tuple:
-        if not isinstance(value, list):
-            raise RecipeError(f"{where} must be a list, not {value!r}")
-        inner = typing.get_args(wanted)[0]
-        return tuple(_convert(item, inner, where) for item in value)
-    return value
+        raise RecipeError(str(error)) from error

@@ -1,0 +1,163 @@
+"""Frozen dataclasses from tables of plain values, as YAML and ROS parameters give them.
+
+Recipes, manifests and parameters all come through here, so that a typing error is refused in the
+same words everywhere:
+
+    @dataclass(frozen=True)
+    class Trainer:
+        epochs: int
+        learning_rate: float = 1e-4
+
+    build(Trainer, {"epochs": "three"}, "trainer")
+    # ValueError: trainer.epochs must be an int, got 'three'
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import reprlib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+LARGEST = 4 << 20  # bytes of a YAML file; the recipes and manifests have some thousand
+
+_KINDS = {bool: "a bool", int: "an int", float: "a float", str: "a string"}
+_shortly = reprlib.Repr()
+_shortly.maxlevel, _shortly.maxstring, _shortly.maxother = 2, 80, 80
+_WITHOUT_POINT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # 1e-4 is text to YAML 1.1, 1.0e-4 is not
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table in a YAML file; no code in it is run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, is no YAML, or is no table; the message begins with `path`.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes, at most {LARGEST} are read")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is not there") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    return parse_table(data, str(path))
+
+
+def parse_table(data: bytes, where: str) -> dict[str, Any]:
+    """The table in `data`, YAML in UTF-8; `where` it comes from is said in errors.
+
+    Raises:
+        ValueError: it is no YAML, or another thing than a table with names as its keys.
+    """
+    try:
+        content = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{where} must be a mapping, got {shown(content)}")
+    if wrong := [key for key in content if not isinstance(key, str)]:
+        raise ValueError(f"{where}: names must be text, got {shown(wrong[0])}")
+    return content
+
+
+def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """A `cls` with the values of a table, and with dataclasses in it from tables in the table.
+
+    Types are checked, never guessed: "3" is no number and `yes` no text. An int is taken for a
+    float, a list for a tuple. Fields without a default must be there; others keep theirs.
+
+    Args:
+        where: how the table is called in errors; its keys are `where.key`. May be empty.
+
+    Raises:
+        ValueError: unknown or missing keys (all of them), a wrong type, or what `cls` itself
+            refuses; the message names the key, the value and what would be right.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    place = where or cls.__name__
+    if unknown := sorted(str(key) for key in table if key not in fields):
+        raise ValueError(f"{place} has no {unknown}; it has {sorted(fields)}")
+    needed = [name for name, field in fields.items() if _is_required(field)]
+    if missing := [name for name in needed if name not in table]:
+        raise ValueError(f"{place} lacks {missing}")
+    wanted = typing.get_type_hints(cls)
+    prefix = f"{where}." if where else ""
+    values = {key: convert(value, wanted[key], prefix + key) for key, value in table.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}" if where else str(error)) from error
+
+
+def convert(value: Any, wanted: Any, name: str) -> Any:
+    """`value` as a `wanted`: a type as it stands in an annotation.
+
+    Raises:
+        ValueError: it is another type; the message begins with `name`.
+    """
+    if wanted in _KINDS:
+        return _simple(value, wanted, name)
+    if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
+        return build(wanted, _table(value, name), name)
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (tuple, list):
+        return _sequence(value, origin, inner, name)
+    if origin in (dict, Mapping):
+        found = _table(value, name)
+        return {key: convert(each, inner[1], f"{name}.{key}") for key, each in found.items()}
+    if origin in (typing.Union, types.UnionType) and value is None and type(None) in inner:
+        return None
+    if origin in (typing.Union, types.UnionType):
+        (only,) = [each for each in inner if each is not type(None)]
+        return convert(value, only, name)
+    return value
+
+
+def shown(value: object) -> str:
+    """`value` for an error: however deep or long it is, a line."""
+    return _shortly.repr(value)
+
+
+def _simple(value: Any, wanted: type, name: str) -> Any:
+    if type(value) is wanted:
+        return value
+    numeric = type(value) is int or (isinstance(value, str) and _WITHOUT_POINT.fullmatch(value))
+    if wanted is float and numeric:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name} is too large for a float: {shown(value)}") from None
+    raise ValueError(f"{name} must be {_KINDS[wanted]}, got {shown(value)}")
+
+
+def _sequence(value: Any, origin: Any, inner: tuple[Any, ...], name: str) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} must be a list, got {shown(value)}")
+    kinds: Sequence[Any] = inner
+    if origin is list or inner[1:] == (...,):
+        kinds = [inner[0]] * len(value)
+    if len(kinds) != len(value):
+        raise ValueError(f"{name} must have {len(kinds)} values, got {shown(value)}")
+    pairs = zip(value, kinds, strict=True)
+    return origin(convert(each, kind, f"{name}[{n}]") for n, (each, kind) in enumerate(pairs))
+
+
+def _table(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a mapping, got {shown(value)}")
+    if wrong := [key for key in value if not isinstance(key, str)]:
+        raise ValueError(f"{name}: names must be text, got {shown(wrong[0])}")
+    return value
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
