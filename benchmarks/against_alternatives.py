@@ -41,10 +41,10 @@ from erc_ros.demo.conversation_bag import DIALOGUE
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.face import face_input
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
-from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.reader import TextReader
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.network import Network
 from erc_ros.resources import model_folder
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.meld import read_meld

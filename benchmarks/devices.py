@@ -13,10 +13,10 @@ import statistics
 import time
 
 from benchmarks.machine import description
-from erc_ros.inference.backend import BackendError
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.engines.build import conversation
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.session import NetworkError
 from erc_ros.replay.offline import default_models
 from erc_ros.resources import model_folder
 
@@ -29,7 +29,7 @@ def row(bundle: Bundle, device: str, repeats: int) -> str:
     begin = time.perf_counter()
     try:
         recogniser = Recogniser(bundle, device)
-    except BackendError as error:
+    except NetworkError as error:
         return f"| {device} | not measured: {str(error).partition(';')[0]} |" + " |" * 7
     with recogniser:
         recogniser.warm_up()

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import description
-from erc_ros.inference.backend import Network
+from erc_ros.networks.network import Network
 from erc_ros.training.export.onnx import export_fusion
 from erc_ros.training.heads.base import MODALITIES, Head
 from erc_ros.training.heads.concat import ConcatConfig

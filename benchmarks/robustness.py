@@ -18,9 +18,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from erc_ros.encoders.text import MAX_TOKENS, TextPrompt
-from erc_ros.inference.backend import Network, signature
 from erc_ros.inference.reader import TextReader
 from erc_ros.metrics import classification as metrics
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.utterances import Conversation

@@ -32,11 +32,12 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from benchmarks.machine import description
-from erc_ros.inference import backend
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.engines import graph
 from erc_ros.inference.engines.build import conversation
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.network import observed
+from erc_ros.networks.session import on_cpu, session_options
 from erc_ros.replay.offline import default_models
 from erc_ros.resources import model_folder
 
@@ -124,7 +125,7 @@ def _session(operator: str, left: int, right: int, out: int, weights: np.ndarray
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return ort.InferenceSession(
-        model.SerializeToString(), backend._options(), providers=["CPUExecutionProvider"]
+        model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
     )
 
 
@@ -199,7 +200,7 @@ def _bytes(tensor: onnx.TensorProto) -> float:
 def shares(file: Path, calls: list[Inputs]) -> dict[str, float]:
     """Parts of the time: matrix products, and the other kinds of nodes that cost most."""
     with tempfile.TemporaryDirectory() as folder:
-        options = backend._options()
+        options = session_options()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder, "profile"))
         session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -232,7 +233,7 @@ def recorded_calls(bundle: Bundle) -> tuple[dict[str, list[Inputs]], int]:
     utterances = list(conversation(bundle))
     with Recogniser(bundle) as recogniser:
         recogniser.warm_up()
-        with backend.observed(note):
+        with observed(note):
             for utterance in utterances:
                 recogniser.feed(utterance)
     return calls, len(utterances)
@@ -250,7 +251,7 @@ def measure(bundle: Bundle) -> tuple[Peaks, list[Row]]:
         ("fusion", bundle.fusion),
     ):
         row = Row(name, utterances, calls=len(calls[name]))
-        run, model = backend.on_cpu(part.file), graph.load(part.file)
+        run, model = on_cpu(part.file), graph.load(part.file)
         works = [counted(model, inputs) for inputs in calls[name]]
         row.moving = copying(statistics.mean(work.bytes for work in works))
         for inputs, work in zip(calls[name], works, strict=True):

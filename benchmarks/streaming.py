@@ -23,10 +23,10 @@ import numpy as np
 
 from benchmarks.machine import description
 from erc_ros.encoders.text import TextPrompt, Turn
-from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.reader import TextReader
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.network import Network
 from erc_ros.replay.offline import default_models
 from erc_ros.resources import model_folder
 from erc_ros.training.command import data_folder

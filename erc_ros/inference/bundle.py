@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.text import TextPrompt
-from erc_ros.inference.backend import BackendError, Port, Signature, signature
+from erc_ros.networks.session import NetworkError, Port, Signature, signature
 from erc_ros.values.utterance import SAMPLE_RATE
 
 FORMAT = 2
@@ -423,7 +423,7 @@ def _check_networks(bundle: Bundle) -> None:
     for file, expected in signatures(bundle).items():
         try:
             found = signature(file)
-        except BackendError as error:
+        except NetworkError as error:
             raise BundleError(f"{error}; export the bundle anew") from error
         if difference := expected.difference(found):
             raise BundleError(

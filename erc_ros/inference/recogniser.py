@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.face import face_input, to_gray
 from erc_ros.encoders.text import Block, TextPrompt, Turn
-from erc_ros.inference.backend import Network
+from erc_ros.inference.backend import open_network
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.estimate import Answer, Estimate, estimate, nothing_known, shares
 from erc_ros.inference.history import (
@@ -68,17 +68,17 @@ class Recogniser:
 
     Args:
         bundle: from `load_bundle`.
-        device: "auto", "tensorrt", "cuda" or "cpu"; see `backend.Network`.
+        device: "auto", "tensorrt", "cuda" or "cpu"; see `backend.open_network`.
 
     Raises:
-        BackendError: the device is not there.
+        NetworkError: the device is not there.
     """
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         self.bundle = bundle
         self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
         self.networks = {
-            part: Network(getattr(bundle, part).file, device)
+            part: open_network(getattr(bundle, part).file, device)
             for part in ("text", "audio", "visual", "fusion")
         }
         self._read = TextReader(self.networks["text"], self._prompt, bundle.text.attention)

@@ -14,10 +14,10 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from erc_ros.adapters import message_class
-from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.estimate import MODALITIES, Estimate
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.network import Network
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Latencies, Meter
 from erc_ros.nodes.handover import Handover

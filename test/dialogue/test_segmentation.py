@@ -125,3 +125,14 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpeakerModelError, match=r"segmentation\.yaml"):
         Segmentation(tmp_path)
+
+
+def test_without_a_gpu_auto_is_the_cpu_and_an_unknown_device_is_refused() -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    np.testing.assert_array_equal(
+        Segmentation(MODEL, "auto").run(sound), Segmentation(MODEL).run(sound)
+    )
+    with pytest.raises(
+        SpeakerModelError, match="device 'tpu' is unknown; known are cpu, cuda, auto"
+    ):
+        Segmentation(MODEL, "tpu")

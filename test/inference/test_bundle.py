@@ -11,8 +11,9 @@ import pytest
 import yaml
 from bundles import ANCHORS, write_tiny_bundle
 
-from erc_ros.inference.backend import BackendError, Network
+from erc_ros.inference.backend import open_network
 from erc_ros.inference.bundle import BundleError, load_bundle, sha256_of
+from erc_ros.networks.session import NetworkError
 
 
 @pytest.fixture()
@@ -195,25 +196,25 @@ def test_a_linked_file_is_as_good_as_a_copy(folder: Path, tmp_path: Path) -> Non
 
 
 def test_a_device_that_is_not_there(folder: Path) -> None:
-    with pytest.raises(BackendError, match="device 'tpu' is unknown; known are cpu, cuda"):
-        Network(folder / "text.onnx", "tpu")
+    with pytest.raises(NetworkError, match="device 'tpu' is unknown; known are cpu, cuda"):
+        open_network(folder / "text.onnx", "tpu")
 
 
 def test_cuda_without_its_provider(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(BackendError, match="onnxruntime-gpu or set device to 'cpu'"):
-        Network(folder / "text.onnx", "cuda")
+    with pytest.raises(NetworkError, match="onnxruntime-gpu or set device to 'cpu'"):
+        open_network(folder / "text.onnx", "cuda")
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_cuda_that_falls_back_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
-    with pytest.raises(BackendError, match="CUDA"):
-        Network(folder / "text.onnx", "cuda")
+    with pytest.raises(NetworkError, match="CUDA"):
+        open_network(folder / "text.onnx", "cuda")
 
 
 def test_a_network_is_a_function(folder: Path) -> None:
     faces = np.zeros((3, 1, 48, 48), np.float32)
-    found = Network(folder / "face.onnx")({"faces": faces})
+    found = open_network(folder / "face.onnx")({"faces": faces})
     assert found["embedding"].shape == (3, 128)

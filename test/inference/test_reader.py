@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc_ros.encoders.text import Block, TextPrompt, Turn
-from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.reader import TextReader
+from erc_ros.networks.network import Network
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import yaml  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
-from erc_ros.inference.backend import Network  # noqa: E402
+from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig  # noqa: E402
 from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig  # noqa: E402
 from erc_ros.training.engine.trainer import save_weights  # noqa: E402

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from erc_ros.inference.backend import Network
+from erc_ros.networks.network import Network
 from erc_ros.training.export.onnx import export_fusion
 from erc_ros.training.heads.base import Head
 from erc_ros.training.heads.heads import HEADS

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from erc_ros.inference.backend import Network
 from erc_ros.inference.history import History, Perception, fusion_input, step
+from erc_ros.networks.network import Network
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.parts import Embedded, save_embeddings
 from erc_ros.training.engine import evaluation

@@ -8,9 +8,9 @@ from bundles import tiny_tokenizer, write_tiny_bundle
 from safetensors.numpy import save_file
 
 from erc_ros.encoders.text import TextPrompt
-from erc_ros.inference.backend import Network
 from erc_ros.inference.reader import TextReader
 from erc_ros.metrics import classification as metrics
+from erc_ros.networks.network import Network
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
 from erc_ros.training.encoders.evaluation import PartTest, measure_part, one_by_one, read, text_test

@@ -173,13 +173,22 @@ class Networks:
     embedding: Embedding
 
 
-def load_networks(segmentation: Path, embedding: Path) -> Networks:
+def load_networks(segmentation: Path, embedding: Path, *, device: str = "cpu") -> Networks:
     """From the folders with segmentation.yaml and with speaker.yaml.
 
+    Args:
+        device: "cpu", "cuda", or "auto": CUDA where it works.
+
     Raises:
-        SpeakerModelError: a folder's content is missing, changed or does not fit.
+        SpeakerModelError: a folder's content is missing, changed or does not fit, or the device is
+            not there.
     """
-    return Networks(Segmentation(segmentation), SpeakerEmbedding(embedding))
+    networks = Networks(Segmentation(segmentation, device), SpeakerEmbedding(embedding, device))
+    if device != "cpu":  # it is compared with the CPU at its first call: now, before anybody speaks
+        noise = np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
+        networks.segmentation.run(noise)
+        networks.embedding.embed_all([networks.embedding.features(noise)])
+    return networks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.speakers.model import (
     ABOUT,
     SpeakerModelError,
-    check_ports,
     open_network,
     read_manifest,
 )
@@ -80,15 +79,12 @@ def mel_filters(bands: int, size: int, rate: int) -> NDArray[np.float64]:
 class SpeakerEmbedding:
     """Embeds stretches of speech. Not thread-safe."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Load the model in `folder`; raises SpeakerModelError if its content cannot be used."""
         self.manifest = load_manifest(folder)
         path = folder / self.manifest.file
-        self._session = open_network(path)
-        check_ports(
-            path, self._session, [None, None, self.manifest.mel_bands], [None, self.manifest.size]
-        )
-        self._input = self._session.get_inputs()[0].name
+        bands, size = self.manifest.mel_bands, self.manifest.size
+        self._network = open_network(path, device, (None, None, bands), (None, size))
         window = self.manifest.window
         self._points = 1 << (window - 1).bit_length()  # of the Fourier transform
         filters = mel_filters(self.manifest.mel_bands, self._points // 2 + 1, self.manifest.rate)
@@ -151,7 +147,7 @@ class SpeakerEmbedding:
         heard = np.flatnonzero((clean > FLOOR + 1e-3).any(axis=(1, 2)))
         if len(heard) and clean.shape[1] >= SHORTEST:
             voices = clean[heard] - clean[heard].mean(axis=1, keepdims=True)
-            vectors[heard] = self._session.run(None, {self._input: voices})[0]
+            vectors[heard] = self._network(voices)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: NDArray[np.float32] = vectors / np.maximum(length, np.finfo(np.float32).tiny)
         return unit

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Set
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import onnxruntime as ort
+import numpy as np
+from numpy.typing import NDArray
 
+from erc_ros.networks.network import CPU, CUDA, Network, choose
+from erc_ros.networks.session import NetworkError, Shape, signature
 from erc_ros.values.tables import build, read_table, shown
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -82,36 +85,32 @@ def _check_file(path: Path, sha256: str, manifest: str) -> None:
         raise SpeakerModelError(f"{path}: sha256 is {found}, {manifest} says {sha256}")
 
 
-def open_network(path: Path) -> ort.InferenceSession:
-    """The network with one input and one output, on one thread of the CPU.
+def open_network(
+    path: Path, device: str, entry: Shape, result: Shape
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The network with one input and one output, as a function.
+
+    Args:
+        device: "cpu", "cuda", or "auto": CUDA where it works.
+        entry, result: shapes of input and output; None: any size.
 
     Raises:
-        SpeakerModelError: onnxruntime cannot load it.
+        SpeakerModelError: ONNX Runtime cannot load it, its shapes are others, or the device is not
+            there.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its own without a public base
-        raise SpeakerModelError(f"{path}: onnxruntime cannot load it ({error})") from error
-
-
-def check_ports(
-    path: Path, session: ort.InferenceSession, entry: list[int | None], result: list[int | None]
-) -> None:
-    """Refuse a network whose first input and output have other shapes; None: any length.
-
-    Raises:
-        SpeakerModelError: says which.
-    """
-    ports = ((session.get_inputs()[0], entry), (session.get_outputs()[0], result))
-    for role, (port, expected) in zip(("input", "output"), ports, strict=True):
-        fits = len(port.shape) == len(expected) and all(
-            size is None or found == size or not isinstance(found, int)
-            for found, size in zip(port.shape, expected, strict=True)
+        ports = signature(path)
+        network = Network(path, choose(device, (CUDA, CPU)))
+    except NetworkError as error:
+        raise SpeakerModelError(str(error)) from error
+    (taken, (_, found_entry)), *_ = ports.inputs.items()
+    (given, (_, found_result)), *_ = ports.outputs.items()
+    for role, found, expected in (("input", found_entry, entry), ("output", found_result, result)):
+        fits = len(found) == len(expected) and all(
+            None in (size, wanted) or size == wanted
+            for size, wanted in zip(found, expected, strict=True)
         )
         if not fits:
             sizes = ", ".join("any" if size is None else str(size) for size in expected)
-            raise SpeakerModelError(f"{path}: {role} is {port.shape}, must be ({sizes})")
+            raise SpeakerModelError(f"{path}: {role} is {list(found)}, must be ({sizes})")
+    return lambda array: network({taken: array})[given]

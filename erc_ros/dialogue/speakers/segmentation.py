@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from erc_ros.dialogue.speakers.model import (
     SpeakerModelError,
-    check_ports,
     open_network,
     read_manifest,
 )
@@ -56,14 +55,12 @@ def load_manifest(folder: Path) -> SegmentationManifest:
 class Segmentation:
     """Finds voices in windows of sound. Not thread-safe."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Load the model in `folder`; raises SpeakerModelError if its content cannot be used."""
         self.manifest = load_manifest(folder)
-        path = folder / self.manifest.file
-        self._session = open_network(path)
         classes = self.manifest.classes
-        check_ports(path, self._session, [None, 1, None], [None, None, len(classes)])
-        self._input = self._session.get_inputs()[0].name
+        path = folder / self.manifest.file
+        self._network = open_network(path, device, (None, 1, None), (None, None, len(classes)))
         self.voices = 1 + max(voice for voices in classes for voice in voices)
         self._members = np.array(  # (classes, voices)
             [[voice in voices for voice in range(self.voices)] for voices in classes], np.float32
@@ -102,7 +99,7 @@ class Segmentation:
         clean = np.nan_to_num(
             samples.astype(np.float32, copy=False), nan=0.0, posinf=0.0, neginf=0.0
         )
-        scores = self._session.run(None, {self._input: clean[None, None]})[0][0]  # (F, classes)
+        scores = self._network(clean[None, None])[0]  # (F, classes)
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
         found: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True) @ self._members
         return found

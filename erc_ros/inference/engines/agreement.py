@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from erc_ros.inference.engines import store
 from erc_ros.inference.engines.store import EngineError
+from erc_ros.networks.session import TOLERANCE, NetworkError, largest_difference
 
 Arrays = dict[str, NDArray[Any]]
 Stored = tuple[Arrays, Arrays]  # inputs, and ONNX Runtime's answers
 
 SAME = 1e-5  # of the largest answer: the order of additions
-HALF = 2e-2  # of the largest answer: float16, or int8 rounded elsewhere
+HALF = TOLERANCE
 
 
 def keep(model: Path, stored: Sequence[Stored]) -> None:
@@ -66,17 +67,10 @@ def disagreement(
     """
     worst = 0.0
     for inputs, answers in stored:
-        found = network(inputs)
-        for name, expected in answers.items():
-            if found[name].shape != expected.shape:
-                raise EngineError(
-                    f"output {name} has shape {found[name].shape}, expected {expected.shape}"
-                )
-            if not np.isfinite(found[name]).all():
-                raise EngineError(f"output {name} is not finite")
-            if expected.size:
-                size = max(float(np.abs(expected).max()), 1e-6)
-                worst = max(worst, float(np.abs(found[name] - expected).max()) / size)
+        try:
+            worst = max(worst, largest_difference(network(inputs), answers))
+        except NetworkError as error:
+            raise EngineError(str(error)) from error
     if worst > tolerance:
         raise EngineError(
             f"its answers differ from ONNX Runtime's by {worst:.2%}, allowed are {tolerance:.3%}"

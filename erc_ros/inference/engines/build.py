@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.inference import backend
+from erc_ros.inference.backend import cpu_key
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.engines import store, tensorrt_engine
 from erc_ros.inference.engines.agreement import HALF, SAME, Stored, disagreement, keep
 from erc_ros.inference.engines.profiles import Profile, profiles, ranges
 from erc_ros.inference.engines.store import EngineError, Key
-from erc_ros.inference.gpu import GpuError
 from erc_ros.inference.recogniser import SHORTEST_SOUND, Recogniser
+from erc_ros.networks.gpu import GpuError
+from erc_ros.networks.network import observed
+from erc_ros.networks.session import on_cpu, save_optimized
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 KEPT_INPUTS = 8  # of each model, for comparison
@@ -91,7 +93,7 @@ def check(folder: Path | str, say: Say = print) -> list[str]:
     for part in recorded(bundle):
         try:
             model, shapes = _prepared(part, bundle)
-            worst = disagreement(backend.on_cpu(model), part.stored, HALF)
+            worst = disagreement(on_cpu(model), part.stored, HALF)
         except EngineError as error:
             failed.append(f"{part.name}: {error}")
             continue
@@ -109,7 +111,7 @@ def recorded(bundle: Bundle) -> list[Part]:
     def note(file: Path, inputs: Mapping[str, NDArray[Any]]) -> None:
         seen.setdefault(file, []).append({name: np.array(x) for name, x in inputs.items()})
 
-    with Recogniser(bundle) as recogniser, backend.observed(note):
+    with Recogniser(bundle) as recogniser, observed(note):
         recogniser.warm_up()
         for utterance in conversation(bundle):
             recogniser.feed(utterance)
@@ -149,7 +151,7 @@ def _answered(file: Path, calls: list[dict[str, NDArray[Any]]]) -> Iterator[Stor
     shapes = {tuple(x.shape for x in inputs.values()): inputs for inputs in calls}
     ordered = sorted(shapes.values(), key=lambda inputs: sum(x.size for x in inputs.values()))
     places = np.linspace(0, len(ordered) - 1, min(KEPT_INPUTS, len(ordered)))
-    network = backend.on_cpu(file)
+    network = on_cpu(file)
     for place in places.round().astype(int):
         yield ordered[place], network(ordered[place])
 
@@ -167,18 +169,18 @@ def _is_there(part: Part, kind: str, key: Key, say: Say) -> bool:
 
 
 def _save_graph(part: Part, say: Say) -> None:
-    kind, key = "onnxruntime", backend.cpu_key(part.file)
+    kind, key = "onnxruntime", cpu_key(part.file)
     if _is_there(part, kind, key, say):
         return
     file = store.engine_file(part.file, kind)
 
     def make(target: Path) -> float:
-        backend.save_optimized(part.file, target)
-        return disagreement(backend.on_cpu(target, optimized=True), part.stored, SAME)
+        save_optimized(part.file, target)
+        return disagreement(on_cpu(target, optimized=True), part.stored, SAME)
 
     store.save(file, make, key, SAME)
-    before = _milliseconds(partial(backend.on_cpu, part.file))
-    after = _milliseconds(partial(backend.on_cpu, file, optimized=True))
+    before = _milliseconds(partial(on_cpu, part.file))
+    after = _milliseconds(partial(on_cpu, file, optimized=True))
     say(f"{part.name}: graph saved, opens in {after:.0f} ms instead of {before:.0f} ms")
 
 

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.inference import gpu
 from erc_ros.inference.engines import store
 from erc_ros.inference.engines.agreement import disagreement, kept
 from erc_ros.inference.engines.profiles import Profile, Shape, fitting
 from erc_ros.inference.engines.store import EngineError, Key
+from erc_ros.networks import gpu
 
 PROBE_TIMEOUT = 120.0  # s; the first use of CUDA on a Jetson takes some
 _ELEMENTS = {

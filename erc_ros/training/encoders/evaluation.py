@@ -17,9 +17,10 @@ from safetensors.numpy import load_file
 
 from erc_ros.encoders.audio import MAX_SECONDS, frame_count, log_mel, normalise
 from erc_ros.encoders.text import TextPrompt, Turn
-from erc_ros.inference.backend import Network, signature
 from erc_ros.inference.reader import TextReader
 from erc_ros.metrics import classification as metrics
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import together

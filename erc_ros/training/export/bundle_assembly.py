@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from erc_ros.inference.backend import Network, signature
 from erc_ros.inference.bundle import FORMAT, MANIFEST, Bundle, load_bundle
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.calibration import fit_temperature
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.evaluation import (
     Measured,

@@ -26,9 +26,10 @@ import yaml
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import MAX_TOKENS, Block, TextPrompt, Turn
-from erc_ros.inference.backend import Network, signature
 from erc_ros.inference.bundle import MANIFEST, load_bundle, sha256_of
 from erc_ros.inference.reader import TextReader
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
 from erc_ros.training.command import data_folder
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, count

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.inference.backend import Network
 from erc_ros.metrics.classification import weighted_f1
 from erc_ros.metrics.significance import paired_bootstrap
+from erc_ros.networks.network import Network
 from erc_ros.training.quantization.task import ENCODERS, PARTS, Task
 
 Floats = NDArray[np.float32]

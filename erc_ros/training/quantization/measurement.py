@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.network import Network
 
 Feed = Mapping[str, NDArray[Any]]
 

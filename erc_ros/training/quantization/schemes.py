@@ -26,7 +26,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers import float16
 
-from erc_ros.inference.backend import signature
+from erc_ros.networks.session import signature
 from erc_ros.training.quantization.graph import quantize_tables, quantize_weights, settle
 from erc_ros.training.quantization.smoothing import smooth
 

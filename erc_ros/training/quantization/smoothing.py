@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from erc_ros.inference.backend import Network
+from erc_ros.networks.network import Network
 
 SMALLEST, LARGEST = 1e-3, 1e3  # of s; a channel that was never active says nothing
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.text import TextPrompt, Turn
-from erc_ros.inference.backend import Network
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.reader import TextReader
+from erc_ros.networks.network import Network
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import together

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from erc_ros.inference import backend, gpu
 from erc_ros.inference.engines import tensorrt_engine
+from erc_ros.networks import gpu, network
 
 STAND_IN = Path(__file__).with_name("stand_in")
 
@@ -19,7 +19,7 @@ STAND_IN = Path(__file__).with_name("stand_in")
 def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where engines of this test lie."""
     monkeypatch.setenv("ERC_ENGINES", str(tmp_path / "engines"))
-    monkeypatch.setattr(backend, "_said", set())
+    monkeypatch.setattr(network, "_said", set())
     return tmp_path / "engines"
 
 

@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 from erc_ros.cli import main
-from erc_ros.inference import backend, gpu
-from erc_ros.inference.backend import BackendError, Network
+from erc_ros.inference import backend
+from erc_ros.inference.backend import open_network
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.engines import build as building
 from erc_ros.inference.engines import store, tensorrt_engine
@@ -20,6 +20,8 @@ from erc_ros.inference.engines.agreement import disagreement, keep, kept
 from erc_ros.inference.engines.build import build, check
 from erc_ros.inference.engines.store import EngineError
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks import gpu
+from erc_ros.networks.session import NetworkError, on_cpu
 from erc_ros.training.export.manifest import write_manifest
 
 PARTS = ("text", "audio", "face", "fusion")
@@ -35,12 +37,12 @@ def same_answers(folder: Path, device: str) -> None:
 
 
 def test_a_saved_graph_is_used_and_answers_the_same(folder: Path, engines: Path) -> None:
-    before = [Network(folder / "face.onnx")(FACES)["embedding"]]
+    before = [open_network(folder / "face.onnx")(FACES)["embedding"]]
     assert build(folder) == []
     files = {file.name for file in (engines / "bundle").iterdir()}
     assert {f"{part}.onnxruntime.onnx" for part in PARTS} <= files
     assert not [name for name in files if name.endswith(store.UNFINISHED)]
-    assert Network(folder / "face.onnx")(FACES)["embedding"].tolist() == before[0].tolist()
+    assert open_network(folder / "face.onnx")(FACES)["embedding"].tolist() == before[0].tolist()
     same_answers(folder, "cpu")
 
 
@@ -63,7 +65,7 @@ def test_a_damaged_graph_is_passed_over_named_and_built_again(
     graph = store.engine_file(folder / "face.onnx", "onnxruntime")
     good = graph.read_bytes()
     graph.write_bytes(good[:-7])
-    assert Network(folder / "face.onnx")(FACES)["embedding"].shape == (2, 128)
+    assert open_network(folder / "face.onnx")(FACES)["embedding"].shape == (2, 128)
     (record,) = caplog.records
     assert "face.onnxruntime.onnx has" in record.message and "build-engines" in record.message
     build(folder)
@@ -76,7 +78,7 @@ def test_a_graph_of_another_onnxruntime_or_bundle_is_passed_over(
     build(folder)
     with monkeypatch.context() as changed:
         changed.setattr("onnxruntime.__version__", "9.9.9")
-        Network(folder / "face.onnx")
+        open_network(folder / "face.onnx")
     assert "here is onnxruntime 9.9.9" in caplog.records[-1].message
     manifest = folder / "bundle.yaml"
     manifest.write_bytes(manifest.read_bytes() + b"# changed\n")
@@ -92,7 +94,7 @@ def test_the_inputs_that_are_kept_come_back_as_they_were(folder: Path) -> None:
             for one, other in zip(before, after, strict=True):
                 assert one.keys() == other.keys()
                 assert all((one[name] == other[name]).all() for name in one)
-        assert disagreement(backend.on_cpu(part.file), kept(part.file), 0.0) == 0.0
+        assert disagreement(on_cpu(part.file), kept(part.file), 0.0) == 0.0
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no archive", None])
@@ -167,14 +169,17 @@ def test_engines_are_built_agree_and_run(
     assert out.count("engine for Stand-in, compute 8.7 (float16)") == 4
     assert "text: Tactics of /layer.0/MatMul, 2 steps" in err
     assert len(list((engines / "bundle").glob("timing-*.cache"))) == 1
-    network = Network(folder / "text.onnx", "auto")
+    network = open_network(folder / "text.onnx", "auto")
     assert (network.device, network.note) == ("tensorrt", "")
     same_answers(folder, "auto")
 
 
 def test_an_engine_takes_every_length_and_any_thread(folder: Path, tensorrt: None) -> None:
     build(folder)
-    network, expected = Network(folder / "text.onnx", "tensorrt"), Network(folder / "text.onnx")
+    network, expected = (
+        open_network(folder / "text.onnx", "tensorrt"),
+        open_network(folder / "text.onnx"),
+    )
     calls = [inputs for inputs, _ in kept(folder / "text.onnx")]
     assert len({inputs["input_ids"].shape[1] for inputs in calls}) > 4
     wrong: list[object] = []
@@ -197,7 +202,7 @@ def test_a_shape_without_a_profile_goes_to_the_next_device(
     folder: Path, tensorrt: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     build(folder)
-    network = Network(folder / "face.onnx", "auto")
+    network = open_network(folder / "face.onnx", "auto")
     many = {"faces": np.zeros((9, 1, 48, 48), np.float32)}
     assert network.device == "tensorrt" and network(many)["embedding"].shape == (9, 128)
     assert network.device == "cpu" and "no profile for inputs" in caplog.text
@@ -212,12 +217,12 @@ def test_a_tensorrt_that_ends_its_process_does_not_end_ours(
     build(folder)
     monkeypatch.setenv("STAND_IN", "crash")
     tensorrt_engine.probe.cache_clear()
-    networks = [Network(folder / f"{part}.onnx", "auto") for part in PARTS]
+    networks = [open_network(folder / f"{part}.onnx", "auto") for part in PARTS]
     assert [network.device for network in networks] == ["cpu"] * 4
     (record,) = caplog.records
     assert "tensorrt cannot be used (TensorRT ended its process with signal 11)" in record.message
-    with pytest.raises(BackendError, match="signal 11"):
-        Network(folder / "text.onnx", "tensorrt")
+    with pytest.raises(NetworkError, match="signal 11"):
+        open_network(folder / "text.onnx", "tensorrt")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +248,7 @@ def test_an_engine_that_does_not_agree_any_more_is_passed_over(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     tensorrt_engine.probe.cache_clear()
-    network = Network(folder / "face.onnx", "auto")
+    network = open_network(folder / "face.onnx", "auto")
     assert network.device == "cpu" and said in network.note and said in caplog.text
 
 
@@ -256,11 +261,11 @@ def test_an_edited_engine_is_passed_over_and_built_again(
     data[-1] ^= 1
     engine.write_bytes(data)
     tensorrt_engine.probe.cache_clear()
-    assert Network(folder / "face.onnx", "auto").device == "cpu"
+    assert open_network(folder / "face.onnx", "auto").device == "cpu"
     assert "was changed after it was built" in caplog.text
     build(folder)
     tensorrt_engine.probe.cache_clear()
-    assert Network(folder / "face.onnx", "auto").device == "tensorrt"
+    assert open_network(folder / "face.onnx", "auto").device == "tensorrt"
 
 
 def test_a_model_that_tensorrt_refuses_is_told_and_the_others_are_built(
@@ -274,7 +279,7 @@ def test_a_model_that_tensorrt_refuses_is_told_and_the_others_are_built(
     said = capsys.readouterr().out
     assert "not built: text: TensorRT could not build the engine (no implementation for" in said
     assert not store.engine_file(folder / "text.onnx", "tensorrt").exists()
-    assert Network(folder / "text.onnx", "auto").device == "cpu"
+    assert open_network(folder / "text.onnx", "auto").device == "cpu"
 
 
 def test_an_engine_whose_answers_are_wrong_is_not_kept(

@@ -10,11 +10,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from erc_ros.inference import backend
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.engines import graph
 from erc_ros.inference.engines.operators import CONSTANT_INPUTS, TYPES
 from erc_ros.inference.engines.profiles import profiles, ranges
+from erc_ros.networks.session import on_cpu
 
 MODELS = sorted((Path(__file__).parents[3] / "models/edge-small").glob("*.onnx"))
 FLOAT, INT8 = TensorProto.FLOAT, TensorProto.INT8
@@ -109,7 +109,7 @@ def test_what_training_exports_is_fit_for_tensorrt(
     assert graph.problems(model) == []
     typed = graph.strongly_typed(model)
     assert graph.problems(typed) == []
-    run, run_typed = (backend.on_cpu(m.SerializeToString()) for m in (model, typed))
+    run, run_typed = (on_cpu(m.SerializeToString()) for m in (model, typed))
     for shapes in shapes_of(model, tiny_folder):
         assert graph.unresolved(model, shapes) == []
         inputs = random_inputs(model, shapes)
@@ -166,7 +166,7 @@ def test_symmetric_pairs_are_well_formed_and_survive_float16() -> None:
     (quantize,) = [n for n in typed.graph.node if n.op_type == "QuantizeLinear"]
     assert {types[name] for name in quantize.input[:2]} == {"FLOAT16"}  # no casts in between
     x = np.random.default_rng(1).standard_normal((3, 16)).astype(np.float32)
-    expected, found = (backend.on_cpu(m.SerializeToString())({"x": x})["y"] for m in (model, typed))
+    expected, found = (on_cpu(m.SerializeToString())({"x": x})["y"] for m in (model, typed))
     # The two forms are 5 % apart in onnxruntime 1.23.2, and 1.31 has them equal.
     within = 0.01 if onnxruntime.__version__ >= "1.31" else 0.1
     assert np.abs(found - expected).max() < within * np.abs(expected).max()
@@ -195,9 +195,7 @@ def test_a_table_of_int8_rows_becomes_a_float_table_with_the_same_values(tmp_pat
     assert graph.problems(loaded) == [] and [n.op_type for n in loaded.graph.node] == ["Gather"]
     assert len(loaded.graph.initializer) == 1
     ids = np.array([[0, 3, 8]])
-    found, expected = (
-        backend.on_cpu(m.SerializeToString())({"ids": ids})["y"] for m in (loaded, model)
-    )
+    found, expected = (on_cpu(m.SerializeToString())({"ids": ids})["y"] for m in (loaded, model))
     assert (found == expected).all()
 
 
@@ -213,7 +211,7 @@ def test_what_quantize_makes_for_gpus_is_fit_for_tensorrt(
     assert graph.problems(model) == []
     typed = graph.strongly_typed(model)
     assert graph.problems(typed) == []
-    assert backend.on_cpu(typed.SerializeToString())
+    assert on_cpu(typed.SerializeToString())
 
 
 @pytest.mark.parametrize(
@@ -296,7 +294,7 @@ def test_positions_are_summed_as_floats_with_the_same_result(tmp_path: Path) -> 
     loaded = graph.load(tmp_path / "sums.onnx")
     assert graph.problems(model) and graph.problems(loaded) == []
     x = np.array([[1, 0, 1, 1], [5, 5, 5, 100_000]])
-    found = backend.on_cpu(loaded.SerializeToString())({"x": x})["y"]
+    found = on_cpu(loaded.SerializeToString())({"x": x})["y"]
     np.testing.assert_array_equal(found, x.cumsum(axis=1))
 
 

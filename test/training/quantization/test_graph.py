@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import numpy_helper, parser
 
-from erc_ros.inference.backend import Network
+from erc_ros.networks.network import Network
 from erc_ros.training.quantization.graph import (
     quantize_channels,
     quantize_rows,

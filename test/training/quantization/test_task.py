@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erc_ros.inference.backend import Network, signature
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
 from erc_ros.training.command import data_folder
 from erc_ros.training.quantization.schemes import check_calibration
 from erc_ros.training.quantization.task import ENCODERS, PARTS, Material, Task, draw, read_material

@@ -1,0 +1,221 @@
+"""ONNX files as functions, opened the same way for every network of the runtime.
+
+One thread per session and no spinning: two sessions whose threads spin against each other took
+2.5 times as long for a whole utterance. What can run side by side does so in workers of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+Shape = tuple["int | None", ...]  # None = any size
+Port = tuple[str, Shape]  # element type as ONNX names it ("float", "int64", "bool"), shape
+
+Run = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[np.float32]]]
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+TOLERANCE = 2e-2  # of the largest answer: float16 or TF32, and int8 rounded elsewhere
+
+
+class NetworkError(RuntimeError):
+    """A network or a device cannot be used; the message says which, why, and the way out."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names, element types and shapes of a network's inputs and outputs."""
+
+    inputs: Mapping[str, Port]
+    outputs: Mapping[str, Port]
+
+    def difference(self, found: Signature) -> str:
+        """What in `found` does not fit this signature, in words; "" if all fits."""
+        return _ports_differ("input", self.inputs, found.inputs) or _ports_differ(
+            "output", self.outputs, found.outputs
+        )
+
+
+def _ports_differ(kind: str, expected: Mapping[str, Port], found: Mapping[str, Port]) -> str:
+    if set(expected) != set(found):
+        return f"{kind}s are {', '.join(found) or 'none'}, expected {', '.join(expected)}"
+    for name, (element, shape) in expected.items():
+        other_element, other_shape = found[name]
+        if element != other_element:
+            return f"{kind} {name} is of type {other_element}, expected {element}"
+        if tuple(shape) != tuple(other_shape):
+            return f"{kind} {name} has shape {_text(other_shape)}, expected {_text(shape)}"
+    return ""
+
+
+def _text(shape: Shape) -> str:
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+
+
+def signature(file: Path) -> Signature:
+    """The signature of an ONNX file.
+
+    Raises:
+        NetworkError: ONNX Runtime cannot read the file.
+    """
+    options = session_options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = _open(file, options, [PROVIDERS["cpu"]])
+    return Signature(
+        {port.name: _port(port) for port in session.get_inputs()},
+        {port.name: _port(port) for port in session.get_outputs()},
+    )
+
+
+def _port(port: Any) -> Port:
+    # Dynamic sizes are names or None; element types read "tensor(float)".
+    shape = tuple(size if isinstance(size, int) else None for size in port.shape)
+    return port.type[len("tensor(") : -1], shape
+
+
+def on_cpu(file: Path | bytes, optimized: bool = False) -> Run:
+    """ONNX Runtime on the CPU, nothing else tried.
+
+    Args:
+        file: the ONNX file, or what is in it.
+        optimized: `file` comes from `save_optimized`, on this processor by this version.
+
+    Raises:
+        NetworkError: the file cannot be read.
+    """
+    options = session_options()
+    if optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return _function(_open(file, options, [PROVIDERS["cpu"]]))
+
+
+def on_cuda(file: Path) -> Run:
+    """ONNX Runtime with CUDA; its first answer is compared with the CPU's.
+
+    A provider that is listed need not work: the wheel for aarch64 lists CUDA on GPUs for which it
+    has no kernels, and fails when the first one runs. So the first call runs on the CPU as well,
+    and raises NetworkError where the two differ by more than `TOLERANCE`.
+
+    Raises:
+        NetworkError: the file cannot be read, or CUDA does not start.
+    """
+    provider, available = PROVIDERS["cuda"], ort.get_available_providers()
+    if provider not in available:
+        raise NetworkError(
+            f"device 'cuda' needs {provider}, this onnxruntime has {', '.join(available)}; "
+            "install onnxruntime-gpu or set device to 'cpu'"
+        )
+    if find_spec("nvidia") is not None:  # CUDA's libraries as wheels, which nobody else finds
+        ort.preload_dlls()
+    session = _open(file, session_options(), [provider, PROVIDERS["cpu"]])
+    # ONNX Runtime falls back to the CPU without an error when CUDA's libraries do not load.
+    if provider not in session.get_providers():
+        raise NetworkError(
+            f"device 'cuda' did not start (running: {', '.join(session.get_providers())}); check "
+            "the driver and the CUDA libraries, or set device to 'cpu'"
+        )
+    return Compared(_function(session), lambda: on_cpu(file))
+
+
+class Compared:
+    """A network that answers only after it agreed with another one once. Thread-safe.
+
+    Args:
+        run: the network.
+        reference: opens the one to compare with; called once, and let go afterwards.
+    """
+
+    def __init__(self, run: Run, reference: Callable[[], Run]) -> None:
+        self._run = run
+        self._reference: Callable[[], Run] | None = reference
+        self._comparing = threading.Lock()
+
+    def __call__(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Named arrays in, named arrays out.
+
+        Raises:
+            NetworkError: the first answers differ, or are not finite.
+        """
+        outputs = self._run(inputs)
+        if self._reference is None:
+            return outputs
+        with self._comparing:
+            if self._reference is not None:
+                worst = largest_difference(outputs, self._reference()(inputs))
+                if worst > TOLERANCE:
+                    raise NetworkError(
+                        f"its answers differ from the CPU's by {worst:.2%} of the largest one, "
+                        f"allowed are {TOLERANCE:.0%}"
+                    )
+                self._reference = None
+        return outputs
+
+
+def largest_difference(
+    found: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
+) -> float:
+    """The largest difference of any output, as a part of its largest expected value.
+
+    Raises:
+        NetworkError: an output has another shape, or is not finite.
+    """
+    worst = 0.0
+    for name, values in expected.items():
+        if found[name].shape != values.shape:
+            raise NetworkError(
+                f"output {name} has shape {found[name].shape}, expected {values.shape}"
+            )
+        if not np.isfinite(found[name]).all():
+            raise NetworkError(f"output {name} is not finite")
+        if values.size:
+            size = max(float(np.abs(values).max()), 1e-6)
+            worst = max(worst, float(np.abs(found[name] - values).max()) / size)
+    return worst
+
+
+def save_optimized(file: Path, target: Path) -> None:
+    """Write what ONNX Runtime makes of `file` on this processor.
+
+    Raises:
+        NetworkError: the file cannot be read.
+    """
+    options = session_options()
+    options.optimized_model_filepath = str(target)
+    _open(file, options, [PROVIDERS["cpu"]])
+
+
+def session_options() -> Any:
+    """One thread, no spinning, errors as exceptions only."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _function(session: Any) -> Run:
+    outputs = [port.name for port in session.get_outputs()]
+
+    def run(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        return dict(zip(outputs, session.run(None, inputs), strict=True))
+
+    return run
+
+
+def _open(file: Path | bytes, options: Any, providers: list[str]) -> Any:
+    source = file if isinstance(file, bytes) else str(file)
+    try:
+        return ort.InferenceSession(source, options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions share no base class of its own
+        reason = " ".join(str(error).split())
+        name = "the model" if isinstance(file, bytes) else file
+        raise NetworkError(f"{name} cannot be loaded by ONNX Runtime ({reason})") from error
