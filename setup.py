@@ -91,7 +91,15 @@ setup(
             "transformers>=5",
         ],
         "ray": ["ray[data]>=2.40"],  # encoding a corpus on several machines
-        "test": ["hypothesis>=6", "onnx>=1.17", "pytest>=8", "rosbags-image==0.10.4", "soundfile"],
+        "test": [
+            "hypothesis>=6",
+            "onnx>=1.17",
+            "pytest>=8",
+            "pytest-cov>=6",
+            "pytest-rerunfailures>=16.1",  # for the marker `dds` alone: test/conftest.py
+            "rosbags-image==0.10.4",
+            "soundfile",
+        ],
         "lint": ["import-linter>=2.16", "mypy>=2", "ruff", "types-PyYAML"],
     },
 )

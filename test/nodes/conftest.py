@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-# Before rclpy starts anywhere. Ids up to 101 never meet the ephemeral ports.
-os.environ["ROS_DOMAIN_ID"] = str(10 + os.getpid() % 90)
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+from typing import IO
 
 import pytest
+
+
+def own_domain() -> int:
+    """A domain that no other run of these tests on this machine has, as long as this one lives.
+
+    Ids up to 101 never meet the ephemeral ports.
+    """
+    for number in range(90):
+        domain = 10 + (os.getpid() + number) % 90
+        lock = open(Path(tempfile.gettempdir(), f"erc_ros_domain_{domain}.lock"), "w")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        HELD.append(lock)
+        return domain
+    raise RuntimeError("90 runs of these tests at once: no ROS domain is left")
+
+
+HELD: list[IO[str]] = []  # an open file is what holds the lock
+# Before rclpy starts anywhere.
+os.environ["ROS_DOMAIN_ID"] = str(own_domain())
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 pytest.importorskip("rclpy", reason="needs ROS 2 or its wheels")
 pytest.importorskip("erc_msgs", reason="needs the interfaces: pip install ./interfaces")

@@ -15,6 +15,7 @@ from erc_ros.replay.bag import Bag
 from erc_ros.replay.offline import Models, replay
 from erc_ros.replay.via_dds import NodesError, play, recognisable_speech
 
+pytestmark = pytest.mark.dds
 PHRASES = [Phrase(0.5, 1.5, "I am so happy!"), Phrase(2.5, 3.5, "Why, what happened?")]
 
 

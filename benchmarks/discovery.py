@@ -1,0 +1,100 @@
+"""How long ROS 2 participants take to find each other, and whether what they send arrives.
+
+    python -m benchmarks.discovery --repeats 200
+
+Every repetition makes a publisher and a subscription in two new contexts of this process, as nodes
+of a robot come and go, and the command prints the times and what never happened. It is the
+reproduction that docs/known_issues.md speaks of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from std_msgs.msg import String
+
+PATIENCE = 10.0  # s
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Seconds from the moment at which both were there; None: not within `PATIENCE`."""
+
+    publisher_knows: float | None
+    arrived: float | None
+
+
+def until(true: Callable[[], object], executor: SingleThreadedExecutor) -> float | None:
+    start = time.monotonic()
+    while not true():
+        if time.monotonic() - start > PATIENCE:
+            return None
+        executor.spin_once(timeout_sec=0.002)
+    return time.monotonic() - start
+
+
+def meet(number: int, reliable: bool, one_context: bool) -> Meeting:
+    first = Context()
+    contexts = [first, first if one_context else Context()]
+    for context in set(contexts):
+        rclpy.init(context=context)
+    talker, listener = (Node(f"node_{i}", context=c) for i, c in enumerate(contexts))
+    executor = SingleThreadedExecutor(context=contexts[1])
+    executor.add_node(listener)
+    policy = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
+    qos = QoSProfile(depth=10, reliability=policy)
+    heard: list[String] = []
+    topic = f"discovery_{number}"
+    listener.create_subscription(String, topic, heard.append, qos)
+    publisher = talker.create_publisher(String, topic, qos)
+    found = until(publisher.get_subscription_count, executor)
+    publisher.publish(String(data="once"))
+    arrived = until(lambda: heard, executor) if found is not None else None
+    executor.shutdown()
+    for node, context in zip((talker, listener), contexts, strict=True):
+        node.destroy_node()
+        context.try_shutdown()
+    return Meeting(found, arrived)
+
+
+def describe(name: str, times: list[float | None]) -> str:
+    came = sorted(t for t in times if t is not None)
+    slow = sum(t > 1.0 for t in came)
+    never = len(times) - len(came)
+    if not came:
+        return f"{name}: never, {never} times"
+    middle = statistics.median(came)
+    return (
+        f"{name}: median {1e3 * middle:.0f} ms, longest {1e3 * came[-1]:.0f} ms, "
+        f"over 1 s {slow} of {len(times)}, never {never}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--best-effort", action="store_true", help="instead of reliable")
+    parser.add_argument("--one-context", action="store_true", help="one participant for both")
+    options = parser.parse_args()
+    meetings = [
+        meet(number, not options.best_effort, options.one_context)
+        for number in range(options.repeats)
+    ]
+    print(describe("publisher knows of the subscription", [m.publisher_knows for m in meetings]))
+    print(describe("a message sent then arrives", [m.arrived for m in meetings]))
+
+
+if __name__ == "__main__":
+    main()
