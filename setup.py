@@ -76,6 +76,14 @@ setup(
         "replay": ["matplotlib>=3.5", "rosbags==0.11.9"],
         "demo": ["espeakng-loader==0.2.4"],
         "bench": ["pyannote.metrics==4.2.0", "scipy"],
+        "evaluate": [  # erc evaluate-bag: annotations in, scores and a report out
+            "defusedxml==0.7.1",
+            "matplotlib>=3.5",
+            "praatio==6.2.2",  # TextGrid
+            "pympi-ling==1.71",  # ELAN
+            "rosbags==0.11.9",
+            "tqdm>=4.60",
+        ],
         "train": [
             "accelerate>=1.15",  # several GPUs
             "av>=14",  # the sound and pictures of MELD's clips
@@ -93,7 +101,9 @@ setup(
         "ray": ["ray[data]>=2.40"],  # encoding a corpus on several machines
         "test": [
             "hypothesis>=6",
+            "meeteval==0.4.3",  # compares the word error rates; a source package, needs g++
             "onnx>=1.17",
+            "pyannote.metrics==4.2.0",  # compares the errors of speakers and emotions
             "pytest>=8",
             "pytest-cov>=6",
             "pytest-rerunfailures>=16.1",  # for the marker `dds` alone: test/conftest.py

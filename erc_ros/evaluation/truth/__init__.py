@@ -1,0 +1,37 @@
+"""Truth from what people have: one reader for each format, found by the file's suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from erc_ros.evaluation.truth import elan, rttm, table, textgrid, words
+from erc_ros.evaluation.truth.marks import MOST_MARKS, Mark, TruthError
+
+READERS: Mapping[str, Callable[[Path], list[Mark]]] = MappingProxyType(
+    {
+        ".eaf": elan.read,
+        ".textgrid": textgrid.read,
+        ".rttm": rttm.read,
+        ".csv": table.read,
+        ".stm": words.read_stm,
+        ".json": words.read_seglst,
+    }
+)
+"""Suffix in lower case -> reader."""
+
+
+def read(path: Path) -> list[Mark]:
+    """Every annotation of a file.
+
+    Raises:
+        TruthError: an unknown suffix, or what the format's reader refuses.
+    """
+    reader = READERS.get(path.suffix.casefold())
+    if reader is None:
+        raise TruthError(f"{path}: unknown kind of file; known are {', '.join(sorted(READERS))}")
+    marks = reader(path)
+    if len(marks) > MOST_MARKS:
+        raise TruthError(f"{path.name}: {len(marks)} annotations, at most {MOST_MARKS} are read")
+    return marks

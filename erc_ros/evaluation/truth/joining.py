@@ -1,0 +1,359 @@
+"""Marks of one recording's files -> its truth: one clock, one set of labels, one list of segments.
+
+A segment is a stretch of one speaker: every annotated text is one; where there is no text, every
+annotated turn; where there is neither, every annotated emotion. A segment has the emotion (valence,
+arousal) of its speaker that covers most of it, if that is at least half.
+"""
+
+from __future__ import annotations
+
+import difflib
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erc_ros.evaluation.records import Segment, Truth
+from erc_ros.evaluation.truth.marks import Mark, TruthError, place, read_text
+from erc_ros.values.nanoseconds import NS
+
+UNIX_TIME = 10**8 * NS  # annotations later than this are on the clock of the recording's stamps
+_BASES = ("text", "speech", "emotion")
+_ATTRIBUTES = ("emotion", "valence", "arousal")
+_KINDS = ("speech", "text", *_ATTRIBUTES)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMap:
+    """What annotations mean here.
+
+    labels: annotated emotion (compared without case) -> label, or "" for one that is left out on
+        purpose.
+    tiers: name of a tier -> "KIND@SPEAKER", or "" for one that says something else.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tiers: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """From YAML: either `happy: joy` lines, or the two sections `labels:` and `tiers:`.
+
+    Raises:
+        TruthError: no YAML, or not names to names; `~` leaves a label or a tier out.
+    """
+    try:
+        content = yaml.safe_load(read_text(path)) or {}
+    except yaml.YAMLError as error:
+        raise TruthError(f"{path.name} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise TruthError(f"{path.name}: must be lines such as `happy: joy`")
+    if any(isinstance(value, dict) for value in content.values()):
+        if unknown := set(content) - {"labels", "tiers"}:
+            raise TruthError(f"{path.name}: sections are labels and tiers, not {sorted(unknown)}")
+        labels, tiers = content.get("labels") or {}, content.get("tiers") or {}
+    else:
+        labels, tiers = content, {}
+    for section in (labels, tiers):
+        for key, value in section.items():
+            if not isinstance(key, str) or not (value is None or isinstance(value, str)):
+                raise TruthError(f"{path.name}: {key}: {value} must be a name and a name")
+    for tier, value in tiers.items():
+        if value and value.partition("@")[0] not in _KINDS:
+            raise TruthError(
+                f"{path.name}: tier {tier!r} is mapped to {value!r}; must be KIND@SPEAKER with "
+                f"KIND one of {', '.join(_KINDS)}, or ~"
+            )
+    return LabelMap(
+        {key.strip().casefold(): value or "" for key, value in labels.items()},
+        {key: value or "" for key, value in tiers.items()},
+    )
+
+
+def join(
+    marks: Iterable[Mark],
+    *,
+    origin: int,
+    duration: int,
+    labels: Sequence[str],
+    mapping: LabelMap | None = None,
+    offset: int = 0,
+) -> Truth:
+    """The truth of one recording.
+
+    Args:
+        marks: of all its files, and of it alone (see `of_recording`).
+        origin, duration: ns, of the recording. Annotations begin at 0 or are in Unix time.
+        offset: ns, added to every time of the annotations.
+        labels: those that are evaluated.
+
+    Raises:
+        TruthError: nothing lies within the recording; two annotations contradict each other; files
+            that name nobody in common; a mapping onto a label that does not exist; a span that
+            ends before it starts; a valence that is no number in -1..1.
+    """
+    mapping = mapping or LabelMap()
+    _check_mapping(mapping, labels)
+    repaired: Counter[str] = Counter()
+    known = [mark for each in marks if (mark := _meant(each, mapping, repaired)) is not None]
+    files = tuple(dict.fromkeys(mark.source.file for mark in known))
+    _check_names(known, labels)
+    placed = _placed(known, origin, duration, offset, repaired)
+    segments, unmapped = _segments(placed, mapping, labels, repaired)
+    segments.sort(key=lambda each: (each.start, each.end, each.speaker))
+    return Truth(
+        tuple(segments), dict(sorted(unmapped.items())), dict(sorted(repaired.items())), files
+    )
+
+
+def of_recording(marks: Sequence[Mark], name: str) -> list[Mark]:
+    """Those of the recording `name`, where the file tells names; all if it has one name only."""
+    told = {mark.recording for mark in marks} - {""}
+    if len(told) <= 1:
+        return list(marks)
+    found = [mark for mark in marks if mark.recording in ("", name)]
+    if not any(mark.recording for mark in found):
+        raise TruthError(
+            f"{marks[0].source.file} is about {_some(told)}, but not about {name}; rename it there"
+        )
+    return found
+
+
+def _some(names: Collection[str], most: int = 5) -> str:
+    shown = ", ".join(sorted(names)[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_mapping(mapping: LabelMap, labels: Sequence[str]) -> None:
+    for annotated, label in mapping.labels.items():
+        if label and label not in labels:
+            near = difflib.get_close_matches(label, labels, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise TruthError(
+                f"{annotated!r} is mapped to {label!r}, which is none of {', '.join(labels)}{hint}"
+            )
+
+
+def _check_names(marks: Sequence[Mark], labels: Sequence[str]) -> None:
+    """Two mistakes that would look like bad speakers: emotions as names, and other names."""
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for mark in marks:
+        if mark.speaker:
+            speakers[mark.source.file].add(mark.speaker)
+    for file, names in speakers.items():
+        if len(names) > 1 and names <= set(labels):
+            raise TruthError(
+                f"{file} names emotions as speakers ({_some(names)}); call it NAME.emotion.rttm"
+            )
+    files = list(speakers)
+    for file in files[1:]:
+        if not speakers[file] & speakers[files[0]]:
+            raise TruthError(
+                f"{files[0]} and {file} have no speaker in common ({_some(speakers[files[0]])}; "
+                f"{_some(speakers[file])}): give the same names in both"
+            )
+
+
+def _meant(mark: Mark, mapping: LabelMap, repaired: Counter[str]) -> Mark | None:
+    if (tier := mark.source.tier) and tier in mapping.tiers:
+        kind, _, speaker = mapping.tiers[tier].partition("@")
+        mark = replace(mark, kind=kind, speaker=speaker)
+    if not mark.kind:
+        repaired[f"tier {mark.source.tier!r} of {mark.source.file}: not evaluated"] += 1
+        return None
+    if mark.end < mark.start:
+        raise TruthError(
+            f"{place(mark.source)}: ends at {mark.end / NS:.3f} s, before it starts at "
+            f"{mark.start / NS:.3f} s"
+        )
+    if mark.end == mark.start:
+        repaired["annotations without duration, left out"] += 1
+        return None
+    if mark.kind != "speech" and not mark.value:
+        repaired["empty annotations"] += 1
+        return replace(mark, kind="speech") if mark.kind == "text" else None
+    return mark
+
+
+def _placed(
+    marks: Sequence[Mark], origin: int, duration: int, offset: int, repaired: Counter[str]
+) -> list[Mark]:
+    """On the recording's axis; what lies outside is cut or left out, and counted."""
+    if not marks:
+        return []
+    clock = origin if min(mark.start for mark in marks) >= UNIX_TIME else 0
+    found = []
+    for mark in marks:
+        start, end = mark.start - clock + offset, mark.end - clock + offset
+        if end <= 0 or start >= duration:
+            repaired["annotations outside the recording, left out"] += 1
+            continue
+        if start < 0 or end > duration:
+            repaired["annotations past an end of the recording, cut"] += 1
+        found.append(replace(mark, start=max(0, start), end=min(duration, end)))
+    if not found:
+        first = (min(mark.start for mark in marks) - clock + offset) / NS
+        last = (max(mark.end for mark in marks) - clock + offset) / NS
+        raise TruthError(
+            f"{_some({mark.source.file for mark in marks})}: annotates {first:.1f} to "
+            f"{last:.1f} s, the recording lasts from 0 to {duration / NS:.1f} s: the truth of "
+            "another recording, or give --offset"
+        )
+    return found
+
+
+class _Spans:
+    """Marks of one speaker, to be asked for those that overlap a span."""
+
+    def __init__(self, marks: Iterable[Mark]) -> None:
+        self.marks = sorted(marks, key=lambda mark: (mark.start, mark.end))
+        self._starts = [mark.start for mark in self.marks]
+        self._longest = max((mark.end - mark.start for mark in self.marks), default=0)
+
+    def overlapping(self, start: int, end: int) -> list[Mark]:
+        first = bisect_left(self._starts, start - self._longest)
+        last = bisect_left(self._starts, end)
+        return [mark for mark in self.marks[first:last] if mark.end > start]
+
+
+def _shared(a: Mark, b: Mark) -> int:
+    return min(a.end, b.end) - max(a.start, b.start)
+
+
+def _once(marks: Iterable[Mark], repaired: Counter[str]) -> list[Mark]:
+    """Marks of one kind and speaker; those that say the same of one time become one.
+
+    Raises:
+        TruthError: two say something else of the same time (of at least half of the shorter one).
+    """
+    kept: list[Mark] = []
+    for mark in sorted(marks, key=lambda mark: (mark.start, mark.end)):
+        same = None
+        for place_, other in list(enumerate(kept))[-8:]:  # they follow each other
+            shared = _shared(mark, other)
+            shorter = min(mark.end - mark.start, other.end - other.start)
+            if shared <= 0:
+                continue
+            if 2 * shared < shorter:
+                repaired["annotations of one speaker that overlap a little"] += 1
+            elif _value(mark) == _value(other):
+                same = place_
+            else:
+                raise TruthError(
+                    f"{place(other.source)} and {place(mark.source)} contradict each other from "
+                    f"{mark.start / NS:.3f} s on: {_shown(other)} and {_shown(mark)}"
+                )
+        if same is None:
+            kept.append(mark)
+        else:
+            kept[same] = replace(kept[same], end=max(kept[same].end, mark.end))
+            repaired["annotations that say the same again"] += 1
+    return kept
+
+
+def _value(mark: Mark) -> str:
+    return " ".join(mark.value.casefold().split())
+
+
+def _shown(mark: Mark) -> str:
+    return f"two {mark.kind}s" if mark.kind == "text" else f"{mark.kind} {mark.value!r}"
+
+
+def _segments(
+    marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str], repaired: Counter[str]
+) -> tuple[list[Segment], Counter[str]]:
+    grouped: dict[tuple[str, str], list[Mark]] = defaultdict(list)
+    for mark in marks:
+        grouped[mark.kind, mark.speaker].append(mark)
+    once = {key: _once(each, repaired) for key, each in grouped.items()}
+    bases = _bases(once)
+    anybody = {kind: _Spans(once.get((kind, ""), ())) for kind in _ATTRIBUTES}
+    unmapped: Counter[str] = Counter()
+    used: set[Mark] = set()
+    segments = []
+    for speaker, own in bases.items():
+        spans = {kind: _Spans(once.get((kind, speaker), ())) for kind in _ATTRIBUTES}
+        for base in own:
+            found: dict[str, Any] = {}
+            for kind in _ATTRIBUTES:
+                best = _covering(base, spans[kind]) or _covering(base, anybody[kind])
+                if best is not None:
+                    used.add(best)
+                    found[kind] = best
+            emotion = None
+            if "emotion" in found:
+                emotion = _label(found["emotion"].value, mapping, labels)
+                if not emotion:
+                    unmapped[found["emotion"].value] += 1
+            segments.append(
+                Segment(
+                    base.start,
+                    base.end,
+                    speaker,
+                    base.value if base.kind == "text" else None,
+                    emotion or None,
+                    _number(found.get("valence")),
+                    _number(found.get("arousal")),
+                    base.source,
+                )
+            )
+    left = sum(
+        mark not in used for key, each in once.items() if key[0] in _ATTRIBUTES for mark in each
+    )
+    if left:
+        repaired["emotions, valences and arousals that cover half of no segment"] += left
+    return segments, unmapped
+
+
+def _bases(once: Mapping[tuple[str, str], Sequence[Mark]]) -> dict[str, list[Mark]]:
+    """The marks that become segments, by speaker."""
+    bases: dict[str, list[Mark]] = defaultdict(list)
+    for kind in _BASES:
+        for (of, speaker), marks in once.items():
+            if of != kind:
+                continue
+            others = [*bases.values()] if kind == "emotion" and not speaker else [bases[speaker]]
+            taken = _Spans(mark for each in others for mark in each)
+            bases[speaker] = bases[speaker] + [
+                mark for mark in marks if not _is_covered(mark, taken)
+            ]
+    return bases
+
+
+def _is_covered(mark: Mark, taken: _Spans) -> bool:
+    """Is half of it, or of one in it, there already?"""
+    found = taken.overlapping(mark.start, mark.end)
+    return any(2 * _shared(mark, other) >= other.end - other.start for other in found) or 2 * sum(
+        _shared(mark, other) for other in found
+    ) >= (mark.end - mark.start)
+
+
+def _covering(base: Mark, spans: _Spans) -> Mark | None:
+    found = spans.overlapping(base.start, base.end)
+    best = max(found, key=lambda mark: _shared(base, mark), default=None)
+    if best is None or 2 * _shared(base, best) < base.end - base.start:
+        return None
+    return best
+
+
+def _label(annotated: str, mapping: LabelMap, labels: Sequence[str]) -> str:
+    name = annotated.casefold()
+    if name in mapping.labels:
+        return mapping.labels[name]
+    return next((label for label in labels if label.casefold() == name), "")
+
+
+def _number(mark: Mark | None) -> float | None:
+    if mark is None:
+        return None
+    try:
+        value = float(mark.value)
+    except ValueError:
+        value = float("nan")
+    if not -1 <= value <= 1:
+        raise TruthError(f"{place(mark.source)}: {mark.kind} {mark.value!r} is no number in -1..1")
+    return value

@@ -1,0 +1,120 @@
+"""A mark: one annotation as it stands in a file, before files are joined."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from erc_ros.evaluation.records import Source
+from erc_ros.values.nanoseconds import NS
+
+MOST_BYTES = 64 * 2**20  # of a file of annotations; an hour of dense ELAN tiers is about 2 MiB
+MOST_MARKS = 500_000  # in a file
+LONGEST = 10**10  # s; a time beyond is no time (Unix time is below 2e9)
+
+# What a tier says, by the words people use in names of tiers, types and vocabularies.
+_KINDS = {
+    **dict.fromkeys(("emotion", "emotions", "affect", "feeling"), "emotion"),
+    **dict.fromkeys(("text", "transcript", "transcription", "words", "utterance"), "text"),
+    **dict.fromkeys(("utterances", "tx", "txt"), "text"),
+    **dict.fromkeys(("speech", "turn", "turns"), "speech"),
+    "valence": "valence",
+    "arousal": "arousal",
+}
+
+
+class TruthError(ValueError):
+    """Annotations that cannot be used; the message names file, tier and line, and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One annotation of one thing.
+
+    kind: "speech" (somebody speaks), "text", "emotion", "valence" or "arousal".
+    start, end: ns on the annotation's own clock. speaker: "" where nobody is named.
+    value: as it stands there, without blanks around it.
+    recording: which one it is of, "" where the format does not tell.
+    """
+
+    kind: str
+    start: int
+    end: int
+    speaker: str
+    value: str
+    source: Source
+    recording: str = ""
+
+
+def place(source: Source) -> str:
+    """Where it stands, for a message."""
+    tier = f", tier {source.tier!r}" if source.tier else ""
+    line = f", {'annotation' if source.tier else 'line'} {source.line}" if source.line else ""
+    return f"{source.file}{tier}{line}"
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file of annotations.
+
+    Raises:
+        TruthError: it cannot be read, or is larger than `MOST_BYTES`.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise TruthError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > MOST_BYTES:
+        raise TruthError(f"{path.name}: more than {MOST_BYTES >> 20} MiB; annotations are smaller")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The same as UTF-8, with or without a byte order mark."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise TruthError(f"{path.name}, line {line}: not UTF-8; save it as UTF-8") from error
+
+
+def time_of(text: str, source: Source) -> int:
+    """Seconds, as they are written, in ns.
+
+    Raises:
+        TruthError: no number, or not a time.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) <= LONGEST:
+        raise TruthError(f"{place(source)}: {text!r} is no time in seconds")
+    return round(value * NS)
+
+
+def meaning(tier: str, participant: str = "", hints: Collection[str] = ()) -> tuple[str, str]:
+    """(kind, speaker) of a tier; kind "" for one that says something else.
+
+    "emotion@Anna", "Anna emotion", "Anna_emotion" and a tier "emotion" whose participant is Anna
+    are Anna's emotions. hints: names of its type and its controlled vocabulary, asked where the
+    tier's name tells no kind. A tier that tells none at all has the words of somebody of its name.
+    """
+    hinted = next((kind for hint in hints if (kind := _kind(hint))), "")
+    before, at, after = tier.rpartition("@")
+    if at:
+        return _KINDS.get(before.strip().casefold(), "") or hinted, participant or after.strip()
+    words = re.split(r"[\s_:.-]+", tier.strip())
+    for word, others in ((words[-1], words[:-1]), (words[0], words[1:])):
+        kind = _KINDS.get(word.casefold(), "")
+        if kind:
+            return kind, participant or " ".join(others)
+    return hinted or "text", participant or tier.strip()
+
+
+def _kind(name: str) -> str:
+    return next(
+        (_KINDS[word] for word in re.split(r"[\s_:.-]+", name.casefold()) if word in _KINDS), ""
+    )

@@ -1,0 +1,65 @@
+"""CSV: our own columns, and those of ROSAnnotator.
+
+Ours: `start`, `end` (s) and any of `speaker`, `text`, `emotion`, `valence`, `arousal`, `recording`;
+other columns are left alone. ROSAnnotator's: `axisName`, `axisBooklistName`, `start`, `end` (s),
+`text`: an axis is what a tier is in ELAN, a booklist its vocabulary.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from erc_ros.evaluation.records import Source
+from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, read_text, time_of
+
+KINDS = ("text", "emotion", "valence", "arousal")
+
+
+def read(path: Path) -> list[Mark]:
+    """Every row; fields are divided by comma, semicolon or tab.
+
+    Raises:
+        TruthError: no columns `start` and `end`, nothing else that is known, or a wrong time.
+    """
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
+    columns = {name.strip(): name for name in reader.fieldnames or ()}
+    known = {"speaker", "axisName", *KINDS} & set(columns)
+    if not {"start", "end"} <= set(columns) or not known:
+        raise TruthError(
+            f"{path.name}, line 1: the columns are {', '.join(columns) or 'missing'}; need start, "
+            f"end and some of speaker, {', '.join(KINDS)}"
+        )
+    marks: list[Mark] = []
+    try:
+        for row in reader:
+            fields = {name: (row[key] or "").strip() for name, key in columns.items()}
+            source = Source(path.name, "", reader.line_num)
+            times = time_of(fields["start"], source), time_of(fields["end"], source)
+            if "axisName" in columns:
+                marks.append(_of_axis(fields, times, source))
+            else:
+                marks.extend(_of_row(fields, times, source))
+    except csv.Error as error:
+        raise TruthError(f"{path.name}, line {reader.line_num}: {error}") from error
+    return marks
+
+
+def _of_axis(fields: Mapping[str, str], times: tuple[int, int], source: Source) -> Mark:
+    axis = fields["axisName"]
+    kind, speaker = meaning(axis, hints=(fields.get("axisBooklistName", ""),))
+    source = Source(source.file, axis, source.line)
+    return Mark(kind, *times, speaker, fields.get("text", ""), source)
+
+
+def _of_row(fields: Mapping[str, str], times: tuple[int, int], source: Source) -> Iterator[Mark]:
+    speaker, recording = fields.get("speaker", ""), fields.get("recording", "")
+    yield Mark("speech", *times, speaker, "", source, recording)
+    for kind in KINDS:
+        if fields.get(kind):
+            yield Mark(kind, *times, speaker, fields[kind], source, recording)

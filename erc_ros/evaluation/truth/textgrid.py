@@ -1,0 +1,42 @@
+"""Praat's TextGrid, long and short form, read with praatio. Point tiers carry no spans."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from erc_ros.evaluation.records import Source
+from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, read_bytes, time_of
+
+
+def read(path: Path) -> list[Mark]:
+    """Every interval that is not empty (Praat fills the pauses with empty ones).
+
+    Raises:
+        TruthError: not a TextGrid.
+    """
+    from praatio import textgrid
+    from praatio.data_classes.interval_tier import IntervalTier
+
+    with tempfile.TemporaryDirectory() as folder:
+        checked = Path(folder) / "checked.TextGrid"  # not larger than read_bytes allows
+        checked.write_bytes(read_bytes(path))
+        try:
+            grid = textgrid.openTextgrid(
+                str(checked), includeEmptyIntervals=False, duplicateNamesMode="rename"
+            )
+        except Exception as error:
+            raise TruthError(
+                f"{path.name}: not readable as a TextGrid ({type(error).__name__}: {error})"
+            ) from error
+    marks = []
+    for tier in grid.tiers:
+        kind, speaker = meaning(tier.name)
+        if not isinstance(tier, IntervalTier):
+            kind = ""
+        for number, entry in enumerate(tier.entries, start=1):
+            source = Source(path.name, tier.name, number)
+            start = time_of(str(entry[0]), source)
+            end = time_of(str(entry[1]), source) if kind else start
+            marks.append(Mark(kind, start, end, speaker, str(entry[-1]).strip(), source))
+    return marks

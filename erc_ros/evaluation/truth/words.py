@@ -1,0 +1,67 @@
+"""Words with speakers and times: NIST's STM, and SegLST (JSON, as meeteval reads it)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from erc_ros.evaluation.records import Source
+from erc_ros.evaluation.truth.marks import Mark, TruthError, place, read_text, time_of
+
+_NOT_SCORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
+
+
+def read_stm(path: Path) -> list[Mark]:
+    """`recording channel speaker start end [<labels>] words...`; `;;` begins a comment.
+
+    Raises:
+        TruthError: too few fields, or times that are none.
+    """
+    marks = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        fields = line.split(maxsplit=5)
+        if not fields or fields[0].startswith(";;"):
+            continue
+        source = Source(path.name, "", number)
+        if len(fields) < 5:
+            raise TruthError(
+                f"{place(source)}: {len(fields)} fields; need recording channel speaker start end "
+                "words"
+            )
+        recording, _, speaker, start, end = fields[:5]
+        words = fields[5] if len(fields) > 5 else ""
+        if words.startswith("<") and ">" in words:
+            words = words.partition(">")[2]  # labels such as <o,f0,male>
+        if words.strip().upper() == _NOT_SCORED:
+            continue
+        times = time_of(start, source), time_of(end, source)
+        marks.append(Mark("text", *times, speaker, words.strip(), source, recording))
+    return marks
+
+
+def read_seglst(path: Path) -> list[Mark]:
+    """A list of {session_id, speaker, start_time, end_time, words}; `emotion` is read as well.
+
+    Raises:
+        TruthError: no JSON, or an entry without speaker or times.
+    """
+    try:
+        entries = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise TruthError(f"{path.name}: not JSON ({error})") from error
+    if not isinstance(entries, list):
+        raise TruthError(f"{path.name}: not SegLST, which is a list of segments")
+    marks = []
+    for number, entry in enumerate(entries, start=1):
+        source = Source(path.name, "segments", number)
+        if not isinstance(entry, dict) or not {"speaker", "start_time", "end_time"} <= set(entry):
+            raise TruthError(f"{place(source)}: needs speaker, start_time and end_time")
+        times = time_of(str(entry["start_time"]), source), time_of(str(entry["end_time"]), source)
+        who, recording = str(entry["speaker"]), str(entry.get("session_id", ""))
+        for key, kind in (("words", "text"), ("emotion", "emotion")):
+            if key in entry:
+                value = str(entry[key]).strip()
+                marks.append(Mark(kind, *times, who, value, source, recording))
+        if "words" not in entry:
+            marks.append(Mark("speech", *times, who, "", source, recording))
+    return marks
