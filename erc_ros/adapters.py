@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
@@ -270,6 +271,20 @@ ADAPTERS: dict[str, Adapter] = {
     "whisper_msgs/msg/Transcription": Adapter("speech", _transcription),
     "std_msgs/msg/Bool": Adapter("robot_speaking", _bool),
 }
+
+
+def size_of(message: Any) -> int:
+    """About how many bytes a message, or anything made of arrays, texts and such, keeps alive."""
+    if isinstance(message, str):
+        return len(message)
+    if isinstance(message, np.ndarray):
+        return int(message.nbytes)
+    if isinstance(message, (bytes, bytearray, memoryview, array)):
+        return memoryview(message).nbytes
+    if isinstance(message, (list, tuple)):
+        return sum(size_of(part) for part in message)
+    names: Iterable[str] = getattr(message, "__slots__", ()) or getattr(message, "__dict__", ())
+    return 8 + sum(size_of(getattr(message, name)) for name in names)
 
 
 def types_of(input: str) -> list[str]:

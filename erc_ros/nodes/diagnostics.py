@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
@@ -49,6 +50,36 @@ class Meter:
     def silence(self, now: int) -> float | None:
         """s since it last happened; None: never yet."""
         return None if self._last is None else (now - self._last) / NS
+
+
+class Losses:
+    """What DDS itself lost on the way, by the gaps in its publishers' sequence numbers.
+
+    An estimate: what was lost before the first message and after the last one is not seen, nor is
+    anything where the numbers are not told (before Jazzy; some implementations).
+    """
+
+    _MOST_PUBLISHERS = 64
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: OrderedDict[bytes, int] = OrderedDict()  # publisher -> its latest number
+
+    def note(self, info: Mapping[str, Any]) -> None:
+        """A message came, with what rclpy tells about it."""
+        number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
+        if number is None or publisher is None:
+            return
+        gid = bytes(publisher["data"])
+        last = self._last.get(gid, number - 1)
+        if number > last:
+            self.count += number - last - 1
+            self._last[gid] = number
+        elif number < last:
+            self.count = max(0, self.count - 1)  # late, not lost
+        self._last.move_to_end(gid)
+        if len(self._last) > self._MOST_PUBLISHERS:
+            self._last.popitem(last=False)
 
 
 class Latencies:

@@ -13,13 +13,13 @@ from erc_msgs.msg import Utterance as UtteranceMessage
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
-from erc_ros.adapters import message_class
+from erc_ros.adapters import message_class, size_of
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.estimate import MODALITIES, Estimate
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import Network
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.diagnostics import Latencies, Meter
+from erc_ros.nodes.diagnostics import Latencies, Losses, Meter
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.messages import (
@@ -89,6 +89,7 @@ class EmotionNode(Stage):
         self._conversation = ""
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = 0
+        self._losses = Losses()
         self._relabelled = self._not_relabelled = 0  # utterances
         self._held: deque[tuple[int, SpeakerCorrected]] = deque()
         self._latencies: dict[str, Latencies] = {"total": Latencies()}
@@ -161,6 +162,7 @@ class EmotionNode(Stage):
         with corrections.handle:
             while taken := corrections.handle.take_message(corrections.msg_type, corrections.raw):
                 self._hear_correction(*taken)
+        self._losses.note(info)
         self._put("utterances", Sent(message, info["source_timestamp"]))
 
     def _hear_correction(self, message: SpeakerCorrection, info: Any) -> None:
@@ -171,7 +173,7 @@ class EmotionNode(Stage):
             now = time.monotonic_ns()
             if name == "utterances":
                 self._received.tick(now)
-            self._inbox.put(name, what, now)
+            self._inbox.put(name, what, now, size_of(what))
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._inbox is not None
@@ -282,7 +284,9 @@ class EmotionNode(Stage):
             "estimates": self._published.count,
             **{f"with_{name}": count for name, count in self._seen.items()},
             "queued": inbox.depth("utterances") if inbox else 0,
+            "queued_bytes": inbox.bytes("utterances") if inbox else 0,
             "dropped": sum(map(inbox.dropped, ("utterances", "corrections"))) if inbox else 0,
+            "lost_by_dds": self._losses.count,
             "unusable": self._bad,
             "relabelled": self._relabelled,
             "not_relabelled": self._not_relabelled,

@@ -9,7 +9,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
-from erc_ros.adapters import Adapter, humans_adapter, message_class, stamp_of
+from erc_ros.adapters import Adapter, humans_adapter, message_class, size_of, stamp_of
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Meter
 from erc_ros.nodes.inbox import Inbox
@@ -69,7 +69,7 @@ class Humans:
             now, arrival = time.monotonic_ns(), clock.now().nanoseconds
             meter.tick(now)
             if pace is None or pace.takes(stamp_of(message.header) or arrival):
-                put(adapter.input, (adapter, message, arrival), now)
+                put(adapter.input, (adapter, message, arrival), now, size_of(message))
 
         qos = QOS if pace is not None else TEXT_QOS
         return self._node.subscribe_to(kind, topic, receive, qos)
@@ -92,6 +92,7 @@ class Humans:
             "rate_hz": self._meter.hertz(now),
             "received": self._meter.count,
             "queued": self._inbox.depth("humans"),
+            "queued_bytes": self._inbox.bytes("humans"),
             "dropped": self._inbox.dropped("humans"),
             "unusable": self.bad,
         }

@@ -1,7 +1,8 @@
 """What came in and waits for the worker: callbacks only put, one thread takes.
 
-Bounded per input, so that a fast camera cannot push out a text; the oldest of the same input is
-dropped and counted. Taken in the order of arrival over all inputs.
+Bounded per input in number and in bytes, so that a fast camera cannot push out a text, and huge
+messages cannot fill the memory; the oldest of the same input is dropped and counted. Taken in the
+order of arrival over all inputs.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from erc_ros.values.bounds import QUEUE_BYTES
+
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that came in. arrived: ns on the monotonic clock."""
+    """One thing that came in. arrived: ns on the monotonic clock. size: bytes, 0 = next to none."""
 
     input: str
     value: Any
     arrived: int
+    size: int = 0
 
 
 class Inbox:
@@ -29,29 +33,41 @@ class Inbox:
     Args:
         capacities: input name -> how many may wait.
         silent: inputs of which only the newest counts; what they push out is not a drop.
+        most_bytes: that may wait of each input.
     """
 
-    def __init__(self, capacities: Mapping[str, int], silent: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        capacities: Mapping[str, int],
+        silent: frozenset[str] = frozenset(),
+        most_bytes: int = QUEUE_BYTES,
+    ) -> None:
         self._capacities = dict(capacities)
         self._silent = silent
         self._queues: dict[str, deque[tuple[int, Item]]] = {name: deque() for name in capacities}
+        self._most_bytes = most_bytes
+        self._bytes = dict.fromkeys(capacities, 0)
         self._dropped = dict.fromkeys(capacities, 0)
         self._sequence = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, input: str, value: Any, arrived: int | None = None) -> None:
-        """Queue `value`; after close() it is dropped and counted."""
-        item = Item(input, value, time.monotonic_ns() if arrived is None else arrived)
+    def put(self, input: str, value: Any, arrived: int | None = None, size: int = 0) -> None:
+        """Queue `value` of `size` bytes; after close() it is dropped and counted."""
+        item = Item(input, value, time.monotonic_ns() if arrived is None else arrived, size)
         with self._changed:
             queue = self._queues[input]
-            if self._closed:
+            if self._closed or size > self._most_bytes:
                 self._dropped[input] += input not in self._silent
                 return
-            if len(queue) >= self._capacities[input]:
-                queue.popleft()
+            while queue and (
+                len(queue) >= self._capacities[input]
+                or self._bytes[input] + size > self._most_bytes
+            ):
+                self._bytes[input] -= queue.popleft()[1].size
                 self._dropped[input] += input not in self._silent
             queue.append((self._sequence, item))
+            self._bytes[input] += size
             self._sequence += 1
             self._changed.notify()
 
@@ -61,7 +77,9 @@ class Inbox:
             while True:
                 waiting = [queue for queue in self._queues.values() if queue]
                 if waiting:
-                    return min(waiting, key=lambda queue: queue[0][0]).popleft()[1]
+                    item = min(waiting, key=lambda queue: queue[0][0]).popleft()[1]
+                    self._bytes[item.input] -= item.size
+                    return item
                 if self._closed:
                     return None
                 self._changed.wait()
@@ -75,6 +93,10 @@ class Inbox:
     def depth(self, input: str) -> int:
         """How many wait."""
         return len(self._queues[input])
+
+    def bytes(self, input: str) -> int:
+        """How many bytes wait."""
+        return self._bytes[input]
 
     def dropped(self, input: str) -> int:
         """How many were pushed out since the start."""

@@ -8,13 +8,23 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 
-from erc_ros.adapters import ADAPTERS, TWO_PACKAGES, message_class, type_hash, types_of
+from erc_ros.adapters import (
+    ADAPTERS,
+    TWO_PACKAGES,
+    message_class,
+    size_of,
+    type_hash,
+    types_of,
+)
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.diagnostics import Meter
+from erc_ros.nodes.diagnostics import Losses, Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.stage import Stage
 
+# Before Iron, rclpy hands over the message alone.
+TELLS_INFO = hasattr(Subscription, "CallbackType")
 AUTO, NONE = "auto", "none"
 
 
@@ -53,7 +63,7 @@ class Input:
         self._wanted = wanted
         self._replugged = replugged
         self._publishers: frozenset[bytes] = frozenset()  # the last ones there were
-        self._meter = Meter()
+        self._meter, self._losses = Meter(), Losses()
         self._bad_before = 0
         self._had_publisher = False
         self._unusable = ""
@@ -134,15 +144,20 @@ class Input:
         message_type = message_class(type_name)
         assert message_type is not None
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
+        losses = self._losses
         wanted, adapter = self._wanted, ADAPTERS[type_name]
 
-        def receive(message: Any) -> None:
+        def receive(message: Any, info: Any) -> None:
             now = time.monotonic_ns()
             meter.tick(now)
+            losses.note(info)
             if wanted(message):
-                put(self.name, (adapter, message, clock.now().nanoseconds), now)
+                item = (adapter, message, clock.now().nanoseconds)
+                put(self.name, item, now, size_of(message))
 
-        self._subscription = self._node.subscribe_to(message_type, topic, receive, self._qos)
+        self._subscription = self._node.subscribe_to(
+            message_type, topic, receive if TELLS_INFO else lambda m: receive(m, {}), self._qos
+        )
 
     def close(self) -> None:
         """Stop listening."""
@@ -177,7 +192,9 @@ class Input:
             "rate_hz": rate,
             "received": self._meter.count,
             "queued": self._inbox.depth(self.name),
+            "queued_bytes": self._inbox.bytes(self.name),
             "dropped": self._inbox.dropped(self.name),
+            "lost_by_dds": self._losses.count,
             "unusable": self.bad,
         }
         fine = "switched off" if self._type_name == NONE else "ok"

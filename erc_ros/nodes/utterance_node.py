@@ -333,6 +333,7 @@ _ADVICE = {
     "WrongStamps": "stamps were wrong, placed by counting samples",
     "SecondMicrophone": "two microphones publish on one topic, the first is kept: remap the other",
     "NoInfo": "no audio_info came, sound is read as the parameters say",
+    "NotWaited": "too much sound waits for audio_info, the oldest is dropped",
     "Replugged": "another device publishes in place of the former one",
 }
 

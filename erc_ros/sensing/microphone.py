@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from erc_ros.sensing.audio import AudioEvent, AudioFormat, AudioStream, decode, duration
-from erc_ros.values.bounds import CHUNK_SECONDS
+from erc_ros.values.bounds import CHUNK_SECONDS, QUEUE_BYTES
 from erc_ros.values.nanoseconds import seconds
 
 INFO_TIMEOUT = seconds(6.0)  # audio_capture sends its info every 5 s
@@ -44,7 +44,14 @@ class Replugged:
     """Another device publishes in place of the former one: a new stream, of a format to be told."""
 
 
-MicrophoneEvent = AudioEvent | NoInfo | Replugged
+@dataclass(frozen=True, slots=True)
+class NotWaited:
+    """A chunk that came at `start` (ns) waited for the info, and was dropped: too much waits."""
+
+    start: int
+
+
+MicrophoneEvent = AudioEvent | NoInfo | NotWaited | Replugged
 
 
 class Microphone:
@@ -54,6 +61,7 @@ class Microphone:
         format: what the bytes mean while nobody tells.
         channel, reference: see AudioStream.
         capacity: chunks that wait for the info at most; the oldest is dropped.
+        most_bytes: of the chunks that wait.
     """
 
     def __init__(
@@ -62,13 +70,16 @@ class Microphone:
         channel: int | None = None,
         reference: int | None = None,
         capacity: int = 500,
+        most_bytes: int = QUEUE_BYTES,
     ) -> None:
         self.stream = AudioStream(channel, reference)
         self.refused = ""  # why nothing can be read, "" while it can
         self.expects_info = False  # somebody will tell the format
         self._default = self._format = format
         self._is_informed = False
-        self._waiting: deque[SoundChunk] = deque(maxlen=capacity)
+        self._capacity, self._most_bytes = capacity, most_bytes
+        self._waiting: deque[SoundChunk] = deque()
+        self._bytes = 0  # of those
 
     def inform(self, format: AudioFormat) -> None:
         """The info came."""
@@ -85,13 +96,23 @@ class Microphone:
             ValueError: it cannot be read; the next one may be.
         """
         self._waiting.append(chunk)
+        self._bytes += memoryview(chunk.data).nbytes
+        while len(self._waiting) > self._capacity or self._bytes > self._most_bytes:
+            yield NotWaited(self._next().arrival)
+        if not self._waiting:
+            return
         if chunk.format is None and self.expects_info and not self._is_informed:
             if chunk.arrival - self._waiting[0].arrival <= INFO_TIMEOUT:
                 return
             self._is_informed = True
             yield NoInfo(self._waiting[0].arrival)
         while self._waiting:
-            yield from self._listen(self._waiting.popleft())
+            yield from self._listen(self._next())
+
+    def _next(self) -> SoundChunk:
+        chunk = self._waiting.popleft()
+        self._bytes -= memoryview(chunk.data).nbytes
+        return chunk
 
     def _listen(self, chunk: SoundChunk) -> list[AudioEvent]:
         if chunk.format is None and self.refused:
@@ -109,6 +130,7 @@ class Microphone:
         """Another device has taken the place of the former one."""
         yield from self.stream.flush()
         self._waiting.clear()
+        self._bytes = 0
         self._format, self.refused, self._is_informed = self._default, "", False
         yield Replugged()
 

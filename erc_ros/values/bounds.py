@@ -31,6 +31,9 @@ CANDIDATES = 64  # texts that a recogniser offers for one stretch; the rest is l
 WORDS = 10_000  # times of words of one text; more: the text counts, its times do not
 CORRECTED_UTTERANCES = 1024  # of one speaker correction
 
+# What waits for a worker, of each input; parameters bound the number of messages beside it.
+QUEUE_BYTES = 128 * 2**20
+
 # Durations that a recogniser may tell, in s; longer ones are as good as none.
 TOLD_SECONDS = 3600.0
 

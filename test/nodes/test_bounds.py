@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 import zlib
 from array import array
@@ -12,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from audio_common_msgs.msg import AudioDataStamped, AudioInfo
 from erc_msgs.msg import SpeakerCorrection
 from erc_msgs.msg import Utterance as UtteranceMessage
+from node_bench import image_message, sound_message
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage
 
-from erc_ros.adapters import ADAPTERS, UnusableMessageError
+from erc_ros.adapters import ADAPTERS, UnusableMessageError, size_of
 from erc_ros.nodes.messages import speaker_correction_value, utterance_value
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.images import ImageError, image_size, to_bgr, to_gray
@@ -235,3 +239,70 @@ def test_bounds_let_through_what_robots_send() -> None:
     assert to_bgr(ADAPTERS["sensor_msgs/msg/Image"].read(message, 1)).shape == four_k.shape
     second = SimpleNamespace(data=bytes(4 * 8 * 48_000))  # 1 s of 8 channels
     assert ADAPTERS["audio_common_msgs/msg/AudioData"].read(second, 1) is not None
+
+
+def test_the_size_of_a_message_is_that_of_its_arrays_and_texts() -> None:
+    assert size_of(image_message(1, width=64, height=48)) == pytest.approx(3 * 64 * 48, abs=200)
+    assert size_of(sound_message(np.zeros(1000, np.int16), 1)) == pytest.approx(2000, abs=200)
+    crop = face(png(100, 100))
+    message = said(faces=[crop, crop], text="t" * 1000)
+    assert size_of(message) == pytest.approx(2 * len(crop.data) + 1000, abs=500)
+
+
+def test_a_flood_of_huge_chunks_stays_within_the_bytes_of_its_queue(make_bench: Any) -> None:
+    bench = make_bench(parameters={"image_type": "none"})
+    busy, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        refused = ""
+
+        def inform(self, format: object) -> None:
+            busy.set()
+            go_on.wait(20)
+
+        def flush(self) -> list[object]:
+            return []
+
+    bench.nodes[0]._senses.microphone = Slow()
+    info = bench.talker(AudioInfo, "audio_info")
+    info.publish(
+        AudioInfo(channels=1, sample_rate=16_000, sample_format="S16LE", coding_format="WAVE")
+    )
+    assert busy.wait(10)
+    microphone = bench.talker(AudioDataStamped, "audio", 50)
+    huge = sound_message(np.zeros(7_000_000, np.int16), bench.now())
+    for number in range(1, 13):
+        microphone.publish(huge)
+        bench.wait(
+            lambda n=number: bench.nodes[0]._inputs["audio"]._meter.count == n, "it has come"
+        )
+    assert bench.nodes[0]._inbox.bytes("audio") <= bounds.QUEUE_BYTES
+    bench.wait(lambda: bench.value("utterance_node: audio", "dropped") == "3", "and is counted")
+    assert int(bench.value("utterance_node: audio", "queued_bytes")) > bounds.QUEUE_BYTES // 2
+    go_on.set()
+
+
+def test_what_dds_loses_is_estimated_and_reported(make_bench: Any) -> None:
+    bench = make_bench(parameters={"image_type": "none"})
+    microphone = bench.talker(AudioDataStamped, "audio", QoSProfile(depth=1))
+    microphone.publish(sound_message(np.zeros(160, np.int16), bench.now()))
+    bench.wait(lambda: bench.value("utterance_node: audio", "received") == "1", "the first")
+    published = 1
+
+    def loses() -> bool:
+        nonlocal published
+        for _ in range(200):  # faster than the reader's history can take them
+            microphone.publish(sound_message(np.zeros(160, np.int16), bench.now()))
+            published += 1
+        return int(bench.value("utterance_node: audio", "lost_by_dds") or 0) > 0
+
+    bench.wait(loses, "something is lost")
+
+    bench.wait(lambda: bench.nodes[0]._inbox.depth("audio") == 0, "what came is read")
+    microphone.publish(sound_message(np.zeros(160, np.int16), bench.now()))  # and one that arrives
+
+    def accounted_for() -> int:
+        names = ("received", "lost_by_dds")
+        return sum(int(bench.value("utterance_node: audio", name)) for name in names)
+
+    bench.wait(lambda: accounted_for() == published + 1, "sent = received + lost")

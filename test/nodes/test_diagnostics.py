@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from erc_ros.nodes.diagnostics import ERROR, OK, WARN, Latencies, Meter, status
+from erc_ros.nodes.diagnostics import ERROR, OK, WARN, Latencies, Losses, Meter, status
 from erc_ros.values.nanoseconds import NS
 
 
@@ -35,3 +35,28 @@ def test_the_gravest_problem_is_the_level_and_all_are_told() -> None:
     found = status("a", {"rate": 1.0}, [(WARN, "dead"), (ERROR, "refused")])
     assert found.level == ERROR and found.message == "dead; refused"
     assert [(value.key, value.value) for value in found.values] == [("rate", "1.00")]
+
+
+def info(number: int | None, publisher: bytes = b"a") -> dict[str, object]:
+    return {"publication_sequence_number": number, "publisher_gid": {"data": publisher}}
+
+
+def test_what_dds_lost_is_counted_per_publisher() -> None:
+    losses = Losses()
+    for number in (7, 8, 11):
+        losses.note(info(number))
+        losses.note(info(number * 100, b"b"))
+    assert losses.count == 2 + 99 + 299
+    losses.note(info(9))  # late, not lost
+    assert losses.count == 399
+    losses.note(info(1, b"another one"))
+    losses.note(info(None))
+    losses.note({})  # as on Humble
+    assert losses.count == 399
+
+
+def test_publishers_without_end_do_not_fill_the_memory() -> None:
+    losses = Losses()
+    for number in range(1000):
+        losses.note(info(1, number.to_bytes(8, "big")))
+    assert len(losses._last) <= 64

@@ -61,3 +61,15 @@ def test_an_error_goes_to_the_node_and_the_worker_carries_on() -> None:
     worker.stop()
     assert handled == [0, 2, 3] and finished.is_set()
     assert [(item.value, str(error)) for item, error in failed] == [(1, "one is bad")]
+
+
+def test_a_queue_is_bounded_in_bytes_as_well() -> None:
+    inbox = Inbox({"audio": 500, "speech": 5}, most_bytes=100)
+    inbox.put("speech", "hello", size=100)
+    for number in range(10):
+        inbox.put("audio", number, size=30)
+    assert (inbox.bytes("audio"), inbox.depth("audio"), inbox.dropped("audio")) == (90, 3, 7)
+    inbox.put("audio", "too large by itself", size=101)
+    assert (inbox.depth("audio"), inbox.dropped("audio")) == (3, 8)
+    assert drain(inbox) == ["hello", 7, 8, 9]
+    assert inbox.bytes("audio") == inbox.bytes("speech") == 0

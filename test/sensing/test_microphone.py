@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.clock import RateChange
 from erc_ros.sensing.level import Silent
-from erc_ros.sensing.microphone import Microphone, MicrophoneEvent, NoInfo, Replugged, SoundChunk
+from erc_ros.sensing.microphone import (
+    Microphone,
+    MicrophoneEvent,
+    NoInfo,
+    NotWaited,
+    Replugged,
+    SoundChunk,
+)
 from erc_ros.values.nanoseconds import NS, seconds
 
 T0 = 1_700_000_000 * NS
@@ -119,7 +126,17 @@ def test_what_waits_for_the_info_is_bounded() -> None:
     microphone = Microphone(S16, capacity=10)
     microphone.expects_info = True
     for n in range(40):
-        assert list(microphone.feed(chunk(n, samples(np.full(1600, n / 100, np.float32))))) == []
+        events = list(microphone.feed(chunk(n, samples(np.full(1600, n / 100, np.float32)))))
+        assert events == ([] if n < 10 else [NotWaited(chunk(n - 10).arrival)])
     microphone.inform(S16)
     events = list(microphone.feed(chunk(40)))
     assert heard(events) == 10 * 1600
+
+
+def test_sound_that_waits_for_an_info_is_bounded_in_bytes_and_what_is_dropped_is_told() -> None:
+    microphone = Microphone(S16, most_bytes=10 * 3200)
+    microphone.expects_info = True
+    events = [event for n in range(30) for event in microphone.feed(chunk(n))]
+    assert events == [NotWaited(chunk(n).arrival) for n in range(20)]
+    microphone.inform(S16)
+    assert heard(list(microphone.feed(chunk(30)))) == 10 * 1600  # with the eleventh, one went
