@@ -46,7 +46,7 @@ from erc_ros.inference.reader import TextReader
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import Network
 from erc_ros.resources import model_folder
-from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig
 from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig
@@ -413,7 +413,7 @@ def main() -> int:
     parser.add_argument("bundle", type=Path, help="a float32 bundle")
     parser.add_argument("--quantized", type=Path, help="one made of it by `erc quantize`")
     parser.add_argument("--utterances", type=int, default=100)
-    parser.add_argument("--data", type=Path, default=data_folder())
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()
     bundle = load_bundle(options.bundle)
     if bundle.text.precision != "float32":
@@ -423,7 +423,7 @@ def main() -> int:
     print(description() + f", torch {torch.__version__}\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         readers, failed = text_readers(bundle, quantized, cores, Path(folder))
-        said = list(windows(bundle, options.data, options.utterances))
+        said = list(windows(bundle, data_folder(options.data), options.utterances))
         print(table(compare(readers, said)))
     print("\n".join(["", *failed]))
     figures = measure(str(options.quantized or options.bundle))

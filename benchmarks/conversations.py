@@ -6,7 +6,6 @@ Nobody ever spoke like that; what is measured on them is always marked "composed
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+
+from erc_ros.training.datasets.folder import data_folder
 
 RATE = 16_000
 LEVEL = 0.03  # RMS of a turn
@@ -46,12 +47,6 @@ class Conversation:
     @property
     def duration(self) -> float:
         return len(self.samples) / RATE
-
-
-def data_folder() -> Path:
-    """The recordings' folder: $ERC_DATA, default ../shared/data."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    return Path(os.environ.get("ERC_DATA", default))
 
 
 def read(path: Path) -> Samples:

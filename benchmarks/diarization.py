@@ -2,7 +2,7 @@
 
     python -m benchmarks.diarization recorded|composed|words|cost
 
-recorded: AMI excerpts and the telephone call ($ERC_DATA, default ../shared/data) at several
+recorded: AMI excerpts and the telephone call ($ERC_DATA) at several
 latencies; composed: conversations of acted and of meeting speech; words: the call's transcript
 through the whole listener; cost: milliseconds per second of sound, and an hour of six speakers.
 """
@@ -27,7 +27,6 @@ from benchmarks.conversations import (
     Conversation,
     call,
     compose,
-    data_folder,
     meetings,
     speakers,
 )
@@ -41,6 +40,7 @@ from erc_ros.dialogue.speakers.diarizer import Networks, SpeakerCorrection, Turn
 from erc_ros.dialogue.speakers.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
 from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS, seconds
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import Figure, description
-from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.features.encode import Job, encode, throughput
 from erc_ros.training.features.store import FeatureStore
 
@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("--split", default="dev")
     parser.add_argument("--model", default="models/edge-small")
     parser.add_argument("--shard", type=int, default=64, help="utterances in a shard, about")
-    parser.add_argument("--data", type=Path, default=data_folder())
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()
     # Ray runs its workers at low priority; here they have to compete as this process does.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -77,7 +77,7 @@ def main() -> int:
         job = Job(
             options.corpus,
             options.split,
-            options.data.resolve(),
+            data_folder(options.data).resolve(),
             Path(folder),
             model=str(Path(options.model).resolve()),
             shard=options.shard,

@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.machine import description
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.quantization.command import stage
 from erc_ros.training.quantization.gate import TEXT_ALONE, Bench, passes
 from erc_ros.training.quantization.measurement import Speed, side_by_side
@@ -119,11 +119,13 @@ def main() -> int:
     parser.add_argument("bundle", type=Path, help="a float32 bundle")
     parser.add_argument("--shipped", type=Path, help="one made of it by `erc quantize`")
     parser.add_argument("--utterances", type=int, default=60, help="for the durations")
-    parser.add_argument("--data", type=Path, default=data_folder())
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()
     begin = time.monotonic()
     print(description() + "\n", flush=True)
-    bench = Bench(Task(load_bundle(options.bundle.resolve()), read_material(options.data)))
+    bench = Bench(
+        Task(load_bundle(options.bundle.resolve()), read_material(data_folder(options.data)))
+    )
     with tempfile.TemporaryDirectory() as scratch:
         figures = variants(bench, options.shipped, Path(scratch))
         every = [row for rows in figures.values() for row in rows]

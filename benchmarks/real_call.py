@@ -2,15 +2,14 @@
 
     python -m benchmarks.real_call [--out out/real_call]
 
-The sound is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA, default
-../shared/data); its transcript stands in for a speech recogniser: gold text, delivered 0.3 to
-0.8 s after each phrase. Who speaks is found by the nodes and compared with the annotation.
+The sound is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA); its transcript stands
+in for a speech recogniser: gold text, delivered 0.3 to 0.8 s after each phrase. Who
+speaks is found by the nodes and compared with the annotation.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,6 +26,7 @@ from erc_ros.replay.bag import Bag
 from erc_ros.replay.offline import Models, default_models, write
 from erc_ros.replay.report import Row
 from erc_ros.replay.via_dds import play, recognisable_speech
+from erc_ros.training.datasets import folder as datasets
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -44,8 +44,7 @@ class Turn:
 
 def data_folder() -> Path:
     """The call's folder."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    return Path(os.environ.get("ERC_DATA", default)) / "ami_diarization_30s"
+    return datasets.data_folder() / "ami_diarization_30s"
 
 
 def read_rttm(file: Path) -> list[Turn]:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.robot_voice [--seeds 3] [--part tail] [--part answers] ...
 
-Simulated: eSpeak voices and EmoDB clips are the robot, RAVDESS clips the people ($ERC_DATA, default
-../shared/data); every room is decaying noise behind the direct sound. No loudspeaker, no robot.
+Simulated: eSpeak voices and EmoDB clips are the robot, RAVDESS clips the people ($ERC_DATA); every
+room is decaying noise behind the direct sound. No loudspeaker, no robot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unittest import mock
 import numpy as np
 from scipy.signal import oaconvolve
 
-from benchmarks.conversations import LEVEL, RATE, Samples, add_noise, data_folder, speakers
+from benchmarks.conversations import LEVEL, RATE, Samples, add_noise, speakers
 from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
 from erc_ros.demo.voices import synthesiser
 from erc_ros.dialogue.assembler import (
@@ -30,6 +30,7 @@ from erc_ros.dialogue.assembler import (
 )
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance

@@ -22,7 +22,7 @@ from erc_ros.inference.reader import TextReader
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
-from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.training.encoders.evaluation import read
@@ -84,10 +84,10 @@ def main() -> int:
     parser.add_argument("runs", type=Path, nargs="+", help="folders such as runs/text/best")
     parser.add_argument("--split", choices=("dev", "test"), default="test")
     parser.add_argument("--seeds", type=int, default=3, help="draws of the errors")
-    parser.add_argument("--data", type=Path, default=data_folder())
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()
-    meld = read_meld(options.data, options.split).conversations
-    train = read_meld(options.data, "train").conversations
+    meld = read_meld(data_folder(options.data), options.split).conversations
+    train = read_meld(data_folder(options.data), "train").conversations
     errors = WordErrors(u.text for c in train for u in c.utterances)
     print(f"MELD {options.split}, weighted F1, errors simulated, {options.seeds} draws\n")
     print(table("wrong speaker", options.runs, meld, mixed_up, SPEAKERS, options.seeds))

@@ -29,7 +29,7 @@ from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import Network
 from erc_ros.replay.offline import default_models
 from erc_ros.resources import model_folder
-from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.values.nanoseconds import NS
@@ -132,10 +132,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default=default_models().bundle)
     parser.add_argument("--dialogues", type=int, default=280, help="of MELD test, for 2.")
-    parser.add_argument("--data", type=Path, default=data_folder())
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()
     bundle = load_bundle(model_folder(options.bundle))
-    meld = read_meld(options.data, "test").conversations
+    meld = read_meld(data_folder(options.data), "test").conversations
     print(description(), flush=True)
     utterances = said(meld, 1000 + AROUND)
     for text in (

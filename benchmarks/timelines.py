@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from pyannote.core import Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from benchmarks.conversations import Conversation, call, data_folder, meetings
+from benchmarks.conversations import Conversation, call, meetings
 from benchmarks.diarization import annotation, remembered, stream
 from erc_ros.dialogue.speakers.diarizer import Networks
 from erc_ros.dialogue.speakers.diarizer import Turn as Found
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.nanoseconds import NS
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,12 +25,6 @@ KINDS = {
 }
 
 
-def data_folder() -> Path:
-    """Where the data sets are: $ERC_DATA, else ../shared/data beside the repository."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "data"
-    return Path(os.environ.get("ERC_DATA") or default)
-
-
 def main(
     argv: Sequence[str] | None = None, command: str = "train", kinds: Iterable[str] = KINDS
 ) -> int:
@@ -44,7 +37,7 @@ def main(
     arguments = parser.parse_args(argv)
     out = arguments.out or Path("runs") / arguments.recipe.stem
     try:
-        recipe = read_recipe(arguments.recipe, out, arguments.data or data_folder(), arguments.seed)
+        recipe = read_recipe(arguments.recipe, out, arguments.data, arguments.seed)
         if recipe.kind not in kinds:
             raise RecipeError(
                 f"{arguments.recipe}: unknown kind {recipe.kind!r}; known to erc {command}:"

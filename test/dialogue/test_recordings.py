@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from data_folder import need
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.assembler import (
@@ -30,17 +30,13 @@ from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import Utterance
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("ERC_DATA", ROOT.parent / "shared" / "data"))
 T0 = 1_700_000_000 * NS
 RATE = 16_000
 Turn = tuple[float, float, str]  # start s, end s, speaker
 
 
 def needs(folder: str) -> Path:
-    if not (DATA / folder).is_dir():
-        pytest.skip(f"no {folder} in {DATA} (set ERC_DATA)")
-    return DATA / folder
+    return need(folder) / folder
 
 
 def play(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from data_folder import ROOT, need
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.speakers.model import SpeakerModelError
 from erc_ros.dialogue.speakers.segmentation import Segmentation
 
-ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "segmentation"
-DATA = Path(os.environ.get("ERC_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +53,7 @@ def clip(actor: int, emotion: str = "01") -> NDArray[np.float32]:
     """What one actor says, about 1.5 s, at one level."""
     import soundfile
 
-    folder = DATA / "ravdess_speech_16k"
-    if not folder.is_dir():
-        pytest.skip(f"no recordings in {DATA} (set ERC_DATA)")
+    folder = need("ravdess_speech_16k") / "ravdess_speech_16k"
     name = f"03-01-{emotion}-01-01-01-{actor:02d}.flac"
     samples, _ = soundfile.read(folder / f"Actor_{actor:02d}" / name, dtype="float32")
     spoken = np.asarray(samples[14_000:38_000], np.float32)

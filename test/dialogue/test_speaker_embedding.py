@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from data_folder import DATA, ROOT, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -22,9 +22,7 @@ from erc_ros.dialogue.speakers.embedding import (
     SpeakerModelError,
 )
 
-ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "speaker-campplus"
-DATA = Path(os.environ.get("ERC_DATA", ROOT.parent / "shared" / "data"))
 # Of kaldi_native_fbank 1.23.0: bands 0, 1, 20, 40 and 79 of the first and the twelfth frame
 BANDS = [0, 1, 20, 40, 79]
 FIRST = [-7.1450973, -8.041223, -2.021898, -1.1754785, 4.3596287]
@@ -159,8 +157,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_clips_of_one_speaker_are_more_alike_than_clips_of_two(network: SpeakerEmbedding) -> None:
-    if not (DATA / "ravdess_speech_16k").is_dir():
-        pytest.skip(f"no recordings in {DATA} (set ERC_DATA)")
+    need("ravdess_speech_16k")
     import soundfile
 
     vectors: list[NDArray[np.float32]] = []

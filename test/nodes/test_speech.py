@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import soxr
 from audio_common_msgs.msg import AudioDataStamped
+from data_folder import need
 from erc_msgs.msg import EmotionEstimate, Utterance
 from node_bench import RATE, Bench, image_message, sound_message
 from rclpy.qos import QoSProfile
@@ -24,7 +24,6 @@ from erc_ros.nodes.messages import from_time, to_time
 from erc_ros.values.nanoseconds import NS
 
 TEST = Path(__file__).parents[1]
-DATA = Path(os.environ.get("ERC_DATA", TEST.parents[1] / "shared/data"))
 START = 1_000 * NS  # of the simulated clock
 CHUNK = RATE // 4
 TEXT = "And so, my fellow Americans"
@@ -34,9 +33,7 @@ MakeBench = Callable[..., Bench]
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     """Two seconds of speech and a pause, int16 at 16 kHz."""
-    clip = DATA / "asr_clips/jfk.flac"
-    if not clip.is_file():
-        pytest.skip(f"needs {clip} (ERC_DATA)")
+    clip = need("asr_clips/jfk.flac") / "asr_clips/jfk.flac"
     soundfile = pytest.importorskip("soundfile")
     recorded, rate = soundfile.read(clip, dtype="float32", always_2d=True)
     samples = (soxr.resample(recorded.mean(axis=1), rate, RATE) * 32767).astype(np.int16)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values import tables
 
 T = TypeVar("T")
@@ -38,14 +39,24 @@ class CheckpointError(RecipeError):
 class Recipe:
     """One training to run: the recipe's sections and where things are.
 
-    sections: everything in the file but `kind`. seed: from the command line, replaces the recipe's.
+    sections: everything in the file but `kind`. given_data: the folder of the data sets, as given
+    on the command line. seed: from the command line, replaces the recipe's.
     """
 
     kind: str
     sections: Mapping[str, Any]
     out: Path
-    data: Path
+    given_data: Path | None = None
     seed: int | None = None
+
+    @property
+    def data(self) -> Path:
+        """The folder of the data sets.
+
+        Raises:
+            FileNotFoundError: nobody said where it is.
+        """
+        return data_folder(self.given_data)
 
     def section(self, name: str, cls: type[T]) -> T:
         """The section `name` as a `cls`; a missing section is all defaults.
@@ -70,7 +81,7 @@ class Recipe:
             )
 
 
-def read_recipe(path: Path, out: Path, data: Path, seed: int | None = None) -> Recipe:
+def read_recipe(path: Path, out: Path, data: Path | None = None, seed: int | None = None) -> Recipe:
     """Read a recipe file.
 
     Raises:
@@ -98,7 +109,7 @@ def keep(recipe: Recipe) -> None:
     file = recipe.out / KEPT
     here = {"kind": recipe.kind, **recipe.sections}
     if file.is_file() and any(recipe.out.rglob("unfinished.pt")):
-        before = read_recipe(file, recipe.out, recipe.data)
+        before = read_recipe(file, recipe.out, recipe.given_data)
         there = {"kind": before.kind, **before.sections}
         check_same(_without_seeds(there), _without_seeds(here), file)
     recipe.out.mkdir(parents=True, exist_ok=True)

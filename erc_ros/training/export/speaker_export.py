@@ -7,7 +7,6 @@ only the file is read. The ranges of its activations are those of AMI training e
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from erc_ros.dialogue.speakers.embedding import FORMAT, MANIFEST, SpeakerEmbedding
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.export.published import Weights, write_manifest, write_onnx
 from erc_ros.training.quantization.schemes import Feed, Static, WeightOnly, quantize
 
@@ -185,15 +185,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="erc export-speaker", description=__doc__)
     parser.add_argument("--weights", type=Path, help="checkpoint; default: the installed package's")
     parser.add_argument("--out", type=Path, default=Path("models/speaker-campplus"))
-    parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("ERC_DATA", "../shared/data"))
-    )
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--float", action="store_true", help="float32; needs no data")
     args = parser.parse_args(argv)
+    data = None if args.float else data_folder(args.data)
     export(network(args.weights), args.out)
     print(f"wrote {args.out}")
-    if not args.float:
-        cosines = shrink(args.out, args.data)
+    if data is not None:
+        cosines = shrink(args.out, data)
         low = np.percentile(cosines, 5)
         print(f"int8: cosine with float32 {cosines.mean():.3f}, 5th percentile {low:.3f}")
     return 0

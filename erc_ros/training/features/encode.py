@@ -30,8 +30,8 @@ from erc_ros.inference.bundle import MANIFEST, load_bundle, sha256_of
 from erc_ros.inference.reader import TextReader
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
-from erc_ros.training.command import data_folder
 from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, count
 from erc_ros.training.encoders.sample import Encoder, Sample
 from erc_ros.training.features.store import create, damage, read_shard, write_shard

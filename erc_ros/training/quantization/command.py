@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from erc_ros.inference.bundle import MANIFEST, Bundle, load_bundle
-from erc_ros.training.command import data_folder
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.export.manifest import write_manifest
 from erc_ros.training.quantization import report
 from erc_ros.training.quantization.gate import Bench, RefusedError, judge
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.scheme,
             tuple(options.part or PARTS),
             out.absolute(),
-            lambda: read_material(options.data or data_folder()),
+            lambda: read_material(data_folder(options.data)),
             max_drop=options.max_drop,
             say=partial(print, flush=True),
         )

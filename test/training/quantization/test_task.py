@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_folder import need
 
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
-from erc_ros.training.command import data_folder
 from erc_ros.training.quantization.schemes import check_calibration
 from erc_ros.training.quantization.task import ENCODERS, PARTS, Material, Task, draw, read_material
 
@@ -85,10 +85,7 @@ def test_missing_data_are_named(tmp_path: Path) -> None:
 
 
 def test_the_real_data_make_three_splits() -> None:
-    data = data_folder()
-    if not (data / "meld_annotations").is_dir():
-        pytest.skip("the data sets are not there (set ERC_DATA)")
-    found = read_material(data)
+    found = read_material(need("meld_annotations", "ravdess_speech_16k", "emodb", "fer2013plus"))
     assert {split: len(m.labels) for split, m in found.items() if split != "calibration"} == {
         "dev": 1109,
         "test": 2610,

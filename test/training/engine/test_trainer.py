@@ -613,11 +613,23 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
 def test_every_recipe_here_has_a_training_that_exists() -> None:
     from erc_ros.training.command import KINDS
 
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     for path in (root / "config" / "training").glob("*.yaml"):
         module, function = KINDS[read_recipe(path, root, root).kind].split(":")
         source = (root / Path(*module.split("."))).with_suffix(".py").read_text()
         assert f"\ndef {function}(recipe: Recipe)" in source
+
+
+def test_without_a_data_folder_the_command_asks_for_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from erc_ros.training.command import main
+
+    monkeypatch.delenv("ERC_DATA", raising=False)
+    path = tmp_path / "r.yaml"
+    path.write_text(RECIPE + "text: {pretrain: false}\n")
+    assert main([str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "--data FOLDER or set ERC_DATA" in capsys.readouterr().err
 
 
 def test_missing_data_is_told_with_the_way_out(

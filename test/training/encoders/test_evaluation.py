@@ -3,15 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from bundles import tiny_tokenizer, write_tiny_bundle
+from data_folder import need
 from safetensors.numpy import save_file
 
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.inference.reader import TextReader
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
-from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
 from erc_ros.training.encoders.evaluation import PartTest, measure_part, one_by_one, read, text_test
 
@@ -45,13 +44,12 @@ def test_an_utterance_is_read_after_those_before_it(tmp_path: Path) -> None:
 
 
 def test_meld_is_read_utterance_by_utterance(tmp_path: Path) -> None:
-    if not (data_folder() / "meld_annotations").is_dir():
-        pytest.skip("MELD is not there (set ERC_DATA)")
+    data = need("meld_annotations")
     write_tiny_bundle(tmp_path)
     save_file(
         {"weight": np.zeros((7, 384), np.float32), "bias": np.zeros(7, np.float32)},
         tmp_path / "head.safetensors",
     )
-    found = text_test(tmp_path, data_folder(), 96)
+    found = text_test(tmp_path, data, 96)
     assert found.embed(tmp_path / "text.onnx", "dev").shape == (1109, 384)
     assert len(found.labels["dev"]) == 1109 and len(found.labels["test"]) == 2610

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from data_folder import DATA, ROOT, need
 from torch import Tensor, nn
 
 from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
@@ -26,9 +26,6 @@ from erc_ros.training.export.segmentation_network import (
     network_of,
     sinc_filters,
 )
-
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("ERC_DATA", ROOT.parent / "shared" / "data"))
 
 
 def weights_of(weights: Weights) -> Path:
@@ -147,8 +144,7 @@ class Line(nn.Module):
 
 
 def test_a_speaker_network_becomes_small_and_says_the_same(tmp_path: Path) -> None:
-    if not (DATA / "ami_diarization_30s").is_dir():
-        pytest.skip(f"no recordings in {DATA} (set ERC_DATA)")
+    need("ami_diarization_30s")
     folder = tmp_path / "speaker-line"
     speaker_export.export(Line().eval(), folder)
     cosines = speaker_export.shrink(folder, DATA)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 
 pytest.importorskip("soundfile", reason="needs the extra [train]")
 
+from data_folder import DATA, need
+
 from erc_ros.training.datasets import corpora, emodb, ferplus, ravdess
 from erc_ros.training.datasets.findings import Finding, Findings, joined
 from erc_ros.training.datasets.meld import read_meld
@@ -19,7 +20,6 @@ from erc_ros.training.datasets.mosi import read_mosi, read_mosi_words
 from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import Split, count
 
-DATA = Path(os.environ.get("ERC_DATA") or Path(__file__).parents[3] / "shared" / "data")
 SIZES = {
     ("meld", "train"): (1038, 9989),
     ("meld", "dev"): (114, 1109),
@@ -40,12 +40,6 @@ SIZES = {
 FOLDERS = {"meld": "meld_annotations", "emotionlines": "emotionlines_friends", "emodb": "emodb"}
 FOLDERS |= {"emocontext": "emocontext_semeval19", "goemotions": "goemotions"}
 FOLDERS |= {"mosi": "mosi_bclstm_features", "ravdess": "ravdess_speech_16k"}
-
-
-def need(*folders: str) -> None:
-    for folder in folders:
-        if not (DATA / folder).is_dir():
-            pytest.skip(f"no {folder} in {DATA} (set ERC_DATA)")
 
 
 @pytest.mark.parametrize(("corpus", "split"), SIZES)

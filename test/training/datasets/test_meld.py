@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
+from data_folder import DATA, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,6 @@ HEADER = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,"
     "Season,Episode,StartTime,EndTime\n"
 )
-DATA = Path(os.environ.get("ERC_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 
 def row(
@@ -216,8 +215,7 @@ def test_the_real_files_are_complete(split: str, dialogues: int, counts: list[in
 
 @needs_data
 def test_nearly_every_training_utterance_has_votes() -> None:
-    if not (DATA / "emotionlines_friends").is_dir():
-        pytest.skip(f"no EmotionLines in {DATA}")
+    need("emotionlines_friends")
     train = with_votes(read_meld(DATA, "train"), DATA)
     found = [bool(u.votes) for c in train.conversations for u in c.utterances]
     assert sum(found) / len(found) > 0.99

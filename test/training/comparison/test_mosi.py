@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_folder import need
 
-from erc_ros.training.command import data_folder
 from erc_ros.training.datasets.mosi import SIZES, read_mosi
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.systems.mosi import train
@@ -72,9 +72,7 @@ def test_a_missing_folder_and_too_many_dev_videos_are_refused(tmp_path: Path) ->
 
 
 def test_the_real_corpus_has_the_known_sizes() -> None:
-    if not (data_folder() / "mosi_bclstm_features").is_dir():
-        pytest.skip("CMU-MOSI is not in the data folder")
-    splits = read_mosi(data_folder())
+    splits = read_mosi(need("mosi_bclstm_features"))
     assert [len(splits[s].names) for s in ("train", "dev", "test")] == [50, 12, 31]
     assert len(splits["train"].labels) + len(splits["dev"].labels) == 1447
     assert len(splits["test"].labels) == 752

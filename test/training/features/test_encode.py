@@ -144,7 +144,7 @@ def test_a_killed_run_loses_only_its_last_shard(tmp_path: Path, made: list[Count
         "module.encode(test_encode.job(Path(sys.argv[1]), int(sys.argv[2])))\n"
     )
     here = Path(__file__)
-    paths = [str(here.parents[2]), str(here.parents[1]), str(here.parent)]
+    paths = [str(here.parents[3]), str(here.parents[2]), str(here.parent)]
     run = subprocess.run([sys.executable, "-c", script, str(tmp_path), "4", *paths], check=False)
     assert run.returncode == -signal.SIGKILL
     finished = len(list((tmp_path / "features").glob("[0-9]*.json")))
@@ -360,7 +360,7 @@ def test_two_workers_of_ray_make_the_same_even_if_one_is_killed(
     pytest.importorskip("ray", reason="needs the extra [ray]")
     psutil = pytest.importorskip("psutil", reason="needs the extra [train]")
     # Ray's processes must import what this one tests, at the priority of this one.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     monkeypatch.setenv("RAY_worker_niceness", "0")
     alone = Job("meld", "dev", tiny.data, tmp_path / "alone", "bundle-text", tiny.model, (), 1)
     encode(alone)
