@@ -1,15 +1,17 @@
 """How long ROS 2 participants take to find each other, and whether what they send arrives.
 
     python -m benchmarks.discovery --repeats 200
+    python -m benchmarks.discovery --services --repeats 200
 
-Every repetition makes a publisher and a subscription in two new contexts of this process, as nodes
-of a robot come and go, and the command prints the times and what never happened. It is the
-reproduction that docs/known_issues.md speaks of.
+Every repetition makes a publisher and a subscription (or a lifecycle node and its client) in new
+contexts of this process, as tests do, and the command prints the times and what never happened. It
+is the reproduction that docs/known_issues.md speaks of.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import time
@@ -19,8 +21,10 @@ from dataclasses import dataclass
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 import rclpy
+from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import String
@@ -34,6 +38,24 @@ class Meeting:
 
     publisher_knows: float | None
     arrived: float | None
+
+
+def serve(collect: bool) -> float | None:
+    """Seconds until a lifecycle node's service is found; None: not within `PATIENCE`."""
+    context = Context()
+    rclpy.init(context=context)
+    server, probe = LifecycleNode("server", context=context), Node("probe", context=context)
+    client = probe.create_client(ChangeState, "server/change_state")
+    start = time.monotonic()
+    found = client.wait_for_service(PATIENCE)
+    taken = time.monotonic() - start
+    for node in (probe, server):
+        node.destroy_node()
+    context.try_shutdown()
+    del server, probe, client, context, node
+    if collect:
+        gc.collect()
+    return taken if found else None
 
 
 def until(true: Callable[[], object], executor: SingleThreadedExecutor) -> float | None:
@@ -87,7 +109,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--best-effort", action="store_true", help="instead of reliable")
     parser.add_argument("--one-context", action="store_true", help="one participant for both")
+    parser.add_argument("--services", action="store_true", help="a lifecycle node's, not topics")
+    parser.add_argument("--collect", action="store_true", help="garbage after every repetition")
     options = parser.parse_args()
+    if options.services:
+        print(describe("service", [serve(options.collect) for _ in range(options.repeats)]))
+        return
     meetings = [
         meet(number, not options.best_effort, options.one_context)
         for number in range(options.repeats)
