@@ -1,0 +1,41 @@
+"""What abstaining would gain: the risk of the most confident answers against their share.
+
+El-Yaniv and Wiener 2010; the area under the curve ("AURC"): Geifman, Uziel and El-Yaniv 2019.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def risk_coverage(
+    confidence: ArrayLike, right: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(coverage, risk), one entry for each different confidence, the greatest first.
+
+    Coverage: the share of answers at least so confident; risk: the share of wrong ones among them.
+
+    Args:
+        confidence, right: (N,). weights: (N,), how often each counts; None: once.
+    """
+    p = np.asarray(confidence, np.float64)
+    count = np.ones(len(p)) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(-p, kind="stable")
+    p, count = p[order], count[order]
+    wrong = count * ~np.asarray(right, bool)[order]
+    last = np.flatnonzero(np.append(p[:-1] != p[1:], True)) if len(p) else np.zeros(0, np.int64)
+    covered, errors = np.cumsum(count)[last], np.cumsum(wrong)[last]
+    some = covered > 0
+    total = covered[-1] if len(covered) else 1.0
+    return covered[some] / total, errors[some] / covered[some]
+
+
+def area_under_risk_coverage(
+    confidence: ArrayLike, right: ArrayLike, weights: ArrayLike | None = None
+) -> float:
+    """The mean of the risk over the coverages; NaN without answers. 0 is best."""
+    coverage, risk = risk_coverage(confidence, right, weights)
+    if not len(coverage):
+        return float("nan")
+    return float(np.diff(coverage, prepend=0.0) @ risk)

@@ -1,0 +1,162 @@
+"""Errors of labelled stretches of time: DER, TEER and sTEER are the same sum over other labels.
+
+At every moment the reference has some labels and the hypothesis has some. With r and h of them, of
+which c agree, max(0, r - h) are missed, max(0, h - r) are false alarms and min(r, h) - c are
+confused; the error is their sum over time by the sum of r. Overlap counts: each speaker's label is
+one. This is `pyannote.metrics.identification.IdentificationErrorRate`, with which the tests compare
+it; here without pandas, and as sums, which a bootstrap needs.
+
+DER: NIST RT; TEER and sTEER: Wu et al., "Integrating Emotion Recognition with Speech Recognition
+and Speaker Diarisation for Conversations", Interspeech 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.metrics.assignment import assignment
+
+Extent = Sequence[tuple[int, int]]
+"""Stretches (start, end) that are scored, ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A label from `start` to `end` (ns). Spans of one track and label are united where they meet.
+
+    track: whose it is; two tracks with one label at one time count twice.
+    """
+
+    start: int
+    end: int
+    track: Hashable
+    label: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Durations in ns: of the reference's labels, and of what is wrong."""
+
+    total: int
+    missed: int
+    false_alarm: int
+    confusion: int
+
+    @property
+    def rate(self) -> float:
+        """Errors by total; NaN where the reference is empty. May exceed 1."""
+        wrong = self.missed + self.false_alarm + self.confusion
+        return wrong / self.total if self.total else float("nan")
+
+
+def identification_errors(
+    reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent, collar: int = 0
+) -> Errors:
+    """Missed, false and confused labels.
+
+    Args:
+        collar: ns that are left out on each side of every boundary of the reference.
+    """
+    reference = _united(reference)
+    edges, widths = _cells(reference, hypothesis, extent, collar)
+    labels = list(dict.fromkeys([*(s.label for s in reference), *(s.label for s in hypothesis)]))
+    of = {label: place for place, label in enumerate(labels)}
+    r = _by_label(_counts(reference, edges), of, len(widths))
+    h = _by_label(_counts(hypothesis, edges), of, len(widths))
+    right = np.minimum(r, h).sum(axis=0)
+    in_r, in_h = r.sum(axis=0), h.sum(axis=0)
+    return Errors(
+        int(widths @ in_r),
+        int(widths @ np.maximum(0, in_r - in_h)),
+        int(widths @ np.maximum(0, in_h - in_r)),
+        int(widths @ (np.minimum(in_r, in_h) - right)),
+    )
+
+
+def speaker_mapping(
+    reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent, collar: int = 0
+) -> dict[Hashable, Hashable]:
+    """Label of the hypothesis -> label of the reference: one-to-one, with the most time shared.
+
+    What shares no time with anybody stays out.
+    """
+    reference = _united(reference)
+    edges, widths = _cells(reference, hypothesis, extent, collar)
+    r, h = _counts(reference, edges), _counts(hypothesis, edges)
+    rows, columns = (list(dict.fromkeys(label for _, label in found)) for found in (h, r))
+    places = [{label: place for place, label in enumerate(names)} for names in (rows, columns)]
+    there = [_by_label(found, of, len(widths)) for found, of in zip((h, r), places, strict=True)]
+    shared = (there[0] * widths) @ there[1].T  # (hypothesis, reference), ns
+    return {
+        rows[row]: columns[column] for row, column in assignment(-shared) if shared[row, column] > 0
+    }
+
+
+def _united(spans: Sequence[Span]) -> list[Span]:
+    """Spans of one track and label that meet are one: there is no boundary between them."""
+    found: dict[tuple[Hashable, Hashable], Span] = {}
+    united = []
+    for span in sorted(spans, key=lambda span: span.start):
+        key = span.track, span.label
+        last = found.get(key)
+        if last is not None and span.start <= last.end:
+            found[key] = replace(last, end=max(last.end, span.end))
+            continue
+        if last is not None:
+            united.append(last)
+        found[key] = span
+    return united + list(found.values())
+
+
+def _cells(
+    reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent, collar: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Edges (K + 1,) between which nothing changes, and the scored width of each cell (K,), ns."""
+    own = np.array([(s.start, s.end) for s in reference], np.int64).reshape(-1, 2)
+    others = np.array([(s.start, s.end) for s in hypothesis], np.int64).reshape(-1, 2)
+    scored = np.array(extent, np.int64).reshape(-1, 2)
+    boundaries = np.unique(own)
+    near = np.stack([boundaries - collar, boundaries + collar], axis=1)
+    edges = np.unique(np.concatenate([each.ravel() for each in (own, others, scored, near)]))
+    if len(edges) < 2:
+        return np.zeros(1, np.int64), np.zeros(0, np.int64)
+    inside = _depth(scored, edges) > 0
+    if collar:
+        inside &= _depth(near, edges) == 0
+    return edges, np.diff(edges) * inside
+
+
+def _depth(spans: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of the spans (N, 2) cover each cell, (K,)."""
+    change = np.zeros(len(edges), np.int64)
+    np.add.at(change, np.searchsorted(edges, spans[:, 0]), 1)
+    np.add.at(change, np.searchsorted(edges, spans[:, 1]), -1)
+    return np.cumsum(change)[:-1]
+
+
+def _counts(
+    spans: Sequence[Span], edges: NDArray[np.int64]
+) -> Mapping[tuple[Hashable, Hashable], NDArray[np.int64]]:
+    """(track, label) -> 1 in the cells where it is, (K,)."""
+    grouped: dict[tuple[Hashable, Hashable], list[tuple[int, int]]] = {}
+    for span in spans:
+        grouped.setdefault((span.track, span.label), []).append((span.start, span.end))
+    return {
+        key: np.minimum(1, _depth(np.array(own, np.int64), edges)) for key, own in grouped.items()
+    }
+
+
+def _by_label(
+    counts: Mapping[tuple[Hashable, Hashable], NDArray[np.int64]],
+    of: Mapping[Hashable, int],
+    cells: int,
+) -> NDArray[np.int64]:
+    """How often each label is in each cell, (labels, K)."""
+    found = np.zeros((len(of), cells), np.int64)
+    for (_, label), there in counts.items():
+        found[of[label]] += there
+    return found
