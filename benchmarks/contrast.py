@@ -1,0 +1,99 @@
+"""Does the conversation count? The same last sentence after two histories, through a bundle.
+
+    python -m benchmarks.contrast [--bundle edge-small]
+
+Reads test/assets/contrast_pairs.yaml. Text alone; every pair is asked twice with its history and
+once without. Prints how often the emotion that was written for a history is the first of all seven,
+and how often the histories move the two emotions' odds to the right side.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.resources import model_folder
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.utterance import Utterance
+
+PAIRS = Path(__file__).resolve().parents[1] / "test" / "assets" / "contrast_pairs.yaml"
+TURN = 3.0  # s from one turn to the next
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """last: said after each history; histories: emotion -> the turns before it."""
+
+    last: str
+    histories: dict[str, tuple[str, ...]]
+
+
+def read_pairs(file: Path = PAIRS) -> list[Pair]:
+    """The pairs of a file.
+
+    Raises:
+        ValueError: a pair without `last`, or without exactly two emotions.
+    """
+    pairs = []
+    for number, entry in enumerate(yaml.safe_load(file.read_text(encoding="utf-8")), start=1):
+        histories = {name: tuple(turns) for name, turns in entry.items() if name != "last"}
+        if "last" not in entry or len(histories) != 2:
+            raise ValueError(f"{file.name}: pair {number} needs `last` and two emotions: {entry}")
+        pairs.append(Pair(entry["last"], histories))
+    return pairs
+
+
+def answer(recogniser: Recogniser, turns: Sequence[str], conversation: str) -> NDArray[np.float64]:
+    """Probabilities (C,) of the last turn; two speakers take turns."""
+    for place, text in enumerate(turns):
+        start = seconds(TURN * place)
+        utterance = Utterance(
+            conversation_id=conversation,
+            utterance_id=f"u{place}",
+            start=start,
+            end=start + seconds(TURN - 1),
+            text=text,
+            speaker_id=f"speaker{(len(turns) - place) % 2}",
+            is_final=True,
+        )
+        estimate = recogniser.feed(utterance)
+    return np.asarray(estimate.probabilities)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Ask every pair and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
+    bundle = load_bundle(model_folder(parser.parse_args(arguments).bundle))
+    pairs = read_pairs()
+    labels = list(bundle.labels)
+    right_with, right_without, right_side = [], [], []
+    with Recogniser(bundle) as recogniser:
+        for number, pair in enumerate(pairs):
+            alone = answer(recogniser, [pair.last], f"{number} alone")
+            odds = []
+            one, other = (labels.index(name) for name in pair.histories)
+            for name, history in pair.histories.items():
+                after = answer(recogniser, [*history, pair.last], f"{number} {name}")
+                right_with.append(labels[after.argmax()] == name)
+                right_without.append(labels[alone.argmax()] == name)
+                odds.append(np.log(after[one] / after[other]))
+            right_side.append(odds[0] > odds[1])
+    print(f"{bundle.name} {bundle.version}, {len(pairs)} pairs, text alone")
+    print(f"right with the history     {100 * np.mean(right_with):5.1f} %")
+    print(f"right without it           {100 * np.mean(right_without):5.1f} %  (at most 50)")
+    print(f"odds move to the right side {100 * np.mean(right_side):4.1f} %  (chance 50)")
+
+
+if __name__ == "__main__":
+    main()
