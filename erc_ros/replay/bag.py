@@ -7,25 +7,36 @@ itself are read by the definitions of `definitions.py`.
 
 from __future__ import annotations
 
-import heapq
-import sqlite3
-import struct
+import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from erc_ros.adapters import humans_adapter, types_of
 from erc_ros.replay.definitions import typestore
+from erc_ros.replay.storage import (
+    Channel,
+    File,
+    Message,
+    StorageError,
+    open_file,
+    read_without_index,
+    unpack_zstd,
+)
+from erc_ros.values.bounds import MESSAGE_BYTES, METADATA_BYTES, RECORD_BYTES, UNPACKED_RATIO
 from erc_ros.values.nanoseconds import NS
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 _SUFFIXES = (".mcap", ".db3")
-_LATENESS = 2 * NS  # a recording without index may be this much out of order
 
 
 class BagError(ValueError):
@@ -61,28 +72,6 @@ class Raw:
     data: bytes
 
 
-@dataclass(frozen=True)
-class _Channel:
-    """A topic with what its bytes mean. text: definition, encoding: ros2msg, ros2idl or ""."""
-
-    topic: str
-    type: str
-    encoding: str = ""
-    text: str = ""
-
-
-_Message = tuple[_Channel, int, bytes]
-
-
-@dataclass
-class _Source:
-    """The content of a recording behind one face, whole or cut."""
-
-    channels: dict[_Channel, int]  # with their message counts
-    messages: Callable[[Collection[_Channel]], Iterator[_Message]]
-    close: Callable[[], None] = field(default=lambda: None)
-
-
 class Bag:
     """A recording that is open for reading.
 
@@ -96,20 +85,32 @@ class Bag:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.warnings: Counter[str] = Counter()
-        self._source = self._open()
         self._stores: dict[tuple[str, str], Typestore | None] = {}
-        self.topics = [
-            Topic(channel.topic, channel.type, count)
-            for channel, count in sorted(
-                self._source.channels.items(), key=lambda item: item[0].topic
-            )
-        ]
+        self._closing = ExitStack()
+        try:
+            self._is_packed, self._files = self._open()
+        except BaseException:
+            self._closing.close()
+            raise
+        self._channels: Counter[Channel] = Counter()
+        for file in self._files:
+            self._channels.update(file.channels)
+        counts: Counter[tuple[str, str]] = Counter()
+        for channel, count in self._channels.items():
+            counts[channel.topic, channel.type] += count
+        self.topics = [Topic(name, kind, count) for (name, kind), count in sorted(counts.items())]
 
     def raw(self, topics: Collection[str]) -> Iterator[Raw]:
         """The messages of these topics as they were recorded, in log-time order."""
-        wanted = [c for c in self._source.channels if c.topic in topics]
-        for channel, time, data in self._readable(wanted):
-            yield Raw(time, channel.topic, channel.type, data)
+        wanted = [channel for channel in self._channels if channel.topic in topics]
+        for file in self._files if wanted else ():
+            for channel, time, data in file.messages(wanted):
+                try:
+                    whole = unpack_zstd(data, MESSAGE_BYTES) if self._is_packed else data
+                except Exception as error:  # noqa: BLE001  (many kinds of damage)
+                    self.warnings[f"{channel.topic}: a message cannot be unpacked ({error})"] += 1
+                    continue
+                yield Raw(time, channel.topic, channel.type, whole)
 
     def messages(self, topics: Collection[str]) -> Iterator[Record]:
         """The messages of these topics, in log-time order.
@@ -141,7 +142,7 @@ class Bag:
             ) from error
 
     def close(self) -> None:
-        self._source.close()
+        self._closing.close()
 
     def __enter__(self) -> Bag:
         return self
@@ -154,25 +155,49 @@ class Bag:
     ) -> None:
         self.close()
 
-    def _open(self) -> _Source:
+    def _open(self) -> tuple[bool, list[File]]:
+        """Whether the messages are packed one by one, and the files in the order of their time."""
         import rosbags.rosbag2  # noqa: F401  (missing, it must not look like a damaged recording)
 
         if not self.path.exists():
             raise BagError(f"{self.path} does not exist; give a rosbag2 folder or file")
         self._look_for_journals()
-        try:
-            return _indexed(self.path)
-        except Exception as error:  # noqa: BLE001  (rosbags raises many kinds)
-            files = _storage_files(self.path)
-            reason = _reason(error)
-        self.warnings[f"the recording is damaged ({reason}); reading what is whole"] += 1
-        source = _cut(files, self.warnings)
-        if not source.channels:
+        packing = _packing(self.path)
+        files = _storage_files(self.path, packing)
+        if packing == "file":
+            folder = Path(self._closing.enter_context(TemporaryDirectory()))
+            files = [
+                _unpack_file(file, folder) if file.suffix == ".zstd" else file for file in files
+            ]
+        reasons: list[str] = []
+        opened = [self._open_file(file, reasons) for file in files]
+        if reasons and not any(file.channels for file in opened):
             raise BagError(
-                f"nothing in {self.path} can be read: {reason}. Of a damaged .db3 file, "
+                f"nothing in {self.path} can be read: {reasons[0]}. Of a damaged .db3 file, "
                 "`sqlite3 FILE .recover` may still save something"
             )
-        return source
+        return packing == "message", sorted(opened, key=lambda file: file.start)
+
+    def _open_file(self, file: Path, reasons: list[str]) -> File:
+        """By its index; where it has none, or a damaged one, what is whole is read."""
+        try:
+            opened = open_file(file, self.warnings)
+        except StorageError as error:
+            reasons.append(str(error))
+        else:
+            self._closing.callback(opened.close)
+            return opened
+        self.warnings[f"the recording is damaged ({reasons[-1]}); reading what is whole"] += 1
+        counts: Counter[Channel] = Counter()
+        start: int | None = None
+        for channel, time, _ in read_without_index(file, self.warnings):
+            counts[channel] += 1
+            start = time if start is None else start
+
+        def messages(wanted: Collection[Channel]) -> Iterator[Message]:
+            return (m for m in read_without_index(file, Counter()) if m[0] in wanted)
+
+        return File(dict(counts), start or 0, messages, lambda: None)
 
     def _look_for_journals(self) -> None:
         """SQLite keeps the last messages beside the file until the recorder closes it."""
@@ -185,33 +210,22 @@ class Bag:
                     f"missing; `sqlite3 {database} 'PRAGMA wal_checkpoint'` brings them in"
                 ] += 1
 
-    def _readable(self, wanted: Sequence[_Channel]) -> Iterator[_Message]:
-        if not wanted:
-            return
-        try:
-            yield from self._source.messages(wanted)
-        except Exception as error:  # noqa: BLE001  (index whole, a chunk not)
-            self.warnings[f"the recording is damaged ({_reason(error)}); the rest is missing"] += 1
-
     def _store(self, topic: str, kind: str) -> Typestore | None:
         if (topic, kind) not in self._stores:
-            channel = next(c for c in self._source.channels if (c.topic, c.type) == (topic, kind))
+            channel = next(c for c in self._channels if (c.topic, c.type) == (topic, kind))
             self._stores[topic, kind] = _typestore_of(channel)
         return self._stores[topic, kind]
 
 
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
-def _storage_files(path: Path) -> list[Path]:
-    """The files that hold the messages.
+def _storage_files(path: Path, packing: str) -> list[Path]:
+    """The files that hold the messages; nothing that is no file, such as a pipe or a device.
 
     Raises:
         BagError: there are none.
     """
-    files = sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES) if path.is_dir() else [path]
-    files = [file for file in files if file.suffix in _SUFFIXES]
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    suffixes = tuple(s + end for s in _SUFFIXES for end in ("", ".zstd")[: 1 + (packing == "file")])
+    files = [file for file in files if file.name.endswith(suffixes) and file.is_file()]
     if not files:
         raise BagError(
             f"{path} is no recording: no .mcap or .db3 file is in it; "
@@ -222,7 +236,7 @@ def _storage_files(path: Path) -> list[Path]:
     return files
 
 
-def _typestore_of(channel: _Channel) -> Typestore | None:
+def _typestore_of(channel: Channel) -> Typestore | None:
     """Types that read this channel: as the recording describes them, else as we know them."""
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
@@ -246,155 +260,52 @@ def _typestore_of(channel: _Channel) -> Typestore | None:
     return known if channel.type in known.types else None
 
 
-# A whole recording: rosbags reads it.
+# Files that are packed as a whole, or message by message.
 
 
-def _indexed(path: Path) -> _Source:
-    from rosbags.interfaces import Connection, MessageDefinitionFormat
-    from rosbags.rosbag2 import Reader
-
-    encodings = {MessageDefinitionFormat.MSG: "ros2msg", MessageDefinitionFormat.IDL: "ros2idl"}
-    reader = Reader(path)
-    reader.open()
+def _packing(folder: Path) -> str:
+    """Of a rosbag2 folder: "file", "message" or "" (as metadata.yaml tells)."""
+    file = folder / "metadata.yaml"
+    if not file.is_file() or file.stat().st_size > METADATA_BYTES:
+        return ""
     try:
-        channels: dict[_Channel, list[Connection]] = {}
-        for connection in reader.connections:
-            channel = _Channel(
-                connection.topic,
-                connection.msgtype,
-                encodings.get(connection.msgdef.format, ""),
-                connection.msgdef.data,
-            )
-            channels.setdefault(channel, []).append(connection)
-        of_connection = {
-            (c.topic, c.msgtype): channel for channel, cs in channels.items() for c in cs
-        }
-    except Exception:
-        reader.close()
-        raise
-
-    def messages(wanted: Collection[_Channel]) -> Iterator[_Message]:
-        connections = [c for channel in wanted for c in channels[channel]]
-        for connection, time, data in reader.messages(connections):
-            yield of_connection[connection.topic, connection.msgtype], time, data
-
-    counts = {channel: sum(c.msgcount for c in cs) for channel, cs in channels.items()}
-    return _Source(counts, messages, reader.close)
+        content = yaml.safe_load(file.read_text("utf-8"))
+        mode = str(content["rosbag2_bagfile_information"].get("compression_mode") or "").lower()
+    except (
+        yaml.YAMLError,
+        UnicodeDecodeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):
+        return ""
+    return mode if mode in ("file", "message") else ""
 
 
-# A recording that was cut: record by record.
+def _unpack_file(file: Path, folder: Path) -> Path:
+    """A file without its `.zstd`, in `folder`.
 
+    Raises:
+        BagError: it unpacks to more than it may.
+    """
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
 
-def _cut(files: Sequence[Path], warnings: Counter[str]) -> _Source:
-    """What can be read of these files without an index."""
-
-    def read(count: Counter[str]) -> Iterator[_Message]:
-        for file in files:
-            records = _mcap_records(file, count) if file.suffix == ".mcap" else _rows(file, count)
-            yield from _ordered(records)
-
-    counts = Counter(channel for channel, _, _ in read(warnings))
-
-    def messages(wanted: Collection[_Channel]) -> Iterator[_Message]:
-        return (raw for raw in read(Counter()) if raw[0] in wanted)
-
-    return _Source(dict(counts), messages)
-
-
-def _ordered(messages: Iterable[_Message]) -> Iterator[_Message]:
-    """By time, where no message is more than `_LATENESS` late."""
-    heap: list[tuple[int, int, _Message]] = []
-    for number, raw in enumerate(messages):
-        heapq.heappush(heap, (raw[1], number, raw))
-        while heap[0][0] < raw[1] - _LATENESS:
-            yield heapq.heappop(heap)[2]
-    while heap:
-        yield heapq.heappop(heap)[2]
-
-
-_MAGIC = b"\x89MCAP0\r\n"
-_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 3, 4, 5, 6  # opcodes of the MCAP specification
-
-
-def _mcap_records(file: Path, warnings: Counter[str]) -> Iterator[_Message]:
-    """Messages of an MCAP file from its start to where it breaks off."""
-    schemas: dict[int, tuple[str, str, str]] = {}  # id -> name, encoding, text
-    channels: dict[int, _Channel] = {}
-    with file.open("rb") as stream:
-        if stream.read(8) != _MAGIC:
-            warnings[f"{file.name} is no MCAP file"] += 1
-            return
-        try:
-            for opcode, body in _unpacked(_file_records(stream)):
-                if opcode == _SCHEMA:
-                    number, texts = struct.unpack_from("<H", body)[0], _strings(body, 2, 3)
-                    schemas[number] = (texts[0], texts[1], texts[2])
-                elif opcode == _CHANNEL:
-                    number, schema = struct.unpack_from("<HH", body)
-                    name, encoding, text = schemas.get(schema, ("", "", ""))
-                    channels[number] = _Channel(_strings(body, 4, 1)[0], name, encoding, text)
-                elif opcode == _MESSAGE:
-                    number, _, time = struct.unpack_from("<HIQ", body)
-                    if number in channels:
-                        yield channels[number], time, body[22:]
-        except Exception as error:  # noqa: BLE001  (many kinds of decompressors)
-            warnings[f"{file.name}: stopped at a damaged record ({_reason(error)})"] += 1
-
-
-def _file_records(stream: Any) -> Iterator[tuple[int, bytes]]:
-    while len(head := stream.read(9)) == 9:
-        opcode, size = struct.unpack("<BQ", head)
-        body = stream.read(size)
-        if len(body) < size:
-            return
-        yield opcode, body
-
-
-def _unpacked(records: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """The records with chunks replaced by what is in them."""
-    from rosbags.rosbag2.storage_mcap import decompress
-
-    for opcode, body in records:
-        if opcode != _CHUNK:
-            yield opcode, body
-            continue
-        size, check = struct.unpack_from("<QI", body, 16)
-        compression = _strings(body, 28, 1)[0]
-        start = 28 + 4 + len(compression) + 8
-        inner = memoryview(decompress(body[start:], compression, size, check))
-        position = 0
-        while position + 9 <= len(inner):
-            opcode, length = struct.unpack_from("<BQ", inner, position)
-            yield opcode, bytes(inner[position + 9 : position + 9 + length])
-            position += 9 + length
-
-
-def _strings(body: bytes, position: int, count: int) -> list[str]:
-    texts = []
-    for _ in range(count):
-        (size,) = struct.unpack_from("<I", body, position)
-        texts.append(body[position + 4 : position + 4 + size].decode())
-        position += 4 + size
-    return texts
-
-
-def _rows(file: Path, warnings: Counter[str]) -> Iterator[_Message]:
-    """Messages of an SQLite file in the order of its pages, up to the first missing page."""
-    connection = sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True)
-    try:
-        # Otherwise SQLite refuses a file that is shorter than its header says.
-        connection.execute("PRAGMA writable_schema=ON")
-        topics = connection.execute("SELECT id, name, type FROM topics").fetchall()
-        channels = {number: _Channel(name, kind) for number, name, kind in topics}
-        for number, time, data in connection.execute(
-            "SELECT topic_id, timestamp, data FROM messages ORDER BY rowid"
-        ):
-            if number in channels:
-                yield channels[number], time, data
-    except sqlite3.DatabaseError as error:
-        warnings[f"{file.name}: stopped at a damaged page ({_reason(error)})"] += 1
-    finally:
-        connection.close()
+    target = folder / file.stem
+    most = UNPACKED_RATIO * file.stat().st_size + RECORD_BYTES
+    with zstd.open(file, "rb") as packed, target.open("xb") as unpacked:
+        while part := packed.read(2**20):
+            most -= len(part)
+            if most < 0:
+                raise BagError(
+                    f"{file} unpacks to more than {UNPACKED_RATIO} times its size; if that is "
+                    "right, unpack it yourself with `zstd -d` and give the folder"
+                )
+            unpacked.write(part)
+    return target
 
 
 # Which topic is what.

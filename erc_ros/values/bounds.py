@@ -34,6 +34,16 @@ CORRECTED_UTTERANCES = 1024  # of one speaker correction
 # What waits for a worker, of each input; parameters bound the number of messages beside it.
 QUEUE_BYTES = 128 * 2**20
 
+# Recordings, in bytes. What is packed counts as it unpacks, whatever it says of itself.
+MESSAGE_BYTES = 256 * 2**20  # of a message; a larger one is left out
+RECORD_BYTES = 256 * 2**20  # of a chunk or another record of a file
+OVERLAPPING_BYTES = 2**30  # of the chunks whose times overlap, which have to be read at once
+UNPACKED_RATIO = 100  # a file that is packed as a whole may unpack to so many times its size
+METADATA_BYTES = 2**20  # of metadata.yaml
+DEFINITION = 262_144  # characters of a message definition
+TOPICS = 10_000  # topics of a recording
+TOPIC_NAME = 1024  # characters of a topic's name, and of its type's
+
 # Durations that a recogniser may tell, in s; longer ones are as good as none.
 TOLD_SECONDS = 3600.0
 
