@@ -39,6 +39,7 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.dialogue": ["assets/*"],
+        f"{NAME}.evaluation": ["templates/*"],
         f"{NAME}.demo": ["assets/*", "assets/**/*"],
     },
     include_package_data=False,

@@ -1,0 +1,538 @@
+"""What the report's page shows of recordings and scores, as plain values for its template."""
+
+from __future__ import annotations
+
+import math
+import wave
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.evaluation import pictures
+from erc_ros.evaluation.media import Media
+from erc_ros.evaluation.records import Figure, Prediction, Recording, Scores, Segment
+from erc_ros.replay.timeline import COLOURS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE
+
+_OTHERS = ("#8c6bb1", "#c7a76c", "#1b9e77", "#e7298a", "#8d8d8d")  # colours of other label sets
+# How labels differ in black and white, beside their letters.
+_PATTERNS = (
+    "none",
+    "repeating-linear-gradient(45deg, #0004 0 2px, #0000 2px 7px)",
+    "repeating-linear-gradient(-45deg, #0004 0 2px, #0000 2px 7px)",
+    "repeating-linear-gradient(0deg, #0004 0 2px, #0000 2px 7px)",
+    "repeating-linear-gradient(90deg, #0004 0 2px, #0000 2px 7px)",
+    "radial-gradient(#0006 1.2px, #0000 1.6px) 0 0/6px 6px",
+    "repeating-linear-gradient(45deg, #0005 0 4px, #0000 4px 12px)",
+    "repeating-linear-gradient(90deg, #0004 0 4px, #0000 4px 12px)",
+)
+RIGHT, WRONG, MISSED = "right", "wrong", "missed"
+INVENTED, UNLABELLED = "not in the truth", "no emotion in the truth"
+DIFFER = "systems differ"
+_MARKS = {WRONG: "✗ ", MISSED: "! ", INVENTED: "+ "}
+_STYLES = {WRONG: "wrong", MISSED: "missed", INVENTED: "invented"}
+
+
+@dataclass(frozen=True)
+class Emotion:
+    """name, its style class, and the shortest beginning (two letters or more) no other has."""
+
+    name: str
+    style: str
+    short: str
+
+
+def emotions_of(labels: Iterable[str]) -> dict[str, Emotion]:
+    names = {label: clean(label) for label in labels}
+    short: dict[str, str] = {}
+    for name in sorted(set(names.values()), key=lambda name: (len(name), name)):
+        beginnings = (name[:n] for n in range(2, len(name)))
+        short[name] = next((each for each in beginnings if each not in short.values()), name)
+    return {
+        label: Emotion(name, f"e{number}", short[name])
+        for number, (label, name) in enumerate(names.items())
+    }
+
+
+def labels_of(recording: Recording) -> Iterator[str]:
+    yield from recording.labels
+    if recording.truth is not None:
+        yield from (s.emotion for s in recording.truth.segments if s.emotion is not None)
+
+
+def css_of(emotions: Mapping[str, Emotion]) -> str:
+    """Colour and pattern of every emotion; nothing of it comes from outside."""
+    lines = []
+    for number, (label, emotion) in enumerate(emotions.items()):
+        colour = _paler(COLOURS.get(label, _OTHERS[number % len(_OTHERS)]))
+        pattern = _PATTERNS[number % len(_PATTERNS)]
+        lines.append(f".{emotion.style} {{ background: {pattern}; background-color: {colour}; }}")
+    return "\n".join(lines)
+
+
+def _paler(colour: str) -> str:
+    """Half way to white, so that black letters can be read on it."""
+    return "#" + "".join(f"{(int(colour[i : i + 2], 16) + 255) // 2:02x}" for i in (1, 3, 5))
+
+
+@dataclass
+class _Row:
+    """What is compared: a segment of the truth, and what each system answered (None: nothing)."""
+
+    truth: Segment | None
+    answers: list[Prediction | None]
+    number: int = 0
+    sound: str | None = None
+    faces: list[str | None] = field(default_factory=list)
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        parts = [self.truth, *self.answers]
+        return [(part.start, part.end) for part in parts if part is not None]
+
+    @property
+    def start(self) -> int:
+        return self.truth.start if self.truth else min(start for start, _ in self.spans)
+
+    def status_of(self, answer: Prediction | None, has_truth: bool) -> str:
+        if not has_truth:
+            return ""
+        if answer is None:
+            return MISSED if self.truth else ""
+        if self.truth is None:
+            return INVENTED
+        if self.truth.emotion is None:
+            return UNLABELLED
+        return RIGHT if self.truth.emotion == answer.label else WRONG
+
+    def status(self, has_truth: bool) -> str:
+        found = {self.status_of(answer, has_truth) for answer in self.answers}
+        return found.pop() if len(found) == 1 else DIFFER
+
+
+class View:
+    """One recording of the page, with the answers of all systems."""
+
+    def __init__(
+        self, recordings: Sequence[Recording], with_text: bool, media: Media, sound: Path | None
+    ) -> None:
+        self._recordings = recordings
+        self._whole = [r for r in recordings if not r.error]
+        self._with_text = with_text
+        self._truth = next((r.truth for r in self._whole if r.truth is not None), None)
+        self._names = [_speaker_names(r.predictions) for r in self._whole]
+        self._rows = sorted(_rows(self._whole), key=lambda row: (row.start, row.spans))
+        reader = None if sound is None else _Wav(sound)
+        for number, row in enumerate(self._rows):
+            row.number = number
+            row.sound = media.sound(_samples(row, reader))
+            row.faces = [media.face(answer.face) if answer else None for answer in row.answers]
+
+    def page(self, emotions: Mapping[str, Emotion]) -> dict[str, Any]:
+        """What the template needs."""
+        first = self._recordings[0]
+        errors = dict.fromkeys(clean(r.error) for r in self._recordings if r.error)
+        people = list(self._people())
+        return {
+            "name": clean(first.name),
+            "error": "" if self._whole else "; ".join(errors),
+            "duration": _clock(first.duration),
+            "seconds": self._seconds,
+            "began": _moment(first.origin),
+            "has_truth": self._truth is not None,
+            "systems": [clean(r.system) for r in self._whole],
+            "lanes": list(self._lanes(emotions)),
+            "rows": [self._line(row, emotions) for row in self._rows],
+            "speakers": sorted({name for row in self._rows for name in self._who(row)}),
+            "statuses": sorted({s for row in self._rows if (s := self._status(row))}),
+            "arcs": pictures.arcs(people, self._seconds) if people else "",
+            "arcs_alt": "Valence and arousal over time. " + "; ".join(map(_arc_in_words, people)),
+            "missing": list(self._missing()),
+        }
+
+    def data(self) -> dict[str, Any]:
+        """What the page's script needs."""
+        lengths = [end - start for row in self._rows for start, end in row.spans]
+        usual = float(np.median(lengths)) / NS if lengths else 1.0
+        return {
+            "seconds": self._seconds,
+            "scale": round(45 / max(usual, 0.1), 3),  # so that a usual utterance shows its label
+            "systems": [clean(r.system) for r in self._whole],
+            "labels": [[clean(label) for label in r.labels] for r in self._whole],
+            "rows": [self._entry(row) for row in self._rows],
+        }
+
+    @property
+    def _seconds(self) -> float:
+        return max(1.0, round(max((r.duration for r in self._whole), default=0) / NS, 3))
+
+    def _status(self, row: _Row) -> str:
+        return row.status(self._truth is not None)
+
+    def _entry(self, row: _Row) -> dict[str, Any]:
+        segment = row.truth
+        truth = None
+        if segment is not None:
+            truth = {
+                "who": clean(segment.speaker),
+                "emotion": None if segment.emotion is None else clean(segment.emotion),
+                "text": self._text(segment.text),
+                "valence": segment.valence,
+                "arousal": segment.arousal,
+            }
+        return {
+            "time": _clock(row.start),
+            "status": self._status(row),
+            "sound": row.sound,
+            "truth": truth,
+            "answers": [self._answer(row, place) for place in range(len(self._whole))],
+            "who": self._who(row),
+            "emotions": self._felt(row),
+        }
+
+    def _answer(self, row: _Row, place: int) -> dict[str, Any] | None:
+        answer = row.answers[place]
+        if answer is None:
+            return None
+        weights = zip(answer.modalities, answer.weights, strict=True)
+        return {
+            "who": self._names[place][_key(answer)],
+            "emotion": clean(answer.label),
+            "text": self._text(answer.text),
+            "probabilities": [_number(value, 4) for value in answer.probabilities],
+            "weights": [_number(weight, 4) if had else None for had, weight in weights],
+            "face": row.faces[place],
+            "facts": list(_facts(answer)),
+        }
+
+    def _text(self, text: str | None) -> str:
+        return clean(text or "") if self._with_text else ""
+
+    def _who(self, row: _Row) -> list[str]:
+        names = [_truth_name(row.truth)] if row.truth else []
+        answers = zip(row.answers, self._names, strict=True)
+        return [*names, *(known[_key(answer)] for answer, known in answers if answer)]
+
+    def _felt(self, row: _Row) -> list[str]:
+        labels = [row.truth.emotion] if row.truth and row.truth.emotion is not None else []
+        return [clean(each) for each in (*labels, *(a.label for a in row.answers if a))]
+
+    def _line(self, row: _Row, emotions: Mapping[str, Emotion]) -> dict[str, Any]:
+        """A line of the table."""
+        has = [answer for answer in row.answers if answer is not None]
+        said = [row.truth.text] if row.truth and row.truth.text else []
+        said += [answer.text for answer in has if answer.text]
+        seen = dict(zip(("words", "sound", "face"), has[0].modalities, strict=True)) if has else {}
+        truth = None
+        if row.truth is not None:
+            truth = {"who": _truth_name(row.truth), **_shown(row.truth.emotion, emotions)}
+        return {
+            "number": row.number,
+            "time": _clock(row.start),
+            "truth": truth,
+            "answers": [
+                None
+                if answer is None
+                else {
+                    "who": names[_key(answer)],
+                    "confidence": f"{answer.probabilities.max():.0%}",
+                    **_shown(answer.label, emotions),
+                }
+                for answer, names in zip(row.answers, self._names, strict=True)
+            ],
+            "text": self._text(" / ".join(dict.fromkeys(said))),
+            "seen": ", ".join(name for name, had in seen.items() if had) or "–",
+            "status": self._status(row),
+        }
+
+    def _lanes(self, emotions: Mapping[str, Emotion]) -> Iterator[dict[str, Any]]:
+        """Truth above, then every system; a lane for each speaker, in the order of appearance."""
+        has_truth = self._truth is not None
+        lanes: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in self._rows:
+            if row.truth is not None:
+                found = {row.status_of(answer, True) for answer in row.answers}
+                status = MISSED if found == {MISSED} else ""
+                lane = lanes.setdefault(("truth", _truth_name(row.truth)), [])
+                lane.append(self._bar(row, row.truth, row.truth.emotion, status, emotions))
+        for place, recording in enumerate(self._whole):
+            # Sorted by their own start, since keys go from one to the next.
+            answers = [(row.answers[place], row) for row in self._rows]
+            spoken = sorted(
+                ((a, row) for a, row in answers if a is not None), key=lambda e: e[0].start
+            )
+            for answer, row in spoken:
+                name = self._names[place][_key(answer)]
+                lane = lanes.setdefault((clean(recording.system), name), [])
+                status = row.status_of(answer, has_truth)
+                lane.append(self._bar(row, answer, answer.label, status, emotions))
+        before = ""
+        for (heading, name), bars in lanes.items():
+            shown = heading if heading != before else ""
+            yield {"heading": shown, "heading_of": heading, "name": name, "bars": bars}
+            before = heading
+
+    def _bar(
+        self,
+        row: _Row,
+        part: Segment | Prediction,
+        label: str | None,
+        status: str,
+        emotions: Mapping[str, Emotion],
+    ) -> dict[str, Any]:
+        emotion = emotions.get(label) if label is not None else None
+        said = self._text(part.text)
+        spoken = [_clock(part.start), emotion.name if emotion else "no emotion", status, said]
+        return {
+            "row": row.number,
+            "left": round(100 * part.start / NS / self._seconds, 4),
+            "width": round(100 * (part.end - part.start) / NS / self._seconds, 4),
+            "style": f"{emotion.style if emotion else ''} {_STYLES.get(status, '')}".strip(),
+            "mark": _MARKS.get(status, ""),
+            "label": emotion.name if emotion else "?",
+            "spoken": ", ".join(each for each in spoken if each),
+        }
+
+    def _people(self) -> Iterator[pictures.Arc]:
+        several = len(self._whole) > 1
+        for place, recording in enumerate(self._whole):
+            names = self._names[place]
+            spoken: dict[str, list[tuple[Prediction, Segment | None]]] = {}
+            for row in self._rows:
+                answer = row.answers[place]
+                if answer is not None:
+                    spoken.setdefault(names[_key(answer)], []).append((answer, row.truth))
+            for name, entries in spoken.items():
+                entries.sort(key=lambda entry: entry[0].start)
+                times = [(answer.start + answer.end) / 2 / NS for answer, _ in entries]
+                truth = [
+                    (time, _or_nan(segment.valence), _or_nan(segment.arousal))
+                    for time, (_, segment) in zip(times, entries, strict=True)
+                    if segment is not None
+                ]
+                yield pictures.Arc(
+                    f"{name} ({clean(recording.system)})" if several else name,
+                    np.array(times),
+                    np.array([answer.valence for answer, _ in entries]),
+                    np.array([answer.arousal for answer, _ in entries]),
+                    np.array(truth, dtype=float).reshape(-1, 3),
+                )
+
+    def _missing(self) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
+        """Warnings, counters, and what the truth had that was not used."""
+        for recording in self._recordings:
+            if recording.error:
+                heading = f"Could not be evaluated by {clean(recording.system)}"
+                yield heading, [(clean(recording.error), None)]
+        yield from self._by_system("Warnings", [r.warnings for r in self._whole])
+        yield from self._by_system("Missing senses", [_senseless(r) for r in self._whole])
+        yield from self._by_system("Counted", [r.counts for r in self._whole])
+        if self._truth is not None:
+            yield from _entries("Annotated emotions that are not evaluated", self._truth.unmapped)
+            yield from _entries("Mended in the annotation", self._truth.repaired)
+
+    def _by_system(
+        self, heading: str, counts: Sequence[Mapping[str, int]]
+    ) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
+        """Once where all systems counted alike, else system by system."""
+        if all(dict(each) == dict(counts[0]) for each in counts):
+            yield from _entries(heading, counts[0] if counts else {})
+            return
+        for recording, each in zip(self._whole, counts, strict=True):
+            yield from _entries(f"{heading}, {clean(recording.system)}", each)
+
+
+def _senseless(recording: Recording) -> dict[str, int]:
+    """What the answers had to do without -> how often."""
+    answers = recording.predictions
+    without = {
+        f"utterances without {name}": sum(not answer.modalities[place] for answer in answers)
+        for place, name in enumerate(("words", "sound", "a face"))
+    }
+    without["utterances whose final answer never came"] = sum(not a.is_final for a in answers)
+    return {name: count for name, count in without.items() if count}
+
+
+def _entries(
+    heading: str, counts: Mapping[str, int]
+) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
+    if counts:
+        yield heading, [(clean(name), count) for name, count in sorted(counts.items())]
+
+
+def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:
+    """One row per segment of the truth, then one per utterance that is not in it.
+
+    Utterances of several systems are the same where the pipeline gave them ids and span alike.
+    """
+    truth = next((r.truth for r in recordings if r.truth is not None), None)
+    rows = [_Row(s, [None] * len(recordings)) for s in truth.segments] if truth else []
+    others: dict[tuple[int, int, str, str], _Row] = {}
+    for place, recording in enumerate(recordings):
+        of = {m.prediction: m.truth for m in recording.matches if m.prediction is not None}
+        for index, answer in enumerate(recording.predictions):
+            segment = of.get(index)
+            if segment is not None:
+                rows[segment].answers[place] = answer
+                continue
+            key = (answer.start, answer.end, answer.conversation_id, answer.utterance_id)
+            row = others.setdefault(key, _Row(None, [None] * len(recordings)))
+            row.answers[place] = answer
+    yield from rows
+    yield from others.values()
+
+
+class _Wav:
+    """The sound of a whole recording, read where it is needed.
+
+    Raises:
+        ValueError: it is not mono, 16 bit, 16 kHz.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._wave = wave.open(str(file), "rb")  # noqa: SIM115  (read as long as it lives)
+        found = self._wave.getnchannels(), self._wave.getsampwidth(), self._wave.getframerate()
+        if found != (1, 2, SAMPLE_RATE):
+            raise ValueError(
+                f"{file}: {found[0]} channels of {8 * found[1]} bit at {found[2]} Hz; the report "
+                f"needs mono, 16 bit, {SAMPLE_RATE} Hz"
+            )
+
+    def between(self, start: int, end: int) -> NDArray[np.int16]:
+        """(n,) int16 from `start` to `end` (ns); what is not there is left out."""
+        first = min(max(0, start * SAMPLE_RATE // NS), self._wave.getnframes())
+        self._wave.setpos(first)
+        data = self._wave.readframes(max(0, end * SAMPLE_RATE // NS - first))
+        return np.frombuffer(data, "<i2").astype(np.int16)
+
+
+def _samples(row: _Row, sound: _Wav | None) -> NDArray[np.int16] | None:
+    if sound is not None:
+        return sound.between(min(s for s, _ in row.spans), max(e for _, e in row.spans))
+    return next((a.audio for a in row.answers if a is not None and a.audio is not None), None)
+
+
+def _key(answer: Prediction) -> tuple[str, str]:
+    return answer.conversation_id, answer.speaker
+
+
+def _speaker_names(answers: Sequence[Prediction]) -> dict[tuple[str, str], str]:
+    """Who spoke, in the words of the page: "speaker 1"; in a second conversation "2: speaker 1"."""
+    conversations = list(dict.fromkeys(answer.conversation_id for answer in answers))
+    result = {}
+    for conversation, speaker in dict.fromkeys(map(_key, answers)):
+        name = f"speaker {int(speaker) + 1}" if speaker.isdecimal() else clean(speaker)
+        number = conversations.index(conversation)
+        result[conversation, speaker] = (f"{number + 1}: " if number else "") + (name or "somebody")
+    return result
+
+
+def _truth_name(segment: Segment) -> str:
+    return clean(segment.speaker) or "nobody named"
+
+
+def _shown(label: str | None, emotions: Mapping[str, Emotion]) -> dict[str, str]:
+    if label is None:
+        return {"emotion": "not annotated", "style": "", "short": "?"}
+    emotion = emotions[label]
+    return {"emotion": emotion.name, "style": emotion.style, "short": emotion.short}
+
+
+def _facts(answer: Prediction) -> Iterator[str]:
+    yield f"valence {answer.valence:+.2f}, arousal {answer.arousal:+.2f}"
+    if answer.latency is not None:
+        yield f"answered after {answer.latency / 1e6:.0f} ms"
+    if answer.signal_to_noise is not None:
+        yield f"{answer.signal_to_noise:.0f} dB above the noise"
+    if answer.overlap:
+        yield f"two or more speak in {answer.overlap:.0%} of it"
+    if answer.speaker_confidence is not None:
+        yield f"speaker sure to {answer.speaker_confidence:.0%}"
+    if not answer.is_final:
+        yield "provisional: the final answer never came"
+
+
+def _arc_in_words(person: pictures.Arc) -> str:
+    return (
+        f"{person.name}: mean valence {person.valence.mean():+.2f}, "
+        f"mean arousal {person.arousal.mean():+.2f} in {len(person.times)} utterances"
+    )
+
+
+def figures(scores: Scores) -> list[dict[str, Any]]:
+    names = list(dict.fromkeys(name for system in scores.systems for name in system.figures))
+    rows = []
+    for name in names:
+        cells: list[str] = []
+        for system in scores.systems:
+            figure = system.figures.get(name, Figure(None))
+            cells += [_value(figure.value), _interval(figure.low, figure.high), f"{figure.n:g}"]
+        if scores.comparisons:
+            found = next((c for c in scores.comparisons if c.figure == name), None)
+            if found is None:
+                cells += ["", "", ""]
+            else:
+                p = "" if found.p is None else f"{found.p:.3f}"
+                cells += [f"{found.value:+.3f}", _interval(found.low, found.high), p]
+        rows.append({"name": clean(name).replace("_", " "), "cells": cells})
+    return rows
+
+
+def groups(scores: Scores) -> list[dict[str, Any]]:
+    kinds = dict.fromkeys(kind for system in scores.systems for kind in system.groups)
+    result = []
+    for kind in kinds:
+        parts = [(s, name, f) for s in scores.systems for name, f in s.groups.get(kind, {}).items()]
+        columns = list(dict.fromkeys(name for _, _, figures in parts for name in figures))
+        rows = [
+            {
+                "name": clean(name),
+                "system": clean(system.system),
+                "cells": [_value(figures.get(column, Figure(None)).value) for column in columns],
+            }
+            for system, name, figures in parts
+        ]
+        shown = [clean(column).replace("_", " ") for column in columns]
+        result.append({"name": clean(kind).replace("_", " "), "figures": shown, "rows": rows})
+    return result
+
+
+def _value(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{_value(low)} to {_value(high)}"
+
+
+def _number(value: float, digits: int) -> float | None:
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def clean(text: str) -> str:
+    """What cannot be printed (control characters, halves of surrogates) becomes a space."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _clock(time: int) -> str:
+    minutes, seconds = divmod(time // NS, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _moment(time: int) -> str:
+    """ns of the recording's clock, in words that are the same in every time zone."""
+    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=time // NS)
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

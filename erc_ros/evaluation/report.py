@@ -1,0 +1,119 @@
+"""The report of an evaluation: one HTML file to look at and to listen to, without any network.
+
+The page is made by Jinja (templates/report.html), its diagrams by matplotlib as SVG. Sound lies in
+it as Opus and faces as JPEG; above `media.INLINE` bytes they lie beside it, one file each. Whatever
+came from outside (names, labels, texts) enters escaped, and the page allows no script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from erc_ros.evaluation.atomic import whole
+from erc_ros.evaluation.media import Media
+from erc_ros.evaluation.page import View, clean, css_of, emotions_of, figures, groups, labels_of
+from erc_ros.evaluation.pictures import score_pictures
+from erc_ros.evaluation.records import Recording, Scores
+
+REPORT = "report.html"
+BESIDE = "report_media"  # folder beside the report for what is too much to lie in it
+PAGE = 200  # rows that the table shows at once
+
+
+def write_report(
+    recordings: Sequence[Recording],
+    scores: Scores,
+    folder: Path,
+    with_text: bool = True,
+    with_media: bool = True,
+    sounds: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write `folder`/report.html (and `report_media`, see `media.INLINE`) and return it.
+
+    Recordings of one name, answered by several systems, are shown side by side. The same arguments
+    give the same bytes.
+
+    Args:
+        with_text: False keeps every word that was said or annotated out.
+        with_media: False keeps sound and faces out.
+        sounds: a recording's name -> its whole sound as WAV (mono, 16 bit, 16 kHz) from its first
+            message on: then what was missed can be heard, too. Without, an utterance has the sound
+            that its prediction carries.
+
+    Raises:
+        ValueError: a WAV file of another format.
+        OSError: the folder cannot be written to; an earlier report is then still whole.
+    """
+    media = Media(with_media)
+    names = dict.fromkeys(recording.name for recording in recordings)
+    views = []
+    for name in names:
+        systems = [r for r in recordings if r.name == name]
+        views.append(View(systems, with_text, media, (sounds or {}).get(name)))
+    emotions = emotions_of(label for r in recordings for label in labels_of(r))
+    folder.mkdir(parents=True, exist_ok=True)
+    inline, beside = media.placed()
+    environment = Environment(
+        loader=PackageLoader("erc_ros.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = _template("report.js", environment)
+    page = environment.get_template("report.html").render(
+        title=", ".join(map(clean, names)) if len(names) <= 3 else f"{len(names)} recordings",
+        systems=[clean(each.system) for each in scores.systems],
+        settings=[(clean(k), clean(v)) for k, v in sorted(scores.settings.items())],
+        figures=figures(scores),
+        comparisons=bool(scores.comparisons),
+        groups=groups(scores),
+        pictures=score_pictures(
+            [
+                replace(each, system=clean(each.system), labels=tuple(map(clean, each.labels)))
+                for each in scores.systems
+            ]
+        ),
+        recordings=[view.page(emotions) for view in views],
+        emotions=list(emotions.values()),
+        page_rows=PAGE,
+        data={"beside": BESIDE, "page": PAGE, "recordings": [view.data() for view in views]},
+        media=inline,
+        with_text=with_text,
+        with_media=with_media,
+        style=Markup(_template("report.css", environment, patterns=Markup(css_of(emotions)))),
+        script=Markup(script),
+        script_hash=Markup(f"'sha256-{_sha256(script)}'"),
+    )
+    _write_beside(folder / BESIDE, beside)
+    with whole(folder / REPORT) as file:
+        file.write_bytes(page.encode())
+    return folder / REPORT
+
+
+def _template(name: str, environment: Environment, **values: Any) -> str:
+    return environment.get_template(name).render(values)
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _write_beside(folder: Path, files: Mapping[str, bytes]) -> None:
+    if files:
+        folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        with whole(folder / name) as file:
+            file.write_bytes(content)
+    if folder.is_dir():  # of an earlier report
+        for old in sorted(folder.iterdir()):
+            if old.name not in files and old.suffix in (".ogg", ".jpg"):
+                old.unlink()

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import base64
+import re
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import made_up_recordings as made_up
+import numpy as np
+import pytest
+
+pytest.importorskip("jinja2")
+pytest.importorskip("av")
+
+from erc_ros.evaluation import media
+from erc_ros.evaluation.media import FACE_SIDE, opus, thumbnail
+from erc_ros.evaluation.records import Recording, Scores, Segment, Truth
+from erc_ros.evaluation.report import write_report
+from erc_ros.values.nanoseconds import NS
+
+NASTY = "</script><script>document.title='broken in'</script>\x00\ud800 $x_1$ & \"'"
+
+
+def written(folder: Path, *recordings: Recording, **options: bool) -> str:
+    scores = made_up.scores(*(r for r in recordings if not r.error))
+    return write_report(recordings, scores, folder, **options).read_text(encoding="utf-8")
+
+
+def media_in(page: str) -> list[str]:
+    return re.findall(r'<script type="text/plain" id="m-([^"]+)">', page)
+
+
+def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
+    pages = [written(tmp_path / n, made_up.recording(12)) for n in ("a", "b")]
+    assert pages[0] == pages[1]
+
+
+def test_text_is_kept_out_of_every_byte(tmp_path: Path) -> None:
+    page = written(tmp_path, made_up.recording(6), with_text=False)
+    assert made_up.WORD not in page and "landlord" not in page
+    assert made_up.WORD in written(tmp_path, made_up.recording(6))
+    assert media_in(page)  # sound stays
+
+
+def test_sound_and_faces_are_kept_out_of_every_byte(tmp_path: Path) -> None:
+    page = written(tmp_path, made_up.recording(6), with_media=False)
+    opus_begins = base64.b64encode(b"OggS\x00\x02").decode()[:7]
+    jpeg_begins = base64.b64encode(b"\xff\xd8\xff\xe0").decode()[:5]
+    assert not media_in(page)
+    assert opus_begins not in page and jpeg_begins not in page
+    heard = written(tmp_path, made_up.recording(6))
+    assert opus_begins in heard and jpeg_begins in heard
+
+
+def test_the_page_asks_nothing_of_a_network(tmp_path: Path) -> None:
+    page = written(tmp_path, made_up.recording(6))
+    assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+    assert "default-src 'none'" in page
+
+
+def test_what_comes_from_outside_never_becomes_markup(tmp_path: Path) -> None:
+    recorded = made_up.recording(3, name=NASTY, system=NASTY)
+    assert recorded.truth is not None
+    segments = [replace(s, speaker=NASTY, text=NASTY) for s in recorded.truth.segments]
+    answers = tuple(
+        replace(a, speaker=NASTY, text=NASTY, utterance_id=NASTY) for a in recorded.predictions
+    )
+    truth = Truth(tuple(segments), {NASTY: 1}, {NASTY: 1})
+    recorded = replace(recorded, truth=truth, predictions=answers, warnings={NASTY: 1})
+    page = written(tmp_path, recorded)
+    assert "<script>document.title" not in page and "broken in'</script" not in page
+    assert "\x00" not in page
+    broken = replace(recorded, error=NASTY, name="other")
+    assert "<script>document.title" not in written(tmp_path, recorded, broken)
+
+
+def test_a_recording_that_failed_is_shown_with_its_reason(tmp_path: Path) -> None:
+    broken = Recording("attic", "edge-small", 0, 0, (), error="nothing was recorded")
+    page = written(tmp_path, made_up.recording(3), broken)
+    assert "nothing was recorded" in page
+    alone = write_report([broken], Scores(()), tmp_path / "alone").read_text(encoding="utf-8")
+    assert "nothing was recorded" in alone
+
+
+def test_without_truth_nothing_is_called_right_or_missed(tmp_path: Path) -> None:
+    recorded = made_up.without_truth(made_up.recording(3))
+    page = write_report([recorded], Scores(()), tmp_path).read_text(encoding="utf-8")
+    assert "missed" not in re.sub(r"<(style|script)[^>]*>.*?</\1>", "", page, flags=re.S)
+    assert page.count("<tr data-row=") == len(recorded.predictions)
+
+
+def test_every_segment_and_every_answer_has_a_row_and_a_bar(tmp_path: Path) -> None:
+    recorded = made_up.recording(20)
+    assert recorded.truth is not None
+    page = written(tmp_path, recorded)
+    invented = sum(match.truth is None for match in recorded.matches)
+    assert page.count("<tr data-row=") == len(recorded.truth.segments) + invented
+    bars = len(recorded.truth.segments) + len(recorded.predictions)
+    assert page.count('class="b ') + page.count('class="b"') == bars
+
+
+def test_two_systems_stand_in_one_row(tmp_path: Path) -> None:
+    one = made_up.recording(12)
+    other = made_up.recording(12, system="other", seed=3)
+    page = written(tmp_path, one, other)
+    assert page.count('<section class="recording"') == 1
+    assert "systems differ" in page and "+0.031" in page
+    # The invented utterance has the same span and ids: one row.
+    assert page.count("<tr data-row=") == 13
+
+
+def test_what_was_missing_is_told(tmp_path: Path) -> None:
+    page = written(tmp_path, made_up.recording(6))
+    assert re.search(r"confused: <b>2</b>", page)
+    assert re.search(r"annotations past the end, cut: <b>1</b>", page)
+    assert re.search(r"took /a, not /b[^<]*: <b>1</b>", page)
+    assert re.search(r"utterances without a face: <b>3</b>", page)
+
+
+def test_much_sound_lies_beside_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = written(tmp_path, made_up.recording(6))
+    monkeypatch.setattr(media, "INLINE", 1000)
+    page = written(tmp_path, made_up.recording(6))
+    files = {file.name for file in (tmp_path / "report_media").iterdir()}
+    assert not media_in(page) and files == set(media_in(before))
+    assert all(name in page for name in files)
+    written(tmp_path, made_up.recording(3))  # a smaller report takes its files' place
+    assert len(list((tmp_path / "report_media").iterdir())) < len(files)
+
+
+def test_an_earlier_report_survives_a_disk_that_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = written(tmp_path, made_up.recording(3))
+
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        written(tmp_path, made_up.recording(6))
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_missed_segment_is_heard_from_the_recordings_sound(tmp_path: Path) -> None:
+    recorded = made_up.recording(6, with_media=False)
+    sound = made_up.tone(300, recorded.duration / NS)
+    with wave.open(str(tmp_path / "kitchen.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(sound.astype("<i2").tobytes())
+    page = write_report(
+        [recorded],
+        made_up.scores(recorded),
+        tmp_path,
+        sounds={"kitchen": tmp_path / "kitchen.wav"},
+    ).read_text(encoding="utf-8")
+    silent = re.findall(r'"sound": null', page)
+    assert not silent and media_in(page)
+
+
+def test_sound_of_another_format_is_refused(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(44100)
+    recorded = made_up.recording(3)
+    with pytest.raises(ValueError, match=r"a\.wav: 2 channels of 16 bit at 44100 Hz.*mono"):
+        write_report([recorded], Scores(()), tmp_path, sounds={"kitchen": tmp_path / "a.wav"})
+
+
+def test_emotions_have_letters_of_their_own(tmp_path: Path) -> None:
+    labels = ("sad", "sadness", "sa", "surprise", "surprised")
+    recorded = Recording("x", "s", 0, 5 * NS, labels)
+    page = write_report([recorded], Scores(()), tmp_path).read_text(encoding="utf-8")
+    letters = re.findall(r'<i class="k e\d+">([^<]*)</i>', page)
+    assert len(letters) == len(set(letters)) == len(labels)
+
+
+def test_nothing_was_heard_and_nobody_annotated(tmp_path: Path) -> None:
+    recorded = Recording("x", "s", 0, 5 * NS, ("joy",))
+    page = write_report([recorded], Scores(()), tmp_path).read_text(encoding="utf-8")
+    assert "Nobody was heard" in page
+
+
+def test_a_segment_without_an_emotion_is_no_error_of_the_answer(tmp_path: Path) -> None:
+    recorded = made_up.recording(3)
+    truth = Truth((Segment(0, NS, "anna"),))
+    page = written(tmp_path, recorded)
+    assert "no emotion in the truth" not in page
+    matches = (replace(recorded.matches[0], truth=0, prediction=0),)
+    recorded = replace(recorded, truth=truth, predictions=recorded.predictions[:1], matches=matches)
+    page = write_report([recorded], Scores(()), tmp_path).read_text(encoding="utf-8")
+    assert "no emotion in the truth" in page
+
+
+def test_opus_keeps_the_tone_and_its_length() -> None:
+    import io
+
+    import av
+
+    sound = made_up.tone(440, 1.0)
+    with av.open(io.BytesIO(opus(sound))) as container:
+        decoded = np.concatenate(
+            [f.to_ndarray()[0] for f in container.decode(audio=0)], dtype=float
+        )
+    assert abs(len(decoded) - 48_000) < 1_000  # Opus always decodes to 48 kHz
+    spectrum = np.abs(np.fft.rfft(decoded[10_000:34_000]))
+    assert spectrum.argmax() == pytest.approx(440 * 24_000 / 48_000, abs=1)
+
+
+def test_faces_become_small_and_what_is_no_picture_is_left_out() -> None:
+    import cv2
+
+    large = cv2.imencode(".png", np.full((600, 300, 3), 90, np.uint8))[1].tobytes()
+    small = thumbnail(large)
+    assert small is not None
+    image = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None and max(image.shape[:2]) == FACE_SIDE
+    assert thumbnail(b"no picture") is None

@@ -1,0 +1,187 @@
+"""Made-up recordings with truth and answers, for the tests of what is written from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.evaluation.records import (
+    Comparison,
+    Figure,
+    Match,
+    Prediction,
+    Recording,
+    ReliabilityBin,
+    Scores,
+    Segment,
+    SystemScores,
+    Truth,
+)
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import SAMPLE_RATE
+
+LABELS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
+START = 1_767_225_600 * NS
+WORDS = (
+    "Guess what, I got the job!",
+    "Really? I did not expect that.",
+    "Does the landlord know?",
+    "He wants to keep my money, it is not fair.",
+    "Please do not go there alone.",
+    "Thank you, that is so kind.",
+    "Grüße — 你好, مرحبا!",
+)
+WORD = "Xylophonmarke"  # stands in every text, and nowhere else
+
+
+def recording(
+    utterances: int = 3,
+    *,
+    system: str = "edge-small",
+    name: str = "kitchen",
+    seed: int = 0,
+    with_media: bool = True,
+    length: float = 1.2,
+) -> Recording:
+    """A conversation of three people: some answers are wrong, one is missed, one is made up.
+
+    length: s of an utterance; they begin 2 s apart.
+    """
+    rng = np.random.default_rng(seed)
+    truth_of = np.random.default_rng(99).integers(0, len(LABELS), utterances)
+    segments, answers, matches = [], [], []
+    for number in range(utterances):
+        start = seconds(0.5 + 2 * number)
+        end = start + seconds(length)
+        text = f"{WORDS[number % len(WORDS)]} {WORD}"
+        emotion = LABELS[truth_of[number]]
+        who = ("anna", "ben", "chloé")[number % 3]
+        segments.append(
+            Segment(start, end, who, text, emotion, valence=round(rng.uniform(-1, 1), 2))
+        )
+        if number % 9 == 4:
+            matches.append(Match(number, None))
+            continue
+        matches.append(Match(number, len(answers)))
+        answers.append(answer(number, start, end, text, int(truth_of[number]), rng, with_media))
+    begin = seconds(0.5 + 2 * utterances)
+    matches.append(Match(None, len(answers)))
+    answers.append(answer(utterances, begin, begin + seconds(0.8), WORD, 0, rng, with_media))
+    return Recording(
+        name=name,
+        system=system,
+        origin=START,
+        duration=begin + seconds(2),
+        labels=LABELS,
+        truth=Truth(tuple(segments), {"confused": 2}, {"annotations past the end, cut": 1}),
+        predictions=tuple(answers),
+        matches=tuple(matches),
+        warnings={"image: took /a, not /b; --image TOPIC takes another": 1},
+        counts={"frames": 120, "final texts": utterances},
+    )
+
+
+def answer(
+    number: int,
+    start: int,
+    end: int,
+    text: str,
+    best: int,
+    rng: np.random.Generator,
+    with_media: bool = True,
+) -> Prediction:
+    """One utterance; three of four times `best` is its most probable label."""
+    probabilities = rng.dirichlet(np.full(len(LABELS), 0.4))
+    if rng.random() < 0.75:
+        probabilities[best] = 2 * probabilities.max() + 0.3
+        probabilities /= probabilities.sum()
+    seen = number % 3 == 0
+    return Prediction(
+        utterance_id=f"u{number}",
+        conversation_id="c0",
+        start=start + seconds(0.05),
+        end=end - seconds(0.05),
+        speaker=str(number % 3),
+        text=text,
+        label=LABELS[int(probabilities.argmax())],
+        probabilities=probabilities,
+        valence=float(rng.uniform(-0.8, 0.8)),
+        arousal=float(rng.uniform(-0.8, 0.8)),
+        modalities=(True, True, seen),
+        weights=(0.5, 0.3, 0.2) if seen else (0.7, 0.3, 0.0),
+        speaker_confidence=0.8,
+        overlap=0.25 if number % 5 == 0 else 0.0,
+        latency=int(rng.uniform(40, 120) * 1e6),
+        signal_to_noise=18.0,
+        audio=tone(200 + 10 * (number % 40), (end - start) / NS) if with_media else None,
+        face=face(number) if with_media and seen else None,
+    )
+
+
+def tone(frequency: float, duration: float) -> NDArray[np.int16]:
+    time = np.arange(int(duration * SAMPLE_RATE)) / SAMPLE_RATE
+    return np.asarray(8000 * np.sin(2 * np.pi * frequency * time), np.int16)
+
+
+def face(number: int) -> bytes:
+    """A PNG: eyes and a mouth on a grey that tells the number."""
+    image = np.full((96, 96, 3), 120 + number % 100, np.uint8)
+    for x in (32, 64):
+        cv2.circle(image, (x, 38), 6, (20, 20, 20), -1)
+    cv2.ellipse(image, (48, 62), (20, 10), 0, 0, 180, (20, 20, 60), 3)
+    return bytes(cv2.imencode(".png", image)[1])
+
+
+def scores(*recordings: Recording) -> Scores:
+    """Figures that only look like some: what is tested is how they are shown."""
+    systems = tuple(_scored(each) for each in recordings)
+    compared = ()
+    if len(systems) > 1:
+        compared = (
+            Comparison(
+                "weighted_f1", systems[0].system, systems[1].system, 0.031, -0.01, 0.07, 0.14
+            ),
+        )
+    return Scores(systems, compared, {"collar": "0.25 s a side"})
+
+
+def _scored(recorded: Recording) -> SystemScores:
+    assert recorded.truth is not None
+    counts = np.zeros((len(LABELS), len(LABELS)), int)
+    right = []
+    for match in recorded.matches:
+        if match.truth is None or match.prediction is None:
+            continue
+        found = recorded.predictions[match.prediction]
+        wanted = recorded.truth.segments[match.truth].emotion
+        assert wanted is not None
+        counts[LABELS.index(wanted), LABELS.index(found.label)] += 1
+        right.append((float(found.probabilities.max()), wanted == found.label))
+    right.sort(reverse=True)
+    wrong = np.cumsum([not is_right for _, is_right in right])
+    bins = []
+    for low in np.arange(0, 1, 0.2):
+        inside = [(c, r) for c, r in right if low < c <= low + 0.2]
+        if inside:
+            confidence, accuracy = np.mean(inside, axis=0)
+            bins.append(ReliabilityBin(float(confidence), float(accuracy), len(inside)))
+    share = float(np.trace(counts) / max(1, counts.sum()))
+    figure = Figure(share, max(0.0, share - 0.1), min(1.0, share + 0.1), float(counts.sum()))
+    names = ("accuracy", "weighted_f1", "macro_f1", "teer", "steer", "der", "cpwer")
+    return SystemScores(
+        recorded.system,
+        LABELS,
+        {name: figure for name in names} | {"f1 fear": Figure(None)},
+        {"speaker": {who: {"weighted_f1": figure} for who in ("anna", "ben", "chloé")}},
+        tuple(map(tuple, counts.tolist())),
+        tuple(bins),
+        tuple((float(n / len(right)), float(w / n)) for n, w in enumerate(wrong, 1)),
+        tuple(sorted(a.latency for a in recorded.predictions if a.latency is not None)),
+    )
+
+
+def without_truth(recorded: Recording) -> Recording:
+    return replace(recorded, truth=None, matches=())
