@@ -1,0 +1,102 @@
+"""Which answer belongs to which segment of the truth.
+
+A segment and an utterance may be compared if they share at least half of the shorter one's time.
+Among all one-to-one assignments of such pairs, the one with the greatest sum of intersections by
+unions is taken. Speakers and labels play no part: whether those are right is what is measured.
+
+What is left over: a segment of which at least half lies within utterances was merged into them, an
+utterance of which at least half lies within segments is a piece of a segment that was split; other
+segments are missed, other utterances invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from erc_ros.evaluation.records import Match
+from erc_ros.metrics.assignment import assignment
+
+
+class Stretch(Protocol):
+    """From start to end, ns."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+
+def match(truth: Sequence[Stretch], predictions: Sequence[Stretch]) -> tuple[Match, ...]:
+    """Every segment and every utterance once, in the order of time."""
+    pairs = _candidates(truth, predictions)
+    matched = [pair for group in _connected(pairs) for pair in _best(group)]
+    found = [Match(t, p) for t, p in matched]
+    of_truth, of_predictions = {t for t, _ in matched}, {p for _, p in matched}
+    found += [Match(t, None) for t in range(len(truth)) if t not in of_truth]
+    found += [Match(None, p) for p in range(len(predictions)) if p not in of_predictions]
+
+    def time(each: Match) -> tuple[int, int, int]:
+        stretch = truth[each.truth] if each.truth is not None else predictions[each.prediction or 0]
+        return stretch.start, stretch.end, each.truth is None
+
+    return tuple(sorted(found, key=time))
+
+
+def covered(stretch: Stretch, others: Sequence[Stretch]) -> bool:
+    """Does at least half of it lie within the others?"""
+    shared, until = 0, stretch.start
+    near = [each for each in others if each.start < stretch.end and each.end > stretch.start]
+    for other in sorted(near, key=lambda other: other.start):
+        begin, end = max(other.start, until), min(other.end, stretch.end)
+        if end > begin:
+            shared, until = shared + end - begin, end
+    return 2 * shared >= stretch.end - stretch.start
+
+
+_Pairs = dict[tuple[int, int], float]
+
+
+def _candidates(truth: Sequence[Stretch], predictions: Sequence[Stretch]) -> _Pairs:
+    """(truth, prediction) -> intersection by union."""
+    order = sorted(range(len(predictions)), key=lambda p: predictions[p].start)
+    starts = np.array([predictions[p].start for p in order], np.int64)
+    longest = max((each.end - each.start for each in predictions), default=0)
+    pairs: _Pairs = {}
+    for t, segment in enumerate(truth):
+        first = int(np.searchsorted(starts, segment.start - longest))
+        last = int(np.searchsorted(starts, segment.end))
+        for p in order[first:last]:
+            other = predictions[p]
+            shared = min(segment.end, other.end) - max(segment.start, other.start)
+            lengths = segment.end - segment.start, other.end - other.start
+            if shared > 0 and 2 * shared >= min(lengths):
+                pairs[t, p] = shared / (sum(lengths) - shared)
+    return pairs
+
+
+def _connected(pairs: _Pairs) -> list[_Pairs]:
+    """Groups that have no segment and no utterance in common: small, however long the recording."""
+    group_of: dict[tuple[bool, int], _Pairs] = {}
+    for (t, p), value in pairs.items():
+        groups = [group for key in ((True, t), (False, p)) if (group := group_of.get(key))]
+        merged: _Pairs = {(t, p): value}
+        for group in groups:
+            merged |= group
+        for one, other in merged:
+            group_of[True, one] = group_of[False, other] = merged
+    unique = {id(group): group for group in group_of.values()}
+    return list(unique.values())
+
+
+def _best(group: _Pairs) -> list[tuple[int, int]]:
+    rows = sorted({t for t, _ in group})
+    columns = sorted({p for _, p in group})
+    cost = np.zeros((len(rows), len(columns)))
+    for (t, p), value in group.items():
+        cost[rows.index(t), columns.index(p)] = -value
+    chosen = [(rows[row], columns[column]) for row, column in assignment(cost)]
+    return [pair for pair in chosen if pair in group]

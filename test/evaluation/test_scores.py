@@ -1,0 +1,158 @@
+"""Figures of conversations against what is counted by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from evaluated_talks import LABELS, prediction, recording, segment
+
+from erc_ros.evaluation.records import Recording
+from erc_ros.evaluation.scores import evaluate
+from erc_ros.evaluation.tally import conversations
+
+
+def scored(*recordings: Recording):
+    found = [each for r in recordings for each in conversations(r)]
+    return evaluate({"a": (LABELS, found)}).systems[0]
+
+
+def talk(name: str = "talk", wrong: bool = False) -> Recording:
+    """Four segments: right, wrong speaker, wrong emotion, missed; and an invented utterance."""
+    return recording(
+        [
+            segment(0, 4, "Anna", "joy", "guess what", 0.5),
+            segment(5, 9, "Ben", "anger", "oh no", -0.5),
+            segment(10, 14, "Anna", "neutral", "well well", 0.0),
+            segment(15, 19, "Ben", "joy", "bye"),
+        ],
+        [
+            prediction(
+                0, 4, "0", "anger" if wrong else "joy", "guess what", valence=0.5, latency=1
+            ),
+            prediction(5, 9, "0", "anger", "oh no", valence=-0.5, latency=2, confidence=0.6),
+            prediction(10, 14, "0", "joy", "well", valence=0.0, latency=3, signal_to_noise=12),
+            prediction(30, 34, "1", "joy", "noise"),
+        ],
+        name,
+    )
+
+
+def test_figures_by_hand() -> None:
+    system = scored(talk())
+    figures = {name: figure.value for name, figure in system.figures.items()}
+    # answered: joy joy, anger anger, neutral as joy
+    assert figures["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
+    assert figures["f1 joy"] == pytest.approx(2 / 3, abs=1e-6)
+    assert figures["f1 neutral"] == 0
+    assert figures["weighted_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3, abs=1e-6)
+    assert system.confusion == ((1, 0, 0), (0, 1, 0), (0, 1, 0))
+    # 0.8 right, 0.8 wrong, 0.6 right: |1 - 1.6| / 3 + |1 - 0.6| / 3
+    assert figures["calibration_error"] == pytest.approx((0.6 + 0.4) / 3, abs=1e-6)
+    # 0.8 twice: half of them wrong at two thirds; then a third
+    assert figures["area_under_risk_coverage"] == pytest.approx(
+        0.5 * 2 / 3 + 1 / 3 * 1 / 3, abs=1e-6
+    )
+    # scored time without 0.25 s at each end: 3.5 s each
+    assert figures["teer"] == pytest.approx((3.5 + 3.5) / 14, abs=1e-6)
+    assert figures["teer missed"] == pytest.approx(0.25)
+    assert figures["teer confusion"] == pytest.approx(0.25)
+    # speaker 0 is Anna (7 s) and not Ben (3.5 s)
+    assert figures["der"] == pytest.approx(2 * 3.5 / 14)
+    assert figures["steer"] == pytest.approx(3 * 3.5 / 14)
+    # 0 is Anna: "oh" for "well" and "no" too many; 1 is Ben: one word wrong and two left out
+    assert figures["cpwer"] == pytest.approx(5 / 7, abs=1e-6)
+    assert (figures["missed"], figures["invented"]) == (0.25, 0.25)
+    assert (figures["merged"], figures["split"]) == (0, 0)
+    assert figures["valence concordance"] == pytest.approx(1)
+    assert "arousal concordance" not in figures
+    assert (figures["latency_p50_ms"], figures["latency_p95_ms"]) == (2000, 3000)
+    assert system.figures["cpwer"].n == 7 and system.figures["f1 joy"].n == 1
+    assert system.figures["accuracy"].low is None  # one conversation has no interval
+    assert system.risk_coverage == (
+        (pytest.approx(2 / 3, abs=1e-6), 0.5),
+        (1.0, pytest.approx(1 / 3, abs=1e-6)),
+    )
+    assert [each.count for each in system.reliability] == [1, 2]
+
+
+def test_groups_are_told_apart() -> None:
+    system = scored(talk())
+    assert system.groups["speaker"]["Ben"]["missed"].value == 0.5
+    assert system.groups["speaker"]["Ben"]["accuracy"].value == 1
+    assert system.groups["speaker"]["Anna"]["accuracy"].n == 2
+    assert set(system.groups["modalities"]) == {"text + audio"}
+    assert set(system.groups["signal_to_noise"]) == {"no sound", "10 to 20 dB"}
+    assert set(system.groups["recording"]) == {"talk"}
+
+
+def test_intervals_draw_whole_conversations() -> None:
+    system = scored(talk("a"), talk("b", wrong=True), talk("c"))
+    figure = system.figures["accuracy"]
+    assert figure.value == pytest.approx(5 / 9, abs=1e-6)
+    assert figure.low == pytest.approx(1 / 3, abs=1e-6)
+    assert figure.high == pytest.approx(2 / 3, abs=1e-6)
+    assert scored(talk("a"), talk("b", wrong=True), talk("c")) == system  # the same every time
+
+
+def test_two_systems_are_compared_on_the_same_draws() -> None:
+    a = [c for name in "xyz" for c in conversations(talk(name))]
+    b = [c for name in "xyz" for c in conversations(talk(name, wrong=True))]
+    scores = evaluate({"a": (LABELS, a), "b": (LABELS, b)})
+    (accuracy,) = [each for each in scores.comparisons if each.figure == "accuracy"]
+    assert accuracy.value == pytest.approx(1 / 3, abs=1e-6)
+    assert accuracy.low == pytest.approx(1 / 3, abs=1e-6)  # the same in every conversation
+    assert accuracy.p == 0
+    (der,) = [each for each in scores.comparisons if each.figure == "der"]
+    assert (der.value, der.p) == (0, 1)
+    with pytest.raises(ValueError, match="other labels, which cannot be compared"):
+        evaluate({"a": (LABELS, a), "b": (LABELS[::-1], b)})
+
+
+def test_without_truth_only_latency_is_known() -> None:
+    system = scored(recording(None, [prediction(0, 1, "0", "joy", latency=0.5)]))
+    assert set(system.figures) == {"latency_p50_ms", "latency_p95_ms"}
+    assert scored(recording([], [])).figures == {
+        name: figure
+        for name, figure in scored(recording([], [])).figures.items()
+        if figure.value is None
+    }
+
+
+def test_unknown_emotions_and_speakers_leave_figures_out() -> None:
+    system = scored(
+        recording(
+            [segment(0, 4, "", "joy"), segment(5, 9, "", None)],
+            [prediction(0, 4, "0", "joy"), prediction(5, 9, "0", "anger")],
+        )
+    )
+    assert not {"der", "steer", "cpwer", "tcpwer"} & set(system.figures)
+    assert system.figures["teer"].value == 0  # 5 to 9 s are not known, and not scored
+    assert system.figures["accuracy"].n == 1
+
+
+def test_speakers_are_mapped_within_each_conversation() -> None:
+    truth = [segment(0, 4, "Anna"), segment(5, 9, "Ben"), segment(30, 34, "Ben")]
+    answers = [
+        prediction(0, 4, "0", "joy", conversation="1"),
+        prediction(5, 9, "1", "joy", conversation="1"),
+        prediction(30, 34, "0", "joy", conversation="2"),
+    ]
+    found = conversations(recording(truth, answers))
+    assert len(found) == 2
+    assert scored(recording(truth, answers)).figures["der"].value == 0
+
+
+def test_utterances_of_nobody_known_are_nobody() -> None:
+    truth = [segment(0, 4, "Anna"), segment(5, 9, "Anna")]
+    answers = [prediction(0, 4, "", "joy"), prediction(5, 9, "", "joy")]
+    assert scored(recording(truth, answers)).figures["der"].value == 0.5  # not one speaker
+
+
+def test_estimates_of_another_label_set_are_refused() -> None:
+    answer = dataclasses.replace(prediction(0, 4, "0", "joy"), probabilities=np.ones(7) / 7)
+    with pytest.raises(ValueError, match="estimates of another label set"):
+        conversations(recording([segment(0, 4, "Anna", "joy")], [answer]))
+    with pytest.raises(ValueError, match=r"truth\.csv says 'bliss'.*--labels"):
+        conversations(recording([segment(0, 4, "Anna", "bliss")], []))
