@@ -140,7 +140,6 @@ class Input:
 
     def _subscribe(self, topic: str, type_name: str) -> None:
         self.close()
-        self._current = (topic, type_name)
         message_type = message_class(type_name)
         assert message_type is not None
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
@@ -158,6 +157,7 @@ class Input:
         self._subscription = self._node.subscribe_to(
             message_type, topic, receive if TELLS_INFO else lambda m: receive(m, {}), self._qos
         )
+        self._current = (topic, type_name)  # not before: what failed is tried again
 
     def close(self) -> None:
         """Stop listening."""

@@ -107,6 +107,20 @@ def test_the_type_of_an_input_is_that_of_its_publisher_also_when_it_changes(
     bench.talker(CompressedImage, "image/compressed", SENSOR)
 
 
+def test_a_type_that_the_participant_still_has_otherwise_is_tried_again(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench()
+    former = bench.probe.create_subscription(AudioDataStamped, "audio", print, SENSOR)
+    publisher = bench.driver().create_publisher(AudioData, "audio", SENSOR)
+    bench.wait(lambda: bench.value("utterance_node: audio", "publishers") == "1", "it is seen")
+    seen = bench.reports
+    bench.wait(lambda: bench.reports > seen + 4, "it was tried, in vain")
+    assert publisher.get_subscription_count() == 0
+    bench.probe.destroy_subscription(former)
+    bench.wait(publisher.get_subscription_count, "it is heard")
+
+
 def test_a_type_without_an_adapter_is_named(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.probe.create_publisher(Bool, "speech", 10)
