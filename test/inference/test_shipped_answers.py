@@ -1,0 +1,168 @@
+"""What the shipped bundle answers to a fixed conversation, as it answered when this was written.
+
+Changes that only make it faster must leave every number as it is. Processors and versions of
+ONNX Runtime round int8 differently (0.015 in a probability between 1.23 and 1.31), so elsewhere
+than where the answers were written more is allowed. To write them anew, after a change that is
+meant to change them: `PYTHONPATH=. python test/inference/test_shipped_answers.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from erc_ros.inference.backend import cpu_key
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
+
+BUNDLE = Path(__file__).parents[2] / "models" / "edge-small"
+ANSWERS = Path(__file__).parents[1] / "assets" / "edge_small_answers.json"
+
+CONVERSATIONS = """
+Did you hear? They gave the job to somebody else.
+Oh no. I am so sorry.
+It's fine. Really.
+It doesn't sound fine.
+I worked four years for this, and he walks in from nowhere!
+
+Guess who just got engaged!
+What? You're kidding!
+I said yes before he even finished the question.
+Oh my God, that is wonderful! Show me the ring!
+Ow. Not so hard, I need that hand.
+
+There's something moving behind the fridge.
+What do you mean, something?
+I don't know, it was small and fast and it had a tail.
+Get it out of here. Get it out!
+You are standing on the table.
+Yes.
+
+Where were you last night?
+At work. I told you.
+I called your office. Nobody was there.
+Well, I went out for a minute.
+A minute. Four hours is not a minute!
+Why are you yelling at me?
+Because you are lying to me.
+
+So, the meeting is at nine on Thursday.
+Okay.
+And bring the report, please.
+Which one, the short or the long one? The long one?
+Sure.
+
+Who put a fish in my bag?
+Ew! That smells like death.
+I think I'm going to be sick.
+It was supposed to be a surprise.
+It is.
+Ha ha, very funny.
+
+Grandma's house was sold today.
+Already? I thought we had until the summer.
+I used to hide under those stairs.
+Me too. We all did.
+I miss her so much.
+Come here.
+
+Hey! Hi! How was the trip?
+Long. Wonderful, but long. The train stood still for three hours in the middle of nowhere.
+And the hotel?
+Let's just say I have seen bigger closets, and cleaner ones, and none of them had a goat in it.
+A goat?!
+A goat. Her name is Matilda, and I love her.
+
+Hm.
+What?
+Nothing. You said hm.
+I always say hm.
+"""
+
+
+def conversation() -> Iterator[Utterance]:
+    """50 utterances in 9 conversations: with and without sound and faces, two or three speakers."""
+    noise = np.random.default_rng(0)
+    number = 0
+    for group, lines in enumerate(CONVERSATIONS.strip().split("\n\n")):
+        for turn, text in enumerate(lines.splitlines()):
+            seconds = 0.5 + number % 7
+            time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+            voice = np.sin(2 * np.pi * (110 + 20 * (turn % 3)) * time) * np.sin(3 * time) ** 2
+            hiss = noise.normal(0, 0.02, len(time))
+            faces = [
+                FaceCrop(at, noise.integers(0, 255, (60 + at, 60 + at, 3), np.uint8))
+                for at in range(number % 11)
+            ]
+            yield Utterance(
+                conversation_id=f"c{group}",
+                utterance_id=f"u{number}",
+                start=0,
+                end=0,
+                text="" if number % 13 == 12 else text,
+                speaker_id=f"s{turn % (2 + group % 2)}",
+                audio=(9000 * (voice + hiss)).clip(-32768, 32767).astype(np.int16)
+                if number % 5 != 4
+                else np.zeros(0, np.int16),
+                faces=tuple(faces),
+            )
+            number += 1
+
+
+def answers() -> list[dict[str, Any]]:
+    """Every utterance's probabilities and weights; drafts and corrections in between."""
+    rows = []
+    with Recogniser(load_bundle(BUNDLE)) as recogniser:
+        for number, utterance in enumerate(conversation()):
+            if number % 4 == 1:
+                recogniser.prepare(utterance)
+            if number % 9 == 5:
+                recogniser.correct(
+                    SpeakerCorrected(
+                        utterance.conversation_id, (f"u{number - 1}",), 0, 0, "s0", "s2"
+                    )
+                )
+            found = recogniser.feed(utterance)
+            rows.append(
+                {
+                    "label": found.label,
+                    "modalities": list(found.modalities),
+                    "probabilities": [float(p) for p in found.probabilities],
+                    "weights": [float(weight) for weight in found.weights],
+                }
+            )
+    return rows
+
+
+def machine() -> list[str]:
+    key = cpu_key(BUNDLE / "text.onnx")
+    return [key.machine, key.builder]
+
+
+@pytest.fixture(autouse=True)
+def no_saved_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERC_ENGINES", str(tmp_path))
+
+
+def test_the_shipped_bundle_answers_as_before() -> None:
+    stored = json.loads(ANSWERS.read_text())
+    here = stored["machine"] == machine()
+    within, found = (1e-6 if here else 0.03), answers()
+    assert len(found) == len(stored["answers"]) == 50
+    for row, expected in zip(found, stored["answers"], strict=True):
+        assert row["modalities"] == expected["modalities"]
+        assert not here or row["label"] == expected["label"]
+        np.testing.assert_allclose(row["probabilities"], expected["probabilities"], 0, within)
+        np.testing.assert_allclose(row["weights"], expected["weights"], 0, 10 * within)
+
+
+if __name__ == "__main__":
+    content = {"machine": machine(), "answers": answers()}
+    ANSWERS.write_text(json.dumps(content, separators=(",", ":")) + "\n")
