@@ -42,8 +42,8 @@ from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.face import face_input
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
 from erc_ros.inference.bundle import Bundle, load_bundle
-from erc_ros.inference.reader import TextReader
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
@@ -230,11 +230,11 @@ def text_readers(
         prompt, in_onnxruntime(bundle.text.file, past)
     )
     network = Network(bundle.text.file)
-    readers["this runtime, float32"] = TextReader(network, prompt, bundle.text.attention)
+    readers["this runtime, float32"] = CachedTextEncoder(network, prompt, bundle.text.attention)
     if quantized:
         network = Network(quantized.text.file)
         name = f"**this runtime, {quantized.text.precision}**"
-        readers[name] = TextReader(network, prompt, quantized.text.attention)
+        readers[name] = CachedTextEncoder(network, prompt, quantized.text.attention)
     return readers, failed
 
 

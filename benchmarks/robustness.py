@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from erc_ros.encoders.text import MAX_TOKENS, TextPrompt
-from erc_ros.inference.reader import TextReader
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
@@ -39,7 +39,9 @@ class TextRun:
     def __init__(self, folder: Path) -> None:
         layers, _, _, heads, _, width = signature(folder / "text.onnx").inputs["past"][1]
         prompt = TextPrompt.from_file(folder / "tokenizer.json", MAX_TOKENS)
-        self._reader = TextReader(Network(folder / "text.onnx"), prompt, (layers, heads, width))
+        self._reader = CachedTextEncoder(
+            Network(folder / "text.onnx"), prompt, (layers, heads, width)
+        )
         head = load_file(folder / "head.safetensors")
         self._weight, self._bias = head["weight"], head["bias"]
 

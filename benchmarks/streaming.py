@@ -24,8 +24,8 @@ import numpy as np
 from benchmarks.machine import description
 from erc_ros.encoders.text import TextPrompt, Turn
 from erc_ros.inference.bundle import Bundle, load_bundle
-from erc_ros.inference.reader import TextReader
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 from erc_ros.replay.offline import default_models
 from erc_ros.resources import model_folder
@@ -77,7 +77,9 @@ def memory(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
     prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
     network = Network(bundle.text.file)
     times: dict[str, list[float]] = {"remembers": [], "reads anew": []}
-    reader, forgetful = (TextReader(network, prompt, bundle.text.attention) for _ in range(2))
+    reader, forgetful = (
+        CachedTextEncoder(network, prompt, bundle.text.attention) for _ in range(2)
+    )
     window: tuple[tuple[int, ...], ...] = ()
     for utterance in utterances:
         window = prompt.slide(window, Turn(int(utterance.speaker_id), utterance.text))

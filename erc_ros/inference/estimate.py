@@ -28,7 +28,7 @@ class Estimate:
     valence: float  # -1..1: the anchors' mean, weighted by the probabilities
     arousal: float  # -1..1, likewise
     modalities: tuple[bool, bool, bool]  # text, audio, visual: which ones counted
-    weights: tuple[float, float, float]  # sum 1 over the modalities that counted, see `shares`
+    weights: tuple[float, float, float]  # `leave_one_out_contributions`, sum 1
     latency: dict[str, int]  # ns per stage: text, audio, visual (each in its worker), fusion
     latency_total: int  # ns from the utterance's arrival to this estimate
     is_final: bool
@@ -36,22 +36,22 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class FusionOutput:
     """The fusion's answer for one utterance: logits (C,) and modality weights (3,)."""
 
     logits: NDArray[np.float32]
     weights: NDArray[np.float32]
 
 
-def nothing_known(labels: int) -> Answer:
+def uniform_output(labels: int) -> FusionOutput:
     """The answer to an utterance without any modality: every label equally likely."""
-    return Answer(np.zeros(labels, np.float32), np.zeros(3, np.float32))
+    return FusionOutput(np.zeros(labels, np.float32), np.zeros(3, np.float32))
 
 
 def estimate(
     bundle: Bundle,
     utterance: Utterance,
-    answer: Answer,
+    answer: FusionOutput,
     modalities: tuple[bool, bool, bool],
     latency: dict[str, int],
     latency_total: int,
@@ -81,7 +81,7 @@ def estimate(
     )
 
 
-def shares(
+def leave_one_out_contributions(
     logits: NDArray[np.float32],
     left_out: NDArray[np.float32],
     modalities: tuple[bool, bool, bool],

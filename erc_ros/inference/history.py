@@ -16,7 +16,7 @@ Embedding = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Perception:
+class UtteranceEmbeddings:
     """One utterance as the fusion sees it; an embedding is None where the modality is missing."""
 
     utterance_id: str
@@ -31,7 +31,7 @@ class Perception:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class WindowEntry:
     """One utterance in the text encoder's window."""
 
     utterance_id: str
@@ -43,15 +43,15 @@ class History:
     """The conversation so far.
 
     speakers: ids in the order of their first word, at most 9.
-    perceptions: the last utterances as the fusion sees them, oldest first.
+    utterances: the last utterances as the fusion sees them, oldest first.
     window: those that the text encoder sees, oldest first.
     unread: how many at the end of `window` the text encoder has to read anew.
     """
 
     conversation_id: str = ""
     speakers: tuple[str, ...] = ()
-    perceptions: tuple[Perception, ...] = ()
-    window: tuple[Told, ...] = ()
+    utterances: tuple[UtteranceEmbeddings, ...] = ()
+    window: tuple[WindowEntry, ...] = ()
     unread: int = 0
 
 
@@ -67,27 +67,27 @@ def enter(history: History, utterance: Utterance) -> tuple[History, int]:
     history = replace(
         history,
         speakers=known,
-        perceptions=_others(history.perceptions, utterance.utterance_id),
+        utterances=_others(history.utterances, utterance.utterance_id),
         window=_others(history.window, utterance.utterance_id),
     )
     return history, speaker
 
 
-_Part = TypeVar("_Part", Perception, Told)
+_Part = TypeVar("_Part", UtteranceEmbeddings, WindowEntry)
 
 
 def _others(parts: tuple[_Part, ...], utterance_id: str) -> tuple[_Part, ...]:
     return tuple(part for part in parts if not utterance_id or part.utterance_id != utterance_id)
 
 
-def step(history: History, perception: Perception, context: int) -> History:
-    """Remember `perception`, and of all only the last `context`.
+def step(history: History, embeddings: UtteranceEmbeddings, context: int) -> History:
+    """Remember `embeddings`, and of all only the last `context`.
 
     An utterance without any modality tells nothing and would push out one that does.
     """
-    if not any(perception.modalities):
+    if not any(embeddings.modalities):
         return history
-    return replace(history, perceptions=(*history.perceptions, perception)[-context:])
+    return replace(history, utterances=(*history.utterances, embeddings)[-context:])
 
 
 def relabel(
@@ -104,22 +104,24 @@ def relabel(
     Args:
         said_by: see `TextPrompt.said_by`.
     """
-    parts: tuple[Perception | Told, ...] = (*history.perceptions, *history.window)
+    parts: tuple[UtteranceEmbeddings | WindowEntry, ...] = (*history.utterances, *history.window)
     found = {part.utterance_id for part in parts} & set(utterance_ids) - {""}
     if not found:
         return history, 0
     known, speaker = speaker_index(history.speakers, speaker_id)
     window = tuple(
-        replace(told, block=said_by(speaker, told.block)) if told.utterance_id in found else told
-        for told in history.window
+        replace(entry, block=said_by(speaker, entry.block))
+        if entry.utterance_id in found
+        else entry
+        for entry in history.window
     )
     changed = [one is not other for one, other in zip(window, history.window, strict=True)]
     history = replace(
         history,
         speakers=known,
-        perceptions=tuple(
+        utterances=tuple(
             replace(each, speaker=speaker) if each.utterance_id in found else each
-            for each in history.perceptions
+            for each in history.utterances
         ),
         window=window,
         unread=max(history.unread, len(window) - changed.index(True) if any(changed) else 0),
@@ -128,19 +130,19 @@ def relabel(
 
 
 def fusion_input(
-    perceptions: tuple[Perception, ...], sizes: tuple[int, int, int]
+    utterances: tuple[UtteranceEmbeddings, ...], sizes: tuple[int, int, int]
 ) -> dict[str, NDArray[Any]]:
     """What fusion.onnx takes: one conversation of U utterances, missing embeddings as zeros.
 
     sizes: of the text, audio and visual embeddings.
     """
-    count = len(perceptions)
+    count = len(utterances)
     text, audio, visual = (np.zeros((1, count, size), np.float32) for size in sizes)
-    for place, perception in enumerate(perceptions):
+    for place, embeddings in enumerate(utterances):
         for row, embedding in (
-            (text, perception.text),
-            (audio, perception.audio),
-            (visual, perception.visual),
+            (text, embeddings.text),
+            (audio, embeddings.audio),
+            (visual, embeddings.visual),
         ):
             if embedding is not None:
                 row[0, place] = embedding
@@ -148,14 +150,14 @@ def fusion_input(
         "text": text,
         "audio": audio,
         "visual": visual,
-        "modalities": np.array([[p.modalities for p in perceptions]], bool),
-        "speakers": np.array([[p.speaker for p in perceptions]], np.int64),
+        "modalities": np.array([[p.modalities for p in utterances]], bool),
+        "speakers": np.array([[p.speaker for p in utterances]], np.int64),
         "valid": np.ones((1, count), bool),
     }
 
 
-def each_left_out(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The same conversation three times, its last utterance without text, audio, visual."""
-    tripled = {name: np.repeat(array, 3, axis=0) for name, array in inputs.items()}
-    tripled["modalities"][[0, 1, 2], -1, [0, 1, 2]] = False
-    return tripled
+def leave_one_out_inputs(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The conversation four times: as it is; its last utterance without text, audio, visual."""
+    repeated = {name: np.repeat(array, 4, axis=0) for name, array in inputs.items()}
+    repeated["modalities"][[1, 2, 3], -1, [0, 1, 2]] = False
+    return repeated

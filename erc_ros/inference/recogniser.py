@@ -24,19 +24,25 @@ from erc_ros.encoders.face import face_input, to_gray
 from erc_ros.encoders.text import Block, TextPrompt, Turn
 from erc_ros.inference.backend import open_network
 from erc_ros.inference.bundle import Bundle
-from erc_ros.inference.estimate import Answer, Estimate, estimate, nothing_known, shares
+from erc_ros.inference.estimate import (
+    Estimate,
+    FusionOutput,
+    estimate,
+    leave_one_out_contributions,
+    uniform_output,
+)
 from erc_ros.inference.history import (
     Embedding,
     History,
-    Perception,
-    Told,
-    each_left_out,
+    UtteranceEmbeddings,
+    WindowEntry,
     enter,
     fusion_input,
+    leave_one_out_inputs,
     relabel,
     step,
 )
-from erc_ros.inference.reader import TextReader
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
@@ -81,7 +87,9 @@ class Recogniser:
             part: open_network(getattr(bundle, part).file, device)
             for part in ("text", "audio", "visual", "fusion")
         }
-        self._read = TextReader(self.networks["text"], self._prompt, bundle.text.attention)
+        self._text = CachedTextEncoder(self.networks["text"], self._prompt, bundle.text.attention)
+        self._catching_up: Future[None] = Future()  # of the text encoder, after an estimate
+        self._catching_up.set_result(None)
         self._audio = self.networks["audio"]
         self._visual = self.networks["visual"]
         self._fusion = self.networks["fusion"]
@@ -109,7 +117,7 @@ class Recogniser:
         history = History()
         for _ in range(self.bundle.fusion.context):
             history, _ = self._recognise(history, utterance, *self._encode(utterance))
-        self._read.forget()
+        self._text_encoder().forget()
 
     def prepare(self, draft: Utterance) -> None:
         """Encode an utterance whose text is still awaited: its sound, faces, and text so far.
@@ -145,6 +153,7 @@ class Recogniser:
         history, answered = self._recognise(self._history, utterance, *prepared, begin=begin)
         if utterance.is_final:
             self._history = history
+        self._catching_up = self._workers.submit(self._text.catch_up)
         return answered
 
     def correct(self, correction: SpeakerCorrected) -> int:
@@ -168,7 +177,7 @@ class Recogniser:
         """Forget a conversation, its history and its drafts; another one is not touched."""
         if self._history.conversation_id == conversation_id:
             self._history = History()
-            self._read.forget()
+            self._text_encoder().forget()
         for key in [key for key in self._drafts if key[0] == conversation_id]:
             self._forget(key)
 
@@ -187,6 +196,11 @@ class Recogniser:
     ) -> None:
         self.close()
 
+    def _text_encoder(self) -> CachedTextEncoder:
+        """The text encoder, when nobody else works in it."""
+        self._catching_up.result()
+        return self._text
+
     def _recognise(
         self,
         history: History,
@@ -199,14 +213,14 @@ class Recogniser:
         history, speaker = enter(history, utterance)
         window, text = self._encode_text(history, Turn(speaker, utterance.text.strip()))
         audio, visual = coming_audio.result(), coming_visual.result()
-        perception = Perception(
+        embeddings = UtteranceEmbeddings(
             utterance.utterance_id, speaker, text.embedding, audio.embedding, visual.embedding
         )
-        history = step(history, perception, self.bundle.fusion.context)
+        history = step(history, embeddings, self.bundle.fusion.context)
         if text.embedding is not None:
-            told = Told(utterance.utterance_id, window[-1])
-            history = replace(history, window=(*history.window, told)[-len(window) :])
-        answer, fusion = self._fuse(history, perception)
+            entry = WindowEntry(utterance.utterance_id, window[-1])
+            history = replace(history, window=(*history.window, entry)[-len(window) :])
+        answer, fusion = self._fuse(history, embeddings)
         notes = [encoded.note for encoded in (text, audio, visual, fusion) if encoded.note]
         latency = {
             "text": text.duration,
@@ -218,7 +232,7 @@ class Recogniser:
             self.bundle,
             utterance,
             answer,
-            (False, False, False) if fusion.note else perception.modalities,
+            (False, False, False) if fusion.note else embeddings.modalities,
             latency,
             time.perf_counter_ns() - begin,
             tuple(notes),
@@ -243,22 +257,22 @@ class Recogniser:
         history = self._history
         if not history.unread or conversation_id != history.conversation_id:
             return
-        blocks = tuple(told.block for told in history.window)
-        seen = {perception.utterance_id for perception in history.perceptions} - {""}
+        blocks = tuple(entry.block for entry in history.window)
+        seen = {embeddings.utterance_id for embeddings in history.utterances} - {""}
         texts = {}
         for end in range(len(blocks) - history.unread + 1, len(blocks) + 1):
             utterance_id = history.window[end - 1].utterance_id
             if utterance_id in seen:
                 texts[utterance_id] = self._embed(blocks[:end]).embedding
-        perceptions = tuple(
+        utterances = tuple(
             replace(each, text=texts.get(each.utterance_id, each.text))
-            for each in history.perceptions
+            for each in history.utterances
         )
-        self._history = replace(history, perceptions=perceptions, unread=0)
+        self._history = replace(history, utterances=utterances, unread=0)
 
     def _encode_text(self, history: History, turn: Turn) -> tuple[tuple[Block, ...], Encoded]:
         """The window that ends with this turn, and the turn's embedding."""
-        before = tuple(told.block for told in history.window)
+        before = tuple(entry.block for entry in history.window)
         if not turn.text:
             return before, MISSING
         begin = time.perf_counter_ns()
@@ -266,9 +280,9 @@ class Recogniser:
         return window, self._embed(window, begin)
 
     def _embed(self, window: tuple[Block, ...], begin: int | None = None) -> Encoded:
-        encoded = _timed(lambda: self._read(window)[None], "text", begin)
+        encoded = _timed(lambda: self._text_encoder()(window)[None], "text", begin)
         if encoded.embedding is None:
-            self._read.forget()
+            self._text_encoder().forget()
         return encoded
 
     def _encode_audio(self, audio: NDArray[np.int16]) -> Encoded:
@@ -297,9 +311,11 @@ class Recogniser:
         encoded = _timed(lambda: self._visual({"faces": faces})["embedding"], "faces")
         return replace(encoded, note=encoded.note or note)
 
-    def _fuse(self, history: History, perception: Perception) -> tuple[Answer, Encoded]:
-        nothing = nothing_known(len(self.bundle.labels))
-        if not any(perception.modalities):
+    def _fuse(
+        self, history: History, embeddings: UtteranceEmbeddings
+    ) -> tuple[FusionOutput, Encoded]:
+        nothing = uniform_output(len(self.bundle.labels))
+        if not any(embeddings.modalities):
             return nothing, MISSING
         begin = time.perf_counter_ns()
         sizes = (
@@ -307,16 +323,18 @@ class Recogniser:
             self.bundle.audio.embedding,
             self.bundle.visual.embedding,
         )
-        inputs = fusion_input(history.perceptions, sizes)
-        outputs = self._fusion(inputs)
-        logits, weights = outputs["logits"][0, -1], outputs["weights"][0, -1]
+        inputs = fusion_input(history.utterances, sizes)
+        several = sum(embeddings.modalities) > 1
+        outputs = self._fusion(leave_one_out_inputs(inputs) if several else inputs)
+        (logits, *left_out), weights = outputs["logits"][:, -1], outputs["weights"][0, -1]
         if not np.isfinite(logits).all():
             duration = time.perf_counter_ns() - begin
             return nothing, Encoded(None, duration, "the fusion's answer is not finite")
-        if sum(perception.modalities) > 1:
-            others = self._fusion(each_left_out(inputs))["logits"][:, -1]
-            weights = shares(logits, others, perception.modalities, weights)
-        return Answer(logits, weights), Encoded(None, time.perf_counter_ns() - begin)
+        if several:
+            weights = leave_one_out_contributions(
+                logits, np.array(left_out), embeddings.modalities, weights
+            )
+        return FusionOutput(logits, weights), Encoded(None, time.perf_counter_ns() - begin)
 
     def _forget(self, key: _Key) -> None:
         for future in self._drafts.pop(key, ()):

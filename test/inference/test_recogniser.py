@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc_ros.inference.bundle import Bundle, load_bundle
-from erc_ros.inference.estimate import Estimate, shares
+from erc_ros.inference.estimate import Estimate, leave_one_out_contributions
 from erc_ros.inference.recogniser import DRAFTS, Recogniser
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
@@ -253,8 +253,8 @@ def test_a_correction_costs_no_more_than_the_history(recogniser: Recogniser) -> 
     context = recogniser.bundle.fusion.context
     for number in range(3 * context):
         recogniser.feed(only_text(number, text=f"{number}"))
-    read = mock.Mock(wraps=recogniser._read)
-    recogniser._read = read
+    read = mock.Mock(wraps=recogniser._text)
+    recogniser._text = read
     everybody = [f"u{number}" for number in range(3 * context)]
     for after in ("1", "0", "7"):
         assert context <= recogniser.correct(correction(*everybody, after=after)) < 3 * context
@@ -283,7 +283,7 @@ def test_a_thousand_utterances_leave_bounded_memory(recogniser: Recogniser) -> N
         recogniser.prepare(only_text(number, text="", speaker_id=f"p{number}", is_final=False))
         if number % 3:  # every third never becomes final
             recogniser.feed(only_text(number, speaker_id=f"p{number}"))
-    assert len(recogniser._history.perceptions) == recogniser.bundle.fusion.context
+    assert len(recogniser._history.utterances) == recogniser.bundle.fusion.context
     assert len(recogniser._history.speakers) == 9 and len(recogniser._drafts) <= DRAFTS
 
 
@@ -315,9 +315,9 @@ def test_a_weight_is_how_far_the_answer_moves_without_the_modality() -> None:
     without = np.array([[0.0, 4.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 4.0]], np.float32)
     gates = np.array([0.2, 0.3, 0.5], np.float32)
     close = partial(np.testing.assert_allclose, rtol=1e-5)
-    close(shares(sure, without, (True, True, True), gates), [0.5, 0, 0.5])
-    close(shares(sure, without, (True, True, False), gates), [1, 0, 0])
-    close(shares(sure, np.tile(sure, (3, 1)), (True,) * 3, gates), gates)
+    close(leave_one_out_contributions(sure, without, (True, True, True), gates), [0.5, 0, 0.5])
+    close(leave_one_out_contributions(sure, without, (True, True, False), gates), [1, 0, 0])
+    close(leave_one_out_contributions(sure, np.tile(sure, (3, 1)), (True,) * 3, gates), gates)
 
 
 def test_warming_up_remembers_nothing(bundle: Bundle) -> None:

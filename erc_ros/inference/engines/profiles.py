@@ -43,7 +43,7 @@ def ranges(bundle: Bundle) -> dict[str, tuple[Range, ...]]:
     shortest = frame_count(SHORTEST_SOUND)
     longest = frame_count(int(bundle.audio.max_seconds * SAMPLE_RATE))
     return {
-        "B": (Range(1, 1, 3),),  # 3: the fusion is asked again with each modality left out
+        "B": (Range(1, 4, 4),),  # 4: the fusion is asked with each modality left out as well
         "U": (_up_to(bundle.fusion.context),),  # utterances
         "N": (_up_to(bundle.visual.max_crops),),  # face crops
         "T": (Range(shortest, (shortest + longest) // 2, longest),),  # frames of sound

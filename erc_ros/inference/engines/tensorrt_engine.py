@@ -29,6 +29,7 @@ from erc_ros.inference.engines.profiles import Profile, Shape, fitting
 from erc_ros.inference.engines.store import EngineError, Key
 from erc_ros.networks import gpu
 
+SHAPES = 2  # counts up when `profiles.ranges` changes: older engines lack shapes
 PROBE_TIMEOUT = 120.0  # s; the first use of CUDA on a Jetson takes some
 _ELEMENTS = {
     "FLOAT": "float32",
@@ -91,7 +92,10 @@ def machine() -> Machine:
         EngineError, GpuError: TensorRT or the GPU is not usable.
     """
     found = gpu.Gpu().name
-    return Machine(f"{found.name}, compute {found.capability}", f"TensorRT {_trt().__version__}")
+    return Machine(
+        f"{found.name}, compute {found.capability}",
+        f"TensorRT {_trt().__version__}, shapes {SHAPES}",
+    )
 
 
 @cache

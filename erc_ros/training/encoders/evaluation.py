@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from erc_ros.encoders.audio import MAX_SECONDS, frame_count, log_mel, normalise
 from erc_ros.encoders.text import TextPrompt, Turn
-from erc_ros.inference.reader import TextReader
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
@@ -77,7 +77,7 @@ def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
 
     def embed(file: Path, split: str) -> NDArray[np.float32]:
         layers, _, _, heads, _, width = signature(file).inputs["past"][1]
-        reader = TextReader(Network(file), prompt, (layers, heads, width))
+        reader = CachedTextEncoder(Network(file), prompt, (layers, heads, width))
         return np.concatenate([read(reader, c) for c in meld[split]])
 
     labels = {
@@ -90,7 +90,7 @@ def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
     )
 
 
-def read(reader: TextReader, conversation: Conversation) -> NDArray[np.float32]:
+def read(reader: CachedTextEncoder, conversation: Conversation) -> NDArray[np.float32]:
     """The embeddings (n, E) of a conversation's utterances, in the order in which they come."""
     return reader.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 

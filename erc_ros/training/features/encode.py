@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from erc_ros.encoders.text import MAX_TOKENS, Block, TextPrompt, Turn
 from erc_ros.inference.bundle import MANIFEST, load_bundle, sha256_of
-from erc_ros.inference.reader import TextReader
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
 from erc_ros.training.datasets import corpora
@@ -115,7 +115,7 @@ class BundleText:
             raise ValueError(f"{file} has no input 'past': export it again with `erc train`")
         layers, _, _, heads, _, width = inputs["past"][1]
         self._prompt = TextPrompt.from_file(tokenizer, max_tokens)
-        self._read = TextReader(Network(file), self._prompt, (layers, heads, width))
+        self._read = CachedTextEncoder(Network(file), self._prompt, (layers, heads, width))
         self._turns: tuple[Turn, ...] = ()
         self._window: tuple[Block, ...] = ()
         self.dimension = int(heads * width)

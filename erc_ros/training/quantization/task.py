@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.text import TextPrompt, Turn
 from erc_ros.inference.bundle import Bundle
-from erc_ros.inference.reader import TextReader
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
@@ -232,7 +232,7 @@ class Task:
 
     def _text(self, run: Run, conversation: Conversation) -> Floats:
         """(n, E): utterance by utterance, with the keys and values of those before."""
-        reader = TextReader(run, self._prompt, self.bundle.text.attention)
+        reader = CachedTextEncoder(run, self._prompt, self.bundle.text.attention)
         return reader.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
     def _audio(self, run: Run, sound: NDArray[np.int16]) -> Floats:

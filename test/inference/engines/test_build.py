@@ -232,7 +232,7 @@ def test_a_tensorrt_that_ends_its_process_does_not_end_ours(
         ({"STAND_IN": "fail"}, "TensorRT refused to run"),
         (
             {"STAND_IN_VERSION": "10.16.0"},
-            "built for builder TensorRT 10.3.0, here is TensorRT 10.16",
+            "built for builder TensorRT 10.3.0, shapes 2, here is TensorRT 10.16",
         ),
     ],
 )
@@ -358,7 +358,7 @@ def test_a_key_has_the_machine_the_version_the_bundle_and_the_precision(
     folder: Path, tensorrt: None
 ) -> None:
     key = tensorrt_engine.machine().key(folder / "face.onnx")
-    assert key.machine == "Stand-in, compute 8.7" and key.builder == "TensorRT 10.3.0"
+    assert key.machine == "Stand-in, compute 8.7" and key.builder == "TensorRT 10.3.0, shapes 2"
     assert key.bundle == store.bundle_hash(folder / "face.onnx") and key.precision == "float16"
     assert replace(key, bundle="").difference(key) != ""
 

@@ -8,7 +8,7 @@ from data_folder import need
 from safetensors.numpy import save_file
 
 from erc_ros.encoders.text import TextPrompt
-from erc_ros.inference.reader import TextReader
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
@@ -35,7 +35,7 @@ def test_an_utterance_is_read_after_those_before_it(tmp_path: Path) -> None:
     file = write_tiny_bundle(tmp_path) / "text.onnx"
     prompt = TextPrompt(tiny_tokenizer(), 96)
     said = [LabelledUtterance(text, 1, 0, n) for n, text in enumerate(["a", "b", "c"])]
-    reader = TextReader(Network(file), prompt, (1, 12, 32))
+    reader = CachedTextEncoder(Network(file), prompt, (1, 12, 32))
     together = read(reader, Conversation("x", tuple(said)))
     alone = read(reader, Conversation("y", tuple(said[2:])))
     assert together.shape == (3, 384) and not np.allclose(together[2], alone[0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from erc_ros.inference.history import History, Perception, fusion_input, step
+from erc_ros.inference.history import History, UtteranceEmbeddings, fusion_input, step
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.parts import Embedded, save_embeddings
@@ -106,9 +106,9 @@ def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
     history = History("c")
     for number in range(20):
         embedding = np.full(384, number, np.float32)
-        perception = Perception(str(number), 1, embedding, None, None)
-        history = step(history, perception, 16)
-    answer = network(fusion_input(history.perceptions, (384, 128, 128)))
+        embeddings = UtteranceEmbeddings(str(number), 1, embedding, None, None)
+        history = step(history, embeddings, 16)
+    answer = network(fusion_input(history.utterances, (384, 128, 128)))
     assert answer["logits"].shape == (1, 16, 7)
     np.testing.assert_allclose(answer["weights"][0, -1], [1, 0, 0], atol=1e-5)
 

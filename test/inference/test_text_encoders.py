@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from erc_ros.encoders.text import Block, TextPrompt, Turn
 from erc_ros.inference.bundle import Bundle, load_bundle
-from erc_ros.inference.reader import TextReader
+from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 
 
@@ -44,8 +44,8 @@ def network(bundle: Bundle) -> Network:
 
 
 @pytest.fixture(scope="module")
-def make(bundle: Bundle, prompt: TextPrompt, network: Network) -> Callable[[], TextReader]:
-    return lambda: TextReader(network, prompt, bundle.text.attention)
+def make(bundle: Bundle, prompt: TextPrompt, network: Network) -> Callable[[], CachedTextEncoder]:
+    return lambda: CachedTextEncoder(network, prompt, bundle.text.attention)
 
 
 said = st.builds(Turn, st.integers(0, 9), st.text("abc ", max_size=30))
@@ -54,7 +54,7 @@ said = st.builds(Turn, st.integers(0, 9), st.text("abc ", max_size=30))
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(said, st.sampled_from(["goes on", "was corrected", "begins anew"]))))
 def test_memory_changes_no_answer(
-    make: Callable[[], TextReader],
+    make: Callable[[], CachedTextEncoder],
     prompt: TextPrompt,
     conversation: list[tuple[Turn, str]],
 ) -> None:
@@ -68,7 +68,7 @@ def test_memory_changes_no_answer(
 
 def test_only_what_is_new_is_read(bundle: Bundle, prompt: TextPrompt, network: Network) -> None:
     counting = Counting(network)
-    reader = TextReader(counting, prompt, bundle.text.attention)
+    reader = CachedTextEncoder(counting, prompt, bundle.text.attention)
     window: list[Block] = []
     for number in range(6):
         window.append(prompt.block(Turn(1, "abc")))
@@ -81,7 +81,7 @@ def test_a_text_that_comes_again_is_not_read_again(
     bundle: Bundle, prompt: TextPrompt, network: Network
 ) -> None:
     counting = Counting(network)
-    reader = TextReader(counting, prompt, bundle.text.attention)
+    reader = CachedTextEncoder(counting, prompt, bundle.text.attention)
     window = [prompt.block(Turn(1, "abc")), prompt.block(Turn(2, "b"))]
     partial = reader(window)
     counting.tokens = 0

@@ -1,4 +1,4 @@
-"""The text encoder with a memory: what was read once is not read again."""
+"""Text encoders: the utterances of a window in, the embedding of the last one out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from erc_ros.encoders.text import Block, TextPrompt, Turn
 from erc_ros.inference.history import Embedding
 
 
-class TextReader:
-    """Embeds the last utterance of a window, and remembers keys and values of all of them.
+class CachedTextEncoder:
+    """A text encoder that keeps the keys and values of what it has read. Not thread-safe.
 
     The answer depends on the window alone, but for rounding: what the window has in common with the
-    one before is taken from memory, the rest is encoded. So an utterance costs what its own
+    one before is taken from the cache, the rest is encoded. So an utterance costs what its own
     tokens cost, however long the conversation is; a text that was already read (as a partial one)
     costs nothing; and a text that turned out otherwise is read again.
 
@@ -31,15 +31,18 @@ class TextReader:
         prompt: TextPrompt,
         shape: tuple[int, int, int],
     ) -> None:
+        self._network, self._prompt, self._shape = network, prompt, shape
         layers, heads, width = shape
-        self._network, self._prompt = network, prompt
-        self._nothing = np.zeros((layers, 2, 1, heads, 0, width), np.float32)
+        room = layers * 2 * heads * prompt.max_tokens * width
+        # Two, as the new keys and values are copied together with the old ones.
+        self._memory, self._spare = np.empty(room, np.float32), np.empty(room, np.float32)
         self.forget()
 
     def forget(self) -> None:
         """Read everything anew next time."""
         self._window: tuple[Block, ...] = ()
-        self._past = self._nothing
+        self._past = self._view(self._memory, 0)
+        self._new = self._past  # keys and values that `catch_up` puts behind the past
         self._embedding: Embedding | None = None
 
     def __call__(self, window: Sequence[Block]) -> Embedding:
@@ -47,9 +50,10 @@ class TextReader:
         window = tuple(window)
         if window == self._window and self._embedding is not None:
             return self._embedding
+        self.catch_up()
         known = min(_common(window, self._window), len(window) - 1)
         tokens = 1 + sum(map(len, window[:known])) if known else 0
-        past = self._past[..., :tokens, :]
+        past = np.ascontiguousarray(self._past[..., :tokens, :])
         layout = self._prompt.arrange(window, [len(window) - 1], known)
         outputs = self._network(
             {
@@ -57,13 +61,24 @@ class TextReader:
                 "positions": layout.positions[None],
                 "visible": layout.visible[None],
                 "mask_index": layout.mask_index[None],
-                "past": np.ascontiguousarray(past),
+                "past": past,
             }
         )
-        new = outputs["present"][..., : layout.kept, :]
-        self._window, self._past = window, np.concatenate([past, new], axis=4)
-        self._embedding = outputs["embedding"][0, 0]
+        self._past, self._new = past, outputs["present"][..., : layout.kept, :]
+        self._window, self._embedding = window, outputs["embedding"][0, 0]
         return self._embedding
+
+    def catch_up(self) -> None:
+        """Put the last utterance's keys and values behind the others.
+
+        The next call needs it and does it by itself; called before, it spares that one the wait.
+        """
+        if self._new.shape[4] == 0:
+            return
+        whole = self._view(self._spare, self._past.shape[4] + self._new.shape[4])
+        np.concatenate([self._past, self._new], axis=4, out=whole)
+        self._memory, self._spare = self._spare, self._memory
+        self._past, self._new = whole, whole[..., :0, :]
 
     def conversation(self, turns: Iterable[Turn]) -> NDArray[np.float32]:
         """The embeddings (n, d) of a conversation's utterances, each after those before it."""
@@ -73,6 +88,12 @@ class TextReader:
             window = self._prompt.slide(window, turn)
             embeddings.append(self(window))
         return np.array(embeddings, np.float32)
+
+    def _view(self, memory: NDArray[np.float32], tokens: int) -> NDArray[np.float32]:
+        """The beginning of `memory` as keys and values (layers, 2, 1, heads, tokens, width)."""
+        layers, heads, width = self._shape
+        size = layers * 2 * heads * tokens * width
+        return memory[:size].reshape(layers, 2, 1, heads, tokens, width)
 
 
 def _common(one: Sequence[Block], other: Sequence[Block]) -> int:
