@@ -16,6 +16,7 @@ from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from erc_ros.nodes import diagnostics
+from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.inbox import Item
 from erc_ros.nodes.parameters import Parameters, Value
 
@@ -43,7 +44,7 @@ class Stage(LifecycleNode, ABC):
         self.configured = False
         self.active = False
         self._problem = ""
-        self._complaints: dict[str, str] = {}
+        self.complaints = Complaints(self.get_logger().warning)
         self.parameters = Parameters(self, kind, lambda: self.configured, defaults)
         # These timers measure real time, also while a simulated clock stands still.
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -227,10 +228,8 @@ class Stage(LifecycleNode, ABC):
     # What went wrong ------------------------------------------------------------------------
 
     def complain(self, about: str, text: str) -> None:
-        """Log a warning, but the same one about the same thing only once."""
-        if self._complaints.get(about) != text:
-            self._complaints[about] = text
-            self.get_logger().warning(text)
+        """Log a warning, unless there were enough of them about the same thing (`Complaints`)."""
+        self.complaints.tell(about, text)
 
     def failed(self, item: Item, error: Exception) -> None:
         """An input could not be handled: say so; the worker carries on."""
@@ -241,7 +240,8 @@ class Stage(LifecycleNode, ABC):
         found = self.statuses(time.monotonic_ns()) if self.configured else []
         state = "active" if self.active else "inactive" if self.configured else "unconfigured"
         problems = [diagnostics.error(self._problem)] if self._problem else []
-        found.insert(0, diagnostics.status("state", {"state": state}, problems, fine=state))
+        values = {"state": state, "not_logged": self.complaints.left_out}
+        found.insert(0, diagnostics.status("state", values, problems, fine=state))
         for entry in found:
             entry.name = f"{name}: {entry.name}"
         stamp = self.get_clock().now().to_msg()

@@ -380,14 +380,14 @@ def test_qos_that_does_not_fit_is_named_with_the_parameter_that_helps(
 ) -> None:
     bench = make_bench()
     bench.probe.create_publisher(String, "speech", BEST_EFFORT)
-    complaints = bench.nodes[0]._complaints
-    bench.wait(lambda: "/speech" in complaints, "a complaint about /speech")
+    complaints = bench.nodes[0].complaints
+    bench.wait(lambda: complaints.last("/speech"), "a complaint about /speech")
     parameter = "qos_overrides./speech.subscription.reliability"
-    assert parameter in complaints["/speech"]
+    assert parameter in complaints.last("/speech")
     other = make_bench(parameters={parameter: "best_effort"})
     talker = other.talker(String, "speech", BEST_EFFORT)
     other.wait(lambda: talker.get_subscription_count() == 1, "it is heard")
-    assert "/speech" not in other.nodes[0]._complaints
+    assert not other.nodes[0].complaints.last("/speech")
     assert TEXT_QOS.reliability == QoSReliabilityPolicy.RELIABLE  # of every other topic
 
 
