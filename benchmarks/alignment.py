@@ -28,7 +28,7 @@ from erc_ros.dialogue.assembler import (
     UtteranceEvent,
 )
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.resources import defaults, speaker_networks
+from erc_ros.pipeline import PerceptionConfig, speaker_networks
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
@@ -179,7 +179,7 @@ def speakers(sound: NDArray[np.float32], phrases: Sequence[Phrase]) -> None:
     """Print the second table."""
     print("| phrases in a final | it tells | words to the right speaker |")
     print("|---|---|---|")
-    networks = speaker_networks(defaults("utterance_node"))
+    networks = speaker_networks(PerceptionConfig())
     for count in (1, 2, 3):
         for how in ("word times", "start and end"):
             texts = []

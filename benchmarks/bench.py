@@ -13,17 +13,17 @@ from collections.abc import Callable
 
 from benchmarks import latency, load, replay_speed
 from benchmarks.machine import Figure, description
-from erc_ros.replay.offline import Models, default_models
+from erc_ros.parameters import RobotConfig
 
 
 def main() -> int:
     """Measure and print; the exit status is 1 where an aim is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the load test")
     parser.add_argument("--repeats", type=int, default=5, help="of the dialogue, for the latency")
     options = parser.parse_args()
-    models = Models(options.bundle, default_models().speaker)
+    robot = RobotConfig().changed(bundle=options.bundle)
 
     def against_torch() -> list[Figure]:
         from benchmarks.against_alternatives import measure  # needs the extra [train]
@@ -31,10 +31,10 @@ def main() -> int:
         return measure(options.bundle)
 
     sections: list[tuple[str, Callable[[], list[Figure]]]] = [
-        ("Replay of a recording", lambda: replay_speed.measure(models)),
+        ("Replay of a recording", lambda: replay_speed.measure(robot)),
         ("Against PyTorch fp32", against_torch),
-        ("Latency, real time over DDS", lambda: latency.measure(models, options.repeats)),
-        (f"Live load, {options.seconds:.0f} s", lambda: load.measure(models, options.seconds)),
+        ("Latency, real time over DDS", lambda: latency.measure(robot, options.repeats)),
+        (f"Live load, {options.seconds:.0f} s", lambda: load.measure(robot, options.seconds)),
     ]
     print(description(), flush=True)
     good = True

@@ -17,7 +17,7 @@ from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.engines.build import conversation
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.session import NetworkError
-from erc_ros.replay.offline import default_models
+from erc_ros.pipeline import PipelineConfig
 from erc_ros.resources import model_folder
 
 DEVICES = ("tensorrt", "cuda", "cpu")
@@ -51,7 +51,7 @@ def row(bundle: Bundle, device: str, repeats: int) -> str:
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--bundle", default=PipelineConfig().bundle)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     bundle = load_bundle(model_folder(options.bundle))

@@ -16,18 +16,18 @@ from pathlib import Path
 from benchmarks.machine import Figure, description
 from erc_ros.demo.conversation_bag import (
     DIALOGUE,
-    Recogniser,
+    SimulatedRecogniser,
     perform,
     portrait,
     write_conversation,
 )
 from erc_ros.demo.voices import synthesiser
+from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
-from erc_ros.replay.offline import Models, default_models
 from erc_ros.replay.via_dds import play, recognisable_speech
 
 
-def measure(models: Models, repeats: int) -> list[Figure]:
+def measure(robot: RobotConfig, repeats: int) -> list[Figure]:
     """Play the dialogue `repeats` times in a row."""
     dialogue = DIALOGUE * repeats
     sound, phrases = perform(dialogue, synthesiser())
@@ -38,10 +38,10 @@ def measure(models: Models, repeats: int) -> list[Figure]:
             sound,
             phrases,
             portrait(seen),
-            recogniser=Recogniser(type=recognisable_speech()),
+            recogniser=SimulatedRecogniser(type=recognisable_speech()),
         )
         with Bag(path) as bag:
-            result = play(bag, {}, models)
+            result = play(bag, {}, robot)
     over, inside = result.timing["latency_ms"], result.timing["node_latency_ms"]
     count = sum(row.is_final for row in result.rows)
     return [
@@ -57,10 +57,10 @@ def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
     options = parser.parse_args()
     print(description())
-    figures = measure(Models(options.bundle, default_models().speaker), options.repeats)
+    figures = measure(RobotConfig().changed(bundle=options.bundle), options.repeats)
     print("\n".join(figure.line() for figure in figures))
     return 0 if all(figure.reached for figure in figures) else 1
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.machine import Figure, description
 from erc_ros.demo.conversation_bag import DIALOGUE, HEIGHT, WIDTH, Phrase, perform, portrait
 from erc_ros.demo.voices import synthesiser
+from erc_ros.parameters import RobotConfig
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.offline import Models, default_models
 from erc_ros.replay.via_dds import Listening, Nodes, recognisable_speech, running_nodes
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -111,10 +111,10 @@ def children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def measure(models: Models, seconds: float) -> list[Figure]:
+def measure(robot: RobotConfig, seconds: float) -> list[Figure]:
     """Run live for `seconds`."""
     sound, phrases = perform(DIALOGUE, synthesiser())
-    with running_nodes(models, {}) as nodes, Listening() as listening:
+    with running_nodes(robot, {}) as nodes, Listening() as listening:
         bench = _Bench(listening, sound, phrases)
         bench.connect(nodes)
         (pid,) = children(nodes.process.pid)
@@ -266,10 +266,10 @@ def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
     options = parser.parse_args()
     print(description())
-    figures = measure(Models(options.bundle, default_models().speaker), options.seconds)
+    figures = measure(RobotConfig().changed(bundle=options.bundle), options.seconds)
     print("\n".join(figure.line() for figure in figures))
     return 0 if all(figure.reached for figure in figures) else 1
 

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.cli import _print_end, _print_row
-from erc_ros.demo.conversation_bag import Phrase, Recogniser, write_conversation
+from erc_ros.demo.conversation_bag import Phrase, SimulatedRecogniser, write_conversation
+from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
-from erc_ros.replay.offline import Models, default_models, write
-from erc_ros.replay.report import Row
+from erc_ros.replay.report import write
+from erc_ros.replay.rows import Row
 from erc_ros.replay.via_dds import play, recognisable_speech
 from erc_ros.training.datasets import folder as datasets
 from erc_ros.values.nanoseconds import NS
@@ -66,7 +67,7 @@ def write_call(folder: Path, path: Path) -> Path:
     sound, rate = soundfile.read(folder / "sample.flac", dtype="float32")
     if rate != SAMPLE_RATE or sound.ndim != 1:
         raise ValueError(f"sample.flac has {rate} Hz and shape {sound.shape}, expected 16 kHz mono")
-    recogniser = Recogniser(type=recognisable_speech(), delay=(0.3, 0.8))
+    recogniser = SimulatedRecogniser(type=recognisable_speech(), delay=(0.3, 0.8))
     return write_conversation(path, sound, read_stm(folder / "sample.stm"), recogniser=recogniser)
 
 
@@ -143,7 +144,7 @@ def _majority(real: NDArray[np.object_], turn: Turn) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def run(out: Path, models: Models) -> int:
+def run(out: Path, robot: RobotConfig) -> int:
     """Make the recording, play it, compare, report; 1 if a text got no estimate.
 
     The agreement of speakers is a figure to report, not one to pass.
@@ -156,7 +157,7 @@ def run(out: Path, models: Models) -> int:
     if not path.exists():
         write_call(folder, path)
     with Bag(path) as bag:
-        result = play(bag, {}, models, on_row=_print_row(True))
+        result = play(bag, {}, robot, on_row=_print_row(True))
     _print_end(result, write(result, out))
     found = agreement(result.rows, result.origin, read_rttm(folder / "sample.rttm"))
     texts = read_stm(folder / "sample.stm")
@@ -177,9 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/real_call"))
-    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
     options = parser.parse_args(argv)
-    return run(options.out, Models(options.bundle, default_models().speaker))
+    return run(options.out, RobotConfig().changed(bundle=options.bundle))
 
 
 if __name__ == "__main__":

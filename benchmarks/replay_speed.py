@@ -11,14 +11,15 @@ from pathlib import Path
 
 from benchmarks.machine import Figure, description
 from erc_ros.demo.conversation_bag import write_demo
+from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
-from erc_ros.replay.offline import Models, default_models, replay
+from erc_ros.replay.offline import replay
 
 
-def measure(models: Models) -> list[Figure]:
+def measure(robot: RobotConfig) -> list[Figure]:
     """Replay the demo's recording once."""
     with tempfile.TemporaryDirectory() as folder, Bag(write_demo(Path(folder, "bag"))) as bag:
-        timing = replay(bag, {}, models).timing
+        timing = replay(bag, {}, robot).timing
     return [
         Figure("replay", timing["times_real_time"], "x real time", 10, more=True),
         Figure("recogniser alone, p50", timing["recogniser_ms"].get("p50", float("nan")), "ms"),
@@ -28,10 +29,10 @@ def measure(models: Models) -> list[Figure]:
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
     options = parser.parse_args()
     print(description())
-    figures = measure(Models(options.bundle, default_models().speaker))
+    figures = measure(RobotConfig().changed(bundle=options.bundle))
     print("\n".join(figure.line() for figure in figures))
     return 0 if all(figure.reached for figure in figures) else 1
 

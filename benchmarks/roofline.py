@@ -38,7 +38,7 @@ from erc_ros.inference.engines.build import conversation
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import observed
 from erc_ros.networks.session import on_cpu, session_options
-from erc_ros.replay.offline import default_models
+from erc_ros.pipeline import PipelineConfig
 from erc_ros.resources import model_folder
 
 PRODUCTS = ("MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger")
@@ -313,7 +313,7 @@ def report(bundle: str, peaks: Peaks, rows: list[Row], machine: str) -> str:
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--bundle", default=PipelineConfig().bundle)
     parser.add_argument("--out", type=Path, help="Markdown file to write as well")
     options = parser.parse_args()
     machine = description()

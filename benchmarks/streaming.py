@@ -27,7 +27,7 @@ from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
-from erc_ros.replay.offline import default_models
+from erc_ros.pipeline import PipelineConfig
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.meld import read_meld
@@ -132,7 +132,7 @@ def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=default_models().bundle)
+    parser.add_argument("--bundle", default=PipelineConfig().bundle)
     parser.add_argument("--dialogues", type=int, default=280, help="of MELD test, for 2.")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from erc_ros.dialogue.speaking_face import Kind, Match
-from erc_ros.pipeline import FaceSpeaking, RobotSpeaking, TrackedFace, Value
+from erc_ros.pipeline import FaceSpeaking, Input, RobotSpeaking, TrackedFace
+from erc_ros.resources import installed
 from erc_ros.sensing.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import SoundChunk
@@ -50,7 +51,7 @@ class Adapter:
     """
 
     input: str
-    read: Callable[[Any, int], Value]
+    read: Callable[[Any, int], Input]
 
 
 def check_id(name: str, text: str) -> str:
@@ -402,9 +403,7 @@ def type_hash(type_name: str) -> str:
     """The hash (REP-2011) of an installed type; "" where it is not known (before Iron)."""
     package, _, name = type_name.partition("/msg/")
     try:
-        from ament_index_python.packages import get_package_share_directory
-
-        share = Path(get_package_share_directory(package))
+        share = installed(package) or Path()
         text = (share / "msg" / f"{name}.json").read_text(encoding="utf-8")
         entries = json.loads(text)["type_hashes"]
         hashes = {entry["type_name"]: entry["hash_string"] for entry in entries}

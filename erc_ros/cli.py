@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from erc_ros.replay.offline import Models, Result
-    from erc_ros.replay.report import Row
+    from erc_ros.parameters import RobotConfig
+    from erc_ros.replay.report import Result
+    from erc_ros.replay.rows import Row
 
 # Module that is missing -> what brings it.
 _EXTRAS = {
@@ -35,6 +37,8 @@ _EXTRAS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 1 for an error that is explained, 2 for wrong use."""
+    # Before numpy is loaded. Its products are small here: more threads would gain nothing.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -129,7 +133,10 @@ def _build_engines(argv: Sequence[str]) -> int:
     return _explained(build)
 
 
-def _models(parser: argparse.ArgumentParser) -> None:
+def _robot_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--params-file", type=Path, help="the robot's ROS parameters, as for `ros2 launch`"
+    )
     parser.add_argument("--bundle", help="model bundle, a folder or a name in models/")
     parser.add_argument(
         "--speaker-model", help="folder or name of the speaker model; '' tells nobody apart"
@@ -151,7 +158,7 @@ def _replay(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="folder for the results; default out/<bag's name>")
     for role in ("image", "audio", "speech"):
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
-    _models(parser)
+    _robot_options(parser)
     parser.add_argument(
         "--no-text", action="store_true", help="keep what was said out of the results"
     )
@@ -167,16 +174,17 @@ def _replay(argv: Sequence[str]) -> int:
 
 def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -> int:
     from erc_ros.replay.bag import Bag
-    from erc_ros.replay.offline import replay, write
+    from erc_ros.replay.offline import replay
+    from erc_ros.replay.report import write
 
-    models = _chosen_models(options)
+    robot = _robot(options)
     with Bag(options.bag) as bag:
         if options.via_dds:
             from erc_ros.replay.via_dds import play
 
-            result = play(bag, topics, models, options.rate, _print_row(not options.no_text))
+            result = play(bag, topics, robot, options.rate, _print_row(not options.no_text))
         else:
-            result = replay(bag, topics, models)
+            result = replay(bag, topics, robot)
     files = write(result, out, with_text=not options.no_text)
     _print_end(result, files)
     return 0
@@ -189,7 +197,7 @@ def _demo(argv: Sequence[str]) -> int:
         "the ROS 2 nodes in real time.",
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
-    _models(parser)
+    _robot_options(parser)
     options = parser.parse_args(argv)
     return _explained(lambda: _demonstrate(options))
 
@@ -197,7 +205,7 @@ def _demo(argv: Sequence[str]) -> int:
 def _demonstrate(options: argparse.Namespace) -> int:
     from erc_ros.demo.conversation_bag import write_demo
     from erc_ros.replay.bag import Bag
-    from erc_ros.replay.offline import write
+    from erc_ros.replay.report import write
     from erc_ros.replay.via_dds import play, recognisable_speech
 
     folder = options.out / "bag"
@@ -207,7 +215,7 @@ def _demonstrate(options: argparse.Namespace) -> int:
     write_demo(folder, speech_type=recognisable_speech())
     print("playing it through the nodes over DDS, in real time\n", flush=True)
     with Bag(folder) as bag:
-        result = play(bag, {}, _chosen_models(options), 1.0, _print_row(True))
+        result = play(bag, {}, _robot(options), 1.0, _print_row(True))
     files = write(result, options.out)
     _print_end(result, files)
     return 0 if result.rows else 1
@@ -235,17 +243,13 @@ def _make_bag(argv: Sequence[str]) -> int:
     return _explained(make)
 
 
-def _chosen_models(options: argparse.Namespace) -> Models:
-    from dataclasses import replace
+def _robot(options: argparse.Namespace) -> RobotConfig:
+    """The nodes' parameters: the file's, but where an option says otherwise."""
+    from erc_ros.parameters import RobotConfig, read_parameters
 
-    from erc_ros.replay.offline import default_models
-
-    models = default_models()
-    if options.bundle is not None:
-        models = replace(models, bundle=options.bundle)
-    if options.speaker_model is not None:
-        models = replace(models, speaker=options.speaker_model)
-    return models
+    robot = RobotConfig() if options.params_file is None else read_parameters(options.params_file)
+    chosen = {"bundle": options.bundle, "speaker_model": options.speaker_model}
+    return robot.changed(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def _print_row(with_text: bool) -> Callable[[Row, int], None]:

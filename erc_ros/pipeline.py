@@ -1,28 +1,224 @@
-"""Everything that comes in -> what the dialogue knows: one path for the live node and for replay.
+"""From what a robot senses to how people feel: the same objects in nodes, replay and scripts.
 
-Values in the order in which they came, from `nodes/adapters.py`; events out, those of the dialogue
-and those of the microphone.
+    Perception: sound, pictures and texts in, utterances out
+    Recognition: utterances in, estimates out
+    Pipeline: both, one after the other
+
+Values go in, in the order in which they came; lists of events come out. Nothing here knows ROS or
+looks at a wall clock: the same inputs in the same order give the same events, bit by bit.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, cast
 
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
+from erc_ros.dialogue.speakers.clustering import Voice
+from erc_ros.dialogue.speakers.diarizer import Networks, load_networks
+from erc_ros.dialogue.speakers.embedding import load_manifest
+from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
 from erc_ros.dialogue.speaking_face import Match
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.estimate import Estimate
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioFormat, Sound
-from erc_ros.sensing.faces import FaceObservation, FaceTracker, observe_crop
+from erc_ros.sensing.face_search import FaceSearch
+from erc_ros.sensing.faces import (
+    FaceDetector,
+    FaceObservation,
+    FaceTracker,
+    HaarDetector,
+    YuNetDetector,
+    observe_crop,
+)
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import Microphone, MicrophoneEvent, SoundChunk
-from erc_ros.values.events import Event
+from erc_ros.values.events import (
+    ConversationEnded,
+    Event,
+    SpeakerCorrected,
+    TextCorrected,
+    UtteranceEvent,
+)
 from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.settings import Value, check, configured, setting
 from erc_ros.values.transcript import Transcript
+from erc_ros.values.utterance import Utterance
 
 OTHERS_FACES = seconds(2.0)  # ROS4HRI faces seen so lately: our own detector rests
 REWOUND = seconds(10.0)  # a picture so much earlier is of a clock that was set back
+
+Config = TypeVar("Config", bound="Parameters")
+
+
+# --- configuration ---
+
+
+class Parameters:
+    """A config that can be made from parameters; mixed into the dataclasses below."""
+
+    @classmethod
+    def from_parameters(cls: type[Config], parameters: Mapping[str, Value]) -> Config:
+        """The config with these parameters by name, the others as they are by default.
+
+        The one place where parameters become objects: nodes, `erc replay` and scripts all ask here.
+
+        Example:
+            >>> PipelineConfig.from_parameters({"bundle": "edge-small", "face_rate": 10.0})
+
+        Raises:
+            ValueError: a parameter that does not exist (with the nearest one that does), or one
+                of a wrong type or outside its range; names the parameter, the value and the range.
+        """
+        return configured(cls, parameters)
+
+
+@dataclass(frozen=True)
+class PerceptionConfig(Parameters):
+    """How to get from the senses to utterances.
+
+    Raises:
+        ValueError: a value of a wrong type or outside its range, see `values.settings`.
+    """
+
+    audio_rate: int = setting(
+        16_000, "samples per second, until an `audio_info` says otherwise", range=(8000, 48_000)
+    )
+    audio_channels: int = setting(
+        1, "interleaved channels, until an `audio_info` says otherwise", range=(1, 8)
+    )
+    audio_format: str = setting(
+        "S16LE",
+        "sample format, until an `audio_info` says otherwise",
+        choices=("S16LE", "S32LE", "F32LE"),
+    )
+    audio_channel: int = setting(
+        -1,
+        "the channel that is listened to, from 0; -1: the mean of all but `reference_channel`",
+        range=(-1, 7),
+    )
+    reference_channel: int = setting(
+        -1,
+        "the channel that carries what the robot itself plays, from 0: it is not taken for a "
+        "person, somebody louder is; -1: there is none",
+        range=(-1, 7),
+    )
+    audio_queue: int = setting(
+        500,
+        "chunks that may wait for the worker, and for an `audio_info`; the oldest is dropped and "
+        "counted",
+        range=(10, 10_000),
+    )
+    face_detector: str = setting(
+        "haar",
+        "haar comes with OpenCV; yunet is better and needs `face_model`; none: the camera is "
+        "not looked at",
+        choices=("haar", "yunet", "none"),
+    )
+    face_model: str = setting("", "YuNet's ONNX file, for `face_detector` yunet")
+    face_rate: float = setting(
+        5.0,
+        "frames per second that are searched for faces; the others are not decoded",
+        "Hz",
+        (0.5, 30.0),
+    )
+    speaker_model: str = setting(
+        "speaker-campplus",
+        "folder of the network that knows voices again, or a name in `models/`; none: nobody is "
+        "told apart",
+    )
+    segmentation_model: str = setting(
+        "segmentation",
+        "folder of the network that tells voices apart within seconds, or a name in `models/`",
+    )
+    known_voices: str = setting(
+        "",
+        "file of `erc enrol`: whoever is recognised by voice, and is no person of ROS4HRI, is "
+        "named in `person_id`; empty: nobody is",
+    )
+    expect_text: str = setting(
+        "auto",
+        "does speech wait for its text? auto: until three stretches in a row got none",
+        choices=("auto", "always", "never"),
+    )
+    text_timeout: float = setting(
+        1.5,
+        "speech whose text has not come this long after its end goes out without text",
+        "s",
+        (0.0, 30.0),
+    )
+    provisional_period: float = setting(
+        0.0,
+        "while somebody speaks, a draft goes out this often (at least 0.1); 0: only when the "
+        "speech has ended",
+        "s",
+        (0.0, 10.0),
+    )
+    conversation_gap: float = setting(
+        30.0,
+        "silence that ends a conversation: history and speakers start anew",
+        "s",
+        (1.0, 3600.0),
+    )
+    robot_tail: float = setting(
+        0.3,
+        "what is heard this long after `robot_speaking` fell is still the robot",
+        "s",
+        (0.0, 5.0),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def assembler(self) -> AssemblerConfig:
+        """Of the dialogue."""
+        return AssemblerConfig(
+            expect_text=cast(Any, self.expect_text),
+            text_timeout=self.text_timeout,
+            conversation_gap=self.conversation_gap,
+            robot_tail=self.robot_tail,
+            provisional_period=self.provisional_period,
+        )
+
+
+@dataclass(frozen=True)
+class RecognitionConfig(Parameters):
+    """How to get from utterances to estimates.
+
+    Raises:
+        ValueError: a value of a wrong type or outside its range, see `values.settings`.
+    """
+
+    bundle: str = setting("edge-small", "folder of the model bundle, or a name in `models/`")
+    device: str = setting(
+        "auto",
+        "where the models run; auto: the first of the others that works here",
+        choices=("auto", "tensorrt", "cuda", "cpu"),
+    )
+    publish_provisional: bool = setting(
+        False,
+        "also estimate drafts (`is_final` false), from sound and faces before the text is known",
+        changes="anytime",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class PipelineConfig(PerceptionConfig, RecognitionConfig):
+    """All of it: every setting of `PerceptionConfig` and of `RecognitionConfig`."""
+
+
+# --- what goes in ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +246,31 @@ class TrackedFace:
     frame: Frame
 
 
-Value = (
+@dataclass(frozen=True, slots=True)
+class FormatExpected:
+    """Whether somebody will tell the format of the sound (AudioFormat): then sound waits for it."""
+
+    expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FormatRefused:
+    """The format of the sound was told, and cannot be read: nothing is heard until another is."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophoneReplaced:
+    """Another device sends the sound from now on; its format is to be told anew."""
+
+
+Input = (
     SoundChunk
     | AudioFormat
+    | FormatExpected
+    | FormatRefused
+    | MicrophoneReplaced
     | Frame
     | Transcript
     | RobotSpeaking
@@ -61,106 +279,401 @@ Value = (
     | Match
     | None
 )
+"""What adapters make of messages; None says nothing."""
+
+_SOURCES: dict[type, str] = {
+    SoundChunk: "audio",
+    AudioFormat: "audio_info",
+    Frame: "image",
+    Transcript: "speech",
+    RobotSpeaking: "robot_speaking",
+    FaceSpeaking: "humans",
+    TrackedFace: "humans",
+    Match: "humans",
+}
 
 
-class Senses:
-    """Microphone, faces and listener, put together.
+# --- what comes out ---
+
+
+@dataclass(frozen=True, slots=True)
+class InputRefused:
+    """Something that was fed cannot be used; what comes next may be.
+
+    source: which input: "audio", "image", "speech", "humans", ... reason: what is wrong with it.
+    """
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateEvent:
+    """How somebody felt during an utterance (`estimate.utterance`).
+
+    A final utterance whose text comes late, or is corrected, is estimated once more.
+    """
+
+    estimate: Estimate
+
+
+PerceptionEvent = Event | MicrophoneEvent | InputRefused
+PipelineEvent = PerceptionEvent | EstimateEvent
+
+
+# --- the two halves, and both ---
+
+
+class Perception:
+    """Sound, pictures and texts in; utterances out. Each kind of input may be missing.
+
+    Not thread-safe: one caller. Faces are searched on a thread of its own (`FaceSearch`); `close`
+    ends it.
 
     Args:
-        tracker: finds faces in the camera's pictures; None: nobody looks.
+        config: see there.
+        assembler: instead of the one that the config describes.
+        detector: instead of `config.face_detector`.
 
     counts: samples (at 16 kHz), frames_searched, tracked_faces, and each kind of microphone event.
+
+    Raises:
+        ValueError, FileNotFoundError: a model or file that the config names is missing or broken.
     """
 
     def __init__(
-        self, microphone: Microphone, tracker: FaceTracker | None, listener: UtteranceAssembler
+        self,
+        config: PerceptionConfig,
+        assembler: UtteranceAssembler | None = None,
+        detector: FaceDetector | None = None,
     ) -> None:
-        self.microphone, self.tracker, self.listener = microphone, tracker, listener
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(samples=0, frames_searched=0)
+        self.frame_id = ""  # of the microphone, else of the camera
+        self._camera_frame_id = ""
+        self._microphone = Microphone(
+            AudioFormat(config.audio_rate, config.audio_channels, config.audio_format),
+            channel=config.audio_channel if config.audio_channel >= 0 else None,
+            reference=config.reference_channel if config.reference_channel >= 0 else None,
+            capacity=config.audio_queue,
+        )
+        self._assembler = _assembler(config) if assembler is None else assembler
+        detector = _detector(config) if detector is None else detector
+        self._faces = (
+            None if detector is None else FaceSearch(FaceTracker(detector, config.face_rate))
+        )
         self._others_until = 0  # ns, until when our own detector rests
 
-    def take(self, value: Value) -> Iterator[Event | MicrophoneEvent]:
-        """What became known by this.
+    def feed(self, value: Input) -> list[PerceptionEvent]:
+        """Take one input; what became known by it.
 
-        Raises:
-            ValueError: it cannot be used; what comes next may be.
+        What cannot be used is told by an `InputRefused` (of a picture: once it was looked at).
         """
+        return _until_refused(self._take(value), _SOURCES.get(type(value), ""))
+
+    def advance(self, now: int) -> list[PerceptionEvent]:
+        """The clock of the stamps has come to `now` (ns): what waited too long goes out.
+
+        To be called about every 0.1 s of that clock, whether or not anything comes in.
+        """
+        found = [] if self._faces is None else self._see(self._faces.advance)
+        return [*found, *self._named(self._assembler.advance(now))]
+
+    def reset(self) -> list[PerceptionEvent]:
+        """End the conversation now: what comes next belongs to a new one."""
+        found = [] if self._faces is None else self._see(self._faces.finish)
+        return [*found, *self._named(self._assembler.reset())]
+
+    def flush(self) -> list[PerceptionEvent]:
+        """The inputs have ended: everything goes out, the conversation ends."""
+        found = [] if self._faces is None else self._see(self._faces.finish)
+        found += _until_refused(self._hear(self._microphone.flush()), "audio")
+        found += self._named(self._assembler.flush())
+        if self._faces is not None:
+            self._faces.reset()
+        return found
+
+    def close(self) -> None:
+        """End the thread that searches for faces."""
+        if self._faces is not None:
+            self._faces.close()
+
+    @property
+    def refused_format(self) -> str:
+        """Why no sound can be read, "" while it can."""
+        return self._microphone.refused
+
+    def counters(self) -> dict[str, int]:
+        """Everything that was counted: `counts`, and what the assembler counts."""
+        return {**self.counts, **self._assembler.counters()}
+
+    def _take(self, value: Input) -> Iterator[PerceptionEvent]:
         if isinstance(value, SoundChunk):
-            yield from self._hear(self.microphone.feed(value))
+            self.frame_id = self.frame_id or value.frame_id
+            yield from self._hear(self._microphone.feed(value))
         elif isinstance(value, Frame):
-            if not self.rests(value.stamp):
-                yield from self.see(self.look(value))
+            yield from self._look(value)
         elif isinstance(value, Transcript):
-            yield from self.listener.feed_transcript(value)
+            yield from self._named(self._assembler.feed_transcript(value))
         elif isinstance(value, RobotSpeaking):
-            yield from self.listener.feed_robot_speaking(value.stamp, value.speaking)
-        elif isinstance(value, AudioFormat):
-            self.microphone.inform(value)
+            yield from self._named(self._assembler.feed_robot_speaking(value.stamp, value.speaking))
         elif isinstance(value, TrackedFace):
             self.counts["tracked_faces"] += 1
             self._others_until = value.frame.stamp + OTHERS_FACES
-            yield from self.see([observe_crop(value.face_id, value.frame)])
+            yield from self._assembler.feed_face(observe_crop(value.face_id, value.frame))
         elif isinstance(value, FaceSpeaking):
-            yield from self.listener.feed_face_speaking(value.face_id, value.stamp, value.speaking)
+            yield from self._named(
+                self._assembler.feed_face_speaking(value.face_id, value.stamp, value.speaking)
+            )
         elif isinstance(value, Match):
-            yield from self.listener.feed_match(value)
+            yield from self._named(self._assembler.feed_match(value))
+        else:
+            yield from self._set_up(value)
 
-    def rests(self, stamp: int) -> bool:
-        """Does our own detector rest at `stamp` (ns), since ROS4HRI finds the faces?"""
-        return self._others_until - REWOUND <= stamp <= self._others_until
+    def _set_up(self, value: Input) -> Iterator[PerceptionEvent]:
+        """What is known of the microphone."""
+        if isinstance(value, AudioFormat):
+            self._microphone.inform(value)
+        elif isinstance(value, FormatExpected):
+            self._microphone.expects_info = value.expected
+        elif isinstance(value, FormatRefused):
+            self._microphone.refuse(value.reason)
+        elif isinstance(value, MicrophoneReplaced):
+            self.frame_id = ""
+            yield from self._hear(self._microphone.replug())
+        elif value is not None:
+            raise TypeError(f"{type(value).__name__} is no input of the pipeline")
 
-    def look(self, frame: Frame) -> list[FaceObservation]:
-        """The faces of a picture, for `see`. May run ahead of `take`, in one other thread."""
-        if self.tracker is None:
-            return []
-        self.counts["frames_searched"] += 1
-        return self.tracker.feed(frame)
-
-    def see(self, faces: Iterable[FaceObservation]) -> Iterator[Event]:
-        """Faces that were found."""
-        for face in faces:
-            yield from self.listener.feed_face(face)
-
-    def replug(self) -> Iterator[Event | MicrophoneEvent]:
-        """Another microphone has taken the place of the former one."""
-        yield from self._hear(self.microphone.replug())
-
-    def flush(self) -> Iterator[Event | MicrophoneEvent]:
-        """The inputs have ended: what was said until now goes out."""
-        yield from self._hear(self.microphone.flush())
-        yield from self.listener.flush()
-        if self.tracker is not None:
-            self.tracker.reset()
-
-    def _hear(self, events: Iterable[MicrophoneEvent]) -> Iterator[Event | MicrophoneEvent]:
+    def _hear(self, events: Iterable[MicrophoneEvent]) -> Iterator[PerceptionEvent]:
         for event in events:
             if isinstance(event, Sound):
                 self.counts["samples"] += len(event.samples)
-                yield from self.listener.feed_sound(event)
             else:
                 self.counts[type(event).__name__] += 1
                 yield event
-                yield from self.listener.feed_sound(event)
+            yield from self._named(self._assembler.feed_sound(event))
+
+    def _look(self, frame: Frame) -> Iterator[PerceptionEvent]:
+        self._camera_frame_id = self._camera_frame_id or frame.frame_id
+        if self._faces is None:
+            return
+        yield from self._see(self._faces.finish)
+        if not self._others_until - REWOUND <= frame.stamp <= self._others_until:
+            self.counts["frames_searched"] += 1
+            self._faces.begin(frame)
+
+    def _see(self, search: Callable[[], list[FaceObservation]]) -> list[PerceptionEvent]:
+        """Take in what a search found."""
+
+        def events() -> Iterator[PerceptionEvent]:
+            for face in search():
+                yield from self._named(self._assembler.feed_face(face))
+
+        return _until_refused(events(), "image")
+
+    def _named(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The events, with the frame of the inputs in their utterances."""
+        for event in events:
+            if isinstance(event, (UtteranceEvent, TextCorrected)) and not event.utterance.frame_id:
+                frame_id = self.frame_id or self._camera_frame_id
+                event = replace(event, utterance=replace(event.utterance, frame_id=frame_id))
+            yield event
 
 
-def assembler_config(parameters: Mapping[str, Any]) -> AssemblerConfig:
-    """What the parameters of config/parameters.yaml mean for the listener."""
-    p = parameters
-    return AssemblerConfig(
-        expect_text=p["expect_text"],
-        text_timeout=p["text_timeout"],
-        conversation_gap=p["conversation_gap"],
-        robot_tail=p["robot_tail"],
-        provisional_period=p["provisional_period"],
+class Recognition:
+    """Utterances in, estimates out: what the events of the dialogue mean for the recogniser.
+
+    Not thread-safe: one caller. Every network has run once when it is made; `close` ends its
+    threads.
+
+    counts: estimates; with_text, with_audio, with_visual of them; relabelled and not_relabelled:
+        utterances whose speaker was corrected, and is or is not remembered.
+
+    Raises:
+        BundleError, FileNotFoundError: the bundle. BackendError: the device is not there.
+    """
+
+    def __init__(self, config: RecognitionConfig) -> None:
+        self.counts: Counter[str] = Counter()
+        self.publish_provisional = config.publish_provisional
+        self.bundle: Bundle = load_bundle(model_folder(config.bundle))
+        self._recogniser = Recogniser(self.bundle, config.device)
+        self._recogniser.warm_up()
+        self._conversation = ""
+
+    def feed(self, event: PipelineEvent) -> list[EstimateEvent]:
+        """Take one event; what is no business of the recogniser gives nothing.
+
+        A draft is prepared, so that its final utterance takes less time; it is estimated where
+        `publish_provisional` says so. Nothing is estimated again for a corrected speaker: the
+        correction counts from the next utterance on.
+        """
+        if isinstance(event, (UtteranceEvent, TextCorrected)):
+            return self._recognise(event.utterance)
+        if isinstance(event, SpeakerCorrected):
+            found = self._recogniser.correct(event)
+            self.counts["relabelled"] += found
+            self.counts["not_relabelled"] += len(event.utterance_ids) - found
+        elif isinstance(event, ConversationEnded):
+            self._recogniser.reset(event.conversation_id)
+        return []
+
+    def reset(self) -> None:
+        """Forget the conversation of the last utterance."""
+        self._recogniser.reset(self._conversation)
+
+    def close(self) -> None:
+        """End the recogniser's threads."""
+        self._recogniser.close()
+
+    def devices(self) -> dict[str, str]:
+        """Part of the bundle -> what it runs on, and why on nothing better."""
+        return {
+            part: f"{network.device} ({network.note})" if network.note else network.device
+            for part, network in self._recogniser.networks.items()
+        }
+
+    def _recognise(self, utterance: Utterance) -> list[EstimateEvent]:
+        self._conversation = utterance.conversation_id
+        if not utterance.is_final:
+            self._recogniser.prepare(utterance)
+            if not self.publish_provisional:
+                return []
+        estimate = self._recogniser.feed(utterance)
+        self.counts["estimates"] += 1
+        for name, seen in zip(("text", "audio", "visual"), estimate.modalities, strict=True):
+            self.counts[f"with_{name}"] += bool(seen)
+        return [EstimateEvent(estimate)]
+
+
+class Pipeline:
+    """Sound, pictures and texts in; utterances, estimates and what was noticed on the way out.
+
+    Not thread-safe: one caller. Close it, or use it in a `with` statement.
+
+    Raises:
+        ValueError, FileNotFoundError: a model or file that the config names is missing or broken.
+
+    Example:
+        >>> with Pipeline(PipelineConfig(bundle="edge-small")) as pipeline:
+        ...     events = pipeline.feed(Transcript("I got the job!", arrival=1_000_000_000))
+        ...     events += pipeline.flush()
+        >>> [e.estimate.label for e in events if isinstance(e, EstimateEvent)]
+        ['joy']
+    """
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.perception = Perception(config)
+        self.recognition = Recognition(config)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The models that answer: name, version, labels."""
+        return self.recognition.bundle
+
+    def feed(self, value: Input) -> list[PipelineEvent]:
+        """Take one input: `SoundChunk`, `Frame`, `Transcript`, ...; what became known by it.
+
+        An estimate follows the event of its utterance. What cannot be used is told by an
+        `InputRefused`, and hurts nothing else.
+        """
+        return self._with_estimates(self.perception.feed(value))
+
+    def advance(self, now: int) -> list[PipelineEvent]:
+        """The clock of the stamps has come to `now` (ns): what waited too long goes out.
+
+        To be called about every 0.1 s of that clock, whether or not anything comes in.
+        """
+        return self._with_estimates(self.perception.advance(now))
+
+    def flush(self) -> list[PipelineEvent]:
+        """The inputs have ended: everything goes out, the conversation ends."""
+        return self._with_estimates(self.perception.flush())
+
+    def reset(self) -> list[PipelineEvent]:
+        """End the conversation now: what comes next belongs to a new one."""
+        return self._with_estimates(self.perception.reset())
+
+    def close(self) -> None:
+        """End all threads."""
+        self.perception.close()
+        self.recognition.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _with_estimates(self, events: Iterable[PerceptionEvent]) -> list[PipelineEvent]:
+        found: list[PipelineEvent] = []
+        for event in events:
+            found.append(event)
+            found += self.recognition.feed(event)
+        return found
+
+
+def _until_refused(events: Iterator[PerceptionEvent], source: str) -> list[PerceptionEvent]:
+    """The events; what raises because it cannot be used becomes the last one."""
+    found: list[PerceptionEvent] = []
+    try:
+        for event in events:
+            found.append(event)
+    except ValueError as error:
+        found.append(InputRefused(source, str(error)))
+    return found
+
+
+# --- what the config's names stand for ---
+
+
+def _assembler(config: PerceptionConfig) -> UtteranceAssembler:
+    return UtteranceAssembler(
+        config.assembler, SileroVoiceActivity(), speaker_networks(config), known_voices(config)
     )
 
 
-def microphone(parameters: Mapping[str, Any]) -> Microphone:
-    """What they mean for the microphone."""
-    p = parameters
-    return Microphone(
-        AudioFormat(p["audio_rate"], p["audio_channels"], p["audio_format"]),
-        channel=p["audio_channel"] if p["audio_channel"] >= 0 else None,
-        reference=p["reference_channel"] if p["reference_channel"] >= 0 else None,
-        capacity=p["audio_queue"],
+def _detector(config: PerceptionConfig) -> FaceDetector | None:
+    if config.face_detector == "none":
+        return None
+    if config.face_detector == "haar":
+        return HaarDetector()
+    file = Path(config.face_model).expanduser()
+    if not file.is_file():
+        raise ValueError(
+            "face_detector yunet needs its ONNX file: "
+            f"face_model is {config.face_model!r}, which is no file"
+        )
+    return YuNetDetector(file)
+
+
+def speaker_networks(config: PerceptionConfig) -> Networks | None:
+    """The networks that the config names; None: nobody is told apart.
+
+    Raises:
+        SpeakerModelError: a folder's content is missing, changed or does not fit.
+    """
+    if config.speaker_model in ("", "none"):
+        return None
+    return load_networks(
+        model_folder(config.segmentation_model), model_folder(config.speaker_model)
     )
+
+
+def known_voices(config: PerceptionConfig) -> dict[str, Voice]:
+    """Name -> voice, of the file that the config names; empty where it names none.
+
+    Raises:
+        EnrolmentError: a file that cannot be used, or nothing that tells voices apart.
+    """
+    file, model = config.known_voices, config.speaker_model
+    if not file:
+        return {}
+    if model in ("", "none"):
+        raise EnrolmentError(f"known_voices is {file!r}, but no speaker_model knows voices again")
+    manifest = load_manifest(model_folder(model))
+    return load_voices(Path(file).expanduser(), manifest.sha256, manifest.size)

@@ -37,7 +37,7 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class Recogniser:
+class SimulatedRecogniser:
     """A simulated speech recogniser. Durations in s.
 
     type: hri_msgs/msg/LiveSpeech (with partial texts) or std_msgs/msg/String (finals only).
@@ -64,7 +64,7 @@ def write_conversation(
     phrases: Sequence[Phrase],
     camera: Camera | None = None,
     *,
-    recogniser: Recogniser | None = None,
+    recogniser: SimulatedRecogniser | None = None,
     frames_per_second: float = 15.0,
     storage: str = "mcap",
 ) -> Path:
@@ -78,7 +78,10 @@ def write_conversation(
         BagError: the folder exists already.
     """
     with BagWriter(path, storage) as writer:
-        entries = [*_sound(writer, sound), *_texts(writer, phrases, recogniser or Recogniser())]
+        entries = [
+            *_sound(writer, sound),
+            *_texts(writer, phrases, recogniser or SimulatedRecogniser()),
+        ]
         if camera is not None:
             entries += _frames(writer, camera, len(sound) / SAMPLE_RATE, frames_per_second)
         for entry in sorted(entries, key=lambda entry: entry.time):
@@ -114,7 +117,9 @@ def _sound(writer: BagWriter, sound: NDArray[np.float32]) -> list[_Entry]:
     return entries
 
 
-def _texts(writer: BagWriter, phrases: Sequence[Phrase], recogniser: Recogniser) -> list[_Entry]:
+def _texts(
+    writer: BagWriter, phrases: Sequence[Phrase], recogniser: SimulatedRecogniser
+) -> list[_Entry]:
     rng = np.random.default_rng(recogniser.seed)
     entries = []
     for phrase in phrases:
@@ -167,7 +172,7 @@ def _frames(writer: BagWriter, camera: Camera, duration: float, rate: float) -> 
 
 
 @dataclass(frozen=True)
-class Turn:
+class WrittenTurn:
     """One turn of the written dialogue."""
 
     speaker: int
@@ -188,18 +193,18 @@ _LOW = Delivery(rate=135, pitch=-10, range=25)
 _LOUD = Delivery(rate=190, pitch=12, range=70)
 
 DIALOGUE = (
-    Turn(0, "Guess what! I got the job, and I start on Monday!", _LIVELY),
-    Turn(1, "Oh my god, really? I did not expect that at all!", _LIVELY),
-    Turn(2, "Congratulations! I am so happy for you, let us dance all night!", _LIVELY),
-    Turn(0, "The office is the one next to the station, above the library.", _CALM),
-    Turn(1, "So you are moving away. I will miss you, it makes me really sad.", _LOW),
-    Turn(2, "Does the landlord know?", _CALM),
-    Turn(0, "He does, and he wants to keep my money! I am so angry, it is not fair!", _LOUD),
-    Turn(1, "That man scares me. Please, do not go there alone.", _LOW),
-    Turn(2, "He left rotten fish in our kitchen. Ugh, it was disgusting.", _CALM),
-    Turn(1, "You can stay with me until Monday.", _CALM),
-    Turn(0, "Thank you! That is so kind.", _LIVELY),
-    Turn(2, "And then we celebrate. I love this day!", _LIVELY),
+    WrittenTurn(0, "Guess what! I got the job, and I start on Monday!", _LIVELY),
+    WrittenTurn(1, "Oh my god, really? I did not expect that at all!", _LIVELY),
+    WrittenTurn(2, "Congratulations! I am so happy for you, let us dance all night!", _LIVELY),
+    WrittenTurn(0, "The office is the one next to the station, above the library.", _CALM),
+    WrittenTurn(1, "So you are moving away. I will miss you, it makes me really sad.", _LOW),
+    WrittenTurn(2, "Does the landlord know?", _CALM),
+    WrittenTurn(0, "He does, and he wants to keep my money! I am so angry, it is not fair!", _LOUD),
+    WrittenTurn(1, "That man scares me. Please, do not go there alone.", _LOW),
+    WrittenTurn(2, "He left rotten fish in our kitchen. Ugh, it was disgusting.", _CALM),
+    WrittenTurn(1, "You can stay with me until Monday.", _CALM),
+    WrittenTurn(0, "Thank you! That is so kind.", _LIVELY),
+    WrittenTurn(2, "And then we celebrate. I love this day!", _LIVELY),
 )
 
 
@@ -216,14 +221,14 @@ def write_demo(
     """
     sound, phrases = perform(DIALOGUE, synthesiser())
     seen = [p for p, turn in zip(phrases, DIALOGUE, strict=True) if turn.speaker == 0]
-    recogniser = Recogniser(type=speech_type)
+    recogniser = SimulatedRecogniser(type=speech_type)
     return write_conversation(
         path, sound, phrases, portrait(seen), recogniser=recogniser, storage=storage
     )
 
 
 def perform(
-    dialogue: Sequence[Turn], engine: Synthesiser, seed: int = 0
+    dialogue: Sequence[WrittenTurn], engine: Synthesiser, seed: int = 0
 ) -> tuple[NDArray[np.float32], list[Phrase]]:
     """The dialogue as sound (n,) at 16 kHz over a little noise, and when each turn was said."""
     rng = np.random.default_rng(seed)

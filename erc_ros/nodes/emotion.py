@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from erc_ros.nodes.emotion_node import EmotionNode
-from erc_ros.nodes.process import run_nodes
-from erc_ros.nodes.stage import Stage
-from erc_ros.nodes.utterance_node import UtteranceNode
+from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.nodes.utterance_node import UtteranceNode, not_recorded
 
 
-def both(**options: Any) -> list[Stage]:
-    """The two nodes, the one that feeds the other first: it is also the first to be closed."""
-    recogniser = EmotionNode(subscribes=False, **options)
-    return [UtteranceNode(hand_over=recogniser.receive, **options), recogniser]
+def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[ManagedNode]:
+    """The two nodes, the one that feeds the other first: it is also the first to be closed.
 
-
-def main(args: list[str] | None = None) -> int:
-    """The executable `emotion`."""
-    return run_nodes(both, args)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    record: see `UtteranceNode`.
+    """
+    emotion_node = EmotionNode(subscribes=False, **options)
+    return [UtteranceNode(emotion_node.receive, record, **options), emotion_node]

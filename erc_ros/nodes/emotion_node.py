@@ -1,4 +1,4 @@
-"""Utterances in, estimates out: the node around erc_ros.inference.recogniser."""
+"""Utterances in, estimates out: the node around `Recognition`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from erc_ros.adapters import message_class, size_of
-from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.estimate import MODALITIES, Estimate
-from erc_ros.inference.recogniser import Recogniser
-from erc_ros.networks.network import Network
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Latencies, Losses, Meter
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.inbox import Inbox, Item, Worker
+from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.messages import (
     add_latency,
     estimate_message,
@@ -30,11 +28,9 @@ from erc_ros.nodes.messages import (
     speaker_correction_value,
     utterance_value,
 )
-from erc_ros.nodes.process import run_nodes
-from erc_ros.nodes.stage import Stage
-from erc_ros.resources import model_folder
-from erc_ros.values.events import ConversationEnded, SpeakerCorrected
-from erc_ros.values.utterance import Utterance
+from erc_ros.parameters import EmotionNodeConfig
+from erc_ros.pipeline import Recognition
+from erc_ros.values.events import Event, SpeakerCorrected, UtteranceEvent
 
 UTTERANCE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -56,7 +52,7 @@ class Sent:
     published: int
 
 
-class EmotionNode(Stage):
+class EmotionNode(ManagedNode):
     """Names the emotion of each utterance.
 
     Args:
@@ -66,8 +62,7 @@ class EmotionNode(Stage):
 
     def __init__(self, subscribes: bool = True, **options: Any) -> None:
         self._subscribes = subscribes
-        self._bundle: Bundle | None = None
-        self._recogniser: Recogniser | None = None
+        self._recognition: Recognition | None = None
         self._inbox: Inbox | None = None
         self._worker: Worker | None = None
         self._outputs: dict[str, Any] = {}
@@ -83,29 +78,24 @@ class EmotionNode(Stage):
         self._expression_type = message_class(EXPRESSION)
         if p["publish_expression"] and self._expression_type is None:
             raise ValueError("publish_expression needs hri_msgs, which is not installed here")
-        self._bundle = load_bundle(model_folder(p["bundle"]))
-        self._recogniser = Recogniser(self._bundle, p["device"])
-        self._recogniser.warm_up()
-        self._conversation = ""
+        self._recognition = Recognition(p.config(EmotionNodeConfig))
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = 0
         self._losses = Losses()
-        self._relabelled = self._not_relabelled = 0  # utterances
         self._held: deque[tuple[int, SpeakerCorrected]] = deque()
         self._latencies: dict[str, Latencies] = {"total": Latencies()}
-        self._seen = dict.fromkeys(MODALITIES, 0)
         self._outputs = {
             "emotions": self.publish_on(EmotionEstimate, "emotions", ESTIMATE_QOS),
             "labels": self.publish_on(EmotionLabels, "emotion_labels", LATCHED_QOS),
         }
+        bundle = self._recognition.bundle
         self.get_logger().info(
-            f"bundle {self._bundle.name} {self._bundle.version} "
-            f"({self._bundle.sha256[:12]}) on {p['device']}"
+            f"bundle {bundle.name} {bundle.version} ({bundle.sha256[:12]}) on {p['device']}"
         )
 
     def start(self) -> None:
-        assert self._bundle is not None
-        self._outputs["labels"].publish(labels_message(self._bundle))
+        assert self._recognition is not None
+        self._outputs["labels"].publish(labels_message(self._recognition.bundle))
         self._inbox = inbox = Inbox(
             {
                 "utterances": self.parameters["utterance_queue"],
@@ -114,7 +104,7 @@ class EmotionNode(Stage):
             },
             silent=frozenset({"reset"}),
         )
-        self._worker = Worker("recogniser", inbox, self._handle, self.failed)
+        self._worker = Worker("recognition", inbox, self._handle, self.failed)
         if self._subscribes:
             corrections = self.subscribe_to(
                 SpeakerCorrection, "speaker_corrections", self._hear_correction, UTTERANCE_QOS
@@ -140,9 +130,9 @@ class EmotionNode(Stage):
         self._worker = None
 
     def release(self) -> None:
-        if self._recogniser is not None:
-            self._recogniser.close()
-        self._recogniser = self._bundle = None
+        if self._recognition is not None:
+            self._recognition.close()
+        self._recognition = None
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
         for publisher in self._faces.values():
@@ -154,7 +144,7 @@ class EmotionNode(Stage):
 
     def receive(self, handed: Handover) -> None:
         """Take what the other node in this process hands over."""
-        is_correction = isinstance(handed.what, SpeakerCorrected)
+        is_correction = isinstance(handed.event, SpeakerCorrected)
         self._put("corrections" if is_correction else "utterances", handed)
 
     def _hear_utterance(self, message: UtteranceMessage, info: Any, corrections: Any) -> None:
@@ -185,10 +175,10 @@ class EmotionNode(Stage):
     # The worker -----------------------------------------------------------------------------
 
     def _handle(self, item: Item) -> None:
-        assert self._recogniser is not None
+        assert self._recognition is not None
         taken = time.monotonic_ns()
         if item.input == "reset":
-            self._recogniser.reset(self._conversation)
+            self._recognition.reset()
             return
         handed = item.value
         if isinstance(handed, Sent):
@@ -196,14 +186,10 @@ class EmotionNode(Stage):
                 self._hold(speaker_correction_value(handed.message), handed.published)
                 return
             self._catch_up(handed.published)
-            handed = Handover(utterance_value(handed.message), item.arrived, {})
-        if isinstance(handed.what, SpeakerCorrected):
-            self._correct(handed.what)
-        elif isinstance(handed.what, ConversationEnded):
-            self._recogniser.reset(handed.what.conversation_id)
-        else:
-            stages = {**handed.stages, "handover": taken - item.arrived}
-            self._recognise(handed.what, handed.arrived, stages)
+            event = UtteranceEvent(utterance_value(handed.message))
+            handed = Handover(event, item.arrived, {})
+        stages = {**handed.stages, "handover": taken - item.arrived}
+        self._recognise(handed.event, handed.arrived, stages)
 
     def _hold(self, correction: SpeakerCorrected, published: int) -> None:
         """Keep a correction until the next utterance that was published after it.
@@ -211,36 +197,32 @@ class EmotionNode(Stage):
         Two topics have no common order: a correction may overtake the utterances that it names.
         Nothing is answered to it before that utterance, so waiting costs nothing.
         """
+        assert self._recognition is not None
         self._held.append((published, correction))
         if len(self._held) > CORRECTIONS:
-            self._correct(self._held.popleft()[1])
+            self._recognition.feed(self._held.popleft()[1])
 
     def _catch_up(self, published: int) -> None:
         """Take the corrections that were published until then (ns)."""
+        assert self._recognition is not None
         while self._held and self._held[0][0] <= published:
-            self._correct(self._held.popleft()[1])
+            self._recognition.feed(self._held.popleft()[1])
 
-    def _correct(self, correction: SpeakerCorrected) -> None:
-        assert self._recogniser is not None
-        found = self._recogniser.correct(correction)
-        self._relabelled += found
-        self._not_relabelled += len(correction.utterance_ids) - found
-
-    def _recognise(self, utterance: Utterance, arrived: int, stages: dict[str, int]) -> None:
-        assert self._recogniser is not None and self._bundle is not None
-        self._conversation = utterance.conversation_id
-        if not utterance.is_final:
-            self._recogniser.prepare(utterance)
-            if not self.parameters["publish_provisional"]:
-                return
-        estimate = self._recogniser.feed(utterance)
-        message = estimate_message(estimate, self._bundle, self.parameters["publish_text"])
-        total = time.monotonic_ns() - arrived
-        stages = {**stages, **estimate.latency}
-        add_latency(message, stages, total)
-        self._outputs["emotions"].publish(message)
-        self._express(estimate)
-        self._count(estimate, stages, total)
+    def _recognise(self, event: Event, arrived: int, stages: dict[str, int]) -> None:
+        recognition = self._recognition
+        assert recognition is not None
+        recognition.publish_provisional = self.parameters["publish_provisional"]
+        for found in recognition.feed(event):
+            estimate = found.estimate
+            message = estimate_message(
+                estimate, recognition.bundle, self.parameters["publish_text"]
+            )
+            total = time.monotonic_ns() - arrived
+            stages = {**stages, **estimate.latency}
+            add_latency(message, stages, total)
+            self._outputs["emotions"].publish(message)
+            self._express(estimate)
+            self._count(estimate, stages, total)
 
     def _express(self, estimate: Estimate) -> None:
         face = estimate.utterance.face_id
@@ -256,8 +238,6 @@ class EmotionNode(Stage):
 
     def _count(self, estimate: Estimate, stages: dict[str, int], total: int) -> None:
         self._published.tick(time.monotonic_ns())
-        for name, seen in zip(MODALITIES, estimate.modalities, strict=False):
-            self._seen[name] += seen
         for name, duration in {**stages, "total": total}.items():
             self._latencies.setdefault(name, Latencies()).add(duration)
         for note in estimate.notes:
@@ -271,8 +251,8 @@ class EmotionNode(Stage):
     # Diagnostics ----------------------------------------------------------------------------
 
     def statuses(self, now: int) -> list[DiagnosticStatus]:
-        assert self._bundle is not None and self._recogniser is not None
-        networks = self._recogniser.networks
+        assert self._recognition is not None
+        recognition = self._recognition
         problems = []
         if new := self._bad - self._bad_before:
             problems.append(diagnostics.warning(f"{new} utterances could not be used, see the log"))
@@ -282,40 +262,27 @@ class EmotionNode(Stage):
             "utterances_received": self._received.count,
             "utterances_per_minute": 60 * self._received.hertz(now),
             "estimates": self._published.count,
-            **{f"with_{name}": count for name, count in self._seen.items()},
+            **{f"with_{name}": recognition.counts[f"with_{name}"] for name in MODALITIES},
             "queued": inbox.depth("utterances") if inbox else 0,
             "queued_bytes": inbox.bytes("utterances") if inbox else 0,
             "dropped": sum(map(inbox.dropped, ("utterances", "corrections"))) if inbox else 0,
             "lost_by_dds": self._losses.count,
             "unusable": self._bad,
-            "relabelled": self._relabelled,
-            "not_relabelled": self._not_relabelled,
+            "relabelled": recognition.counts["relabelled"],
+            "not_relabelled": recognition.counts["not_relabelled"],
         }
         for name, latencies in list(self._latencies.items()):
             values[f"latency_{name}_p50_ms"] = latencies.milliseconds(0.5)
             values[f"latency_{name}_p95_ms"] = latencies.milliseconds(0.95)
-        bundle = {
-            "bundle": f"{self._bundle.name} {self._bundle.version}",
-            "bundle_sha256": self._bundle.sha256,
-            "bundle_folder": self._bundle.folder,
-            **{f"device_{part}": _device(network) for part, network in networks.items()},
-            "labels": " ".join(self._bundle.labels),
+        bundle = recognition.bundle
+        models = {
+            "bundle": f"{bundle.name} {bundle.version}",
+            "bundle_sha256": bundle.sha256,
+            "bundle_folder": bundle.folder,
+            **{f"device_{part}": where for part, where in recognition.devices().items()},
+            "labels": " ".join(bundle.labels),
         }
         return [
             diagnostics.status("recogniser", values, problems),
-            diagnostics.status("bundle", bundle),
+            diagnostics.status("bundle", models),
         ]
-
-
-def _device(network: Network) -> str:
-    """What a network runs on, and why on nothing better."""
-    return f"{network.device} ({network.note})" if network.note else network.device
-
-
-def main(args: list[str] | None = None) -> int:
-    """The executable `emotion_node`: this node alone, utterances come from the topic."""
-    return run_nodes(lambda: [EmotionNode()], args)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

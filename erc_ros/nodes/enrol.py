@@ -22,7 +22,8 @@ from erc_ros.dialogue.speakers.enrolment import (
     speech_in,
 )
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.resources import defaults, model_folder
+from erc_ros.pipeline import PerceptionConfig
+from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioFormat, decode
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 def _add(options: argparse.Namespace) -> None:
     file, name = options.voices, options.name
     embedding = SpeakerEmbedding(
-        model_folder(options.speaker_model or defaults("utterance_node")["speaker_model"])
+        model_folder(options.speaker_model or PerceptionConfig().speaker_model)
     )
     network = embedding.manifest.sha256
     voices = load_voices(file, network, embedding.manifest.size) if file.exists() else {}

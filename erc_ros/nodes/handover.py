@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from erc_ros.values.events import ConversationEnded, SpeakerCorrected
-from erc_ros.values.utterance import Utterance
+from erc_ros.values.events import Event
 
 
 @dataclass(frozen=True)
 class Handover:
-    """An utterance, who said earlier ones, or the end of a conversation.
+    """An event of the dialogue that matters to the recogniser.
 
     arrived: ns on the monotonic clock, of the input that completed it.
     stages: ns spent until now, by name.
     """
 
-    what: Utterance | SpeakerCorrected | ConversationEnded
+    event: Event
     arrived: int
-    stages: dict[str, int]
+    stages: Mapping[str, int]

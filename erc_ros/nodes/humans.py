@@ -13,8 +13,8 @@ from erc_ros.adapters import Adapter, humans_adapter, message_class, size_of, st
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Meter
 from erc_ros.nodes.inbox import Inbox
-from erc_ros.nodes.pace import Pace
-from erc_ros.nodes.stage import Stage
+from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.sensing.frame_throttle import FrameThrottle
 
 QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -29,7 +29,7 @@ class Humans:
         face_rate: pictures of each face per second.
     """
 
-    def __init__(self, node: Stage, inbox: Inbox, namespace: str, face_rate: float) -> None:
+    def __init__(self, node: ManagedNode, inbox: Inbox, namespace: str, face_rate: float) -> None:
         self.bad = 0
         self._node, self._inbox = node, inbox
         self._namespace = namespace.rstrip("/")
@@ -63,15 +63,15 @@ class Humans:
 
     def _subscribe(self, topic: str, adapter: Adapter, type_name: str, kind: type) -> Any:
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
-        pace = Pace(self._face_rate) if topic.endswith("/cropped") else None
+        throttle = FrameThrottle(self._face_rate) if topic.endswith("/cropped") else None
 
         def receive(message: Any) -> None:
             now, arrival = time.monotonic_ns(), clock.now().nanoseconds
             meter.tick(now)
-            if pace is None or pace.takes(stamp_of(message.header) or arrival):
+            if throttle is None or throttle.takes(stamp_of(message.header) or arrival):
                 put(adapter.input, (adapter, message, arrival), now, size_of(message))
 
-        qos = QOS if pace is not None else TEXT_QOS
+        qos = QOS if throttle is not None else TEXT_QOS
         return self._node.subscribe_to(kind, topic, receive, qos)
 
     def close(self) -> None:

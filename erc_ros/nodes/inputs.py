@@ -21,7 +21,7 @@ from erc_ros.adapters import (
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Losses, Meter
 from erc_ros.nodes.inbox import Inbox
-from erc_ros.nodes.stage import Stage
+from erc_ros.nodes.managed_node import ManagedNode
 
 # Before Iron, rclpy hands over the message alone.
 TELLS_INFO = hasattr(Subscription, "CallbackType")
@@ -42,7 +42,7 @@ class Input:
 
     def __init__(
         self,
-        node: Stage,
+        node: ManagedNode,
         inbox: Inbox,
         name: str,
         topics: Sequence[str],

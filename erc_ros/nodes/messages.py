@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -271,8 +270,3 @@ def expression_message(message_type: Any, estimate: Estimate) -> Any:
     message.header.stamp = to_time(estimate.utterance.end)
     message.header.frame_id = estimate.utterance.frame_id
     return message
-
-
-def with_frame(utterance: Utterance, frame_id: str) -> Utterance:
-    """The same utterance with the frame of the inputs, where it has none."""
-    return utterance if utterance.frame_id else replace(utterance, frame_id=frame_id)

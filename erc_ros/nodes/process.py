@@ -15,11 +15,11 @@ from rclpy.exceptions import (
 )
 from rclpy.signals import SignalHandlerOptions
 
+from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.spinning import Spinning
-from erc_ros.nodes.stage import Stage
 
 
-def run_nodes(make: Callable[[], Sequence[Stage]], args: list[str] | None = None) -> int:
+def run_nodes(make: Callable[[], Sequence[ManagedNode]], args: list[str] | None = None) -> int:
     """Run until a signal comes; the nodes are deactivated and cleaned up in their order.
 
     Returns:
@@ -37,7 +37,7 @@ def run_nodes(make: Callable[[], Sequence[Stage]], args: list[str] | None = None
         rclpy.try_shutdown()
 
 
-def _spin(make: Callable[[], Sequence[Stage]], stop: threading.Event) -> int:
+def _spin(make: Callable[[], Sequence[ManagedNode]], stop: threading.Event) -> int:
     try:
         nodes = make()
     except (

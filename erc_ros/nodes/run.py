@@ -67,7 +67,7 @@ def _given(arguments: Sequence[str]) -> dict[str, str]:
 
 def command(system: System, executable: str, values: Mapping[str, str]) -> list[str]:
     """The command line of one process, as launch would make it."""
-    line = [sys.executable, "-m", f"erc_ros.nodes.{executable}", "--ros-args"]
+    line = [sys.executable, "-m", "erc_ros.nodes.executables", executable, "--ros-args"]
     if values["namespace"]:
         line += ["-r", f"__ns:=/{values['namespace'].strip('/')}"]
     for topic, other in system.remaps(values):

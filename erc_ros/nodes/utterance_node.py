@@ -1,11 +1,10 @@
-"""Sensors in, utterances out: the node around erc_ros.dialogue.assembler."""
+"""Sensors in, utterances out: the node around `Perception`."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, get_args
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -15,30 +14,33 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from erc_ros.adapters import message_class, stamp_of
-from erc_ros.dialogue.assembler import (
-    ConversationEnded,
-    Event,
-    SpeakerCorrected,
-    TextCorrected,
-    UtteranceAssembler,
-    UtteranceEvent,
-)
-from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
 from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.inputs import Input
-from erc_ros.nodes.messages import speaker_correction_message, utterance_message, with_frame
-from erc_ros.nodes.pace import Pace
-from erc_ros.nodes.process import run_nodes
-from erc_ros.nodes.stage import Stage
-from erc_ros.pipeline import Senses, TrackedFace, assembler_config, microphone
-from erc_ros.resources import known_voices, speaker_networks
+from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.nodes.messages import speaker_correction_message, utterance_message
+from erc_ros.parameters import UtteranceNodeConfig
+from erc_ros.pipeline import (
+    FormatExpected,
+    FormatRefused,
+    InputRefused,
+    MicrophoneReplaced,
+    Perception,
+    PerceptionEvent,
+    TrackedFace,
+)
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.faces import FaceDetector, FaceTracker, HaarDetector, YuNetDetector
+from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import MicrophoneEvent, Replugged, SoundChunk
+from erc_ros.sensing.microphone import MicrophoneEvent, SoundChunk
+from erc_ros.values.events import (
+    ConversationEnded,
+    SpeakerCorrected,
+    TextCorrected,
+    UtteranceEvent,
+)
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
@@ -52,19 +54,33 @@ CAMERA, ROBOT = ("image", "image/compressed"), ("robot_speaking",)
 IMAGE_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
-STREAM_EVENTS = tuple(kind.__name__ for kind in get_args(MicrophoneEvent) if kind is not Sound)
+STREAM_EVENTS = tuple(kind for kind in get_args(MicrophoneEvent) if kind is not Sound)
+FOR_RECOGNITION = (UtteranceEvent, TextCorrected, SpeakerCorrected, ConversationEnded)
 
 
-class UtteranceNode(Stage):
+def not_recorded(method: str, *arguments: object) -> None:
+    """Nobody wants to know."""
+
+
+class UtteranceNode(ManagedNode):
     """Listens to camera, microphone and speech recogniser; each of them may be missing.
 
     Args:
-        hand_over: takes utterances in memory; None: the node is alone in its process.
+        hand_over: takes the events for the recogniser in memory; None: the node is alone in its
+            process.
+        record: called in the worker before each call of `Perception`, with the method's name and
+            its argument. The same calls of a `Pipeline` give what the nodes gave, bit by bit.
     """
 
-    def __init__(self, hand_over: Callable[[Handover], None] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        hand_over: Callable[[Handover], None] | None = None,
+        record: Callable[..., None] = not_recorded,
+        **options: Any,
+    ) -> None:
         self._hand_over = hand_over
-        self._senses: Senses | None = None
+        self._record = record
+        self._perception: Perception | None = None
         self._outputs: dict[str, Any] = {}
         self._worker: Worker | None = None
         self._inputs: dict[str, Input] = {}
@@ -78,17 +94,11 @@ class UtteranceNode(Stage):
     # Lifecycle ------------------------------------------------------------------------------
 
     def load(self) -> None:
-        p = self.parameters
-        listener = UtteranceAssembler(
-            assembler_config(p), SileroVoiceActivity(), speaker_networks(p), known_voices(p)
-        )
-        self._pace = Pace(p["face_rate"])
-        tracker = None
-        if p["image_type"] != "none":
-            tracker = FaceTracker(self._detector(), p["face_rate"])
-        self._senses = Senses(microphone(p), tracker, listener)
-        self._senses.counts.update(dict.fromkeys(STREAM_EVENTS, 0), samples=0, frames_searched=0)
-        self._frame_ids = {"audio": "", "image": ""}
+        config = self.parameters.config(UtteranceNodeConfig).perception
+        self._throttle = FrameThrottle(config.face_rate)
+        self._perception = Perception(config)
+        names = (kind.__name__ for kind in STREAM_EVENTS)
+        self._heard = {**dict.fromkeys(names, 0), **self._perception.counters()}
         self._counts = Counter(utterances=0)
         self._outputs = {
             "utterances": self.publish_on(UtteranceMessage, "utterances", TEXT_QOS),
@@ -96,16 +106,6 @@ class UtteranceNode(Stage):
                 SpeakerCorrectionMessage, "speaker_corrections", TEXT_QOS
             ),
         }
-
-    def _detector(self) -> FaceDetector:
-        if self.parameters["face_detector"] == "haar":
-            return HaarDetector()
-        file = self.parameters["face_model"]
-        if not Path(file).is_file():
-            raise ValueError(
-                f"face_detector yunet needs its ONNX file: face_model is {file!r}, which is no file"
-            )
-        return YuNetDetector(Path(file))
 
     def start(self) -> None:
         p = self.parameters
@@ -117,14 +117,15 @@ class UtteranceNode(Stage):
                 "speech": p["speech_queue"],
                 "robot_speaking": 100,
                 "humans": 100,
-                "replug": 1,
+                "microphone": 10,
                 "tick": 1,
                 "reset": 1,
             },
-            silent=frozenset({"tick", "reset", "replug"}),
+            silent=frozenset({"tick", "reset", "microphone"}),
         )
         self._humans = humans = Humans(self, inbox, p["humans_namespace"], p["face_rate"])
         self._inputs = {}
+        self._format_expected = False
         info = "audio_common_msgs/msg/AudioInfo"
         if p["audio_type"] == "none" or not message_class(info):
             info = "none"
@@ -137,7 +138,7 @@ class UtteranceNode(Stage):
                 p["audio_type"],
                 AUDIO_QOS,
                 True,
-                replugged=lambda: inbox.put("replug", None),
+                replugged=lambda: inbox.put("microphone", MicrophoneReplaced()),
             ),
             Input(self, inbox, "audio_info", ("audio_info",), info, TEXT_QOS, False),
             Input(self, inbox, "image", CAMERA, p["image_type"], IMAGE_QOS, True, self._is_due),
@@ -160,7 +161,7 @@ class UtteranceNode(Stage):
             self.create_timer(LOOK, self._look, clock=self.steady),
             self.create_service(Trigger, "~/reset", self._reset),
         ]
-        self._worker = Worker("listener", inbox, self._handle, self.failed, self._finish)
+        self._worker = Worker("perception", inbox, self._handle, self.failed, self._finish)
 
     def stop(self) -> None:
         for source in self._inputs.values():
@@ -177,7 +178,9 @@ class UtteranceNode(Stage):
         self._inputs = {}
 
     def release(self) -> None:
-        self._senses = None
+        if self._perception is not None:
+            self._perception.close()
+        self._perception = None
         self._inputs = {}
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
@@ -186,7 +189,7 @@ class UtteranceNode(Stage):
     # Callbacks: they only enqueue -----------------------------------------------------------
 
     def _is_due(self, image: Any) -> bool:
-        return self._pace.takes(stamp_of(image.header) or self.get_clock().now().nanoseconds)
+        return self._throttle.takes(stamp_of(image.header) or self.get_clock().now().nanoseconds)
 
     def _tick(self) -> None:
         self._inbox.put("tick", self.get_clock().now().nanoseconds)
@@ -196,8 +199,10 @@ class UtteranceNode(Stage):
             source.look()
         if self._humans is not None:
             self._humans.look()
-        if self._senses is not None:
-            self._senses.microphone.expects_info = self.count_publishers("audio_info") > 0
+        expected = self.count_publishers(self.resolve_topic_name("audio_info")) > 0
+        if expected != self._format_expected:
+            self._format_expected = expected
+            self._inbox.put("microphone", FormatExpected(expected))
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._inbox.put("reset", None)
@@ -208,101 +213,89 @@ class UtteranceNode(Stage):
     # The worker -----------------------------------------------------------------------------
 
     def _handle(self, item: Item) -> None:
-        assert self._senses is not None
-        taken, listener = time.monotonic_ns(), self._senses.listener
+        taken = time.monotonic_ns()
         if item.input == "tick":
-            events: Iterable[Event | MicrophoneEvent] = (
-                listener.advance(item.value) if item.value else []
-            )
-            self._heard = dict(listener.counters())
+            if item.value:  # a simulated clock that has not begun says 0
+                self._give(self._call("advance", item.value), item.arrived, taken)
+            assert self._perception is not None
+            self._heard = {**self._heard, **self._perception.counters()}
         elif item.input == "reset":
-            events = listener.reset()
-        elif item.input == "replug":
-            events = self._senses.replug()
+            self._give(self._call("reset"), item.arrived, taken)
+        elif item.input == "microphone":
+            self._give(self._call("feed", item.value), item.arrived, taken)
         else:
             adapter, message, arrival = item.value
             value = adapter.read(message, arrival)
             self._note_stamp(value, arrival)
-            events = self._senses.take(value)
-        self._give(events, item.arrived, taken)
+            self._give(self._call("feed", value), item.arrived, taken)
+
+    def _call(self, method: str, *arguments: object) -> list[PerceptionEvent]:
+        self._record(method, *arguments)
+        found: list[PerceptionEvent] = getattr(self._perception, method)(*arguments)
+        return found
 
     def _note_stamp(self, value: object, arrival: int) -> None:
-        """The clock and the frame of what came."""
+        """How far the clock of what came is from ours."""
         if isinstance(value, TrackedFace):
             value = value.frame
-        if isinstance(value, (SoundChunk, Frame)):
-            kind = "audio" if isinstance(value, SoundChunk) else "image"
-            self._frame_ids[kind] = self._frame_ids[kind] or value.frame_id
-        if isinstance(value, (SoundChunk, Frame, Transcript)):
-            self._compare_clocks(value.stamp, arrival)
+        if isinstance(value, (SoundChunk, Frame, Transcript)) and value.stamp is not None:
+            self._clock_offset = arrival - value.stamp
 
-    def _note(self, event: MicrophoneEvent) -> None:
-        if isinstance(event, Replugged):
-            self._frame_ids["audio"] = ""
-        name = type(event).__name__
-        self.complain(f"audio {name}", f"audio: {_ADVICE.get(name, name)}, see /diagnostics")
-
-    def _compare_clocks(self, stamp: int | None, arrival: int) -> None:
-        if stamp is not None:
-            self._clock_offset = arrival - stamp
-
-    def _give(self, events: Iterable[Event | MicrophoneEvent], arrived: int, taken: int) -> None:
+    def _give(self, events: Iterable[PerceptionEvent], arrived: int, taken: int) -> None:
+        now = time.monotonic_ns()
+        stages = {"waiting": taken - arrived, "dialogue": now - taken}
+        events = list(events)
+        # First what another thread can begin with, then the messages, which take their time.
+        for event in events:
+            if self._hand_over is not None and isinstance(event, FOR_RECOGNITION):
+                self._hand_over(Handover(event, arrived, stages))
         for event in events:
             if isinstance(event, (UtteranceEvent, TextCorrected)):
-                self._publish(event.utterance, arrived, taken)
+                self._publish(event.utterance)
             elif isinstance(event, SpeakerCorrected):
-                message = speaker_correction_message(event, self._frame_id)
+                assert self._perception is not None
+                message = speaker_correction_message(event, self._perception.frame_id)
                 self._outputs["corrections"].publish(message)
-                if self._hand_over is not None:
-                    self._hand_over(Handover(event, arrived, {}))
-            elif isinstance(event, ConversationEnded):
-                if self._hand_over is not None:
-                    self._hand_over(Handover(event, arrived, {}))
-            elif type(event).__name__ in STREAM_EVENTS:
-                self._note(event)
+            elif isinstance(event, InputRefused):
+                self._refuse(event.source, event.reason)
+            elif isinstance(event, STREAM_EVENTS):
+                name = type(event).__name__
+                self.complain(f"audio {name}", f"audio: {_ADVICE[name]}, see /diagnostics")
 
-    @property
-    def _frame_id(self) -> str:
-        return self._frame_ids["audio"] or self._frame_ids["image"]
-
-    def _publish(self, utterance: Utterance, arrived: int, taken: int) -> None:
-        utterance = with_frame(utterance, self._frame_id)
+    def _publish(self, utterance: Utterance) -> None:
         self._counts["utterances"] += utterance.is_final
-        if self._hand_over is not None:
-            stages = {
-                "waiting": taken - arrived,
-                "dialogue": time.monotonic_ns() - taken,
-            }
-            self._hand_over(Handover(utterance, arrived, stages))
         text, media = self.parameters["publish_text"], self.parameters["publish_media"]
         self._outputs["utterances"].publish(utterance_message(utterance, text, media))
 
     def _finish(self) -> None:
         """The last thing before the worker ends: nothing that was said is lost."""
-        assert self._senses is not None
         now = time.monotonic_ns()
-        self._give(self._senses.flush(), now, now)
+        self._give(self._call("flush"), now, now)
 
     def failed(self, item: Item, error: Exception) -> None:
-        """Count it with its input; audio that cannot be understood stays refused."""
-        if item.input in self._inputs:
-            self._inputs[item.input].bad += 1
-        if item.input == "humans" and self._humans is not None:
+        """A message that cannot be read."""
+        if item.input == "audio_info":
+            self._call("feed", FormatRefused(str(error)))
+        self._refuse(item.input, str(error) or type(error).__name__)
+
+    def _refuse(self, source: str, reason: str) -> None:
+        """Count what cannot be used with its input, and say why."""
+        if source in self._inputs:
+            self._inputs[source].bad += 1
+        if source == "humans" and self._humans is not None:
             self._humans.bad += 1
-        if item.input == "image":
-            self._pace.again()
-        if item.input == "audio_info" and self._senses is not None:
-            self._senses.microphone.refuse(str(error))
-        super().failed(item, error)
+        if source == "image":
+            self._throttle.again()
+        self.complain(source, f"{source}: {reason}")
 
     # Diagnostics ----------------------------------------------------------------------------
 
     def statuses(self, now: int) -> list[DiagnosticStatus]:
-        assert self._senses is not None
+        assert self._perception is not None
         found = [source.status(now) for source in list(self._inputs.values())]
         if self._humans is not None:
             found.append(self._humans.status(now))
-        refused = self._senses.microphone.refused
+        refused = self._perception.refused_format
         problems = [diagnostics.error(refused)] if refused else []
         if abs(self._clock_offset) > CLOCKS_APART:
             text = (
@@ -311,10 +304,9 @@ class UtteranceNode(Stage):
             )
             problems.append(diagnostics.warning(text))
         counts = {
-            **self._senses.counts,
             **self._heard,
             **self._counts,
-            "frames_not_due": self._pace.skipped,
+            "frames_not_due": self._throttle.skipped,
             "stamp_delay_ms": round(self._clock_offset / 1e6, 1),
         }
         found.append(diagnostics.status("dialogue", counts, problems))
@@ -336,12 +328,3 @@ _ADVICE = {
     "NotWaited": "too much sound waits for audio_info, the oldest is dropped",
     "Replugged": "another device publishes in place of the former one",
 }
-
-
-def main(args: list[str] | None = None) -> int:
-    """The executable `utterance_node`: this node alone, its messages carry sound and faces."""
-    return run_nodes(lambda: [UtteranceNode()], args)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -322,7 +322,10 @@ _VAGUE = {
 
 
 def choose_topics(
-    bag: Bag, chosen: dict[str, str], warnings: Counter[str] | None = None
+    bag: Bag,
+    chosen: Mapping[str, str],
+    warnings: Counter[str] | None = None,
+    humans: str = "/humans",
 ) -> dict[str, list[Topic]]:
     """Role ("image", "audio", ..., "humans") -> the topics that play it.
 
@@ -331,16 +334,20 @@ def choose_topics(
     Args:
         chosen: role -> topic name, where the user named one; the rest goes by type.
         warnings: counts the choices that the user should know of.
+        humans: namespace of ROS4HRI; "": nobody listens to it.
 
     Raises:
         BagError: a named topic is missing or has an unusable type, or no topic is usable at all.
     """
     warnings = Counter() if warnings is None else warnings
+    people = [t for t in bag.topics if humans and humans_adapter(t.name, t.type, humans)]
     result = {
-        role: [_named(bag, role, chosen[role])] if role in chosen else _by_type(bag, role, warnings)
+        role: [_named(bag, role, chosen[role])]
+        if role in chosen
+        else _by_type(bag, role, people, warnings)
         for role in ROLES
     }
-    result[HUMANS] = [t for t in bag.topics if t.count and humans_adapter(t.name, t.type)]
+    result[HUMANS] = [topic for topic in people if topic.count]
     if "speech" not in chosen and any(t.type == LIVE_SPEECH for t in result[HUMANS]):
         result["speech"] = []
     if not any(result[role] for role in (*_CHOSEN, HUMANS)):
@@ -365,10 +372,10 @@ def _named(bag: Bag, role: str, name: str) -> Topic:
     raise BagError(f"{bag.path} has no topic {name}; it has: {names}")
 
 
-def _by_type(bag: Bag, role: str, warnings: Counter[str]) -> list[Topic]:
+def _by_type(bag: Bag, role: str, people: Sequence[Topic], warnings: Counter[str]) -> list[Topic]:
     kinds = types_of(role)
     found = [t for t in bag.topics if t.type in kinds and t.count and _speaks(t)]
-    found = [t for t in found if not humans_adapter(t.name, t.type)]
+    found = [t for t in found if t not in people]
     for kind in types_of(role):
         same = [t for t in found if t.type == kind]
         if not same:

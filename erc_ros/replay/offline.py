@@ -1,237 +1,220 @@
-"""A recording through the same core as the nodes, without ROS: fast, and every time the same."""
+"""A recording through the pipeline, without ROS: fast, and every time the same.
+
+It answers as the two nodes in one process do that hear the same in the same order, with the same
+parameters.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
 
 from erc_ros.adapters import ADAPTERS, Adapter, humans_adapter
-from erc_ros.dialogue.assembler import (
-    ConversationEnded,
-    Counted,
-    Event,
-    SpeakerCorrected,
-    TextCorrected,
-    UtteranceAssembler,
-    UtteranceEvent,
+from erc_ros.parameters import RobotConfig, UtteranceNodeConfig
+from erc_ros.pipeline import (
+    EstimateEvent,
+    FormatExpected,
+    FormatRefused,
+    InputRefused,
+    Pipeline,
+    PipelineEvent,
+    TrackedFace,
 )
-from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
-from erc_ros.pipeline import Senses, assembler_config, microphone
-from erc_ros.replay.bag import Bag, Record, choose_topics
-from erc_ros.replay.report import (
-    BundleName,
-    Row,
-    quantiles,
-    relabelled,
-    row_of_estimate,
-    with_row,
-    write_report,
-)
-from erc_ros.resources import defaults, known_voices, model_folder, speaker_networks
-from erc_ros.sensing.faces import FaceObservation, FaceTracker, HaarDetector
+from erc_ros.replay.bag import Bag, Record, Topic, choose_topics
+from erc_ros.replay.report import Result, quantiles
+from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
+from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import MicrophoneEvent
+from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript
-from erc_ros.values.utterance import Utterance
 
-LOOK_AHEAD = 60  # messages in memory
 TICK = seconds(0.1)  # between two looks at the clock, as in utterance_node
 
-
-@dataclass(frozen=True)
-class Models:
-    """Which models; each a folder, or a name in models/. speaker "": nobody is told apart."""
-
-    bundle: str
-    speaker: str
-    device: str = "cpu"
+Call = tuple[str, tuple[Any, ...]]
+"""A method of the pipeline, and its arguments."""
 
 
-def default_models() -> Models:
-    """What the nodes run with."""
-    return Models(
-        bundle=defaults("emotion_node")["bundle"],
-        speaker=defaults("utterance_node")["speaker_model"],
-    )
-
-
-@dataclass
-class Result:
-    """What came out. origin: ns, time of the first message."""
-
-    rows: list[Row]
-    bundle: BundleName
-    origin: int
-    counts: Counter[str] = field(default_factory=Counter)
-    warnings: Counter[str] = field(default_factory=Counter)
-    timing: dict[str, Any] = field(default_factory=dict)
-
-
-def replay(bag: Bag, topics: dict[str, str], models: Models) -> Result:
-    """Feed a recording through the core.
+def replay(bag: Bag, topics: Mapping[str, str], robot: RobotConfig | None = None) -> Result:
+    """Feed a recording through the pipeline.
 
     Args:
         topics: role -> topic, where the user chose one (see `choose_topics`).
+        robot: the nodes' parameters; None: the defaults.
 
     Raises:
         BagError: no topic can be used.
         BundleError, SpeakerModelError, FileNotFoundError: the models.
     """
+    robot = RobotConfig() if robot is None else robot
     warnings: Counter[str] = Counter()
-    chosen = choose_topics(bag, topics, warnings)
-    core = Core(models)
-    core.senses.microphone.expects_info = "audio_info" in chosen
-    with core.recogniser:
-        core.recogniser.warm_up()
+    chosen = heard_topics(bag, topics, robot.utterance_node, warnings)
+    with Pipeline(robot.pipeline) as pipeline:
+        reader = _Reader(robot.utterance_node, expects_format="audio_info" in chosen)
+        answers = Answers(pipeline, reader.topics)
         begin, used = time.perf_counter(), time.process_time()
-        first = last = None
         names = {topic.name for found in chosen.values() for topic in found}
-        for record, faces in _looked_ahead(bag.messages(names), core):
-            first = record.time if first is None else first
-            last = record.time
-            core.feed(record, faces)
-        core.flush()
+        for method, arguments in reader.calls(bag.messages(names)):
+            answers.take(method, *arguments)
         wall, cpu = time.perf_counter() - begin, time.process_time() - used
-    recorded = 0.0 if first is None or last is None else (last - first) / NS
-    bundle = core.recogniser.bundle
+    recorded = (reader.last - reader.first) / NS
     return Result(
-        rows=core.rows,
-        bundle=BundleName(bundle.name, bundle.version, bundle.sha256),
-        origin=first or 0,
-        counts=core.counts + core.senses.counts + Counter(core.senses.listener.counters()),
-        warnings=warnings + bag.warnings + core.warnings,
+        rows=answers.rows,
+        bundle=answers.bundle,
+        origin=reader.first,
+        counts=answers.counts() + reader.counts,
+        warnings=warnings + bag.warnings + answers.warnings + reader.warnings,
         timing={
             "recorded_s": round(recorded, 3),
             "wall_s": round(wall, 3),
             "cpu_s": round(cpu, 3),
             "times_real_time": round(recorded / wall, 1),
-            "recogniser_ms": quantiles(core.durations),
+            "recogniser_ms": quantiles(answers.durations),
         },
     )
 
 
-def _looked_ahead(
-    records: Iterable[Record], core: Core
-) -> Iterator[tuple[Record, Future[list[FaceObservation]] | None]]:
-    """The records in their order, with the faces of the pictures being searched ahead of time."""
-    waiting: deque[tuple[Record, Future[list[FaceObservation]] | None]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="faces") as worker:
-        for record in records:
-            is_image = adapter_of(record).input == "image"
-            waiting.append((record, worker.submit(core.look, record) if is_image else None))
-            if len(waiting) > LOOK_AHEAD:
-                yield waiting.popleft()
-        yield from waiting
+def heard_topics(
+    bag: Bag, chosen: Mapping[str, str], node: UtteranceNodeConfig, warnings: Counter[str]
+) -> dict[str, list[Topic]]:
+    """The topics of a recording that utterance_node would hear with these parameters.
+
+    Raises:
+        BagError: see `choose_topics`.
+    """
+    types = {"audio": node.audio_type, "image": node.image_type, "speech": node.speech_type}
+    chosen = dict(chosen)
+    for role, kind in types.items():
+        if role not in chosen and kind not in ("auto", "none"):
+            of_type = [topic for topic in bag.topics if topic.type == kind and topic.count]
+            chosen.update({role: max(of_type, key=lambda t: t.count).name} if of_type else {})
+    found = choose_topics(bag, chosen, warnings, node.humans_namespace)
+    for role, kind in types.items():
+        for topic in found.get(role, []):
+            if kind == "auto" or topic.type == kind:
+                continue
+            warnings[f"{role}: {topic.name} is left out, as {role}_type is {kind}"] += 1
+            del found[role]
+    if "audio" not in found:
+        found.pop("audio_info", None)
+    return found
 
 
-def write(result: Result, folder: Path, with_text: bool = True) -> list[Path]:
-    """Write the report of a result; see `write_report`."""
-    return write_report(
-        folder,
-        result.rows,
-        bundle=result.bundle,
-        origin=result.origin,
-        counts=result.counts,
-        warnings=result.warnings,
-        timing=result.timing,
-        with_text=with_text,
-    )
-
-
-def adapter_of(record: Record) -> Adapter:
+def adapter_of(record: Record, namespace: str = "/humans") -> Adapter:
     """How to read a record: by its topic where that says it (ROS4HRI), else by its type."""
-    return humans_adapter(record.topic, record.type) or ADAPTERS[record.type]
+    return humans_adapter(record.topic, record.type, namespace) or ADAPTERS[record.type]
 
 
-class Core:
-    """Senses and recogniser, put together as the nodes do it."""
+class _Reader:
+    """Makes calls of the pipeline from records, as utterance_node does from messages.
 
-    def __init__(self, models: Models) -> None:
-        p = {**defaults("utterance_node"), "speaker_model": models.speaker}  # as the live node
-        listener = UtteranceAssembler(
-            assembler_config(p), SileroVoiceActivity(), speaker_networks(p), known_voices(p)
-        )
-        tracker = FaceTracker(HaarDetector(), p["face_rate"])
-        self.senses = Senses(microphone(p), tracker, listener)
-        self.recogniser = Recogniser(load_bundle(model_folder(models.bundle)), models.device)
-        self.rows: list[Row] = []
-        self.durations: list[int] = []  # ns, of the recogniser, one per row
+    topics: source of an input -> the topic that it came on last.
+    """
+
+    def __init__(self, node: UtteranceNodeConfig, expects_format: bool) -> None:
         self.counts: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
-        self._next_tick: int | None = None
+        self.topics: dict[str, str] = {}
+        self.first = self.last = 0  # ns, time of the first and last record
+        self._node = node
+        self._expects_format = expects_format
+        self._throttles: dict[str, FrameThrottle] = {}  # by topic
         self._complaints: dict[str, str] = {}
 
-    def look(self, record: Record) -> list[FaceObservation]:
-        """The faces in a picture; pictures come in their order, in any one thread."""
-        frame = ADAPTERS[record.type].read(record.message, record.time)
-        assert isinstance(frame, Frame)
-        return self.senses.look(frame)
+    def calls(self, records: Iterable[Record]) -> Iterator[Call]:
+        """Everything in its order, ticks of the clock in between, and the end."""
+        if self._expects_format:
+            yield "feed", (FormatExpected(True),)
+        next_tick: int | None = None
+        for record in records:
+            now = self.last = record.time
+            self.first = self.first or now
+            if next_tick is None or now < next_tick - NS:
+                next_tick = now + TICK  # the beginning, or a clock that jumped back
+            if now - next_tick > 3600 * NS:  # do not count through a year
+                next_tick = now - TICK
+            while next_tick <= now:
+                yield "advance", (next_tick,)
+                next_tick += TICK
+            yield from self._read(record)
+        yield "flush", ()
 
-    def feed(self, record: Record, faces: Future[list[FaceObservation]] | None = None) -> None:
-        """Take one message; what cannot be used is counted with its first reason.
-
-        faces: of a picture, from `look`.
-        """
-        self._tick(record.time)
-        adapter = adapter_of(record)
+    def _read(self, record: Record) -> Iterator[Call]:
+        adapter = adapter_of(record, self._node.humans_namespace)
+        self.topics[adapter.input] = record.topic
         try:
-            if faces is not None:
-                self.counts["frames"] += 1
-                found = faces.result()
-                if not (found and self.senses.rests(found[0].stamp)):
-                    self._take(self.senses.see(found))
-            else:
-                value = adapter.read(record.message, record.time)
-                if isinstance(value, Transcript):
-                    self.counts["final texts" if value.is_final else "partial texts"] += 1
-                self._take(self.senses.take(value))
+            value = adapter.read(record.message, record.time)
         except (ValueError, TypeError, AttributeError) as error:
             if adapter.input == "audio_info":
-                self.senses.microphone.refuse("the format that audio_info tells cannot be used")
+                yield "feed", (FormatRefused(str(error)),)
             complaint = self._complaints.setdefault(record.topic, f"{record.topic}: {error}")
             self.warnings[complaint] += 1
+            return
+        if isinstance(value, Frame):
+            self.counts["frames"] += 1
+        frame = value.frame if isinstance(value, TrackedFace) else value
+        if isinstance(frame, Frame) and not self._is_due(record.topic, frame):
+            return
+        if isinstance(value, Transcript):
+            self.counts["final texts" if value.is_final else "partial texts"] += 1
+        yield "feed", (value,)
 
-    def flush(self) -> None:
-        """The recording has ended."""
-        self._take(self.senses.flush())
+    def _is_due(self, topic: str, frame: Frame) -> bool:
+        throttle = self._throttles.setdefault(topic, FrameThrottle(self._node.face_rate))
+        return throttle.takes(frame.stamp)
 
-    def _tick(self, now: int) -> None:
-        if self._next_tick is None or now < self._next_tick - NS:
-            self._next_tick = now + TICK  # the beginning, or a clock that jumped back
-        if now - self._next_tick > 3600 * NS:  # do not count through a year
-            self._next_tick = now - TICK
-        while self._next_tick <= now:
-            self._take(self.senses.listener.advance(self._next_tick))
-            self._next_tick += TICK
 
-    def _take(self, events: Iterable[Event | MicrophoneEvent]) -> None:
+class Answers:
+    """Calls a pipeline and keeps what it answers.
+
+    Args:
+        topics: source of an input -> its topic, for warnings.
+    """
+
+    def __init__(self, pipeline: Pipeline, topics: Mapping[str, str]) -> None:
+        self.rows: list[Row] = []
+        self.durations: list[int] = []  # ns, of the recogniser, one per estimate
+        self.warnings: Counter[str] = Counter()
+        self._pipeline = pipeline
+        self._topics = topics
+        self._complaints: dict[str, str] = {}
+
+    @property
+    def bundle(self) -> BundleName:
+        """Which models answer."""
+        bundle = self._pipeline.bundle
+        return BundleName(bundle.name, bundle.version, bundle.sha256)
+
+    def counts(self) -> Counter[str]:
+        """What the pipeline counted."""
+        relabelled = self._pipeline.recognition.counts["relabelled"]
+        found = Counter(self._pipeline.perception.counters())
+        return found + Counter({"utterances relabelled": relabelled})
+
+    def take(self, method: str, *arguments: Any) -> None:
+        """Make one call."""
+        self.keep(getattr(self._pipeline, method)(*arguments))
+
+    def keep(self, events: Iterable[PipelineEvent]) -> None:
+        """Keep what events tell."""
         for event in events:
-            if isinstance(event, ConversationEnded):
-                self.recogniser.reset(event.conversation_id)
-            elif isinstance(event, UtteranceEvent) and not event.utterance.is_final:
-                self.recogniser.prepare(event.utterance)
-            elif isinstance(event, (UtteranceEvent, TextCorrected)):
-                self._recognise(event.utterance)
+            if isinstance(event, EstimateEvent):
+                estimate = event.estimate
+                self.durations.append(estimate.latency_total)
+                row = row_of_estimate(estimate, self._pipeline.bundle)
+                self.rows = with_row(self.rows, row)
+                for note in estimate.notes:
+                    self.warnings[f"recogniser: {note}"] += 1
             elif isinstance(event, SpeakerCorrected):
-                self.counts["utterances relabelled"] += self.recogniser.correct(event)
                 self.rows = relabelled(
                     self.rows, event.conversation_id, event.utterance_ids, event.after
                 )
-            elif not isinstance(event, Counted):
+            elif isinstance(event, InputRefused):
+                topic = self._topics.get(event.source, event.source)
+                complaint = self._complaints.setdefault(topic, f"{topic}: {event.reason}")
+                self.warnings[complaint] += 1
+            elif isinstance(event, get_args(MicrophoneEvent)):
                 self.warnings[f"audio: {type(event).__name__}"] += 1
-
-    def _recognise(self, utterance: Utterance) -> None:
-        begin = time.perf_counter_ns()
-        estimate = self.recogniser.feed(utterance)
-        self.durations.append(time.perf_counter_ns() - begin)
-        self.rows = with_row(self.rows, row_of_estimate(estimate, self.recogniser.bundle))
-        for note in estimate.notes:
-            self.warnings[f"recogniser: {note}"] += 1

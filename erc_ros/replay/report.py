@@ -8,165 +8,34 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from erc_ros.values.nanoseconds import NS
-
-if TYPE_CHECKING:
-    from erc_ros.inference.bundle import Bundle
-    from erc_ros.inference.estimate import Estimate
-
-DIGITS = 6  # of every float that is written
-MODALITIES = ("text", "audio", "visual")
+from erc_ros.replay.rows import MODALITIES, BundleName, Row
+from erc_ros.replay.timeline import draw
 
 
-@dataclass(frozen=True)
-class BundleName:
-    """Which models answered."""
+@dataclass
+class Result:
+    """What came out of a recording. origin: ns, time of the first message."""
 
-    name: str
-    version: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One estimate, as it is written. Times in ns on the clock of the recording."""
-
-    conversation_id: str
-    utterance_id: str
-    speaker_id: str
-    voice_id: str
-    face_id: str
-    person_id: str
-    start: int
-    end: int
-    text: str
-    label: str
-    confidence: float
-    valence: float
-    arousal: float
-    probabilities: dict[str, float]  # label -> probability
-    modalities: dict[str, bool]  # "text", "audio", "visual" -> whether it counted
-    weights: dict[str, float]  # likewise, how much
-    is_final: bool
-    overlap: float | None = None  # share of the time in which two or more speak; None = unknown
-    latency: int | None = None  # ns from the last input to the estimate; None = not measured
-
-    def moved(self, offset: int) -> Row:
-        """The same, `offset` ns later."""
-        return replace(self, start=self.start + offset, end=self.end + offset)
+    rows: list[Row]
+    bundle: BundleName
+    origin: int
+    counts: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    timing: dict[str, Any] = field(default_factory=dict)
 
 
-def with_row(rows: Sequence[Row], row: Row) -> list[Row]:
-    """The rows with one more; a final one that came before with the same ids is replaced."""
-    ids = row.conversation_id, row.utterance_id
-    for place, other in enumerate(rows):
-        if (other.conversation_id, other.utterance_id) == ids and other.is_final and row.is_final:
-            return [*rows[:place], row, *rows[place + 1 :]]
-    return [*rows, row]
-
-
-def relabelled(
-    rows: Sequence[Row], conversation_id: str, utterance_ids: Collection[str], speaker_id: str
-) -> list[Row]:
-    """The rows with another speaker in some of a conversation's utterances."""
-    return [
-        replace(row, speaker_id=speaker_id)
-        if row.conversation_id == conversation_id and row.utterance_id in utterance_ids
-        else row
-        for row in rows
-    ]
-
-
-def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:
-    """From the core."""
-    said = estimate.utterance
-    return Row(
-        conversation_id=said.conversation_id,
-        utterance_id=said.utterance_id,
-        speaker_id=said.speaker_id,
-        voice_id=said.voice_id,
-        face_id=said.face_id,
-        person_id=said.person_id,
-        start=said.start,
-        end=said.end,
-        text=said.text,
-        label=estimate.label,
-        confidence=_rounded(estimate.confidence),
-        valence=_rounded(estimate.valence),
-        arousal=_rounded(estimate.arousal),
-        probabilities=_named(bundle.labels, estimate.probabilities),
-        modalities=dict(zip(MODALITIES, map(bool, estimate.modalities), strict=True)),
-        weights=_named(MODALITIES, estimate.weights),
-        is_final=estimate.is_final,
-        overlap=overlap_or_none(said.overlap),
-    )
-
-
-def row_of_message(message: Any, latency: int | None = None) -> Row:
-    """From an erc_msgs/EmotionEstimate, which does not tell the overlap; the Utterance does."""
-    return Row(
-        conversation_id=message.conversation_id,
-        utterance_id=message.utterance_id,
-        speaker_id=message.speaker_id,
-        voice_id=message.voice_id,
-        face_id=message.face_id,
-        person_id=message.person_id,
-        start=message.start.sec * NS + message.start.nanosec,
-        end=message.end.sec * NS + message.end.nanosec,
-        text=message.text,
-        label=message.label,
-        confidence=_rounded(message.confidence),
-        valence=_rounded(message.valence),
-        arousal=_rounded(message.arousal),
-        probabilities=_named(message.labels, message.probabilities),
-        modalities=dict(zip(MODALITIES, map(bool, message.modalities), strict=True)),
-        weights=_named(MODALITIES, message.modality_weights),
-        is_final=message.is_final,
-        latency=latency,
-    )
-
-
-def overlap_or_none(value: float) -> float | None:
-    """An utterance's overlap as it is written; NaN is None, which JSON can say."""
-    return None if math.isnan(value) else _rounded(value)
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), DIGITS)
-
-
-def _named(names: Sequence[str], values: Any) -> dict[str, float]:
-    return {name: _rounded(value) for name, value in zip(names, values, strict=True)}
-
-
-def write_report(
-    folder: Path,
-    rows: Sequence[Row],
-    *,
-    bundle: BundleName,
-    origin: int,
-    counts: Mapping[str, int],
-    warnings: Counter[str],
-    timing: Mapping[str, Any],
-    with_text: bool = True,
-) -> list[Path]:
+def write(result: Result, folder: Path, with_text: bool = True) -> list[Path]:
     """Write everything into `folder` (made if need be) and return the files.
 
-    Args:
-        origin: time 0 of the picture, ns.
-        timing: goes to timing.json as it is.
-        with_text: False keeps what was said out of every file.
+    with_text: False keeps what was said out of every file.
     """
-    from erc_ros.replay.timeline import draw
-
-    rows = [row if with_text else replace(row, text="") for row in rows]
+    rows = [row if with_text else replace(row, text="") for row in result.rows]
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("timeline*.png"):
         old.unlink()
@@ -174,19 +43,19 @@ def write_report(
     files[0].write_text("".join(_json(_entry(row)) + "\n" for row in rows), encoding="utf-8")
     _write_csv(files[1], rows)
     summary = {
-        "bundle": asdict(bundle),
-        "origin_ns": origin,
+        "bundle": asdict(result.bundle),
+        "origin_ns": result.origin,
         "utterances": len(rows),
         "speakers": sorted({row.speaker_id for row in rows}),
         "labels": dict(sorted(Counter(row.label for row in rows).items())),
         "modalities": {name: sum(row.modalities[name] for row in rows) for name in MODALITIES},
-        "counts": dict(sorted(counts.items())),
-        "warnings": dict(sorted(warnings.items())),
+        "counts": dict(sorted(result.counts.items())),
+        "warnings": dict(sorted(result.warnings.items())),
     }
     files[2].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     files.append(folder / "timing.json")
-    files[3].write_text(json.dumps(dict(timing), indent=2) + "\n")
-    return files + draw(rows, folder / "timeline.png", origin)
+    files[3].write_text(json.dumps(result.timing, indent=2) + "\n")
+    return files + draw(rows, folder / "timeline.png", result.origin)
 
 
 def _entry(row: Row) -> dict[str, Any]:
@@ -195,7 +64,7 @@ def _entry(row: Row) -> dict[str, Any]:
     return entry
 
 
-def _json(entry: Mapping[str, Any]) -> str:
+def _json(entry: dict[str, Any]) -> str:
     return json.dumps(entry, ensure_ascii=False)
 
 

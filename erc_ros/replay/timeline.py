@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from erc_ros.values.nanoseconds import NS
 
 if TYPE_CHECKING:
-    from erc_ros.replay.report import Row
+    from erc_ros.replay.rows import Row
 
 # Colours of Okabe and Ito, which colour-blind people can tell apart; words stand beside them.
 COLOURS = {

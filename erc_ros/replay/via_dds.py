@@ -25,19 +25,21 @@ import yaml
 
 from erc_ros.adapters import ADAPTERS, humans_adapter, message_class
 from erc_ros.nodes.system import environment, read_system
-from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw, choose_topics
-from erc_ros.replay.offline import Models, Result
-from erc_ros.replay.report import (
+from erc_ros.parameters import EmotionNodeConfig, RobotConfig, UtteranceNodeConfig
+from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw
+from erc_ros.replay.offline import heard_topics
+from erc_ros.replay.report import Result, quantiles
+from erc_ros.replay.rows import (
     BundleName,
     Row,
     overlap_or_none,
-    quantiles,
     relabelled,
     row_of_message,
     with_row,
 )
-from erc_ros.resources import defaults, model_folder
+from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.settings import values_of
 from erc_ros.values.transcript import Transcript
 
 START_TIMEOUT = 60.0  # s for the nodes to load their models and subscribe
@@ -57,12 +59,17 @@ def recognisable_speech() -> str:
 
 
 def play(
-    bag: Bag, topics: dict[str, str], models: Models, rate: float = 1.0, on_row: OnRow | None = None
+    bag: Bag,
+    topics: Mapping[str, str],
+    robot: RobotConfig | None = None,
+    rate: float = 1.0,
+    on_row: OnRow | None = None,
 ) -> Result:
     """Play a recording through the nodes.
 
     Args:
         topics: role -> topic, where the user chose one (see `choose_topics`).
+        robot: the nodes' parameters; None: the defaults.
         rate: speed; 1 = as it was recorded.
 
     Raises:
@@ -72,10 +79,11 @@ def play(
     """
     if not rate > 0:
         raise ValueError(f"rate must be positive, got {rate}")
+    robot = RobotConfig() if robot is None else robot
     warnings: Counter[str] = Counter()
-    routes = _routes(bag, topics, warnings)
-    with running_nodes(models, {"use_sim_time": "true"}) as nodes, Listening() as listening:
-        player = _Player(listening, routes, rate)
+    routes = _routes(bag, topics, robot, warnings)
+    with running_nodes(robot, {"use_sim_time": "true"}) as nodes, Listening() as listening:
+        player = _Player(listening, routes, robot, rate)
         begin = time.monotonic()
         player.play(bag, nodes, on_row)
         wall = time.monotonic() - begin
@@ -95,10 +103,12 @@ def play(
     )
 
 
-def _routes(bag: Bag, chosen: dict[str, str], warnings: Counter[str]) -> dict[str, tuple[str, str]]:
+def _routes(
+    bag: Bag, chosen: Mapping[str, str], robot: RobotConfig, warnings: Counter[str]
+) -> dict[str, tuple[str, str]]:
     """Topic of the recording -> topic of the nodes, type."""
     routes = {}
-    for role, found in choose_topics(bag, chosen, warnings).items():
+    for role, found in heard_topics(bag, chosen, robot.utterance_node, warnings).items():
         for topic in found:
             if message_class(topic.type) is None:
                 warnings[f"{topic.name}: {topic.type} is not installed here, left out"] += 1
@@ -141,24 +151,18 @@ class Nodes:
 
 
 @contextmanager
-def running_nodes(models: Models, arguments: Mapping[str, str]) -> Iterator[Nodes]:
+def running_nodes(robot: RobotConfig, arguments: Mapping[str, str]) -> Iterator[Nodes]:
     """Both nodes as `erc run` starts them, ended at the end.
 
     This process's ROS variables are the same meanwhile, so that what starts in it finds the nodes.
     """
     read_system().values(arguments)  # complains about unknown ones here, not in the log
+    settings = {
+        "utterance_node": {"ros__parameters": _given(robot.utterance_node)},
+        "emotion_node": {"ros__parameters": _given(robot.emotion_node)},
+    }
     added = domain()
     os.environ.update(added)
-    speaker = str(model_folder(models.speaker).resolve()) if models.speaker else ""
-    settings = {
-        "emotion_node": {
-            "ros__parameters": {
-                "bundle": str(model_folder(models.bundle).resolve()),
-                "device": models.device,
-            }
-        },
-        "utterance_node": {"ros__parameters": {"speaker_model": speaker}},
-    }
     with tempfile.TemporaryDirectory(prefix="erc_") as folder:
         file, log = Path(folder, "parameters.yaml"), Path(folder, "log")
         file.write_text(yaml.safe_dump(settings))
@@ -174,6 +178,15 @@ def running_nodes(models: Models, arguments: Mapping[str, str]) -> Iterator[Node
             _end(process)
             for name in added:
                 del os.environ[name]
+
+
+def _given(config: UtteranceNodeConfig | EmotionNodeConfig) -> dict[str, Any]:
+    """Its parameters, with the folders of its models, complained of here and not in the log."""
+    values = dict(values_of(config))
+    for name in ("bundle", "speaker_model", "segmentation_model"):
+        if values.get(name, "none") not in ("", "none"):
+            values[name] = str(model_folder(str(values[name])).resolve())
+    return values
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -295,9 +308,14 @@ class _Player:
     """Publishes the recording at its pace and makes rows of the estimates."""
 
     def __init__(
-        self, listening: Listening, routes: Mapping[str, tuple[str, str]], rate: float
+        self,
+        listening: Listening,
+        routes: Mapping[str, tuple[str, str]],
+        robot: RobotConfig,
+        rate: float,
     ) -> None:
         self._listening, self._rate = listening, rate
+        self._node = robot.utterance_node
         self._publishers = {
             topic: listening.publisher(name, kind) for topic, (name, kind) in routes.items()
         }
@@ -325,7 +343,7 @@ class _Player:
             self._publish(bag, raw)
         self.problems = self._listening.problems()  # before it becomes one that nothing comes
         # What waits for its text goes out by itself after text_timeout; then the nodes are done.
-        patience = defaults("utterance_node")["text_timeout"] + 2.0
+        patience = self._node.text_timeout + 2.0
         self._wait_until(last + seconds(patience * max(1.0, self._rate)), begin, nodes, on_row)
         for told in self._listening.corrections:
             self.rows = relabelled(
@@ -363,7 +381,9 @@ class _Player:
 
     def _publish(self, bag: Bag, raw: Raw) -> None:
         self._publishers[raw.topic].publish(raw.data)
-        adapter = humans_adapter(raw.topic, raw.type) or ADAPTERS[raw.type]
+        adapter = (
+            humans_adapter(raw.topic, raw.type, self._node.humans_namespace) or ADAPTERS[raw.type]
+        )
         self.counts[f"{adapter.input} played"] += 1
         if adapter.input == "speech":
             now = time.monotonic_ns()

@@ -28,7 +28,7 @@ class SoundChunk:
     data: Any
     stamp: int | None
     arrival: int
-    frame_id: str
+    frame_id: str = ""
     format: AudioFormat | None = None
 
 

@@ -10,8 +10,8 @@ of its name with descriptor and range, and the tables in the documentation:
         def __post_init__(self) -> None:
             check(self)
 
-Configs nest: a field that holds another config makes its settings `<field>.<setting>`, unless a
-setting has a name of its own (`parameter`).
+Configs nest: a field that holds another config makes its settings `<field>.<setting>`, unless the
+field says otherwise (`section`) or a setting has a name of its own (`parameter`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ import difflib
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from erc_ros.values.tables import build, convert, shown
 
 Value = bool | int | float | str
 T = TypeVar("T")
 
+Changes = Literal["start", "configure", "anytime"]
+
 _KEY = "erc_ros.setting"
+_SECTION = "erc_ros.section"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Setting:
     range: (least, greatest), both allowed.
     source: the command that the default was found with, or "by hand".
     parameter: name as a ROS parameter where it is another than the path of its fields.
+    changes: when a node takes another value: "start" (never, once it runs), "configure" (while it
+        is unconfigured) or "anytime" (at once).
     """
 
     description: str
@@ -48,6 +53,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     source: str = "by hand"
     parameter: str = ""
+    changes: Changes = "configure"
 
     def checked(self, name: str, value: object, kind: type) -> Any:
         """`value`, as a `kind`.
@@ -74,10 +80,19 @@ def setting(
     choices: tuple[str, ...] = (),
     source: str = "by hand",
     parameter: str = "",
+    changes: Changes = "configure",
 ) -> Any:
     """A field of a config dataclass; see `Setting`."""
-    known = Setting(description, unit, range, choices, source, parameter)
+    known = Setting(description, unit, range, choices, source, parameter, changes)
     return dataclasses.field(default=default, metadata={_KEY: known})
+
+
+def section(config: type[Any], name: str) -> Any:
+    """A field that holds another config, whose settings are called `<name>.<setting>`.
+
+    name: "" makes them settings of the config that has the field.
+    """
+    return dataclasses.field(default_factory=config, metadata={_SECTION: name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +106,23 @@ class Entry:
     setting: Setting
 
 
-def entries(cls: type[Any], path: tuple[str, ...] = ()) -> Iterator[Entry]:
+def entries(cls: type[Any]) -> Iterator[Entry]:
     """Every setting of a config and of the configs in it."""
+    return _entries(cls, (), ())
+
+
+def _entries(cls: type[Any], path: tuple[str, ...], names: tuple[str, ...]) -> Iterator[Entry]:
     types = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         known = field.metadata.get(_KEY)
         here = (*path, field.name)
         if known is not None:
-            name = known.parameter or ".".join(here)
+            name = known.parameter or ".".join((*names, field.name))
             default: Value = field.default  # type: ignore[assignment]
             yield Entry(name, here, type(default), default, known)
         elif dataclasses.is_dataclass(types[field.name]):
-            yield from entries(types[field.name], here)
+            inner = field.metadata.get(_SECTION, field.name)
+            yield from _entries(types[field.name], here, (*names, inner) if inner else names)
 
 
 def check(config: Any) -> None:
@@ -140,3 +160,19 @@ def configured(cls: type[T], values: Mapping[str, Value]) -> T:
             inner = inner.setdefault(step, {})
         inner[entry.path[-1]] = entry.setting.checked(name, value, entry.kind)
     return build(cls, changed, "")
+
+
+def values_of(config: Any) -> dict[str, Value]:
+    """The value of every setting by name, as `configured` takes them.
+
+    Example:
+        >>> values_of(TextMatchingConfig(text_timeout=2.0))
+        {'text_timeout': 2.0}
+    """
+    found: dict[str, Value] = {}
+    for entry in entries(type(config)):
+        value = config
+        for step in entry.path:
+            value = getattr(value, step)
+        found[entry.name] = value
+    return found

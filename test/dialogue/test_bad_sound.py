@@ -29,11 +29,10 @@ from erc_ros.dialogue.assembler import (
 )
 from erc_ros.dialogue.speakers.diarizer import DiarizationConfig, Networks
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.pipeline import Senses
-from erc_ros.sensing.audio import AudioFormat
+from erc_ros.pipeline import Perception, PerceptionConfig
 from erc_ros.sensing.clock import Jump, SecondMicrophone
 from erc_ros.sensing.level import Clipping, Silent
-from erc_ros.sensing.microphone import Microphone, SoundChunk
+from erc_ros.sensing.microphone import SoundChunk
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import Utterance
 
@@ -90,10 +89,10 @@ def chunks(
 def hear(networks: Networks, sound: list[SoundChunk], rate: int = RATE, **config: object) -> Heard:
     settings = AssemblerConfig(expect_text="never", **config)  # type: ignore[arg-type]
     ears = UtteranceAssembler(settings, SileroVoiceActivity(), networks)
-    senses = Senses(Microphone(AudioFormat(rate, 1, "S16LE")), None, ears)
+    senses = Perception(PerceptionConfig(audio_rate=rate, face_detector="none"), ears)
     heard, found = Heard(), {}
     for chunk in sound:
-        heard.events += senses.take(chunk)
+        heard.events += senses.feed(chunk)
     heard.events += senses.flush()
     for event in heard.events:
         if isinstance(event, UtteranceEvent) and event.utterance.is_final:
@@ -104,7 +103,7 @@ def hear(networks: Networks, sound: list[SoundChunk], rate: int = RATE, **config
                 key = event.conversation_id, name
                 found[key] = replace(found[key], speaker_id=event.after)
     heard.utterances = list(found.values())
-    heard.counts = senses.counts + Counter(ears.counters())
+    heard.counts = Counter(senses.counters())
     return heard
 
 

@@ -33,7 +33,8 @@ from erc_ros.dialogue.speakers.enrolment import (
     speech_in,
 )
 from erc_ros.dialogue.speaking_face import Match
-from erc_ros.resources import defaults, known_voices, model_folder
+from erc_ros.pipeline import PerceptionConfig, known_voices
+from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.transcript import Transcript
@@ -143,7 +144,7 @@ def spoken(path: Path, voice: int, rate: int = 44_100, channels: int = 2) -> Pat
 
 
 def known_in(file: Path) -> dict[str, Voice]:
-    return known_voices({**defaults("utterance_node"), "known_voices": str(file)})
+    return known_voices(PerceptionConfig(known_voices=str(file)))
 
 
 def test_a_voice_is_enrolled_replaced_and_removed(
@@ -215,17 +216,17 @@ def test_wrong_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_parameter_that_names_no_usable_file_is_refused_without_a_name(tmp_path: Path) -> None:
-    p = {**defaults("utterance_node"), "known_voices": str(tmp_path / "voices.json")}
+    config = PerceptionConfig(known_voices=str(tmp_path / "voices.json"))
     with pytest.raises(EnrolmentError, match="cannot be read"):
-        known_voices(p)
+        known_voices(config)
     with pytest.raises(EnrolmentError, match="no speaker_model"):
-        known_voices({**p, "speaker_model": "none"})
+        known_voices(replace(config, speaker_model="none"))
     save_voices(tmp_path / "voices.json", "a" * 64, KNOWN)
     with pytest.raises(EnrolmentError, match="enrol the voices again"):
-        known_voices(p)
-    manifest = load_manifest(model_folder(p["speaker_model"]))
+        known_voices(config)
+    manifest = load_manifest(model_folder(config.speaker_model))
     save_voices(tmp_path / "voices.json", manifest.sha256, KNOWN)  # of another length
     with pytest.raises(EnrolmentError, match="voice 1 must have 192 numbers") as error:
-        known_voices(p)
+        known_voices(config)
     assert "Ada" not in str(error.value)
-    assert known_voices({**p, "known_voices": ""}) == {}
+    assert known_voices(replace(config, known_voices="")) == {}

@@ -44,7 +44,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from bundles import write_tiny_bundle  # noqa: E402
 from node_bench import Bench  # noqa: E402
 
-from erc_ros.nodes import stage  # noqa: E402
+from erc_ros.nodes import managed_node  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_bench(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
     """Makes a bench; everything on it is ended after the test. Diagnostics come more often."""
-    monkeypatch.setattr(stage, "REPORT_PERIOD", 0.2)
+    monkeypatch.setattr(managed_node, "REPORT_PERIOD", 0.2)
     made: list[Bench] = []
 
     def make(**options: object) -> Bench:

@@ -24,8 +24,8 @@ from std_msgs.msg import String
 
 from erc_ros.nodes.emotion import both
 from erc_ros.nodes.emotion_node import EmotionNode
+from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.spinning import Spinning
-from erc_ros.nodes.stage import Stage
 from erc_ros.nodes.utterance_node import UtteranceNode
 from erc_ros.values.nanoseconds import NS
 
@@ -48,7 +48,7 @@ class Bench:
         split: bool = False,
         running: bool = True,
         parameters: Mapping[str, object] | None = None,
-        nodes: Callable[..., list[Stage]] | None = None,
+        nodes: Callable[..., list[ManagedNode]] | None = None,
     ) -> None:
         self._is_closed = False
         self._others: list[Node] = []

@@ -12,7 +12,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.parameter import Parameter
 
-from erc_ros.nodes.stage import Stage
+from erc_ros.nodes.managed_node import ManagedNode
 
 MakeBench = Callable[..., Bench]
 NODES = ("utterance_node", "emotion_node")
@@ -23,9 +23,9 @@ def set_parameter(bench: Bench, node: str, name: str, value: object):
     return bench.call(SetParameters, f"{node}/set_parameters", request).results[0]
 
 
-def test_a_stage_that_leaves_a_transition_open_cannot_be_made() -> None:
+def test_a_node_that_leaves_a_transition_open_cannot_be_made() -> None:
     with pytest.raises(TypeError, match="abstract"):
-        Stage("utterance_node")
+        ManagedNode("utterance_node")
 
 
 def test_without_autostart_the_nodes_wait_for_their_transitions(make_bench: MakeBench) -> None:

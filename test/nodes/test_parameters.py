@@ -1,62 +1,160 @@
-"""config/parameters.yaml is what the nodes declare, check and document."""
+"""What the configs declare is what the nodes, replay, files and documentation know."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from node_bench import Bench
+from rclpy.context import Context
+from rclpy.exceptions import InvalidParameterValueException, ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
 
-pytest.importorskip("rclpy")
-
-from erc_ros.nodes.parameters import Spec, read, table
+from erc_ros.nodes.parameters import with_tables
+from erc_ros.nodes.utterance_node import UtteranceNode
+from erc_ros.parameters import (
+    NODES,
+    RobotConfig,
+    UtteranceNodeConfig,
+    read_parameters,
+    reference,
+)
+from erc_ros.pipeline import PipelineConfig
 from erc_ros.resources import config_file
+from erc_ros.values.settings import entries, values_of
 
 REPOSITORY = Path(__file__).parents[2]
-SPECS = read(config_file("parameters.yaml"))
+MakeBench = Callable[..., Bench]
 
 
-@pytest.mark.parametrize("node", SPECS)
-def test_the_documentation_shows_exactly_the_parameters_that_there_are(node: str) -> None:
-    assert table(SPECS[node]) in (REPOSITORY / "docs/ros.md").read_text()
+def test_the_file_and_the_documentation_show_exactly_the_parameters_that_there_are() -> None:
+    assert config_file("parameters.yaml").read_text(encoding="utf-8") == reference()
+    docs = (REPOSITORY / "docs" / "ros.md").read_text(encoding="utf-8")
+    assert with_tables(docs) == docs
 
 
-@pytest.mark.parametrize(
-    ("spec", "value", "word"),
-    [
-        (Spec("a", "int", 3, "anytime", "", range=(1, 5)), 6, "[1, 5]"),
-        (Spec("a", "int", 3, "anytime", ""), 2.5, "int"),
-        (Spec("a", "bool", True, "anytime", ""), 1, "bool"),
-        (Spec("a", "string", "x", "anytime", "", choices=("x", "y")), "z", "x, y"),
-        (Spec("a", "float", 1.0, "anytime", "", range=(0, 1)), float("nan"), "[0, 1]"),
-    ],
-)
-def test_a_wrong_value_is_refused_with_name_value_and_what_is_allowed(
-    spec: Spec, value: object, word: str
+def test_the_file_has_the_type_default_and_range_of_every_parameter() -> None:
+    content = yaml.safe_load(reference())
+    for node, config in NODES.items():
+        found = {entry.name: entry for entry in entries(config)}
+        assert set(content[node]) == set(found)
+        for name, told in content[node].items():
+            assert type(told["default"]) is type(found[name].default)
+            assert told["default"] == found[name].default
+            if found[name].setting.range is not None:
+                least, greatest = told["range"]
+                assert least <= told["default"] <= greatest
+
+
+WRONG = [
+    ("face_rate", 99.0, r"face_rate must be in \[0.5, 30\], got 99.0"),
+    ("face_rate", "fast", "face_rate must be a number, got 'fast'|face_rate must be a float"),
+    ("audio_channels", 2.5, "audio_channels must be an? int.*, got 2.5"),
+    ("expect_text", "often", "expect_text must be one of auto, always, never, got 'often'"),
+    ("text_timout", 2.0, "there is no parameter text_timout; did you mean text_timeout?"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "complaint"), WRONG)
+def test_a_wrong_parameter_is_refused_alike_everywhere(
+    name: str, value: object, complaint: str, tmp_path: Path
 ) -> None:
-    complaint = spec.complaint(value)
-    assert spec.name in complaint and repr(value) in complaint and word in complaint
-    assert spec.complaint(spec.default) == ""
+    with pytest.raises(ValueError, match=complaint):
+        PipelineConfig.from_parameters({name: value})
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {name: value}}}))
+    with pytest.raises(ValueError, match=rf"robot\.yaml: utterance_node: ({complaint})"):
+        read_parameters(file)
+    context = Context()
+    context.init()
+    try:
+        with pytest.raises((InvalidParameterValueException, ParameterException), match=complaint):
+            UtteranceNode(context=context, parameter_overrides=[Parameter(name, value=value)])
+    finally:
+        context.try_shutdown()
+
+
+def test_an_integer_is_no_float_in_ros_and_so_in_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text("utterance_node: {ros__parameters: {face_rate: 5}}")
+    with pytest.raises(ValueError, match=r"face_rate must be a float, got 5: write 5\.0"):
+        read_parameters(file)
+    assert PipelineConfig(face_rate=5).face_rate == 5.0  # a script may
+
+
+FILE = """
+emotion_node:
+  ros__parameters: {bundle: a, device: cpu}
+/**:
+  ros__parameters:
+    bundle: b
+    use_sim_time: true
+    qos_overrides: {/image: {subscription: {reliability: reliable}}}
+/*/emotion_node:
+  ros__parameters: {utterance_queue: 3}
+/**/emotion_node:
+  ros__parameters: {publish_text: false}
+/robot/emotion_node:
+  ros__parameters: {publish_provisional: true}
+robot:
+  emotion_node:
+    ros__parameters: {publish_expression: true}
+/*:
+  ros__parameters: {device: auto}
+"""
+
+
+@pytest.mark.parametrize("namespace", ["", "/robot", "/other/robot"])
+def test_sections_of_a_file_reach_the_nodes_that_rcl_gives_them_to(
+    namespace: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(FILE)
+    options = ["--ros-args", "--params-file", str(file)]
+    options += ["-r", f"__ns:={namespace}"] if namespace else []
+    context = Context()
+    context.init(args=options)
+    node = Node("emotion_node", context=context)
+    try:
+        told = {name: p.value for name, p in node._parameter_overrides.items()}
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+    found = values_of(read_parameters(file, namespace).emotion_node)
+    expected = {**values_of(RobotConfig().emotion_node), **told}
+    assert found == {name: expected[name] for name in found}
 
 
 @pytest.mark.parametrize(
-    "entry",
+    ("text", "complaint"),
     [
-        {"type": "int", "default": 9, "range": [1, 5], "changes": "anytime", "description": ""},
-        {"type": "int", "default": 3, "rnage": [1, 5], "changes": "anytime", "description": ""},
-        {"type": "integer", "default": 3, "changes": "anytime", "description": ""},
+        ("just a text", "must hold names of nodes"),
+        ("a: [1, 2", "is no YAML"),
+        ("utterance_node: 3", "utterance_node must hold `ros__parameters`"),
+        ("utterance_node: {ros__parameters: [1]}", "must be a mapping"),
+        ("utterance_node: {ros__parameters: {face_rate: [5.0]}}", "face_rate must be a"),
     ],
 )
-def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, entry: object) -> None:
-    file = tmp_path / "parameters.yaml"
-    file.write_text(yaml.safe_dump({"node": {"a": entry}}))
-    with pytest.raises(ValueError, match=r"node\.a"):
-        read(file)
+def test_a_file_that_is_no_parameter_file_is_refused(
+    text: str, complaint: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        read_parameters(file)
 
 
-def test_the_example_file_names_only_parameters_that_exist() -> None:
-    example = yaml.safe_load(config_file("emotion.yaml").read_text())
-    for node, sections in example.items():
-        specs = SPECS[node.rpartition("/")[2]]
-        for name, value in sections["ros__parameters"].items():
-            assert specs[name].complaint(value) == ""
+def test_the_example_file_can_be_read_and_says_what_the_defaults_say() -> None:
+    robot = read_parameters(config_file("emotion.yaml"))
+    assert robot.emotion_node == RobotConfig().emotion_node
+    stamped = "audio_common_msgs/msg/AudioDataStamped"
+    assert robot.utterance_node == UtteranceNodeConfig(audio_type=stamped)
+
+
+def test_values_that_do_not_go_together_fail_at_configure(make_bench: MakeBench) -> None:
+    bench = make_bench(running=False, parameters={"provisional_period": 0.05})
+    found = bench.wait_for_diagnosis("utterance_node: state", "provisional_period")
+    assert found.level == found.ERROR

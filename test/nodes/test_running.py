@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 from erc_ros.nodes import inputs
 from erc_ros.nodes.messages import EXPRESSIONS, from_time
 from erc_ros.nodes.utterance_node import TEXT_QOS
+from erc_ros.sensing.face_search import FaceSearch
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
 
@@ -362,9 +363,10 @@ def test_a_queue_that_is_full_drops_the_oldest_and_counts(make_bench: MakeBench)
         def reset(self) -> None:
             pass
 
-    node._senses.tracker = Slow()
+    node._perception._faces = FaceSearch(Slow())
     camera.publish(image_message(bench.now()))
     assert busy.wait(10)
+    bench.wait(lambda: node._inbox.depth("tick") == 1, "the worker waits for the search")
     for number in range(1, 6):
         camera.publish(image_message(bench.now() + number * NS))  # each is due for the detector
     bench.wait(

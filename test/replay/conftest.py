@@ -11,7 +11,7 @@ from bundles import write_tiny_bundle
 pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 
 from erc_ros.demo.conversation_bag import Phrase, portrait, write_conversation
-from erc_ros.replay.offline import Models
+from erc_ros.parameters import RobotConfig
 
 PHRASES = [
     Phrase(0.5, 1.5, "I am so happy!"),
@@ -21,9 +21,10 @@ PHRASES = [
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+def robot(tmp_path_factory: pytest.TempPathFactory) -> RobotConfig:
     """Random weights, and nobody told apart."""
-    return Models(str(write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")), speaker="")
+    bundle = write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+    return RobotConfig().changed(bundle=str(bundle), speaker_model="none")
 
 
 @pytest.fixture(scope="session")

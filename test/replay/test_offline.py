@@ -14,18 +14,20 @@ from erc_ros.demo.conversation_bag import (
     START,
     VOICES,
     Phrase,
-    Turn,
+    WrittenTurn,
     perform,
     write_conversation,
 )
 from erc_ros.demo.voices import Delivery, synthesiser
 from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
 from erc_ros.dialogue.speakers.enrolment import enrol, save_voices
-from erc_ros.replay import offline
+from erc_ros.parameters import RobotConfig
+from erc_ros.pipeline import Pipeline
 from erc_ros.replay.bag import Bag, BagError, BagWriter
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.offline import Core, Models, Result, default_models, replay, write
-from erc_ros.replay.report import BundleName
+from erc_ros.replay.offline import Answers, replay
+from erc_ros.replay.report import Result, write
+from erc_ros.replay.rows import BundleName
 from erc_ros.resources import model_folder
 from erc_ros.values.events import SpeakerCorrected, UtteranceEvent
 from erc_ros.values.utterance import Utterance
@@ -34,20 +36,20 @@ DETERMINISTIC = ("estimates.jsonl", "estimates.csv", "summary.json", "timeline.p
 TEXTS = ["I am so happy!", "Why, what happened?", 'She said "yes", ünïcödé, 好.']
 
 
-def run(folder: Path, models: Models, **topics: str) -> Result:
+def run(folder: Path, robot: RobotConfig, **topics: str) -> Result:
     with Bag(folder) as bag:
-        return replay(bag, topics, models)
+        return replay(bag, topics, robot)
 
 
-def test_two_runs_give_identical_bytes(recording: Path, models: Models, tmp_path: Path) -> None:
+def test_two_runs_give_identical_bytes(recording: Path, robot: RobotConfig, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write(run(recording, models), tmp_path / name)
+        write(run(recording, robot), tmp_path / name)
     for file in DETERMINISTIC:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
-def test_every_text_gets_an_estimate_in_its_order(recording: Path, models: Models) -> None:
-    result = run(recording, models)
+def test_every_text_gets_an_estimate_in_its_order(recording: Path, robot: RobotConfig) -> None:
+    result = run(recording, robot)
     assert [row.text for row in result.rows] == TEXTS
     assert all(abs(sum(row.probabilities.values()) - 1) < 1e-5 for row in result.rows)
     assert all(row.modalities["text"] and row.is_final for row in result.rows)
@@ -57,9 +59,9 @@ def test_every_text_gets_an_estimate_in_its_order(recording: Path, models: Model
 
 
 def test_the_files_say_the_same_and_can_be_read(
-    recording: Path, models: Models, tmp_path: Path
+    recording: Path, robot: RobotConfig, tmp_path: Path
 ) -> None:
-    result = run(recording, models)
+    result = run(recording, robot)
     write(result, tmp_path)
     lines = (tmp_path / "estimates.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
@@ -79,36 +81,38 @@ def test_the_files_say_the_same_and_can_be_read(
 
 
 def test_text_can_be_kept_out_of_every_file(
-    recording: Path, models: Models, tmp_path: Path
+    recording: Path, robot: RobotConfig, tmp_path: Path
 ) -> None:
-    write(run(recording, models), tmp_path, with_text=False)
+    write(run(recording, robot), tmp_path, with_text=False)
     for file in tmp_path.iterdir():
         assert b"happy" not in file.read_bytes(), file
 
 
 def test_without_camera_or_microphone_the_rest_carries_on(
-    tmp_path: Path, models: Models, noise: np.ndarray
+    tmp_path: Path, robot: RobotConfig, noise: np.ndarray
 ) -> None:
     write_conversation(tmp_path / "bag", noise, [Phrase(1, 2, "Hello.")])
-    assert [row.text for row in run(tmp_path / "bag", models).rows] == ["Hello."]
+    assert [row.text for row in run(tmp_path / "bag", robot).rows] == ["Hello."]
     with BagWriter(tmp_path / "texts") as writer:
         kind = "std_msgs/msg/String"
         writer.write("/speech", kind, START, writer.new(kind, data="Hello."))
-    (row,) = run(tmp_path / "texts", models).rows
+    (row,) = run(tmp_path / "texts", robot).rows
     assert (row.text, row.modalities) == ("Hello.", {"text": True, "audio": False, "visual": False})
 
 
 def test_only_sound_in_which_nobody_speaks_gives_no_estimate(
-    tmp_path: Path, models: Models, noise: np.ndarray
+    tmp_path: Path, robot: RobotConfig, noise: np.ndarray
 ) -> None:
     write_conversation(tmp_path / "bag", noise, [])
-    result = run(tmp_path / "bag", models)
+    result = run(tmp_path / "bag", robot)
     assert result.rows == []
     write(result, tmp_path / "out")
     assert (tmp_path / "out" / "estimates.jsonl").read_text() == ""
 
 
-def test_unusable_messages_are_counted_with_their_reason(tmp_path: Path, models: Models) -> None:
+def test_unusable_messages_are_counted_with_their_reason(
+    tmp_path: Path, robot: RobotConfig
+) -> None:
     image, sound = "sensor_msgs/msg/CompressedImage", "audio_common_msgs/msg/AudioData"
     text = "std_msgs/msg/String"
     with BagWriter(tmp_path / "bag") as writer:
@@ -121,13 +125,13 @@ def test_unusable_messages_are_counted_with_their_reason(tmp_path: Path, models:
             odd = writer.new(sound, data=np.zeros(3, np.uint8))
             writer.write("/audio", sound, time, odd)
         writer.write("/speech", text, time, writer.new(text, data="Hello."))
-    result = run(tmp_path / "bag", models)
+    result = run(tmp_path / "bag", robot)
     assert [row.text for row in result.rows] == ["Hello."]
     counted = {name.partition(":")[0]: count for name, count in result.warnings.items()}
     assert counted == {"/image": 3, "/audio": 3}
 
 
-def test_mp3_is_refused_with_the_way_out(tmp_path: Path, models: Models) -> None:
+def test_mp3_is_refused_with_the_way_out(tmp_path: Path, robot: RobotConfig) -> None:
     sound, info = "audio_common_msgs/msg/AudioData", "audio_common_msgs/msg/AudioInfo"
     with BagWriter(tmp_path / "bag") as writer:
         fields = {"channels": 1, "sample_rate": 16000, "sample_format": "S16LE", "bitrate": 128}
@@ -135,34 +139,30 @@ def test_mp3_is_refused_with_the_way_out(tmp_path: Path, models: Models) -> None
         writer.write("/audio_info", info, START, told)
         message = writer.new(sound, data=np.zeros(640, np.uint8))
         writer.write("/audio", sound, START + 1, message)
-    result = run(tmp_path / "bag", models)
+    result = run(tmp_path / "bag", robot)
     assert any("MP3" in warning and "wave" in warning for warning in result.warnings)
     assert any(warning.startswith("/audio:") for warning in result.warnings)
 
 
 def test_a_recording_cut_short_is_replayed_as_far_as_it_goes(
-    tmp_path: Path, models: Models, noise: np.ndarray
+    tmp_path: Path, robot: RobotConfig, noise: np.ndarray
 ) -> None:
     phrases = [Phrase(n, n + 0.5, f"Text {n}.") for n in range(1, 50)]
     folder = write_conversation(tmp_path / "bag", np.tile(noise, 10), phrases)
     (file,) = folder.glob("*.mcap")
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
-    result = run(folder, models)
+    result = run(folder, robot)
     assert 10 < len(result.rows) < 49
     assert any("damaged" in warning for warning in result.warnings)
 
 
-def test_a_topic_can_be_chosen(recording: Path, models: Models) -> None:
-    assert run(recording, models, speech="/speech").rows
+def test_a_topic_can_be_chosen(recording: Path, robot: RobotConfig) -> None:
+    assert run(recording, robot, speech="/speech").rows
     with pytest.raises(BagError, match="no topic /other"):
-        run(recording, models, speech="/other")
+        run(recording, robot, speech="/other")
 
 
-def test_the_models_are_those_of_the_nodes() -> None:
-    assert default_models() == Models("edge-small", "speaker-campplus")
-
-
-def test_sound_of_the_other_audio_package_is_read(tmp_path: Path, models: Models) -> None:
+def test_sound_of_the_other_audio_package_is_read(tmp_path: Path, robot: RobotConfig) -> None:
     kind = "audio_common_msgs/msg/AudioStamped"
     types = typestore(kind).types
     nothing = np.zeros(0, np.float32)
@@ -185,7 +185,7 @@ def test_sound_of_the_other_audio_package_is_read(tmp_path: Path, models: Models
                 frame_id="mic",
             )
             writer.write("/audio", kind, time, types[kind](header=header, audio=audio))
-    result = run(tmp_path / "bag", models)
+    result = run(tmp_path / "bag", robot)
     assert result.counts["samples"] == pytest.approx(32_000, abs=2) and not result.warnings
 
 
@@ -195,7 +195,7 @@ def live_speech(writer: BagWriter, topic: str, time: int, stamp: int, text: str)
     writer.write(topic, kind, time, writer.new(kind, header=writer.header(stamp), **fields))
 
 
-def test_faces_and_voices_of_ros4hri_are_used(tmp_path: Path, models: Models) -> None:
+def test_faces_and_voices_of_ros4hri_are_used(tmp_path: Path, robot: RobotConfig) -> None:
     image, match = "sensor_msgs/msg/Image", "hri_msgs/msg/IdsMatch"
     with BagWriter(tmp_path / "bag") as writer:
         fields = {"id1": "v1", "id1_type": 4, "id2": "f2", "id2_type": 2, "confidence": 0.9}
@@ -217,24 +217,34 @@ def test_faces_and_voices_of_ros4hri_are_used(tmp_path: Path, models: Models) ->
         end = START + 3 * 10**9
         live_speech(writer, "/speech", end, end, "Here I am.")
         live_speech(writer, "/humans/voices/v1/speech", end, end, "Here I am.")
-    result = run(tmp_path / "bag", models)
+    result = run(tmp_path / "bag", robot)
     (row,) = result.rows
     assert (row.text, row.voice_id, row.face_id) == ("Here I am.", "v1", "f2")
-    assert row.modalities["visual"] and result.counts["tracked_faces"] == 60
+    assert row.modalities["visual"] and result.counts["tracked_faces"] == 30  # 5 of 10 a second
 
 
 def test_a_text_that_is_corrected_is_one_row_with_the_last_text(
-    tmp_path: Path, models: Models
+    tmp_path: Path, robot: RobotConfig
 ) -> None:
     with BagWriter(tmp_path / "bag") as writer:
         for number, text in enumerate(("I scream.", "Ice cream.")):
             live_speech(writer, "/speech", START + number * 10**9, START, text)
-    result = run(tmp_path / "bag", models)
+    result = run(tmp_path / "bag", robot)
     assert [row.text for row in result.rows] == ["Ice cream."]
     assert result.counts["corrected_texts"] == 1
 
 
-def test_a_speaker_that_is_corrected_counts_in_the_next_estimates(models: Models) -> None:
+def answers(robot: RobotConfig, *said: Utterance | SpeakerCorrected) -> Answers:
+    """What the recogniser answers to a dialogue that was understood so."""
+    with Pipeline(robot.pipeline) as pipeline:
+        found = Answers(pipeline, {})
+        for what in said:
+            event = UtteranceEvent(what) if isinstance(what, Utterance) else what
+            found.keep([event, *pipeline.recognition.feed(event)])
+    return found
+
+
+def test_a_speaker_that_is_corrected_counts_in_the_next_estimates(robot: RobotConfig) -> None:
     said = [
         Utterance("c", f"u{number}", number, number + 1, f"{number}", speaker_id=speaker)
         for number, speaker in enumerate("0101")
@@ -242,26 +252,21 @@ def test_a_speaker_that_is_corrected_counts_in_the_next_estimates(models: Models
     wrong = replace(said[1], speaker_id="0")
     correction = SpeakerCorrected("c", ("u1",), 1, 2, "0", "1")
     talks = (said, [said[0], wrong, correction, *said[2:]], [said[0], wrong, *said[2:]])
-    known, corrected, uncorrected = (Core(models) for _ in talks)
-    for core, talk in zip((known, corrected, uncorrected), talks, strict=True):
-        events = [UtteranceEvent(what) if isinstance(what, Utterance) else what for what in talk]
-        with core.recogniser:
-            core._take(events)
+    known, corrected, uncorrected = (answers(robot, *talk) for talk in talks)
     assert corrected.rows[2:] == known.rows[2:] != uncorrected.rows[2:]
     assert [row.speaker_id for row in corrected.rows] == ["0", "1", "0", "1"]
     assert corrected.rows[1].probabilities != known.rows[1].probabilities  # it is not sent again
-    assert corrected.counts["utterances relabelled"] == 1
+    assert corrected.counts()["utterances relabelled"] == 1
 
 
 def test_overlap_is_in_the_files_and_null_where_it_is_unknown(
-    models: Models, tmp_path: Path
+    robot: RobotConfig, tmp_path: Path
 ) -> None:
-    core = Core(models)
-    with core.recogniser:
-        core._recognise(Utterance("c", "u1", 0, 2, "Yes."))
-        core._recognise(Utterance("c", "u2", 2, 4, "No.", overlap=0.25))
-    assert [row.overlap for row in core.rows] == [None, 0.25]
-    write(Result(core.rows, BundleName("", "", ""), 0), tmp_path)
+    rows = answers(
+        robot, Utterance("c", "u1", 0, 2, "Yes."), Utterance("c", "u2", 2, 4, "No.", overlap=0.25)
+    ).rows
+    assert [row.overlap for row in rows] == [None, 0.25]
+    write(Result(rows, BundleName("", "", ""), 0), tmp_path)
     lines = (tmp_path / "estimates.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["overlap"] for line in lines] == [None, 0.25]
     with (tmp_path / "estimates.csv").open(newline="", encoding="utf-8") as stream:
@@ -269,26 +274,26 @@ def test_overlap_is_in_the_files_and_null_where_it_is_unknown(
 
 
 def test_who_is_known_by_voice_is_named_where_the_parameters_say_so(
-    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, robot: RobotConfig
 ) -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
     texts = ("The boats come home when the lights go on.", "We stay there until the evening.")
-    dialogue = [Turn(speaker, text, Delivery()) for speaker, text in enumerate(texts)]
+    dialogue = [WrittenTurn(speaker, text, Delivery()) for speaker, text in enumerate(texts)]
     sound, phrases = perform(dialogue, synthesiser())
     bag = write_conversation(tmp_path / "bag", sound, phrases)
-    ears = replace(models, speaker="speaker-campplus")
     known = tmp_path / "voices.json"
     said = synthesiser().say("I know the owner of the little shop at the corner. " * 3, VOICES[1])
-    network = SpeakerEmbedding(model_folder(ears.speaker))
+    network = SpeakerEmbedding(model_folder("speaker-campplus"))
     save_voices(known, network.manifest.sha256, {"Ada": enrol(network, said)})
-    p = {**offline.defaults("utterance_node"), "known_voices": str(known)}
-    monkeypatch.setattr(offline, "defaults", lambda node: p)
+    ears = robot.changed(speaker_model="speaker-campplus", known_voices=str(known))
     rows = run(bag, ears).rows
     # eSpeak pauses now and then within the second sentence, which makes two rows of it
     assert rows[0].person_id == "" and {row.person_id for row in rows[1:]} == {"Ada"}
 
 
-def test_sound_waits_for_the_info_as_it_does_in_the_nodes(tmp_path: Path, models: Models) -> None:
+def test_sound_waits_for_the_info_as_it_does_in_the_nodes(
+    tmp_path: Path, robot: RobotConfig
+) -> None:
     sound, info = "audio_common_msgs/msg/AudioData", "audio_common_msgs/msg/AudioInfo"
     with BagWriter(tmp_path / "bag") as writer:
         for number in range(40):
@@ -299,5 +304,5 @@ def test_sound_waits_for_the_info_as_it_does_in_the_nodes(tmp_path: Path, models
                 told = {"channels": 2, "sample_rate": 48000, "sample_format": "S16LE"}
                 message = writer.new(info, **told, bitrate=0, coding_format="WAVE")
                 writer.write("/audio_info", info, time + 1, message)
-    result = run(tmp_path / "bag", models)
+    result = run(tmp_path / "bag", robot)
     assert result.counts["samples"] == pytest.approx(64_000, abs=4)

@@ -11,7 +11,8 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra [replay] is not installed")
 
-from erc_ros.replay.report import Row, quantiles
+from erc_ros.replay.report import quantiles
+from erc_ros.replay.rows import Row
 from erc_ros.replay.timeline import COLOURS, PER_PAGE, draw
 
 LABELS = list(COLOURS)

@@ -10,9 +10,10 @@ pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("erc_msgs", reason="the interfaces are not built")
 
-from erc_ros.demo.conversation_bag import Phrase, Recogniser, portrait, write_conversation
+from erc_ros.demo.conversation_bag import Phrase, SimulatedRecogniser, portrait, write_conversation
+from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
-from erc_ros.replay.offline import Models, replay
+from erc_ros.replay.offline import replay
 from erc_ros.replay.via_dds import NodesError, play, recognisable_speech
 
 pytestmark = pytest.mark.dds
@@ -20,21 +21,21 @@ PHRASES = [Phrase(0.5, 1.5, "I am so happy!"), Phrase(2.5, 3.5, "Why, what happe
 
 
 def test_the_nodes_say_the_same_as_the_replay(
-    tmp_path: Path, models: Models, noise: object
+    tmp_path: Path, robot: RobotConfig, noise: object
 ) -> None:
     path = write_conversation(
         tmp_path / "bag",
         noise,
         PHRASES,
         portrait(PHRASES[:1]),
-        recogniser=Recogniser(type=recognisable_speech()),
+        recogniser=SimulatedRecogniser(type=recognisable_speech()),
         frames_per_second=5,
     )
     with Bag(path) as bag:
-        offline = replay(bag, {}, models)
+        offline = replay(bag, {}, robot)
     shown = []
     with Bag(path) as bag:
-        live = play(bag, {}, models, rate=2.0, on_row=lambda row, origin: shown.append(row.text))
+        live = play(bag, {}, robot, rate=2.0, on_row=lambda row, origin: shown.append(row.text))
     assert shown == [row.text for row in live.rows] == [row.text for row in offline.rows]
     for mine, theirs in zip(live.rows, offline.rows, strict=True):
         assert mine.label == theirs.label
@@ -47,17 +48,17 @@ def test_the_nodes_say_the_same_as_the_replay(
 
 
 def test_a_broken_bundle_is_an_error_that_says_what(
-    tmp_path: Path, models: Models, noise: object
+    tmp_path: Path, robot: RobotConfig, noise: object
 ) -> None:
     path = write_conversation(tmp_path / "bag", noise, PHRASES[:1])
     (tmp_path / "broken").mkdir()
     with Bag(path) as bag, pytest.raises(NodesError, match=r"bundle\.yaml"):
-        play(bag, {}, Models(str(tmp_path / "broken"), ""))
+        play(bag, {}, robot.changed(bundle=str(tmp_path / "broken")))
     with Bag(path) as bag, pytest.raises(FileNotFoundError, match="nowhere"):
-        play(bag, {}, Models("nowhere", ""))
+        play(bag, {}, robot.changed(bundle="nowhere"))
 
 
-def test_a_rate_of_zero_is_refused(tmp_path: Path, models: Models, noise: object) -> None:
+def test_a_rate_of_zero_is_refused(tmp_path: Path, robot: RobotConfig, noise: object) -> None:
     path = write_conversation(tmp_path / "bag", noise, [])
     with Bag(path) as bag, pytest.raises(ValueError, match="rate must be positive"):
-        play(bag, {}, models, rate=0.0)
+        play(bag, {}, robot, rate=0.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from erc_ros.values.settings import check, configured, entries, setting
+from erc_ros.values.settings import check, configured, entries, section, setting, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +63,24 @@ def test_what_is_wrong_is_named_with_what_is_allowed(values: dict, complaint: st
 def test_a_config_made_in_python_is_checked_too() -> None:
     with pytest.raises(ValueError, match=r"hop must be in \[0.05, 1\], got 7.0"):
         Inner(hop=7.0)
+
+
+@dataclass(frozen=True)
+class Whole(Inner):
+    outer: Outer = section(Outer, "")
+    other: Inner = section(Inner, "renamed")
+
+
+def test_a_section_may_have_another_name_or_none() -> None:
+    names = [entry.name for entry in entries(Whole)]
+    assert names[2:] == [*(e.name for e in entries(Outer)), "renamed.hop", "renamed.speakers"]
+    assert configured(Whole, {"text_timeout": 2.0, "renamed.hop": 0.5}) == Whole(
+        outer=Outer(timeout=2.0), other=Inner(hop=0.5)
+    )
+
+
+def test_a_config_can_be_written_as_parameters_and_read_again() -> None:
+    config = Whole(hop=0.1, outer=Outer(mode="never"), other=Inner(speakers=2))
+    values = values_of(config)
+    assert (values["hop"], values["mode"], values["renamed.speakers"]) == (0.1, "never", 2)
+    assert configured(Whole, values) == config

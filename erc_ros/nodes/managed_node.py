@@ -18,7 +18,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.inbox import Item
-from erc_ros.nodes.parameters import Parameters, Value
+from erc_ros.nodes.parameters import Parameters
+from erc_ros.values.settings import Value
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -28,12 +29,12 @@ except ImportError:  # Humble
 REPORT_PERIOD = 1.0  # s between two diagnostics
 
 
-class Stage(LifecycleNode, ABC):
+class ManagedNode(LifecycleNode, ABC):
     """A lifecycle node with one worker behind it. A subclass says what the transitions do.
 
     Args:
-        kind: name of the node, and of its section in config/parameters.yaml.
-        defaults: other parameter defaults than the file's.
+        kind: name of the node (`parameters.NODES`).
+        defaults: other parameter defaults than the config's.
         options: passed on to LifecycleNode (namespace, context, parameter_overrides, ...).
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from erc_ros.values.nanoseconds import NS
 
 
-class Pace:
+class FrameThrottle:
     """Lets frames through on the grid on which the face tracker searches them.
 
     The tracker would skip the others anyway; here they are left out before they are queued, so

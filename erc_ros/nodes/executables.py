@@ -1,0 +1,55 @@
+"""The executables: both nodes in one process (`emotion`), or each in its own.
+
+    python -m erc_ros.nodes.executables emotion --ros-args ...
+
+The nodes are imported inside the functions, after the environment is set that their libraries read
+when they are loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def emotion(args: list[str] | None = None) -> int:
+    """Both nodes; utterances are handed over in memory."""
+    _set_environment()
+    from erc_ros.nodes.emotion import both
+    from erc_ros.nodes.process import run_nodes
+
+    return run_nodes(both, args)
+
+
+def utterance_node(args: list[str] | None = None) -> int:
+    """This node alone; its messages carry sound and faces."""
+    _set_environment()
+    from erc_ros.nodes.process import run_nodes
+    from erc_ros.nodes.utterance_node import UtteranceNode
+
+    return run_nodes(lambda: [UtteranceNode()], args)
+
+
+def emotion_node(args: list[str] | None = None) -> int:
+    """This node alone; utterances come from the topic."""
+    _set_environment()
+    from erc_ros.nodes.emotion_node import EmotionNode
+    from erc_ros.nodes.process import run_nodes
+
+    return run_nodes(lambda: [EmotionNode()], args)
+
+
+def _set_environment() -> None:
+    # Products of numpy are small here: more threads would cost a second core and gain nothing.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # For ament's index. A sourced ROS installation sets it, the ros-* wheels do not; and a virtual
+    # environment on top of a ROS installation is not in it.
+    known = [path for path in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if path]
+    if os.path.isdir(os.path.join(sys.prefix, "share", "ament_index")) and sys.prefix not in known:
+        os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([*known, sys.prefix])
+
+
+EXECUTABLES = {"emotion": emotion, "utterance_node": utterance_node, "emotion_node": emotion_node}
+
+if __name__ == "__main__":
+    raise SystemExit(EXECUTABLES[sys.argv[1]]([sys.argv[0], *sys.argv[2:]]))

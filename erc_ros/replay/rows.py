@@ -1,0 +1,138 @@
+"""One row per estimate: what a replay writes, draws and compares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from erc_ros.values.nanoseconds import NS
+
+if TYPE_CHECKING:
+    from erc_ros.inference.bundle import Bundle
+    from erc_ros.inference.estimate import Estimate
+
+DIGITS = 6  # of every float that is written
+MODALITIES = ("text", "audio", "visual")
+
+
+@dataclass(frozen=True)
+class BundleName:
+    """Which models answered."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimate, as it is written. Times in ns on the clock of the recording."""
+
+    conversation_id: str
+    utterance_id: str
+    speaker_id: str
+    voice_id: str
+    face_id: str
+    person_id: str
+    start: int
+    end: int
+    text: str
+    label: str
+    confidence: float
+    valence: float
+    arousal: float
+    probabilities: dict[str, float]  # label -> probability
+    modalities: dict[str, bool]  # "text", "audio", "visual" -> whether it counted
+    weights: dict[str, float]  # likewise, how much
+    is_final: bool
+    overlap: float | None = None  # share of the time in which two or more speak; None = unknown
+    latency: int | None = None  # ns from the last input to the estimate; None = not measured
+
+    def moved(self, offset: int) -> Row:
+        """The same, `offset` ns later."""
+        return replace(self, start=self.start + offset, end=self.end + offset)
+
+
+def with_row(rows: Sequence[Row], row: Row) -> list[Row]:
+    """The rows with one more; a final one that came before with the same ids is replaced."""
+    ids = row.conversation_id, row.utterance_id
+    for place, other in enumerate(rows):
+        if (other.conversation_id, other.utterance_id) == ids and other.is_final and row.is_final:
+            return [*rows[:place], row, *rows[place + 1 :]]
+    return [*rows, row]
+
+
+def relabelled(
+    rows: Sequence[Row], conversation_id: str, utterance_ids: Collection[str], speaker_id: str
+) -> list[Row]:
+    """The rows with another speaker in some of a conversation's utterances."""
+    return [
+        replace(row, speaker_id=speaker_id)
+        if row.conversation_id == conversation_id and row.utterance_id in utterance_ids
+        else row
+        for row in rows
+    ]
+
+
+def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:
+    """From the core."""
+    said = estimate.utterance
+    return Row(
+        conversation_id=said.conversation_id,
+        utterance_id=said.utterance_id,
+        speaker_id=said.speaker_id,
+        voice_id=said.voice_id,
+        face_id=said.face_id,
+        person_id=said.person_id,
+        start=said.start,
+        end=said.end,
+        text=said.text,
+        label=estimate.label,
+        confidence=_rounded(estimate.confidence),
+        valence=_rounded(estimate.valence),
+        arousal=_rounded(estimate.arousal),
+        probabilities=_named(bundle.labels, estimate.probabilities),
+        modalities=dict(zip(MODALITIES, map(bool, estimate.modalities), strict=True)),
+        weights=_named(MODALITIES, estimate.weights),
+        is_final=estimate.is_final,
+        overlap=overlap_or_none(said.overlap),
+    )
+
+
+def row_of_message(message: Any, latency: int | None = None) -> Row:
+    """From an erc_msgs/EmotionEstimate, which does not tell the overlap; the Utterance does."""
+    return Row(
+        conversation_id=message.conversation_id,
+        utterance_id=message.utterance_id,
+        speaker_id=message.speaker_id,
+        voice_id=message.voice_id,
+        face_id=message.face_id,
+        person_id=message.person_id,
+        start=message.start.sec * NS + message.start.nanosec,
+        end=message.end.sec * NS + message.end.nanosec,
+        text=message.text,
+        label=message.label,
+        confidence=_rounded(message.confidence),
+        valence=_rounded(message.valence),
+        arousal=_rounded(message.arousal),
+        probabilities=_named(message.labels, message.probabilities),
+        modalities=dict(zip(MODALITIES, map(bool, message.modalities), strict=True)),
+        weights=_named(MODALITIES, message.modality_weights),
+        is_final=message.is_final,
+        latency=latency,
+    )
+
+
+def overlap_or_none(value: float) -> float | None:
+    """An utterance's overlap as it is written; NaN is None, which JSON can say."""
+    return None if math.isnan(value) else _rounded(value)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), DIGITS)
+
+
+def _named(names: Sequence[str], values: Any) -> dict[str, float]:
+    return {name: _rounded(value) for name, value in zip(names, values, strict=True)}
