@@ -36,8 +36,9 @@ from erc_ros.dialogue.assembler import (
     UtteranceAssembler,
     UtteranceEvent,
 )
-from erc_ros.dialogue.speakers.diarizer import Networks, SpeakerCorrection, Turn, load_networks
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.speakers.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
+from erc_ros.dialogue.speakers.turns import SpeakerTurn, TurnCorrection
 from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.training.datasets.folder import data_folder
@@ -54,7 +55,7 @@ PARTS = ("missed detection", "false alarm", "confusion")
 class Remembered:
     """A network that computes nothing twice: several latencies see the same sound."""
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: DiarizationNetworks) -> None:
         self._segmentation, self._embedding = networks.segmentation, networks.embedding
         self._known: dict[bytes, NDArray[np.float32]] = {}
         self.hop, self.field = self._segmentation.hop, self._segmentation.field
@@ -81,36 +82,36 @@ class Remembered:
         )
 
 
-def networks() -> Networks:
+def networks() -> DiarizationNetworks:
     """Those that the package brings."""
     return load_networks(MODELS / "segmentation", MODELS / "speaker-campplus")
 
 
-def remembered() -> Networks:
+def remembered() -> DiarizationNetworks:
     """The same, which compute nothing twice."""
     both = Remembered(networks())
-    return Networks(both, both)
+    return DiarizationNetworks(both, both)
 
 
 def stream(
-    conversation: Conversation, networks: Networks, latency: float
-) -> tuple[list[Turn], list[Turn], int]:
+    conversation: Conversation, networks: DiarizationNetworks, latency: float
+) -> tuple[list[SpeakerTurn], list[SpeakerTurn], int]:
     """(turns as first decided, turns as corrected afterwards, number of corrections)."""
     listener = SpeakerStream(SpeakerStreamConfig(latency=latency), SileroVoiceActivity(), networks)
-    events: list[Turn | SpeakerCorrection] = []
+    events: list[SpeakerTurn | TurnCorrection] = []
     for first in range(0, len(conversation.samples), CHUNK):
         events += listener.feed(conversation.samples[first : first + CHUNK])
     events += listener.flush()
-    decided = [event for event in events if isinstance(event, Turn)]
-    corrections = [event for event in events if isinstance(event, SpeakerCorrection)]
+    decided = [event for event in events if isinstance(event, SpeakerTurn)]
+    corrections = [event for event in events if isinstance(event, TurnCorrection)]
     return decided, corrected(events), len(corrections)
 
 
-def corrected(events: Sequence[Turn | SpeakerCorrection]) -> list[Turn]:
+def corrected(events: Sequence[SpeakerTurn | TurnCorrection]) -> list[SpeakerTurn]:
     """What is known at the end."""
-    turns: list[Turn] = []
+    turns: list[SpeakerTurn] = []
     for event in events:
-        turns = [*turns, event] if isinstance(event, Turn) else relabel(turns, event)
+        turns = [*turns, event] if isinstance(event, SpeakerTurn) else relabel(turns, event)
     return turns
 
 
@@ -122,7 +123,7 @@ def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
     return found.support()
 
 
-def spoken(turns: Iterable[Turn]) -> Annotation:
+def spoken(turns: Iterable[SpeakerTurn]) -> Annotation:
     """Of what was found."""
     return annotation(
         (turn.start / NS, turn.end / NS, str(turn.attribution.speaker)) for turn in turns
@@ -137,7 +138,7 @@ class Score:
         self._rate = DiarizationErrorRate(collar=2 * collar, skip_overlap=skip_overlap)
         self._sums: Counter[str] = Counter()
 
-    def add(self, conversation: Conversation, turns: Sequence[Turn]) -> None:
+    def add(self, conversation: Conversation, turns: Sequence[SpeakerTurn]) -> None:
         truth = annotation((t.start, t.end, t.speaker) for t in conversation.turns)
         found = spoken(turns)
         whole = Timeline([Segment(0, conversation.duration)])
@@ -175,7 +176,7 @@ def recorded(part: str) -> None:
         overlap(conversations, both)
 
 
-def overlap(conversations: Sequence[Conversation], both: Networks) -> None:
+def overlap(conversations: Sequence[Conversation], both: DiarizationNetworks) -> None:
     """A line: how much of the overlapped speech is marked, and how much of what is marked is."""
     marked = true = common = 0.0
     for conversation in conversations:
@@ -320,7 +321,7 @@ def cost(hour: float) -> None:
     long_conversation(both, hour)
 
 
-def long_conversation(both: Networks, duration: float) -> None:
+def long_conversation(both: DiarizationNetworks, duration: float) -> None:
     """Six speakers for `duration` s: speed and memory."""
     clips, heard, begin = speakers(1), 0.0, time.process_time()
     people = dict(list(clips.items())[:6])

@@ -22,8 +22,8 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 
 from benchmarks.conversations import Conversation, call, meetings
 from benchmarks.diarization import annotation, remembered, stream
-from erc_ros.dialogue.speakers.diarizer import Networks
-from erc_ros.dialogue.speakers.diarizer import Turn as Found
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
+from erc_ros.dialogue.speakers.turns import SpeakerTurn as Found
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.nanoseconds import NS
 
@@ -47,7 +47,7 @@ class Band:
     spans: tuple[Span, ...]
 
 
-def bands(conversation: Conversation, networks: Networks) -> Iterator[Band]:
+def bands(conversation: Conversation, networks: DiarizationNetworks) -> Iterator[Band]:
     """The truth, then for each latency what was decided and what was left of it."""
     yield Band("truth", tuple((t.start, t.end, t.speaker) for t in conversation.turns))
     for latency in LATENCIES:

@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
-from erc_ros.dialogue.speakers.clustering import Voice
-from erc_ros.dialogue.speakers.diarizer import Networks, load_networks
+from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.speaking_face import Match
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.inference.bundle import Bundle, load_bundle
@@ -651,7 +651,7 @@ def _detector(config: PerceptionConfig) -> FaceDetector | None:
     return YuNetDetector(file)
 
 
-def speaker_networks(config: PerceptionConfig) -> Networks | None:
+def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:
     """The networks that the config names; None: nobody is told apart.
 
     Raises:
@@ -664,7 +664,7 @@ def speaker_networks(config: PerceptionConfig) -> Networks | None:
     )
 
 
-def known_voices(config: PerceptionConfig) -> dict[str, Voice]:
+def known_voices(config: PerceptionConfig) -> dict[str, VoiceProfile]:
     """Name -> voice, of the file that the config names; empty where it names none.
 
     Raises:

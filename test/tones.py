@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.speakers.diarizer import Networks
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 
 RATE = 16_000
 BAND = 125  # Hz; tone n lies in the middle of band n
@@ -90,8 +90,8 @@ class ToneEmbedding:
         return unit((power / (power.max() + 1e-9)).astype(np.float32) ** 4)
 
 
-def tone_networks() -> Networks:
-    return Networks(ToneSegmentation(), ToneEmbedding())
+def tone_networks() -> DiarizationNetworks:
+    return DiarizationNetworks(ToneSegmentation(), ToneEmbedding())
 
 
 def tone(number: int, duration: float, noise: float = 0.0, seed: int = 0) -> Samples:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from unicodedata import east_asian_width
 
-from erc_ros.dialogue.speakers.diarizer import UNCLEAR, Attribution
+from erc_ros.dialogue.speakers.turns import UNCLEAR, Attribution
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 
@@ -32,6 +32,7 @@ DELAY = 0.6  # s; a recogniser is done this long after the end of the speech, mo
 END_TOLD = seconds(0.1)
 END_SLACK = seconds(0.4)
 LATENESS = 0.2  # for each second off that delay
+LATENESS_TOLD = 0.6  # the same where the recogniser tells when the speech ended
 SKIPPED = 0.5  # for each older piece that would be left without text
 CROSSED = 0.15  # for each pause inside the claim
 CROSSED_SPEAKER = 0.4  # for each change of speaker inside it
@@ -49,6 +50,7 @@ SAME_STAMP = seconds(0.01)  # two texts of one stamp are two opinions about the 
 
 # Splitting a text between speakers.
 SHORTEST_PART = seconds(0.5)  # less speech than this of somebody else is no turn to split at
+SHORTEST_INSIDE = seconds(1.0)  # the same between two parts of one speaker
 SENTENCE_END, CLAUSE_END = ".!?…。！？", ",;:—，；：、"
 # s that the turn may be off for the sake of the punctuation; exact times bend less
 BEND_SENTENCE, BEND_CLAUSE = 0.8, 0.3
@@ -61,7 +63,8 @@ class Piece:
 
     start: int
     end: int  # as far as it was heard
-    is_open: bool = False  # speech goes on
+    is_open: bool = False  # speech goes on, or may
+    is_paused: bool = False  # open, but nobody speaks at this moment
     deadline: int = 0  # when it goes out without text; only of a piece that is not open
     utterance_id: str = ""  # given with its draft
     attribution: Attribution = UNCLEAR
@@ -191,7 +194,8 @@ def _ends(piece: Piece, latest: Latest, cuts: Sequence[Cut]) -> list[Cut]:
     inside = [cut for cut in cuts if piece.start + SHORTEST <= cut.time <= last]
     if piece.end <= latest.time + latest.slack and not piece.is_open:
         return [*inside, Cut(piece.end, 0.0)]
-    if not latest.delay and piece.end <= latest.time + END_NEAR:
+    near = latest.slack if piece.is_paused else END_NEAR
+    if not latest.delay and piece.end <= latest.time + near:
         return [*inside, Cut(piece.end, OVER)]
     return [*inside, Cut(last, OPEN_END)]
 
@@ -199,7 +203,8 @@ def _ends(piece: Piece, latest: Latest, cuts: Sequence[Cut]) -> list[Cut]:
 def _cost(claim: Claim, latest: Latest, expected: int) -> float:
     spoken = sum(min(p.end, claim.end) - p.start for p in claim.pieces) / NS
     mismatch = abs(math.log((spoken + PLAIN) / (expected / NS + PLAIN)))
-    lateness = LATENESS * abs((latest.time - claim.end) / NS - latest.delay)
+    rate = LATENESS if latest.delay else LATENESS_TOLD
+    lateness = rate * abs((latest.time - claim.end) / NS - latest.delay)
     return mismatch + lateness + sum(map(_crossing, claim.pieces, claim.pieces[1:]))
 
 
@@ -243,7 +248,9 @@ def rests(claim: Claim) -> list[Piece]:
     first, last = claim.pieces[0], claim.pieces[-1]
     left = []
     if claim.start > first.start:
-        left.append(replace(first, end=claim.start, is_open=False, utterance_id=""))
+        left.append(
+            replace(first, end=claim.start, is_open=False, is_paused=False, utterance_id="")
+        )
     if claim.end < last.end or last.is_open:
         left.append(replace(last, start=claim.end, utterance_id=""))
     return left
@@ -299,9 +306,14 @@ def _by_speaker(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
             groups.append((piece,))
     while len(groups) > 1:
         lengths = [sum(p.end - p.start for p in group) for group in groups]
-        shortest = min(range(len(groups)), key=lambda place: (lengths[place], place))
-        if lengths[shortest] >= SHORTEST_PART:
+        needed = [
+            SHORTEST_INSIDE if _is_inside(groups, place) else SHORTEST_PART
+            for place in range(len(groups))
+        ]
+        scraps = [place for place in range(len(groups)) if lengths[place] < needed[place]]
+        if not scraps:
             break
+        shortest = min(scraps, key=lambda place: (lengths[place], place))
         other = shortest - 1 if shortest else 1
         first = min(shortest, other)
         groups[first : first + 2] = [(*groups[first], *groups[first + 1])]
@@ -310,6 +322,13 @@ def _by_speaker(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
             if speakers[place] == speakers[place - 1]:
                 groups[place - 1 : place + 1] = [(*groups[place - 1], *groups[place])]
     return groups
+
+
+def _is_inside(groups: Sequence[tuple[Piece, ...]], place: int) -> bool:
+    """Does it lie between two parts of one speaker?"""
+    if not 0 < place < len(groups) - 1:
+        return False
+    return _speaker(groups[place - 1]) == _speaker(groups[place + 1]) is not None
 
 
 def _speaker(group: tuple[Piece, ...]) -> int | None:

@@ -38,16 +38,12 @@ from erc_ros.dialogue.alignment import (
 from erc_ros.dialogue.checks import check_range
 from erc_ros.dialogue.recent import VOICE_BEFORE, RecentFaces, RecentSound, Seen
 from erc_ros.dialogue.robot_voice import MARGIN_TO_REFERENCE, Echo, hear, is_playing, play, power
-from erc_ros.dialogue.speakers.clustering import Voice
-from erc_ros.dialogue.speakers.diarizer import (
-    Attribution,
-    DiarizationConfig,
-    Diarizer,
-    Networks,
-    SpeakerCorrection,
-    Turn,
-)
+from erc_ros.dialogue.speakers.clustering import VoiceProfile
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
+from erc_ros.dialogue.speakers.diarizer import Diarizer
 from erc_ros.dialogue.speakers.enrolment import least_alike, recognise_each
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
+from erc_ros.dialogue.speakers.turns import Attribution, TurnCorrection
 from erc_ros.dialogue.speaking_face import Match
 from erc_ros.dialogue.voice_activity import (
     FRAME,
@@ -96,9 +92,8 @@ UNANSWERED = 3  # stretches without text after which nobody waits for one
 HELD_TEXTS = 16
 REMEMBERED_UTTERANCES = 256  # whose speaker can still be corrected
 LOOK = seconds(1.0)  # speakers of open speech are told apart this often
-LOOK_AT_PAUSE = seconds(0.5)  # and, where nobody speaks for a moment,
-PAUSE = seconds(0.07)  # this long, this often
-UNSEEN = seconds(0.6)  # speech before a text that may go without a look of its own
+PAUSE = seconds(0.1)  # and where nobody speaks for so long,
+LOOK_AT_PAUSE = seconds(0.25)  # after so much speech
 ANSWERS = 8  # final utterances that a later text can still complete or correct
 SPEAKER_CUT = 0.05  # cost of ending a text where the speaker changes
 ROBOT_SPEAKS = seconds(60.0)  # at most; then the topic has died
@@ -189,7 +184,7 @@ class _Told:
     speaker_id: str
 
 
-def _is_within(part: Piece | _Told, whole: SpeakerCorrection) -> bool:
+def _is_within(part: Piece | _Told, whole: TurnCorrection) -> bool:
     """Does most of it lie in what is corrected?"""
     common = min(part.end, whole.end) - max(part.start, whole.start)
     return 2 * common > part.end - part.start
@@ -205,8 +200,8 @@ class UtteranceAssembler:
         self,
         config: AssemblerConfig,
         voice_activity: VoiceActivity,
-        networks: Networks | None = None,
-        known: Mapping[str, Voice] = {},
+        networks: DiarizationNetworks | None = None,
+        known: Mapping[str, VoiceProfile] = {},
     ) -> None:
         """voice_activity: finds speech; it is this object's alone.
 
@@ -335,7 +330,10 @@ class UtteranceAssembler:
 
     def flush(self) -> list[Event]:
         """The inputs have ended: everything goes out, the conversation ends."""
-        out = self._interrupt()
+        if self._open is not None:
+            self._look()
+        self._diarizer.flush()
+        out = [*self._take_effect(0), *self._interrupt()]
         held, self._held = self._held, ()
         for transcript in held:
             out += self._attach(transcript) or self._text_only(transcript)
@@ -384,6 +382,7 @@ class UtteranceAssembler:
                 out += [self._count("sound_timeouts", now), *self._interrupt()]
             if self._is_foreign:  # its clock stands still: nothing would ever be due
                 out += self._release()
+            out += self._take_effect(self._now)
         return out + self._due()
 
     def _is_silent_since(self, heard_at: int) -> bool:
@@ -454,18 +453,25 @@ class UtteranceAssembler:
         self._activity, events = voice_activity.step(
             self._activity, self._config.voice_activity, time, probability
         )
+        out = self._take_effect(self._heard_until)
         if self._open is not None:
-            # a look at a pause is done before the text of what was said comes
-            is_pause = self._activity.last_voiced < time - PAUSE
-            if self._heard_until - self._looked >= (LOOK_AT_PAUSE if is_pause else LOOK):
+            # an update at a pause is in effect before the stretch ends, and its text comes
+            is_pause = self._heard_until - self._activity.last_voiced >= PAUSE
+            is_worth = self._activity.last_voiced - self._looked >= LOOK_AT_PAUSE
+            if (is_pause and is_worth) or self._heard_until - self._looked >= LOOK:
                 self._look()
-        return self._follow(events) + self._due() + self._provide()
+        return out + self._follow(events) + self._due() + self._provide()
+
+    def _take_effect(self, position: int) -> list[Event]:
+        """What is known of the speakers at `position` (ns); what was told is corrected."""
+        self._diarizer.until(position)
+        return [e for found in self._diarizer.corrections() for e in self._relabel(found)]
 
     def _look(self) -> None:
-        """Tell the speakers apart up to now."""
+        """Begin to tell the speakers apart up to now."""
         assert self._heard_until is not None
         self._looked = self._heard_until
-        self._diarizer.look()
+        self._diarizer.begin_update(self._heard_until)
 
     def _provide(self) -> list[Event]:
         """A draft of what is being said, every `provisional_period`."""
@@ -523,10 +529,9 @@ class UtteranceAssembler:
         if start is None or end - self._began < FRAME_TIME:
             return self._withdraw(known, end)
         # also where texts have claimed all of it: what was heard of the voices is learned from
-        self._looked = self._heard_until or end
-        turns = self._diarizer.tell(self._began, end)
-        for correction in [*self._diarizer.corrections(), *self._settled(turns)]:
-            out += self._relabel(correction)
+        if self._looked < end - seconds(self._config.voice_activity.padding):
+            self._look()
+        turns = self._diarizer.attribute(self._began, end)
         for turn in turns:
             begin = max(start, turn.start)
             # a text that ended near a change of speaker ended at it
@@ -539,27 +544,7 @@ class UtteranceAssembler:
                 start, known = turn.end, ""
         return out + self._withdraw(known, end)
 
-    def _settled(self, turns: list[Turn]) -> list[SpeakerCorrection]:
-        """What was told while the stretch was open, and is understood otherwise at its end."""
-        found = []
-        for told in self._told.values():
-            inner = [
-                Piece(
-                    max(turn.start, told.start),
-                    min(turn.end, told.end),
-                    attribution=turn.attribution,
-                )
-                for turn in turns
-                if min(turn.end, told.end) > max(turn.start, told.start)
-            ]
-            known = sum(piece.end - piece.start for piece in inner)
-            speaker = majority(inner).speaker
-            if speaker is None or speaker == told.speaker or 2 * known <= told.end - told.start:
-                continue
-            found.append(SpeakerCorrection(told.start, told.end, told.speaker, speaker))
-        return found
-
-    def _relabel(self, found: SpeakerCorrection) -> list[Event]:
+    def _relabel(self, found: TurnCorrection) -> list[Event]:
         """It was somebody else: what waits is told apart anew, and what was sent is corrected."""
         before = assembly.label_of(self._labels, found.old_speaker)
         if found.new_speaker is not None:
@@ -595,7 +580,7 @@ class UtteranceAssembler:
         talk = self._conversation.id
         return [SpeakerCorrected(talk, affected, found.start, found.end, before, after)]
 
-    def _said_by(self, said: Utterance, speaker_id: str, found: SpeakerCorrection) -> Utterance:
+    def _said_by(self, said: Utterance, speaker_id: str, found: TurnCorrection) -> Utterance:
         """The utterance as somebody else's; a name that it has by its voice becomes theirs."""
         person = said.person_id
         if person in self._known:
@@ -778,8 +763,6 @@ class UtteranceAssembler:
         pieces = [*self._pieces, *self._open_piece()]
         if not pieces or pieces[0].start >= transcript.time:
             return None
-        if pieces[-1].is_open and self._looked < min(pieces[-1].end, transcript.time) - UNSEEN:
-            self._look()
         is_ahead = transcript.end is not None and transcript.end > pieces[-1].end
         if is_ahead and pieces[-1].is_open and self._is_awaited(transcript):
             return None  # the sound of its last words is on its way
@@ -801,7 +784,8 @@ class UtteranceAssembler:
             return []
         padding = seconds(self._config.voice_activity.padding)
         end = min(self._heard_until, self._activity.last_voiced + padding)
-        piece = Piece(self._open, end, is_open=True, utterance_id=self._open_id)
+        is_paused = self._heard_until - self._activity.last_voiced >= PAUSE
+        piece = Piece(self._open, end, True, is_paused, utterance_id=self._open_id)
         return [piece] if end > self._open else []
 
     def _cuts(self, pieces: list[Piece]) -> list[Cut]:
@@ -859,7 +843,7 @@ class UtteranceAssembler:
             begin, end = max(piece.start, claim.start), min(piece.end, claim.end)
             turns = [(begin, end, piece.attribution)]
             if piece.is_open:
-                told = self._diarizer.turns(begin, end)
+                told = self._diarizer.attribute(begin, end)
                 turns = [(turn.start, turn.end, turn.attribution) for turn in told]
             known = piece.utterance_id
             for first, last, found in turns:
@@ -983,7 +967,7 @@ class UtteranceAssembler:
         """Whose voice the speaker has, as the diarizer numbers them; "" nobody's who is known."""
         if speaker is None or not self._known:
             return ""
-        names = recognise_each(self._diarizer.voices(), self._known, self._alike)
+        names = recognise_each(self._diarizer.profiles(), self._known, self._alike)
         return names.get(speaker, "")
 
     def _seen(self, piece: Piece, text: Transcript | None) -> Seen:

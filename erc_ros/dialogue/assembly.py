@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from erc_ros.dialogue.speakers.diarizer import Attribution
+from erc_ros.dialogue.speakers.turns import Attribution
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.transcript import Transcript
 

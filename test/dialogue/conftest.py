@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from erc_ros.dialogue.speakers.diarizer import Networks, load_networks
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 
 MODELS = Path(__file__).parents[2] / "models"
 
 
 @pytest.fixture(scope="session")
-def networks() -> Networks:
+def networks() -> DiarizationNetworks:
     """Those that the package brings. They hold no state."""
     return load_networks(MODELS / "segmentation", MODELS / "speaker-campplus")

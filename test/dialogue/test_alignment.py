@@ -19,7 +19,7 @@ from erc_ros.dialogue.alignment import (
     split,
     text_within,
 )
-from erc_ros.dialogue.speakers.diarizer import Attribution
+from erc_ros.dialogue.speakers.turns import Attribution
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 

@@ -23,7 +23,7 @@ from erc_ros.dialogue.assembler import (
     UtteranceAssembler,
     UtteranceEvent,
 )
-from erc_ros.dialogue.speakers.diarizer import DiarizationConfig
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speaking_face import Match
 from erc_ros.dialogue.voice_activity import VoiceActivityConfig
 from erc_ros.sensing.audio import Sound

@@ -27,7 +27,8 @@ from erc_ros.dialogue.assembler import (
     UtteranceAssembler,
     UtteranceEvent,
 )
-from erc_ros.dialogue.speakers.diarizer import DiarizationConfig, Networks
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.pipeline import Perception, PerceptionConfig
 from erc_ros.sensing.clock import Jump, SecondMicrophone
@@ -86,7 +87,9 @@ def chunks(
     return found
 
 
-def hear(networks: Networks, sound: list[SoundChunk], rate: int = RATE, **config: object) -> Heard:
+def hear(
+    networks: DiarizationNetworks, sound: list[SoundChunk], rate: int = RATE, **config: object
+) -> Heard:
     settings = AssemblerConfig(expect_text="never", **config)  # type: ignore[arg-type]
     ears = UtteranceAssembler(settings, SileroVoiceActivity(), networks)
     senses = Perception(PerceptionConfig(audio_rate=rate, face_detector="none"), ears)
@@ -169,7 +172,7 @@ def shout(duration: float) -> Samples:
 
 @pytest.mark.parametrize("sound", [music(10), applause(10), shout(1.0)], ids=lambda s: len(s))
 def test_music_applause_and_a_shout_are_nobodys_utterance(
-    networks: Networks, sound: Samples
+    networks: DiarizationNetworks, sound: Samples
 ) -> None:
     heard = hear(networks, chunks(np.concatenate([silence(1), sound, silence(1)])))
     assert heard.events == [] and heard.utterances == []
@@ -178,7 +181,7 @@ def test_music_applause_and_a_shout_are_nobodys_utterance(
 
 @pytest.mark.parametrize("noise", [music, applause])
 def test_people_are_told_apart_over_music_and_applause(
-    networks: Networks, demo: Demo, noise: Callable[[float], Samples]
+    networks: DiarizationNetworks, demo: Demo, noise: Callable[[float], Samples]
 ) -> None:
     sound, phrases = demo
     other = noise(len(sound) / RATE + 1)[: len(sound)]
@@ -186,7 +189,9 @@ def test_people_are_told_apart_over_music_and_applause(
     assert right(heard.speakers(phrases), WHO) >= TURNS - 1
 
 
-def test_a_shout_between_turns_makes_no_speakers_of_others(networks: Networks, demo: Demo) -> None:
+def test_a_shout_between_turns_makes_no_speakers_of_others(
+    networks: DiarizationNetworks, demo: Demo
+) -> None:
     sound, phrases = demo
     cut = round((phrases[4].end + 0.3) * RATE)
     whole = np.concatenate([sound[:cut], shout(1.0), silence(0.5), sound[cut:]])
@@ -196,7 +201,7 @@ def test_a_shout_between_turns_makes_no_speakers_of_others(networks: Networks, d
 
 
 def test_a_high_voice_like_a_childs_is_heard_and_is_somebody(
-    networks: Networks, demo: Demo
+    networks: DiarizationNetworks, demo: Demo
 ) -> None:
     """Played faster: formants and pitch are 1.5 times higher."""
     sound, phrases = demo
@@ -211,7 +216,7 @@ def test_a_high_voice_like_a_childs_is_heard_and_is_somebody(
 
 
 def test_speakers_are_known_again_after_five_minutes_of_silence(
-    networks: Networks, demo: Demo
+    networks: DiarizationNetworks, demo: Demo
 ) -> None:
     sound, phrases = demo
     said = [
@@ -228,7 +233,9 @@ def test_speakers_are_known_again_after_five_minutes_of_silence(
     assert heard.counts["conversations"] == 1
 
 
-def test_one_endless_speaker_is_one_speaker_in_several_utterances(networks: Networks) -> None:
+def test_one_endless_speaker_is_one_speaker_in_several_utterances(
+    networks: DiarizationNetworks,
+) -> None:
     said = [synthesiser().say(t.text, VOICES[0], t.delivery) for t in DIALOGUE[:9]]
     sound = np.concatenate([silence(1), *(0.6 * part for part in said), silence(1)])
     assert len(sound) > 30 * RATE
@@ -238,7 +245,7 @@ def test_one_endless_speaker_is_one_speaker_in_several_utterances(networks: Netw
     assert all(u.end - u.start <= seconds(15.5) for u in heard.utterances)
 
 
-def test_three_people_and_room_for_two(networks: Networks, demo: Demo) -> None:
+def test_three_people_and_room_for_two(networks: DiarizationNetworks, demo: Demo) -> None:
     """Twelve and six, in tones: test_listener."""
     config = DiarizationConfig(max_speakers=2)
     heard = hear(networks, chunks(demo[0]), diarization=config)
@@ -251,7 +258,7 @@ def test_three_people_and_room_for_two(networks: Networks, demo: Demo) -> None:
 
 
 def test_clipped_sound_is_reported_and_people_are_told_apart(
-    networks: Networks, demo: Demo
+    networks: DiarizationNetworks, demo: Demo
 ) -> None:
     sound, phrases = demo
     heard = hear(networks, chunks(np.clip(5 * sound, -1, 1)))
@@ -259,21 +266,21 @@ def test_clipped_sound_is_reported_and_people_are_told_apart(
     assert len(heard.of(Clipping)) == heard.counts["Clipping"] >= TURNS
 
 
-def test_people_on_a_telephone_are_told_apart(networks: Networks, demo: Demo) -> None:
+def test_people_on_a_telephone_are_told_apart(networks: DiarizationNetworks, demo: Demo) -> None:
     sound, phrases = demo
     heard = hear(networks, chunks(soxr.resample(sound, RATE, 8_000), rate=8_000), rate=8_000)
     assert are_told_apart(heard.speakers(phrases), WHO)
     assert heard.counts["samples"] == pytest.approx(len(sound), abs=RATE // 10)
 
 
-def test_a_microphone_that_sends_zeros_is_reported_once(networks: Networks) -> None:
+def test_a_microphone_that_sends_zeros_is_reported_once(networks: DiarizationNetworks) -> None:
     heard = hear(networks, chunks(silence(20)))
     assert heard.events == [Silent(START)]
     assert heard.counts == {"samples": 20 * RATE, "Silent": 1}
 
 
 def test_a_second_microphone_on_the_topic_is_counted_and_not_listened_to(
-    networks: Networks, demo: Demo
+    networks: DiarizationNetworks, demo: Demo
 ) -> None:
     sound, phrases = demo
     size = round((phrases[2].end + 0.5) * RATE)
@@ -289,7 +296,7 @@ def test_a_second_microphone_on_the_topic_is_counted_and_not_listened_to(
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_a_clock_that_jumps_an_hour_begins_another_conversation(
-    networks: Networks, demo: Demo, hours: int
+    networks: DiarizationNetworks, demo: Demo, hours: int
 ) -> None:
     sound, phrases = demo
     cut = (phrases[1].end + phrases[2].start) / 2

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tones import ToneEmbedding, scene, tone, tone_networks
 
-from erc_ros.dialogue.speakers.clustering import Voice
-from erc_ros.dialogue.speakers.diarizer import DiarizationConfig, Diarizer, Networks
+from erc_ros.dialogue.speakers.clustering import VoiceProfile
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
+from erc_ros.dialogue.speakers.diarizer import Diarizer
 from erc_ros.dialogue.speakers.enrolment import (
     EnrolmentError,
     enrol,
@@ -18,6 +19,7 @@ from erc_ros.dialogue.speakers.enrolment import (
     recognise,
     save_voices,
 )
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 
 NETWORK = "a" * 64
 LEAST = ToneEmbedding.same_voice - ToneEmbedding.new_voice
@@ -34,8 +36,8 @@ def test_somebody_enrolled_is_recognised_and_a_stranger_is_not(file: Path) -> No
     known = load_voices(file, NETWORK, 64)
     ears = Diarizer(DiarizationConfig(), tone_networks())
     ears.feed(0, scene((0, 3, 20), (3.2, 6, 9), (6.2, 9, 4), end=9.5))
-    ears.look()
-    voices = [voice for _, voice in sorted(ears.voices().items())]
+    ears.update()
+    voices = [voice for _, voice in sorted(ears.profiles().items())]
     assert [recognise(voice, known, LEAST) for voice in voices] == ["Bob", None, "Ada"]
     assert recognise(known["Ada"], {}, LEAST) is None
 
@@ -51,12 +53,12 @@ def test_a_longer_recording_is_no_other_voice() -> None:
     np.testing.assert_allclose(short.mean, long.mean, atol=1e-6)
 
 
-def test_the_shipped_network_knows_the_demos_people_again(networks: Networks) -> None:
+def test_the_shipped_network_knows_the_demos_people_again(networks: DiarizationNetworks) -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
     from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
     from erc_ros.demo.voices import synthesiser
 
-    def speech(speaker: int, texts: slice) -> Voice:
+    def speech(speaker: int, texts: slice) -> VoiceProfile:
         turns = [turn for turn in DIALOGUE if turn.speaker == speaker][texts]
         said = [synthesiser().say(t.text, VOICES[speaker], t.delivery) for t in turns]
         return enrol(networks.embedding, np.concatenate(said))

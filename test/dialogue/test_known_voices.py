@@ -21,8 +21,7 @@ from erc_ros.dialogue.assembler import (
     UtteranceAssembler,
     UtteranceEvent,
 )
-from erc_ros.dialogue.speakers.clustering import Voice
-from erc_ros.dialogue.speakers.diarizer import SpeakerCorrection
+from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.dialogue.speakers.enrolment import (
     EnrolmentError,
@@ -32,6 +31,7 @@ from erc_ros.dialogue.speakers.enrolment import (
     save_voices,
     speech_in,
 )
+from erc_ros.dialogue.speakers.turns import TurnCorrection
 from erc_ros.dialogue.speaking_face import Match
 from erc_ros.pipeline import PerceptionConfig, known_voices
 from erc_ros.resources import model_folder
@@ -46,7 +46,7 @@ KNOWN = {name: enrol(ToneEmbedding(), tone(n, 6.0)) for name, n in (("Ada", ADA)
 TALK = scene((1, 4, BOB), (5, 8, STRANGER), (9, 12, ADA))
 
 
-def listener(known: Mapping[str, Voice] = KNOWN) -> UtteranceAssembler:
+def listener(known: Mapping[str, VoiceProfile] = KNOWN) -> UtteranceAssembler:
     return UtteranceAssembler(AssemblerConfig(), LoudIsSpeech(), tone_networks(), known)
 
 
@@ -94,7 +94,7 @@ def test_the_name_of_a_corrected_text_follows_the_speaker_but_not_a_person_of_ro
         ears = listener()
         said_first = said_until_flush(ears, person)
         assert said_first.person_id == (person or "Bob")
-        ears._relabel(SpeakerCorrection(said_first.start, said_first.end, 0, 2))
+        ears._relabel(TurnCorrection(said_first.start, said_first.end, 0, 2))
         again = Transcript("Hullo.", T0 + seconds(14), stamp=T0 + seconds(4), person_id=person)
         corrected = [e for e in ears.feed_transcript(again) if isinstance(e, TextCorrected)]
         assert [e.utterance.person_id for e in corrected] == [expected]
@@ -143,7 +143,7 @@ def spoken(path: Path, voice: int, rate: int = 44_100, channels: int = 2) -> Pat
     return path
 
 
-def known_in(file: Path) -> dict[str, Voice]:
+def known_in(file: Path) -> dict[str, VoiceProfile]:
     return known_voices(PerceptionConfig(known_voices=str(file)))
 
 

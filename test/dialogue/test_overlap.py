@@ -9,14 +9,9 @@ import pytest
 from tones import LoudIsSpeech, scene, tone_networks
 
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler, UtteranceEvent
-from erc_ros.dialogue.speakers.diarizer import (
-    UNCLEAR,
-    Attribution,
-    DiarizationConfig,
-    Diarizer,
-    Turn,
-    _shared,
-)
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
+from erc_ros.dialogue.speakers.diarizer import Diarizer
+from erc_ros.dialogue.speakers.turns import UNCLEAR, Attribution, SpeakerTurn, shared
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.transcript import Transcript
@@ -76,5 +71,8 @@ def test_it_is_unknown_where_nobody_is_told_apart_or_heard() -> None:
     ],
 )
 def test_time_shared_by_several_turns(spans: list[tuple[int, int]], expected: int) -> None:
-    assert _shared([Turn(a, b, Attribution(n, 1.0)) for n, (a, b) in enumerate(spans)]) == expected
-    assert _shared([Turn(a, b, UNCLEAR) for a, b in reversed(spans)]) == expected
+    assert (
+        shared([SpeakerTurn(a, b, Attribution(n, 1.0)) for n, (a, b) in enumerate(spans)])
+        == expected
+    )
+    assert shared([SpeakerTurn(a, b, UNCLEAR) for a, b in reversed(spans)]) == expected

@@ -24,7 +24,7 @@ from erc_ros.dialogue.assembler import (
     UtteranceAssembler,
     UtteranceEvent,
 )
-from erc_ros.dialogue.speakers.diarizer import Networks
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import NS, seconds
@@ -32,7 +32,7 @@ from erc_ros.values.utterance import Utterance
 
 T0 = 1_700_000_000 * NS
 RATE = 16_000
-Turn = tuple[float, float, str]  # start s, end s, speaker
+SpeakerTurn = tuple[float, float, str]  # start s, end s, speaker
 
 
 def needs(folder: str) -> Path:
@@ -40,7 +40,10 @@ def needs(folder: str) -> Path:
 
 
 def play(
-    networks: Networks, samples: NDArray[np.float32], texts: list[Transcript], chunk: int = 1600
+    networks: DiarizationNetworks,
+    samples: NDArray[np.float32],
+    texts: list[Transcript],
+    chunk: int = 1600,
 ) -> list[Event]:
     """Everything that the listener says, each text when the sound has come to its arrival."""
     expected = "always" if texts else "never"
@@ -79,7 +82,7 @@ def known(events: list[Event]) -> list[Utterance]:
     return list(found.values())
 
 
-def agreement(turns: list[Turn], utterances: list[Utterance], duration: float) -> float:
+def agreement(turns: list[SpeakerTurn], utterances: list[Utterance], duration: float) -> float:
     """Share of the 10 ms in which one person speaks that are given to that person."""
     size = round(duration * 100)
     heard: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(size, bool))
@@ -101,7 +104,7 @@ def agreement(turns: list[Turn], utterances: list[Utterance], duration: float) -
     return float(best / alone.sum())
 
 
-def compose(actors: list[int], seed: int) -> tuple[NDArray[np.float32], list[Turn]]:
+def compose(actors: list[int], seed: int) -> tuple[NDArray[np.float32], list[SpeakerTurn]]:
     """Turns of one or two neutral to happy sentences, with pauses."""
     folder = needs("ravdess_speech_16k")
     random = np.random.default_rng(seed)
@@ -123,7 +126,9 @@ def compose(actors: list[int], seed: int) -> tuple[NDArray[np.float32], list[Tur
 
 
 @pytest.mark.parametrize("actors", [[1, 2], [3, 12], [5, 6, 14]])
-def test_people_who_take_turns_are_told_apart(networks: Networks, actors: list[int]) -> None:
+def test_people_who_take_turns_are_told_apart(
+    networks: DiarizationNetworks, actors: list[int]
+) -> None:
     samples, turns = compose(actors, seed=1)
     found = known(play(networks, samples, []))
     assert agreement(turns, found, len(samples) / RATE) >= 0.95
@@ -142,7 +147,7 @@ def phrases() -> list[Phrase]:
 
 
 @pytest.fixture(scope="module")
-def call(networks: Networks) -> Call:
+def call(networks: DiarizationNetworks) -> Call:
     """What the listener says of the call; the texts come with times or not, late by chance."""
 
     @functools.cache
@@ -199,7 +204,9 @@ def test_the_words_of_the_call_go_to_the_right_speaker(
     assert right_words(known(events)) >= later
 
 
-def test_alike_voices_stay_apart_when_their_beginning_is_long_past(networks: Networks) -> None:
+def test_alike_voices_stay_apart_when_their_beginning_is_long_past(
+    networks: DiarizationNetworks,
+) -> None:
     folder = needs("ami_diarization_30s")
     samples, _ = soundfile.read(folder / "sample.flac", dtype="float32")
     length, times = len(samples) / RATE, 3
@@ -215,7 +222,9 @@ def test_alike_voices_stay_apart_when_their_beginning_is_long_past(networks: Net
     assert agreement(turns, said, times * length) >= 0.85
 
 
-def test_any_chunking_of_a_recording_gives_identical_utterances(networks: Networks) -> None:
+def test_any_chunking_of_a_recording_gives_identical_utterances(
+    networks: DiarizationNetworks,
+) -> None:
     folder = needs("ami_diarization_30s")
     samples, _ = soundfile.read(folder / "sample.flac", dtype="float32", stop=14 * RATE)
     runs = [

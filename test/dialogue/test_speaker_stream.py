@@ -12,22 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tones import RATE, LoudIsSpeech, Samples, scene, tone_networks
 
-from erc_ros.dialogue.speakers.diarizer import (
-    Attribution,
-    DiarizationConfig,
-    Networks,
-    SpeakerCorrection,
-    Turn,
-)
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 from erc_ros.dialogue.speakers.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
+from erc_ros.dialogue.speakers.turns import Attribution, SpeakerTurn, TurnCorrection
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.values.nanoseconds import NS, seconds
 
-Events = list[Turn | SpeakerCorrection]
+Events = list[SpeakerTurn | TurnCorrection]
 DIALOGUE = scene((1, 4, 5), (5, 8, 20), (7, 12, 5), end=14.0)
 
 
-def stream(networks: Networks | None = None, **config: float) -> SpeakerStream:
+def stream(networks: DiarizationNetworks | None = None, **config: float) -> SpeakerStream:
     activity = SileroVoiceActivity() if networks else LoudIsSpeech()
     return SpeakerStream(SpeakerStreamConfig(**config), activity, networks or tone_networks())
 
@@ -39,19 +35,19 @@ def hear(ears: SpeakerStream, sound: Samples, chunk: int = 1_600) -> Events:
     return events + ears.flush()
 
 
-def turns(events: Events) -> list[Turn]:
-    return [event for event in events if isinstance(event, Turn)]
+def turns(events: Events) -> list[SpeakerTurn]:
+    return [event for event in events if isinstance(event, SpeakerTurn)]
 
 
-def corrected(events: Events) -> list[Turn]:
+def corrected(events: Events) -> list[SpeakerTurn]:
     """What is known at the end."""
-    found: list[Turn] = []
+    found: list[SpeakerTurn] = []
     for event in events:
-        found = [*found, event] if isinstance(event, Turn) else relabel(found, event)
+        found = [*found, event] if isinstance(event, SpeakerTurn) else relabel(found, event)
     return found
 
 
-def at(found: Sequence[Turn], second: float) -> set[int | None]:
+def at(found: Sequence[SpeakerTurn], second: float) -> set[int | None]:
     moment = seconds(second)
     return {t.attribution.speaker for t in found if t.start <= moment < t.end}
 
@@ -127,9 +123,9 @@ def test_whoever_speaks_when_turns_and_corrections_fit_together(
     sound = scene(*heard, end=now + 6.0)
     config = SpeakerStreamConfig(latency, diarization=DiarizationConfig(max_speakers=bound))
     ears = SpeakerStream(config, LoudIsSpeech(), tone_networks())
-    known: list[Turn] = []
+    known: list[SpeakerTurn] = []
     for event in hear(ears, sound):
-        if isinstance(event, Turn):
+        if isinstance(event, SpeakerTurn):
             assert 0 <= event.start < event.end <= len(sound) * NS // RATE
             assert 0 <= event.overlapped <= event.end - event.start
             speaker = event.attribution.speaker
@@ -157,7 +153,7 @@ def test_silence_costs_no_look() -> None:
     hear(ears, np.zeros(60 * RATE, np.float32))
     assert ears.counters() == {"turns": 0, "overlaps": 0}
     hear(ears, scene((0, 2, 5), end=60.0))
-    assert 2 <= ears.counters()["looks"] <= 4  # 2 s of speech and a little longer
+    assert 2 <= ears.counters()["updates"] <= 4  # 2 s of speech and a little longer
 
 
 def test_nothing_heard_is_nothing_told() -> None:
@@ -198,7 +194,7 @@ def overlapping() -> Samples:
 
 
 def test_two_people_who_talk_at_once_are_both_heard(
-    networks: Networks, overlapping: Samples
+    networks: DiarizationNetworks, overlapping: Samples
 ) -> None:
     ears = stream(networks, latency=2.0)
     found = corrected(hear(ears, overlapping))
@@ -209,14 +205,16 @@ def test_two_people_who_talk_at_once_are_both_heard(
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-def test_a_microphone_that_sends_nothing_says_nothing(networks: Networks, value: float) -> None:
+def test_a_microphone_that_sends_nothing_says_nothing(
+    networks: DiarizationNetworks, value: float
+) -> None:
     ears = stream(networks)
     assert hear(ears, np.full(5 * RATE, value, np.float32)) == []
     assert ears.counters() == {"turns": 0, "overlaps": 0}
 
 
 def test_any_chunking_of_speech_gives_the_same_events(
-    networks: Networks, overlapping: Samples
+    networks: DiarizationNetworks, overlapping: Samples
 ) -> None:
     one, other = (hear(stream(networks), overlapping, chunk) for chunk in (777, 50_000))
     assert one == other and turns(one)
@@ -225,16 +223,16 @@ def test_any_chunking_of_speech_gives_the_same_events(
 # --- corrections ---
 
 
-def turn(start: float, end: float, speaker: int | None) -> Turn:
-    return Turn(seconds(start), seconds(end), Attribution(speaker, 0.5))
+def turn(start: float, end: float, speaker: int | None) -> SpeakerTurn:
+    return SpeakerTurn(seconds(start), seconds(end), Attribution(speaker, 0.5))
 
 
-def spans(found: Sequence[Turn]) -> list[tuple[float, float, int | None]]:
+def spans(found: Sequence[SpeakerTurn]) -> list[tuple[float, float, int | None]]:
     return [(t.start / NS, t.end / NS, t.attribution.speaker) for t in found]
 
 
-def correction(start: float, end: float, old: int | None, new: int | None) -> SpeakerCorrection:
-    return SpeakerCorrection(seconds(start), seconds(end), old, new)
+def correction(start: float, end: float, old: int | None, new: int | None) -> TurnCorrection:
+    return TurnCorrection(seconds(start), seconds(end), old, new)
 
 
 def test_a_correction_changes_its_part_of_the_speaker_it_names() -> None:
@@ -263,7 +261,7 @@ def test_a_correction_loses_no_time(
         moment = seconds(tenth / 10)
         inside = span[0] * NS <= moment < sum(span) * NS
 
-        def there(found: list[Turn], moment: int = moment) -> list[Turn]:
+        def there(found: list[SpeakerTurn], moment: int = moment) -> list[SpeakerTurn]:
             return [t for t in found if t.start <= moment < t.end]
 
         assert len(there(before)) == len(there(after))
@@ -273,11 +271,13 @@ def test_a_correction_loses_no_time(
 class Understood:
     """Stands for a diarizer: what it understands now."""
 
-    def __init__(self, *now: Turn, followed_from: float = 0.0, **merged: int | None) -> None:
-        self.now, self.followed_from = now, seconds(followed_from)
+    def __init__(
+        self, *now: SpeakerTurn, reattributed_from: float = 0.0, **merged: int | None
+    ) -> None:
+        self.now, self.reattributed_from = now, seconds(reattributed_from)
         self.merged = {int(name[1:]): into for name, into in merged.items()}
 
-    def voices_between(self, start: int, end: int) -> list[Turn]:
+    def speakers_between(self, start: int, end: int) -> list[SpeakerTurn]:
         return [
             replace(t, start=max(t.start, start), end=min(t.end, end))
             for t in self.now
@@ -301,16 +301,16 @@ class Understood:
         ([turn(0, 4, 0), turn(0, 4, 1)], Understood(turn(0, 4, 1)), []),
         ([turn(0, 4, 0)], Understood(), []),
         # too long ago: only whole speakers who are joined
-        ([turn(0, 4, 0)], Understood(turn(0, 4, 1), followed_from=1), []),
+        ([turn(0, 4, 0)], Understood(turn(0, 4, 1), reattributed_from=1), []),
         (
             [turn(0, 4, 0), turn(4, 5, 1)],
-            Understood(turn(4, 5, 1), followed_from=1, s0=1),
+            Understood(turn(4, 5, 1), reattributed_from=1, s0=1),
             [correction(0, 4, 0, 1)],
         ),
     ],
 )
 def test_what_is_understood_otherwise_is_corrected(
-    told: list[Turn], now: Understood, expected: list[SpeakerCorrection]
+    told: list[SpeakerTurn], now: Understood, expected: list[TurnCorrection]
 ) -> None:
     ears = stream()
     ears._told, ears._diarizer = told, now  # type: ignore[assignment]

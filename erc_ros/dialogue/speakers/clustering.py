@@ -1,10 +1,10 @@
-"""The voices of a conversation, told apart by their embeddings: values and pure functions.
+"""Speaker clustering: the speakers of a conversation from embeddings; values and pure functions.
 
 Speech in which one voice is alone is embedded in short windows. The windows of the last seconds and
-what was heard before are clustered anew again and again (average linkage: the two clusters whose
-parts are most alike on average are joined, until no two are alike enough). A cluster is a speaker
-on enough evidence, and keeps the number that most of its speech had. Two voices that the
-segmentation network heard beside each other count as less alike than their embeddings say.
+frozen profiles of what was heard before are reclustered with every update (average linkage: the two
+clusters whose members are most similar on average are joined, until no two are similar enough). A
+cluster is a speaker on enough evidence, and keeps the index that most of its speech had. Two voices
+that co-occur in a window of the segmentation network count as less similar than they sound.
 """
 
 from __future__ import annotations
@@ -12,21 +12,51 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.values.settings import check, setting
+
 Vector = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
-MAX_PAST = 24  # voices kept apart; older ones of a speaker are joined
-BESIDE = 6  # windows of each of two speakers, heard beside the other, that tell them apart for good
-PRIOR = 1.0  # windows; how long what is usual counts more than what was heard
+
+@dataclass(frozen=True, slots=True)
+class ClusteringConfig:
+    """How speakers are clustered, beside what the embedding network advises.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    max_profiles: int = setting(
+        24,
+        "frozen profiles that are kept; beyond, older ones of one speaker are joined",
+        range=(2, 1_000),
+    )
+    min_separated: int = setting(
+        6,
+        "windows of each of two speakers that must co-occur to keep the two apart for good",
+        "windows",
+        (1, 100),
+        source="benchmarks.diarization recorded",
+    )
+    prior: float = setting(
+        1.0,
+        "weight of the usual similarity against what was heard of a speaker",
+        "windows",
+        (0.0, 20.0),
+        source="benchmarks.diarization recorded",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Voice:
+class VoiceProfile:
     """What was heard of a voice. total: (size,) sum of vectors; weight: of how many; heard: s."""
 
     total: Vector
@@ -39,65 +69,66 @@ class Voice:
         mean: Vector = (self.total / np.float32(self.weight)).astype(np.float32)
         return mean
 
-    def __add__(self, other: Voice) -> Voice:
+    def __add__(self, other: VoiceProfile) -> VoiceProfile:
         total: Vector = self.total + other.total
         heard = self.heard + other.heard
-        return Voice(total, self.weight + other.weight, heard, self.speaker)
+        return VoiceProfile(total, self.weight + other.weight, heard, self.speaker)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class EmbeddedWindow:
     """One voice alone, in frames `first` to `last` (exclusive).
 
-    vector: (size,) of length 1; weight: 1 for a window of full length; track: which local voice it
-    is at present, run: which of its stretches; speaker: that its cluster has.
+    vector: (size,) of length 1; weight: 1 for a window of full length; local: id of the local
+    speaker it is of at present, run: which of its runs; speaker: that its cluster has.
     """
 
     first: int
     last: int
     vector: Vector
     weight: float
-    track: int = -1
+    local: int = -1
     run: int = -1
     speaker: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Voices:
+class SpeakerClusters:
     """State: what was heard of a conversation.
 
-    past: what was heard earlier; windows: of the last seconds, in order of their start; speakers:
-    how many were told apart; apart: pairs of them (lower first) that were heard beside each other.
+    profiles: frozen, of what was heard earlier; windows: of the last seconds, in order of their
+    start; speakers: how many were told apart; separated: pairs of them (lower first) that spoke
+    beside each other and stay apart for good.
     """
 
-    past: tuple[Voice, ...] = ()
-    windows: tuple[Window, ...] = ()
+    profiles: tuple[VoiceProfile, ...] = ()
+    windows: tuple[EmbeddedWindow, ...] = ()
     speakers: int = 0
-    apart: frozenset[tuple[int, int]] = frozenset()
+    separated: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How voices are compared. Likeness is the dot product of vectors of length 1.
+class ClusteringThresholds:
+    """How speakers are compared, from the configuration and the embedding network's card.
 
-    same: of two windows of one voice, usually; least: of one voice, on average; distinct: how much
-    less alike two voices count that were heard beside each other; switch: cost of another speaker
-    in a run; evidence: s of speech that make a speaker; evidence_beside: the same for who was heard
-    beside all speakers known so far; speakers: at most; frame: s.
+    Similarity is the cosine of two embeddings. same: of two windows of one voice, usually; least:
+    of one voice, on average; distinct: how much less similar two voices count that co-occur;
+    evidence: s of speech that make a speaker; evidence_beside: the same for who co-occurred with
+    all speakers known so far; speakers: at most; frame: s.
     """
 
     same: float
     least: float
     distinct: float
-    switch: float
     evidence: float
     evidence_beside: float
     speakers: int
     frame: float
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
 
 
-def beside(
-    windows: Sequence[Window], met: frozenset[tuple[int, int]], near: int
+def co_occurrence(
+    windows: Sequence[EmbeddedWindow], separated: frozenset[tuple[int, int]], near: int
 ) -> NDArray[np.bool_]:
     """(n, n): did one window of the segmentation network (`near` frames) tell the two apart?"""
     count = len(windows)
@@ -105,49 +136,51 @@ def beside(
     for row, one in enumerate(windows):
         for column in range(row):
             other = windows[column]
-            pair = min(one.track, other.track), max(one.track, other.track)
-            if pair in met and abs(one.first - other.first) < near:
+            pair = min(one.local, other.local), max(one.local, other.local)
+            if pair in separated and abs(one.first - other.first) < near:
                 found[row, column] = found[column, row] = True
     return found
 
 
-def likeness(voices: Voices, are_beside: NDArray[np.bool_], distinct: float) -> Matrix:
-    """(n, n) of the past voices, then the windows."""
-    vectors = [voice.mean for voice in voices.past] + [w.vector for w in voices.windows]
+def similarity(clusters: SpeakerClusters, co_occurs: NDArray[np.bool_], distinct: float) -> Matrix:
+    """(n, n) of the profiles, then the windows."""
+    vectors = [voice.mean for voice in clusters.profiles] + [w.vector for w in clusters.windows]
     stack = np.stack(vectors).astype(np.float64)
-    alike: Matrix = stack @ stack.T
-    first = len(voices.past)
-    alike[first:, first:] -= distinct * are_beside
-    # what is past was heard beside nobody who speaks now, but its speaker may have been
-    items: list[Voice | Window] = [*voices.past, *voices.windows]
+    similarities: Matrix = stack @ stack.T
+    first = len(clusters.profiles)
+    similarities[first:, first:] -= distinct * co_occurs
+    # a profile co-occurs with nobody who speaks now, but its speaker may have before
+    items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     for row in range(first):
         for column in range(len(items)):
-            if _pair(items[row].speaker, items[column].speaker) in voices.apart:
-                alike[row, column] -= distinct
+            if _pair(items[row].speaker, items[column].speaker) in clusters.separated:
+                similarities[row, column] -= distinct
                 if column >= first:
-                    alike[column, row] -= distinct
-    return alike
+                    similarities[column, row] -= distinct
+    return similarities
 
 
 def _pair(one: int | None, other: int | None) -> tuple[int, int] | None:
     return None if one is None or other is None else (min(one, other), max(one, other))
 
 
-def cluster(alike: Matrix, weights: Matrix, heard: Matrix, limits: Limits) -> list[list[int]]:
-    """Groups of one voice: average linkage, joined while alike enough, or too many speakers.
+def cluster(
+    similarities: Matrix, weights: Matrix, heard: Matrix, thresholds: ClusteringThresholds
+) -> list[list[int]]:
+    """Groups of one speaker: average linkage, joined while similar enough, or too many speakers.
 
-    alike: (n, n); weights: (n,) of each in averages; heard: (n,) s of speech.
+    similarities: (n, n); weights: (n,) of each in averages; heard: (n,) s of speech.
     """
-    sums = alike * np.outer(weights, weights)
+    sums = similarities * np.outer(weights, weights)
     pairs = np.outer(weights, weights)
     heard = heard.copy()
-    links = alike.copy()
+    links = similarities.copy()
     np.fill_diagonal(links, -np.inf)
-    groups: dict[int, list[int]] = {place: [place] for place in range(len(alike))}
+    groups: dict[int, list[int]] = {place: [place] for place in range(len(similarities))}
     while len(groups) > 1:
         one, other = sorted(divmod(int(links.argmax()), len(links)))
-        believed = sum(heard[row] >= limits.evidence for row in groups)
-        if links[one, other] < limits.least and believed <= limits.speakers:
+        believed = sum(heard[row] >= thresholds.evidence for row in groups)
+        if links[one, other] < thresholds.least and believed <= thresholds.speakers:
             break
         groups[one] += groups.pop(other)
         heard[one] += heard[other]
@@ -163,7 +196,7 @@ def cluster(alike: Matrix, weights: Matrix, heard: Matrix, limits: Limits) -> li
     return list(groups.values())
 
 
-def heard_in(windows: Sequence[Window], frame: float) -> float:
+def speech_duration(windows: Sequence[EmbeddedWindow], frame: float) -> float:
     """s of speech in windows that may share some, in order of their start."""
     total, until = 0, 0
     for window in windows:
@@ -172,43 +205,48 @@ def heard_in(windows: Sequence[Window], frame: float) -> float:
     return total * frame
 
 
-def learn(
-    voices: Voices, are_beside: NDArray[np.bool_], limits: Limits
-) -> tuple[Voices, Matrix, dict[int, int | None]]:
+def recluster(
+    clusters: SpeakerClusters, co_occurs: NDArray[np.bool_], thresholds: ClusteringThresholds
+) -> tuple[SpeakerClusters, Matrix, dict[int, int | None]]:
     """Cluster the conversation anew.
 
     Every group gets the index that most of its speech had, or a new one on enough evidence. Two
     speakers who turn out to be one keep the index of which more was heard.
 
     Returns:
-        The voices with their speakers; (windows, speakers) how well each window fits each speaker;
-        what became of indices that are nobody's any more.
+        The clusters with their speakers; (windows, speakers) how well each window fits each
+        speaker; what became of indices that are nobody's any more.
     """
-    items: list[Voice | Window] = [*voices.past, *voices.windows]
+    items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     if not items:
-        return voices, np.zeros((0, voices.speakers)), {}
+        return clusters, np.zeros((0, clusters.speakers)), {}
     weights = np.array([item.weight for item in items], np.float64)
-    heard = np.array([v.heard for v in voices.past] + _fresh(voices.windows, limits.frame))
-    alike = likeness(voices, are_beside, limits.distinct)
-    groups = cluster(alike, weights, heard, limits)
-    names, merged, speakers = _named(voices, groups, heard, are_beside, limits)
-    labels = {place: names.get(n) for n, group in enumerate(groups) for place in group}
-    first = len(voices.past)
-    changed = Voices(
-        tuple(replace(v, speaker=labels[k]) for k, v in enumerate(voices.past)),
-        tuple(replace(w, speaker=labels[first + k]) for k, w in enumerate(voices.windows)),
-        speakers,
-        _apart(voices.apart, names, groups, are_beside, first),
+    heard = np.array(
+        [v.heard for v in clusters.profiles] + _fresh(clusters.windows, thresholds.frame)
     )
-    return changed, _fits(changed, alike, weights, limits), merged
+    similarities = similarity(clusters, co_occurs, thresholds.distinct)
+    groups = cluster(similarities, weights, heard, thresholds)
+    names, merged, speakers = _named(clusters, groups, heard, co_occurs, thresholds)
+    labels = {place: names.get(n) for n, group in enumerate(groups) for place in group}
+    first = len(clusters.profiles)
+    changed = SpeakerClusters(
+        tuple(replace(v, speaker=labels[k]) for k, v in enumerate(clusters.profiles)),
+        tuple(replace(w, speaker=labels[first + k]) for k, w in enumerate(clusters.windows)),
+        speakers,
+        _separated(
+            clusters.separated, names, groups, co_occurs, first, thresholds.clustering.min_separated
+        ),
+    )
+    return changed, _fits(changed, similarities, weights, thresholds), merged
 
 
-def _apart(
+def _separated(
     known: frozenset[tuple[int, int]],
     names: Mapping[int, int],
     groups: Sequence[Sequence[int]],
-    are_beside: NDArray[np.bool_],
+    co_occurs: NDArray[np.bool_],
     first: int,
+    min_separated: int,
 ) -> frozenset[tuple[int, int]]:
     """Pairs of speakers that were heard beside each other, now or earlier.
 
@@ -220,32 +258,32 @@ def _apart(
     }
     found = {pair for pair in known if pair[0] in recent and pair[1] in recent}
     for one, other in itertools.combinations(sorted(recent), 2):
-        between = are_beside[np.ix_(recent[one], recent[other])]
-        if min(between.any(axis=1).sum(), between.any(axis=0).sum()) >= BESIDE:
+        between = co_occurs[np.ix_(recent[one], recent[other])]
+        if min(between.any(axis=1).sum(), between.any(axis=0).sum()) >= min_separated:
             found.add((one, other))
     return frozenset(found)
 
 
-def _fresh(windows: Sequence[Window], frame: float) -> list[float]:
+def _fresh(windows: Sequence[EmbeddedWindow], frame: float) -> list[float]:
     """s of each window that those of the same run before it have not heard."""
     until: dict[tuple[int, int], int] = {}
     found = []
     for window in windows:
-        key = window.track, window.run
+        key = window.local, window.run
         found.append(max(0, window.last - max(window.first, until.get(key, 0))) * frame)
         until[key] = max(until.get(key, 0), window.last)
     return found
 
 
 def _named(
-    voices: Voices,
+    clusters: SpeakerClusters,
     groups: Sequence[Sequence[int]],
     heard: Matrix,
-    are_beside: NDArray[np.bool_],
-    limits: Limits,
+    co_occurs: NDArray[np.bool_],
+    thresholds: ClusteringThresholds,
 ) -> tuple[dict[int, int], dict[int, int | None], int]:
     """Group -> speaker; what became of speakers without a group; how many there are now."""
-    items: list[Voice | Window] = [*voices.past, *voices.windows]
+    items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     shares: Counter[tuple[int, int]] = Counter()  # thousandths of a second
     for number, group in enumerate(groups):
         for place in group:
@@ -259,16 +297,17 @@ def _named(
             names[number] = index
     # a number that is nobody's any more is given again, but not to others in the same moment
     taken = {index for _, index in shares}
+    first = len(clusters.profiles)
     for number in sorted(range(len(groups)), key=lambda n: min(groups[n])):
-        if number in names or len(names) >= limits.speakers:
+        if number in names or len(names) >= thresholds.speakers:
             continue
         others = [groups[named] for named in names]
-        is_apart = bool(others) and _is_beside(groups[number], others, are_beside, len(voices.past))
-        needed = limits.evidence_beside if is_apart else limits.evidence
+        is_beside = bool(others) and _is_beside(groups[number], others, co_occurs, first)
+        needed = thresholds.evidence_beside if is_beside else thresholds.evidence
         if not taken or sum(heard[place] for place in groups[number]) >= needed:
             names[number] = next(k for k in itertools.count() if k not in taken)
             taken.add(names[number])
-    speakers = max(voices.speakers, 1 + max(names.values(), default=-1))
+    speakers = max(clusters.speakers, 1 + max(names.values(), default=-1))
     merged: dict[int, int | None] = {}
     for (number, index), _ in ranked:
         if index not in names.values():
@@ -279,84 +318,93 @@ def _named(
 def _is_beside(
     group: Sequence[int],
     others: Sequence[Sequence[int]],
-    are_beside: NDArray[np.bool_],
+    co_occurs: NDArray[np.bool_],
     first: int,
 ) -> bool:
     """Was the group heard beside every other one?"""
     own = [place - first for place in group if place >= first]
     for other in others:
         theirs = [place - first for place in other if place >= first]
-        if not own or not theirs or not are_beside[np.ix_(own, theirs)].any():
+        if not own or not theirs or not co_occurs[np.ix_(own, theirs)].any():
             return False
     return True
 
 
-def _fits(voices: Voices, alike: Matrix, weights: Matrix, limits: Limits) -> Matrix:
-    """(windows, speakers): mean likeness of a window to what else was heard of the speaker.
+def _fits(
+    clusters: SpeakerClusters,
+    similarities: Matrix,
+    weights: Matrix,
+    thresholds: ClusteringThresholds,
+) -> Matrix:
+    """(windows, speakers): mean similarity of a window to what else was heard of the speaker.
 
     Windows that share sound with it are left out; speakers without anything get -inf.
     """
-    first = len(voices.past)
-    items: list[Voice | Window] = [*voices.past, *voices.windows]
+    first = len(clusters.profiles)
+    items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     speakers = [item.speaker for item in items]
     member = np.array(
-        [[speaker == k for k in range(voices.speakers)] for speaker in speakers], np.float64
-    ).reshape(len(speakers), voices.speakers)
-    starts = np.array([w.first for w in voices.windows])
-    ends = np.array([w.last for w in voices.windows])
-    apart = np.ones((len(voices.windows), len(speakers)))
+        [[speaker == k for k in range(clusters.speakers)] for speaker in speakers], np.float64
+    ).reshape(len(speakers), clusters.speakers)
+    starts = np.array([w.first for w in clusters.windows])
+    ends = np.array([w.last for w in clusters.windows])
+    apart = np.ones((len(clusters.windows), len(speakers)))
     apart[:, first:] = (starts[:, None] >= ends[None]) | (starts[None] >= ends[:, None])
     counted = apart * weights
-    sums = (alike[first:] * counted) @ member
-    prior = np.where(member[first:] > 0, limits.same, limits.least)
-    fits: Matrix = (sums + PRIOR * prior) / (counted @ member + PRIOR)
+    sums = (similarities[first:] * counted) @ member
+    prior = np.where(member[first:] > 0, thresholds.same, thresholds.least)
+    weight = thresholds.clustering.prior
+    fits: Matrix = (sums + weight * prior) / (counted @ member + weight)
     fits[:, member.sum(axis=0) == 0] = -np.inf
     return fits
 
 
-def settle(voices: Voices, first: int, frame: float) -> Voices:
-    """Windows that end before frame `first` become past: sums, one for each speaker."""
-    old = [window for window in voices.windows if window.last <= first]
-    kept = tuple(window for window in voices.windows if window.last > first)
-    past = list(voices.past)
+def freeze(
+    clusters: SpeakerClusters, first: int, frame: float, max_profiles: int
+) -> SpeakerClusters:
+    """Windows that end before frame `first` become profiles: sums, one for each speaker."""
+    old = [window for window in clusters.windows if window.last <= first]
+    kept = tuple(window for window in clusters.windows if window.last > first)
+    profiles = list(clusters.profiles)
     for speaker in dict.fromkeys(window.speaker for window in old):
         said = [window for window in old if window.speaker == speaker]
         later = [window for window in kept if window.speaker == speaker]
-        heard = heard_in([*said, *later], frame) - heard_in(later, frame)  # what they share: once
-        past.append(replace(voice_of(said, frame), heard=heard))
-    while len(past) > MAX_PAST:
-        counts = Counter(voice.speaker for voice in past)
+        # what they share counts once
+        heard = speech_duration([*said, *later], frame) - speech_duration(later, frame)
+        profiles.append(replace(profile_of(said, frame), heard=heard))
+    while len(profiles) > max_profiles:
+        counts = Counter(voice.speaker for voice in profiles)
         most = counts.most_common(1)[0][0]
-        one, other = [place for place, v in enumerate(past) if v.speaker == most][:2]
+        one, other = [place for place, v in enumerate(profiles) if v.speaker == most][:2]
         if most is not None:  # of nobody known, the oldest is forgotten
-            past[other] = past[one] + past[other]
-        del past[one]
-    return replace(voices, past=tuple(past), windows=kept)
+            profiles[other] = profiles[one] + profiles[other]
+        del profiles[one]
+    return replace(clusters, profiles=tuple(profiles), windows=kept)
 
 
-def voice_of(windows: Sequence[Window], frame: float) -> Voice:
+def profile_of(windows: Sequence[EmbeddedWindow], frame: float) -> VoiceProfile:
     """What is heard in windows (in order of their start) of one voice."""
     total: Vector = np.sum([w.weight * w.vector for w in windows], axis=0, dtype=np.float32)
     weight = sum(window.weight for window in windows)
-    return Voice(total, weight, heard_in(windows, frame), windows[0].speaker)
+    return VoiceProfile(total, weight, speech_duration(windows, frame), windows[0].speaker)
 
 
-def known_speakers(voices: Voices, frame: float) -> dict[int, Voice]:
+def speaker_profiles(clusters: SpeakerClusters, frame: float) -> dict[int, VoiceProfile]:
     """What was heard of every speaker."""
-    found: dict[int, Voice] = {}
+    found: dict[int, VoiceProfile] = {}
     recent = [
-        voice_of([w for w in voices.windows if w.speaker == speaker], frame)
-        for speaker in sorted({w.speaker for w in voices.windows if w.speaker is not None})
+        profile_of([w for w in clusters.windows if w.speaker == speaker], frame)
+        for speaker in sorted({w.speaker for w in clusters.windows if w.speaker is not None})
     ]
-    for voice in (*voices.past, *recent):
+    for voice in (*clusters.profiles, *recent):
         if voice.speaker is not None:
             known = found.get(voice.speaker)
             found[voice.speaker] = voice if known is None else known + voice
     return found
 
 
-def follow(scores: Matrix, cost: float) -> NDArray[np.intp]:
-    """The best path through scores (windows, speakers), where every change costs `cost`."""
+def viterbi(scores: Matrix, cost: float) -> NDArray[np.intp]:
+    """Viterbi: the best path through scores (windows, speakers), each change costs `cost`."""
     count, speakers = scores.shape
     came_from = np.zeros((count, speakers), np.intp)
     best = scores[0].copy()

@@ -1,6 +1,6 @@
 """Known voices, in a file that its owner keeps: off unless somebody makes such a file.
 
-A voice is what `voices.Voice` says of it: sums of embeddings of one speaker network, from
+A voice is a `VoiceProfile`: sums of embeddings of one speaker network, from
 which speech cannot be restored, but by which a person can be recognised again: personal data. The
 file is JSON, of which everything is checked; it fits only the network that it was made with. No
 error tells a name: errors go to logs.
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.dialogue import voice_activity
-from erc_ros.dialogue.speakers.clustering import Voice
-from erc_ros.dialogue.speakers.diarizer import Embedding
+from erc_ros.dialogue.speakers.clustering import VoiceProfile
+from erc_ros.dialogue.speakers.networks import EmbeddingNetwork
 from erc_ros.dialogue.voice_activity import (
     FRAME,
     FRAME_TIME,
@@ -64,7 +64,7 @@ def speech_in(samples: NDArray[np.float32], network: VoiceActivity) -> NDArray[n
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
-def enrol(embedding: Embedding, samples: NDArray[np.float32]) -> Voice:
+def enrol(embedding: EmbeddingNetwork, samples: NDArray[np.float32]) -> VoiceProfile:
     """A voice from speech of one person, (n,) float32 at 16 kHz, without long pauses.
 
     Raises:
@@ -79,13 +79,15 @@ def enrol(embedding: Embedding, samples: NDArray[np.float32]) -> Voice:
     heard = [vector for vector in vectors if vector.any()]
     if not heard:
         raise EnrolmentError("nothing to hear in it: is the microphone muted?")
-    return Voice(np.sum(heard, axis=0, dtype=np.float32), float(len(heard)), len(heard) * WINDOW)
+    return VoiceProfile(
+        np.sum(heard, axis=0, dtype=np.float32), float(len(heard)), len(heard) * WINDOW
+    )
 
 
 # --- the file ---
 
 
-def save_voices(path: Path, model_sha256: str, voices: Mapping[str, Voice]) -> None:
+def save_voices(path: Path, model_sha256: str, voices: Mapping[str, VoiceProfile]) -> None:
     """Write name -> voice. model_sha256: of the network that made them.
 
     Raises:
@@ -108,7 +110,7 @@ def save_voices(path: Path, model_sha256: str, voices: Mapping[str, Voice]) -> N
     _write(path, content)
 
 
-def load_voices(path: Path, model_sha256: str, size: int) -> dict[str, Voice]:
+def load_voices(path: Path, model_sha256: str, size: int) -> dict[str, VoiceProfile]:
     """Read name -> voice; they must be of the network with this checksum and vectors of `size`.
 
     Raises:
@@ -166,7 +168,7 @@ def _check_name(path: Path, name: str) -> str:
     return name
 
 
-def _voice(path: Path, place: int, raw: Any, size: int) -> Voice:
+def _voice(path: Path, place: int, raw: Any, size: int) -> VoiceProfile:
     numbers = ("weight", "heard")
     if not isinstance(raw, dict) or set(raw) != {"total", *numbers}:
         raise EnrolmentError(f"{path}: voice {place} must have total, {', '.join(numbers)}")
@@ -178,7 +180,7 @@ def _voice(path: Path, place: int, raw: Any, size: int) -> Voice:
     if raw["weight"] <= 0 or raw["heard"] <= 0:
         raise EnrolmentError(f"{path}: voice {place} has no speech")
     total = np.array(values, np.float32)
-    return Voice(total, float(raw["weight"]), float(raw["heard"]))
+    return VoiceProfile(total, float(raw["weight"]), float(raw["heard"]))
 
 
 def _is_number(value: object) -> bool:
@@ -188,12 +190,12 @@ def _is_number(value: object) -> bool:
 # --- recognising ---
 
 
-def least_alike(embedding: Embedding) -> float:
+def least_alike(embedding: EmbeddingNetwork) -> float:
     """How alike two voices are at least that are taken for one person's (see `recognise`)."""
     return 1.0 - CERTAINTY * embedding.new_voice / embedding.same_voice
 
 
-def recognise(voice: Voice, known: Mapping[str, Voice], least: float) -> str | None:
+def recognise(voice: VoiceProfile, known: Mapping[str, VoiceProfile], least: float) -> str | None:
     """The name whose voice this is; None: nobody's who is known.
 
     least: how alike they must be, see `least_alike`. Two voices are compared by the cosine of all
@@ -205,7 +207,7 @@ def recognise(voice: Voice, known: Mapping[str, Voice], least: float) -> str | N
 
 
 def recognise_each(
-    voices: Mapping[int, Voice], known: Mapping[str, Voice], least: float
+    voices: Mapping[int, VoiceProfile], known: Mapping[str, VoiceProfile], least: float
 ) -> dict[int, str]:
     """Speaker -> name, of those who are known; of two with one name, the one who is more alike."""
     found: dict[str, tuple[float, int]] = {}
@@ -217,6 +219,6 @@ def recognise_each(
     return {speaker: name for name, (_, speaker) in found.items()}
 
 
-def _alike(voice: Voice, other: Voice) -> float:
+def _alike(voice: VoiceProfile, other: VoiceProfile) -> float:
     lengths = float(np.linalg.norm(voice.total) * np.linalg.norm(other.total))
     return float(voice.total @ other.total) / max(lengths, 1e-9)

@@ -1,8 +1,8 @@
-"""Voices followed from one window of the segmentation network to the next.
+"""Local speakers: voices linked from one window of the segmentation network to the next.
 
 In every window the network numbers the voices anew. Windows overlap by most of their length, so a
 voice is the one that spoke at the same moments in the windows before; who that is among the
-speakers of the conversation is for `voices` to say. The state is a value, and following is pure.
+speakers of the conversation is for `clustering` to say. The state is a value, and linking is pure.
 """
 
 from __future__ import annotations
@@ -12,33 +12,59 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST = 3  # frames; a voice that speaks less in a window is noise
-LINK = 0.3  # of what a voice said in the frames seen before must be the track's to be the same
+from erc_ros.values.settings import check, setting
+
 ACTIVE = 0.5  # probability from which a voice speaks
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSpeakersConfig:
+    """How voices are linked.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    min_frames: int = setting(
+        3,
+        "a voice that speaks in fewer frames of a window is noise",
+        "frames",
+        (1, 50),
+        source="benchmarks.diarization recorded",
+    )
+    min_link: float = setting(
+        0.3,
+        "share of a voice's known speech that a local speaker must have said to be the same one",
+        range=(0.05, 1.0),
+        source="benchmarks.diarization recorded",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def _no_frames() -> NDArray[np.float32]:
     return np.zeros(0, np.float32)
 
 
-def _no_tracks() -> NDArray[np.float32]:
+def _nobody() -> NDArray[np.float32]:
     return np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tracks:
+class LocalSpeakers:
     """State: the voices of the last frames.
 
-    first: number of the frame in column 0; sums: (T, n) probabilities that each voice speaks,
-    summed over the windows; counts: (n,) windows that saw the frame; ids: (T) names of the rows;
-    met: pairs of ids (lower first) that one window told apart; born: voices so far.
+    first: number of the frame in column 0; sums: (L, n) probabilities that each voice speaks,
+    summed over the windows; counts: (n,) windows that saw the frame; ids: (L) names of the rows;
+    separated: pairs of ids (lower first) that one window told apart; born: voices so far.
     """
 
     first: int = 0
-    sums: NDArray[np.float32] = field(default_factory=_no_tracks)
+    sums: NDArray[np.float32] = field(default_factory=_nobody)
     counts: NDArray[np.float32] = field(default_factory=_no_frames)
     ids: tuple[int, ...] = ()
-    met: frozenset[tuple[int, int]] = frozenset()
+    separated: frozenset[tuple[int, int]] = frozenset()
     born: int = 0
 
     @property
@@ -47,93 +73,102 @@ class Tracks:
         return self.first + len(self.counts)
 
     def activity(self) -> NDArray[np.float32]:
-        """(T, n) probability that each voice speaks; 0 where no window has looked."""
+        """(L, n) probability that each voice speaks; 0 where no window has looked."""
         mean: NDArray[np.float32] = self.sums / np.maximum(self.counts, np.float32(1.0))
         return mean
 
 
-def follow_voices(tracks: Tracks, first: int, heard: NDArray[np.float32], kept: int) -> Tracks:
+def link_window(
+    local: LocalSpeakers,
+    config: LocalSpeakersConfig,
+    first: int,
+    window: NDArray[np.float32],
+    kept: int,
+) -> LocalSpeakers:
     """Take one window: frames from `first` on, (F, voices) probabilities.
 
     Only the last `kept` frames are remembered, and voices that speak in them. `first` may be any
     frame that is still remembered, or later.
     """
-    if first - tracks.last > kept:  # a gap: whatever its length, it takes no memory
-        tracks = Tracks(born=tracks.born)
-    wide = _widened(tracks, first, first + len(heard))
+    if first - local.last > kept:  # a gap: whatever its length, it takes no memory
+        local = LocalSpeakers(born=local.born)
+    wide = _widened(local, first, first + len(window))
     begin = first - wide.first
     if begin < 0:
-        heard, begin = heard[-begin:], 0
-    part = slice(begin, begin + len(heard))
+        window, begin = window[-begin:], 0
+    part = slice(begin, begin + len(window))
     seen = wide.counts[part] > 0
     known = wide.activity()[:, part]
-    names = _names(known[:, seen], heard[seen], heard, wide)
+    rows = _rows(known[:, seen], window[seen], window, wide, config)
     sums, ids, born = wide.sums.copy(), list(wide.ids), wide.born
-    for voice, row in names.items():
+    for voice, row in rows.items():
         if row == len(ids):
             ids.append(born)
             born += 1
             sums = np.concatenate([sums, np.zeros((1, sums.shape[1]), np.float32)])
-        sums[row, part] += heard[:, voice]
+        sums[row, part] += window[:, voice]
     counts = wide.counts.copy()
     counts[part] += 1
-    together = [ids[row] for row in names.values()]
-    met = wide.met | {(a, b) for a in together for b in together if a < b}
-    return _recent(Tracks(wide.first, sums, counts, tuple(ids), met, born), kept)
+    together = [ids[row] for row in rows.values()]
+    separated = wide.separated | {(a, b) for a in together for b in together if a < b}
+    return _recent(LocalSpeakers(wide.first, sums, counts, tuple(ids), separated, born), kept)
 
 
-def _names(
+def _rows(
     known: NDArray[np.float32],
     again: NDArray[np.float32],
-    heard: NDArray[np.float32],
-    tracks: Tracks,
+    window: NDArray[np.float32],
+    local: LocalSpeakers,
+    config: LocalSpeakersConfig,
 ) -> dict[int, int]:
-    """Voice of the window -> row of the track, the number of rows and above: new ones.
+    """Voice of the window -> row of the local speaker; rows beyond the last one are new.
 
-    known: (T, s) and again: (s, voices) in the frames that were seen before.
+    known: (L, s) and again: (s, voices) in the frames that were seen before.
     """
-    voices = [v for v in range(heard.shape[1]) if (heard[:, v] > ACTIVE).sum() >= LEAST]
-    common = np.minimum(known[:, :, None], again[None]).sum(axis=1)  # (T, voices)
-    names: dict[int, int] = {}
+    count = window.shape[1]
+    voices = [v for v in range(count) if (window[:, v] > ACTIVE).sum() >= config.min_frames]
+    common = np.minimum(known[:, :, None], again[None]).sum(axis=1)  # (L, voices)
+    rows: dict[int, int] = {}
     for place in np.argsort(-common, axis=None, kind="stable"):
-        row, voice = divmod(int(place), heard.shape[1])
-        shared = float(common[row, voice])
-        if shared < max(LEAST / 2, LINK * float(again[:, voice].sum())):
+        row, voice = divmod(int(place), count)
+        least = max(config.min_frames / 2, config.min_link * float(again[:, voice].sum()))
+        if float(common[row, voice]) < least:
             continue
-        if voice in voices and voice not in names and row not in names.values():
-            names[voice] = row
+        if voice in voices and voice not in rows and row not in rows.values():
+            rows[voice] = row
     for voice in voices:
-        if voice not in names:
-            names[voice] = max([len(tracks.ids) - 1, *names.values()]) + 1
-    return names
+        if voice not in rows:
+            rows[voice] = max([len(local.ids) - 1, *rows.values()]) + 1
+    return rows
 
 
-def _widened(tracks: Tracks, first: int, last: int) -> Tracks:
+def _widened(local: LocalSpeakers, first: int, last: int) -> LocalSpeakers:
     """With columns up to `last`; frames that no window has seen yet count 0."""
-    if not len(tracks.counts):
-        tracks = Tracks(first, tracks.sums[:, :0], tracks.counts, (), tracks.met, tracks.born)
-    new = max(0, last - tracks.last)
-    return Tracks(
-        tracks.first,
-        np.pad(tracks.sums, ((0, 0), (0, new))).astype(np.float32, copy=False),
-        np.pad(tracks.counts, (0, new)),
-        tracks.ids,
-        tracks.met,
-        tracks.born,
+    if not len(local.counts):
+        empty = local.sums[:, :0]
+        local = LocalSpeakers(first, empty, local.counts, (), local.separated, local.born)
+    new = max(0, last - local.last)
+    return LocalSpeakers(
+        local.first,
+        np.pad(local.sums, ((0, 0), (0, new))).astype(np.float32, copy=False),
+        np.pad(local.counts, (0, new)),
+        local.ids,
+        local.separated,
+        local.born,
     )
 
 
-def _recent(tracks: Tracks, kept: int) -> Tracks:
+def _recent(local: LocalSpeakers, kept: int) -> LocalSpeakers:
     """The last `kept` frames, and the voices in them."""
-    drop = max(0, len(tracks.counts) - kept)
-    sums, counts = tracks.sums[:, drop:], tracks.counts[drop:]
+    drop = max(0, len(local.counts) - kept)
+    sums, counts = local.sums[:, drop:], local.counts[drop:]
     rows = [row for row in range(len(sums)) if sums[row].max(initial=0.0) >= ACTIVE]
-    ids = tuple(tracks.ids[row] for row in rows)
-    met = frozenset(pair for pair in tracks.met if pair[0] in ids and pair[1] in ids)
-    return Tracks(tracks.first + drop, sums[rows], counts, ids, met, tracks.born)
+    ids = tuple(local.ids[row] for row in rows)
+    separated = frozenset(pair for pair in local.separated if pair[0] in ids and pair[1] in ids)
+    return LocalSpeakers(local.first + drop, sums[rows], counts, ids, separated, local.born)
 
 
-def runs(is_on: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """(n,) -> (first, last + 1) of every stretch of True, in order."""
-    edges = np.flatnonzero(np.diff(is_on.astype(np.int8), prepend=0, append=0))
+def active_runs(is_active: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(n,) -> (first, last + 1) of every run of True, in order."""
+    edges = np.flatnonzero(np.diff(is_active.astype(np.int8), prepend=0, append=0))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

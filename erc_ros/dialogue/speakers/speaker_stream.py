@@ -2,7 +2,7 @@
 
 Sound in; turns out, decided `latency` after they were heard, each time once; turns of two voices
 may lie over each other. And corrections of what was decided, where later speech shows it was wrong.
-The listener does the same with its own stretches; this is for those who want speakers only, and
+The assembler does the same with its own stretches; this is for those who want speakers only, and
 for measuring.
 """
 
@@ -15,20 +15,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.checks import check_range
-from erc_ros.dialogue.speakers.diarizer import (
-    REMEMBERED,
-    DiarizationConfig,
-    Diarizer,
-    Networks,
-    SpeakerCorrection,
-    Turn,
-)
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
+from erc_ros.dialogue.speakers.diarizer import Diarizer
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
+from erc_ros.dialogue.speakers.turns import SpeakerTurn, TurnCorrection, relabel
 from erc_ros.dialogue.voice_activity import FRAME, FRAME_TIME, VoiceActivity
 from erc_ros.values.nanoseconds import seconds
-
-VOICED = 0.15  # probability of speech from which a look is worth its time
-WAKE = seconds(1.0)  # looks go on this long after speech
+from erc_ros.values.settings import check, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +32,38 @@ class SpeakerStreamConfig:
         ValueError: a value outside its range.
     """
 
-    latency: float = 1.0
-    """s; what was heard this long ago is decided, a step later at the latest. Less: worse."""
-    step: float = 1.0
-    """s; decisions are made this often. What costs time is done once in a step."""
+    latency: float = setting(
+        1.0,
+        "what was heard this long ago is decided, a step later at the latest; less: worse",
+        "s",
+        (0.0, 15.0),
+        source="benchmarks.diarization recorded",
+    )
+    step: float = setting(
+        1.0,
+        "decisions are made this often; what costs time is done once in a step",
+        "s",
+        (0.03, 5.0),
+        source="benchmarks.diarization recorded",
+    )
+    min_probability: float = setting(
+        0.15, "probability of speech from which an update is worth its time", range=(0.0, 1.0)
+    )
+    wake: float = setting(1.0, "updates go on this long after speech", "s", (0.0, 60.0))
     diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
 
     def __post_init__(self) -> None:
-        check_range("latency", self.latency, 0.0, 15.0)
-        check_range("step", self.step, 0.03, 5.0)
+        check(self)
 
 
 class SpeakerStream:
     """Sound of one microphone -> who speaks. Not thread-safe."""
 
     def __init__(
-        self, config: SpeakerStreamConfig, voice_activity: VoiceActivity, networks: Networks
+        self,
+        config: SpeakerStreamConfig,
+        voice_activity: VoiceActivity,
+        networks: DiarizationNetworks,
     ) -> None:
         self._config = config
         self._diarizer = Diarizer(config.diarization, networks)
@@ -69,18 +78,18 @@ class SpeakerStream:
         self._probability.reset()
         self._frames = 0
         self._waiting = np.zeros(0, np.float32)  # samples of a frame that is not full
-        self._voiced = -WAKE - 1  # ns, when speech was last heard
-        self._told: list[Turn] = []  # what was decided, as corrected
+        self._voiced = -seconds(self._config.wake) - 1  # ns, when speech was last heard
+        self._told: list[SpeakerTurn] = []  # what was decided, as corrected
         self._decided = 0  # ns; until here all is decided
 
     def counters(self) -> Mapping[str, int]:
-        """How often what happened since the start: turns, overlaps, corrections, looks."""
+        """How often what happened since the start: turns, overlaps, corrections, updates."""
         return dict(self._counters)
 
-    def feed(self, samples: NDArray[np.float32]) -> list[Turn | SpeakerCorrection]:
+    def feed(self, samples: NDArray[np.float32]) -> list[SpeakerTurn | TurnCorrection]:
         """The next (n,) samples, float32 at 16 kHz -> what is known by them."""
         samples = np.concatenate([self._waiting, samples])
-        out: list[Turn | SpeakerCorrection] = []
+        out: list[SpeakerTurn | TurnCorrection] = []
         first = 0
         while first + FRAME <= len(samples):
             out += self._listen(samples[first : first + FRAME])
@@ -88,13 +97,13 @@ class SpeakerStream:
         self._waiting = samples[first:].copy()
         return out
 
-    def flush(self) -> list[Turn | SpeakerCorrection]:
+    def flush(self) -> list[SpeakerTurn | TurnCorrection]:
         """The sound has ended: everything is decided."""
         return self._decide(self._frames * FRAME_TIME)
 
-    def _listen(self, frame: NDArray[np.float32]) -> list[Turn | SpeakerCorrection]:
+    def _listen(self, frame: NDArray[np.float32]) -> list[SpeakerTurn | TurnCorrection]:
         time = self._frames * FRAME_TIME
-        if self._probability.feed(frame) >= VOICED:
+        if self._probability.feed(frame) >= self._config.min_probability:
             self._voiced = time
         self._diarizer.feed(time, frame)
         self._frames += 1
@@ -102,25 +111,25 @@ class SpeakerStream:
             return []
         return self._decide(self._frames * FRAME_TIME - seconds(self._config.latency))
 
-    def _decide(self, until: int) -> list[Turn | SpeakerCorrection]:
+    def _decide(self, until: int) -> list[SpeakerTurn | TurnCorrection]:
         """Turns up to `until` (ns), as far as they are not decided yet, and corrections."""
-        out: list[Turn | SpeakerCorrection] = []
-        if self._frames * FRAME_TIME - self._voiced <= WAKE:
-            self._diarizer.look()
-            self._counters["looks"] += 1
+        out: list[SpeakerTurn | TurnCorrection] = []
+        if self._frames * FRAME_TIME - self._voiced <= seconds(self._config.wake):
+            self._diarizer.update()
+            self._counters["updates"] += 1
             out += self._corrected()
         if until > self._decided:
-            new = self._diarizer.voices_between(self._decided, until)
+            new = self._diarizer.speakers_between(self._decided, until)
             self._decided = until
-            self._told = [*self._told, *new][-REMEMBERED:]
+            self._told = [*self._told, *new][-self._config.diarization.max_corrected :]
             self._counters["turns"] += len(new)
             self._counters["overlaps"] += sum(turn.overlapped > 0 for turn in new)
             out += new
         return out
 
-    def _corrected(self) -> list[SpeakerCorrection]:
+    def _corrected(self) -> list[TurnCorrection]:
         """Where what was told is understood otherwise now."""
-        found: list[SpeakerCorrection] = []
+        found: list[TurnCorrection] = []
         for turn in self._told:
             found += self._doubts(turn)
         for correction in found:
@@ -128,28 +137,28 @@ class SpeakerStream:
         self._counters["corrections"] += len(found)
         return found
 
-    def _doubts(self, turn: Turn) -> list[SpeakerCorrection]:
+    def _doubts(self, turn: SpeakerTurn) -> list[TurnCorrection]:
         speaker = turn.attribution.speaker
-        if turn.start < self._diarizer.followed_from:
+        if turn.start < self._diarizer.reattributed_from:
             merged = self._diarizer.merged
             if speaker is None or speaker not in merged:
                 return []
-            return [SpeakerCorrection(turn.start, turn.end, speaker, merged[speaker])]
-        now = self._diarizer.voices_between(turn.start, turn.end)
+            return [TurnCorrection(turn.start, turn.end, speaker, merged[speaker])]
+        now = self._diarizer.speakers_between(turn.start, turn.end)
         told = [t for t in self._told if t.start < turn.end and turn.start < t.end]
-        found: list[SpeakerCorrection] = []
+        found: list[TurnCorrection] = []
         for start, end in _gaps(turn, [t for t in now if t.attribution.speaker == speaker]):
             others = [t for t in now if t.start < end and start < t.end]
             known = {t.attribution.speaker for t in told if t.start < end and start < t.end}
             for other in others:
                 if other.attribution.speaker not in known:
                     first, last = max(start, other.start), min(end, other.end)
-                    found.append(SpeakerCorrection(first, last, speaker, other.attribution.speaker))
+                    found.append(TurnCorrection(first, last, speaker, other.attribution.speaker))
                     break
         return found
 
 
-def _gaps(turn: Turn, still: list[Turn]) -> list[tuple[int, int]]:
+def _gaps(turn: SpeakerTurn, still: list[SpeakerTurn]) -> list[tuple[int, int]]:
     """(start, end) in ns of the parts of a turn that are in none of `still`, in order."""
     found: list[tuple[int, int]] = []
     until = turn.start
@@ -157,22 +166,4 @@ def _gaps(turn: Turn, still: list[Turn]) -> list[tuple[int, int]]:
         if other.start > until:
             found.append((until, other.start))
         until = max(until, other.end)
-    return found
-
-
-def relabel(turns: list[Turn], correction: SpeakerCorrection) -> list[Turn]:
-    """The turns, where the correction holds with its speaker."""
-    found: list[Turn] = []
-    for turn in turns:
-        start, end = max(turn.start, correction.start), min(turn.end, correction.end)
-        if start >= end or turn.attribution.speaker != correction.old_speaker:
-            found.append(turn)
-            continue
-        now = replace(turn.attribution, speaker=correction.new_speaker)
-        parts = [
-            replace(turn, end=start),
-            replace(turn, start=start, end=end, attribution=now),
-            replace(turn, start=end),
-        ]
-        found += [part for part in parts if part.start < part.end]
     return found

@@ -12,21 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tones import RATE, Samples, ToneEmbedding, ToneSegmentation, scene, tone, tone_networks, unit
 
-from erc_ros.dialogue.speakers import clustering as voices
-from erc_ros.dialogue.speakers.diarizer import (
-    FOLLOWED,
-    KEPT,
-    REMEMBERED,
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
+from erc_ros.dialogue.speakers.diarizer import Diarizer
+from erc_ros.dialogue.speakers.networks import DiarizationNetworks
+from erc_ros.dialogue.speakers.turns import (
     Attribution,
-    DiarizationConfig,
-    Diarizer,
-    Networks,
-    SpeakerCorrection,
-    Turn,
-    _joined,
-    _partition,
-    _without_short,
+    SpeakerTurn,
+    TurnCorrection,
     differences,
+    joined,
+    partition,
+    without_short,
 )
 from erc_ros.values.nanoseconds import NS, seconds
 
@@ -40,8 +36,8 @@ def feed(diarizer: Diarizer, sound: Samples, look: float = 1.0, start: int = 0) 
     for number, first in enumerate(range(0, len(sound), FRAME), start=1):
         diarizer.feed(start + first * NS // RATE, sound[first : first + FRAME])
         if number % every == 0:
-            diarizer.look()
-    diarizer.look()
+            diarizer.update()
+    diarizer.update()
 
 
 def heard(sound: Samples, config: DiarizationConfig = CONFIG, look: float = 1.0) -> Diarizer:
@@ -50,7 +46,7 @@ def heard(sound: Samples, config: DiarizationConfig = CONFIG, look: float = 1.0)
     return diarizer
 
 
-def speakers(turns: Sequence[Turn]) -> list[int | None]:
+def speakers(turns: Sequence[SpeakerTurn]) -> list[int | None]:
     return [turn.attribution.speaker for turn in turns]
 
 
@@ -58,15 +54,15 @@ def converse(
     turns: Sequence[tuple[int, float]],
     config: DiarizationConfig = CONFIG,
     pause: float = 0.5,
-    networks: Networks | None = None,
-) -> tuple[Diarizer, list[int | None], list[SpeakerCorrection]]:
+    networks: DiarizationNetworks | None = None,
+) -> tuple[Diarizer, list[int | None], list[TurnCorrection]]:
     """Every turn (tone, s) is told when it has ended, as the listener does."""
     diarizer, now = Diarizer(config, networks or tone_networks()), 0.0
     told: list[int | None] = []
-    corrections: list[SpeakerCorrection] = []
+    corrections: list[TurnCorrection] = []
     for number, duration in turns:
         feed(diarizer, tone(number, duration), start=seconds(now))
-        told += speakers(diarizer.tell(seconds(now), seconds(now + duration)))
+        told += speakers(diarizer.attribute(seconds(now), seconds(now + duration)))
         corrections += diarizer.corrections()
         feed(diarizer, np.zeros(round(pause * RATE), np.float32), start=seconds(now + duration))
         now += duration + pause
@@ -78,7 +74,7 @@ def converse(
 
 def test_who_speaks_when_also_two_at_once() -> None:
     diarizer = heard(scene((1, 4, 5), (4.5, 7, 20), (7, 10, 5), (9, 12, 33)))
-    found = diarizer.voices_between(0, seconds(14))
+    found = diarizer.speakers_between(0, seconds(14))
     assert speakers(found) == [0, 1, 0, 2]
     times = [(1, 4), (4.5, 7), (7, 10), (9, 12)]
     for turn, (start, end) in zip(found, times, strict=True):
@@ -124,7 +120,7 @@ def test_a_short_voice_beside_the_others_is_a_new_speaker() -> None:
 def test_short_evidence_adds_up_and_what_was_told_is_corrected() -> None:
     diarizer, told, corrections = converse([(5, 3.0), (9, 1.2), (9, 1.2)], pause=11.0)
     assert told == [0, 0, 1] and diarizer.speakers == 2
-    assert corrections == [SpeakerCorrection(seconds(14), seconds(15.2), 0, 1)]
+    assert corrections == [TurnCorrection(seconds(14), seconds(15.2), 0, 1)]
     assert diarizer.corrections() == []
 
 
@@ -134,14 +130,14 @@ def test_there_are_no_more_speakers_at_once_than_allowed() -> None:
         config = DiarizationConfig(max_speakers=bound)
         diarizer, told, corrections = converse([(4 * k + 2, 2.0) for k in range(12)], config)
         assert set(told) <= set(range(2 * bound)) and None not in told
-        assert len(diarizer.voices()) == bound
+        assert len(diarizer.profiles()) == bound
         assert corrections  # of those who were joined
 
 
 def test_one_endless_speaker_stays_one() -> None:
     diarizer, told, corrections = converse([(7, 60.0)])
     assert told == [0] and diarizer.speakers == 1 and corrections == []
-    assert sum(voice.heard for voice in diarizer.voices().values()) == pytest.approx(60, abs=2)
+    assert sum(voice.heard for voice in diarizer.profiles().values()) == pytest.approx(60, abs=2)
 
 
 class Blurred(ToneEmbedding):
@@ -156,12 +152,12 @@ def test_two_speakers_who_turn_out_to_be_one_are_corrected_as_long_as_turns_are_
     None
 ):
     """What lies between shows that they are one, where moments are followed no more."""
-    blurred = Networks(ToneSegmentation(), Blurred())
+    blurred = DiarizationNetworks(ToneSegmentation(), Blurred())
     diarizer, told, corrections = converse(
         [(5, 3.0), (6, 3.0), (6, 3.0), *[(7, 4.0)] * 4], pause=11.0, networks=blurred
     )
     assert told[:3] == [0, 1, 1]
-    assert len(diarizer.voices()) == 1
+    assert len(diarizer.profiles()) == 1
     ends = {0: [0.0], 1: [14.0, 28.0]}  # s, when their turns began
     (gone,) = {c.old_speaker for c in corrections if c.start < seconds(42)}
     assert [c.start / NS for c in corrections if c.start < seconds(42)] == ends[gone or 0]
@@ -169,7 +165,7 @@ def test_two_speakers_who_turn_out_to_be_one_are_corrected_as_long_as_turns_are_
 
 def test_silence_is_nobodys() -> None:
     diarizer = heard(np.zeros(3 * RATE, np.float32))
-    assert diarizer.voices_between(0, seconds(3)) == [] and diarizer.speakers == 0
+    assert diarizer.speakers_between(0, seconds(3)) == [] and diarizer.speakers == 0
     (turn,) = diarizer.turns(0, seconds(3))
     assert (turn.start, turn.end, turn.attribution.speaker) == (0, seconds(3), None)
 
@@ -179,16 +175,16 @@ def test_a_new_conversation_has_new_speakers() -> None:
     assert diarizer.speakers == 2
     diarizer.reset()
     assert diarizer.speakers == 0 and diarizer.corrections() == []
-    assert diarizer.voices_between(0, seconds(9)) == [] and diarizer.voices() == {}
+    assert diarizer.speakers_between(0, seconds(9)) == [] and diarizer.profiles() == {}
     feed(diarizer, tone(20, 2.0))
-    assert speakers(diarizer.tell(0, seconds(2))) == [0]
+    assert speakers(diarizer.attribute(0, seconds(2))) == [0]
 
 
 def test_without_networks_nobody_is_told_apart() -> None:
     diarizer = Diarizer(CONFIG, None)
     feed(diarizer, tone(4, 2.0))
-    assert diarizer.voices_between(0, seconds(2)) == [] and diarizer.voices() == {}
-    (turn,) = diarizer.tell(0, seconds(2))
+    assert diarizer.speakers_between(0, seconds(2)) == [] and diarizer.profiles() == {}
+    (turn,) = diarizer.attribute(0, seconds(2))
     assert (turn.start, turn.end, turn.attribution.speaker) == (0, seconds(2), None)
     assert np.isnan(turn.attribution.confidence)
 
@@ -198,7 +194,7 @@ def test_what_is_alike_is_told_with_less_confidence() -> None:
     noisy = heard(np.concatenate([tone(5, 3, 0.03), tone(20, 3, 0.03, seed=1)]))
     short = heard(scene((0, 3, 5), (4, 4.8, 20)))
     one, two, three = (
-        d.voices_between(seconds(3), seconds(9))[-1].attribution for d in (clear, noisy, short)
+        d.speakers_between(seconds(3), seconds(9))[-1].attribution for d in (clear, noisy, short)
     )
     assert (one.speaker, two.speaker, three.speaker) == (1, 1, 1)
     assert 1 > one.confidence > max(two.confidence, three.confidence) > 0
@@ -217,7 +213,9 @@ def test_how_the_sound_was_cut_makes_no_other_turns(sizes: list[int]) -> None:
     for first, last in itertools.pairwise(edges):
         if first < last:
             parts.feed(first * NS // RATE, sound[first:last])
-    one, other = (diarizer.tell(0, seconds(9)) for diarizer in (whole, parts))
+    for diarizer in (whole, parts):
+        diarizer.update()
+    one, other = (diarizer.attribute(0, seconds(9)) for diarizer in (whole, parts))
     assert speakers(one) == [0, 1, 2]
     assert [replace(turn, start=0, end=0) for turn in one] == [
         replace(turn, start=0, end=0) for turn in other
@@ -230,7 +228,7 @@ def test_how_the_sound_was_cut_makes_no_other_turns(sizes: list[int]) -> None:
 @given(st.floats(0.3, 3.0))
 def test_how_often_is_looked_changes_little(look: float) -> None:
     diarizer = heard(scene((1, 4, 5), (4.5, 7, 20), (7, 10, 5), (9, 12, 33)), look=look)
-    found = diarizer.voices_between(0, seconds(14))
+    found = diarizer.speakers_between(0, seconds(14))
     assert speakers(found) == [0, 1, 0, 2]
     times = [(1, 4), (4.5, 7), (7, 10), (9, 12)]
     for turn, (start, end) in zip(found, times, strict=True):
@@ -242,7 +240,7 @@ def test_sound_that_is_missing_is_silence_and_times_stay_right() -> None:
     diarizer = Diarizer(CONFIG, tone_networks())
     feed(diarizer, tone(5, 3.0), start=NS)
     feed(diarizer, tone(20, 3.0), start=seconds(6))
-    found = diarizer.voices_between(0, seconds(20))
+    found = diarizer.speakers_between(0, seconds(20))
     assert speakers(found) == [0, 1]
     assert [t.start / NS for t in found] == pytest.approx([1, 6], abs=0.03)
     # the last frame of all ends half its field before the last sample
@@ -255,7 +253,7 @@ def test_a_clock_that_jumps_ahead_costs_no_memory_and_no_speaker(hours: int) -> 
     feed(diarizer, scene((0, 3, 5), (3, 6, 20), end=6.0))
     later = seconds(3_600 * hours)
     feed(diarizer, tone(20, 3.0), start=later)
-    (turn,) = diarizer.voices_between(later, later + seconds(3))
+    (turn,) = diarizer.speakers_between(later, later + seconds(3))
     assert turn.attribution.speaker == 1
     assert turn.start / NS == pytest.approx(3_600 * hours, abs=0.03)
     assert len(diarizer._samples) <= 11 * RATE
@@ -267,7 +265,7 @@ def test_a_clock_that_drifts_is_followed() -> None:
     for number, first in enumerate(range(0, len(sound), FRAME)):
         diarizer.feed(round(first * fast * NS / RATE), sound[first : first + FRAME])
         if number % 30 == 0:
-            diarizer.look()
+            diarizer.update()
     found = diarizer.turns(seconds(18), seconds(25))
     assert found[0].end / NS == pytest.approx(20.06, abs=0.035)
 
@@ -276,7 +274,7 @@ def test_a_clock_that_drifts_is_followed() -> None:
 def test_what_is_no_number_is_silence(value: float) -> None:
     sound = scene((0, 3, 5), (5, 8, 20))
     sound[3 * RATE : 5 * RATE] = value
-    found = heard(sound).voices_between(0, seconds(10))
+    found = heard(sound).speakers_between(0, seconds(10))
     assert speakers(found) == [0, 1]
     assert all(np.isfinite(turn.attribution.confidence) for turn in found)
 
@@ -284,42 +282,42 @@ def test_what_is_no_number_is_silence(value: float) -> None:
 def test_memory_is_bounded() -> None:
     diarizer, _, _ = converse([(4 * (k % 5) + 2, 2.0) for k in range(60)])
     frames = RATE / ToneSegmentation.hop
-    assert len(diarizer._voices.past) <= voices.MAX_PAST
-    assert len(diarizer._voices.windows) <= FOLLOWED / CONFIG.hop + 2
-    assert len(diarizer._tracks.counts) <= KEPT * frames + 1
+    assert len(diarizer._state.clusters.profiles) <= CONFIG.clustering.max_profiles
+    assert len(diarizer._state.clusters.windows) <= CONFIG.reattribution / CONFIG.hop + 2
+    assert len(diarizer._state.local.counts) <= (CONFIG.reattribution + 12) * frames + 1
     assert len(diarizer._samples) <= 11 * RATE
-    assert len(diarizer._history) <= REMEMBERED
+    assert len(diarizer._history) <= CONFIG.max_corrected
 
 
 # --- turns ---
 
 
-def turn(start: float, end: float, speaker: int | None, confidence: float = 0.5) -> Turn:
-    return Turn(seconds(start), seconds(end), Attribution(speaker, confidence))
+def turn(start: float, end: float, speaker: int | None, confidence: float = 0.5) -> SpeakerTurn:
+    return SpeakerTurn(seconds(start), seconds(end), Attribution(speaker, confidence))
 
 
-def spans(turns: Sequence[Turn]) -> list[tuple[float, float, int | None]]:
+def spans(turns: Sequence[SpeakerTurn]) -> list[tuple[float, float, int | None]]:
     return [(t.start / NS, t.end / NS, t.attribution.speaker) for t in turns]
 
 
 def test_stretches_of_one_speaker_that_touch_are_one_turn() -> None:
     parts = [turn(0, 1, 0), turn(0.5, 2, 1), turn(1, 3, 0), turn(2.5, 4, 1)]
-    assert spans(_joined(parts)) == [(0, 3, 0), (0.5, 2, 1), (2.5, 4, 1)]
+    assert spans(joined(parts)) == [(0, 3, 0), (0.5, 2, 1), (2.5, 4, 1)]
 
 
 def test_pauses_are_cut_in_the_middle_and_who_began_first_has_the_overlap() -> None:
     found = [turn(1, 4, 0), turn(2, 3, 1), turn(3.5, 6, 1), turn(8, 9, 0)]
-    assert spans(_partition(found, 0, seconds(10))) == [(0, 4, 0), (4, 7, 1), (7, 10, 0)]
-    assert _partition([], 0, NS) == []
+    assert spans(partition(found, 0, seconds(10))) == [(0, 4, 0), (4, 7, 1), (7, 10, 0)]
+    assert partition([], 0, NS) == []
 
 
 def test_what_is_short_goes_to_the_longer_neighbour() -> None:
     found = [turn(0, 2, 0), turn(2, 2.2, 1), turn(2.2, 5, 2), turn(5, 6, None), turn(6, 9, 1)]
-    assert spans(_without_short(found, seconds(0.4))) == [(0, 2, 0), (2, 5, 2), (5, 9, 1)]
-    assert spans(_without_short([turn(0, 1, 0), turn(1, 1.2, 1), turn(1.2, 2, 0)], NS // 2)) == [
+    assert spans(without_short(found, seconds(0.4))) == [(0, 2, 0), (2, 5, 2), (5, 9, 1)]
+    assert spans(without_short([turn(0, 1, 0), turn(1, 1.2, 1), turn(1.2, 2, 0)], NS // 2)) == [
         (0, 2, 0)
     ]
-    assert spans(_without_short([turn(0, 0.1, None)], NS)) == [(0, 0.1, None)]
+    assert spans(without_short([turn(0, 0.1, None)], NS)) == [(0, 0.1, None)]
 
 
 some_turns = st.lists(
@@ -329,9 +327,9 @@ some_turns = st.lists(
 
 @given(some_turns, st.integers(0, 5))
 def test_turns_cover_all_of_a_stretch_once_whatever_was_heard(
-    found: list[Turn], least: int
+    found: list[SpeakerTurn], least: int
 ) -> None:
-    told = _without_short(_partition(_joined(found), 0, seconds(80)), seconds(least))
+    told = without_short(partition(joined(found), 0, seconds(80)), seconds(least))
     assert bool(told) == bool(found)
     edges = [0, *(t.end for t in told)]
     assert [t.start for t in told] == edges[:-1]
@@ -346,7 +344,7 @@ def test_turns_cover_all_of_a_stretch_once_whatever_was_heard(
 
 def test_only_what_differs_is_corrected() -> None:
     told, now = [turn(0, 2, 0), turn(2, 4, 1)], [turn(0, 3, 0), turn(3, 4, 1)]
-    assert differences(told, now) == [SpeakerCorrection(seconds(2), seconds(3), 1, 0)]
+    assert differences(told, now) == [TurnCorrection(seconds(2), seconds(3), 1, 0)]
     assert differences(told, told) == []
 
 

@@ -10,8 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.speakers.local_speakers import ACTIVE, Tracks, follow_voices, runs
+from erc_ros.dialogue.speakers.local_speakers import (
+    ACTIVE,
+    LocalSpeakers,
+    LocalSpeakersConfig,
+    active_runs,
+    link_window,
+)
 
+CONFIG = LocalSpeakersConfig()
 KEPT = 100  # frames
 LENGTH = 40  # frames of a window
 Activity = NDArray[np.float32]  # (frames, voices)
@@ -25,26 +32,27 @@ def speaking(frames: int, *spans: tuple[int, int, int]) -> Activity:
     return activity
 
 
-def follow(activity: Activity, step: int, order: list[list[int]]) -> Tracks:
+def follow(activity: Activity, step: int, order: list[list[int]]) -> LocalSpeakers:
     """All of it, a window every `step` frames; order: how voices are numbered in each window."""
-    tracks, numbering = Tracks(), itertools.cycle(order)
+    tracks, numbering = LocalSpeakers(), itertools.cycle(order)
     for last in range(step, len(activity) + 1, step):
         first = max(0, last - LENGTH)
-        tracks = follow_voices(tracks, first, activity[first:last, next(numbering)], KEPT)
+        tracks = link_window(tracks, CONFIG, first, activity[first:last, next(numbering)], KEPT)
     return tracks
 
 
-def same(one: Tracks, other: Tracks) -> bool:
+def same(one: LocalSpeakers, other: LocalSpeakers) -> bool:
     return (
-        (one.first, one.ids, one.met, one.born) == (other.first, other.ids, other.met, other.born)
+        (one.first, one.ids, one.separated, one.born)
+        == (other.first, other.ids, other.separated, other.born)
         and np.array_equal(one.sums, other.sums)
         and np.array_equal(one.counts, other.counts)
     )
 
 
 def test_after_a_gap_of_any_length_the_voices_are_new_and_memory_is_not() -> None:
-    before = follow_voices(Tracks(), 0, speaking(40, (0, 40, 0)), KEPT)
-    after = follow_voices(before, 10**12, speaking(40, (0, 40, 0)), KEPT)
+    before = link_window(LocalSpeakers(), CONFIG, 0, speaking(40, (0, 40, 0)), KEPT)
+    after = link_window(before, CONFIG, 10**12, speaking(40, (0, 40, 0)), KEPT)
     assert after.ids == (1,) and after.first == 10**12 and len(after.counts) == 40
 
 
@@ -70,16 +78,16 @@ def test_whoever_speaks_when_the_tracks_hold_together(
     spans: list[tuple[int, int, int]], order: list[list[int]], step: int
 ) -> None:
     heard = speaking(130, *((a, min(130, a + n), v) for a, n, v in spans))
-    tracks = Tracks()
+    tracks = LocalSpeakers()
     for number, last in enumerate(range(step, len(heard) + 1, step)):
         first = max(0, last - LENGTH)
         window = heard[first:last, order[number % len(order)]]
-        before, tracks = tracks, follow_voices(tracks, first, window, KEPT)
+        before, tracks = tracks, link_window(tracks, CONFIG, first, window, KEPT)
         assert tracks.sums.shape == (len(tracks.ids), len(tracks.counts))
         assert len(tracks.counts) <= KEPT and tracks.last == last
         assert list(tracks.ids) == sorted(set(tracks.ids))  # who came first stays first
         assert set(tracks.ids) - set(before.ids) <= set(range(before.born, tracks.born))
-        assert all(a < b and {a, b} <= set(tracks.ids) for a, b in tracks.met)
+        assert all(a < b and {a, b} <= set(tracks.ids) for a, b in tracks.separated)
         assert 0.0 <= tracks.activity().min(initial=0.0) <= tracks.activity().max(initial=0.0) <= 1
         assert tracks.born >= before.born
 
@@ -92,7 +100,7 @@ def test_a_voice_keeps_its_name_from_window_to_window() -> None:
 
 def test_only_voices_of_one_window_have_met() -> None:
     tracks = follow(speaking(80, (0, 15, 0), (30, 40, 1), (65, 80, 2)), 10, [[0, 1, 2]])
-    assert tracks.met == {(0, 1), (1, 2)}
+    assert tracks.separated == {(0, 1), (1, 2)}
 
 
 def test_a_voice_that_was_silent_for_a_window_is_another_one() -> None:
@@ -108,9 +116,9 @@ def test_a_voice_of_a_frame_or_two_is_noise() -> None:
 def test_a_window_that_disagrees_counts_as_one_voice_of_several() -> None:
     """Three windows of four hear two voices; the mean says what most of them say."""
     two, one = speaking(40, (0, 20, 0), (20, 40, 1)), speaking(40, (0, 20, 0))
-    tracks = Tracks()
+    tracks = LocalSpeakers()
     for window in (two, two, one, two):
-        tracks = follow_voices(tracks, 0, window, KEPT)
+        tracks = link_window(tracks, CONFIG, 0, window, KEPT)
     np.testing.assert_allclose(tracks.activity()[:, [10, 30]], [[1.0, 0.0], [0.0, 0.75]])
 
 
@@ -120,15 +128,15 @@ def test_what_is_long_past_is_forgotten() -> None:
 
 
 def test_frames_that_no_window_saw_are_nobodys() -> None:
-    tracks = follow_voices(Tracks(), 0, speaking(20, (0, 20, 0)), KEPT)
-    tracks = follow_voices(tracks, 50, speaking(20, (0, 20, 0)), KEPT)
+    tracks = link_window(LocalSpeakers(), CONFIG, 0, speaking(20, (0, 20, 0)), KEPT)
+    tracks = link_window(tracks, CONFIG, 50, speaking(20, (0, 20, 0)), KEPT)
     assert tracks.last == 70 and tracks.ids == (0, 1)
     assert not tracks.activity()[:, 20:50].any() and not tracks.counts[20:50].any()
 
 
 def test_a_window_that_begins_before_what_is_remembered_is_cut() -> None:
-    tracks = follow_voices(Tracks(), 30, speaking(20, (0, 20, 0)), KEPT)
-    tracks = follow_voices(tracks, 10, speaking(40, (0, 40, 0)), KEPT)
+    tracks = link_window(LocalSpeakers(), CONFIG, 30, speaking(20, (0, 20, 0)), KEPT)
+    tracks = link_window(tracks, CONFIG, 10, speaking(40, (0, 40, 0)), KEPT)
     assert (tracks.first, tracks.last, tracks.ids) == (30, 50, (0,))
     np.testing.assert_array_equal(tracks.counts, 2.0)
 
@@ -138,4 +146,4 @@ def test_a_window_that_begins_before_what_is_remembered_is_cut() -> None:
     [([], []), ([0, 0], []), ([1, 1], [(0, 2)]), ([1, 0, 0, 1, 1], [(0, 1), (3, 5)])],
 )
 def test_runs_are_the_stretches_of_true(is_on: list[int], expected: list[tuple[int, int]]) -> None:
-    assert runs(np.array(is_on, bool)) == expected
+    assert active_runs(np.array(is_on, bool)) == expected

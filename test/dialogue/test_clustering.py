@@ -13,14 +13,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.speakers import clustering as v
-from erc_ros.dialogue.speakers.clustering import Limits, Voice, Voices, Window
+from erc_ros.dialogue.speakers.clustering import (
+    ClusteringThresholds,
+    EmbeddedWindow,
+    SpeakerClusters,
+    VoiceProfile,
+)
 
 FRAME = 0.1  # s
-LIMITS = Limits(
+LIMITS = ClusteringThresholds(
     same=1.0,
     least=0.5,
     distinct=0.15,
-    switch=0.2,
     evidence=1.6,
     evidence_beside=0.6,
     speakers=6,
@@ -38,32 +42,38 @@ def axis(number: int, towards: int | None = None, likeness: float = 0.0) -> NDAr
     return vector
 
 
-def window(first: int, vector: NDArray[np.float32], length: int = 12, **more: int) -> Window:
-    return Window(first, first + length, vector, min(1.0, length / 12), **more)
+def window(
+    first: int, vector: NDArray[np.float32], length: int = 12, **more: int
+) -> EmbeddedWindow:
+    return EmbeddedWindow(first, first + length, vector, min(1.0, length / 12), **more)
 
 
-def said(*numbers: int, first: int = 0) -> tuple[Window, ...]:
+def said(*numbers: int, first: int = 0) -> tuple[EmbeddedWindow, ...]:
     """A window of 1.2 s of each voice, one after the other, each in a run of its own."""
     return tuple(
-        window(first + 20 * place, axis(number), track=number, run=place)
+        window(first + 20 * place, axis(number), local=number, run=place)
         for place, number in enumerate(numbers)
     )
 
 
-def learn(
-    known: Voices, met: frozenset[tuple[int, int]] = NOBODY_MET, limits: Limits = LIMITS
-) -> tuple[Voices, v.Matrix, dict[int, int | None]]:
-    return v.learn(known, v.beside(known.windows, met, near=100), limits)
+def recluster(
+    known: SpeakerClusters,
+    met: frozenset[tuple[int, int]] = NOBODY_MET,
+    limits: ClusteringThresholds = LIMITS,
+) -> tuple[SpeakerClusters, v.Matrix, dict[int, int | None]]:
+    return v.recluster(known, v.co_occurrence(known.windows, met, near=100), limits)
 
 
-def speakers(found: Voices) -> list[int | None]:
+def speakers(found: SpeakerClusters) -> list[int | None]:
     return [window.speaker for window in found.windows]
 
 
 # --- clusters ---
 
 
-def clusters(vectors: Sequence[NDArray[np.float32]], limits: Limits = LIMITS) -> list[list[int]]:
+def clusters(
+    vectors: Sequence[NDArray[np.float32]], limits: ClusteringThresholds = LIMITS
+) -> list[list[int]]:
     stack = np.stack(vectors).astype(np.float64)
     ones = np.ones(len(stack))
     return sorted(sorted(group) for group in v.cluster(stack @ stack.T, ones, 1.2 * ones, limits))
@@ -108,48 +118,57 @@ def test_too_little_to_be_somebody_does_not_count_against_the_bound() -> None:
 
 
 def test_speakers_are_numbered_as_they_come() -> None:
-    found, _, merged = learn(Voices(windows=said(5, 5, 3, 3, 5, 8, 8)))
+    found, _, merged = recluster(SpeakerClusters(windows=said(5, 5, 3, 3, 5, 8, 8)))
     assert speakers(found) == [0, 0, 1, 1, 0, 2, 2]
     assert (found.speakers, merged) == (3, {})
 
 
 def test_the_first_voice_is_somebody_at_once_the_second_after_some_speech() -> None:
-    assert speakers(learn(Voices(windows=said(5)))[0]) == [0]
-    assert speakers(learn(Voices(windows=said(5, 3)))[0]) == [0, None]
-    assert speakers(learn(Voices(windows=said(5, 3, 3)))[0]) == [0, 1, 1]
+    assert speakers(recluster(SpeakerClusters(windows=said(5)))[0]) == [0]
+    assert speakers(recluster(SpeakerClusters(windows=said(5, 3)))[0]) == [0, None]
+    assert speakers(recluster(SpeakerClusters(windows=said(5, 3, 3)))[0]) == [0, 1, 1]
 
 
 def test_a_voice_that_was_heard_beside_all_others_is_believed_sooner() -> None:
-    known = Voices(windows=said(5, 3))
-    assert speakers(learn(known, frozenset({(3, 5)}))[0]) == [0, 1]
-    three = Voices(windows=said(5, 5, 8, 8, 3))
-    assert speakers(learn(three, frozenset({(3, 5)}))[0]) == [0, 0, 1, 1, None]
-    assert speakers(learn(three, frozenset({(3, 5), (3, 8)}))[0]) == [0, 0, 1, 1, 2]
+    known = SpeakerClusters(windows=said(5, 3))
+    assert speakers(recluster(known, frozenset({(3, 5)}))[0]) == [0, 1]
+    three = SpeakerClusters(windows=said(5, 5, 8, 8, 3))
+    assert speakers(recluster(three, frozenset({(3, 5)}))[0]) == [0, 0, 1, 1, None]
+    assert speakers(recluster(three, frozenset({(3, 5), (3, 8)}))[0]) == [0, 0, 1, 1, 2]
 
 
 def test_who_met_long_ago_was_not_heard_beside() -> None:
-    windows = (window(0, axis(5), track=5), window(150, axis(3), track=3))
-    assert not v.beside(windows, frozenset({(3, 5)}), near=100).any()
-    found = v.beside(windows, frozenset({(3, 5)}), near=200)
+    windows = (window(0, axis(5), local=5), window(150, axis(3), local=3))
+    assert not v.co_occurrence(windows, frozenset({(3, 5)}), near=100).any()
+    found = v.co_occurrence(windows, frozenset({(3, 5)}), near=200)
     assert found.tolist() == [[False, True], [True, False]]
 
 
 def test_alike_voices_are_two_if_they_were_heard_beside_each_other() -> None:
     alike = tuple(
-        window(20 * k, axis(0) if k % 2 else axis(1, 0, 0.6), track=k % 2) for k in range(4)
+        window(20 * k, axis(0) if k % 2 else axis(1, 0, 0.6), local=k % 2) for k in range(4)
     )
-    assert speakers(learn(Voices(windows=alike))[0]) == [0, 0, 0, 0]
-    assert speakers(learn(Voices(windows=alike), frozenset({(0, 1)}))[0]) == [0, 1, 0, 1]
+    assert speakers(recluster(SpeakerClusters(windows=alike))[0]) == [0, 0, 0, 0]
+    assert speakers(recluster(SpeakerClusters(windows=alike), frozenset({(0, 1)}))[0]) == [
+        0,
+        1,
+        0,
+        1,
+    ]
 
 
 def test_a_speaker_keeps_the_number_while_others_come_and_go() -> None:
-    known = Voices()
+    known = SpeakerClusters()
     for start, numbers in enumerate([(5, 5), (3, 3), (8, 8, 5), (3, 5, 8)]):
         fresh = said(*numbers, first=100 * start)
-        known, _, merged = learn(replace(known, windows=(*known.windows, *fresh)))
+        known, _, merged = recluster(replace(known, windows=(*known.windows, *fresh)))
         assert not merged
-        known = v.settle(known, 100 * start, FRAME)
-    assert {voice.speaker: int(voice.mean.argmax()) for voice in known.past} == {0: 5, 1: 3, 2: 8}
+        known = v.freeze(known, 100 * start, FRAME, 24)
+    assert {voice.speaker: int(voice.mean.argmax()) for voice in known.profiles} == {
+        0: 5,
+        1: 3,
+        2: 8,
+    }
     assert speakers(known) == [1, 0, 2]
 
 
@@ -158,13 +177,15 @@ def test_a_speaker_keeps_the_number_while_others_come_and_go() -> None:
 def test_numbers_stay_and_no_more_speakers_than_allowed_are_there_at_once(
     numbers: list[int], bound: int
 ) -> None:
-    known, limits = Voices(), replace(LIMITS, speakers=bound)
+    known, limits = SpeakerClusters(), replace(LIMITS, speakers=bound)
     for place, number in enumerate(numbers):
-        fresh = window(20 * place, axis(number), track=place)
+        fresh = window(20 * place, axis(number), local=place)
         before = {w.first: w.speaker for w in known.windows}
-        known, fits, merged = learn(replace(known, windows=(*known.windows, fresh)), limits=limits)
-        known = v.settle(known, 20 * place - 100, FRAME)
-        found = {item.speaker for item in (*known.windows, *known.past)} - {None}
+        known, fits, merged = recluster(
+            replace(known, windows=(*known.windows, fresh)), limits=limits
+        )
+        known = v.freeze(known, 20 * place - 100, FRAME, 24)
+        found = {item.speaker for item in (*known.windows, *known.profiles)} - {None}
         assert found <= set(range(known.speakers)) and len(found) <= bound
         assert fits.shape[1] == known.speakers <= 2 * bound
         if len(set(numbers)) <= bound:  # strangers to each other never become one, or another
@@ -176,26 +197,28 @@ def test_numbers_stay_and_no_more_speakers_than_allowed_are_there_at_once(
 def test_two_speakers_who_turn_out_to_be_one_keep_the_number_of_whom_more_was_heard() -> None:
     """What lies between them shows that they are one."""
     past = (
-        Voice(3 * axis(1, 0, 0.3), 3.0, 3.6, speaker=0),
-        Voice(5 * axis(0), 5.0, 6.0, speaker=1),
+        VoiceProfile(3 * axis(1, 0, 0.3), 3.0, 3.6, speaker=0),
+        VoiceProfile(5 * axis(0), 5.0, 6.0, speaker=1),
     )
     between = tuple(window(100 + 20 * k, axis(1, 0, 0.8)) for k in range(8))
-    assert learn(Voices(past, (), 2))[2] == {}
-    found, _, merged = learn(Voices(past, between, 2))
+    assert recluster(SpeakerClusters(past, (), 2))[2] == {}
+    found, _, merged = recluster(SpeakerClusters(past, between, 2))
     assert merged == {0: 1}
-    assert {voice.speaker for voice in found.past} == {1} and set(speakers(found)) == {1}
+    assert {voice.speaker for voice in found.profiles} == {1} and set(speakers(found)) == {1}
 
 
 def test_a_window_is_compared_with_what_it_shares_no_sound_with() -> None:
     windows = (window(0, axis(0)), window(4, axis(0)), window(40, axis(1, 0, 0.8)))
-    found, fits, _ = learn(Voices(windows=windows))
+    found, fits, _ = recluster(SpeakerClusters(windows=windows))
     assert speakers(found) == [0, 0, 0]
     # the second one shares 8 frames with the first, and itself with itself: the third counts
-    np.testing.assert_allclose(fits[:2, 0], (0.8 + v.PRIOR * LIMITS.same) / (1 + v.PRIOR))
+    np.testing.assert_allclose(
+        fits[:2, 0], (0.8 + LIMITS.clustering.prior * LIMITS.same) / (1 + LIMITS.clustering.prior)
+    )
 
 
 def test_nothing_heard_is_no_speaker() -> None:
-    found, fits, merged = learn(Voices())
+    found, fits, merged = recluster(SpeakerClusters())
     assert (found.speakers, fits.shape, merged) == (0, (0, 0), {})
 
 
@@ -203,14 +226,14 @@ def test_nothing_heard_is_no_speaker() -> None:
 
 
 def test_settled_windows_are_sums_and_nothing_is_lost() -> None:
-    known, _, _ = learn(Voices(windows=said(5, 3, 5, 3, 5)))
-    settled = v.settle(known, 52, FRAME)
+    known, _, _ = recluster(SpeakerClusters(windows=said(5, 3, 5, 3, 5)))
+    settled = v.freeze(known, 52, FRAME, 24)
     assert [w.first for w in settled.windows] == [60, 80]
-    assert {voice.speaker: (voice.weight, voice.heard) for voice in settled.past} == {
+    assert {voice.speaker: (voice.weight, voice.heard) for voice in settled.profiles} == {
         0: (2.0, pytest.approx(2.4)),
         1: (1.0, pytest.approx(1.2)),
     }
-    before, after = (v.known_speakers(voices, FRAME) for voices in (known, settled))
+    before, after = (v.speaker_profiles(voices, FRAME) for voices in (known, settled))
     assert before.keys() == after.keys()
     for speaker, voice in before.items():
         np.testing.assert_allclose(after[speaker].total, voice.total)
@@ -218,21 +241,21 @@ def test_settled_windows_are_sums_and_nothing_is_lost() -> None:
 
 
 def test_the_past_is_bounded_and_those_nobody_knows_are_forgotten_first() -> None:
-    known = Voices(speakers=2)
+    known = SpeakerClusters(speakers=2)
     for place in range(80):
         speaker = (None, 0, None, 1)[place % 4]
         fresh = window(20 * place, axis(place % 4), speaker=speaker)
-        known = v.settle(replace(known, windows=(fresh,)), 20 * place + 20, FRAME)
-        assert len(known.past) <= v.MAX_PAST
-    heard = {speaker: voice.weight for speaker, voice in v.known_speakers(known, FRAME).items()}
+        known = v.freeze(replace(known, windows=(fresh,)), 20 * place + 20, FRAME, 24)
+        assert len(known.profiles) <= 24
+    heard = {speaker: voice.weight for speaker, voice in v.speaker_profiles(known, FRAME).items()}
     assert heard == {0: 20.0, 1: 20.0}
-    assert all(voice.weight == 1.0 for voice in known.past if voice.speaker is None)
+    assert all(voice.weight == 1.0 for voice in known.profiles if voice.speaker is None)
 
 
 def test_sound_that_windows_share_is_heard_once() -> None:
     windows = [window(first, axis(0)) for first in (0, 4, 8, 30)]
-    assert v.heard_in(windows, FRAME) == pytest.approx(3.2)
-    assert v.voice_of(windows, FRAME).weight == 4.0
+    assert v.speech_duration(windows, FRAME) == pytest.approx(3.2)
+    assert v.profile_of(windows, FRAME).weight == 4.0
 
 
 # --- following ---
@@ -240,9 +263,9 @@ def test_sound_that_windows_share_is_heard_once() -> None:
 
 def test_a_change_of_speaker_has_its_price() -> None:
     scores = np.array([[0.0, -1.0], [-0.2, 0.0], [0.0, -1.0], [-1.0, 0.0], [-1.0, 0.0]])
-    assert v.follow(scores, cost=0.3).tolist() == [0, 0, 0, 1, 1]
-    assert v.follow(scores, cost=0.0).tolist() == [0, 1, 0, 1, 1]
-    assert v.follow(scores, cost=9.0).tolist() == [1, 1, 1, 1, 1]
+    assert v.viterbi(scores, cost=0.3).tolist() == [0, 0, 0, 1, 1]
+    assert v.viterbi(scores, cost=0.0).tolist() == [0, 1, 0, 1, 1]
+    assert v.viterbi(scores, cost=9.0).tolist() == [1, 1, 1, 1, 1]
 
 
 @settings(deadline=None)
@@ -255,9 +278,9 @@ def test_no_other_path_is_better(seed: int, count: int, people: int, cost: float
         return float(scores[np.arange(count), list(path)].sum()) - cost * changes
 
     best = max(worth(path) for path in np.ndindex(*[people] * count))
-    assert worth(v.follow(scores, cost).tolist()) == pytest.approx(best)
+    assert worth(v.viterbi(scores, cost).tolist()) == pytest.approx(best)
 
 
 def test_who_has_said_nothing_is_never_followed() -> None:
     scores = np.array([[0.4, -np.inf], [0.1, -np.inf]])
-    assert v.follow(scores, 0.2).tolist() == [0, 0]
+    assert v.viterbi(scores, 0.2).tolist() == [0, 0]

@@ -1,0 +1,165 @@
+"""Turns: who speaks from when to when. Values and pure functions; times in ns."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """speaker: index within the conversation, None = unclear; confidence: 0..1."""
+
+    speaker: int | None
+    confidence: float
+
+
+UNCLEAR = Attribution(None, float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerTurn:
+    """One voice from `start` to `end` (ns).
+
+    overlapped: ns in which another one speaks, too, where turns may lie over each other.
+    """
+
+    start: int
+    end: int
+    attribution: Attribution
+    overlapped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCorrection:
+    """What was attributed from `start` to `end` (ns) has turned out otherwise: `new_speaker` spoke.
+
+    Speakers are indices within the conversation, None = unclear.
+    """
+
+    start: int
+    end: int
+    old_speaker: int | None
+    new_speaker: int | None
+
+
+def joined(turns: Sequence[SpeakerTurn]) -> list[SpeakerTurn]:
+    """Turns of one speaker that touch, or lie over each other, are one."""
+    found: list[SpeakerTurn] = []
+    for turn in turns:
+        speaker = turn.attribution.speaker
+        place = next(
+            (
+                k
+                for k in range(len(found) - 1, -1, -1)
+                if found[k].attribution.speaker == speaker and found[k].end >= turn.start
+            ),
+            None,
+        )
+        if place is None:
+            found.append(turn)
+        else:
+            found[place] = replace(found[place], end=max(found[place].end, turn.end))
+    return found
+
+
+def overlapped(turn: SpeakerTurn, others: Sequence[SpeakerTurn]) -> int:
+    """ns of the turn in which others speak as well."""
+    spans = sorted(
+        (max(turn.start, o.start), min(turn.end, o.end))
+        for o in others
+        if o.start < turn.end and turn.start < o.end
+    )
+    total, until = 0, turn.start
+    for start, end in spans:
+        total += max(0, end - max(start, until))
+        until = max(until, end)
+    return total
+
+
+def shared(turns: Sequence[SpeakerTurn]) -> int:
+    """ns in which two or more of the turns lie over each other."""
+    edges = sorted([(turn.start, 1) for turn in turns] + [(turn.end, -1) for turn in turns])
+    total = speaking = 0
+    for (time, change), (following, _) in itertools.pairwise(edges):
+        speaking += change
+        total += following - time if speaking > 1 else 0
+    return total
+
+
+def partition(turns: Sequence[SpeakerTurn], start: int, end: int) -> list[SpeakerTurn]:
+    """One after the other from `start` to `end`; pauses are cut in the middle."""
+    found: list[SpeakerTurn] = []
+    for turn in turns:
+        if found and turn.end <= found[-1].end:
+            continue  # inside another one
+        begin = start
+        if found:
+            last = found[-1]
+            begin = (max(turn.start, last.end) + last.end) // 2
+            found[-1] = replace(last, end=begin)
+        found.append(SpeakerTurn(begin, turn.end, turn.attribution))
+    if found:
+        found[-1] = replace(found[-1], end=end)
+    return found
+
+
+def without_short(turns: Sequence[SpeakerTurn], least: int) -> list[SpeakerTurn]:
+    """Turns shorter than `least` (ns), or of nobody, go to the longer neighbour."""
+    found = list(turns)
+    while len(found) > 1:
+        place = min(
+            range(len(found)),
+            key=lambda k: (found[k].attribution.speaker is not None, found[k].end - found[k].start),
+        )
+        short = found[place]
+        if short.attribution.speaker is not None and short.end - short.start >= least:
+            break
+        sides = [k for k in (place - 1, place + 1) if 0 <= k < len(found)]
+        into = max(sides, key=lambda k: found[k].end - found[k].start)
+        found[into] = _united(found[into], short)
+        del found[place]
+    united: list[SpeakerTurn] = []
+    for turn in found:
+        if united and united[-1].attribution.speaker == turn.attribution.speaker:
+            united[-1] = _united(united[-1], turn)
+        else:
+            united.append(turn)
+    return united
+
+
+def _united(turn: SpeakerTurn, other: SpeakerTurn) -> SpeakerTurn:
+    """Both, as the first one's."""
+    start, end = min(turn.start, other.start), max(turn.end, other.end)
+    return SpeakerTurn(start, end, turn.attribution)
+
+
+def differences(before: Sequence[SpeakerTurn], now: Sequence[SpeakerTurn]) -> list[TurnCorrection]:
+    """Where two accounts of the same time name different speakers."""
+    found: list[TurnCorrection] = []
+    for turn in now:
+        for old in before:
+            start, end = max(turn.start, old.start), min(turn.end, old.end)
+            was, is_now = old.attribution.speaker, turn.attribution.speaker
+            if start < end and was != is_now:
+                found.append(TurnCorrection(start, end, was, is_now))
+    return sorted(found, key=lambda correction: correction.start)
+
+
+def relabel(turns: list[SpeakerTurn], correction: TurnCorrection) -> list[SpeakerTurn]:
+    """The turns, where the correction holds with its speaker."""
+    found: list[SpeakerTurn] = []
+    for turn in turns:
+        start, end = max(turn.start, correction.start), min(turn.end, correction.end)
+        if start >= end or turn.attribution.speaker != correction.old_speaker:
+            found.append(turn)
+            continue
+        now = replace(turn.attribution, speaker=correction.new_speaker)
+        parts = [
+            replace(turn, end=start),
+            replace(turn, start=start, end=end, attribution=now),
+            replace(turn, start=end),
+        ]
+        found += [part for part in parts if part.start < part.end]
+    return found
