@@ -23,21 +23,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import description
 from erc_ros.networks.network import Network
-from erc_ros.training.export.onnx import export_fusion
 from erc_ros.training.heads.base import MODALITIES, Head
 from erc_ros.training.heads.concat import ConcatConfig
-from erc_ros.training.heads.heads import HEADS
+from erc_ros.training.heads.ddvlm import DdvlmConfig
 from erc_ros.training.heads.lpgnet import LpgnetConfig
-from erc_ros.training.heads.magt import MagtConfig
-from erc_ros.training.heads.residual import ResidualConfig
+from erc_ros.training.heads.magtkd import MagtkdConfig
+from erc_ros.training.heads.registry import HEADS
 from erc_ros.training.heads.summer import SummerConfig
+from erc_ros.training.onnx import export_fusion
 
 PAPERS = {
     "concat": ConcatConfig(width=768, embeddings=(768, 768, 768)),
-    "magt": MagtConfig(width=768, heads=8, embeddings=(768, 768, 768)),
+    "magtkd": MagtkdConfig(width=768, heads=8, embeddings=(768, 768, 768)),
     "summer": SummerConfig(width=1024, heads=4, layers=6, alpha=2.0, embeddings=(768, 512, 1000)),
     "lpgnet": LpgnetConfig(width=768, embeddings=(768, 768, 768)),
-    "residual": ResidualConfig(width=768, embeddings=(768, 768, 768)),
+    "ddvlm": DdvlmConfig(width=768, embeddings=(768, 768, 768)),
 }
 """MELD's sizes where a paper has them; all three modalities, also where the paper has two."""
 

@@ -31,15 +31,15 @@ from erc_ros.training.engine.trainer import (
     learning_rate_share,
     set_seeds,
 )
-from erc_ros.training.heads.heads import HEADS
+from erc_ros.training.heads.registry import HEADS
 
 AIM = 1.3
 PAPERS: dict[str, dict[str, Any]] = {
     "concat": {"width": 768},
-    "magt": {"width": 768, "heads": 8},
+    "magtkd": {"width": 768, "heads": 8},
     "summer": {"width": 1024, "heads": 4, "layers": 6},
     "lpgnet": {"width": 768},
-    "residual": {"width": 768},
+    "ddvlm": {"width": 768},
 }
 SIZE, LABELS, DIALOGUES, LONGEST = 768, 7, 8, 18
 WARM = 2  # steps that are not counted

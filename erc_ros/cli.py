@@ -89,7 +89,7 @@ def _evaluate(argv: Sequence[str]) -> int:
 
 
 def _table(argv: Sequence[str]) -> int:
-    from erc_ros.metrics.table import main as table
+    from erc_ros.training.engine.table import main as table
 
     return table(list(argv))
 

@@ -16,7 +16,7 @@ from onnx import numpy_helper, parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from erc_ros.encoders.text import add_speaker_tokens
-from erc_ros.training.export.manifest import write_manifest
+from erc_ros.training.manifest import write_manifest
 
 TEXT, AUDIO, VISUAL, MEL, SIZE = 384, 128, 128, 64, 48
 ANCHORS = {

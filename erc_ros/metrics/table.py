@@ -1,114 +1,51 @@
-"""`erc table RUN... --metric weighted_f1`: finished runs side by side, as markdown.
-
-Reads OUT/seed-N/metrics.json. Rows of what cannot be measured here come from a YAML file, so that
-a table never hides them:
-
-    - row: MELD, text + audio + video
-      command: erc train config/training/meld.yaml --data CORPORA
-"""
+"""Figures of several runs as text: mean and deviation, tables in Markdown."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import yaml
-
-from erc_ros.training.engine.evaluation import SPLITS, RunError, percent, seed_folders, spread
 
 
-def score(content: Mapping[str, Any], split: str, metric: str) -> float | None:
-    """A figure of a seed's metrics.json: in `<split>_report`, or in `<split>`; None if absent."""
-    for place in (f"{split}_report", split):
-        report = content.get(place)
-        if isinstance(report, Mapping) and isinstance(report.get(metric), (int, float)):
-            return float(report[metric])
-    return None
+def mean(values: Sequence[float]) -> float:
+    """Of at least one value."""
+    return float(np.mean(values))
 
 
-def row(run: Path, metric: str) -> dict[str, list[float]]:
-    """split -> the metric of each seed; an empty list for a split without it.
-
-    Raises:
-        RunError: no finished seed, a damaged file, or neither split has the metric.
-    """
-    found: dict[str, list[float]] = {split: [] for split in SPLITS}
-    known: set[str] = set()
-    for folder in seed_folders(run, "metrics.json"):
-        try:
-            content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"{folder / 'metrics.json'} is not JSON ({error})") from error
-        for split in SPLITS:
-            value = score(content, split, metric)
-            if value is not None:
-                found[split].append(value)
-            for place in (f"{split}_report", split):
-                if isinstance(report := content.get(place), Mapping):
-                    known |= {name for name, each in report.items() if isinstance(each, float)}
-    if not any(found.values()):
-        raise RunError(f"{run} has no {metric!r}; it has {sorted(known)}")
-    return found
+def deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation over runs (ddof 1); None for a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def not_measured(file: Path) -> list[tuple[str, str]]:
-    """(row, command) of what is not measured here.
+def percent(values: Sequence[float]) -> str:
+    """65.32 ± 0.41, of shares in 0..1; without a deviation of a single value."""
+    return with_deviation(100 * mean(values), deviation(values), 2, 100)
+
+
+def fraction(values: Sequence[float]) -> str:
+    """0.6532 ± 0.0041; without a deviation of a single value."""
+    return with_deviation(mean(values), deviation(values), 4)
+
+
+def with_deviation(value: float, spread: float | None, digits: int, factor: float = 1.0) -> str:
+    """`value` ± `factor` * `spread`; None leaves the second away."""
+    text = f"{value:.{digits}f}"
+    return text if spread is None else f"{text} ± {factor * spread:.{digits}f}"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table.
 
     Raises:
-        RunError: no such file, or it is not a list of rows with a command each.
+        ValueError: a row has another number of cells than the head.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot read {file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise RunError(f"{file} is not YAML: {error}") from error
-    try:
-        return [(str(each["row"]), str(each["command"])) for each in content]
-    except (TypeError, KeyError) as error:
-        raise RunError(
-            f"{file} must be a list of rows such as {{row: MELD, command: erc train ...}}"
-        ) from error
+    lines = [_line(head), "|" + "---|" * len(head)]
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"a row has {len(row)} cells, the head {len(head)}: {list(row)}")
+        lines.append(_line(row))
+    return lines
 
 
-def table(runs: Sequence[Path], metric: str, absent: Sequence[tuple[str, str]] = ()) -> str:
-    """Markdown: runs by name; percent, mean ± standard deviation over seeds."""
-    names = [run.resolve().name for run in runs]
-    lines = [f"| run | seeds | dev {metric} | test {metric} |", "|---|---|---|---|"]
-    for run, name in zip(runs, names, strict=True):
-        found = row(run, metric)
-        cells = [
-            percent(float(np.mean(values)), spread(values)) if values else "-"
-            for values in found.values()
-        ]
-        seeds = max(map(len, found.values()))
-        title = name if names.count(name) == 1 else str(run)
-        lines.append(f"| {title} | {seeds} | {' | '.join(cells)} |")
-    lines += [f"| {title} | - | - | not measured here: `{command}` |" for title, command in absent]
-    return "\n".join(lines) + "\n"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 when a folder is no finished run."""
-    parser = argparse.ArgumentParser(
-        prog="erc table",
-        description="Finished runs side by side: dev and test, mean ± deviation over seeds.",
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with seed-N/")
-    parser.add_argument("--metric", default="weighted_f1", help="one of metrics.json")
-    parser.add_argument(
-        "--not-measured", type=Path, metavar="YAML", help="rows of what cannot be measured here"
-    )
-    options = parser.parse_args(argv)
-    try:
-        absent = not_measured(options.not_measured) if options.not_measured else []
-        print(table(options.runs, options.metric, absent), end="")
-    except RunError as error:
-        print(f"erc table: {error}", file=sys.stderr)
-        return 1
-    return 0
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

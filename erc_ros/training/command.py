@@ -17,10 +17,10 @@ KINDS = {
     "face": "erc_ros.training.encoders.visual.train:train",
     "fusion": "erc_ros.training.systems.edge:train",
     "bundle": "erc_ros.training.export.bundle_assembly:train",
-    "mosi": "erc_ros.training.systems.mosi:train",
-    "simulated": "erc_ros.training.systems.simulated:train",
-    "stored": "erc_ros.training.features.compare:train",
-    "distillation": "erc_ros.training.distillation.task:train",
+    "mosi": "erc_ros.training.comparison.mosi:train",
+    "simulated": "erc_ros.training.comparison.simulated:train",
+    "stored": "erc_ros.training.comparison.stored:train",
+    "distillation": "erc_ros.training.distillation.train:train",
     "descriptions": "erc_ros.training.features.descriptions:train",
 }
 

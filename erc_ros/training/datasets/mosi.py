@@ -44,6 +44,14 @@ class Videos:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MosiConfig:
+    """The section `mosi` of a recipe."""
+
+    dev_videos: int = 12
+    """Of the 62 of the official train split."""
+
+
 def read_mosi(data: Path, dev_videos: int = DEV_VIDEOS, seed: int = 0) -> dict[str, Videos]:
     """train, dev and test. The official split has no dev: some videos of train are drawn for it.
 

@@ -28,23 +28,21 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
+from erc_ros.encoders.audio import MEL_BANDS
+from erc_ros.encoders.face import SIZE
 from erc_ros.training.datasets import corpora, emodb, ferplus, ravdess
 from erc_ros.training.datasets.mosi import LABELS as SENTIMENTS
-from erc_ros.training.datasets.mosi import read_mosi
+from erc_ros.training.datasets.mosi import MosiConfig, read_mosi
 from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.distillation.task import (
-    SPLITS,
-    Course,
     DistillationConfig,
     DistillationLoss,
-    Floats,
-    Lessons,
-    Rows,
-    answers,
-    teach,
+    DistillationTask,
+    TaskSplit,
+    predict,
+    train_student,
 )
-from erc_ros.training.encoders import parts
 from erc_ros.training.encoders.audio import train as audio_training
 from erc_ros.training.encoders.augmentation import (
     FaceAugmentation,
@@ -53,9 +51,12 @@ from erc_ros.training.encoders.augmentation import (
     hide_parts,
 )
 from erc_ros.training.encoders.visual import train as face_training
+from erc_ros.training.engine.prediction import Floats, Indices
 from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.engine.runs import SPLITS, log_probabilities
 from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.features.store import FeatureStore
+from erc_ros.training.onnx import export_audio, export_face
 
 SECTIONS = ("stored", "clips", "faces", "mosi", "simulated", "classifier", "teacher", "network")
 
@@ -99,7 +100,7 @@ class StoredInputs:
     def __len__(self) -> int:
         return len(self.features)
 
-    def __call__(self, rows: Rows, generator: np.random.Generator | None) -> dict[str, Tensor]:
+    def __call__(self, rows: Indices, generator: np.random.Generator | None) -> dict[str, Tensor]:
         """features (n, size)."""
         return {"features": torch.from_numpy(self.features[rows])}
 
@@ -140,13 +141,6 @@ class FacesConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MosiConfig:
-    """The section `mosi`."""
-
-    dev_videos: int = 12
-
-
-@dataclass(frozen=True, slots=True)
 class SimulatedConfig:
     """The section `simulated`."""
 
@@ -166,18 +160,18 @@ class Listed:
     """What is labelled in a split: keys, labels (N,), clips; and the labels' names."""
 
     keys: Sequence[str]
-    labels: Rows
+    labels: Indices
     clips: Sequence[Path | None]
     names: tuple[str, ...]
 
 
-def courses(recipe: Recipe) -> list[Course]:
-    """The students of the recipe's source.
+def read_tasks(recipe: Recipe) -> list[DistillationTask]:
+    """The tasks of the recipe's source, one for each student.
 
     Raises:
         RecipeError, FileNotFoundError, ValueError: no such source, or its data are not usable.
     """
-    sources: dict[str, Callable[[Recipe], list[Course]]] = {
+    sources: dict[str, Callable[[Recipe], list[DistillationTask]]] = {
         "stored": _stored,
         "clips": _clips,
         "faces": _faces,
@@ -190,7 +184,7 @@ def courses(recipe: Recipe) -> list[Course]:
     return sources[named[0]](recipe)
 
 
-def _mosi(recipe: Recipe) -> list[Course]:
+def _mosi(recipe: Recipe) -> list[DistillationTask]:
     config = recipe.section("mosi", MosiConfig)
     videos = read_mosi(recipe.data, config.dev_videos)
     labels = {split: part.labels for split, part in videos.items()}
@@ -203,7 +197,7 @@ def _mosi(recipe: Recipe) -> list[Course]:
     return result
 
 
-def _stored(recipe: Recipe) -> list[Course]:
+def _stored(recipe: Recipe) -> list[DistillationTask]:
     config = recipe.section("stored", StoredConfig)
     listed = _listed(recipe, config.corpus)
     names = listed["train"].names
@@ -227,7 +221,7 @@ def _stored(recipe: Recipe) -> list[Course]:
     return result or _no_student("stored")
 
 
-def _clips(recipe: Recipe) -> list[Course]:
+def _clips(recipe: Recipe) -> list[DistillationTask]:
     from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
     from erc_ros.training.encoders.clips import ClipInputs, PretrainedNetwork, usable
     from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
@@ -259,15 +253,17 @@ def _clips(recipe: Recipe) -> list[Course]:
             left[split] = int((~good).sum())
         names = listed["train"].names
         said = _classified(recipe, modality, teacher, labels, names)
-        lessons = {s: Lessons(inputs[s], labels[s], *said[s]) for s in SPLITS}
+        parts = {s: TaskSplit(inputs[s], labels[s], *said[s]) for s in SPLITS}
         network = partial(PretrainedNetwork, make)
         result.append(
-            Course(modality, network, encoder.dimension, names, lessons, labels["train"], left)
+            DistillationTask(
+                modality, network, encoder.dimension, names, parts, labels["train"], left
+            )
         )
     return result or _no_student("clips")
 
 
-def _faces(recipe: Recipe) -> list[Course]:
+def _faces(recipe: Recipe) -> list[DistillationTask]:
     config = recipe.section("faces", FacesConfig)
     network = recipe.section("network", face_training.FaceNetworkConfig)
     how = FaceAugmentation()
@@ -284,14 +280,14 @@ def _faces(recipe: Recipe) -> list[Course]:
         labels[split] = face_training.meld_labels(faces.labels[used])
         teacher[split], left[split] = described[used], int((~used).sum())
     said = _classified(recipe, "visual", teacher, labels, LABELS)
-    lessons = {s: Lessons(inputs[s], labels[s], *said[s]) for s in SPLITS}
+    parts = {s: TaskSplit(inputs[s], labels[s], *said[s]) for s in SPLITS}
     make = partial(face_training.FaceNetwork, network)
     width = face_training.EMBEDDING
     truth = labels["train"]
-    return [Course("visual", make, width, LABELS, lessons, truth, left, _export_face)]
+    return [DistillationTask("visual", make, width, LABELS, parts, truth, left, _export_face)]
 
 
-def _simulated(recipe: Recipe) -> list[Course]:
+def _simulated(recipe: Recipe) -> list[DistillationTask]:
     config = recipe.section("simulated", SimulatedConfig)
     file = Path(config.teacher)
     if not file.is_file():
@@ -309,8 +305,8 @@ def _simulated(recipe: Recipe) -> list[Course]:
     result = []
     for modality in config.students:
         make, width, inputs, labels = makers[modality](recipe, config)
-        lessons = {
-            split: Lessons(
+        parts = {
+            split: TaskSplit(
                 inputs[split],
                 labels[split],
                 said[f"{split}.logits"],
@@ -324,7 +320,7 @@ def _simulated(recipe: Recipe) -> list[Course]:
             names = [LABELS[label] for label in alone]
             raise RecipeError(f"{file} has no utterance of {names} to pair with {modality}")
         export = _export_audio if modality == "audio" else _export_face
-        result.append(Course(modality, make, width, LABELS, lessons, truth, {}, export))
+        result.append(DistillationTask(modality, make, width, LABELS, parts, truth, {}, export))
     return result
 
 
@@ -363,7 +359,7 @@ class SpeechInputs:
     def __len__(self) -> int:
         return len(self.versions)
 
-    def __call__(self, rows: Rows, generator: np.random.Generator | None) -> dict[str, Tensor]:
+    def __call__(self, rows: Indices, generator: np.random.Generator | None) -> dict[str, Tensor]:
         """features (n, T, 64), frames (n,)."""
         examples = []
         for row in rows:
@@ -387,7 +383,7 @@ class FaceInputs:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __call__(self, rows: Rows, generator: np.random.Generator | None) -> dict[str, Tensor]:
+    def __call__(self, rows: Indices, generator: np.random.Generator | None) -> dict[str, Tensor]:
         """faces (n, 1, 48, 48)."""
         faces = face_training.as_input(torch.from_numpy(self.pictures[rows]))
         if generator is not None:
@@ -397,26 +393,18 @@ class FaceInputs:
 
 
 def _export_audio(encoder: nn.Module, out: Path) -> None:
-    encoder.to(memory_format=torch.contiguous_format)
-    parts.export(
-        encoder,
-        {"features": torch.randn(2, 80, 64), "frames": torch.tensor([80, 60])},
-        {"features": {0: "B", 1: "T"}, "frames": {0: "B"}, "embedding": {0: "B"}},
-        out / "audio.onnx",
-    )
+    export_audio(encoder, out / "audio.onnx", MEL_BANDS)
 
 
 def _export_face(encoder: nn.Module, out: Path) -> None:
-    encoder.to(memory_format=torch.contiguous_format)
-    example = {"faces": torch.rand(3, 1, 48, 48)}
-    parts.export(encoder, example, {"faces": {0: "N"}, "embedding": {0: "N"}}, out / "face.onnx")
+    export_face(encoder, out / "face.onnx", SIZE)
 
 
 def _classified(
     recipe: Recipe,
     modality: str,
     features: Mapping[str, Floats],
-    labels: Mapping[str, Rows],
+    labels: Mapping[str, Indices],
     names: tuple[str, ...],
 ) -> dict[str, tuple[Floats, Floats]]:
     """A teacher's answers (logits, features) per split: a classifier on its stored features.
@@ -430,18 +418,18 @@ def _classified(
     network = recipe.section("classifier", ClassifierConfig)
     size = features["train"].shape[1]
     nothing = {s: np.zeros((len(labels[s]), 1), np.float32) for s in SPLITS}
-    lessons = {
-        s: Lessons(StoredInputs(features[s]), labels[s], nothing[s], nothing[s]) for s in SPLITS
+    parts = {
+        s: TaskSplit(StoredInputs(features[s]), labels[s], nothing[s], nothing[s]) for s in SPLITS
     }
     make = partial(FeatureNetwork, size, network)
-    course = Course("teacher", make, network.hidden, names, lessons, labels["train"], {})
+    task = DistillationTask("teacher", make, network.hidden, names, parts, labels["train"], {})
     alone = DistillationLoss(response=0.0, feature=0.0)
     seeded = replace(trainer, seed=config.seeds[0])  # one teacher for all seeds of the students
-    model = teach(course, config, alone, seeded, recipe.out / modality / "teacher")
+    model = train_student(task, config, alone, seeded, recipe.out / modality / "teacher")
     said = {}
     for split in SPLITS:
-        hidden, probabilities = answers(model, lessons[split].inputs)
-        said[split] = (np.log(np.maximum(probabilities, 1e-12)), hidden)
+        hidden, probabilities = predict(model, parts[split].inputs)
+        said[split] = (log_probabilities(probabilities), hidden)
     return said
 
 
@@ -449,15 +437,17 @@ def _of_features(
     recipe: Recipe,
     modality: str,
     features: Mapping[str, Floats],
-    labels: Mapping[str, Rows],
+    labels: Mapping[str, Indices],
     said: Mapping[str, tuple[Floats, Floats]],
     names: tuple[str, ...],
     left_out: Mapping[str, int] | None = None,
-) -> Course:
+) -> DistillationTask:
     network = recipe.section("classifier", ClassifierConfig)
-    lessons = {s: Lessons(StoredInputs(features[s]), labels[s], *said[s]) for s in SPLITS}
+    parts = {s: TaskSplit(StoredInputs(features[s]), labels[s], *said[s]) for s in SPLITS}
     make = partial(FeatureNetwork, features["train"].shape[1], network)
-    return Course(modality, make, network.hidden, names, lessons, labels["train"], left_out or {})
+    return DistillationTask(
+        modality, make, network.hidden, names, parts, labels["train"], left_out or {}
+    )
 
 
 def _listed(recipe: Recipe, corpus: str) -> dict[str, Listed]:
@@ -483,5 +473,5 @@ def _store(folder: str, split: str) -> FeatureStore:
     return FeatureStore(Path(folder.replace("{split}", split)))
 
 
-def _no_student(section: str) -> list[Course]:
+def _no_student(section: str) -> list[DistillationTask]:
     raise RecipeError(f"section {section!r} names no student: give audio, visual or both")

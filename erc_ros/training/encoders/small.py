@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from erc_ros.encoders.audio import WINDOW, audio_input
 from erc_ros.encoders.face import face_input
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
 from erc_ros.training.encoders.audio.pretrained import waveform
-from erc_ros.training.encoders.parts import session
 from erc_ros.training.encoders.sample import Sample, check
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
@@ -29,9 +29,9 @@ class LogMelEncoder:
     modality = "audio"
 
     def __init__(self, part: Path) -> None:
-        self._session = _part(part, ["features", "frames"])
+        self._network = _part(part, ["features", "frames"])
         self.name = f"log-mel-{_digest(part)}"
-        self.dimension = int(self._session.get_outputs()[0].shape[1])
+        self.dimension = _width(part)
 
     def refuses(self, sample: Sample) -> str:
         """Finite sound of at least 25 ms is needed."""
@@ -51,7 +51,8 @@ class LogMelEncoder:
             sound = np.clip(waveform(sample, SAMPLE_RATE), -1, 1) * 32767
             features = audio_input(np.round(sound).astype(np.int16))
             frames = np.array([len(features)], np.int64)
-            rows.append(self._session.run(None, {"features": features[None], "frames": frames})[0])
+            answer = self._network({"features": features[None], "frames": frames})
+            rows.append(answer["embedding"])
         return np.concatenate(rows)
 
 
@@ -66,9 +67,9 @@ class FaceEncoder:
     modality = "visual"
 
     def __init__(self, part: Path) -> None:
-        self._session = _part(part, ["faces"])
+        self._network = _part(part, ["faces"])
         self.name = f"face-{_digest(part)}"
-        self.dimension = int(self._session.get_outputs()[0].shape[1])
+        self.dimension = _width(part)
 
     def refuses(self, sample: Sample) -> str:
         """At least one face is needed, and every one a picture."""
@@ -83,7 +84,7 @@ class FaceEncoder:
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, 128), each the mean over at most 8 of its faces; see `sample.Encoder`."""
         check(self, samples)
-        rows = [self._session.run(None, {"faces": face_input(_crops(s))})[0] for s in samples]
+        rows = [self._network({"faces": face_input(_crops(s))})["embedding"] for s in samples]
         return np.stack([row.mean(axis=0) for row in rows])
 
 
@@ -91,14 +92,20 @@ def _crops(sample: Sample) -> list[FaceCrop]:
     return [FaceCrop(number, pixels) for number, pixels in enumerate(sample.faces)]
 
 
-def _part(file: Path, inputs: list[str]) -> onnxruntime.InferenceSession:
+def _part(file: Path, inputs: list[str]) -> Network:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: train it first, or take a bundle's part")
-    part = session(file)
-    found = [entry.name for entry in part.get_inputs()]
+    found = list(signature(file).inputs)
     if found != inputs:
         raise ValueError(f"{file} takes {found}, not {inputs}: it is a part for another modality")
-    return part
+    return Network(file)
+
+
+def _width(file: Path) -> int:
+    size = signature(file).outputs["embedding"][1][-1]
+    if size is None:
+        raise ValueError(f"{file} does not say how large its embedding is: export it again")
+    return size
 
 
 def _digest(file: Path) -> str:

@@ -7,10 +7,9 @@ by the training that it belongs to.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from erc_ros.training.engine.recipe import WAY_OUT, CheckpointError
+from erc_ros.training.engine.runs import write_whole
 
 
 class HasState(Protocol):
@@ -29,13 +29,6 @@ class HasState(Protocol):
 
 
 Stateful: TypeAlias = "random.Random | np.random.Generator | torch.Generator | HasState"
-
-
-def write_whole(file: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a new file and put it in the place of `file` in one move."""
-    new = file.with_name(file.name + ".new")
-    write(new)
-    os.replace(new, file)
 
 
 def save(file: Path, content: Mapping[str, Any]) -> None:

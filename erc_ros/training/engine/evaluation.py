@@ -11,7 +11,6 @@ training curves. Where a training left several heads, OUT/<head>/ are evaluated 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -25,12 +24,18 @@ from numpy.typing import NDArray
 
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.classification import Interval
-
-SPLITS = ("dev", "test")
-
-
-class RunError(ValueError):
-    """The folder is no finished run; the message says what is missing."""
+from erc_ros.metrics.table import deviation, percent
+from erc_ros.training.engine.runs import (
+    ANSWERS,
+    MEASURED,
+    METRICS,
+    UNFINISHED,
+    RunError,
+    read_json,
+    run_folders,
+    seed_folders,
+    write_json,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,41 +62,19 @@ class Run:
     choose: str
 
 
-def seed_folders(run: Path, file: str) -> list[Path]:
-    """The run's seed-N that have `file`, by number; or the folder itself, if it has it.
-
-    Raises:
-        RunError: there is none.
-    """
-    if (run / file).is_file():
-        return [run]
-    found = [path.parent for path in run.glob(f"seed-*/{file}")]
-    if not found:
-        raise RunError(
-            f"{run} has no {file} and no seed-*/{file}: give the folder of a finished training"
-        )
-    return sorted(found, key=lambda path: (len(path.name), path.name))
-
-
-def run_folders(folder: Path) -> list[Path]:
-    """The folder itself; where a training of several heads left its runs, those of the heads."""
-    heads = {file.parents[1] for file in folder.glob("*/seed-*/logits.npz")}
-    return sorted(heads) if heads and not list(folder.glob("seed-*")) else [folder]
-
-
 def read_run(folder: Path) -> Run:
     """Read what a training left behind.
 
     Raises:
         RunError: not finished, damaged, without labels, or seeds that were tested differently.
     """
-    seeds = seed_folders(folder, "logits.npz")
+    seeds = seed_folders(folder, ANSWERS)
     for seed in seeds:
-        if (seed / "unfinished.pt").exists():
+        if (seed / UNFINISHED).exists():
             raise RunError(f"{seed} is not finished: run its training again, which goes on there")
-    arrays = [_read_arrays(seed / "logits.npz") for seed in seeds]
-    splits = {split: _join(split, arrays, seeds) for split in SPLITS}
-    records = {seed.name: _read_json(seed / "training.json") for seed in seeds}
+    arrays = [_read_arrays(seed / ANSWERS) for seed in seeds]
+    splits = {split: _join(split, arrays, seeds) for split in MEASURED}
+    records = {seed.name: _record(seed / "training.json") for seed in seeds}
     chosen = {record.get("choose", "") for record in records.values()} if records else set()
     return Run(
         folder,
@@ -109,7 +92,7 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
             arrays = {name: content[name] for name in content.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(f"{file} cannot be read ({error}): train that seed again") from error
-    for split in SPLITS:
+    for split in MEASURED:
         if missing := {split, f"{split}_labels"} - set(arrays):
             raise RunError(f"{file} lacks {sorted(missing)}: train that seed again")
         logits, labels = arrays[split], arrays[f"{split}_labels"]
@@ -139,7 +122,7 @@ def _names(seed: Path, arrays: Mapping[str, NDArray[Any]], classes: int) -> tupl
     if "names" in arrays:
         names = tuple(str(name) for name in arrays["names"])
     else:
-        report = _read_json(seed / "metrics.json").get("test")
+        report = _record(seed / METRICS).get("test")
         per_class = report.get("f1") if isinstance(report, dict) else None
         names = tuple(per_class) if isinstance(per_class, dict) else ()
     if names and len(names) != classes:
@@ -147,17 +130,9 @@ def _names(seed: Path, arrays: Mapping[str, NDArray[Any]], classes: int) -> tupl
     return names or tuple(f"class {number}" for number in range(classes))
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _record(file: Path) -> dict[str, Any]:
     """The file, or nothing where there is none."""
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{file} is not JSON ({error}): train that seed again") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{file} must be a table, not {type(content).__name__}")
-    return content
+    return read_json(file) if file.is_file() else {}
 
 
 def evaluate(run: Run, resamples: int = 1000) -> dict[str, Any]:
@@ -191,26 +166,16 @@ def _figure(values: Sequence[float], interval: Interval) -> dict[str, Any]:
     bounds = (interval.low, interval.high)
     return {
         "mean": float(np.mean(values)),
-        "std": spread(values),
+        "std": deviation(values),
         "interval": None if np.isnan(bounds).any() else list(bounds),
         "values": list(values),
     }
 
 
-def spread(values: Sequence[float]) -> float | None:
-    """Standard deviation over seeds (ddof 1); None for a single one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def percent(mean: float, deviation: float | None) -> str:
-    """65.32 ± 0.41; without a deviation of a single seed."""
-    return f"{100 * mean:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
-
-
 def describe(result: Mapping[str, Any]) -> str:
     """An evaluation as markdown."""
     lines = [f"# {result['run']}", "", f"{', '.join(result['seeds'])}; percent, mean ± deviation."]
-    for split in SPLITS:
+    for split in MEASURED:
         found = result[split]
         lines += [
             "",
@@ -226,7 +191,7 @@ def describe(result: Mapping[str, Any]) -> str:
 def _row(name: str, found: Mapping[str, Any]) -> str:
     interval = found["interval"]
     bounds = "-" if interval is None else f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
-    return f"| {name} | {percent(found['mean'], found['std'])} | {bounds} |"
+    return f"| {name} | {percent(found['values'])} | {bounds} |"
 
 
 def write(run: Run, result: Mapping[str, Any]) -> list[Path]:
@@ -244,7 +209,7 @@ def write(run: Run, result: Mapping[str, Any]) -> list[Path]:
     if run.histories and run.choose:
         figures["training"] = draw_curves(run.histories, run.choose)
     files = [run.folder / "evaluation.json", run.folder / "evaluation.md"]
-    files[0].write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(files[0], result)
     files[1].write_text(describe(result), encoding="utf-8")
     for name, figure in figures.items():
         files.append(run.folder / f"{name}.png")

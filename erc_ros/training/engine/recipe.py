@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,6 +73,10 @@ class Recipe:
             values = {**values, "seed": self.seed}
         return build(cls, values, where=name)
 
+    def seeds(self, configured: Sequence[int]) -> tuple[int, ...]:
+        """The seeds to train: the one of the command line, else those of the recipe."""
+        return tuple(configured) if self.seed is None else (self.seed,)
+
     def refuse_other_sections(self, known: set[str]) -> None:
         """Raises RecipeError when the file has a section that nobody reads."""
         if unknown := set(self.sections) - known:
@@ -90,7 +94,9 @@ def read_recipe(path: Path, out: Path, data: Path | None = None, seed: int | Non
     try:
         content = tables.read_table(path)
     except FileNotFoundError as error:
-        raise RecipeError(f"there is no recipe {path}; config/training has some") from error
+        raise RecipeError(
+            f"cannot read the recipe {path}: it is not there; config/training has some"
+        ) from error
     except ValueError as error:
         raise RecipeError(str(error)) from error
     if not isinstance(content.get("kind"), str):

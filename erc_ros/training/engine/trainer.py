@@ -34,11 +34,12 @@ from erc_ros.training.engine import checkpoint
 from erc_ros.training.engine.checkpoint import Stateful
 from erc_ros.training.engine.distributed import OneProcess, launch
 from erc_ros.training.engine.recipe import WAY_OUT, CheckpointError, check_same
+from erc_ros.training.engine.runs import UNFINISHED, write_json, write_whole
 
 Batch = TypeVar("Batch")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICES = ("cpu", "cuda")
-WEIGHTS, RECORD, UNFINISHED = "best.safetensors", "training.json", "unfinished.pt"
+WEIGHTS, RECORD = "best.safetensors", "training.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Fit:
 
 
 class AfterStep(Protocol):
-    """Called after every step with the model and how many epochs are over, such as 1.25."""
+    """Called after every optimizer step: the model, and epochs since the training began (1.25)."""
 
     def __call__(self, model: nn.Module, epochs: float, /) -> None: ...
 
@@ -445,8 +446,7 @@ class _Training:
             "seconds": round(self._progress.seconds, 1),
             "sha256": _sha256(task.out / WEIGHTS),
         }
-        text = json.dumps(record, indent=2) + "\n"
-        checkpoint.write_whole(task.out / RECORD, partial(Path.write_text, data=text))
+        write_json(task.out / RECORD, record)
 
 
 def _not_finite(found: float, step: int, config: TrainerConfig) -> str:
@@ -499,7 +499,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     weights = {
         name: value.detach().clone().contiguous() for name, value in model.state_dict().items()
     }
-    checkpoint.write_whole(path, lambda new: save_file(weights, new))
+    write_whole(path, lambda new: save_file(weights, new))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

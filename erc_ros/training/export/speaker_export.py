@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from erc_ros.dialogue.speakers.embedding import FORMAT, MANIFEST, SpeakerEmbedding
 from erc_ros.training.datasets.folder import data_folder
-from erc_ros.training.export.published import Weights, write_manifest, write_onnx
+from erc_ros.training.export.published import Weights, write_manifest
+from erc_ros.training.onnx import write_onnx
 from erc_ros.training.quantization.schemes import Feed, Static, WeightOnly, quantize
 
 MODEL = "speech_campplus_sv_zh_en_16k-common_advanced"
@@ -107,9 +108,10 @@ def export(model: nn.Module, folder: Path) -> None:
     sizes = ((2, 150), (1, 118), (3, 198), (1, 7), (1, 399), (1, 1000))
     write_onnx(
         model,
-        [torch.randn(b, t, MEL_BANDS, generator=draw) for b, t in sizes],
+        [{"features": torch.randn(b, t, MEL_BANDS, generator=draw)} for b, t in sizes],
         folder / FILE,
-        (("features", {0: "B", 1: "T"}), ("embedding", {0: "B"})),
+        ["embedding"],
+        {"features": {0: "B", 1: "T"}, "embedding": {0: "B"}},
     )
     describe(folder)
 

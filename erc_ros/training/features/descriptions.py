@@ -24,7 +24,7 @@ from erc_ros.training.encoders.descriptions import (
     DescriptionEncoder,
     describe_all,
 )
-from erc_ros.training.encoders.pretrained import PACKAGED
+from erc_ros.training.encoders.packaged import PACKAGED
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.encoders.text.pretrained import sentence_encoder
 from erc_ros.training.engine.recipe import Recipe, RecipeError

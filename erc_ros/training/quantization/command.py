@@ -17,7 +17,7 @@ import yaml
 
 from erc_ros.inference.bundle import MANIFEST, Bundle, load_bundle
 from erc_ros.training.datasets.folder import data_folder
-from erc_ros.training.export.manifest import write_manifest
+from erc_ros.training.manifest import write_manifest
 from erc_ros.training.quantization import report
 from erc_ros.training.quantization.gate import Bench, RefusedError, judge
 from erc_ros.training.quantization.schemes import SCHEMES, QuantizationError

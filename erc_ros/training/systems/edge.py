@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,28 +24,48 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.utterances import LABELS
-from erc_ros.training.encoders import parts
-from erc_ros.training.encoders.parts import Embedded, load_embeddings
 from erc_ros.training.encoders.text.evaluation import best_prior_correction
+from erc_ros.training.engine.embeddings import FILE, Embedded, load_embeddings
 from erc_ros.training.engine.recipe import Recipe
-from erc_ros.training.engine.trainer import Fit, TrainerConfig, fit, save_weights, set_seeds
-from erc_ros.training.export.onnx import export_fusion
-from erc_ros.training.heads.base import MODALITIES, TEXT, Head
-from erc_ros.training.heads.heads import HEADS
-from erc_ros.training.heads.objectives import OBJECTIVES, OF_HEAD, CrossEntropy, Objective
-from erc_ros.training.systems.simulation import (
-    Matched,
-    ModalityDropout,
-    Weakness,
-    drop_modalities,
-    match,
+from erc_ros.training.engine.runs import (
+    BEST,
+    FINAL,
+    MEASURED,
+    METRICS,
+    SPLITS,
+    choose_best,
+    copy_files,
+    finished,
+    plain,
+    read_json,
+    read_metrics,
+    save_answers,
+    write_metrics,
 )
+from erc_ros.training.engine.trainer import Fit, TrainerConfig, save_weights, set_seeds
+from erc_ros.training.fusion.dialogues import (
+    EVERYTHING,
+    Dialogues,
+    predict_windows,
+    stretches,
+)
+from erc_ros.training.fusion.objectives import (
+    OBJECTIVES,
+    CrossEntropyObjective,
+    Objective,
+    ObjectiveConfig,
+    objective_of,
+)
+from erc_ros.training.fusion.simulation import Matched, ModalityDropout, Weakness, match
+from erc_ros.training.fusion.train import HeadSizes, train_head
+from erc_ros.training.heads.base import MODALITIES, TEXT, Head
+from erc_ros.training.heads.registry import check_name, make_head
+from erc_ros.training.onnx import export_fusion
 
-SPLITS = ("train", "dev", "test")
 FILES = ("fusion.onnx", "best.safetensors", "training.json")
 ONLY_TEXT = tuple(m == TEXT for m in range(3))
 
@@ -55,7 +74,7 @@ ONLY_TEXT = tuple(m == TEXT for m in range(3))
 class FusionConfig:
     """What is fused; the section `fusion` of a recipe. Paths are relative to where `erc` runs."""
 
-    heads: tuple[str, ...] = ("magt",)
+    heads: tuple[str, ...] = ("magtkd",)
     """Candidates, each trained with its paper's objective."""
     seeds: tuple[int, ...] = (0, 1, 2)
     context: int = 16
@@ -68,35 +87,10 @@ class FusionConfig:
     def __post_init__(self) -> None:
         if not self.seeds or self.context < 1:
             raise ValueError("seeds must not be empty and context must be at least 1")
-        if not self.heads or set(self.heads) - set(HEADS):
-            raise ValueError(f"heads is {self.heads}; there are {list(HEADS)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """The same for every head; the section `network`."""
-
-    width: int = 128
-    dropout: float = 0.3
-    input_dropout: float = 0.3
-
-
-@dataclass(frozen=True, eq=False)
-class Dialogues:
-    """One split, N utterances in their order.
-
-    text, audio, visual (N, d_m) float32; labels (N,) int64, -100 where nobody labelled; speakers
-    (N,) int64; first (N,) int64: the row with which the utterance's dialogue begins; present (N, 3)
-    bool: which embeddings there are, None: all.
-    """
-
-    text: NDArray[np.float32]
-    audio: NDArray[np.float32]
-    visual: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    speakers: NDArray[np.int64]
-    first: NDArray[np.int64]
-    present: NDArray[np.bool_] | None = None
+        if not self.heads:
+            raise ValueError("heads must not be empty")
+        for head in self.heads:
+            check_name(head)
 
 
 def train(recipe: Recipe) -> None:
@@ -108,17 +102,17 @@ def train(recipe: Recipe) -> None:
     recipe.refuse_other_sections({"fusion", "network", "simulation", "dropout", "trainer"})
     config = recipe.section("fusion", FusionConfig)
     trainer = recipe.section("trainer", TrainerConfig)
-    network = recipe.section("network", Network)
+    network = recipe.section("network", HeadSizes)
     dropout = recipe.section("dropout", ModalityDropout)
     splits, simulated = read_dialogues(config, recipe.section("simulation", Weakness))
     describe(simulated)
     best = {}
     for head in config.heads:
-        for seed in config.seeds if recipe.seed is None else (recipe.seed,):
+        for seed in recipe.seeds(config.seeds):
             seeded = replace(trainer, seed=seed)
             out = recipe.out / head / f"seed-{seed}"
             train_seed(splits, simulated, config, head, seeded, network, dropout, out)
-        best[head] = parts.choose_best(recipe.out / head, FILES)
+        best[head] = choose_best(recipe.out / head, FILES)
     chosen = choose_head(best, recipe.out)
     print(json.dumps({"head": chosen["head"], "dev of the heads": chosen["heads"]}, indent=2))
     print(json.dumps({"best seed": chosen["seed"], **chosen["all_seeds"]}, indent=2))
@@ -128,23 +122,21 @@ def choose_head(best: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, A
     """Copy the best head to OUT/best; its metrics get what all heads reached.
 
     The best: mean weighted F1 on dev over the seeds and over all subsets of the modalities, as a
-    robot often has only some of them. best: head -> its metrics.json, `parts.choose_best` of its
+    robot often has only some of them. best: head -> its metrics.json, `choose_best` of its
     seeds. Where OUT/best has a file FINAL, something was built on the head there: it stays.
     """
     dev = {}
     for head in best:
-        files = sorted((out / head).glob("seed-*/metrics.json"))
-        seeds = [json.loads(file.read_text("utf-8"))["dev_subsets"] for file in files]
+        files = sorted((out / head).glob(f"seed-*/{METRICS}"))
+        seeds = [read_json(file)["dev_subsets"] for file in files]
         dev[head] = float(np.mean([list(subsets.values()) for subsets in seeds]))
-    head, folder = max(dev, key=dev.__getitem__), out / "best"
+    head, folder = max(dev, key=dev.__getitem__), out / BEST
     folder.mkdir(exist_ok=True)
-    if (folder / "FINAL").exists():
-        known: dict[str, Any] = json.loads((folder / "metrics.json").read_text("utf-8"))
-        return known
-    for name in FILES:
-        shutil.copyfile(out / head / "best" / name, folder / name)
+    if (folder / FINAL).exists():
+        return read_metrics(folder)
+    copy_files(out / head / BEST, folder, FILES)
     chosen = {**best[head], "heads": dev}
-    parts.write_metrics(chosen, folder)
+    write_metrics(chosen, folder)
     return chosen
 
 
@@ -200,7 +192,7 @@ def train_seed(
     config: FusionConfig,
     name: str,
     trainer: TrainerConfig,
-    network: Network,
+    network: HeadSizes,
     dropout: ModalityDropout,
     out: Path,
 ) -> None:
@@ -213,49 +205,47 @@ def train_seed(
         "simulation": {modality: matched.mismatch for modality, matched in simulated.items()},
         "embeddings": {m: float(np.abs(getattr(splits["train"], m)).sum()) for m in MODALITIES},
     }
-    settings = json.loads(json.dumps(settings))
+    settings = plain(settings)
     decisive = {name: value for name, value in settings.items() if name != "trainer"}
-    file = out / "metrics.json"
-    if file.is_file() and json.loads(file.read_text("utf-8"))["settings"] == settings:
+    if finished(out / METRICS, settings):
         print(f"{out} is there")
         return
-    objective, teacher = OBJECTIVES[OF_HEAD[name]](), None
-    if objective.TEACHER:
+    sizes = {**asdict(network), "embeddings": splits["train"].sizes, "labels": len(LABELS)}
+
+    def trained(
+        objective: ObjectiveConfig, teacher: Head | None, seen: Sequence[bool], out: Path
+    ) -> tuple[Head, Fit]:
         set_seeds(trainer.seed)
-        teacher = make_head(name, network, splits["train"])
-        alone = Objective(CrossEntropy(), teacher)
-        train_head(
-            teacher,
-            alone,
-            splits,
-            config.context,
+        model = make_head(name, sizes)
+        fitted = train_head(
+            model,
+            Objective(objective, model, teacher),
+            splits["train"],
             trainer,
             dropout,
-            out / "teacher",
-            decisive,
-            ONLY_TEXT,
+            batches=partial(_batches, splits["train"].first, config.context, trainer),
+            evaluate=partial(_dev_f1, splits["dev"], config.context, seen),
+            choose="weighted_f1",
+            out=out,
+            settings=decisive,
+            seen=seen,
+            say=partial(print, flush=True),
         )
-    set_seeds(trainer.seed)
-    model = make_head(name, network, splits["train"])
-    fitted = train_head(
-        model,
-        Objective(objective, model, teacher),
-        splits,
-        config.context,
-        trainer,
-        dropout,
-        out,
-        decisive,
-    )
+        return model, fitted
+
+    objective, teacher = OBJECTIVES[objective_of(name)](), None
+    if objective.TEACHER:
+        teacher, _ = trained(CrossEntropyObjective(), None, ONLY_TEXT, out / "teacher")
+    model, fitted = trained(objective, teacher, EVERYTHING, out)
     correction = correct_prior(model, splits, config.context)
     save_weights(model, out / "best.safetensors")
     export_fusion(model, out / "fusion.onnx")
-    answers: dict[str, Any] = {"names": np.array(LABELS)}  # for `erc evaluate`
-    for split in ("dev", "test"):
-        answers[split] = predict(model, splits[split], config.context)
+    answers: dict[str, NDArray[Any]] = {}
+    for split in MEASURED:
+        answers[split] = predict_windows(model, splits[split], config.context)
         answers[f"{split}_labels"] = splits[split].labels
         answers[f"{split}_conversations"] = splits[split].first
-    np.savez(out / "logits.npz", **answers)
+    save_answers(out, LABELS, **answers)
     result = {
         "head": name,
         "seed": trainer.seed,
@@ -268,64 +258,23 @@ def train_seed(
             name: {"mismatch": m.mismatch, "dev_weighted_f1": m.dev_f1}
             for name, m in simulated.items()
         },
-        **measure(partial(predict, model), splits, config.context),
+        **measure(partial(predict_windows, model), splits, config.context),
     }
-    parts.write_metrics(result, out)
+    write_metrics(result, out)
 
 
-def make_head(name: str, network: Network, data: Dialogues) -> Head:
-    """A causal head for these embeddings, with new weights."""
-    config, head = HEADS[name]
-    sizes = tuple(getattr(data, modality).shape[1] for modality in MODALITIES)
-    return head(config(embeddings=sizes, labels=len(LABELS), **asdict(network)))
+def _batches(
+    first: NDArray[np.int64], context: int, trainer: TrainerConfig, epoch: int
+) -> list[NDArray[np.int64]]:
+    rng = random.Random(trainer.seed * 1000 + epoch)
+    return stretches(first, context, trainer.batch_size, rng)
 
 
-def train_head(
-    model: Head,
-    objective: Objective,
-    splits: Mapping[str, Dialogues],
-    context: int,
-    trainer: TrainerConfig,
-    dropout: ModalityDropout,
-    out: Path,
-    settings: Mapping[str, Any],
-    seen: tuple[bool, ...] = (True, True, True),
-) -> Fit:
-    """Train on stretches, choose the epoch on dev; only these modalities are ever seen.
-
-    settings: what decides the result beside `trainer`, see `fit`.
-    """
-    data, dev = splits["train"], splits["dev"]
-    rng = np.random.default_rng(trainer.seed)
-
-    def batches(epoch: int) -> list[NDArray[np.int64]]:
-        rng = random.Random(trainer.seed * 1000 + epoch)
-        return stretches(data.first, context, trainer.batch_size, rng)
-
-    def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
-        there = (rows >= 0)[..., None] & np.array(seen)
-        if all(seen):
-            there = drop_modalities(rows >= 0, dropout, rng)
-        labels = torch.from_numpy(np.where(rows >= 0, data.labels[rows], -100))
-        return objective(model, window_inputs(data, rows, there), labels)
-
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        predicted = predict(model, dev, context, seen).argmax(axis=1)
-        return {"weighted_f1": metrics.weighted_f1(dev.labels, predicted, len(LABELS))}
-
-    return fit(
-        model,
-        trainer,
-        batches=batches,
-        loss=loss,
-        evaluate=evaluate,
-        choose="weighted_f1",
-        out=out,
-        after_step=objective.after_step,
-        stateful=[objective, rng],
-        settings=settings,
-        say=partial(print, flush=True),
-    )
+def _dev_f1(
+    dev: Dialogues, context: int, seen: Sequence[bool], model: nn.Module
+) -> dict[str, float]:
+    predicted = predict_windows(model, dev, context, seen).argmax(axis=1)
+    return {"weighted_f1": metrics.weighted_f1(dev.labels, predicted, len(LABELS))}
 
 
 def correct_prior(model: Head, splits: Mapping[str, Dialogues], context: int) -> float:
@@ -333,7 +282,7 @@ def correct_prior(model: Head, splits: Mapping[str, Dialogues], context: int) ->
     dev = splits["dev"]
     counts = np.bincount(splits["train"].labels, minlength=len(LABELS)) + 1.0
     prior = counts / counts.sum()
-    tau = best_prior_correction(predict(model, dev, context), dev.labels, prior)
+    tau = best_prior_correction(predict_windows(model, dev, context), dev.labels, prior)
     model.correction += torch.from_numpy((tau * np.log(prior)).astype(np.float32))
     return tau
 
@@ -346,7 +295,7 @@ def measure(predict: Any, splits: Mapping[str, Dialogues], context: int) -> dict
     """
     f1: dict[str, dict[str, float]] = {"dev": {}, "test": {}}
     reports = {}
-    for split in ("dev", "test"):
+    for split in MEASURED:
         data = splits[split]
         for seen in product((True, False), repeat=3):
             if not any(seen):
@@ -365,68 +314,8 @@ def measure(predict: Any, splits: Mapping[str, Dialogues], context: int) -> dict
     }
 
 
-def stretches(
-    first: NDArray[np.int64], context: int, batch_size: int, rng: random.Random
-) -> list[NDArray[np.int64]]:
-    """Training batches (B, context) of row numbers, -1 = padding behind.
-
-    A dialogue longer than `context` is cut at a random place of every epoch, so that any utterance
-    may be the one with which the model's memory begins.
-    """
-    pieces: list[NDArray[np.int64]] = []
-    for begin in np.unique(first):
-        rows = np.flatnonzero(first == begin)
-        offset = rng.randrange(context) if len(rows) > context else 0
-        cuts = range(offset, len(rows), context) if offset else range(context, len(rows), context)
-        pieces += [piece for piece in np.split(rows, list(cuts)) if len(piece)]
-    rng.shuffle(pieces)
-    result = np.full((len(pieces), context), -1, np.int64)
-    for number, piece in enumerate(pieces):
-        result[number, : len(piece)] = piece
-    return [result[start : start + batch_size] for start in range(0, len(result), batch_size)]
-
-
-def windows(first: NDArray[np.int64], context: int) -> NDArray[np.int64]:
-    """Every utterance's window (N, context) of row numbers, itself last, -1 = before the first."""
-    rows = np.arange(len(first))[:, None] - np.arange(context)[::-1]
-    return np.where(rows >= first[:, None], rows, -1)
-
-
-def window_inputs(
-    data: Dialogues, rows: NDArray[np.int64], modalities: NDArray[np.bool_]
-) -> dict[str, Tensor]:
-    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3)."""
-    if data.present is not None:
-        modalities = modalities & data.present[rows]
-    arrays = {
-        "text": data.text[rows],
-        "audio": data.audio[rows],
-        "visual": data.visual[rows],
-        "modalities": modalities,
-        "speakers": data.speakers[rows],
-        "valid": rows >= 0,
-    }
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module,
-    data: Dialogues,
-    context: int,
-    modalities: Sequence[bool] = (True, True, True),
-) -> NDArray[np.float32]:
-    """Logits (N, C) as the recogniser would get them, from these modalities only."""
-    model.eval()
-    answers = []
-    for rows in np.array_split(windows(data.first, context), max(1, len(data.first) // 512)):
-        seen = (rows >= 0)[..., None] & np.array(modalities)
-        answers.append(model(**window_inputs(data, rows, seen))[0][:, -1].numpy())
-    return np.concatenate(answers)
-
-
 def _trained(folder: Path, recipe: str) -> Path:
-    file = folder / "embeddings.safetensors"
+    file = folder / FILE
     if not file.is_file():
         raise FileNotFoundError(
             f"{file} is missing: train that encoder first (erc train config/training/{recipe}.yaml)"

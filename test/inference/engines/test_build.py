@@ -22,7 +22,7 @@ from erc_ros.inference.engines.store import EngineError
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks import gpu
 from erc_ros.networks.session import NetworkError, on_cpu
-from erc_ros.training.export.manifest import write_manifest
+from erc_ros.training.manifest import write_manifest
 
 PARTS = ("text", "audio", "face", "fusion")
 FACES = {"faces": np.full((2, 1, 48, 48), 0.5, np.float32)}

@@ -51,32 +51,20 @@ def quantized(**changes: Any) -> onnx.ModelProto:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Text encoder, face and audio networks and a fusion head as training exports them, float."""
     torch = pytest.importorskip("torch")
-    from erc_ros.training.encoders import parts
     from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig
     from erc_ros.training.encoders.text.export import export
     from erc_ros.training.encoders.text.model import TextEncoder, TextModelConfig
     from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig
-    from erc_ros.training.export.onnx import export_fusion
-    from erc_ros.training.heads.magt import Magt, MagtConfig
+    from erc_ros.training.heads.magtkd import Magtkd, MagtkdConfig
+    from erc_ros.training.onnx import export_audio, export_face, export_fusion
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("exported")
     size = TextModelConfig(vocabulary=200, width=96, layers=2, heads=3, hidden=192, positions=128)
     export(TextEncoder(size), folder / "text.onnx")
-    faces, sound = torch.rand(2, 1, 48, 48), torch.randn(2, 100, 64)
-    parts.export(
-        FaceNetwork(FaceNetworkConfig()),
-        {"faces": faces},
-        {"faces": {0: "N"}},
-        folder / "face.onnx",
-    )
-    parts.export(
-        AudioNetwork(AudioNetworkConfig()),
-        {"features": sound, "frames": torch.tensor([100, 80])},
-        {"features": {0: "B", 1: "T"}, "frames": {0: "B"}},
-        folder / "audio.onnx",
-    )
-    export_fusion(Magt(MagtConfig(embeddings=(384, 128, 128))), folder / "fusion.onnx")
+    export_face(FaceNetwork(FaceNetworkConfig()), folder / "face.onnx", 48)
+    export_audio(AudioNetwork(AudioNetworkConfig()), folder / "audio.onnx", 64)
+    export_fusion(Magtkd(MagtkdConfig(embeddings=(384, 128, 128))), folder / "fusion.onnx")
     return {file.stem: file for file in folder.glob("*.onnx")}
 
 

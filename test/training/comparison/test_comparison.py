@@ -11,20 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.systems.comparison import (
+from erc_ros.training.comparison.train import (
     CONDITIONS,
     Corpus,
-    Row,
+    TableRow,
     compare,
-    conversations,
     disturbed,
-    padded,
     rows,
-    shuffled,
     variants,
 )
-from erc_ros.training.systems.edge import Dialogues
+from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.fusion.dialogues import Dialogues, conversations, padded, shuffled
 
 LENGTHS = (3, 5, 1, 4)
 EVERYTHING = (True, True, True)
@@ -64,8 +61,8 @@ def recipe(tmp_path: Path, table: list[dict[str, Any]], **comparison: Any) -> Re
 TABLE = [
     {"head": "ridge"},
     {"head": "concat", "name": "text alone", "seen": ["text"]},
-    {"head": "residual"},
-    {"head": "magt"},
+    {"head": "ddvlm"},
+    {"head": "magtkd"},
     {"head": "summer"},
     {"head": "lpgnet"},
 ]
@@ -76,7 +73,7 @@ def test_every_paper_is_trained_tested_in_every_condition_and_put_into_the_table
 ) -> None:
     compare(recipe(tmp_path, TABLE, seeds=[4]), CORPUS)
     out = tmp_path / "out"
-    result = json.loads((out / "magt-causal" / "seed-4" / "result.json").read_text())
+    result = json.loads((out / "magtkd-causal" / "seed-4" / "result.json").read_text())
     assert set(result["test"]) == set(CONDITIONS) and len(result["predicted"]) == 13
     ridge = json.loads((out / "ridge-no-context" / "seed-4" / "result.json").read_text())
     assert ridge["test"]["complete"]["accuracy"] == 1
@@ -109,10 +106,10 @@ def test_what_is_finished_is_not_trained_again_but_with_other_settings_or_data(
 
 def test_a_group_is_an_ablation_table_against_its_first_row(tmp_path: Path) -> None:
     table = [
-        {"group": "Paper", "head": "magt", "name": "whole"},
-        {"group": "Paper", "head": "magt", "name": "no gates", "options": {"without": ["gates"]}},
-        {"group": "Paper", "head": "magt", "name": "no distillation", "weights": {"alpha": 0.0}},
-        {"group": "Paper", "head": "magt", "name": "tested on audio", "tested": ["audio"]},
+        {"group": "Paper", "head": "magtkd", "name": "whole"},
+        {"group": "Paper", "head": "magtkd", "name": "no gates", "options": {"without": ["gates"]}},
+        {"group": "Paper", "head": "magtkd", "name": "no distillation", "weights": {"alpha": 0.0}},
+        {"group": "Paper", "head": "magtkd", "name": "tested on audio", "tested": ["audio"]},
     ]
     compare(recipe(tmp_path, table, modes=["causal"]), CORPUS)
     text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
@@ -124,12 +121,14 @@ def test_a_group_is_an_ablation_table_against_its_first_row(tmp_path: Path) -> N
     "table, message",
     [
         ("concat", "must be a list"),
+        ([{"head": "magt"}], "the fusion head 'magt' is called 'magtkd' now"),
+        ([{"head": "residual"}], "the fusion head 'residual' is called 'ddvlm' now"),
         ([{"head": "transformer"}], "no fusion head is called 'transformer'"),
-        ([{"head": "magt", "seen": ["smell"]}], "seen and tested must be some of"),
-        ([{"head": "magt", "objective": "hope"}], "no objective 'hope'"),
-        ([{"head": "magt", "weights": {"gamma": 1}}], r"weights of magt has no \['gamma'\]"),
+        ([{"head": "magtkd", "seen": ["smell"]}], "seen and tested must be some of"),
+        ([{"head": "magtkd", "objective": "hope"}], "no objective 'hope'"),
+        ([{"head": "magtkd", "weights": {"gamma": 1}}], r"weights of magtkd has no \['gamma'\]"),
         ([{"head": "lpgnet", "options": {"layers": 2}}], r"options of lpgnet has no \['layers'\]"),
-        ([{"head": "magt"}, {"head": "magt"}], "more than once"),
+        ([{"head": "magtkd"}, {"head": "magtkd"}], "more than once"),
     ],
 )
 def test_rows_that_make_no_sense_are_refused(tmp_path: Path, table: Any, message: str) -> None:
@@ -146,14 +145,14 @@ def test_comparisons_that_make_no_sense_are_refused(tmp_path: Path, wrong: dict[
 
 
 def test_a_head_without_context_is_trained_once() -> None:
-    found = list(variants([Row("concat"), Row("magt")], ["offline", "causal"]))
+    found = list(variants([TableRow("concat"), TableRow("magtkd")], ["offline", "causal"]))
     assert [(row.head, mode) for row, mode in found] == [
         ("concat", "no context"),
-        ("magt", "causal"),
-        ("magt", "offline"),
+        ("magtkd", "causal"),
+        ("magtkd", "offline"),
     ]
-    grouped = [Row("magt", group="a"), Row("concat", group="a")]
-    assert [row.head for row, _ in variants(grouped, ["causal"])] == ["magt", "concat"]
+    grouped = [TableRow("magtkd", group="a"), TableRow("concat", group="a")]
+    assert [row.head for row, _ in variants(grouped, ["causal"])] == ["magtkd", "concat"]
 
 
 def test_a_missing_or_noisy_modality_is_that_one_only() -> None:

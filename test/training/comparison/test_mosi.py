@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from data_folder import need
 
+from erc_ros.training.comparison.mosi import train
 from erc_ros.training.datasets.mosi import SIZES, read_mosi
 from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.systems.mosi import train
 
 LENGTHS = {"train": (3, 5, 2, 4), "test": (4, 1)}
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from erc_ros.training.comparison import stored
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
 from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.features import compare as stored
 from erc_ros.training.features.store import create, write_shard
 
 SIZES = {"text": 6, "audio": 4, "visual": 5}
@@ -51,7 +51,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     sections = {
         "features": {"corpus": "made-up", **places},
         "comparison": {"seeds": [0], "modes": ["causal"], "resamples": 20},
-        "rows": [{"head": "ridge"}, {"head": "concat"}, {"head": "magt"}],
+        "rows": [{"head": "ridge"}, {"head": "concat"}, {"head": "magtkd"}],
         "network": {"width": 8},
         "trainer": {"epochs": 2, "batch_size": 2, "learning_rate": 0.01},
     }
@@ -59,7 +59,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 
 def test_what_was_left_out_is_a_missing_modality_and_no_label_is_history(recipe: Recipe) -> None:
-    config = recipe.section("features", stored.StoredConfig)
+    config = recipe.section("features", stored.FeaturesConfig)
     data = stored.dialogues(split("test"), config)
     assert data.first.tolist() == [0, 0, 0, 0, 4, 5, 5, 5]
     assert data.labels.tolist() == [0, -100, 2, 0, 1, 2, -100, 1]
@@ -71,7 +71,7 @@ def test_what_was_left_out_is_a_missing_modality_and_no_label_is_history(recipe:
 def test_heads_are_compared_on_it(recipe: Recipe) -> None:
     stored.train(recipe)
     table = (recipe.out / "table.md").read_text(encoding="utf-8")
-    assert "# made-up" in table and "| magt, causal |" in table
+    assert "# made-up" in table and "| magtkd, causal |" in table
     assert "on 6 utterances of 3 conversations" in table
 
 
@@ -80,9 +80,9 @@ def test_missing_features_and_unknown_corpora_are_named(recipe: Recipe, tmp_path
     with pytest.raises(FileNotFoundError, match="erc encode"):
         stored.train(recipe)
     with pytest.raises(ValueError, match="no corpus 'friends'"):
-        stored.StoredConfig("friends", "{split}", "{split}", "{split}")
+        stored.FeaturesConfig("friends", "{split}", "{split}", "{split}")
     with pytest.raises(ValueError, match="must contain"):
-        stored.StoredConfig("made-up", "{split}", "{split}", "visual")
+        stored.FeaturesConfig("made-up", "{split}", "{split}", "visual")
 
 
 def test_features_of_another_corpus_are_refused(recipe: Recipe, tmp_path: Path) -> None:

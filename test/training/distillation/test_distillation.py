@@ -28,14 +28,14 @@ from erc_ros.training.distillation.sources import (  # noqa: E402
     StoredInputs,
 )
 from erc_ros.training.distillation.task import (  # noqa: E402
-    Answer,
-    Course,
     DistillationConfig,
     DistillationLoss,
-    Lessons,
+    DistillationTask,
+    Outputs,
     Student,
-    answers,
-    teach,
+    TaskSplit,
+    predict,
+    train_student,
 )
 from erc_ros.training.encoders.audio import train as audio_training  # noqa: E402
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig  # noqa: E402
@@ -52,22 +52,22 @@ FAST = {"epochs": 2, "batch_size": 16, "learning_rate": 0.003}
 ALONE = DistillationLoss(response=0.0, feature=0.0)
 
 
-def answer(generator: torch.Generator, labels: int = 4, size: int = 6) -> Answer:
-    return Answer(
+def outputs(generator: torch.Generator, labels: int = 4, size: int = 6) -> Outputs:
+    return Outputs(
         torch.randn(8, labels, generator=generator), torch.randn(8, size, generator=generator)
     )
 
 
 def test_without_weights_only_the_labels_count() -> None:
     generator = torch.Generator().manual_seed(0)
-    student, teacher, labels = answer(generator), answer(generator), torch.arange(8) % 4
+    student, teacher, labels = outputs(generator), outputs(generator), torch.arange(8) % 4
 
     assert ALONE(student, teacher, labels) == cross_entropy(student.logits, labels)
 
 
 def test_who_answers_like_the_teacher_has_nothing_more_to_learn_from_it() -> None:
     generator = torch.Generator().manual_seed(0)
-    student, other, labels = answer(generator), answer(generator), torch.arange(8) % 4
+    student, other, labels = outputs(generator), outputs(generator), torch.arange(8) % 4
     plain = float(ALONE(student, other, labels))
 
     for loss in (DistillationLoss(), DistillationLoss(response_tau=4.0, jensen_shannon=0.2)):
@@ -77,8 +77,8 @@ def test_who_answers_like_the_teacher_has_nothing_more_to_learn_from_it() -> Non
 
 def test_a_shift_of_all_logits_and_the_length_of_features_do_not_matter() -> None:
     generator = torch.Generator().manual_seed(0)
-    student, teacher, labels = answer(generator), answer(generator), torch.arange(8) % 4
-    moved = Answer(teacher.logits + 3, 5 * teacher.features)
+    student, teacher, labels = outputs(generator), outputs(generator), torch.arange(8) % 4
+    moved = Outputs(teacher.logits + 3, 5 * teacher.features)
 
     expected = float(DistillationLoss()(student, teacher, labels))
     assert float(DistillationLoss()(student, moved, labels)) == pytest.approx(expected, abs=1e-4)
@@ -92,7 +92,7 @@ def test_wrong_weights_are_refused(wrong: dict[str, float]) -> None:
         DistillationLoss(**wrong)
 
 
-def lessons(count: int, seed: int) -> Lessons:
+def split_of(count: int, seed: int) -> TaskSplit:
     """A teacher that sees more than the label; the student's inputs show what it sees, noisily."""
     generator = np.random.default_rng(seed)
     seen = generator.standard_normal((count, 4)).astype(np.float32)
@@ -101,13 +101,13 @@ def lessons(count: int, seed: int) -> Lessons:
     labels = seen.argmax(axis=1)
     flipped = generator.random(count) < 0.4  # labels of raters that are often wrong
     labels = np.where(flipped, generator.integers(0, 4, count), labels)
-    return Lessons(StoredInputs(noisy), labels, 3 * seen, seen)
+    return TaskSplit(StoredInputs(noisy), labels, 3 * seen, seen)
 
 
-def course(train: int = 96) -> Course:
-    splits = {"train": lessons(train, 0), "dev": lessons(300, 1), "test": lessons(300, 2)}
+def task(train: int = 96) -> DistillationTask:
+    splits = {"train": split_of(train, 0), "dev": split_of(300, 1), "test": split_of(300, 2)}
     network = partial(FeatureNetwork, 10, ClassifierConfig(hidden=16, dropout=0.0))
-    return Course("audio", network, 16, CLASSES, splits, splits["train"].labels, {})
+    return DistillationTask("audio", network, 16, CLASSES, splits, splits["train"].labels, {})
 
 
 @pytest.mark.parametrize(
@@ -116,12 +116,12 @@ def course(train: int = 96) -> Course:
 def test_a_student_gets_nearer_to_its_teacher(tmp_path: Path, loss: DistillationLoss) -> None:
     config = DistillationConfig(seeds=(0,), epoch="last")
     trainer = TrainerConfig(epochs=20, batch_size=16, learning_rate=0.01)
-    small = course()
+    small = task()
     test = small.splits["test"]
     distance = {}
     for name, how in (("plain", ALONE), ("distilled", loss)):
-        student = teach(small, config, how, trainer, tmp_path / name)
-        probabilities = answers(student, test.inputs)[1]
+        student = train_student(small, config, how, trainer, tmp_path / name)
+        probabilities = predict(student, test.inputs)[1]
         logits = torch.from_numpy(np.log(probabilities))
         distance[name] = float(pearson_relation(logits, torch.from_numpy(test.logits), 1.0))
         found = json.loads((tmp_path / name / "metrics.json").read_text())
@@ -133,12 +133,12 @@ def test_a_student_gets_nearer_to_its_teacher(tmp_path: Path, loss: Distillation
 
 def test_what_it_says_about_every_split_is_stored(tmp_path: Path) -> None:
     config = DistillationConfig(seeds=(0,))
-    small = course()
-    student = teach(small, config, DistillationLoss(), TrainerConfig(**FAST), tmp_path)
+    small = task()
+    student = train_student(small, config, DistillationLoss(), TrainerConfig(**FAST), tmp_path)
     stored = load_file(tmp_path / "embeddings.safetensors")
 
     for split, part in small.splits.items():
-        embeddings, probabilities = answers(student, part.inputs)
+        embeddings, probabilities = predict(student, part.inputs)
         np.testing.assert_allclose(stored[f"{split}.embeddings"], embeddings, atol=1e-6)
         np.testing.assert_allclose(np.exp(stored[f"{split}.logits"]), probabilities, atol=1e-5)
         np.testing.assert_array_equal(stored[f"{split}.labels"], part.labels)
@@ -148,7 +148,7 @@ def test_the_last_epoch_is_taken_where_dev_cannot_choose(tmp_path: Path) -> None
     trainer = TrainerConfig(epochs=6, batch_size=16, learning_rate=0.9)  # ever worse
     for epoch in ("last", "dev"):
         config = DistillationConfig(seeds=(0,), epoch=epoch)
-        teach(course(), config, ALONE, trainer, tmp_path / epoch)
+        train_student(task(), config, ALONE, trainer, tmp_path / epoch)
     best = {e: json.loads((tmp_path / e / "training.json").read_text()) for e in ("last", "dev")}
 
     assert best["last"]["best_epoch"] == 6
@@ -159,14 +159,14 @@ def test_the_last_epoch_is_taken_where_dev_cannot_choose(tmp_path: Path) -> None
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     config = DistillationConfig(seeds=(0,))
     trainer = TrainerConfig(**FAST)
-    teach(course(), config, DistillationLoss(), trainer, tmp_path)
+    train_student(task(), config, DistillationLoss(), trainer, tmp_path)
     record = (tmp_path / "training.json").stat().st_mtime_ns
-    again = teach(course(), config, DistillationLoss(), trainer, tmp_path)
+    again = train_student(task(), config, DistillationLoss(), trainer, tmp_path)
 
     assert (tmp_path / "training.json").stat().st_mtime_ns == record
-    assert answers(again, course().splits["dev"].inputs)[0].shape == (300, 16)
+    assert predict(again, task().splits["dev"].inputs)[0].shape == (300, 16)
     with pytest.raises(ValueError, match=r"response_tau is 2\.0 there and 3\.0 here"):
-        teach(course(), config, DistillationLoss(response_tau=3.0), trainer, tmp_path)
+        train_student(task(), config, DistillationLoss(response_tau=3.0), trainer, tmp_path)
 
 
 def audio_student() -> tuple[Student, dict[str, torch.Tensor], set[str]]:
@@ -201,9 +201,9 @@ def test_the_gradient_reaches_every_parameter(make: object) -> None:
     student, inputs, unused = make()  # type: ignore[operator]
     for parameter in student.parameters():  # blocks that begin as the identity pass nothing on
         parameter.data += 0.01 * torch.randn_like(parameter)
-    teacher = answer(torch.Generator().manual_seed(0))
+    teacher = outputs(torch.Generator().manual_seed(0))
     loss = replace(DistillationLoss(), response=1.0)
-    loss(student.train().answer(inputs), teacher, torch.arange(8) % 4).backward()
+    loss(student.train().outputs(inputs), teacher, torch.arange(8) % 4).backward()
 
     without = {n for n, p in student.named_parameters() if p.grad is None or not p.grad.any()}
     assert without == unused
@@ -217,7 +217,7 @@ def test_a_pretrained_encoder_learns_whole(tmp_path: Path) -> None:
     inputs = made().collate([Sample(str(n), sound=sound) for n, sound in enumerate(sounds)])
     student = Student(network, 32, 6, 4)
     loss = DistillationLoss()(
-        student.answer(inputs), answer(torch.Generator().manual_seed(0)), torch.arange(8) % 4
+        student.outputs(inputs), outputs(torch.Generator().manual_seed(0)), torch.arange(8) % 4
     )
     loss.backward()
 
@@ -227,11 +227,11 @@ def test_a_pretrained_encoder_learns_whole(tmp_path: Path) -> None:
 
 
 def test_simulated_pairs_share_the_label_and_real_ones_are_the_utterance_itself() -> None:
-    real = lessons(40, 0)
+    real = split_of(40, 0)
     rows = np.array([3, 9, 20])
     generator = np.random.default_rng(0)
     texts = np.arange(100) % 4
-    simulated = Lessons(
+    simulated = TaskSplit(
         real.inputs, real.labels, np.zeros((100, 4)), np.zeros((100, 2)), simulated=True
     )
 
@@ -241,15 +241,15 @@ def test_simulated_pairs_share_the_label_and_real_ones_are_the_utterance_itself(
 
 
 def test_answers_that_do_not_fit_are_refused() -> None:
-    good = lessons(10, 0)
+    good = split_of(10, 0)
     with pytest.raises(ValueError, match="10 utterances, but 9 answers"):
-        Lessons(good.inputs, good.labels, good.logits[:9], good.features[:9])
+        TaskSplit(good.inputs, good.labels, good.logits[:9], good.features[:9])
     with pytest.raises(ValueError, match="10 inputs for 9 labels"):
-        Lessons(good.inputs, good.labels[:9], good.logits, good.features)
+        TaskSplit(good.inputs, good.labels[:9], good.logits, good.features)
     broken = good.logits.copy()
     broken[4, 1] = np.nan
     with pytest.raises(ValueError, match="logits of row 4 are not finite"):
-        Lessons(good.inputs, good.labels, broken, good.features)
+        TaskSplit(good.inputs, good.labels, broken, good.features)
 
 
 # ---- the sources ----

@@ -15,9 +15,9 @@ soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from erc_ros.encoders.audio import audio_input  # noqa: E402
 from erc_ros.metrics import classification as metrics  # noqa: E402
+from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.datasets.speech import Clip  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
-from erc_ros.training.encoders import parts  # noqa: E402
 from erc_ros.training.encoders.audio.train import (  # noqa: E402
     FOLDS,
     AudioNetwork,
@@ -35,8 +35,10 @@ from erc_ros.training.encoders.augmentation import (  # noqa: E402
     hide_parts,
     reverberate,
 )
+from erc_ros.training.engine.embeddings import load_embeddings  # noqa: E402
 from erc_ros.training.engine.evaluation import read_run  # noqa: E402
 from erc_ros.training.engine.recipe import Recipe, RecipeError  # noqa: E402
+from erc_ros.training.onnx import export_audio  # noqa: E402
 from erc_ros.values.utterance import SAMPLE_RATE  # noqa: E402
 
 TINY = AudioNetworkConfig(widths=(4, 4, 4), hidden=8, dilations=(1,), dropout=0.0)
@@ -97,15 +99,13 @@ def test_silence_gives_a_finite_embedding() -> None:
 def test_the_export_equals_torch_for_any_batch_and_length(tmp_path: Path) -> None:
     model = network(AudioNetworkConfig())
     file = tmp_path / "audio.onnx"
-    dynamic = {"features": {0: "B", 1: "T"}, "frames": {0: "B"}, "embedding": {0: "B"}}
-    example = {"features": torch.randn(2, 50, 64), "frames": torch.tensor([50, 31])}
-    parts.export(model, example, dynamic, file)
-    session = parts.session(file)
+    export_audio(model, file, 64)
+    exported = Network(file)
     for lengths in ([1], [7], [598], [3, 120, 64]):
         batch = [np.random.default_rng(n).standard_normal((n, 64)).astype("f4") for n in lengths]
         features, frames = pad(batch)
         inputs = {"features": features.numpy(), "frames": frames.numpy()}
-        (got,) = session.run(["embedding"], inputs)
+        got = exported(inputs)["embedding"]
         with torch.inference_mode():
             expected = model(features, frames).numpy()
         assert got.shape == (len(lengths), 128)
@@ -114,8 +114,7 @@ def test_the_export_equals_torch_for_any_batch_and_length(tmp_path: Path) -> Non
 
 def test_the_part_loads_in_old_runtimes(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    example = {"features": torch.randn(1, 50, 64), "frames": torch.tensor([50])}
-    parts.export(network(), example, {}, tmp_path / "audio.onnx")
+    export_audio(network(), tmp_path / "audio.onnx", 64)
     part = onnx.load(str(tmp_path / "audio.onnx"))
     assert part.ir_version <= 9
     assert [entry.version for entry in part.opset_import if entry.domain in ("", "ai.onnx")] == [17]
@@ -249,11 +248,11 @@ def test_training_tests_every_clip_once_and_leaves_a_part(recipe: Recipe) -> Non
     }
     assert not set(figures["held_out"]["dev"]) & set(figures["held_out"]["test"])
     assert len(list((recipe.out / "seed-1").glob("fold-*/best.safetensors"))) == FOLDS
-    embedded = parts.load_embeddings(best / "embeddings.safetensors")
+    embedded = load_embeddings(best / "embeddings.safetensors")
     assert sum(len(part.labels) for part in embedded.values()) == 40
     features = np.zeros((1, 20, 64), np.float32)
     inputs = {"features": features, "frames": np.array([20])}
-    (got,) = parts.session(best / "audio.onnx").run(None, inputs)
+    got = Network(best / "audio.onnx")(inputs)["embedding"]
     assert got.shape == (1, 128) and np.isfinite(got).all()
 
 
@@ -264,37 +263,6 @@ def test_a_trained_run_can_be_evaluated(recipe: Recipe) -> None:
     predicted = run.splits["test"].probabilities[0].argmax(axis=1)
     found = json.loads((recipe.out / "best" / "metrics.json").read_text())["test"]
     assert metrics.accuracy(run.splits["test"].labels, predicted, 7) == found["accuracy_together"]
-
-
-def test_the_best_seed_on_dev_is_chosen_whatever_test_says(tmp_path: Path) -> None:
-    for seed, (dev, test) in enumerate([(0.5, 0.9), (0.7, 0.1), (0.6, 0.5)]):
-        folder = tmp_path / f"seed-{seed}"
-        folder.mkdir()
-        (folder / "part.onnx").write_text(f"part of seed {seed}")
-        parts.write_metrics({"seed": seed, "dev": dev, "test": {"recall": test}}, folder)
-    chosen = parts.choose_best(tmp_path, ["part.onnx"])
-    assert chosen["seed"] == 1
-    assert (tmp_path / "best" / "part.onnx").read_text() == "part of seed 1"
-    assert chosen["all_seeds"]["mean"]["recall"] == pytest.approx(0.5)
-    assert chosen["all_seeds"]["deviation"]["recall"] == pytest.approx(0.4)
-
-
-def test_a_final_part_stays_and_only_the_summary_grows(tmp_path: Path) -> None:
-    for seed, dev in [(0, 0.5), (1, 0.7)]:
-        folder = tmp_path / f"seed-{seed}"
-        folder.mkdir()
-        (folder / "part.onnx").write_text(f"part of seed {seed}")
-        parts.write_metrics({"seed": seed, "dev": dev, "test": {"recall": dev}}, folder)
-        chosen = parts.choose_best(tmp_path, ["part.onnx"])
-        (tmp_path / "best" / "FINAL").touch()
-    assert chosen["seed"] == 0
-    assert (tmp_path / "best" / "part.onnx").read_text() == "part of seed 0"
-    assert chosen["all_seeds"]["mean"]["recall"] == pytest.approx(0.6)
-
-
-def test_without_a_finished_seed_there_is_no_best(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="seed-"):
-        parts.choose_best(tmp_path, [])
 
 
 def test_missing_data_are_named(recipe: Recipe, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
+from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.datasets import ferplus  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
-from erc_ros.training.encoders import parts  # noqa: E402
 from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces  # noqa: E402
 from erc_ros.training.encoders.visual.train import (  # noqa: E402
     FaceNetwork,
@@ -23,6 +23,7 @@ from erc_ros.training.encoders.visual.train import (  # noqa: E402
     meld_probabilities,
     train,
 )
+from erc_ros.training.engine.embeddings import load_embeddings  # noqa: E402
 from erc_ros.training.engine.evaluation import read_run  # noqa: E402
 from erc_ros.training.engine.recipe import Recipe, RecipeError  # noqa: E402
 
@@ -209,14 +210,14 @@ def test_training_leaves_a_part_that_equals_torch(recipe: Recipe, corpus: Path) 
     assert figures["seed"] == 3 and figures["onnx_difference"] < 1e-4
     assert set(figures["all_seeds"]["mean"]) == set(figures["test"])
     data = ferplus.load(corpus)
-    embedded = parts.load_embeddings(best / "embeddings.safetensors")
+    embedded = load_embeddings(best / "embeddings.safetensors")
     assert {name: len(part.labels) for name, part in embedded.items()} == {
         "train": 20,
         "valid": 20,
         "test": 20,
     }
     faces = as_input(torch.from_numpy(data.test.pictures)).numpy()
-    (got,) = parts.session(best / "face.onnx").run(None, {"faces": faces})
+    got = Network(best / "face.onnx")({"faces": faces})["embedding"]
     np.testing.assert_allclose(got, embedded["test"].embeddings, atol=1e-4)
     expected = [LABELS.index("joy"), LABELS.index("neutral")]
     assert sorted(set(embedded["test"].labels.tolist())) == sorted(expected)

@@ -16,10 +16,10 @@ from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.encoders.evaluation import PartTest
-from erc_ros.training.encoders.parts import Embedded, save_embeddings
+from erc_ros.training.engine.embeddings import Embedded, save_embeddings
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.export import bundle_assembly
-from erc_ros.training.export.manifest import fix_output
+from erc_ros.training.manifest import fix_output
 from erc_ros.values.utterance import Utterance
 
 COUNTS = {"train": 120, "dev": 40, "test": 40}

@@ -19,10 +19,10 @@ from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig  # noqa: E402
 from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig  # noqa: E402
 from erc_ros.training.engine.trainer import save_weights  # noqa: E402
-from erc_ros.training.export.onnx import export_fusion  # noqa: E402
 from erc_ros.training.heads.base import Details, Inputs  # noqa: E402
 from erc_ros.training.heads.concat import Concat, ConcatConfig  # noqa: E402
-from erc_ros.training.heads.magt import Magt, MagtConfig  # noqa: E402
+from erc_ros.training.heads.magtkd import Magtkd, MagtkdConfig  # noqa: E402
+from erc_ros.training.onnx import export_fusion  # noqa: E402
 
 FACE = {"stem": 4, "widths": [4, 8], "blocks": [1, 1]}
 
@@ -78,10 +78,10 @@ def test_a_fusion_run_exports_the_chosen_head_for_its_encoders(tmp_path: Path) -
         save_file({array: np.zeros((5, size), np.float32)}, folder / "embeddings.safetensors")
         encoders[name] = str(folder)
     recipe = {"kind": "fusion", "fusion": encoders, "network": {"width": 8}}
-    run = write_run(tmp_path / "fusion", recipe, {"head": "magt", "seed": 2})
-    (run / "magt" / "seed-2").mkdir(parents=True)
-    model = Magt(MagtConfig(width=8, embeddings=(12, 6, 4)))
-    save_weights(model, run / "magt" / "seed-2" / "best.safetensors")
+    run = write_run(tmp_path / "fusion", recipe, {"head": "magtkd", "seed": 2})
+    (run / "magtkd" / "seed-2").mkdir(parents=True)
+    model = Magtkd(MagtkdConfig(width=8, embeddings=(12, 6, 4)))
+    save_weights(model, run / "magtkd" / "seed-2" / "best.safetensors")
     assert main(["export", str(run)]) == 0
     assert (run / "best" / "fusion.onnx").is_file()
 

@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from erc_ros.networks.network import Network
-from erc_ros.training.export.onnx import export_fusion
 from erc_ros.training.heads.base import Head
-from erc_ros.training.heads.heads import HEADS
+from erc_ros.training.heads.registry import HEADS
 from erc_ros.training.heads.summer import Experts, SummerConfig, moves, run
+from erc_ros.training.onnx import export_fusion
 
 SIZES = (12, 8, 6)
 NAMES = ("text", "audio", "visual")
 ALL = sorted(HEADS)
-WITH_CONTEXT = ["lpgnet", "magt", "summer"]
+WITH_CONTEXT = ["lpgnet", "magtkd", "summer"]
 BOTH = [(name, causal) for name in ALL for causal in (True, False)]
 ABLATIONS = [(name, part) for name in ALL for part in HEADS[name][0].PARTS]
 
@@ -179,10 +179,10 @@ def test_embeddings_of_another_size_and_global_speakers_are_refused() -> None:
     with pytest.raises(ValueError, match="audio embeddings have 5 numbers, not 8"):
         head("concat")(**{**inputs, "audio": inputs["audio"][..., :5]})
     with pytest.raises(ValueError, match=r"indices within the conversation, 0\.\.9"):
-        head("magt")(**{**inputs, "speakers": inputs["speakers"] + 300})
+        head("magtkd")(**{**inputs, "speakers": inputs["speakers"] + 300})
 
 
-@pytest.mark.parametrize("name", ["magt", "summer"])
+@pytest.mark.parametrize("name", ["magtkd", "summer"])
 def test_order_and_speakers_count(name: str) -> None:
     model, inputs = head(name), conversation(1, 4)
     before = model(**inputs)[0][:, -1]
@@ -222,13 +222,13 @@ def test_nonsense_sizes_are_refused(name: str) -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    for name in ("magt", "lpgnet"):
+    for name in ("magtkd", "lpgnet"):
         with pytest.raises(ValueError, match="multiple of 3 heads"):
             HEADS[name][0](width=16, heads=3)
     with pytest.raises(ValueError, match="no attention left"):
         HEADS["lpgnet"][0](without=("inter", "intra"))
     with pytest.raises(ValueError, match="lowest_gate"):
-        HEADS["residual"][0](lowest_gate=0.7)
+        HEADS["ddvlm"][0](lowest_gate=0.7)
 
 
 def test_summer_refuses_an_alpha_and_a_width_that_make_no_sense() -> None:

@@ -18,7 +18,7 @@ from tiny_dialogues import labelled_as_answered
 
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.training.export.manifest import write_manifest
+from erc_ros.training.manifest import write_manifest
 from erc_ros.training.quantization import command, report
 from erc_ros.training.quantization.command import main, quantize_bundle
 from erc_ros.training.quantization.gate import RefusedError

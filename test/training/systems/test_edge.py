@@ -12,12 +12,18 @@ from safetensors.numpy import load_file, save_file
 from erc_ros.inference.history import History, UtteranceEmbeddings, fusion_input, step
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets.utterances import LABELS
-from erc_ros.training.encoders.parts import Embedded, save_embeddings
 from erc_ros.training.engine import evaluation
 from erc_ros.training.engine.checkpoint import CheckpointError
+from erc_ros.training.engine.embeddings import Embedded, save_embeddings
 from erc_ros.training.engine.recipe import Recipe
-from erc_ros.training.systems import edge as fusion_training
-from erc_ros.training.systems.edge import Dialogues, stretches, windows
+from erc_ros.training.fusion.dialogues import (
+    Dialogues,
+    head_inputs,
+    predict_windows,
+    stretches,
+    windows,
+)
+from erc_ros.training.systems import edge
 
 LENGTHS = (1, 5, 16, 17, 40)
 FIRST = np.repeat(np.cumsum((0, *LENGTHS[:-1])), LENGTHS)
@@ -88,16 +94,16 @@ def recipe(folder: Path, *heads: str) -> Recipe:
 
 def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
     encoders(tmp_path)
-    fusion_training.train(recipe(tmp_path, "magt", "summer"))
+    edge.train(recipe(tmp_path, "magtkd", "summer"))
     found = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
     assert set(found["all_seeds"]["seeds"]) == {"0", "1"}
-    assert found["head"] in found["heads"] and set(found["heads"]) == {"magt", "summer"}
+    assert found["head"] in found["heads"] and set(found["heads"]) == {"magtkd", "summer"}
     assert found["heads"][found["head"]] == max(found["heads"].values())
     assert len(found["test"]) == 7 and 0 < found["test"]["text+audio+visual"] <= 1
     assert 0.3 < found["simulation"]["audio"]["mismatch"] < 0.9
     assert found["simulation"]["audio"]["dev_weighted_f1"] == pytest.approx(0.448, abs=0.05)
     assert evaluation.main([str(tmp_path / "out"), "--resamples", "20"]) == 0
-    for head in ("magt", "summer"):
+    for head in ("magtkd", "summer"):
         evaluated = json.loads((tmp_path / "out" / head / "evaluation.json").read_text())
         assert evaluated["run"] == head and evaluated["seeds"] == ["seed-0", "seed-1"]
         assert set(evaluated["dev"]["f1"]) == set(LABELS)
@@ -113,26 +119,26 @@ def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer["weights"][0, -1], [1, 0, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("head", ["magt", "summer"])
+@pytest.mark.parametrize("head", ["magtkd", "summer"])
 def test_a_killed_fusion_does_not_go_on_with_other_embeddings(
     head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoders(tmp_path)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        answers = iter([fusion_training.predict])  # for one epoch
+        answers = iter([edge.predict_windows])  # for one epoch
         patched.setattr(
-            fusion_training,
-            "predict",
+            edge,
+            "predict_windows",
             lambda *given: next(answers, mock.Mock(side_effect=KeyboardInterrupt))(*given),
         )
-        fusion_training.train(recipe(tmp_path, head))
+        edge.train(recipe(tmp_path, head))
     file = tmp_path / "text" / "embeddings.safetensors"
     text = load_file(file)
     save_file({**text, "train.embedding": 2 * text["train.embedding"]}, file)
     with pytest.raises(CheckpointError, match=r"embeddings\.text is"):
-        fusion_training.train(recipe(tmp_path, head))
+        edge.train(recipe(tmp_path, head))
     save_file(text, file)
-    fusion_training.train(recipe(tmp_path, head))
+    edge.train(recipe(tmp_path, head))
     record = (tmp_path / "out" / head / "seed-0" / "training.json").read_text()
     assert json.loads(record)["settings"]["network"]["width"] == 16
 
@@ -141,14 +147,14 @@ def test_encoders_that_are_not_trained_yet_are_named(tmp_path: Path) -> None:
     sections = {"fusion": {"text": str(tmp_path)}, "trainer": {"epochs": 1, "batch_size": 8}}
     sections["trainer"]["learning_rate"] = 0.1
     with pytest.raises(FileNotFoundError, match=r"erc train config/training/text\.yaml"):
-        fusion_training.train(Recipe("fusion", sections, tmp_path / "out", tmp_path))
+        edge.train(Recipe("fusion", sections, tmp_path / "out", tmp_path))
 
 
 def test_the_windows_answer_as_the_stretches(tmp_path: Path) -> None:
     """Evaluation by windows equals the causal model on a whole short dialogue."""
     import torch
 
-    from erc_ros.training.heads.magt import Magt, MagtConfig
+    from erc_ros.training.heads.magtkd import Magtkd, MagtkdConfig
 
     rng = np.random.default_rng(0)
     count = 9
@@ -159,10 +165,10 @@ def test_the_windows_answer_as_the_stretches(tmp_path: Path) -> None:
         first=np.zeros(count, np.int64),
     )
     torch.manual_seed(0)
-    model = Magt(MagtConfig(width=16, heads=2, embeddings=(12, 8, 6)))
-    by_windows = fusion_training.predict(model, data, 16)
+    model = Magtkd(MagtkdConfig(width=16, heads=2, embeddings=(12, 8, 6)))
+    by_windows = predict_windows(model, data, 16)
     rows = np.arange(count)[None]
-    inputs = fusion_training.window_inputs(data, rows, np.ones((1, count, 3), bool))
+    inputs = head_inputs(data, rows, np.ones((1, count, 3), bool))
     with torch.no_grad():
         at_once = model(**inputs)[0][0].numpy()
     np.testing.assert_allclose(by_windows, at_once, atol=1e-5)

@@ -8,7 +8,7 @@ model of the first fold is the one that goes into the bundle.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,18 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets import emodb, ravdess
 from erc_ros.training.datasets.speech import Clip, Corpus, together
 from erc_ros.training.datasets.utterances import LABELS
-from erc_ros.training.encoders import parts
 from erc_ros.training.encoders.augmentation import SpeechAugmentation, augment_speech, hide_parts
+from erc_ros.training.engine import prediction
+from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
 from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.runs import (
+    choose_best,
+    log_probabilities,
+    save_answers,
+    write_metrics,
+)
 from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_seeds
+from erc_ros.training.onnx import export_audio
 from erc_ros.values.utterance import SAMPLE_RATE
 
 EMBEDDING = 128
@@ -161,7 +169,7 @@ def train(recipe: Recipe) -> None:
         clean = [versions[index][0] for index in split.test]
         probabilities[split.test] = predict(model, clean)[1]
         clean = [versions[index][0] for index in split.dev]
-        chosen_by["dev"].append(np.log(np.maximum(predict(model, clean)[1], 1e-12)))
+        chosen_by["dev"].append(log_probabilities(predict(model, clean)[1]))
         chosen_by["dev_labels"].append(labels[split.dev])
         if number == BUNDLE_FOLD:
             result = finish(model, versions, labels, split, out)
@@ -174,15 +182,16 @@ def train(recipe: Recipe) -> None:
                 for part in ("dev", "test")
             }
     result |= score(corpus, labels, probabilities)
-    np.savez(  # for `erc evaluate`; dev: the parts of all folds that chose an epoch
-        out / "logits.npz",
-        names=np.array(LABELS),
-        test=np.log(np.maximum(probabilities, 1e-12)),
+    save_answers(
+        out,
+        LABELS,
+        test=log_probabilities(probabilities),
         test_labels=labels,
+        # dev: the utterances of all folds that chose an epoch
         **{name: np.concatenate(of_folds) for name, of_folds in chosen_by.items()},
     )
-    parts.write_metrics(result, out)
-    best = parts.choose_best(recipe.out, ["audio.onnx", "embeddings.safetensors"])
+    write_metrics(result, out)
+    best = choose_best(recipe.out, ["audio.onnx", FILE])
     print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
 
 
@@ -291,19 +300,12 @@ def finish(
     out: Path,
 ) -> dict[str, Any]:
     """Export and embed the clean clips of train, dev ("valid") and test."""
-    model.front.to(memory_format=torch.contiguous_format)
-    features, frames = pad([versions[index][0].astype(np.float32) for index in split.dev[:3]])
-    difference = parts.export(
-        model,
-        {"features": features, "frames": frames},
-        {"features": {0: "B", 1: "T"}, "frames": {0: "B"}, "embedding": {0: "B"}},
-        out / "audio.onnx",
-    )
+    difference = export_audio(model, out / "audio.onnx", MEL_BANDS)
     embedded = {}
     for name, chosen in (("train", split.train), ("valid", split.dev), ("test", split.test)):
         embeddings = predict(model, [versions[index][0] for index in chosen])[0]
-        embedded[name] = parts.Embedded(embeddings, labels[chosen])
-    parts.save_embeddings(embedded, out / "embeddings.safetensors")
+        embedded[name] = Embedded(embeddings, labels[chosen])
+    save_embeddings(embedded, out / FILE)
     return {
         "onnx_difference": difference,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -329,23 +331,21 @@ def score(
 
 
 def predict(
-    model: nn.Module, clips: Sequence[Features], batch_size: int = 64
+    model: AudioNetwork, clips: Sequence[Features], batch_size: int = 64
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features (T, 64) of N clips -> embeddings (N, 128) and probabilities (N, 7)."""
-    embeddings = np.zeros((len(clips), EMBEDDING), np.float32)
-    probabilities = np.zeros((len(clips), len(LABELS)), np.float32)
+
+    def forward(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        embedding = model(**inputs)
+        return embedding, model.head(embedding)
+
+    def inputs(chosen: NDArray[np.int64]) -> dict[str, Tensor]:
+        features, frames = pad([clips[index].astype(np.float32) for index in chosen])
+        return {"features": features, "frames": frames}
+
     # Clips of like length together: padding costs time and changes nothing.
     order = np.argsort([len(clip) for clip in clips], kind="stable")
-    with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            padded = pad([clips[index].astype(np.float32) for index in chosen])
-            features, frames = (tensor.to(device_of(model)) for tensor in padded)
-            embedding = model(features, frames)
-            embeddings[chosen] = embedding.float().cpu().numpy()
-            logits = model.head(embedding).float()
-            probabilities[chosen] = logits.softmax(dim=1).cpu().numpy()
-    return embeddings, probabilities
+    return prediction.predict(model, forward, inputs, order, batch_size)
 
 
 def pad(examples: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,8 @@ from erc_ros.training.datasets.meld import MeldSplit
 from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.training.encoders.text.examples import TextConfig, collate, rows_of
 from erc_ros.training.encoders.text.model import TextClassifier
-from erc_ros.training.engine.trainer import autocast, save_weights
+from erc_ros.training.engine.runs import save_answers
+from erc_ros.training.engine.trainer import autocast, device_of, save_weights
 
 Floats = NDArray[np.float32]
 
@@ -36,7 +37,7 @@ def predict(
 
     The model is a `TextClassifier`, left in eval mode; `ask` is called instead of it, if given.
     """
-    ask = ask or model
+    ask, device = ask or model, device_of(model)
     model.eval()
     plain = replace(config, votes=0.0, smoothing=0.0)
     rows = [row for c in conversations for row in rows_of(c, prompt, plain)]
@@ -46,7 +47,8 @@ def predict(
         for start in range(0, len(order), 8):
             group = order[start : start + 8]
             batch = collate([rows[number] for number in group])
-            answers = ask(batch.ids, batch.positions, batch.visible, batch.index).float()
+            asked = (batch.ids, batch.positions, batch.visible, batch.index)
+            answers = ask(*(tensor.to(device) for tensor in asked)).float().cpu()
             for number, answer, asked in zip(group, answers, batch.asked, strict=True):
                 found[number] = answer[asked].numpy()
     labels = np.array([u.label for c in conversations for u in c.utterances], np.int64)
@@ -65,16 +67,20 @@ def measure(
     tau = best_prior_correction(dev_logits, dev_labels, prior(splits["train"].conversations))
     correction = tau * np.log(prior(splits["train"].conversations))
     with torch.no_grad():
-        model.head.bias -= torch.from_numpy(correction.astype(np.float32))
+        model.head.bias -= torch.from_numpy(correction.astype(np.float32)).to(model.head.bias)
     save_weights(model, out / "best.safetensors")
     test_logits, test_labels = predict(model, splits["test"].conversations, prompt, config)
     dev_logits = dev_logits - correction
-    np.savez(
-        out / "logits.npz",
-        dev=dev_logits, dev_labels=dev_labels, test=test_logits, test_labels=test_labels,
-        dev_conversations=owners(splits["dev"]), test_conversations=owners(splits["test"]),
-        names=LABELS,
-    )  # fmt: skip
+    save_answers(
+        out,
+        LABELS,
+        dev=dev_logits,
+        dev_labels=dev_labels,
+        dev_conversations=owners(splits["dev"]),
+        test=test_logits,
+        test_labels=test_labels,
+        test_conversations=owners(splits["test"]),
+    )
     return {
         "prior_correction": tau,
         "dev": metrics.report(dev_labels, metrics.softmax(dev_logits), LABELS),

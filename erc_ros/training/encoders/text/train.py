@@ -11,7 +11,6 @@ and best/ (see `text_export`).
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,6 +45,7 @@ from erc_ros.training.encoders.text.export import choose_and_export
 from erc_ros.training.encoders.text.model import TextClassifier, load_tokenizer, make_model
 from erc_ros.training.encoders.text.recognition_errors import WordErrors
 from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.runs import METRICS, finished, write_json, write_metrics
 from erc_ros.training.engine.trainer import (
     Fit,
     TrainerConfig,
@@ -74,8 +74,8 @@ def train(recipe: Recipe) -> None:
     if pretrainer is not None:
         start = pretrain(config, pretrainer, recipe.data, recipe.out / "pretrained")
     trainer = recipe.section("trainer", TrainerConfig)
-    for seed in config.seeds if recipe.seed is None else (recipe.seed,):
-        seeded = TrainerConfig(**{**asdict(trainer), "seed": seed})
+    for seed in recipe.seeds(config.seeds):
+        seeded = replace(trainer, seed=seed)
         train_seed(config, seeded, splits, start, recipe.out / f"seed-{seed}")
     if recipe.seed is None:
         choose_and_export(config, splits, recipe.out)
@@ -97,8 +97,9 @@ def describe(split: MeldSplit) -> str:
 def pretrain(config: TextConfig, trainer: TrainerConfig, data: Path, out: Path) -> Path:
     """GoEmotions; returns the checkpoint. One made with the same settings is used again."""
     checkpoint, record = out / "best.safetensors", out / "settings.json"
-    settings = json.dumps([asdict(trainer), config.most_per_label, config.dropout, config.question])
-    if checkpoint.is_file() and record.is_file() and record.read_text(encoding="utf-8") == settings:
+    used = ("most_per_label", "dropout", "question")
+    settings = {"trainer": asdict(trainer), **{name: getattr(config, name) for name in used}}
+    if checkpoint.is_file() and finished(record, settings):
         print(f"pretrained encoder: {checkpoint}")
         return checkpoint
     prompt = TextPrompt(load_tokenizer(), config.max_tokens)
@@ -110,7 +111,7 @@ def pretrain(config: TextConfig, trainer: TrainerConfig, data: Path, out: Path) 
     alone = replace(config, ema=0.0, objective="cross_entropy")
     read = [made for row in rows for made in rows_of(row, prompt, alone)]
     _fit(model, alone, trainer, lambda _: read, dev, prompt, out)
-    record.write_text(settings, encoding="utf-8")
+    write_json(record, {"settings": settings})
     return checkpoint
 
 
@@ -127,12 +128,9 @@ def train_seed(
     """
     settings = {"trainer": asdict(trainer), "text": asdict(config)}
     del settings["text"]["seeds"]  # the others make no difference to this one
-    path = out / "metrics.json"
-    if path.is_file():
-        written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if written["settings"] == settings:
-            print(f"already trained: {path}")
-            return written
+    if written := finished(out / METRICS, settings):
+        print(f"already trained: {out}")
+        return written
     set_seeds(trainer.seed)
     model = make_model(config.dropout)
     start = Path(config.teacher) / "best.safetensors" if config.teacher else start
@@ -157,7 +155,7 @@ def train_seed(
     fitted = _fit(model, config, trainer, rows, dev, prompt, out, counts, teacher)
     result = {"settings": settings, "best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
     result |= measure(model, splits, prompt, config, out)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_metrics(result, out)
     print(
         f"seed {trainer.seed}: epoch {fitted.best_epoch}, weighted F1"
         f" dev {result['dev']['weighted_f1']:.4f}, test {result['test']['weighted_f1']:.4f}"

@@ -7,7 +7,7 @@ that this helps, and ambiguous faces should come out ambiguous.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,18 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets import ferplus
 from erc_ros.training.datasets.ferplus import CLASSES, TO_MELD, Faces, FerPlus
 from erc_ros.training.datasets.utterances import LABELS
-from erc_ros.training.encoders import parts
 from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces
+from erc_ros.training.engine import prediction
+from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
 from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.runs import (
+    choose_best,
+    log_probabilities,
+    save_answers,
+    write_metrics,
+)
 from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_seeds
+from erc_ros.training.onnx import export_face
 
 EMBEDDING = 128
 
@@ -120,9 +128,9 @@ def train(recipe: Recipe) -> None:
     print(f"FER+: left out {json.dumps(data.skipped)}")
     out = recipe.out / f"seed-{config.seed}"
     model = fit_faces(data, config, network, augmentation, out)
-    parts.write_metrics(finish(model, data, config.seed, out), out)
-    files = ["face.onnx", "embeddings.safetensors", "best.safetensors", "training.json"]
-    best = parts.choose_best(recipe.out, files)
+    write_metrics(finish(model, data, config.seed, out), out)
+    files = ["face.onnx", FILE, "best.safetensors", "training.json"]
+    best = choose_best(recipe.out, files)
     print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
 
 
@@ -178,24 +186,20 @@ def fit_faces(
 
 def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str, Any]:
     """Export, embed every split, and look at test once. Returns what metrics.json holds."""
-    model = model.to(memory_format=torch.contiguous_format)
-    example = as_input(torch.from_numpy(data.valid.pictures[:3]))
-    difference = parts.export(
-        model, {"faces": example}, {"faces": {0: "N"}, "embedding": {0: "N"}}, out / "face.onnx"
-    )
+    difference = export_face(model, out / "face.onnx", SIZE)
     embedded, probabilities = {}, {}
     for name in ferplus.SPLITS:
         split: Faces = getattr(data, name)
         embeddings, probabilities[name] = predict(model, split.pictures)
         known = split.labels >= 0
-        embedded[name] = parts.Embedded(embeddings[known], meld_labels(split.labels[known]))
-    parts.save_embeddings(embedded, out / "embeddings.safetensors")
-    np.savez(  # for `erc evaluate`
-        out / "logits.npz",
-        names=np.array(CLASSES),
-        dev=np.log(np.maximum(probabilities["valid"], 1e-12)),
+        embedded[name] = Embedded(embeddings[known], meld_labels(split.labels[known]))
+    save_embeddings(embedded, out / FILE)
+    save_answers(
+        out,
+        CLASSES,
+        dev=log_probabilities(probabilities["valid"]),
         dev_labels=data.valid.labels,
-        test=np.log(np.maximum(probabilities["test"], 1e-12)),
+        test=log_probabilities(probabilities["test"]),
         test_labels=data.test.labels,
     )
     seven = metrics.report(
@@ -226,18 +230,19 @@ def as_input(pictures: Tensor) -> Tensor:
 
 
 def predict(
-    model: nn.Module, pictures: NDArray[np.uint8], batch_size: int = 256
+    model: FaceNetwork, pictures: NDArray[np.uint8], batch_size: int = 256
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(N, 48, 48) uint8 -> embeddings (N, 128) and probabilities (N, 8)."""
-    embeddings, probabilities = [], []
-    with torch.inference_mode():
-        for chosen in torch.from_numpy(pictures).split(batch_size):
-            faces = as_input(chosen.to(device_of(model)))
-            embedding = model(faces.contiguous(memory_format=torch.channels_last))
-            logits = model.head(embedding).float()
-            embeddings.append(embedding.float().cpu().numpy())
-            probabilities.append(logits.softmax(dim=1).cpu().numpy())
-    return np.concatenate(embeddings), np.concatenate(probabilities)
+
+    def forward(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        faces = as_input(inputs["pictures"]).contiguous(memory_format=torch.channels_last)
+        embedding = model(faces)
+        return embedding, model.head(embedding)
+
+    def inputs(chosen: NDArray[np.int64]) -> dict[str, Tensor]:
+        return {"pictures": torch.from_numpy(pictures[chosen])}
+
+    return prediction.predict(model, forward, inputs, np.arange(len(pictures)), batch_size)
 
 
 def meld_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:

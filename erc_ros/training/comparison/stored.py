@@ -11,17 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from erc_ros.training.comparison.train import SECTIONS, Corpus, compare
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Split
 from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.engine.runs import SPLITS
 from erc_ros.training.features.store import FeatureStore
+from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.heads.base import MODALITIES
-from erc_ros.training.systems.comparison import SECTIONS, Corpus, compare
-from erc_ros.training.systems.edge import SPLITS, Dialogues
 
 
 @dataclass(frozen=True, slots=True)
-class StoredConfig:
+class FeaturesConfig:
     """The section `features` of a recipe; `{split}` in a folder is train, dev or test."""
 
     corpus: str
@@ -45,7 +46,7 @@ def train(recipe: Recipe) -> None:
         RecipeError, FileNotFoundError: the recipe, the corpus or its features are not usable.
     """
     recipe.refuse_other_sections(SECTIONS | {"features"})
-    config = recipe.section("features", StoredConfig)
+    config = recipe.section("features", FeaturesConfig)
     try:
         found = {name: corpora.read(config.corpus, recipe.data, name) for name in SPLITS}
         data = {name: dialogues(split, config) for name, split in found.items()}
@@ -55,7 +56,7 @@ def train(recipe: Recipe) -> None:
     compare(recipe, Corpus(config.corpus, note, found["train"].labels, data))
 
 
-def dialogues(split: Split, config: StoredConfig) -> Dialogues:
+def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
     """A split with its features; an utterance without a label is history only (-100).
 
     Raises:

@@ -11,7 +11,6 @@ Results: OUT/<row>-<mode>/seed-N/result.json, OUT/table.md.
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,25 +21,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import nn
 
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.significance import paired_bootstrap
+from erc_ros.metrics.table import markdown, percent
 from erc_ros.training.engine.recipe import Recipe, RecipeError, build
-from erc_ros.training.engine.trainer import TrainerConfig, fit, load_weights, set_seeds
+from erc_ros.training.engine.runs import finished, plain, write_json
+from erc_ros.training.engine.trainer import TrainerConfig, load_weights, set_seeds
+from erc_ros.training.fusion.dialogues import Dialogues, predict_conversations, shuffled
+from erc_ros.training.fusion.objectives import (
+    OBJECTIVES,
+    Objective,
+    ObjectiveConfig,
+    objective_of,
+)
+from erc_ros.training.fusion.simulation import ModalityDropout
+from erc_ros.training.fusion.train import HeadSizes, train_head
 from erc_ros.training.heads.base import MODALITIES, Head
-from erc_ros.training.heads.heads import HEADS
-from erc_ros.training.heads.objectives import OBJECTIVES, OF_HEAD, Objective
-from erc_ros.training.systems.edge import Dialogues, Network, window_inputs
-from erc_ros.training.systems.simulation import ModalityDropout, drop_modalities
+from erc_ros.training.heads.registry import HEADS, check_name, make_head
 
 RIDGE = "ridge"
 """Not a head: a linear classifier (least squares) of the embeddings side by side."""
-WITHOUT_CONTEXT = ("concat", "residual", RIDGE)
+WITHOUT_CONTEXT = ("concat", "ddvlm", RIDGE)
 MODES = ("no context", "causal", "offline")
 COMPLETE = "complete"
 CONDITIONS = (
@@ -92,7 +98,7 @@ class ComparisonConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row of the table; an entry of the section `rows`."""
 
     head: str
@@ -113,8 +119,8 @@ class Row:
     """Of the head beyond the section `network`."""
 
     def __post_init__(self) -> None:
-        if self.head not in (*HEADS, RIDGE):
-            raise ValueError(f"no fusion head is called {self.head!r}; there are {list(HEADS)}")
+        if self.head != RIDGE:
+            check_name(self.head)
         for names in (self.seen, self.tested or self.seen):
             if not names or set(names) - set(MODALITIES):
                 raise ValueError(f"seen and tested must be some of {MODALITIES}, not {names}")
@@ -134,9 +140,9 @@ class Row:
         return tuple(name in (self.tested or self.seen) for name in MODALITIES)
 
     @property
-    def teaching(self) -> Any:
-        """The objective's configuration."""
-        cls = OBJECTIVES[self.objective or OF_HEAD[self.head]]
+    def objective_config(self) -> ObjectiveConfig:
+        """The objective with this row's weights."""
+        cls: type[ObjectiveConfig] = OBJECTIVES[self.objective or objective_of(self.head)]
         return build(cls, self.weights, f"weights of {self.title}")
 
 
@@ -145,12 +151,12 @@ class Setup:
     """Everything but the row, the mode and the seed."""
 
     config: ComparisonConfig
-    network: Network
+    network: HeadSizes
     dropout: ModalityDropout
     trainer: TrainerConfig
 
 
-Results = dict[tuple[Row, str], list[dict[str, Any]]]
+Results = dict[tuple[TableRow, str], list[dict[str, Any]]]
 
 
 def compare(recipe: Recipe, corpus: Corpus) -> None:
@@ -161,13 +167,13 @@ def compare(recipe: Recipe, corpus: Corpus) -> None:
     """
     setup = Setup(
         recipe.section("comparison", ComparisonConfig),
-        recipe.section("network", Network),
+        recipe.section("network", HeadSizes),
         recipe.section("dropout", ModalityDropout),
         recipe.section("trainer", TrainerConfig),
     )
     table_rows = list(variants(rows(recipe), setup.config.modes))
     found: Results = {key: [] for key in table_rows}
-    seeds = setup.config.seeds if recipe.seed is None else (recipe.seed,)
+    seeds = recipe.seeds(setup.config.seeds)
     for seed in seeds:
         for row, mode in table_rows:
             result = finished_run(row, mode, seed, corpus, setup, recipe.out)
@@ -185,7 +191,7 @@ def compare(recipe: Recipe, corpus: Corpus) -> None:
     print(text)
 
 
-def rows(recipe: Recipe) -> list[Row]:
+def rows(recipe: Recipe) -> list[TableRow]:
     """The section `rows`.
 
     Raises:
@@ -193,19 +199,19 @@ def rows(recipe: Recipe) -> list[Row]:
     """
     values = recipe.sections.get("rows")
     if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
-        raise RecipeError("section 'rows' must be a list of tables such as `- {head: magt}`")
-    found = [build(Row, value, f"rows[{n}]") for n, value in enumerate(values)]
+        raise RecipeError("section 'rows' must be a list of tables such as `- {head: magtkd}`")
+    found = [build(TableRow, value, f"rows[{n}]") for n, value in enumerate(values)]
     names = [(row.group, row.title) for row in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise RecipeError(f"rows: {sorted(twice)} is there more than once; give them a `name`")
     for row in found:
         if row.head != RIDGE:
-            _ = row.teaching  # refuses unknown weights before anything is trained
+            _ = row.objective_config  # refuses unknown weights before anything is trained
             build(HEADS[row.head][0], row.options, f"options of {row.title}")
     return found
 
 
-def variants(rows: Sequence[Row], modes: Sequence[str]) -> Iterator[tuple[Row, str]]:
+def variants(rows: Sequence[TableRow], modes: Sequence[str]) -> Iterator[tuple[TableRow, str]]:
     """Every row in its modes, in the order of the table; a head without context has one.
 
     Mode by mode; in groups row by row, as the first one is the reference.
@@ -218,7 +224,7 @@ def variants(rows: Sequence[Row], modes: Sequence[str]) -> Iterator[tuple[Row, s
 
 
 def finished_run(
-    row: Row, mode: str, seed: int, corpus: Corpus, setup: Setup, out: Path
+    row: TableRow, mode: str, seed: int, corpus: Corpus, setup: Setup, out: Path
 ) -> dict[str, Any]:
     """The result of a run; trained only if it is not there yet with the same settings."""
     settings = {
@@ -230,36 +236,34 @@ def finished_run(
         "dropout": asdict(setup.dropout),
         "trainer": {**asdict(setup.trainer), "seed": seed},
     }
-    settings = json.loads(json.dumps(settings))
+    settings = plain(settings)
     folder = run_folder(row, mode, seed, out)
     file = folder / "result.json"
-    if file.is_file():
-        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if result.get("settings") == settings:
-            return result
+    if found := finished(file, settings):
+        return found
     folder.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     if row.head == RIDGE:
         measured = ridge(row, seed, corpus)
     else:
         teacher = None
-        if row.teaching.TEACHER:
+        if row.objective_config.TEACHER:
             teacher = trained_teacher(row, mode, seed, corpus, setup, out)
         seeded = replace(setup, trainer=replace(setup.trainer, seed=seed))
         measured = run(row, mode, corpus, seeded, folder, teacher, settings)
     result = {"settings": settings, **measured}
-    file.write_text(json.dumps(result), encoding="utf-8")
+    write_json(file, result)
     return result
 
 
-def run_folder(row: Row, mode: str, seed: int, out: Path) -> Path:
+def run_folder(row: TableRow, mode: str, seed: int, out: Path) -> Path:
     """OUT/<group>-<row>-<mode>/seed-N."""
     name = " ".join(filter(None, (row.group, row.title, mode)))
     return out / re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-") / f"seed-{seed}"
 
 
 def trained_teacher(
-    row: Row, mode: str, seed: int, corpus: Corpus, setup: Setup, out: Path
+    row: TableRow, mode: str, seed: int, corpus: Corpus, setup: Setup, out: Path
 ) -> Head:
     """The row's head, trained on text alone with labels alone."""
     alone = replace(
@@ -271,23 +275,24 @@ def trained_teacher(
         weights={},
     )
     finished_run(alone, mode, seed, corpus, setup, out)
-    teacher = make_head(alone, mode, corpus, setup.network)
+    teacher = new_head(alone, mode, corpus, setup.network)
     load_weights(teacher, run_folder(alone, mode, seed, out) / "best.safetensors")
     return teacher
 
 
-def make_head(row: Row, mode: str, corpus: Corpus, network: Network) -> Head:
+def new_head(row: TableRow, mode: str, corpus: Corpus, network: HeadSizes) -> Head:
     """The row's head with new weights."""
-    config, head = HEADS[row.head]
-    data = corpus.splits["train"]
-    sizes = tuple(getattr(data, name).shape[1] for name in MODALITIES)
-    fixed = {"causal": mode == "causal", "embeddings": list(sizes), "labels": len(corpus.labels)}
+    fixed = {
+        "causal": mode == "causal",
+        "embeddings": corpus.splits["train"].sizes,
+        "labels": len(corpus.labels),
+    }
     values = {**asdict(network), **fixed, **row.options}
-    return head(build(config, values, f"options of {row.title}"))
+    return make_head(row.head, values, f"options of {row.title}")
 
 
 def run(
-    row: Row,
+    row: TableRow,
     mode: str,
     corpus: Corpus,
     setup: Setup,
@@ -298,44 +303,38 @@ def run(
     """Train one model and test it once."""
     trainer, splits, classes = setup.trainer, corpus.splits, len(corpus.labels)
     set_seeds(trainer.seed)
-    model = make_head(row, mode, corpus, setup.network)
-    objective = Objective(row.teaching, model, teacher)
-    data, dev = splits["train"], splits["dev"]
-    rng = np.random.default_rng(trainer.seed)
+    model = new_head(row, mode, corpus, setup.network)
+    objective = Objective(row.objective_config, model, teacher)
+    dev = splits["dev"]
 
     def batches(epoch: int) -> list[NDArray[np.int64]]:
-        return shuffled(data, trainer.batch_size, random.Random(trainer.seed * 1000 + epoch))
-
-    def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
-        seen = (rows >= 0)[..., None] & np.array(row.trained_on)
-        if all(row.trained_on):
-            seen = drop_modalities(rows >= 0, setup.dropout, rng)
-        labels = torch.from_numpy(np.where(rows >= 0, data.labels[rows], -100))
-        return objective(model, window_inputs(data, rows, seen), labels)
+        rng = random.Random(trainer.seed * 1000 + epoch)
+        return shuffled(splits["train"], trainer.batch_size, rng)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
-        answers = predict(model, dev, row.tested_on).argmax(1)
+        answers = predict_conversations(model, dev, row.tested_on).argmax(1)
         return {
             "weighted_f1": score(dev, answers, classes)["weighted_f1"],
             "epoch": objective.epochs,
         }
 
-    fitted = fit(
+    fitted = train_head(
         model,
+        objective,
+        splits["train"],
         trainer,
+        setup.dropout,
         batches=batches,
-        loss=loss,
         evaluate=evaluate,
         choose="weighted_f1" if setup.config.epoch == "dev" else "epoch",
         out=out,
-        after_step=objective.after_step,
-        stateful=[objective, rng],
         settings=settings,
+        seen=row.trained_on,
         say=lambda line: None,
     )
 
     def answer(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.int64]:
-        return predict(model, data, seen).argmax(1)
+        return predict_conversations(model, data, seen).argmax(1)
 
     return {
         "dev": fitted.best["weighted_f1"],
@@ -346,7 +345,7 @@ def run(
     }
 
 
-def ridge(row: Row, seed: int, corpus: Corpus) -> dict[str, Any]:
+def ridge(row: TableRow, seed: int, corpus: Corpus) -> dict[str, Any]:
     """The linear baseline: features standardised and side by side, a missing one is its mean."""
     data, dev = corpus.splits["train"], corpus.splits["dev"]
     scaler = {m: StandardScaler().fit(getattr(data, m)) for m in row.seen}
@@ -422,39 +421,6 @@ def disturbed(
     return data, tuple(seen)
 
 
-def conversations(data: Dialogues) -> list[NDArray[np.int64]]:
-    """The rows of each conversation."""
-    return np.split(np.arange(len(data.first)), np.unique(data.first)[1:])
-
-
-def shuffled(data: Dialogues, size: int, rng: random.Random) -> list[NDArray[np.int64]]:
-    """An epoch's batches (B, U) of whole conversations, those of like length together."""
-    rows = conversations(data)
-    rng.shuffle(rows)
-    rows.sort(key=len)
-    result = [padded(rows[start : start + size]) for start in range(0, len(rows), size)]
-    rng.shuffle(result)
-    return result
-
-
-def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """(B, U) row numbers, -1 behind the shorter ones."""
-    result = np.full((len(rows), max(map(len, rows))), -1, np.int64)
-    for number, row in enumerate(rows):
-        result[number, : len(row)] = row
-    return result
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, data: Dialogues, seen: Sequence[bool]) -> NDArray[np.float32]:
-    """Logits (N, C), every conversation as a whole; a causal head does not look ahead in it."""
-    model.eval()
-    rows = padded(conversations(data))
-    logits, _ = model(**window_inputs(data, rows, (rows >= 0)[..., None] & np.array(seen)))
-    result: NDArray[np.float32] = logits.numpy()[rows >= 0]  # conversations follow one another
-    return result
-
-
 def table(results: Results, corpus: Corpus, config: ComparisonConfig) -> str:
     """Markdown: one table, or one per group."""
     some = next(iter(results.values()))
@@ -485,23 +451,22 @@ def _group(group: str, results: Results, corpus: Corpus, config: ComparisonConfi
     reference = _reference(group, results, config)
     names = [f"WF1, {name}" for name in conditions]
     head = ["model", "parameters", "dev WF1", "accuracy", "WF1", "macro F1", "difference", *names]
-    lines = [f"## {group}", ""] if group else []
-    lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows = []
     for (row, mode), runs in results.items():
         cells = [f"{row.title}, {mode}", f"{runs[0]['parameters']:,}"]
-        cells.append(_spread([r["dev"] for r in runs]))
+        cells.append(percent([r["dev"] for r in runs]))
         for name in ("accuracy", "weighted_f1", "macro_f1"):
-            cells.append(_spread([r["test"][COMPLETE][name] for r in runs]))
+            cells.append(percent([r["test"][COMPLETE][name] for r in runs]))
         same = (row, mode) == reference
         cells.append("reference" if same else _difference(runs, results[reference], corpus, config))
         for condition in conditions:
             known = [r["test"][condition]["weighted_f1"] for r in runs if condition in r["test"]]
-            cells.append(_spread(known) if known else "-")
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+            cells.append(percent(known) if known else "-")
+        rows.append(cells)
+    return [*([f"## {group}", ""] if group else []), *markdown(head, rows)]
 
 
-def _reference(group: str, results: Results, config: ComparisonConfig) -> tuple[Row, str]:
+def _reference(group: str, results: Results, config: ComparisonConfig) -> tuple[TableRow, str]:
     """The row that the others are compared with: the first of a group, else the best.
 
     The best on dev; where dev cannot choose, the best on test.
@@ -509,7 +474,7 @@ def _reference(group: str, results: Results, config: ComparisonConfig) -> tuple[
     if group:
         return next(iter(results))
 
-    def quality(key: tuple[Row, str]) -> float:
+    def quality(key: tuple[TableRow, str]) -> float:
         if config.epoch == "dev":
             return float(np.mean([r["dev"] for r in results[key]]))
         return float(np.mean([r["test"][COMPLETE]["weighted_f1"] for r in results[key]]))
@@ -532,9 +497,3 @@ def _difference(
     low, high = 100 * found.low, 100 * found.high
     p = f"p {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
     return f"{100 * found.value:+.2f} ({low:+.2f}..{high:+.2f}), {p}"
-
-
-def _spread(values: Sequence[float]) -> str:
-    if len(values) == 1:
-        return f"{100 * values[0]:.2f}"
-    return f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}"

@@ -28,7 +28,7 @@ from erc_ros.training.heads.base import (
 
 
 @dataclass(frozen=True, slots=True)
-class ResidualConfig(HeadConfig):
+class DdvlmConfig(HeadConfig):
     """width is that of the layer between an embedding and the text's space."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("gate", "cosine", "confidence", "alpha")
@@ -51,7 +51,7 @@ class ResidualConfig(HeadConfig):
 class Correction(nn.Module):
     """What one other modality adds to the text's logits."""
 
-    def __init__(self, size: int, config: ResidualConfig) -> None:
+    def __init__(self, size: int, config: DdvlmConfig) -> None:
         super().__init__()
         d = config.embeddings[TEXT]
         self.config = config
@@ -99,10 +99,10 @@ class Correction(nn.Module):
         return strength * delta, strength, own, v  # alpha g s_cos s_conf delta
 
 
-class Residual(Head):
+class Ddvlm(Head):
     """The text's logits, and a correction from each other modality."""
 
-    def __init__(self, config: ResidualConfig) -> None:
+    def __init__(self, config: DdvlmConfig) -> None:
         super().__init__(config)
         d = config.embeddings[TEXT]
         self.missing = nn.Parameter(torch.randn(d) * 0.02)

@@ -5,14 +5,12 @@ A video is one conversation of one person. The comparison itself is in `comparis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from erc_ros.training.datasets.mosi import LABELS, Videos, read_mosi
+from erc_ros.training.comparison.train import SECTIONS, Corpus, compare
+from erc_ros.training.datasets.mosi import LABELS, MosiConfig, Videos, read_mosi
 from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.systems.comparison import SECTIONS, Corpus, compare
-from erc_ros.training.systems.edge import Dialogues
+from erc_ros.training.fusion.dialogues import Dialogues
 
 NOTE = (
     "Sentiment (negative or positive), not emotion; one speaker per video. The features are those"
@@ -20,14 +18,6 @@ NOTE = (
     " labels. Dev ({dev} videos) is part of that split, so dev is nearly always right and cannot"
     " choose anything: it is shown, not used, where the last epoch is tested."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MosiConfig:
-    """The section `mosi` of a recipe."""
-
-    dev_videos: int = 12
-    """Of the 62 of the official train split."""
 
 
 def train(recipe: Recipe) -> None:

@@ -21,7 +21,7 @@ from erc_ros.training.heads.inputs import Embed, sinusoids
 
 
 @dataclass(frozen=True, slots=True)
-class MagtConfig(HeadConfig):
+class MagtkdConfig(HeadConfig):
     """The paper's: width 768, 8 heads, dropout 0.5."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("anchors", "gates")
@@ -40,7 +40,7 @@ class MagtConfig(HeadConfig):
 class Anchor(nn.Module):
     """One modality looks at all three (itself included); every look passes a gate."""
 
-    def __init__(self, config: MagtConfig) -> None:
+    def __init__(self, config: MagtkdConfig) -> None:
         super().__init__()
         d = config.width
         self.layers = nn.ModuleList(
@@ -66,10 +66,10 @@ class Anchor(nn.Module):
         return self.output(torch.cat(looks, dim=-1)), torch.stack(opened, dim=-1)
 
 
-class Magt(Head):
+class Magtkd(Head):
     """Audio and visual as anchors first, then text over the enriched two, then the classifier."""
 
-    def __init__(self, config: MagtConfig) -> None:
+    def __init__(self, config: MagtkdConfig) -> None:
         super().__init__(config)
         d = config.width
         self.embed = Embed(config)

@@ -9,16 +9,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from erc_ros.training import losses
-from erc_ros.training.heads.base import Head
-from erc_ros.training.heads.heads import HEADS
-from erc_ros.training.heads.objectives import (
+from erc_ros.training.fusion.objectives import (
     OBJECTIVES,
-    OF_HEAD,
-    CrossEntropy,
-    Ddvlm,
-    Interactive,
+    CrossEntropyObjective,
+    DdvlmObjective,
     Objective,
+    SummerObjective,
+    objective_of,
 )
+from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.registry import HEADS
 
 SIZES = (12, 8, 6)
 
@@ -49,7 +49,7 @@ def batch() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
 
 
 def objective(name: str, student: Head) -> Objective:
-    config = OBJECTIVES[OF_HEAD[name]]()
+    config = OBJECTIVES[objective_of(name)]()
     return Objective(config, student, head(name, seed=5).eval() if config.TEACHER else None)
 
 
@@ -86,7 +86,7 @@ def test_what_has_no_label_does_not_count(name: str) -> None:
 def test_summers_teacher_sees_text_alone_is_frozen_and_judges_every_branch() -> None:
     student, teacher, (inputs, labels) = head("summer").eval(), head("summer", 5), batch()
     before = copy.deepcopy(teacher.state_dict())
-    loss = Objective(Interactive(), student, teacher)
+    loss = Objective(SummerObjective(), student, teacher)
     value = loss(student, inputs, labels)
     teacher.eval()
     text = inputs["modalities"][..., 0]
@@ -110,15 +110,15 @@ def test_summers_teacher_sees_text_alone_is_frozen_and_judges_every_branch() -> 
 
 def test_a_teacher_that_is_missing_or_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a teacher"):
-        Objective(Interactive(), head("summer"))
+        Objective(SummerObjective(), head("summer"))
     with pytest.raises(ValueError, match="the teacher's width is 8, the student's 16"):
-        Objective(Interactive(), head("summer"), head("summer", width=8))
+        Objective(SummerObjective(), head("summer"), head("summer", width=8))
 
 
 def test_ddvlms_average_teaches_from_the_second_epoch_on() -> None:
-    student, (inputs, labels) = head("residual"), batch()
-    plain = Objective(Ddvlm(hard=1.0), student)
-    averaged = Objective(Ddvlm(decay=0.5), student)
+    student, (inputs, labels) = head("ddvlm"), batch()
+    plain = Objective(DdvlmObjective(hard=1.0), student)
+    averaged = Objective(DdvlmObjective(decay=0.5), student)
     with torch.no_grad():
         student.classifier[-1].weight.add_(1.0)
     averaged.after_step(student, 0.9)  # halfway: the average is another model
@@ -129,19 +129,19 @@ def test_ddvlms_average_teaches_from_the_second_epoch_on() -> None:
 
 
 def test_an_interrupted_training_keeps_its_average() -> None:
-    student, (inputs, labels) = head("residual"), batch()
-    one = Objective(Ddvlm(decay=0.5), student)
+    student, (inputs, labels) = head("ddvlm"), batch()
+    one = Objective(DdvlmObjective(decay=0.5), student)
     with torch.no_grad():
         student.classifier[-1].weight.add_(1.0)
     one.after_step(student, 1.5)
-    other = Objective(Ddvlm(decay=0.5), student)
+    other = Objective(DdvlmObjective(decay=0.5), student)
     other.load_state_dict(one.state_dict())
     assert torch.equal(one(student, inputs, labels), other(student, inputs, labels))
 
 
 def test_labels_alone_is_the_cross_entropy() -> None:
-    student, (inputs, labels) = head("magt"), batch()
-    value = Objective(CrossEntropy(), student)(student, inputs, labels)
+    student, (inputs, labels) = head("magtkd"), batch()
+    value = Objective(CrossEntropyObjective(), student)(student, inputs, labels)
     logits = student.details(**inputs).logits
     expected = cross_entropy(logits.flatten(0, 1), labels.flatten())
     assert value.item() == pytest.approx(expected.item(), rel=1e-6)

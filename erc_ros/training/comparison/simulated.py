@@ -7,11 +7,11 @@ in `comparison`.
 
 from __future__ import annotations
 
+from erc_ros.training.comparison.train import SECTIONS, Corpus, compare
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.engine.recipe import Recipe
-from erc_ros.training.systems.comparison import SECTIONS, Corpus, compare
+from erc_ros.training.fusion.simulation import Weakness
 from erc_ros.training.systems.edge import FusionConfig, describe, read_dialogues
-from erc_ros.training.systems.simulation import Weakness
 
 NOTE = (
     "**Simulated**, no benchmark: MELD's text and dialogues; audio and visual embeddings are clips"

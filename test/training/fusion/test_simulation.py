@@ -6,8 +6,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from erc_ros.training.encoders.parts import Embedded
-from erc_ros.training.systems.simulation import (
+from erc_ros.training.engine.embeddings import Embedded
+from erc_ros.training.fusion.simulation import (
     ModalityDropout,
     draw,
     drop_modalities,

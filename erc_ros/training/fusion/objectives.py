@@ -26,7 +26,7 @@ from erc_ros.training.heads.base import Details, Head
 
 
 @dataclass(frozen=True, slots=True)
-class CrossEntropy:
+class CrossEntropyObjective:
     """Labels alone."""
 
     TEACHER: ClassVar[bool] = False
@@ -34,7 +34,7 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True, slots=True)
-class Magtkd:
+class MagtkdObjective:
     """The paper's weights for MELD; for IEMOCAP 0.7 and 0.8. Both 0: cross-entropy."""
 
     TEACHER: ClassVar[bool] = False
@@ -43,7 +43,7 @@ class Magtkd:
 
 
 @dataclass(frozen=True, slots=True)
-class Interactive:
+class SummerObjective:
     """SUMMER's k1, k2, k3: of the distillation, the cross-entropy and the label smoothing."""
 
     TEACHER: ClassVar[bool] = True
@@ -51,7 +51,7 @@ class Interactive:
 
 
 @dataclass(frozen=True, slots=True)
-class SelfDistilled:
+class LpgnetObjective:
     """LPGNet's weights of the task, of the students' cross-entropy and of their KL."""
 
     TEACHER: ClassVar[bool] = False
@@ -59,7 +59,7 @@ class SelfDistilled:
 
 
 @dataclass(frozen=True, slots=True)
-class Ddvlm:
+class DdvlmObjective:
     """DDVLM's: the share of the cross-entropy beside the moving average, and the text's lessons."""
 
     TEACHER: ClassVar[bool] = False
@@ -70,28 +70,27 @@ class Ddvlm:
     """Of the response and the feature loss; both 0: no cross-modal distillation."""
 
 
-Config = CrossEntropy | Magtkd | Interactive | SelfDistilled | Ddvlm
-OBJECTIVES: dict[str, type[Config]] = {
-    "cross_entropy": CrossEntropy,
-    "magtkd": Magtkd,
-    "summer": Interactive,
-    "lpgnet": SelfDistilled,
-    "ddvlm": Ddvlm,
+ObjectiveConfig = (
+    CrossEntropyObjective | MagtkdObjective | SummerObjective | LpgnetObjective | DdvlmObjective
+)
+OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
+    "cross_entropy": CrossEntropyObjective,
+    "magtkd": MagtkdObjective,
+    "summer": SummerObjective,
+    "lpgnet": LpgnetObjective,
+    "ddvlm": DdvlmObjective,
 }
-OF_HEAD = {
-    "concat": "cross_entropy",
-    "magt": "magtkd",
-    "summer": "summer",
-    "lpgnet": "lpgnet",
-    "residual": "ddvlm",
-}
-"""Which objective its paper trains a head with."""
+
+
+def objective_of(head: str) -> str:
+    """The name of the objective that a head's paper trains it with."""
+    return head if head in OBJECTIVES else "cross_entropy"
 
 
 class Objective:
     """The loss of one training; it keeps the teacher. `after_step` is a hook of `trainer.fit`."""
 
-    def __init__(self, config: Config, student: Head, teacher: Head | None = None) -> None:
+    def __init__(self, config: ObjectiveConfig, student: Head, teacher: Head | None = None) -> None:
         """Make one.
 
         Args:
@@ -103,7 +102,7 @@ class Objective:
             ValueError: a teacher is missing, or of another width.
         """
         self.config = config
-        self.epochs = 0.0  # that are over
+        self.epochs = 0.0  # epochs since the training began, such as 1.25
         if config.TEACHER and teacher is None:
             raise ValueError(f"{type(config).__name__} needs a teacher: train one on text alone")
         if teacher is not None and teacher.config.width != student.config.width:
@@ -114,11 +113,11 @@ class Objective:
         self._teacher = None
         if teacher is not None:
             self._teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
-        averaged = isinstance(config, Ddvlm) and config.hard < 1
+        averaged = isinstance(config, DdvlmObjective) and config.hard < 1
         self._ema = Ema(student, config.decay) if averaged else None
 
     def after_step(self, student: nn.Module, epochs: float) -> None:
-        """After every step; so many epochs are over. The moving average follows."""
+        """Update the moving average after every optimizer step."""
         self.epochs = epochs
         if self._ema is not None:
             self._ema.update(student)
@@ -147,35 +146,37 @@ class Objective:
             raise ValueError("no utterance of the batch has a label; leave such batches out")
         details, seen = student.details(**batch), batch["modalities"]
         config = self.config
-        if isinstance(config, Magtkd):
+        if isinstance(config, MagtkdObjective):
             return losses.anchored_distillation(details, seen, labels, config.alpha, config.beta)
-        if isinstance(config, SelfDistilled):
+        if isinstance(config, LpgnetObjective):
             return losses.self_distillation(details, seen, labels, config.weights)
-        if isinstance(config, Interactive):
+        if isinstance(config, SummerObjective):
             return self._interactive(details, batch, labels, config)
-        if isinstance(config, Ddvlm):
+        if isinstance(config, DdvlmObjective):
             teacher = None
             if self._ema is not None and self.epochs >= 1:  # the first epoch: labels alone
                 with torch.no_grad():
-                    teacher = self._ema.model.details(**batch)
+                    teacher = self._ema.model.to(labels.device).details(**batch)
             return losses.residual_distillation(
                 details, teacher, seen, labels, config.hard, config.cross_modal
             )
         return cross_entropy(details.logits[known], labels[known])
 
     def _interactive(
-        self, student: Details, batch: Mapping[str, Tensor], labels: Tensor, config: Interactive
+        self, student: Details, batch: Mapping[str, Tensor], labels: Tensor, config: SummerObjective
     ) -> Tensor:
         """SUMMER: every branch that is seen goes through the teacher's classifier.
 
         Where the text is missing, the teacher knows nothing and teaches nothing.
         """
+        assert self._teacher is not None  # or this could not have been made
+        frozen = self._teacher.to(labels.device)
         only_text = batch["modalities"] & labels.new_tensor([1, 0, 0]).bool()  # (B, U, 3)
         with torch.no_grad():
-            taught = self._teacher.details(**{**batch, "modalities": only_text}).logits
+            taught = frozen.details(**{**batch, "modalities": only_text}).logits
         known = labels >= 0  # (B, U)
         here = batch["modalities"] & (known & only_text[..., 0])[..., None]  # (B, U, 3)
-        through = self._teacher.classifier(student.features)[here]  # (M, C)
+        through = frozen.classifier(student.features)[here]  # (M, C)
         teacher = taught[..., None, :].expand_as(student.unimodal)[here]  # (M, C)
         return losses.interactive(
             student.logits[known], through, teacher, labels[known], config.weights

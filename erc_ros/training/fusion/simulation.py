@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from erc_ros.metrics.classification import weighted_f1
-from erc_ros.training.encoders.parts import Embedded
+from erc_ros.training.engine.embeddings import Embedded
 
 Labels = NDArray[np.int64]
 

@@ -1,0 +1,163 @@
+"""The folder of a run: what every training leaves behind, and how it is found again.
+
+    RUN/seed-0/   best.safetensors, training.json (see `trainer`), metrics.json, logits.npz, ...
+    RUN/seed-1/   ...
+    RUN/best/     copies of the seed that was best on dev; metrics.json has every seed as well
+
+A training of several heads or modalities has such a folder for each of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+METRICS, ANSWERS, BEST = "metrics.json", "logits.npz", "best"
+UNFINISHED = "unfinished.pt"
+FINAL = "FINAL"
+"""A file of this name in RUN/best: something was built on what lies there, so it stays."""
+SPLITS = ("train", "dev", "test")
+MEASURED = ("dev", "test")
+
+
+class RunError(ValueError):
+    """The folder is no finished run; the message says what is missing."""
+
+
+def write_whole(file: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a new file and put it in the place of `file` in one move."""
+    new = file.with_name(file.name + ".new")
+    write(new)
+    os.replace(new, file)
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """A table as JSON, whole or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_whole(file, lambda new: new.write_text(text, encoding="utf-8"))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RunError: it is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{file} is not JSON ({error}): train that seed again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{file} must be a table, not {type(content).__name__}")
+    return content
+
+
+def write_metrics(metrics: Mapping[str, Any], folder: Path) -> None:
+    """metrics.json; `choose_best` wants `seed`, `dev` (to maximise) and `test` (name -> number)."""
+    write_json(folder / METRICS, metrics)
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Raises FileNotFoundError or RunError, as `read_json`."""
+    return read_json(folder / METRICS)
+
+
+def finished(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result in `file` if it was made with these `settings`, which it then holds; else None."""
+    if not file.is_file():
+        return None
+    result = read_json(file)
+    return result if result.get("settings") == plain(settings) else None
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As they come back from JSON: tuples are lists, keys are text."""
+    content: dict[str, Any] = json.loads(json.dumps(settings))
+    return content
+
+
+def save_answers(folder: Path, names: Sequence[str], **arrays: NDArray[Any]) -> None:
+    """logits.npz for `erc evaluate`.
+
+    names: of the labels. arrays: `dev` and `test` (N, C) logits, `dev_labels` and `test_labels`
+    (N,), and where they are known `dev_conversations` and `test_conversations` (N,).
+    """
+    np.savez(folder / ANSWERS, names=np.array(names), **arrays)
+
+
+def log_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of these probabilities; none is below 1e-12."""
+    result: NDArray[np.float32] = np.log(np.maximum(probabilities, 1e-12))
+    return result
+
+
+def choose_best(run: Path, files: Sequence[str]) -> dict[str, Any]:
+    """Copy `files` of the seed that is best on dev to RUN/best.
+
+    Its metrics.json there gets mean and deviation over all seeds. Where RUN/best has a file FINAL,
+    the chosen seed stays, whatever later seeds reach on dev.
+
+    Raises:
+        FileNotFoundError: no finished seed in `run`.
+    """
+    seeds = [read_json(file) for file in sorted(run.glob(f"seed-*/{METRICS}"))]
+    if not seeds:
+        raise FileNotFoundError(f"{run} has no seed-*/{METRICS}")
+    folder = run / BEST
+    folder.mkdir(exist_ok=True)
+    if (folder / FINAL).exists():
+        best = read_metrics(folder)
+    else:
+        best = max(seeds, key=lambda metrics: float(metrics["dev"]))
+        copy_files(run / f"seed-{best['seed']}", folder, files)
+    summary = {
+        "seeds": {str(m["seed"]): {"dev": m["dev"], "test": m["test"]} for m in seeds},
+        "mean": _each(seeds, statistics.fmean),
+        "deviation": _each(seeds, lambda x: statistics.stdev(x) if len(x) > 1 else 0.0),
+    }
+    chosen = {**best, "all_seeds": summary}
+    write_metrics(chosen, folder)
+    return chosen
+
+
+def copy_files(source: Path, target: Path, names: Sequence[str]) -> None:
+    """Copy files by name."""
+    for name in names:
+        shutil.copyfile(source / name, target / name)
+
+
+def _each(
+    seeds: Sequence[Mapping[str, Any]], reduce: Callable[[list[float]], float]
+) -> dict[str, float]:
+    return {name: reduce([m["test"][name] for m in seeds]) for name in seeds[0]["test"]}
+
+
+def seed_folders(run: Path, file: str) -> list[Path]:
+    """The run's seed-N that have `file`, by number; or the folder itself, if it has it.
+
+    Raises:
+        RunError: there is none.
+    """
+    if (run / file).is_file():
+        return [run]
+    found = [path.parent for path in run.glob(f"seed-*/{file}")]
+    if not found:
+        raise RunError(
+            f"{run} has no {file} and no seed-*/{file}: give the folder of a finished training"
+        )
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The folder itself; where a training of several heads left its runs, those of the heads."""
+    heads = {file.parents[1] for file in folder.glob(f"*/seed-*/{ANSWERS}")}
+    return sorted(heads) if heads and not list(folder.glob("seed-*")) else [folder]

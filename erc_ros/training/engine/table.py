@@ -1,0 +1,106 @@
+"""`erc table RUN... --metric weighted_f1`: finished runs side by side, as markdown.
+
+Reads OUT/seed-N/metrics.json. Rows of what cannot be measured here come from a YAML file, so that
+a table never hides them:
+
+    - row: MELD, text + audio + video
+      command: erc train config/training/meld.yaml --data CORPORA
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erc_ros.metrics.table import markdown, percent
+from erc_ros.training.engine.runs import MEASURED, METRICS, RunError, read_metrics, seed_folders
+
+
+def score(content: Mapping[str, Any], split: str, metric: str) -> float | None:
+    """A figure of a seed's metrics.json: in `<split>_report`, or in `<split>`; None if absent."""
+    for place in (f"{split}_report", split):
+        report = content.get(place)
+        if isinstance(report, Mapping) and isinstance(report.get(metric), (int, float)):
+            return float(report[metric])
+    return None
+
+
+def row(run: Path, metric: str) -> dict[str, list[float]]:
+    """split -> the metric of each seed; an empty list for a split without it.
+
+    Raises:
+        RunError: no finished seed, a damaged file, or neither split has the metric.
+    """
+    found: dict[str, list[float]] = {split: [] for split in MEASURED}
+    known: set[str] = set()
+    for folder in seed_folders(run, METRICS):
+        content = read_metrics(folder)
+        for split in MEASURED:
+            value = score(content, split, metric)
+            if value is not None:
+                found[split].append(value)
+            for place in (f"{split}_report", split):
+                if isinstance(report := content.get(place), Mapping):
+                    known |= {name for name, each in report.items() if isinstance(each, float)}
+    if not any(found.values()):
+        raise RunError(f"{run} has no {metric!r}; it has {sorted(known)}")
+    return found
+
+
+def not_measured(file: Path) -> list[tuple[str, str]]:
+    """(row, command) of what is not measured here.
+
+    Raises:
+        RunError: no such file, or it is not a list of rows with a command each.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"cannot read {file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise RunError(f"{file} is not YAML: {error}") from error
+    try:
+        return [(str(each["row"]), str(each["command"])) for each in content]
+    except (TypeError, KeyError) as error:
+        raise RunError(
+            f"{file} must be a list of rows such as {{row: MELD, command: erc train ...}}"
+        ) from error
+
+
+def table(runs: Sequence[Path], metric: str, absent: Sequence[tuple[str, str]] = ()) -> str:
+    """Markdown: runs by name; percent, mean ± standard deviation over seeds."""
+    names = [run.resolve().name for run in runs]
+    rows = []
+    for run, name in zip(runs, names, strict=True):
+        found = row(run, metric)
+        title = name if names.count(name) == 1 else str(run)
+        cells = [percent(values) if values else "-" for values in found.values()]
+        rows.append([title, str(max(map(len, found.values()))), *cells])
+    rows += [[title, "-", "-", f"not measured here: `{command}`"] for title, command in absent]
+    return "\n".join(markdown(["run", "seeds", f"dev {metric}", f"test {metric}"], rows)) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 1 when a folder is no finished run."""
+    parser = argparse.ArgumentParser(
+        prog="erc table",
+        description="Finished runs side by side: dev and test, mean ± deviation over seeds.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with seed-N/")
+    parser.add_argument("--metric", default="weighted_f1", help="one of metrics.json")
+    parser.add_argument(
+        "--not-measured", type=Path, metavar="YAML", help="rows of what cannot be measured here"
+    )
+    options = parser.parse_args(argv)
+    try:
+        absent = not_measured(options.not_measured) if options.not_measured else []
+        print(table(options.runs, options.metric, absent), end="")
+    except RunError as error:
+        print(f"erc table: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,148 @@
+"""Conversations as embeddings, and how a fusion head reads them: batches, windows, predictions.
+
+Rows are numbers of utterances in a split, -1 = padding.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from erc_ros.training.engine.trainer import device_of
+from erc_ros.training.heads.base import MODALITIES
+
+EVERYTHING = (True, True, True)
+
+
+@dataclass(frozen=True, eq=False)
+class Dialogues:
+    """One split, N utterances in their order.
+
+    text, audio, visual (N, d_m) float32; labels (N,) int64, -100 where nobody labelled; speakers
+    (N,) int64; first (N,) int64: the row with which the utterance's dialogue begins; present (N, 3)
+    bool: which embeddings there are, None: all.
+    """
+
+    text: NDArray[np.float32]
+    audio: NDArray[np.float32]
+    visual: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    speakers: NDArray[np.int64]
+    first: NDArray[np.int64]
+    present: NDArray[np.bool_] | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the text, audio and visual embeddings."""
+        return tuple(getattr(self, name).shape[1] for name in MODALITIES)
+
+    def labels_of(self, rows: NDArray[np.int64]) -> Tensor:
+        """(B, U) long, -100 where there is none."""
+        return torch.from_numpy(np.where(rows >= 0, self.labels[rows], -100))
+
+
+def stretches(
+    first: NDArray[np.int64], context: int, batch_size: int, rng: random.Random
+) -> list[NDArray[np.int64]]:
+    """Training batches (B, context) of row numbers, -1 = padding behind.
+
+    A dialogue longer than `context` is cut at a random place of every epoch, so that any utterance
+    may be the one with which the model's memory begins.
+    """
+    pieces: list[NDArray[np.int64]] = []
+    for begin in np.unique(first):
+        rows = np.flatnonzero(first == begin)
+        offset = rng.randrange(context) if len(rows) > context else 0
+        cuts = range(offset, len(rows), context) if offset else range(context, len(rows), context)
+        pieces += [piece for piece in np.split(rows, list(cuts)) if len(piece)]
+    rng.shuffle(pieces)
+    result = np.full((len(pieces), context), -1, np.int64)
+    for number, piece in enumerate(pieces):
+        result[number, : len(piece)] = piece
+    return [result[start : start + batch_size] for start in range(0, len(result), batch_size)]
+
+
+def windows(first: NDArray[np.int64], context: int) -> NDArray[np.int64]:
+    """Every utterance's window (N, context) of row numbers, itself last, -1 = before the first."""
+    rows = np.arange(len(first))[:, None] - np.arange(context)[::-1]
+    return np.where(rows >= first[:, None], rows, -1)
+
+
+def head_inputs(
+    data: Dialogues, rows: NDArray[np.int64], modalities: NDArray[np.bool_]
+) -> dict[str, Tensor]:
+    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3)."""
+    if data.present is not None:
+        modalities = modalities & data.present[rows]
+    arrays = {
+        "text": data.text[rows],
+        "audio": data.audio[rows],
+        "visual": data.visual[rows],
+        "modalities": modalities,
+        "speakers": data.speakers[rows],
+        "valid": rows >= 0,
+    }
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def conversations(data: Dialogues) -> list[NDArray[np.int64]]:
+    """The rows of each conversation."""
+    return np.split(np.arange(len(data.first)), np.unique(data.first)[1:])
+
+
+def shuffled(data: Dialogues, size: int, rng: random.Random) -> list[NDArray[np.int64]]:
+    """An epoch's batches (B, U) of whole conversations, those of like length together."""
+    rows = conversations(data)
+    rng.shuffle(rows)
+    rows.sort(key=len)
+    result = [padded(rows[start : start + size]) for start in range(0, len(rows), size)]
+    rng.shuffle(result)
+    return result
+
+
+def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """(B, U) row numbers, -1 behind the shorter ones."""
+    result = np.full((len(rows), max(map(len, rows))), -1, np.int64)
+    for number, row in enumerate(rows):
+        result[number, : len(row)] = row
+    return result
+
+
+@torch.inference_mode()
+def predict_windows(
+    model: nn.Module, data: Dialogues, context: int, modalities: Sequence[bool] = EVERYTHING
+) -> NDArray[np.float32]:
+    """Logits (N, C) as the recogniser would get them, from these modalities only."""
+    model.eval()
+    answers = []
+    for rows in np.array_split(windows(data.first, context), max(1, len(data.first) // 512)):
+        answers.append(_logits(model, data, rows, modalities)[:, -1])
+    return np.concatenate(answers)
+
+
+@torch.inference_mode()
+def predict_conversations(
+    model: nn.Module, data: Dialogues, modalities: Sequence[bool] = EVERYTHING
+) -> NDArray[np.float32]:
+    """Logits (N, C), every conversation as a whole; a causal head does not look ahead in it."""
+    model.eval()
+    rows = padded(conversations(data))
+    result = _logits(model, data, rows, modalities)
+    return result[rows >= 0]  # conversations follow one another
+
+
+def _logits(
+    model: nn.Module, data: Dialogues, rows: NDArray[np.int64], modalities: Sequence[bool]
+) -> NDArray[np.float32]:
+    """(B, U, C)."""
+    seen = (rows >= 0)[..., None] & np.array(modalities)
+    inputs = head_inputs(data, rows, seen)
+    device = device_of(model)
+    logits: Tensor = model(**{name: value.to(device) for name, value in inputs.items()})[0]
+    return logits.float().cpu().numpy()

@@ -1,0 +1,76 @@
+"""Train a fusion head on conversations; what is the same in every training of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from erc_ros.training.engine.trainer import Fit, TrainerConfig, device_of, fit
+from erc_ros.training.fusion.dialogues import EVERYTHING, Dialogues, head_inputs
+from erc_ros.training.fusion.objectives import Objective
+from erc_ros.training.fusion.simulation import ModalityDropout, drop_modalities
+from erc_ros.training.heads.base import Head
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSizes:
+    """Sizes that every head has; the section `network`."""
+
+    width: int = 128
+    dropout: float = 0.3
+    input_dropout: float = 0.3
+
+
+def train_head(
+    model: Head,
+    objective: Objective,
+    data: Dialogues,
+    trainer: TrainerConfig,
+    dropout: ModalityDropout,
+    *,
+    batches: Callable[[int], Sequence[NDArray[np.int64]]],
+    evaluate: Callable[[nn.Module], Mapping[str, float]],
+    choose: str,
+    out: Path,
+    settings: Mapping[str, Any],
+    seen: Sequence[bool] = EVERYTHING,
+    say: Callable[[str], None] = print,
+) -> Fit:
+    """Train on `batches` of rows of `data`; see `trainer.fit`.
+
+    Args:
+        dropout: which modalities go missing; only where all of them are seen.
+        seen: text, audio, visual: only these are ever seen.
+        settings: what decides the result beside `trainer`.
+    """
+    rng = np.random.default_rng(trainer.seed)
+
+    def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
+        assert isinstance(model, Head)
+        there = (rows >= 0)[..., None] & np.array(seen)
+        if all(seen):
+            there = drop_modalities(rows >= 0, dropout, rng)
+        device = device_of(model)
+        inputs = head_inputs(data, rows, there)
+        on_device = {name: tensor.to(device) for name, tensor in inputs.items()}
+        return objective(model, on_device, data.labels_of(rows).to(device))
+
+    return fit(
+        model,
+        trainer,
+        batches=batches,
+        loss=loss,
+        evaluate=evaluate,
+        choose=choose,
+        out=out,
+        after_step=objective.after_step,
+        stateful=[objective, rng],
+        settings=settings,
+        say=say,
+    )

@@ -1,0 +1,121 @@
+"""Networks of torch to ONNX, in the form that every runtime loads: opset 17, IR version 8."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from erc_ros.networks.network import Network
+from erc_ros.training.heads.base import MODALITIES, Head
+
+OPSET, IR_VERSION = 17, 8  # onnxruntime 1.23.2 and TensorRT 10.3 load them
+TOLERANCE = 1e-4
+Inputs = Mapping[str, Tensor]
+Axes = Mapping[str, Mapping[int, str]]
+
+
+def write_onnx(
+    model: nn.Module, examples: Sequence[Inputs], file: Path, outputs: Sequence[str], axes: Axes
+) -> float:
+    """Write `model` as `file` and compare ONNX Runtime with torch on all examples.
+
+    The model itself stays as it is: a copy in float32 and eval mode is written.
+
+    Args:
+        examples: inputs by name, in the order of `forward`, of different sizes; the first one is
+            traced.
+        outputs: names of what `forward` returns.
+        axes: which may have any length: input or output -> axis -> its name.
+
+    Returns:
+        The largest difference of the two.
+
+    Raises:
+        ArithmeticError: it is more than 1e-4.
+    """
+    model = copy.deepcopy(model).cpu().float().eval()
+    model = model.to(memory_format=torch.contiguous_format)
+    with warnings.catch_warnings():
+        # The exporter that traces is called legacy; it is the one that writes opset 17.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            tuple(examples[0].values()),
+            str(file),
+            input_names=list(examples[0]),
+            output_names=list(outputs),
+            dynamic_axes={name: dict(of_one) for name, of_one in axes.items()},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    written = onnx.load(str(file))
+    written.ir_version = IR_VERSION
+    onnx.checker.check_model(written)
+    onnx.save(written, str(file))
+    network = Network(file)
+    difference = max(_difference(model, network, example, outputs) for example in examples)
+    if not difference <= TOLERANCE:
+        raise ArithmeticError(f"{file}: differs from torch by {difference}")
+    return difference
+
+
+@torch.inference_mode()
+def _difference(
+    model: nn.Module, network: Network, example: Inputs, outputs: Sequence[str]
+) -> float:
+    expected = model(*example.values())
+    if isinstance(expected, Tensor):
+        expected = (expected,)
+    found = network({name: value.numpy() for name, value in example.items()})
+    pairs = zip(outputs, expected, strict=True)
+    return max(float(np.abs(found[name] - value.numpy()).max()) for name, value in pairs)
+
+
+def export_fusion(head: Head, file: Path) -> float:
+    """Write a fusion head; see `write_onnx`."""
+    examples = [_conversations(head, b, u) for b, u in ((2, 3), (1, 1), (3, 7))]
+    outputs = ["logits", "weights"]
+    axes = {name: {0: "B", 1: "U"} for name in [*examples[0], *outputs]}
+    return write_onnx(head, examples, file, outputs, axes)
+
+
+def export_audio(network: nn.Module, file: Path, bands: int) -> float:
+    """Write an audio encoder, features (B, T, bands) and frames (B,) -> embedding (B, E)."""
+    draw = torch.Generator().manual_seed(0)
+    examples = [
+        {
+            "features": torch.randn(len(frames), max(frames), bands, generator=draw),
+            "frames": torch.tensor(frames),
+        }
+        for frames in ([120, 77, 1], [80, 60])
+    ]
+    axes = {"features": {0: "B", 1: "T"}, "frames": {0: "B"}, "embedding": {0: "B"}}
+    return write_onnx(network, examples, file, ["embedding"], axes)
+
+
+def export_face(network: nn.Module, file: Path, size: int) -> float:
+    """Write a face encoder, faces (N, 1, size, size) -> embedding (N, E)."""
+    draw = torch.Generator().manual_seed(0)
+    examples = [{"faces": torch.rand(n, 1, size, size, generator=draw)} for n in (3, 1)]
+    axes = {"faces": {0: "N"}, "embedding": {0: "N"}}
+    return write_onnx(network, examples, file, ["embedding"], axes)
+
+
+def _conversations(head: Head, b: int, u: int) -> dict[str, Tensor]:
+    """Random inputs of B conversations of U utterances, some modalities missing."""
+    rng = torch.Generator().manual_seed(u)
+    inputs = {
+        name: torch.randn(b, u, size, generator=rng)
+        for name, size in zip(MODALITIES, head.config.embeddings, strict=True)
+    }
+    inputs["modalities"] = torch.rand(b, u, 3, generator=rng) < 0.8
+    inputs["speakers"] = torch.randint(head.config.speakers, (b, u), generator=rng)
+    inputs["valid"] = torch.arange(u) < torch.arange(u, u - b, -1).clamp_min(1)[:, None]
+    return inputs
