@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,39 @@ def test_a_replay_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Hello." in (tmp_path / "out" / "estimates.jsonl").read_text()
     assert main([*command, "--out", str(tmp_path / "out"), "--no-text"]) == 0
     assert "Hello." not in (tmp_path / "out" / "estimates.jsonl").read_text()
+
+
+def test_a_replay_takes_the_robots_parameters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
+    from bundles import write_tiny_bundle
+
+    from erc_ros.replay.bag import BagWriter
+
+    kind = "std_msgs/msg/String"
+    with BagWriter(tmp_path / "bag") as writer:
+        for number, text in enumerate(("Hello.", "Good bye.")):
+            time = 10**18 + number * 5 * 10**9
+            writer.write("/speech", kind, time, writer.new(kind, data=text))
+    robot = tmp_path / "robot.yaml"
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    robot.write_text(
+        f"/**: {{ros__parameters: {{bundle: {bundle}, speaker_model: none}}}}\n"
+        "utterance_node: {ros__parameters: {conversation_gap: 2.0}}\n"
+    )
+    command = ["replay", str(tmp_path / "bag"), "--params-file", str(robot)]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "estimates.jsonl").read_text()
+    conversations = {json.loads(line)["conversation_id"] for line in text.splitlines()}
+    assert len(conversations) == 2  # 5 s apart
+    robot.write_text("utterance_node: {ros__parameters: {speech_type: none}}")
+    assert main([*command, "--bundle", str(bundle), "--out", str(tmp_path / "none")]) == 0
+    assert "speech_type is none" in capsys.readouterr().err
+    robot.write_text("utterance_node: {ros__parameters: {conversation_gap: 0.0}}")
+    assert main([*command, "--out", str(tmp_path / "no")]) == 1
+    complaint = capsys.readouterr().err
+    assert "robot.yaml: utterance_node: conversation_gap must be in [1, 3600], got 0.0" in complaint
 
 
 def test_a_replay_needs_neither_ros_nor_torch() -> None:

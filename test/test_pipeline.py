@@ -1,0 +1,253 @@
+"""The pipeline as a script uses it: values in, events out, without ROS."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import write_tiny_bundle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import erc_ros
+from erc_ros import (
+    EstimateEvent,
+    Frame,
+    InputRefused,
+    Perception,
+    PerceptionConfig,
+    Pipeline,
+    PipelineConfig,
+    SoundChunk,
+    Transcript,
+)
+from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
+from erc_ros.pipeline import FormatRefused, RobotSpeaking
+from erc_ros.sensing.faces import Box, FaceObservation
+from erc_ros.values.events import ConversationEnded, Event, UtteranceEvent
+from erc_ros.values.nanoseconds import NS
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
+    bundle = write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+    return PipelineConfig(bundle=str(bundle), speaker_model="none", device="cpu")
+
+
+def said(text: str, time: int = NS) -> Transcript:
+    return Transcript(text, arrival=time)
+
+
+def test_the_example_in_the_readme_gives_an_estimate(tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
+    from erc_ros.demo.conversation_bag import VOICES
+    from erc_ros.demo.voices import synthesiser
+
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    sound = synthesiser().say("I got the job, I am so happy!", VOICES[0])
+    with wave.open(str(tmp_path / "hello.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((sound.clip(-1, 1) * 32_767).astype("<i2").tobytes())
+    (tmp_path / "example.py").write_text(code)
+    command = [sys.executable, "example.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    (line,) = run.stdout.splitlines()
+    label, confidence, text = line.split(" ", 2)
+    assert label == "joy" and 0.2 < float(confidence) <= 1.0
+    assert text == "I got the job, I am so happy!"
+
+
+def test_a_text_becomes_an_utterance_and_then_its_estimate(config: PipelineConfig) -> None:
+    with Pipeline(config) as pipeline:
+        events = [*pipeline.feed(said("Good morning.")), *pipeline.flush()]
+    kinds = [type(event) for event in events]
+    assert kinds.index(UtteranceEvent) < kinds.index(EstimateEvent) < kinds.index(ConversationEnded)
+    (estimate,) = (event.estimate for event in events if isinstance(event, EstimateEvent))
+    assert estimate.utterance.text == "Good morning." and estimate.modalities == (
+        True,
+        False,
+        False,
+    )
+    assert estimate.label in pipeline.bundle.labels
+    assert float(estimate.probabilities.sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_reset_begins_a_new_conversation(config: PipelineConfig) -> None:
+    with Pipeline(config) as pipeline:
+        events = [*pipeline.feed(said("You again.")), *pipeline.reset()]
+        events += [*pipeline.feed(said("You again.", 9 * NS)), *pipeline.flush()]
+    first, second = (event.estimate for event in events if isinstance(event, EstimateEvent))
+    assert first.utterance.conversation_id != second.utterance.conversation_id
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+
+
+def test_what_cannot_be_used_is_told_and_hurts_nothing_else(config: PipelineConfig) -> None:
+    frame = Frame(NS, "rgb9", 4, 4, 12, bytes(48))
+    with Pipeline(config) as pipeline:
+        odd = pipeline.feed(SoundChunk(b"123", NS, NS))
+        later = [*pipeline.feed(frame), *pipeline.advance(NS), *pipeline.advance(NS + 1)]
+        pipeline.feed(FormatRefused("it is MP3"))
+        mp3 = pipeline.feed(SoundChunk(bytes(320), NS, NS))
+        rest = [*pipeline.feed(said("Still here.")), *pipeline.flush()]
+    assert [event.source for event in odd if isinstance(event, InputRefused)] == ["audio"]
+    (refused,) = (event for event in later if isinstance(event, InputRefused))
+    assert refused.source == "image" and "rgb9" in refused.reason
+    assert mp3 == [InputRefused("audio", "it is MP3")]
+    assert any(isinstance(event, EstimateEvent) for event in rest)
+
+
+def test_what_is_no_input_at_all_is_an_error(config: PipelineConfig) -> None:
+    with Pipeline(config) as pipeline, pytest.raises(TypeError, match="str is no input"):
+        pipeline.feed("hello")  # type: ignore[arg-type]
+
+
+def test_a_draft_is_estimated_only_where_it_is_wanted(config: PipelineConfig) -> None:
+    draft = UtteranceEvent(erc_ros.Utterance("c", "u1", 0, 1, "Well", is_final=False))
+    for wanted in (False, True):
+        told = PipelineConfig.from_parameters(
+            {"bundle": config.bundle, "publish_provisional": wanted, "speaker_model": "none"}
+        )
+        with Pipeline(told) as pipeline:
+            found = pipeline.recognition.feed(draft)
+        assert [event.estimate.is_final for event in found] == [False] * wanted
+
+
+def test_nothing_outside_is_changed_and_little_is_loaded_by_the_import() -> None:
+    code = (
+        "import os, sys; before = dict(os.environ); import erc_ros; assert dir(erc_ros); "
+        "print(dict(os.environ) == before, 'numpy' in sys.modules, 'onnxruntime' in sys.modules); "
+        "import cv2; before = dict(os.environ); "  # OpenCV itself lengthens LD_LIBRARY_PATH
+        "erc_ros.Pipeline; print(dict(os.environ) == before, 'rclpy' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["True", "False", "False", "True", "False"]
+
+
+def test_a_name_that_does_not_exist_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="Pipelin"):
+        erc_ros.Pipelin  # noqa: B018
+
+
+def test_the_own_files_are_found_where_pip_puts_them_without_ros(tmp_path: Path) -> None:
+    """A copy of the package that is no source tree, and no ament_index_python."""
+    site, share = tmp_path / "site", tmp_path / "share" / "erc_ros"
+    (site / "erc_ros").mkdir(parents=True)
+    for name in ("__init__.py", "resources.py"):
+        (site / "erc_ros" / name).write_bytes((REPOSITORY / "erc_ros" / name).read_bytes())
+    (share / "config").mkdir(parents=True)
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    (index / "erc_ros").touch()
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r}); sys.prefix = {str(tmp_path)!r}; "
+        "sys.modules['ament_index_python'] = None; "
+        "from erc_ros.resources import shared; print(shared('config')); shared('models')"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("AMENT_PREFIX_PATH",)}
+    environment.pop("PYTHONPATH", None)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert run.stdout.strip() == str(share / "config")
+    assert "no folder models" in run.stderr and "pip install ." in run.stderr
+
+
+# --- faces are searched beside the stream ---
+
+
+class Sees:
+    """A detector that sees one face in every picture, after `wait`."""
+
+    def __init__(self, wait: threading.Event | None = None) -> None:
+        self._wait = wait
+        self.frames: list[int] = []
+
+    def detect(self, frame: Frame) -> list[Box]:
+        if self._wait is not None:
+            self._wait.wait(10)
+        self.frames.append(frame.stamp)
+        return [Box(4, 4, 40, 40)]
+
+
+class Notes(UtteranceAssembler):
+    """Writes down what it was given, in its order."""
+
+    def __init__(self) -> None:
+        super().__init__(AssemblerConfig(), SileroVoiceActivity())
+        self.given: list[str] = []
+
+    def feed_face(self, face: FaceObservation) -> list[Event]:
+        self.given.append(f"face {face.stamp}")
+        return super().feed_face(face)
+
+    def feed_transcript(self, transcript: Transcript) -> list[Event]:
+        self.given.append(f"text {transcript.arrival}")
+        return super().feed_transcript(transcript)
+
+    def advance(self, now: int) -> list[Event]:
+        self.given.append("tick")
+        return super().advance(now)
+
+
+def order(kinds: str, is_slow: bool) -> list[str]:
+    """What the assembler is given, and when: f(rame), s(aid), t(ick)."""
+    go_on = threading.Event()
+    notes, sees = Notes(), Sees(go_on if is_slow else None)
+    perception = Perception(PerceptionConfig(face_rate=30.0), notes, sees)
+    slow: list[threading.Timer] = []
+    for number, kind in enumerate(kinds, start=1):
+        time = number * NS
+        if is_slow:  # the search ends somewhere while the stream goes on or waits
+            slow.append(threading.Timer(0.0002 * (number % 3), go_on.set))
+            slow[-1].start()
+        if kind == "f":
+            perception.feed(Frame(time, "rgb8", 64, 48, 192, bytes(64 * 48 * 3)))
+        elif kind == "s":
+            perception.feed(said("Hm.", time))
+        else:
+            perception.advance(time)
+        if is_slow:
+            go_on.clear()
+    go_on.set()
+    perception.flush()
+    perception.close()
+    for timer in slow:
+        timer.join()
+    return notes.given
+
+
+@given(st.text("fst", min_size=1, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_faces_take_effect_at_the_same_place_however_long_their_search_takes(kinds: str) -> None:
+    assert order(kinds, is_slow=True) == order(kinds, is_slow=False)
+
+
+def test_a_text_does_not_wait_for_the_search_for_faces() -> None:
+    go_on = threading.Event()
+    notes = Notes()
+    perception = Perception(PerceptionConfig(), notes, Sees(go_on))
+    perception.feed(Frame(NS, "rgb8", 64, 48, 192, bytes(64 * 48 * 3)))
+    perception.feed(RobotSpeaking(NS, False))
+    perception.feed(said("Quick!"))
+    assert notes.given == [f"text {NS}"]  # while the detector still looks
+    go_on.set()
+    perception.advance(2 * NS)
+    perception.advance(2 * NS + 1)
+    assert notes.given[-2:] == [f"face {NS}", "tick"]
+    perception.close()
