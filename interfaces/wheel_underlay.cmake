@@ -12,7 +12,10 @@ execute_process(
   OUTPUT_STRIP_TRAILING_WHITESPACE
   COMMAND_ERROR_IS_FATAL ANY)
 list(PREPEND CMAKE_PREFIX_PATH "${_wheel_prefix}")
-set(ENV{AMENT_PREFIX_PATH} "${_wheel_prefix}")
+# After what a workspace has already, and once only.
+if(NOT ":$ENV{AMENT_PREFIX_PATH}:" MATCHES ":${_wheel_prefix}:")
+  set(ENV{AMENT_PREFIX_PATH} "$ENV{AMENT_PREFIX_PATH}:${_wheel_prefix}")
+endif()
 
 function(_drop_missing_includes)
   get_property(_targets DIRECTORY PROPERTY IMPORTED_TARGETS)

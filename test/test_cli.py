@@ -36,9 +36,9 @@ def test_a_missing_recording_is_one_line(
 @pytest.mark.parametrize(
     ("command", "module", "way_out"),
     [
-        ("replay", "rosbags", "pip install 'erc_ros[replay]'"),
-        ("make-bag", "espeakng_loader", "pip install 'erc_ros[demo]'"),
-        ("export-speaker", "torch", "pip install 'erc_ros[train]'"),
+        ("replay", "rosbags", "requirements/replay.txt"),
+        ("make-bag", "espeakng_loader", "'.[demo]'"),
+        ("export-speaker", "torch", "'.[train]'"),
     ],
 )
 def test_a_missing_extra_is_named(command: str, module: str, way_out: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -62,6 +63,27 @@ def test_the_nodes_run_without_torch() -> None:
 def test_what_the_nodes_read_lies_in_the_share_folder(path: str) -> None:
     share = shared("config").parent
     assert (share / path).is_file()
+
+
+def test_every_command_is_an_executable_for_ros2_run() -> None:
+    share = shared("config").parent
+    installed = share.parent.parent / "lib" / "erc_ros"
+    folder = REPOSITORY / "scripts" if (REPOSITORY / "scripts").is_dir() else installed
+    for name in ("erc", "emotion", "utterance_node", "emotion_node"):
+        assert os.access(folder / name, os.X_OK), f"{folder / name} is missing"
+
+
+def test_what_replay_adds_to_a_ros_machine_is_tested_and_leaves_its_libraries_alone() -> None:
+    if not (REPOSITORY / "requirements").is_dir():
+        pytest.skip("not a source tree")
+
+    def pins(file: str) -> set[str]:
+        lines = (REPOSITORY / "requirements" / file).read_text(encoding="utf-8").splitlines()
+        return {line.partition(";")[0].strip() for line in lines if line and line[0] != "#"}
+
+    assert pins("replay.txt") <= pins("tested.txt")
+    named = {pin.partition("==")[0] for pin in pins("replay.txt")}
+    assert not named & {"numpy", "opencv-python", "opencv-python-headless", "PyYAML", "matplotlib"}
 
 
 def test_the_installed_version_is_that_of_package_xml() -> None:

@@ -340,8 +340,9 @@ def _load_cascade() -> cv2.CascadeClassifier:
     files = [place / name for place in places if (place / name).is_file()]
     if not files or not hasattr(cv2, "CascadeClassifier"):
         raise RuntimeError(
-            f"OpenCV {cv2.__version__} brings no {name}; install opencv-python-headless<5, or "
-            "on Debian and Ubuntu opencv-data, or give a YuNet model file"
+            f"OpenCV {cv2.__version__} brings no {name}: on Debian and Ubuntu apt install "
+            "opencv-data; elsewhere pip install 'opencv-python-headless<5'; or take the detector "
+            "yunet with its model file (face_detector, face_model), or no camera (image_type none)"
         )
     return cv2.CascadeClassifier(str(files[0]))
 

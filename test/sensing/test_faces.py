@@ -102,6 +102,16 @@ def test_faces_below_the_smallest_size_are_left_out() -> None:
     assert HaarDetector(min_face=0.3).detect(frame(room((100, 150)))) == []
 
 
+def test_an_opencv_without_the_cascade_says_where_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if Path("/usr/share/opencv4/haarcascades").is_dir():
+        pytest.skip("this system has opencv-data")
+    monkeypatch.delattr(cv2, "data")  # as with Ubuntu's python3-opencv
+    with pytest.raises(RuntimeError, match=r"apt install opencv-data.*face_model.*image_type none"):
+        HaarDetector()
+
+
 def test_an_image_smaller_than_the_cascade_has_no_faces() -> None:
     assert HaarDetector().detect(Frame(T0, "mono8", 8, 8, 8, bytes(64))) == []
 

@@ -344,7 +344,7 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "ray", None)
     words = ["meld", "dev", "--data", str(tiny.data), "--out", str(tiny.out)]
     assert cli.main(["encode", *words, "--model", tiny.model, "--workers", "2"]) == 1
-    assert "erc_ros[ray]" in capsys.readouterr().err
+    assert "'.[ray]'" in capsys.readouterr().err
 
 
 def test_a_worker_whose_corpus_differs_refuses_to_work(tiny: Job) -> None:
