@@ -6,7 +6,6 @@ import math
 import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from erc_ros.evaluation import pictures
 from erc_ros.evaluation.media import Media
+from erc_ros.evaluation.names import clean, clock, key, moment, speaker_names
 from erc_ros.evaluation.records import Figure, Prediction, Recording, Scores, Segment
 from erc_ros.replay.timeline import COLOURS
 from erc_ros.values.nanoseconds import NS
@@ -126,7 +126,7 @@ class View:
         self._whole = [r for r in recordings if not r.error]
         self._with_text = with_text
         self._truth = next((r.truth for r in self._whole if r.truth is not None), None)
-        self._names = [_speaker_names(r.predictions) for r in self._whole]
+        self._names = [speaker_names(r.predictions) for r in self._whole]
         self._rows = sorted(_rows(self._whole), key=lambda row: (row.start, row.spans))
         reader = None if sound is None else _Wav(sound)
         for number, row in enumerate(self._rows):
@@ -142,9 +142,9 @@ class View:
         return {
             "name": clean(first.name),
             "error": "" if self._whole else "; ".join(errors),
-            "duration": _clock(first.duration),
+            "duration": clock(first.duration),
             "seconds": self._seconds,
-            "began": _moment(first.origin),
+            "began": f"{moment(first.origin):%Y-%m-%d %H:%M:%S} UTC",
             "has_truth": self._truth is not None,
             "systems": [clean(r.system) for r in self._whole],
             "lanes": list(self._lanes(emotions)),
@@ -187,7 +187,7 @@ class View:
                 "arousal": segment.arousal,
             }
         return {
-            "time": _clock(row.start),
+            "time": clock(row.start),
             "status": self._status(row),
             "sound": row.sound,
             "truth": truth,
@@ -202,7 +202,7 @@ class View:
             return None
         weights = zip(answer.modalities, answer.weights, strict=True)
         return {
-            "who": self._names[place][_key(answer)],
+            "who": self._names[place][key(answer)],
             "emotion": clean(answer.label),
             "text": self._text(answer.text),
             "probabilities": [_number(value, 4) for value in answer.probabilities],
@@ -217,7 +217,7 @@ class View:
     def _who(self, row: _Row) -> list[str]:
         names = [_truth_name(row.truth)] if row.truth else []
         answers = zip(row.answers, self._names, strict=True)
-        return [*names, *(known[_key(answer)] for answer, known in answers if answer)]
+        return [*names, *(known[key(answer)] for answer, known in answers if answer)]
 
     def _felt(self, row: _Row) -> list[str]:
         labels = [row.truth.emotion] if row.truth and row.truth.emotion is not None else []
@@ -234,13 +234,13 @@ class View:
             truth = {"who": _truth_name(row.truth), **_shown(row.truth.emotion, emotions)}
         return {
             "number": row.number,
-            "time": _clock(row.start),
+            "time": clock(row.start),
             "truth": truth,
             "answers": [
                 None
                 if answer is None
                 else {
-                    "who": names[_key(answer)],
+                    "who": names[key(answer)],
                     "confidence": f"{answer.probabilities.max():.0%}",
                     **_shown(answer.label, emotions),
                 }
@@ -268,7 +268,7 @@ class View:
                 ((a, row) for a, row in answers if a is not None), key=lambda e: e[0].start
             )
             for answer, row in spoken:
-                name = self._names[place][_key(answer)]
+                name = self._names[place][key(answer)]
                 lane = lanes.setdefault((clean(recording.system), name), [])
                 status = row.status_of(answer, has_truth)
                 lane.append(self._bar(row, answer, answer.label, status, emotions))
@@ -288,7 +288,7 @@ class View:
     ) -> dict[str, Any]:
         emotion = emotions.get(label) if label is not None else None
         said = self._text(part.text)
-        spoken = [_clock(part.start), emotion.name if emotion else "no emotion", status, said]
+        spoken = [clock(part.start), emotion.name if emotion else "no emotion", status, said]
         return {
             "row": row.number,
             "left": round(100 * part.start / NS / self._seconds, 4),
@@ -307,7 +307,7 @@ class View:
             for row in self._rows:
                 answer = row.answers[place]
                 if answer is not None:
-                    spoken.setdefault(names[_key(answer)], []).append((answer, row.truth))
+                    spoken.setdefault(names[key(answer)], []).append((answer, row.truth))
             for name, entries in spoken.items():
                 entries.sort(key=lambda entry: entry[0].start)
                 times = [(answer.start + answer.end) / 2 / NS for answer, _ in entries]
@@ -381,8 +381,8 @@ def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:
             if segment is not None:
                 rows[segment].answers[place] = answer
                 continue
-            key = (answer.start, answer.end, answer.conversation_id, answer.utterance_id)
-            row = others.setdefault(key, _Row(None, [None] * len(recordings)))
+            same = (answer.start, answer.end, answer.conversation_id, answer.utterance_id)
+            row = others.setdefault(same, _Row(None, [None] * len(recordings)))
             row.answers[place] = answer
     yield from rows
     yield from others.values()
@@ -416,21 +416,6 @@ def _samples(row: _Row, sound: _Wav | None) -> NDArray[np.int16] | None:
     if sound is not None:
         return sound.between(min(s for s, _ in row.spans), max(e for _, e in row.spans))
     return next((a.audio for a in row.answers if a is not None and a.audio is not None), None)
-
-
-def _key(answer: Prediction) -> tuple[str, str]:
-    return answer.conversation_id, answer.speaker
-
-
-def _speaker_names(answers: Sequence[Prediction]) -> dict[tuple[str, str], str]:
-    """Who spoke, in the words of the page: "speaker 1"; in a second conversation "2: speaker 1"."""
-    conversations = list(dict.fromkeys(answer.conversation_id for answer in answers))
-    result = {}
-    for conversation, speaker in dict.fromkeys(map(_key, answers)):
-        name = f"speaker {int(speaker) + 1}" if speaker.isdecimal() else clean(speaker)
-        number = conversations.index(conversation)
-        result[conversation, speaker] = (f"{number + 1}: " if number else "") + (name or "somebody")
-    return result
 
 
 def _truth_name(segment: Segment) -> str:
@@ -519,20 +504,3 @@ def _number(value: float, digits: int) -> float | None:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def clean(text: str) -> str:
-    """What cannot be printed (control characters, halves of surrogates) becomes a space."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _clock(time: int) -> str:
-    minutes, seconds = divmod(time // NS, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _moment(time: int) -> str:
-    """ns of the recording's clock, in words that are the same in every time zone."""
-    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=time // NS)
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -19,7 +19,8 @@ from markupsafe import Markup
 
 from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.media import Media
-from erc_ros.evaluation.page import View, clean, css_of, emotions_of, figures, groups, labels_of
+from erc_ros.evaluation.names import clean
+from erc_ros.evaluation.page import View, css_of, emotions_of, figures, groups, labels_of
 from erc_ros.evaluation.pictures import score_pictures
 from erc_ros.evaluation.records import Recording, Scores
 

@@ -281,7 +281,8 @@ def test_the_definitions_are_those_of_the_interfaces() -> None:
         if not (root / package).is_dir():
             continue  # of others, and not built here
         types = {}
-        for file in (root / package / "msg").glob("*.msg"):
+        folder = root.parent / "msg" if package == "erc_msgs" else root / package / "msg"
+        for file in folder.glob("*.msg"):
             types.update(get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}"))
         store = get_typestore(Stores.ROS2_KILTED)
         store.register(types)

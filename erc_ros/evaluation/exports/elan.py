@@ -1,0 +1,107 @@
+"""ELAN's .eaf: for every speaker the words, and below them emotion, confidence and the rest.
+
+The dependent tiers hang on the words' annotation: who moves its borders moves all of them, and the
+emotion is chosen from a list. Our own reader (`evaluation.truth.elan`) reads it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from erc_ros.evaluation.atomic import whole
+from erc_ros.evaluation.exports.lines import Line, by_speaker, without_overlap
+from erc_ros.evaluation.names import moment
+
+EMOTIONS = "emotion"  # the controlled vocabulary
+_BELOW = ("emotion", "confidence", "valence", "arousal")
+_MILLISECOND = 1_000_000  # ns
+_MIMES = {".wav": "audio/x-wav", ".mp4": "video/mp4"}
+
+
+def write(
+    lines: Iterable[Line],
+    file: Path,
+    labels: Sequence[str],
+    origin: int = 0,
+    media: Sequence[Path] = (),
+) -> Path:
+    """Write an .eaf.
+
+    Args:
+        labels: the list that emotions are chosen from.
+        origin: ns, when the recording began: the document's date.
+        media: files in the same folder as `file`; time 0 of each is the recording's.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    from pympi import Eaf
+
+    document = Eaf(author="erc_ros")
+    document.adocument["DATE"] = f"{moment(origin):%Y-%m-%dT%H:%M:%S+00:00}"
+    document.remove_tier("default")
+    document.remove_linguistic_type("default-lt")
+    _declare(document, labels)
+    for each in media:
+        url = f"./{each.name}"
+        document.add_linked_file(url, relpath=url, mimetype=_MIMES[each.suffix])
+    for speaker, own in by_speaker(_in_milliseconds(lines)).items():
+        for number, spoken in enumerate(without_overlap(own), start=1):
+            name = speaker if number == 1 else f"{speaker} ({number})"
+            _add(document, spoken, name, speaker)
+    with whole(file) as part:
+        document.to_file(str(part))
+    return file
+
+
+def _in_milliseconds(lines: Iterable[Line]) -> Iterator[Line]:
+    """ELAN counts in ms; nothing becomes shorter than one."""
+    for line in lines:
+        start = round(line.start / _MILLISECOND)
+        yield replace(line, start=start, end=max(start + 1, round(line.end / _MILLISECOND)))
+
+
+def _declare(document: Any, labels: Sequence[str]) -> None:
+    """The types of tiers, and the vocabulary of the emotions."""
+    below = "Symbolic_Association"
+    for name in ("text", "speech"):
+        document.add_linguistic_type(name)
+    for name in _BELOW:
+        document.add_linguistic_type(name, below, timealignable=False)
+    document.linguistic_types["emotion"]["CONTROLLED_VOCABULARY_REF"] = EMOTIONS
+    document.add_language("und", "http://cdb.iso.org/lg/CDB-00130975-001", "undetermined (und)")
+    document.add_controlled_vocabulary(EMOTIONS)
+    document.add_cv_description(EMOTIONS, "und")
+    for number, name in enumerate(labels):
+        document.add_cv_entry(EMOTIONS, f"cveid{number}", [(name, "und", None)])
+
+
+def _add(document: Any, lines: Sequence[Line], name: str, speaker: str) -> None:
+    """A set of tiers. `lines` in ms, without overlap."""
+    # A tier of words that are nobody's would say that nothing was said.
+    kind = "text" if any(line.text for line in lines) else "speech"
+    top = f"{kind}@{name}"
+    document.add_tier(top, kind, part=speaker)
+    for below in _BELOW:
+        if any(getattr(line, below) is not None for line in lines):
+            document.add_tier(f"{below}@{name}", below, parent=top, part=speaker)
+    for line in lines:
+        document.add_annotation(top, line.start, line.end, line.text or "")
+        owner = f"a{document.maxaid}"
+        for below in _BELOW:
+            value = getattr(line, below)
+            if value is not None:
+                _hang(document, f"{below}@{name}", owner, str(value))
+
+
+def _hang(document: Any, tier: str, owner: str, value: str) -> None:
+    """A dependent annotation.
+
+    pympi's add_ref_annotation looks for the owner by a time, through the whole tier.
+    """
+    name = document.generate_annotation_id()
+    document.annotations[name] = tier
+    document.tiers[tier][1][name] = (owner, value, None, None)

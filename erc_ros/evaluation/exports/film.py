@@ -1,0 +1,200 @@
+"""Sound and pictures of a recording as WAV and MP4, for ELAN and other players.
+
+Time 0 of both is the recording's first message, as in every other export.
+"""
+
+from __future__ import annotations
+
+import wave
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.evaluation.atomic import whole
+from erc_ros.parameters import RobotConfig
+from erc_ros.pipeline import PerceptionConfig
+from erc_ros.replay.bag import Bag, Record, Topic
+from erc_ros.replay.offline import adapter_of, heard_topics
+from erc_ros.sensing.audio import AudioFormat, Sound
+from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.images import ImageError, to_bgr
+from erc_ros.sensing.microphone import Microphone, SoundChunk
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import SAMPLE_RATE
+
+_TOLERANCE = seconds(0.02)  # steps of the clock below this are not heard as gaps
+_MILLISECONDS = Fraction(1, 1000)
+_WIDEST = 1280  # pixels; wider pictures are scaled down
+
+
+def write_media(
+    bag: Path,
+    topics: Mapping[str, str],
+    origin: int,
+    folder: Path,
+    name: str,
+    robot: RobotConfig | None = None,
+) -> list[Path]:
+    """Cut NAME.wav and NAME.mp4 from a recording, as far as it has sound and pictures.
+
+    Args:
+        topics, robot: as `replay` takes them.
+        origin: ns, the recording's first message.
+
+    Raises:
+        BagError: no topic can be used.
+        OSError: the folder cannot be written to.
+    """
+    robot = RobotConfig() if robot is None else robot
+    folder.mkdir(parents=True, exist_ok=True)
+    with Bag(bag) as opened:
+        heard = heard_topics(opened, topics, robot.utterance_node, Counter())
+        files = (
+            write_wav(opened, heard, origin, folder / f"{name}.wav", robot.pipeline),
+            write_mp4(opened, heard, origin, folder / f"{name}.mp4"),
+        )
+    return [file for file in files if file is not None]
+
+
+def write_wav(
+    bag: Bag,
+    topics: Mapping[str, list[Topic]],
+    origin: int,
+    file: Path,
+    config: PerceptionConfig,
+) -> Path | None:
+    """Write the sound as the pipeline hears it: mono, 16 kHz, 16 bit; None where there is none.
+
+    Gaps are silent, so that a time in the file is a time of the recording.
+
+    Args:
+        topics: as `heard_topics` gives them.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    sounds = _sounds(bag, topics, config)
+    first = next(sounds, None)
+    if first is None:
+        return None
+    written = 0
+    with whole(file) as part, wave.open(str(part), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(SAMPLE_RATE)
+        for sound in chain((first,), sounds):
+            samples = np.clip(np.rint(sound.samples * 32768), -32768, 32767).astype("<i2")
+            expected = (sound.start - origin) * SAMPLE_RATE // NS
+            missing = expected - written
+            if abs(missing) * NS <= _TOLERANCE * SAMPLE_RATE and written:
+                missing = 0
+            samples = samples[max(0, -missing) :]
+            for position in range(0, max(0, missing), SAMPLE_RATE):
+                stream.writeframes(bytes(2 * min(SAMPLE_RATE, missing - position)))
+            stream.writeframes(samples.tobytes())
+            written += max(0, missing) + len(samples)
+    return file
+
+
+def _sounds(
+    bag: Bag, topics: Mapping[str, list[Topic]], config: PerceptionConfig
+) -> Iterator[Sound]:
+    heard = Microphone(
+        AudioFormat(config.audio_rate, config.audio_channels, config.audio_format),
+        channel=config.audio_channel if config.audio_channel >= 0 else None,
+        reference=config.reference_channel if config.reference_channel >= 0 else None,
+        capacity=config.audio_queue,
+    )
+    heard.expects_info = "audio_info" in topics
+    for record in _records(bag, topics, ("audio", "audio_info")):
+        try:
+            value = adapter_of(record).read(record.message, record.time)
+            if isinstance(value, AudioFormat):
+                heard.inform(value)
+            elif isinstance(value, SoundChunk):
+                yield from _only_sound(heard.feed(value))
+        except ValueError:
+            continue  # the replay counts and names it
+    yield from _only_sound(heard.flush())
+
+
+def _only_sound(events: Iterable[object]) -> Iterator[Sound]:
+    return (event for event in events if isinstance(event, Sound))
+
+
+def _records(
+    bag: Bag, topics: Mapping[str, list[Topic]], roles: tuple[str, ...]
+) -> Iterator[Record]:
+    return bag.messages({topic.name for role in roles for topic in topics.get(role, ())})
+
+
+def write_mp4(bag: Bag, topics: Mapping[str, list[Topic]], origin: int, file: Path) -> Path | None:
+    """Write the camera's pictures as H.264, each at its time; None where there are none.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    if "image" not in topics:
+        return None
+    import av
+
+    pictures = _pictures(bag, topics, origin)
+    first = next(pictures, None)
+    if first is None:
+        return None
+    exact = {"fflags": "+bitexact"}
+    with whole(file) as part, av.open(str(part), "w", format="mp4", options=exact) as container:
+        stream = _stream(container, first[1])
+        for time, picture in chain((first,), pictures):
+            height, width = stream.height, stream.width
+            if picture.shape[:2] != (height, width):
+                picture = np.asarray(cv2.resize(picture, (width, height)), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = time, _MILLISECONDS
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file
+
+
+def _stream(container: Any, picture: NDArray[np.uint8]) -> Any:
+    """One thread: with several the bytes depend on the machine."""
+    import av
+
+    height, width = picture.shape[:2]
+    scale = min(1.0, _WIDEST / width)
+    stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "26"})
+    stream.width, stream.height = (max(2, int(side * scale) // 2 * 2) for side in (width, height))
+    stream.pix_fmt = "yuv420p"
+    stream.time_base = stream.codec_context.time_base = _MILLISECONDS
+    stream.codec_context.thread_count = 1
+    stream.codec_context.flags |= av.codec.context.Flags.bitexact
+    return stream
+
+
+def _pictures(
+    bag: Bag, topics: Mapping[str, list[Topic]], origin: int
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """(ms, picture), the times rising from 0: the first picture stands from the beginning on."""
+    last = -1
+    for record in _records(bag, topics, ("image",)):
+        try:
+            frame = adapter_of(record).read(record.message, record.time)
+            if not isinstance(frame, Frame):
+                continue
+            picture = to_bgr(frame)
+        except (ValueError, ImageError):
+            continue  # the replay counts and names it
+        time = (frame.stamp - origin) // 1_000_000
+        if last < 0:
+            yield 0, picture
+            last = 0
+        if time > last:
+            yield time, picture
+            last = time

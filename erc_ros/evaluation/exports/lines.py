@@ -1,0 +1,87 @@
+"""What every export writes: who, what, how from when to when; truth and answers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from erc_ros.evaluation.names import clean, key, speaker_names
+from erc_ros.evaluation.records import Prediction, Recording, Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One stretch of one speaker. Times in ns since the recording's first message.
+
+    None: not known (or not annotated). confidence: 0..1. probabilities: label -> 0..1, or {}.
+    """
+
+    start: int
+    end: int
+    speaker: str
+    text: str | None = None
+    emotion: str | None = None
+    confidence: float | None = None
+    valence: float | None = None
+    arousal: float | None = None
+    probabilities: tuple[tuple[str, float], ...] = ()
+
+
+def lines_of_truth(truth: Truth, with_text: bool = True) -> list[Line]:
+    """What people annotated."""
+    return [
+        Line(
+            segment.start,
+            segment.end,
+            clean(segment.speaker),
+            clean(segment.text) if with_text and segment.text is not None else None,
+            segment.emotion,
+            valence=segment.valence,
+            arousal=segment.arousal,
+        )
+        for segment in truth.segments
+    ]
+
+
+def lines_of_answers(recording: Recording, with_text: bool = True) -> list[Line]:
+    """What the pipeline answered, by start; its speakers are called "speaker 1" and so on."""
+    names = speaker_names(recording.predictions)
+    answers = sorted(recording.predictions, key=lambda each: (each.start, each.end))
+    return [_of_answer(each, recording.labels, names[key(each)], with_text) for each in answers]
+
+
+def _of_answer(answer: Prediction, labels: Sequence[str], name: str, with_text: bool) -> Line:
+    return Line(
+        answer.start,
+        answer.end,
+        name,
+        clean(answer.text) if with_text else None,
+        answer.label,
+        round(float(answer.probabilities.max()), 3),
+        round(answer.valence, 3),
+        round(answer.arousal, 3),
+        tuple(
+            (label, round(float(p), 4))
+            for label, p in zip(labels, answer.probabilities, strict=True)
+        ),
+    )
+
+
+def by_speaker(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """In the order of their first word."""
+    result: dict[str, list[Line]] = {}
+    for line in sorted(lines, key=lambda line: (line.start, line.end)):
+        result.setdefault(line.speaker, []).append(line)
+    return result
+
+
+def without_overlap(lines: Iterable[Line]) -> list[list[Line]]:
+    """As few lists as possible in each of which nothing overlaps: a tier cannot hold overlaps."""
+    result: list[list[Line]] = []
+    for line in sorted(lines, key=lambda line: (line.start, line.end)):
+        free = next((each for each in result if each[-1].end <= line.start), None)
+        if free is None:
+            result.append([line])
+        else:
+            free.append(line)
+    return result

@@ -1,0 +1,52 @@
+"""Praat's TextGrid: a tier of words, of emotion and of confidence for every speaker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from erc_ros.evaluation.atomic import whole
+from erc_ros.evaluation.exports.lines import Line, by_speaker, without_overlap
+from erc_ros.values.nanoseconds import NS
+
+_TIERS = ("speech", "text", "emotion", "confidence", "valence", "arousal")
+
+
+def write(lines: Iterable[Line], file: Path, duration: int) -> Path:
+    """Write a TextGrid in the long form, from 0 to `duration` (ns).
+
+    What one speaker says at the same time as something else goes to a second set of tiers.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    from praatio import textgrid
+
+    found = list(lines)
+    last = max([duration, *(line.end for line in found)]) / NS
+    grid = textgrid.Textgrid(0, last)
+    for speaker, own in by_speaker(found).items():
+        for number, spoken in enumerate(without_overlap(own), start=1):
+            name = speaker if number == 1 else f"{speaker} ({number})"
+            for kind in _TIERS:
+                entries = [
+                    (line.start / NS, line.end / NS, value)
+                    for line in spoken
+                    if (value := _value(line, kind))
+                ]
+                if entries:
+                    tier = textgrid.IntervalTier(f"{kind}@{name}", entries, 0, last)
+                    grid.addTier(tier)
+    if not grid.tiers:
+        grid.addTier(textgrid.IntervalTier("speech", [], 0, last))  # Praat wants one
+    with whole(file) as part:
+        grid.save(str(part), "long_textgrid", includeBlankSpaces=True, reportingMode="error")
+    return file
+
+
+def _value(line: Line, kind: str) -> str:
+    """An interval without a mark is a pause; where nothing was said, the stretch is marked."""
+    if kind == "speech":
+        return "" if line.text else "speech"
+    value = getattr(line, kind)
+    return "" if value is None else str(value)
