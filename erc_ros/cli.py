@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from erc_ros.values.files import check_folder, explain
+
 if TYPE_CHECKING:
     from erc_ros.parameters import RobotConfig
     from erc_ros.replay.report import Result
@@ -48,7 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 1 for an error that is explained, 2 for wrong use."""
     # Before numpy is loaded. Its products are small here: more threads would gain nothing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _main(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough, as in `erc ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        return 1
+    return status
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0 if arguments else 2
@@ -63,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package not in _EXTRAS:
             raise
         print(f"erc {name} needs {package}: {_EXTRAS[package]}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"erc {name}: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -186,6 +202,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     from erc_ros.replay.offline import replay
     from erc_ros.replay.report import write
 
+    check_folder(out)
     robot = _robot(options)
     with Bag(options.bag) as bag:
         if options.via_dds:
@@ -217,6 +234,7 @@ def _demonstrate(options: argparse.Namespace) -> int:
     from erc_ros.replay.report import write
     from erc_ros.replay.via_dds import play, recognisable_speech
 
+    check_folder(options.out)
     folder = options.out / "bag"
     if (folder / "metadata.yaml").is_file():
         shutil.rmtree(folder)  # of an earlier demo
@@ -302,8 +320,11 @@ def _explained(command: Callable[[], int]) -> int:
     """The exit status of a command, 1 with a line on stderr for errors that explain themselves."""
     try:
         return command()
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         print(f"erc: {error}", file=sys.stderr)
+        return 1
+    except FileNotFoundError as error:  # ours name the way out; the system's name the file
+        print(f"erc: {explain(error) if error.errno else error}", file=sys.stderr)
         return 1
 
 

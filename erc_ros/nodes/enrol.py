@@ -25,6 +25,8 @@ from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.pipeline import PerceptionConfig
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioFormat, decode
+from erc_ros.values.bounds import ENROL_SECONDS
+from erc_ros.values.files import explain
 from erc_ros.values.utterance import SAMPLE_RATE
 
 _SAMPLE_FORMATS = {1: "U8", 2: "S16LE", 4: "S32LE"}  # by bytes of a sample
@@ -92,17 +94,26 @@ def read_wave(file: Path) -> NDArray[np.float32]:
     The library for sound files of the corpora is not on a robot, this is.
 
     Raises:
-        EnrolmentError: unreadable, or not of 8, 16 or 32 bit.
+        EnrolmentError: unreadable, too long, or not of 8, 16 or 32 bit.
     """
     try:
+        if file.exists() and not file.is_file():
+            raise EnrolmentError(f"{file} is no file")
         with wave.open(str(file), "rb") as sound:
             rate, bits = sound.getframerate(), 8 * sound.getsampwidth()
             form = AudioFormat(
                 rate, sound.getnchannels(), _SAMPLE_FORMATS.get(bits // 8, f"{bits} bit")
             )
+            if sound.getnframes() > ENROL_SECONDS * rate:
+                raise EnrolmentError(
+                    f"{sound.getnframes() / rate:.0f} s of sound, at most {ENROL_SECONDS} s are "
+                    "read: cut it"
+                )
             samples = decode(sound.readframes(sound.getnframes()), form).mean(axis=1)
+    except EnrolmentError:
+        raise
     except OSError as error:
-        raise EnrolmentError(f"cannot be read ({error})") from error
+        raise EnrolmentError(f"cannot be read ({explain(error)})") from error
     except (EOFError, wave.Error, ValueError) as error:
         raise EnrolmentError(
             f"cannot be read ({error}); this makes a file that can: "

@@ -30,11 +30,20 @@ def run_nodes(make: Callable[[], Sequence[ManagedNode]], args: list[str] | None 
         signal.signal(number, lambda *_: stop.set())
     # Without rclpy's own handlers: they end the context at once, and what was heard until then
     # could not be published any more.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # a log level or a file that there is not
+        print(f"erc_ros: {_first_line(error)}", file=sys.stderr)
+        return 1
     try:
         return _spin(make, stop)
     finally:
         rclpy.try_shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    """rcl's errors go on with its own source files."""
+    return str(error).partition(", at ")[0].partition("\n")[0]
 
 
 def _spin(make: Callable[[], Sequence[ManagedNode]], stop: threading.Event) -> int:

@@ -19,13 +19,17 @@ PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES
 
 @dataclass(frozen=True)
 class Argument:
-    """One start argument. remap / parameter: what it changes, "" for neither."""
+    """One start argument. remap / parameter: what it changes, "" for neither.
+
+    choices: what it can be; (): anything.
+    """
 
     name: str
     default: str
     description: str
     remap: str = ""
     parameter: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class System:
         """All arguments with their values.
 
         Raises:
-            ValueError: an unknown argument or mode; names what there is.
+            ValueError: an unknown argument, mode or choice; names what there is.
         """
         if unknown := sorted(set(given) - set(self.arguments)):
             raise ValueError(f"unknown argument {unknown[0]!r}: there are {list(self.arguments)}")
@@ -48,6 +52,10 @@ class System:
         }
         if values["mode"] not in self.modes:
             raise ValueError(f"mode must be one of {list(self.modes)}, got {values['mode']!r}")
+        for name, value in values.items():
+            choices = self.arguments[name].choices
+            if choices and value and value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         return values
 
     def remaps(self, values: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -77,6 +85,7 @@ def read_system() -> System:
             entry["description"],
             entry.get("remap", ""),
             entry.get("parameter", ""),
+            tuple(entry.get("choices", ())),
         )
         for name, entry in content["arguments"].items()
     }

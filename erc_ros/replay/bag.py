@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,7 @@ from erc_ros.replay.storage import (
     unpack_zstd,
 )
 from erc_ros.values.bounds import MESSAGE_BYTES, METADATA_BYTES, RECORD_BYTES, UNPACKED_RATIO
+from erc_ros.values.files import whole_folder
 from erc_ros.values.nanoseconds import NS
 
 if TYPE_CHECKING:
@@ -398,7 +399,7 @@ def _speaks(topic: Topic) -> bool:
 
 
 class BagWriter:
-    """Writes a recording.
+    """Writes a recording; what an error interrupts leaves nothing behind.
 
     Args:
         path: the folder to make; it must not exist.
@@ -406,6 +407,7 @@ class BagWriter:
 
     Raises:
         BagError: the folder exists already.
+        OSError: it cannot be written.
     """
 
     def __init__(self, path: Path, storage: str = "mcap") -> None:
@@ -414,7 +416,10 @@ class BagWriter:
         if path.exists():
             raise BagError(f"{path} exists already: remove it or choose another name")
         plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[storage]
-        self._writer = Writer(path, version=9, storage_plugin=plugin)
+        self._folder = ExitStack()
+        folder = self._folder.enter_context(whole_folder(path))
+        folder.rmdir()  # rosbags makes it
+        self._writer = Writer(folder, version=9, storage_plugin=plugin)
         self._writer.open()
         self._connections: dict[str, Any] = {}
 
@@ -436,7 +441,13 @@ class BagWriter:
         self._writer.write(self._connections[topic], time, data)
 
     def close(self) -> None:
-        self._writer.close()
+        """End the recording: only now it lies at its place."""
+        try:
+            self._writer.close()
+        except BaseException as error:
+            self._folder.__exit__(type(error), error, error.__traceback__)
+            raise
+        self._folder.close()
 
     def __enter__(self) -> BagWriter:
         return self
@@ -447,4 +458,9 @@ class BagWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+            return
+        with suppress(Exception):
+            self._writer.close()
+        self._folder.__exit__(kind, error, trace)

@@ -16,6 +16,7 @@ from typing import Any
 
 from erc_ros.replay.rows import MODALITIES, BundleName, Row
 from erc_ros.replay.timeline import draw
+from erc_ros.values.files import whole_folder
 
 
 @dataclass
@@ -31,14 +32,23 @@ class Result:
 
 
 def write(result: Result, folder: Path, with_text: bool = True) -> list[Path]:
-    """Write everything into `folder` (made if need be) and return the files.
+    """Write everything into `folder` (made if need be), or nothing, and return the files.
 
     with_text: False keeps what was said out of every file.
+
+    Raises:
+        OSError: it cannot be written; what was there before is as it was.
     """
     rows = [row if with_text else replace(row, text="") for row in result.rows]
-    folder.mkdir(parents=True, exist_ok=True)
+    with whole_folder(folder) as new:
+        names = [file.name for file in _write(result, rows, new)]
     for old in folder.glob("timeline*.png"):
-        old.unlink()
+        if old.name not in names:
+            old.unlink()
+    return [folder / name for name in names]
+
+
+def _write(result: Result, rows: list[Row], folder: Path) -> list[Path]:
     files = [folder / name for name in ("estimates.jsonl", "estimates.csv", "summary.json")]
     files[0].write_text("".join(_json(_entry(row)) + "\n" for row in rows), encoding="utf-8")
     _write_csv(files[1], rows)

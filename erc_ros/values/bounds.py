@@ -26,6 +26,8 @@ CHUNK_BYTES = 16 * 2**20  # of a message
 CHUNK_SECONDS = 60  # of a message
 UTTERANCE_SAMPLES = 60 * 16_000  # of an utterance
 
+ENROL_SECONDS = 600  # of a recording of one voice
+
 # Lists, in entries.
 CANDIDATES = 64  # texts that a recogniser offers for one stretch; the rest is left out
 WORDS = 10_000  # times of words of one text; more: the text counts, its times do not

@@ -253,17 +253,12 @@ def test_a_flood_of_huge_chunks_stays_within_the_bytes_of_its_queue(make_bench: 
     bench = make_bench(parameters={"image_type": "none"})
     busy, go_on = threading.Event(), threading.Event()
 
-    class Slow:
-        refused = ""
-
-        def inform(self, format: object) -> None:
+    def block(method: str, *arguments: object) -> None:
+        if any(isinstance(argument, AudioFormat) for argument in arguments):
             busy.set()
             go_on.wait(20)
 
-        def flush(self) -> list[object]:
-            return []
-
-    bench.nodes[0]._senses.microphone = Slow()
+    bench.nodes[0]._record = block
     info = bench.talker(AudioInfo, "audio_info")
     info.publish(
         AudioInfo(channels=1, sample_rate=16_000, sample_format="S16LE", coding_format="WAVE")

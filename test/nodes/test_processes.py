@@ -101,7 +101,9 @@ def test_a_process_that_cannot_start_ends_the_system(
     assert "abacus" in errors and "emotion ended by itself" in errors
 
 
-@pytest.mark.parametrize("argument", ["imgae:=/camera", "camera", "mode:=triple"])
+@pytest.mark.parametrize(
+    "argument", ["imgae:=/camera", "camera", "mode:=triple", "log_level:=loud"]
+)
 def test_a_wrong_argument_is_named(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([argument]) == 2
     assert argument.partition(":=")[0] in capsys.readouterr().err
@@ -168,3 +170,14 @@ def test_the_launch_file_starts_a_process_per_executable() -> None:
 def test_this_run_has_a_domain_of_its_own() -> None:
     assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert 10 <= int(os.environ["ROS_DOMAIN_ID"]) < 100
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--log-level", "loud"], ["--params-file", "/nowhere.yaml"], ["--bogus"]]
+)
+def test_what_rcl_cannot_read_is_a_line_and_no_traceback(arguments: list[str]) -> None:
+    line = [sys.executable, "-m", "erc_ros.nodes.executables", "emotion", "--ros-args"]
+    line += arguments
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and arguments[-1].strip("-/") in done.stderr

@@ -9,7 +9,6 @@ error tells a name: errors go to logs.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from erc_ros.dialogue.voice_activity import (
     VoiceActivity,
     VoiceActivityConfig,
 )
+from erc_ros.values.files import explain, write_whole
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -38,6 +38,7 @@ LEAST = 5.0  # s of speech of a person
 CERTAINTY = 0.8  # a known voice may differ by this share of what two voices differ by at least
 MAX_NAME = 100  # characters
 MAX_BYTES = 20_000_000  # of a file
+GREATEST = 1e30  # of a number in it
 
 
 class EnrolmentError(ValueError):
@@ -142,10 +143,14 @@ def remove_voice(path: Path, name: str) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """The file's content, of which only format and `voices` are checked."""
     try:
+        if path.exists() and not path.is_file():
+            raise EnrolmentError(f"{path}: is no file")
         if path.stat().st_size > MAX_BYTES:
             raise EnrolmentError(f"{path}: more than {MAX_BYTES} bytes")
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except EnrolmentError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # also a number of 10,000 digits
         raise EnrolmentError(f"{path}: cannot be read ({error})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise EnrolmentError(f"{path}: no file of voices of format {FORMAT}")
@@ -156,10 +161,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     try:
-        path.touch(mode=0o600)  # a new file is for its owner only
-        path.write_text(json.dumps(content), "utf-8")
+        write_whole(path, json.dumps(content))
     except OSError as error:
-        raise EnrolmentError(f"{path}: cannot be written ({error})") from error
+        raise EnrolmentError(f"{path}: cannot be written ({explain(error)})") from error
 
 
 def _check_name(path: Path, name: str) -> str:
@@ -184,7 +188,9 @@ def _voice(path: Path, place: int, raw: Any, size: int) -> VoiceProfile:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -GREATEST < value < GREATEST  # no NaN, and nothing that float32 cannot hold
 
 
 # --- recognising ---

@@ -1,0 +1,91 @@
+"""Files and folders that are written whole or not at all, readable by their owner only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_WAYS_OUT = {
+    errno.ENOSPC: "make room, or choose another disk",
+    errno.EDQUOT: "make room, or choose another disk",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose another place, or ask its owner for the right",
+    errno.EPERM: "choose another place, or ask its owner for the right",
+    errno.ENOTDIR: "a file is where a folder should be: choose another name",
+    errno.EISDIR: "a folder is where a file should be: choose another name",
+    errno.EEXIST: "choose another name, or remove it",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "close programs, or raise the limit of open files (ulimit -n)",
+}
+
+
+def explain(error: OSError) -> str:
+    """What the system could not do, with which file, and the way out."""
+    reason = error.strerror or str(error) or type(error).__name__
+    place = f"{error.filename}: " if error.filename else ""
+    way_out = _WAYS_OUT.get(error.errno or 0, "")
+    return f"{place}{reason}" + (f"; {way_out}" if way_out else "")
+
+
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Write a file in one move: it is the former one, or the new one, never a part.
+
+    Raises:
+        OSError: it cannot be written; the former one is as it was.
+    """
+    target = Path(os.path.realpath(file))  # a link stays a link
+    data = content.encode() if isinstance(content, str) else content
+    number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}-")
+    try:
+        with os.fdopen(number, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def check_folder(folder: Path) -> None:
+    """Can `folder` be one? Asked before long work whose results shall go there.
+
+    Raises:
+        NotADirectoryError: a file is in its place.
+    """
+    for place in (folder, *folder.absolute().parents):
+        if place.exists() and not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder of the same name to write into; at the end, `folder` is it.
+
+    Where `folder` is there already, the files are moved into it, each in one move. After an
+    exception nothing is left, and `folder` is as it was.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    check_folder(folder)
+    target = Path(os.path.realpath(folder))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:100]}-") as scratch:
+        new = Path(scratch, target.name)
+        new.mkdir(mode=0o700)
+        yield new
+        for path in new.rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        if not target.exists():
+            new.rename(target)
+            return
+        for path in sorted(new.iterdir()):
+            if path.is_dir() and (target / path.name).is_dir():
+                shutil.rmtree(target / path.name)
+            os.replace(path, target / path.name)

@@ -1,0 +1,90 @@
+"""What is written is written whole or not at all, and for its owner only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from erc_ros.values import files
+from erc_ros.values.files import check_folder, explain, whole_folder, write_whole
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "voices.json")
+
+
+def test_a_file_is_replaced_in_one_move_and_is_for_its_owner(tmp_path: Path) -> None:
+    file = tmp_path / "voices.json"
+    file.write_text("old")
+    file.chmod(0o644)
+    before = file.stat().st_ino
+    write_whole(file, "new")
+    assert file.read_text() == "new" and file.stat().st_ino != before
+    assert mode(file) == 0o600 and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_whole(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_former_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    file = tmp_path / "voices.json"
+    file.write_text("old")
+    monkeypatch.setattr(files.os, step, full)
+    with pytest.raises(OSError, match="No space") as error:
+        write_whole(file, "new")
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+    assert "make room" in explain(error.value)
+
+
+def test_a_folder_comes_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "report"
+    with pytest.raises(ZeroDivisionError), whole_folder(folder) as new:
+        (new / "half").touch()
+        raise ZeroDivisionError
+    assert list((tmp_path / "a").iterdir()) == []
+    with whole_folder(folder) as new:
+        (new / "inner").mkdir()
+        (new / "inner" / "file").touch(0o644)
+    assert mode(folder) == mode(folder / "inner") == 0o700
+    assert mode(folder / "inner" / "file") == 0o600
+
+
+def test_what_else_is_in_a_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    (tmp_path / "report").write_text("old")
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path) as new:
+        (new / "report").write_text("half")
+        raise ZeroDivisionError
+    assert (tmp_path / "report").read_text() == "old"
+    with whole_folder(tmp_path) as new:
+        (new / "report").write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "report"]
+    assert (tmp_path / "report").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["file", "file/inner/out"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    for action in (lambda: check_folder(tmp_path / name), lambda: whole(tmp_path / name)):
+        with pytest.raises(NotADirectoryError) as error:
+            action()
+        assert "choose another name" in explain(error.value)
+
+
+def whole(folder: Path) -> None:
+    with whole_folder(folder):
+        pass
