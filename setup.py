@@ -114,6 +114,7 @@ setup(
             "selenium>=4.30",  # the report in a browser
             "soundfile",
         ],
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2"],  # pinned for Python 3.11 on
         "lint": ["import-linter>=2.16", "mypy>=2", "ruff", "types-PyYAML"],
     },
 )
