@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -19,6 +20,8 @@ from erc_ros.sensing.frame_throttle import FrameThrottle
 QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 MOST_TOPICS = 64  # ids come and go; those of a publisher that is gone are given up first
+NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
+SHARE = 0.05  # of the executor's time that looking may take
 
 
 class Humans:
@@ -34,7 +37,10 @@ class Humans:
         self._node, self._inbox = node, inbox
         self._namespace = namespace.rstrip("/")
         self._face_rate = face_rate
-        self._topics: dict[str, Any] = {}  # topic -> subscription
+        self._topics: dict[str, Any] = {}  # topic -> subscription, the longest not asked first
+        self._offers: dict[str, tuple[Adapter, str]] = {}  # how topics are read, and their types
+        self._known: set[str] = set()  # topics whose names were read
+        self._due = 0.0  # s on the monotonic clock, when to look again
         self._meter = Meter()
         self._bad_before = 0
 
@@ -44,22 +50,58 @@ class Humans:
         return any(re.search(r"/voices/[^/]+/speech$", topic) for topic in self._topics)
 
     def look(self) -> None:
-        """Subscribe to what is new, give up what is gone."""
-        if not self._namespace:
+        """Subscribe to what is new, give up what is gone.
+
+        In small steps, and the more rarely the longer it takes: whoever makes topics by the
+        thousands must not take the executor's time from sound and pictures.
+        """
+        begin = time.monotonic()
+        if not self._namespace or begin < self._due:
             return
-        offered = {
-            topic: (adapter, type_name)
+        there = {
+            topic: types
             for topic, types in self._node.get_topic_names_and_types()
-            for type_name in types
-            if (adapter := humans_adapter(topic, type_name, self._namespace))
-            and self._node.count_publishers(topic)
+            if topic.startswith(f"{self._namespace}/")
         }
-        for topic in [topic for topic in self._topics if topic not in offered]:
-            self._node.destroy_subscription(self._topics.pop(topic))
-        for topic, (adapter, type_name) in offered.items():
+        self._read_names(there)
+        for topic in [topic for topic in self._topics if topic not in there]:
+            self._give_up(topic)
+        self._ask()
+        self._due = begin + (time.monotonic() - begin) / SHARE
+
+    def _read_names(self, there: Mapping[str, Sequence[str]]) -> None:
+        """What the new topics are, some of them in a step."""
+        self._known &= there.keys()
+        for topic in [topic for topic in self._offers if topic not in there]:
+            del self._offers[topic]
+        new = [topic for topic in there if topic not in self._known]
+        for topic in new[:NAMES_AT_ONCE]:
+            self._known.add(topic)
+            for type_name in there[topic]:
+                adapter = humans_adapter(topic, type_name, self._namespace)
+                if adapter is not None and message_class(type_name) is not None:
+                    self._offers[topic] = (adapter, type_name)
+
+    def _ask(self) -> None:
+        """Whether topics still, or by now, have publishers; some of each kind in a step."""
+        for topic in list(self._topics)[:ASKED_AT_ONCE]:
+            self._topics[topic] = self._topics.pop(topic)  # the next ones next time
+            if not self._node.count_publishers(topic):
+                self._give_up(topic)
+        waiting = [topic for topic in self._offers if topic not in self._topics]
+        free = MOST_TOPICS - len(self._topics)
+        for topic in waiting[: ASKED_AT_ONCE if free else 0]:
+            adapter, type_name = self._offers[topic] = self._offers.pop(topic)
             kind = message_class(type_name)
-            if topic not in self._topics and kind is not None and len(self._topics) < MOST_TOPICS:
-                self._topics[topic] = self._subscribe(topic, adapter, type_name, kind)
+            if kind is None or not self._node.count_publishers(topic):
+                continue
+            self._topics[topic] = self._subscribe(topic, adapter, type_name, kind)
+            free -= 1
+            if not free:
+                break
+
+    def _give_up(self, topic: str) -> None:
+        self._node.destroy_subscription(self._topics.pop(topic))
 
     def _subscribe(self, topic: str, adapter: Adapter, type_name: str, kind: type) -> Any:
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
@@ -79,6 +121,8 @@ class Humans:
         for subscription in self._topics.values():
             self._node.destroy_subscription(subscription)
         self._topics.clear()
+        self._offers.clear()
+        self._known.clear()
 
     def status(self, now: int) -> DiagnosticStatus:
         """How many faces and voices are listened to."""
@@ -86,9 +130,13 @@ class Humans:
         if new := self.bad - self._bad_before:
             problems.append(diagnostics.warning(f"{new} unusable messages, see the log"))
         self._bad_before = self.bad
+        if len(self._offers) > MOST_TOPICS:
+            text = f"{len(self._offers)} topics of ROS4HRI, {MOST_TOPICS} of them are listened to"
+            problems.append(diagnostics.warning(text))
         values = {
             "namespace": self._namespace,
             "topics": len(self._topics),
+            "offered": len(self._offers),
             "rate_hz": self._meter.hertz(now),
             "received": self._meter.count,
             "queued": self._inbox.depth("humans"),
