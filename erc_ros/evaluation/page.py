@@ -20,6 +20,10 @@ from erc_ros.replay.timeline import COLOURS
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
+MAIN_FIGURES = (
+    *("accuracy", "weighted_f1", "calibration_error", "teer", "steer", "der", "cpwer"),
+    *("missed", "invented", "latency_p95_ms"),
+)  # the others are folded away
 _OTHERS = ("#8c6bb1", "#c7a76c", "#1b9e77", "#e7298a", "#8d8d8d")  # colours of other label sets
 # How labels differ in black and white, beside their letters.
 _PATTERNS = (
@@ -363,7 +367,10 @@ def _entries(
     heading: str, counts: Mapping[str, int]
 ) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
     if counts:
-        yield heading, [(clean(name), count) for name, count in sorted(counts.items())]
+        yield (
+            heading,
+            [(clean(name).replace("_", " "), count) for name, count in sorted(counts.items())],
+        )
 
 
 def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:
@@ -465,7 +472,9 @@ def figures(scores: Scores) -> list[dict[str, Any]]:
             else:
                 p = "" if found.p is None else f"{found.p:.3f}"
                 cells += [f"{found.value:+.3f}", _interval(found.low, found.high), p]
-        rows.append({"name": clean(name).replace("_", " "), "cells": cells})
+        is_main = name in MAIN_FIGURES or len(names) <= len(MAIN_FIGURES)
+        shown = clean(name).replace("_", " ")
+        rows.append({"name": shown, "cells": cells, "is_main": is_main})
     return rows
 
 

@@ -92,6 +92,15 @@ def test_elan_has_tiers_by_speaker_a_vocabulary_and_the_media(tmp_path: Path) ->
     assert len(said) == sum(a.speaker == "0" for a in recorded.predictions)
 
 
+def test_elan_finds_the_times_in_their_order(tmp_path: Path) -> None:
+    from pympi import Eaf
+
+    write_exports(made_up.recording(9), tmp_path, "a", formats=["eaf"])
+    slots = Eaf(str(tmp_path / "a.eaf")).timeslots
+    assert list(slots) == [f"ts{number}" for number in range(1, len(slots) + 1)]
+    assert list(slots.values()) == sorted(slots.values())
+
+
 def test_elan_puts_what_one_person_says_at_once_on_a_second_tier(tmp_path: Path) -> None:
     lines = [Line(0, 2 * NS, "anna", "one", "joy"), Line(NS, 3 * NS, "anna", "two", "fear")]
     elan.write(lines, tmp_path / "a.eaf", LABELS)

@@ -13,7 +13,7 @@ FORMATS = ("eaf", "textgrid", "rttm", "seglst", "vtt", "csv")
 write_bag = bag.write_bag
 write_media = film.write_media
 
-__all__ = ["FORMATS", "write_bag", "write_exports", "write_media"]
+__all__ = ["FORMATS", "write_bag", "write_exports", "write_lines", "write_media"]
 
 
 def write_exports(
@@ -38,19 +38,31 @@ def write_exports(
         ValueError: an unknown format.
         OSError: the folder cannot be written to; a file that was there before is then whole.
     """
-    if unknown := set(formats) - set(FORMATS):
-        raise ValueError(f"unknown export {min(unknown)!r}; known are {', '.join(FORMATS)}")
-    folder.mkdir(parents=True, exist_ok=True)
     kinds = {name: lines_of_answers(recording, with_text)}
     if recording.truth is not None:
         kinds[f"{name}.truth"] = lines_of_truth(recording.truth, with_text)
-    files: list[Path] = []
-    for stem, lines in kinds.items():
-        writers = _writers(recording, lines, folder, stem, media)
-        for chosen in FORMATS:
-            if chosen in formats:
-                files += writers[chosen]()
-    return files
+    return [
+        file
+        for stem, lines in kinds.items()
+        for file in write_lines(recording, lines, folder, stem, media=media, formats=formats)
+    ]
+
+
+def write_lines(
+    recording: Recording,
+    lines: list[Line],
+    folder: Path,
+    stem: str,
+    *,
+    media: Sequence[Path] = (),
+    formats: Sequence[str] = FORMATS,
+) -> list[Path]:
+    """Write these lines of the recording as STEM.eaf and so on; otherwise as `write_exports`."""
+    if unknown := set(formats) - set(FORMATS):
+        raise ValueError(f"unknown export {min(unknown)!r}; known are {', '.join(FORMATS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    writers = _writers(recording, lines, folder, stem, media)
+    return [file for chosen in FORMATS if chosen in formats for file in writers[chosen]()]
 
 
 def _writers(

@@ -52,6 +52,7 @@ def write(
         for number, spoken in enumerate(without_overlap(own), start=1):
             name = speaker if number == 1 else f"{speaker} ({number})"
             _add(document, spoken, name, speaker)
+    _sort_times(document)
     with whole(file) as part:
         document.to_file(str(part))
     return file
@@ -105,3 +106,13 @@ def _hang(document: Any, tier: str, owner: str, value: str) -> None:
     name = document.generate_annotation_id()
     document.annotations[name] = tier
     document.tiers[tier][1][name] = (owner, value, None, None)
+
+
+def _sort_times(document: Any) -> None:
+    """Number the time slots by their time: ELAN expects them in this order."""
+    ordered = sorted(document.timeslots.items(), key=lambda slot: (slot[1], int(slot[0][2:])))
+    new = {old: f"ts{number}" for number, (old, _) in enumerate(ordered, start=1)}
+    document.timeslots = {new[old]: time for old, time in ordered}
+    for aligned, *_ in document.tiers.values():
+        for name, (first, last, value, drawing) in aligned.items():
+            aligned[name] = new[first], new[last], value, drawing
