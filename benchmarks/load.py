@@ -259,7 +259,7 @@ class _Bench:
 
     def estimates(self) -> int:
         """Final estimates that came."""
-        return sum(message.is_final for _, message in self._listening.estimates)
+        return sum(message.is_final for *_, message in self._listening.estimates)
 
 
 def main() -> int:

@@ -21,7 +21,10 @@ from erc_ros.values.files import whole_folder
 
 @dataclass
 class Result:
-    """What came out of a recording. origin: ns, time of the first message."""
+    """What came out of a recording.
+
+    origin: ns, time of the first message. traces: ns by stage of each estimate, over DDS only.
+    """
 
     rows: list[Row]
     bundle: BundleName
@@ -29,6 +32,7 @@ class Result:
     counts: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     timing: dict[str, Any] = field(default_factory=dict)
+    traces: list[dict[str, int]] = field(default_factory=list)
 
 
 def write(result: Result, folder: Path, with_text: bool = True) -> list[Path]:

@@ -90,6 +90,7 @@ def play(
     latencies = [row.latency for row in player.rows if row.latency is not None]
     return Result(
         rows=player.rows,
+        traces=player.traces,
         bundle=listening.bundle(),
         origin=player.origin,
         counts=player.counts + listening.received(),
@@ -210,7 +211,7 @@ class Listening:
 
         from erc_ros.nodes.spinning import Spinning
 
-        self.estimates: list[tuple[int, Any]] = []  # ns on the monotonic clock, message
+        self.estimates: list[tuple[int, int, Any]] = []  # sent, heard (ns, monotonic), message
         self.corrections: list[Any] = []  # of speakers
         self._overlaps: dict[tuple[str, str], float] = {}  # by conversation and utterance
         self.node_latencies: list[int] = []
@@ -255,7 +256,7 @@ class Listening:
         """As the last estimate names it."""
         if not self.estimates:
             return BundleName("", "", "")
-        message = self.estimates[-1][1]
+        *_, message = self.estimates[-1]
         return BundleName(message.bundle_name, message.bundle_version, message.bundle_sha256)
 
     def status(self, name: str) -> dict[str, str]:
@@ -284,10 +285,13 @@ class Listening:
         bad = [s for s in list(self._status.values()) if s.level not in (0, b"\x00")]
         return Counter(f"{status.name}: {status.message}" for status in bad)
 
-    def _hear(self, message: Any) -> None:
+    def _hear(self, message: Any, info: Mapping[str, Any] | None = None) -> None:
         now = time.monotonic_ns()
+        sent = now  # Humble does not tell when a message was sent
+        if info is not None:
+            sent = int(info["source_timestamp"]) - time.time_ns() + time.monotonic_ns()
         with self._changed:
-            self.estimates.append((now, message))
+            self.estimates.append((sent, now, message))
             self.node_latencies.append(int(message.latency_total_ns))
             self._changed.notify_all()
 
@@ -323,6 +327,7 @@ class _Player:
         self._taken = 0
         self._told = 0  # ns, the last time on /clock
         self.rows: list[Row] = []
+        self.traces: list[dict[str, int]] = []  # one per final estimate
         self.counts: Counter[str] = Counter()
         self.problems: Counter[str] = Counter()
         self.origin = 0
@@ -392,17 +397,38 @@ class _Player:
                 self._finals.append((now, said.text.strip()))
 
     def _show(self, on_row: OnRow | None) -> None:
-        for heard, message in self._listening.estimates[self._taken :]:
+        for sent, heard, message in self._listening.estimates[self._taken :]:
             self._taken += 1
-            row = row_of_message(message, self._latency(message, heard))
+            begin = self._published(message, heard)
+            row = row_of_message(message, heard - begin)
+            if message.is_final:
+                self.traces.append(_trace(message, begin, sent, heard))
             self.rows = with_row(self.rows, row)
             if on_row is not None:
                 on_row(row, self.origin)
 
-    def _latency(self, message: Any, heard: int) -> int:
-        """From publishing the text that completed it until it was heard; else the node's own."""
-        said = [when for when, text in self._finals if text and text in message.text]
-        return heard - said[-1] if said else int(message.latency_total_ns)
+    def _published(self, message: Any, heard: int) -> int:
+        """When the text that completed an estimate was published (ns, monotonic).
+
+        Where there is none, when the node says that its last input came.
+        """
+        text = message.text
+        for when, said in reversed(self._finals):
+            if text and (said in text or text in said):  # of several turns, or a part of one
+                return when
+        return heard - int(message.latency_total_ns)
+
+
+def _trace(message: Any, begin: int, sent: int, heard: int) -> dict[str, int]:
+    """ns of each stage on the way of an estimate, from publishing its text until it was heard."""
+    total = int(message.latency_total_ns)
+    return {
+        "to the node, over DDS": sent - total - begin,
+        **dict(zip(message.latency_stages, map(int, message.latency_ns), strict=True)),
+        "inside the nodes": total,
+        "from the node, over DDS": heard - sent,
+        "all": heard - begin,
+    }
 
 
 def _chain(first: Raw, rest: Iterator[Raw]) -> Iterator[Raw]:
