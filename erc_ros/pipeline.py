@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
@@ -174,6 +175,8 @@ class PerceptionConfig(Parameters):
         (0.0, 5.0),
     )
 
+    diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
+
     def __post_init__(self) -> None:
         check(self)
 
@@ -186,6 +189,7 @@ class PerceptionConfig(Parameters):
             conversation_gap=self.conversation_gap,
             robot_tail=self.robot_tail,
             provisional_period=self.provisional_period,
+            diarization=self.diarization,
         )
 
 

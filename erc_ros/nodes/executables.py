@@ -10,33 +10,35 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from erc_ros.nodes.managed_node import ManagedNode
 
 
 def emotion(args: list[str] | None = None) -> int:
     """Both nodes; utterances are handed over in memory."""
     _set_environment()
     from erc_ros.nodes.emotion import both
-    from erc_ros.nodes.process import run_nodes
 
-    return run_nodes(both, args)
+    return _run(both, args)
 
 
 def utterance_node(args: list[str] | None = None) -> int:
     """This node alone; its messages carry sound and faces."""
     _set_environment()
-    from erc_ros.nodes.process import run_nodes
     from erc_ros.nodes.utterance_node import UtteranceNode
 
-    return run_nodes(lambda: [UtteranceNode()], args)
+    return _run(lambda: [UtteranceNode()], args)
 
 
 def emotion_node(args: list[str] | None = None) -> int:
     """This node alone; utterances come from the topic."""
     _set_environment()
     from erc_ros.nodes.emotion_node import EmotionNode
-    from erc_ros.nodes.process import run_nodes
 
-    return run_nodes(lambda: [EmotionNode()], args)
+    return _run(lambda: [EmotionNode()], args)
 
 
 def _set_environment() -> None:
@@ -47,6 +49,19 @@ def _set_environment() -> None:
     known = [path for path in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if path]
     if os.path.isdir(os.path.join(sys.prefix, "share", "ament_index")) and sys.prefix not in known:
         os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([*known, sys.prefix])
+
+
+def _run(make: Callable[[], Sequence[ManagedNode]], args: list[str] | None) -> int:
+    import cv2
+
+    from erc_ros.nodes.process import run_nodes
+
+    # A search for faces runs beside what people wait for, and need not take their cores.
+    cv2.setNumThreads(1)
+    # A thread that comes back from a network waits so long for one that computes in Python; the
+    # default of 5 ms is half of an answer's time.
+    sys.setswitchinterval(0.0005)
+    return run_nodes(make, args)
 
 
 EXECUTABLES = {"emotion": emotion, "utterance_node": utterance_node, "emotion_node": emotion_node}

@@ -8,8 +8,9 @@ inputs, so that a slow machine waits there and never answers differently.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
+from erc_ros.sensing.background import background_executor
 from erc_ros.sensing.faces import FaceObservation, FaceTracker
 from erc_ros.sensing.frames import Frame
 
@@ -25,7 +26,7 @@ class FaceSearch:
 
     def __init__(self, tracker: FaceTracker) -> None:
         self._tracker = tracker
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="faces")
+        self._worker = background_executor("faces")
         self._search: Future[list[FaceObservation]] | None = None
         self._ticks = 0  # since it began
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +37,7 @@ from erc_ros.dialogue.speakers.turns import (
     without_short,
 )
 from erc_ros.dialogue.work_beside import WorkBeside
+from erc_ros.sensing.background import background_executor
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -62,7 +63,7 @@ class Diarizer:
     ) -> None:
         self._config = config
         self._updater = None if networks is None else Updater(config, networks)
-        executor = executor or ThreadPoolExecutor(1, thread_name_prefix="diarizer")
+        executor = executor or background_executor("diarizer")
         self._work = WorkBeside(executor, seconds(config.delay), Diarization())
         self.reset()
 
