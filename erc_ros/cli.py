@@ -31,6 +31,7 @@ _EXTRAS = {
     "rosbags": _REPLAY,
     "matplotlib": _REPLAY,
     "espeakng_loader": _extra("demo"),
+    **dict.fromkeys(("defusedxml", "jinja2", "praatio", "pympi", "tqdm"), _extra("evaluate")),
     "torch": _extra("train"),
     "transformers": _extra("train"),
     "onnx": _extra("engines"),
@@ -111,6 +112,15 @@ def _evaluate(argv: Sequence[str]) -> int:
     from erc_ros.training.engine.evaluation import main as evaluate
 
     return evaluate(list(argv))
+
+
+def _evaluate_bag(argv: Sequence[str]) -> int:
+    def evaluate() -> int:
+        from erc_ros.evaluation.command import main as evaluate_bag
+
+        return evaluate_bag(argv)
+
+    return _explained(evaluate)
 
 
 def _table(argv: Sequence[str]) -> int:
@@ -331,6 +341,7 @@ def _explained(command: Callable[[], int]) -> int:
 _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "run": (_run, "start the ROS 2 nodes"),
     "replay": (_replay, "estimates and a timeline picture from a recording"),
+    "evaluate-bag": (_evaluate_bag, "scores and a report of recordings, against annotations"),
     "demo": (_demo, "make a recording and play it through the nodes"),
     "make-bag": (_make_bag, "make the demo's recording only"),
     "enrol": (_enrol, "keep a person's voice in a file, so that it is known again"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from erc_ros.adapters import ADAPTERS, Adapter, humans_adapter
@@ -38,7 +38,16 @@ Call = tuple[str, tuple[Any, ...]]
 """A method of the pipeline, and its arguments."""
 
 
-def replay(bag: Bag, topics: Mapping[str, str], robot: RobotConfig | None = None) -> Result:
+Watch = Callable[[PipelineEvent, int], None]
+"""Told every event, and the time (ns) of the recording at which it came."""
+
+
+def replay(
+    bag: Bag,
+    topics: Mapping[str, str],
+    robot: RobotConfig | None = None,
+    watch: Watch | None = None,
+) -> Result:
     """Feed a recording through the pipeline.
 
     Args:
@@ -58,7 +67,9 @@ def replay(bag: Bag, topics: Mapping[str, str], robot: RobotConfig | None = None
         begin, used = time.perf_counter(), time.process_time()
         names = {topic.name for found in chosen.values() for topic in found}
         for method, arguments in reader.calls(bag.messages(names)):
-            answers.take(method, *arguments)
+            for event in answers.take(method, *arguments):
+                if watch is not None:
+                    watch(event, reader.last)
         wall, cpu = time.perf_counter() - begin, time.process_time() - used
     recorded = (reader.last - reader.first) / NS
     return Result(
@@ -194,9 +205,11 @@ class Answers:
         found = Counter(self._pipeline.perception.counters())
         return found + Counter({"utterances relabelled": relabelled})
 
-    def take(self, method: str, *arguments: Any) -> None:
-        """Make one call."""
-        self.keep(getattr(self._pipeline, method)(*arguments))
+    def take(self, method: str, *arguments: Any) -> list[PipelineEvent]:
+        """Make one call, and return what came of it."""
+        events: list[PipelineEvent] = getattr(self._pipeline, method)(*arguments)
+        self.keep(events)
+        return events
 
     def keep(self, events: Iterable[PipelineEvent]) -> None:
         """Keep what events tell."""

@@ -17,7 +17,7 @@ from praatio.data_classes.point_tier import PointTier
 from pympi import Eaf
 
 from erc_ros.evaluation.records import Segment, Truth
-from erc_ros.evaluation.truth import MOST_MARKS, TruthError, marks, read
+from erc_ros.evaluation.truth import TruthError, marks, read
 from erc_ros.evaluation.truth.joining import LabelMap, join, of_recording, read_label_map
 from erc_ros.values.nanoseconds import NS
 
@@ -311,7 +311,7 @@ def test_an_unknown_suffix_and_sizes_out_of_bounds(
     monkeypatch.setattr(marks, "MOST_BYTES", 32)
     with pytest.raises(TruthError, match="annotations are smaller"):
         read(path)
-    assert MOST_MARKS >= 100_000
+    assert marks.MOST_MARKS >= 100_000
     path.write_bytes(b"start,end\xff")
     with pytest.raises(TruthError, match=r"line 1: not UTF-8"):
         read(path)

@@ -9,6 +9,8 @@ from types import MappingProxyType
 from erc_ros.evaluation.truth import elan, rttm, table, textgrid, words
 from erc_ros.evaluation.truth.marks import MOST_MARKS, Mark, TruthError
 
+__all__ = ["READERS", "TruthError", "read"]
+
 READERS: Mapping[str, Callable[[Path], list[Mark]]] = MappingProxyType(
     {
         ".eaf": elan.read,

@@ -1,0 +1,252 @@
+"""`erc evaluate-bag`: recordings against truth, in a folder to look at and to listen to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from erc_ros.evaluation.atomic import whole
+from erc_ros.evaluation.jobs import Job
+from erc_ros.evaluation.many import Kept, run
+from erc_ros.evaluation.recordings import assign_truth, find_bags
+from erc_ros.evaluation.records import Recording, Scores
+from erc_ros.evaluation.report import write_report
+from erc_ros.evaluation.results import summary, write_scores
+from erc_ros.evaluation.run import Range, System
+from erc_ros.evaluation.scores import evaluate
+from erc_ros.evaluation.tally import COLLAR, Conversation, conversations
+from erc_ros.parameters import RobotConfig, read_parameters
+from erc_ros.values.nanoseconds import NS, seconds
+
+ROLES = ("image", "audio", "speech")
+KEPT = "kept"  # folder of finished results
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status: 0, or 1 where a recording could not be evaluated.
+
+    Raises:
+        ValueError, OSError, RuntimeError: what is asked for makes no sense, a disk is full, Ray
+            does not start.
+    """
+    options = _parser().parse_args(argv)
+    bags = find_bags(options.bags)
+    systems = _systems(options)
+    for system in systems:
+        system.bundle()  # a mistake in it is one of all recordings
+    own, shared = assign_truth(list(bags), options.truth or [])
+    out: Path = options.out or Path("out") / f"evaluation-{next(iter(bags))}"
+    jobs = [
+        Job(
+            name,
+            bag,
+            system,
+            own[name],
+            shared,
+            options.labels,
+            tuple((role, topic) for role in ROLES if (topic := getattr(options, role))),
+            Range(_time(options.start), None if options.end is None else _time(options.end)),
+            _time(options.offset),
+            not options.no_media,
+        )
+        for name, bag in bags.items()
+        for system in systems
+    ]
+    began = time.perf_counter()
+    with _watched(len(jobs)) as watch:
+        kept = run(jobs, out / KEPT, options.workers, options.cluster, watch)
+    files, failed = _write(kept, systems, out, options)
+    took = {"jobs": len(jobs), "wall_s": round(time.perf_counter() - began, 3)}
+    with whole(out / "timing.json") as part:
+        part.write_text(json.dumps(took) + "\n")
+    if options.no_text:
+        shutil.rmtree(out / KEPT)  # words are in it
+    print("\n".join(f"  {file}" for file in files))
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="erc evaluate-bag",
+        description="Who felt what when: recordings through the pipeline, compared with "
+        "annotations, as scores, exports and a report to look at and to listen to.",
+    )
+    parser.add_argument(
+        "bags",
+        nargs="+",
+        type=Path,
+        metavar="BAG",
+        help="rosbag2 folders or files, or a folder of them",
+    )
+    parser.add_argument(
+        "--truth",
+        nargs="+",
+        action="extend",
+        type=Path,
+        metavar="FILE",
+        help="annotations: .eaf .TextGrid .rttm .csv .stm .json (SegLST), or a folder of them; of "
+        "several recordings NAME.* belongs to NAME",
+    )
+    parser.add_argument("--labels", type=Path, metavar="YAML", help="annotated label: label")
+    parser.add_argument(
+        "--offset", type=float, default=0.0, metavar="S", help="added to the annotations' times"
+    )
+    parser.add_argument(
+        "--from", dest="start", type=float, default=0.0, metavar="S", help="begin here (s)"
+    )
+    parser.add_argument("--to", dest="end", type=float, metavar="S", help="end here (s)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the results; default out/evaluation-BAG"
+    )
+    parser.add_argument(
+        "--bundle", action="append", help="model bundle; twice compares two of them"
+    )
+    parser.add_argument(
+        "--params-file",
+        action="append",
+        type=Path,
+        metavar="YAML",
+        help="ROS parameters of the two nodes; twice compares two of them",
+    )
+    parser.add_argument(
+        "--speaker-model", help="folder or name of the speaker model; none tells nobody apart"
+    )
+    for role in ROLES:
+        parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
+    parser.add_argument(
+        "--no-text", action="store_true", help="keep what was said out of the results"
+    )
+    parser.add_argument("--no-media", action="store_true", help="keep sound and faces out")
+    parser.add_argument("--workers", type=int, default=1, help="more than 1: on Ray (extra [ray])")
+    parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster's, or `auto`")
+    return parser
+
+
+def _time(value: float) -> int:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no time in seconds")
+    return seconds(value)
+
+
+def _systems(options: argparse.Namespace) -> list[System]:
+    """One, or the two that are compared."""
+    bundles, files = options.bundle or [None], options.params_file or [None]
+    if len(bundles) > 2 or len(files) > 2 or len(bundles) == len(files) == 2:
+        raise ValueError("two bundles or two parameter files can be compared, not more at once")
+    systems = []
+    for file in files:
+        robot = RobotConfig() if file is None else read_parameters(file)
+        if options.speaker_model is not None:
+            robot = robot.changed(speaker_model=options.speaker_model)
+        for bundle in bundles:
+            chosen = robot if bundle is None else robot.changed(bundle=bundle)
+            name = chosen.emotion_node.bundle if len(files) == 1 else str(file.stem)
+            systems.append(System(Path(name).name, chosen))
+    if len({system.name for system in systems}) < len(systems):
+        raise ValueError(f"two systems of one name, {systems[0].name}: rename a folder or file")
+    return systems
+
+
+@contextmanager
+def _watched(total: int) -> Iterator[Callable[[float], None]]:
+    """A bar with the time that is left; nothing where there is no terminal."""
+    from tqdm import tqdm
+
+    form = "{l_bar}{bar}| {n:.2f}/{total} recordings, {elapsed} gone, {remaining} left"
+    with tqdm(total=total, bar_format=form, disable=None) as bar:
+
+        def watch(done: float) -> None:
+            bar.update(done - bar.n)
+
+        yield watch
+
+
+# --- what is written ---
+
+
+def _write(
+    kept: Sequence[Kept], systems: Sequence[System], out: Path, options: argparse.Namespace
+) -> tuple[list[Path], int]:
+    """(files, number of recordings that could not be evaluated)."""
+    found: dict[str, list[Conversation]] = {system.name: [] for system in systems}
+    labels = {system.name: system.bundle().labels for system in systems}
+    summaries, failed, shown = [], 0, []
+    for each in kept:
+        recording = each.load()
+        if not recording.error:
+            found[recording.system] += conversations(recording)
+        else:
+            failed += 1
+            print(f"erc evaluate-bag: {recording.name}: {recording.error}", file=sys.stderr)
+        summaries.append(summary(recording))
+        shown.append(_shown(recording, options.no_text, with_media=len(kept) <= len(systems)))
+    if failed == len(kept):
+        raise ValueError("no recording could be evaluated")
+    scores = evaluate(
+        {name: (labels[name], each) for name, each in found.items()}, _settings(options)
+    )
+    files = write_scores(scores, summaries, out)
+    files += _reports(kept, shown, scores, out, options)
+    return files, failed
+
+
+def _reports(
+    kept: Sequence[Kept],
+    shown: Sequence[Recording],
+    scores: Scores,
+    out: Path,
+    options: argparse.Namespace,
+) -> list[Path]:
+    """One of all recordings; of several, each has its own as well, with its sound and faces."""
+    with_text, with_media = not options.no_text, not options.no_media
+    usable = [recording for recording in shown if not recording.error]
+    names = list(dict.fromkeys(recording.name for recording in usable))
+    if len(names) == 1:
+        return [write_report(usable, scores, out, with_text, with_media)]
+    files = [write_report(usable, scores, out, with_text, False)]
+    for name in names:
+        loaded = [each.load() for each in kept if each.job.name == name]
+        own = [_shown(recording, options.no_text) for recording in loaded if not recording.error]
+        parts = {
+            system.system: (
+                system.labels,
+                [c for r in loaded if r.system == system.system for c in conversations(r)],
+            )
+            for system in scores.systems
+        }
+        files.append(
+            write_report(own, evaluate(parts, scores.settings), out / name, with_text, with_media)
+        )
+    return files
+
+
+def _shown(recording: Recording, no_text: bool, with_media: bool = True) -> Recording:
+    """Without what shall not be shown."""
+    predictions, truth = recording.predictions, recording.truth
+    if no_text:
+        predictions = tuple(replace(each, text="") for each in predictions)
+        if truth is not None:
+            truth = replace(truth, segments=tuple(replace(s, text=None) for s in truth.segments))
+    if not with_media:
+        predictions = tuple(replace(each, audio=None, face=None) for each in predictions)
+    return replace(recording, predictions=predictions, truth=truth)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, str]:
+    end = "the end" if options.end is None else f"{options.end:g} s"
+    return {
+        "collar": f"{COLLAR / NS:g} s on each side of the truth's boundaries, overlap counted",
+        "intervals": "95 %, bootstrap over conversations",
+        "label map": options.labels.name if options.labels is not None else "none",
+        "matching": "greatest overlap, at least half of the shorter one",
+        "offset of the annotations": f"{options.offset:g} s",
+        "part": f"{options.start:g} s to {end}",
+    }

@@ -1,0 +1,151 @@
+"""One recording, answered by one system and joined with its truth: the unit of all work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+import erc_ros
+from erc_ros.evaluation import truth as readers
+from erc_ros.evaluation.matching import match
+from erc_ros.evaluation.records import Recording, Truth
+from erc_ros.evaluation.run import Answers, Progress, Range, System, answer
+from erc_ros.evaluation.truth.joining import LabelMap, join, of_recording, read_label_map
+from erc_ros.evaluation.truth.marks import Mark
+from erc_ros.values.settings import values_of
+
+_CHUNK = 2**20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be evaluated.
+
+    name: of the recording, unique. truth: files of this recording; shared: files of several, in
+    which it is found by its name. topics: (role, topic) pairs that the user chose. offset: ns,
+    added to the times of the annotations. with_media: False keeps sound and faces out of the
+    result.
+    """
+
+    name: str
+    bag: Path
+    system: System
+    truth: tuple[Path, ...] = ()
+    shared: tuple[Path, ...] = ()
+    label_map: Path | None = None
+    topics: tuple[tuple[str, str], ...] = ()
+    part: Range = field(default_factory=Range)
+    offset: int = 0
+    with_media: bool = True
+
+
+def evaluate(job: Job, progress: Progress | None = None) -> Recording:
+    """The recording with truth, answers and matches; what cannot be used is told in `error`."""
+    try:
+        mapping = read_label_map(job.label_map) if job.label_map is not None else None
+        marks = list(_marks(job))  # a mistake in them shall not take an hour to be found
+        answers = answer(job.bag, job.system, dict(job.topics), job.part, progress)
+        truth = _truth(job, marks, mapping, answers)
+    except (ValueError, OSError, RuntimeError) as error:
+        return Recording(job.name, job.system.name, 0, 0, (), error=str(error) or repr(error))
+    return joined(job, answers, truth)
+
+
+def joined(job: Job, answers: Answers, truth: Truth | None) -> Recording:
+    """Answers and truth of one recording together."""
+    predictions = answers.predictions
+    if not job.with_media:
+        predictions = tuple(replace(each, audio=None, face=None) for each in predictions)
+    return Recording(
+        job.name,
+        job.system.name,
+        answers.origin,
+        answers.end,
+        answers.labels,
+        truth,
+        predictions,
+        () if truth is None else match(truth.segments, predictions),
+        answers.warnings,
+        answers.counts,
+    )
+
+
+def _marks(job: Job) -> Iterator[Mark]:
+    for path in job.truth:
+        yield from of_recording(readers.read(path), job.name)
+    for path in job.shared:
+        named = [mark for mark in readers.read(path) if mark.recording == job.name]
+        yield from named
+
+
+def _truth(
+    job: Job, marks: Sequence[Mark], mapping: LabelMap | None, answers: Answers
+) -> Truth | None:
+    if not job.truth and not marks:
+        return None
+    found = join(
+        marks,
+        origin=answers.origin,
+        duration=answers.end,
+        labels=answers.labels,
+        mapping=mapping,
+        offset=job.offset,
+    )
+    kept = tuple(each for each in found.segments if each.start >= job.part.start)
+    left = len(found.segments) - len(kept)
+    repaired = Counter(found.repaired) + Counter({"segments before --from, left out": left})
+    return replace(found, segments=kept, repaired=dict(sorted(repaired.items())))
+
+
+def key(job: Job) -> str:
+    """Changes with everything that the result depends on.
+
+    Raises:
+        OSError, ValueError: a file of it cannot be read.
+    """
+    values = {
+        "name": job.name,
+        "topics": sorted(job.topics),
+        "part": [job.part.start, job.part.end],
+        "offset": job.offset,
+        "with_media": job.with_media,
+        "system": job.system.name,
+        "parameters": [
+            values_of(node)
+            for node in (job.system.robot.utterance_node, job.system.robot.emotion_node)
+        ],
+        "libraries": [np.__version__, onnxruntime.__version__],
+    }
+    total = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    groups = [
+        [job.bag],
+        job.truth,
+        job.shared,
+        [job.label_map] if job.label_map is not None else [],
+        job.system.model_folders(),
+        [Path(erc_ros.__file__).parent],
+    ]
+    for group in groups:
+        for path in group:
+            for file in _files(path):
+                total.update(f"\0{file.name}\0".encode())
+                with file.open("rb") as stream:
+                    while chunk := stream.read(_CHUNK):
+                        total.update(chunk)
+        total.update(b"\0\0")
+    return total.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those of the folder; of Python its sources alone."""
+    if not path.is_dir():
+        return [path]
+    files = (file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in files if "__pycache__" not in file.parts)

@@ -1,0 +1,94 @@
+"""Which recordings are meant, and which annotations belong to which of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from erc_ros.evaluation.truth import READERS
+from erc_ros.evaluation.truth.marks import TruthError
+
+STORAGE = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+
+
+def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name -> recording, in the order of the paths, of a folder in the order of names.
+
+    A path is a recording (a folder with metadata.yaml, or a storage file), or a folder of them.
+    Recordings of one name are told apart by their folders' names.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        ValueError: no recording in a folder.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist; give a rosbag2 folder or file")
+        inside = (
+            [path] if _is_bag(path) else [each for each in sorted(path.iterdir()) if _is_bag(each)]
+        )
+        if not inside:
+            raise ValueError(f"{path} has no recording: neither metadata.yaml nor .mcap or .db3")
+        found += inside
+    found = list(dict.fromkeys(found))
+    short = Counter(_name(path) for path in found)
+    return {
+        _name(path)
+        if short[_name(path)] == 1
+        else f"{path.resolve().parent.name}-{_name(path)}": path
+        for path in found
+    }
+
+
+def _is_bag(path: Path) -> bool:
+    if path.is_file():
+        return path.name.endswith(STORAGE)
+    if not path.is_dir():
+        return False
+    storage = [each for each in path.iterdir() if each.is_file() and each.name.endswith(STORAGE)]
+    return (path / "metadata.yaml").is_file() or len(storage) == 1
+
+
+def _name(path: Path) -> str:
+    name = path.resolve().name
+    for suffix in STORAGE:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def assign_truth(
+    names: Sequence[str], files: Sequence[Path]
+) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...]]:
+    """(recording -> its own files, files of several recordings).
+
+    Of one recording they all are. Of several, NAME.anything belongs to the recording NAME; other
+    files must name the recordings inside. A folder stands for the annotations in it.
+
+    Raises:
+        TruthError: a folder without annotations.
+        FileNotFoundError: a file does not exist.
+    """
+    found: list[Path] = []
+    for path in files:
+        if path.is_dir():
+            inside = [each for each in sorted(path.iterdir()) if each.suffix.casefold() in READERS]
+            if not inside:
+                raise TruthError(f"{path} has no annotations ({', '.join(sorted(READERS))})")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path} does not exist; give a file of annotations")
+    if len(names) == 1:
+        return {names[0]: tuple(found)}, ()
+    own: dict[str, list[Path]] = {name: [] for name in names}
+    shared: list[Path] = []
+    for path in found:
+        fitting = [name for name in names if path.name.startswith(f"{name}.")]
+        if fitting:
+            own[max(fitting, key=len)].append(path)
+        else:
+            shared.append(path)
+    return {name: tuple(each) for name, each in own.items()}, tuple(shared)

@@ -1,0 +1,86 @@
+"""scores.json and scores.csv: the same scores give the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from erc_ros.evaluation.atomic import whole
+from erc_ros.evaluation.records import Figure, Recording, Scores
+
+COLUMNS = ("system", "group", "member", "figure", "value", "low", "high", "n")
+
+
+def write_scores(
+    scores: Scores, recordings: Sequence[Mapping[str, Any]], folder: Path
+) -> list[Path]:
+    """Write both files into `folder` and return them.
+
+    Args:
+        recordings: see `summary`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {**asdict(scores), "recordings": list(recordings)}
+    for system in content["systems"]:
+        del system["latencies"]  # `figures` has their quantiles
+    with whole(folder / "scores.json") as part:
+        text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+        part.write_text(text + "\n", encoding="utf-8")
+    with whole(folder / "scores.csv") as part, part.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(_rows(scores))
+    return [folder / "scores.json", folder / "scores.csv"]
+
+
+def summary(recording: Recording) -> dict[str, Any]:
+    """What stands in scores.json of a recording, besides its figures."""
+    truth = recording.truth
+    return {
+        "name": recording.name,
+        "system": recording.system,
+        "error": recording.error,
+        "origin_ns": recording.origin,
+        "duration_s": recording.duration / 1e9,
+        "utterances": len(recording.predictions),
+        "segments": None if truth is None else len(truth.segments),
+        "truth_files": [] if truth is None else list(truth.files),
+        "unmapped": {} if truth is None else dict(truth.unmapped),
+        "repaired": {} if truth is None else dict(truth.repaired),
+        "warnings": dict(recording.warnings),
+        "counts": dict(recording.counts),
+    }
+
+
+def _rows(scores: Scores) -> Iterator[tuple[Any, ...]]:
+    for system in scores.systems:
+        yield from _figures((system.system, "all", ""), system.figures)
+        for group, members in system.groups.items():
+            for member, figures in members.items():
+                yield from _figures((system.system, group, member), figures)
+    for each in scores.comparisons:
+        who = f"{each.a} - {each.b}"
+        yield (who, "comparison", "", each.figure, each.value, each.low, each.high, "")
+
+
+def _figures(
+    where: tuple[str, str, str], figures: Mapping[str, Figure]
+) -> Iterator[tuple[Any, ...]]:
+    for name, figure in figures.items():
+        yield (*where, name, figure.value, figure.low, figure.high, f"{figure.n:g}")
+
+
+def _plain(value: Any) -> Any:
+    """Of what JSON has: no tuples, mappings or NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,198 @@
+"""A recording through the pipeline, as the robot would answer it: the one seam to `replay`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.evaluation.records import Prediction
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.parameters import RobotConfig
+from erc_ros.pipeline import EstimateEvent, PipelineEvent
+from erc_ros.replay.bag import Bag, Record
+from erc_ros.replay.offline import replay
+from erc_ros.replay.rows import Row
+from erc_ros.resources import model_folder
+from erc_ros.values.utterance import SAMPLE_RATE, Utterance
+
+Progress = Callable[[float], None]
+"""Told the share of a recording that is done, 0..1."""
+
+TOLD_EVERY = 256  # messages
+FRAME = SAMPLE_RATE // 50  # of which the level is taken
+QUIET = 10  # per cent of the frames of an utterance that count as its noise
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What answers: a robot's parameters, by the name that results call it."""
+
+    name: str
+    robot: RobotConfig = field(default_factory=RobotConfig)
+
+    def bundle(self) -> Bundle:
+        """Its models.
+
+        Raises:
+            BundleError, FileNotFoundError: they cannot be used.
+        """
+        return load_bundle(model_folder(self.robot.emotion_node.bundle))
+
+    def model_folders(self) -> list[Path]:
+        """Where its models lie."""
+        heard = self.robot.utterance_node
+        names = [self.robot.emotion_node.bundle, heard.speaker_model, heard.segmentation_model]
+        files = [Path(name) for name in (heard.face_model, heard.known_voices) if name]
+        return [model_folder(name) for name in names if name not in ("", "none")] + files
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The part of a recording that is evaluated, ns since its first message; None: to its end."""
+
+    start: int = 0
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the pipeline said of one recording; `end`: ns since the origin, of what it heard."""
+
+    labels: tuple[str, ...]
+    predictions: tuple[Prediction, ...]
+    origin: int
+    end: int
+    warnings: Mapping[str, int]
+    counts: Mapping[str, int]
+
+
+def answer(
+    bag: Path,
+    system: System,
+    topics: Mapping[str, str],
+    part: Range | None = None,
+    progress: Progress | None = None,
+) -> Answers:
+    """Feed a recording through the pipeline.
+
+    Raises:
+        BagError, BundleError, SpeakerModelError, FileNotFoundError: as `replay` does.
+    """
+    heard = _Heard()
+    labels = system.bundle().labels
+    opened = _PartOfBag(bag, part or Range(), progress)
+    with opened:
+        result = replay(opened, topics, system.robot, heard.watch)
+    origin = opened.origin or 0
+    rows = sorted(result.rows, key=lambda row: (row.start, row.end))
+    return Answers(
+        labels,
+        tuple(_prediction(row, *heard.of(row), origin) for row in rows if row.is_final),
+        origin,
+        max(0, opened.last - origin),
+        dict(sorted(result.warnings.items())),
+        dict(sorted(result.counts.items())),
+    )
+
+
+class _PartOfBag(Bag):
+    """A recording whose messages are those of a part of it; tells how far it is.
+
+    origin: ns, time of its first message (of the topics that are heard); last: of the last one.
+    """
+
+    def __init__(self, path: Path, part: Range, progress: Progress | None) -> None:
+        super().__init__(path)
+        self.origin: int | None = None
+        self.last = 0
+        self._part, self._progress = part, progress
+
+    def messages(self, topics: Collection[str]) -> Iterator[Record]:
+        total = sum(topic.count for topic in self.topics if topic.name in topics)
+        for number, record in enumerate(super().messages(topics)):
+            if self.origin is None:
+                self.origin = record.time
+            if self._progress is not None and number % TOLD_EVERY == 0:
+                self._progress(min(1.0, number / max(1, total)))
+            since = record.time - self.origin
+            if self._part.end is not None and since > self._part.end:
+                break
+            self.last = max(self.last, record.time)
+            if since >= self._part.start:
+                yield record
+
+
+class _Heard:
+    """What utterances sounded and looked like, and when they were answered."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[Utterance, bytes | None, int]] = {}
+
+    def watch(self, event: PipelineEvent, now: int) -> None:
+        """Keep what an estimate is of; one face of each, as an hour's crops would fill memory."""
+        if isinstance(event, EstimateEvent) and event.estimate.is_final:
+            utterance = event.estimate.utterance
+            key = utterance.conversation_id, utterance.utterance_id
+            face = _png(utterance)
+            self._known[key] = replace(utterance, faces=()), face, now
+
+    def of(self, row: Row) -> tuple[Utterance, bytes | None, int]:
+        return self._known[row.conversation_id, row.utterance_id]
+
+
+def _png(utterance: Utterance) -> bytes | None:
+    """The middle face."""
+    if not utterance.faces:
+        return None
+    done, data = cv2.imencode(".png", utterance.faces[len(utterance.faces) // 2].pixels)
+    return bytes(data) if done else None
+
+
+def _prediction(
+    row: Row, utterance: Utterance, face: bytes | None, answered: int, origin: int
+) -> Prediction:
+    confidence = utterance.speaker_confidence
+    audio = utterance.audio if len(utterance.audio) else None
+    modalities, weights = row.modalities, row.weights
+    return Prediction(
+        utterance_id=row.utterance_id,
+        conversation_id=row.conversation_id,
+        start=row.start - origin,
+        end=row.end - origin,
+        speaker=row.speaker_id,
+        text=row.text,
+        label=row.label,
+        probabilities=np.array(list(row.probabilities.values()), np.float64),
+        valence=row.valence,
+        arousal=row.arousal,
+        modalities=(modalities["text"], modalities["audio"], modalities["visual"]),
+        weights=(weights["text"], weights["audio"], weights["visual"]),
+        speaker_confidence=None if np.isnan(confidence) else round(float(confidence), 6),
+        overlap=row.overlap,
+        latency=max(0, answered - row.end),
+        signal_to_noise=None if audio is None else signal_to_noise(audio),
+        audio=audio,
+        face=face,
+    )
+
+
+def signal_to_noise(audio: NDArray[np.int16]) -> float | None:
+    """dB of speech above noise, estimated from the utterance alone; None: too short or silent.
+
+    Its quietest frames (20 ms), between words, are noise; the mean of all of them is speech and
+    noise. From 0 to 60.
+    """
+    frames = audio[: len(audio) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
+    if len(frames) < 10:
+        return None
+    power = np.square(frames).mean(axis=1)
+    noise, whole = float(np.percentile(power, QUIET)), float(power.mean())
+    if whole <= 0:
+        return None
+    speech = max(whole - noise, whole * 1e-6)
+    return round(float(np.clip(10 * np.log10(speech / max(noise, 1e-9)), 0, 60)), 2)
