@@ -275,8 +275,8 @@ def _timelines(truth: Sequence[Segment], predictions: Sequence[Prediction]) -> d
 
 
 def _who(prediction: Prediction) -> Hashable:
-    """Somebody of the conversation; utterances of nobody known are each of somebody else."""
-    return prediction.speaker or ("unknown", prediction.utterance_id)
+    """Somebody of the conversation; whoever is unknown is one more speaker like the others."""
+    return prediction.speaker
 
 
 def _without(extent: Extent, holes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -144,10 +144,12 @@ def test_speakers_are_mapped_within_each_conversation() -> None:
     assert scored(recording(truth, answers)).figures["der"].value == 0
 
 
-def test_utterances_of_nobody_known_are_nobody() -> None:
-    truth = [segment(0, 4, "Anna"), segment(5, 9, "Anna")]
+def test_whoever_is_unknown_is_one_more_speaker() -> None:
+    truth = [segment(0, 4, "Anna"), segment(5, 9, "Ben")]
     answers = [prediction(0, 4, "", "joy"), prediction(5, 9, "", "joy")]
-    assert scored(recording(truth, answers)).figures["der"].value == 0.5  # not one speaker
+    assert scored(recording(truth, answers)).figures["der"].value == 0.5
+    answers = [prediction(0, 4, "", "joy"), prediction(5, 9, "0", "joy")]
+    assert scored(recording(truth, answers)).figures["der"].value == 0
 
 
 def test_estimates_of_another_label_set_are_refused() -> None:
