@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from erc_ros.evaluation.atomic import whole
+from erc_ros.evaluation.exports import FORMATS, write_bag, write_exports, write_media
 from erc_ros.evaluation.jobs import Job
 from erc_ros.evaluation.many import Kept, run
 from erc_ros.evaluation.recordings import assign_truth, find_bags
@@ -24,6 +24,7 @@ from erc_ros.evaluation.run import Range, System
 from erc_ros.evaluation.scores import evaluate
 from erc_ros.evaluation.tally import COLLAR, Conversation, conversations
 from erc_ros.parameters import RobotConfig, read_parameters
+from erc_ros.values.files import check_folder, write_whole
 from erc_ros.values.nanoseconds import NS, seconds
 
 ROLES = ("image", "audio", "speech")
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
         system.bundle()  # a mistake in it is one of all recordings
     own, shared = assign_truth(list(bags), options.truth or [])
     out: Path = options.out or Path("out") / f"evaluation-{next(iter(bags))}"
+    check_folder(out)
     jobs = [
         Job(
             name,
@@ -65,8 +67,7 @@ def main(argv: Sequence[str]) -> int:
         kept = run(jobs, out / KEPT, options.workers, options.cluster, watch)
     files, failed = _write(kept, systems, out, options)
     took = {"jobs": len(jobs), "wall_s": round(time.perf_counter() - began, 3)}
-    with whole(out / "timing.json") as part:
-        part.write_text(json.dumps(took) + "\n")
+    write_whole(out / "timing.json", json.dumps(took) + "\n")
     if options.no_text:
         shutil.rmtree(out / KEPT)  # words are in it
     print("\n".join(f"  {file}" for file in files))
@@ -118,6 +119,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--speaker-model", help="folder or name of the speaker model; none tells nobody apart"
+    )
+    parser.add_argument(
+        "--export",
+        nargs="*",
+        default=list(FORMATS),
+        choices=FORMATS,
+        metavar="FORMAT",
+        help=f"what other programs open; default: {' '.join(FORMATS)}",
+    )
+    parser.add_argument(
+        "--write-media",
+        action="store_true",
+        help="WAV and MP4 cut from the recording: ELAN plays them, the report what was missed",
+    )
+    parser.add_argument(
+        "--write-bag",
+        action="store_true",
+        help="a rosbag2 of the estimates and a Foxglove layout, to be merged with the recording",
     )
     for role in ROLES:
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
@@ -205,27 +224,73 @@ def _reports(
     out: Path,
     options: argparse.Namespace,
 ) -> list[Path]:
-    """One of all recordings; of several, each has its own as well, with its sound and faces."""
+    """A report of all recordings; of several, each has one of its own, with its sound and faces."""
     with_text, with_media = not options.no_text, not options.no_media
     usable = [recording for recording in shown if not recording.error]
     names = list(dict.fromkeys(recording.name for recording in usable))
     if len(names) == 1:
-        return [write_report(usable, scores, out, with_text, with_media)]
+        files, sounds = _exports(kept, usable, out, options)
+        return [write_report(usable, scores, out, with_text, with_media, sounds), *files]
     files = [write_report(usable, scores, out, with_text, False)]
     for name in names:
         loaded = [each.load() for each in kept if each.job.name == name]
         own = [_shown(recording, options.no_text) for recording in loaded if not recording.error]
-        parts = {
-            system.system: (
-                system.labels,
-                [c for r in loaded if r.system == system.system for c in conversations(r)],
-            )
-            for system in scores.systems
+        answered = {
+            recording.system: (recording.labels, conversations(recording))
+            for recording in loaded
+            if not recording.error
         }
-        files.append(
-            write_report(own, evaluate(parts, scores.settings), out / name, with_text, with_media)
-        )
+        exported, sounds = _exports(kept, own, out / name, options)
+        alone = evaluate(answered, scores.settings)
+        files.append(write_report(own, alone, out / name, with_text, with_media, sounds))
+        files += exported
     return files
+
+
+def _exports(
+    kept: Sequence[Kept], recordings: Sequence[Recording], out: Path, options: argparse.Namespace
+) -> tuple[list[Path], dict[str, Path]]:
+    """(files for other programs, name of the recording -> its sound)."""
+    files: list[Path] = []
+    sounds: dict[str, Path] = {}
+    for recording in recordings:
+        name = recording.name
+        job = next(
+            each.job
+            for each in kept
+            if (each.job.name, each.job.system.name) == (name, recording.system)
+        )
+        media: list[Path] = []
+        if options.write_media and not options.no_media:
+            media = write_media(
+                job.bag, dict(job.topics), recording.origin, out, name, job.system.robot
+            )
+            sounds.update((name, file) for file in media if file.suffix == ".wav")
+        stem = (
+            name
+            if len({each.system for each in recordings}) == 1
+            else (f"{name}.{recording.system}")
+        )
+        files += media
+        files += write_exports(
+            recording,
+            out,
+            stem,
+            media=media,
+            formats=options.export,
+            with_text=not options.no_text,
+        )
+        if options.write_bag:
+            files.append(
+                write_bag(
+                    recording,
+                    out / f"{stem}.bag",
+                    prefix="/evaluation",
+                    with_text=not options.no_text,
+                    sound=sounds.get(name),
+                )
+            )
+    return list(dict.fromkeys(files)), sounds
 
 
 def _shown(recording: Recording, no_text: bool, with_media: bool = True) -> Recording:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.jobs import Job, evaluate, key
 from erc_ros.evaluation.kept import KeptError, from_bytes, to_bytes
 from erc_ros.evaluation.records import Recording
+from erc_ros.values.files import write_whole
 
 SUFFIX = ".npz"
 
@@ -73,8 +73,7 @@ def run(
     use_ray = missing and (workers > 1 or cluster is not None)
     results = _on_ray(jobs, missing, workers, cluster) if use_ray else _here(jobs, missing, watch)
     for place, content in results:
-        with whole(found[place].file) as part:
-            part.write_bytes(content)
+        write_whole(found[place].file, content)
         done += 1
         if watch is not None:
             watch(done)

@@ -2,8 +2,7 @@
 
 A segment and an utterance may be compared if they share at least half of the shorter one's time.
 Among all one-to-one assignments of such pairs, the one with the greatest sum of intersections by
-unions is taken. An utterance without sound is an instant, that of its text; it is taken as the
-second before. Speakers and labels play no part: whether those are right is what is measured.
+unions is taken. Speakers and labels play no part: whether those are right is what is measured.
 
 What is left over: a segment of which at least half lies within utterances was merged into them, an
 utterance of which at least half lies within segments is a piece of a segment that was split; other
@@ -13,16 +12,12 @@ segments are missed, other utterances invented.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from erc_ros.evaluation.records import Match
 from erc_ros.metrics.assignment import assignment
-from erc_ros.values.nanoseconds import NS
-
-INSTANT = NS  # what an instant is taken as
 
 
 class Stretch(Protocol):
@@ -37,7 +32,6 @@ class Stretch(Protocol):
 
 def match(truth: Sequence[Stretch], predictions: Sequence[Stretch]) -> tuple[Match, ...]:
     """Every segment and every utterance once, in the order of time."""
-    predictions = [_lasting(each) for each in predictions]
     pairs = _candidates(truth, predictions)
     matched = [pair for group in _connected(pairs) for pair in _best(group)]
     found = [Match(t, p) for t, p in matched]
@@ -54,27 +48,13 @@ def match(truth: Sequence[Stretch], predictions: Sequence[Stretch]) -> tuple[Mat
 
 def covered(stretch: Stretch, others: Sequence[Stretch]) -> bool:
     """Does at least half of it lie within the others?"""
-    stretch = _lasting(stretch)
     shared, until = 0, stretch.start
-    near = [_lasting(other) for other in others if other.start < stretch.end]
-    near = [other for other in near if other.end > stretch.start]
+    near = [each for each in others if each.start < stretch.end and each.end > stretch.start]
     for other in sorted(near, key=lambda other: other.start):
         begin, end = max(other.start, until), min(other.end, stretch.end)
         if end > begin:
             shared, until = shared + end - begin, end
     return 2 * shared >= stretch.end - stretch.start
-
-
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    start: int
-    end: int
-
-
-def _lasting(stretch: Stretch) -> Stretch:
-    if stretch.end > stretch.start:
-        return stretch
-    return _Stretch(stretch.end - INSTANT, stretch.end)
 
 
 _Pairs = dict[tuple[int, int], float]

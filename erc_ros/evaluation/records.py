@@ -69,9 +69,11 @@ class Truth:
 class Prediction:
     """One utterance as the pipeline answered it.
 
-    start, end: ns since the recording's first message. latency: ns from the end of the speech to
-        the estimate on the recording's own clock: what waiting for text and certainty costs. It is
-        the same in every run; computing comes on top. None: unknown.
+    start, end: ns since the recording's first message, start < end; of an utterance without sound,
+        the second before its text.
+    latency: ns from the end of the speech to the estimate on the recording's own clock: what
+        waiting for text and certainty costs. It is the same in every run; computing comes on top.
+        None: unknown.
     speaker: index within the conversation ("0", "1", ...), "" unknown; with `conversation_id` it
         names somebody, since numbers begin again in every conversation.
     probabilities: (C,) in the order of `Recording.labels`, sum 1.

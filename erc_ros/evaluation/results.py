@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.records import Figure, Recording, Scores
+from erc_ros.values.files import write_whole
 
 COLUMNS = ("system", "group", "member", "figure", "value", "low", "high", "n")
 
@@ -28,13 +29,13 @@ def write_scores(
     content = {**asdict(scores), "recordings": list(recordings)}
     for system in content["systems"]:
         del system["latencies"]  # `figures` has their quantiles
-    with whole(folder / "scores.json") as part:
-        text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-        part.write_text(text + "\n", encoding="utf-8")
-    with whole(folder / "scores.csv") as part, part.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(_rows(scores))
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(folder / "scores.json", text + "\n")
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(scores))
+    write_whole(folder / "scores.csv", table.getvalue())
     return [folder / "scores.json", folder / "scores.csv"]
 
 

@@ -18,12 +18,14 @@ from erc_ros.replay.bag import Bag, Record
 from erc_ros.replay.offline import replay
 from erc_ros.replay.rows import Row
 from erc_ros.resources import model_folder
+from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, Utterance
 
 Progress = Callable[[float], None]
 """Told the share of a recording that is done, 0..1."""
 
 TOLD_EVERY = 256  # messages
+SILENT = NS  # how long an utterance without sound is taken to be
 FRAME = SAMPLE_RATE // 50  # of which the level is taken
 QUIET = 10  # per cent of the frames of an utterance that count as its noise
 
@@ -159,11 +161,15 @@ def _prediction(
     confidence = utterance.speaker_confidence
     audio = utterance.audio if len(utterance.audio) else None
     modalities, weights = row.modalities, row.weights
+    start, end = row.start - origin, row.end - origin
+    if end <= start:  # a text without sound: the moment at which it came
+        start = max(0, end - SILENT)
+        end = max(end, start + 1)
     return Prediction(
         utterance_id=row.utterance_id,
         conversation_id=row.conversation_id,
-        start=row.start - origin,
-        end=row.end - origin,
+        start=start,
+        end=end,
         speaker=row.speaker_id,
         text=row.text,
         label=row.label,

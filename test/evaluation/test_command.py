@@ -173,7 +173,7 @@ def test_one_broken_recording_among_many(
         (tmp_path / "truth" / f"{name}.csv").write_text(
             "start,end,speaker,emotion\n0.5,1.5,Anna,joy\n"
         )
-    status, scores = evaluate(folder, "--truth", tmp_path / "truth", "--no-media", "--to", "2")
+    status, scores = evaluate(folder, "--truth", tmp_path / "truth", "--to", "2", "--export")
     assert status == 1
     assert "erc evaluate-bag: c: " in capsys.readouterr().err
     errors = {each["name"]: each["error"] for each in scores["recordings"]}
@@ -251,6 +251,17 @@ def test_ray_changes_no_result(bag: Path, truth: Path, evaluate: Evaluate, tmp_p
     status, _ = evaluate(folder, "--truth", own, "--workers", "2", out=tmp_path / "ray")
     assert status == 0
     assert files(tmp_path / "alone") == files(tmp_path / "ray")
+
+
+def test_exports_are_truth_again(
+    bag: Path, truth: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    _, scores = evaluate(bag, "--truth", truth, "--write-media", "--write-bag")
+    out = tmp_path / "out"
+    assert {"talk.wav", "talk.mp4", "talk.eaf", "talk.bag"} <= {path.name for path in out.iterdir()}
+    for name in ("talk.truth.eaf", "talk.truth.TextGrid", "talk.truth.csv"):
+        again = evaluate(bag, "--truth", out / name, "--export", out=tmp_path / "again")[1]
+        assert again["systems"] == scores["systems"], name
 
 
 def test_help_names_the_formats(capsys: pytest.CaptureFixture[str]) -> None:

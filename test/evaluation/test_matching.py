@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from erc_ros.evaluation.matching import covered, match
 from erc_ros.evaluation.records import Match
-from erc_ros.values.nanoseconds import NS
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,6 @@ def test_a_split_and_a_merged_utterance() -> None:
     assert match(pieces, truth) == (Match(0, 0), Match(1, None))
     assert not covered(Stretch(0, 10), stretches((0, 3), (1, 4), (10, 20)))
     assert covered(Stretch(0, 10), stretches((0, 3), (8, 20)))
-
-
-def test_an_utterance_without_sound_belongs_to_what_was_said_before() -> None:
-    truth = stretches((0, NS), (3 * NS, 5 * NS))
-    said = stretches((NS, NS), (5 * NS + NS // 4, 5 * NS + NS // 4), (9 * NS, 9 * NS))
-    assert match(truth, said) == (Match(0, 0), Match(1, 1), Match(None, 2))
-    assert covered(said[1], truth) and not covered(said[2], truth)
 
 
 _SPANS = st.lists(
