@@ -13,7 +13,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from unittest import mock
 
 import numpy as np
 from scipy.signal import oaconvolve
@@ -28,6 +27,7 @@ from erc_ros.dialogue.assembler import (
     UtteranceAssembler,
     UtteranceEvent,
 )
+from erc_ros.dialogue.robot_voice import RobotGateConfig
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.training.datasets.folder import data_folder
@@ -44,7 +44,7 @@ TAILS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)  # s
 GAPS = (0.2, 0.5, 1.0)  # s from the robot's last sound to the answer
 LOUDER = (-5, 0, 5, 10, 15)  # dB, person against robot
 GATES = ("robot_speaking", "reference channel")
-TEXT_AFTER = (0.0, 0.5, 1.0, 2.0, 3.0)  # s, ROBOT_TEXT
+TEXT_AFTER = (0.0, 0.5, 1.0, 2.0, 3.0)  # s, robot_gate.text_delay
 TEXT_DELAYS = {"0.3 to 0.8 s": (0.3, 0.8), "0.5 to 1.5 s": (0.5, 1.5), "1 to 3 s": (1.0, 3.0)}
 NOISE = 30.0  # dB below the speech
 FIRST_SEED = 2  # the gate's numbers were chosen on 0 and 1
@@ -413,8 +413,9 @@ def text_table(cast: Cast) -> None:
                 random = np.random.default_rng(seed)
                 texts = recognised(session, delay, tells != "arrival", random)
                 for after in TEXT_AFTER:
-                    with mock.patch("erc_ros.dialogue.assembler.ROBOT_TEXT", seconds(after)):
-                        found = listen(session, AssemblerConfig(expect_text="always"), texts=texts)
+                    gate = RobotGateConfig(text_delay=after)
+                    config = AssemblerConfig(expect_text="always", robot_gate=gate)
+                    found = listen(session, config, texts=texts)
                     came = " ".join(utterance.text for utterance in found)
                     for n in range(EXCHANGES):
                         robots[after].append((seed, float(f"robot {n}-" in came)))

@@ -1,60 +1,152 @@
-"""Which speech does a text belong to, and who said which part of it? Pure functions.
+"""Which speech does a text belong to? Pure functions.
 
 A recogniser that tells when its words were spoken claims the speech of that time. One that tells
 only when it was done claims the speech that explains its text best: long enough for so many
 characters, old enough (texts come in order), but not long past, and ending where one could end.
-
-A text that spans two speakers is split at the turn: by the times of its words, else by how much of
-the speech lies before the turn; rather at the end of a sentence than within one.
+What an explanation costs is on the scale of |ln(speech / expected speech)|.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from unicodedata import east_asian_width
 
 from erc_ros.dialogue.speakers.turns import UNCLEAR, Attribution
 from erc_ros.values.nanoseconds import NS, seconds
-from erc_ros.values.transcript import Transcript, Word
+from erc_ros.values.settings import check, setting
+from erc_ros.values.transcript import Transcript
 
-SLACK = seconds(0.15)  # a time may lie this much before the end of its speech (padding, frames)
-SNAP = seconds(0.4)  # told times are this inexact: a rest shorter than this belongs to the claim
 SHORTEST = seconds(0.1)  # no text is spoken faster
 
-# Costs of an explanation, on the scale of |ln(speech / expected speech)|.
-PLAIN = 0.3  # s, added to both durations: short texts are not compared too strictly
-DELAY = 0.6  # s; a recogniser is done this long after the end of the speech, more or less
-# A stamp that lies this much before the arrival is when the speech ended, as the recogniser heard
-# it: then there is no delay, but it may lie further before the end that voice activity found.
-END_TOLD = seconds(0.1)
-END_SLACK = seconds(0.4)
-LATENESS = 0.2  # for each second off that delay
-LATENESS_TOLD = 0.6  # the same where the recogniser tells when the speech ended
-SKIPPED = 0.5  # for each older piece that would be left without text
-CROSSED = 0.15  # for each pause inside the claim
-CROSSED_SPEAKER = 0.4  # for each change of speaker inside it
-OVER = 0.1  # cut where speech ends that is open yet, but over as the text tells
-END_NEAR = seconds(0.2)  # so much before that end
-OPEN_END = 0.6  # cut where the sound ends at this moment, in the midst of speech
-DIP, DIP_DEPTH = 0.15, 0.35  # cut in a short silence; and for how little silent it is
-QUIET, QUIET_DEPTH = 0.2, 0.4  # cut where it is quiet for a moment; and for how little quiet
-QUIET_SPAN = 3  # frames on both sides that are louder
+_FOUND = "benchmarks.alignment"
 
-# A text that comes after its speech went out without one.
-LATEST = 6.0  # s after the end of the speech
-LATE_MISMATCH = 0.7  # ln: the speech is at most twice as long as the text, or half as long
-SAME_STAMP = seconds(0.01)  # two texts of one stamp are two opinions about the same speech
 
-# Splitting a text between speakers.
-SHORTEST_PART = seconds(0.5)  # less speech than this of somebody else is no turn to split at
-SHORTEST_INSIDE = seconds(1.0)  # the same between two parts of one speaker
-SENTENCE_END, CLAUSE_END = ".!?…。！？", ",;:—，；：、"
-# s that the turn may be off for the sake of the punctuation; exact times bend less
-BEND_SENTENCE, BEND_CLAUSE = 0.8, 0.3
-BEND_TIMED_SENTENCE, BEND_TIMED_CLAUSE = 0.4, 0.15
+@dataclass(frozen=True, slots=True)
+class AlignmentConfig:
+    """What it costs to explain a text by some speech; costs are logarithms of durations' ratios.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    slack: float = setting(
+        0.15,
+        "a time may lie this much before the end of its speech (padding, frames)",
+        "s",
+        (0.0, 2.0),
+    )
+    snap: float = setting(
+        0.4,
+        "told times are this inexact: a rest shorter than this belongs to the claim",
+        "s",
+        (0.0, 2.0),
+        source=_FOUND,
+    )
+    plain: float = setting(
+        0.3,
+        "added to both durations: short texts are not compared too strictly",
+        "s",
+        (0.01, 5.0),
+        source=_FOUND,
+    )
+    delay: float = setting(
+        0.6,
+        "a recogniser is done this long after the end of the speech, more or less",
+        "s",
+        (0.0, 10.0),
+        source=_FOUND,
+    )
+    lateness: float = setting(
+        0.2, "cost of each second off that delay", "1/s", (0.0, 10.0), source=_FOUND
+    )
+    end_told: float = setting(
+        0.1,
+        "a stamp that lies this much before the arrival is when the speech ended, as the recogniser"
+        " heard it: then there is no delay",
+        "s",
+        (0.0, 5.0),
+    )
+    end_slack: float = setting(
+        0.4,
+        "such a stamp may lie this much before the end that voice activity found",
+        "s",
+        (0.0, 5.0),
+    )
+    end_lateness: float = setting(
+        0.6,
+        "cost of each second off the end that a recogniser tells",
+        "1/s",
+        (0.0, 10.0),
+        source="benchmarks.latency (turns that were split)",
+    )
+    skipped: float = setting(
+        0.5,
+        "cost of each older piece that would be left without text",
+        range=(0.0, 10.0),
+        source=_FOUND,
+    )
+    crossed: float = setting(
+        0.15, "cost of each pause inside the claim", range=(0.0, 10.0), source=_FOUND
+    )
+    crossed_speaker: float = setting(
+        0.4, "cost of each change of speaker inside it", range=(0.0, 10.0), source=_FOUND
+    )
+    over: float = setting(
+        0.1,
+        "cost of a cut where speech ends that is open yet, but over as the text tells",
+        range=(0.0, 10.0),
+    )
+    end_near: float = setting(
+        0.2, "so much before that end, in the midst of speech", "s", (0.0, 2.0)
+    )
+    open_end: float = setting(
+        0.6,
+        "cost of a cut where the sound ends at this moment, in the midst of speech",
+        range=(0.0, 10.0),
+        source=_FOUND,
+    )
+    dip: float = setting(0.15, "cost of a cut in a short silence", range=(0.0, 10.0), source=_FOUND)
+    dip_depth: float = setting(
+        0.35, "cost of how little silent it is", range=(0.0, 10.0), source=_FOUND
+    )
+    quiet: float = setting(
+        0.2, "cost of a cut where it is quiet for a moment", range=(0.0, 10.0), source=_FOUND
+    )
+    quiet_depth: float = setting(
+        0.4, "cost of how little quiet it is", range=(0.0, 10.0), source=_FOUND
+    )
+    quiet_level: float = setting(
+        0.5, "quiet: below this share of the median level", range=(0.0, 1.0), source=_FOUND
+    )
+    quiet_span: int = setting(3, "and louder for so many frames on both sides", "frames", (1, 30))
+    change: float = setting(
+        0.05, "cost of ending a text where the speaker changes", range=(0.0, 10.0), source=_FOUND
+    )
+    latest: float = setting(
+        6.0,
+        "a text that comes so long after speech that went out without one is not its text",
+        "s",
+        (0.0, 60.0),
+    )
+    late_mismatch: float = setting(
+        0.7,
+        "nor where speech and text differ more in duration (0.7: twice or half as long)",
+        range=(0.0, 5.0),
+    )
+
+    same_stamp: float = setting(
+        0.01,
+        "two texts of stamps this near are two opinions about the same speech",
+        "s",
+        (0.0, 1.0),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+DEFAULT = AlignmentConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +197,9 @@ def expected_duration(text: str, seconds_per_character: float) -> int:
     return max(SHORTEST, seconds(len(text) * seconds_per_character))
 
 
-def dips(probabilities: Sequence[tuple[int, float]]) -> list[Cut]:
+def dips(
+    probabilities: Sequence[tuple[int, float]], config: AlignmentConfig = DEFAULT
+) -> list[Cut]:
     """Moments of little speech: local minima of (time, probability of speech), one per silence."""
     cuts: list[Cut] = []
     run: list[tuple[int, float]] = []
@@ -115,27 +209,31 @@ def dips(probabilities: Sequence[tuple[int, float]]) -> list[Cut]:
         elif run:
             lowest = min(p for _, p in run)
             # the whole silence belongs to what was said before it, as a pause does
-            cuts.append(Cut(run[-1][0], DIP + DIP_DEPTH * lowest))
+            cuts.append(Cut(run[-1][0], config.dip + config.dip_depth * lowest))
             run = []
     return cuts
 
 
-def quiet(levels: Sequence[tuple[int, float]]) -> list[Cut]:
-    """Moments quieter than half of the median level: local minima of (time, level)."""
+def quiet(levels: Sequence[tuple[int, float]], config: AlignmentConfig = DEFAULT) -> list[Cut]:
+    """Moments quieter than a share of the median level: local minima of (time, level)."""
     if not levels:
         return []
     values = [level for _, level in levels]
     typical = sorted(values)[len(values) // 2]
     cuts = []
     for place, (time, level) in enumerate(levels):
-        near = values[max(0, place - QUIET_SPAN) : place + QUIET_SPAN + 1]
-        if level < 0.5 * typical and level <= min(near):
-            cuts.append(Cut(time, QUIET + QUIET_DEPTH * level / typical))
+        near = values[max(0, place - config.quiet_span) : place + config.quiet_span + 1]
+        if level < config.quiet_level * typical and level <= min(near):
+            cuts.append(Cut(time, config.quiet + config.quiet_depth * level / typical))
     return cuts
 
 
 def align(
-    pieces: Sequence[Piece], transcript: Transcript, expected: int, cuts: Sequence[Cut]
+    pieces: Sequence[Piece],
+    transcript: Transcript,
+    expected: int,
+    cuts: Sequence[Cut],
+    config: AlignmentConfig = DEFAULT,
 ) -> Claim | None:
     """The speech that `transcript` belongs to, None if there is none.
 
@@ -143,34 +241,44 @@ def align(
     cuts: moments inside pieces at which it may end.
     """
     if transcript.start is not None and transcript.end is not None:
-        return _by_times(pieces, transcript.start, transcript.end, cuts)
-    is_end = transcript.time < transcript.arrival - END_TOLD
-    latest = Latest(transcript.time, *((0.0, END_SLACK) if is_end else (DELAY, SLACK)))
-    return _by_duration(pieces, latest, expected, cuts)
+        return _by_times(pieces, transcript.start, transcript.end, cuts, config)
+    is_end = transcript.time < transcript.arrival - seconds(config.end_told)
+    if is_end:
+        latest = Latest(transcript.time, 0.0, seconds(config.end_slack))
+    else:
+        latest = Latest(transcript.time, config.delay, seconds(config.slack))
+    return _by_duration(pieces, latest, expected, cuts, config)
 
 
-def _by_times(pieces: Sequence[Piece], start: int, end: int, cuts: Sequence[Cut]) -> Claim | None:
+def _by_times(
+    pieces: Sequence[Piece], start: int, end: int, cuts: Sequence[Cut], config: AlignmentConfig
+) -> Claim | None:
     """All pieces that lie for the most part of themselves, or of the text, in start..end."""
+    snap = seconds(config.snap)
     taken = []
     for piece in pieces:
         common = min(piece.end, end) - max(piece.start, start)
         shorter = min(piece.end - piece.start, end - start)
-        if common > 0 and (2 * common >= shorter or common >= SNAP):
+        if common > 0 and (2 * common >= shorter or common >= snap):
             taken.append(piece)
     if not taken:
         return None
     first, last = taken[0], taken[-1]
-    begin = first.start if start - first.start < SNAP else start
-    if last.end - end < SNAP and not last.is_open:
+    begin = first.start if start - first.start < snap else start
+    if last.end - end < snap and not last.is_open:
         return Claim(begin, last.end, tuple(taken))
-    near = [cut for cut in cuts if abs(cut.time - end) < SNAP and begin < cut.time < last.end]
+    near = [cut for cut in cuts if abs(cut.time - end) < snap and begin < cut.time < last.end]
     if near:
         end = min(near, key=lambda cut: (cut.cost + 3 * abs(cut.time - end) / NS, cut.time)).time
     return Claim(begin, min(end, last.end), tuple(taken))
 
 
 def _by_duration(
-    pieces: Sequence[Piece], latest: Latest, expected: int, cuts: Sequence[Cut]
+    pieces: Sequence[Piece],
+    latest: Latest,
+    expected: int,
+    cuts: Sequence[Cut],
+    config: AlignmentConfig,
 ) -> Claim | None:
     """The cheapest run of pieces that ends before `latest`."""
     best: tuple[float, Claim] | None = None
@@ -180,42 +288,48 @@ def _by_duration(
         for last in range(first, len(pieces)):
             if pieces[last].start + SHORTEST > latest.time:
                 break
-            for cut in _ends(pieces[last], latest, cuts):
+            for cut in _ends(pieces[last], latest, cuts, config):
                 claim = Claim(piece.start, cut.time, tuple(pieces[first : last + 1]))
-                cost = cut.cost + first * SKIPPED + _cost(claim, latest, expected)
+                cost = cut.cost + first * config.skipped + _cost(claim, latest, expected, config)
                 if best is None or cost < best[0]:
                     best = (cost, claim)
     return None if best is None else best[1]
 
 
-def _ends(piece: Piece, latest: Latest, cuts: Sequence[Cut]) -> list[Cut]:
+def _ends(piece: Piece, latest: Latest, cuts: Sequence[Cut], config: AlignmentConfig) -> list[Cut]:
     """Where in `piece` a text may end."""
     last = min(piece.end, latest.time)
     inside = [cut for cut in cuts if piece.start + SHORTEST <= cut.time <= last]
     if piece.end <= latest.time + latest.slack and not piece.is_open:
         return [*inside, Cut(piece.end, 0.0)]
-    near = latest.slack if piece.is_paused else END_NEAR
+    near = latest.slack if piece.is_paused else seconds(config.end_near)
     if not latest.delay and piece.end <= latest.time + near:
-        return [*inside, Cut(piece.end, OVER)]
-    return [*inside, Cut(last, OPEN_END)]
+        return [*inside, Cut(piece.end, config.over)]
+    return [*inside, Cut(last, config.open_end)]
 
 
-def _cost(claim: Claim, latest: Latest, expected: int) -> float:
+def _cost(claim: Claim, latest: Latest, expected: int, config: AlignmentConfig) -> float:
     spoken = sum(min(p.end, claim.end) - p.start for p in claim.pieces) / NS
-    mismatch = abs(math.log((spoken + PLAIN) / (expected / NS + PLAIN)))
-    rate = LATENESS if latest.delay else LATENESS_TOLD
+    mismatch = _mismatch(spoken, expected, config)
+    rate = config.lateness if latest.delay else config.end_lateness
     lateness = rate * abs((latest.time - claim.end) / NS - latest.delay)
-    return mismatch + lateness + sum(map(_crossing, claim.pieces, claim.pieces[1:]))
+    crossings = zip(claim.pieces, claim.pieces[1:], strict=False)
+    return mismatch + lateness + sum(_crossing(*pair, config) for pair in crossings)
 
 
-def _crossing(left: Piece, right: Piece) -> float:
+def _mismatch(spoken: float, expected: int, config: AlignmentConfig) -> float:
+    return abs(math.log((spoken + config.plain) / (expected / NS + config.plain)))
+
+
+def _crossing(left: Piece, right: Piece, config: AlignmentConfig) -> float:
     speakers = left.attribution.speaker, right.attribution.speaker
     is_change = None not in speakers and speakers[0] != speakers[1]
     # turns that touch were split at a change of speaker
-    return CROSSED_SPEAKER if is_change or right.start == left.end else CROSSED
+    is_turn = is_change or right.start == left.end
+    return config.crossed_speaker if is_turn else config.crossed
 
 
-def is_same_speech(one: Transcript, other: Transcript) -> bool:
+def is_same_speech(one: Transcript, other: Transcript, config: AlignmentConfig = DEFAULT) -> bool:
     """Do both texts mean the same speech? Told by times or stamps only, never by the arrival."""
     if one.voice_id != other.voice_id:
         return False
@@ -226,10 +340,12 @@ def is_same_speech(one: Transcript, other: Transcript) -> bool:
         return 2 * common > max(one.end, other.end) - min(one.start, other.start)
     if one.stamp is None or other.stamp is None or other.end is not None:
         return False
-    return abs(one.stamp - other.stamp) <= SAME_STAMP
+    return abs(one.stamp - other.stamp) <= seconds(config.same_stamp)
 
 
-def late_cost(piece: Piece, transcript: Transcript, expected: int) -> float | None:
+def late_cost(
+    piece: Piece, transcript: Transcript, expected: int, config: AlignmentConfig = DEFAULT
+) -> float | None:
     """How badly a late text fits speech that went out without one; None: it is not its text."""
     if transcript.start is not None and transcript.end is not None:
         common = min(piece.end, transcript.end) - max(piece.start, transcript.start)
@@ -237,10 +353,10 @@ def late_cost(piece: Piece, transcript: Transcript, expected: int) -> float | No
         return -common / NS if 2 * common >= shorter and common > 0 else None
     lateness = (transcript.time - piece.end) / NS
     spoken = (piece.end - piece.start) / NS
-    mismatch = abs(math.log((spoken + PLAIN) / (expected / NS + PLAIN)))
-    if not 0 <= lateness <= LATEST or mismatch > LATE_MISMATCH:
+    mismatch = _mismatch(spoken, expected, config)
+    if not 0 <= lateness <= config.latest or mismatch > config.late_mismatch:
         return None
-    return mismatch + LATENESS * lateness
+    return mismatch + config.lateness * lateness
 
 
 def rests(claim: Claim) -> list[Piece]:
@@ -256,91 +372,6 @@ def rests(claim: Claim) -> list[Piece]:
     return left
 
 
-# --- one text, several speakers ---
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one speaker said of a text; transcript None: nothing of it."""
-
-    pieces: tuple[Piece, ...]
-    transcript: Transcript | None
-
-
-def split(transcript: Transcript, pieces: Sequence[Piece]) -> list[Share]:
-    """Who of those who spoke in `pieces` said which part of the text.
-
-    pieces: not empty, in the order of time, none of them open. Neighbours of one speaker are one
-    share; where nobody is told apart, a voice id names the speaker, or one of two turns is hardly
-    longer than a breath, the text stays whole. Joined with blanks the parts are the text.
-    """
-    groups = [tuple(pieces)] if transcript.voice_id else _by_speaker(pieces)
-    tokens, joint = _tokens(transcript.text)
-    if len(groups) == 1 or len(tokens) < 2:
-        main = max(groups, key=lambda group: sum(p.end - p.start for p in group))
-        return [Share(group, transcript if group is main else None) for group in groups]
-    joints = _joints(tokens, transcript.words, pieces)
-    bends = [0.0, *(_bend(token, is_timed=bool(transcript.words)) for token in tokens)]
-    places = [0]
-    for left, right in itertools.pairwise(groups):
-        turn = (left[-1].end + right[0].start) // 2
-        costs = [
-            max(first - turn, turn - last, 0) / NS - bend
-            for (first, last), bend in zip(joints, bends, strict=True)
-        ]
-        places.append(max(places[-1], costs.index(min(costs))))
-    places.append(len(tokens))
-    return [
-        Share(group, _part(transcript, tokens, joint, first, last))
-        for group, (first, last) in zip(groups, itertools.pairwise(places), strict=True)
-    ]
-
-
-def _by_speaker(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
-    """Neighbours of one speaker together; those of nobody, and scraps, with their neighbour."""
-    groups: list[tuple[Piece, ...]] = []
-    for piece in pieces:
-        if groups and _is_same(groups[-1], piece):
-            groups[-1] = (*groups[-1], piece)
-        else:
-            groups.append((piece,))
-    while len(groups) > 1:
-        lengths = [sum(p.end - p.start for p in group) for group in groups]
-        needed = [
-            SHORTEST_INSIDE if _is_inside(groups, place) else SHORTEST_PART
-            for place in range(len(groups))
-        ]
-        scraps = [place for place in range(len(groups)) if lengths[place] < needed[place]]
-        if not scraps:
-            break
-        shortest = min(scraps, key=lambda place: (lengths[place], place))
-        other = shortest - 1 if shortest else 1
-        first = min(shortest, other)
-        groups[first : first + 2] = [(*groups[first], *groups[first + 1])]
-        speakers = [_speaker(group) for group in groups]
-        for place in range(len(groups) - 1, 0, -1):  # what the scrap stood between
-            if speakers[place] == speakers[place - 1]:
-                groups[place - 1 : place + 1] = [(*groups[place - 1], *groups[place])]
-    return groups
-
-
-def _is_inside(groups: Sequence[tuple[Piece, ...]], place: int) -> bool:
-    """Does it lie between two parts of one speaker?"""
-    if not 0 < place < len(groups) - 1:
-        return False
-    return _speaker(groups[place - 1]) == _speaker(groups[place + 1]) is not None
-
-
-def _speaker(group: tuple[Piece, ...]) -> int | None:
-    """Whose voice has most of it."""
-    return majority(group).speaker
-
-
-def _is_same(group: tuple[Piece, ...], piece: Piece) -> bool:
-    speakers = {_speaker(group), piece.attribution.speaker}
-    return len(speakers) == 1 or None in speakers
-
-
 def majority(pieces: Sequence[Piece]) -> Attribution:
     """Whose voice has most of the speech; its confidence counts for its share only."""
     shares: dict[int | None, int] = {}
@@ -354,84 +385,3 @@ def majority(pieces: Sequence[Piece]) -> Attribution:
     best = max(known, key=lambda speaker: known[speaker])
     found = [p.attribution.confidence for p in pieces if p.attribution.speaker == best]
     return Attribution(best, max(found) * known[best] / total)
-
-
-def _tokens(text: str) -> tuple[list[str], str]:
-    """What a text can be cut into, and what stands between: words, in some scripts characters."""
-    words = text.split()
-    if len(words) == 1 and any(east_asian_width(character) in "WF" for character in text):
-        return list(words[0]), ""
-    return words, " "
-
-
-def _joints(
-    tokens: list[str], words: tuple[Word, ...], pieces: Sequence[Piece]
-) -> list[tuple[int, int]]:
-    """Between which times (ns) the turn before each token can have been, and after the last."""
-    if len(words) == len(tokens):
-        starts, ends = [word.start for word in words], [word.end for word in words]
-        inner = [(min(e, s), max(e, s)) for e, s in zip(ends, starts[1:], strict=False)]
-        return [(starts[0] - NS, starts[0]), *inner, (ends[-1], ends[-1] + NS)]
-    ends = _ends_of(tokens, words, pieces)
-    begin = words[0].start if words else pieces[0].start
-    return [(begin, begin), *((end, end) for end in ends)]
-
-
-def _ends_of(tokens: list[str], words: tuple[Word, ...], pieces: Sequence[Piece]) -> list[int]:
-    """When (ns) each token was over, by the times of words, else by what was spoken."""
-    spans = [(w.start, w.end, len(w.text)) for w in words] or [
-        (p.start, p.end, p.end - p.start) for p in pieces
-    ]
-    total = max(1, sum(weight for *_, weight in spans))
-    count = sum(map(len, tokens))
-    ends, said = [], 0
-    for token in tokens:
-        said += len(token)
-        ends.append(_moment(spans, said / count * total))
-    return ends
-
-
-def _moment(spans: Sequence[tuple[int, int, int]], weight: float) -> int:
-    """When (ns) so much of the weight of (start, end, weight) was over."""
-    for start, end, own in spans:
-        if weight <= own and own:
-            return start + round((end - start) * weight / own)
-        weight -= own
-    return spans[-1][1]
-
-
-def _bend(token: str, is_timed: bool) -> float:
-    closed = token.rstrip("\"'”’»)")
-    if closed.endswith(tuple(SENTENCE_END)):
-        return BEND_TIMED_SENTENCE if is_timed else BEND_SENTENCE
-    if closed.endswith(tuple(CLAUSE_END)):
-        return BEND_TIMED_CLAUSE if is_timed else BEND_CLAUSE
-    return 0.0
-
-
-def _part(
-    transcript: Transcript, tokens: list[str], joint: str, first: int, last: int
-) -> Transcript | None:
-    if first >= last:
-        return None
-    is_exact = len(transcript.words) == len(tokens)
-    words = transcript.words[first:last] if is_exact else ()
-    return replace(transcript, text=joint.join(tokens[first:last]), words=words)
-
-
-def text_within(transcript: Transcript, pieces: Sequence[Piece]) -> str:
-    """The part of a partial text that was said in the last of `pieces`.
-
-    The text began with the first one, and reaches as far as was heard when it came.
-    """
-    heard = [
-        replace(piece, end=min(piece.end, transcript.time), is_open=False)
-        for piece in pieces
-        if piece.start < transcript.time
-    ]
-    if len(heard) < len(pieces):
-        return ""
-    tokens, joint = _tokens(transcript.text)
-    ends = _ends_of(tokens, transcript.words, heard)
-    # a word that ends where the piece begins was said before it
-    return joint.join(t for t, end in zip(tokens, ends, strict=True) if end > heard[-1].start)

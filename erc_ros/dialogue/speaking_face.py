@@ -15,17 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.values.settings import check, setting
+
 Evidence = Literal["match", "is_speaking", "motion", "only", "unclear", ""]
 """How the face of an utterance was found; unclear: several faces, none chosen; "": none seen."""
 
-PRESENT = 0.5  # a face seen less than half as often as another one was not there (false detections)
-SPEAKS = 0.3  # part of the utterance in which a face must have been told to speak
-VOICED, UNVOICED = 0.6, 0.2  # share of speech between two pictures that is speech, and that is none
-LEAST_PICTURES = 3  # pairs of pictures that it takes to judge a mouth
-# How much more (natural logarithm) than all others the mouth moves. On drawn mouths on one face,
-# with trembling boxes and noise, 3 s at 5 pictures a second: 98 % are found, and of 1 % of pairs of
-# silent faces one is taken.
-CLEARLY = 0.15
 MOST_LINKS = 64  # ROS4HRI ids come and go
 
 # Parts of a face crop, as shares of its height and width.
@@ -33,6 +27,55 @@ MOUTH = (slice(0.62, 0.92), slice(0.28, 0.72))
 REST = (slice(0.15, 0.58), slice(0.15, 0.85))
 SIDE = 48  # pixels; finer detail than this is noise of the camera
 FLOOR = 0.05  # of the crop's contrast: smaller changes are noise, too
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakingFaceConfig:
+    """When a face is taken for that of who speaks.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    present: float = setting(
+        0.5,
+        "a face seen less than this share as often as another one was not there (false detections)",
+        range=(0.0, 1.0),
+    )
+    speaks: float = setting(
+        0.3, "share of the utterance in which a face must have been told to speak", range=(0.0, 1.0)
+    )
+    voiced: float = setting(
+        0.6, "share of speech between two pictures from which it is speech", range=(0.0, 1.0)
+    )
+    unvoiced: float = setting(
+        0.2, "share of speech between two pictures up to which it is none", range=(0.0, 1.0)
+    )
+    min_pictures: int = setting(
+        3, "pairs of pictures that it takes to judge a mouth", range=(1, 100)
+    )
+    # On drawn mouths on one face, with trembling boxes and noise, 3 s at 5 pictures a second: 98 %
+    # are found, and of 1 % of pairs of silent faces one is taken.
+    clearly: float = setting(
+        0.15,
+        "how much more (natural logarithm) than all others the mouth must move",
+        range=(0.0, 5.0),
+        source="test/dialogue/test_speaking_face.py",
+    )
+    max_glimpse: float = setting(
+        0.5, "two pictures further apart tell nothing about a mouth", "s", (0.02, 5.0)
+    )
+    before: float = setting(
+        10.0, "before an utterance, in which mouths that rest are looked at", "s", (0.0, 30.0)
+    )
+    kept: float = setting(30.0, "face crops are kept this long", "s", (1.0, 300.0))
+    max_kept: int = setting(300, "and no more than so many", range=(1, 10_000))
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+DEFAULT = SpeakingFaceConfig()
 
 
 # --- what ROS4HRI tells ---
@@ -82,7 +125,7 @@ class Spoken:
     spans: tuple[tuple[int, int | None], ...] = ()
 
 
-def tell(spoken: Spoken, stamp: int, speaking: bool) -> Spoken:
+def with_speaking(spoken: Spoken, stamp: int, speaking: bool) -> Spoken:
     """From `stamp` (ns) on it speaks, or does not."""
     is_open = bool(spoken.spans) and spoken.spans[-1][1] is None
     if speaking and not is_open:
@@ -148,7 +191,10 @@ def _mean(change: NDArray[np.float32], part: tuple[slice, slice]) -> float:
 
 
 def speech_motion(
-    glimpses: Sequence[Glimpse], voice: Sequence[tuple[int, float]], start: int
+    glimpses: Sequence[Glimpse],
+    voice: Sequence[tuple[int, float]],
+    start: int,
+    config: SpeakingFaceConfig = DEFAULT,
 ) -> float | None:
     """How much more a mouth moves in speech than otherwise; None: too few pictures to tell.
 
@@ -162,26 +208,26 @@ def speech_motion(
         if first == last:
             continue
         voiced = sum(p >= 0.5 for _, p in voice[first:last]) / (last - first)
-        if voiced >= VOICED and glimpse.stamp > start:
+        if voiced >= config.voiced and glimpse.stamp > start:
             speaking.append(glimpse.motion)
-        elif voiced <= UNVOICED:
+        elif voiced <= config.unvoiced:
             resting.append(glimpse.motion)
-    if len(speaking) < LEAST_PICTURES:
+    if len(speaking) < config.min_pictures:
         return None
-    usual = float(np.mean(resting)) if len(resting) >= LEAST_PICTURES else 0.0
+    usual = float(np.mean(resting)) if len(resting) >= config.min_pictures else 0.0
     return float(np.mean(speaking)) - usual
 
 
-def clearly_most(motions: Mapping[str, float | None]) -> str:
+def clearly_most(motions: Mapping[str, float | None], clearly: float = DEFAULT.clearly) -> str:
     """The face whose mouth moves clearly more than all others; "" if there is none."""
     known = sorted(((motion, name) for name, motion in motions.items() if motion is not None))
     if len(known) < len(motions) or len(known) < 2:
         return ""
     (second, _), (most, name) = known[-2:]
-    return name if most - second >= CLEARLY else ""
+    return name if most - second >= clearly else ""
 
 
-def present(counts: Mapping[str, int]) -> list[str]:
+def present(counts: Mapping[str, int], least: float = DEFAULT.present) -> list[str]:
     """Faces that were there, of how often each was seen."""
     most = max(counts.values(), default=0)
-    return [name for name, count in counts.items() if count >= PRESENT * most]
+    return [name for name, count in counts.items() if count >= least * most]

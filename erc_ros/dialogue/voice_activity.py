@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.checks import check_range
 from erc_ros.networks.session import on_cpu
 from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import SAMPLE_RATE
 
 FRAME = 512  # samples; the network takes no other number
@@ -23,42 +23,50 @@ CONTEXT = 64  # samples before a frame that the network sees with it
 STATE = 128  # numbers that the network remembers, twice
 NETWORK = Path(__file__).parent / "assets" / "silero_vad.onnx"
 FRAME_TIME = FRAME * NS // SAMPLE_RATE  # ns
-MAX_DIP = seconds(
-    0.12
-)  # silence inside the first `min_speech`: a click followed by another is no word
-CUT_SEARCH = seconds(
-    3.0
-)  # a stretch that is too long is cut at the most silent frame of its last part
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceActivityConfig:
-    """When is it speech? Durations in s, used in frames of 32 ms.
+    """When is it speech? Times are used in frames of 32 ms.
 
     Raises:
         ValueError: a value outside its range.
     """
 
-    onset: float = 0.3
-    """Probability at which speech begins."""
-    offset: float = 0.15
-    """Probability below which a frame is silent."""
-    min_speech: float = 0.16
-    """Speech shorter than this is no stretch."""
-    hangover: float = 0.3
-    """Silence that ends a stretch."""
-    padding: float = 0.1
-    """A stretch begins this much before its first voiced frame, ends this much after its last."""
-    max_stretch: float = 15.0
-    """A longer stretch is cut."""
+    onset: float = setting(0.3, "probability at which speech begins", range=(0.05, 0.99))
+    offset: float = setting(
+        0.15, "probability below which a frame is silent, at most `onset`", range=(0.01, 0.99)
+    )
+    min_speech: float = setting(0.16, "speech shorter than this is no stretch", "s", (0.0, 2.0))
+    hangover: float = setting(0.3, "silence that ends a stretch", "s", (0.03, 3.0))
+    padding: float = setting(
+        0.1,
+        "a stretch begins this much before its first voiced frame and ends this much after its last"
+        " one, at most `hangover`",
+        "s",
+        (0.0, 3.0),
+    )
+    max_stretch: float = setting(15.0, "a longer stretch is cut", "s", (4.0, 60.0))
+    max_dip: float = setting(
+        0.12,
+        "silence inside the first `min_speech`: a click followed by another one is no word",
+        "s",
+        (0.0, 1.0),
+    )
+    cut_search: float = setting(
+        3.0,
+        "a stretch that is too long is cut at the most silent frame of its last part, this long",
+        "s",
+        (0.1, 4.0),
+    )
 
     def __post_init__(self) -> None:
-        check_range("voice_activity.onset", self.onset, 0.05, 0.99)
-        check_range("voice_activity.offset", self.offset, 0.01, self.onset)
-        check_range("voice_activity.min_speech", self.min_speech, 0.0, 2.0)
-        check_range("voice_activity.hangover", self.hangover, 0.03, 3.0)
-        check_range("voice_activity.padding", self.padding, 0.0, self.hangover)
-        check_range("voice_activity.max_stretch", self.max_stretch, 4.0, 60.0)
+        check(self)
+        for name, greatest in (("offset", self.onset), ("padding", self.hangover)):
+            if getattr(self, name) > greatest:
+                raise ValueError(
+                    f"voice_activity.{name} must be <= {greatest:g}, got {getattr(self, name)!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ def step(
         return _continue(activity, config, time, probability)
     if activity.voiced >= seconds(config.min_speech):
         return replace(activity, is_open=True, dips=()), [Began(activity.start)]
-    if end - activity.last_voiced > MAX_DIP:
+    if end - activity.last_voiced > seconds(config.max_dip):
         return replace(activity, start=None), []
     return activity, []
 
@@ -121,7 +129,7 @@ def _continue(
     if end - activity.last_voiced >= seconds(config.hangover):
         return finish(activity, config)
     length = end - start
-    if length < seconds(config.max_stretch) - CUT_SEARCH:
+    if length < seconds(config.max_stretch) - seconds(config.cut_search):
         return activity, []
     activity = replace(
         activity, dips=(*activity.dips, (time + FRAME_TIME // 2, round(probability, 2)))

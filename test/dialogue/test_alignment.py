@@ -16,10 +16,9 @@ from erc_ros.dialogue.alignment import (
     majority,
     quiet,
     rests,
-    split,
-    text_within,
 )
 from erc_ros.dialogue.speakers.turns import Attribution
+from erc_ros.dialogue.text_splitting import split, text_within
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 

@@ -94,7 +94,7 @@ def test_the_name_of_a_corrected_text_follows_the_speaker_but_not_a_person_of_ro
         ears = listener()
         said_first = said_until_flush(ears, person)
         assert said_first.person_id == (person or "Bob")
-        ears._relabel(TurnCorrection(said_first.start, said_first.end, 0, 2))
+        ears._correct_speaker(TurnCorrection(said_first.start, said_first.end, 0, 2))
         again = Transcript("Hullo.", T0 + seconds(14), stamp=T0 + seconds(4), person_id=person)
         corrected = [e for e in ears.feed_transcript(again) if isinstance(e, TextCorrected)]
         assert [e.utterance.person_id for e in corrected] == [expected]

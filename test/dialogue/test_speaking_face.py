@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.recent import RecentFaces
+from erc_ros.dialogue.face_history import FaceHistory
 from erc_ros.dialogue.speaking_face import (
     Glimpse,
     Match,
@@ -22,8 +22,8 @@ from erc_ros.dialogue.speaking_face import (
     partners,
     share,
     speech_motion,
-    tell,
     thumbnail,
+    with_speaking,
 )
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import FaceCrop
@@ -55,7 +55,7 @@ def noisy(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.
 VOICE = [(T0 + n * NS // 20, 0.9 if 60 <= n < 120 else 0.05) for n in range(160)]
 
 
-def look_at(faces: RecentFaces, name: str, speaks: bool, seed: int, rate: int = 5) -> None:
+def look_at(faces: FaceHistory, name: str, speaks: bool, seed: int, rate: int = 5) -> None:
     """Eight seconds of a face that trembles; one that speaks moves its mouth from 3 s to 6 s."""
     random = np.random.default_rng(seed)
     for n in range(8 * rate):
@@ -68,7 +68,7 @@ def look_at(faces: RecentFaces, name: str, speaks: bool, seed: int, rate: int = 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_of_two_faces_the_one_whose_mouth_moves_speaks(seed: int) -> None:
-    faces = RecentFaces()
+    faces = FaceHistory()
     look_at(faces, "silent", False, seed)
     look_at(faces, "speaker", True, seed + 100)
     seen = faces.choose(START, END, 8, VOICE)
@@ -77,7 +77,7 @@ def test_of_two_faces_the_one_whose_mouth_moves_speaks(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_of_two_silent_faces_none_is_chosen(seed: int) -> None:
-    faces = RecentFaces()
+    faces = FaceHistory()
     look_at(faces, "one", False, seed)
     look_at(faces, "other", False, seed + 100)
     seen = faces.choose(START, END, 8, VOICE)
@@ -88,7 +88,7 @@ def test_the_margin_finds_the_speaker_and_seldom_takes_a_silent_face() -> None:
     def motions(speaks: bool, seeds: range) -> list[float | None]:
         found = []
         for seed in seeds:
-            faces = RecentFaces()
+            faces = FaceHistory()
             look_at(faces, "x", speaks, seed)
             found.append(faces._motion("x", VOICE, START, END))
         return found
@@ -124,7 +124,7 @@ def test_flat_and_odd_pictures_have_no_motion() -> None:
 
 
 def test_the_only_face_is_the_speakers_and_a_brief_false_detection_changes_nothing() -> None:
-    faces = RecentFaces()
+    faces = FaceHistory()
     look_at(faces, "anna", False, 1)
     faces.add("ghost", FaceCrop(T0 + seconds(4), face()))
     assert faces.choose(START, END, 8, VOICE).evidence == "only"
@@ -133,11 +133,11 @@ def test_the_only_face_is_the_speakers_and_a_brief_false_detection_changes_nothi
 
 
 def test_what_ros4hri_says_about_speaking_comes_before_the_mouth() -> None:
-    faces = RecentFaces()
+    faces = FaceHistory()
     look_at(faces, "moves", True, 1)
     look_at(faces, "told", False, 2)
-    faces.tell("told", T0 + seconds(3.5), True)
-    faces.tell("told", T0 + seconds(5.5), False)
+    faces.set_speaking("told", T0 + seconds(3.5), True)
+    faces.set_speaking("told", T0 + seconds(5.5), False)
     seen = faces.choose(START, END, 8, VOICE)
     assert (seen.face_id, seen.evidence) == ("told", "is_speaking")
     # before that it was silent, so it is the other one
@@ -145,7 +145,7 @@ def test_what_ros4hri_says_about_speaking_comes_before_the_mouth() -> None:
 
 
 def test_a_match_with_the_voice_comes_first_and_names_the_person() -> None:
-    faces = RecentFaces()
+    faces = FaceHistory()
     look_at(faces, "f1", False, 1)
     look_at(faces, "f2", True, 2)
     faces.match(Match(("person", "p"), ("voice", "v"), 0.9))
@@ -168,7 +168,7 @@ def test_the_likelier_match_wins_and_ids_of_other_kinds_do_not_mix() -> None:
 
 
 def test_the_sharpest_crop_of_each_part_of_the_time_is_taken() -> None:
-    faces, sharp = RecentFaces(), {3, 8, 13, 18}
+    faces, sharp = FaceHistory(), {3, 8, 13, 18}
     for n in range(20):
         pixels = face() if n in sharp else cv2.GaussianBlur(face(), (9, 9), 3)
         faces.add("anna", FaceCrop(T0 + n * NS // 5, np.asarray(pixels, np.uint8)))
@@ -189,6 +189,6 @@ def test_who_is_not_clearly_ahead_is_not_chosen() -> None:
 def test_the_share_of_speaking_is_a_share(told: list[tuple[int, bool]]) -> None:
     spoken = Spoken()
     for stamp, speaking in sorted(told):
-        spoken = tell(spoken, stamp, speaking)
+        spoken = with_speaking(spoken, stamp, speaking)
     assert 0.0 <= share(spoken, 10, 90) <= 1.0
     assert len(spoken.spans) <= 32

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,34 @@ from erc_ros.dialogue.voice_activity import (
 )
 from erc_ros.values.files import explain, write_whole
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import SAMPLE_RATE
 
 FORMAT = 2
 WINDOW = 1.2  # s; voices are compared over this much speech
 LEAST = 5.0  # s of speech of a person
-CERTAINTY = 0.8  # a known voice may differ by this share of what two voices differ by at least
 MAX_NAME = 100  # characters
 MAX_BYTES = 20_000_000  # of a file
 GREATEST = 1e30  # of a number in it
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceRecognitionConfig:
+    """When a voice is taken for that of a person who is known.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    certainty: float = setting(
+        0.8,
+        "a known voice may differ by this share of what two voices differ by at least",
+        range=(0.0, 2.0),
+        source="test/dialogue/test_enrolment.py",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class EnrolmentError(ValueError):
@@ -196,9 +216,11 @@ def _is_number(value: object) -> bool:
 # --- recognising ---
 
 
-def least_alike(embedding: EmbeddingNetwork) -> float:
+def least_alike(
+    embedding: EmbeddingNetwork, config: VoiceRecognitionConfig = VoiceRecognitionConfig()
+) -> float:
     """How alike two voices are at least that are taken for one person's (see `recognise`)."""
-    return 1.0 - CERTAINTY * embedding.new_voice / embedding.same_voice
+    return 1.0 - config.certainty * embedding.new_voice / embedding.same_voice
 
 
 def recognise(voice: VoiceProfile, known: Mapping[str, VoiceProfile], least: float) -> str | None:

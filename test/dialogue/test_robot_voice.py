@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from erc_ros.demo.conversation_bag import DIALOGUE, VOICES
 from erc_ros.demo.voices import synthesiser
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler, UtteranceEvent
-from erc_ros.dialogue.robot_voice import LEAST_LEARNED, MARGIN, Echo, hear, is_playing, play, power
+from erc_ros.dialogue.robot_voice import Gate, RobotGateConfig, hear, is_playing, play, power
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import Utterance
 
+CONFIG = RobotGateConfig()
 RATE = 16_000
 LEVEL = 0.03  # RMS of the robot
 LATE = 0.1  # s from /robot_speaking, or the loudspeaker's cable, to the microphone
@@ -26,55 +27,55 @@ def decibels(level: float) -> float:
     return float(10 ** (level / 10))
 
 
-def robot_speech(echo: Echo, level: float, frames: int, seed: int = 0) -> tuple[Echo, int]:
+def robot_speech(gate: Gate, level: float, frames: int, seed: int = 0) -> tuple[Gate, int]:
     """Frames whose level varies as speech does; how many passed as somebody else."""
     random, passed = np.random.default_rng(seed), 0
     for _ in range(frames):
-        echo, is_alone = hear(echo, decibels(level + random.normal(0, 4)), True)
+        gate, is_alone = hear(gate, decibels(level + random.normal(0, 4)), True)
         passed += not is_alone
-    return echo, passed
+    return gate, passed
 
 
 @pytest.mark.parametrize("level", [-60.0, -30.0, -10.0])
 def test_the_robot_alone_does_not_pass_however_loud_it_is(level: float) -> None:
-    _, passed = robot_speech(Echo(envelope=1.0), level, 2_000)
+    _, passed = robot_speech(Gate(envelope=1.0), level, 2_000)
     assert passed == 0
 
 
 def test_somebody_clearly_louder_passes_and_afterwards_the_robot_does_not() -> None:
-    echo, _ = robot_speech(Echo(envelope=1.0), -40.0, 300)
-    echo, passed = robot_speech(echo, -20.0, 60)
+    gate, _ = robot_speech(Gate(envelope=1.0), -40.0, 300)
+    gate, passed = robot_speech(gate, -20.0, 60)
     assert passed > 50
-    _, passed = robot_speech(echo, -40.0, 300)
+    _, passed = robot_speech(gate, -40.0, 300)
     assert passed < 25  # what the gate stays open for
 
 
 def test_nobody_passes_before_the_robot_is_known() -> None:
-    echo, passed = robot_speech(Echo(envelope=1.0), -40.0, LEAST_LEARNED - 10)
-    _, more = robot_speech(echo, 0.0, 5)
+    gate, passed = robot_speech(Gate(envelope=1.0), -40.0, CONFIG.min_learned - 10)
+    _, more = robot_speech(gate, 0.0, 5)
     assert passed + more == 0
 
 
 def test_silence_while_the_robot_says_it_speaks_teaches_nothing() -> None:
-    echo = Echo(envelope=1.0)
+    gate = Gate(envelope=1.0)
     for _ in range(200):
-        echo, is_alone = hear(echo, 1e-9, False)
+        gate, is_alone = hear(gate, 1e-9, False)
         assert is_alone
-    assert echo.learned == 0
-    assert robot_speech(echo, -20.0, 500)[1] == 0
+    assert gate.learned == 0
+    assert robot_speech(gate, -20.0, 500)[1] == 0
 
 
 def test_a_robot_that_speaks_up_for_good_is_learned() -> None:
-    echo, _ = robot_speech(Echo(envelope=1.0), -40.0, 300)
-    echo, _ = robot_speech(echo, -28.0, 1_500)
-    assert robot_speech(echo, -28.0, 500)[1] == 0
+    gate, _ = robot_speech(Gate(envelope=1.0), -40.0, 300)
+    gate, _ = robot_speech(gate, -28.0, 1_500)
+    assert robot_speech(gate, -28.0, 500)[1] == 0
 
 
 def test_the_robot_plays_until_the_room_has_rung_off() -> None:
-    echo = play(Echo(), 0.01)
+    gate = play(Gate(), 0.01)
     frames = 0
-    while is_playing(echo):
-        echo, frames = play(echo, 0.0), frames + 1
+    while is_playing(gate):
+        gate, frames = play(gate, 0.0), frames + 1
     assert 0.5 < frames * 0.032 < 1.0
 
 
@@ -83,21 +84,21 @@ def test_power_is_the_mean_square() -> None:
 
 
 def test_with_less_margin_somebody_less_loud_passes() -> None:
-    known, _ = robot_speech(Echo(envelope=1.0), -40.0, 300)
-    level = decibels(known.loudness + MARGIN - 1)
-    for margin, passes in ((MARGIN, False), (MARGIN - 3, True)):
-        echo, is_alone = known, True
+    known, _ = robot_speech(Gate(envelope=1.0), -40.0, 300)
+    level = decibels(known.loudness + CONFIG.margin - 1)
+    for margin, passes in ((CONFIG.margin, False), (CONFIG.margin - 3, True)):
+        gate, is_alone = known, True
         for _ in range(5):
-            echo, is_alone = hear(echo, level, True, margin)
+            gate, is_alone = hear(gate, level, True, margin)
         assert is_alone is not passes
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=200))
 def test_the_state_stays_finite(frames: list[tuple[float, bool]]) -> None:
-    echo = Echo()
+    gate = Gate()
     for level, is_speech in frames:
-        echo, _ = hear(play(echo, level), level, is_speech)
-    assert np.isfinite([echo.envelope, echo.loudness]).all()
+        gate, _ = hear(play(gate, level), level, is_speech)
+    assert np.isfinite([gate.envelope, gate.loudness]).all()
 
 
 # --- speech in a room ---

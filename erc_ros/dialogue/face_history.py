@@ -1,0 +1,174 @@
+"""The faces that were seen lately, and what ROS4HRI told of them, bounded in time and number."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.speaking_face import (
+    DEFAULT,
+    Evidence,
+    Glimpse,
+    Kind,
+    Match,
+    SpeakingFaceConfig,
+    Spoken,
+    clearly_most,
+    link,
+    mouth_motion,
+    partners,
+    present,
+    share,
+    speech_motion,
+    thumbnail,
+    with_speaking,
+)
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.utterance import FaceCrop
+
+MAX_FACES = 32  # ids of faces that are remembered; they come and go
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The face that goes with an utterance.
+
+    face_id, person_id: "" unknown. crops: in the order of their stamps. evidence: how it was found.
+    """
+
+    face_id: str = ""
+    person_id: str = ""
+    crops: tuple[FaceCrop, ...] = ()
+    evidence: Evidence = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenFace:
+    """A crop of a track. sharpness: variance of its Laplacian; small: its thumbnail."""
+
+    track: str
+    crop: FaceCrop
+    sharpness: float
+    small: NDArray[np.float32]
+    glimpse: Glimpse | None  # against the picture before
+
+
+class FaceHistory:
+    """The last face crops of every track, and what ROS4HRI told about faces."""
+
+    def __init__(self, config: SpeakingFaceConfig = DEFAULT) -> None:
+        self._config = config
+        self._matches: tuple[Match, ...] = ()  # true whatever the conversation
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was seen."""
+        self._seen: deque[_SeenFace] = deque(maxlen=self._config.max_kept)
+        self._last: dict[str, _SeenFace] = {}
+        self._spoken: dict[str, Spoken] = {}
+
+    def add(self, track_id: str, crop: FaceCrop) -> None:
+        """A face that was seen."""
+        gray = cv2.cvtColor(crop.pixels, cv2.COLOR_BGR2GRAY)
+        small, glimpse = thumbnail(crop.pixels), None
+        last = self._last.get(track_id)
+        if last is not None and 0 < crop.stamp - last.crop.stamp <= seconds(
+            self._config.max_glimpse
+        ):
+            glimpse = Glimpse(last.crop.stamp, crop.stamp, mouth_motion(last.small, small))
+        sharpness = float(cv2.Laplacian(gray, cv2.CV_32F).var())
+        face = _SeenFace(track_id, crop, sharpness, small, glimpse)
+        self._seen.append(face)
+        self._last[track_id] = face
+        while self._seen[0].crop.stamp < crop.stamp - seconds(self._config.kept):
+            self._seen.popleft()
+        if len(self._last) > MAX_FACES:
+            self._last = {face.track: face for face in self._seen}
+
+    def set_speaking(self, face_id: str, stamp: int, speaking: bool) -> None:
+        """ROS4HRI: from `stamp` (ns) on this face speaks, or does not."""
+        before = self._spoken.pop(face_id, Spoken())
+        self._spoken[face_id] = with_speaking(before, stamp, speaking)
+        if len(self._spoken) > MAX_FACES:
+            del self._spoken[next(iter(self._spoken))]
+
+    def match(self, match: Match) -> None:
+        """ROS4HRI: these ids belong together."""
+        self._matches = link(self._matches, match)
+
+    def choose(
+        self,
+        start: int,
+        end: int,
+        count: int,
+        voice: Sequence[tuple[int, float]] = (),
+        voice_id: str = "",
+        person_id: str = "",
+    ) -> Seen:
+        """The face of who spoke from `start` to `end` (ns), and up to `count` crops of it.
+
+        The crops are spread over the time, and of each part of it the sharpest one is taken.
+
+        Args:
+            voice: (time in ns, probability of speech) of the utterance and some time before it.
+            voice_id, person_id: of ROS4HRI, "" where unknown.
+        """
+        seen = [face for face in self._seen if start <= face.crop.stamp <= end]
+        face_id, evidence = self._find(seen, voice, start, end, voice_id, person_id)
+        if not person_id:
+            person_id = self._partner([("voice", voice_id), ("face", face_id)], "person")
+        faces = sorted(
+            (face for face in seen if face.track == face_id), key=lambda face: face.crop.stamp
+        )
+        parts = np.array_split(np.arange(len(faces)), max(1, min(count, len(faces))))
+        best = [max(part, key=lambda n: (faces[n].sharpness, -n)) for part in parts if len(part)]
+        crops = tuple(faces[n].crop for n in best) if count else ()
+        return Seen(face_id, person_id, crops, evidence)
+
+    def _find(
+        self,
+        seen: Sequence[_SeenFace],
+        voice: Sequence[tuple[int, float]],
+        start: int,
+        end: int,
+        voice_id: str,
+        person_id: str,
+    ) -> tuple[str, Evidence]:
+        if face := self._partner([("voice", voice_id), ("person", person_id)], "face"):
+            return face, "match"
+        counts = Counter(face.track for face in seen)
+        shares = {face: share(told, start, end) for face, told in self._spoken.items()}
+        speaker = max(shares, key=lambda face: shares[face], default="")
+        if speaker and shares[speaker] >= self._config.speaks:
+            return speaker, "is_speaking"
+        # a face that was told to be silent is not the one
+        there = [face for face in present(counts, self._config.present) if face not in shares]
+        if len(there) == 1:
+            return there[0], "only"
+        motions = {face: self._motion(face, voice, start, end) for face in there}
+        if face := clearly_most(motions, self._config.clearly):
+            return face, "motion"
+        return "", "unclear" if counts else ""
+
+    def _partner(self, whose: Sequence[tuple[Kind, str]], kind: Kind) -> str:
+        """The most likely partner of the first of these ids that has one."""
+        for one in whose:
+            found = partners(self._matches, one, kind) if one[1] else {}
+            if found:
+                return max(found, key=lambda name: found[name])
+        return ""
+
+    def _motion(
+        self, face: str, voice: Sequence[tuple[int, float]], start: int, end: int
+    ) -> float | None:
+        glimpses = [
+            seen.glimpse
+            for seen in self._seen
+            if seen.track == face and seen.glimpse is not None and seen.crop.stamp <= end
+        ]
+        return speech_motion(glimpses, voice, start, self._config)

@@ -1,0 +1,97 @@
+"""Sound in chunks of any length -> frames of the length that voice activity takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.voice_activity import FRAME, FRAME_TIME
+from erc_ros.sensing.audio import Sound
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.settings import check, setting
+from erc_ros.values.utterance import SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class FramingConfig:
+    """How frames get their time.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    drift: float = setting(
+        0.005,
+        "the time of frames follows the stamps of the sound in steps of this",
+        "s",
+        (0.0, 0.1),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoundFrame:
+    """FRAME samples that start at `start` (ns); reference: what the robot played meanwhile."""
+
+    start: int
+    samples: NDArray[np.float32]
+    reference: NDArray[np.float32]
+
+
+def _no_samples() -> NDArray[np.float32]:
+    return np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Framing:
+    """State: the samples of a frame that is not full, and its start (ns); None: nothing came."""
+
+    samples: NDArray[np.float32] = field(default_factory=_no_samples)
+    reference: NDArray[np.float32] = field(default_factory=_no_samples)
+    start: int | None = None
+
+
+def step(framing: Framing, config: FramingConfig, sound: Sound) -> tuple[Framing, list[SoundFrame]]:
+    """Take a chunk: its frames are counted on from the last one, following a drift."""
+    waiting = len(framing.samples) * NS // SAMPLE_RATE
+    start = framing.start
+    if start is None:
+        start = sound.start
+    elif abs(sound.start - waiting - start) > seconds(config.drift):
+        start = sound.start - waiting
+    played = np.zeros_like(sound.samples) if sound.reference is None else sound.reference
+    samples = np.concatenate([framing.samples, sound.samples])
+    reference = np.concatenate([framing.reference, played])
+    count = len(samples) // FRAME
+    frames = [
+        SoundFrame(
+            start + number * FRAME_TIME,
+            samples[number * FRAME : (number + 1) * FRAME],
+            reference[number * FRAME : (number + 1) * FRAME],
+        )
+        for number in range(count)
+    ]
+    rest = slice(count * FRAME, None)
+    pending = Framing(samples[rest].copy(), reference[rest].copy(), start + count * FRAME_TIME)
+    return pending, frames
+
+
+class Framer:
+    """Cuts sound into frames."""
+
+    def __init__(self, config: FramingConfig) -> None:
+        self._config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """What comes next follows nothing: what waits for a full frame is forgotten."""
+        self._state = Framing()
+
+    def feed(self, sound: Sound) -> list[SoundFrame]:
+        """The frames that this chunk fills."""
+        self._state, frames = step(self._state, self._config, sound)
+        return frames

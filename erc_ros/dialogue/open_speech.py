@@ -1,0 +1,264 @@
+"""The stretch of speech that is being spoken: what is open, what texts have claimed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from erc_ros.dialogue import voice_activity
+from erc_ros.dialogue.alignment import Piece
+from erc_ros.dialogue.speakers.turns import SpeakerTurn
+from erc_ros.dialogue.voice_activity import (
+    FRAME_TIME,
+    Activity,
+    Began,
+    Ended,
+    VoiceActivityConfig,
+)
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.settings import check, setting
+
+
+@dataclass(frozen=True, slots=True)
+class StretchConfig:
+    """What is done with a stretch while it is spoken, and which parts of it count.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    update_period: float = setting(
+        1.0,
+        "the speakers of open speech are updated this often",
+        "s",
+        (0.1, 10.0),
+        source="benchmarks.diarization words",
+    )
+    pause: float = setting(
+        0.1,
+        "and where nobody speaks for so long,",
+        "s",
+        (0.0, 2.0),
+        source="benchmarks.diarization words",
+    )
+    min_update: float = setting(
+        0.25,
+        "after so much speech: then the update is in effect before the stretch ends",
+        "s",
+        (0.0, 10.0),
+    )
+    min_fragment: float = setting(
+        0.3,
+        "what follows a claim and is shorter is no utterance without a text",
+        "s",
+        (0.0, 5.0),
+        source="benchmarks.alignment",
+    )
+    min_left_over: float = setting(
+        0.6,
+        "the same for what a claim leaves before it",
+        "s",
+        (0.0, 5.0),
+        source="benchmarks.alignment",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class OpenSpeechConfig:
+    """Of speech while it is spoken.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    provisional_period: float = setting(
+        0.0,
+        "while somebody speaks, a draft goes out this often (at least 0.1); 0: only when the "
+        "speech has ended",
+        "s",
+        (0.0, 10.0),
+        parameter="provisional_period",
+    )
+    voice_activity: VoiceActivityConfig = field(default_factory=VoiceActivityConfig)
+    stretch: StretchConfig = field(default_factory=StretchConfig)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if 0.0 < self.provisional_period < 0.1:
+            raise ValueError(
+                f"provisional_period is {self.provisional_period}, must be 0 (off) or 0.1 .. 10"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpeechState:
+    """State. Times in ns.
+
+    start: of what is not claimed yet of the open stretch; None: nothing is open. began: when the
+    stretch did. updated: up to where an update of the speakers was begun. utterance_id, drafted:
+    of its draft, once there is one.
+    """
+
+    activity: Activity = field(default_factory=Activity)
+    start: int | None = None
+    began: int = 0
+    claimed_until: int = 0
+    updated: int = 0
+    utterance_id: str = ""
+    drafted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of speech that has ended at `end` (ns), as pieces of one speaker each.
+
+    withdrawn: id of a draft that came to nothing.
+    """
+
+    end: int
+    pieces: tuple[Piece, ...] = ()
+    withdrawn: str = ""
+
+
+def open_piece(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int) -> Piece | None:
+    """What is open, as far as it was heard; None: nothing."""
+    if state.start is None:
+        return None
+    last = state.activity.last_voiced
+    end = min(heard_until, last + seconds(config.voice_activity.padding))
+    if end <= state.start:
+        return None
+    is_paused = heard_until - last >= seconds(config.stretch.pause)
+    return Piece(state.start, end, True, is_paused, utterance_id=state.utterance_id)
+
+
+def without_pause(
+    state: OpenSpeechState, probabilities: Sequence[tuple[int, float]]
+) -> OpenSpeechState:
+    """What follows a claim begins where somebody speaks again.
+
+    probabilities: (time, probability of speech) since the claim.
+    """
+    if state.start is None or state.start != state.claimed_until:
+        return state
+    for time, probability in probabilities:
+        if probability >= 0.5:
+            start = max(state.start, time - FRAME_TIME)
+            return replace(state, start=start, claimed_until=start)
+    return state
+
+
+def is_update_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int) -> bool:
+    """Is it time to update the speakers of the open stretch?"""
+    if state.start is None:
+        return False
+    last, stretch = state.activity.last_voiced, config.stretch
+    is_pause = heard_until - last >= seconds(stretch.pause)
+    if is_pause and last - state.updated >= seconds(stretch.min_update):
+        return True
+    return heard_until - state.updated >= seconds(stretch.update_period)
+
+
+def is_unheard(state: OpenSpeechState, config: OpenSpeechConfig, end: int) -> bool:
+    """Is there speech before `end` (ns), the end of the stretch, that no update has heard?"""
+    return state.updated < end - seconds(config.voice_activity.padding)
+
+
+def is_draft_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int) -> bool:
+    """Is it time for another draft of what is being said?"""
+    period = seconds(config.provisional_period)
+    if not period or state.start is None:
+        return False
+    return heard_until - max(state.start, state.drafted) >= period
+
+
+def closed(
+    state: OpenSpeechState, config: OpenSpeechConfig, end: int, turns: Sequence[SpeakerTurn]
+) -> tuple[OpenSpeechState, Stretch]:
+    """The stretch has ended at `end`; turns: whose it was, none where it is nothing."""
+    start, known = state.start, state.utterance_id
+    state = replace(state, start=None, utterance_id="")
+    if start is None:
+        return state, Stretch(end, (), known)
+    pieces: list[Piece] = []
+    least = seconds(config.stretch.min_left_over)
+    for turn in turns:
+        begin = max(start, turn.start)
+        # a text that ended near a change of speaker ended at it
+        is_rest = turn.start < start and turn.end - start < least and turn is not turns[-1]
+        if turn.end - begin >= FRAME_TIME and not is_rest:
+            found = turn.attribution
+            pieces.append(Piece(start, turn.end, utterance_id=known, attribution=found))
+            start, known = turn.end, ""
+    return state, Stretch(end, tuple(pieces), known)
+
+
+class OpenSpeech:
+    """The stretch that is being spoken, if any."""
+
+    def __init__(self, config: OpenSpeechConfig) -> None:
+        self._config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """Nobody speaks."""
+        self.state = OpenSpeechState()
+
+    @property
+    def is_active(self) -> bool:
+        """Does somebody speak, or may have begun to?"""
+        return self.state.activity.start is not None
+
+    def feed(self, time: int, probability: float) -> list[Began | Ended]:
+        """Take the frame that starts at `time` (ns)."""
+        activity, events = voice_activity.step(
+            self.state.activity, self._config.voice_activity, time, probability
+        )
+        self.state = replace(self.state, activity=activity)
+        return events
+
+    def finish(self) -> list[Began | Ended]:
+        """Nothing more is heard of this stretch."""
+        activity, events = voice_activity.finish(self.state.activity, self._config.voice_activity)
+        self.state = replace(self.state, activity=activity)
+        return events
+
+    def forget_activity(self) -> None:
+        """What comes next follows nothing."""
+        self.state = replace(self.state, activity=Activity())
+
+    def begin(self, start: int) -> None:
+        """A stretch has begun at `start` (ns)."""
+        self.state = replace(self.state, start=start, began=start)
+
+    def updated(self, heard_until: int) -> None:
+        """An update of the speakers has begun with what was heard until then (ns)."""
+        self.state = replace(self.state, updated=heard_until)
+
+    def drafted(self, heard_until: int, utterance_id: str) -> None:
+        """A draft went out."""
+        self.state = replace(self.state, drafted=heard_until, utterance_id=utterance_id)
+
+    def claimed(self, end: int, is_open: bool) -> None:
+        """A text has claimed speech up to `end` (ns). is_open: of this stretch, with its draft."""
+        state = self.state
+        start, known = (end, "") if is_open else (state.start, state.utterance_id)
+        self.state = replace(
+            state, start=start, utterance_id=known, claimed_until=max(state.claimed_until, end)
+        )
+
+    def skip_pause(self, probabilities: Sequence[tuple[int, float]]) -> None:
+        """See `without_pause`."""
+        self.state = without_pause(self.state, probabilities)
+
+    def piece(self, heard_until: int) -> Piece | None:
+        """What is open; see `open_piece`."""
+        return open_piece(self.state, self._config, heard_until)
+
+    def close(self, end: int, turns: Sequence[SpeakerTurn]) -> Stretch:
+        """It has ended; see `closed`."""
+        self.state, stretch = closed(self.state, self._config, end, turns)
+        return stretch

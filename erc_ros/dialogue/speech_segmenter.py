@@ -1,0 +1,232 @@
+"""Sound -> stretches of speech, as pieces of one speaker each.
+
+Wires framing, the robot's own voice, voice activity and the diarizer. What it gives depends on the
+sound alone, and on what it is told of the robot, of claims and of drafts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from erc_ros.dialogue.alignment import AlignmentConfig, Claim, Cut, Piece, dips, quiet
+from erc_ros.dialogue.framing import Framer, FramingConfig, SoundFrame
+from erc_ros.dialogue.open_speech import (
+    OpenSpeech,
+    OpenSpeechConfig,
+    Stretch,
+    is_draft_due,
+    is_unheard,
+    is_update_due,
+)
+from erc_ros.dialogue.robot_voice import RobotVoice, RobotVoiceConfig
+from erc_ros.dialogue.sound_history import SoundHistory
+from erc_ros.dialogue.speakers.diarization import DiarizationConfig
+from erc_ros.dialogue.speakers.diarizer import Diarizer
+from erc_ros.dialogue.speakers.turns import TurnCorrection
+from erc_ros.dialogue.voice_activity import FRAME_TIME, Began, Ended, VoiceActivity
+from erc_ros.sensing.audio import Sound
+from erc_ros.values.nanoseconds import seconds
+
+
+@dataclass(frozen=True)
+class SpeechSegmenterConfig(OpenSpeechConfig, RobotVoiceConfig):
+    """From sound to speech: all that this needs.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    framing: FramingConfig = field(default_factory=FramingConfig)
+    diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
+
+    def __post_init__(self) -> None:
+        OpenSpeechConfig.__post_init__(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechBegan:
+    """Somebody began to speak at `start` (ns). is_barge_in: over the robot."""
+
+    start: int
+    is_barge_in: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RobotHeard:
+    """What was taken for speech until `end` (ns) was the robot. withdrawn: id of its draft."""
+
+    end: int
+    withdrawn: str = ""
+
+
+SpeechEvent = SpeechBegan | Stretch | RobotHeard | TurnCorrection
+
+
+class SpeechSegmenter:
+    """Listens to one microphone.
+
+    Args:
+        voice_activity: finds speech; it is this object's alone.
+        history: where the sound is kept.
+        diarizer: tells speakers apart.
+    """
+
+    def __init__(
+        self,
+        config: SpeechSegmenterConfig,
+        voice_activity: VoiceActivity,
+        history: SoundHistory,
+        diarizer: Diarizer,
+    ) -> None:
+        self._config = config
+        self._voice_activity, self._history, self._diarizer = voice_activity, history, diarizer
+        self.robot = RobotVoice(config)
+        self.open = OpenSpeech(config)
+        self._framer = Framer(config.framing)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: what comes next follows nothing."""
+        self._voice_activity.reset()
+        self._history.clear()
+        self._diarizer.reset()
+        self.robot.reset()
+        self.open.reset()
+        self._framer.reset()
+        self.heard_until: int | None = None
+        """ns, of the sound that was listened to; None: there was none."""
+
+    def feed(self, sound: Sound) -> Iterator[list[SpeechEvent]]:
+        """What each frame of it tells; time has come to `heard_until` with each."""
+        for frame in self._framer.feed(sound):
+            yield self._listen(frame)
+
+    def _listen(self, frame: SoundFrame) -> list[SpeechEvent]:
+        samples, probability = frame.samples, self._voice_activity.feed(frame.samples)
+        if self.robot.feed(frame.start, samples, frame.reference, probability):
+            probability = 0.0
+            samples = np.zeros_like(samples)  # nor is the robot one of the speakers
+        self._history.add(frame.start, probability, samples)
+        self.heard_until = frame.start + FRAME_TIME
+        self._diarizer.feed(frame.start, samples)
+        events = self.open.feed(frame.start, probability)
+        found: list[SpeechEvent] = list(self.corrections(self.heard_until))
+        if is_update_due(self.open.state, self._config, self.heard_until):
+            self._begin_update()
+        return found + self._follow(events)
+
+    def _follow(self, events: Sequence[Began | Ended]) -> list[SpeechEvent]:
+        found: list[SpeechEvent] = []
+        for event in events:
+            if isinstance(event, Began):
+                self.open.begin(event.start)
+                found.append(SpeechBegan(event.start, self.robot.is_talked_over))
+            else:
+                found.append(self._close(event.end))
+        return found
+
+    def _close(self, end: int) -> Stretch:
+        state = self.open.state
+        if state.start is None or end - state.began < FRAME_TIME:
+            return self.open.close(end, [])
+        # also where texts have claimed all of it: what was heard of the voices is learned from
+        if is_unheard(state, self._config, end):
+            self._begin_update()
+        return self.open.close(end, self._diarizer.attribute(state.began, end))
+
+    def _begin_update(self) -> None:
+        assert self.heard_until is not None
+        self.open.updated(self.heard_until)
+        self._diarizer.begin_update(self.heard_until)
+
+    def corrections(self, position: int) -> list[TurnCorrection]:
+        """At `position` (ns) of the sound, or later: what is known otherwise of the speakers."""
+        self._diarizer.until(position)
+        return self._diarizer.corrections()
+
+    def interrupt(self) -> list[SpeechEvent]:
+        """The sound is broken: open speech ends."""
+        events = self.open.finish()
+        self.open.forget_activity()
+        self._voice_activity.reset()
+        self._framer.reset()
+        return self._follow(events)
+
+    def finish(self) -> list[SpeechEvent]:
+        """The sound has ended: open speech ends, with all that can be known of its speakers."""
+        if self.open.state.start is not None:
+            self._begin_update()
+        self._diarizer.flush()
+        return [*self._diarizer.corrections(), *self.interrupt()]
+
+    def announce_robot(self, stamp: int, speaking: bool) -> tuple[bool, list[SpeechEvent]]:
+        """The robot speaks from / until `stamp` (ns).
+
+        Returns:
+            Is what was heard since `stamp` the robot? And what follows for open speech.
+        """
+        began = self.robot.announce(stamp, speaking)
+        if not began or self.heard_until is None or stamp >= self.heard_until:
+            return False, []
+        found: list[SpeechEvent] = []
+        for event in self.open.finish():
+            if not isinstance(event, Ended):
+                continue
+            if stamp - event.start >= seconds(self._config.stretch.min_fragment):
+                found.append(self._close(min(event.end, stamp)))
+            else:
+                found.append(RobotHeard(stamp, self.open.close(stamp, []).withdrawn))
+        return True, found
+
+    # --- what is open, for texts ---
+
+    def piece(self) -> list[Piece]:
+        """What is being spoken and has no text yet, if anything."""
+        piece = None if self.heard_until is None else self.open.piece(self.heard_until)
+        return [] if piece is None else [piece]
+
+    def skip_pause(self) -> None:
+        """What follows a claim begins where somebody speaks again."""
+        state = self.open.state
+        if state.start is None or state.start != state.claimed_until or self.heard_until is None:
+            return
+        self.open.skip_pause(self._history.probabilities(state.start, self.heard_until))
+
+    def drafted(self, utterance_id: str) -> None:
+        """A draft of what is open was due; its id, "" where it was too short for one."""
+        assert self.heard_until is not None
+        self.open.drafted(self.heard_until, utterance_id)
+
+    def is_draft_due(self) -> bool:
+        """Is it time for another draft of what is being said?"""
+        until = self.heard_until
+        return until is not None and is_draft_due(self.open.state, self._config, until)
+
+    def cuts(self, pieces: Sequence[Piece], config: AlignmentConfig) -> list[Cut]:
+        """Where in these pieces a text may end."""
+        start, end = pieces[0].start, pieces[-1].end
+        cuts = dips(self._history.probabilities(start, end), config)
+        cuts += quiet(self._history.levels(start, end), config)
+        if pieces[-1].is_open:
+            turns = self._diarizer.turns(pieces[-1].start, pieces[-1].end)
+            cuts += [Cut(turn.start, config.change) for turn in turns[1:]]
+        return cuts
+
+    def claim(self, claim: Claim) -> list[Piece]:
+        """A text claims this; it is given back cut at the changes of speaker."""
+        self.open.claimed(claim.end, claim.pieces[-1].is_open)
+        spoken: list[Piece] = []
+        for piece in claim.pieces:
+            begin, end = max(piece.start, claim.start), min(piece.end, claim.end)
+            turns = [(begin, end, piece.attribution)]
+            if piece.is_open:
+                told = self._diarizer.attribute(begin, end)
+                turns = [(turn.start, turn.end, turn.attribution) for turn in told]
+            known = piece.utterance_id
+            for first, last, found in turns:
+                spoken.append(Piece(first, last, utterance_id=known, attribution=found))
+                known = ""
+        return spoken

@@ -1,0 +1,345 @@
+"""Speech that waits for its text, and texts that wait for their sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from erc_ros.dialogue.alignment import (
+    AlignmentConfig,
+    Claim,
+    Cut,
+    Piece,
+    align,
+    expected_duration,
+    is_same_speech,
+)
+from erc_ros.dialogue.speakers.turns import TurnCorrection
+from erc_ros.dialogue.text_splitting import TextSplittingConfig, text_within
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.settings import check, setting
+from erc_ros.values.transcript import Transcript
+
+MAX_HELD = 16  # texts that wait for sound
+MAX_RECENT = 16  # texts that are compared with what comes
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingConfig:
+    """How long who waits for whom, beside what the robot's owner sets.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    max_unanswered: int = setting(
+        3, "stretches without text after which nobody waits for one", range=(1, 1_000)
+    )
+    patience: float = setting(
+        3.0, "times `text_timeout` is what partial texts can make speech wait", range=(1.0, 100.0)
+    )
+    repeated: float = setting(
+        0.25, "the same text within this time is the same result, sent twice", "s", (0.0, 10.0)
+    )
+    max_offset: float = setting(
+        10.0,
+        "times of a recogniser further from now than this are of another clock",
+        "s",
+        (1.0, 600.0),
+    )
+    onset: float = setting(
+        0.1, "after `min_speech`, speech that ended is known to have begun", "s", (0.0, 2.0)
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class TextMatchingConfig:
+    """How texts find their speech.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    expect_text: str = setting(
+        "auto",
+        "does speech wait for its text? auto: until three stretches in a row got none",
+        choices=("auto", "always", "never"),
+        parameter="expect_text",
+    )
+    text_timeout: float = setting(
+        1.5,
+        "speech whose text has not come this long after its end goes out without text",
+        "s",
+        (0.0, 30.0),
+        source="benchmarks.alignment",
+        parameter="text_timeout",
+    )
+    speech_timeout: float = setting(
+        0.5, "a final text waits this long for sound that is still on its way", "s", (0.0, 10.0)
+    )
+    seconds_per_character: float = setting(
+        0.065,
+        "expected duration of a text, where the recogniser tells no times",
+        "s",
+        (0.005, 1.0),
+        source="benchmarks.alignment",
+    )
+    max_text: int = setting(4000, "a longer text is cut", "characters", (1, 100_000))
+    waiting: WaitingConfig = field(default_factory=WaitingConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
+    text_splitting: TextSplittingConfig = field(default_factory=TextSplittingConfig)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RecentText:
+    """A text that came for `time` (ns)."""
+
+    text: str
+    voice_id: str
+    person_id: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatching:
+    """State. pieces: speech that waits for text, in the order of time; held: texts that wait.
+
+    partial: the latest one, of speech without a final text. is_answered: is text to be expected?
+    unanswered: stretches in a row that got none.
+    """
+
+    pieces: tuple[Piece, ...] = ()
+    held: tuple[Transcript, ...] = ()
+    partial: Transcript | None = None
+    is_answered: bool = True
+    unanswered: int = 0
+    recent: tuple[RecentText, ...] = ()
+
+
+# --- what comes ---
+
+
+def placed(transcript: Transcript, now: int, max_offset: int) -> Transcript:
+    """With times that can be: no zero stamps, none after now or off by `max_offset` ns."""
+    start, end, stamp = transcript.start, transcript.end, transcript.stamp
+    words = transcript.words
+    starts = [word.start for word in words]
+    if starts != sorted(starts) or any(word.end < word.start for word in words):
+        words = ()  # times that go back are none
+    elif words and (start is None or end is None):
+        start, end = words[0].start, max(word.end for word in words)
+    if start is None or end is None or not 0 < start < end or abs(end - now) > max_offset:
+        start = end = None
+        words = ()
+    if stamp is not None and (stamp <= 0 or abs(stamp - now) > max_offset):
+        stamp = None
+    arrival = transcript.arrival if abs(transcript.arrival - now) <= max_offset else now
+    if stamp is not None:
+        stamp = min(stamp, max(now, arrival))
+    return replace(transcript, start=start, end=end, words=words, stamp=stamp, arrival=arrival)
+
+
+def is_repeated(recent: Sequence[RecentText], transcript: Transcript, within: int) -> bool:
+    """Was this text heard within so many ns, from the same voice and for the same time?"""
+    same = transcript.text, transcript.voice_id, transcript.person_id
+    return any(
+        (r.text, r.voice_id, r.person_id) == same and abs(r.time - transcript.time) <= within
+        for r in recent
+    )
+
+
+def admitted(
+    state: TextMatching, config: TextMatchingConfig, transcript: Transcript, now: int
+) -> tuple[TextMatching, Transcript | None, list[str]]:
+    """A final text as it can be used; None: it cannot. And what is to be counted."""
+    text = transcript.text.strip()
+    if not text:
+        return state, None, ["empty_texts"]
+    counts = []
+    if len(text) > config.max_text:
+        counts.append("long_texts")
+        text = text[: config.max_text]
+    offset = seconds(config.waiting.max_offset)
+    transcript = placed(replace(transcript, text=text), now, offset)
+    if is_repeated(state.recent, transcript, seconds(config.waiting.repeated)):
+        return state, None, [*counts, "repeated_texts"]
+    one = RecentText(text, transcript.voice_id, transcript.person_id, transcript.time)
+    partial = state.partial
+    if partial is not None and partial.voice_id == transcript.voice_id:
+        partial = None
+    state = replace(
+        state,
+        recent=(*state.recent, one)[-MAX_RECENT:],
+        unanswered=0,
+        is_answered=config.expect_text != "never",
+        partial=partial,
+    )
+    return state, transcript, counts
+
+
+def hinted(
+    state: TextMatching, config: TextMatchingConfig, partial: Transcript, now: int
+) -> TextMatching:
+    """The recogniser is at work: what has ended waits for its text, within limits."""
+    if not partial.text.strip() or config.expect_text == "never":
+        return state
+    timeout = seconds(config.text_timeout)
+    longest = round(config.waiting.patience * timeout)
+    pieces = tuple(
+        replace(p, deadline=max(p.deadline, min(now + timeout, p.end + longest)))
+        for p in state.pieces
+    )
+    partial = replace(partial, text=partial.text.strip()[: config.max_text])
+    return replace(state, pieces=pieces, partial=partial, unanswered=0, is_answered=True)
+
+
+# --- speech that waits ---
+
+
+def due(
+    state: TextMatching, config: TextMatchingConfig, now: int
+) -> tuple[TextMatching, tuple[Piece, ...]]:
+    """What has waited long enough, at `now` (ns)."""
+    if not state.pieces and state.unanswered < config.waiting.max_unanswered:
+        return state, ()
+    count = 0
+    while count < len(state.pieces) and state.pieces[count].deadline <= now:
+        count += 1
+    gone, kept = state.pieces[:count], state.pieces[count:]
+    unanswered = state.unanswered + sum(bool(piece.utterance_id) for piece in gone)
+    state = replace(state, pieces=kept, unanswered=unanswered)
+    if unanswered >= config.waiting.max_unanswered and config.expect_text == "auto":
+        return replace(state, pieces=(), is_answered=False), (*gone, *kept)
+    return state, gone
+
+
+def reattributed(state: TextMatching, found: TurnCorrection) -> TextMatching:
+    """Speech that waits was somebody else's."""
+    pieces = tuple(
+        replace(piece, attribution=replace(piece.attribution, speaker=found.new_speaker))
+        if piece.attribution.speaker == found.old_speaker and is_within(piece, found)
+        else piece
+        for piece in state.pieces
+    )
+    return replace(state, pieces=pieces)
+
+
+def is_within(part: Piece, whole: TurnCorrection) -> bool:
+    """Does most of it lie in what is corrected?"""
+    common = min(part.end, whole.end) - max(part.start, whole.start)
+    return 2 * common > part.end - part.start
+
+
+class TextMatcher:
+    """What waits for text, and texts that wait."""
+
+    def __init__(self, config: TextMatchingConfig) -> None:
+        self._config = config
+        self._state = TextMatching(is_answered=config.expect_text != "never")
+
+    def reset(self) -> None:
+        """Forget what waits, and what came; not whether text is to be expected."""
+        self._state = TextMatching(is_answered=self._state.is_answered)
+
+    @property
+    def is_answered(self) -> bool:
+        """Is text to be expected?"""
+        return self._state.is_answered
+
+    @property
+    def is_waiting(self) -> bool:
+        """Does anything wait?"""
+        return bool(self._state.pieces or self._state.held)
+
+    def admit(self, transcript: Transcript, now: int) -> tuple[Transcript | None, list[str]]:
+        """Take a final text; see `admitted`."""
+        self._state, admitted_text, counts = admitted(self._state, self._config, transcript, now)
+        return admitted_text, counts
+
+    def hint(self, partial: Transcript, now: int) -> None:
+        """Take a partial text; see `hinted`."""
+        self._state = hinted(self._state, self._config, partial, now)
+
+    def wait(self, piece: Piece, since: int) -> None:
+        """Speech is complete; it waits for its text, from `since` (ns) on."""
+        piece = replace(piece, deadline=since + seconds(self._config.text_timeout))
+        pieces = sorted((*self._state.pieces, piece), key=lambda p: p.start)
+        self._state = replace(self._state, pieces=tuple(pieces))
+
+    def due(self, now: int) -> tuple[Piece, ...]:
+        """What has waited long enough goes; see `due`."""
+        self._state, gone = due(self._state, self._config, now)
+        return gone
+
+    def release(self) -> tuple[Piece, ...]:
+        """All that waits for text goes."""
+        pieces = self._state.pieces
+        self._state = replace(self._state, pieces=())
+        return pieces
+
+    def cut_at(self, stamp: int, tolerance: int) -> int:
+        """What waits and was heard after `stamp` (ns) was the robot. How many pieces were?"""
+        pieces = self._state.pieces
+        kept = [p for p in pieces if p.start < stamp - tolerance]
+        cut = tuple(replace(p, end=min(p.end, stamp)) for p in kept)
+        self._state = replace(self._state, pieces=cut)
+        return len(pieces) - len(kept)
+
+    def reattribute(self, found: TurnCorrection) -> None:
+        """See `reattributed`."""
+        self._state = reattributed(self._state, found)
+
+    def candidates(self, open_piece: Sequence[Piece]) -> list[Piece]:
+        """Speech that a text can claim, in the order of time."""
+        return [*self._state.pieces, *open_piece]
+
+    def claim(
+        self, transcript: Transcript, pieces: Sequence[Piece], cuts: Sequence[Cut]
+    ) -> Claim | None:
+        """The speech that the text belongs to; it waits no more."""
+        expected = expected_duration(transcript.text, self._config.seconds_per_character)
+        claim = align(pieces, transcript, expected, cuts, self._config.alignment)
+        if claim is not None:
+            claimed = {piece.start for piece in claim.pieces}
+            kept = tuple(piece for piece in self._state.pieces if piece.start not in claimed)
+            self._state = replace(self._state, pieces=kept)
+        return claim
+
+    def hold(self, transcript: Transcript) -> bool:
+        """The text waits for its sound, if there is room."""
+        if len(self._state.held) >= MAX_HELD:
+            return False
+        self._state = replace(self._state, held=(*self._state.held, transcript))
+        return True
+
+    def held(self) -> tuple[Transcript, ...]:
+        """The texts that wait, to be tried again: they wait no more."""
+        held = self._state.held
+        if held:
+            self._state = replace(self._state, held=())
+        return held
+
+    def correct(self, transcript: Transcript) -> bool:
+        """Is it another text for speech whose text waits? It replaces that."""
+        held = list(self._state.held)
+        for place, waiting in enumerate(held):
+            if is_same_speech(waiting, transcript, self._config.alignment):
+                held[place] = transcript
+                self._state = replace(self._state, held=tuple(held))
+                return True
+        return False
+
+    def partial_of(self, piece: Piece, open_piece: Sequence[Piece]) -> Transcript | None:
+        """What partial texts say of a piece whose final text is awaited."""
+        partial = self._state.partial
+        if partial is None:
+            return None
+        before = [p for p in self.candidates(open_piece) if p.start < piece.start]
+        text = text_within(partial, [*before, piece])
+        return replace(partial, text=text) if text else None

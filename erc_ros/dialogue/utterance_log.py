@@ -1,0 +1,313 @@
+"""The conversation: ids, speaker labels, what was published, and what of it is corrected later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from erc_ros.dialogue.alignment import (
+    AlignmentConfig,
+    Piece,
+    expected_duration,
+    is_same_speech,
+    late_cost,
+)
+from erc_ros.dialogue.speakers.turns import Attribution, TurnCorrection
+from erc_ros.dialogue.text_splitting import TextSplittingConfig, split
+from erc_ros.values.events import ConversationEnded, SpeakerCorrected, TextCorrected
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.settings import check, setting
+from erc_ros.values.transcript import Transcript
+from erc_ros.values.utterance import Utterance
+
+MAX_VOICES = 64  # ROS4HRI voice ids come and go
+
+
+@dataclass(frozen=True)
+class UtteranceLogConfig:
+    """What is remembered of a conversation.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    conversation_gap: float = setting(
+        30.0,
+        "silence that ends a conversation: history and speakers start anew",
+        "s",
+        (1.0, 86_400.0),
+        parameter="conversation_gap",
+    )
+    max_speaker_corrections: int = setting(
+        256, "utterances whose speaker can still be corrected", range=(1, 100_000)
+    )
+    max_text_corrections: int = setting(
+        8, "final utterances that a later text can complete or correct", range=(0, 1_000)
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+# --- speaker labels ---
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Which speaker label (0, 1, ...) belongs to which diarized speaker and to which voice id."""
+
+    count: int = 0
+    speakers: tuple[tuple[int, int], ...] = ()  # (diarized index, label)
+    voices: tuple[tuple[str, int], ...] = ()  # (voice id, label), the latest last
+
+
+def label(labels: Labels, found: Attribution, voice_id: str) -> tuple[Labels, str, float]:
+    """The speaker's label ("" unknown) and its confidence; a voice id overrides what was heard."""
+    by_speaker = dict(labels.speakers)
+    by_voice = dict(labels.voices)
+    if not voice_id:
+        if found.speaker is None:
+            return labels, "", float("nan")
+        if found.speaker not in by_speaker:
+            labels = _bind(labels, labels.count, found.speaker, "")
+        return labels, str(dict(labels.speakers)[found.speaker]), found.confidence
+    if voice_id not in by_voice:
+        heard = by_speaker.get(found.speaker) if found.speaker is not None else None
+        if heard is None or heard in by_voice.values():
+            new = found.speaker if found.speaker not in by_speaker else None
+            labels = _bind(labels, labels.count, new, voice_id)
+        else:
+            labels = _bind(labels, heard, None, voice_id)
+    return labels, str(dict(labels.voices)[voice_id]), 1.0
+
+
+def label_of(labels: Labels, speaker: int | None) -> str:
+    """The label that a diarized speaker has; "" unknown."""
+    found = None if speaker is None else dict(labels.speakers).get(speaker)
+    return "" if found is None else str(found)
+
+
+def _bind(labels: Labels, number: int, speaker: int | None, voice_id: str) -> Labels:
+    speakers = labels.speakers if speaker is None else (*labels.speakers, (speaker, number))
+    voices = (*labels.voices, (voice_id, number)) if voice_id else labels.voices
+    return Labels(max(labels.count, number + 1), speakers, voices[-MAX_VOICES:])
+
+
+# --- the conversation ---
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """begin: ns, when its first speech (or text) began. last: ns, when anything was last said."""
+
+    begin: int
+    last: int
+    utterances: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"c{self.begin}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinalText:
+    """A text (None: none came in time) and the final utterances that it became."""
+
+    transcript: Transcript | None
+    parts: tuple[tuple[Piece, Utterance], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Whose an utterance from `start` to `end` (ns) was said to be, by voice."""
+
+    utterance_id: str
+    start: int
+    end: int
+    speaker_id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LogState:
+    """State. last_begin: of a conversation; no two in a row have the same id."""
+
+    conversation: Conversation | None = None
+    labels: Labels = Labels()
+    finals: tuple[FinalText, ...] = ()
+    published: tuple[Published, ...] = ()  # the latest last
+    last_begin: int | None = None
+
+
+def spoken(state: LogState, start: int, end: int) -> LogState:
+    """Something was said from `start` to `end` (ns): the conversation begins, or goes on."""
+    talk = state.conversation
+    if talk is not None:
+        return replace(state, conversation=replace(talk, last=max(talk.last, end)))
+    begin = start + (start == state.last_begin)  # a clock may come back to the same time
+    return replace(state, conversation=Conversation(begin, end), last_begin=begin)
+
+
+def attributed(
+    state: LogState, config: UtteranceLogConfig, piece: Piece, voice_id: str
+) -> tuple[LogState, str, float]:
+    """The label of who said a piece and its confidence, remembered to be corrected."""
+    labels, speaker, confidence = label(state.labels, piece.attribution, voice_id)
+    published = {p.utterance_id: p for p in state.published}
+    if voice_id:  # it is right whatever was heard
+        published.pop(piece.utterance_id, None)
+    else:
+        one = Published(piece.utterance_id, piece.start, piece.end, speaker)
+        published[piece.utterance_id] = one
+    kept = tuple(published.values())[-config.max_speaker_corrections :]
+    return replace(state, labels=labels, published=kept), speaker, confidence
+
+
+def corrected(
+    state: LogState, found: TurnCorrection, rename: Callable[[Utterance, str], Utterance]
+) -> tuple[LogState, SpeakerCorrected | None]:
+    """It was somebody else: the utterances that are affected, by label.
+
+    rename: gives a final utterance its new label, and what follows from it.
+    """
+    before, labels, after = label_of(state.labels, found.old_speaker), state.labels, ""
+    if found.new_speaker is not None:
+        labels, after, _ = label(labels, Attribution(found.new_speaker, 1.0), "")
+    state = replace(state, labels=labels)
+    affected = tuple(
+        p.utterance_id
+        for p in state.published
+        if p.speaker_id == before != after and _is_within(p, found)
+    )
+    if state.conversation is None or not affected:
+        return state, None
+    published = tuple(
+        replace(p, speaker_id=after) if p.utterance_id in affected else p for p in state.published
+    )
+    finals = tuple(
+        replace(
+            final,
+            parts=tuple(
+                (piece, rename(u, after) if u.utterance_id in affected else u)
+                for piece, u in final.parts
+            ),
+        )
+        for final in state.finals
+    )
+    state = replace(state, published=published, finals=finals)
+    talk = state.conversation
+    assert talk is not None
+    return state, SpeakerCorrected(talk.id, affected, found.start, found.end, before, after)
+
+
+def _is_within(part: Published, whole: TurnCorrection) -> bool:
+    common = min(part.end, whole.end) - max(part.start, whole.start)
+    return 2 * common > part.end - part.start
+
+
+def with_text(
+    state: LogState, final: FinalText, transcript: Transcript, config: TextSplittingConfig
+) -> tuple[LogState, list[TextCorrected]]:
+    """A final text, or what went out without one, becomes `transcript`."""
+    texts: dict[int, Transcript] = {}
+    for share in split(transcript, [piece for piece, _ in final.parts], config):
+        if share.transcript is not None:
+            texts[share.pieces[0].start] = share.transcript
+    events, parts = [], []
+    for piece, said in final.parts:
+        new = texts.get(piece.start)
+        changed = replace(
+            said,
+            text="" if new is None else new.text,
+            locale=said.locale if new is None else new.locale or said.locale,
+            text_confidence=float("nan") if new is None else new.confidence,
+        )
+        parts.append((piece, changed))
+        if changed.text != said.text:
+            events.append(TextCorrected(changed, said.text))
+    now = FinalText(transcript, tuple(parts))
+    return replace(state, finals=tuple(now if f is final else f for f in state.finals)), events
+
+
+class UtteranceLog:
+    """What was said in the conversation that goes on."""
+
+    def __init__(self, config: UtteranceLogConfig) -> None:
+        self._config = config
+        self._state = LogState()
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """None: nobody has said anything yet."""
+        return self._state.conversation
+
+    def spoke(self, start: int, end: int) -> None:
+        """See `spoken`."""
+        self._state = spoken(self._state, start, end)
+
+    def next_id(self) -> str:
+        """The id of another utterance of the conversation, which has begun."""
+        talk = self._state.conversation
+        assert talk is not None
+        talk = replace(talk, utterances=talk.utterances + 1)
+        self._state = replace(self._state, conversation=talk)
+        return f"u{talk.utterances}"
+
+    def attribute(self, piece: Piece, voice_id: str) -> tuple[str, float]:
+        """See `attributed`."""
+        self._state, speaker, confidence = attributed(self._state, self._config, piece, voice_id)
+        return speaker, confidence
+
+    def remember(
+        self, transcript: Transcript | None, parts: tuple[tuple[Piece, Utterance], ...]
+    ) -> None:
+        """These final utterances went out: a later text may correct them."""
+        finals = (*self._state.finals, FinalText(transcript, parts))
+        kept = finals[len(finals) - min(len(finals), self._config.max_text_corrections) :]
+        self._state = replace(self._state, finals=kept)
+
+    def correct_speaker(
+        self, found: TurnCorrection, rename: Callable[[Utterance, str], Utterance]
+    ) -> SpeakerCorrected | None:
+        """See `corrected`."""
+        self._state, event = corrected(self._state, found, rename)
+        return event
+
+    def same_speech(self, transcript: Transcript, config: AlignmentConfig) -> FinalText | None:
+        """The final text of the same speech, which this one replaces."""
+        for final in self._state.finals:
+            if final.transcript is not None and is_same_speech(
+                final.transcript, transcript, config
+            ):
+                return final
+        return None
+
+    def without_text(
+        self, transcript: Transcript, per_character: float, config: AlignmentConfig
+    ) -> FinalText | None:
+        """The speech that went out without a text, and whose text this is."""
+        expected = expected_duration(transcript.text, per_character)
+        best: tuple[float, FinalText] | None = None
+        for final in self._state.finals:
+            if final.transcript is None:
+                cost = late_cost(final.parts[0][0], transcript, expected, config)
+                if cost is not None and (best is None or cost < best[0]):
+                    best = cost, final
+        return None if best is None else best[1]
+
+    def replace_text(
+        self, final: FinalText, transcript: Transcript, config: TextSplittingConfig
+    ) -> list[TextCorrected]:
+        """See `with_text`."""
+        self._state, events = with_text(self._state, final, transcript, config)
+        return events
+
+    def is_over(self, start: int) -> bool:
+        """Does what begins at `start` (ns) come after too long a silence?"""
+        talk = self._state.conversation
+        return talk is not None and start - talk.last > seconds(self._config.conversation_gap)
+
+    def end(self, now: int) -> ConversationEnded | None:
+        """The conversation is over."""
+        talk = self._state.conversation
+        self._state = LogState(last_begin=self._state.last_begin)
+        return None if talk is None else ConversationEnded(talk.id, max(talk.last, now))
