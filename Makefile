@@ -4,6 +4,7 @@
 #   make bench   the measurements of the README, with the machine's description
 # and for those who work on it:
 #   make lint    ruff, mypy --strict, and who may import whom
+#   make coverage  how much of the rooms below the dialogue their tests run, with a floor
 #   make lowest  the core's tests with the oldest libraries that are supported
 #   make docs    the site of docs/ in build/site, with the public names
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
@@ -33,6 +34,10 @@ lint: .venv/.test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Not part of `make test`: under Python 3.11 it doubles the time.
+coverage: .venv/.test
+	$(BIN)/python -m pytest -q --cov --cov-report=term test/values test/metrics test/sensing test/encoders
 
 # Their own announcements are no warnings of ours.
 docs: .venv/.test
@@ -115,4 +120,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test bench docs lint lowest browser colcon
+.PHONY: demo test bench docs lint coverage lowest browser colcon

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# In a sourced workspace: starts the launch file in both modes, and twice in two namespaces, says a
+# sentence, and wants an estimate of it. No camera, no microphone.
+# Not run where this package is developed: it needs ros2 launch.
+set -eo pipefail
+
+says() { # namespace: a text goes in, an estimate must come out
+  local estimate
+  estimate=$(mktemp)
+  timeout 90 ros2 topic echo --once "$1/emotions" > "$estimate" &
+  local listener=$!
+  for _ in $(seq 30); do
+    ros2 topic pub --once "$1/speech" std_msgs/msg/String "data: I cannot believe it" > /dev/null
+    if ! kill -0 "$listener" 2> /dev/null; then break; fi
+  done
+  wait "$listener"
+  grep -q "I cannot believe it" "$estimate"
+}
+
+nodes=()
+start() {
+  setsid ros2 launch erc_ros emotion.launch.py "$@" &
+  nodes+=($!)
+}
+stop() {
+  for group in "${nodes[@]}"; do kill -INT -- "-$group" 2> /dev/null || true; done
+  wait "${nodes[@]}" 2> /dev/null || true
+  nodes=()
+}
+trap stop EXIT
+
+for mode in single split; do
+  echo "== mode:=$mode"
+  start "mode:=$mode" namespace:=one
+  says /one
+  stop
+done
+
+echo "== two namespaces"
+start namespace:=one
+start namespace:=two
+says /one
+says /two
+stop
+
+echo "== erc as an executable"
+ros2 run erc_ros erc --help > /dev/null

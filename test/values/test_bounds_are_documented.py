@@ -1,0 +1,29 @@
+"""SECURITY.md shows every bound on what comes from outside, with its value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from erc_ros.values import bounds
+
+SECURITY = Path(__file__).parents[2] / "SECURITY.md"
+
+
+def table() -> str:
+    """The rows as they should be, from the module's own lines and comments."""
+    rows = []
+    for line in Path(bounds.__file__).read_text(encoding="utf-8").splitlines():
+        if found := re.fullmatch(r"([A-Z_]+) = [^#]+(?:# (.*))?", line):
+            value = getattr(bounds, found[1])
+            shown = f"{value:,}" if isinstance(value, int) else f"{value:g}"
+            rows.append(f"| `{found[1]}` | {shown} | {found[2] or ''} |")
+    return "\n".join(rows)
+
+
+def test_every_bound_is_in_the_table() -> None:
+    if not SECURITY.is_file():
+        pytest.skip("not a source tree")
+    assert table() in SECURITY.read_text(encoding="utf-8"), f"put this there:\n{table()}"
