@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import RecipeError, keep, read_recipe
 
 # kind -> "module:function" taking a Recipe; imported when asked for, as each needs other libraries.
@@ -44,12 +45,20 @@ def main(
                 f" {', '.join(kinds)}"
             )
         keep(recipe)
+        record(recipe.out, commands=[_given(command, arguments)])
         module, function = KINDS[recipe.kind].split(":")
         getattr(importlib.import_module(module), function)(recipe)
     except (RecipeError, FileNotFoundError) as error:
         print(f"erc {command}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _given(command: str, arguments: argparse.Namespace) -> str:
+    """The command as somebody else would give it; where this machine keeps data is left out."""
+    seed = "" if arguments.seed is None else f" --seed {arguments.seed}"
+    out = "" if arguments.out is None else f" --out {arguments.out}"
+    return f"erc {command} {arguments.recipe}{seed}{out}"
 
 
 if __name__ == "__main__":

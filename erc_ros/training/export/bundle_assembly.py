@@ -22,6 +22,7 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
+from erc_ros.training.datasets import licences
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.evaluation import (
     Measured,
@@ -33,7 +34,7 @@ from erc_ros.training.encoders.evaluation import (
 from erc_ros.training.engine.embeddings import FILE
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import MEASURED, SPLITS, read_metrics
-from erc_ros.training.export.card import write_card
+from erc_ros.training.export.card import Part, corpora, read_parts, write_card
 from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
 from erc_ros.training.fusion.simulation import Weakness, simulate
 from erc_ros.training.manifest import fix_output, write_manifest
@@ -49,15 +50,7 @@ ANCHORS = {
     "anger": (-0.6, 0.8),
 }
 """Valence and arousal of each label, set by hand after the circumplex of affect (Russell 1980)."""
-DATA = [
-    "MELD text and labels (train)",
-    "EmotionLines votes (train)",
-    "GoEmotions (train)",
-    "RAVDESS speech",
-    "EmoDB",
-    "FER2013 with FER+ votes (train)",
-]
-LICENCE = "research and other non-commercial use only (RAVDESS: CC BY-NC-SA 4.0); see the card"
+SIMULATED = "; audio and visual are simulated: no benchmark but text alone"
 EMBEDDING, CLIP_EMBEDDING, MEL_BANDS, MAX_SECONDS, SIZE, MAX_CROPS = 384, 128, 64, 6.0, 48, 8
 
 
@@ -75,6 +68,8 @@ class BundleConfig:
     fusion: str = "runs/fusion/best"
     context: int = 16
     max_tokens: int = 256
+    note: str = ""
+    """What else the model card has to say."""
 
 
 FILES = {"text": "text.onnx", "audio": "audio.onnx", "visual": "face.onnx", "fusion": "fusion.onnx"}
@@ -107,9 +102,10 @@ def train(recipe: Recipe) -> None:
         splits = deployed(config, weakness, parts)
         summary = calibrate(staged / FILES["fusion"], splits, config.context)
         summary["parts"] = {name: report(part) for name, part in parts.items()}
-        summary["runs"] = {name: read_metrics(run) for name, run in runs.items()}
-        write_manifest(staged, manifest(config, staged / FILES["text"], summary))
-        write_card(staged / "README.md", config.name, config.version, summary, config.context)
+        trained = read_parts(runs)
+        content = manifest(config, staged / FILES["text"], summary, trained)
+        write_manifest(staged, content)
+        write_card(staged / "README.md", content, trained, summary, config.note)
         load_bundle(staged)
         publish(staged, Path(config.folder))
     bundle = load_bundle(config.folder)
@@ -194,9 +190,11 @@ def report(part: Measured) -> dict[str, Any]:
     return {"metric": part.metric, "dev": round(part.dev, 4), "test": round(part.test, 4)}
 
 
-def manifest(config: BundleConfig, text: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+def manifest(
+    config: BundleConfig, text: Path, summary: Mapping[str, Any], parts: Mapping[str, Part]
+) -> dict[str, Any]:
     """Everything in bundle.yaml but `files`."""
-    measured = summary["fusion"]
+    measured, learned_from = summary["fusion"], corpora(parts)
     rounded = partial(round, ndigits=4)
     layers, _, _, heads, _, _ = signature(text).inputs["past"][1]
     return {
@@ -236,11 +234,15 @@ def manifest(config: BundleConfig, text: Path, summary: Mapping[str, Any]) -> di
             "precision": "float32",
         },
         "temperature": rounded(summary["temperature"]),
-        "training": {"data": DATA, "licence": LICENCE, "card": "README.md"},
+        "training": {
+            "data": [licences.terms(name).title for name in learned_from],
+            "licence": licences.together(learned_from),
+            "card": "README.md",
+        },
         "metrics": {
-            "note": "float32; audio and visual of MELD are simulated: no benchmark but text alone",
-            "meld_dev_weighted_f1": {k: rounded(v) for k, v in measured["dev_subsets"].items()},
-            "meld_test_weighted_f1": {k: rounded(v) for k, v in measured["test"].items()},
+            "note": "float32" + SIMULATED * bool(parts["fusion"].metrics.get("simulation")),
+            "dev_weighted_f1": {k: rounded(v) for k, v in measured["dev_subsets"].items()},
+            "test_weighted_f1": {k: rounded(v) for k, v in measured["test"].items()},
             "calibration_error": {
                 split: {when: rounded(value) for when, value in values.items()}
                 for split, values in summary["calibration_error"].items()

@@ -1,194 +1,258 @@
 # ruff: noqa: E501 - rows of a Markdown table cannot be broken
-"""The model card of a bundle: README.md beside bundle.yaml, every number from the metrics files."""
+"""The model card of a bundle, README.md beside bundle.yaml: made of what its own runs recorded.
+
+Nothing is known here of any particular bundle: parts, corpora, licences, commands and figures come
+from the folders of the runs (`engine.history`, metrics.json).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from erc_ros.metrics.table import markdown, with_deviation
+from erc_ros.training.datasets import licences
+from erc_ros.training.engine.history import History, kind_of, whole_history
+from erc_ros.training.engine.runs import read_metrics
+
 FUSION_HEADS = {
     "concat": "Concat (MAGTKD, figure 3)",
-    "magt": "MAGT (MAGTKD, eq. 15-22)",
+    "magtkd": "MAGT (MAGTKD, eq. 15-22)",
     "summer": "SDMoE and HCMF (SUMMER)",
     "lpgnet": "LPIA and dual gates (LPGNet)",
-    "residual": "residual fusion (DDVLM)",
+    "ddvlm": "residual fusion (DDVLM)",
 }
-TEMPLATE = """# {name} {version}: emotion of an utterance from text, sound and faces
+NETWORKS = {
+    "text": "all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, causal between utterances",
+    "audio": "log-mel, convolutions, attentive pooling",
+    "face": "residual CNN on gray faces",
+}
+"""kind of recipe -> the network that it trains."""
+NOT_RECORDED = "not recorded"
 
-A bundle for `erc_ros`: three small encoders and a causal fusion over the last {context} utterances of
-a conversation. It gives calibrated probabilities of seven emotions (neutral, surprise, fear, sadness,
-joy, disgust, anger), and valence and arousal derived from them. It runs on a CPU.
+BEGIN = """# {name} {version}: emotion of an utterance from text, sound and faces
 
-Made by `erc train config/training/{{text_teacher,text,audio,face,fusion,bundle}}.yaml`, in that order,
-and `erc quantize`; every number here comes out of those commands. One exception: the text encoder's
-teacher is that of edge-small 0.1.0, its int8 weights read back as float32; it was trained like
-text_teacher.yaml says, which was not run anew.
+A bundle for `erc_ros`: three encoders and a causal fusion over the last {context} utterances of a
+conversation. It gives calibrated probabilities of {count} emotions ({labels}), and
+valence and arousal derived from them.
 
+{made}
+{note}
 ## Intended use, and what it is not for
 
 For robots that adapt how they talk, and for research on that: a hint how the last utterance was meant.
 Not for decisions about people (hiring, health, law enforcement, education, insurance), not for
 watching people who did not agree to it, not for recognising who somebody is. What a face or a voice
 shows is not what a person feels, and it differs between people, cultures and situations.
-
-## Parts
-
-| part | network | trained on | licence of the data |
-|---|---|---|---|
-| text | all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, causal between utterances, read at \
-`[MASK]` | GoEmotions, then MELD with EmotionLines' votes | GoEmotions CC BY 4.0; MELD annotations GPL-3.0, its dialogue is \
-television text, research use; EmotionLines: research use |
-| audio | log-mel, convolutions, attentive pooling | RAVDESS and EmoDB, acted speech | \
-RAVDESS **CC BY-NC-SA 4.0: non-commercial**; EmoDB: free for research |
-| visual | residual CNN on 48x48 gray faces | FER2013 pictures with FER+ votes | votes MIT; the \
-pictures come from web search without a clear licence, research use |
-| fusion | {fusion_head}, causal, {fusion_parameters} | MELD's dialogues with **simulated** \
-sound and faces | as above |
-
-Taken together: **research and other non-commercial use only.** No recording, picture or transcript is
-part of the bundle.
-
+"""
+SIMULATED = """
 ## What is simulated
 
-MELD's audio and video were not available. For the fusion, each MELD utterance got the embedding of a
-clip with the same label from RAVDESS/EmoDB and of a picture from FER+ (train clips for MELD's train
-split; clips of unseen people for dev and test), drawn for each utterance on its own, so that only text
-carries context. Part of them was replaced by clips of a label drawn from MELD's label frequencies
-until a linear probe on each modality alone was as weak as published for MELD: {simulation}.
-**Numbers that involve audio or visual on MELD are therefore no benchmark results**; they only show
-that the fusion uses what it gets and survives what is missing.
-
-## Results
-
-Checkpoints, prior correction and seed were chosen on dev; test was looked at once per seed. Mean and
-standard deviation over seeds; "bundle" is the model that was chosen. Causal, gold speakers (indices
-within the dialogue), gold text. All in float32; [quantization.md](quantization.md), where it lies
-beside this card, says what the smaller networks keep of it.{exceptions}
-
-| | seeds | test, mean ± deviation | bundle (test) |
-|---|---|---|---|
-{results}
-
-MELD test, weighted F1 through the fusion (audio and visual simulated):
-
-| modalities seen | mean ± deviation over {fusion_seeds} seeds | bundle |
-|---|---|---|
-{subsets}
-
-Per label (bundle, all modalities, test; simulated): {per_label}.
-
-Calibration: one temperature ({temperature:.3f}) from dev. Expected calibration error (15 bins, all \
-modalities): dev {ece_dev_before:.3f} -> {ece_dev_after:.3f}, test {ece_test_before:.3f} -> \
-{ece_test_after:.3f}.
-
+The fusion did not learn from recordings with text, sound and face together: each utterance of {text} got
+the embedding of a clip with the same label from {clips}, drawn for each utterance on its own, so
+that only text carries context. Part of them was replaced by clips of any label, until a linear probe on
+each modality alone was as weak as is published for real recordings: {simulation}.
+**Numbers that involve these modalities are therefore no benchmark results**; they only show that the
+fusion uses what it gets and survives what is missing.
+"""
+LIMITS = """
 ## Limits
 
-- English text of a television comedy; acted English and German speech; posed or searched-for faces.
-  Expect less on spontaneous talk, other languages, children, elderly people, noise and bad light.
-- Fear and disgust are rare in MELD and often missed. Sarcasm and context outside the conversation are
-  not understood.
+- It learned from: {about}. Expect less elsewhere: other languages, spontaneous talk, children, elderly
+  people, noise and bad light.
+- Rare labels are often missed. Sarcasm and context outside the conversation are not understood.
 - Modality weights say how far the answer moves when the modality is left out of the utterance, as
-  shares: a hint, not a measure of cause. (The fusion's own gates are always about equally open.)
+  shares: a hint, not a measure of cause.
 - Valence and arousal are weighted sums of anchors that were set by hand, not trained on ratings.
-- The confidence is calibrated on MELD with simulated sound and faces; elsewhere it may be off.
-- People in the training data are mostly young adult actors; no measurement by sex, age or ethnicity
-  was possible.
+- The confidence is calibrated on the data above; elsewhere it may be off.
+- Nothing was measured by sex, age or ethnicity.
 """
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One network of the bundle, as its run left it.
+
+    metrics: metrics.json of the chosen seed. network: in words.
+    """
+
+    history: History
+    metrics: Mapping[str, Any]
+    network: str
+
+
+def read_parts(runs: Mapping[str, Path]) -> dict[str, Part]:
+    """Of every run; modality or "fusion" -> part."""
+    return {name: read_part(run) for name, run in runs.items()}
+
+
+def read_part(run: Path) -> Part:
+    """Raises FileNotFoundError for a run without metrics.json."""
+    metrics = read_metrics(run)
+    network = NETWORKS.get(kind_of(run), NOT_RECORDED)
+    if "head" in metrics:
+        network = f"{FUSION_HEADS.get(metrics['head'], metrics['head'])}, causal"
+        network += f", {metrics['parameters'] / 1e6:.1f} M"
+    return Part(whole_history(run), metrics, network)
+
+
+def corpora(parts: Mapping[str, Part]) -> list[str]:
+    """Everything that the parts learned from, each once."""
+    return list(dict.fromkeys(name for part in parts.values() for name in part.history.corpora))
 
 
 def write_card(
     file: Path,
-    name: str,
-    version: str,
+    manifest: Mapping[str, Any],
+    parts: Mapping[str, Part],
     summary: Mapping[str, Any],
-    context: int,
+    note: str = "",
 ) -> None:
     """Write the card.
 
-    summary: `parts` (per encoder: metric, dev, test), `runs` (the encoders' and the fusion's
-    metrics.json), `fusion` (measure of the bundle), `temperature`, `calibration_error`.
+    Args:
+        file: README.md of the bundle.
+        manifest: bundle.yaml.
+        parts: by modality, and "fusion".
+        summary: `parts` (per encoder: metric, dev, test), `fusion` (measure of the bundle),
+            `temperature`, `calibration_error`.
+        note: what else a reader has to know, from the recipe.
     """
-    runs, parts, measured = summary["runs"], summary["parts"], summary["fusion"]
-    errors = summary["calibration_error"]
-    text = TEMPLATE.format(
-        name=name,
-        version=version,
-        context=context,
-        fusion_head=FUSION_HEADS[runs["fusion"]["head"]],
-        fusion_parameters=f"{runs['fusion']['parameters'] / 1e6:.1f} M",
-        simulation="; ".join(
-            f"{modality} weighted F1 {found['dev_weighted_f1']:.3f} on dev with"
-            f" {found['mismatch']:.0%} replaced"
-            for modality, found in runs["fusion"]["simulation"].items()
-        ),
-        results="\n".join(_results(runs, parts)),
-        exceptions="".join(_not_the_best(runs)),
-        fusion_seeds=len(runs["fusion"]["all_seeds"]["seeds"]),
-        subsets="\n".join(_subsets(runs["fusion"], measured)),
-        per_label=", ".join(
-            f"{label} {f1:.2f}" for label, f1 in measured["test_report"]["f1"].items()
-        ),
-        temperature=summary["temperature"],
-        ece_dev_before=errors["dev"]["before"],
-        ece_dev_after=errors["dev"]["after"],
-        ece_test_before=errors["test"]["before"],
-        ece_test_after=errors["test"]["after"],
+    begin = BEGIN.format(
+        name=manifest["name"],
+        version=manifest["version"],
+        context=manifest["fusion"]["context"],
+        count=len(manifest["labels"]),
+        labels=", ".join(manifest["labels"]),
+        made=_made(parts),
+        note=f"\n{note.strip()}\n" if note.strip() else "",
     )
-    file.write_text(text, encoding="utf-8")
-
-
-def _results(runs: Mapping[str, Any], parts: Mapping[str, Any]) -> Sequence[str]:
-    text = runs["text"]["all_seeds"]
-    f1 = text["test_weighted_f1"]
-    rows = [
-        f"| text alone: MELD, weighted F1 | {text['runs']} |"
-        f" {f1['mean']:.4f} ± {f1['std'] or 0:.4f} | {_taken(parts['text'])} |"
+    sections = [
+        begin,
+        _networks(parts),
+        _simulated(parts),
+        _results(parts, summary),
+        _limits(parts),
     ]
-    for part, title, key in (
-        ("audio", "audio: RAVDESS + EmoDB, unweighted recall, unseen speakers", "uar_together"),
-        ("audio", "audio: RAVDESS alone, the same", "uar_ravdess"),
-        ("audio", "audio: EmoDB alone, the same", "uar_emodb"),
-        ("visual", "visual: FER+, accuracy, 8 classes", "accuracy_8"),
-        ("visual", "visual: FER+ mapped to the 7 labels, accuracy", "accuracy_meld_7"),
-    ):
-        found = runs[part]["all_seeds"]
-        if key not in found["mean"]:
+    file.write_text("".join(sections), encoding="utf-8")
+
+
+def _made(parts: Mapping[str, Part]) -> str:
+    commands = dict.fromkeys(c for part in parts.values() for c in part.history.commands)
+    if not commands:
+        return "Which commands made it was not recorded."
+    lines = "\n".join(f"    {command}" for command in commands)
+    return f"Made by these commands; every number here comes out of them:\n\n{lines}"
+
+
+def _networks(parts: Mapping[str, Part]) -> str:
+    rows = []
+    for name, part in parts.items():
+        known = [licences.terms(corpus) for corpus in part.history.corpora]
+        titles = "; ".join(t.title for t in known) or NOT_RECORDED
+        each = "; ".join(f"{t.title}: {t.licence or 'not known'}" for t in known) or NOT_RECORDED
+        rows.append([name, part.network, titles, each])
+    table = markdown(["part", "network", "trained on", "licence of the data"], rows)
+    terms = licences.together(corpora(parts))
+    return "\n".join(
+        [
+            "\n## Parts\n",
+            *table,
+            f"\nTaken together: **{terms}**. No recording, picture or transcript is part of the",
+            "bundle.\n",
+        ]
+    )
+
+
+def _simulated(parts: Mapping[str, Part]) -> str:
+    found = parts["fusion"].metrics.get("simulation")
+    if not found:
+        return ""
+    clips = [c for name in found if name in parts for c in parts[name].history.corpora]
+    return SIMULATED.format(
+        text=_titles(parts["text"].history.corpora[-1:]),
+        clips=_titles(clips),
+        simulation="; ".join(
+            f"{modality} weighted F1 {each['dev_weighted_f1']:.3f} on dev with"
+            f" {each['mismatch']:.0%} replaced"
+            for modality, each in found.items()
+        ),
+    )
+
+
+def _titles(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(licences.terms(n).title for n in names)) or "other recordings"
+
+
+def _results(parts: Mapping[str, Part], summary: Mapping[str, Any]) -> str:
+    rows = []
+    for name, part in parts.items():
+        if name == "fusion":
             continue
-        bundle = {
-            "uar_together": f"{_taken(parts[part])} (speakers of one fold)",
-            "accuracy_8": _taken(parts[part]),
-        }.get(key, "")
-        rows.append(
-            f"| {title} | {len(found['seeds'])} |"
-            f" {found['mean'][key]:.4f} ± {found['deviation'][key]:.4f} | {bundle} |"
-        )
-    return rows
+        own = summary["parts"][name]
+        rows.append([f"{name}: {own['metric']}, the bundle's", "-", "-", f"{own['test']:.4f}"])
+        for figure, value, deviation, seeds in figures(part.metrics):
+            text = with_deviation(value, deviation, 4)
+            rows.append([f"{name}: {figure}", str(seeds), text, ""])
+    measured = summary["fusion"]
+    of_seeds = {figure: rest for figure, *rest in figures(parts["fusion"].metrics)}
+    subsets = []
+    for name, found in measured["test"].items():
+        value, deviation, seeds = of_seeds.get(name, (None, None, 0))
+        text = "-" if value is None else with_deviation(value, deviation, 4)
+        subsets.append([name, str(seeds or "-"), text, f"{found:.4f}"])
+    errors = summary["calibration_error"]
+    f1 = measured["test_report"]["f1"]
+    return "\n".join(
+        [
+            "\n## Results\n",
+            "Checkpoints, prior correction and seed were chosen on dev; test was looked at once per seed. Mean and",
+            'standard deviation over seeds; "bundle" is the model that was chosen. Causal, gold speakers (indices',
+            "within the dialogue), gold text. All in float32; [quantization.md](quantization.md), where it lies",
+            f"beside this card, says what the smaller networks keep of it.{''.join(_not_the_best(parts))}\n",
+            *markdown(["figure", "seeds", "test, mean ± deviation", "bundle (test)"], rows),
+            "\nTest, weighted F1 through the fusion:\n",
+            *markdown(["modalities seen", "seeds", "mean ± deviation", "bundle"], subsets),
+            f"\nPer label (bundle, all modalities, test): {', '.join(f'{n} {v:.2f}' for n, v in f1.items())}.\n",
+            f"Calibration: one temperature ({summary['temperature']:.3f}) from dev. Expected calibration error (15 bins, all",
+            f"modalities): dev {errors['dev']['before']:.3f} -> {errors['dev']['after']:.3f}, test"
+            f" {errors['test']['before']:.3f} -> {errors['test']['after']:.3f}.\n",
+        ]
+    )
 
 
-def _not_the_best(runs: Mapping[str, Any]) -> Sequence[str]:
+def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float, float | None, int]]:
+    """Name, mean, deviation and number of seeds of every figure on test in a metrics.json."""
+    every = metrics.get("all_seeds", {})
+    if "mean" in every:
+        for name, value in every["mean"].items():
+            seeds = len(every["seeds"])
+            yield name, value, every["deviation"][name] if seeds > 1 else None, seeds
+    for name, found in every.items():
+        if name.startswith("test_") and isinstance(found, Mapping):
+            title = name.removeprefix("test_").replace("_", " ")
+            yield title, found["mean"], found["std"], every["runs"]
+
+
+def _not_the_best(parts: Mapping[str, Part]) -> Iterator[str]:
     """A sentence for every part that is not the seed with the best dev score."""
-    sentences = []
-    for part in ("audio", "visual"):
-        scores = {
-            seed: found.get("dev", 0.0) for seed, found in runs[part]["all_seeds"]["seeds"].items()
-        }
-        taken, best = str(runs[part]["seed"]), max(scores, key=lambda seed: scores[seed])
-        if scores[best] > scores[taken]:
-            sentences.append(
-                f"\nThe {part} part is seed {taken} (dev {scores[taken]:.4f}); seed {best}"
-                f" (dev {scores[best]:.4f}) was finished only after the fusion had been trained."
+    for name, part in parts.items():
+        seeds = part.metrics.get("all_seeds", {}).get("seeds", {})
+        if not isinstance(seeds, Mapping) or "seed" not in part.metrics:
+            continue
+        scores = {seed: found["dev"] for seed, found in seeds.items() if "dev" in found}
+        taken = str(part.metrics["seed"])
+        if taken in scores and max(scores.values()) > scores[taken]:
+            best = max(scores, key=lambda seed: scores[seed])
+            yield (
+                f"\nThe {name} part is seed {taken} (dev {scores[taken]:.4f}); seed {best} (dev"
+                f" {scores[best]:.4f}) was finished only after the fusion had been trained."
             )
-    return sentences
 
 
-def _taken(part: Mapping[str, Any]) -> str:
-    return f"{part['test']:.4f}"
-
-
-def _subsets(run: Mapping[str, Any], measured: Mapping[str, Any]) -> Sequence[str]:
-    seeds = run["all_seeds"]
-    return [
-        f"| {name} | {seeds['mean'][name]:.4f} ± {seeds['deviation'][name]:.4f} | {found:.4f} |"
-        for name, found in measured["test"].items()
-    ]
+def _limits(parts: Mapping[str, Part]) -> str:
+    known = (licences.terms(name) for name in corpora(parts))
+    about = "; ".join(dict.fromkeys(t.about or t.title for t in known)) or NOT_RECORDED
+    return LIMITS.format(about=about)

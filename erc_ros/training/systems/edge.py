@@ -30,6 +30,7 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.text.evaluation import best_prior_correction
 from erc_ros.training.engine.embeddings import FILE, Embedded, load_embeddings
+from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import (
     BEST,
@@ -105,6 +106,7 @@ def train(recipe: Recipe) -> None:
     network = recipe.section("network", HeadSizes)
     dropout = recipe.section("dropout", ModalityDropout)
     splits, simulated = read_dialogues(config, recipe.section("simulation", Weakness))
+    record(recipe.out, teachers=[config.text, config.audio, config.visual])
     describe(simulated)
     best = {}
     for head in config.heads:

@@ -15,8 +15,10 @@ from safetensors.numpy import save_file
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
+from erc_ros.training.datasets import corpora, licences
 from erc_ros.training.encoders.evaluation import PartTest
 from erc_ros.training.engine.embeddings import Embedded, save_embeddings
+from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.export import bundle_assembly
 from erc_ros.training.manifest import fix_output
@@ -80,6 +82,20 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
+def record_history(runs: Path) -> None:
+    """What the trainings record, here of corpora of which edge-small knows nothing."""
+    (runs / "text" / "recipe.yaml").write_text("kind: text")
+    (runs / "audio" / "recipe.yaml").write_text("kind: audio")
+    teacher = runs.parent / "teacher"
+    record(teacher, corpora=["goemotions"], commands=["erc train teacher.yaml"])
+    record(runs / "text", teachers=[str(teacher)], corpora=["our-dialogues"])
+    record(runs / "text", commands=["erc train ours.yaml --seed 3"])
+    record(runs / "audio", corpora=["our-voices"])
+    record(runs / "face", corpora=["our-faces"])
+    parts = [str(runs / part) for part in ("text", "audio", "face")]
+    record(runs / "fusion", teachers=parts, commands=["erc train fusion.yaml"])
+
+
 def part_test(kind: str) -> PartTest:
     rng = np.random.default_rng(0)
     size = 384 if kind == "text" else 128
@@ -136,9 +152,46 @@ def test_trained_parts_become_a_bundle_that_runs(recipe: Recipe, tmp_path: Path)
         found = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
     assert found.probabilities.sum() == pytest.approx(1)
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "simulated" in card and "non-commercial" in card and "{name}" not in card
+    assert "What is simulated" in card and "{name}" not in card
+    assert "not recorded: ask whoever trained it" in card
     assert bundle.text.precision == "float32" and bundle.text.attention == (1, 12, 32)
     assert set(bundle.metrics["parts"]) == {"text", "audio", "visual"}
+
+
+def test_the_card_tells_of_the_bundles_own_history_and_no_other(
+    recipe: Recipe, runs: Path, tmp_path: Path
+) -> None:
+    record_history(runs)
+    recipe.sections["bundle"]["note"] = "Made for a test."
+    bundle_assembly.train(recipe)
+    folder = tmp_path / "models" / "small"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    of_edge_small = "edge-small MELD Friends RAVDESS EmoDB FER EmotionLines television German"
+    found = [word for word in [*of_edge_small.split(), "text_teacher"] if word in card]
+    assert not found, found
+    for word in (
+        "# small 1.2.3",
+        "our-dialogues",
+        "our-voices: not known",
+        "GoEmotions: CC BY 4.0",
+        "    erc train teacher.yaml\n    erc train ours.yaml --seed 3\n    erc train fusion.yaml",
+        "Made for a test.",
+        "all-MiniLM-L6-v2",
+        "Concat (MAGTKD, figure 3), causal, 0.0 M",
+        "our-faces: licence not known",
+        "| text: weighted f1 | 3 | 0.6000 ± 0.0100 |",
+        "| text+audio | 2 | 0.5000 ± 0.5000 |",
+    ):
+        assert word in card, word
+    bundle = load_bundle(folder)
+    assert bundle.training["data"] == ["GoEmotions", "our-dialogues", "our-voices", "our-faces"]
+    assert "our-voices: licence not known" in bundle.training["licence"]
+
+
+def test_data_without_limits_put_none_on_the_bundle() -> None:
+    assert licences.together(["goemotions"]) == "as the licences of the data say"
+    assert "RAVDESS" in licences.together(["goemotions", "ravdess"])
+    assert set(licences.TERMS) == {*corpora.CORPORA, "ferplus"}
 
 
 def test_a_second_assembly_replaces_the_first(recipe: Recipe, tmp_path: Path) -> None:

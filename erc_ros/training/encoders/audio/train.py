@@ -27,6 +27,7 @@ from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.augmentation import SpeechAugmentation, augment_speech, hide_parts
 from erc_ros.training.engine import prediction
 from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
+from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import (
     choose_best,
@@ -156,6 +157,7 @@ def train(recipe: Recipe) -> None:
         [ravdess.load(recipe.data / "ravdess_speech_16k"), emodb.load(recipe.data / "emodb")]
     )
     print(f"{len(corpus.clips)} clips, left out {json.dumps(corpus.skipped)}", flush=True)
+    record(recipe.out, corpora=["ravdess", "emodb"])
     versions = all_versions(corpus.clips, augmentation)
     out = recipe.out / f"seed-{config.seed}"
     labels = np.array([clip.label for clip in corpus.clips], np.int64)

@@ -44,6 +44,7 @@ from erc_ros.training.encoders.text.examples import (
 from erc_ros.training.encoders.text.export import choose_and_export
 from erc_ros.training.encoders.text.model import TextClassifier, load_tokenizer, make_model
 from erc_ros.training.encoders.text.recognition_errors import WordErrors
+from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import METRICS, finished, write_json, write_metrics
 from erc_ros.training.engine.trainer import (
@@ -70,6 +71,9 @@ def train(recipe: Recipe) -> None:
         print(describe(split))
     if config.votes:
         splits["train"] = with_votes(splits["train"], recipe.data)
+    used = {"goemotions": begins, "emotionlines": config.votes > 0, "meld": True}
+    corpora = [name for name, is_used in used.items() if is_used]
+    record(recipe.out, corpora=corpora, teachers=[config.teacher] if config.teacher else [])
     start = None
     if pretrainer is not None:
         start = pretrain(config, pretrainer, recipe.data, recipe.out / "pretrained")

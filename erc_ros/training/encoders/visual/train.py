@@ -26,6 +26,7 @@ from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces
 from erc_ros.training.engine import prediction
 from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
+from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import (
     choose_best,
@@ -125,6 +126,7 @@ def train(recipe: Recipe) -> None:
     network = recipe.section("network", FaceNetworkConfig)
     augmentation = recipe.section("augmentation", FaceAugmentation)
     data = ferplus.load(recipe.data / "fer2013plus")
+    record(recipe.out, corpora=["ferplus"])
     print(f"FER+: left out {json.dumps(data.skipped)}")
     out = recipe.out / f"seed-{config.seed}"
     model = fit_faces(data, config, network, augmentation, out)

@@ -1,0 +1,73 @@
+"""What a model card says about each corpus: what it is, and on which terms it may be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A corpus in words.
+
+    title: its name, and what is used of it. about: who speaks, how. licence: in short; empty where
+    nobody knows it. is_commercial: whether commercial use is allowed beyond doubt.
+    """
+
+    title: str
+    about: str
+    licence: str
+    is_commercial: bool = False
+
+
+TERMS = {
+    "meld": Terms(
+        "MELD, text and labels",
+        "English dialogue of a television comedy",
+        "annotations GPL-3.0, the dialogue is television text: research use",
+    ),
+    "meld-clips": Terms(
+        "MELD with its clips",
+        "English dialogue of a television comedy",
+        "annotations GPL-3.0, sound and pictures are television: research use",
+    ),
+    "emotionlines": Terms(
+        "EmotionLines' votes", "English dialogue of a television comedy", "research use"
+    ),
+    "emocontext": Terms(
+        "EmoContext (SemEval 2019)", "English chats of three turns", "research use"
+    ),
+    "goemotions": Terms("GoEmotions", "comments on Reddit, in English", "CC BY 4.0", True),
+    "iemocap-4": Terms(
+        "IEMOCAP, 4 labels", "ten actors, scripted and improvised", "on request, research use"
+    ),
+    "iemocap-6": Terms(
+        "IEMOCAP, 6 labels", "ten actors, scripted and improvised", "on request, research use"
+    ),
+    "mosi": Terms("CMU-MOSI", "English video monologues", "research use"),
+    "ravdess": Terms(
+        "RAVDESS speech", "acted English sentences of 24 adults", "CC BY-NC-SA 4.0: non-commercial"
+    ),
+    "emodb": Terms("EmoDB", "acted German sentences of ten adults", "free for research"),
+    "ferplus": Terms(
+        "FER2013 pictures with FER+ votes",
+        "faces found by web search",
+        "votes MIT; the pictures have no clear licence: research use",
+    ),
+}
+"""By the names in `corpora` (and ferplus)."""
+
+
+def terms(corpus: str) -> Terms:
+    """Of a corpus; one that nobody described here has no known licence."""
+    return TERMS.get(corpus, Terms(corpus, "", ""))
+
+
+def together(corpora: list[str]) -> str:
+    """On which terms a model that learned from all of them may be used."""
+    limiting = [terms(name) for name in corpora if not terms(name).is_commercial]
+    if not corpora:
+        return "not recorded: ask whoever trained it"
+    if not limiting:
+        return "as the licences of the data say"
+    reasons = "; ".join(f"{t.title}: {t.licence or 'licence not known'}" for t in limiting)
+    return f"research and other non-commercial use only ({reasons})"

@@ -1,0 +1,89 @@
+"""Where a trained model comes from: RUN/history.json, written by the trainings as they run.
+
+    {"commands": ["erc train config/training/audio.yaml --seed 0", ...],
+     "corpora": ["ravdess", "emodb"],
+     "teachers": ["runs/text_teacher"]}
+
+A model card is made from it, so that it tells of this run and of no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from erc_ros.training.engine.recipe import KEPT, read_recipe
+from erc_ros.training.engine.runs import BEST, read_json, write_json
+from erc_ros.values.tables import build
+
+FILE = "history.json"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """commands: that were given. corpora: names. teachers: folders of the runs it learned from."""
+
+    commands: tuple[str, ...] = ()
+    corpora: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
+
+
+def record(
+    run: Path,
+    *,
+    commands: Iterable[str] = (),
+    corpora: Iterable[str] = (),
+    teachers: Iterable[str] = (),
+) -> None:
+    """Add to a run's history what is not in it yet."""
+    known = read_history(run)
+    history = History(
+        tuple(dict.fromkeys((*known.commands, *commands))),
+        tuple(dict.fromkeys((*known.corpora, *corpora))),
+        tuple(dict.fromkeys((*known.teachers, *teachers))),
+    )
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / FILE, asdict(history))
+
+
+def read_history(run: Path) -> History:
+    """Of a run, or of its folder best/; empty where nothing was recorded.
+
+    Raises:
+        RunError, ValueError: the file is damaged.
+    """
+    file = folder_of(run) / FILE
+    return build(History, read_json(file), str(file)) if file.is_file() else History()
+
+
+def folder_of(run: Path) -> Path:
+    """The run that a folder best/ belongs to; a run is its own."""
+    has_own = (run / FILE).is_file() or (run / KEPT).is_file()
+    return run.parent if run.name == BEST and not has_own else run
+
+
+def kind_of(run: Path) -> str:
+    """The kind of recipe that a run was made by; empty where no recipe was kept."""
+    file = folder_of(run) / KEPT
+    return read_recipe(file, file.parent).kind if file.is_file() else ""
+
+
+def whole_history(run: Path) -> History:
+    """A run's history after those of its teachers, and of theirs."""
+    seen: list[Path] = []
+
+    def below(run: Path) -> History:
+        folder = folder_of(run)
+        if folder in seen:
+            return History()
+        seen.append(folder)
+        own = read_history(folder)
+        all_of = [*(below(Path(teacher)) for teacher in own.teachers), own]
+        return History(
+            tuple(dict.fromkeys(c for each in all_of for c in each.commands)),
+            tuple(dict.fromkeys(c for each in all_of for c in each.corpora)),
+            tuple(dict.fromkeys(t for each in all_of for t in each.teachers)),
+        )
+
+    return below(run)
