@@ -48,8 +48,8 @@ from erc_ros.networks.network import Network
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.meld import read_meld
-from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig
-from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig
+from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig
+from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.heads.concat import Concat, ConcatConfig
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 

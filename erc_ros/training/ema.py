@@ -51,10 +51,10 @@ class EmaDistillation:
         distilled = EmaDistillation(model)
 
         def loss(model, batch):
-            logits = model(batch.ids, batch.mask, batch.index)  # (N, C)
+            logits = model(batch.ids, batch.mask, batch.asked_at)  # (N, C)
             hard = cross_entropy(logits, batch.target)
             return distilled(
-                hard, logits, lambda teacher: teacher(batch.ids, batch.mask, batch.index)
+                hard, logits, lambda teacher: teacher(batch.ids, batch.mask, batch.asked_at)
             )
 
         fit(model, ..., loss=loss, after_step=distilled.after_step, stateful=[distilled])
@@ -78,7 +78,7 @@ class EmaDistillation:
         self.weight, self.temperature, self.warm_epochs = weight, temperature, warm_epochs
         self._epochs = 0.0  # that are over
 
-    def __call__(self, hard: Tensor, student: Tensor, ask: Callable[[nn.Module], Tensor]) -> Tensor:
+    def __call__(self, hard: Tensor, student: Tensor, ask: Callable[[Any], Tensor]) -> Tensor:
         """The loss of a batch.
 
         Args:

@@ -9,6 +9,7 @@ import onnx
 import yaml
 
 from erc_ros.inference.bundle import MANIFEST, sha256_of
+from erc_ros.networks.session import signature
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
@@ -35,6 +36,21 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
     text = yaml.safe_dump({**manifest, "files": files}, sort_keys=False, default_flow_style=None)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def attention_shape(text: Path) -> tuple[int, int, int]:
+    """Layers, heads and the width of a head of a text encoder, as its input `past` says.
+
+    Raises:
+        ValueError: it has no such input.
+    """
+    inputs = signature(text).inputs
+    if "past" not in inputs:
+        raise ValueError(f"{text} has no input 'past': export it again with `erc train`")
+    layers, _, _, heads, _, width = inputs["past"][1]
+    if layers is None or heads is None or width is None:
+        raise ValueError(f"{text} leaves the size of its memory open: export it again")
+    return layers, heads, width
 
 
 def fix_output(file: Path, output: str, size: int) -> None:

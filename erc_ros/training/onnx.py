@@ -41,7 +41,7 @@ def write_onnx(
         ArithmeticError: it is more than 1e-4.
     """
     model = copy.deepcopy(model).cpu().float().eval()
-    model = model.to(memory_format=torch.contiguous_format)
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with warnings.catch_warnings():
         # The exporter that traces is called legacy; it is the one that writes opset 17.
         warnings.simplefilter("ignore")

@@ -39,8 +39,11 @@ def train(recipe: Recipe) -> None:
 
 def dialogues(videos: Videos) -> Dialogues:
     """Videos as conversations of speaker 1."""
+    text, audio, visual = videos.features
     return Dialogues(
-        *videos.features,
+        text,
+        audio,
+        visual,
         labels=videos.labels,
         speakers=np.ones_like(videos.labels),
         first=videos.first,

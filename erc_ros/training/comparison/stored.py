@@ -73,8 +73,11 @@ def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
             raise ValueError(f"{folder} has features of none of the {len(keys)} utterances")
         features.append(taken)
         present.append(there)
+    text, audio, visual = features
     return Dialogues(
-        *features,
+        text,
+        audio,
+        visual,
         labels=np.array([-100 if u.label is None else u.label for _, u in rows], np.int64),
         speakers=np.array([u.speaker for _, u in rows], np.int64),
         first=np.repeat(np.cumsum([0, *lengths[:-1]]), lengths).astype(np.int64),

@@ -334,7 +334,8 @@ def run(
     )
 
     def answer(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.int64]:
-        return predict_conversations(model, data, seen).argmax(1)
+        labels: NDArray[np.int64] = predict_conversations(model, data, seen).argmax(1)
+        return labels
 
     return {
         "dev": fitted.best["weighted_f1"],
@@ -351,8 +352,8 @@ def ridge(row: TableRow, seed: int, corpus: Corpus) -> dict[str, Any]:
     scaler = {m: StandardScaler().fit(getattr(data, m)) for m in row.seen}
 
     def stacked(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.float32]:
-        here = np.ones((len(data.labels), 3), bool) if data.present is None else data.present
-        here = dict(zip(MODALITIES, (here & np.array(seen)).T, strict=True))
+        there = np.ones((len(data.labels), 3), bool) if data.present is None else data.present
+        here = dict(zip(MODALITIES, (there & np.array(seen)).T, strict=True))
         parts = [scaler[m].transform(getattr(data, m)) * here[m][:, None] for m in row.seen]
         return np.concatenate(parts, axis=1)
 

@@ -31,7 +31,7 @@ def read_table(
         ValueError: a column is missing, or the file is no table; names the file.
     """
     lines, windows = decode_lines(path.read_bytes())
-    rows = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)
+    rows = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)  # type: ignore[call-overload]
     if missing := set(columns) - set(rows.fieldnames or ()):
         raise ValueError(f"{path} is not the right file: it lacks the columns {sorted(missing)}")
     last = rows.line_num

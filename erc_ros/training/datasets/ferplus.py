@@ -108,7 +108,8 @@ def load(folder: Path) -> FerPlus:
             told = "; ".join(Findings(tuple(found)).lines())
             raise ValueError(f"{folder}: no usable picture in the {name} split ({told})")
         parts.append(Faces(pictures[use], targets[use], labels[use]))
-    return FerPlus(*parts, findings=Findings(tuple(found)))
+    train, valid, test = parts
+    return FerPlus(train, valid, test, Findings(tuple(found)))
 
 
 def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -129,7 +130,8 @@ def distribution(votes: NDArray[np.uint8]) -> NDArray[np.float32]:
     A row without any vote left is all zero.
     """
     kept = np.where(votes > 1, votes, 0)[:, : len(CLASSES)].astype(np.float32)
-    return kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)
+    shares: NDArray[np.float32] = kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def _labels(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

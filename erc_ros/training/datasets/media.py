@@ -43,7 +43,7 @@ def pictures_of(clip: Path, most: int) -> NDArray[np.uint8]:
         for number, frame in enumerate(container.decode(video=0)):
             part = int((frame.time or 0.0) / length * most) if length > 0 else number
             if part not in kept and len(kept) < most:
-                kept[part] = frame.to_ndarray(format="rgb24")
+                kept[part] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     if not kept:
         raise UnusableClipError("no pictures")
     return np.stack([kept[part] for part in sorted(kept)])

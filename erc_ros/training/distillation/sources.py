@@ -43,14 +43,18 @@ from erc_ros.training.distillation.task import (
     predict,
     train_student,
 )
+from erc_ros.training.encoders.audio import model as audio_model
 from erc_ros.training.encoders.audio import train as audio_training
+from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig
 from erc_ros.training.encoders.augmentation import (
     FaceAugmentation,
     SpeechAugmentation,
     augment_faces,
     hide_parts,
 )
+from erc_ros.training.encoders.visual import model as face_model
 from erc_ros.training.encoders.visual import train as face_training
+from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.engine.prediction import Floats, Indices
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.engine.runs import SPLITS, log_probabilities
@@ -88,7 +92,8 @@ class FeatureNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, size) -> (N, hidden)."""
-        return self.layers(features)
+        hidden: Tensor = self.layers(features)
+        return hidden
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,16 +228,16 @@ def _stored(recipe: Recipe) -> list[DistillationTask]:
 
 def _clips(recipe: Recipe) -> list[DistillationTask]:
     from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
-    from erc_ros.training.encoders.clips import ClipInputs, PretrainedNetwork, usable
+    from erc_ros.training.encoders.clips import ClipEncoder, ClipInputs, PretrainedNetwork, usable
     from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
 
     config = recipe.section("clips", ClipsConfig)
     listed = _listed(recipe, config.corpus)
-    makers = {
-        "audio": lambda: SpeechEncoder(
-            SpeechEncoderConfig(config.audio, max_seconds=config.max_seconds)
+    makers: dict[str, Callable[[], ClipEncoder]] = {
+        "audio": partial(
+            SpeechEncoder, SpeechEncoderConfig(config.audio, max_seconds=config.max_seconds)
         ),
-        "visual": lambda: VideoEncoder(VideoEncoderConfig(config.visual)),
+        "visual": partial(VideoEncoder, VideoEncoderConfig(config.visual)),
     }
     result = []
     for modality, make in makers.items():
@@ -243,7 +248,9 @@ def _clips(recipe: Recipe) -> list[DistillationTask]:
         for split, here in listed.items():
             taught, known = _store(config.teacher, split).take(here.keys)
             good = usable(config.corpus, here.clips, encoder) & known
-            chosen = [clip for clip, use in zip(here.clips, good, strict=True) if use]
+            chosen = [
+                clip for clip, use in zip(here.clips, good, strict=True) if use and clip is not None
+            ]
             if not chosen:
                 raise RecipeError(
                     f"no clip of {config.corpus} {split} has {modality} and is in {config.teacher}"
@@ -265,7 +272,7 @@ def _clips(recipe: Recipe) -> list[DistillationTask]:
 
 def _faces(recipe: Recipe) -> list[DistillationTask]:
     config = recipe.section("faces", FacesConfig)
-    network = recipe.section("network", face_training.FaceNetworkConfig)
+    network = recipe.section("network", FaceNetworkConfig)
     how = FaceAugmentation()
     data = ferplus.load(recipe.data / "fer2013plus")
     inputs, labels, teacher, left = {}, {}, {}, {}
@@ -281,8 +288,8 @@ def _faces(recipe: Recipe) -> list[DistillationTask]:
         teacher[split], left[split] = described[used], int((~used).sum())
     said = _classified(recipe, "visual", teacher, labels, LABELS)
     parts = {s: TaskSplit(inputs[s], labels[s], *said[s]) for s in SPLITS}
-    make = partial(face_training.FaceNetwork, network)
-    width = face_training.EMBEDDING
+    make = partial(FaceNetwork, network)
+    width = face_model.EMBEDDING
     truth = labels["train"]
     return [DistillationTask("visual", make, width, LABELS, parts, truth, left, _export_face)]
 
@@ -333,8 +340,8 @@ def _simulated_audio(recipe: Recipe, config: SimulatedConfig) -> tuple[Any, ...]
     fold = audio_training.folds(clips)[audio_training.BUNDLE_FOLD]
     rows = {split: getattr(fold, split) for split in SPLITS}
     inputs = {s: SpeechInputs([versions[row] for row in rows[s]], how) for s in SPLITS}
-    make = partial(audio_training.AudioNetwork, audio_training.AudioNetworkConfig())
-    return make, audio_training.EMBEDDING, inputs, {s: labels[rows[s]] for s in SPLITS}
+    make = partial(AudioNetwork, AudioNetworkConfig())
+    return make, audio_model.EMBEDDING, inputs, {s: labels[rows[s]] for s in SPLITS}
 
 
 def _simulated_faces(recipe: Recipe, config: SimulatedConfig) -> tuple[Any, ...]:
@@ -345,8 +352,8 @@ def _simulated_faces(recipe: Recipe, config: SimulatedConfig) -> tuple[Any, ...]
         known = faces.labels >= 0
         inputs[split] = FaceInputs(faces.pictures[known], FaceAugmentation())
         labels[split] = face_training.meld_labels(faces.labels[known])
-    make = partial(face_training.FaceNetwork, face_training.FaceNetworkConfig())
-    return make, face_training.EMBEDDING, inputs, labels
+    make = partial(FaceNetwork, FaceNetworkConfig())
+    return make, face_model.EMBEDDING, inputs, labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,14 +369,14 @@ class SpeechInputs:
     def __call__(self, rows: Indices, generator: np.random.Generator | None) -> dict[str, Tensor]:
         """features (n, T, 64), frames (n,)."""
         examples = []
-        for row in rows:
+        for row in rows.tolist():
             versions = self.versions[row]
             if generator is None:
                 examples.append(versions[0].astype(np.float32))
             else:
-                version = versions[generator.integers(len(versions))].astype(np.float32)
+                version = versions[int(generator.integers(len(versions)))].astype(np.float32)
                 examples.append(hide_parts(version, self.how, generator))
-        features, frames = audio_training.pad(examples)
+        features, frames = audio_model.pad(examples)
         return {"features": features, "frames": frames}
 
 

@@ -208,7 +208,7 @@ def train_student(
         order = generator.permutation(len(train_split.labels))
         return np.array_split(order, max(1, len(order) // trainer.batch_size))
 
-    def loss_of(student: nn.Module, rows: Indices) -> Tensor:
+    def loss_of(student: Student, rows: Indices) -> Tensor:
         device = device_of(student)
         inputs = {k: v.to(device) for k, v in train_split.inputs(rows, generator).items()}
         partners = train_split.partners(rows, task.teacher_labels, generator)
@@ -216,10 +216,14 @@ def train_student(
         labels = torch.from_numpy(train_split.labels[rows]).to(device)
         return loss(student.outputs(inputs), teacher, labels)
 
-    def evaluate(student: nn.Module) -> dict[str, float]:
+    def evaluate(student: Student) -> dict[str, float]:
         probabilities = predict(student, dev.inputs, trainer.batch_size)[1]
         report = metrics.report(dev.labels, probabilities, task.labels)
         return {config.metric: report[config.metric], "epoch": float(current + 1)}
+
+    def say(line: str) -> None:
+        if line.startswith("step"):
+            print(f"{out}: {line}", flush=True)
 
     fitted = fit(
         student,
@@ -229,7 +233,7 @@ def train_student(
         evaluate=evaluate,
         choose=config.metric if config.epoch == "dev" else "epoch",
         out=out,
-        say=lambda line: line.startswith("step") and print(f"{out}: {line}", flush=True),
+        say=say,
         stateful=[generator],
         keep_finished=True,
         settings={"loss": asdict(loss), "distillation": asdict(replace(config, seeds=(0,)))},

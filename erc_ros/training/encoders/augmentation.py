@@ -148,7 +148,8 @@ def augment_speech(
     if generator.random() < how.noisy:
         changed = add_noise(changed, generator.uniform(how.lowest_snr, 30.0), generator)
     level = 10 ** (generator.uniform(-how.gain, how.gain / 2) / 20)
-    return np.clip(changed * np.float32(level), -1, 1).astype(np.float32)
+    result: NDArray[np.float32] = np.clip(changed * np.float32(level), -1, 1).astype(np.float32)
+    return result
 
 
 def reverberate(
@@ -193,7 +194,7 @@ def hide_parts(
     keep = max(1, round(len(features) * generator.uniform(how.crop, 1)))
     keep = min(keep, how.longest)
     start = generator.integers(len(features) - keep + 1)
-    result = features[start : start + keep].copy()
+    result: NDArray[np.float32] = features[start : start + keep].copy()
     for _ in range(2):
         width = generator.integers(min(how.time_mask, keep // 4) + 1)
         start = generator.integers(keep - width + 1)

@@ -20,12 +20,12 @@ from erc_ros.encoders.text import TextPrompt, Turn
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
-from erc_ros.networks.session import signature
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
+from erc_ros.training.manifest import attention_shape
 from erc_ros.values.utterance import SAMPLE_RATE
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -76,8 +76,7 @@ def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
     meld = {split: read_meld(data, split).conversations for split in ("dev", "test")}
 
     def embed(file: Path, split: str) -> NDArray[np.float32]:
-        layers, _, _, heads, _, width = signature(file).inputs["past"][1]
-        reader = CachedTextEncoder(Network(file), prompt, (layers, heads, width))
+        reader = CachedTextEncoder(Network(file), prompt, attention_shape(file))
         return np.concatenate([read(reader, c) for c in meld[split]])
 
     labels = {

@@ -148,7 +148,8 @@ def encode(encoder: Trainable, samples: Sequence[Sample]) -> NDArray[np.float32]
         inputs = encoder.collate([samples[index] for index in chosen])
         on_device = {name: tensor.to(device) for name, tensor in inputs.items()}
         result[chosen] = encoder.embed(on_device).float().cpu().numpy()
-    if broken := [samples[row].key for row in np.flatnonzero(~np.isfinite(result).all(axis=1))]:
+    bad = np.flatnonzero(~np.isfinite(result).all(axis=1)).tolist()
+    if broken := [samples[row].key for row in bad]:
         raise ValueError(f"{encoder.name}: the embedding of {broken[:3]} is not finite")
     return result
 

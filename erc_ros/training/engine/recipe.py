@@ -69,7 +69,8 @@ class Recipe:
         values = self.sections.get(name) or {}
         if not isinstance(values, Mapping):
             raise RecipeError(f"section {name!r} must be a table of values, not {values!r}")
-        if self.seed is not None and "seed" in {field.name for field in dataclasses.fields(cls)}:
+        fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if self.seed is not None and "seed" in fields:
             values = {**values, "seed": self.seed}
         return build(cls, values, where=name)
 

@@ -91,7 +91,8 @@ def save_answers(folder: Path, names: Sequence[str], **arrays: NDArray[Any]) -> 
     names: of the labels. arrays: `dev` and `test` (N, C) logits, `dev_labels` and `test_labels`
     (N,), and where they are known `dev_conversations` and `test_conversations` (N,).
     """
-    np.savez(folder / ANSWERS, names=np.array(names), **arrays)
+    content: dict[str, Any] = {"names": np.array(names), **arrays}
+    np.savez(folder / ANSWERS, **content)
 
 
 def log_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -37,6 +37,7 @@ from erc_ros.training.engine.recipe import WAY_OUT, CheckpointError, check_same
 from erc_ros.training.engine.runs import UNFINISHED, write_json, write_whole
 
 Batch = TypeVar("Batch")
+Model = TypeVar("Model", bound=nn.Module)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICES = ("cpu", "cuda")
 WEIGHTS, RECORD = "best.safetensors", "training.json"
@@ -122,12 +123,12 @@ def autocast(model: nn.Module, precision: str) -> torch.autocast:
 
 
 def fit(
-    model: nn.Module,
+    model: Model,
     config: TrainerConfig,
     *,
     batches: Callable[[int], Sequence[Batch]],
-    loss: Callable[[nn.Module, Batch], Tensor],
-    evaluate: Callable[[nn.Module], Mapping[str, float]],
+    loss: Callable[[Model, Batch], Tensor],
+    evaluate: Callable[[Model], Mapping[str, float]],
     choose: str,
     out: Path,
     parameters: Iterable[Tensor] | Iterable[dict[str, Any]] | None = None,
@@ -201,8 +202,8 @@ class _Task:
     model: nn.Module
     config: TrainerConfig
     batches: Callable[[int], Sequence[Any]]
-    loss: Callable[[nn.Module, Any], Tensor]
-    evaluate: Callable[[nn.Module], Mapping[str, float]]
+    loss: Callable[[Any, Any], Tensor]
+    evaluate: Callable[[Any], Mapping[str, float]]
     choose: str
     out: Path
     parameters: list[Any]
@@ -277,7 +278,7 @@ def _some(batches: Sequence[Batch], epoch: int) -> Sequence[Batch]:
 class _Loss(nn.Module):
     """The loss as a module, so that several processes see whatever way it takes in the model."""
 
-    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], Tensor]) -> None:
+    def __init__(self, model: nn.Module, loss: Callable[[Any, Any], Tensor]) -> None:
         super().__init__()
         self.model, self._loss = model, loss
 
@@ -332,7 +333,7 @@ class _Training:
             total += value
             self._progress.count(value)
             if self._progress.step % 20 == 0:
-                rate = self._schedule.get_last_lr()[0]
+                rate = float(self._schedule.get_last_lr()[0])
                 self.log.write(self._progress.step, {"loss": value, "learning_rate": rate})
         mean = torch.tensor(total / steps, dtype=torch.float64)
         self._mean_loss = self._process.mean(mean).item()
@@ -347,7 +348,7 @@ class _Training:
         config = self._task.config
         with autocast(self._model, config.precision):
             value = self._loss(_to(batch, self._process.device))
-        found = value.item()
+        found = float(value.item())
         if not math.isfinite(found):
             raise FloatingPointError(_not_finite(found, self._progress.step, config))
         self._optimizer.zero_grad(set_to_none=True)

@@ -21,7 +21,6 @@ from erc_ros.inference.bundle import FORMAT, MANIFEST, Bundle, load_bundle
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.networks.network import Network
-from erc_ros.networks.session import signature
 from erc_ros.training.datasets import licences
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.evaluation import (
@@ -37,7 +36,7 @@ from erc_ros.training.engine.runs import MEASURED, SPLITS, read_metrics
 from erc_ros.training.export.card import Part, corpora, read_parts, write_card
 from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
 from erc_ros.training.fusion.simulation import Weakness, simulate
-from erc_ros.training.manifest import fix_output, write_manifest
+from erc_ros.training.manifest import attention_shape, fix_output, write_manifest
 from erc_ros.training.systems import edge
 
 ANCHORS = {
@@ -196,7 +195,7 @@ def manifest(
     """Everything in bundle.yaml but `files`."""
     measured, learned_from = summary["fusion"], corpora(parts)
     rounded = partial(round, ndigits=4)
-    layers, _, _, heads, _, _ = signature(text).inputs["past"][1]
+    layers, heads, _ = attention_shape(text)
     return {
         "format": FORMAT,
         "name": config.name,

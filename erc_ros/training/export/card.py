@@ -197,12 +197,14 @@ def _results(parts: Mapping[str, Part], summary: Mapping[str, Any]) -> str:
             text = with_deviation(value, deviation, 4)
             rows.append([f"{name}: {figure}", str(seeds), text, ""])
     measured = summary["fusion"]
-    of_seeds = {figure: rest for figure, *rest in figures(parts["fusion"].metrics)}
+    of_seeds = {each[0]: each[1:] for each in figures(parts["fusion"].metrics)}
     subsets = []
     for name, found in measured["test"].items():
-        value, deviation, seeds = of_seeds.get(name, (None, None, 0))
-        text = "-" if value is None else with_deviation(value, deviation, 4)
-        subsets.append([name, str(seeds or "-"), text, f"{found:.4f}"])
+        cells = ["-", "-"]
+        if name in of_seeds:
+            average, spread, count = of_seeds[name]
+            cells = [str(count), with_deviation(average, spread, 4)]
+        subsets.append([name, *cells, f"{found:.4f}"])
     errors = summary["calibration_error"]
     f1 = measured["test_report"]["f1"]
     return "\n".join(

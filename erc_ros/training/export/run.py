@@ -35,7 +35,8 @@ def export_text(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
 def export_audio(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     """Of the chosen seed's first fold, which is the one in the bundle."""
     from erc_ros.encoders.audio import MEL_BANDS
-    from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, AudioNetwork, AudioNetworkConfig
+    from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig
+    from erc_ros.training.encoders.audio.train import BUNDLE_FOLD
 
     model = AudioNetwork(recipe.section("network", AudioNetworkConfig))
     fold = recipe.out / f"seed-{chosen['seed']}" / f"fold-{BUNDLE_FOLD}"
@@ -46,7 +47,7 @@ def export_audio(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
 def export_face(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     """Of the seed that was best on validation."""
     from erc_ros.encoders.face import SIZE
-    from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig
+    from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 
     model = FaceNetwork(recipe.section("network", FaceNetworkConfig))
     load_weights(model, recipe.out / f"seed-{chosen['seed']}" / WEIGHTS)

@@ -61,7 +61,8 @@ class Pooled(nn.Module):
         inside = self.spread.T / self.spread.sum(dim=1)  # (T, segments)
         context = x.mean(-1, keepdim=True) + x @ inside  # (B, C, segments)
         mask = self.expand(self.squeeze(context).relu()).sigmoid()  # (B, C', segments)
-        return self.local(x) * (mask @ self.spread)
+        masked: Tensor = self.local(x) * (mask @ self.spread)
+        return masked
 
 
 class CampPlus(nn.Module):

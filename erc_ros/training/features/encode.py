@@ -29,12 +29,12 @@ from erc_ros.encoders.text import MAX_TOKENS, Block, TextPrompt, Turn
 from erc_ros.inference.bundle import MANIFEST, load_bundle, sha256_of
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
-from erc_ros.networks.session import signature
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, count
 from erc_ros.training.encoders.sample import Encoder, Sample
 from erc_ros.training.features.store import create, damage, read_shard, write_shard
+from erc_ros.training.manifest import attention_shape
 
 SHARD = 512  # utterances, about
 AT_ONCE = 16  # utterances whose sound or pictures are in memory
@@ -110,15 +110,12 @@ class BundleText:
         for needed in (file, tokenizer):
             if not needed.is_file():
                 raise FileNotFoundError(f"{needed} is missing: {folder} has no text encoder")
-        inputs = signature(file).inputs
-        if "past" not in inputs:
-            raise ValueError(f"{file} has no input 'past': export it again with `erc train`")
-        layers, _, _, heads, _, width = inputs["past"][1]
+        layers, heads, width = attention_shape(file)
         self._prompt = TextPrompt.from_file(tokenizer, max_tokens)
         self._read = CachedTextEncoder(Network(file), self._prompt, (layers, heads, width))
         self._turns: tuple[Turn, ...] = ()
         self._window: tuple[Block, ...] = ()
-        self.dimension = int(heads * width)
+        self.dimension = heads * width
         parts = f"{sha256_of(file)} {sha256_of(tokenizer)} {max_tokens}"
         self.name = f"bundle-text-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
@@ -232,7 +229,7 @@ class ShardEncoder:
         left_out: dict[str, str] = {}
         for samples in self._batches(conversations, left_out):
             features = np.asarray(self.encoder.encode(samples), np.float32)
-            finite = np.isfinite(features).all(axis=1)
+            finite = np.asarray(np.isfinite(features).all(axis=1))
             rows.append(features[finite])
             for sample, good in zip(samples, finite, strict=True):
                 if good:

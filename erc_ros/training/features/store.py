@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,7 +264,7 @@ class FeatureStore:
         """
         file = f"{self.folder}/{number:05d}.npy"
         at = self._begin(number) + first * self.dimension * into.itemsize
-        left = memoryview(into).cast("B")
+        left = into.data.cast("B")
         descriptor = os.open(file, os.O_RDONLY)
         try:
             if _version(os.fstat(descriptor)) != self._versions[number]:
@@ -350,7 +350,7 @@ def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     _write(file, lambda stream: stream.write(text.encode()))
 
 
-def _write(file: Path, fill: Callable[[BinaryIO], object]) -> None:
+def _write(file: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """All of a file or nothing, also if the power fails."""
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=TEMPORARY, delete=False) as stream:
         fill(stream.file)

@@ -47,7 +47,7 @@ class SummerObjective:
     """SUMMER's k1, k2, k3: of the distillation, the cross-entropy and the label smoothing."""
 
     TEACHER: ClassVar[bool] = True
-    weights: tuple[float, ...] = (0.4, 0.3, 0.3)
+    weights: tuple[float, float, float] = (0.4, 0.3, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LpgnetObjective:
     """LPGNet's weights of the task, of the students' cross-entropy and of their KL."""
 
     TEACHER: ClassVar[bool] = False
-    weights: tuple[float, ...] = (1.5, 1.0, 0.3)
+    weights: tuple[float, float, float] = (1.5, 1.0, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class DdvlmObjective:
     hard: float = 0.7
     """1: no self-distillation."""
     decay: float = 0.99
-    cross_modal: tuple[float, ...] = (1.0, 1.0)
+    cross_modal: tuple[float, float] = (1.0, 1.0)
     """Of the response and the feature loss; both 0: no cross-modal distillation."""
 
 
@@ -113,8 +113,9 @@ class Objective:
         self._teacher = None
         if teacher is not None:
             self._teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
-        averaged = isinstance(config, DdvlmObjective) and config.hard < 1
-        self._ema = Ema(student, config.decay) if averaged else None
+        self._ema: Ema | None = None
+        if isinstance(config, DdvlmObjective) and config.hard < 1:
+            self._ema = Ema(student, config.decay)
 
     def after_step(self, student: nn.Module, epochs: float) -> None:
         """Update the moving average after every optimizer step."""
@@ -156,7 +157,8 @@ class Objective:
             teacher = None
             if self._ema is not None and self.epochs >= 1:  # the first epoch: labels alone
                 with torch.no_grad():
-                    teacher = self._ema.model.to(labels.device).details(**batch)
+                    average: Any = self._ema.model.to(labels.device)
+                    teacher = average.details(**batch)
             return losses.residual_distillation(
                 details, teacher, seen, labels, config.hard, config.cross_modal
             )
@@ -170,7 +172,7 @@ class Objective:
         Where the text is missing, the teacher knows nothing and teaches nothing.
         """
         assert self._teacher is not None  # or this could not have been made
-        frozen = self._teacher.to(labels.device)
+        frozen: Any = self._teacher.to(labels.device)
         only_text = batch["modalities"] & labels.new_tensor([1, 0, 0]).bool()  # (B, U, 3)
         with torch.no_grad():
             taught = frozen.details(**{**batch, "modalities": only_text}).logits

@@ -40,7 +40,11 @@ class Speed:
 def speeds(files: Sequence[Path], feeds: Sequence[Feed]) -> list[Speed]:
     """Of each file, run in turn so that other load hits all alike; the first inputs warm up."""
     networks = [Network(file) for file in files]
-    return side_by_side([lambda feed, n=network: n(dict(feed)) for network in networks], feeds)
+
+    def runs(network: Network) -> Callable[[Feed], object]:
+        return lambda feed: network(dict(feed))
+
+    return side_by_side([runs(network) for network in networks], feeds)
 
 
 def side_by_side(actions: Sequence[Callable[[Any], object]], items: Sequence[Any]) -> list[Speed]:
@@ -74,7 +78,8 @@ def peak_memory(network: Path, feed: Feed) -> float:
     """
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.npz"
-        np.savez(inputs, **feed)
+        content: dict[str, Any] = dict(feed)
+        np.savez(inputs, **content)
         return _in_own_process(network, inputs)
 
 

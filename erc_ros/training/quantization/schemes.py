@@ -291,7 +291,8 @@ def _settled(source: Path) -> onnx.ModelProto:
     settle(model)
     whole = ONNXModel(model)
     whole.replace_gemm_with_matmul()
-    return whole.model
+    settled: onnx.ModelProto = whole.model
+    return settled
 
 
 @contextlib.contextmanager
@@ -309,7 +310,7 @@ def _prepared(source: Path, target: Path) -> Iterator[Path]:
         yield prepared
 
 
-class _Reader(quantization.CalibrationDataReader):
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
     """Calibration inputs in the form that ONNX Runtime asks for."""
 
     def __init__(self, inputs: Sequence[Feed]) -> None:

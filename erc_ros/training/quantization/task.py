@@ -146,7 +146,7 @@ class Task:
         chosen = draw(material.labels, labels, MISMATCH[part], seed=ENCODERS.index(part))
         used = np.unique(chosen)
         read = self._audio if part == "audio" else self._visual
-        embedded = np.concatenate(_each(lambda index: read(run, clips[index]), used))
+        embedded = np.concatenate(_each(lambda index: read(run, clips[index]), used.tolist()))
         result: Floats = embedded[np.searchsorted(used, chosen)]
         return result
 

@@ -51,10 +51,10 @@ def quantized(**changes: Any) -> onnx.ModelProto:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Text encoder, face and audio networks and a fusion head as training exports them, float."""
     torch = pytest.importorskip("torch")
-    from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig
+    from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig
     from erc_ros.training.encoders.text.export import export
     from erc_ros.training.encoders.text.model import TextEncoder, TextModelConfig
-    from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig
+    from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
     from erc_ros.training.heads.magtkd import Magtkd, MagtkdConfig
     from erc_ros.training.onnx import export_audio, export_face, export_fusion
 

@@ -37,11 +37,11 @@ from erc_ros.training.distillation.task import (  # noqa: E402
     predict,
     train_student,
 )
-from erc_ros.training.encoders.audio import train as audio_training  # noqa: E402
+from erc_ros.training.encoders.audio import model as audio_model  # noqa: E402
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig  # noqa: E402
 from erc_ros.training.encoders.clips import PretrainedNetwork  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
-from erc_ros.training.encoders.visual import train as face_training  # noqa: E402
+from erc_ros.training.encoders.visual import model as face_model  # noqa: E402
 from erc_ros.training.engine.evaluation import read_run  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
 from erc_ros.training.features.store import create, write_shard  # noqa: E402
@@ -170,7 +170,7 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
 
 
 def audio_student() -> tuple[Student, dict[str, torch.Tensor], set[str]]:
-    network = audio_training.AudioNetwork(audio_training.AudioNetworkConfig())
+    network = audio_model.AudioNetwork(audio_model.AudioNetworkConfig())
     features = torch.randn(8, 40, 64)
     return (
         Student(network, 128, 6, 4),
@@ -184,7 +184,7 @@ def audio_student() -> tuple[Student, dict[str, torch.Tensor], set[str]]:
 
 
 def face_student() -> tuple[Student, dict[str, torch.Tensor], set[str]]:
-    network = face_training.FaceNetwork(face_training.FaceNetworkConfig())
+    network = face_model.FaceNetwork(face_model.FaceNetworkConfig())
     return (
         Student(network, 128, 6, 4),
         {"faces": torch.rand(8, 1, 48, 48)},

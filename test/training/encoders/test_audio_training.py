@@ -18,13 +18,11 @@ from erc_ros.metrics import classification as metrics  # noqa: E402
 from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.datasets.speech import Clip  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
+from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig, pad  # noqa: E402
 from erc_ros.training.encoders.audio.train import (  # noqa: E402
     FOLDS,
-    AudioNetwork,
-    AudioNetworkConfig,
     all_versions,
     folds,
-    pad,
     predict,
     train,
 )

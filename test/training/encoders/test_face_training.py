@@ -15,9 +15,8 @@ from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.datasets import ferplus  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
 from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces  # noqa: E402
+from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig  # noqa: E402
 from erc_ros.training.encoders.visual.train import (  # noqa: E402
-    FaceNetwork,
-    FaceNetworkConfig,
     as_input,
     meld_labels,
     meld_probabilities,

@@ -141,8 +141,8 @@ def test_a_row_says_the_same_in_any_batch(folder: Path) -> None:
     model, prompt = make_model(0.0).eval(), TextPrompt(load_tokenizer(), 48)
     talks = [talk("good", "bad day", "what a b"), talk("day")]
     rows = [row for one in talks for row in rows_of(one, prompt, TextConfig())]
-    together = text.answers(model, collate(rows))
-    alone = torch.cat([text.answers(model, collate([row])) for row in rows])
+    together = text.both(model, collate(rows))[1]
+    alone = torch.cat([text.both(model, collate([row]))[1] for row in rows])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
@@ -176,7 +176,7 @@ def test_later_utterances_get_no_gradient_from_earlier_answers(folder: Path) -> 
     model, prompt = make_model(0.0), TextPrompt(load_tokenizer(), 48)
     words = model.encoder.embeddings.word_embeddings.weight
     (row,) = rows_of(talk("good", "bad", "day"), prompt, TextConfig())
-    logits = text.answers(model, collate([row]))
+    logits = text.both(model, collate([row]))[1]
     logits[1].sum().backward()
     touched = {
         word: bool(words.grad[load_tokenizer().token_to_id(word)].any())
@@ -203,11 +203,11 @@ def test_one_batch_can_be_learned_by_heart() -> None:
     model.train()
     for _ in range(120):
         optimizer.zero_grad()
-        value = text.hard_loss(text.answers(model, batch), wanted, TextConfig(), torch.ones(7))
+        value = text.hard_loss(text.both(model, batch)[1], wanted, TextConfig(), torch.ones(7))
         value.backward()
         optimizer.step()
     model.eval()
-    right = text.answers(model, batch).argmax(1) == wanted.argmax(1)
+    right = text.both(model, batch)[1].argmax(1) == wanted.argmax(1)
     assert right.all()
 
 

@@ -16,8 +16,8 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
 from erc_ros.networks.network import Network  # noqa: E402
-from erc_ros.training.encoders.audio.train import AudioNetwork, AudioNetworkConfig  # noqa: E402
-from erc_ros.training.encoders.visual.train import FaceNetwork, FaceNetworkConfig  # noqa: E402
+from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig  # noqa: E402
+from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig  # noqa: E402
 from erc_ros.training.engine.trainer import save_weights  # noqa: E402
 from erc_ros.training.heads.base import Details, Inputs  # noqa: E402
 from erc_ros.training.heads.concat import Concat, ConcatConfig  # noqa: E402

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import soxr
@@ -125,7 +126,8 @@ class SpeechEncoder:
             attention_mask=None if bool(mask.all()) else mask,
         ).last_hidden_state  # (N, T, d)
         if self._config.reading == "first":
-            return states[:, 0]
+            first: Tensor = states[:, 0]
+            return first
         return pretrained.masked_mean(states, inputs["frame_mask"])
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
@@ -137,7 +139,8 @@ class SpeechEncoder:
         """Whether a clip has the same embedding beside a longer one as alone."""
         generator = np.random.default_rng(0)
         noise = generator.standard_normal(4 * self.shortest + self.rate // 5).astype(np.float32)
-        long, short = (Sample("", sound=s, sample_rate=self.rate) for s in (noise, noise[::2] / 10))
+        quiet = (noise[::2] / 10).astype(np.float32)
+        long, short = (Sample("", sound=s, sample_rate=self.rate) for s in (noise, quiet))
         alone, beside = self.embed(self.collate([short])), self.embed(self.collate([short, long]))
         return bool((alone[0] - beside[0]).abs().max() <= 1e-4 * alone.abs().max())
 
@@ -145,7 +148,7 @@ class SpeechEncoder:
 def waveform(sample: Sample, rate: int) -> NDArray[np.float32]:
     """A sample's sound as (n,) float32 in [-1, 1] at `rate` Hz; channels are averaged."""
     assert sample.sound is not None
-    sound = sample.sound
+    sound: NDArray[Any] = sample.sound
     if sound.dtype.kind == "i":
         sound = sound / np.float32(-float(np.iinfo(sound.dtype).min))
     mono = sound.mean(axis=1) if sound.ndim == 2 else sound

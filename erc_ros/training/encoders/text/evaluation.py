@@ -47,7 +47,7 @@ def predict(
         for start in range(0, len(order), 8):
             group = order[start : start + 8]
             batch = collate([rows[number] for number in group])
-            asked = (batch.ids, batch.positions, batch.visible, batch.index)
+            asked = (batch.ids, batch.positions, batch.visible, batch.asked_at)
             answers = ask(*(tensor.to(device) for tensor in asked)).float().cpu()
             for number, answer, asked in zip(group, answers, batch.asked, strict=True):
                 found[number] = answer[asked].numpy()
@@ -65,12 +65,12 @@ def measure(
     """Correct the head's prior on dev, save the model again, and report dev and test."""
     dev_logits, dev_labels = predict(model, splits["dev"].conversations, prompt, config)
     tau = best_prior_correction(dev_logits, dev_labels, prior(splits["train"].conversations))
-    correction = tau * np.log(prior(splits["train"].conversations))
+    correction = (tau * np.log(prior(splits["train"].conversations))).astype(np.float32)
     with torch.no_grad():
-        model.head.bias -= torch.from_numpy(correction.astype(np.float32)).to(model.head.bias)
+        model.head.bias.sub_(torch.from_numpy(correction).to(model.head.bias))
     save_weights(model, out / "best.safetensors")
     test_logits, test_labels = predict(model, splits["test"].conversations, prompt, config)
-    dev_logits = dev_logits - correction
+    dev_logits -= correction
     save_answers(
         out,
         LABELS,
@@ -97,7 +97,7 @@ def owners(split: MeldSplit) -> NDArray[np.int64]:
 def prior(conversations: Sequence[Conversation]) -> NDArray[np.float64]:
     """Share of each label, (C,)."""
     labels = [u.label for c in conversations for u in c.utterances]
-    counts = np.bincount(labels, minlength=len(LABELS)) + 1.0
+    counts = np.bincount([x for x in labels if x is not None], minlength=len(LABELS)) + 1.0
     share: NDArray[np.float64] = counts / counts.sum()
     return share
 

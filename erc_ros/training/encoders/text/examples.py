@@ -96,14 +96,14 @@ class Row(NamedTuple):
 class Batch(NamedTuple):
     """Rows of similar length, padded: L tokens, A questions at most.
 
-    ids, positions (B, L) and index (B, A) int64; visible (B, L, L) and asked (B, A) bool, which
+    ids, positions (B, L) and asked_at (B, A) int64; visible (B, L, L) and asked (B, A) bool, which
     questions there are; target (B, A, C); taught (B, A, d) with a teacher.
     """
 
     ids: Tensor
     positions: Tensor
     visible: Tensor
-    index: Tensor
+    asked_at: Tensor
     asked: Tensor
     target: Tensor
     taught: Tensor | None = None
@@ -116,6 +116,7 @@ def balanced(rows: Sequence[Conversation], most: int, rng: random.Random) -> lis
     seen = [0] * len(LABELS)
     for row in shuffled:
         label = row.utterances[0].label
+        assert label is not None  # of a comment that is there to be learned from
         seen[label] += 1
         if seen[label] <= most:
             kept.append(row)

@@ -122,7 +122,7 @@ def write(
         {name: np.ascontiguousarray(value.detach().numpy()) for name, value in head.items()},
         out / "head.safetensors",
     )
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, split in splits.items():
         columns = embed(model, split.conversations, prompt, config)
         arrays |= {f"{name}.{key}": column for key, column in columns.items()}

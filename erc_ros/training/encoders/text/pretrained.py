@@ -217,7 +217,7 @@ class TextEncoder:
         return []
 
 
-def add_speakers(tokenizer: Any, model: nn.Module) -> None:
+def add_speakers(tokenizer: Any, model: Any) -> None:
     """Add `<s0>`..`<s9>`, each beginning as "speaker" and its number, 0 as "someone".
 
     A model that was trained with them has them already, and keeps what it learned.

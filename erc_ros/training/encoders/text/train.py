@@ -130,7 +130,7 @@ def train_seed(
 
     A seed that was already trained with the same settings is not trained again.
     """
-    settings = {"trainer": asdict(trainer), "text": asdict(config)}
+    settings: dict[str, Any] = {"trainer": asdict(trainer), "text": asdict(config)}
     del settings["text"]["seeds"]  # the others make no difference to this one
     if written := finished(out / METRICS, settings):
         print(f"already trained: {out}")
@@ -157,8 +157,12 @@ def train_seed(
     dev = list(splits["dev"].conversations)
     counts = prior(dialogues) * count(dialogues)
     fitted = _fit(model, config, trainer, rows, dev, prompt, out, counts, teacher)
-    result = {"settings": settings, "best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
-    result |= measure(model, splits, prompt, config, out)
+    result = {
+        "settings": settings,
+        "best_epoch": fitted.best_epoch,
+        "seconds": fitted.seconds,
+        **measure(model, splits, prompt, config, out),
+    }
     write_metrics(result, out)
     print(
         f"seed {trainer.seed}: epoch {fitted.best_epoch}, weighted F1"
@@ -181,14 +185,9 @@ def hard_loss(logits: Tensor, target: Tensor, config: TextConfig, counts: Tensor
     return nn.functional.cross_entropy(logits, target)
 
 
-def answers(model: nn.Module, batch: Batch) -> Tensor:
-    """Logits (N, C) of the N utterances that the batch asks about."""
-    return both(model, batch)[1]
-
-
-def both(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def both(model: TextClassifier, batch: Batch) -> tuple[Tensor, Tensor]:
     """Embeddings (N, d) and logits (N, C) of the N utterances that the batch asks about."""
-    embeddings = model.embed(batch.ids, batch.positions, batch.visible, batch.index)
+    embeddings = model.embed(batch.ids, batch.positions, batch.visible, batch.asked_at)
     logits = model.head(model.dropout(embeddings))
     return embeddings.float()[batch.asked], logits.float()[batch.asked]
 
@@ -247,15 +246,15 @@ def _fit(
         rng = random.Random(trainer.seed * 1000 + epoch)
         return make_batches(rows(epoch), trainer.batch_size, rng)
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
+    def loss(model: TextClassifier, batch: Batch) -> Tensor:
         embeddings, logits = both(model, batch)
         value = hard_loss(logits, batch.target[batch.asked], config, frequent)
         if teacher is not None and batch.taught is not None:
             soft = teacher.loss(embeddings, logits, batch.taught[batch.asked])
             value = (1 - config.teaching) * value + config.teaching * soft
-        return average(value, logits, lambda it: answers(it, batch)) if average else value
+        return average(value, logits, lambda it: both(it, batch)[1]) if average else value
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
+    def evaluate(model: TextClassifier) -> dict[str, float]:
         logits, labels = predict(model, dev, prompt, config, trainer.precision)
         predicted = logits.argmax(axis=1)
         return {
@@ -288,10 +287,10 @@ def parameter_groups(
     The word embeddings stay as they were: a word that MELD's 10,000 utterances lack would otherwise
     be left behind by those that they have.
     """
-    layers = list(model.encoder.encoder["layer"])
+    layers: list[nn.Module] = list(model.encoder.encoder["layer"])  # type: ignore[call-overload]
     rates = [trainer.learning_rate * config.layer_decay**n for n in range(len(layers) + 1)]
     model.encoder.embeddings.word_embeddings.weight.requires_grad_(False)
-    parts = [(model.head, config.head_learning_rate)]
+    parts: list[tuple[nn.Module, float]] = [(model.head, config.head_learning_rate)]
     parts += [(layer, rate) for layer, rate in zip(reversed(layers), rates[:-1], strict=True)]
     parts += [(model.encoder.embeddings, rates[-1])]
     groups = []

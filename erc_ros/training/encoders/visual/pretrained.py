@@ -85,7 +85,8 @@ class VideoEncoder:
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
         states = self.model(pixel_values=inputs["pixel_values"]).last_hidden_state  # (N, L, d)
-        return states[:, 0] if self._config.reading == "first" else states.mean(dim=1)
+        read: Tensor = states[:, 0] if self._config.reading == "first" else states.mean(dim=1)
+        return read
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `pretrained.encode`."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from erc_ros.encoders.face import SIZE
@@ -24,6 +24,7 @@ from erc_ros.training.datasets import ferplus
 from erc_ros.training.datasets.ferplus import CLASSES, TO_MELD, Faces, FerPlus
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces
+from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.engine import prediction
 from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
 from erc_ros.training.engine.history import record
@@ -36,81 +37,6 @@ from erc_ros.training.engine.runs import (
 )
 from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_seeds
 from erc_ros.training.onnx import export_face
-
-EMBEDDING = 128
-
-
-@dataclass(frozen=True, slots=True)
-class FaceNetworkConfig:
-    """Sizes; the section `network` of a face recipe."""
-
-    stem: int = 32
-    """Channels at 24x24."""
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    """Channels of the stages at 24x24, 12x12, 6x6, 3x3."""
-    blocks: tuple[int, ...] = (1, 2, 2, 1)
-    """Residual blocks in each stage."""
-    dropout: float = 0.3
-    """Before the classification head."""
-
-    def __post_init__(self) -> None:
-        if not self.widths or len(self.widths) != len(self.blocks):
-            raise ValueError(
-                f"widths {self.widths} and blocks {self.blocks} must be equally many stages"
-            )
-        if min(*self.widths, *self.blocks, self.stem) < 1:
-            raise ValueError("stem, widths and blocks must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, must be in [0, 1)")
-
-
-def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs)
-    )
-
-
-class Block(nn.Module):
-    """Two convolutions around a shortcut. (B, in, H, W) -> (B, out, H/stride, W/stride)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = _convolution(inputs, outputs, stride=stride)
-        self.second = _convolution(outputs, outputs)
-        # Starts as the identity: training is faster and safer at a high learning rate.
-        nn.init.zeros_(self.second[1].weight)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            shrink = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
-            self.shortcut = nn.Sequential(shrink, _convolution(inputs, outputs, size=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
-
-
-class FaceNetwork(nn.Module):
-    """faces (N, 1, 48, 48) in [0, 1] -> embedding (N, 128); `head` gives the 8 logits."""
-
-    def __init__(self, config: FaceNetworkConfig) -> None:
-        super().__init__()
-        self.stem = _convolution(1, config.stem, stride=2)
-        blocks, inputs = [], config.stem
-        for stage, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
-            for number in range(count):
-                blocks.append(Block(inputs, width, stride=2 if stage and number == 0 else 1))
-                inputs = width
-        self.blocks = nn.Sequential(*blocks)
-        self.project = nn.Linear(inputs, EMBEDDING)
-        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(EMBEDDING, len(CLASSES)))
-
-    def forward(self, faces: Tensor) -> Tensor:
-        # Each face on its own mean and contrast: light and exposure of the room should not matter.
-        mean = faces.mean(dim=(2, 3), keepdim=True)
-        centred = faces - mean
-        deviation = (centred * centred).mean(dim=(2, 3), keepdim=True).sqrt()
-        x = centred / (deviation + 0.02)  # (N, 1, 48, 48); a blank picture stays 0
-        x = self.blocks(torch.relu(self.stem(x)))  # (N, width, 3, 3)
-        return torch.relu(self.project(x.mean(dim=(2, 3))))  # (N, 128)
 
 
 def train(recipe: Recipe) -> None:
@@ -145,7 +71,8 @@ def fit_faces(
 ) -> FaceNetwork:
     """Train on data.train; the returned model is that of the epoch best on data.valid."""
     set_seeds(config.seed)
-    model = FaceNetwork(network).to(memory_format=torch.channels_last)
+    model = FaceNetwork(network)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(config.seed)
     pictures, targets = torch.from_numpy(data.train.pictures), torch.from_numpy(data.train.targets)
     coarse_epochs = round(augmentation.coarse_share * config.epochs)
@@ -155,9 +82,9 @@ def fit_faces(
         size = augmentation.coarse_size if epoch < coarse_epochs else SIZE
         # The short batch at the end is left out (batch statistics), unless it is the only one.
         full = max(1, len(order) // config.batch_size) * config.batch_size
-        return [(chosen, size) for chosen in order[:full].split(config.batch_size)]
+        return [(chosen, size) for chosen in torch.split(order[:full], config.batch_size)]
 
-    def loss(model: nn.Module, batch: tuple[Tensor, int]) -> Tensor:
+    def loss(model: FaceNetwork, batch: tuple[Tensor, int]) -> Tensor:
         chosen, size = batch
         device = device_of(model)
         # Coordinates in bfloat16 would be a tenth of a pixel off.
@@ -167,7 +94,7 @@ def fit_faces(
         logits = model.head(model(faces)).float()
         return -(targets[chosen].to(device) * log_softmax(logits, dim=1)).sum(dim=1).mean()
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
+    def evaluate(model: FaceNetwork) -> dict[str, float]:
         predicted = predict(model, data.valid.pictures)[1].argmax(axis=1)
         return {"accuracy": metrics.accuracy(data.valid.labels, predicted, len(CLASSES))}
 
