@@ -1,0 +1,207 @@
+"""How is she now? The state of each person, from the estimates of their utterances.
+
+An estimate tells of one utterance; a behaviour tree asks of a person, between utterances, and wants
+to know how old and how sure the answer is. So each utterance counts for a while: with a weight that
+is halved every `half_life`, against a prior that knows nothing (every label equally likely):
+
+    weight_i = confidence_i * 2 ** (-(now - end_i) / half_life)
+    probabilities = (prior * uniform + sum_i weight_i * probabilities_i) / (prior + sum_i weight_i)
+    uncertainty = prior / (prior + sum_i weight_i)
+
+These are the mean of a Dirichlet distribution whose evidence fades, and the share of the prior in
+it. An utterance of which nothing was known does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.inference.estimate import Estimate
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.settings import check, setting
+
+REMEMBERED = 512  # utterances, of all persons together
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionStateConfig:
+    """How long an utterance counts."""
+
+    half_life: float = setting(
+        30.0, "an utterance counts half as much after this time", "s", (1.0, 3600.0)
+    )
+    prior: float = setting(
+        0.3,
+        "how much the knowledge of nothing counts, in utterances of which the model was sure",
+        range=(0.01, 10.0),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose state: a person, or a speaker of one conversation where no person is known."""
+
+    person_id: str = ""
+    conversation_id: str = ""
+    speaker_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmotionState:
+    """How a person is, as far as it is known at `time` (ns).
+
+    probabilities: (C,) in the order of the bundle's labels, sum 1; uniform where nothing is known.
+    valence, arousal: -1..1, the anchors' mean weighted by the probabilities.
+    uncertainty: 0..1; 1: nothing is known (any more).
+    last: ns, end of the latest utterance that counts. utterances: how many count.
+    """
+
+    person: Person
+    time: int
+    probabilities: NDArray[np.float64]
+    valence: float
+    arousal: float
+    uncertainty: float
+    last: int
+    utterances: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Evidence:
+    """What one utterance says of a person."""
+
+    person: Person
+    conversation_id: str
+    utterance_id: str
+    end: int
+    probabilities: NDArray[np.float64]
+
+
+class EmotionStates:
+    """The states of all persons of late. Not thread-safe.
+
+    Bounded: the last 512 utterances count. A text that is corrected replaces what its utterance
+    said before; a speaker that is corrected takes the utterance along.
+
+    Args:
+        anchors: (C, 2), valence and arousal of each label.
+    """
+
+    def __init__(self, config: EmotionStateConfig, anchors: NDArray[np.float32]) -> None:
+        self._config = config
+        self._anchors = anchors.astype(np.float64)
+        self._evidence: tuple[_Evidence, ...] = ()
+
+    def feed(self, estimate: Estimate) -> EmotionState | None:
+        """Take an estimate; the state of its person right after, None where nobody is known.
+
+        Drafts count nothing: their final estimate comes.
+        """
+        utterance = estimate.utterance
+        person = _person(utterance.conversation_id, utterance.speaker_id, utterance.person_id)
+        if person is None or not estimate.is_final:
+            return None
+        kept = [
+            each
+            for each in self._evidence
+            if (each.conversation_id, each.utterance_id)
+            != (utterance.conversation_id, utterance.utterance_id)
+        ]
+        if any(estimate.modalities):
+            evidence = _Evidence(
+                person,
+                utterance.conversation_id,
+                utterance.utterance_id,
+                utterance.end,
+                estimate.probabilities.astype(np.float64),
+            )
+            kept.append(evidence)
+        self._evidence = tuple(kept[-REMEMBERED:])
+        return self.of(person, utterance.end)
+
+    def correct(self, correction: SpeakerCorrected) -> None:
+        """Somebody else said these utterances; an utterance of a known person stays theirs."""
+        after = _person(correction.conversation_id, correction.after, "")
+        corrected = []
+        for each in self._evidence:
+            if not _is_meant(each, correction):
+                corrected.append(each)
+            elif after is not None:
+                corrected.append(replace(each, person=after))
+        self._evidence = tuple(corrected)
+
+    def end_conversation(self, conversation_id: str) -> None:
+        """Speakers of a conversation are nobody any more; persons are remembered."""
+        self._evidence = tuple(
+            each
+            for each in self._evidence
+            if each.person.person_id or each.conversation_id != conversation_id
+        )
+
+    def forget(self, person_id: str) -> int:
+        """Forget a person; how many utterances were theirs."""
+        kept = tuple(each for each in self._evidence if each.person.person_id != person_id)
+        forgotten = len(self._evidence) - len(kept)
+        self._evidence = kept
+        return forgotten
+
+    def persons(self) -> list[Person]:
+        """Everybody of whom something is known, in the order of their latest utterance."""
+        return list(dict.fromkeys(each.person for each in reversed(self._evidence)))[::-1]
+
+    def of(self, person: Person, time: int) -> EmotionState:
+        """The state of a person at `time` (ns)."""
+        found = [each for each in self._evidence if each.person == person]
+        return _state(person, found, time, self._config, self._anchors)
+
+
+def _is_meant(evidence: _Evidence, correction: SpeakerCorrected) -> bool:
+    return (
+        not evidence.person.person_id
+        and evidence.conversation_id == correction.conversation_id
+        and evidence.utterance_id in correction.utterance_ids
+    )
+
+
+def _person(conversation_id: str, speaker_id: str, person_id: str) -> Person | None:
+    if person_id:
+        return Person(person_id=person_id)
+    if speaker_id:
+        return Person(conversation_id=conversation_id, speaker_id=speaker_id)
+    return None
+
+
+def _state(
+    person: Person,
+    found: Sequence[_Evidence],
+    time: int,
+    config: EmotionStateConfig,
+    anchors: NDArray[np.float64],
+) -> EmotionState:
+    labels = len(anchors)
+    total = np.full(labels, config.prior / labels)
+    for each in found:
+        age = max(0, time - each.end)  # an utterance of the future is new
+        fading = 2.0 ** (-age / seconds(config.half_life))
+        total += each.probabilities.max() * fading * each.probabilities
+    mass = float(total.sum())
+    probabilities = total / mass
+    valence, arousal = probabilities @ anchors
+    return EmotionState(
+        person=person,
+        time=time,
+        probabilities=probabilities,
+        valence=float(valence),
+        arousal=float(arousal),
+        uncertainty=config.prior / mass,
+        last=max((each.end for each in found), default=0),
+        utterances=len(found),
+    )

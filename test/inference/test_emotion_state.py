@@ -1,0 +1,152 @@
+"""A person's state: fades, is corrected, and never claims to know more than it was told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erc_ros.inference.emotion_state import EmotionStateConfig, EmotionStates, Person
+from erc_ros.inference.estimate import Estimate
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.utterance import Utterance
+
+ANCHORS = np.array([[0.0, 0.0], [0.8, 0.5], [-0.7, -0.4]], np.float32)
+ANNA = Person(conversation_id="c", speaker_id="0")
+BEN = Person(conversation_id="c", speaker_id="1")
+
+
+def estimate(
+    number: int,
+    probabilities: tuple[float, float, float] = (0.1, 0.8, 0.1),
+    *,
+    speaker: str = "0",
+    person: str = "",
+    end: float = 0.0,
+    modalities: tuple[bool, bool, bool] = (True, False, False),
+    is_final: bool = True,
+) -> Estimate:
+    utterance = Utterance(
+        conversation_id="c",
+        utterance_id=f"u{number}",
+        start=seconds(end) - seconds(1.0),
+        end=seconds(end),
+        speaker_id=speaker,
+        person_id=person,
+        is_final=is_final,
+    )
+    p = np.array(probabilities, np.float32)
+    return Estimate(
+        utterance, p, "", float(p.max()), 0.0, 0.0, modalities, (1.0, 0.0, 0.0), {}, 0, is_final
+    )
+
+
+def states(**config: float) -> EmotionStates:
+    return EmotionStates(EmotionStateConfig(**config), ANCHORS)
+
+
+def test_after_an_utterance_its_emotion_is_the_state() -> None:
+    state = states().feed(estimate(1, end=10.0))
+    assert state is not None
+    assert state.probabilities.argmax() == 1
+    assert state.valence > 0.2 and state.uncertainty < 0.5
+    assert (state.utterances, state.last) == (1, seconds(10.0))
+
+
+def test_what_was_long_ago_is_not_known_any_more() -> None:
+    known = states(half_life=30.0)
+    known.feed(estimate(1, end=10.0))
+    sure = [known.of(ANNA, seconds(at)).uncertainty for at in (10.0, 40.0, 100.0, 3000.0)]
+    assert sure == sorted(sure)
+    assert sure[-1] == pytest.approx(1.0, abs=1e-6)
+    late = known.of(ANNA, seconds(3000.0))
+    assert late.probabilities == pytest.approx([1 / 3] * 3, abs=1e-6)
+
+
+def test_half_the_evidence_after_the_half_life() -> None:
+    known = states(half_life=20.0, prior=1.0)
+    known.feed(estimate(1, (0.0, 1.0, 0.0), end=0.0))
+    state = known.of(ANNA, seconds(20.0))  # evidence 0.5 beside a prior of 1
+    assert state.uncertainty == pytest.approx(1 / 1.5)
+    assert state.probabilities == pytest.approx([(1 / 3) / 1.5, (1 / 3 + 0.5) / 1.5, (1 / 3) / 1.5])
+
+
+def test_an_utterance_of_which_nothing_is_known_says_nothing() -> None:
+    known = states()
+    state = known.feed(estimate(1, (1 / 3,) * 3, modalities=(False, False, False)))
+    assert state is not None and state.uncertainty == 1.0 and state.utterances == 0
+
+
+def test_nobody_and_drafts_have_no_state() -> None:
+    known = states()
+    assert known.feed(estimate(1, speaker="")) is None
+    assert known.feed(estimate(2, is_final=False)) is None
+    assert known.persons() == []
+
+
+def test_a_corrected_text_replaces_what_it_said_before() -> None:
+    known = states()
+    known.feed(estimate(1, (0.0, 1.0, 0.0)))
+    state = known.feed(estimate(1, (0.0, 0.0, 1.0)))
+    assert state is not None and state.utterances == 1 and state.probabilities.argmax() == 2
+
+
+def test_a_corrected_speaker_takes_the_utterance_along() -> None:
+    known = states()
+    known.feed(estimate(1))
+    known.feed(estimate(2))
+    known.correct(SpeakerCorrected("c", ("u2",), 0, 1, "0", "1"))
+    assert known.of(ANNA, 0).utterances == 1
+    assert known.of(BEN, 0).utterances == 1
+
+
+def test_a_speaker_corrected_to_nobody_is_forgotten() -> None:
+    known = states()
+    known.feed(estimate(1))
+    known.correct(SpeakerCorrected("c", ("u1",), 0, 1, "0", ""))
+    assert known.persons() == []
+
+
+def test_persons_outlive_the_conversation_and_speakers_do_not() -> None:
+    known = states()
+    known.feed(estimate(1))
+    known.feed(estimate(2, person="anna"))
+    known.end_conversation("c")
+    assert known.persons() == [Person(person_id="anna")]
+    assert known.forget("anna") == 1
+    assert known.persons() == []
+
+
+def test_memory_is_bounded() -> None:
+    known = states()
+    for number in range(600):
+        known.feed(estimate(number))
+    assert known.of(ANNA, 0).utterances == 512
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 500.0)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.floats(0.0, 10_000.0),
+)
+def test_always_a_distribution_in_any_order(
+    said: list[tuple[float, float, float]], now: float
+) -> None:
+    rows = [
+        estimate(k, (a * (1 - b), (1 - a) * (1 - b), b), end=end)
+        for k, (a, b, end) in enumerate(said)
+    ]
+    one, other = states(), states()
+    for row in rows:
+        one.feed(row)
+    for row in reversed(rows):
+        other.feed(row)
+    state, again = one.of(ANNA, seconds(now)), other.of(ANNA, seconds(now))
+    assert state.probabilities.sum() == pytest.approx(1.0)
+    assert 0.0 < state.uncertainty <= 1.0
+    assert state.probabilities == pytest.approx(again.probabilities)
