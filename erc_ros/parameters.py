@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from erc_ros.inference.emotion_state import EmotionStateConfig
 from erc_ros.pipeline import PerceptionConfig, PipelineConfig, RecognitionConfig
 from erc_ros.values.settings import Entry, Value, configured, entries, setting, values_of
 
@@ -110,6 +111,7 @@ class EmotionNodeConfig(RecognitionConfig):
         False, "also send hri_msgs/Expression for each known face; needs hri_msgs"
     )
     humans_namespace: str = setting("/humans", "where `faces/<id>/expression` is published")
+    emotion_state: EmotionStateConfig = field(default_factory=EmotionStateConfig)
     utterance_queue: int = setting(
         50,
         "utterances that may wait for the worker; the oldest is dropped and counted",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
-
-import erc_ros  # noqa: F401  (finds the package index of the wheels)
 
 packages = pytest.importorskip("ament_index_python.packages", reason="no ROS 2 here")
 
@@ -21,6 +21,13 @@ UPSTREAM = {
     "hri_msgs/IdsList": "7e0812d1ac945c98fd3e393568d581ad0ab567f37b24eff633eab778c1bfe62d",
     "hri_msgs/IdsMatch": "1c649d4a87ca2d4fe5f606395e83a863640e411c9192dfda6d399a68019966f0",
 }
+
+
+@pytest.fixture(autouse=True)
+def index_of_the_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sourced ROS installation names its prefix, the wheels do not."""
+    known = os.environ.get("AMENT_PREFIX_PATH", "")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(filter(None, [known, sys.prefix])))
 
 
 def description(package: str, name: str) -> Path:
@@ -41,7 +48,15 @@ def test_the_type_hash_is_that_of_the_upstream_package(type_name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Utterance", "EmotionEstimate", "EmotionLabels", "SpeakerCorrection"]
+    "name",
+    [
+        "Utterance",
+        "EmotionEstimate",
+        "EmotionLabels",
+        "EmotionState",
+        "EmotionStates",
+        "SpeakerCorrection",
+    ],
 )
 def test_our_messages_can_be_imported_and_serialized(name: str) -> None:
     serialization = pytest.importorskip("rclpy.serialization", reason="no rclpy here")

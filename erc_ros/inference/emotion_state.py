@@ -85,7 +85,7 @@ class _Evidence:
     probabilities: NDArray[np.float64]
 
 
-class EmotionStates:
+class EmotionStateTracker:
     """The states of all persons of late. Not thread-safe.
 
     Bounded: the last 512 utterances count. A text that is corrected replaces what its utterance
@@ -103,9 +103,12 @@ class EmotionStates:
     def feed(self, estimate: Estimate) -> EmotionState | None:
         """Take an estimate; the state of its person right after, None where nobody is known.
 
-        Drafts count nothing: their final estimate comes.
+        Drafts count nothing: their final estimate comes. Another conversation ends the one before.
         """
         utterance = estimate.utterance
+        for other in {each.conversation_id for each in self._evidence}:
+            if other != utterance.conversation_id:
+                self.end_conversation(other)
         person = _person(utterance.conversation_id, utterance.speaker_id, utterance.person_id)
         if person is None or not estimate.is_final:
             return None

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from erc_msgs.msg import EmotionEstimate, EmotionLabels, SpeakerCorrection
+from erc_msgs.msg import EmotionEstimate, EmotionLabels, EmotionStates, SpeakerCorrection
 from erc_msgs.msg import Utterance as UtteranceMessage
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from erc_ros.adapters import message_class, size_of
+from erc_ros.inference.emotion_state import EmotionStateTracker
 from erc_ros.inference.estimate import MODALITIES, Estimate
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.diagnostics import Latencies, Losses, Meter
+from erc_ros.nodes.diagnostics import Latencies, Meter
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.managed_node import ManagedNode
@@ -26,11 +27,19 @@ from erc_ros.nodes.messages import (
     expression_message,
     labels_message,
     speaker_correction_value,
+    states_message,
     utterance_value,
 )
+from erc_ros.nodes.resequencer import Resequencer
 from erc_ros.parameters import EmotionNodeConfig
 from erc_ros.pipeline import Recognition
-from erc_ros.values.events import Event, SpeakerCorrected, UtteranceEvent
+from erc_ros.values.events import (
+    ConversationEnded,
+    Event,
+    SpeakerCorrected,
+    UtteranceEvent,
+)
+from erc_ros.values.nanoseconds import seconds
 
 UTTERANCE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -42,14 +51,13 @@ LATCHED_QOS = QoSProfile(
 EXPRESSION = "hri_msgs/msg/Expression"
 CORRECTIONS = 50  # that may wait, as many as the topic keeps
 FACES_KEPT = 16  # publishers of expressions, one per face; the longest unused one goes
+TICK = 0.05  # s between two looks whether something has waited too long
+PATIENCE = seconds(0.1)  # that an utterance waits for a correction that was sent before it
+STATES_PERIOD = seconds(1.0)  # between two messages of `emotion_state`, while nothing is said
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A message of a topic. published: ns, on the clock of its publisher's machine."""
-
-    message: Any
-    published: int
+# An event (None: of a message that cannot be used), its message's number, and when it came (ns).
+Arrived = tuple[Event | None, int, int]
 
 
 class EmotionNode(ManagedNode):
@@ -68,7 +76,7 @@ class EmotionNode(ManagedNode):
         self._outputs: dict[str, Any] = {}
         self._faces: OrderedDict[str, Any] = OrderedDict()
         self._live_subscriptions: list[Any] = []
-        self._live_service: Any = None
+        self._live: list[Any] = []  # the timer and the service of the active node
         super().__init__("emotion_node", **options)
 
     # Lifecycle ------------------------------------------------------------------------------
@@ -81,12 +89,16 @@ class EmotionNode(ManagedNode):
         self._recognition = Recognition(p.config(EmotionNodeConfig))
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = 0
-        self._losses = Losses()
-        self._held: deque[tuple[int, SpeakerCorrected]] = deque()
+        self._order: Resequencer[Arrived] = Resequencer(PATIENCE)
+        self._states = EmotionStateTracker(
+            p.config(EmotionNodeConfig).emotion_state, self._recognition.bundle.anchors
+        )
+        self._states_sent = 0  # ns on the monotonic clock
         self._latencies: dict[str, Latencies] = {"total": Latencies()}
         self._outputs = {
             "emotions": self.publish_on(EmotionEstimate, "emotions", ESTIMATE_QOS),
             "labels": self.publish_on(EmotionLabels, "emotion_labels", LATCHED_QOS),
+            "states": self.publish_on(EmotionStates, "emotion_state", LATCHED_QOS),
         }
         bundle = self._recognition.bundle
         self.get_logger().info(
@@ -101,30 +113,32 @@ class EmotionNode(ManagedNode):
                 "utterances": self.parameters["utterance_queue"],
                 "corrections": CORRECTIONS,
                 "reset": 1,
+                "tick": 1,
             },
-            silent=frozenset({"reset"}),
+            silent=frozenset({"reset", "tick"}),
         )
-        self._worker = Worker("recognition", inbox, self._handle, self.failed)
+        self._worker = Worker("recognition", inbox, self._handle, self.failed, self._finish)
         if self._subscribes:
             corrections = self.subscribe_to(
                 SpeakerCorrection, "speaker_corrections", self._hear_correction, UTTERANCE_QOS
             )
             utterances = self.subscribe_to(
-                UtteranceMessage,
-                "utterances",
-                lambda message, info: self._hear_utterance(message, info, corrections),
-                UTTERANCE_QOS,
+                UtteranceMessage, "utterances", self._hear_utterance, UTTERANCE_QOS
             )
             self._live_subscriptions = [corrections, utterances]
-        self._live_service = self.create_service(Trigger, "~/reset", self._reset)
+        self._live = [
+            self.create_timer(TICK, self._tick, clock=self.steady),
+            self.create_service(Trigger, "~/reset", self._reset),
+        ]
 
     def stop(self) -> None:
         for subscription in self._live_subscriptions:
             self.destroy_subscription(subscription)
         self._live_subscriptions = []
-        if self._live_service is not None:
-            self.destroy_service(self._live_service)
-        self._live_service = None
+        for entity in self._live:
+            destroy = self.destroy_service if hasattr(entity, "srv_type") else self.destroy_timer
+            destroy(entity)
+        self._live = []
         if self._worker is not None:
             self._worker.stop()
         self._worker = None
@@ -147,18 +161,17 @@ class EmotionNode(ManagedNode):
         is_correction = isinstance(handed.event, SpeakerCorrected)
         self._put("corrections" if is_correction else "utterances", handed)
 
-    def _hear_utterance(self, message: UtteranceMessage, info: Any, corrections: Any) -> None:
-        # The executor takes one message of each topic in turn: first all corrections that are there
-        with corrections.handle:
-            while taken := corrections.handle.take_message(corrections.msg_type, corrections.raw):
-                self._hear_correction(*taken)
-        self._losses.note(info)
-        self._put("utterances", Sent(message, info["source_timestamp"]))
+    def _hear_utterance(self, message: UtteranceMessage) -> None:
+        self._put("utterances", message)
 
-    def _hear_correction(self, message: SpeakerCorrection, info: Any) -> None:
-        self._put("corrections", Sent(message, info["source_timestamp"]))
+    def _hear_correction(self, message: SpeakerCorrection) -> None:
+        self._put("corrections", message)
 
-    def _put(self, name: str, what: Handover | Sent) -> None:
+    def _tick(self) -> None:
+        if self._inbox is not None:
+            self._inbox.put("tick", None)
+
+    def _put(self, name: str, what: Handover | UtteranceMessage | SpeakerCorrection) -> None:
         if self._inbox is not None and self._worker is not None:
             now = time.monotonic_ns()
             if name == "utterances":
@@ -180,49 +193,66 @@ class EmotionNode(ManagedNode):
         if item.input == "reset":
             self._recognition.reset()
             return
-        handed = item.value
-        if isinstance(handed, Sent):
-            if item.input == "corrections":
-                self._hold(speaker_correction_value(handed.message), handed.published)
-                return
-            self._catch_up(handed.published)
-            event = UtteranceEvent(utterance_value(handed.message))
-            handed = Handover(event, item.arrived, {})
-        stages = {**handed.stages, "handover": taken - item.arrived}
-        self._recognise(handed.event, handed.arrived, stages)
+        if item.input == "tick":
+            self._take(self._order.advance(taken))
+            if self._states.persons() and taken - self._states_sent >= STATES_PERIOD:
+                self._publish_states()
+            return
+        if isinstance(item.value, Handover):
+            self._recognise(item.value, item.arrived)
+            return
+        message, event = item.value, None
+        try:
+            event = (
+                speaker_correction_value(message)
+                if item.input == "corrections"
+                else UtteranceEvent(utterance_value(message))
+            )
+        finally:  # what cannot be used has its place as well, nobody shall wait for it
+            arrived = (event, message.sequence, item.arrived)
+            self._take(self._order.feed(message.sequence, arrived, taken))
 
-    def _hold(self, correction: SpeakerCorrected, published: int) -> None:
-        """Keep a correction until the next utterance that was published after it.
+    def _take(self, items: Iterable[Arrived]) -> None:
+        """What is in order."""
+        for event, sequence, came in items:
+            if event is not None:
+                self._recognise(Handover(event, came, {}, sequence), came)
 
-        Two topics have no common order: a correction may overtake the utterances that it names.
-        Nothing is answered to it before that utterance, so waiting costs nothing.
-        """
-        assert self._recognition is not None
-        self._held.append((published, correction))
-        if len(self._held) > CORRECTIONS:
-            self._recognition.feed(self._held.popleft()[1])
+    def _finish(self) -> None:
+        """The last thing before the worker ends: what waits for something that is lost."""
+        self._take(self._order.advance(time.monotonic_ns() + PATIENCE))
 
-    def _catch_up(self, published: int) -> None:
-        """Take the corrections that were published until then (ns)."""
-        assert self._recognition is not None
-        while self._held and self._held[0][0] <= published:
-            self._recognition.feed(self._held.popleft()[1])
-
-    def _recognise(self, event: Event, arrived: int, stages: dict[str, int]) -> None:
-        recognition = self._recognition
+    def _recognise(self, handed: Handover, came: int) -> None:
+        """came: ns on the monotonic clock, when it came to this node."""
+        recognition, event = self._recognition, handed.event
         assert recognition is not None
+        stages = {**handed.stages, "handover": time.monotonic_ns() - came}
+        if isinstance(event, SpeakerCorrected):
+            self._states.correct(event)
+        elif isinstance(event, ConversationEnded):
+            self._states.end_conversation(event.conversation_id)
         recognition.publish_provisional = self.parameters["publish_provisional"]
         for found in recognition.feed(event):
             estimate = found.estimate
             message = estimate_message(
-                estimate, recognition.bundle, self.parameters["publish_text"]
+                estimate, recognition.bundle, self.parameters["publish_text"], handed.sequence
             )
-            total = time.monotonic_ns() - arrived
+            total = time.monotonic_ns() - handed.arrived
             stages = {**stages, **estimate.latency}
             add_latency(message, stages, total)
             self._outputs["emotions"].publish(message)
             self._express(estimate)
+            self._states.feed(estimate)
+            self._publish_states()
             self._count(estimate, stages, total)
+
+    def _publish_states(self) -> None:
+        """How everybody is now, on the clock of the stamps."""
+        assert self._recognition is not None
+        now = self.get_clock().now().nanoseconds
+        states = [self._states.of(person, now) for person in self._states.persons()]
+        self._outputs["states"].publish(states_message(states, self._recognition.bundle, now))
+        self._states_sent = time.monotonic_ns()
 
     def _express(self, estimate: Estimate) -> None:
         face = estimate.utterance.face_id
@@ -266,7 +296,7 @@ class EmotionNode(ManagedNode):
             "queued": inbox.depth("utterances") if inbox else 0,
             "queued_bytes": inbox.bytes("utterances") if inbox else 0,
             "dropped": sum(map(inbox.dropped, ("utterances", "corrections"))) if inbox else 0,
-            "lost_by_dds": self._losses.count,
+            "lost_by_dds": self._order.lost,
             "unusable": self._bad,
             "relabelled": recognition.counts["relabelled"],
             "not_relabelled": recognition.counts["not_relabelled"],

@@ -14,8 +14,10 @@ class Handover:
 
     arrived: ns on the monotonic clock, of the input that completed it.
     stages: ns spent until now, by name.
+    sequence: of its message, see erc_msgs/Utterance; 0 where there is none.
     """
 
     event: Event
     arrived: int
     stages: Mapping[str, int]
+    sequence: int = 0

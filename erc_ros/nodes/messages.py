@@ -10,13 +10,15 @@ from typing import Any
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from erc_msgs.msg import EmotionEstimate, EmotionLabels, SpeakerCorrection
+from erc_msgs.msg import EmotionEstimate, EmotionLabels, EmotionStates, SpeakerCorrection
+from erc_msgs.msg import EmotionState as EmotionStateMessage
 from erc_msgs.msg import Utterance as UtteranceMessage
 from sensor_msgs.msg import CompressedImage
 
 from erc_ros.adapters import UnusableMessageError, check_id
 from erc_ros.inference.bundle import Bundle
-from erc_ros.inference.estimate import Estimate
+from erc_ros.inference.emotion_state import EmotionState
+from erc_ros.inference.estimate import MODALITIES, Estimate
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, image_size, to_bgr
 from erc_ros.values.bounds import (
@@ -56,9 +58,12 @@ def from_time(time: Time) -> int:
     return int(time.sec) * NS + int(time.nanosec)
 
 
-def utterance_message(utterance: Utterance, text: bool, media: bool) -> UtteranceMessage:
+def utterance_message(
+    utterance: Utterance, text: bool, media: bool, sequence: int = 0
+) -> UtteranceMessage:
     """Args: text, media: whether they go into the message."""
     message = UtteranceMessage(
+        sequence=sequence,
         conversation_id=utterance.conversation_id,
         utterance_id=utterance.utterance_id,
         speaker_id=utterance.speaker_id,
@@ -84,9 +89,12 @@ def utterance_message(utterance: Utterance, text: bool, media: bool) -> Utteranc
     return message
 
 
-def speaker_correction_message(event: SpeakerCorrected, frame_id: str) -> SpeakerCorrection:
+def speaker_correction_message(
+    event: SpeakerCorrected, frame_id: str, sequence: int = 0
+) -> SpeakerCorrection:
     """Who spoke, as it is understood now."""
     message = SpeakerCorrection(
+        sequence=sequence,
         conversation_id=event.conversation_id,
         utterance_ids=list(event.utterance_ids),
         start=to_time(event.start),
@@ -209,25 +217,33 @@ def _faces(messages: Sequence[CompressedImage], name: str) -> tuple[FaceCrop, ..
         raise UnusableMessageError(f"{name}: a face cannot be decoded: {error}") from error
 
 
-def estimate_message(estimate: Estimate, bundle: Bundle, text: bool) -> EmotionEstimate:
+def estimate_message(
+    estimate: Estimate, bundle: Bundle, text: bool, sequence: int = 0
+) -> EmotionEstimate:
     """text: whether it goes into the message. The latency is filled in by `add_latency`."""
     utterance = estimate.utterance
     message = EmotionEstimate(
+        sequence=sequence,
         conversation_id=utterance.conversation_id,
         utterance_id=utterance.utterance_id,
         speaker_id=utterance.speaker_id,
+        speaker_confidence=utterance.speaker_confidence,
+        overlap=utterance.overlap,
         voice_id=utterance.voice_id,
         face_id=utterance.face_id,
         person_id=utterance.person_id,
         start=to_time(utterance.start),
         end=to_time(utterance.end),
         text=utterance.text if text else "",
+        locale=utterance.locale if text else "",
+        text_confidence=utterance.text_confidence if text else math.nan,
         labels=list(bundle.labels),
         probabilities=[float(p) for p in estimate.probabilities],
         label=estimate.label,
         confidence=float(estimate.confidence),
         valence=float(estimate.valence),
         arousal=float(estimate.arousal),
+        modality_names=list(MODALITIES),
         modalities=[bool(seen) for seen in estimate.modalities],
         modality_weights=[float(weight) for weight in estimate.weights],
         is_final=estimate.is_final,
@@ -257,6 +273,29 @@ def labels_message(bundle: Bundle) -> EmotionLabels:
         bundle_version=bundle.version,
         bundle_sha256=bundle.sha256,
     )
+
+
+def states_message(states: Sequence[EmotionState], bundle: Bundle, now: int) -> EmotionStates:
+    """How everybody is at `now` (ns)."""
+    message = EmotionStates(labels=list(bundle.labels))
+    message.header.stamp = to_time(now)
+    message.states = [
+        EmotionStateMessage(
+            person_id=state.person.person_id,
+            conversation_id=state.person.conversation_id,
+            speaker_id=state.person.speaker_id,
+            probabilities=[float(p) for p in state.probabilities],
+            label=bundle.labels[int(state.probabilities.argmax())],
+            valence=state.valence,
+            arousal=state.arousal,
+            uncertainty=state.uncertainty,
+            last=to_time(state.last),
+            age=max(0, now - state.last) / NS,
+            utterances=state.utterances,
+        )
+        for state in states
+    ]
+    return message
 
 
 def expression_message(message_type: Any, estimate: Estimate) -> Any:

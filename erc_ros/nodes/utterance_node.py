@@ -100,6 +100,7 @@ class UtteranceNode(ManagedNode):
         names = (kind.__name__ for kind in STREAM_EVENTS)
         self._heard = {**dict.fromkeys(names, 0), **self._perception.counters()}
         self._counts = Counter(utterances=0)
+        self._sequence = 0  # of the last message on `utterances` and `speaker_corrections`
         self._outputs = {
             "utterances": self.publish_on(UtteranceMessage, "utterances", TEXT_QOS),
             "corrections": self.publish_on(
@@ -244,17 +245,18 @@ class UtteranceNode(ManagedNode):
     def _give(self, events: Iterable[PerceptionEvent], arrived: int, taken: int) -> None:
         now = time.monotonic_ns()
         stages = {"waiting": taken - arrived, "dialogue": now - taken}
-        events = list(events)
+        numbered = [(event, self._number(event)) for event in events]
         # First what another thread can begin with, then the messages, which take their time.
-        for event in events:
+        for event, sequence in numbered:
             if self._hand_over is not None and isinstance(event, FOR_RECOGNITION):
-                self._hand_over(Handover(event, arrived, stages))
-        for event in events:
+                self._hand_over(Handover(event, arrived, stages, sequence))
+        for event, sequence in numbered:
             if isinstance(event, (UtteranceEvent, TextCorrected)):
-                self._publish(event.utterance)
+                self._publish(event.utterance, sequence)
             elif isinstance(event, SpeakerCorrected):
                 assert self._perception is not None
-                message = speaker_correction_message(event, self._perception.frame_id)
+                frame_id = self._perception.frame_id
+                message = speaker_correction_message(event, frame_id, sequence)
                 self._outputs["corrections"].publish(message)
             elif isinstance(event, InputRefused):
                 self._refuse(event.source, event.reason)
@@ -262,10 +264,17 @@ class UtteranceNode(ManagedNode):
                 name = type(event).__name__
                 self.complain(f"audio {name}", f"audio: {_ADVICE[name]}, see /diagnostics")
 
-    def _publish(self, utterance: Utterance) -> None:
+    def _number(self, event: PerceptionEvent) -> int:
+        """Where its message stands among all of both topics; 0: it has none."""
+        if not isinstance(event, (UtteranceEvent, TextCorrected, SpeakerCorrected)):
+            return 0
+        self._sequence += 1
+        return self._sequence
+
+    def _publish(self, utterance: Utterance, sequence: int) -> None:
         self._counts["utterances"] += utterance.is_final
         text, media = self.parameters["publish_text"], self.parameters["publish_media"]
-        self._outputs["utterances"].publish(utterance_message(utterance, text, media))
+        self._outputs["utterances"].publish(utterance_message(utterance, text, media, sequence))
 
     def _finish(self) -> None:
         """The last thing before the worker ends: nothing that was said is lost."""

@@ -21,14 +21,16 @@ DEFINITIONS = {
         "string coding_format\n"
     ),
     "erc_msgs/msg/EmotionEstimate": (
-        "uint8 TEXT=0\nuint8 AUDIO=1\nuint8 VISUAL=2\nstd_msgs/Header header\n"
-        "string conversation_id\nstring utterance_id\nstring speaker_id\nstring voice_id\n"
-        "string face_id\nstring person_id\nbuiltin_interfaces/Time start\n"
-        "builtin_interfaces/Time end\nstring text\nstring[] labels\nfloat32[] probabilities\n"
-        "string label\nfloat32 confidence\nfloat32 valence\nfloat32 arousal\nbool[3] modalities\n"
-        "float32[3] modality_weights\nbool is_final\nstring bundle_name\nstring bundle_version\n"
-        "string bundle_sha256\nstring[] latency_stages\nint64[] latency_ns\n"
-        "int64 latency_total_ns\n"
+        "std_msgs/Header header\nuint64 sequence\n"
+        "string conversation_id\nstring utterance_id\nstring speaker_id\n"
+        "float32 speaker_confidence\nfloat32 overlap\nstring voice_id\nstring face_id\n"
+        "string person_id\nbuiltin_interfaces/Time start\nbuiltin_interfaces/Time end\n"
+        "string text\nstring locale\nfloat32 text_confidence\nstring[] labels\n"
+        "float32[] probabilities\nstring label\nfloat32 confidence\nfloat32 valence\n"
+        "float32 arousal\nstring[] modality_names\nbool[] modalities\n"
+        "float32[] modality_weights\nbool is_final\nstring bundle_name\n"
+        "string bundle_version\nstring bundle_sha256\nstring[] latency_stages\n"
+        "int64[] latency_ns\nint64 latency_total_ns\n"
     ),
     "foxglove_msgs/msg/RawAudio": (
         "builtin_interfaces/Time timestamp\nuint8[] data\nstring format\nuint32 sample_rate\n"

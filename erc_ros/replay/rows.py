@@ -102,7 +102,7 @@ def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:
 
 
 def row_of_message(message: Any, latency: int | None = None) -> Row:
-    """From an erc_msgs/EmotionEstimate, which does not tell the overlap; the Utterance does."""
+    """From an erc_msgs/EmotionEstimate."""
     return Row(
         conversation_id=message.conversation_id,
         utterance_id=message.utterance_id,
@@ -118,9 +118,10 @@ def row_of_message(message: Any, latency: int | None = None) -> Row:
         valence=_rounded(message.valence),
         arousal=_rounded(message.arousal),
         probabilities=_named(message.labels, message.probabilities),
-        modalities=dict(zip(MODALITIES, map(bool, message.modalities), strict=True)),
-        weights=_named(MODALITIES, message.modality_weights),
+        modalities=dict(zip(message.modality_names, map(bool, message.modalities), strict=True)),
+        weights=_named(message.modality_names, message.modality_weights),
         is_final=message.is_final,
+        overlap=overlap_or_none(message.overlap),
         latency=latency,
     )
 

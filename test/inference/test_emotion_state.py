@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.inference.emotion_state import EmotionStateConfig, EmotionStates, Person
+from erc_ros.inference.emotion_state import EmotionStateConfig, EmotionStateTracker, Person
 from erc_ros.inference.estimate import Estimate
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import seconds
@@ -43,8 +43,8 @@ def estimate(
     )
 
 
-def states(**config: float) -> EmotionStates:
-    return EmotionStates(EmotionStateConfig(**config), ANCHORS)
+def states(**config: float) -> EmotionStateTracker:
+    return EmotionStateTracker(EmotionStateConfig(**config), ANCHORS)
 
 
 def test_after_an_utterance_its_emotion_is_the_state() -> None:

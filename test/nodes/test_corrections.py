@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.nodes.emotion_node import CORRECTIONS
 from erc_ros.nodes.messages import (
     speaker_correction_message,
     speaker_correction_value,
@@ -115,25 +115,50 @@ def test_corrections_that_overtake_their_utterances_wait_for_them(
     make_bench: MakeBench, expected: list[list[float]]
 ) -> None:
     bench = make_bench(split=True)
-    node, published = bench.nodes[1], list(enumerate(TALK))
+    node, published = bench.nodes[1], list(enumerate(TALK, start=1))
     for number, what in published:
         if isinstance(what, SpeakerCorrected):
-            message = speaker_correction_message(what, "")
-            node._hear_correction(message, {"source_timestamp": number})
+            node._hear_correction(speaker_correction_message(what, "", number))
     for number, what in published:
         if isinstance(what, Utterance):
-            message = utterance_message(what, text=True, media=True)
-            node._hear_utterance(message, {"source_timestamp": number}, node._live_subscriptions[0])
+            node._hear_utterance(utterance_message(what, True, True, number))
     assert probabilities(bench, 5) == expected
+    assert [estimate.sequence for estimate in bench.estimates] == [1, 2, 4, 8, 9]
 
 
-def test_corrections_without_utterances_do_not_pile_up(make_bench: MakeBench) -> None:
+def test_an_utterance_whose_predecessor_is_lost_is_answered_all_the_same(
+    make_bench: MakeBench,
+) -> None:
     bench = make_bench(split=True)
-    node, message = bench.nodes[1], speaker_correction_message(correction("u0", after="1"), "")
-    for number in range(CORRECTIONS + 3):
-        node._hear_correction(message, {"source_timestamp": number})
-        bench.wait(lambda: node._inbox.depth("corrections") == 0, "it is taken")
-    bench.wait(lambda: bench.value("emotion_node: recogniser", "not_relabelled") == "3", "counted")
+    node = bench.nodes[1]
+    for number in (1, 3):
+        node._hear_utterance(utterance_message(utterance(number, "0"), True, True, number))
+    assert len(probabilities(bench, 2)) == 2
+    bench.wait(lambda: bench.value("emotion_node: recogniser", "lost_by_dds") == "1", "counted")
+
+
+def test_nobody_waits_for_a_message_that_cannot_be_used(make_bench: MakeBench) -> None:
+    bench = make_bench(split=True)
+    node = bench.nodes[1]
+    broken = utterance_message(utterance(2, "0"), True, True, 2)
+    broken.end.sec = 0
+    for message in (utterance_message(utterance(1, "0"), True, True, 1), broken):
+        node._hear_utterance(message)
+    node._hear_utterance(utterance_message(utterance(3, "0"), True, True, 3))
+    assert len(probabilities(bench, 2)) == 2
+    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "1", "counted")
+    assert bench.value("emotion_node: recogniser", "lost_by_dds") == "0"
+
+
+def test_every_callback_of_a_subscription_takes_one_argument(make_bench: MakeBench) -> None:
+    """Humble's executor passes the message alone."""
+    for node in make_bench(split=True).nodes:
+        for subscription in node.subscriptions:
+            if (
+                "parameter_events" not in subscription.topic_name
+                and node.get_name() == "emotion_node"
+            ):
+                assert len(signature(subscription.callback).parameters) == 1
 
 
 def test_a_correction_is_the_same_after_its_way_through_a_message() -> None:

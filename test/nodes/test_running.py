@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
-from erc_msgs.msg import EmotionLabels, SpeakerCorrection, Utterance
+from erc_msgs.msg import EmotionLabels, EmotionStates, SpeakerCorrection, Utterance
 from node_bench import LATCHED, SENSOR, Bench, image_message, sound_message
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -19,8 +19,9 @@ from erc_ros.nodes import inputs
 from erc_ros.nodes.messages import EXPRESSIONS, from_time
 from erc_ros.nodes.utterance_node import TEXT_QOS
 from erc_ros.sensing.face_search import FaceSearch
-from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.events import SpeakerCorrected, UtteranceEvent
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import Utterance as SaidUtterance
 
 MakeBench = Callable[..., Bench]
 BEST_EFFORT = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
@@ -32,6 +33,7 @@ def test_a_text_alone_becomes_an_estimate(make_bench: MakeBench) -> None:
     assert estimate.text == "I cannot believe it!" and estimate.is_final
     assert sum(estimate.probabilities) == pytest.approx(1, abs=1e-5)
     assert estimate.label == estimate.labels[int(np.argmax(estimate.probabilities))]
+    assert list(estimate.modality_names) == ["text", "audio", "visual"]
     assert list(estimate.modalities) == [True, False, False]
     assert list(estimate.modality_weights) == [1.0, 0.0, 0.0]
     assert estimate.header.stamp == estimate.end and len(estimate.bundle_sha256) == 64
@@ -51,6 +53,26 @@ def test_late_subscribers_get_the_labels(make_bench: MakeBench) -> None:
     assert labels[0].bundle_sha256 == estimate.bundle_sha256
     valence = np.dot(estimate.probabilities, labels[0].valence)
     assert estimate.valence == pytest.approx(valence, abs=1e-5)
+
+
+def test_late_subscribers_learn_how_everybody_is(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    end = bench.now()
+    said = SaidUtterance(
+        "c", "u1", end - NS, end, text="Good morning.", speaker_id="0", is_final=True
+    )
+    for _ in range(2):  # the second time as if its text had been corrected
+        bench.nodes[0]._give([UtteranceEvent(said)], 0, 0)
+    bench.wait(lambda: bench.estimates, "an estimate")
+    states = bench.listen(EmotionStates, "emotion_state", LATCHED)
+    bench.wait(lambda: states and states[-1].states, "the latched states")
+    (state,) = states[-1].states
+    assert (state.conversation_id, state.speaker_id, state.utterances) == ("c", "0", 1)
+    assert sum(state.probabilities) == pytest.approx(1, abs=1e-5)
+    assert state.label == states[-1].labels[int(np.argmax(state.probabilities))]
+    assert 0 < state.uncertainty < 1
+    count = len(states)
+    bench.wait(lambda: len(states) > count, "it is told again while nobody speaks")
 
 
 def test_what_was_said_can_be_kept_out(make_bench: MakeBench) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from erc_ros.evaluation.exports.foxglove import write_layout
 from erc_ros.evaluation.exports.lines import Line, by_speaker, lines_of_answers, lines_of_truth
 from erc_ros.evaluation.records import Prediction, Recording
+from erc_ros.inference.estimate import MODALITIES
 from erc_ros.replay.bag import BagWriter
 from erc_ros.values.nanoseconds import NS, seconds
 
@@ -117,21 +118,27 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
     return writer.new(
         _ESTIMATE,
         header=header,
+        sequence=0,
         conversation_id=answer.conversation_id,
         utterance_id=answer.utterance_id,
         speaker_id=answer.speaker,
+        speaker_confidence=_or_nan(answer.speaker_confidence),
+        overlap=_or_nan(answer.overlap),
         voice_id="",
         face_id="",
         person_id="",
         start=start,
         end=header.stamp,
         text=answer.text if with_text else "",
+        locale="",
+        text_confidence=float("nan"),
         labels=list(recording.labels),
         probabilities=np.asarray(answer.probabilities, np.float32),
         label=answer.label,
         confidence=float(answer.probabilities.max()),
         valence=answer.valence,
         arousal=answer.arousal,
+        modality_names=list(MODALITIES),
         modalities=np.array(answer.modalities),
         modality_weights=np.array(answer.weights, np.float32),
         is_final=answer.is_final,
@@ -142,6 +149,10 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
         latency_ns=np.zeros(0, np.int64),
         latency_total_ns=answer.latency or 0,
     )
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _sound(writer: BagWriter, file: Path, origin: int) -> Iterator[_Entry]:
