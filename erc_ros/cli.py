@@ -123,6 +123,15 @@ def _evaluate_bag(argv: Sequence[str]) -> int:
     return _explained(evaluate)
 
 
+def _annotate(argv: Sequence[str]) -> int:
+    def annotate() -> int:
+        from erc_ros.evaluation.annotate import main as annotate_bag
+
+        return annotate_bag(argv)
+
+    return _explained(annotate)
+
+
 def _table(argv: Sequence[str]) -> int:
     from erc_ros.training.engine.table import main as table
 
@@ -342,6 +351,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "run": (_run, "start the ROS 2 nodes"),
     "replay": (_replay, "estimates and a timeline picture from a recording"),
     "evaluate-bag": (_evaluate_bag, "scores and a report of recordings, against annotations"),
+    "annotate": (_annotate, "a first annotation of a recording, to be corrected in ELAN"),
     "demo": (_demo, "make a recording and play it through the nodes"),
     "make-bag": (_make_bag, "make the demo's recording only"),
     "enrol": (_enrol, "keep a person's voice in a file, so that it is known again"),

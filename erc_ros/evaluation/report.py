@@ -17,12 +17,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.media import Media
 from erc_ros.evaluation.names import clean
 from erc_ros.evaluation.page import View, css_of, emotions_of, figures, groups, labels_of
 from erc_ros.evaluation.pictures import score_pictures
 from erc_ros.evaluation.records import Recording, Scores
+from erc_ros.values.files import write_whole
 
 REPORT = "report.html"
 BESIDE = "report_media"  # folder beside the report for what is too much to lie in it
@@ -95,8 +95,7 @@ def write_report(
         script_hash=Markup(f"'sha256-{_sha256(script)}'"),
     )
     _write_beside(folder / BESIDE, beside)
-    with whole(folder / REPORT) as file:
-        file.write_bytes(page.encode())
+    write_whole(folder / REPORT, page.encode())
     return folder / REPORT
 
 
@@ -112,8 +111,7 @@ def _write_beside(folder: Path, files: Mapping[str, bytes]) -> None:
     if files:
         folder.mkdir(exist_ok=True)
     for name, content in files.items():
-        with whole(folder / name) as file:
-            file.write_bytes(content)
+        write_whole(folder / name, content)
     if folder.is_dir():  # of an earlier report
         for old in sorted(folder.iterdir()):
             if old.name not in files and old.suffix in (".ogg", ".jpg"):

@@ -52,6 +52,23 @@ def write_whole(file: Path, content: str | bytes) -> None:
         raise
 
 
+@contextlib.contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """A path of the same name, for who writes to paths; at the end, `file` is what stands there.
+
+    After an exception nothing is left, and `file` is as it was.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = Path(os.path.realpath(file))
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:100]}-") as scratch:
+        new = Path(scratch, target.name)
+        yield new
+        new.chmod(0o600)
+        os.replace(new, target)
+
+
 def check_folder(folder: Path) -> None:
     """Can `folder` be one? Asked before long work whose results shall go there.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 import wave
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -58,11 +59,11 @@ def write_bag(
     Raises:
         OSError: the folder cannot be written to; an earlier bag is then still whole.
     """
-    part = folder.with_name(f".part-{folder.name}")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        with BagWriter(part) as writer:
-            states = _states(recording, prefix)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        new = Path(scratch, folder.name)
+        states = _states(recording, prefix)
+        with BagWriter(new) as writer:
             entries = list(_estimates(writer, recording, prefix, with_text))
             for topic, lines in states.items():
                 entries += _transitions(writer, topic, lines, recording.origin)
@@ -70,11 +71,9 @@ def write_bag(
             for entry in sorted(entries, key=lambda entry: entry.time):
                 writer.write(entry.topic, entry.type, entry.time, entry.message)
         rows = {topic.removeprefix("/").replace(f"{STATES[1:]}/", ""): topic for topic in states}
-        write_layout(part / LAYOUT, rows, prefix + EMOTIONS, image, SOUND)
+        write_layout(new / LAYOUT, rows, prefix + EMOTIONS, image, SOUND)
         shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        new.replace(folder)
     return folder
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.exports.lines import Line, by_speaker, without_overlap
 from erc_ros.evaluation.names import moment
+from erc_ros.values.files import whole_file
 
 EMOTIONS = "emotion"  # the controlled vocabulary
 _BELOW = ("emotion", "confidence", "valence", "arousal")
@@ -53,7 +53,7 @@ def write(
             name = speaker if number == 1 else f"{speaker} ({number})"
             _add(document, spoken, name, speaker)
     _sort_times(document)
-    with whole(file) as part:
+    with whole_file(file) as part:
         document.to_file(str(part))
     return file
 

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import PerceptionConfig
 from erc_ros.replay.bag import Bag, Record, Topic
@@ -26,6 +25,7 @@ from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, to_bgr
 from erc_ros.sensing.microphone import Microphone, SoundChunk
+from erc_ros.values.files import whole_file
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -85,7 +85,7 @@ def write_wav(
     if first is None:
         return None
     written = 0
-    with whole(file) as part, wave.open(str(part), "wb") as stream:
+    with whole_file(file) as part, wave.open(str(part), "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)
         stream.setframerate(SAMPLE_RATE)
@@ -150,7 +150,10 @@ def write_mp4(bag: Bag, topics: Mapping[str, list[Topic]], origin: int, file: Pa
     if first is None:
         return None
     exact = {"fflags": "+bitexact"}
-    with whole(file) as part, av.open(str(part), "w", format="mp4", options=exact) as container:
+    with (
+        whole_file(file) as part,
+        av.open(str(part), "w", format="mp4", options=exact) as container,
+    ):
         stream = _stream(container, first[1])
         for time, picture in chain((first,), pictures):
             height, width = stream.height, stream.width

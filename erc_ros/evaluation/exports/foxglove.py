@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.atomic import whole
+from erc_ros.values.files import write_whole
 
 SPEAKERS = {f"speaker {n}": f"/emotion_states/speaker_{n}" for n in (1, 2, 3, 4)}
 
@@ -70,8 +70,7 @@ def write_layout(
             "splitPercentage": 45,
         },
     }
-    with whole(file) as part:
-        part.write_text(json.dumps(layout, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(layout, indent=2, ensure_ascii=False) + "\n")
     return file
 
 

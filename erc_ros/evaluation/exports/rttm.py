@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.exports.lines import Line
+from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 
 
@@ -30,9 +30,7 @@ def write(lines: Iterable[Line], folder: Path, name: str) -> list[Path]:
     files = []
     for kind, entries in kinds.items():
         file = folder / f"{name}{kind}.rttm"
-        with whole(file) as part:
-            text = "".join(_entry(name, line, what) for line, what in entries)
-            part.write_text(text, encoding="utf-8", newline="\n")
+        write_whole(file, "".join(_entry(name, line, what) for line, what in entries))
         files.append(file)
     return files
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.exports.lines import Line
+from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 
 
@@ -32,7 +32,5 @@ def write(lines: Iterable[Line], file: Path, name: str) -> Path:
         if line.emotion is not None:
             entry["emotion"] = line.emotion
         entries.append(entry)
-    with whole(file) as part:
-        text = json.dumps(entries, ensure_ascii=False, indent=1)
-        part.write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_whole(file, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
     return file

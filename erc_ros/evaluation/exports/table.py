@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.exports.lines import Line
+from erc_ros.values.files import whole_file
 from erc_ros.values.nanoseconds import NS
 
 _COLUMNS = ("speaker", "text", "emotion", "confidence", "valence", "arousal")
@@ -21,7 +21,7 @@ def write(lines: Iterable[Line], file: Path, name: str) -> Path:
     """
     found = list(lines)
     labels = list(dict.fromkeys(label for line in found for label, _ in line.probabilities))
-    with whole(file) as part, part.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(file) as part, part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["recording", "start", "end", *_COLUMNS, *(f"p_{each}" for each in labels)])
         for line in found:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.exports.lines import Line, by_speaker, without_overlap
+from erc_ros.values.files import whole_file
 from erc_ros.values.nanoseconds import NS
 
 _TIERS = ("speech", "text", "emotion", "confidence", "valence", "arousal")
@@ -39,7 +39,7 @@ def write(lines: Iterable[Line], file: Path, duration: int) -> Path:
                     grid.addTier(tier)
     if not grid.tiers:
         grid.addTier(textgrid.IntervalTier("speech", [], 0, last))  # Praat wants one
-    with whole(file) as part:
+    with whole_file(file) as part:
         grid.save(str(part), "long_textgrid", includeBlankSpaces=True, reportingMode="error")
     return file
 

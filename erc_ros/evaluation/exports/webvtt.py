@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from erc_ros.evaluation.atomic import whole
 from erc_ros.evaluation.exports.lines import Line
+from erc_ros.values.files import write_whole
 
 
 def write(lines: Iterable[Line], file: Path) -> Path:
@@ -21,8 +21,7 @@ def write(lines: Iterable[Line], file: Path) -> Path:
         words = " ".join(part for part in (_escaped(line.text or ""), emotion) if part) or "…"
         voice = _escaped(line.speaker) or "somebody"
         cues.append(f"{_time(line.start)} --> {_time(line.end)}\n<v {voice}>{words}</v>\n")
-    with whole(file) as part:
-        part.write_text("\n".join(cues), encoding="utf-8", newline="\n")
+    write_whole(file, "\n".join(cues))
     return file
 
 

@@ -1,0 +1,101 @@
+"""`erc annotate`: a first annotation from the pipeline's own answers, for somebody to correct."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from erc_ros.evaluation.exports import write_lines, write_media
+from erc_ros.evaluation.exports.lines import Line, lines_of_answers
+from erc_ros.evaluation.jobs import Job, evaluate
+from erc_ros.evaluation.run import System
+from erc_ros.parameters import RobotConfig, read_parameters
+from erc_ros.replay.bag import BagError
+from erc_ros.values.files import check_folder
+
+ROLES = ("image", "audio", "speech")
+SUFFIXES = {"eaf": ".eaf", "textgrid": ".TextGrid", "csv": ".csv"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status.
+
+    Raises:
+        ValueError, OSError: the recording, the models or the folder cannot be used, or an
+            annotation is there already.
+    """
+    options = _parser().parse_args(argv)
+    name = options.bag.resolve().stem
+    folder: Path = options.out or Path("out") / f"{name}-annotation"
+    file = folder / f"{name}{SUFFIXES[options.format]}"
+    if file.exists() and not options.overwrite:
+        raise ValueError(
+            f"{file} is there already, and somebody may have corrected it: move it away, choose "
+            "another folder with --out, or give --overwrite"
+        )
+    check_folder(folder)
+    robot = RobotConfig() if options.params_file is None else read_parameters(options.params_file)
+    chosen = {"bundle": options.bundle, "speaker_model": options.speaker_model}
+    robot = robot.changed(**{name: value for name, value in chosen.items() if value is not None})
+    topics = tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
+    system = System(Path(robot.emotion_node.bundle).name, robot)
+    recording = evaluate(Job(name, options.bag, system, topics=topics, with_media=False))
+    if recording.error:
+        raise BagError(recording.error)
+    media: list[Path] = []
+    if not options.no_media:
+        media = write_media(options.bag, dict(topics), recording.origin, folder, name, robot)
+    lines = [
+        _suggested(line, not options.no_emotions)
+        for line in lines_of_answers(recording, not options.no_text)
+    ]
+    files = write_lines(recording, lines, folder, name, media=media, formats=[options.format])
+    for text, count in sorted(recording.warnings.items()):
+        print(f"warning: {text}" + (f" ({count} times)" if count > 1 else ""), file=sys.stderr)
+    speakers = len({(each.conversation_id, each.speaker) for each in recording.predictions})
+    print(f"{len(recording.predictions)} utterances, {speakers} speakers")
+    print("\n".join(f"  {each}" for each in [*files, *media]))
+    return 0
+
+
+def _suggested(line: Line, with_emotions: bool) -> Line:
+    """What somebody will really look at; the rest would come back as truth that nobody checked."""
+    line = replace(line, valence=None, arousal=None, probabilities=())
+    return line if with_emotions else replace(line, emotion="", confidence=None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="erc annotate",
+        description="A first annotation of a recording (rosbag2) from the pipeline's own answers, "
+        "with sound and film cut for ELAN: correct it there, then give it to "
+        "`erc evaluate-bag --truth`.",
+    )
+    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap or .db3 file")
+    parser.add_argument("--out", type=Path, help="folder; default out/<bag's name>-annotation")
+    parser.add_argument(
+        "--format", choices=tuple(SUFFIXES), default="eaf", help="ELAN (eaf), Praat, or a table"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an annotation that is there"
+    )
+    for role in ROLES:
+        parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
+    parser.add_argument(
+        "--params-file", type=Path, metavar="YAML", help="the robot's ROS parameters"
+    )
+    parser.add_argument("--bundle", help="model bundle, a folder or a name in models/")
+    parser.add_argument(
+        "--speaker-model", help="folder or name of the speaker model; none tells nobody apart"
+    )
+    parser.add_argument(
+        "--no-emotions",
+        action="store_true",
+        help="leave them to be filled in: a suggestion sways whoever annotates",
+    )
+    parser.add_argument("--no-text", action="store_true", help="leave out what was said")
+    parser.add_argument("--no-media", action="store_true", help="do not cut sound and film")
+    return parser
