@@ -5,7 +5,7 @@ with `ros2 launch erc_ros emotion.launch.py --show-args`. The nodes configure an
 themselves (parameter autostart), which works on Humble as well, where launch_ros cannot do it.
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -16,29 +16,26 @@ SYSTEM = read_system()
 
 
 def start(context):
-    """The actions for the arguments that were given: environment first, then a node per process."""
+    """A node per process, for the arguments that were given."""
     given = {name: LaunchConfiguration(name).perform(context) for name in SYSTEM.arguments}
     values = SYSTEM.values(given)
     variables = environment(values["fastdds_profile"])
-    options = ["--ros-args", "--log-level", values["log_level"]] if values["log_level"] else []
-    # As -p, so that the value is read as YAML ("true" is a bool) and comes after the file.
-    for name, value in SYSTEM.parameters(values).items():
-        options += ["--ros-args", "-p", f"{name}:={value}"]
+    # The file goes in here: launch_ros would put it behind the other arguments, and it would win.
+    options = ["--ros-args", *SYSTEM.parameter_options(values)]
+    if values["log_level"]:
+        options += ["--log-level", values["log_level"]]
     return [
-        *(SetEnvironmentVariable(name, value) for name, value in variables.items()),
-        *(
-            # No name: the process `emotion` holds two nodes, a name would rename both.
-            Node(
-                package="erc_ros",
-                executable=executable,
-                namespace=values["namespace"],
-                output="screen",
-                remappings=SYSTEM.remaps(values),
-                parameters=[values["params_file"]] if values["params_file"] else [],
-                arguments=options,
-            )
-            for executable in SYSTEM.modes[values["mode"]]
-        ),
+        # No name: the process `emotion` holds two nodes, a name would rename both.
+        Node(
+            package="erc_ros",
+            executable=executable,
+            namespace=values["namespace"],
+            output="screen",
+            remappings=SYSTEM.remaps(values),
+            arguments=options,
+            additional_env=variables,  # for these processes, not for what is launched later
+        )
+        for executable in SYSTEM.modes[values["mode"]]
     ]
 
 

@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = _given(args.arguments)
         values = system.values(given)
         variables = environment(values["fastdds_profile"])
+        commands = {name: command(system, name, values) for name in system.modes[values["mode"]]}
     except (ValueError, FileNotFoundError) as error:
         print(f"erc run: {error}", file=sys.stderr)
         return 2
-    commands = {name: command(system, name, values) for name in system.modes[values["mode"]]}
     return _watch(commands, {**os.environ, **variables}, args.seconds)
 
 
@@ -72,10 +72,7 @@ def command(system: System, executable: str, values: Mapping[str, str]) -> list[
         line += ["-r", f"__ns:=/{values['namespace'].strip('/')}"]
     for topic, other in system.remaps(values):
         line += ["-r", f"{topic}:={other}"]
-    if values["params_file"]:
-        line += ["--params-file", values["params_file"]]
-    for name, value in system.parameters(values).items():
-        line += ["-p", f"{name}:={value}"]
+    line += system.parameter_options(values)
     if values["log_level"]:
         line += ["--log-level", values["log_level"]]
     return line

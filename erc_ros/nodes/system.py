@@ -74,6 +74,21 @@ class System:
             if argument.parameter and values[name]
         }
 
+    def parameter_options(self, values: Mapping[str, str]) -> list[str]:
+        """What follows --ros-args: the file first, then the arguments, which go over it.
+
+        Raises:
+            FileNotFoundError: there is no such params_file.
+        """
+        options = []
+        if file := values["params_file"]:
+            if not Path(file).is_file():
+                raise FileNotFoundError(f"params_file {file} does not exist, or is no file")
+            options += ["--params-file", file]
+        for name, value in self.parameters(values).items():
+            options += ["-p", f"{name}:={value}"]
+        return options
+
 
 def read_system() -> System:
     """The system of config/system.yaml."""

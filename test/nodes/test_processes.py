@@ -117,6 +117,17 @@ def test_arguments_become_remaps_and_parameters() -> None:
     assert "__ns" not in " ".join(line) and "--params-file" not in line
 
 
+def test_arguments_go_over_the_parameter_file_and_a_mistyped_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text("{}")
+    values = SYSTEM.values({"params_file": str(file), "device": "cpu"})
+    assert SYSTEM.parameter_options(values) == ["--params-file", str(file), "-p", "device:=cpu"]
+    assert main([f"params_file:={tmp_path / 'robto.yaml'}"]) == 2
+    assert "robto.yaml does not exist" in capsys.readouterr().err
+
+
 def test_the_documentation_shows_every_argument() -> None:
     page = (REPOSITORY / "docs/ros.md").read_text()
     for argument in SYSTEM.arguments.values():
