@@ -9,6 +9,7 @@ when they are loaded.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ def emotion_node(args: list[str] | None = None) -> int:
 
 
 def _set_environment() -> None:
+    # A signal while everything is imported: there is nothing yet to end in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
     # Products of numpy are small here: more threads would cost a second core and gain nothing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # For ament's index. A sourced ROS installation sets it, the ros-* wheels do not; and a virtual

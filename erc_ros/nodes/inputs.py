@@ -22,10 +22,14 @@ from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Losses, Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.nodes.memory import give_memory_back
+from erc_ros.values.nanoseconds import NS
 
 # Before Iron, rclpy hands over the message alone.
 TELLS_INFO = hasattr(Subscription, "CallbackType")
 AUTO, NONE = "auto", "none"
+HUGE = 2**20  # bytes of a message that is a text or less
+CALM = 5 * NS  # after the last of them
 
 
 class Input:
@@ -67,6 +71,7 @@ class Input:
         self._bad_before = 0
         self._had_publisher = False
         self._unusable = ""
+        self._huge_at = 0  # ns on the monotonic clock, when a message far too large came
         self._subscription: Any = None
         self._current: tuple[str, str] | None = None  # topic, type
         if type_name not in (AUTO, NONE):
@@ -87,6 +92,7 @@ class Input:
             return
         endpoints = self._endpoints()
         self._watch(endpoints)
+        self._give_back()
         others = [(topic, info) for topic, info in endpoints if _differs(info)]
         offers = [(topic, info.topic_type) for topic, info in endpoints if not _differs(info)]
         known = [offer for offer in offers if message_class(offer[1]) and self._takes(offer[1])]
@@ -118,6 +124,16 @@ class Input:
             except RuntimeError as error:  # the topic's former type is not gone yet: look again
                 self._node.complain(f"{self.name} type", f"{self.name}: {error}")
 
+    def _give_back(self) -> None:
+        """Subscribe anew after messages that are far too large.
+
+        DDS keeps buffers of the largest size that a subscription has seen: gigabytes.
+        """
+        if self._huge_at and time.monotonic_ns() - self._huge_at > CALM and self._current:
+            self._huge_at = 0
+            self._subscribe(*self._current)
+            give_memory_back()
+
     def _fixed_topic(self) -> str:
         return self._topics[-1] if "Compressed" in self._type_name else self._topics[0]
 
@@ -143,16 +159,18 @@ class Input:
         message_type = message_class(type_name)
         assert message_type is not None
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
-        losses = self._losses
+        losses, is_small = self._losses, not self._steady
         wanted, adapter = self._wanted, ADAPTERS[type_name]
 
         def receive(message: Any, info: Any) -> None:
             now = time.monotonic_ns()
             meter.tick(now)
             losses.note(info)
+            size = size_of(message)
+            if is_small and size > HUGE:
+                self._huge_at = now
             if wanted(message):
-                item = (adapter, message, clock.now().nanoseconds)
-                put(self.name, item, now, size_of(message))
+                put(self.name, (adapter, message, clock.now().nanoseconds), now, size)
 
         self._subscription = self._node.subscribe_to(
             message_type, topic, receive if TELLS_INFO else lambda m: receive(m, {}), self._qos

@@ -19,6 +19,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.inbox import Item
+from erc_ros.nodes.memory import give_memory_back
 from erc_ros.nodes.parameters import Parameters
 from erc_ros.values.settings import Value
 
@@ -149,6 +150,7 @@ class ManagedNode(LifecycleNode, ABC):
         self.configured = False
         self.release()
         gc.unfreeze()
+        give_memory_back()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:

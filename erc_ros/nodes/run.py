@@ -6,16 +6,18 @@ Takes the same arguments in the same form, NAME:=VALUE, and ends with SIGINT or 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from erc_ros.nodes.system import System, environment, read_system
 
+_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 PATIENCE = 10.0  # s for a node to end by itself after SIGTERM
 
 
@@ -86,7 +88,9 @@ def _watch(
         signal.signal(number, lambda *_: stop.set())
     # A session of their own, so that Ctrl-C reaches them once, through us, and in order.
     processes = {
-        name: subprocess.Popen(line, env=dict(variables), start_new_session=True)
+        name: subprocess.Popen(
+            line, env=dict(variables), start_new_session=True, preexec_fn=_end_with(os.getpid())
+        )
         for name, line in commands.items()
     }
     end = time.monotonic() + seconds if seconds else float("inf")
@@ -99,6 +103,20 @@ def _watch(
     for name, status in ended.items():
         print(f"erc run: {name} ended by itself with status {status}", file=sys.stderr)
     return 1 if ended else 0
+
+
+def _end_with(parent: int) -> Callable[[], None] | None:
+    """What a child does first: ask for SIGTERM at the end of its parent, however that comes."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)  # loaded before the fork
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has ended in between
+            os._exit(1)
+
+    return ask
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

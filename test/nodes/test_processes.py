@@ -192,3 +192,48 @@ def test_what_rcl_cannot_read_is_a_line_and_no_traceback(arguments: list[str]) -
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and arguments[-1].strip("-/") in done.stderr
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are tied together on Linux")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_the_nodes_end_with_the_process_that_started_them(
+    number: int, make_bench: MakeBench, erc_run: Callable[..., Any], bundle: Path
+) -> None:
+    bench = make_bench(nodes=lambda **_: [])
+    process = erc_run(f"bundle:={bundle}", "mode:=split", "namespace:=tied")
+    bench.wait(lambda: len(children(process.pid)) == 2, "both have begun")
+    nodes = children(process.pid)
+    if number == signal.SIGHUP:  # else: killed while they load
+        bench.wait(lambda: bench.probe.count_publishers("/tied/emotions") == 1, "they are ready")
+    process.send_signal(number)
+    process.wait(20)
+    bench.wait(lambda: not any(map(is_running, nodes)), "the nodes have ended, too")
+
+
+@pytest.mark.parametrize("delay", [0.2, 0.7, 1.2, 1.8, 2.5])
+def test_a_signal_at_any_time_of_the_start_ends_it_without_a_traceback(
+    delay: float, bundle: Path
+) -> None:
+    line = [sys.executable, "-m", "erc_ros.nodes.executables", "emotion", "--ros-args"]
+    line += ["-p", f"bundle:={bundle}", "-r", "__ns:=/early"]
+    process = subprocess.Popen(line, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    try:
+        process.wait(delay)  # no condition can be waited for: any moment is meant
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    # Python itself tells of an interrupt that comes before a line of ours has run.
+    assert "Traceback" not in errors or "executables.py" not in errors, errors
+    assert process.returncode in (0, -signal.SIGINT)
