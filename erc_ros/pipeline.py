@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
+from erc_ros.dialogue.robot_voice import RobotGateConfig
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speakers.embedding import load_manifest
@@ -174,6 +175,13 @@ class PerceptionConfig(Parameters):
         "s",
         (0.0, 5.0),
     )
+    robot_speaks_at_most: float = setting(
+        60.0,
+        "`robot_speaking` that stays true for longer is not believed; it also ends when its "
+        "publisher does",
+        "s",
+        (1.0, 3600.0),
+    )
 
     diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
 
@@ -188,6 +196,7 @@ class PerceptionConfig(Parameters):
             text_timeout=self.text_timeout,
             conversation_gap=self.conversation_gap,
             robot_tail=self.robot_tail,
+            robot_gate=RobotGateConfig(max_speech=self.robot_speaks_at_most),
             provisional_period=self.provisional_period,
             diarization=self.diarization,
         )

@@ -112,12 +112,14 @@ class _Clock:
     """What is known of the time. ns, None = not yet.
 
     now: of the inputs; sound: end of the sound that was listened to; heard_at: now, when sound last
-    came; is_foreign: the microphone's clock is not ours.
+    came; looked_at: now, when we first looked after that; is_foreign: the microphone's clock is not
+    ours.
     """
 
     now: int | None = None
     sound: int | None = None
     heard_at: int | None = None
+    looked_at: int | None = None
     is_foreign: bool = False
 
     @property
@@ -133,21 +135,32 @@ class _Clock:
         """Has no sound come for `timeout` (ns)?"""
         if self.now is None or self.sound is None or self.heard_at is None:
             return False
+        if self.looked_at is not None and self.now - self.looked_at > timeout:
+            return True  # whatever its stamps say, that may be of a clock that is ahead
         last = self.heard_at if self.is_foreign else max(self.heard_at, self.sound)
         return self.now - last > timeout
+
+    def without_sound(self) -> _Clock:
+        """The sound has stopped: if it was ahead of its time, its clock is not ours."""
+        if self.now is None or self.sound is None:
+            return self
+        return replace(self, is_foreign=self.is_foreign or self.sound > self.now)
 
     def at(self, now: int) -> _Clock:
         """Time has come to `now`."""
         now = now if self.now is None else max(now, self.now)
-        heard_at = now if self.sound is not None and self.heard_at is None else self.heard_at
-        return replace(self, now=now, heard_at=heard_at)
+        heard_at, looked_at = (
+            now if self.sound is not None and since is None else since
+            for since in (self.heard_at, self.looked_at)
+        )
+        return replace(self, now=now, heard_at=heard_at, looked_at=looked_at)
 
     def after_chunk(self, max_offset: int) -> _Clock:
         """A chunk of sound was listened to."""
         if self.sound is None or self.now is None:
-            return self
+            return replace(self, looked_at=None)
         is_foreign = self.now - self.sound > max_offset
-        return replace(self, is_foreign=is_foreign, heard_at=self.now)
+        return replace(self, is_foreign=is_foreign, heard_at=self.now, looked_at=None)
 
 
 class UtteranceAssembler:
@@ -249,6 +262,7 @@ class UtteranceAssembler:
             out = self._restart(now)
         self._clock = self._clock.at(now)
         if self._clock.is_silent(seconds(self._config.sound_timeout)):
+            self._clock = self._clock.without_sound()
             if self._speech.open.is_active:
                 out.append(self._count("sound_timeouts", now))
                 out += self._follow(self._speech.interrupt())

@@ -42,6 +42,7 @@ class Input:
         steady: messages come all the time, so that silence means that the driver died.
         wanted: false leaves a message out before it is queued.
         replugged: called when other publishers have taken the place of all former ones.
+        gone: called when the last publisher is gone.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Input:
         steady: bool,
         wanted: Callable[[Any], bool] = lambda message: True,
         replugged: Callable[[], None] = lambda: None,
+        gone: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.bad = 0
@@ -65,7 +67,8 @@ class Input:
         self._qos = qos
         self._steady = steady
         self._wanted = wanted
-        self._replugged = replugged
+        self._replugged, self._gone = replugged, gone
+        self._was_published = False
         self._publishers: frozenset[bytes] = frozenset()  # the last ones there were
         self._meter, self._losses = Meter(), Losses()
         self._bad_before = 0
@@ -149,6 +152,9 @@ class Input:
         publishers = frozenset(bytes(info.endpoint_gid) for _, info in endpoints)
         if publishers and self._publishers and not publishers & self._publishers:
             self._replugged()
+        if self._was_published and not publishers:
+            self._gone()
+        self._was_published = bool(publishers)
         self._publishers = publishers or self._publishers
 
     def _takes(self, type_name: str) -> bool:

@@ -29,6 +29,7 @@ from erc_ros.pipeline import (
     MicrophoneReplaced,
     Perception,
     PerceptionEvent,
+    RobotSpeaking,
     TrackedFace,
 )
 from erc_ros.sensing.audio import Sound
@@ -120,9 +121,10 @@ class UtteranceNode(ManagedNode):
                 "humans": 100,
                 "microphone": 10,
                 "tick": 1,
+                "robot_gone": 1,
                 "reset": 1,
             },
-            silent=frozenset({"tick", "reset", "microphone"}),
+            silent=frozenset({"tick", "reset", "microphone", "robot_gone"}),
         )
         self._humans = humans = Humans(self, inbox, p["humans_namespace"], p["face_rate"])
         self._inputs = {}
@@ -153,7 +155,16 @@ class UtteranceNode(ManagedNode):
                 False,
                 wanted=lambda message: not humans.has_voices,
             ),
-            Input(self, inbox, "robot_speaking", ROBOT, "std_msgs/msg/Bool", TEXT_QOS, False),
+            Input(
+                self,
+                inbox,
+                "robot_speaking",
+                ROBOT,
+                "std_msgs/msg/Bool",
+                TEXT_QOS,
+                False,
+                gone=self._robot_is_gone,
+            ),
         ):
             self._inputs[source.name] = source
         self._look()
@@ -205,6 +216,11 @@ class UtteranceNode(ManagedNode):
             self._format_expected = expected
             self._inbox.put("microphone", FormatExpected(expected))
 
+    def _robot_is_gone(self) -> None:
+        """Whoever said that the robot speaks has died: it must not stay deaf for that."""
+        now = self.get_clock().now().nanoseconds
+        self._inbox.put("robot_gone", RobotSpeaking(now, False))
+
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._inbox.put("reset", None)
         response.success = True
@@ -222,7 +238,7 @@ class UtteranceNode(ManagedNode):
             self._heard = {**self._heard, **self._perception.counters()}
         elif item.input == "reset":
             self._give(self._call("reset"), item.arrived, taken)
-        elif item.input == "microphone":
+        elif item.input in ("microphone", "robot_gone"):
             self._give(self._call("feed", item.value), item.arrived, taken)
         else:
             adapter, message, arrival = item.value

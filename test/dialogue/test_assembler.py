@@ -814,3 +814,20 @@ def memory(ears: UtteranceAssembler) -> int:
 def test_nonsense_in_the_configuration_is_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         AssemblerConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ahead", [0.0, 3.0, 20.0, 3600.0, -20.0, -3600.0])
+def test_a_microphone_of_any_clock_that_dies_in_mid_speech_holds_nothing_up(ahead: float) -> None:
+    ears = listener(expect_text="never")
+    events, chunk = [], 1600
+    samples = scene((0.5, 9, 5))[: 2 * RATE]  # it dies in mid-sentence
+    for first in range(0, len(samples), chunk):
+        now = at((first + chunk) / RATE)
+        events += ears.advance(now)
+        events += ears.feed_sound(Sound(now + seconds(ahead - 0.1), samples[first : first + chunk]))
+    for tick in range(1, 50):
+        events += ears.advance(at(2.0 + tick / 10))
+        if finals(events):
+            break
+    assert len(finals(events)) == 1
+    assert tick <= 22  # sound_timeout, and a look

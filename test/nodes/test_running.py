@@ -431,3 +431,26 @@ def test_latency_and_the_models_are_in_the_diagnostics(make_bench: MakeBench) ->
     assert p50 == pytest.approx(estimate.latency_total_ns / 1e6, abs=0.01)
     assert bench.value("emotion_node: bundle", "bundle_sha256") == estimate.bundle_sha256
     assert from_time(estimate.end) <= bench.now()
+
+
+def test_a_synthesiser_that_dies_while_it_speaks_does_not_make_the_robot_deaf(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench(parameters={"image_type": "none"})
+    bench.say("before")
+    other = bench.driver()
+    robot = other.create_publisher(Bool, "robot_speaking", 10)
+    bench.wait(robot.get_subscription_count, "it is heard")
+    robot.publish(Bool(data=True))
+    speaks = "utterance_node: robot_speaking"
+    bench.wait(lambda: bench.value(speaks, "received") == "1", "it speaks")
+    bench._text.publish(String(data="what the robot says"))
+    bench.wait(lambda: bench.value("utterance_node: dialogue", "robot_texts") == "1", "of itself")
+    other.destroy_node()
+    bench.wait(lambda: bench.value(speaks, "publishers") == "0", "it has died")
+
+    def heard() -> bool:
+        bench._text.publish(String(data="somebody"))
+        return any(estimate.text == "somebody" for estimate in bench.estimates)
+
+    bench.wait(heard, "the robot hears again", patience=10.0)
