@@ -1,0 +1,34 @@
+"""What the documents name is there: files of the source tree, and modules in commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+OTHERS = {"metadata.yaml", "recipe.yaml", "_diagnostic_updater.py"}  # of bags, runs and libraries
+
+
+def tracked() -> list[str]:
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("not a checkout")
+    done = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_every_file_and_module_that_a_document_names_is_there() -> None:
+    files = tracked()
+    ends = {file[at:] for file in files for at in (0, *(m.end() for m in re.finditer("/", file)))}
+    missing = []
+    for document in (file for file in files if file.endswith(".md")):
+        text = (REPOSITORY / document).read_text(encoding="utf-8")
+        named = set(re.findall(r"`([\w/]+\.(?:py|yaml|xml|txt))[`, :]", text)) - OTHERS
+        modules = re.findall(r"python -m ((?:benchmarks|erc_ros)(?:\.\w+)+)", text)
+        named |= {module.replace(".", "/") + ".py" for module in modules}
+        missing += [f"{document}: {name}" for name in sorted(named) if name not in ends]
+    assert not missing, "\n".join(missing)
