@@ -41,7 +41,7 @@ from erc_ros.demo.conversation_bag import DIALOGUE
 from erc_ros.encoders.audio import audio_input
 from erc_ros.encoders.face import face_input
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
-from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.bundle import Bundle, load_bundle, text_prompt
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
@@ -197,7 +197,7 @@ def text_readers(
     bundle: Bundle, quantized: Bundle | None, cores: int, folder: Path
 ) -> tuple[dict[str, Read], list[str]]:
     """Everything that is compared, eager float32 first; and what does not work here."""
-    prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+    prompt = text_prompt(bundle.text)
     model = AtMask(bert(bundle)).eval()
     blocks = [prompt.block(Turn(turn.speaker + 1, turn.text)) for turn in DIALOGUE[:4]]
     example = arrays(prompt.arrange(blocks, [len(blocks) - 1]))
@@ -240,7 +240,7 @@ def text_readers(
 
 def windows(bundle: Bundle, data: Path, count: int) -> Iterable[tuple[Block, ...]]:
     """The windows of MELD's dev, utterance by utterance."""
-    prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+    prompt = text_prompt(bundle.text)
     for conversation in read_meld(data, "dev").conversations:
         window: tuple[Block, ...] = ()
         for said in conversation.utterances:
@@ -306,7 +306,7 @@ class PlainTorch:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+        self._prompt = text_prompt(bundle.text)
         self._text = AtMask(bert(bundle)).eval()
         self._audio = AudioNetwork(AudioNetworkConfig()).eval()
         self._face = FaceNetwork(FaceNetworkConfig()).eval()

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import description
-from erc_ros.encoders.text import TextPrompt, Turn
-from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.encoders.text import Turn
+from erc_ros.inference.bundle import Bundle, load_bundle, text_prompt
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
@@ -74,7 +74,7 @@ def cost(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
 
 def memory(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
     """ms of the text encoder: with its memory, and reading the whole window every time."""
-    prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+    prompt = text_prompt(bundle.text)
     network = Network(bundle.text.file)
     times: dict[str, list[float]] = {"remembers": [], "reads anew": []}
     reader, forgetful = (

@@ -26,13 +26,14 @@ from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.speaking_face import Match
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
 from erc_ros.inference.estimate import Estimate
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.face_search import FaceSearch
 from erc_ros.sensing.faces import (
+    CROP_SIZE,
     FaceDetector,
     FaceObservation,
     FaceTracker,
@@ -139,6 +140,15 @@ class PerceptionConfig(Parameters):
     segmentation_model: str = setting(
         "segmentation",
         "folder of the network that tells voices apart within seconds, or a name in `models/`",
+    )
+    speaker_device: str = setting(
+        "cpu",
+        "where the networks that tell speakers apart run; auto: CUDA where it works, else the CPU",
+        choices=("auto", "cuda", "cpu"),
+    )
+    bundle: str = setting(
+        "edge-small",
+        "model bundle that says how large face crops must be: a folder, or a name in `models/`",
     )
     known_voices: str = setting(
         "",
@@ -370,9 +380,12 @@ class Perception:
             capacity=config.audio_queue,
         )
         self._assembler = _assembler(config) if assembler is None else assembler
+        self._crop_size = crop_size(config)
         detector = _detector(config) if detector is None else detector
         self._faces = (
-            None if detector is None else FaceSearch(FaceTracker(detector, config.face_rate))
+            None
+            if detector is None
+            else FaceSearch(FaceTracker(detector, config.face_rate, crop_size=self._crop_size))
         )
         self._others_until = 0  # ns, until when our own detector rests
 
@@ -432,7 +445,9 @@ class Perception:
         elif isinstance(value, TrackedFace):
             self.counts["tracked_faces"] += 1
             self._others_until = value.frame.stamp + OTHERS_FACES
-            yield from self._assembler.feed_face(observe_crop(value.face_id, value.frame))
+            yield from self._assembler.feed_face(
+                observe_crop(value.face_id, value.frame, self._crop_size)
+            )
         elif isinstance(value, FaceSpeaking):
             yield from self._named(
                 self._assembler.feed_face_speaking(value.face_id, value.stamp, value.speaking)
@@ -673,8 +688,23 @@ def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:
     if config.speaker_model in ("", "none"):
         return None
     return load_networks(
-        model_folder(config.segmentation_model), model_folder(config.speaker_model)
+        model_folder(config.segmentation_model),
+        model_folder(config.speaker_model),
+        device=config.speaker_device,
     )
+
+
+def crop_size(config: PerceptionConfig) -> int:
+    """Pixels: the side of face crops; larger than usual where the bundle's network wants it.
+
+    Where sensors and models run on two machines, the one with the sensors may have no bundle; what
+    is wrong with a bundle is said by `Recognition`.
+    """
+    try:
+        visual = read_manifest(model_folder(config.bundle)).visual
+    except (BundleError, FileNotFoundError):
+        return CROP_SIZE
+    return CROP_SIZE if visual is None else max(CROP_SIZE, visual.size)
 
 
 def known_voices(config: PerceptionConfig) -> dict[str, VoiceProfile]:

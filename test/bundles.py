@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import onnx
 from onnx import numpy_helper, parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from erc_ros.encoders.text import add_speaker_tokens
+from erc_ros.encoders.text import SPEAKER_TOKENS, add_speaker_tokens
 from erc_ros.training.manifest import write_manifest
 
 TEXT, AUDIO, VISUAL, MEL, SIZE = 384, 128, 128, 64, 48
@@ -123,6 +124,78 @@ fusion (float[B, U, 384] text, float[B, U, 128] audio, float[B, U, 128] visual,
 """
 
 
+# The row of a token, read at the mask; the attention mask takes part.
+PROMPT_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+text (int64[B, L] input_ids, int64[B, L] attention_mask, int64[B] mask_index)
+  => (float[B, 24] embedding)
+  <int64[1] one = {1}, int64[1] two = {2}, int64[3] wide = {1, 1, 24}>
+{
+  tokens = Gather <axis = 0> (table, input_ids)
+  seen = Cast <to = 1> (attention_mask)
+  seen3 = Unsqueeze (seen, two)
+  kept = Mul (tokens, seen3)
+  mean = ReduceMean <axes = [1], keepdims = 1> (kept)
+  sum = Add (tokens, mean)
+  column = Unsqueeze (mask_index, one)
+  where = Unsqueeze (column, two)
+  spread = Expand (where, wide)
+  row = GatherElements <axis = 1> (sum, spread)
+  embedding = Squeeze (row, one)
+}
+"""
+
+MEAN_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+text (int64[B, L] input_ids, int64[B, L] attention_mask) => (float[B, 24] embedding)
+  <int64[1] two = {2}>
+{
+  tokens = Gather <axis = 0> (table, input_ids)
+  seen = Cast <to = 1> (attention_mask)
+  seen3 = Unsqueeze (seen, two)
+  kept = Mul (tokens, seen3)
+  embedding = ReduceMean <axes = [1], keepdims = 0> (kept)
+}
+"""
+
+# Loudness, and the part above the mean.
+WAVEFORM_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+audio (float[B, n] waveform) => (float[B, 24] embedding)
+{
+  square = Mul (waveform, waveform)
+  power = ReduceMean <axes = [1], keepdims = 1> (square)
+  above = Relu (waveform)
+  mean = ReduceMean <axes = [1], keepdims = 1> (above)
+  both = Concat <axis = 1> (power, mean)
+  embedding = MatMul (both, project)
+}
+"""
+
+# The mean of every frame and channel, projected.
+CLIP_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+face (float[B, 4, 3, 112, 112] clip) => (float[B, 24] embedding)
+{
+  mean = ReduceMean <axes = [3, 4], keepdims = 0> (clip)
+  flat = Flatten <axis = 1> (mean)
+  embedding = MatMul (flat, project)
+}
+"""
+
+TEXT_FUSION_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+fusion (float[B, U, 384] text, bool[B, U, 3] modalities)
+  => (float[B, U, 7] logits, float[B, U, 3] weights)
+  <int64 axis = {1}>
+{
+  weights = Cast <to = 1> (modalities)
+  own = MatMul (text, project)
+  logits = CumSum (own, axis)
+}
+"""
+
+
 def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
     """Write a bundle with random weights into `folder` (made if need be) and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,8 +222,91 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """Which kinds of parts a bundle of format 3 has; "" where the part is missing.
+
+    text: "cached" or a prompt of `encoders.text.PROMPTS`. tokens: "bert" or "roberta".
+    """
+
+    text: str = "cached"
+    audio: str = "log-mel"
+    visual: str = "crops"
+    tokens: str = "bert"
+
+
+WIDTH, FRAMES, CLIP = 24, 4, 112  # of the encoders that are no cached text, log-mel or crops
+
+
+def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> Path:
+    """Write a bundle of format 3 with random weights into `folder`, and return the folder."""
+    write_tiny_bundle(folder, seed)
+    manifest, old = tiny_manifest(), tiny_manifest()
+    for name in ("sample_rate", "temperature"):
+        del manifest[name]
+    manifest |= {"format": 3, "calibration": {"temperature": old["temperature"]}}
+    manifest["training"] = {"data": ["noise"], "licence": "none: random weights"}
+    rng = np.random.default_rng(seed)
+    is_bert = kinds.tokens == "bert"
+    tokenizer = tiny_tokenizer() if is_bert else tiny_byte_level()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    roles = ("[CLS]", "[SEP]", "[MASK]") if is_bert else ("<s>", "</s>", "<mask>")
+    names = dict(zip(("start", "separator", "mask"), roles, strict=True))
+    tokens = {"file": "tokenizer.json", **names, "speakers": list(SPEAKER_TOKENS)}
+    size, vocabulary = {"precision": "float32"}, tokenizer.get_vocab_size()
+    manifest["text"] = old["text"] | {"kind": "cached", "tokenizer": tokens}
+    if kinds.text == "cached":
+        table = _random(rng, vocabulary, TEXT)
+        place, index = _random(rng, 96, TEXT), np.array(1)
+        _save(folder / "text.onnx", TEXT_GRAPH, table=table, place=place, index=index, one=[1])
+    else:
+        graph = PROMPT_GRAPH if kinds.text != "plain" else MEAN_GRAPH
+        _save(folder / "text.onnx", graph, table=_random(rng, vocabulary, WIDTH))
+        manifest["text"] = size | {
+            "kind": "prompt", "file": "text.onnx", "tokenizer": tokens, "embedding": WIDTH,
+            "max_tokens": 64, "prompt": kinds.text, "history": 3,
+        }  # fmt: skip
+    manifest["audio"] |= {"kind": "log-mel"}
+    if kinds.audio == "waveform":
+        _save(folder / "audio.onnx", WAVEFORM_GRAPH, project=_random(rng, 2, WIDTH))
+        manifest["audio"] = size | {
+            "kind": "waveform", "file": "audio.onnx", "embedding": WIDTH, "max_seconds": 4.0,
+            "normalise": True,
+        }  # fmt: skip
+    manifest["visual"] |= {"kind": "crops"}
+    if kinds.visual == "clip":
+        _save(folder / "face.onnx", CLIP_GRAPH, project=_random(rng, FRAMES * 3, WIDTH))
+        manifest["visual"] = size | {
+            "kind": "clip", "file": "face.onnx", "embedding": WIDTH, "size": CLIP,
+            "frames": FRAMES, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3],
+        }  # fmt: skip
+    for name, file in (("audio", "audio.onnx"), ("visual", "face.onnx")):
+        if not getattr(kinds, name):
+            del manifest[name]
+            (folder / file).unlink()
+    _save_fusion(folder / "fusion.onnx", manifest, rng)
+    write_manifest(folder, manifest)
+    return folder
+
+
+def _save_fusion(file: Path, manifest: dict[str, Any], rng: np.random.Generator) -> None:
+    """The running sum over what there is; a text-only one does without speakers and `valid`."""
+    sizes = {m: manifest[m]["embedding"] for m in ("text", "audio", "visual") if m in manifest}
+    if len(sizes) == 1:
+        _save(file, TEXT_FUSION_GRAPH.replace("384", str(sizes["text"])),
+              project=_random(rng, sizes["text"], 7) * 0.1)  # fmt: skip
+        return
+    graph = FUSION_GRAPH
+    for name, old in (("text", 384), ("audio", 128), ("visual", 128)):
+        graph = graph.replace(
+            f"float[B, U, {old}] {name}", f"float[B, U, {sizes.get(name, 5)}] {name}"
+        )
+    project = _random(rng, sum(sizes.get(m, 5) for m in ("text", "audio", "visual")), 7) * 0.1
+    _save(file, graph, project=project, table=_random(rng, 10, 7) * 0.1)
+
+
 def tiny_manifest() -> dict[str, Any]:
-    """The manifest of the tiny bundle, without `files`."""
+    """The manifest of the tiny bundle of format 2, without `files`."""
     return {
         "format": 2,
         "name": "tiny",
@@ -201,14 +357,25 @@ def tiny_tokenizer() -> Tokenizer:
     return add_speaker_tokens(tokenizer)
 
 
+def tiny_byte_level() -> Tokenizer:
+    """Bytes as tokens, the special tokens of RoBERTa, and the speaker tokens."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: number for number, piece in enumerate([*special, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(special)
+    return add_speaker_tokens(tokenizer)
+
+
 def _random(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def _save(file: Path, graph: str, **weights: np.ndarray) -> None:
+def _save(file: Path, graph: str, **weights: Any) -> None:
     model = parser.parse_model(graph)
     model.graph.initializer.extend(
-        numpy_helper.from_array(array, name) for name, array in weights.items()
+        numpy_helper.from_array(np.array(array), name) for name, array in weights.items()
     )
     onnx.checker.check_model(model)
     onnx.save(model, str(file))

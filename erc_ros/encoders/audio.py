@@ -108,12 +108,38 @@ def audio_input(samples: NDArray[np.int16], max_seconds: float = MAX_SECONDS) ->
     Raises:
         ValueError: samples that are not (n,) int16.
     """
-    if samples.ndim != 1 or samples.dtype != np.int16:
-        raise ValueError(f"sound must be (n,) int16, not {samples.shape} {samples.dtype}")
+    _check_sound(samples)
     kept = frame_count(round(max_seconds * SAMPLE_RATE))
     # Whole hops are left out, so that frames lie where a stream has them.
     start = max(0, frame_count(len(samples)) - kept) * HOP
     return normalise(log_mel(samples[start:].astype(np.float32) / np.float32(32768)))
+
+
+def waveform_input(
+    samples: NDArray[np.int16], max_seconds: float, normalise: bool
+) -> NDArray[np.float32]:
+    """Sound of an utterance, (n,) int16, -> what a waveform encoder hears, (n,) float32.
+
+    Args:
+        max_seconds: only the last so many count.
+        normalise: to mean 0 and variance 1 over what counts (wav2vec 2.0 and data2vec expect it
+            unless their feature extractor says `do_normalize: false`); else in [-1, 1].
+
+    Raises:
+        ValueError: samples that are not (n,) int16.
+    """
+    _check_sound(samples)
+    kept = samples[-round(max_seconds * SAMPLE_RATE) :]
+    sound: NDArray[np.float32] = kept.astype(np.float32) / np.float32(32768)
+    if normalise and len(sound):
+        deviation = np.sqrt(sound.var(dtype=np.float64) + 1e-7)
+        sound = ((sound - sound.mean(dtype=np.float64)) / deviation).astype(np.float32)
+    return sound
+
+
+def _check_sound(samples: NDArray[np.int16]) -> None:
+    if samples.ndim != 1 or samples.dtype != np.int16:
+        raise ValueError(f"sound must be (n,) int16, not {samples.shape} {samples.dtype}")
 
 
 def _features(heard: NDArray[np.float32], frames: int) -> Features:

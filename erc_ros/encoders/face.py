@@ -1,4 +1,4 @@
-"""Face crops as the face network wants them: few, gray, small, in [0, 1]."""
+"""Face crops as face networks want them: few, gray and small; or as a clip in colour."""
 
 from __future__ import annotations
 
@@ -36,18 +36,10 @@ def to_gray(pixels: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.float32]:
     Raises:
         ValueError: empty, not uint8, or of another shape.
     """
-    shape_fits = pixels.ndim in (2, 3) and pixels.shape[2:] in {(), (3,)}
-    if pixels.dtype != np.uint8 or pixels.size == 0 or not shape_fits:
-        raise ValueError(
-            f"a face crop is (H, W, 3) BGR or (H, W) gray uint8, not {pixels.shape} {pixels.dtype}"
-        )
+    check_picture(pixels)
     gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
-    if gray.shape != (size, size):
-        # Area averaging when shrinking: anything else turns fine texture into false edges.
-        shrink = min(gray.shape) >= size
-        method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        gray = cv2.resize(gray, (size, size), interpolation=method)
-    result: NDArray[np.float32] = gray.astype(np.float32) / np.float32(255)
+    small = _resized(np.asarray(gray, np.uint8), size)
+    result: NDArray[np.float32] = small.astype(np.float32) / np.float32(255)
     return result
 
 
@@ -63,3 +55,53 @@ def face_input(
     """
     chosen = [to_gray(crops[index].pixels, size) for index in spread(len(crops), limit)]
     return np.stack(chosen)[:, None] if chosen else np.zeros((0, 1, size, size), np.float32)
+
+
+def clip_input(
+    crops: Sequence[FaceCrop],
+    frames: int,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> NDArray[np.float32]:
+    """Crops of an utterance, in the order of their stamps, -> a clip (frames, 3, size, size).
+
+    RGB, (value / 255 - mean) / std per channel. So many frames evenly over the utterance; of fewer
+    crops some count twice. Without any there is no clip: (0, 3, size, size).
+
+    Raises:
+        ValueError: a crop that is no picture (`to_gray`).
+    """
+    if not crops:
+        return np.zeros((0, 3, size, size), np.float32)
+    count = len(crops)
+    chosen = [(2 * part + 1) * count // (2 * frames) for part in range(frames)]
+    pictures = {index: _to_rgb(crops[index].pixels, size) for index in set(chosen)}
+    clip = np.stack([pictures[index] for index in chosen]).astype(np.float32)  # (T, S, S, 3)
+    normal = (clip / np.float32(255) - np.array(mean, np.float32)) / np.array(std, np.float32)
+    result: NDArray[np.float32] = np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
+    return result
+
+
+def _to_rgb(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """(H, W, 3) BGR or (H, W) gray -> (size, size, 3) RGB."""
+    check_picture(pixels)
+    code = cv2.COLOR_BGR2RGB if pixels.ndim == 3 else cv2.COLOR_GRAY2RGB
+    return _resized(np.asarray(cv2.cvtColor(pixels, code), np.uint8), size)
+
+
+def check_picture(pixels: NDArray[np.uint8]) -> None:
+    """Raise ValueError for what is no face crop: empty, not uint8, or of another shape."""
+    shape_fits = pixels.ndim in (2, 3) and pixels.shape[2:] in {(), (3,)}
+    if pixels.dtype != np.uint8 or pixels.size == 0 or not shape_fits:
+        raise ValueError(
+            f"a face crop is (H, W, 3) BGR or (H, W) gray uint8, not {pixels.shape} {pixels.dtype}"
+        )
+
+
+def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    # Area averaging when shrinking: anything else turns fine texture into false edges.
+    method = cv2.INTER_AREA if min(pixels.shape[:2]) >= size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (size, size), interpolation=method), np.uint8)

@@ -4,14 +4,15 @@
 
 History first, the current utterance last, then the question; the encoder's output at [MASK] is
 the utterance's embedding. Speakers are `<s1>`..`<s9>` in the order in which they first spoke in
-this conversation, `<s0>` when unknown.
+this conversation, `<s0>` when unknown. Tokens are named by their role: a bundle says whether the
+start is `[CLS]` or `<s>`.
 
-Attention is causal between utterances and free within one: a token sees its own utterance and all
-before it, and a question sees everything so far but is seen by nobody. So what was computed for an
-utterance stays true while the conversation goes on: the robot encodes each utterance once, with
-the keys and values of those before it at hand, and training reads every utterance of a dialogue in
-one pass (`arrange` lays out both). The paper instead encodes the whole prompt anew for
-every utterance.
+Two ways to read it. `WholePrompt` encodes all of it anew for every utterance, as the papers do. In
+`TextPrompt` attention is causal between utterances and free within one: a token sees its own
+utterance and all before it, and a question sees everything so far but is seen by nobody. So what
+was computed for an utterance stays true while the conversation goes on: the robot encodes each
+utterance once, with the keys and values of those before it at hand, and training reads every
+utterance of a dialogue in one pass (`arrange` lays out both).
 
 Training and the running robot use this same code.
 """
@@ -32,8 +33,34 @@ SPEAKER_TOKENS = tuple(f"<s{index}>" for index in range(LAST_SPEAKER + 1))
 MAX_TOKENS = 256
 MAX_CHARACTERS = 4096  # of one utterance; what stands before cannot reach the model anyway
 
+PROMPTS = ("magtkd", "ddvlm", "plain")
+"""What a whole prompt asks, see `WholePrompt`."""
+
 Block = tuple[int, ...]
-"""The tokens of one utterance: <si> text [SEP]."""
+"""The tokens of one utterance: <si> text [SEP]; in a whole prompt <si> text."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRoles:
+    """Which tokens of a vocabulary play which role.
+
+    speakers: of an unknown speaker and of speakers 1 to 9; none: speakers are not named.
+    """
+
+    start: str
+    separator: str
+    mask: str = ""
+    speakers: tuple[str, ...] = SPEAKER_TOKENS
+
+    def __post_init__(self) -> None:
+        if len(self.speakers) not in (0, LAST_SPEAKER + 1):
+            raise ValueError(
+                f"speakers are {len(self.speakers)} tokens, must be {LAST_SPEAKER + 1}: of unknown "
+                f"speakers and of 1 to {LAST_SPEAKER}; or none"
+            )
+
+
+BERT_ROLES = TokenRoles("[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +120,101 @@ def add_speaker_tokens(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
+class Vocabulary:
+    """A tokenizer and the tokens that play a role in prompts.
+
+    Args:
+        tokenizer: with the roles' tokens in it (`add_speaker_tokens`).
+
+    Raises:
+        ValueError: the tokenizer lacks a token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, roles: TokenRoles = BERT_ROLES) -> None:
+        self._tokenizer = tokenizer
+        # What people say is text, even if somebody spells out "<s1>" or "[MASK]".
+        tokenizer.encode_special_tokens = True
+        self.start = self._special(roles.start)
+        self.separator = self._special(roles.separator)
+        self.mask = self._special(roles.mask) if roles.mask else None
+        self.speakers = [self._special(token) for token in roles.speakers]
+
+    @classmethod
+    def from_file(cls, path: Path, roles: TokenRoles = BERT_ROLES) -> Vocabulary:
+        """Read a bundle's tokenizer.json.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a tokenizer, or one that lacks a token.
+        """
+        content = path.read_text(encoding="utf-8")
+        try:
+            tokenizer = Tokenizer.from_str(content)
+        except Exception as error:  # the library raises bare Exception for a malformed file
+            raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(tokenizer, roles)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of plain text, without any special token. Any str is fine, "" gives []."""
+        if len(text) > MAX_CHARACTERS:
+            text = text[-MAX_CHARACTERS:]
+        # A lone surrogate is no Unicode text, and the library would refuse it. The space before
+        # makes the first word the same as any other, where that matters (byte-level BPE).
+        text = text.encode("utf-8", "replace").decode("utf-8").strip()
+        if not text:
+            return []
+        ids: list[int] = self._tokenizer.encode(f" {text}", add_special_tokens=False).ids
+        return ids
+
+    def speaker(self, number: int) -> list[int]:
+        """The token of a speaker, 0..9; [] where speakers are not named.
+
+        Raises:
+            ValueError: a speaker outside 0..9.
+        """
+        if not 0 <= number <= LAST_SPEAKER:
+            raise ValueError(f"speaker is {number}, must be 0..{LAST_SPEAKER}")
+        return [self.speakers[number]] if self.speakers else []
+
+    def _special(self, token: str) -> int:
+        index = self._tokenizer.token_to_id(token)
+        if index is None:
+            raise ValueError(
+                f"the tokenizer has no token {token!r}; bundles made by `erc export` have it"
+            )
+        return int(index)
+
+
 class TextPrompt:
     """Turns become tokens, tokens the encoder's input. Made once, used for every utterance.
 
     Args:
         tokenizer: with the speaker tokens in it (`add_speaker_tokens`).
         max_tokens: positions that utterances and question may take together.
+        roles: which tokens to use.
 
     Raises:
         ValueError: the tokenizer lacks a token, or max_tokens leaves no room for text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer | Vocabulary,
+        max_tokens: int = MAX_TOKENS,
+        roles: TokenRoles = BERT_ROLES,
+    ) -> None:
         self.max_tokens = max_tokens
-        self._tokenizer = tokenizer
-        # What people say is text, even if somebody spells out "<s1>" or "[MASK]".
-        tokenizer.encode_special_tokens = True
-        self._cls = self._special("[CLS]")
-        self._sep = self._special("[SEP]")
-        self._mask = self._special("[MASK]")
-        self._speakers = [self._special(token) for token in SPEAKER_TOKENS]
+        if not isinstance(tokenizer, Vocabulary):
+            tokenizer = Vocabulary(tokenizer, roles)
+        self._vocabulary = tokenizer
+        if self._vocabulary.mask is None or not self._vocabulary.speakers:
+            raise ValueError("this prompt needs a mask token and tokens for the speakers")
+        self._mask = self._vocabulary.mask
         self._now = self.encode("now")
         self._feels = self.encode("feels")
-        taken = 1 + len(self.question(self._speakers[UNKNOWN_SPEAKER]))
+        taken = 1 + len(self.question(self._vocabulary.speakers[UNKNOWN_SPEAKER]))
         self._room = max_tokens - taken
         if self._room < 2 * 3:  # half of it holds <si>, a token of text, and [SEP]
             raise ValueError(
@@ -124,28 +223,20 @@ class TextPrompt:
             )
 
     @classmethod
-    def from_file(cls, path: Path, max_tokens: int = MAX_TOKENS) -> TextPrompt:
+    def from_file(
+        cls, path: Path, max_tokens: int = MAX_TOKENS, roles: TokenRoles = BERT_ROLES
+    ) -> TextPrompt:
         """Read a bundle's tokenizer.json.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: not a tokenizer, or not one for this prompt.
         """
-        content = path.read_text(encoding="utf-8")
-        try:
-            tokenizer = Tokenizer.from_str(content)
-        except Exception as error:  # the library raises bare Exception for a malformed file
-            raise ValueError(f"{path} is not a tokenizer file: {error}") from error
-        return cls(tokenizer, max_tokens)
+        return cls(Vocabulary.from_file(path, roles), max_tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of plain text, without any special token. Any str is fine, "" gives []."""
-        if len(text) > MAX_CHARACTERS:
-            text = text[-MAX_CHARACTERS:]
-        # A lone surrogate is no Unicode text, and the library would refuse it.
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        """See `Vocabulary.encode`."""
+        return self._vocabulary.encode(text)
 
     def block(self, turn: Turn) -> Block:
         """<si> text [SEP], at most half of what fits; of a longer text the end is kept.
@@ -153,14 +244,13 @@ class TextPrompt:
         Raises:
             ValueError: a speaker outside 0..9.
         """
-        if not 0 <= turn.speaker <= LAST_SPEAKER:
-            raise ValueError(f"speaker is {turn.speaker}, must be 0..{LAST_SPEAKER}")
+        speaker = self._vocabulary.speaker(turn.speaker)
         longest = self._room // 2 - 2
-        return (self._speakers[turn.speaker], *self.encode(turn.text)[-longest:], self._sep)
+        return (*speaker, *self.encode(turn.text)[-longest:], self._vocabulary.separator)
 
     def said_by(self, speaker: int, block: Block) -> Block:
         """The same words as said by another speaker, 0..9."""
-        return (self._speakers[speaker], *block[1:])
+        return (*self._vocabulary.speaker(speaker), *block[1:])
 
     def surplus(self, window: Sequence[Block], block: Block) -> int:
         """How many of a window's oldest utterances have to go before another one is added.
@@ -194,7 +284,7 @@ class TextPrompt:
             known: how many at the beginning are known from an earlier pass.
         """
         past = 1 + sum(map(len, window[:known])) if known else 0
-        ids: list[int] = [] if known else [self._cls]
+        ids: list[int] = [] if known else [self._vocabulary.start]
         owners = [0] * len(ids)  # the number of the utterance that each token belongs to
         ends = {}
         for number in range(known, len(window)):
@@ -220,15 +310,91 @@ class TextPrompt:
 
     def question(self, speaker: int) -> Block:
         """`now <si> feels [MASK] [SEP]`, about the speaker with this token."""
-        return (*self._now, speaker, *self._feels, self._mask, self._sep)
+        return (*self._now, speaker, *self._feels, self._mask, self._vocabulary.separator)
 
-    def _special(self, token: str) -> int:
-        index = self._tokenizer.token_to_id(token)
-        if index is None:
+
+class WholePrompt:
+    """The whole prompt of an utterance, history first, as an encoder without a cache reads it.
+
+    magtkd: `<s> <s1> t1 <s2> t2 ... </s> Now <si> feels <mask> </s>`, read at the mask (eq. 1-3);
+    ddvlm: the last tokens of `<s> <s1> t1 ... <si> tk Now <si> feels`, then the mask (section 3.3);
+    plain: `<s> <s1> t1 ... <si> tk </s>`, read at the first token or as the mean, as the network
+    does it. What does not fit is cut from the left: the oldest words go first, never the question.
+
+    Args:
+        prompt: one of PROMPTS.
+        history: utterances before the current one that it may see; -1: all that fit.
+
+    Raises:
+        ValueError: no mask token for a prompt that needs one, or max_tokens leaves no room.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, max_tokens: int, prompt: str, history: int = -1
+    ) -> None:
+        if prompt not in PROMPTS:
+            raise ValueError(f"prompt is {prompt!r}, known are {', '.join(PROMPTS)}")
+        if prompt != "plain" and vocabulary.mask is None:
+            raise ValueError(f"the prompt {prompt!r} is read at a mask, and none is named")
+        self.max_tokens = max_tokens
+        self._vocabulary, self._prompt, self._history = vocabulary, prompt, history
+        self._mask = [] if vocabulary.mask is None else [vocabulary.mask]
+        self._now, self._feels = vocabulary.encode("Now"), vocabulary.encode("feels")
+        self._someone = vocabulary.encode("someone")
+        taken = 1 + len(self._question(self._vocabulary.speaker(UNKNOWN_SPEAKER)))
+        if max_tokens < taken + 2:
             raise ValueError(
-                f"the tokenizer has no token {token!r}; bundles made by `erc train` have it"
+                f"max_tokens is {max_tokens}; the prompt itself takes {taken}, so it must be at"
+                f" least {taken + 2}"
             )
-        return int(index)
+
+    @property
+    def is_read_at_mask(self) -> bool:
+        """Whether the network has to be told where the mask is."""
+        return self._prompt != "plain"
+
+    def block(self, turn: Turn) -> Block:
+        """<si> text.
+
+        Raises:
+            ValueError: a speaker outside 0..9.
+        """
+        return (*self._vocabulary.speaker(turn.speaker), *self._vocabulary.encode(turn.text))
+
+    def said_by(self, speaker: int, block: Block) -> Block:
+        """The same words as said by another speaker, 0..9."""
+        own = self._vocabulary.speaker(speaker)
+        return (*own, *block[len(own) :])
+
+    def slide(self, window: Sequence[Block], turn: Turn) -> tuple[Block, ...]:
+        """The window with one more utterance at its end; what cannot reach the network goes."""
+        blocks = (*window, self.block(turn))
+        if self._history >= 0:
+            blocks = blocks[-(self._history + 1) :]
+        first, length = len(blocks), 0
+        while first and length < self.max_tokens:
+            first -= 1
+            length += len(blocks[first])
+        return blocks[first:]
+
+    def assemble(self, window: Sequence[Block]) -> tuple[list[int], int]:
+        """The prompt for the last utterance of `window`, and where its mask is; -1: no mask."""
+        said = [token for block in window for token in block]
+        speaker = window[-1][:1] if self._vocabulary.speakers else ()
+        question = self._question(list(speaker))
+        start = [self._vocabulary.start]
+        if self._prompt == "ddvlm":
+            ids = [*[*start, *said, *question][-(self.max_tokens - 1) :], *self._mask]
+            return ids, len(ids) - 1
+        ids = [*start, *said[-(self.max_tokens - 1 - len(question)) :], *question]
+        return ids, len(ids) - 2 if self._prompt == "magtkd" else -1
+
+    def _question(self, speaker: list[int]) -> list[int]:
+        end = [self._vocabulary.separator]
+        if self._prompt == "plain":
+            return end
+        question = [*self._now, *(speaker or self._someone), *self._feels]
+        return question if self._prompt == "ddvlm" else [*end, *question, *self._mask, *end]
 
 
 def _visible(owners: NDArray[np.int64], kept: int, past: int) -> NDArray[np.bool_]:

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from erc_ros.inference.bundle import Bundle
 from erc_ros.values.utterance import Utterance
 
-MODALITIES = ("text", "audio", "visual")  # the order of everything that has three entries
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:

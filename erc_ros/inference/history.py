@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Block, speaker_index
-from erc_ros.values.utterance import Utterance
+from erc_ros.values.utterance import MODALITIES, Utterance
 
 Embedding = NDArray[np.float32]
 
@@ -130,30 +130,27 @@ def relabel(
 
 
 def fusion_input(
-    utterances: tuple[UtteranceEmbeddings, ...], sizes: tuple[int, int, int]
+    utterances: tuple[UtteranceEmbeddings, ...], sizes: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
-    """What fusion.onnx takes: one conversation of U utterances, missing embeddings as zeros.
+    """What the fusion takes: one conversation of U utterances, missing embeddings as zeros.
 
-    sizes: of the text, audio and visual embeddings.
+    sizes: of the embeddings that it takes, by modality, and any of `modalities`, `speakers` and
+        `valid`, whose sizes say nothing.
     """
     count = len(utterances)
-    text, audio, visual = (np.zeros((1, count, size), np.float32) for size in sizes)
-    for place, embeddings in enumerate(utterances):
-        for row, embedding in (
-            (text, embeddings.text),
-            (audio, embeddings.audio),
-            (visual, embeddings.visual),
-        ):
-            if embedding is not None:
-                row[0, place] = embedding
-    return {
-        "text": text,
-        "audio": audio,
-        "visual": visual,
-        "modalities": np.array([[p.modalities for p in utterances]], bool),
-        "speakers": np.array([[p.speaker for p in utterances]], np.int64),
+    inputs: dict[str, NDArray[Any]] = {
+        "modalities": np.array([[each.modalities for each in utterances]], bool),
+        "speakers": np.array([[each.speaker for each in utterances]], np.int64),
         "valid": np.ones((1, count), bool),
     }
+    for modality in MODALITIES:
+        if modality in sizes:
+            rows = inputs[modality] = np.zeros((1, count, sizes[modality]), np.float32)
+            for place, embeddings in enumerate(utterances):
+                embedding: Embedding | None = getattr(embeddings, modality)
+                if embedding is not None:
+                    rows[0, place] = embedding
+    return {name: inputs[name] for name in sizes}
 
 
 def leave_one_out_inputs(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.encoders.audio import audio_input
-from erc_ros.encoders.face import face_input, to_gray
-from erc_ros.encoders.text import Block, TextPrompt, Turn
+from erc_ros.encoders.text import Block, Turn
 from erc_ros.inference.backend import open_network
-from erc_ros.inference.bundle import Bundle
+from erc_ros.inference.bundle import Bundle, fusion_sizes, text_prompt
 from erc_ros.inference.estimate import (
     Estimate,
     FusionOutput,
@@ -42,12 +39,12 @@ from erc_ros.inference.history import (
     relabel,
     step,
 )
-from erc_ros.inference.text_encoders import CachedTextEncoder
+from erc_ros.inference.inputs import audio_inputs, unusable, visual_inputs
+from erc_ros.inference.manifest import AudioPart, VisualPart
+from erc_ros.inference.text_encoders import TextEncoder, open_text_encoder
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
-SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
-SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no sound
 DRAFTS = 8  # prepared utterances that may wait for their final text
 
 
@@ -82,17 +79,15 @@ class Recogniser:
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         self.bundle = bundle
-        self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
         self.networks = {
-            part: open_network(getattr(bundle, part).file, device)
-            for part in ("text", "audio", "visual", "fusion")
+            name: open_network(part.file, device) for name, part in bundle.parts.items()
         }
-        self._text = CachedTextEncoder(self.networks["text"], self._prompt, bundle.text.attention)
+        self._prompt = text_prompt(bundle.text)
+        self._text = open_text_encoder(self.networks["text"], bundle.text, self._prompt)
         self._catching_up: Future[None] = Future()  # of the text encoder, after an estimate
         self._catching_up.set_result(None)
-        self._audio = self.networks["audio"]
-        self._visual = self.networks["visual"]
         self._fusion = self.networks["fusion"]
+        self._fusion_sizes = fusion_sizes(bundle)
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="encoder")
         self._drafts: OrderedDict[_Key, _Prepared] = OrderedDict()
         self._history = History()
@@ -100,11 +95,11 @@ class Recogniser:
     def warm_up(self) -> None:
         """Run everything once at its full size; remembers nothing. The first call is slow."""
         noise = np.random.default_rng(0)
-        samples = int(self.bundle.audio.max_seconds * SAMPLE_RATE)
-        faces = [
-            FaceCrop(0, noise.integers(0, 255, (96, 96, 3), np.uint8))
-            for _ in range(self.bundle.visual.max_crops)
-        ]
+        audio, visual = self.bundle.audio, self.bundle.visual
+        samples = 0 if audio is None else int(audio.max_seconds * SAMPLE_RATE)
+        pictures = noise.integers(
+            0, 255, (0 if visual is None else visual.most, 96, 96, 3), np.uint8
+        )
         utterance = Utterance(
             conversation_id="",
             utterance_id="",
@@ -112,7 +107,7 @@ class Recogniser:
             end=0,
             text="warm " * self.bundle.text.max_tokens,
             audio=noise.integers(-9000, 9000, samples, np.int16),
-            faces=tuple(faces),
+            faces=tuple(FaceCrop(0, picture) for picture in pictures),
         )
         history = History()
         for _ in range(self.bundle.fusion.context):
@@ -196,7 +191,7 @@ class Recogniser:
     ) -> None:
         self.close()
 
-    def _text_encoder(self) -> CachedTextEncoder:
+    def _text_encoder(self) -> TextEncoder:
         """The text encoder, when nobody else works in it."""
         self._catching_up.result()
         return self._text
@@ -239,12 +234,13 @@ class Recogniser:
         )
 
     def _encode(self, utterance: Utterance) -> _Prepared:
+        audio, visual = self.bundle.audio, self.bundle.visual
         return (
-            self._workers.submit(self._encode_audio, utterance.audio)
-            if len(utterance.audio)
+            self._workers.submit(self._encode_audio, audio, utterance.audio)
+            if audio is not None and len(utterance.audio)
             else _done(MISSING),
-            self._workers.submit(self._encode_faces, utterance.faces)
-            if utterance.faces
+            self._workers.submit(self._encode_faces, visual, utterance.faces)
+            if visual is not None and utterance.faces
             else _done(MISSING),
         )
 
@@ -280,35 +276,21 @@ class Recogniser:
         return window, self._embed(window, begin)
 
     def _embed(self, window: tuple[Block, ...], begin: int | None = None) -> Encoded:
-        encoded = _timed(lambda: self._text_encoder()(window)[None], "text", begin)
+        encoded = _timed(lambda: {"embedding": self._text_encoder()(window)[None]}, "text", begin)
         if encoded.embedding is None:
             self._text_encoder().forget()
         return encoded
 
-    def _encode_audio(self, audio: NDArray[np.int16]) -> Encoded:
-        if problem := _unusable(audio):
+    def _encode_audio(self, part: AudioPart, audio: NDArray[np.int16]) -> Encoded:
+        if problem := unusable(audio):
             return Encoded(None, 0, problem)
+        return _timed(lambda: self.networks["audio"](audio_inputs(part, audio)), "sound")
 
-        def run() -> Embedding:
-            features = audio_input(audio, self.bundle.audio.max_seconds)
-            frames = np.array([len(features)], np.int64)
-            return self._audio({"features": features[None], "frames": frames})["embedding"]
-
-        return _timed(run, "sound")
-
-    def _encode_faces(self, crops: Sequence[FaceCrop]) -> Encoded:
-        limit, size = self.bundle.visual.max_crops, self.bundle.visual.size
-        try:
-            faces = face_input(crops, limit, size)
-            note = ""
-        except ValueError:
-            pictures = [crop for crop in crops if _is_picture(crop)]
-            faces = face_input(pictures, limit, size)
-            note = f"{len(crops) - len(pictures)} of {len(crops)} face crops are no pictures"
-        if not len(faces):
+    def _encode_faces(self, part: VisualPart, crops: Sequence[FaceCrop]) -> Encoded:
+        inputs, note = visual_inputs(part, crops)
+        if inputs is None:
             return Encoded(None, 0, note)
-
-        encoded = _timed(lambda: self._visual({"faces": faces})["embedding"], "faces")
+        encoded = _timed(lambda: self.networks["visual"](inputs), "faces")
         return replace(encoded, note=encoded.note or note)
 
     def _fuse(
@@ -318,12 +300,7 @@ class Recogniser:
         if not any(embeddings.modalities):
             return nothing, MISSING
         begin = time.perf_counter_ns()
-        sizes = (
-            self.bundle.text.embedding,
-            self.bundle.audio.embedding,
-            self.bundle.visual.embedding,
-        )
-        inputs = fusion_input(history.utterances, sizes)
+        inputs = fusion_input(history.utterances, self._fusion_sizes)
         several = sum(embeddings.modalities) > 1
         outputs = self._fusion(leave_one_out_inputs(inputs) if several else inputs)
         (logits, *left_out), weights = outputs["logits"][:, -1], outputs["weights"][0, -1]
@@ -358,31 +335,13 @@ def _done(encoded: Encoded) -> Future[Encoded]:
     return future
 
 
-def _timed(run: Callable[[], Embedding], what: str, begin: int | None = None) -> Encoded:
+def _timed(
+    run: Callable[[], Mapping[str, Embedding]], what: str, begin: int | None = None
+) -> Encoded:
     """Run a network that gives (N, E); the utterance's embedding is the mean of its rows."""
     begin = time.perf_counter_ns() if begin is None else begin
-    embedding: Embedding = run().mean(axis=0)
+    embedding: Embedding = run()["embedding"].mean(axis=0)
     duration = time.perf_counter_ns() - begin
     if not np.isfinite(embedding).all():
         return Encoded(None, duration, f"the embedding of the {what} is not finite")
     return Encoded(embedding, duration)
-
-
-def _unusable(audio: NDArray[Any]) -> str:
-    """Why a sound cannot be listened to, or ""."""
-    if audio.ndim != 1 or audio.dtype != np.int16:
-        return f"the sound is {audio.dtype} {audio.shape} instead of int16 mono"
-    if len(audio) < SHORTEST_SOUND:
-        return "the sound is shorter than 0.3 s"
-    # int16's -32768 has no positive counterpart, so no abs().
-    if audio.max() < SILENCE and audio.min() > -SILENCE:
-        return "the sound is silent"
-    return ""
-
-
-def _is_picture(crop: FaceCrop) -> bool:
-    try:
-        to_gray(crop.pixels)
-    except ValueError:
-        return False
-    return True

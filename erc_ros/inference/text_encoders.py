@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.encoders.text import Block, TextPrompt, Turn
+from erc_ros.encoders.text import Block, TextPrompt, Turn, WholePrompt
 from erc_ros.inference.history import Embedding
+from erc_ros.inference.manifest import CachedText, TextPart
+from erc_ros.networks.session import Run
 
 
-class CachedTextEncoder:
+class TextEncoder(ABC):
+    """Embeds the last utterance of a window. Not thread-safe."""
+
+    def __init__(self, prompt: TextPrompt | WholePrompt) -> None:
+        self._slide = prompt.slide
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Read everything anew next time."""
+
+    @abstractmethod
+    def __call__(self, window: Sequence[Block]) -> Embedding:
+        """The embedding (d,) of the last utterance of `window`, which must not be empty."""
+
+    @abstractmethod
+    def catch_up(self) -> None:
+        """Do what the next call needs, in the time between two utterances."""
+
+    def conversation(self, turns: Iterable[Turn]) -> NDArray[np.float32]:
+        """The embeddings (n, d) of a conversation's utterances, each after those before it."""
+        window: tuple[Block, ...] = ()
+        embeddings = []
+        for turn in turns:
+            window = self._slide(window, turn)
+            embeddings.append(self(window))
+        return np.array(embeddings, np.float32)
+
+
+class CachedTextEncoder(TextEncoder):
     """A text encoder that keeps the keys and values of what it has read. Not thread-safe.
 
     The answer depends on the window alone, but for rounding: what the window has in common with the
@@ -27,10 +57,11 @@ class CachedTextEncoder:
 
     def __init__(
         self,
-        network: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[np.float32]]],
+        network: Run,
         prompt: TextPrompt,
         shape: tuple[int, int, int],
     ) -> None:
+        super().__init__(prompt)
         self._network, self._prompt, self._shape = network, prompt, shape
         layers, heads, width = shape
         room = layers * 2 * heads * prompt.max_tokens * width
@@ -80,20 +111,54 @@ class CachedTextEncoder:
         self._memory, self._spare = self._spare, self._memory
         self._past, self._new = whole, whole[..., :0, :]
 
-    def conversation(self, turns: Iterable[Turn]) -> NDArray[np.float32]:
-        """The embeddings (n, d) of a conversation's utterances, each after those before it."""
-        window: tuple[Block, ...] = ()
-        embeddings = []
-        for turn in turns:
-            window = self._prompt.slide(window, turn)
-            embeddings.append(self(window))
-        return np.array(embeddings, np.float32)
-
     def _view(self, memory: NDArray[np.float32], tokens: int) -> NDArray[np.float32]:
         """The beginning of `memory` as keys and values (layers, 2, 1, heads, tokens, width)."""
         layers, heads, width = self._shape
         size = layers * 2 * heads * tokens * width
         return memory[:size].reshape(layers, 2, 1, heads, tokens, width)
+
+
+class PromptTextEncoder(TextEncoder):
+    """A text encoder that reads the whole prompt for every utterance. Not thread-safe.
+
+    Only the last window is remembered, so a text that was already read as a draft costs nothing.
+    """
+
+    def __init__(self, network: Run, prompt: WholePrompt) -> None:
+        super().__init__(prompt)
+        self._network, self._prompt = network, prompt
+        self.forget()
+
+    def forget(self) -> None:
+        """Read everything anew next time."""
+        self._window: tuple[Block, ...] = ()
+        self._embedding: Embedding | None = None
+
+    def __call__(self, window: Sequence[Block]) -> Embedding:
+        """The embedding (d,) of the last utterance of `window`, which must not be empty."""
+        window = tuple(window)
+        if window == self._window and self._embedding is not None:
+            return self._embedding
+        ids, mask = self._prompt.assemble(window)
+        inputs = {"input_ids": np.array([ids], np.int64)}
+        inputs["attention_mask"] = np.ones_like(inputs["input_ids"])
+        if self._prompt.is_read_at_mask:
+            inputs["mask_index"] = np.array([mask], np.int64)
+        self._window, self._embedding = window, self._network(inputs)["embedding"][0]
+        return self._embedding
+
+    def catch_up(self) -> None:
+        """Nothing is left to do after an answer."""
+
+
+def open_text_encoder(
+    network: Run, part: TextPart, prompt: TextPrompt | WholePrompt
+) -> TextEncoder:
+    """The encoder of the part's kind."""
+    if isinstance(part, CachedText) and isinstance(prompt, TextPrompt):
+        return CachedTextEncoder(network, prompt, part.attention)
+    assert isinstance(prompt, WholePrompt)
+    return PromptTextEncoder(network, prompt)
 
 
 def _common(one: Sequence[Block], other: Sequence[Block]) -> int:

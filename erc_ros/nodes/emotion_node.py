@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 
 from erc_ros.adapters import message_class, size_of
 from erc_ros.inference.emotion_state import EmotionStateTracker
-from erc_ros.inference.estimate import MODALITIES, Estimate
+from erc_ros.inference.estimate import Estimate
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Latencies, Meter
 from erc_ros.nodes.handover import Handover
@@ -40,6 +40,7 @@ from erc_ros.values.events import (
     UtteranceEvent,
 )
 from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.utterance import MODALITIES
 
 UTTERANCE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)

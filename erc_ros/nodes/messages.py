@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage
 from erc_ros.adapters import UnusableMessageError, check_id
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.emotion_state import EmotionState
-from erc_ros.inference.estimate import MODALITIES, Estimate
+from erc_ros.inference.estimate import Estimate
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, image_size, to_bgr
 from erc_ros.values.bounds import (
@@ -33,7 +33,7 @@ from erc_ros.values.bounds import (
 )
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
-from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
 
 # What hri_msgs/Expression calls the labels; others go out under their own name.
 EXPRESSIONS = {

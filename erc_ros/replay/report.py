@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from erc_ros.replay.rows import MODALITIES, BundleName, Row
+from erc_ros.replay.rows import BundleName, Row
 from erc_ros.replay.timeline import draw
 from erc_ros.values.files import whole_folder
+from erc_ros.values.utterance import MODALITIES
 
 
 @dataclass

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import MODALITIES
 
 if TYPE_CHECKING:
     from erc_ros.inference.bundle import Bundle
     from erc_ros.inference.estimate import Estimate
 
 DIGITS = 6  # of every float that is written
-MODALITIES = ("text", "audio", "visual")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from erc_ros.sensing.images import image_size, to_bgr, to_gray
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import FaceCrop
 
-CROP_SIZE = 96  # pixels, width and height of a face crop
+CROP_SIZE = 96  # pixels, width and height of a face crop, unless a network wants more
 CROP_MARGIN = 0.1  # of the box, on each side
 MAX_TRACKS = 8
 SAME_FACE = 0.3  # intersection over union of two boxes of one face
@@ -234,15 +234,21 @@ class FaceTracker:
     """Faces of a camera: the detector runs at `rate`, in between a face stays where it was.
 
     rate: detections per second, on the frames' stamps. max_loss: ns a face may be lost and still
-    be the same. Depends on the frames alone, never on a wall clock.
+    be the same. crop_size: pixels, the side of a crop. Depends on the frames alone, never on a
+    wall clock.
     """
 
     def __init__(
-        self, detector: FaceDetector, rate: float = 5.0, max_loss: int = seconds(2.0)
+        self,
+        detector: FaceDetector,
+        rate: float = 5.0,
+        max_loss: int = seconds(2.0),
+        crop_size: int = CROP_SIZE,
     ) -> None:
         if not 0 < rate <= 1000 or max_loss < 0:
             raise ValueError(f"detection rate {rate} Hz, max_loss {max_loss} ns: must be positive")
         self._detector, self._period, self._max_loss = detector, round(NS / rate), max_loss
+        self._crop_size = crop_size
         self._tracks = Tracks()
         self.reset()
 
@@ -284,11 +290,13 @@ class FaceTracker:
     def _observe(
         self, track: Track, stamp: int, image: NDArray[np.uint8] | None
     ) -> FaceObservation:
-        crop = None if image is None else FaceCrop(stamp, cut_face(image, track.box))
+        crop = (
+            None if image is None else FaceCrop(stamp, cut_face(image, track.box, self._crop_size))
+        )
         return FaceObservation(track.track_id, stamp, track.box, crop)
 
 
-def observe_crop(track_id: str, frame: Frame) -> FaceObservation:
+def observe_crop(track_id: str, frame: Frame, crop_size: int = CROP_SIZE) -> FaceObservation:
     """A face that somebody else found and cut out: made square, at our size.
 
     Raises:
@@ -301,14 +309,12 @@ def observe_crop(track_id: str, frame: Frame) -> FaceObservation:
     square = cv2.copyMakeBorder(
         image, top, side - height - top, left, side - width - left, cv2.BORDER_REPLICATE
     )
-    method = cv2.INTER_AREA if side > CROP_SIZE else cv2.INTER_LINEAR
-    pixels = np.asarray(cv2.resize(square, (CROP_SIZE, CROP_SIZE), interpolation=method), np.uint8)
-    crop = FaceCrop(frame.stamp, pixels)
+    crop = FaceCrop(frame.stamp, _scaled(square, crop_size))
     return FaceObservation(track_id, frame.stamp, Box(0, 0, width, height), crop)
 
 
-def cut_face(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    """(H, W, 3) -> (CROP_SIZE, CROP_SIZE, 3): a square around the box with a margin.
+def cut_face(image: NDArray[np.uint8], box: Box, crop_size: int = CROP_SIZE) -> NDArray[np.uint8]:
+    """(H, W, 3) -> (crop_size, crop_size, 3): a square around the box with a margin.
 
     What lies outside of the image repeats its edge.
     """
@@ -323,8 +329,12 @@ def cut_face(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
         max(left + side - width, 0),
         cv2.BORDER_REPLICATE,
     )
-    method = cv2.INTER_AREA if side > CROP_SIZE else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(square, (CROP_SIZE, CROP_SIZE), interpolation=method), np.uint8)
+    return _scaled(square, crop_size)
+
+
+def _scaled(square: NDArray[Any], size: int) -> NDArray[np.uint8]:
+    method = cv2.INTER_AREA if len(square) > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (size, size), interpolation=method), np.uint8)
 
 
 def _check_detector(max_width: int) -> None:

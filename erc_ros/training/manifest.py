@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import yaml
 
-from erc_ros.inference.bundle import MANIFEST, sha256_of
+from erc_ros.inference.bundle import sha256_of
+from erc_ros.inference.manifest import MANIFEST
 from erc_ros.networks.session import signature
 
 
@@ -22,15 +24,11 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
     Returns:
         The manifest's path.
     """
-    names = [
-        manifest[part][key]
-        for part in ("text", "audio", "visual", "fusion")
-        for key in ("file", "tokenizer")
-        if key in manifest[part]
-    ]
+    parts = [manifest[part] for part in ("text", "audio", "visual", "fusion") if part in manifest]
     files = {
         name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in names
+        for part in parts
+        for name in _named(part)
     }
     path = folder / MANIFEST
     text = yaml.safe_dump({**manifest, "files": files}, sort_keys=False, default_flow_style=None)
@@ -51,6 +49,15 @@ def attention_shape(text: Path) -> tuple[int, int, int]:
     if layers is None or heads is None or width is None:
         raise ValueError(f"{text} leaves the size of its memory open: export it again")
     return layers, heads, width
+
+
+def _named(part: dict[str, Any]) -> Iterator[str]:
+    """The files that a part names, also those of its tokenizer and of its form for TensorRT."""
+    for key, value in part.items():
+        if isinstance(value, dict):
+            yield from _named(value)
+        elif key == "file" or (key == "tokenizer" and isinstance(value, str)):  # format 2
+            yield value
 
 
 def fix_output(file: Path, output: str, size: int) -> None:

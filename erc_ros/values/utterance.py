@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+MODALITIES = ("text", "audio", "visual")  # the order of everything that has three entries
 SAMPLE_RATE = 16_000  # Hz; everything behind the microphone adapter is 16 kHz mono
 
 

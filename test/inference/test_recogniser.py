@@ -291,7 +291,7 @@ def test_an_embedding_that_is_not_finite_is_missing(
     recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = np.full((1, 128), np.nan, np.float32)
-    monkeypatch.setattr(recogniser, "_audio", lambda inputs: {"embedding": broken})
+    monkeypatch.setitem(recogniser.networks, "audio", lambda inputs: {"embedding": broken})
     found = recogniser.feed(utterance())
     assert found.notes == ("the embedding of the sound is not finite",)
     assert found.modalities == (True, False, True)

@@ -24,7 +24,7 @@ def bundle(tiny_folder: Path) -> Bundle:
 
 @pytest.fixture(scope="module")
 def prompt(bundle: Bundle) -> TextPrompt:
-    return TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+    return TextPrompt.from_file(bundle.text.tokenizer.file, bundle.text.max_tokens)
 
 
 class Counting:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soxr
 from audio_common_msgs.msg import AudioDataStamped
+from bundles import CLIP, Kinds, write_tiny_bundle_3
 from data_folder import need
 from erc_msgs.msg import EmotionEstimate, Utterance
 from node_bench import RATE, Bench, image_message, sound_message
@@ -111,8 +112,7 @@ def heard(bench: Bench, speech: np.ndarray) -> Heard:
     return bench.estimates[0], bench.utterances
 
 
-@pytest.fixture(scope="module")
-def both_ways(bundle: Path, speech: np.ndarray) -> dict[bool, Heard]:
+def said_both_ways(bundle: Path, speech: np.ndarray) -> dict[bool, Heard]:
     """split -> what was said about the same speech."""
     found = {}
     for split in (False, True):
@@ -122,6 +122,11 @@ def both_ways(bundle: Path, speech: np.ndarray) -> dict[bool, Heard]:
         finally:
             bench.close()
     return found
+
+
+@pytest.fixture(scope="module")
+def both_ways(bundle: Path, speech: np.ndarray) -> dict[bool, Heard]:
+    return said_both_ways(bundle, speech)
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -144,6 +149,19 @@ def test_two_processes_say_exactly_what_one_says(both_ways: dict[bool, Heard]) -
     for name in EmotionEstimate.get_fields_and_field_types():
         if not name.startswith("latency"):
             assert np.array_equal(getattr(one, name), getattr(two, name)), name
+
+
+def test_a_bundle_of_waveform_clip_and_whole_prompt_runs_in_one_process_and_in_two(
+    tmp_path: Path, speech: np.ndarray
+) -> None:
+    kinds = Kinds("magtkd", "waveform", "clip", "roberta")
+    found = said_both_ways(write_tiny_bundle_3(tmp_path / "other", kinds), speech)
+    one, two = (found[split][0] for split in (False, True))
+    assert list(one.modalities) == [True, True, True]
+    assert list(one.probabilities) == list(two.probabilities)
+    final = found[True][1][-1]
+    faces = [cv2.imdecode(np.frombuffer(f.data, np.uint8), cv2.IMREAD_COLOR) for f in final.faces]
+    assert faces and {face.shape for face in faces} == {(CLIP, CLIP, 3)}
 
 
 def test_drafts_go_out_while_somebody_speaks(make_bench: MakeBench, speech: np.ndarray) -> None:

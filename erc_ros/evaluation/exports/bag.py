@@ -16,9 +16,9 @@ import numpy as np
 from erc_ros.evaluation.exports.foxglove import write_layout
 from erc_ros.evaluation.exports.lines import Line, by_speaker, lines_of_answers, lines_of_truth
 from erc_ros.evaluation.records import Prediction, Recording
-from erc_ros.inference.estimate import MODALITIES
 from erc_ros.replay.bag import BagWriter
 from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import MODALITIES
 
 EMOTIONS, STATES, SOUND = "/emotions", "/emotion_states", "/sound"
 LAYOUT = "foxglove.json"

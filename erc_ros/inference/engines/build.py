@@ -23,7 +23,8 @@ from erc_ros.inference.engines import store, tensorrt_engine
 from erc_ros.inference.engines.agreement import HALF, SAME, Stored, disagreement, keep
 from erc_ros.inference.engines.profiles import Profile, profiles, ranges
 from erc_ros.inference.engines.store import EngineError, Key
-from erc_ros.inference.recogniser import SHORTEST_SOUND, Recogniser
+from erc_ros.inference.inputs import SHORTEST_SOUND
+from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.gpu import GpuError
 from erc_ros.networks.network import observed
 from erc_ros.networks.session import on_cpu, save_optimized
@@ -115,12 +116,7 @@ def recorded(bundle: Bundle) -> list[Part]:
         recogniser.warm_up()
         for utterance in conversation(bundle):
             recogniser.feed(utterance)
-    files = {
-        "text": bundle.text.file,
-        "audio": bundle.audio.file,
-        "visual": bundle.visual.file,
-        "fusion": bundle.fusion.file,
-    }
+    files = {name: part.file for name, part in bundle.parts.items()}
     return [Part(name, file, tuple(_answered(file, seen[file]))) for name, file in files.items()]
 
 
@@ -128,10 +124,12 @@ def conversation(bundle: Bundle) -> Iterator[Utterance]:
     """Utterances of every size: words without sense, noise for sounds and faces."""
     random = np.random.default_rng(0)
     words = ["well", "I", "do", "not", "know", "what", "you", "mean", "it", "sounds", "great"]
-    turns, longest = bundle.fusion.context, int(bundle.audio.max_seconds * SAMPLE_RATE)
+    turns = bundle.fusion.context
+    seconds = 0.5 if bundle.audio is None else bundle.audio.max_seconds
+    longest, most = int(seconds * SAMPLE_RATE), 1 if bundle.visual is None else bundle.visual.most
     for number in range(turns):
         samples = SHORTEST_SOUND + number * (longest - SHORTEST_SOUND) // turns
-        crops = 1 + number % bundle.visual.max_crops
+        crops = 1 + number % most
         yield Utterance(
             conversation_id="built",
             utterance_id=str(number),

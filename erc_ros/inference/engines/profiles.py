@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from erc_ros.encoders.audio import frame_count
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.engines.store import EngineError
-from erc_ros.inference.recogniser import SHORTEST_SOUND
+from erc_ros.inference.inputs import SHORTEST_SOUND
 from erc_ros.values.utterance import SAMPLE_RATE
 
 Shape = tuple[int, ...]
@@ -40,12 +40,13 @@ class Range:
 def ranges(bundle: Bundle) -> dict[str, tuple[Range, ...]]:
     """The sizes of every dynamic axis by its name in the graphs; several: one profile each."""
     tokens = bundle.text.max_tokens
-    shortest = frame_count(SHORTEST_SOUND)
-    longest = frame_count(int(bundle.audio.max_seconds * SAMPLE_RATE))
+    samples = 0 if bundle.audio is None else int(bundle.audio.max_seconds * SAMPLE_RATE)
+    shortest, longest = frame_count(SHORTEST_SOUND), frame_count(samples)
     return {
         "B": (Range(1, 4, 4),),  # 4: the fusion is asked with each modality left out as well
         "U": (_up_to(bundle.fusion.context),),  # utterances
-        "N": (_up_to(bundle.visual.max_crops),),  # face crops
+        "N": (_up_to(0 if bundle.visual is None else bundle.visual.most),),  # face crops
+        "n": (Range(SHORTEST_SOUND, (SHORTEST_SOUND + samples) // 2, samples),),  # of sound
         "T": (Range(shortest, (shortest + longest) // 2, longest),),  # frames of sound
         "L": buckets(tokens),  # new tokens
         "P": (Range(0, tokens // 2, tokens),),  # tokens that were read before

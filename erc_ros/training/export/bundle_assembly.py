@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from erc_ros.inference.bundle import FORMAT, MANIFEST, Bundle, load_bundle
+from erc_ros.encoders.text import BERT_ROLES
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.manifest import FORMAT, MANIFEST
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.networks.network import Network
@@ -202,10 +204,16 @@ def manifest(
         "version": config.version,
         "labels": list(LABELS),
         "anchors": {label: list(ANCHORS[label]) for label in LABELS},
-        "sample_rate": 16000,
         "text": {
+            "kind": "cached",
             "file": FILES["text"],
-            "tokenizer": "tokenizer.json",
+            "tokenizer": {
+                "file": "tokenizer.json",
+                "start": BERT_ROLES.start,
+                "separator": BERT_ROLES.separator,
+                "mask": BERT_ROLES.mask,
+                "speakers": list(BERT_ROLES.speakers),
+            },
             "embedding": EMBEDDING,
             "max_tokens": config.max_tokens,
             "layers": layers,
@@ -213,6 +221,7 @@ def manifest(
             "precision": "float32",
         },
         "audio": {
+            "kind": "log-mel",
             "file": FILES["audio"],
             "mel_bands": MEL_BANDS,
             "max_seconds": MAX_SECONDS,
@@ -220,6 +229,7 @@ def manifest(
             "precision": "float32",
         },
         "visual": {
+            "kind": "crops",
             "file": FILES["visual"],
             "size": SIZE,
             "max_crops": MAX_CROPS,
@@ -232,7 +242,7 @@ def manifest(
             "causal": True,
             "precision": "float32",
         },
-        "temperature": rounded(summary["temperature"]),
+        "calibration": {"temperature": rounded(summary["temperature"])},
         "training": {
             "data": [licences.terms(name).title for name in learned_from],
             "licence": licences.together(learned_from),

@@ -26,7 +26,8 @@ import yaml
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import MAX_TOKENS, Block, TextPrompt, Turn
-from erc_ros.inference.bundle import MANIFEST, load_bundle, sha256_of
+from erc_ros.inference.bundle import load_bundle, sha256_of
+from erc_ros.inference.manifest import MANIFEST
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets import corpora

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from erc_ros.inference.bundle import MANIFEST, Bundle, load_bundle
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.manifest import MANIFEST
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.manifest import write_manifest
 from erc_ros.training.quantization import report

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.encoders.audio import audio_input
-from erc_ros.encoders.text import TextPrompt, Turn
-from erc_ros.inference.bundle import Bundle
-from erc_ros.inference.text_encoders import CachedTextEncoder
+from erc_ros.encoders.text import Turn
+from erc_ros.inference.bundle import Bundle, text_prompt
+from erc_ros.inference.inputs import audio_inputs, visual_inputs
+from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
@@ -128,7 +128,7 @@ class Task:
     def __init__(self, bundle: Bundle, material: Mapping[str, Material]) -> None:
         self.bundle = bundle
         self.material = dict(material)
-        self._prompt = TextPrompt.from_file(bundle.text.tokenizer, bundle.text.max_tokens)
+        self._prompt = text_prompt(bundle.text)
 
     def file(self, part: str) -> Path:
         """The float32 network of a part."""
@@ -232,17 +232,18 @@ class Task:
 
     def _text(self, run: Run, conversation: Conversation) -> Floats:
         """(n, E): utterance by utterance, with the keys and values of those before."""
-        reader = CachedTextEncoder(run, self._prompt, self.bundle.text.attention)
-        return reader.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
+        encoder = open_text_encoder(run, self.bundle.text, self._prompt)
+        return encoder.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
     def _audio(self, run: Run, sound: NDArray[np.int16]) -> Floats:
-        features = audio_input(sound, self.bundle.audio.max_seconds)
-        frames = np.array([len(features)], np.int64)
-        return run({"features": features[None], "frames": frames})["embedding"]
+        assert self.bundle.audio is not None
+        return run(audio_inputs(self.bundle.audio, sound))["embedding"]
 
     def _visual(self, run: Run, face: NDArray[np.uint8]) -> Floats:
-        scaled = face.astype(np.float32) / np.float32(255)
-        return run({"faces": scaled[None, None]})["embedding"]
+        assert self.bundle.visual is not None
+        inputs, _ = visual_inputs(self.bundle.visual, [FaceCrop(0, face)])
+        assert inputs is not None
+        return run(inputs)["embedding"]
 
     def _windows(
         self,

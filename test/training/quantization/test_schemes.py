@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erc_ros.inference.bundle import PRECISIONS
+from erc_ros.inference.manifest import PRECISIONS
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
 from erc_ros.training.quantization.schemes import (

@@ -1,0 +1,60 @@
+"""An utterance's sound and faces as the networks of a bundle take them, by the kind of the part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.encoders.audio import audio_input, waveform_input
+from erc_ros.encoders.face import check_picture, clip_input, face_input
+from erc_ros.inference.manifest import AudioPart, FaceCrops, LogMelAudio, VisualPart
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
+
+SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
+SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no sound
+
+Inputs = dict[str, NDArray[Any]]
+
+
+def audio_inputs(part: AudioPart, audio: NDArray[np.int16]) -> Inputs:
+    """Sound (n,) int16 -> what the audio network takes, with a batch of one."""
+    if isinstance(part, LogMelAudio):
+        features = audio_input(audio, part.max_seconds)
+        return {"features": features[None], "frames": np.array([len(features)], np.int64)}
+    return {"waveform": waveform_input(audio, part.max_seconds, part.normalise)[None]}
+
+
+def visual_inputs(part: VisualPart, crops: Sequence[FaceCrop]) -> tuple[Inputs | None, str]:
+    """Crops -> what the visual network takes, None without any; and a note of what was left out."""
+    note = ""
+    pictures = [crop for crop in crops if _is_picture(crop)]
+    if len(pictures) < len(crops):
+        note = f"{len(crops) - len(pictures)} of {len(crops)} face crops are no pictures"
+    if not pictures:
+        return None, note
+    if isinstance(part, FaceCrops):
+        return {"faces": face_input(pictures, part.max_crops, part.size)}, note
+    return {"clip": clip_input(pictures, part.frames, part.size, part.mean, part.std)[None]}, note
+
+
+def unusable(audio: NDArray[Any]) -> str:
+    """Why a sound cannot be listened to, or ""."""
+    if audio.ndim != 1 or audio.dtype != np.int16:
+        return f"the sound is {audio.dtype} {audio.shape} instead of int16 mono"
+    if len(audio) < SHORTEST_SOUND:
+        return "the sound is shorter than 0.3 s"
+    # int16's -32768 has no positive counterpart, so no abs().
+    if audio.max() < SILENCE and audio.min() > -SILENCE:
+        return "the sound is silent"
+    return ""
+
+
+def _is_picture(crop: FaceCrop) -> bool:
+    try:
+        check_picture(crop.pixels)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,214 @@
+"""Every kind of part that a bundle of format 3 can have: read, refused where wrong, and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import wait
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from bundles import CLIP, FRAMES, WIDTH, Kinds, write_tiny_bundle, write_tiny_bundle_3
+
+from erc_ros.inference.bundle import BundleError, load_bundle
+from erc_ros.inference.manifest import CachedText, FaceClip, LogMelAudio, PromptText, WaveformAudio
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.network import observed
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
+
+OF_THE_PAPERS = {
+    "MAGTKD": Kinds("magtkd", "waveform", "clip", "roberta"),
+    "DDVLM": Kinds("ddvlm", "", "crops", "roberta"),
+    "LPGNet": Kinds("plain", "waveform", "", "bert"),
+    "cached, byte-level": Kinds("cached", "log-mel", "clip", "roberta"),
+    "as edge-small": Kinds(),
+    "text only": Kinds("magtkd", "", "", "bert"),
+}
+
+
+@pytest.fixture(params=OF_THE_PAPERS.values(), ids=OF_THE_PAPERS.keys())
+def kinds(request: pytest.FixtureRequest) -> Kinds:
+    found: Kinds = request.param
+    return found
+
+
+def utterance(number: int, **changes: Any) -> Utterance:
+    noise = np.random.default_rng(number)
+    said = Utterance(
+        conversation_id="c",
+        utterance_id=f"u{number}",
+        start=0,
+        end=0,
+        text=f"what a good day number {number}",
+        speaker_id=str(number % 2),
+        audio=noise.integers(-8000, 8000, SAMPLE_RATE, np.int16),
+        faces=tuple(
+            FaceCrop(n, noise.integers(0, 255, (40, 40, 3), np.uint8)) for n in range(number + 1)
+        ),
+    )
+    return replace(said, **changes)
+
+
+def run(folder: Path, *utterances: Utterance) -> list[Any]:
+    with Recogniser(load_bundle(folder)) as recogniser:
+        recogniser.warm_up()
+        return [recogniser.feed(each) for each in utterances]
+
+
+def test_a_bundle_of_any_kinds_answers(kinds: Kinds, tmp_path: Path) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny", kinds)
+    said = [utterance(number) for number in range(5)]
+    found = run(folder, *said)
+    there = (True, bool(kinds.audio), bool(kinds.visual))
+    for one in found:
+        assert one.modalities == there and one.notes == ()
+        assert sum(one.probabilities) == pytest.approx(1)
+        assert [weight > 0 for weight in one.weights] == list(there)
+    again = run(folder, *said)
+    np.testing.assert_array_equal(found[-1].probabilities, again[-1].probabilities)
+    alone = run(folder, said[-1])[0]  # without the others before it
+    assert np.abs(alone.probabilities - found[-1].probabilities).max() > 1e-4
+
+
+def test_every_modality_that_is_there_counts(kinds: Kinds, tmp_path: Path) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny", kinds)
+    whole = run(folder, utterance(3))[0].probabilities
+    without = {
+        "text": {"text": "something else"},
+        "audio": {"audio": np.full(SAMPLE_RATE, 9000, np.int16)},
+        "visual": {"faces": (FaceCrop(0, np.full((40, 40, 3), 255, np.uint8)),)},
+    }
+    for modality, change in without.items():
+        changed = run(folder, utterance(3, **change))[0].probabilities
+        assert bool(np.abs(changed - whole).max() > 1e-5) == bool(getattr(kinds, modality)), (
+            modality
+        )
+
+
+def test_a_corrected_speaker_is_read_anew(kinds: Kinds, tmp_path: Path) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny", kinds)
+    said = [utterance(number) for number in range(3)]
+    known = [said[0], replace(said[1], speaker_id="0"), said[2]]
+    expected = run(folder, *known)[-1]
+    with Recogniser(load_bundle(folder)) as recogniser:
+        for each in said[:2]:
+            recogniser.feed(each)
+        assert recogniser.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
+        found = recogniser.feed(said[2])
+    # Speaker "1" keeps its number, so "0" is the same in both and nobody else speaks afterwards.
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
+
+
+def test_a_draft_prepares_the_final_utterance(kinds: Kinds, tmp_path: Path) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny", kinds)
+    expected = run(folder, utterance(0))[0]
+    with Recogniser(load_bundle(folder)) as recogniser:
+        recogniser.prepare(replace(utterance(0), is_final=False))
+        for prepared in recogniser._drafts.values():
+            wait(prepared)
+        calls: list[str] = []
+        with observed(lambda file, inputs: calls.append(file.name)):
+            found = recogniser.feed(utterance(0))
+    assert calls == ["fusion.onnx"]
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+
+
+def test_the_networks_get_what_the_manifest_says(tmp_path: Path) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny", OF_THE_PAPERS["MAGTKD"])
+    bundle, seen = load_bundle(folder), {}
+    assert isinstance(bundle.text, PromptText) and isinstance(bundle.audio, WaveformAudio)
+    assert isinstance(bundle.visual, FaceClip) and bundle.visual.embedding == WIDTH
+    with (
+        Recogniser(bundle) as recogniser,
+        observed(lambda file, inputs: seen.update({file.name: inputs})),
+    ):
+        recogniser.feed(utterance(0, audio=np.arange(10 * SAMPLE_RATE).astype(np.int16)))
+    waveform = seen["audio.onnx"]["waveform"]
+    assert waveform.shape == (1, 4 * SAMPLE_RATE) and waveform.dtype == np.float32
+    assert abs(waveform.mean()) < 1e-3 and waveform.std() == pytest.approx(1, abs=1e-3)
+    assert seen["face.onnx"]["clip"].shape == (1, FRAMES, 3, CLIP, CLIP)
+    ids, mask = seen["text.onnx"]["input_ids"][0], seen["text.onnx"]["mask_index"][0]
+    vocabulary = yaml.safe_load((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    assert ids[0] == vocabulary["<s>"] and ids[mask] == vocabulary["<mask>"]
+    assert ids[-1] == vocabulary["</s>"] and len(ids) <= 64
+
+
+def test_format_2_is_read_as_what_it_always_was(tmp_path: Path) -> None:
+    old = load_bundle(write_tiny_bundle(tmp_path / "old"))
+    new = load_bundle(write_tiny_bundle_3(tmp_path / "new"))
+    assert isinstance(old.text, CachedText) and isinstance(old.audio, LogMelAudio)
+    for name, part in old.parts.items():
+        other = new.parts[name]
+        assert type(part) is type(other)
+        assert vars(part).keys() == vars(other).keys()
+        differing = {k for k in vars(part) if vars(part)[k] != vars(other)[k]}
+        assert differing <= {"file", "tokenizer"}
+    assert old.temperature == new.temperature == 1.5
+
+
+Change = Callable[[dict[str, Any]], Any]
+BROKEN: list[tuple[Change, str]] = [
+    (
+        lambda m: m["text"].update(kind="letters"),
+        "text.kind is 'letters', known are cached, prompt",
+    ),
+    (lambda m: m["audio"].pop("kind"), "audio.kind is None, known are log-mel, waveform"),
+    (lambda m: m["visual"].update(kind=["clip"]), r"visual.kind is \['clip'\], known are"),
+    (lambda m: m.update(visual=3), "visual must be a mapping, got 3"),
+    (lambda m: m.pop("text"), r"lacks \['text'\]"),
+    (lambda m: m.pop("fusion"), r"lacks \['fusion'\]"),
+    (lambda m: m["text"].update(prompt="riddle"), "prompt is 'riddle', known are magtkd"),
+    (lambda m: m["text"].update(max_tokens=9), "max_tokens is 9; the prompt itself takes"),
+    (lambda m: m["text"].update(history=-2), "text.history is -2; it must be in"),
+    (lambda m: m["text"]["tokenizer"].update(mask="[MASK]"), r"no token '\[MASK\]'"),
+    (lambda m: m["text"]["tokenizer"].update(mask=""), "read at a mask, and none is named"),
+    (lambda m: m["text"]["tokenizer"].pop("start"), r"text.tokenizer lacks \['start'\]"),
+    (
+        lambda m: m["text"]["tokenizer"].update(speakers=["<s0>"]),
+        "speakers are 1 tokens, must be 10",
+    ),
+    (
+        lambda m: m["text"]["tokenizer"].update(file="../t.json"),
+        "text.tokenizer.file is '../t.json'",
+    ),
+    (lambda m: m["audio"].update(sample_rate=8000), "sample_rate is 8000, erc_ros works at 16000"),
+    (lambda m: m["audio"].update(max_seconds=1e9), "audio.max_seconds is 1000000000.0; it must be"),
+    (lambda m: m["audio"].update(normalise="yes"), "audio.normalise must be a bool, got 'yes'"),
+    (lambda m: m["visual"].update(std=[0.2, 0.0, 0.2]), "std above 0"),
+    (lambda m: m["visual"].update(mean=[0.5]), "visual.mean must have 3 values"),
+    (lambda m: m["visual"].update(size=64), r"clip has shape \(any, 4, 3, 112, 112\), expected"),
+    (lambda m: m["visual"].update(frames=10**6), "visual.frames is 1000000; it must be in"),
+    (lambda m: m["fusion"].update(context=10**6), "fusion.context is 1000000; it must be in"),
+    (lambda m: m["fusion"].update(causal=False), "nobody has said yet"),
+    (lambda m: m["calibration"].update(temperature=0), "calibration.temperature is 0.0"),
+    (lambda m: m["training"].pop("licence"), r"training lacks \['licence'\]"),
+    (lambda m: m.update(sample_rate=16000), r"has no \['sample_rate'\]"),
+    (
+        lambda m: m["audio"].update(tensorrt={"file": "a.onnx", "precision": "int8-static"}),
+        r"files lacks a.onnx \(named by audio.tensorrt.file\)",
+    ),
+]
+
+
+@pytest.mark.parametrize("change, message", BROKEN, ids=[message for _, message in BROKEN])
+def test_a_manifest_that_does_not_fit_is_refused(
+    tmp_path: Path, change: Change, message: str
+) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny", OF_THE_PAPERS["MAGTKD"])
+    manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
+    change(manifest)
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(manifest))
+    with pytest.raises(BundleError, match=message):
+        load_bundle(folder)
+
+
+def test_a_huge_manifest_is_not_read(tmp_path: Path) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny")
+    with (folder / "bundle.yaml").open("a") as stream:
+        stream.write("#" * (5 << 20))
+    with pytest.raises(BundleError, match=r"bundle\.yaml has .* bytes, at most"):
+        load_bundle(folder)
