@@ -330,7 +330,7 @@ def _of_format_3(table: Mapping[str, Any]) -> Manifest:
         settings = {key: value for key, value in part.items() if key != "kind"}
         values[name] = build(kinds[kind], settings, name)
     manifest = build(Manifest, values, "")
-    if missing := [key for key in ("data", "licence") if not manifest.training.get(key)]:
+    if missing := [key for key in ("data", "licence") if key not in manifest.training]:
         raise ValueError(
             f"training lacks {missing}: what the weights were trained on, and who may use them"
         )
