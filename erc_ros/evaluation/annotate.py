@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from erc_ros.evaluation.command import watched
 from erc_ros.evaluation.exports import write_lines, write_media
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers
 from erc_ros.evaluation.jobs import Job, evaluate
@@ -42,7 +43,9 @@ def main(argv: Sequence[str]) -> int:
     robot = robot.changed(**{name: value for name, value in chosen.items() if value is not None})
     topics = tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
     system = System(Path(robot.emotion_node.bundle).name, robot)
-    recording = evaluate(Job(name, options.bag, system, topics=topics, with_media=False))
+    job = Job(name, options.bag, system, topics=topics, with_media=False)
+    with watched(1) as watch:
+        recording = evaluate(job, watch)
     if recording.error:
         raise BagError(recording.error)
     media: list[Path] = []

@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         for system in systems
     ]
     began = time.perf_counter()
-    with _watched(len(jobs)) as watch:
+    with watched(len(jobs)) as watch:
         kept = run(jobs, out / KEPT, options.workers, options.cluster, watch)
     files, failed = _write(kept, systems, out, options)
     took = {"jobs": len(jobs), "wall_s": round(time.perf_counter() - began, 3)}
@@ -175,7 +175,7 @@ def _systems(options: argparse.Namespace) -> list[System]:
 
 
 @contextmanager
-def _watched(total: int) -> Iterator[Callable[[float], None]]:
+def watched(total: int) -> Iterator[Callable[[float], None]]:
     """A bar with the time that is left; nothing where there is no terminal."""
     from tqdm import tqdm
 

@@ -403,8 +403,9 @@ class _Wav:
     """
 
     def __init__(self, file: Path) -> None:
-        self._wave = wave.open(str(file), "rb")  # noqa: SIM115  (read as long as it lives)
-        found = self._wave.getnchannels(), self._wave.getsampwidth(), self._wave.getframerate()
+        self._file = file
+        with wave.open(str(file), "rb") as stream:
+            found = stream.getnchannels(), stream.getsampwidth(), stream.getframerate()
         if found != (1, 2, SAMPLE_RATE):
             raise ValueError(
                 f"{file}: {found[0]} channels of {8 * found[1]} bit at {found[2]} Hz; the report "
@@ -413,9 +414,10 @@ class _Wav:
 
     def between(self, start: int, end: int) -> NDArray[np.int16]:
         """(n,) int16 from `start` to `end` (ns); what is not there is left out."""
-        first = min(max(0, start * SAMPLE_RATE // NS), self._wave.getnframes())
-        self._wave.setpos(first)
-        data = self._wave.readframes(max(0, end * SAMPLE_RATE // NS - first))
+        with wave.open(str(self._file), "rb") as stream:
+            first = min(max(0, start * SAMPLE_RATE // NS), stream.getnframes())
+            stream.setpos(first)
+            data = stream.readframes(max(0, end * SAMPLE_RATE // NS - first))
         return np.frombuffer(data, "<i2").astype(np.int16)
 
 

@@ -110,6 +110,18 @@ def test_two_systems_stand_in_one_row(tmp_path: Path) -> None:
     assert page.count("<tr data-row=") == 13
 
 
+def test_systems_of_other_labels_stand_side_by_side(tmp_path: Path) -> None:
+    one = made_up.recording(5)
+    names = ("calm", "glad")
+    answers = tuple(
+        replace(a, label="glad", probabilities=np.array([0.3, 0.7])) for a in one.predictions
+    )
+    other = replace(one, system="two-labels", labels=names, predictions=answers)
+    page = write_report([one, other], made_up.scores(one), tmp_path).read_text(encoding="utf-8")
+    assert "glad" in page and "disgust" in page
+    assert '"labels": [["neutral"' in page and '["calm", "glad"]' in page
+
+
 def test_what_was_missing_is_told(tmp_path: Path) -> None:
     page = written(tmp_path, made_up.recording(6))
     assert re.search(r"confused: <b>2</b>", page)
