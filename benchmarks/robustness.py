@@ -26,7 +26,11 @@ from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.training.encoders.evaluation import read
-from erc_ros.training.encoders.text.recognition_errors import WordErrors, misheard, mixed_up
+from erc_ros.training.encoders.text.recognition_errors import (
+    SimulatedWordErrors,
+    misheard,
+    mixed_up,
+)
 
 SPEAKERS = (0.0, 0.1, 0.2, 0.4)
 WORDS = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -90,7 +94,7 @@ def main() -> int:
     options = parser.parse_args()
     meld = read_meld(data_folder(options.data), options.split).conversations
     train = read_meld(data_folder(options.data), "train").conversations
-    errors = WordErrors(u.text for c in train for u in c.utterances)
+    errors = SimulatedWordErrors(u.text for c in train for u in c.utterances)
     print(f"MELD {options.split}, weighted F1, errors simulated, {options.seeds} draws\n")
     print(table("wrong speaker", options.runs, meld, mixed_up, SPEAKERS, options.seeds))
     print()

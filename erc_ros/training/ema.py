@@ -13,7 +13,9 @@ from erc_ros.training.losses import softened_kl
 
 
 class Ema:
-    """theta_teacher <- decay * theta_teacher + (1 - decay) * theta_student, after every step.
+    """theta_teacher <- decay * theta_teacher + (1 - decay) * theta_student.
+
+    `update` is called after every optimizer step.
 
     `model` is the teacher: a copy of the student at the beginning, in eval mode, never trained.
     """
@@ -45,7 +47,7 @@ class Ema:
 class EmaDistillation:
     """The student's own moving average as its teacher (DDVLM, section 3.4).
 
-    Until `warm_epochs` are over the loss is the hard one alone; then
+    For the first `warm_epochs` the loss is the hard one alone; then
     (1 - weight) * hard + weight * tau^2 KL(teacher || student). The defaults are the paper's.
 
         distilled = EmaDistillation(model)
@@ -76,7 +78,7 @@ class EmaDistillation:
             raise ValueError(f"warm_epochs is {warm_epochs}, must not be negative")
         self.ema = Ema(model, decay)
         self.weight, self.temperature, self.warm_epochs = weight, temperature, warm_epochs
-        self._epochs = 0.0  # that are over
+        self._epochs = 0.0  # since the training began, such as 1.25
 
     def __call__(self, hard: Tensor, student: Tensor, ask: Callable[[Any], Tensor]) -> Tensor:
         """The loss of a batch.
@@ -94,7 +96,7 @@ class EmaDistillation:
         return (1 - self.weight) * hard + self.weight * soft
 
     def after_step(self, model: nn.Module, epochs: float) -> None:
-        """The hook of `trainer.fit`: the teacher follows; so many epochs are over."""
+        """Update the teacher after every optimizer step (a hook of `trainer.fit`)."""
         self.ema.update(model)
         self._epochs = epochs
 

@@ -6,6 +6,8 @@ nowhere. The teacher's side gets no gradient. Every function returns a scalar.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
@@ -46,7 +48,7 @@ def similarity_kl(
     source = (t @ s.T / tau).log_softmax(dim=-1)  # (N, N); eq. 11
     loss = _kl(target, source)  # eq. 12
     if jensen_shannon:
-        middle = torch.logaddexp(target, source) - torch.log(target.new_tensor(2.0))
+        middle = torch.logaddexp(target, source) - math.log(2)
         loss = loss + jensen_shannon * (_kl(target, middle) + _kl(source, middle)) / 2
     return loss
 
@@ -114,15 +116,17 @@ def interactive(
     teacher: Tensor,
     labels: Tensor,
     weights: tuple[float, float, float] = (0.4, 0.3, 0.3),
+    align: Tensor | None = None,
 ) -> Tensor:
     """SUMMER's whole loss, eq. 10: distillation, cross-entropy, label smoothing.
 
     logits (N, C), labels (N,): the student's answers. through_teacher (M, C): its features through
     the frozen teacher's classifier, one row for every modality of an utterance. teacher (M, C): the
-    teacher's answers to these utterances. M may be 0: nothing is distilled.
+    teacher's answers to these utterances. M may be 0: nothing is distilled. align: the loss of
+    eq. 8 in its other reading; None: cross-entropy of the student's own classifier.
     """
     distilled, aligned, smooth = weights
-    loss = aligned * cross_entropy(logits, labels)  # eq. 8
+    loss = aligned * (cross_entropy(logits, labels) if align is None else align)  # eq. 8
     loss = loss + smooth * label_smoothing(logits, labels)  # eq. 9
     if len(through_teacher):
         loss = loss + distilled * softened_kl(through_teacher, teacher)  # eq. 7

@@ -17,12 +17,12 @@ from erc_ros.training.heads.base import MODALITIES, Head
 
 OPSET, IR_VERSION = 17, 8  # onnxruntime 1.23.2 and TensorRT 10.3 load them
 TOLERANCE = 1e-4
-Inputs = Mapping[str, Tensor]
+Example = Mapping[str, Tensor]
 Axes = Mapping[str, Mapping[int, str]]
 
 
 def write_onnx(
-    model: nn.Module, examples: Sequence[Inputs], file: Path, outputs: Sequence[str], axes: Axes
+    model: nn.Module, examples: Sequence[Example], file: Path, outputs: Sequence[str], axes: Axes
 ) -> float:
     """Write `model` as `file` and compare ONNX Runtime with torch on all examples.
 
@@ -68,7 +68,7 @@ def write_onnx(
 
 @torch.inference_mode()
 def _difference(
-    model: nn.Module, network: Network, example: Inputs, outputs: Sequence[str]
+    model: nn.Module, network: Network, example: Example, outputs: Sequence[str]
 ) -> float:
     expected = model(*example.values())
     if isinstance(expected, Tensor):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from erc_ros.training.comparison.train import SECTIONS, Corpus, compare
+from erc_ros.training.comparison.train import SECTIONS, ComparisonData, compare
 from erc_ros.training.datasets.mosi import LABELS, MosiConfig, Videos, read_mosi
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.fusion.dialogues import Dialogues
@@ -34,7 +34,7 @@ def train(recipe: Recipe) -> None:
         raise RecipeError(f"CMU-MOSI in {recipe.data}: {error}") from error
     note = NOTE.format(dev=config.dev_videos)
     data = {name: dialogues(videos) for name, videos in splits.items()}
-    compare(recipe, Corpus("CMU-MOSI, real trimodal features", note, LABELS, data))
+    compare(recipe, ComparisonData("CMU-MOSI, real trimodal features", note, LABELS, data))
 
 
 def dialogues(videos: Videos) -> Dialogues:

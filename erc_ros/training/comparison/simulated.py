@@ -7,7 +7,7 @@ in `comparison`.
 
 from __future__ import annotations
 
-from erc_ros.training.comparison.train import SECTIONS, Corpus, compare
+from erc_ros.training.comparison.train import SECTIONS, ComparisonData, compare
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.fusion.simulation import Weakness
@@ -31,4 +31,6 @@ def train(recipe: Recipe) -> None:
     splits, simulated = read_dialogues(config, recipe.section("simulation", Weakness))
     describe(simulated)
     note = NOTE.format(**{name: matched.dev_f1 for name, matched in simulated.items()})
-    compare(recipe, Corpus("MELD with simulated audio and visual", note, tuple(LABELS), splits))
+    compare(
+        recipe, ComparisonData("MELD with simulated audio and visual", note, tuple(LABELS), splits)
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from erc_ros.training.comparison.train import SECTIONS, Corpus, compare
+from erc_ros.training.comparison.train import SECTIONS, ComparisonData, compare
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Split
 from erc_ros.training.engine.recipe import Recipe, RecipeError
@@ -28,14 +28,16 @@ class FeaturesConfig:
     corpus: str
     """One of `datasets.corpora`."""
     text: str
-    audio: str
-    visual: str
+    audio: str = ""
+    """Empty: no utterance has it."""
+    visual: str = ""
 
     def __post_init__(self) -> None:
         if self.corpus not in corpora.CORPORA:
             raise ValueError(f"no corpus {self.corpus!r}; there are {sorted(corpora.CORPORA)}")
         for name in MODALITIES:
-            if "{split}" not in getattr(self, name):
+            folder = getattr(self, name)
+            if "{split}" not in folder and (folder or name == "text"):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, it must contain {{split}}")
 
 
@@ -53,7 +55,7 @@ def train(recipe: Recipe) -> None:
     except ValueError as error:
         raise RecipeError(f"{config.corpus} in {recipe.data}: {error}") from error
     note = "Gold speakers and text, real features of every modality."
-    compare(recipe, Corpus(config.corpus, note, found["train"].labels, data))
+    compare(recipe, ComparisonData(config.corpus, note, found["train"].labels, data))
 
 
 def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
@@ -67,6 +69,10 @@ def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
     keys = [conversation.key(utterance) for conversation, utterance in rows]
     features, present = [], []
     for name in MODALITIES:
+        if not getattr(config, name):
+            features.append(np.zeros((len(keys), 1), np.float32))
+            present.append(np.zeros(len(keys), bool))
+            continue
         folder = Path(getattr(config, name).format(split=split.name))
         taken, there = FeatureStore(folder).take(keys)
         if not there.any():

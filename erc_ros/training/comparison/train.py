@@ -58,7 +58,7 @@ SECTIONS = {"comparison", "rows", "network", "dropout", "trainer"}
 
 
 @dataclass(frozen=True, eq=False)
-class Corpus:
+class ComparisonData:
     """What is compared on. note: what a reader of the table has to know."""
 
     title: str
@@ -116,7 +116,9 @@ class TableRow:
     weights: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Of the objective; default the paper's."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Of the head beyond the section `network`."""
+    """Of the head, beyond the section `network` or instead of it (its paper's width, ...)."""
+    trainer: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Instead of values of the section `trainer`: the paper's rate, batch, epochs, ..."""
 
     def __post_init__(self) -> None:
         if self.head != RIDGE:
@@ -159,7 +161,7 @@ class Setup:
 Results = dict[tuple[TableRow, str], list[dict[str, Any]]]
 
 
-def compare(recipe: Recipe, corpus: Corpus) -> None:
+def compare(recipe: Recipe, corpus: ComparisonData) -> None:
     """All runs of a recipe (or those of one seed), and the table.
 
     Raises:
@@ -201,6 +203,10 @@ def rows(recipe: Recipe) -> list[TableRow]:
     if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
         raise RecipeError("section 'rows' must be a list of tables such as `- {head: magtkd}`")
     found = [build(TableRow, value, f"rows[{n}]") for n, value in enumerate(values)]
+    for row in found:
+        if "seed" in row.trainer:
+            raise RecipeError(f"trainer of {row.title} has a seed; give seeds in `comparison`")
+        trainer_of(row, recipe.section("trainer", TrainerConfig))  # refuses what is none
     names = [(row.group, row.title) for row in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise RecipeError(f"rows: {sorted(twice)} is there more than once; give them a `name`")
@@ -209,6 +215,15 @@ def rows(recipe: Recipe) -> list[TableRow]:
             _ = row.objective_config  # refuses unknown weights before anything is trained
             build(HEADS[row.head][0], row.options, f"options of {row.title}")
     return found
+
+
+def trainer_of(row: TableRow, trainer: TrainerConfig) -> TrainerConfig:
+    """The section `trainer` with what the row has instead.
+
+    Raises:
+        RecipeError: a value that the trainer does not have, or refuses.
+    """
+    return build(TrainerConfig, {**asdict(trainer), **row.trainer}, f"trainer of {row.title}")
 
 
 def variants(rows: Sequence[TableRow], modes: Sequence[str]) -> Iterator[tuple[TableRow, str]]:
@@ -224,7 +239,7 @@ def variants(rows: Sequence[TableRow], modes: Sequence[str]) -> Iterator[tuple[T
 
 
 def finished_run(
-    row: TableRow, mode: str, seed: int, corpus: Corpus, setup: Setup, out: Path
+    row: TableRow, mode: str, seed: int, corpus: ComparisonData, setup: Setup, out: Path
 ) -> dict[str, Any]:
     """The result of a run; trained only if it is not there yet with the same settings."""
     settings = {
@@ -234,7 +249,7 @@ def finished_run(
         "epoch": setup.config.epoch,
         "network": asdict(setup.network),
         "dropout": asdict(setup.dropout),
-        "trainer": {**asdict(setup.trainer), "seed": seed},
+        "trainer": {**asdict(setup.trainer), **row.trainer, "seed": seed},
     }
     settings = plain(settings)
     folder = run_folder(row, mode, seed, out)
@@ -249,7 +264,8 @@ def finished_run(
         teacher = None
         if row.objective_config.TEACHER:
             teacher = trained_teacher(row, mode, seed, corpus, setup, out)
-        seeded = replace(setup, trainer=replace(setup.trainer, seed=seed))
+        trainer = replace(trainer_of(row, setup.trainer), seed=seed)
+        seeded = replace(setup, trainer=trainer)
         measured = run(row, mode, corpus, seeded, folder, teacher, settings)
     result = {"settings": settings, **measured}
     write_json(file, result)
@@ -263,7 +279,7 @@ def run_folder(row: TableRow, mode: str, seed: int, out: Path) -> Path:
 
 
 def trained_teacher(
-    row: TableRow, mode: str, seed: int, corpus: Corpus, setup: Setup, out: Path
+    row: TableRow, mode: str, seed: int, corpus: ComparisonData, setup: Setup, out: Path
 ) -> Head:
     """The row's head, trained on text alone with labels alone."""
     alone = replace(
@@ -280,7 +296,7 @@ def trained_teacher(
     return teacher
 
 
-def new_head(row: TableRow, mode: str, corpus: Corpus, network: HeadSizes) -> Head:
+def new_head(row: TableRow, mode: str, corpus: ComparisonData, network: HeadSizes) -> Head:
     """The row's head with new weights."""
     fixed = {
         "causal": mode == "causal",
@@ -294,7 +310,7 @@ def new_head(row: TableRow, mode: str, corpus: Corpus, network: HeadSizes) -> He
 def run(
     row: TableRow,
     mode: str,
-    corpus: Corpus,
+    corpus: ComparisonData,
     setup: Setup,
     out: Path,
     teacher: Head | None,
@@ -346,7 +362,7 @@ def run(
     }
 
 
-def ridge(row: TableRow, seed: int, corpus: Corpus) -> dict[str, Any]:
+def ridge(row: TableRow, seed: int, corpus: ComparisonData) -> dict[str, Any]:
     """The linear baseline: features standardised and side by side, a missing one is its mean."""
     data, dev = corpus.splits["train"], corpus.splits["dev"]
     scaler = {m: StandardScaler().fit(getattr(data, m)) for m in row.seen}
@@ -376,7 +392,7 @@ def ridge(row: TableRow, seed: int, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def tested(answer: Any, seen: Sequence[bool], corpus: Corpus, seed: int) -> dict[str, Any]:
+def tested(answer: Any, seen: Sequence[bool], corpus: ComparisonData, seed: int) -> dict[str, Any]:
     """Test in every condition. answer: (dialogues, modalities seen) -> labels (N,)."""
     test, classes = corpus.splits["test"], len(corpus.labels)
     answers = {}
@@ -422,7 +438,7 @@ def disturbed(
     return data, tuple(seen)
 
 
-def table(results: Results, corpus: Corpus, config: ComparisonConfig) -> str:
+def table(results: Results, corpus: ComparisonData, config: ComparisonConfig) -> str:
     """Markdown: one table, or one per group."""
     some = next(iter(results.values()))
     seeds = ", ".join(str(result["settings"]["trainer"]["seed"]) for result in some)
@@ -447,7 +463,9 @@ def table(results: Results, corpus: Corpus, config: ComparisonConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _group(group: str, results: Results, corpus: Corpus, config: ComparisonConfig) -> list[str]:
+def _group(
+    group: str, results: Results, corpus: ComparisonData, config: ComparisonConfig
+) -> list[str]:
     conditions = () if group else CONDITIONS[1:]
     reference = _reference(group, results, config)
     names = [f"WF1, {name}" for name in conditions]
@@ -486,7 +504,7 @@ def _reference(group: str, results: Results, config: ComparisonConfig) -> tuple[
 def _difference(
     runs: Sequence[Mapping[str, Any]],
     others: Sequence[Mapping[str, Any]],
-    corpus: Corpus,
+    corpus: ComparisonData,
     config: ComparisonConfig,
 ) -> str:
     test = corpus.splits["test"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from erc_ros.training.datasets.cleaning import read_table
+from erc_ros.training.datasets.cleaning import read_records
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -42,7 +42,7 @@ def read_emocontext(data: Path, split: str) -> Split:
     conversations: list[Conversation] = []
     found: list[Finding] = []
     read = 0
-    for row in read_table(path, COLUMNS, "\t", csv.QUOTE_NONE):
+    for row in read_records(path, COLUMNS, "\t", csv.QUOTE_NONE):
         read += 1
         fields = {key: value.strip() for key, value in row.fields.items() if isinstance(value, str)}
         if missing := set(COLUMNS) - set(fields):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from erc_ros.training.datasets.speech import Corpus, Entry, list_corpus, read_corpus
+from erc_ros.training.datasets.speech import Entry, SpeechCorpus, list_corpus, read_corpus
 from erc_ros.training.datasets.utterances import LABELS, Split
 
 NAME = "emodb"
@@ -65,7 +65,7 @@ def parse(stem: str) -> Entry:
     return Entry(match[1], SEX[match[1]], emotion, label)
 
 
-def load(folder: Path) -> Corpus:
+def load(folder: Path) -> SpeechCorpus:
     """The clips below `folder`, at most two seconds of each.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from erc_ros.training.datasets.cleaning import read_table
+from erc_ros.training.datasets.cleaning import read_records
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -47,7 +47,7 @@ def read_goemotions_split(data: Path, split: str) -> Split:
     conversations: list[Conversation] = []
     found: list[Finding] = []
     read = 0
-    for row in read_table(path, COLUMNS, "\t", csv.QUOTE_NONE):
+    for row in read_records(path, COLUMNS, "\t", csv.QUOTE_NONE):
         read += 1
         text, label, name = (row.fields[column] for column in COLUMNS)
         if label is None or name is None or None in row.fields:

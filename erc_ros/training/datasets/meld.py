@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from erc_ros.encoders.text import speaker_indices
-from erc_ros.training.datasets.cleaning import Row, read_table
+from erc_ros.training.datasets.cleaning import Record, read_records
 from erc_ros.training.datasets.emotionlines import FOLDER as EMOTIONLINES
 from erc_ros.training.datasets.emotionlines import VOTE_ORDER, read_turns
 from erc_ros.training.datasets.findings import Finding, Findings
@@ -68,7 +68,7 @@ def read_meld(data: Path, split: str, clips: bool = False, open_clips: bool = Tr
     folder = _clip_folder(data, split) if clips else None
     dialogues: dict[int, list[tuple[str, LabelledUtterance]]] = defaultdict(list)
     found: list[Finding] = []
-    for row in read_table(path, COLUMNS):
+    for row in read_records(path, COLUMNS):
         try:
             dialogue, speaker, utterance = _utterance(row.fields)
         except ValueError as error:
@@ -88,7 +88,7 @@ def read_meld(data: Path, split: str, clips: bool = False, open_clips: bool = Tr
     return Split(split, conversations, LABELS, findings)
 
 
-def _faults(file: str, row: Row, utterance: LabelledUtterance) -> list[Finding]:
+def _faults(file: str, row: Record, utterance: LabelledUtterance) -> list[Finding]:
     """What is wrong with a row that is kept."""
     found = []
     if utterance.start is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from erc_ros.training.datasets.speech import Corpus, Entry, list_corpus, read_corpus
+from erc_ros.training.datasets.speech import Entry, SpeechCorpus, list_corpus, read_corpus
 from erc_ros.training.datasets.utterances import LABELS, Split
 
 NAME = "ravdess"
@@ -43,7 +43,7 @@ def parse(stem: str) -> Entry:
     return Entry(actor, sex, emotion, LABELS.index(TO_MELD[emotion]))
 
 
-def load(folder: Path) -> Corpus:
+def load(folder: Path) -> SpeechCorpus:
     """The clips below `folder` (`Actor_NN/*.wav` or .flac).
 
     Raises:

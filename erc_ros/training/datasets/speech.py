@@ -46,7 +46,7 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Corpus:
+class SpeechCorpus:
     """The usable clips, ordered by name, and the files that were left out."""
 
     clips: tuple[Clip, ...]
@@ -64,7 +64,7 @@ class UnusableSoundError(ValueError):
 
 def read_corpus(
     folder: Path, corpus: str, parse: Callable[[str], Entry], longest: float | None = None
-) -> Corpus:
+) -> SpeechCorpus:
     """Every sound file below `folder`; what cannot be used is left out and counted.
 
     Args:
@@ -97,7 +97,7 @@ def read_corpus(
     findings = Findings(tuple(found))
     if not clips:
         raise FileNotFoundError(f"{folder} has no usable clip of {corpus} ({_told(findings)})")
-    return Corpus(tuple(clips), findings)
+    return SpeechCorpus(tuple(clips), findings)
 
 
 def list_corpus(folder: Path, corpus: str, parse: Callable[[str], Entry]) -> Split:
@@ -187,11 +187,11 @@ def trim(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return samples[max(0, loud[0] * block - margin) : (loud[-1] + 1) * block + margin]
 
 
-def together(corpora: Iterable[Corpus]) -> Corpus:
+def together(corpora: Iterable[SpeechCorpus]) -> SpeechCorpus:
     """All of them as one."""
     chosen = list(corpora)
     findings = joined(corpus.findings for corpus in chosen)
-    return Corpus(tuple(clip for corpus in chosen for clip in corpus.clips), findings)
+    return SpeechCorpus(tuple(clip for corpus in chosen for clip in corpus.clips), findings)
 
 
 def _sound_files(folder: Path) -> Iterator[Path]:

@@ -90,7 +90,7 @@ class Outputs:
     features: Tensor
 
 
-class Inputs(Protocol):
+class ModelInputs(Protocol):
     """A student's inputs for some utterances of a split, by the names in its `forward`."""
 
     def __len__(self) -> int: ...
@@ -107,7 +107,7 @@ class TaskSplit:
     about utterance i; in a simulated one an utterance gets a row of the same label.
     """
 
-    inputs: Inputs
+    inputs: ModelInputs
     labels: Indices
     logits: Floats
     features: Floats
@@ -266,7 +266,9 @@ def finish(student: Student, task: DistillationTask, trainer: TrainerConfig, out
     write_metrics(found, out)
 
 
-def predict(student: nn.Module, inputs: Inputs, batch_size: int = 256) -> tuple[Floats, Floats]:
+def predict(
+    student: nn.Module, inputs: ModelInputs, batch_size: int = 256
+) -> tuple[Floats, Floats]:
     """Embeddings (N, width) and probabilities (N, C) of a whole split."""
     order = np.arange(len(inputs))
     return prediction.predict(student, student, lambda rows: inputs(rows, None), order, batch_size)

@@ -31,7 +31,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from erc_ros.encoders.text import Turn
 from erc_ros.training.encoders import pretrained
 from erc_ros.training.encoders.sample import Sample, check
-from erc_ros.training.encoders.text.pretrained import TextEncoder
+from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder
 from erc_ros.training.encoders.visual.pretrained import evenly
 
 INSTRUCTION = (
@@ -312,7 +312,7 @@ class DescriptionEncoder:
 
     modality = "visual"
 
-    def __init__(self, file: Path, sentences: TextEncoder) -> None:
+    def __init__(self, file: Path, sentences: PretrainedTextEncoder) -> None:
         self._texts = {key: entry.text for key, entry in read(file).items()}
         self._sentences = sentences
         self.dimension = sentences.dimension

@@ -28,13 +28,13 @@ from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
 from erc_ros.training.manifest import attention_shape
 from erc_ros.values.utterance import SAMPLE_RATE
 
-Inputs = Mapping[str, NDArray[Any]]
+NetworkInputs = Mapping[str, NDArray[Any]]
 Array = NDArray[Any]
 Embed = Callable[[Path, str], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
-class PartTest:
+class EncoderTest:
     """What is measured of an encoder.
 
     embed: (ONNX file, split) -> embeddings (N, E) of dev or test. labels: (N,) of dev and test.
@@ -59,7 +59,7 @@ class Measured:
     embeddings: dict[str, NDArray[np.float32]]
 
 
-def measure_part(test: PartTest, file: Path) -> Measured:
+def measure_encoder(test: EncoderTest, file: Path) -> Measured:
     """Run a file over dev and test."""
     weight, bias = test.head
     embeddings = {split: test.embed(file, split) for split in ("dev", "test")}
@@ -70,7 +70,7 @@ def measure_part(test: PartTest, file: Path) -> Measured:
     return Measured(test.metric, scores["dev"], scores["test"], embeddings)
 
 
-def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
+def text_test(run: Path, data: Path, max_tokens: int) -> EncoderTest:
     """MELD, utterance by utterance; weighted F1."""
     prompt = TextPrompt.from_file(run / "tokenizer.json", max_tokens)
     meld = {split: read_meld(data, split).conversations for split in ("dev", "test")}
@@ -84,7 +84,7 @@ def text_test(run: Path, data: Path, max_tokens: int) -> PartTest:
         for split, conversations in meld.items()
     }
     head = load_file(run / "head.safetensors")
-    return PartTest(
+    return EncoderTest(
         embed, labels, (head["weight"], head["bias"]), metrics.weighted_f1, "weighted F1"
     )
 
@@ -94,12 +94,12 @@ def read(reader: CachedTextEncoder, conversation: Conversation) -> NDArray[np.fl
     return reader.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
 
-def audio_test(run: Path, data: Path) -> PartTest:
+def audio_test(run: Path, data: Path) -> EncoderTest:
     """Clips of the speakers that the bundle's encoder never heard; unweighted recall."""
     corpus = together([ravdess.load(data / "ravdess_speech_16k"), emodb.load(data / "emodb")])
     split = folds(corpus.clips)[BUNDLE_FOLD]
     limit = frame_count(round(MAX_SECONDS * SAMPLE_RATE))
-    inputs: dict[str, list[Inputs]] = {}
+    inputs: dict[str, list[NetworkInputs]] = {}
     labels: dict[str, NDArray[np.int64]] = {}
     for name, indices in (("dev", split.dev), ("test", split.test)):
         clips = [corpus.clips[index] for index in indices]
@@ -111,25 +111,25 @@ def audio_test(run: Path, data: Path) -> PartTest:
             inputs[name].append({"features": features[None], "frames": frames})
     seed = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seed"]
     weights = run.parent / f"seed-{seed}" / f"fold-{BUNDLE_FOLD}" / "best.safetensors"
-    return PartTest(
+    return EncoderTest(
         one_by_one(inputs), labels, _head(weights), metrics.unweighted_recall, "unweighted recall"
     )
 
 
-def face_test(run: Path, data: Path) -> PartTest:
+def face_test(run: Path, data: Path) -> EncoderTest:
     """FER+ pictures; accuracy over its eight classes."""
     faces = ferplus.load(data / "fer2013plus")
-    inputs: dict[str, list[Inputs]] = {}
+    inputs: dict[str, list[NetworkInputs]] = {}
     labels: dict[str, NDArray[np.int64]] = {}
     for name, part in (("dev", faces.valid), ("test", faces.test)):
         scaled = part.pictures.astype(np.float32) / np.float32(255)
         inputs[name] = [{"faces": picture[None, None]} for picture in scaled]
         labels[name] = part.labels
     head = _head(run / "best.safetensors")
-    return PartTest(one_by_one(inputs), labels, head, metrics.accuracy, "accuracy")
+    return EncoderTest(one_by_one(inputs), labels, head, metrics.accuracy, "accuracy")
 
 
-def one_by_one(inputs: Mapping[str, Sequence[Inputs]]) -> Embed:
+def one_by_one(inputs: Mapping[str, Sequence[NetworkInputs]]) -> Embed:
     """Embeds inputs that do not depend on each other."""
 
     def embed(file: Path, split: str) -> NDArray[np.float32]:

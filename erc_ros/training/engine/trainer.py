@@ -311,7 +311,7 @@ class _Training:
 
     @property
     def epochs(self) -> int:
-        """How many are over."""
+        """How many have been trained."""
         return len(self._history)
 
     def over(self) -> bool:

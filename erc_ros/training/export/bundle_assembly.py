@@ -29,7 +29,7 @@ from erc_ros.training.encoders.evaluation import (
     Measured,
     audio_test,
     face_test,
-    measure_part,
+    measure_encoder,
     text_test,
 )
 from erc_ros.training.engine.embeddings import FILE
@@ -96,7 +96,7 @@ def train(recipe: Recipe) -> None:
         for name, run in runs.items():
             shutil.copyfile(run / FILES[name], staged / FILES[name])
         shutil.copyfile(runs["text"] / "tokenizer.json", staged / "tokenizer.json")
-        parts = {name: measure_part(test, staged / FILES[name]) for name, test in tests.items()}
+        parts = {name: measure_encoder(test, staged / FILES[name]) for name, test in tests.items()}
         fix_output(staged / FILES["text"], "embedding", EMBEDDING)
         for name in ("audio", "visual"):
             fix_output(staged / FILES[name], "embedding", CLIP_EMBEDDING)

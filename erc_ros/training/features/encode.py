@@ -154,9 +154,9 @@ def _bundle_audio(model: str, options: dict[str, Any]) -> Encoder:
 
 
 def _text(model: str, options: dict[str, Any]) -> Encoder:
-    from erc_ros.training.encoders.text.pretrained import TextEncoder, TextEncoderConfig
+    from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
 
-    return TextEncoder(TextEncoderConfig(model, **options))
+    return PretrainedTextEncoder(TextEncoderConfig(model, **options))
 
 
 def _speech(model: str, options: dict[str, Any]) -> Encoder:

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from erc_ros.training import losses
 from erc_ros.training.ema import Ema
-from erc_ros.training.heads.base import Details, Head
+from erc_ros.training.heads.base import TEXT, Details, Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,13 @@ class SummerObjective:
 
     TEACHER: ClassVar[bool] = True
     weights: tuple[float, float, float] = (0.4, 0.3, 0.3)
+    align: str = "student"
+    """Whose classifier eq. 8 reads the student by: its own (`student`), or, on its intermediate
+    features as in eq. 7, the teacher's (`teacher`). The paper's text allows both."""
+
+    def __post_init__(self) -> None:
+        if self.align not in ("student", "teacher"):
+            raise ValueError(f"align is {self.align!r}, must be 'student' or 'teacher'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +180,19 @@ class Objective:
         """
         assert self._teacher is not None  # or this could not have been made
         frozen: Any = self._teacher.to(labels.device)
-        only_text = batch["modalities"] & labels.new_tensor([1, 0, 0]).bool()  # (B, U, 3)
+        only_text = batch["modalities"] & (
+            torch.arange(3, device=labels.device) == TEXT
+        )  # (B, U, 3)
         with torch.no_grad():
             taught = frozen.details(**{**batch, "modalities": only_text}).logits
         known = labels >= 0  # (B, U)
         here = batch["modalities"] & (known & only_text[..., 0])[..., None]  # (B, U, 3)
         through = frozen.classifier(student.features)[here]  # (M, C)
         teacher = taught[..., None, :].expand_as(student.unimodal)[here]  # (M, C)
+        aligned = None
+        if config.align == "teacher":
+            truth = labels[..., None].expand(here.shape)[here]  # (M,)
+            aligned = cross_entropy(through, truth) if len(through) else through.sum()
         return losses.interactive(
-            student.logits[known], through, teacher, labels[known], config.weights
+            student.logits[known], through, teacher, labels[known], config.weights, aligned
         )

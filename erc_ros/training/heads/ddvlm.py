@@ -129,7 +129,7 @@ class Ddvlm(Head):
             owns.append(own)
             features.append(v)
         # Whose own logits are corrected: the text's, else the others' mean; (B, U, 3).
-        other = seen.new_tensor([False, True, True])
+        other = torch.arange(3, device=seen.device) != TEXT
         base = (seen & ~(has_text & other)).float()
         base = base / base.sum(dim=-1, keepdim=True).clamp_min(1.0)
         unimodal = torch.stack(owns, dim=2)  # (B, U, 3, C)

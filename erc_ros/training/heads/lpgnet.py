@@ -2,8 +2,8 @@
 
 The paper has text and audio; here every ordered pair of the three modalities has its attention.
 There is neither a position nor a speaker in it. What the paper leaves open: a causal model's global
-branch is a running mean; its batch norm counts seen utterances only; a missing modality is never
-looked at, and a learned vector stands in for it as the query.
+branch is a running mean; its batch norm counts seen utterances only (offline: conversations, each
+once); a missing modality is never looked at, and a learned vector stands in for it as the query.
 """
 
 from __future__ import annotations
@@ -51,10 +51,13 @@ class Compress(nn.Module):
         """x (B, U, d), seen (B, U, 1) bool -> (B, U, d): what was heard so far, or overall."""
         total = torch.cumsum(x.masked_fill(~seen, 0.0), dim=1)  # (B, U, d)
         count = torch.cumsum(seen.float(), dim=1)  # (B, U, 1)
-        if not self.causal:
-            total, count = total[:, -1:].expand_as(total), count[:, -1:].expand_as(count)
-        h = self.convolution(total / count.clamp_min(1.0))  # (B, U, d)
-        return self.activation(self._normalised(h, seen))
+        if self.causal:
+            h = self.convolution(total / count.clamp_min(1.0))  # (B, U, d)
+            return self.activation(self._normalised(h, seen))
+        # One mean for each conversation: repeated before the norm, long ones would count more.
+        h = self.convolution(total[:, -1:] / count[:, -1:].clamp_min(1.0))  # (B, 1, d)
+        has_any = seen.any(dim=1, keepdim=True)  # (B, 1, 1)
+        return self.activation(self._normalised(h, has_any)).expand_as(x)
 
     def _normalised(self, h: Tensor, seen: Tensor) -> Tensor:
         rows = seen[..., 0]  # (B, U)

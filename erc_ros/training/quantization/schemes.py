@@ -28,7 +28,7 @@ from onnxruntime.transformers import float16
 
 from erc_ros.networks.session import signature
 from erc_ros.training.quantization.graph import quantize_tables, quantize_weights, settle
-from erc_ros.training.quantization.smoothing import smooth
+from erc_ros.training.quantization.smoothing import FORMS, smooth
 
 Feed = Mapping[str, NDArray[Any]]
 """One run's inputs, by name."""
@@ -68,14 +68,18 @@ class SmoothQuant:
     """Dynamic int8 after moving the activations' outliers into the weights (Xiao et al. 2023).
 
     alphas: how much of them is moved; the best of these on the calibration data is taken.
+    form: of the factor, "xiao" or DDVLM's "ratio", see `smoothing`.
     """
 
     precision: ClassVar[str] = "int8-dynamic"
     alphas: tuple[float, ...] = (0.3, 0.45, 0.6, 0.75, 0.9)
+    form: str = "xiao"
 
     def __post_init__(self) -> None:
         if not self.alphas or not all(0 <= alpha <= 1 for alpha in self.alphas):
             raise ValueError(f"alphas are {self.alphas}; give at least one, all in [0, 1]")
+        if self.form not in FORMS:
+            raise ValueError(f"form is {self.form!r}, must be one of {FORMS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,15 @@ SCHEMES: dict[str, Scheme] = {
     "weight-only-dq": WeightOnly("dequantize"),
     "dynamic": Dynamic(),
     "smoothquant": SmoothQuant(),
+    "smoothquant-ratio": SmoothQuant(form="ratio"),
     "static": Static("minmax"),
     "static-entropy": Static("entropy"),
     "static-percentile": Static("percentile"),
     "fp16": Half(),
 }
 """By the name that `erc quantize --scheme` takes."""
+FOR_COMPARISON = ("smoothquant-ratio",)
+"""A paper's form of another scheme; `auto` does not try it."""
 CALIBRATED = (SmoothQuant, Static)
 
 
@@ -210,7 +217,11 @@ def _smoothquant(scheme: SmoothQuant, source: Path, target: Path, data: Sequence
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smooth-") as folder:
         settled = Path(folder) / "settled.onnx"
         onnx.save(_settled(source), str(settled))
-        best = smooth(settled, scheme.alphas, data, lambda a, b: _dynamic(scheme, a, b, ()))
+
+        def int8(source: Path, target: Path) -> None:
+            _dynamic(scheme, source, target, ())
+
+        best = smooth(settled, scheme.alphas, data, int8, scheme.form)
         best.rename(target)
 
 

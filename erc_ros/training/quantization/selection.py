@@ -11,7 +11,7 @@ from pathlib import Path
 
 from erc_ros.training.quantization.gate import Bench, passes
 from erc_ros.training.quantization.measurement import speeds
-from erc_ros.training.quantization.schemes import SCHEMES, Feed, quantize
+from erc_ros.training.quantization.schemes import FOR_COMPARISON, SCHEMES, Feed, quantize
 
 CALIBRATION, TIMED = 64, 60  # inputs
 ALIKE = 1.05
@@ -70,7 +70,7 @@ def fastest(
     for part in parts:
         files = {"float32": bench.floats[part]}
         feeds = bench.task.feeds(part, "calibration", CALIBRATION)
-        for scheme in SCHEMES:
+        for scheme in (name for name in SCHEMES if name not in FOR_COMPARISON):
             if file := _make(bench.floats[part], part, scheme, feeds, folder):
                 files[scheme] = file
         times = speeds(list(files.values()), bench.task.feeds(part, "dev", TIMED))

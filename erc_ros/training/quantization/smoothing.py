@@ -4,6 +4,9 @@ X W = (X / s)(s W) for any s > 0, one number for each input channel. With
 s = max|X|^alpha / max|W|^(1 - alpha) neither factor has channels that are much larger than the
 others, which int8 with one scale for all of X would pay for in every other channel.
 
+DDVLM (section 3.7) writes s = (max|X| / max|W|)^rho instead: the form "ratio". At alpha = rho = 0.5
+the two are the same.
+
 No library does this on ONNX graphs, so it is written here.
 """
 
@@ -21,6 +24,7 @@ from onnx import helper, numpy_helper
 
 from erc_ros.networks.network import Network
 
+FORMS = ("xiao", "ratio")
 SMALLEST, LARGEST = 1e-3, 1e3  # of s; a channel that was never active says nothing
 
 Feed = Mapping[str, NDArray[Any]]
@@ -32,12 +36,14 @@ def smooth(
     alphas: Sequence[float],
     calibration: Sequence[Feed],
     quantize: Callable[[Path, Path], None],
+    form: str = "xiao",
 ) -> Path:
     """Smooth and quantize with every alpha; return the file whose outputs are nearest to float's.
 
     Args:
         source: float32 network; the results are written beside it.
         quantize: (float file, target) writes the int8 network.
+        form: of s, one of FORMS.
     """
     ranges = activation_ranges(source, calibration)
     expected = _outputs(source, calibration)
@@ -45,7 +51,7 @@ def smooth(
     for alpha in alphas:
         smoothed = source.with_name(f"smoothed-{alpha:g}.onnx")
         target = source.with_name(f"int8-{alpha:g}.onnx")
-        onnx.save(smoothed_model(source, ranges, alpha), str(smoothed))
+        onnx.save(smoothed_model(source, ranges, alpha, form), str(smoothed))
         quantize(smoothed, target)
         errors[target] = float(np.mean((_outputs(target, calibration) - expected) ** 2))
         smoothed.unlink()
@@ -75,7 +81,9 @@ def activation_ranges(source: Path, calibration: Sequence[Feed]) -> dict[str, Ar
     return ranges
 
 
-def smoothed_model(source: Path, ranges: Mapping[str, Array], alpha: float) -> onnx.ModelProto:
+def smoothed_model(
+    source: Path, ranges: Mapping[str, Array], alpha: float, form: str = "xiao"
+) -> onnx.ModelProto:
     """The same function as `source`, with X / s before and s W in every constant matrix product.
 
     Products of the same X (query, key and value) share s, so X is divided once.
@@ -86,7 +94,7 @@ def smoothed_model(source: Path, ranges: Mapping[str, Array], alpha: float) -> o
     for name, nodes in _products(model).items():
         matrices = {node.input[1]: numpy_helper.to_array(stored[node.input[1]]) for node in nodes}
         largest = np.max([np.abs(w).max(axis=1) for w in matrices.values()], axis=0)  # (K,)
-        scale = smoothing_scale(ranges[name], largest, alpha)
+        scale = smoothing_scale(ranges[name], largest, alpha, form)
         quotient = f"{name}_smooth"
         inverse = numpy_helper.from_array((1 / scale).astype(np.float32), f"{name}_inverse")
         model.graph.initializer.append(inverse)
@@ -114,11 +122,11 @@ def smoothed_model(source: Path, ranges: Mapping[str, Array], alpha: float) -> o
     return model
 
 
-def smoothing_scale(activation: Array, weight: Array, alpha: float) -> Array:
+def smoothing_scale(activation: Array, weight: Array, alpha: float, form: str = "xiao") -> Array:
     """s (K,) of the largest |X| and |W| in each input channel; 1 where one of them is 0."""
     known = (activation > 0) & (weight > 0)
     x, w = np.where(known, activation, 1.0), np.where(known, weight, 1.0)
-    scale = np.clip(x**alpha / w ** (1 - alpha), SMALLEST, LARGEST)
+    scale = np.clip(x**alpha / w ** (alpha if form == "ratio" else 1 - alpha), SMALLEST, LARGEST)
     result: Array = np.where(known, scale, 1.0).astype(np.float32)
     return result
 

@@ -13,7 +13,7 @@ import pytest
 
 from erc_ros.training.comparison.train import (
     CONDITIONS,
-    Corpus,
+    ComparisonData,
     TableRow,
     compare,
     disturbed,
@@ -40,7 +40,7 @@ def dialogues(seed: int) -> Dialogues:
     return Dialogues(text, audio, visual, labels, np.ones(count, np.int64), first)
 
 
-CORPUS = Corpus(
+CORPUS = ComparisonData(
     "Generated",
     "A note.",
     ("bad", "good"),
@@ -117,6 +117,23 @@ def test_a_group_is_an_ablation_table_against_its_first_row(tmp_path: Path) -> N
     assert text.index("whole, causal") < text.index("| reference |") < text.index("no gates")
 
 
+def test_each_row_may_be_trained_as_in_its_paper(tmp_path: Path) -> None:
+    own = {"trainer": {"epochs": 1, "learning_rate": 3e-4}, "options": {"width": 4}}
+    table = [{"head": "concat"}, {"head": "concat", "name": "its own", **own}]
+    compare(recipe(tmp_path, table, seeds=[0]), CORPUS)
+    found = {
+        name: json.loads((tmp_path / "out" / name / "seed-0" / "training.json").read_text())
+        for name in ("concat-no-context", "its-own-no-context")
+    }
+    assert [f["config"]["epochs"] for f in found.values()] == [3, 1]
+    assert [f["config"]["learning_rate"] for f in found.values()] == [0.02, 3e-4]
+    wider, narrow = (
+        json.loads((tmp_path / "out" / name / "seed-0" / "result.json").read_text())["parameters"]
+        for name in found
+    )
+    assert narrow < wider
+
+
 @pytest.mark.parametrize(
     "table, message",
     [
@@ -129,6 +146,9 @@ def test_a_group_is_an_ablation_table_against_its_first_row(tmp_path: Path) -> N
         ([{"head": "magtkd", "weights": {"gamma": 1}}], r"weights of magtkd has no \['gamma'\]"),
         ([{"head": "lpgnet", "options": {"layers": 2}}], r"options of lpgnet has no \['layers'\]"),
         ([{"head": "magtkd"}, {"head": "magtkd"}], "more than once"),
+        ([{"head": "concat", "trainer": {"epoch": 1}}], r"trainer of concat has no \['epoch'\]"),
+        ([{"head": "concat", "trainer": {"epochs": 0}}], "trainer of concat: epochs is 0"),
+        ([{"head": "concat", "trainer": {"seed": 1}}], "give seeds in `comparison`"),
     ],
 )
 def test_rows_that_make_no_sense_are_refused(tmp_path: Path, table: Any, message: str) -> None:

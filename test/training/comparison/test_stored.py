@@ -94,3 +94,29 @@ def test_features_of_another_corpus_are_refused(recipe: Recipe, tmp_path: Path) 
         fill(Path(f"{folder}{name}"), other, 4)
     with pytest.raises(RecipeError, match="has features of none of the 8 utterances"):
         stored.train(recipe)
+
+
+def test_a_corpus_without_pictures_is_compared_on_what_it_has(recipe: Recipe) -> None:
+    """As IEMOCAP is: text and sound."""
+    recipe.sections["features"].pop("visual")
+    stored.train(recipe)
+    table = (recipe.out / "table.md").read_text(encoding="utf-8")
+    assert "| magtkd, causal |" in table
+    config = recipe.section("features", stored.FeaturesConfig)
+    data = stored.dialogues(split("dev"), config)
+    assert data.visual.shape == (8, 1) and data.present is not None
+    assert not data.present[:, 2].any() and data.present[:, :2].all()
+
+
+def test_each_head_of_the_recipe_has_its_papers_settings() -> None:
+    from erc_ros.training.comparison.train import rows, trainer_of
+    from erc_ros.training.engine.recipe import read_recipe
+    from erc_ros.training.engine.trainer import TrainerConfig
+
+    file = Path(__file__).parents[3] / "config" / "training" / "meld.yaml"
+    recipe = read_recipe(file, file.parent)
+    shared = recipe.section("trainer", TrainerConfig)
+    found = {row.title: trainer_of(row, shared) for row in rows(recipe)}
+    assert (found["LPGNet"].epochs, found["LPGNet"].learning_rate) == (150, 3e-4)
+    assert (found["SUMMER"].batch_size, found["SUMMER"].weight_decay) == (32, 1e-5)
+    assert found["MAGTKD"].epochs == 30

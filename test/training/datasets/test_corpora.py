@@ -123,7 +123,7 @@ def test_speakers_never_cross_the_folds() -> None:
 
 def load_names(corpus: object) -> object:
     """The clips of a corpus without their sound, which folds do not look at."""
-    from erc_ros.training.datasets.speech import Clip, Corpus
+    from erc_ros.training.datasets.speech import Clip, SpeechCorpus
 
     name = corpus.NAME
     clips = []
@@ -133,7 +133,7 @@ def load_names(corpus: object) -> object:
         silence = np.zeros(0, np.float32)
         speaker = f"{name}-{entry.speaker}"
         clips.append(Clip(name, speaker, entry.sex, utterance.label, conversation.name, silence))
-    return Corpus(tuple(clips))
+    return SpeechCorpus(tuple(clips))
 
 
 def test_no_video_of_mosi_is_in_two_splits_and_words_and_features_agree() -> None:

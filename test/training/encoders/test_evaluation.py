@@ -12,7 +12,13 @@ from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
-from erc_ros.training.encoders.evaluation import PartTest, measure_part, one_by_one, read, text_test
+from erc_ros.training.encoders.evaluation import (
+    EncoderTest,
+    measure_encoder,
+    one_by_one,
+    read,
+    text_test,
+)
 
 
 def test_a_file_is_scored_with_the_head_it_was_trained_with(tmp_path: Path) -> None:
@@ -22,12 +28,12 @@ def test_a_file_is_scored_with_the_head_it_was_trained_with(tmp_path: Path) -> N
     head = (rng.normal(size=(7, 128)).astype(np.float32), np.zeros(7, np.float32))
     labels = {"dev": np.zeros(20, np.int64), "test": np.zeros(10, np.int64)}
     both = one_by_one({"dev": inputs, "test": inputs[:10]})
-    test = PartTest(both, labels, head, metrics.accuracy, "x")
-    embeddings = measure_part(test, file).embeddings
+    test = EncoderTest(both, labels, head, metrics.accuracy, "x")
+    embeddings = measure_encoder(test, file).embeddings
     assert embeddings["dev"].shape == (20, 128)
     right = (embeddings["dev"] @ head[0].T).argmax(axis=1)
     test.labels["dev"][:], test.labels["test"][:] = right, (right[:10] + 1) % 7
-    measured = measure_part(test, file)
+    measured = measure_encoder(test, file)
     assert (measured.dev, measured.test) == (1.0, 0.0)
 
 

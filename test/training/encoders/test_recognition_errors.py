@@ -9,10 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
-from erc_ros.training.encoders.text.recognition_errors import WordErrors, misheard, mixed_up, sound
+from erc_ros.training.encoders.text.recognition_errors import (
+    SimulatedWordErrors,
+    misheard,
+    mixed_up,
+    sound,
+)
 
 TEXTS = ["I can see the sea", "their house is there", "two cats, too", "he knows no knows"]
-ERRORS = WordErrors(TEXTS)
+ERRORS = SimulatedWordErrors(TEXTS)
 
 
 def talk(*speakers: int, text: str = "I can see the sea") -> Conversation:
@@ -76,4 +81,4 @@ def test_a_mixed_up_speaker_is_another_of_the_conversation(speakers: list[int], 
 
 def test_texts_without_words_are_refused() -> None:
     with pytest.raises(ValueError, match="no words"):
-        WordErrors(["", "123"])
+        SimulatedWordErrors(["", "123"])

@@ -62,6 +62,26 @@ def test_models_that_hear_the_padding_get_one_clip_at_a_time(tmp_path: Path) -> 
         assert model.batch_size == (4 if norm == "layer" else 1), (kind, norm)
 
 
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_a_batch_of_a_training_hears_no_padding_either(
+    tmp_path: Path, kind: str, norm: str
+) -> None:
+    """A fine-tuning collates as many clips as its batch has."""
+    model = encoder(tiny_models.speech(tmp_path, kind, norm))
+    model.model.eval()
+    generator = np.random.default_rng(1)
+    samples = [
+        Sample(str(n), sound=0.1 * generator.standard_normal(n).astype(np.float32))
+        for n in (9000, 411, 4000)
+    ]
+    together = model.embed(model.collate(samples))
+    alone = [model.embed(model.collate([sample]))[0] for sample in samples]
+    np.testing.assert_allclose(
+        together.detach().numpy(), torch.stack(alone).detach().numpy(), atol=2e-5
+    )
+    assert together.requires_grad
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 def test_sound_of_another_rate_is_resampled(wav2vec: Path, rate: int) -> None:
     model = encoder(wav2vec)

@@ -17,7 +17,7 @@ from erc_ros.training.encoders import pretrained  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.text.pretrained import (  # noqa: E402
     PROMPTS,
-    TextEncoder,
+    PretrainedTextEncoder,
     TextEncoderConfig,
     sentence_encoder,
 )
@@ -36,11 +36,11 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.roberta(tmp_path_factory.mktemp("roberta"))
 
 
-def encoder(folder: Path, **settings: object) -> TextEncoder:
-    return TextEncoder(TextEncoderConfig(str(folder), **settings))  # type: ignore[arg-type]
+def encoder(folder: Path, **settings: object) -> PretrainedTextEncoder:
+    return PretrainedTextEncoder(TextEncoderConfig(str(folder), **settings))  # type: ignore[arg-type]
 
 
-def words(model: TextEncoder, sample: Sample) -> tuple[list[str], int]:
+def words(model: PretrainedTextEncoder, sample: Sample) -> tuple[list[str], int]:
     ids, at = model.tokens(sample)
     tokens = [token.replace("Ġ", "") for token in model.tokenizer.convert_ids_to_tokens(ids)]
     return [token for token in tokens if token], at - tokens.count("")

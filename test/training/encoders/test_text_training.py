@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,12 +36,13 @@ from erc_ros.training.datasets.utterances import (  # noqa: E402
     Conversation,
     LabelledUtterance,
 )
+from erc_ros.training.encoders.text import evaluation as text_evaluation  # noqa: E402
 from erc_ros.training.encoders.text import model as text_model  # noqa: E402
 from erc_ros.training.encoders.text import train as text  # noqa: E402
 from erc_ros.training.encoders.text.evaluation import best_prior_correction, predict  # noqa: E402
 from erc_ros.training.encoders.text.examples import (  # noqa: E402
-    Row,
     TextConfig,
+    TokenRow,
     augmented,
     balanced,
     collate,
@@ -190,7 +194,7 @@ def test_one_batch_can_be_learned_by_heart() -> None:
     model = TextClassifier(SIZE, len(LABELS), dropout=0.0)
     see = np.tril(np.ones((6, 6), bool))
     rows = [
-        Row(
+        TokenRow(
             Layout(np.array([2, 5 + a, 3, 5 + b, 4, 3]), np.arange(6), see, np.array([4]), 4),
             [tuple(float(i == (a + b) % 7) for i in range(7))],
         )
@@ -259,12 +263,12 @@ def test_predictions_come_in_the_order_of_the_utterances(folder: Path) -> None:
     assert np.allclose(together, alone, atol=1e-5) and labels.tolist() == [1, 1, 2]
 
 
-def row(tokens: int, number: int, questions: int = 1) -> Row:
+def row(tokens: int, number: int, questions: int = 1) -> TokenRow:
     ids = np.full(tokens, number + 1)
     layout = Layout(
         ids, np.arange(tokens), np.ones((tokens, tokens), bool), np.arange(questions), tokens
     )
-    return Row(layout, [(1.0,)] * questions)
+    return TokenRow(layout, [(1.0,)] * questions)
 
 
 @settings(deadline=None)
@@ -426,6 +430,48 @@ def test_a_teacher_pulls_the_student_towards_itself(folder: Path) -> None:
         optimizer.step()
         losses.append(value.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+def test_nothing_of_it_is_left_on_another_device(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from elsewhere import elsewhere, place
+
+    from erc_ros.training.engine.trainer import _to
+
+    class DoneError(Exception):
+        pass
+
+    def two_steps(model: Any, trainer: Any, **given: Any) -> None:
+        with elsewhere() as device:
+            place(model)
+            for epoch in (0, 1):
+                given["loss"](model, _to(given["batches"](epoch)[0], device)).backward()
+                given["after_step"](model, epoch + 1.0)
+            with torch.inference_mode():
+                assert 0 <= given["evaluate"](model)["accuracy"] <= 1
+        raise DoneError
+
+    monkeypatch.setattr(text, "fit", two_steps)
+    # The stand-in is no device that autocast knows; nothing is cast at fp32.
+    monkeypatch.setattr(text_evaluation, "autocast", lambda *_: contextlib.nullcontext())
+    prompt, config = TextPrompt(load_tokenizer(), 48), replace(PLAIN, ema=0.9, teaching=0.5)
+    talks = [talk("good", "bad day", "what")]
+    made = Teacher([np.ones((3, 16), np.float32)], torch.randn(7, 16), torch.zeros(7))
+    rows = with_teacher(rows_of(talks[0], prompt, config), made.embeddings[0])
+    for objective in ("cross_entropy", "class_balanced", "logit_adjusted"):
+        with pytest.raises(DoneError):
+            text._fit(
+                make_model(0.0),
+                replace(config, objective=objective),
+                TrainerConfig(epochs=1, batch_size=2, learning_rate=0.01),
+                lambda epoch: rows,
+                talks,
+                prompt,
+                tmp_path,
+                np.ones(7),
+                made,
+            )
 
 
 def test_a_teacher_of_other_data_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets import corpora, licences
-from erc_ros.training.encoders.evaluation import PartTest
+from erc_ros.training.encoders.evaluation import EncoderTest
 from erc_ros.training.engine.embeddings import Embedded, save_embeddings
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
@@ -96,7 +96,7 @@ def record_history(runs: Path) -> None:
     record(runs / "fusion", teachers=parts, commands=["erc train fusion.yaml"])
 
 
-def part_test(kind: str) -> PartTest:
+def part_test(kind: str) -> EncoderTest:
     rng = np.random.default_rng(0)
     size = 384 if kind == "text" else 128
     counts = COUNTS if kind == "text" else {"dev": 70, "test": 70}
@@ -105,7 +105,7 @@ def part_test(kind: str) -> PartTest:
         assert file.name == {"text": "text.onnx", "audio": "audio.onnx", "face": "face.onnx"}[kind]
         return np.random.default_rng(1).normal(size=(counts[split], size)).astype(np.float32)
 
-    return PartTest(
+    return EncoderTest(
         embed=embed,
         labels={split: np.arange(count) % 7 for split, count in counts.items()},
         head=(rng.normal(size=(7, size)).astype(np.float32), np.zeros(7, np.float32)),

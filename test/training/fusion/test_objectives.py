@@ -108,6 +108,25 @@ def test_summers_teacher_sees_text_alone_is_frozen_and_judges_every_branch() -> 
     assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
 
 
+def test_both_readings_of_summers_eq_8() -> None:
+    """By the student's own classifier, or by the teacher's on the intermediate features."""
+    student, teacher, (inputs, labels) = head("summer").eval(), head("summer", 5).eval(), batch()
+    details, known = student.details(**inputs), labels >= 0
+    here = inputs["modalities"] & (known & inputs["modalities"][..., 0])[..., None]
+    through = teacher.classifier(details.features)[here]
+    own = cross_entropy(details.logits[known], labels[known])
+    by_teacher = cross_entropy(through, labels[..., None].expand(here.shape)[here])
+    values = {
+        align: Objective(SummerObjective(align=align), student, teacher)(student, inputs, labels)
+        for align in ("student", "teacher")
+    }
+    assert own.item() != pytest.approx(by_teacher.item(), rel=1e-3)
+    difference = values["student"] - values["teacher"]
+    assert difference.item() == pytest.approx(0.3 * (own - by_teacher).item(), abs=1e-5)
+    with pytest.raises(ValueError, match="align is 'nobody'"):
+        SummerObjective(align="nobody")
+
+
 def test_a_teacher_that_is_missing_or_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a teacher"):
         Objective(SummerObjective(), head("summer"))

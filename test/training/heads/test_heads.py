@@ -274,3 +274,23 @@ def test_experts_read_what_was_seen_in_both_directions() -> None:
     assert (forward @ x)[0, :, 0].tolist() == [1, 3, 4, 0, 0]
     assert (backward @ x)[0, :, 0].tolist() == [4, 3, 1, 0, 0]
     assert (forward.transpose(1, 2) @ forward @ x)[0, :, 0].tolist() == [0, 1, 0, 3, 4]
+
+
+def test_offline_lpgnet_normalises_each_conversation_once() -> None:
+    """A long conversation moves the batch norm as much as a short one."""
+    from erc_ros.training.heads.lpgnet import Compress
+
+    torch.manual_seed(0)
+    compress = Compress(4, causal=False).train()
+    x = torch.randn(3, 6, 4)
+    seen = torch.ones(3, 6, 1, dtype=torch.bool)
+    seen[0, 2:] = False
+    found = compress(x, seen)
+    means = torch.stack([x[0, :2].mean(0), x[1].mean(0), x[2].mean(0)])
+    h = compress.convolution(means)
+    expected = (h - h.mean(0)) / (h.var(0, unbiased=False) + compress.norm.eps).sqrt()
+    expected = torch.nn.functional.leaky_relu(expected)
+    assert torch.allclose(found, expected[:, None].expand(3, 6, 4), atol=1e-5)
+    torch.testing.assert_close(compress.norm.running_mean, 0.1 * h.mean(0))
+    nobody = torch.zeros_like(seen)
+    assert compress(x, nobody).isfinite().all() and compress.eval()(x, nobody).isfinite().all()

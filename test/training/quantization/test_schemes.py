@@ -24,6 +24,7 @@ from erc_ros.training.quantization.schemes import (
     WeightOnly,
     quantize,
 )
+from erc_ros.training.quantization.smoothing import smoothing_scale
 
 
 class Words(nn.Module):
@@ -156,6 +157,20 @@ def test_weight_only_computes_in_float32(words: Path, tmp_path: Path) -> None:
     for feed in sentences(5):
         one, two = (Network(file)(feed)["embedding"] for file in (small, multiplied))
         np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_both_forms_of_the_smoothing_factor() -> None:
+    """Xiao's x^a / w^(1 - a), and DDVLM's (x / w)^rho; a channel that is never active keeps 1."""
+    x, w = np.array([8.0, 2.0, 0.0], np.float32), np.array([2.0, 4.0, 1.0], np.float32)
+    xiao, ratio = smoothing_scale(x, w, 0.75), smoothing_scale(x, w, 0.75, "ratio")
+    np.testing.assert_allclose(xiao, [8**0.75 / 2**0.25, 2**0.75 / 4**0.25, 1], rtol=1e-6)
+    np.testing.assert_allclose(ratio, [4**0.75, 0.5**0.75, 1], rtol=1e-6)
+    np.testing.assert_allclose(
+        smoothing_scale(x, w, 0.5), smoothing_scale(x, w, 0.5, "ratio"), rtol=1e-6
+    )
+    assert (smoothing_scale(x, w, 0.0, "ratio") == 1).all()  # nothing is moved
+    with pytest.raises(ValueError, match="form is 'other'"):
+        SmoothQuant(form="other")
 
 
 def test_smoothing_helps_where_activations_have_outliers(words: Path, tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ class SpeechEncoder:
     """Sound -> embedding; see `sample.Encoder` and `pretrained.Trainable`.
 
     Clips are padded to the longest and masked. Some models hear the padding all the same (group
-    normalisation over time, stacked position convolutions): that is measured once, and such a
-    model gets one clip at a time, so that no embedding depends on the batch.
+    normalisation over time, stacked position convolutions): that is measured once, and `embed`
+    gives such a model one clip at a time, so that no embedding depends on the batch.
 
     Raises:
         FileNotFoundError: the model or its feature extractor is not on this machine.
@@ -78,7 +78,9 @@ class SpeechEncoder:
         sizes = self.model.config.conv_kernel, self.model.config.conv_stride
         self._layers = list(zip(*sizes, strict=True))
         self.shortest = receptive_field(self._layers)
-        self.batch_size = config.batch_size if self.ignores_padding() else 1
+        self._one_by_one = False
+        self._one_by_one = not self.ignores_padding()
+        self.batch_size = 1 if self._one_by_one else config.batch_size
 
     def refuses(self, sample: Sample) -> str:
         """Sound is needed, finite and long enough for one frame (25 ms for all these models)."""
@@ -119,6 +121,12 @@ class SpeechEncoder:
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
+        if self._one_by_one and len(inputs["input_values"]) > 1:
+            rows = range(len(inputs["input_values"]))
+            return torch.cat([self._embed(_without_padding(inputs, row)) for row in rows])
+        return self._embed(inputs)
+
+    def _embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         mask = inputs["attention_mask"]
         states = self.model(
             input_values=inputs["input_values"],
@@ -143,6 +151,17 @@ class SpeechEncoder:
         long, short = (Sample("", sound=s, sample_rate=self.rate) for s in (noise, quiet))
         alone, beside = self.embed(self.collate([short])), self.embed(self.collate([short, long]))
         return bool((alone[0] - beside[0]).abs().max() <= 1e-4 * alone.abs().max())
+
+
+def _without_padding(inputs: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
+    """One clip of what `collate` made, as long as it is."""
+    samples = int(inputs["attention_mask"][row].sum())
+    frames = int(inputs["frame_mask"][row].sum())
+    return {
+        "input_values": inputs["input_values"][row : row + 1, :samples],
+        "attention_mask": inputs["attention_mask"][row : row + 1, :samples],
+        "frame_mask": inputs["frame_mask"][row : row + 1, :frames],
+    }
 
 
 def waveform(sample: Sample, rate: int) -> NDArray[np.float32]:

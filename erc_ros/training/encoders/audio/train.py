@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from erc_ros.encoders.audio import MAX_SECONDS, MEL_BANDS, frame_count, log_mel, normalise
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets import emodb, ravdess
-from erc_ros.training.datasets.speech import Clip, Corpus, together
+from erc_ros.training.datasets.speech import Clip, SpeechCorpus, together
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig, pad
 from erc_ros.training.encoders.augmentation import SpeechAugmentation, augment_speech, hide_parts
@@ -49,7 +49,7 @@ Features = NDArray[np.float16]
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class SpeakerFold:
     """Indices of clips; no speaker is in two of the three."""
 
     train: NDArray[np.int64]
@@ -114,7 +114,7 @@ def train(recipe: Recipe) -> None:
     print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
 
 
-def folds(clips: Sequence[Clip]) -> list[Split]:
+def folds(clips: Sequence[Clip]) -> list[SpeakerFold]:
     """Five splits by speaker; the test parts are disjoint and cover everybody.
 
     Every fold has its share of each corpus and sex. Half of the next fold's speakers are dev.
@@ -135,7 +135,7 @@ def folds(clips: Sequence[Clip]) -> list[Split]:
     for number in range(FOLDS):
         test = fold == number
         dev = (fold == (number + 1) % FOLDS) & (half == 0)
-        splits.append(Split(*(np.flatnonzero(part) for part in (~test & ~dev, dev, test))))
+        splits.append(SpeakerFold(*(np.flatnonzero(part) for part in (~test & ~dev, dev, test))))
     return splits
 
 
@@ -154,7 +154,7 @@ def all_versions(clips: Sequence[Clip], how: SpeechAugmentation) -> list[list[Fe
 def fit_speech(
     versions: Sequence[Sequence[Features]],
     labels: NDArray[np.int64],
-    split: Split,
+    split: SpeakerFold,
     config: TrainerConfig,
     network: AudioNetworkConfig,
     augmentation: SpeechAugmentation,
@@ -216,7 +216,7 @@ def finish(
     model: AudioNetwork,
     versions: Sequence[Sequence[Features]],
     labels: NDArray[np.int64],
-    split: Split,
+    split: SpeakerFold,
     out: Path,
 ) -> dict[str, Any]:
     """Export and embed the clean clips of train, dev ("valid") and test."""
@@ -233,7 +233,7 @@ def finish(
 
 
 def score(
-    corpus: Corpus, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+    corpus: SpeechCorpus, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
 ) -> dict[str, Any]:
     """Over all clips, each predicted by the model that never heard its speaker."""
     names = np.array([clip.corpus for clip in corpus.clips])

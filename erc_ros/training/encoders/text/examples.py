@@ -14,7 +14,11 @@ from torch import Tensor
 
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance
-from erc_ros.training.encoders.text.recognition_errors import WordErrors, misheard, mixed_up
+from erc_ros.training.encoders.text.recognition_errors import (
+    SimulatedWordErrors,
+    misheard,
+    mixed_up,
+)
 
 ATTENTIONS = ("causal", "full")
 OBJECTIVES = ("cross_entropy", "class_balanced", "logit_adjusted")
@@ -84,7 +88,7 @@ class TextConfig:
             raise ValueError(f"layer_decay is {self.layer_decay}, must be in (0, 1]")
 
 
-class Row(NamedTuple):
+class TokenRow(NamedTuple):
     """What the encoder reads in one pass, and what it should answer to each question in it."""
 
     layout: Layout
@@ -128,8 +132,8 @@ def augmented(
     prompt: TextPrompt,
     config: TextConfig,
     rng: random.Random,
-    errors: WordErrors | None = None,
-) -> list[Row]:
+    errors: SimulatedWordErrors | None = None,
+) -> list[TokenRow]:
     """A training dialogue, varied as the robot will hear it."""
     if config.speaker_errors:
         dialogue = mixed_up(dialogue, rng.uniform(0, config.speaker_errors), rng)
@@ -148,7 +152,7 @@ def rows_of(
     prompt: TextPrompt,
     config: TextConfig,
     rng: random.Random | None = None,
-) -> list[Row]:
+) -> list[TokenRow]:
     """A conversation as the robot reads it: a new row wherever its window slides.
 
     Every utterance is asked about once, in order. With `rng`, a share `config.forget` of them
@@ -157,14 +161,14 @@ def rows_of(
     if config.attention == "full":
         numbers = range(len(conversation.utterances))
         return [full_row(conversation, last, prompt, config, rng) for last in numbers]
-    rows: list[Row] = []
+    rows: list[TokenRow] = []
     window: tuple[Block, ...] = ()
     asked: list[int] = []
     targets: list[tuple[float, ...]] = []
 
     def finish() -> None:
         if asked:
-            rows.append(Row(_layout(prompt, window, asked, config), list(targets)))
+            rows.append(TokenRow(_layout(prompt, window, asked, config), list(targets)))
         asked.clear()
         targets.clear()
 
@@ -187,7 +191,7 @@ def full_row(
     prompt: TextPrompt,
     config: TextConfig,
     rng: random.Random | None,
-) -> Row:
+) -> TokenRow:
     """One utterance with as much of its history as fits, where all tokens see all.
 
     With `rng`, half of the utterances see a random part of their history.
@@ -202,7 +206,7 @@ def full_row(
         window.insert(0, block)
     layout = _layout(prompt, window, [len(window) - 1], config)
     layout = replace(layout, visible=np.ones_like(layout.visible))
-    return Row(layout, [target(conversation.utterances[last], config)])
+    return TokenRow(layout, [target(conversation.utterances[last], config)])
 
 
 def _layout(
@@ -231,7 +235,7 @@ def plain_text(text: str) -> str:
     return " ".join(kept.split())
 
 
-def make_batches(rows: Sequence[Row], size: int, rng: random.Random | None) -> list[Batch]:
+def make_batches(rows: Sequence[TokenRow], size: int, rng: random.Random | None) -> list[Batch]:
     """Rows of about the same length together, at least `size` utterances (but for the rest).
 
     In random order; without rng, sorted by length.
@@ -253,7 +257,7 @@ def make_batches(rows: Sequence[Row], size: int, rng: random.Random | None) -> l
     return [collate([rows[number] for number in group]) for group in groups if group]
 
 
-def collate(rows: Sequence[Row]) -> Batch:
+def collate(rows: Sequence[TokenRow]) -> Batch:
     """Padded to the longest. Padding sees itself only, so that no softmax is empty."""
     count, longest = len(rows), max(len(row.layout.input_ids) for row in rows)
     most = max(len(row.targets) for row in rows)
@@ -278,7 +282,7 @@ def collate(rows: Sequence[Row]) -> Batch:
     return Batch(ids, positions, visible, index, asked, target, taught if width else None)
 
 
-def with_teacher(rows: Sequence[Row], embeddings: NDArray[np.float32]) -> list[Row]:
+def with_teacher(rows: Sequence[TokenRow], embeddings: NDArray[np.float32]) -> list[TokenRow]:
     """The rows of one conversation with its teacher's embeddings, (utterances, d)."""
     ends = np.cumsum([len(row.targets) for row in rows])
     parts = np.split(embeddings, ends[:-1])

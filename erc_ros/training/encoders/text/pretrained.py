@@ -63,9 +63,9 @@ class TextEncoderConfig:
             raise ValueError(f"batch_size is {self.batch_size}, must be at least 1")
 
 
-def sentence_encoder(model: str, max_tokens: int = 256) -> TextEncoder:
+def sentence_encoder(model: str, max_tokens: int = 256) -> PretrainedTextEncoder:
     """A sentence encoder as sentence-transformers runs it: mean of the tokens, length 1."""
-    return TextEncoder(
+    return PretrainedTextEncoder(
         TextEncoderConfig(
             model,
             prompt="plain",
@@ -78,7 +78,7 @@ def sentence_encoder(model: str, max_tokens: int = 256) -> TextEncoder:
     )
 
 
-class TextEncoder:
+class PretrainedTextEncoder:
     """Text -> embedding, as `config` says; see `sample.Encoder` and `pretrained.Trainable`.
 
     Raises:

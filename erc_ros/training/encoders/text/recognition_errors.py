@@ -21,7 +21,7 @@ FREQUENT = 200
 _SOUNDS = str.maketrans("cqgjzvtmyaeiouhw", "kkkksfdnaaaaaaaa")
 
 
-class WordErrors:
+class SimulatedWordErrors:
     """Knows which words sound alike.
 
     Args:
@@ -65,7 +65,7 @@ def sound(word: str) -> str:
 
 
 def misheard(
-    conversation: Conversation, errors: WordErrors, rate: float, rng: random.Random
+    conversation: Conversation, errors: SimulatedWordErrors, rate: float, rng: random.Random
 ) -> Conversation:
     """The conversation as a recogniser with this word error rate might write it."""
     utterances = (

@@ -33,8 +33,8 @@ from erc_ros.training.ema import EmaDistillation
 from erc_ros.training.encoders.text.evaluation import measure, predict, prior
 from erc_ros.training.encoders.text.examples import (
     Batch,
-    Row,
     TextConfig,
+    TokenRow,
     augmented,
     balanced,
     make_batches,
@@ -43,7 +43,7 @@ from erc_ros.training.encoders.text.examples import (
 )
 from erc_ros.training.encoders.text.export import choose_and_export
 from erc_ros.training.encoders.text.model import TextClassifier, load_tokenizer, make_model
-from erc_ros.training.encoders.text.recognition_errors import WordErrors
+from erc_ros.training.encoders.text.recognition_errors import SimulatedWordErrors
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import METRICS, finished, write_json, write_metrics
@@ -143,12 +143,12 @@ def train_seed(
     prompt = TextPrompt(load_tokenizer(), config.max_tokens)
     dialogues = splits["train"].conversations
 
-    errors = WordErrors(u.text for d in dialogues for u in d.utterances)
+    errors = SimulatedWordErrors(u.text for d in dialogues for u in d.utterances)
     teacher = Teacher.load(Path(config.teacher), dialogues) if config.teacher else None
 
-    def rows(epoch: int) -> list[Row]:
+    def rows(epoch: int) -> list[TokenRow]:
         rng = random.Random(trainer.seed * 1000 + epoch)
-        made: list[Row] = []
+        made: list[TokenRow] = []
         for number, dialogue in enumerate(dialogues):
             varied = augmented(dialogue, prompt, config, rng, errors)
             made += with_teacher(varied, teacher.embeddings[number]) if teacher else varied
@@ -223,7 +223,7 @@ class Teacher:
 
     def loss(self, embeddings: Tensor, logits: Tensor, taught: Tensor) -> Tensor:
         """How far a student's embeddings (N, d) and logits (N, C) are from those taught (N, d)."""
-        wanted = nn.functional.linear(taught, self.weight, self.bias)
+        wanted = nn.functional.linear(taught, self.weight.to(taught), self.bias.to(taught))
         apart = 1 - nn.functional.cosine_similarity(embeddings, taught).mean()
         return softened_kl(logits, wanted, TEMPERATURE) + apart
 
@@ -232,7 +232,7 @@ def _fit(
     model: TextClassifier,
     config: TextConfig,
     trainer: TrainerConfig,
-    rows: Callable[[int], list[Row]],
+    rows: Callable[[int], list[TokenRow]],
     dev: Sequence[Conversation],
     prompt: TextPrompt,
     out: Path,

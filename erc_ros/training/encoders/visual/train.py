@@ -85,7 +85,7 @@ def fit_faces(
         return [(chosen, size) for chosen in torch.split(order[:full], config.batch_size)]
 
     def loss(model: FaceNetwork, batch: tuple[Tensor, int]) -> Tensor:
-        chosen, size = batch
+        chosen, size = batch[0].cpu(), batch[1]  # the pictures stay where there is room
         device = device_of(model)
         # Coordinates in bfloat16 would be a tenth of a pixel off.
         with torch.autocast("cpu", enabled=False):

@@ -1,0 +1,194 @@
+"""Every training on a device that is not the CPU: nothing may be left behind.
+
+There is no GPU where these run; `elsewhere` stands in for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra [train]")
+pytest.importorskip("sklearn", reason="needs the extra [train]")
+
+from elsewhere import elsewhere, place  # noqa: E402
+from torch import nn  # noqa: E402
+
+from erc_ros.training.datasets.ferplus import Faces, FerPlus  # noqa: E402
+from erc_ros.training.distillation import task as distillation  # noqa: E402
+from erc_ros.training.distillation.sources import (  # noqa: E402
+    ClassifierConfig,
+    FeatureNetwork,
+    StoredInputs,
+)
+from erc_ros.training.encoders.audio import train as audio  # noqa: E402
+from erc_ros.training.encoders.audio.model import AudioNetworkConfig  # noqa: E402
+from erc_ros.training.encoders.augmentation import (  # noqa: E402
+    FaceAugmentation,
+    SpeechAugmentation,
+)
+from erc_ros.training.encoders.visual import train as face  # noqa: E402
+from erc_ros.training.encoders.visual.model import FaceNetworkConfig  # noqa: E402
+from erc_ros.training.engine.trainer import TrainerConfig, _to  # noqa: E402
+from erc_ros.training.fusion import train as fusion  # noqa: E402
+from erc_ros.training.fusion.dialogues import (  # noqa: E402
+    Dialogues,
+    predict_conversations,
+    predict_windows,
+    shuffled,
+)
+from erc_ros.training.fusion.objectives import (  # noqa: E402
+    OBJECTIVES,
+    Objective,
+    SummerObjective,
+)
+from erc_ros.training.fusion.simulation import ModalityDropout  # noqa: E402
+from erc_ros.training.heads.registry import HEADS, make_head  # noqa: E402
+
+TRAINER = TrainerConfig(epochs=1, batch_size=4, learning_rate=0.01)
+
+
+class DoneError(Exception):
+    """Two steps and an evaluation went through."""
+
+
+def two_steps(
+    model: nn.Module,
+    config: TrainerConfig,
+    *,
+    batches: Callable[[int], Any],
+    loss: Callable[..., Any],
+    evaluate: Callable[..., Any],
+    after_step: Any = None,
+    **_: Any,
+) -> None:
+    """What `trainer.fit` does with its parts, on another device."""
+    with elsewhere() as device:
+        place(model)
+        for epoch in (0, 1):  # teachers teach from the second one on
+            batch = _to(batches(epoch)[0], device)
+            model.train()
+            loss(model, batch).backward()
+            if after_step is not None:
+                after_step(model, epoch + 1.0)
+        model.eval()
+        with torch.inference_mode():
+            assert all(np.isfinite(value) for value in evaluate(model).values())
+    raise DoneError
+
+
+@pytest.fixture(autouse=True)
+def on_another_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in (fusion, distillation, audio, face):
+        monkeypatch.setattr(module, "fit", two_steps)
+    yield
+
+
+def test_what_is_left_behind_is_found() -> None:
+    layer = nn.Linear(3, 2)
+    with elsewhere() as device:
+        place(layer)
+        x = torch.randn(4, 3)
+        assert layer(x.to(device)).cpu().shape == (4, 2)
+        with pytest.raises(RuntimeError, match=r"two devices; on the CPU are \[\(4, 3\)\]"):
+            layer(x)
+
+
+def dialogues() -> Dialogues:
+    rng = np.random.default_rng(0)
+    lengths = (3, 5, 1, 4)
+    text, audio, visual = (rng.normal(size=(13, d)).astype(np.float32) for d in (6, 4, 5))
+    first = np.repeat(np.cumsum((0, *lengths[:-1])), lengths)
+    present = rng.random((13, 3)) < 0.8
+    return Dialogues(text, audio, visual, np.arange(13) % 3, np.ones(13, np.int64), first, present)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("causal", [True, False])
+def test_fusion_heads_with_their_teachers(name: str, causal: bool, tmp_path: Path) -> None:
+    import random
+
+    data, head = dialogues(), name if name in HEADS else "concat"
+    values = {"width": 8, "embeddings": data.sizes, "labels": 3, "causal": causal}
+    model, config = make_head(head, values), OBJECTIVES[name]()
+    teacher = make_head(head, values) if config.TEACHER else None
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        found = predict_windows(model, data, 4), predict_conversations(model, data)
+        return {"sum": float(sum(np.abs(logits).sum() for logits in found))}
+
+    with pytest.raises(DoneError):
+        fusion.train_head(
+            model,
+            Objective(config, model, teacher),
+            data,
+            TRAINER,
+            ModalityDropout(),
+            batches=lambda epoch: shuffled(data, 4, random.Random(epoch)),
+            evaluate=evaluate,
+            choose="sum",
+            out=tmp_path,
+            settings={},
+        )
+
+
+def test_summer_by_the_teachers_classifier(tmp_path: Path) -> None:
+    data = dialogues()
+    values = {"width": 8, "embeddings": data.sizes, "labels": 3}
+    model, teacher = make_head("summer", values), make_head("summer", values)
+    objective = Objective(SummerObjective(align="teacher"), model, teacher)
+    with pytest.raises(DoneError):
+        fusion.train_head(
+            model,
+            objective,
+            data,
+            TRAINER,
+            ModalityDropout(),
+            batches=lambda _: [np.arange(4)[None]],
+            evaluate=lambda model: {"none": 0.0},
+            choose="none",
+            out=tmp_path,
+            settings={},
+        )
+
+
+def test_students(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 5)).astype(np.float32)
+    said = rng.normal(size=(12, 3)).astype(np.float32)
+    labels = np.arange(12) % 3
+    part = distillation.TaskSplit(StoredInputs(features), labels, said, features)
+    network = partial(FeatureNetwork, 5, ClassifierConfig(hidden=6))
+    task = distillation.DistillationTask(
+        "audio", network, 6, ("a", "b", "c"), dict.fromkeys(("train", "dev", "test"), part),
+        labels, {},
+    )  # fmt: skip
+    config, loss = distillation.DistillationConfig(), distillation.DistillationLoss()
+    with pytest.raises(DoneError):
+        distillation.train_student(task, config, loss, TRAINER, tmp_path)
+
+
+def test_the_audio_network(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    versions = [[rng.normal(size=(20 + n, 64)).astype(np.float16)] for n in range(6)]
+    fold = audio.SpeakerFold(np.arange(4), np.arange(4, 6), np.arange(4, 6))
+    network = AudioNetworkConfig(widths=(4, 4), hidden=8, dilations=(1,))
+    with pytest.raises(DoneError):
+        audio.fit_speech(
+            versions, np.arange(6), fold, TRAINER, network, SpeechAugmentation(), tmp_path
+        )
+
+
+def test_the_face_network(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    faces = Faces(
+        rng.integers(0, 255, (4, 48, 48), np.uint8), np.eye(8, dtype=np.float32)[:4], np.arange(4)
+    )
+    network = FaceNetworkConfig(stem=4, widths=(4, 8), blocks=(1, 1))
+    with pytest.raises(DoneError):
+        face.fit_faces(FerPlus(faces, faces, faces), TRAINER, network, FaceAugmentation(), tmp_path)
