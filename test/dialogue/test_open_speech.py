@@ -1,0 +1,122 @@
+"""The stretch that is being spoken: what is open of it, and what is left when it ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from erc_ros.dialogue.open_speech import (
+    OpenSpeech,
+    OpenSpeechConfig,
+    OpenSpeechState,
+    closed,
+    is_draft_due,
+    is_unheard,
+    is_update_due,
+    open_piece,
+    without_pause,
+)
+from erc_ros.dialogue.speakers.turns import Attribution, SpeakerTurn
+from erc_ros.dialogue.voice_activity import Activity
+from erc_ros.values.nanoseconds import NS, seconds
+
+CONFIG = OpenSpeechConfig()
+
+
+def speech(began: float, last_voiced: float, **more: object) -> OpenSpeechState:
+    """A stretch that began at `began` (s), and was voiced until `last_voiced`."""
+    activity = Activity(start=seconds(began), is_open=True, last_voiced=seconds(last_voiced))
+    state = OpenSpeechState(activity, seconds(began), seconds(began))
+    return replace(state, **more)  # type: ignore[arg-type]
+
+
+def turn(start: float, end: float, speaker: int) -> SpeakerTurn:
+    return SpeakerTurn(seconds(start), seconds(end), Attribution(speaker, 0.9))
+
+
+def spans(pieces: tuple[object, ...]) -> list[tuple[float, float, int]]:
+    return [
+        (p.start / NS, p.end / NS, p.attribution.speaker)  # type: ignore[attr-defined]
+        for p in pieces
+    ]
+
+
+def test_what_is_open_ends_where_it_was_heard_or_a_little_after_the_last_voice() -> None:
+    found = open_piece(speech(1, 3), CONFIG, seconds(3.02))
+    assert found is not None and (found.end, found.is_paused) == (seconds(3.02), False)
+    found = open_piece(speech(1, 3), CONFIG, seconds(3.2))
+    assert found is not None and (found.end, found.is_paused) == (seconds(3.1), True)
+    assert open_piece(OpenSpeechState(), CONFIG, seconds(3)) is None
+
+
+def test_an_update_is_due_at_a_pause_so_early_that_it_is_in_effect_at_the_end() -> None:
+    state = speech(1, 3, updated=seconds(2.5))
+    assert not is_update_due(state, CONFIG, seconds(3.05))
+    assert is_update_due(state, CONFIG, seconds(3.1))
+    assert not is_update_due(replace(state, updated=seconds(3.1)), CONFIG, seconds(3.2))
+
+
+def test_in_speech_that_goes_on_an_update_is_due_every_period() -> None:
+    state = speech(1, 3.0, updated=seconds(2.0))
+    assert not is_update_due(state, CONFIG, seconds(2.99))
+    assert is_update_due(state, CONFIG, seconds(3.0))
+    assert not is_update_due(replace(state, start=None), CONFIG, seconds(9))
+
+
+def test_speech_that_an_update_has_heard_needs_no_other_one_at_its_end() -> None:
+    state = speech(1, 3, updated=seconds(3.1))
+    assert not is_unheard(state, CONFIG, seconds(3.1))
+    assert is_unheard(replace(state, updated=seconds(2.9)), CONFIG, seconds(3.1))
+
+
+def test_a_draft_is_due_every_period_and_never_without_one() -> None:
+    state = speech(1, 3)
+    often = OpenSpeechConfig(provisional_period=0.5)
+    assert is_draft_due(state, often, seconds(1.5)) and not is_draft_due(state, CONFIG, seconds(9))
+    assert not is_draft_due(replace(state, drafted=seconds(1.5)), often, seconds(1.9))
+
+
+def test_a_stretch_ends_as_one_piece_for_each_speaker() -> None:
+    state = speech(1, 5, utterance_id="u1")
+    after, stretch = closed(state, CONFIG, seconds(5), [turn(1, 3, 0), turn(3, 5, 1)])
+    assert spans(stretch.pieces) == [(1, 3, 0), (3, 5, 1)]
+    assert [piece.utterance_id for piece in stretch.pieces] == ["u1", ""]
+    assert after.start is None and stretch.withdrawn == ""
+
+
+def test_of_a_claimed_stretch_the_rest_is_left() -> None:
+    state = speech(1, 5, start=seconds(2.8))
+    _, stretch = closed(state, CONFIG, seconds(5), [turn(1, 3, 0), turn(3, 5, 1)])
+    # 0.2 s of the first speaker are a rest: the text ended at the change
+    assert spans(stretch.pieces) == [(2.8, 5, 1)]
+    nothing = speech(1, 5, start=seconds(5))
+    assert closed(nothing, CONFIG, seconds(5), [turn(1, 5, 0)])[1].pieces == ()
+
+
+def test_a_draft_of_a_stretch_that_comes_to_nothing_is_withdrawn() -> None:
+    state = speech(1, 5, utterance_id="u1")
+    assert closed(state, CONFIG, seconds(5), [])[1].withdrawn == "u1"
+
+
+def test_what_follows_a_claim_begins_where_somebody_speaks_again() -> None:
+    state = speech(1, 5, start=seconds(2), claimed_until=seconds(2))
+    heard = [(seconds(2.1), 0.1), (seconds(2.3), 0.9)]
+    assert without_pause(state, heard).start == seconds(2.3) - seconds(0.032)
+    assert without_pause(speech(1, 5), heard).start == seconds(1)
+
+
+def test_a_claim_of_what_is_open_takes_its_draft_along() -> None:
+    open_speech = OpenSpeech(CONFIG)
+    open_speech.begin(seconds(1))
+    open_speech.drafted(seconds(1.5), "u1")
+    open_speech.claimed(seconds(0.8), is_open=False)  # of speech before
+    assert open_speech.state.start == seconds(1) and open_speech.state.utterance_id == "u1"
+    open_speech.claimed(seconds(1.4), is_open=True)
+    assert open_speech.state.start == seconds(1.4) and open_speech.state.utterance_id == ""
+
+
+@pytest.mark.parametrize("period", [0.05, -1.0, 11.0, float("nan")])
+def test_a_period_that_cannot_be_is_refused(period: float) -> None:
+    with pytest.raises(ValueError, match="provisional_period"):
+        OpenSpeechConfig(provisional_period=period)

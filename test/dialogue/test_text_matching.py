@@ -1,0 +1,171 @@
+"""What waits for text, and texts that wait: how long, and what they become."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erc_ros.dialogue.alignment import Piece
+from erc_ros.dialogue.speakers.turns import Attribution, TurnCorrection
+from erc_ros.dialogue.text_matching import (
+    MAX_HELD,
+    TextMatcher,
+    TextMatching,
+    TextMatchingConfig,
+    admitted,
+    due,
+    hinted,
+    placed,
+    reattributed,
+)
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.transcript import Transcript, Word
+
+CONFIG = TextMatchingConfig()
+NOW = seconds(100)
+
+
+def text(words: str = "Hello.", **more: object) -> Transcript:
+    return replace(Transcript(words, arrival=NOW), **more)  # type: ignore[arg-type]
+
+
+def piece(end: float, deadline: float = 0.0, name: str = "u1") -> Piece:
+    return Piece(seconds(end - 1), seconds(end), deadline=seconds(deadline), utterance_id=name)
+
+
+# --- what comes ---
+
+
+def test_a_text_is_stripped_and_cut_and_an_empty_one_refused() -> None:
+    state = TextMatching()
+    _, found, counts = admitted(state, CONFIG, text("  \n "), NOW)
+    assert (found, counts) == (None, ["empty_texts"])
+    short = TextMatchingConfig(max_text=3)
+    _, found, counts = admitted(state, short, text(" abcdef "), NOW)
+    assert found is not None and (found.text, counts) == ("abc", ["long_texts"])
+
+
+def test_the_same_text_of_the_same_time_and_voice_is_taken_once() -> None:
+    state, found, _ = admitted(TextMatching(), CONFIG, text(), NOW)
+    assert found is not None
+    assert admitted(state, CONFIG, text(), NOW)[1:] == (None, ["repeated_texts"])
+    for other in (text(voice_id="a"), text("Oh."), text(arrival=NOW + seconds(1))):
+        assert admitted(state, CONFIG, other, NOW)[1] is not None
+
+
+def test_a_final_text_ends_the_partial_one_of_its_voice() -> None:
+    state = hinted(TextMatching(), CONFIG, text("Hel", voice_id="a"), NOW)
+    assert admitted(state, CONFIG, text(voice_id="b"), NOW)[0].partial is not None
+    assert admitted(state, CONFIG, text(voice_id="a"), NOW)[0].partial is None
+
+
+def test_times_that_cannot_be_are_none() -> None:
+    offset = seconds(10)
+    for start, end in ((0, 5), (NOW, NOW - 1), (NOW - seconds(20), NOW - seconds(19))):
+        found = placed(text(start=start, end=end), NOW, offset)
+        assert (found.start, found.end) == (None, None)
+    backwards = (Word("b", NOW - 5, NOW - 4), Word("a", NOW - 9, NOW - 8))
+    assert placed(text(words=backwards), NOW, offset).words == ()
+    assert placed(text(stamp=0), NOW, offset).stamp is None
+    assert placed(text(stamp=NOW + seconds(1)), NOW, offset).stamp == NOW
+    assert placed(text(arrival=5), NOW, offset).arrival == NOW
+
+
+# --- speech that waits ---
+
+
+def test_speech_waits_until_its_deadline_in_the_order_of_time() -> None:
+    state = TextMatching(pieces=(piece(1, 3), piece(2, 4)))
+    assert due(state, CONFIG, seconds(2.9)) == (state, ())
+    after, gone = due(state, CONFIG, seconds(3))
+    assert [p.end for p in gone] == [seconds(1)] and len(after.pieces) == 1
+    assert after.unanswered == 1 and after.is_answered
+
+
+def test_after_three_stretches_without_text_nothing_waits_any_more() -> None:
+    pieces = tuple(piece(n, n + 2) for n in range(1, 5))
+    after, gone = due(TextMatching(pieces=pieces), CONFIG, seconds(5))
+    assert len(gone) == 4 and not after.is_answered  # the last one not for its deadline
+    always = TextMatchingConfig(expect_text="always")
+    after, gone = due(TextMatching(pieces=pieces), always, seconds(5))
+    assert len(gone) == 3 and after.is_answered
+
+
+def test_what_a_claim_left_over_is_no_stretch_without_text() -> None:
+    pieces = tuple(piece(n, n + 2, name="") for n in range(1, 5))
+    after, gone = due(TextMatching(pieces=pieces), CONFIG, seconds(9))
+    assert len(gone) == 4 and after.is_answered
+
+
+def test_a_partial_text_makes_speech_wait_but_not_for_ever() -> None:
+    state = TextMatching(pieces=(piece(1, 2.5),))
+    for now, deadline in ((2.0, 3.5), (5.0, 5.5), (9.0, 5.5)):
+        later = hinted(state, CONFIG, text("Hel"), seconds(now))
+        assert later.pieces[0].deadline == seconds(deadline)
+    never = TextMatchingConfig(expect_text="never")
+    assert hinted(state, never, text("Hel"), NOW) == state
+
+
+def test_waiting_speech_that_was_somebody_elses_is_reattributed() -> None:
+    whose = replace(piece(2), attribution=Attribution(0, 0.9))
+    state = TextMatching(pieces=(whose,))
+    found = reattributed(state, TurnCorrection(seconds(1), seconds(2), 0, 1))
+    assert found.pieces[0].attribution.speaker == 1
+    assert reattributed(state, TurnCorrection(seconds(1), seconds(1.4), 0, 1)) == state
+    assert reattributed(state, TurnCorrection(seconds(1), seconds(2), 2, 1)) == state
+
+
+# --- the matcher ---
+
+
+def test_a_text_claims_its_speech_which_waits_no_more() -> None:
+    matcher = TextMatcher(CONFIG)
+    matcher.wait(piece(99.5), seconds(99.5))
+    pieces = matcher.candidates([])
+    claim = matcher.claim(text(), pieces, [])
+    assert claim is not None and claim.end == seconds(99.5)
+    assert not matcher.is_waiting and matcher.release() == ()
+
+
+def test_texts_that_wait_are_bounded_and_come_back_once() -> None:
+    matcher = TextMatcher(CONFIG)
+    assert all(matcher.hold(text(str(n))) for n in range(MAX_HELD))
+    assert not matcher.hold(text("one too many"))
+    assert len(matcher.held()) == MAX_HELD and matcher.held() == ()
+
+
+def test_another_text_for_the_same_speech_replaces_one_that_waits() -> None:
+    matcher = TextMatcher(CONFIG)
+    matcher.hold(text("Hallo.", stamp=NOW))
+    assert matcher.correct(text("Hello.", stamp=NOW))
+    assert not matcher.correct(text("Hello.", stamp=NOW - seconds(1)))
+    assert [held.text for held in matcher.held()] == ["Hello."]
+
+
+def test_what_waits_and_was_the_robot_goes() -> None:
+    matcher = TextMatcher(CONFIG)
+    for end in (2.0, 4.0):
+        matcher.wait(piece(end), seconds(end))
+    assert matcher.cut_at(seconds(1.5), 0) == 1
+    assert [p.end for p in matcher.release()] == [seconds(1.5)]
+
+
+def test_what_a_partial_text_says_of_a_piece() -> None:
+    matcher = TextMatcher(CONFIG)
+    matcher.hint(text("one two three four", arrival=seconds(4)), seconds(4))
+    first, second = piece(2), piece(4)
+    matcher.wait(first, first.end)
+    found = matcher.partial_of(second, [])
+    assert found is not None and found.text == "three four"
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 20), st.booleans()), max_size=10))
+def test_all_that_waits_goes_out_once(waiting: list[tuple[int, int, bool]]) -> None:
+    matcher, gone = TextMatcher(CONFIG), []
+    for end, late, is_named in waiting:
+        matcher.wait(piece(end, name="u" if is_named else ""), seconds(end + late))
+    for now in range(0, 80, 7):
+        gone += matcher.due(seconds(now))
+    assert len(gone) == len(waiting) and not matcher.is_waiting
