@@ -1,6 +1,6 @@
 """Every figure by one command (make bench).
 
-    python -m benchmarks.bench [--seconds 60] [--repeats 5]
+    python -m benchmarks.bench [--seconds 60] [--repeats 25]
 
 The aims are for 2 cores with nothing else running. `--seconds 600` is the ten minutes of the aim.
 """
@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the load test")
-    parser.add_argument("--repeats", type=int, default=5, help="of the dialogue, for the latency")
+    parser.add_argument("--repeats", type=int, default=25, help="of the dialogue, for the latency")
     options = parser.parse_args()
     robot = RobotConfig().changed(bundle=options.bundle)
 

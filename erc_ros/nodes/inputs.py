@@ -99,6 +99,7 @@ class Input:
         others = [(topic, info) for topic, info in endpoints if _differs(info)]
         offers = [(topic, info.topic_type) for topic, info in endpoints if not _differs(info)]
         known = [offer for offer in offers if message_class(offer[1]) and self._takes(offer[1])]
+        fixed = self._fixed_topic(), self._type_name
         self._unusable = ""
         if others:
             topic, info = others[0]
@@ -109,6 +110,14 @@ class Input:
             )
             if self._current == (topic, info.topic_type):
                 self.close()
+        elif self._type_name != AUTO and offers and fixed not in offers:
+            way_out = f"publish it as {self._type_name}"
+            if self.name in ("audio", "image", "speech"):
+                way_out += f", or set {self.name}_type to auto"
+            self._unusable = (
+                f"{offers[0][0]} is published as {offers[0][1]}, but a {self._type_name} is "
+                f"expected, and nothing is heard: {way_out}"
+            )
         elif offers and not known:
             self._unusable = (
                 f"{offers[0][0]} is published as {offers[0][1]}, which cannot be read here: "

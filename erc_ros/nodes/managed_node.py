@@ -12,6 +12,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -28,6 +29,7 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
+RCLError = rclpy_implementation.RCLError
 REPORT_PERIOD = 1.0  # s between two diagnostics
 
 
@@ -44,8 +46,10 @@ class ManagedNode(LifecycleNode, ABC):
         self, kind: str, defaults: Mapping[str, Value] | None = None, **options: Any
     ) -> None:
         super().__init__(kind, **options)
+        self._refuse_invalid_transitions()
         self.configured = False
         self.active = False
+        self._finalized = False
         self._problem = ""
         self.complaints = Complaints(self.get_logger().warning)
         self.parameters = Parameters(self, kind, lambda: self.configured, defaults)
@@ -159,10 +163,8 @@ class ManagedNode(LifecycleNode, ABC):
         Returns:
             SUCCESS, always: the node is finalized.
         """
-        self.active = self.configured = False
-        self.stop()
-        self.release()
-        return TransitionCallbackReturn.SUCCESS
+        self._finalized = True
+        return self._end()
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and release after a transition that raised.
@@ -170,7 +172,31 @@ class ManagedNode(LifecycleNode, ABC):
         Returns:
             SUCCESS, always: the node is unconfigured and can be configured again.
         """
-        return self.on_shutdown(state)
+        return self._end()
+
+    def _end(self) -> TransitionCallbackReturn:
+        self.active = self.configured = False
+        self.stop()
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _refuse_invalid_transitions(self) -> None:
+        """Answer a transition that is not possible with "no success".
+
+        Before rclpy 9 it raises in the service's callback and ends the process (rclpy #1209).
+        """
+        service = self._service_change_state
+        change = service.callback
+
+        def guarded(request: Any, response: Any) -> Any:
+            try:
+                return change(request, response)
+            except RCLError as error:
+                self.get_logger().error(f"cannot change the state: {error}")
+                response.success = False
+                return response
+
+        service.callback = guarded
 
     def close(self) -> None:
         """End from any state and leave the ROS graph."""
@@ -207,7 +233,7 @@ class ManagedNode(LifecycleNode, ABC):
         self,
         message_type: type,
         topic: str,
-        receive: Callable[[Any], None],
+        receive: Callable[..., None],
         qos: QoSProfile,
     ) -> Any:
         """A subscription whose QoS can be overridden by parameters."""
@@ -247,6 +273,7 @@ class ManagedNode(LifecycleNode, ABC):
         name = self.get_name()
         found = self.statuses(time.monotonic_ns()) if self.configured else []
         state = "active" if self.active else "inactive" if self.configured else "unconfigured"
+        state = "finalized" if self._finalized else state
         problems = [diagnostics.error(self._problem)] if self._problem else []
         values = {"state": state, "not_logged": self.complaints.left_out}
         found.insert(0, diagnostics.status("state", values, problems, fine=state))

@@ -140,7 +140,9 @@ def with_tables(text: str) -> str:
     """A document in which each node's section (`### <node>`) holds its tables and nothing else."""
     for node in NODES:
         section = re.compile(rf"(^### {node}\n\n)\|.*?(?=^#|\Z)", re.MULTILINE | re.DOTALL)
-        text = section.sub(lambda found, node=node: f"{found[1]}{tables(node)}\n", text)
+        found = section.search(text)
+        if found is not None:
+            text = f"{text[: found.end(1)]}{tables(node)}\n{text[found.end() :]}"
     return text.rstrip("\n") + "\n"
 
 

@@ -369,8 +369,9 @@ def _connect(file: Path) -> sqlite3.Connection:
     """Open for reading, in a way that lets the file's own schema compute nothing."""
     uri = f"{file.resolve().as_uri()}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True)
+    limits: Any = sqlite3
     if hasattr(connection, "setlimit"):  # from Python 3.11 on
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MESSAGE_BYTES + 2**16)
+        connection.setlimit(limits.SQLITE_LIMIT_LENGTH, MESSAGE_BYTES + 2**16)
     connection.execute("PRAGMA trusted_schema=OFF")
     return connection
 

@@ -84,7 +84,8 @@ class _Page:
         self._table_top = self._axis + 0.62
         height = self._table_top + 0.32 + _ROW * max(1, len(rows)) + _MARGIN
         self._figure = Figure(figsize=(_WIDTH, height), dpi=160, facecolor="white")
-        self._renderer: Any = FigureCanvasAgg(self._figure).get_renderer()
+        canvas: Any = FigureCanvasAgg(self._figure)
+        self._renderer = canvas.get_renderer()
         self._axes = self._figure.add_axes((0, 0, 1, 1))
         self._axes.set_xlim(0, _WIDTH)
         self._axes.set_ylim(height, 0)

@@ -250,7 +250,7 @@ class Listening:
 
     def hears_estimates(self) -> bool:
         """Whether the emotion node is there."""
-        return self._node.count_publishers("emotions") > 0
+        return bool(self._node.count_publishers("emotions"))
 
     def bundle(self) -> BundleName:
         """As the last estimate names it."""

@@ -10,6 +10,7 @@ from lifecycle_msgs.msg import Transition
 from node_bench import Bench
 from rcl_interfaces.srv import SetParameters
 from rclpy.exceptions import InvalidParameterValueException
+from rclpy.lifecycle.node import LifecycleNodeMixin
 from rclpy.parameter import Parameter
 
 from erc_ros.nodes.managed_node import ManagedNode
@@ -113,3 +114,26 @@ def test_parameters_are_checked_when_they_are_set(make_bench: MakeBench) -> None
 def test_a_wrong_parameter_at_the_start_is_refused(make_bench: MakeBench) -> None:
     with pytest.raises(InvalidParameterValueException, match="audio_format"):
         make_bench(parameters={"audio_format": "MP3"})
+
+
+def test_a_transition_that_is_not_possible_is_refused_and_ends_nothing(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change_state(node: ManagedNode, transition_id: int) -> object:  # as before rclpy 9
+        node._state_machine.trigger_transition_by_id(transition_id, True)
+        raise AssertionError("this transition is possible")
+
+    name = "_LifecycleNodeMixin__change_state"
+    bench = make_bench(running=False, parameters={"autostart": False})
+    with monkeypatch.context() as patch:
+        patch.setattr(LifecycleNodeMixin, name, change_state)
+        assert not bench.change("emotion_node", Transition.TRANSITION_ACTIVATE)
+    assert not bench.change("emotion_node", Transition.TRANSITION_ACTIVATE)
+    assert bench.state("emotion_node") == "unconfigured"
+
+
+def test_a_node_that_was_shut_down_says_so(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    assert bench.change("emotion_node", Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    bench.wait_for_diagnosis("emotion_node: state", "finalized")
+    assert bench.state("emotion_node") == "finalized"

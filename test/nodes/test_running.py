@@ -16,6 +16,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from erc_ros.nodes import inputs
+from erc_ros.nodes.emotion import both
 from erc_ros.nodes.messages import EXPRESSIONS, from_time
 from erc_ros.nodes.utterance_node import TEXT_QOS
 from erc_ros.sensing.face_search import FaceSearch
@@ -454,3 +455,30 @@ def test_a_synthesiser_that_dies_while_it_speaks_does_not_make_the_robot_deaf(
         return any(estimate.text == "somebody" for estimate in bench.estimates)
 
     bench.wait(heard, "the robot hears again", patience=10.0)
+
+
+def test_a_remapped_info_is_awaited(make_bench: MakeBench) -> None:
+    remap = ["--ros-args", "-r", "audio_info:=microphone/info"]
+    bench = make_bench(nodes=lambda **options: both(cli_args=remap, **options))
+    info = bench.talker(AudioInfo, "microphone/info", 10)
+    bench.wait(lambda: bench.nodes[0]._format_expected, "the node knows that somebody will tell")
+    microphone = bench.talker(AudioData, "audio", QoSProfile(depth=10))
+    microphone.publish(AudioData(data=bytes(4 * 4800)))
+    bench.wait(lambda: bench.value("utterance_node: audio", "received") == "1", "it came")
+    assert bench.value("utterance_node: dialogue", "samples") == "0"
+    told = {"sample_format": "S16LE", "coding_format": "WAVE"}
+    info.publish(AudioInfo(channels=2, sample_rate=48000, **told))
+    bench.wait(lambda: bench.value("utterance_node: audio_info", "received") == "1", "info came")
+    microphone.publish(AudioData(data=bytes(4 * 4800)))
+    bench.wait(
+        lambda: 0 < int(bench.value("utterance_node: dialogue", "samples")) <= 3200, "2 x 0.1 s"
+    )
+
+
+def test_a_type_that_was_set_and_that_nobody_publishes_is_named(make_bench: MakeBench) -> None:
+    stamped = "audio_common_msgs/msg/AudioDataStamped"
+    bench = make_bench(parameters={"audio_type": stamped})
+    driver = bench.driver()
+    driver.create_publisher(AudioData, "audio", 10)
+    found = bench.wait_for_diagnosis("utterance_node: audio", "set audio_type to auto")
+    assert found.level == found.ERROR and "AudioData" in found.message and stamped in found.message
