@@ -300,9 +300,22 @@ def _fits(section: str, node: str) -> bool:
 # --- what there is, for people ---
 
 
+_TUNING = {
+    "max_audio",
+    "max_backwards",
+    "max_faces",
+    "max_speaker_corrections",
+    "max_text",
+    "max_text_corrections",
+    "seconds_per_character",
+    "sound_timeout",
+    "speech_timeout",
+}
+
+
 def is_advanced(entry: Entry) -> bool:
-    """Settings of a section tune a part of the pipeline; most robots never need them."""
-    return "." in entry.name
+    """Does it tune a part of the pipeline? Most robots never need these."""
+    return "." in entry.name or entry.name in _TUNING
 
 
 def reference() -> str:

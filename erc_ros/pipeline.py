@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
-from erc_ros.dialogue.robot_voice import RobotGateConfig
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
-from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
@@ -84,8 +82,8 @@ class Parameters:
 
 
 @dataclass(frozen=True)
-class PerceptionConfig(Parameters):
-    """How to get from the senses to utterances.
+class PerceptionConfig(AssemblerConfig, Parameters):
+    """How to get from the senses to utterances; the dialogue's settings are among these.
 
     Raises:
         ValueError: a value of a wrong type or outside its range, see `values.settings`.
@@ -155,61 +153,6 @@ class PerceptionConfig(Parameters):
         "file of `erc enrol`: whoever is recognised by voice, and is no person of ROS4HRI, is "
         "named in `person_id`; empty: nobody is",
     )
-    expect_text: str = setting(
-        "auto",
-        "does speech wait for its text? auto: until three stretches in a row got none",
-        choices=("auto", "always", "never"),
-    )
-    text_timeout: float = setting(
-        1.5,
-        "speech whose text has not come this long after its end goes out without text",
-        "s",
-        (0.0, 30.0),
-    )
-    provisional_period: float = setting(
-        0.0,
-        "while somebody speaks, a draft goes out this often (at least 0.1); 0: only when the "
-        "speech has ended",
-        "s",
-        (0.0, 10.0),
-    )
-    conversation_gap: float = setting(
-        30.0,
-        "silence that ends a conversation: history and speakers start anew",
-        "s",
-        (1.0, 3600.0),
-    )
-    robot_tail: float = setting(
-        0.3,
-        "what is heard this long after `robot_speaking` fell is still the robot",
-        "s",
-        (0.0, 5.0),
-    )
-    robot_speaks_at_most: float = setting(
-        60.0,
-        "`robot_speaking` that stays true for longer is not believed; it also ends when its "
-        "publisher does",
-        "s",
-        (1.0, 3600.0),
-    )
-
-    diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    @property
-    def assembler(self) -> AssemblerConfig:
-        """Of the dialogue."""
-        return AssemblerConfig(
-            expect_text=cast(Any, self.expect_text),
-            text_timeout=self.text_timeout,
-            conversation_gap=self.conversation_gap,
-            robot_tail=self.robot_tail,
-            robot_gate=RobotGateConfig(max_speech=self.robot_speaks_at_most),
-            provisional_period=self.provisional_period,
-            diarization=self.diarization,
-        )
 
 
 @dataclass(frozen=True)
@@ -661,7 +604,7 @@ def _until_refused(events: Iterator[PerceptionEvent], source: str) -> list[Perce
 
 def _assembler(config: PerceptionConfig) -> UtteranceAssembler:
     return UtteranceAssembler(
-        config.assembler, SileroVoiceActivity(), speaker_networks(config), known_voices(config)
+        config, SileroVoiceActivity(), speaker_networks(config), known_voices(config)
     )
 
 

@@ -103,7 +103,9 @@ def test_a_replay_takes_the_robots_parameters(
     robot.write_text("utterance_node: {ros__parameters: {conversation_gap: 0.0}}")
     assert main([*command, "--out", str(tmp_path / "no")]) == 1
     complaint = capsys.readouterr().err
-    assert "robot.yaml: utterance_node: conversation_gap must be in [1, 3600], got 0.0" in complaint
+    assert (
+        "robot.yaml: utterance_node: conversation_gap must be in [1, 86400], got 0.0" in complaint
+    )
 
 
 def test_a_replay_needs_neither_ros_nor_torch() -> None:

@@ -168,6 +168,24 @@ def test_the_own_files_are_found_where_pip_puts_them_without_ros(tmp_path: Path)
     assert "no folder models" in run.stderr and "pip install ." in run.stderr
 
 
+def test_a_recording_in_a_loop_never_uses_the_id_of_a_conversation_again(
+    config: PipelineConfig,
+) -> None:
+    ids = []
+    with Pipeline(config) as pipeline:
+        for _ in range(3):
+            for time in (100 * NS, 200 * NS):  # two conversations, then it begins anew
+                pipeline.advance(time)
+                events = [*pipeline.feed(said(f"Hello at {time}.", time)), *pipeline.advance(time)]
+                events += pipeline.advance(time + 2 * NS)
+                ids += [
+                    event.utterance.conversation_id
+                    for event in events
+                    if isinstance(event, UtteranceEvent) and event.utterance.is_final
+                ]
+    assert len(ids) == len(set(ids)) == 6
+
+
 # --- faces are searched beside the stream ---
 
 
@@ -245,7 +263,8 @@ def test_a_text_does_not_wait_for_the_search_for_faces() -> None:
     perception.feed(Frame(NS, "rgb8", 64, 48, 192, bytes(64 * 48 * 3)))
     perception.feed(RobotSpeaking(NS, False))
     perception.feed(said("Quick!"))
-    assert notes.given == [f"text {NS}"]  # while the detector still looks
+    assert notes.given[0] == f"text {NS}"  # while the detector still looks
+    assert not any("face" in what for what in notes.given)
     go_on.set()
     perception.advance(2 * NS)
     perception.advance(2 * NS + 1)

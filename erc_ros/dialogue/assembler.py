@@ -91,8 +91,6 @@ class AssemblerConfig(SpeechSegmenterConfig, TextMatchingConfig, UtteranceLogCon
         15.0, "sound kept with an utterance: its last part", "s", (0.0, 60.0)
     )
     max_faces: int = setting(8, "face crops of an utterance", range=(0, 64))
-    frame_id: str = ""
-    """Frame of the utterances (the microphone's)."""
     speaking_face: SpeakingFaceConfig = field(default_factory=SpeakingFaceConfig)
     voice_recognition: VoiceRecognitionConfig = field(default_factory=VoiceRecognitionConfig)
 
@@ -563,7 +561,6 @@ class UtteranceAssembler:
                 face_id=seen.face_id,
                 person_id=person,
                 is_final=is_final,
-                frame_id=self._config.frame_id,
                 audio=self._sound.samples(first, piece.end),
                 faces=seen.crops,
             )

@@ -83,7 +83,12 @@ class RobotGateConfig:
         24, "frames for which it then stays open", "frames", (1, 1_000), source=_ROOMS
     )
     max_speech: float = setting(
-        60.0, "a robot that says it speaks for longer has died", "s", (1.0, 3_600.0)
+        60.0,
+        "`robot_speaking` that stays true for longer is not believed; it also ends when its "
+        "publisher does",
+        "s",
+        (1.0, 3_600.0),
+        parameter="robot_speaks_at_most",
     )
     text_delay: float = setting(
         1.0,

@@ -129,13 +129,19 @@ class Published:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogState:
-    """State. last_begin: of a conversation; no two in a row have the same id."""
+    """State.
+
+    last_start: ns, of the speech that began the last conversation. rewinds: how often the clock
+    came back to where a conversation had begun before, as a recording does that is played in a
+    loop: ids of conversations are never used again.
+    """
 
     conversation: Conversation | None = None
     labels: Labels = Labels()
     finals: tuple[FinalText, ...] = ()
     published: tuple[Published, ...] = ()  # the latest last
-    last_begin: int | None = None
+    last_start: int | None = None
+    rewinds: int = 0
 
 
 def spoken(state: LogState, start: int, end: int) -> LogState:
@@ -143,8 +149,10 @@ def spoken(state: LogState, start: int, end: int) -> LogState:
     talk = state.conversation
     if talk is not None:
         return replace(state, conversation=replace(talk, last=max(talk.last, end)))
-    begin = start + (start == state.last_begin)  # a clock may come back to the same time
-    return replace(state, conversation=Conversation(begin, end), last_begin=begin)
+    is_again = state.last_start is not None and start <= state.last_start
+    rewinds = state.rewinds + is_again
+    conversation = Conversation(start + rewinds, end)  # ns, which are no speaker's measure
+    return replace(state, conversation=conversation, last_start=start, rewinds=rewinds)
 
 
 def attributed(
@@ -309,5 +317,5 @@ class UtteranceLog:
     def end(self, now: int) -> ConversationEnded | None:
         """The conversation is over."""
         talk = self._state.conversation
-        self._state = LogState(last_begin=self._state.last_begin)
+        self._state = LogState(last_start=self._state.last_start, rewinds=self._state.rewinds)
         return None if talk is None else ConversationEnded(talk.id, max(talk.last, now))

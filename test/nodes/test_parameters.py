@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import Field
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
@@ -47,6 +50,25 @@ def test_the_file_has_the_type_default_and_range_of_every_parameter() -> None:
             if found[name].setting.range is not None:
                 least, greatest = told["range"]
                 assert least <= told["default"] <= greatest
+
+
+def fields(config: type, name: str = "") -> Iterator[tuple[str, Field]]:
+    """Every field of a config and of the configs in it."""
+    types = get_type_hints(config)
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from fields(types[field.name], f"{name}{field.name}.")
+        else:
+            yield f"{name}{field.name}", field
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_field_of_every_config_is_a_parameter(node: str) -> None:
+    missing = [
+        name for name, field in fields(NODES[node]) if "erc_ros.setting" not in field.metadata
+    ]
+    assert missing == []
+    assert len(list(fields(NODES[node]))) == len(list(entries(NODES[node])))
 
 
 WRONG = [
