@@ -2,9 +2,9 @@
 
     python -m benchmarks.alignment [--seeds 5]
 
-The sound is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA, default
-../shared/data); its phrases stand in for a speech recogniser: gold text, delivered late. Nobody is
-told apart in the first table (it is about time only); in the second one the speaker model is used.
+The sound is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA); its phrases stand in
+for a speech recogniser: gold text, delivered late. Nobody is told apart in the first table (it is
+about time only); in the second one the speaker model is used.
 """
 
 from __future__ import annotations

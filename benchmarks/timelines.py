@@ -2,7 +2,7 @@
 
     python -m benchmarks.timelines [--out docs/images]
 
-The telephone call and AMI's development excerpts ($ERC_DATA, default ../shared/data) as `call.png`,
+The telephone call and AMI's development excerpts ($ERC_DATA) as `call.png`,
 `ami-dev00.png`, `ami-dev01.png`. Every band is an answer to who spoke when: the truth, what was
 decided after a latency, and the same with its corrections. A lane is a speaker; two at once are
 overlap. The error counts overlap and has no collar.

@@ -1,4 +1,4 @@
-"""Where the data sets of the tests lie: $ERC_DATA, else shared/data beside the repository."""
+"""Where the data sets of the tests lie: $ERC_DATA. Without it their tests are skipped."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("ERC_DATA") or ROOT.parent / "shared" / "data")
+DATA = Path(os.environ.get("ERC_DATA") or ROOT / "ERC_DATA is not set")
 
 
 def need(*folders: str) -> Path:
     """The data folder; the test is skipped where it lacks one of `folders`."""
     for folder in folders:
         if not (DATA / folder).exists():
-            pytest.skip(f"no {folder} in {DATA} (set ERC_DATA)")
+            pytest.skip(f"set ERC_DATA to the folder that has {folder} (docs/datasets.md)")
     return DATA

@@ -7,13 +7,12 @@ figures that say how good it is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from data_folder import DATA, need
 
 pytest.importorskip("soundfile", reason="the extra [train] is not installed")
 
@@ -26,7 +25,6 @@ from erc_ros.training.datasets.corpora import CORPORA, sound
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.values.utterance import FaceCrop, Utterance
 
-DATA = Path(os.environ.get("ERC_DATA", ""))
 SECOND = 10**9
 # Of models/edge-small 0.2.0 with onnxruntime 1.31.1 on x86-64, by this file.
 TEXT = 0.568  # weighted F1 over 7 labels
@@ -47,14 +45,9 @@ def predicted(recogniser: Recogniser, utterances: Iterable[Utterance]) -> list[i
     return [LABELS.index(recogniser.feed(utterance).label) for utterance in utterances]
 
 
-def needs(folder: str) -> None:
-    if not os.environ.get("ERC_DATA") or not (DATA / folder).is_dir():
-        pytest.skip(f"ERC_DATA names no folder with {folder}")
-
-
 def test_text_alone(recogniser: Recogniser) -> None:
     """The first 40 dialogues of MELD's dev part, in their order, with their history."""
-    needs("meld_annotations")
+    need("meld_annotations")
     truth, utterances = [], []
     for conversation in CORPORA["meld"](DATA, "dev").conversations[:40]:
         for number, said in enumerate(conversation.utterances):
@@ -78,7 +71,7 @@ def test_sound_alone(recogniser: Recogniser) -> None:
     """Every eighth clip of RAVDESS and EmoDB, each a conversation of its own: training data."""
     truth, utterances = [], []
     for corpus, folder in (("ravdess", "ravdess_speech_16k"), ("emodb", "emodb")):
-        needs(folder)
+        need(folder)
         for conversation in CORPORA[corpus](DATA, "all").conversations[::8]:
             (clip,) = conversation.utterances
             assert clip.clip is not None and clip.label is not None
@@ -99,7 +92,7 @@ def test_sound_alone(recogniser: Recogniser) -> None:
 
 def test_faces_alone(recogniser: Recogniser) -> None:
     """Every tenth picture of FER+'s test part, which no part was trained on."""
-    needs("fer2013plus")
+    need("fer2013plus")
     faces = ferplus.load(DATA / "fer2013plus").test
     labels = [LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES]
     truth = [labels[number] for number in faces.labels[::10]]
