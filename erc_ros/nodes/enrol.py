@@ -114,7 +114,7 @@ def read_wave(file: Path) -> NDArray[np.float32]:
         raise
     except OSError as error:
         raise EnrolmentError(f"cannot be read ({explain(error)})") from error
-    except (EOFError, wave.Error, ValueError) as error:
+    except (EOFError, wave.Error, ValueError, RuntimeError) as error:  # the last: cut chunks
         raise EnrolmentError(
             f"cannot be read ({error}); this makes a file that can: "
             f"ffmpeg -i {shlex.quote(str(file))} -ac 1 -ar {SAMPLE_RATE} -c:a pcm_s16le out.wav"

@@ -6,6 +6,7 @@ what stands at the second row, second and third column. bayer_rggb8 is OpenCV's 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -275,6 +276,19 @@ def _png_size(frame: Frame, data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
+def _check_png(frame: Frame) -> None:
+    """Compares the checksums: libpng would write what it finds into the log, of every picture."""
+    data = memoryview(frame.data).cast("B")
+    at, kind = len(_PNG), b""
+    while at < len(data) and kind != b"IEND":
+        kind = bytes(data[at + 4 : at + 8])
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        found = int.from_bytes(data[end : end + 4], "big")
+        if end + 4 > len(data) or zlib.crc32(data[at + 4 : end]) != found:
+            raise ImageError(f"{_name(frame)} image is damaged: a checksum is wrong")
+        at = end + 4
+
+
 def _gray_flag(width: int, max_width: int | None, codec: str) -> int:
     """JPEG can be decoded at a half, a quarter or an eighth of its size, for less work."""
     for scale, flag in (
@@ -288,6 +302,8 @@ def _gray_flag(width: int, max_width: int | None, codec: str) -> int:
 
 
 def _decode(frame: Frame, flag: int) -> Image:
+    if bytes(memoryview(frame.data)[: len(_PNG)]) == _PNG:
+        _check_png(frame)
     # the orientation in EXIF is left alone: a camera's frames all lie the same way
     flags = flag | cv2.IMREAD_IGNORE_ORIENTATION
     try:

@@ -332,3 +332,15 @@ def test_same_as_rosbags_image(encoding: str) -> None:
         header, 24, 32, encoding, 0, one.step, np.frombuffer(one.data, np.uint8)
     )
     np.testing.assert_array_equal(to_bgr(one), message_to_cvimage(message, "bgr8"))
+
+
+def test_a_png_with_a_wrong_checksum_is_refused_without_a_word_in_the_log(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = bytearray(cv2.imencode(".png", np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))[1])
+    for at in range(40, len(data) - 12, 7):
+        broken = bytes(data[:at]) + bytes([data[at] ^ 0x55]) + bytes(data[at + 1 :])
+        with pytest.raises(ImageError):
+            to_bgr(Frame(1, "png", 0, 0, 0, broken))
+    assert capfd.readouterr().err == ""
+    assert to_bgr(Frame(1, "png", 0, 0, 0, bytes(data))).shape == (32, 32, 3)

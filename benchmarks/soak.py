@@ -1,0 +1,519 @@
+"""Endurance: the nodes as processes, hours of conversation, one fault after the other.
+
+    python -m benchmarks.soak --hours 2 --seed 0 --out out/soak        over DDS, both modes
+    python -m benchmarks.soak --hours 24 --core --out out/soak_core    the pipeline without DDS
+
+Over DDS, the written dialogue of the demo is spoken again and again while sensors are killed and
+come back, clocks jump, conversations are reset, and one message in a hundred is made to do harm.
+All the time: are the processes alive, are memory, threads, descriptors and the log flat? After each
+fault, a text must be answered. At the end every message that was sent is accounted for: received,
+or counted as lost. report.md and pictures go into the folder; the exit status is 1 where a check
+failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, perform
+from erc_ros.demo.voices import synthesiser
+from erc_ros.values.files import whole_folder
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import SAMPLE_RATE
+
+CHUNK = SAMPLE_RATE // 50
+HOSTILE = 100  # one message in so many
+ANSWER = 20.0  # s until a clean text must be answered after a fault
+WARM_UP = 0.35  # of the time, before memory must be flat
+SPEED = 20  # times real time, of processor time, without DDS
+MIB = 2**20
+
+
+@dataclass
+class Watch:
+    """What was measured, by the name of a curve: (s, value)."""
+
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    checks: list[tuple[bool, str]] = field(default_factory=list)
+
+    def note(self, name: str, at: float, value: float) -> None:
+        self.curves.setdefault(name, []).append((at, value))
+
+    def check(self, holds: bool, what: str) -> None:
+        self.checks.append((holds, what))
+        print(("ok    " if holds else "FAILED"), what, flush=True)
+
+    def check_flat(self, name: str, most: float, unit: str) -> None:
+        """Did the curve's median of the last quarter rise above that after the warm-up?"""
+        values = [value for _, value in self.curves.get(name, [])]
+        rest = values[int(len(values) * WARM_UP) :]
+        if len(rest) < 8:
+            self.check(False, f"{name}: too few measurements ({len(rest)})")
+            return
+        quarter = len(rest) // 4
+        rise = float(np.median(rest[-quarter:]) - np.median(rest[:quarter]))
+        self.check(rise <= most, f"{name} rose by {rise:.1f} {unit}, at most {most:g} may be")
+
+
+def memory_of(pid: int) -> float:
+    """MiB in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / MIB
+
+
+# --- without DDS ---
+
+
+def core(hours: float, watch: Watch, bundle: str = "", speakers: bool = True) -> None:
+    """Hours of the dialogue through the pipeline, as fast as it goes."""
+    from erc_ros.pipeline import EstimateEvent, Pipeline, PipelineConfig
+    from erc_ros.sensing.microphone import SoundChunk
+    from erc_ros.values.transcript import Transcript
+
+    options: dict[str, Any] = {"bundle": bundle} if bundle else {}
+    if not speakers:
+        options["speaker_model"] = "none"
+    sound, phrases = perform(DIALOGUE, synthesiser())
+    data = (np.clip(sound, -1, 1) * 32767).astype("<i2")
+    begin, now, estimates, texts, next_note = time.monotonic(), seconds(1e9), 0, 0, 0.0
+    start, used = now, time.process_time()
+    size = SAMPLE_RATE // 10
+    with Pipeline(PipelineConfig.from_parameters(options)) as pipeline:
+        while now - start < hours * 3600 * NS:
+            waiting = list(phrases)
+            for first in range(0, len(data) - size, size):
+                chunk = SoundChunk(data[first : first + size].tobytes(), now, now + NS // 10, "mic")
+                found = pipeline.feed(chunk)
+                now += NS // 10
+                while waiting and waiting[0].end + 0.4 < first / SAMPLE_RATE:
+                    found += pipeline.feed(Transcript(waiting.pop(0).text, arrival=now))
+                    texts += 1
+                found += pipeline.advance(now)
+                if (simulated := (now - start) / NS) >= next_note:
+                    watch.note("memory", simulated, memory_of(os.getpid()))
+                    next_note = simulated + hours * 3600 / 200
+                estimates += sum(
+                    isinstance(event, EstimateEvent) and event.estimate.utterance.is_final
+                    for event in found
+                )
+            now += seconds(random.Random(now).choice((1.0, 1.0, 40.0)))  # 40 s end a conversation
+    wall, used = time.monotonic() - begin, time.process_time() - used
+    simulated = (now - start) / NS
+    watch.check(
+        simulated >= SPEED * used,
+        f"{simulated / 3600:.2f} h in {wall:.0f} s and {used:.0f} s of processor time: "
+        f"{simulated / used:.0f} times real time",
+    )
+    watch.check(
+        0 <= estimates - texts <= texts, f"{texts} texts were said, {estimates} estimates came"
+    )
+    watch.check_flat("memory", 20.0, "MiB")
+
+
+# --- over DDS ---
+
+
+class Robot:
+    """The sensors of a robot, and somebody who listens to its nodes."""
+
+    def __init__(self, seed: int) -> None:
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from erc_msgs.msg import EmotionEstimate
+        from rclpy.executors import SingleThreadedExecutor
+
+        rclpy.init()
+        self.random = random.Random(seed)
+        self.node = rclpy.create_node("soak", namespace="/soak")
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.answers: Counter[str] = Counter()
+        self.values: dict[str, dict[str, str]] = {}
+        self.latencies: list[tuple[float, float]] = []
+        self.sent: Counter[str] = Counter()
+        self.hostile = 0
+        self.offset = 0  # ns, of the sensors' clock
+        self.begin = time.monotonic()
+        self.publishers: dict[str, Any] = {}
+        self.node.create_subscription(EmotionEstimate, "emotions", self._answered, 100)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 50)
+
+    def _answered(self, message: Any) -> None:
+        total = sum(message.probabilities)
+        if message.is_final and abs(total - 1) < 1e-3:
+            self.answers[message.text] += 1
+        self.latencies.append((time.monotonic() - self.begin, message.latency_total_ns / 1e6))
+
+    def _diagnosed(self, message: Any) -> None:
+        for status in message.status:
+            self.values[status.name.rpartition("/")[2]] = {v.key: v.value for v in status.values}
+
+    def value(self, status: str, key: str) -> int:
+        text = self.values.get(status, {}).get(key, "0")
+        return int(float(text)) if text.replace(".", "").lstrip("-").isdigit() else 0
+
+    def spin(self, duration: float) -> None:
+        end = time.monotonic() + duration
+        while (left := end - time.monotonic()) > 0:
+            self.executor.spin_once(timeout_sec=left)
+
+    def until(self, true: Callable[[], Any], patience: float) -> bool:
+        end = time.monotonic() + patience
+        while not true():
+            if time.monotonic() > end:
+                return False
+            self.executor.spin_once(timeout_sec=0.05)
+        return True
+
+    def plug(self, name: str) -> None:
+        """A sensor that somebody listens to."""
+        from audio_common_msgs.msg import AudioDataStamped
+        from sensor_msgs.msg import CompressedImage
+        from std_msgs.msg import Bool, String
+
+        kinds = {
+            "audio": AudioDataStamped,
+            "image/compressed": CompressedImage,
+            "speech": String,
+            "robot_speaking": Bool,
+        }
+        made = self.node.create_publisher(kinds[name], name, 50)
+        self.publishers[name] = made
+        self.until(lambda: made.get_subscription_count() > 0, 15.0)
+
+    def unplug(self, name: str) -> None:
+        self.node.destroy_publisher(self.publishers.pop(name))
+
+    def stamp(self, message: Any) -> None:
+        now = self.node.get_clock().now().nanoseconds + self.offset
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(max(0, now), NS)
+
+    def send(self, name: str, message: Any) -> None:
+        if name in self.publishers:
+            self.publishers[name].publish(message)
+            self.sent[name.partition("/")[0]] += 1
+
+    def say(self, text: str) -> None:
+        from std_msgs.msg import String
+
+        self.send("speech", String(data=text))
+
+    def hear(self, samples: np.ndarray) -> None:
+        from audio_common_msgs.msg import AudioDataStamped
+
+        message = AudioDataStamped()
+        self.stamp(message)
+        message.header.frame_id = "microphone"
+        message.audio.data = array("B", samples.astype("<i2").tobytes())
+        self.send("audio", message)
+
+    def see(self, picture: bytes) -> None:
+        from sensor_msgs.msg import CompressedImage
+
+        message = CompressedImage(format="jpeg", data=array("B", picture))
+        self.stamp(message)
+        self.send("image/compressed", message)
+
+    def harm(self) -> None:
+        """A message that is made to do harm."""
+        from audio_common_msgs.msg import AudioDataStamped
+        from sensor_msgs.msg import CompressedImage
+        from std_msgs.msg import String
+
+        self.hostile += 1
+        rng = self.random
+        picture, sound = CompressedImage(format="jpeg"), AudioDataStamped()
+        self.stamp(picture)
+        self.stamp(sound)
+        kind = rng.randrange(8)
+        if kind == 0:
+            picture.data = array("B", b"\xff\xd8" + rng.randbytes(rng.randrange(2000)))
+        elif kind == 1:
+            picture.format = "x" * rng.randrange(1, 5000)
+        elif kind == 2:
+            picture.data = array(
+                "B", b"\x89PNG\r\n\x1a\n" + rng.randbytes(100) + b"IEND" + bytes(4)
+            )
+        elif kind == 3:
+            sound.audio.data = array("B", rng.randbytes(2 * rng.randrange(500) + 1))
+        elif kind == 4:
+            sound.header.frame_id = "f" * 10_000
+            sound.audio.data = array("B", bytes(640))
+        elif kind == 5:
+            sound.header.stamp.sec = -rng.randrange(2**31)
+        elif kind == 6:
+            self.send("speech", String(data=" \x00\t" * rng.randrange(1000)))
+            return
+        else:
+            self.send("speech", String(data="\n" * 2_000_000))
+            return
+        self.send("image/compressed" if kind < 3 else "audio", picture if kind < 3 else sound)
+
+    def close(self) -> None:
+        import rclpy
+
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def system(mode: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The nodes, as `erc run` starts them."""
+    line = [sys.executable, "-m", "erc_ros.nodes.run", f"mode:={mode}", "namespace:=soak"]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(line, stderr=stream, stdout=stream)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def over_dds(mode: str, duration: float, seed: int, folder: Path, watch: Watch) -> None:
+    """One mode for `duration` s."""
+    import cv2
+
+    sound, phrases = perform(DIALOGUE, synthesiser(), seed)
+    data = (np.clip(sound, -1, 1) * 32767).astype("<i2")
+    shape = (240, 320, 3)
+    frame = cv2.imencode(".jpg", np.full(shape, 128, np.uint8))[1].tobytes()
+    log = folder / f"{mode}.log"
+    robot = Robot(seed)
+    with system(mode, log) as process:
+        # Where the nodes are is asked of the topic, then of the processes.
+        watched = "speech"
+        for name in ("audio", "image/compressed", watched):
+            robot.plug(name)
+        robot.spin(3.0)
+        pids = children(process.pid)
+        begin = robot.begin = time.monotonic()
+        faults = _faults(robot)
+        period = max(15.0, min(60.0, duration / 8))
+        next_fault, next_look, last = begin + period, begin, begin
+        number, fault_number, position, waiting = 0, 0, 0, list(phrases)
+        while (now := time.monotonic()) - begin < duration and process.poll() is None:
+            number += 1
+            robot.hear(data[position : position + CHUNK])
+            position += CHUNK
+            while waiting and waiting[0].end + 0.4 < position / SAMPLE_RATE:
+                robot.say(waiting.pop(0).text)
+            if position + CHUNK > len(data):
+                position, waiting = 0, list[Phrase](phrases)
+            if number % 10 == 0:
+                robot.see(frame)
+            if robot.random.randrange(HOSTILE) == 0:
+                robot.harm()
+            if now > next_look:
+                _look(watch, mode, now - begin, pids, log)
+                next_look = now + 1.0
+            if now > next_fault:
+                name, cause = faults[fault_number % len(faults)]
+                fault_number += 1
+                cause()
+                _check_clean(robot, watch, f"{mode}: after {name}", fault_number)
+                next_fault = time.monotonic() + period
+                last = time.monotonic()
+            last = max(last + 1 / 50, time.monotonic() - 0.2)
+            robot.spin(max(0.0, last - time.monotonic()))
+        watch.check(process.poll() is None, f"{mode}: alive after {duration:.0f} s")
+        if process.poll() is None:
+            robot.spin(3.0)
+            _account(robot, watch, mode)
+            _measure(robot, watch, mode)
+            for name in ("memory", "threads", "descriptors"):
+                for place in range(len(pids)):
+                    most = {"memory": 30.0, "threads": 2.0, "descriptors": 6.0}[name]
+                    watch.check_flat(f"{mode} {name} {place}", most, "")
+            lines = len(log.read_bytes().splitlines())
+            watch.check(lines < 100 + duration, f"{mode}: {lines} lines of log")
+            said = [turn.text for turn in DIALOGUE if turn.text.encode() in log.read_bytes()]
+            watch.check(not said, f"{mode}: nothing that was said is in the log")
+    watch.check(process.returncode == 0, f"{mode}: ended with status {process.returncode}")
+    robot.close()
+
+
+def _look(watch: Watch, mode: str, at: float, pids: list[int], log: Path) -> None:
+    for place, pid in enumerate(pids):
+        if not Path(f"/proc/{pid}").exists():
+            continue
+        watch.note(f"{mode} memory {place}", at, memory_of(pid))
+        watch.note(f"{mode} threads {place}", at, len(os.listdir(f"/proc/{pid}/task")))
+        watch.note(f"{mode} descriptors {place}", at, len(os.listdir(f"/proc/{pid}/fd")))
+    watch.note(f"{mode} log", at, log.stat().st_size / 1000)
+
+
+def _faults(robot: Robot) -> list[tuple[str, Callable[[], None]]]:
+    def replug(name: str) -> Callable[[], None]:
+        def cause() -> None:
+            robot.unplug(name)
+            robot.spin(5.0)
+            robot.plug(name)
+
+        return cause
+
+    def jump(by: float) -> Callable[[], None]:
+        def cause() -> None:
+            robot.offset += seconds(by)
+
+        return cause
+
+    def reset() -> None:
+        from std_srvs.srv import Trigger
+
+        client = robot.node.create_client(Trigger, "utterance_node/reset")
+        if client.wait_for_service(10.0):
+            robot.until(client.call_async(Trigger.Request()).done, 10.0)
+        robot.node.destroy_client(client)
+
+    def synthesiser_dies() -> None:
+        from std_msgs.msg import Bool
+
+        robot.plug("robot_speaking")
+        robot.send("robot_speaking", Bool(data=True))
+        robot.spin(1.0)
+        robot.unplug("robot_speaking")
+        robot.spin(1.5)
+
+    def flood() -> None:
+        for _ in range(200):
+            robot.hear(np.zeros(CHUNK, np.int16))
+            robot.harm()
+
+    return [
+        ("a microphone that died", replug("audio")),
+        ("a clock that jumped ahead", jump(30.0)),
+        ("a camera that died", replug("image/compressed")),
+        ("a flood", flood),
+        ("a clock that jumped back", jump(-45.0)),
+        ("a synthesiser that died", synthesiser_dies),
+        ("a reset", reset),
+        ("a clock that was set right", jump(15.0)),
+    ]
+
+
+def _check_clean(robot: Robot, watch: Watch, what: str, number: int) -> None:
+    text = f"This is clean utterance number {number}."
+    robot.spin(1.0)
+    robot.say(text)
+    answered = robot.until(lambda: robot.answers[text] > 0, ANSWER)
+    watch.check(answered, f"{what}: a clean text is answered")
+
+
+def _account(robot: Robot, watch: Watch, mode: str) -> None:
+    """Sent = received + lost on the way; and of what was received, all is used or counted."""
+    for name in ("audio", "image", "speech"):
+        status = f"utterance_node: {name}"
+        received, lost = robot.value(status, "received"), robot.value(status, "lost_by_dds")
+        missing = robot.sent[name] - received - lost
+        # What is lost as the first or the last of a publisher leaves no gap in its numbers.
+        watch.check(
+            abs(missing) <= 20 + 0.01 * robot.sent[name],
+            f"{mode} {name}: {robot.sent[name]} sent = {received} received + {lost} lost by DDS "
+            f"+ {missing} not seen; {robot.value(status, 'dropped')} dropped, "
+            f"{robot.value(status, 'unusable')} unusable, {robot.value(status, 'queued')} waiting",
+        )
+    watch.check(robot.hostile > 0, f"{mode}: {robot.hostile} hostile messages")
+
+
+def _measure(robot: Robot, watch: Watch, mode: str) -> None:
+    for at, milliseconds in robot.latencies:
+        watch.note(f"{mode} latency", at, milliseconds)
+    by_hour: dict[int, list[float]] = {}
+    for at, milliseconds in robot.latencies:
+        by_hour.setdefault(int(at // 3600), []).append(milliseconds)
+    for hour, values in by_hour.items():
+        p50, p95, p99 = np.percentile(values, (50, 95, 99))
+        watch.check(
+            True,
+            f"{mode} hour {hour + 1}: {len(values)} estimates, latency p50 {p50:.0f}, "
+            f"p95 {p95:.0f}, p99 {p99:.0f} ms",
+        )
+
+
+# --- the report ---
+
+
+def write(folder: Path, watch: Watch, command: str) -> None:
+    """report.md and a picture of each kind of curve."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    failed = sum(not holds for holds, _ in watch.checks)
+    lines = [
+        "# Endurance",
+        "",
+        f"`{command}`: {len(watch.checks)} checks, {failed} failed.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {'ok' if holds else '**failed**'} | {what} |" for holds, what in watch.checks),
+        "",
+    ]
+    kinds = ("memory", "threads", "descriptors", "log", "latency")
+    units = {"memory": "MiB", "log": "kB", "latency": "ms"}
+    for kind in kinds:
+        curves = {name: curve for name, curve in watch.curves.items() if kind in name}
+        if not curves:
+            continue
+        figure, axes = pyplot.subplots(figsize=(9, 3))
+        for name, curve in curves.items():
+            style = "." if kind == "latency" else "-"
+            axes.plot(
+                [at / 60 for at, _ in curve], [value for _, value in curve], style, label=name
+            )
+        axes.set_xlabel("minutes")
+        axes.set_ylabel(units.get(kind, kind))
+        axes.legend(fontsize=7)
+        figure.tight_layout()
+        figure.savefig(folder / f"{kind}.png", dpi=110)
+        pyplot.close(figure)
+        lines += [f"![{kind}]({kind}.png)", ""]
+    (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, check, write the report."""
+    parser = argparse.ArgumentParser(prog="benchmarks.soak", description=(__doc__ or "")[:80])
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("out/soak"))
+    parser.add_argument("--core", action="store_true", help="the pipeline without DDS")
+    parser.add_argument("--mode", choices=("single", "split"), help="default: one after the other")
+    options = parser.parse_args(argv)
+    watch = Watch()
+    with whole_folder(options.out) as folder:
+        if options.core:
+            core(options.hours, watch)
+        else:
+            modes = [options.mode] if options.mode else ["single", "split"]
+            for mode in modes:
+                duration = options.hours * 3600 / len(modes)
+                over_dds(mode, duration, options.seed, folder, watch)
+        arguments = " ".join(argv if argv is not None else sys.argv[1:])
+        write(folder, watch, f"python -m benchmarks.soak {arguments}")
+    print(f"{options.out}/report.md")
+    return 0 if all(holds for holds, _ in watch.checks) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,93 @@
+"""What was said, heard and seen is in no log, no diagnosis and no file that nobody asked for."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from array import array
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from audio_common_msgs.msg import AudioDataStamped
+from erc_msgs.msg import Utterance
+from node_bench import sound_message
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import String
+
+REPOSITORY = Path(__file__).parents[2]
+MARKER = "zanzibarquux"
+
+
+def recent_files(folder: Path, since: float) -> list[Path]:
+    found = []
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and path.stat().st_mtime >= since and path.stat().st_size < 10**7:
+                found.append(path)
+        except OSError:
+            continue  # gone already, or somebody else's
+    return found
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_marker_in_text_sound_and_picture_shows_up_nowhere(
+    make_bench: Any,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    split: bool,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    bench = make_bench(split=split)
+    raw = array("B", (MARKER * 100).encode())
+    bench.say(f"my secret is {MARKER}")
+    microphone = bench.talker(AudioDataStamped, "audio", QoSProfile(depth=10))
+    camera = bench.talker(CompressedImage, "image/compressed", QoSProfile(depth=10))
+    for number in range(1, 4):
+        sound = sound_message(np.zeros(160, np.int16), bench.now())
+        sound.audio.data = raw if number > 1 else raw[:-1]  # an odd one is refused
+        microphone.publish(sound)
+        picture = CompressedImage(format="jpeg", data=array("B", b"\xff\xd8") + raw)
+        picture.header.stamp.sec = number
+        camera.publish(picture)
+    bench._text.publish(String(data=f"{MARKER} " * 5000))  # too long
+    if split:
+        talker = bench.talker(Utterance, "utterances")
+        talker.publish(Utterance(text=MARKER, audio=[1], sample_rate=1))
+        said = Utterance(conversation_id="c", utterance_id="u", text=MARKER)
+        said.faces = [CompressedImage(format="jpeg", data=raw)]
+        talker.publish(said)
+        bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "2", "refused")
+    bench.wait(lambda: bench.value("utterance_node: image", "unusable") != "0", "refused")
+    bench.wait(lambda: bench.value("utterance_node: audio", "unusable") != "0", "refused")
+    bench.say("the end")
+    bench.close()
+    output = capfd.readouterr()
+    assert MARKER not in output.out + output.err
+    for status in bench.diagnoses.values():
+        told = [status.message, *(value.value for value in status.values)]
+        assert not any(MARKER in text for text in told), status.name
+    for file in recent_files(tmp_path, 0.0):
+        assert MARKER.encode() not in file.read_bytes(), file
+
+
+def test_nothing_in_the_tree_reads_or_writes_pickles() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    names = listed.stdout.split() or [
+        str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "erc_ros").rglob("*.py")
+    ]
+    assert len(names) > 50
+    unsafe = re.compile(
+        r"\b(?:pickle|dill|cloudpickle|joblib|shelve|marshal)\.(?:loads?|dumps?|open|Unpickler|Pickler)"
+        r"|from\s+(?:pickle|dill|cloudpickle|joblib|shelve|marshal)\s+import"
+        r"|allow_pickle\s*=\s*True|weights_only\s*=\s*False|yaml\.(?:load|unsafe_load|full_load)\("
+    )
+    found = [name for name in names if unsafe.search((REPOSITORY / name).read_text("utf-8"))]
+    assert not [name for name in found if not name.startswith("test/")]
