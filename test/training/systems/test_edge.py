@@ -114,7 +114,9 @@ def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
         embedding = np.full(384, number, np.float32)
         embeddings = UtteranceEmbeddings(str(number), 1, embedding, None, None)
         history = step(history, embeddings, 16)
-    answer = network(fusion_input(history.utterances, (384, 128, 128)))
+    sizes = {"text": 384, "audio": 128, "visual": 128}
+    others = dict.fromkeys(("modalities", "speakers", "valid"), 0)
+    answer = network(fusion_input(history.utterances, sizes | others))
     assert answer["logits"].shape == (1, 16, 7)
     np.testing.assert_allclose(answer["weights"][0, -1], [1, 0, 0], atol=1e-5)
 
