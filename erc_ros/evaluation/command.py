@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from erc_ros.evaluation.exports import FORMATS, write_bag, write_exports, write_media
-from erc_ros.evaluation.jobs import Job
+from erc_ros.evaluation.jobs import Job, read_truth
 from erc_ros.evaluation.many import Kept, run
 from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores
@@ -23,6 +23,7 @@ from erc_ros.evaluation.results import summary, write_scores
 from erc_ros.evaluation.run import Range, System
 from erc_ros.evaluation.scores import evaluate
 from erc_ros.evaluation.tally import COLLAR, Conversation, conversations
+from erc_ros.evaluation.truth.marks import TruthError
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.values.files import check_folder, write_whole
 from erc_ros.values.nanoseconds import NS, seconds
@@ -62,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
         for name, bag in bags.items()
         for system in systems
     ]
+    _check_truth(jobs)
     began = time.perf_counter()
     with watched(len(jobs)) as watch:
         kept = run(jobs, out / KEPT, options.workers, options.cluster, watch)
@@ -172,6 +174,22 @@ def _systems(options: argparse.Namespace) -> list[System]:
     if len({system.name for system in systems}) < len(systems):
         raise ValueError(f"two systems of one name, {systems[0].name}: rename a folder or file")
     return systems
+
+
+def _check_truth(jobs: Sequence[Job]) -> None:
+    """Find a mistake in the annotations at once, not after an hour.
+
+    Raises:
+        TruthError: those of no recording can be used; where some can, the others are reported.
+    """
+    for place, job in enumerate(jobs):
+        try:
+            read_truth(job)
+        except TruthError:
+            if place == len(jobs) - 1:
+                raise
+        else:
+            return
 
 
 @contextmanager

@@ -13,12 +13,14 @@ import numpy as np
 import onnxruntime
 
 import erc_ros
+from erc_ros.evaluation import run
 from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.matching import match
 from erc_ros.evaluation.records import Recording, Truth
-from erc_ros.evaluation.run import Answers, Progress, Range, System, answer
+from erc_ros.evaluation.run import Progress, Range, System, answer
 from erc_ros.evaluation.truth.joining import LabelMap, join, of_recording, read_label_map
 from erc_ros.evaluation.truth.marks import Mark
+from erc_ros.values.files import explain
 from erc_ros.values.settings import values_of
 
 _CHUNK = 2**20  # bytes
@@ -48,33 +50,57 @@ class Job:
 
 def evaluate(job: Job, progress: Progress | None = None) -> Recording:
     """The recording with truth, answers and matches; what cannot be used is told in `error`."""
+    return joined(job, answered(job, progress))
+
+
+def answered(job: Job, progress: Progress | None = None) -> Recording:
+    """The recording without truth: the long part of the work, which no annotation changes."""
     try:
-        mapping = read_label_map(job.label_map) if job.label_map is not None else None
-        marks = list(_marks(job))  # a mistake in them shall not take an hour to be found
-        answers = answer(job.bag, job.system, dict(job.topics), job.part, progress)
-        truth = _truth(job, marks, mapping, answers)
+        found = answer(job.bag, job.system, dict(job.topics), job.part, progress)
     except (ValueError, OSError, RuntimeError) as error:
-        return Recording(job.name, job.system.name, 0, 0, (), error=str(error) or repr(error))
-    return joined(job, answers, truth)
-
-
-def joined(job: Job, answers: Answers, truth: Truth | None) -> Recording:
-    """Answers and truth of one recording together."""
-    predictions = answers.predictions
+        return _failed(job, error)
+    predictions = found.predictions
     if not job.with_media:
         predictions = tuple(replace(each, audio=None, face=None) for each in predictions)
     return Recording(
         job.name,
         job.system.name,
-        answers.origin,
-        answers.end,
-        answers.labels,
-        truth,
+        found.origin,
+        found.end,
+        found.labels,
+        None,
         predictions,
-        () if truth is None else match(truth.segments, predictions),
-        answers.warnings,
-        answers.counts,
+        (),
+        found.warnings,
+        found.counts,
     )
+
+
+def joined(job: Job, recording: Recording) -> Recording:
+    """The answered recording with its truth."""
+    if recording.error:
+        return recording
+    try:
+        truth = _truth(job, read_truth(job), recording)
+    except (ValueError, OSError) as error:
+        return _failed(job, error)
+    matches = () if truth is None else match(truth.segments, recording.predictions)
+    return replace(recording, truth=truth, matches=matches)
+
+
+def read_truth(job: Job) -> tuple[list[Mark], LabelMap | None]:
+    """Its annotations, and what labels mean.
+
+    Raises:
+        TruthError: they cannot be read.
+    """
+    mapping = read_label_map(job.label_map) if job.label_map is not None else None
+    return list(_marks(job)), mapping
+
+
+def _failed(job: Job, error: Exception) -> Recording:
+    reason = explain(error) if isinstance(error, OSError) and error.errno else str(error)
+    return Recording(job.name, job.system.name, 0, 0, (), error=reason or repr(error))
 
 
 def _marks(job: Job) -> Iterator[Mark]:
@@ -86,15 +112,16 @@ def _marks(job: Job) -> Iterator[Mark]:
 
 
 def _truth(
-    job: Job, marks: Sequence[Mark], mapping: LabelMap | None, answers: Answers
+    job: Job, read: tuple[Sequence[Mark], LabelMap | None], recording: Recording
 ) -> Truth | None:
+    marks, mapping = read
     if not job.truth and not marks:
         return None
     found = join(
         marks,
-        origin=answers.origin,
-        duration=answers.end,
-        labels=answers.labels,
+        origin=recording.origin,
+        duration=recording.duration,
+        labels=recording.labels,
         mapping=mapping,
         offset=job.offset,
     )
@@ -105,7 +132,7 @@ def _truth(
 
 
 def key(job: Job) -> str:
-    """Changes with everything that the result depends on.
+    """Changes with everything that the answers depend on, and with nothing else.
 
     Raises:
         OSError, ValueError: a file of it cannot be read.
@@ -114,7 +141,6 @@ def key(job: Job) -> str:
         "name": job.name,
         "topics": sorted(job.topics),
         "part": [job.part.start, job.part.end],
-        "offset": job.offset,
         "with_media": job.with_media,
         "system": job.system.name,
         "parameters": [
@@ -126,11 +152,8 @@ def key(job: Job) -> str:
     total = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     groups = [
         [job.bag],
-        job.truth,
-        job.shared,
-        [job.label_map] if job.label_map is not None else [],
         job.system.model_folders(),
-        [Path(erc_ros.__file__).parent],
+        _sources(),
     ]
     for group in groups:
         for path in group:
@@ -141,6 +164,13 @@ def key(job: Job) -> str:
                         total.update(chunk)
         total.update(b"\0\0")
     return total.hexdigest()
+
+
+def _sources() -> list[Path]:
+    """This package's code that has a part in the answers."""
+    package = Path(erc_ros.__file__).parent
+    names = {"cli.py", "demo", "evaluation", "metrics", "nodes", "training"}
+    return [*(p for p in sorted(package.iterdir()) if p.name not in names), Path(run.__file__)]
 
 
 def _files(path: Path) -> list[Path]:

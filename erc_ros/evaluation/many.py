@@ -1,8 +1,8 @@
 """Many jobs: one after the other here, or on Ray; finished ones are kept and not done again.
 
-Each result is one file below `folder`, named by the job's key, so that killing and starting again
-goes on where it was, whatever the number of workers. Never more than one recording per process is
-in memory.
+The answers to each are one file below `folder`, named by the job's key, so that killing and
+starting again goes on where it was, whatever the number of workers; the truth is joined when they
+are read. Never more than one recording per process is in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.jobs import Job, evaluate, key
+from erc_ros.evaluation.jobs import Job, answered, joined, key
 from erc_ros.evaluation.kept import KeptError, from_bytes, to_bytes
 from erc_ros.evaluation.records import Recording
 from erc_ros.values.files import write_whole
@@ -27,18 +27,18 @@ Watch = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The result of a job in its file."""
+    """The answers of a job in their file."""
 
     job: Job
     file: Path
 
     def load(self) -> Recording:
-        """Read it.
+        """Read them, and join them with the truth.
 
         Raises:
             KeptError: damaged.
         """
-        return from_bytes(self.file.read_bytes())
+        return joined(self.job, from_bytes(self.file.read_bytes()))
 
 
 def run(
@@ -92,7 +92,7 @@ def _is_finished(kept: Kept) -> bool:
     if not kept.file.is_file():
         return False
     try:
-        return not kept.load().error
+        return not from_bytes(kept.file.read_bytes()).error
     except (KeptError, OSError):
         return False
 
@@ -107,11 +107,11 @@ def _here(
             if watch is not None:
                 watch(before + share)
 
-        yield place, to_bytes(evaluate(jobs[place], progress))
+        yield place, to_bytes(answered(jobs[place], progress))
 
 
 def _result(job: Job) -> bytes:
-    return to_bytes(evaluate(job))
+    return to_bytes(answered(job))
 
 
 def _on_ray(

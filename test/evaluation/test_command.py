@@ -195,6 +195,8 @@ def test_a_finished_recording_is_not_answered_again(
     assert evaluate(folder)[1] == first
     after = [path.stat().st_mtime_ns for path in (one, two)]
     assert after[0] == before[0] and after[1] > before[1]
+    evaluate(folder, "--offset", "1")  # of the truth alone
+    assert len(list((tmp_path / "out" / "kept").iterdir())) == 2
     evaluate(folder, "--to", "4")  # another question is answered anew
     assert len(list((tmp_path / "out" / "kept").iterdir())) == 4
 

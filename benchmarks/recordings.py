@@ -1,0 +1,445 @@
+"""`erc evaluate-bag` on recordings whose truth is known: who felt what when.
+
+    python -m benchmarks.recordings acted|spoken|recorded|links|speed|workers [--out out/recordings]
+
+acted: conversations composed of RAVDESS's and EmoDB's clips; spoken: lines of MELD's test
+dialogues, said by the demo's synthetic voices; both by number of speakers and noise, through the
+shipped bundle. recorded: the real call and the AMI excerpts. links: what speakers, words and
+modalities cost. speed: times real time and memory, with a camera. workers: 1 against 2 processes.
+Data: $ERC_DATA. Nobody ever spoke as in the composed ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.conversations import (
+    Samples,
+    _loud_part,
+    add_noise,
+    call,
+    data_folder,
+    meetings,
+    read,
+    reverberate,
+)
+from erc_ros.demo.conversation_bag import (
+    VOICES,
+    Phrase,
+    SimulatedRecogniser,
+    portrait,
+    write_conversation,
+)
+from erc_ros.demo.voices import Delivery, synthesiser
+from erc_ros.evaluation.jobs import Job, evaluate
+from erc_ros.evaluation.many import run
+from erc_ros.evaluation.matching import match
+from erc_ros.evaluation.records import Figure, Recording, SystemScores
+from erc_ros.evaluation.run import System
+from erc_ros.evaluation.scores import system_scores
+from erc_ros.evaluation.tally import conversations
+from erc_ros.metrics.classification import accuracy, weighted_f1
+from erc_ros.pipeline import EstimateEvent, Recognition
+from erc_ros.values.events import UtteranceEvent
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE, Utterance
+
+SECONDS = 60.0  # of a composed conversation, about
+PAUSE = (0.4, 1.2)  # s, between turns
+LEVEL = 0.03  # RMS of a turn
+RAVDESS = {
+    "01": "neutral",
+    "03": "joy",
+    "04": "sadness",
+    "05": "anger",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
+STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+EMODB = {"W": "anger", "E": "disgust", "A": "fear", "F": "joy", "T": "sadness", "N": "neutral"}
+WORDS_WRONG = 0.2  # share of the words that a bad recogniser changes or leaves out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """What somebody says: sound (n,) at 16 kHz, words ("": nobody recognises them), emotion."""
+
+    speaker: str
+    sound: Samples
+    text: str
+    emotion: str
+
+
+# --- composing ---
+
+
+def ravdess(count: int, random: np.random.Generator) -> Iterator[Line]:
+    """Turns of `count` actors without end, in random order."""
+    actors = random.choice(np.arange(1, 25), count, replace=False)
+    last = -1
+    while True:
+        actor = int(random.choice([each for each in actors if each != last]))
+        last = actor
+        folder = data_folder() / f"ravdess_speech_16k/Actor_{actor:02d}"
+        clips = [p for p in sorted(folder.glob("*.flac")) if p.name.split("-")[2] in RAVDESS]
+        clip = clips[int(random.integers(len(clips)))]
+        _, _, emotion, _, statement, *_ = clip.stem.split("-")
+        sound = _loud_part(read(clip))
+        yield Line(f"actor {actor}", sound, STATEMENTS[statement], RAVDESS[emotion])
+
+
+def emodb(count: int, random: np.random.Generator) -> Iterator[Line]:
+    """The same of EmoDB; German, and nobody recognises the words."""
+    clips = [p for p in sorted((data_folder() / "emodb/full").glob("*.flac")) if p.name[5] in EMODB]
+    people = random.choice(sorted({p.name[:2] for p in clips}), count, replace=False)
+    last = ""
+    while True:
+        person = str(random.choice([each for each in people if each != last]))
+        last = person
+        own = [p for p in clips if p.name.startswith(person)]
+        clip = own[int(random.integers(len(own)))]
+        yield Line(f"speaker {person}", _loud_part(read(clip)), "", EMODB[clip.name[5]])
+
+
+def meld(count: int, random: np.random.Generator) -> Iterator[Line]:
+    """Lines of MELD's test dialogues of `count` people, said by as many synthetic voices."""
+    file = data_folder() / "meld_annotations" / "test_sent_emo.csv"
+    dialogues: dict[str, list[dict[str, str]]] = {}
+    with file.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            dialogues.setdefault(row["Dialogue_ID"], []).append(row)
+    fitting = [d for d in dialogues.values() if len({r["Speaker"] for r in d}) == count]
+    engine = synthesiser()
+    for place in random.permutation(len(fitting)):
+        people = list(dict.fromkeys(row["Speaker"] for row in fitting[place]))
+        for row in fitting[place]:
+            voice = people.index(row["Speaker"])
+            text = row["Utterance"].replace("\x92", "'")
+            said = engine.say(text, VOICES[voice], Delivery())
+            yield Line(f"voice {voice}", _loud_part(said), text, row["Emotion"])
+
+
+CORPORA = {"RAVDESS": ravdess, "EmoDB": emodb, "MELD": meld}
+
+
+def compose(
+    corpus: str, count: int, noise: float | None, seed: int, folder: Path
+) -> tuple[Path, Path]:
+    """A recording of about `SECONDS`, and its truth: (bag, CSV)."""
+    random = np.random.default_rng((seed, count, list(CORPORA).index(corpus)))
+    sound = np.zeros(int((SECONDS + 40) * SAMPLE_RATE), np.float32)
+    phrases, rows, now = [], [], 1.0
+    for line in CORPORA[corpus](count, random):
+        if now > SECONDS:
+            break
+        level = float(np.sqrt(np.mean(np.square(line.sound, dtype=np.float64)))) or 1.0
+        first, length = int(now * SAMPLE_RATE), len(line.sound)
+        sound[first : first + length] += line.sound * np.float32(LEVEL / level)
+        end = now + length / SAMPLE_RATE
+        if line.text:
+            phrases.append(Phrase(now, end, line.text))
+        rows.append((f"{now:.3f}", f"{end:.3f}", line.speaker, line.text, line.emotion))
+        now = end + float(random.uniform(*PAUSE))
+    sound = sound[: int((now + 2) * SAMPLE_RATE)]
+    if noise is None:
+        sound = sound + random.standard_normal(len(sound)).astype(np.float32) * 1e-4
+    else:
+        sound = add_noise(reverberate(sound, random), noise, random)
+    name = f"{corpus}-{count}-{'quiet' if noise is None else f'{noise:g}dB'}-{seed}"
+    bag, truth = folder / name, folder / f"{name}.csv"
+    if not bag.exists():
+        recogniser = SimulatedRecogniser(seed=seed)
+        write_conversation(bag, np.clip(sound, -1, 1), phrases, recogniser=recogniser)
+    with truth.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("start", "end", "speaker", "text", "emotion"))
+        writer.writerows(rows)
+    return bag, truth
+
+
+# --- evaluating ---
+
+SHIPPED = System("edge-small")
+
+
+def job_of(bag: Path, truth: Sequence[Path]) -> Job:
+    """With what the package ships."""
+    return Job(bag.name, bag, SHIPPED, tuple(truth))
+
+
+def scored(recordings: Iterable[Recording]) -> SystemScores:
+    """Figures of several recordings together.
+
+    Raises:
+        RuntimeError: one of them could not be evaluated.
+    """
+    found = []
+    labels: tuple[str, ...] = ()
+    for recording in recordings:
+        if recording.error:
+            raise RuntimeError(f"{recording.name}: {recording.error}")
+        labels = recording.labels
+        found += conversations(recording)
+    return system_scores("edge-small", labels, found)
+
+
+def percent(figure: Figure | None) -> str:
+    """In per cent, with its interval where there is one."""
+    if figure is None or figure.value is None:
+        return "-"
+    text = f"{100 * figure.value:.1f}"
+    if figure.low is not None and figure.high is not None:
+        text += f" [{100 * figure.low:.0f}, {100 * figure.high:.0f}]"
+    return text
+
+
+COLUMNS = (
+    "teer", "steer", "weighted_f1", "accuracy", "der", "cpwer", "missed", "split", "merged",
+    "invented",
+)  # fmt: skip
+
+
+def table(rows: Iterable[tuple[str, SystemScores]]) -> None:
+    """Print figures in per cent, a row for each set of recordings."""
+    print("| recordings | segments | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 2) + "|")
+    for name, system in rows:
+        figures = system.figures
+        cells = [percent(figures.get(column)) for column in COLUMNS]
+        print(f"| {name} | {figures['missed'].n:g} | " + " | ".join(cells) + " |", flush=True)
+
+
+def composed(corpora: Sequence[str], folder: Path, counts: Sequence[int], seeds: int) -> None:
+    """Results a, by number of speakers and noise."""
+
+    def rows() -> Iterator[tuple[str, SystemScores]]:
+        everything = []
+        for corpus in corpora:
+            for count in counts:
+                for noise in (None, 10.0):
+                    jobs = [
+                        job_of(bag, [truth])
+                        for bag, truth in (
+                            compose(corpus, count, noise, seed, folder) for seed in range(seeds)
+                        )
+                    ]
+                    found = [kept.load() for kept in run(jobs, folder / "kept")]
+                    everything += found
+                    heard = "quiet" if noise is None else f"{noise:g} dB, a room"
+                    yield f"{corpus}, {count} speakers, {heard}", scored(found)
+        yield "all", scored(everything)
+
+    table(rows())
+
+
+def recorded(folder: Path) -> None:
+    """Results b: sound of people who were not acting for us, and the call's words."""
+    annotations = data_folder() / "ami_diarization_30s"
+
+    def rows() -> Iterator[tuple[str, SystemScores]]:
+        bag = folder / "sample"
+        if not bag.exists():
+            fields = (line.split(maxsplit=5) for line in (annotations / "sample.stm").open())
+            phrases = [Phrase(float(f[3]), float(f[4]), f[5].strip()) for f in fields]
+            write_conversation(bag, call().samples, phrases)
+        truth = [annotations / "sample.stm"]
+        yield "the call, truth by phrases", scored([evaluate(job_of(bag, truth))])
+        yield (
+            "the call, truth by turns",
+            scored([evaluate(job_of(bag, [annotations / "sample.rttm"]))]),
+        )
+        for part in ("train", "development"):
+            jobs = []
+            for meeting in meetings(part):
+                bag, turns = folder / meeting.name, folder / f"{meeting.name}.rttm"
+                if not bag.exists():
+                    write_conversation(bag, meeting.samples, [])
+                lines = (
+                    f"SPEAKER {meeting.name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> "
+                    f"<NA> {turn.speaker} <NA> <NA>\n"
+                    for turn in meeting.turns
+                )
+                turns.write_text("".join(lines))
+                jobs.append(job_of(bag, [turns]))
+            found = [kept.load() for kept in run(jobs, folder / "kept")]
+            yield f"AMI {part}, {len(jobs)} excerpts of 30 s, no words", scored(found)
+
+    table(rows())
+
+
+# --- what each link costs ---
+
+
+def links(folder: Path, seeds: int) -> None:
+    """Results c: the utterances that the pipeline found, estimated again with something changed."""
+    jobs = [
+        job_of(*(bag, [truth]))
+        for count in (2, 3)
+        for seed in range(seeds)
+        for bag, truth in [compose("MELD", count, None, seed, folder)]
+    ]
+    recordings = [kept.load() for kept in run(jobs, folder / "kept")]
+    print("| speakers | text | modalities | utterances | weighted F1 | accuracy |")
+    print("|---|---|---|---|---|---|")
+    for speakers in ("found", "true"):
+        for text in ("true", f"{WORDS_WRONG:.0%} of the words wrong"):
+            for left_out in ("nothing", "text", "audio"):
+                recognition = Recognition(SHIPPED.robot.pipeline)
+                answered = [
+                    pair
+                    for recording in recordings
+                    for pair in _again(recording, recognition, speakers == "true", text, left_out)
+                ]
+                recognition.close()
+                labels = recordings[0].labels
+                true, said = np.array(answered, np.int64).T
+                modalities = "all" if left_out == "nothing" else f"without {left_out}"
+                print(
+                    f"| {speakers} | {text} | {modalities} | {len(true)} | "
+                    f"{100 * weighted_f1(true, said, len(labels)):.1f} | "
+                    f"{100 * accuracy(true, said, len(labels)):.1f} |",
+                    flush=True,
+                )
+
+
+def _again(
+    recording: Recording, recognition: Recognition, true_speakers: bool, text: str, left_out: str
+) -> Iterator[tuple[int, int]]:
+    """(true, answered) label of every matched utterance, in the order of the conversation."""
+    assert recording.truth is not None
+    random = np.random.default_rng(0)
+    segments = recording.truth.segments
+    of = {m.prediction: m.truth for m in match(segments, recording.predictions)}
+    people = list(dict.fromkeys(segment.speaker for segment in segments))
+    for number, prediction in enumerate(recording.predictions):
+        place = of.get(number)
+        segment = segments[place] if place is not None else None
+        words = prediction.text if text == "true" else misheard(prediction.text, random)
+        speaker = prediction.speaker
+        if true_speakers and segment is not None:
+            speaker = str(people.index(segment.speaker))
+        audio = prediction.audio if left_out != "audio" else None
+        utterance = Utterance(
+            f"{recording.name} {prediction.conversation_id}",
+            prediction.utterance_id,
+            prediction.start,
+            prediction.end,
+            text=words if left_out != "text" else "",
+            speaker_id=speaker,
+            audio=np.zeros(0, np.int16) if audio is None else audio,
+        )
+        for event in recognition.feed(UtteranceEvent(utterance)):
+            assert isinstance(event, EstimateEvent)
+            if segment is not None and segment.emotion is not None:
+                labels = recording.labels
+                yield labels.index(segment.emotion), labels.index(event.estimate.label)
+
+
+def misheard(text: str, random: np.random.Generator) -> str:
+    """With some words left out and some taken for another one of the sentence."""
+    words = text.split()
+    heard: list[str] = []
+    for word in words:
+        if random.random() >= WORDS_WRONG:
+            heard.append(word)
+        elif random.random() < 0.5:
+            heard.append(words[int(random.integers(len(words)))])
+    return " ".join(heard)
+
+
+# --- speed ---
+
+
+def speed(folder: Path, minutes: float) -> None:
+    """Results d: a bag with a camera of 640 x 480 at 15 Hz, sound and texts."""
+    bag = folder / f"camera-{minutes:g}-minutes"
+    if not bag.exists():
+        sound, phrases = _long(minutes * 60)
+        seen = phrases[::3]
+        write_conversation(bag, sound, phrases, portrait(seen))
+    began, used = time.perf_counter(), time.process_time()
+    recording = evaluate(Job(bag.name, bag, SHIPPED))
+    wall, cpu = time.perf_counter() - began, time.process_time() - used
+    if recording.error:
+        raise RuntimeError(recording.error)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    length = recording.duration / NS
+    size = sum(file.stat().st_size for file in bag.rglob("*") if file.is_file()) / 2**20
+    print(
+        f"{length / 60:.1f} minutes of bag ({size:.0f} MiB, {len(recording.predictions)} "
+        f"utterances): {wall:.1f} s, {length / wall:.1f} times real time; {cpu:.1f} s of "
+        f"processor, {length / cpu:.1f} times; peak memory {peak:.0f} MiB; "
+        f"load of the machine {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _long(duration: float) -> tuple[NDArray[np.float32], list[Phrase]]:
+    random = np.random.default_rng(0)
+    sound = random.standard_normal(int((duration + 20) * SAMPLE_RATE)).astype(np.float32) * 1e-3
+    phrases, now = [], 1.0
+    lines = meld(3, random)
+    known = [line for _, line in zip(range(120), lines, strict=False)]
+    place = 0
+    while now < duration:
+        line = known[place % len(known)]
+        place += 1
+        first, length = int(now * SAMPLE_RATE), len(line.sound)
+        sound[first : first + length] += line.sound * 0.5
+        phrases.append(Phrase(now, now + length / SAMPLE_RATE, line.text))
+        now += length / SAMPLE_RATE + float(random.uniform(*PAUSE))
+    return np.clip(sound[: int((now + 1) * SAMPLE_RATE)], -1, 1), phrases
+
+
+def workers(folder: Path) -> None:
+    """The same four recordings with 1 and with 2 processes."""
+    made = [compose("MELD", 3, None, seed, folder) for seed in range(4)]
+    jobs = [job_of(bag, [truth]) for bag, truth in made]
+    for number in (1, 2):
+        out = folder / f"kept-{number}-{time.time_ns()}"
+        began = time.perf_counter()
+        found = [kept.load() for kept in run(jobs, out, number)]
+        wall = time.perf_counter() - began
+        length = sum(recording.duration for recording in found) / NS
+        print(f"{number} workers: {wall:.1f} s, {length / wall:.1f} times real time", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print one table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.recordings", description=__doc__)
+    parser.add_argument(
+        "what", choices=("acted", "spoken", "recorded", "links", "speed", "workers")
+    )
+    parser.add_argument("--out", type=Path, default=Path("out/recordings"))
+    parser.add_argument("--seeds", type=int, default=2, help="conversations of each kind")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of the bag for speed")
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.what == "acted":
+        composed(("RAVDESS", "EmoDB"), options.out, (2, 3, 4), options.seeds)
+    elif options.what == "spoken":
+        composed(("MELD",), options.out, (2, 3), options.seeds)
+    elif options.what == "recorded":
+        recorded(options.out)
+    elif options.what == "links":
+        links(options.out, options.seeds)
+    elif options.what == "speed":
+        speed(options.out, options.minutes)
+    else:
+        workers(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
