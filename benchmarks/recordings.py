@@ -402,9 +402,9 @@ def _long(duration: float) -> tuple[NDArray[np.float32], list[Phrase]]:
     return np.clip(sound[: int((now + 1) * SAMPLE_RATE)], -1, 1), phrases
 
 
-def workers(folder: Path) -> None:
-    """The same four recordings with 1 and with 2 processes."""
-    made = [compose("MELD", 3, None, seed, folder) for seed in range(4)]
+def workers(folder: Path, seeds: int) -> None:
+    """The same recordings with 1 and with 2 processes."""
+    made = [compose("MELD", 3, None, seed, folder) for seed in range(seeds)]
     jobs = [job_of(bag, [truth]) for bag, truth in made]
     for number in (1, 2):
         out = folder / f"kept-{number}-{time.time_ns()}"
@@ -423,13 +423,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("out/recordings"))
     parser.add_argument("--seeds", type=int, default=2, help="conversations of each kind")
+    parser.add_argument("--speakers", type=int, nargs="+", help="in a composed conversation")
     parser.add_argument("--minutes", type=float, default=60.0, help="of the bag for speed")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.what == "acted":
-        composed(("RAVDESS", "EmoDB"), options.out, (2, 3, 4), options.seeds)
+        composed(("RAVDESS", "EmoDB"), options.out, options.speakers or (2, 3, 4), options.seeds)
     elif options.what == "spoken":
-        composed(("MELD",), options.out, (2, 3), options.seeds)
+        composed(("MELD",), options.out, options.speakers or (2, 3), options.seeds)
     elif options.what == "recorded":
         recorded(options.out)
     elif options.what == "links":
@@ -437,7 +438,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif options.what == "speed":
         speed(options.out, options.minutes)
     else:
-        workers(options.out)
+        workers(options.out, options.seeds)
     return 0
 
 

@@ -281,9 +281,10 @@ def _make_bag(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
 
     def make() -> int:
-        from erc_ros.demo.conversation_bag import write_demo
+        from erc_ros.demo.conversation_bag import write_demo, write_demo_truth
 
         print(write_demo(options.bag, options.storage, options.speech_type))
+        print(write_demo_truth(options.bag.with_name(f"{options.bag.name}.truth.csv")))
         return 0
 
     return _explained(make)

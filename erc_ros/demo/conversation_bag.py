@@ -6,6 +6,8 @@ synthetic voices.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from erc_ros.demo.voices import Delivery, Synthesiser, Voice, synthesiser
 from erc_ros.replay.bag import BagWriter
+from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -173,11 +176,12 @@ def _frames(writer: BagWriter, camera: Camera, duration: float, rate: float) -> 
 
 @dataclass(frozen=True)
 class WrittenTurn:
-    """One turn of the written dialogue."""
+    """One turn of the written dialogue; emotion: what its author meant."""
 
     speaker: int
     text: str
     delivery: Delivery
+    emotion: str = ""
 
 
 VOICES = (
@@ -193,18 +197,26 @@ _LOW = Delivery(rate=135, pitch=-10, range=25)
 _LOUD = Delivery(rate=190, pitch=12, range=70)
 
 DIALOGUE = (
-    WrittenTurn(0, "Guess what! I got the job, and I start on Monday!", _LIVELY),
-    WrittenTurn(1, "Oh my god, really? I did not expect that at all!", _LIVELY),
-    WrittenTurn(2, "Congratulations! I am so happy for you, let us dance all night!", _LIVELY),
-    WrittenTurn(0, "The office is the one next to the station, above the library.", _CALM),
-    WrittenTurn(1, "So you are moving away. I will miss you, it makes me really sad.", _LOW),
-    WrittenTurn(2, "Does the landlord know?", _CALM),
-    WrittenTurn(0, "He does, and he wants to keep my money! I am so angry, it is not fair!", _LOUD),
-    WrittenTurn(1, "That man scares me. Please, do not go there alone.", _LOW),
-    WrittenTurn(2, "He left rotten fish in our kitchen. Ugh, it was disgusting.", _CALM),
-    WrittenTurn(1, "You can stay with me until Monday.", _CALM),
-    WrittenTurn(0, "Thank you! That is so kind.", _LIVELY),
-    WrittenTurn(2, "And then we celebrate. I love this day!", _LIVELY),
+    WrittenTurn(0, "Guess what! I got the job, and I start on Monday!", _LIVELY, "joy"),
+    WrittenTurn(1, "Oh my god, really? I did not expect that at all!", _LIVELY, "surprise"),
+    WrittenTurn(
+        2, "Congratulations! I am so happy for you, let us dance all night!", _LIVELY, "joy"
+    ),
+    WrittenTurn(
+        0, "The office is the one next to the station, above the library.", _CALM, "neutral"
+    ),
+    WrittenTurn(
+        1, "So you are moving away. I will miss you, it makes me really sad.", _LOW, "sadness"
+    ),
+    WrittenTurn(2, "Does the landlord know?", _CALM, "neutral"),
+    WrittenTurn(
+        0, "He does, and he wants to keep my money! I am so angry, it is not fair!", _LOUD, "anger"
+    ),
+    WrittenTurn(1, "That man scares me. Please, do not go there alone.", _LOW, "fear"),
+    WrittenTurn(2, "He left rotten fish in our kitchen. Ugh, it was disgusting.", _CALM, "disgust"),
+    WrittenTurn(1, "You can stay with me until Monday.", _CALM, "neutral"),
+    WrittenTurn(0, "Thank you! That is so kind.", _LIVELY, "joy"),
+    WrittenTurn(2, "And then we celebrate. I love this day!", _LIVELY, "joy"),
 )
 
 
@@ -225,6 +237,23 @@ def write_demo(
     return write_conversation(
         path, sound, phrases, portrait(seen), recogniser=recogniser, storage=storage
     )
+
+
+def write_demo_truth(file: Path) -> Path:
+    """Who says what when in the demo's recording, and how the author meant it, as CSV.
+
+    Raises:
+        VoiceError: the synthesiser is not installed.
+    """
+    _, phrases = perform(DIALOGUE, synthesiser())
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("start", "end", "speaker", "text", "emotion"))
+    for phrase, turn in zip(phrases, DIALOGUE, strict=True):
+        times = f"{phrase.start:.3f}", f"{phrase.end:.3f}"
+        writer.writerow((*times, f"voice {turn.speaker + 1}", turn.text, turn.emotion))
+    write_whole(file, table.getvalue())
+    return file
 
 
 def perform(
