@@ -18,7 +18,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,12 @@ def ravdess(count: int, random: np.random.Generator) -> Iterator[Line]:
         yield Line(f"actor {actor}", sound, STATEMENTS[statement], RAVDESS[emotion])
 
 
+def ravdess_unread(count: int, random: np.random.Generator) -> Iterator[Line]:
+    """The same clips, and nobody recognises the words."""
+    for line in ravdess(count, random):
+        yield replace(line, text="")
+
+
 def emodb(count: int, random: np.random.Generator) -> Iterator[Line]:
     """The same of EmoDB; German, and nobody recognises the words."""
     clips = [p for p in sorted((data_folder() / "emodb/full").glob("*.flac")) if p.name[5] in EMODB]
@@ -131,14 +137,15 @@ def meld(count: int, random: np.random.Generator) -> Iterator[Line]:
             yield Line(f"voice {voice}", _loud_part(said), text, row["Emotion"])
 
 
-CORPORA = {"RAVDESS": ravdess, "EmoDB": emodb, "MELD": meld}
+CORPORA = {"RAVDESS": ravdess, "EmoDB": emodb, "MELD": meld, "RAVDESS unread": ravdess_unread}
 
 
 def compose(
     corpus: str, count: int, noise: float | None, seed: int, folder: Path
 ) -> tuple[Path, Path]:
     """A recording of about `SECONDS`, and its truth: (bag, CSV)."""
-    random = np.random.default_rng((seed, count, list(CORPORA).index(corpus)))
+    place = list(CORPORA).index(corpus.removesuffix(" unread"))  # the same clips
+    random = np.random.default_rng((seed, count, place))
     sound = np.zeros(int((SECONDS + 40) * SAMPLE_RATE), np.float32)
     phrases, rows, now = [], [], 1.0
     for line in CORPORA[corpus](count, random):
@@ -157,7 +164,9 @@ def compose(
         sound = sound + random.standard_normal(len(sound)).astype(np.float32) * 1e-4
     else:
         sound = add_noise(reverberate(sound, random), noise, random)
-    name = f"{corpus}-{count}-{'quiet' if noise is None else f'{noise:g}dB'}-{seed}"
+    name = (
+        f"{corpus.replace(' ', '-')}-{count}-{'quiet' if noise is None else f'{noise:g}dB'}-{seed}"
+    )
     bag, truth = folder / name, folder / f"{name}.csv"
     if not bag.exists():
         recogniser = SimulatedRecogniser(seed=seed)
@@ -428,7 +437,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.what == "acted":
-        composed(("RAVDESS", "EmoDB"), options.out, options.speakers or (2, 3, 4), options.seeds)
+        composed(
+            ("RAVDESS", "RAVDESS unread", "EmoDB"),
+            options.out,
+            options.speakers or (2, 3, 4),
+            options.seeds,
+        )
     elif options.what == "spoken":
         composed(("MELD",), options.out, options.speakers or (2, 3), options.seeds)
     elif options.what == "recorded":
