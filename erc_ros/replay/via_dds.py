@@ -6,7 +6,6 @@ every stamp keeps its meaning at any rate.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
@@ -17,13 +16,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from erc_ros.adapters import ADAPTERS, humans_adapter, message_class
+from erc_ros.nodes.inputs import TELLS_INFO
 from erc_ros.nodes.system import environment, read_system
 from erc_ros.parameters import EmotionNodeConfig, RobotConfig, UtteranceNodeConfig
 from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw
@@ -32,7 +31,6 @@ from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import (
     BundleName,
     Row,
-    overlap_or_none,
     relabelled,
     row_of_message,
     with_row,
@@ -205,7 +203,7 @@ class Listening:
     def __init__(self) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
-        from erc_msgs.msg import EmotionEstimate, SpeakerCorrection, Utterance
+        from erc_msgs.msg import EmotionEstimate, SpeakerCorrection
         from rclpy.context import Context
         from rosgraph_msgs.msg import Clock
 
@@ -213,7 +211,6 @@ class Listening:
 
         self.estimates: list[tuple[int, int, Any]] = []  # sent, heard (ns, monotonic), message
         self.corrections: list[Any] = []  # of speakers
-        self._overlaps: dict[tuple[str, str], float] = {}  # by conversation and utterance
         self.node_latencies: list[int] = []
         self._status: dict[str, Any] = {}
         self._changed = threading.Condition()
@@ -222,11 +219,16 @@ class Listening:
         self._node = rclpy.create_node("erc_replay", context=self._context)
         self._clock = self._node.create_publisher(Clock, "/clock", 10)
         self._clock_message = Clock()
-        self._node.create_subscription(EmotionEstimate, "emotions", self._hear, 100)
+        self._node.create_subscription(
+            EmotionEstimate,
+            "emotions",
+            # rclpy counts the arguments to find out whether to tell when a message was sent
+            self._hear if TELLS_INFO else lambda message: self._hear(message, {}),
+            100,
+        )
         self._node.create_subscription(
             SpeakerCorrection, "speaker_corrections", self.corrections.append, 100
         )
-        self._node.create_subscription(Utterance, "utterances", self._hear_utterance, 100)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 50)
         self._spinning = Spinning([self._node], context=self._context)
 
@@ -285,23 +287,15 @@ class Listening:
         bad = [s for s in list(self._status.values()) if s.level not in (0, b"\x00")]
         return Counter(f"{status.name}: {status.message}" for status in bad)
 
-    def _hear(self, message: Any, info: Mapping[str, Any] | None = None) -> None:
+    def _hear(self, message: Any, info: Mapping[str, Any]) -> None:
         now = time.monotonic_ns()
         sent = now  # Humble does not tell when a message was sent
-        if info is not None:
+        if info:
             sent = int(info["source_timestamp"]) - time.time_ns() + time.monotonic_ns()
         with self._changed:
             self.estimates.append((sent, now, message))
             self.node_latencies.append(int(message.latency_total_ns))
             self._changed.notify_all()
-
-    def overlap(self, row: Row) -> float | None:
-        """Of the row's utterance, as its message told."""
-        ids = row.conversation_id, row.utterance_id
-        return overlap_or_none(self._overlaps.get(ids, math.nan))
-
-    def _hear_utterance(self, message: Any) -> None:
-        self._overlaps[message.conversation_id, message.utterance_id] = message.overlap
 
     def _note(self, message: Any) -> None:
         for status in message.status:
@@ -354,7 +348,6 @@ class _Player:
             self.rows = relabelled(
                 self.rows, told.conversation_id, told.utterance_ids, told.new_speaker_id
             )
-        self.rows = [replace(row, overlap=self._listening.overlap(row)) for row in self.rows]
 
     def _wait_for_nodes(self, nodes: Nodes) -> None:
         end = time.monotonic() + START_TIMEOUT
