@@ -1,13 +1,11 @@
-"""Log-mel features of speech, computed while it is still being heard.
+"""Log-mel features of speech.
 
-25 ms windows every 10 ms, 64 bands from 60 to 7400 Hz. The state is a value: the samples that no
-complete window has used yet. Frame k covers the samples 160 k to 160 k + 399, whatever the chunks
-were, so that a stream and a recording give the same features.
+25 ms windows every 10 ms, 64 bands from 60 to 7400 Hz. Frame k covers the samples 160 k to
+160 k + 399 and depends on nothing else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -28,60 +26,20 @@ DYNAMIC_RANGE = 6.0 * np.log(10.0)  # 60 dB below the loudest band, in nepers of
 Features = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Heard:
-    """State: the samples that later windows still need, at most WINDOW + HOP of them at rest."""
-
-    tail: NDArray[np.float32]
-
-
-def silence() -> Heard:
-    """The state before the first sample."""
-    return Heard(np.zeros(0, np.float32))
-
-
-def step(state: Heard, samples: NDArray[np.float32]) -> tuple[Heard, Features]:
-    """Take the next samples (n,) in [-1, 1]; return the frames they complete, (T, 64).
-
-    Raises:
-        ValueError: samples of another shape.
-    """
-    if samples.ndim != 1:
-        raise ValueError(f"sound must be mono, (n,), not {samples.shape}")
-    heard = np.concatenate([state.tail, samples.astype(np.float32, copy=False)])
-    frames = frame_count(len(heard))
-    return replace(state, tail=heard[frames * HOP :].copy()), _features(heard, frames)
-
-
-class LogMel:
-    """The features as a stream: any chunking gives the frames of the whole."""
-
-    def __init__(self) -> None:
-        self._state = silence()
-
-    def feed(self, samples: NDArray[np.float32]) -> Features:
-        """The next samples (n,) float32 in [-1, 1] -> the frames that are complete now, (T, 64)."""
-        self._state, features = step(self._state, samples)
-        return features
-
-    def flush(self) -> Features:
-        """The end of the sound: (0, 64), as a window that is not full is no frame. Starts anew."""
-        self.reset()
-        return np.zeros((0, MEL_BANDS), np.float32)
-
-    def reset(self) -> None:
-        """Forget what was heard."""
-        self._state = silence()
-
-
 def frame_count(samples: int) -> int:
     """How many whole windows there are in so many samples."""
     return max(0, (samples - WINDOW) // HOP + 1)
 
 
 def log_mel(samples: NDArray[np.float32]) -> Features:
-    """A whole recording at once: (n,) float32 in [-1, 1] -> (T, 64) log power."""
-    return step(silence(), samples)[1]
+    """A whole recording at once: (n,) float32 in [-1, 1] -> (T, 64) log power.
+
+    Raises:
+        ValueError: samples of another shape.
+    """
+    if samples.ndim != 1:
+        raise ValueError(f"sound must be mono, (n,), not {samples.shape}")
+    return _features(samples.astype(np.float32, copy=False), frame_count(len(samples)))
 
 
 def normalise(features: Features) -> Features:
