@@ -21,13 +21,13 @@ import numpy as np
 
 from benchmarks.machine import Figure, description
 from erc_ros.training.datasets.folder import data_folder
-from erc_ros.training.features.encode import Job, encode, throughput
+from erc_ros.training.features.encode import EncodingJob, encode, throughput
 from erc_ros.training.features.store import FeatureStore
 
 LOST = 3  # shards
 
 
-def measure(job: Job) -> list[Figure]:
+def measure(job: EncodingJob) -> list[Figure]:
     """Run the ways one after the other; `job.out` is the folder above their stores."""
     figures = []
     speeds = {}
@@ -74,7 +74,7 @@ def main() -> int:
     os.environ.setdefault("RAY_worker_niceness", "0")
     print(description())
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
+        job = EncodingJob(
             options.corpus,
             options.split,
             data_folder(options.data).resolve(),

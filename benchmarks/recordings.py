@@ -42,11 +42,11 @@ from erc_ros.demo.conversation_bag import (
     write_conversation,
 )
 from erc_ros.demo.voices import Delivery, synthesiser
-from erc_ros.evaluation.jobs import Job, evaluate
+from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.many import run
 from erc_ros.evaluation.matching import match
 from erc_ros.evaluation.records import Figure, Recording, SystemScores
-from erc_ros.evaluation.run import System
+from erc_ros.evaluation.run import EvaluatedSystem
 from erc_ros.evaluation.scores import system_scores
 from erc_ros.evaluation.tally import conversations
 from erc_ros.metrics.classification import accuracy, weighted_f1
@@ -180,12 +180,12 @@ def compose(
 
 # --- evaluating ---
 
-SHIPPED = System("edge-small")
+SHIPPED = EvaluatedSystem("edge-small")
 
 
-def job_of(bag: Path, truth: Sequence[Path]) -> Job:
+def job_of(bag: Path, truth: Sequence[Path]) -> EvaluationJob:
     """With what the package ships."""
-    return Job(bag.name, bag, SHIPPED, tuple(truth))
+    return EvaluationJob(bag.name, bag, SHIPPED, tuple(truth))
 
 
 def scored(recordings: Iterable[Recording]) -> SystemScores:
@@ -379,7 +379,7 @@ def speed(folder: Path, minutes: float) -> None:
         seen = phrases[::3]
         write_conversation(bag, sound, phrases, portrait(seen))
     began, used = time.perf_counter(), time.process_time()
-    recording = evaluate(Job(bag.name, bag, SHIPPED))
+    recording = evaluate(EvaluationJob(bag.name, bag, SHIPPED))
     wall, cpu = time.perf_counter() - began, time.process_time() - used
     if recording.error:
         raise RuntimeError(recording.error)

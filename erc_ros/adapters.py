@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from erc_ros.dialogue.speaking_face import Kind, Match
+from erc_ros.dialogue.speaking_face import IdentityMatch, Kind
 from erc_ros.pipeline import FaceSpeaking, Input, RobotSpeaking, TrackedFace
 from erc_ros.resources import installed
 from erc_ros.sensing.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat
@@ -329,17 +329,17 @@ def _voice_speech(voice: str) -> Adapter:
 def _part_of_person(person: str, kind: str) -> Adapter:
     part: Kind = "face" if kind == "face" else "voice"
 
-    def read(message: Any, arrival: int) -> Match | None:
+    def read(message: Any, arrival: int) -> IdentityMatch | None:
         if not message.data.strip():
             return None
         found = check_id(f"{kind}_id of a person", message.data.strip())
-        return Match(("person", check_id("id of a person", person)), (part, found), 1.0)
+        return IdentityMatch(("person", check_id("id of a person", person)), (part, found), 1.0)
 
     return Adapter("humans", read)
 
 
 def _candidate_match() -> Adapter:
-    def read(message: Any, arrival: int) -> Match | None:
+    def read(message: Any, arrival: int) -> IdentityMatch | None:
         kinds = _KINDS.get(message.id1_type), _KINDS.get(message.id2_type)
         if kinds[0] is None or kinds[1] is None:
             return None  # a body, or nothing that is known
@@ -351,7 +351,7 @@ def _candidate_match() -> Adapter:
                 f"a match of {message.id1!r} and {message.id2!r} has confidence {confidence}, "
                 "must be 0 to 1"
             )
-        return Match((kinds[0], message.id1), (kinds[1], message.id2), confidence)
+        return IdentityMatch((kinds[0], message.id1), (kinds[1], message.id2), confidence)
 
     return Adapter("humans", read)
 

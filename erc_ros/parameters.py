@@ -16,7 +16,7 @@ import yaml
 
 from erc_ros.inference.emotion_state import EmotionStateConfig
 from erc_ros.pipeline import PerceptionConfig, PipelineConfig, RecognitionConfig
-from erc_ros.values.settings import Entry, Value, configured, entries, setting, values_of
+from erc_ros.values.settings import SettingEntry, Value, configured, entries, setting, values_of
 
 _AUTOSTART = "configure and activate by itself, without launch or `ros2 lifecycle`"
 
@@ -169,7 +169,7 @@ def _of(kind: type[Any], config: Any) -> dict[str, Value]:
     return {name: value for name, value in values_of(config).items() if name in known}
 
 
-def complaint(entry: Entry, value: object) -> str:
+def complaint(entry: SettingEntry, value: object) -> str:
     """Why a node refuses `value` for a parameter, "" where it takes it.
 
     As the setting's own, but ROS does not take an integer for a float.
@@ -313,7 +313,7 @@ _TUNING = {
 }
 
 
-def is_advanced(entry: Entry) -> bool:
+def is_advanced(entry: SettingEntry) -> bool:
     """Does it tune a part of the pipeline? Most robots never need these."""
     return "." in entry.name or entry.name in _TUNING
 
@@ -344,7 +344,7 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _described(entry: Entry) -> list[str]:
+def _described(entry: SettingEntry) -> list[str]:
     known = entry.setting
     told: dict[str, Any] = {"type": _TYPES[entry.kind], "default": entry.default}
     if known.unit:
@@ -376,7 +376,7 @@ def tables(node: str) -> str:
     return text
 
 
-def _table(found: list[Entry]) -> str:
+def _table(found: list[SettingEntry]) -> str:
     lines = ["| parameter | default | allowed | changes | |", "|---|---|---|---|---|"]
     for entry in found:
         known, kind = entry.setting, _TYPES[entry.kind]

@@ -22,7 +22,7 @@ from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
-from erc_ros.dialogue.speaking_face import Match
+from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
 from erc_ros.inference.estimate import Estimate
@@ -56,13 +56,13 @@ from erc_ros.values.utterance import Utterance
 OTHERS_FACES = seconds(2.0)  # ROS4HRI faces seen so lately: our own detector rests
 REWOUND = seconds(10.0)  # a picture so much earlier is of a clock that was set back
 
-Config = TypeVar("Config", bound="Parameters")
+Config = TypeVar("Config", bound="FromParameters")
 
 
 # --- configuration ---
 
 
-class Parameters:
+class FromParameters:
     """A config that can be made from parameters; mixed into the dataclasses below."""
 
     @classmethod
@@ -82,7 +82,7 @@ class Parameters:
 
 
 @dataclass(frozen=True)
-class PerceptionConfig(AssemblerConfig, Parameters):
+class PerceptionConfig(AssemblerConfig, FromParameters):
     """How to get from the senses to utterances; the dialogue's settings are among these.
 
     Raises:
@@ -156,7 +156,7 @@ class PerceptionConfig(AssemblerConfig, Parameters):
 
 
 @dataclass(frozen=True)
-class RecognitionConfig(Parameters):
+class RecognitionConfig(FromParameters):
     """How to get from utterances to estimates.
 
     Raises:
@@ -242,7 +242,7 @@ Input = (
     | RobotSpeaking
     | FaceSpeaking
     | TrackedFace
-    | Match
+    | IdentityMatch
     | None
 )
 """What adapters make of messages; None says nothing."""
@@ -255,7 +255,7 @@ _SOURCES: dict[type, str] = {
     RobotSpeaking: "robot_speaking",
     FaceSpeaking: "humans",
     TrackedFace: "humans",
-    Match: "humans",
+    IdentityMatch: "humans",
 }
 
 
@@ -395,7 +395,7 @@ class Perception:
             yield from self._named(
                 self._assembler.feed_face_speaking(value.face_id, value.stamp, value.speaking)
             )
-        elif isinstance(value, Match):
+        elif isinstance(value, IdentityMatch):
             yield from self._named(self._assembler.feed_match(value))
         else:
             yield from self._set_up(value)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.evaluation.records import (
+    AnswerMatch,
     Comparison,
     Figure,
-    Match,
     Prediction,
     Recording,
     ReliabilityBin,
@@ -63,12 +63,12 @@ def recording(
             Segment(start, end, who, text, emotion, valence=round(rng.uniform(-1, 1), 2))
         )
         if number % 9 == 4:
-            matches.append(Match(number, None))
+            matches.append(AnswerMatch(number, None))
             continue
-        matches.append(Match(number, len(answers)))
+        matches.append(AnswerMatch(number, len(answers)))
         answers.append(answer(number, start, end, text, int(truth_of[number]), rng, with_media))
     begin = seconds(0.5 + 2 * utterances)
-    matches.append(Match(None, len(answers)))
+    matches.append(AnswerMatch(None, len(answers)))
     answers.append(answer(utterances, begin, begin + seconds(0.8), WORD, 0, rng, with_media))
     return Recording(
         name=name,

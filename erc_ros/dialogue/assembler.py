@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from erc_ros.dialogue.alignment import Claim, Piece, expected_duration, majority, rests
 from erc_ros.dialogue.face_history import FaceHistory, Seen
-from erc_ros.dialogue.open_speech import Stretch
+from erc_ros.dialogue.open_speech import SpeechStretch
 from erc_ros.dialogue.sound_history import SoundHistory
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.diarizer import Diarizer
@@ -29,7 +29,7 @@ from erc_ros.dialogue.speakers.enrolment import (
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 from erc_ros.dialogue.speakers.turns import TurnCorrection
-from erc_ros.dialogue.speaking_face import Match, SpeakingFaceConfig
+from erc_ros.dialogue.speaking_face import IdentityMatch, SpeakingFaceConfig
 from erc_ros.dialogue.speech_segmenter import (
     SpeechBegan,
     SpeechEvent,
@@ -219,7 +219,7 @@ class UtteranceAssembler:
         self._faces.set_speaking(face_id, stamp, speaking)
         return []
 
-    def feed_match(self, match: Match) -> list[Event]:
+    def feed_match(self, match: IdentityMatch) -> list[Event]:
         """ROS4HRI says which face, voice and person belong together."""
         self._faces.match(match)
         return []
@@ -340,7 +340,7 @@ class UtteranceAssembler:
                 if event.is_barge_in:
                     out.append(self._count("barge_ins", event.start))
             else:
-                if isinstance(event, Stretch):
+                if isinstance(event, SpeechStretch):
                     for piece in event.pieces:
                         # a recogniser that finalises at pauses heard only the one after the last
                         out += self._wait(piece, heard_until=event.end)

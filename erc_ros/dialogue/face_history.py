@@ -14,8 +14,8 @@ from erc_ros.dialogue.speaking_face import (
     DEFAULT,
     Evidence,
     Glimpse,
+    IdentityMatch,
     Kind,
-    Match,
     SpeakingFaceConfig,
     Spoken,
     clearly_most,
@@ -63,7 +63,7 @@ class FaceHistory:
 
     def __init__(self, config: SpeakingFaceConfig = DEFAULT) -> None:
         self._config = config
-        self._matches: tuple[Match, ...] = ()  # true whatever the conversation
+        self._matches: tuple[IdentityMatch, ...] = ()  # true whatever the conversation
         self.clear()
 
     def clear(self) -> None:
@@ -97,7 +97,7 @@ class FaceHistory:
         if len(self._spoken) > MAX_FACES:
             del self._spoken[next(iter(self._spoken))]
 
-    def match(self, match: Match) -> None:
+    def match(self, match: IdentityMatch) -> None:
         """ROS4HRI: these ids belong together."""
         self._matches = link(self._matches, match)
 

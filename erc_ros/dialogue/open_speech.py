@@ -112,7 +112,7 @@ class OpenSpeechState:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SpeechStretch:
     """A stretch of speech that has ended at `end` (ns), as pieces of one speaker each.
 
     withdrawn: id of a draft that came to nothing.
@@ -177,12 +177,12 @@ def is_draft_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: 
 
 def closed(
     state: OpenSpeechState, config: OpenSpeechConfig, end: int, turns: Sequence[SpeakerTurn]
-) -> tuple[OpenSpeechState, Stretch]:
+) -> tuple[OpenSpeechState, SpeechStretch]:
     """The stretch has ended at `end`; turns: whose it was, none where it is nothing."""
     start, known = state.start, state.utterance_id
     state = replace(state, start=None, utterance_id="")
     if start is None:
-        return state, Stretch(end, (), known)
+        return state, SpeechStretch(end, (), known)
     pieces: list[Piece] = []
     least = seconds(config.stretch.min_left_over)
     for turn in turns:
@@ -193,7 +193,7 @@ def closed(
             found = turn.attribution
             pieces.append(Piece(start, turn.end, utterance_id=known, attribution=found))
             start, known = turn.end, ""
-    return state, Stretch(end, tuple(pieces), known)
+    return state, SpeechStretch(end, tuple(pieces), known)
 
 
 class OpenSpeech:
@@ -258,7 +258,7 @@ class OpenSpeech:
         """What is open; see `open_piece`."""
         return open_piece(self.state, self._config, heard_until)
 
-    def close(self, end: int, turns: Sequence[SpeakerTurn]) -> Stretch:
+    def close(self, end: int, turns: Sequence[SpeakerTurn]) -> SpeechStretch:
         """It has ended; see `closed`."""
         self.state, stretch = closed(self.state, self._config, end, turns)
         return stretch

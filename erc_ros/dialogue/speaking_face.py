@@ -84,7 +84,7 @@ Kind = Literal["person", "face", "voice"]
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class IdentityMatch:
     """Two ids belong together, as far as somebody knows. confidence: 0 to 1; 0 = they do not."""
 
     one: tuple[Kind, str]
@@ -92,14 +92,16 @@ class Match:
     confidence: float
 
 
-def link(matches: tuple[Match, ...], new: Match) -> tuple[Match, ...]:
+def link(matches: tuple[IdentityMatch, ...], new: IdentityMatch) -> tuple[IdentityMatch, ...]:
     """The matches that are known, with a new one instead of a former one of the same ids."""
     pair = {new.one, new.other}
     kept = [match for match in matches if {match.one, match.other} != pair]
     return tuple(([*kept, new] if new.confidence > 0 else kept)[-MOST_LINKS:])
 
 
-def partners(matches: tuple[Match, ...], one: tuple[Kind, str], kind: Kind) -> dict[str, float]:
+def partners(
+    matches: tuple[IdentityMatch, ...], one: tuple[Kind, str], kind: Kind
+) -> dict[str, float]:
     """Ids of `kind` that belong to `one`, directly or through one other id -> confidence."""
     direct = _neighbours(matches, one)
     found = dict(direct)
@@ -110,7 +112,9 @@ def partners(matches: tuple[Match, ...], one: tuple[Kind, str], kind: Kind) -> d
     return {name: confidence for (its, name), confidence in found.items() if its == kind}
 
 
-def _neighbours(matches: tuple[Match, ...], one: tuple[Kind, str]) -> dict[tuple[Kind, str], float]:
+def _neighbours(
+    matches: tuple[IdentityMatch, ...], one: tuple[Kind, str]
+) -> dict[tuple[Kind, str], float]:
     near = {}
     for match in matches:
         if one in (match.one, match.other):

@@ -16,7 +16,7 @@ from erc_ros.dialogue.framing import Framer, FramingConfig, SoundFrame
 from erc_ros.dialogue.open_speech import (
     OpenSpeech,
     OpenSpeechConfig,
-    Stretch,
+    SpeechStretch,
     is_draft_due,
     is_unheard,
     is_update_due,
@@ -62,7 +62,7 @@ class RobotHeard:
     withdrawn: str = ""
 
 
-SpeechEvent = SpeechBegan | Stretch | RobotHeard | TurnCorrection
+SpeechEvent = SpeechBegan | SpeechStretch | RobotHeard | TurnCorrection
 
 
 class SpeechSegmenter:
@@ -128,7 +128,7 @@ class SpeechSegmenter:
                 found.append(self._close(event.end))
         return found
 
-    def _close(self, end: int) -> Stretch:
+    def _close(self, end: int) -> SpeechStretch:
         state = self.open.state
         if state.start is None or end - state.began < FRAME_TIME:
             return self.open.close(end, [])

@@ -97,7 +97,7 @@ def _bind(labels: Labels, number: int, speaker: int | None, voice_id: str) -> La
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class OpenConversation:
     """begin: ns, when its first speech (or text) began. last: ns, when anything was last said."""
 
     begin: int
@@ -136,7 +136,7 @@ class LogState:
     loop: ids of conversations are never used again.
     """
 
-    conversation: Conversation | None = None
+    conversation: OpenConversation | None = None
     labels: Labels = Labels()
     finals: tuple[FinalText, ...] = ()
     published: tuple[Published, ...] = ()  # the latest last
@@ -151,7 +151,7 @@ def spoken(state: LogState, start: int, end: int) -> LogState:
         return replace(state, conversation=replace(talk, last=max(talk.last, end)))
     is_again = state.last_start is not None and start <= state.last_start
     rewinds = state.rewinds + is_again
-    conversation = Conversation(start + rewinds, end)  # ns, which are no speaker's measure
+    conversation = OpenConversation(start + rewinds, end)  # ns, which are no speaker's measure
     return replace(state, conversation=conversation, last_start=start, rewinds=rewinds)
 
 
@@ -244,7 +244,7 @@ class UtteranceLog:
         self._state = LogState()
 
     @property
-    def conversation(self) -> Conversation | None:
+    def conversation(self) -> OpenConversation | None:
         """None: nobody has said anything yet."""
         return self._state.conversation
 

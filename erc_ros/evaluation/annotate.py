@@ -11,8 +11,8 @@ from pathlib import Path
 from erc_ros.evaluation.command import watched
 from erc_ros.evaluation.exports import write_lines, write_media
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers
-from erc_ros.evaluation.jobs import Job, evaluate
-from erc_ros.evaluation.run import System
+from erc_ros.evaluation.jobs import EvaluationJob, evaluate
+from erc_ros.evaluation.run import EvaluatedSystem
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.replay.bag import BagError
 from erc_ros.values.files import check_folder
@@ -42,8 +42,8 @@ def main(argv: Sequence[str]) -> int:
     chosen = {"bundle": options.bundle, "speaker_model": options.speaker_model}
     robot = robot.changed(**{name: value for name, value in chosen.items() if value is not None})
     topics = tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
-    system = System(Path(robot.emotion_node.bundle).name, robot)
-    job = Job(name, options.bag, system, topics=topics, with_media=False)
+    system = EvaluatedSystem(Path(robot.emotion_node.bundle).name, robot)
+    job = EvaluationJob(name, options.bag, system, topics=topics, with_media=False)
     with watched(1) as watch:
         recording = evaluate(job, watch)
     if recording.error:

@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from erc_ros.evaluation.exports import FORMATS, write_bag, write_exports, write_media
-from erc_ros.evaluation.jobs import Job, read_truth
+from erc_ros.evaluation.jobs import EvaluationJob, read_truth
 from erc_ros.evaluation.many import Kept, run
 from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores
 from erc_ros.evaluation.report import write_report
 from erc_ros.evaluation.results import summary, write_scores
-from erc_ros.evaluation.run import Range, System
+from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
 from erc_ros.evaluation.scores import evaluate
-from erc_ros.evaluation.tally import COLLAR, Conversation, conversations
+from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.truth.marks import TruthError
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.values.files import check_folder, write_whole
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     out: Path = options.out or Path("out") / f"evaluation-{next(iter(bags))}"
     check_folder(out)
     jobs = [
-        Job(
+        EvaluationJob(
             name,
             bag,
             system,
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
             shared,
             options.labels,
             tuple((role, topic) for role in ROLES if (topic := getattr(options, role))),
-            Range(_time(options.start), None if options.end is None else _time(options.end)),
+            TimeRange(_time(options.start), None if options.end is None else _time(options.end)),
             _time(options.offset),
             not options.no_media,
         )
@@ -157,7 +157,7 @@ def _time(value: float) -> int:
     return seconds(value)
 
 
-def _systems(options: argparse.Namespace) -> list[System]:
+def _systems(options: argparse.Namespace) -> list[EvaluatedSystem]:
     """One, or the two that are compared."""
     bundles, files = options.bundle or [None], options.params_file or [None]
     if len(bundles) > 2 or len(files) > 2 or len(bundles) == len(files) == 2:
@@ -170,13 +170,13 @@ def _systems(options: argparse.Namespace) -> list[System]:
         for bundle in bundles:
             chosen = robot if bundle is None else robot.changed(bundle=bundle)
             name = chosen.emotion_node.bundle if len(files) == 1 else str(file.stem)
-            systems.append(System(Path(name).name, chosen))
+            systems.append(EvaluatedSystem(Path(name).name, chosen))
     if len({system.name for system in systems}) < len(systems):
         raise ValueError(f"two systems of one name, {systems[0].name}: rename a folder or file")
     return systems
 
 
-def _check_truth(jobs: Sequence[Job]) -> None:
+def _check_truth(jobs: Sequence[EvaluationJob]) -> None:
     """Find a mistake in the annotations at once, not after an hour.
 
     Raises:
@@ -210,10 +210,10 @@ def watched(total: int) -> Iterator[Callable[[float], None]]:
 
 
 def _write(
-    kept: Sequence[Kept], systems: Sequence[System], out: Path, options: argparse.Namespace
+    kept: Sequence[Kept], systems: Sequence[EvaluatedSystem], out: Path, options: argparse.Namespace
 ) -> tuple[list[Path], int]:
     """(files, number of recordings that could not be evaluated)."""
-    found: dict[str, list[Conversation]] = {system.name: [] for system in systems}
+    found: dict[str, list[ScoredConversation]] = {system.name: [] for system in systems}
     labels = {system.name: system.bundle().labels for system in systems}
     summaries, failed, shown = [], 0, []
     for each in kept:

@@ -17,7 +17,7 @@ from erc_ros.evaluation import run
 from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.matching import match
 from erc_ros.evaluation.records import Recording, Truth
-from erc_ros.evaluation.run import Progress, Range, System, answer
+from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer
 from erc_ros.evaluation.truth.joining import LabelMap, join, of_recording, read_label_map
 from erc_ros.evaluation.truth.marks import Mark
 from erc_ros.values.files import explain
@@ -27,7 +27,7 @@ _CHUNK = 2**20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class EvaluationJob:
     """What is to be evaluated.
 
     name: of the recording, unique. truth: files of this recording; shared: files of several, in
@@ -38,22 +38,22 @@ class Job:
 
     name: str
     bag: Path
-    system: System
+    system: EvaluatedSystem
     truth: tuple[Path, ...] = ()
     shared: tuple[Path, ...] = ()
     label_map: Path | None = None
     topics: tuple[tuple[str, str], ...] = ()
-    part: Range = field(default_factory=Range)
+    part: TimeRange = field(default_factory=TimeRange)
     offset: int = 0
     with_media: bool = True
 
 
-def evaluate(job: Job, progress: Progress | None = None) -> Recording:
+def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
     """The recording with truth, answers and matches; what cannot be used is told in `error`."""
     return joined(job, answered(job, progress))
 
 
-def answered(job: Job, progress: Progress | None = None) -> Recording:
+def answered(job: EvaluationJob, progress: Progress | None = None) -> Recording:
     """The recording without truth: the long part of the work, which no annotation changes."""
     try:
         found = answer(job.bag, job.system, dict(job.topics), job.part, progress)
@@ -76,7 +76,7 @@ def answered(job: Job, progress: Progress | None = None) -> Recording:
     )
 
 
-def joined(job: Job, recording: Recording) -> Recording:
+def joined(job: EvaluationJob, recording: Recording) -> Recording:
     """The answered recording with its truth."""
     if recording.error:
         return recording
@@ -88,7 +88,7 @@ def joined(job: Job, recording: Recording) -> Recording:
     return replace(recording, truth=truth, matches=matches)
 
 
-def read_truth(job: Job) -> tuple[list[Mark], LabelMap | None]:
+def read_truth(job: EvaluationJob) -> tuple[list[Mark], LabelMap | None]:
     """Its annotations, and what labels mean.
 
     Raises:
@@ -98,12 +98,12 @@ def read_truth(job: Job) -> tuple[list[Mark], LabelMap | None]:
     return list(_marks(job)), mapping
 
 
-def _failed(job: Job, error: Exception) -> Recording:
+def _failed(job: EvaluationJob, error: Exception) -> Recording:
     reason = explain(error) if isinstance(error, OSError) and error.errno else str(error)
     return Recording(job.name, job.system.name, 0, 0, (), error=reason or repr(error))
 
 
-def _marks(job: Job) -> Iterator[Mark]:
+def _marks(job: EvaluationJob) -> Iterator[Mark]:
     for path in job.truth:
         yield from of_recording(readers.read(path), job.name)
     for path in job.shared:
@@ -112,7 +112,7 @@ def _marks(job: Job) -> Iterator[Mark]:
 
 
 def _truth(
-    job: Job, read: tuple[Sequence[Mark], LabelMap | None], recording: Recording
+    job: EvaluationJob, read: tuple[Sequence[Mark], LabelMap | None], recording: Recording
 ) -> Truth | None:
     marks, mapping = read
     if not job.truth and not marks:
@@ -131,7 +131,7 @@ def _truth(
     return replace(found, segments=kept, repaired=dict(sorted(repaired.items())))
 
 
-def key(job: Job) -> str:
+def key(job: EvaluationJob) -> str:
     """Changes with everything that the answers depend on, and with nothing else.
 
     Raises:

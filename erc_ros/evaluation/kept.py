@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from erc_ros.evaluation.records import Match, Prediction, Recording, Segment, Source, Truth
+from erc_ros.evaluation.records import AnswerMatch, Prediction, Recording, Segment, Source, Truth
 
 
 class KeptError(ValueError):
@@ -65,7 +65,7 @@ def from_bytes(content: bytes) -> Recording:
             Segment(**{**each, "source": Source(**each["source"])}) for each in truth["segments"]
         )
         truth = Truth(**{**truth, "segments": segments, "files": tuple(truth["files"])})
-    matches = tuple(Match(*pair) for pair in record.pop("matches"))
+    matches = tuple(AnswerMatch(*pair) for pair in record.pop("matches"))
     labels = tuple(record.pop("labels"))
     return Recording(**record, labels=labels, truth=truth, predictions=predictions, matches=matches)
 

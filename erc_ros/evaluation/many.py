@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.jobs import Job, answered, joined, key
+from erc_ros.evaluation.jobs import EvaluationJob, answered, joined, key
 from erc_ros.evaluation.kept import KeptError, from_bytes, to_bytes
 from erc_ros.evaluation.records import Recording
 from erc_ros.values.files import write_whole
@@ -29,7 +29,7 @@ Watch = Callable[[float], None]
 class Kept:
     """The answers of a job in their file."""
 
-    job: Job
+    job: EvaluationJob
     file: Path
 
     def load(self) -> Recording:
@@ -42,7 +42,7 @@ class Kept:
 
 
 def run(
-    jobs: Sequence[Job],
+    jobs: Sequence[EvaluationJob],
     folder: Path,
     workers: int = 1,
     cluster: str | None = None,
@@ -80,7 +80,7 @@ def run(
     return found
 
 
-def _key(job: Job) -> str:
+def _key(job: EvaluationJob) -> str:
     try:
         return key(job)
     except (OSError, ValueError):  # `evaluate` tells why
@@ -98,7 +98,7 @@ def _is_finished(kept: Kept) -> bool:
 
 
 def _here(
-    jobs: Sequence[Job], missing: Sequence[int], watch: Watch | None
+    jobs: Sequence[EvaluationJob], missing: Sequence[int], watch: Watch | None
 ) -> Iterator[tuple[int, bytes]]:
     for count, place in enumerate(missing):
         before = len(jobs) - len(missing) + count
@@ -110,12 +110,12 @@ def _here(
         yield place, to_bytes(answered(jobs[place], progress))
 
 
-def _result(job: Job) -> bytes:
+def _result(job: EvaluationJob) -> bytes:
     return to_bytes(answered(job))
 
 
 def _on_ray(
-    jobs: Sequence[Job], missing: Sequence[int], workers: int, cluster: str | None
+    jobs: Sequence[EvaluationJob], missing: Sequence[int], workers: int, cluster: str | None
 ) -> Iterator[tuple[int, bytes]]:
     import ray
     from ray.exceptions import RayError

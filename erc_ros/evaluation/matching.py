@@ -16,11 +16,11 @@ from typing import Protocol
 
 import numpy as np
 
-from erc_ros.evaluation.records import Match
+from erc_ros.evaluation.records import AnswerMatch
 from erc_ros.metrics.assignment import assignment
 
 
-class Stretch(Protocol):
+class TimeSpan(Protocol):
     """From start to end, ns."""
 
     @property
@@ -30,23 +30,23 @@ class Stretch(Protocol):
     def end(self) -> int: ...
 
 
-def match(truth: Sequence[Stretch], predictions: Sequence[Stretch]) -> tuple[Match, ...]:
+def match(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> tuple[AnswerMatch, ...]:
     """Every segment and every utterance once, in the order of time."""
     pairs = _candidates(truth, predictions)
     matched = [pair for group in _connected(pairs) for pair in _best(group)]
-    found = [Match(t, p) for t, p in matched]
+    found = [AnswerMatch(t, p) for t, p in matched]
     of_truth, of_predictions = {t for t, _ in matched}, {p for _, p in matched}
-    found += [Match(t, None) for t in range(len(truth)) if t not in of_truth]
-    found += [Match(None, p) for p in range(len(predictions)) if p not in of_predictions]
+    found += [AnswerMatch(t, None) for t in range(len(truth)) if t not in of_truth]
+    found += [AnswerMatch(None, p) for p in range(len(predictions)) if p not in of_predictions]
 
-    def time(each: Match) -> tuple[int, int, int]:
+    def time(each: AnswerMatch) -> tuple[int, int, int]:
         stretch = truth[each.truth] if each.truth is not None else predictions[each.prediction or 0]
         return stretch.start, stretch.end, each.truth is None
 
     return tuple(sorted(found, key=time))
 
 
-def covered(stretch: Stretch, others: Sequence[Stretch]) -> bool:
+def covered(stretch: TimeSpan, others: Sequence[TimeSpan]) -> bool:
     """Does at least half of it lie within the others?"""
     shared, until = 0, stretch.start
     near = [each for each in others if each.start < stretch.end and each.end > stretch.start]
@@ -60,7 +60,7 @@ def covered(stretch: Stretch, others: Sequence[Stretch]) -> bool:
 _Pairs = dict[tuple[int, int], float]
 
 
-def _candidates(truth: Sequence[Stretch], predictions: Sequence[Stretch]) -> _Pairs:
+def _candidates(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> _Pairs:
     """(truth, prediction) -> intersection by union."""
     order = sorted(range(len(predictions)), key=lambda p: predictions[p].start)
     starts = np.array([predictions[p].start for p in order], np.int64)

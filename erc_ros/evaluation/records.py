@@ -108,7 +108,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class AnswerMatch:
     """A segment of the truth and the prediction that is compared with it, as indices.
 
     truth None: the pipeline invented the utterance; prediction None: it missed the segment. Every
@@ -139,7 +139,7 @@ class Recording:
     labels: tuple[str, ...]
     truth: Truth | None = None
     predictions: tuple[Prediction, ...] = ()
-    matches: tuple[Match, ...] = ()
+    matches: tuple[AnswerMatch, ...] = ()
     warnings: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     error: str = ""

@@ -14,7 +14,7 @@ from erc_ros.evaluation.records import Prediction
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import EstimateEvent, PipelineEvent
-from erc_ros.replay.bag import Bag, Record
+from erc_ros.replay.bag import Bag, BagRecord
 from erc_ros.replay.offline import replay
 from erc_ros.replay.rows import Row
 from erc_ros.resources import model_folder
@@ -31,7 +31,7 @@ QUIET = 10  # per cent of the frames of an utterance that count as its noise
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class EvaluatedSystem:
     """What answers: a robot's parameters, by the name that results call it."""
 
     name: str
@@ -54,7 +54,7 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class TimeRange:
     """The part of a recording that is evaluated, ns since its first message; None: to its end."""
 
     start: int = 0
@@ -62,7 +62,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class SystemAnswers:
     """What the pipeline said of one recording; `end`: ns since the origin, of what it heard."""
 
     labels: tuple[str, ...]
@@ -75,11 +75,11 @@ class Answers:
 
 def answer(
     bag: Path,
-    system: System,
+    system: EvaluatedSystem,
     topics: Mapping[str, str],
-    part: Range | None = None,
+    part: TimeRange | None = None,
     progress: Progress | None = None,
-) -> Answers:
+) -> SystemAnswers:
     """Feed a recording through the pipeline.
 
     Raises:
@@ -87,12 +87,12 @@ def answer(
     """
     heard = _Heard()
     labels = system.bundle().labels
-    opened = _PartOfBag(bag, part or Range(), progress)
+    opened = _PartOfBag(bag, part or TimeRange(), progress)
     with opened:
         result = replay(opened, topics, system.robot, heard.watch)
     origin = opened.origin or 0
     rows = sorted(result.rows, key=lambda row: (row.start, row.end))
-    return Answers(
+    return SystemAnswers(
         labels,
         tuple(_prediction(row, *heard.of(row), origin) for row in rows if row.is_final),
         origin,
@@ -108,13 +108,13 @@ class _PartOfBag(Bag):
     origin: ns, time of its first message (of the topics that are heard); last: of the last one.
     """
 
-    def __init__(self, path: Path, part: Range, progress: Progress | None) -> None:
+    def __init__(self, path: Path, part: TimeRange, progress: Progress | None) -> None:
         super().__init__(path)
         self.origin: int | None = None
         self.last = 0
         self._part, self._progress = part, progress
 
-    def messages(self, topics: Collection[str]) -> Iterator[Record]:
+    def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
         total = sum(topic.count for topic in self.topics if topic.name in topics)
         for number, record in enumerate(super().messages(topics)):
             if self.origin is None:

@@ -20,7 +20,7 @@ from erc_ros.evaluation.records import (
     Scores,
     SystemScores,
 )
-from erc_ros.evaluation.tally import Conversation, Sums
+from erc_ros.evaluation.tally import ScoredConversation, Sums
 from erc_ros.metrics.classification import SCORES, draws
 from erc_ros.metrics.concordance import concordance
 from erc_ros.metrics.selective import area_under_risk_coverage, risk_coverage
@@ -47,7 +47,7 @@ _MATCHING = {
 
 
 def evaluate(
-    systems: Mapping[str, tuple[Sequence[str], Sequence[Conversation]]],
+    systems: Mapping[str, tuple[Sequence[str], Sequence[ScoredConversation]]],
     settings: Mapping[str, str] | None = None,
 ) -> Scores:
     """Scores of each system, and the differences of the first two.
@@ -73,7 +73,7 @@ def evaluate(
 
 
 def system_scores(
-    name: str, labels: Sequence[str], conversations: Sequence[Conversation]
+    name: str, labels: Sequence[str], conversations: Sequence[ScoredConversation]
 ) -> SystemScores:
     """Everything of one system."""
     labels = tuple(labels)
@@ -102,8 +102,8 @@ def system_scores(
 def compare(
     a: str,
     b: str,
-    of_a: tuple[Sequence[str], Sequence[Conversation]],
-    of_b: tuple[Sequence[str], Sequence[Conversation]],
+    of_a: tuple[Sequence[str], Sequence[ScoredConversation]],
+    of_b: tuple[Sequence[str], Sequence[ScoredConversation]],
 ) -> tuple[Comparison, ...]:
     """a minus b, of every figure that both have.
 
@@ -135,8 +135,8 @@ def compare(
     return tuple(found)
 
 
-def _recordings(conversations: Sequence[Conversation]) -> dict[str, list[Conversation]]:
-    found: dict[str, list[Conversation]] = defaultdict(list)
+def _recordings(conversations: Sequence[ScoredConversation]) -> dict[str, list[ScoredConversation]]:
+    found: dict[str, list[ScoredConversation]] = defaultdict(list)
     for conversation in conversations:
         found[conversation.recording].append(conversation)
     return found
@@ -145,7 +145,9 @@ def _recordings(conversations: Sequence[Conversation]) -> dict[str, list[Convers
 # --- figures of conversations ---
 
 
-def _figures(conversations: Sequence[Conversation], labels: Sequence[str]) -> dict[str, Figure]:
+def _figures(
+    conversations: Sequence[ScoredConversation], labels: Sequence[str]
+) -> dict[str, Figure]:
     drawn = _drawn([[each] for each in conversations], labels)
     counts = _counts(_total(conversations), conversations, labels)
     return {name: _figure(values, counts(name)) for name, values in drawn.items()}
@@ -165,7 +167,9 @@ def _rounded(value: float) -> float:
     return round(float(value), DIGITS) + 0.0  # no -0.0
 
 
-def _drawn(units: Sequence[Sequence[Conversation]], labels: Sequence[str]) -> dict[str, Drawn]:
+def _drawn(
+    units: Sequence[Sequence[ScoredConversation]], labels: Sequence[str]
+) -> dict[str, Drawn]:
     """Every figure of the units, as they are and resampled; without resamples of a single unit."""
     if not units:
         return {}
@@ -196,7 +200,7 @@ def _drawn(units: Sequence[Sequence[Conversation]], labels: Sequence[str]) -> di
     return found | _of_answers(units, weights)
 
 
-def _total(conversations: Iterable[Conversation]) -> dict[str, Sums]:
+def _total(conversations: Iterable[ScoredConversation]) -> dict[str, Sums]:
     found: dict[str, Sums] = {}
     for conversation in conversations:
         for name, sums in conversation.sums.items():
@@ -233,7 +237,7 @@ def _of_emotions(sums: Mapping[str, Sums], labels: Sequence[str]) -> dict[str, D
     return found
 
 
-def _of_answers(units: Sequence[Sequence[Conversation]], weights: Drawn) -> dict[str, Drawn]:
+def _of_answers(units: Sequence[Sequence[ScoredConversation]], weights: Drawn) -> dict[str, Drawn]:
     """Figures that need every answer: what abstaining would gain, and latency."""
     found: dict[str, Drawn] = {}
     confidence, right, of = _answers(units)
@@ -254,7 +258,7 @@ def _of_answers(units: Sequence[Sequence[Conversation]], weights: Drawn) -> dict
 
 
 def _answers(
-    units: Sequence[Sequence[Conversation]],
+    units: Sequence[Sequence[ScoredConversation]],
 ) -> tuple[Drawn, NDArray[np.bool_], NDArray[np.int64]]:
     """(confidence, right, unit) of every answer to a segment with an emotion."""
     confidence, right, of = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, np.int64)]
@@ -277,7 +281,7 @@ def _quantile(ordered: Drawn, weights: Drawn, share: float) -> float:
 
 
 def _counts(
-    sums: Mapping[str, Sums], conversations: Sequence[Conversation], labels: Sequence[str]
+    sums: Mapping[str, Sums], conversations: Sequence[ScoredConversation], labels: Sequence[str]
 ) -> Callable[[str], float]:
     """What a figure was taken over: utterances, seconds or words."""
 
@@ -304,9 +308,9 @@ def _counts(
 
 
 def _grouped(
-    conversations: Sequence[Conversation],
+    conversations: Sequence[ScoredConversation],
     labels: Sequence[str],
-    names_of: Callable[[Conversation], Sequence[str]],
+    names_of: Callable[[ScoredConversation], Sequence[str]],
 ) -> dict[str, dict[str, Figure]]:
     """Figures of the answers of each group, by its name."""
     names = sorted({name for c in conversations for name in names_of(c)})
@@ -318,7 +322,7 @@ def _grouped(
             if mask.any():
                 answered = conversation.answered
                 sums = answered.sums(mask)
-                chosen.append(Conversation(conversation.recording, sums, answered))
+                chosen.append(ScoredConversation(conversation.recording, sums, answered))
         drawn = _drawn([[each] for each in chosen], labels)
         drawn.pop("area_under_risk_coverage", None)  # of the whole conversation
         counts = _counts(_total(chosen), chosen, labels)
@@ -327,7 +331,7 @@ def _grouped(
 
 
 def _speakers(
-    conversations: Sequence[Conversation], labels: Sequence[str]
+    conversations: Sequence[ScoredConversation], labels: Sequence[str]
 ) -> dict[str, dict[str, Figure]]:
     found = _grouped(conversations, labels, lambda c: c.answered.speaker)
     counted: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -351,7 +355,7 @@ def _reliability(sums: Mapping[str, Sums]) -> tuple[ReliabilityBin, ...]:
     )
 
 
-def _curve(conversations: Sequence[Conversation]) -> tuple[tuple[float, float], ...]:
+def _curve(conversations: Sequence[ScoredConversation]) -> tuple[tuple[float, float], ...]:
     confidence, right, _ = _answers([conversations])
     coverage, risk = risk_coverage(confidence, right)
     if not len(coverage):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.evaluation.matching import covered
-from erc_ros.evaluation.records import Match, Prediction, Recording, Segment
+from erc_ros.evaluation.records import AnswerMatch, Prediction, Recording, Segment
 from erc_ros.metrics.classification import confusion, reliability
 from erc_ros.metrics.concordance import moments
 from erc_ros.metrics.timelines import Errors, Extent, Span, identification_errors, speaker_mapping
@@ -64,7 +64,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Conversation:
+class ScoredConversation:
     """One conversation of a recording: what is resampled.
 
     sums: name -> additive sums. Times are in s. `teer`, `steer`, `der`: total, missed, false alarm,
@@ -80,7 +80,7 @@ class Conversation:
     missed_by: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def conversations(recording: Recording) -> list[Conversation]:
+def conversations(recording: Recording) -> list[ScoredConversation]:
     """The recording's conversations, as the pipeline told them apart; one if it told none.
 
     A segment of the truth is in the conversation that is nearest in time to its middle.
@@ -152,8 +152,8 @@ def _conversation(
     recording: Recording,
     truth: Sequence[Segment],
     predictions: Sequence[Prediction],
-    matches: Sequence[Match],
-) -> Conversation:
+    matches: Sequence[AnswerMatch],
+) -> ScoredConversation:
     segments = recording.truth.segments if recording.truth is not None else ()
     pairs = [
         (segments[match.truth], recording.predictions[match.prediction])
@@ -172,7 +172,7 @@ def _conversation(
         if known:
             sums[name] = moments(*np.array(known, np.float64).T)
     latencies = [p.latency for p in predictions if p.latency is not None]
-    return Conversation(
+    return ScoredConversation(
         recording.name,
         sums,
         answered,
@@ -213,7 +213,7 @@ def noise_of(prediction: Prediction) -> str:
     return f"{NOISE_EDGES[place - 1]:g} to {NOISE_EDGES[place]:g} dB"
 
 
-def _missed_by(recording: Recording, matches: Sequence[Match]) -> dict[str, tuple[int, int]]:
+def _missed_by(recording: Recording, matches: Sequence[AnswerMatch]) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for match in matches:
         if recording.truth is not None and match.truth is not None:
@@ -224,7 +224,7 @@ def _missed_by(recording: Recording, matches: Sequence[Match]) -> dict[str, tupl
     return found
 
 
-def _matching(recording: Recording, matches: Sequence[Match]) -> Sums:
+def _matching(recording: Recording, matches: Sequence[AnswerMatch]) -> Sums:
     assert recording.truth is not None
     matched = missed = merged = split = invented = 0
     for match in matches:

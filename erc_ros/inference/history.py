@@ -39,7 +39,7 @@ class WindowEntry:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class History:
+class ConversationHistory:
     """The conversation so far.
 
     speakers: ids in the order of their first word, at most 9.
@@ -55,14 +55,14 @@ class History:
     unread: int = 0
 
 
-def enter(history: History, utterance: Utterance) -> tuple[History, int]:
+def enter(history: ConversationHistory, utterance: Utterance) -> tuple[ConversationHistory, int]:
     """The history that counts for `utterance`, and the index of its speaker (0 unknown).
 
     Another conversation begins with an empty history; an utterance that comes again (its text was
     corrected) replaces what was remembered of it.
     """
     if utterance.conversation_id != history.conversation_id:
-        history = History(utterance.conversation_id)
+        history = ConversationHistory(utterance.conversation_id)
     known, speaker = speaker_index(history.speakers, utterance.speaker_id)
     history = replace(
         history,
@@ -80,7 +80,9 @@ def _others(parts: tuple[_Part, ...], utterance_id: str) -> tuple[_Part, ...]:
     return tuple(part for part in parts if not utterance_id or part.utterance_id != utterance_id)
 
 
-def step(history: History, embeddings: UtteranceEmbeddings, context: int) -> History:
+def step(
+    history: ConversationHistory, embeddings: UtteranceEmbeddings, context: int
+) -> ConversationHistory:
     """Remember `embeddings`, and of all only the last `context`.
 
     An utterance without any modality tells nothing and would push out one that does.
@@ -91,11 +93,11 @@ def step(history: History, embeddings: UtteranceEmbeddings, context: int) -> His
 
 
 def relabel(
-    history: History,
+    history: ConversationHistory,
     utterance_ids: Collection[str],
     speaker_id: str,
     said_by: Callable[[int, Block], Block],
-) -> tuple[History, int]:
+) -> tuple[ConversationHistory, int]:
     """It was `speaker_id` who said these utterances; and how many of them are remembered.
 
     The text encoder has to read the first of them anew, and with it all after it. Numbers of

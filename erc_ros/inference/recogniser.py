@@ -29,8 +29,8 @@ from erc_ros.inference.estimate import (
     uniform_output,
 )
 from erc_ros.inference.history import (
+    ConversationHistory,
     Embedding,
-    History,
     UtteranceEmbeddings,
     WindowEntry,
     enter,
@@ -90,7 +90,7 @@ class Recogniser:
         self._fusion_sizes = fusion_sizes(bundle)
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="encoder")
         self._drafts: OrderedDict[_Key, _Prepared] = OrderedDict()
-        self._history = History()
+        self._history = ConversationHistory()
 
     def warm_up(self) -> None:
         """Run everything once at its full size; remembers nothing. The first call is slow."""
@@ -109,7 +109,7 @@ class Recogniser:
             audio=noise.integers(-9000, 9000, samples, np.int16),
             faces=tuple(FaceCrop(0, picture) for picture in pictures),
         )
-        history = History()
+        history = ConversationHistory()
         for _ in range(self.bundle.fusion.context):
             history, _ = self._recognise(history, utterance, *self._encode(utterance))
         self._text_encoder().forget()
@@ -171,7 +171,7 @@ class Recogniser:
     def reset(self, conversation_id: str) -> None:
         """Forget a conversation, its history and its drafts; another one is not touched."""
         if self._history.conversation_id == conversation_id:
-            self._history = History()
+            self._history = ConversationHistory()
             self._text_encoder().forget()
         for key in [key for key in self._drafts if key[0] == conversation_id]:
             self._forget(key)
@@ -198,12 +198,12 @@ class Recogniser:
 
     def _recognise(
         self,
-        history: History,
+        history: ConversationHistory,
         utterance: Utterance,
         coming_audio: Future[Encoded],
         coming_visual: Future[Encoded],
         begin: int | None = None,
-    ) -> tuple[History, Estimate]:
+    ) -> tuple[ConversationHistory, Estimate]:
         begin = time.perf_counter_ns() if begin is None else begin
         history, speaker = enter(history, utterance)
         window, text = self._encode_text(history, Turn(speaker, utterance.text.strip()))
@@ -266,7 +266,9 @@ class Recogniser:
         )
         self._history = replace(history, utterances=utterances, unread=0)
 
-    def _encode_text(self, history: History, turn: Turn) -> tuple[tuple[Block, ...], Encoded]:
+    def _encode_text(
+        self, history: ConversationHistory, turn: Turn
+    ) -> tuple[tuple[Block, ...], Encoded]:
         """The window that ends with this turn, and the turn's embedding."""
         before = tuple(entry.block for entry in history.window)
         if not turn.text:
@@ -294,7 +296,7 @@ class Recogniser:
         return replace(encoded, note=encoded.note or note)
 
     def _fuse(
-        self, history: History, embeddings: UtteranceEmbeddings
+        self, history: ConversationHistory, embeddings: UtteranceEmbeddings
     ) -> tuple[FusionOutput, Encoded]:
         nothing = uniform_output(len(self.bundle.labels))
         if not any(embeddings.modalities):

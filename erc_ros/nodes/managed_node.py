@@ -21,7 +21,7 @@ from erc_ros.nodes import diagnostics
 from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.inbox import Item
 from erc_ros.nodes.memory import give_memory_back
-from erc_ros.nodes.parameters import Parameters
+from erc_ros.nodes.parameters import NodeParameters
 from erc_ros.values.settings import Value
 
 try:
@@ -52,7 +52,7 @@ class ManagedNode(LifecycleNode, ABC):
         self._finalized = False
         self._problem = ""
         self.complaints = Complaints(self.get_logger().warning)
-        self.parameters = Parameters(self, kind, lambda: self.configured, defaults)
+        self.parameters = NodeParameters(self, kind, lambda: self.configured, defaults)
         # These timers measure real time, also while a simulated clock stands still.
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)

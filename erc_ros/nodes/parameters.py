@@ -23,9 +23,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from erc_ros.parameters import NODES, complaint, reference, tables, unknown
-from erc_ros.pipeline import Parameters as Config
+from erc_ros.pipeline import FromParameters
 from erc_ros.resources import config_file
-from erc_ros.values.settings import Entry, Value, entries
+from erc_ros.values.settings import SettingEntry, Value, entries
 
 _TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
@@ -33,10 +33,10 @@ _TYPES = {
     float: ParameterType.PARAMETER_DOUBLE,
     str: ParameterType.PARAMETER_STRING,
 }
-Made = TypeVar("Made", bound=Config)
+Made = TypeVar("Made", bound=FromParameters)
 
 
-def descriptor(entry: Entry) -> ParameterDescriptor:
+def descriptor(entry: SettingEntry) -> ParameterDescriptor:
     """What `ros2 param describe` shows."""
     known = entry.setting
     unit = f" ({known.unit})" if known.unit else ""
@@ -57,7 +57,7 @@ def descriptor(entry: Entry) -> ParameterDescriptor:
     return made
 
 
-class Parameters:
+class NodeParameters:
     """The declared parameters of one node, checked when set.
 
     Args:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from erc_ros.nodes.system import System, environment, read_system
+from erc_ros.nodes.system import NodeProcesses, environment, read_system
 
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 PATIENCE = 10.0  # s for a node to end by itself after SIGTERM
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _watch(commands, {**os.environ, **variables}, args.seconds)
 
 
-def _parser(system: System) -> argparse.ArgumentParser:
+def _parser(system: NodeProcesses) -> argparse.ArgumentParser:
     lines = "\n".join(
         f"  {argument.name:18}{argument.description}"
         + (f" (default: {argument.default})" if argument.default else "")
@@ -67,7 +67,7 @@ def _given(arguments: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def command(system: System, executable: str, values: Mapping[str, str]) -> list[str]:
+def command(system: NodeProcesses, executable: str, values: Mapping[str, str]) -> list[str]:
     """The command line of one process, as launch would make it."""
     line = [sys.executable, "-m", "erc_ros.nodes.executables", executable, "--ros-args"]
     if values["namespace"]:

@@ -33,7 +33,7 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class System:
+class NodeProcesses:
     """modes: mode -> executables; arguments: name -> Argument."""
 
     modes: Mapping[str, tuple[str, ...]]
@@ -90,7 +90,7 @@ class System:
         return options
 
 
-def read_system() -> System:
+def read_system() -> NodeProcesses:
     """The system of config/system.yaml."""
     content = yaml.safe_load(config_file("system.yaml").read_text())
     arguments = {
@@ -104,7 +104,9 @@ def read_system() -> System:
         )
         for name, entry in content["arguments"].items()
     }
-    return System({mode: tuple(names) for mode, names in content["modes"].items()}, arguments)
+    return NodeProcesses(
+        {mode: tuple(names) for mode, names in content["modes"].items()}, arguments
+    )
 
 
 def environment(fastdds_profile: str) -> dict[str, str]:

@@ -54,7 +54,7 @@ class Topic:
 
 
 @dataclass(frozen=True)
-class Record:
+class BagRecord:
     """One message. time: ns, when it was recorded."""
 
     time: int
@@ -113,7 +113,7 @@ class Bag:
                     continue
                 yield Raw(time, channel.topic, channel.type, whole)
 
-    def messages(self, topics: Collection[str]) -> Iterator[Record]:
+    def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
         """The messages of these topics, in log-time order.
 
         What cannot be read is left out and counted in `warnings`.
@@ -124,7 +124,7 @@ class Bag:
             except BagError as error:
                 self.warnings[str(error)] += 1
                 continue
-            yield Record(raw.time, raw.topic, raw.type, message)
+            yield BagRecord(raw.time, raw.topic, raw.type, message)
 
     def decode(self, raw: Raw) -> Any:
         """The message of its bytes.

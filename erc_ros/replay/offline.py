@@ -22,7 +22,7 @@ from erc_ros.pipeline import (
     PipelineEvent,
     TrackedFace,
 )
-from erc_ros.replay.bag import Bag, Record, Topic, choose_topics
+from erc_ros.replay.bag import Bag, BagRecord, Topic, choose_topics
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
 from erc_ros.sensing.frame_throttle import FrameThrottle
@@ -63,7 +63,7 @@ def replay(
     chosen = heard_topics(bag, topics, robot.utterance_node, warnings)
     with Pipeline(robot.pipeline) as pipeline:
         reader = _Reader(robot.utterance_node, expects_format="audio_info" in chosen)
-        answers = Answers(pipeline, reader.topics)
+        answers = ReplayedAnswers(pipeline, reader.topics)
         begin, used = time.perf_counter(), time.process_time()
         names = {topic.name for found in chosen.values() for topic in found}
         for method, arguments in reader.calls(bag.messages(names)):
@@ -114,7 +114,7 @@ def heard_topics(
     return found
 
 
-def adapter_of(record: Record, namespace: str = "/humans") -> Adapter:
+def adapter_of(record: BagRecord, namespace: str = "/humans") -> Adapter:
     """How to read a record: by its topic where that says it (ROS4HRI), else by its type."""
     return humans_adapter(record.topic, record.type, namespace) or ADAPTERS[record.type]
 
@@ -135,7 +135,7 @@ class _Reader:
         self._throttles: dict[str, FrameThrottle] = {}  # by topic
         self._complaints: dict[str, str] = {}
 
-    def calls(self, records: Iterable[Record]) -> Iterator[Call]:
+    def calls(self, records: Iterable[BagRecord]) -> Iterator[Call]:
         """Everything in its order, ticks of the clock in between, and the end."""
         if self._expects_format:
             yield "feed", (FormatExpected(True),)
@@ -153,7 +153,7 @@ class _Reader:
             yield from self._read(record)
         yield "flush", ()
 
-    def _read(self, record: Record) -> Iterator[Call]:
+    def _read(self, record: BagRecord) -> Iterator[Call]:
         adapter = adapter_of(record, self._node.humans_namespace)
         self.topics[adapter.input] = record.topic
         try:
@@ -178,7 +178,7 @@ class _Reader:
         return throttle.takes(frame.stamp)
 
 
-class Answers:
+class ReplayedAnswers:
     """Calls a pipeline and keeps what it answers.
 
     Args:

@@ -19,10 +19,10 @@ from erc_ros.sensing.clock import (
     Chunk,
     Clock,
     ClockEvent,
+    ClockStretch,
     NewLine,
     Output,
     SecondMicrophone,
-    Stretch,
     finish,
     step,
 )
@@ -226,7 +226,7 @@ class AudioStream:
             if isinstance(output, NewLine):
                 events += self._tail()
                 self._begin_line(output)
-            elif isinstance(output, Stretch):
+            elif isinstance(output, ClockStretch):
                 self._shift = output.shift
                 events += self._sound(self._resample(output.samples))
             else:

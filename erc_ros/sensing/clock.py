@@ -128,7 +128,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stretch:
+class ClockStretch:
     """What `step` lets through: the next samples of the line. shift: ns to add to counted times."""
 
     samples: NDArray[np.float32]
@@ -189,7 +189,7 @@ class Clock:
         return sum(chunk.duration for chunk in self.held)
 
 
-Output = ClockEvent | Stretch | NewLine
+Output = ClockEvent | ClockStretch | NewLine
 
 
 def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
@@ -306,7 +306,7 @@ def _settle(clock: Clock) -> tuple[Clock, list[Output]]:
     if 0 < offset <= MAX_FILL:
         missing = round(offset * clock.rate / NS)
         zeros = np.zeros((missing, *held[0].samples.shape[1:]), np.float32)
-        out += [Gap(end, offset, filled=True), Stretch(zeros, clock.drifting.shift)]
+        out += [Gap(end, offset, filled=True), ClockStretch(zeros, clock.drifting.shift)]
         clock = replace(clock, count=clock.count + len(zeros))
     else:
         is_gap = 0 < offset <= MAX_GAP
@@ -362,7 +362,7 @@ def _place(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
     if chunk.stamp is not None:
         drifting, out = _follow(clock, chunk.duration, chunk.stamp - clock.counted)
         clock = replace(clock, drifting=drifting)
-    placed = Stretch(chunk.samples, clock.drifting.shift)
+    placed = ClockStretch(chunk.samples, clock.drifting.shift)
     return replace(clock, count=clock.count + len(chunk.samples)), [*out, placed]
 
 

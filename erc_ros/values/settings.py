@@ -96,7 +96,7 @@ def section(config: type[Any], name: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SettingEntry:
     """A setting at its place: `name` as a parameter, `path` of fields, type and default."""
 
     name: str
@@ -106,12 +106,14 @@ class Entry:
     setting: Setting
 
 
-def entries(cls: type[Any]) -> Iterator[Entry]:
+def entries(cls: type[Any]) -> Iterator[SettingEntry]:
     """Every setting of a config and of the configs in it."""
     return _entries(cls, (), ())
 
 
-def _entries(cls: type[Any], path: tuple[str, ...], names: tuple[str, ...]) -> Iterator[Entry]:
+def _entries(
+    cls: type[Any], path: tuple[str, ...], names: tuple[str, ...]
+) -> Iterator[SettingEntry]:
     types = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         known = field.metadata.get(_KEY)
@@ -119,7 +121,7 @@ def _entries(cls: type[Any], path: tuple[str, ...], names: tuple[str, ...]) -> I
         if known is not None:
             name = known.parameter or ".".join((*names, field.name))
             default: Value = field.default  # type: ignore[assignment]
-            yield Entry(name, here, type(default), default, known)
+            yield SettingEntry(name, here, type(default), default, known)
         elif dataclasses.is_dataclass(types[field.name]):
             inner = field.metadata.get(_SECTION, field.name)
             yield from _entries(types[field.name], here, (*names, inner) if inner else names)
@@ -140,7 +142,7 @@ def check(config: Any) -> None:
 
 
 def configured(cls: type[T], values: Mapping[str, Value]) -> T:
-    """A config with these values by name (see `Entry`), the others as they are by default.
+    """A config with these values by name (see `SettingEntry`), the others as they are by default.
 
     Raises:
         ValueError: a name that does not exist (with the nearest one that does), or what `check`

@@ -24,7 +24,7 @@ from erc_ros.dialogue.assembler import (
     UtteranceEvent,
 )
 from erc_ros.dialogue.speakers.diarization import DiarizationConfig
-from erc_ros.dialogue.speaking_face import Match
+from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import VoiceActivityConfig
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.clock import Gap, Jump
@@ -616,7 +616,7 @@ def test_a_face_that_is_matched_with_the_voice_goes_with_its_texts() -> None:
     for tick in range(60):
         ears.feed_face(face("f1", tick / 10))
         ears.feed_face(face("f2", tick / 10))
-    ears.feed_match(Match(("voice", "v"), ("face", "f2"), 0.9))
+    ears.feed_match(IdentityMatch(("voice", "v"), ("face", "f2"), 0.9))
     texts = [final("One two three four.", 3.6, voice_id="v")]
     (utterance,) = finals(play(ears, scene((1, 3, 5)), texts))
     assert utterance.face_id == "f2" and utterance.faces

@@ -32,7 +32,7 @@ from erc_ros.dialogue.speakers.enrolment import (
     speech_in,
 )
 from erc_ros.dialogue.speakers.turns import TurnCorrection
-from erc_ros.dialogue.speaking_face import Match
+from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.pipeline import PerceptionConfig, known_voices
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import Sound
@@ -85,7 +85,7 @@ def test_nobody_has_a_name_by_default() -> None:
 def test_a_person_of_ros4hri_has_precedence() -> None:
     assert persons(said(listener(), person_id="p1")) == ["p1", "", "Ada"]
     ears = listener()
-    ears.feed_match(Match(("voice", "v1"), ("person", "p2"), 1.0))
+    ears.feed_match(IdentityMatch(("voice", "v1"), ("person", "p2"), 1.0))
     assert persons(said(ears, voice_id="v1")) == ["p2", "", "Ada"]
 
 

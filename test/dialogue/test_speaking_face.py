@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.face_history import FaceHistory
 from erc_ros.dialogue.speaking_face import (
     Glimpse,
-    Match,
+    IdentityMatch,
     Spoken,
     clearly_most,
     link,
@@ -148,20 +148,20 @@ def test_a_match_with_the_voice_comes_first_and_names_the_person() -> None:
     faces = FaceHistory()
     look_at(faces, "f1", False, 1)
     look_at(faces, "f2", True, 2)
-    faces.match(Match(("person", "p"), ("voice", "v"), 0.9))
-    faces.match(Match(("face", "f1"), ("person", "p"), 0.8))
+    faces.match(IdentityMatch(("person", "p"), ("voice", "v"), 0.9))
+    faces.match(IdentityMatch(("face", "f1"), ("person", "p"), 0.8))
     seen = faces.choose(START, END, 8, VOICE, voice_id="v")
     assert (seen.face_id, seen.person_id, seen.evidence) == ("f1", "p", "match")
     assert len(seen.crops) == 8
     assert faces.choose(START, END, 8, VOICE, person_id="p").face_id == "f1"
-    faces.match(Match(("person", "p"), ("face", "f1"), 0.0))  # taken back
+    faces.match(IdentityMatch(("person", "p"), ("face", "f1"), 0.0))  # taken back
     assert faces.choose(START, END, 8, VOICE, voice_id="v").face_id == "f2"
 
 
 def test_the_likelier_match_wins_and_ids_of_other_kinds_do_not_mix() -> None:
-    matches: tuple[Match, ...] = ()
+    matches: tuple[IdentityMatch, ...] = ()
     for face_id, confidence in (("a", 0.3), ("b", 0.9), ("a", 0.4)):
-        matches = link(matches, Match(("voice", "v"), ("face", face_id), confidence))
+        matches = link(matches, IdentityMatch(("voice", "v"), ("face", face_id), confidence))
     assert partners(matches, ("voice", "v"), "face") == {"a": 0.4, "b": 0.9}
     assert partners(matches, ("voice", "v"), "person") == {}
     assert partners(matches, ("person", "v"), "face") == {}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc_ros.evaluation.matching import covered, match
-from erc_ros.evaluation.records import Match
+from erc_ros.evaluation.records import AnswerMatch
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,27 @@ def stretches(*spans: tuple[int, int]) -> list[Stretch]:
 
 def test_what_happens_at_one_time_belongs_together() -> None:
     truth, found = stretches((0, 10), (20, 30)), stretches((1, 11), (19, 31))
-    assert match(truth, found) == (Match(0, 0), Match(1, 1))
+    assert match(truth, found) == (AnswerMatch(0, 0), AnswerMatch(1, 1))
 
 
 def test_less_than_half_of_the_shorter_one_is_no_match() -> None:
-    assert match(stretches((0, 10)), stretches((6, 16))) == (Match(0, None), Match(None, 0))
-    assert match(stretches((0, 10)), stretches((5, 15))) == (Match(0, 0),)
+    assert match(stretches((0, 10)), stretches((6, 16))) == (
+        AnswerMatch(0, None),
+        AnswerMatch(None, 0),
+    )
+    assert match(stretches((0, 10)), stretches((5, 15))) == (AnswerMatch(0, 0),)
 
 
 def test_who_talks_at_once_keeps_the_better_fit() -> None:
     truth, found = stretches((0, 10), (4, 20)), stretches((4, 19), (0, 9))
-    assert match(truth, found) == (Match(0, 1), Match(1, 0))
+    assert match(truth, found) == (AnswerMatch(0, 1), AnswerMatch(1, 0))
 
 
 def test_a_split_and_a_merged_utterance() -> None:
     truth, pieces = stretches((0, 10)), stretches((0, 6), (6, 10))
-    assert match(truth, pieces) == (Match(0, 0), Match(None, 1))
+    assert match(truth, pieces) == (AnswerMatch(0, 0), AnswerMatch(None, 1))
     assert covered(pieces[1], truth)
-    assert match(pieces, truth) == (Match(0, 0), Match(1, None))
+    assert match(pieces, truth) == (AnswerMatch(0, 0), AnswerMatch(1, None))
     assert not covered(Stretch(0, 10), stretches((0, 3), (1, 4), (10, 20)))
     assert covered(Stretch(0, 10), stretches((0, 3), (8, 20)))
 

@@ -22,7 +22,7 @@ from erc_ros.adapters import (
     type_hash,
     types_of,
 )
-from erc_ros.dialogue.speaking_face import Match
+from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.pipeline import FaceSpeaking, TrackedFace
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.values.nanoseconds import NS
@@ -251,7 +251,7 @@ def test_the_topics_of_ros4hri_say_whose_they_are() -> None:
     text = value("/humans/voices/v9/speech", "hri_msgs/msg/LiveSpeech", live_speech(final="hi"))
     assert isinstance(text, Transcript) and text.voice_id == "v9"
     match = value("/humans/persons/p/voice_id", "std_msgs/msg/String", String(data="v9"))
-    assert match == Match(("person", "p"), ("voice", "v9"), 1.0)
+    assert match == IdentityMatch(("person", "p"), ("voice", "v9"), 1.0)
     assert value("/humans/persons/p/face_id", "std_msgs/msg/String", String(data="")) is None
 
 
@@ -277,7 +277,7 @@ def test_candidate_matches_of_persons_faces_and_voices_are_read() -> None:
         fields = {"id1": "a", "id1_type": one, "id2": "b", "id2_type": other}
         return adapter.read(SimpleNamespace(**fields, confidence=confidence), ARRIVAL)
 
-    assert read_match(2, 4, 0.5) == Match(("face", "a"), ("voice", "b"), 0.5)
+    assert read_match(2, 4, 0.5) == IdentityMatch(("face", "a"), ("voice", "b"), 0.5)
     assert read_match(2, 3, 0.5) is None and read_match(0, 1, 0.5) is None  # bodies, unset
     with pytest.raises(UnusableMessageError, match="confidence"):
         read_match(1, 2, math.nan)

@@ -25,7 +25,7 @@ from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import Pipeline
 from erc_ros.replay.bag import Bag, BagError, BagWriter
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.offline import Answers, replay
+from erc_ros.replay.offline import ReplayedAnswers, replay
 from erc_ros.replay.report import Result, write
 from erc_ros.replay.rows import BundleName
 from erc_ros.resources import model_folder
@@ -234,10 +234,10 @@ def test_a_text_that_is_corrected_is_one_row_with_the_last_text(
     assert result.counts["corrected_texts"] == 1
 
 
-def answers(robot: RobotConfig, *said: Utterance | SpeakerCorrected) -> Answers:
+def answers(robot: RobotConfig, *said: Utterance | SpeakerCorrected) -> ReplayedAnswers:
     """What the recogniser answers to a dialogue that was understood so."""
     with Pipeline(robot.pipeline) as pipeline:
-        found = Answers(pipeline, {})
+        found = ReplayedAnswers(pipeline, {})
         for what in said:
             event = UtteranceEvent(what) if isinstance(what, Utterance) else what
             found.keep([event, *pipeline.recognition.feed(event)])

@@ -21,7 +21,7 @@ from erc_ros.dialogue.speakers.clustering import VoiceProfile, speaker_profiles
 from erc_ros.dialogue.speakers.diarization import (
     Diarization,
     DiarizationConfig,
-    Recording,
+    RecordedSound,
     Updater,
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
@@ -118,7 +118,7 @@ class Diarizer:
             return
         self._seen = self._end
         self._join(updater)
-        recording = Recording(self._samples, self._end)  # never written to
+        recording = RecordedSound(self._samples, self._end)  # never written to
         self._work.begin(position, lambda state: updater.update(state, recording))
 
     def until(self, position: int) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import PerceptionConfig
-from erc_ros.replay.bag import Bag, Record, Topic
+from erc_ros.replay.bag import Bag, BagRecord, Topic
 from erc_ros.replay.offline import adapter_of, heard_topics
 from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.frames import Frame
@@ -131,7 +131,7 @@ def _only_sound(events: Iterable[object]) -> Iterator[Sound]:
 
 def _records(
     bag: Bag, topics: Mapping[str, list[Topic]], roles: tuple[str, ...]
-) -> Iterator[Record]:
+) -> Iterator[BagRecord]:
     return bag.messages({topic.name for role in roles for topic in topics.get(role, ())})
 
 

@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class EnginePart:
     """A model of the bundle, some inputs of it, and what ONNX Runtime answers."""
 
     name: str
@@ -105,7 +105,7 @@ def check(folder: Path | str, say: Say = print) -> list[str]:
     return failed
 
 
-def recorded(bundle: Bundle) -> list[Part]:
+def recorded(bundle: Bundle) -> list[EnginePart]:
     """What each model gets and answers when a made-up conversation is recognised on the CPU."""
     seen: dict[Path, list[dict[str, NDArray[Any]]]] = {}
 
@@ -117,7 +117,9 @@ def recorded(bundle: Bundle) -> list[Part]:
         for utterance in conversation(bundle):
             recogniser.feed(utterance)
     files = {name: part.file for name, part in bundle.parts.items()}
-    return [Part(name, file, tuple(_answered(file, seen[file]))) for name, file in files.items()]
+    return [
+        EnginePart(name, file, tuple(_answered(file, seen[file]))) for name, file in files.items()
+    ]
 
 
 def conversation(bundle: Bundle) -> Iterator[Utterance]:
@@ -154,7 +156,7 @@ def _answered(file: Path, calls: list[dict[str, NDArray[Any]]]) -> Iterator[Stor
         yield ordered[place], network(ordered[place])
 
 
-def _is_there(part: Part, kind: str, key: Key, say: Say) -> bool:
+def _is_there(part: EnginePart, kind: str, key: Key, say: Say) -> bool:
     """Whether an engine that fits is there; one that does not is named, with the reason."""
     try:
         found = store.find(part.file, kind, key)
@@ -166,7 +168,7 @@ def _is_there(part: Part, kind: str, key: Key, say: Say) -> bool:
     return found is not None
 
 
-def _save_graph(part: Part, say: Say) -> None:
+def _save_graph(part: EnginePart, say: Say) -> None:
     kind, key = "onnxruntime", cpu_key(part.file)
     if _is_there(part, kind, key, say):
         return
@@ -191,7 +193,7 @@ def _milliseconds(work: Callable[[], object], repeats: int = 3) -> float:
     return 1e3 * statistics.median(times)
 
 
-def _prepared(part: Part, bundle: Bundle) -> tuple[bytes, list[Profile]]:
+def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
     """The model as TensorRT takes it, and its profiles.
 
     Raises:
@@ -219,7 +221,7 @@ def _prepared(part: Part, bundle: Bundle) -> tuple[bytes, list[Profile]]:
     return graph.strongly_typed(model).SerializeToString(), shapes
 
 
-def _build_engine(part: Part, bundle: Bundle, key: Key, say: Say) -> None:
+def _build_engine(part: EnginePart, bundle: Bundle, key: Key, say: Say) -> None:
     if _is_there(part, "tensorrt", key, say):
         return
     model, shapes = _prepared(part, bundle)

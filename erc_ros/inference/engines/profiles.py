@@ -29,7 +29,7 @@ SUMS: Mapping[str, tuple[str, ...]] = {"P+L": ("P", "L"), "PL": ("P", "L")}
 
 
 @dataclass(frozen=True)
-class Range:
+class SizeRange:
     """Sizes of an axis: inclusive, and the one that kernels are chosen for."""
 
     least: int
@@ -37,39 +37,39 @@ class Range:
     greatest: int
 
 
-def ranges(bundle: Bundle) -> dict[str, tuple[Range, ...]]:
+def ranges(bundle: Bundle) -> dict[str, tuple[SizeRange, ...]]:
     """The sizes of every dynamic axis by its name in the graphs; several: one profile each."""
     tokens = bundle.text.max_tokens
     samples = 0 if bundle.audio is None else int(bundle.audio.max_seconds * SAMPLE_RATE)
     shortest, longest = frame_count(SHORTEST_SOUND), frame_count(samples)
     return {
-        "B": (Range(1, 4, 4),),  # 4: the fusion is asked with each modality left out as well
+        "B": (SizeRange(1, 4, 4),),  # 4: the fusion is asked with each modality left out as well
         "U": (_up_to(bundle.fusion.context),),  # utterances
         "N": (_up_to(0 if bundle.visual is None else bundle.visual.most),),  # face crops
-        "n": (Range(SHORTEST_SOUND, (SHORTEST_SOUND + samples) // 2, samples),),  # of sound
-        "T": (Range(shortest, (shortest + longest) // 2, longest),),  # frames of sound
+        "n": (SizeRange(SHORTEST_SOUND, (SHORTEST_SOUND + samples) // 2, samples),),  # of sound
+        "T": (SizeRange(shortest, (shortest + longest) // 2, longest),),  # frames of sound
         "L": buckets(tokens),  # new tokens
-        "P": (Range(0, tokens // 2, tokens),),  # tokens that were read before
-        "A": (Range(1, 1, 1),),  # questions
+        "P": (SizeRange(0, tokens // 2, tokens),),  # tokens that were read before
+        "A": (SizeRange(1, 1, 1),),  # questions
     }
 
 
-def _up_to(most: int) -> Range:
-    return Range(1, most, most)
+def _up_to(most: int) -> SizeRange:
+    return SizeRange(1, most, most)
 
 
-def buckets(greatest: int) -> tuple[Range, ...]:
+def buckets(greatest: int) -> tuple[SizeRange, ...]:
     """1..32, 33..64, 65..128, ... up to `greatest`, each tuned for its end."""
-    found: list[Range] = []
+    found: list[SizeRange] = []
     least, end = 1, SHORTEST_BUCKET
     while least <= greatest:
         most = min(end, greatest)
-        found.append(Range(least, most, most))
+        found.append(SizeRange(least, most, most))
         least, end = most + 1, end * 2
     return tuple(found)
 
 
-def profiles(axes: Axes, sizes: Mapping[str, Sequence[Range]], model: str) -> list[Profile]:
+def profiles(axes: Axes, sizes: Mapping[str, Sequence[SizeRange]], model: str) -> list[Profile]:
     """One profile for each combination of ranges of the axes that `axes` names.
 
     Raises:
@@ -95,7 +95,7 @@ def profiles(axes: Axes, sizes: Mapping[str, Sequence[Range]], model: str) -> li
     ]
 
 
-def _profile(axes: Axes, chosen: Mapping[str, Range]) -> Profile:
+def _profile(axes: Axes, chosen: Mapping[str, SizeRange]) -> Profile:
     def length(size: int | str | None, which: str) -> int:
         if isinstance(size, int):
             return size

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CorpusRecord:
     """One record of a table.
 
     number: as a spreadsheet counts, the first record is 2. fields: by column, repaired; None where
@@ -24,7 +24,7 @@ class Record:
 
 def read_records(
     path: Path, columns: tuple[str, ...], delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL
-) -> Iterator[Record]:
+) -> Iterator[CorpusRecord]:
     """The records of a CSV or TSV file whose first line names its columns.
 
     Raises:
@@ -40,7 +40,7 @@ def read_records(
             clean = {k: repair(v) if isinstance(v, str) else v for k, v in fields.items()}
             changed = clean != fields or not windows.isdisjoint(range(last + 1, rows.line_num + 1))
             last = rows.line_num
-            yield Record(number, clean, changed)
+            yield CorpusRecord(number, clean, changed)
     except csv.Error as error:
         raise ValueError(f"{path} is no table after its line {rows.line_num}: {error}") from error
 

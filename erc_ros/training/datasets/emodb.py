@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from erc_ros.training.datasets.speech import Entry, SpeechCorpus, list_corpus, read_corpus
+from erc_ros.training.datasets.speech import ClipLabel, SpeechCorpus, list_corpus, read_corpus
 from erc_ros.training.datasets.utterances import LABELS, Split
 
 NAME = "emodb"
@@ -50,7 +50,7 @@ SEX = {
 _PATTERN = re.compile(r"(\d\d)[ab]\d\d([WLEAFTN])[a-z]?")
 
 
-def parse(stem: str) -> Entry:
+def parse(stem: str) -> ClipLabel:
     """`03a01Wa` -> speaker 03, anger ("Wut").
 
     Raises:
@@ -62,7 +62,7 @@ def parse(stem: str) -> Entry:
     emotion = EMOTIONS[match[2]]
     meld = TO_MELD.get(emotion)
     label = None if meld is None else LABELS.index(meld)
-    return Entry(match[1], SEX[match[1]], emotion, label)
+    return ClipLabel(match[1], SEX[match[1]], emotion, label)
 
 
 def load(folder: Path) -> SpeechCorpus:

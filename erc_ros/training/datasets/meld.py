@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from erc_ros.encoders.text import speaker_indices
-from erc_ros.training.datasets.cleaning import Record, read_records
+from erc_ros.training.datasets.cleaning import CorpusRecord, read_records
 from erc_ros.training.datasets.emotionlines import FOLDER as EMOTIONLINES
 from erc_ros.training.datasets.emotionlines import VOTE_ORDER, read_turns
 from erc_ros.training.datasets.findings import Finding, Findings
@@ -88,7 +88,7 @@ def read_meld(data: Path, split: str, clips: bool = False, open_clips: bool = Tr
     return Split(split, conversations, LABELS, findings)
 
 
-def _faults(file: str, row: Record, utterance: LabelledUtterance) -> list[Finding]:
+def _faults(file: str, row: CorpusRecord, utterance: LabelledUtterance) -> list[Finding]:
     """What is wrong with a row that is kept."""
     found = []
     if utterance.start is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from erc_ros.training.datasets.speech import Entry, SpeechCorpus, list_corpus, read_corpus
+from erc_ros.training.datasets.speech import ClipLabel, SpeechCorpus, list_corpus, read_corpus
 from erc_ros.training.datasets.utterances import LABELS, Split
 
 NAME = "ravdess"
@@ -28,7 +28,7 @@ TO_MELD = {
 _PATTERN = re.compile(r"(01|03)-01-(0[1-8])-0[12]-0[12]-0[12]-(0[1-9]|1\d|2[0-4])")
 
 
-def parse(stem: str) -> Entry:
+def parse(stem: str) -> ClipLabel:
     """`03-01-05-01-02-01-16` -> actor 16, angry.
 
     Raises:
@@ -40,7 +40,7 @@ def parse(stem: str) -> Entry:
     emotion = EMOTIONS[int(match[2]) - 1]
     actor = match[3]
     sex = "male" if int(actor) % 2 else "female"
-    return Entry(actor, sex, emotion, LABELS.index(TO_MELD[emotion]))
+    return ClipLabel(actor, sex, emotion, LABELS.index(TO_MELD[emotion]))
 
 
 def load(folder: Path) -> SpeechCorpus:

@@ -36,7 +36,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ClipLabel:
     """What a file's name says. label None: an emotion that is left out."""
 
     speaker: str
@@ -63,7 +63,7 @@ class UnusableSoundError(ValueError):
 
 
 def read_corpus(
-    folder: Path, corpus: str, parse: Callable[[str], Entry], longest: float | None = None
+    folder: Path, corpus: str, parse: Callable[[str], ClipLabel], longest: float | None = None
 ) -> SpeechCorpus:
     """Every sound file below `folder`; what cannot be used is left out and counted.
 
@@ -100,7 +100,7 @@ def read_corpus(
     return SpeechCorpus(tuple(clips), findings)
 
 
-def list_corpus(folder: Path, corpus: str, parse: Callable[[str], Entry]) -> Split:
+def list_corpus(folder: Path, corpus: str, parse: Callable[[str], ClipLabel]) -> Split:
     """The same corpus as conversations of one utterance each, the files still unread.
 
     For encoding: no more than one clip need be in memory. A conversation is called
@@ -208,7 +208,7 @@ def _told(findings: Findings) -> str:
     return "; ".join(findings.lines()) or "no sound file"
 
 
-def _parse(parse: Callable[[str], Entry], stem: str) -> Entry:
+def _parse(parse: Callable[[str], ClipLabel], stem: str) -> ClipLabel:
     try:
         return parse(stem)
     except ValueError as error:

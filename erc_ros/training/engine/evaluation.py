@@ -39,7 +39,7 @@ from erc_ros.training.engine.runs import (
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Predictions:
     """What the S seeds of a run answered to a split: probabilities (S, N, C).
 
     labels (N,) int64; conversations (N,) int64, or None where they are not known.
@@ -57,7 +57,7 @@ class Run:
     folder: Path
     seeds: tuple[str, ...]
     names: tuple[str, ...]
-    splits: Mapping[str, Answers]
+    splits: Mapping[str, Predictions]
     histories: Mapping[str, Sequence[Mapping[str, float]]]
     choose: str
 
@@ -104,13 +104,13 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _join(split: str, arrays: Sequence[Mapping[str, Any]], seeds: Sequence[Path]) -> Answers:
+def _join(split: str, arrays: Sequence[Mapping[str, Any]], seeds: Sequence[Path]) -> Predictions:
     first = arrays[0]
     for seed, each in zip(seeds, arrays, strict=True):
         same = each[split].shape == first[split].shape
         if not same or not np.array_equal(each[f"{split}_labels"], first[f"{split}_labels"]):
             raise RunError(f"{seed} was measured on another {split} than {seeds[0]}")
-    return Answers(
+    return Predictions(
         np.stack([metrics.softmax(each[split]) for each in arrays]),
         first[f"{split}_labels"].astype(np.int64),
         first.get(f"{split}_conversations"),

@@ -21,7 +21,7 @@ FILE = "history.json"
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class RunHistory:
     """commands: that were given. corpora: names. teachers: folders of the runs it learned from."""
 
     commands: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def record(
 ) -> None:
     """Add to a run's history what is not in it yet."""
     known = read_history(run)
-    history = History(
+    history = RunHistory(
         tuple(dict.fromkeys((*known.commands, *commands))),
         tuple(dict.fromkeys((*known.corpora, *corpora))),
         tuple(dict.fromkeys((*known.teachers, *teachers))),
@@ -47,14 +47,14 @@ def record(
     write_json(run / FILE, asdict(history))
 
 
-def read_history(run: Path) -> History:
+def read_history(run: Path) -> RunHistory:
     """Of a run, or of its folder best/; empty where nothing was recorded.
 
     Raises:
         RunError, ValueError: the file is damaged.
     """
     file = folder_of(run) / FILE
-    return build(History, read_json(file), str(file)) if file.is_file() else History()
+    return build(RunHistory, read_json(file), str(file)) if file.is_file() else RunHistory()
 
 
 def folder_of(run: Path) -> Path:
@@ -69,18 +69,18 @@ def kind_of(run: Path) -> str:
     return read_recipe(file, file.parent).kind if file.is_file() else ""
 
 
-def whole_history(run: Path) -> History:
+def whole_history(run: Path) -> RunHistory:
     """A run's history after those of its teachers, and of theirs."""
     seen: list[Path] = []
 
-    def below(run: Path) -> History:
+    def below(run: Path) -> RunHistory:
         folder = folder_of(run)
         if folder in seen:
-            return History()
+            return RunHistory()
         seen.append(folder)
         own = read_history(folder)
         all_of = [*(below(Path(teacher)) for teacher in own.teachers), own]
-        return History(
+        return RunHistory(
             tuple(dict.fromkeys(c for each in all_of for c in each.commands)),
             tuple(dict.fromkeys(c for each in all_of for c in each.corpora)),
             tuple(dict.fromkeys(t for each in all_of for t in each.teachers)),

@@ -35,7 +35,7 @@ from erc_ros.training.encoders.evaluation import (
 from erc_ros.training.engine.embeddings import FILE
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import MEASURED, SPLITS, read_metrics
-from erc_ros.training.export.card import Part, corpora, read_parts, write_card
+from erc_ros.training.export.card import CardPart, corpora, read_parts, write_card
 from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
 from erc_ros.training.fusion.simulation import Weakness, simulate
 from erc_ros.training.manifest import attention_shape, fix_output, write_manifest
@@ -192,7 +192,7 @@ def report(part: Measured) -> dict[str, Any]:
 
 
 def manifest(
-    config: BundleConfig, text: Path, summary: Mapping[str, Any], parts: Mapping[str, Part]
+    config: BundleConfig, text: Path, summary: Mapping[str, Any], parts: Mapping[str, CardPart]
 ) -> dict[str, Any]:
     """Everything in bundle.yaml but `files`."""
     measured, learned_from = summary["fusion"], corpora(parts)

@@ -14,7 +14,7 @@ from typing import Any
 
 from erc_ros.metrics.table import markdown, with_deviation
 from erc_ros.training.datasets import licences
-from erc_ros.training.engine.history import History, kind_of, whole_history
+from erc_ros.training.engine.history import RunHistory, kind_of, whole_history
 from erc_ros.training.engine.runs import read_metrics
 
 FUSION_HEADS = {
@@ -72,33 +72,33 @@ LIMITS = """
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class CardPart:
     """One network of the bundle, as its run left it.
 
     metrics: metrics.json of the chosen seed. network: in words.
     """
 
-    history: History
+    history: RunHistory
     metrics: Mapping[str, Any]
     network: str
 
 
-def read_parts(runs: Mapping[str, Path]) -> dict[str, Part]:
+def read_parts(runs: Mapping[str, Path]) -> dict[str, CardPart]:
     """Of every run; modality or "fusion" -> part."""
     return {name: read_part(run) for name, run in runs.items()}
 
 
-def read_part(run: Path) -> Part:
+def read_part(run: Path) -> CardPart:
     """Raises FileNotFoundError for a run without metrics.json."""
     metrics = read_metrics(run)
     network = NETWORKS.get(kind_of(run), NOT_RECORDED)
     if "head" in metrics:
         network = f"{FUSION_HEADS.get(metrics['head'], metrics['head'])}, causal"
         network += f", {metrics['parameters'] / 1e6:.1f} M"
-    return Part(whole_history(run), metrics, network)
+    return CardPart(whole_history(run), metrics, network)
 
 
-def corpora(parts: Mapping[str, Part]) -> list[str]:
+def corpora(parts: Mapping[str, CardPart]) -> list[str]:
     """Everything that the parts learned from, each once."""
     return list(dict.fromkeys(name for part in parts.values() for name in part.history.corpora))
 
@@ -106,7 +106,7 @@ def corpora(parts: Mapping[str, Part]) -> list[str]:
 def write_card(
     file: Path,
     manifest: Mapping[str, Any],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, CardPart],
     summary: Mapping[str, Any],
     note: str = "",
 ) -> None:
@@ -139,7 +139,7 @@ def write_card(
     file.write_text("".join(sections), encoding="utf-8")
 
 
-def _made(parts: Mapping[str, Part]) -> str:
+def _made(parts: Mapping[str, CardPart]) -> str:
     commands = dict.fromkeys(c for part in parts.values() for c in part.history.commands)
     if not commands:
         return "Which commands made it was not recorded."
@@ -147,7 +147,7 @@ def _made(parts: Mapping[str, Part]) -> str:
     return f"Made by these commands; every number here comes out of them:\n\n{lines}"
 
 
-def _networks(parts: Mapping[str, Part]) -> str:
+def _networks(parts: Mapping[str, CardPart]) -> str:
     rows = []
     for name, part in parts.items():
         known = [licences.terms(corpus) for corpus in part.history.corpora]
@@ -166,7 +166,7 @@ def _networks(parts: Mapping[str, Part]) -> str:
     )
 
 
-def _simulated(parts: Mapping[str, Part]) -> str:
+def _simulated(parts: Mapping[str, CardPart]) -> str:
     found = parts["fusion"].metrics.get("simulation")
     if not found:
         return ""
@@ -186,7 +186,7 @@ def _titles(names: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(licences.terms(n).title for n in names)) or "other recordings"
 
 
-def _results(parts: Mapping[str, Part], summary: Mapping[str, Any]) -> str:
+def _results(parts: Mapping[str, CardPart], summary: Mapping[str, Any]) -> str:
     rows = []
     for name, part in parts.items():
         if name == "fusion":
@@ -238,7 +238,7 @@ def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float, float | No
             yield title, found["mean"], found["std"], every["runs"]
 
 
-def _not_the_best(parts: Mapping[str, Part]) -> Iterator[str]:
+def _not_the_best(parts: Mapping[str, CardPart]) -> Iterator[str]:
     """A sentence for every part that is not the seed with the best dev score."""
     for name, part in parts.items():
         seeds = part.metrics.get("all_seeds", {}).get("seeds", {})
@@ -254,7 +254,7 @@ def _not_the_best(parts: Mapping[str, Part]) -> Iterator[str]:
             )
 
 
-def _limits(parts: Mapping[str, Part]) -> str:
+def _limits(parts: Mapping[str, CardPart]) -> str:
     known = (licences.terms(name) for name in corpora(parts))
     about = "; ".join(dict.fromkeys(t.about or t.title for t in known)) or NOT_RECORDED
     return LIMITS.format(about=about)

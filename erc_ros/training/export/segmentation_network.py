@@ -47,7 +47,7 @@ def sinc_filters(low: Tensor, width: Tensor, angles: Tensor, taper: Tensor) -> T
     return torch.cat([even, odd])[:, None]
 
 
-class SegmentationNetwork(nn.Module):
+class SegmentationModule(nn.Module):
     """The network with its filters computed once; parameters lie as in the checkpoint."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class SegmentationNetwork(nn.Module):
         return functional.log_softmax(self.classifier(x), dim=-1)
 
 
-def network_of(state: Mapping[str, Tensor]) -> SegmentationNetwork:
+def network_of(state: Mapping[str, Tensor]) -> SegmentationModule:
     """The network with the parameters of pyannote's checkpoint, under their names there."""
     bank = "sincnet.conv1d.0.filterbank."
     filters = sinc_filters(
@@ -100,6 +100,6 @@ def network_of(state: Mapping[str, Tensor]) -> SegmentationNetwork:
         old = next(old for old in names if name.startswith(old + "."))
         if not name.startswith(bank):
             renamed[names[old] + name[len(old) :]] = value
-    network = SegmentationNetwork()
+    network = SegmentationModule()
     network.load_state_dict(renamed)
     return network.eval()

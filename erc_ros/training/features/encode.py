@@ -45,7 +45,7 @@ NOT_FINITE = "the features are not finite"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class EncodingJob:
     """What to encode, by what, and where to.
 
     encoder: one of ENCODERS. model: file, folder or name, as that encoder takes it. options: its
@@ -184,7 +184,7 @@ ENCODERS: dict[str, Callable[[str, dict[str, Any]], Encoder]] = {
 class ShardEncoder:
     """Encodes shards of a job, one after the other; every worker has one."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: EncodingJob) -> None:
         self.job = job
         self.split = corpora.read(job.corpus, job.data, job.split)
         self.shards = plan(self.split.conversations, job.shard)
@@ -286,7 +286,7 @@ def plan(conversations: Iterable[Conversation], size: int) -> list[tuple[Convers
 
 
 def encode(
-    job: Job,
+    job: EncodingJob,
     workers: int = 1,
     cluster: str | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -324,7 +324,7 @@ def encode(
 class _RayWorker:
     """A `ShardEncoder` in another process; checks that it plans the same shards."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: EncodingJob) -> None:
         self._encode = ShardEncoder(job)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, int]:
@@ -418,7 +418,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     name = f"{chosen.corpus}-{chosen.split}-{chosen.encoder}"
     try:
-        job = Job(
+        job = EncodingJob(
             chosen.corpus,
             chosen.split,
             (chosen.data or data_folder()).resolve(),

@@ -31,7 +31,7 @@ class RefusedError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class GateComparison:
     """Quantized against float32 on the same utterances. Weighted F1 and drop in points of 100.
 
     low, high: 95 % interval of the drop, conversations drawn with replacement. agreement: share of
@@ -50,7 +50,7 @@ class Comparison:
 
 def compare(
     labels: NDArray[np.int64], owners: NDArray[np.int64], before: Floats, after: Floats
-) -> Comparison:
+) -> GateComparison:
     """Logits (N, C) of float32 and of quantized networks.
 
     Args:
@@ -67,7 +67,7 @@ def compare(
     classes, difference = before.shape[1], np.abs(before - after)
     was, now = before.argmax(axis=1), after.argmax(axis=1)
     drop = paired_bootstrap(labels, was[None], now[None], owners, classes)
-    return Comparison(
+    return GateComparison(
         before=100 * weighted_f1(labels, was, classes),
         after=100 * weighted_f1(labels, now, classes),
         drop=100 * drop.value,
@@ -101,7 +101,7 @@ class Bench:
 
     def compare(
         self, choice: Choice, split: str, seen: Sequence[bool] = (True, True, True)
-    ) -> Comparison:
+    ) -> GateComparison:
         """A choice against float32, from these modalities."""
         material = self.task.material[split]
         before, after = (self.logits(c, split, seen) for c in (self.floats, choice))
@@ -125,9 +125,9 @@ class PartResult:
     float32 and the others quantized. alone: answers from this modality alone (None for the fusion).
     """
 
-    only: Comparison
-    without: Comparison
-    alone: Comparison | None
+    only: GateComparison
+    without: GateComparison
+    alone: GateComparison | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +137,10 @@ class Verdict:
     text_without: from text alone, with this part in float32 and the others quantized.
     """
 
-    total: Comparison
-    text: Comparison
+    total: GateComparison
+    text: GateComparison
     parts: Mapping[str, PartResult]
-    text_without: Mapping[str, Comparison]
+    text_without: Mapping[str, GateComparison]
 
     def refuse(self, max_drop: float) -> None:
         """Do nothing if the bundle passes.
@@ -179,7 +179,7 @@ def judge(bench: Bench, quantized: Choice) -> Verdict:
 
 
 def _refusal(
-    how: str, found: Comparison, without: Mapping[str, Comparison], max_drop: float
+    how: str, found: GateComparison, without: Mapping[str, GateComparison], max_drop: float
 ) -> str:
     worst = min(without, key=lambda part: without[part].drop)
     return (

@@ -53,7 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch = pytest.importorskip("torch")
     from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig
     from erc_ros.training.encoders.text.export import export
-    from erc_ros.training.encoders.text.model import TextEncoder, TextModelConfig
+    from erc_ros.training.encoders.text.model import CachingTextModule, TextModelConfig
     from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
     from erc_ros.training.heads.magtkd import Magtkd, MagtkdConfig
     from erc_ros.training.onnx import export_audio, export_face, export_fusion
@@ -61,7 +61,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("exported")
     size = TextModelConfig(vocabulary=200, width=96, layers=2, heads=3, hidden=192, positions=128)
-    export(TextEncoder(size), folder / "text.onnx")
+    export(CachingTextModule(size), folder / "text.onnx")
     export_face(FaceNetwork(FaceNetworkConfig()), folder / "face.onnx", 48)
     export_audio(AudioNetwork(AudioNetworkConfig()), folder / "audio.onnx", 64)
     export_fusion(Magtkd(MagtkdConfig(embeddings=(384, 128, 128))), folder / "fusion.onnx")

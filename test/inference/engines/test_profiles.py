@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.engines.build import recorded
-from erc_ros.inference.engines.profiles import Range, buckets, fitting, profiles, ranges
+from erc_ros.inference.engines.profiles import SizeRange, buckets, fitting, profiles, ranges
 from erc_ros.inference.engines.store import EngineError
 
-SIZES = {"L": buckets(96), "P": (Range(0, 48, 96),), "B": (Range(1, 1, 3),)}
+SIZES = {"L": buckets(96), "P": (SizeRange(0, 48, 96),), "B": (SizeRange(1, 1, 3),)}
 TEXT = {"ids": ("B", "L"), "visible": ("B", "L", "P+L"), "past": (6, 2, "B", 12, "P", 32)}
 
 

@@ -54,8 +54,8 @@ from erc_ros.training.encoders.text.examples import (  # noqa: E402
 )
 from erc_ros.training.encoders.text.export import embed, export  # noqa: E402
 from erc_ros.training.encoders.text.model import (  # noqa: E402
+    CachingTextModule,
     TextClassifier,
-    TextEncoder,
     TextModelConfig,
     load_tokenizer,
     make_model,
@@ -83,7 +83,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tokenizer.add_special_tokens(tokens[:5])
     tokenizer.save(str(made / "tokenizer.json"))
     torch.manual_seed(0)
-    save_file(TextEncoder(SIZE).state_dict(), made / "model.safetensors")
+    save_file(CachingTextModule(SIZE).state_dict(), made / "model.safetensors")
     values = {
         "vocab_size": SIZE.vocabulary,
         "hidden_size": SIZE.width,
@@ -114,7 +114,7 @@ PLAIN = TextConfig()
 def test_it_is_a_bert_read_at_mask() -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(1)
-    encoder = TextEncoder(SIZE).eval()
+    encoder = CachingTextModule(SIZE).eval()
     config = transformers.BertConfig(
         vocab_size=SIZE.vocabulary,
         hidden_size=SIZE.width,
@@ -507,7 +507,7 @@ def test_a_student_starts_as_its_teacher(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_the_exported_encoder_says_the_same(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
-    assert export(TextEncoder(SIZE), path) < 1e-4
+    assert export(CachingTextModule(SIZE), path) < 1e-4
     model = onnx.load(str(path))
     assert model.ir_version <= 9 and {o.version for o in model.opset_import} == {17}
     names = ["input_ids", "positions", "visible", "mask_index", "past"]

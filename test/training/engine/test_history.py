@@ -8,7 +8,7 @@ import pytest
 
 from erc_ros.training.command import main
 from erc_ros.training.engine.history import (
-    History,
+    RunHistory,
     kind_of,
     read_history,
     record,
@@ -18,10 +18,10 @@ from erc_ros.training.engine.history import (
 
 def test_what_is_recorded_twice_is_there_once(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert read_history(run) == History()
+    assert read_history(run) == RunHistory()
     record(run, commands=["a"], corpora=["meld"])
     record(run, commands=["b", "a"], corpora=["meld", "emodb"])
-    assert read_history(run) == History(("a", "b"), ("meld", "emodb"))
+    assert read_history(run) == RunHistory(("a", "b"), ("meld", "emodb"))
 
 
 def test_a_folder_best_has_the_history_of_its_run(tmp_path: Path) -> None:

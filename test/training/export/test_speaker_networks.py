@@ -22,7 +22,7 @@ from erc_ros.training.export.segmentation_network import (
     LOWEST,
     RATE,
     TAPS,
-    SegmentationNetwork,
+    SegmentationModule,
     network_of,
     sinc_filters,
 )
@@ -71,7 +71,7 @@ def test_filters_pass_their_band() -> None:
 
 @pytest.mark.parametrize("frames", [2, 3, 50])
 def test_a_frame_each_hop_from_one_field_on(frames: int) -> None:
-    network = SegmentationNetwork().eval()
+    network = SegmentationModule().eval()
     least = FIELD + (frames - 1) * HOP
     assert network(torch.zeros(1, 1, least)).shape == (1, frames, 7)
     assert network(torch.zeros(1, 1, least + HOP - 1)).shape == (1, frames, 7)
@@ -81,7 +81,7 @@ def test_an_exported_segmentation_network_is_as_in_torch_and_becomes_smaller(
     tmp_path: Path,
 ) -> None:
     torch.manual_seed(0)
-    network = SegmentationNetwork().eval()
+    network = SegmentationModule().eval()
     segmentation_export.export(network, tmp_path)
     whole = Segmentation(tmp_path)
     sound = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)

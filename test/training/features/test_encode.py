@@ -27,7 +27,7 @@ from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.features import encode as module
-from erc_ros.training.features.encode import Job, encode, main, plan, throughput
+from erc_ros.training.features.encode import EncodingJob, encode, main, plan, throughput
 from erc_ros.training.features.store import FeatureStore, StoreError
 
 LENGTHS = (3, 1, 5, 2, 4, 6, 1, 2)  # utterances of each dialogue
@@ -90,9 +90,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Counting]:
     return loaded
 
 
-def job(tmp_path: Path, shard: int = 4, model: str = "a") -> Job:
+def job(tmp_path: Path, shard: int = 4, model: str = "a") -> EncodingJob:
     out = tmp_path / "features"
-    return Job("meld", "dev", tmp_path / "data", out, "counting", model, (), shard)
+    return EncodingJob("meld", "dev", tmp_path / "data", out, "counting", model, (), shard)
 
 
 def test_every_utterance_is_encoded_once_and_found_by_its_key(
@@ -219,18 +219,22 @@ def test_shards_are_whole_conversations(lengths: list[int], size: int) -> None:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Job:
+def tiny(tmp_path: Path) -> EncodingJob:
     write_tiny_bundle(tmp_path / "bundle")
     write_meld(tmp_path / "data")
     bundle = str(tmp_path / "bundle")
-    return Job("meld", "dev", tmp_path / "data", tmp_path / "real", "bundle-text", bundle, (), 1)
+    return EncodingJob(
+        "meld", "dev", tmp_path / "data", tmp_path / "real", "bundle-text", bundle, (), 1
+    )
 
 
 def test_the_robots_text_encoder_sees_the_history_and_not_the_shards(
-    tmp_path: Path, tiny: Job
+    tmp_path: Path, tiny: EncodingJob
 ) -> None:
     encode(tiny)
-    whole = Job("meld", "dev", tiny.data, tmp_path / "whole", "bundle-text", tiny.model, (), 100)
+    whole = EncodingJob(
+        "meld", "dev", tiny.data, tmp_path / "whole", "bundle-text", tiny.model, (), 100
+    )
     encode(whole)
     store, other = FeatureStore(tiny.out), FeatureStore(whole.out)
     keys = [f"dev/{d}/{u}" for d, length in enumerate(LENGTHS) for u in range(length)]
@@ -243,7 +247,7 @@ def test_the_robots_text_encoder_sees_the_history_and_not_the_shards(
     np.testing.assert_array_equal(changed["dev/4/3"], other["dev/4/3"])
 
 
-def test_a_conversation_of_400_utterances_and_one_of_one_are_encoded(tiny: Job) -> None:
+def test_a_conversation_of_400_utterances_and_one_of_one_are_encoded(tiny: EncodingJob) -> None:
     encoder = tiny.load_encoder()
     turns = tuple(module.Turn(1 + n % 2, f"words {n}") for n in range(400))
     samples = [Sample(str(n), turns[: n + 1]) for n in (0, 1, 250, 399)]
@@ -262,7 +266,7 @@ def test_sound_is_encoded_and_broken_clips_are_counted(tmp_path: Path) -> None:
         soundfile.write(folder / f"03-01-{name}.wav", sound, 16_000)
     (folder / "03-01-03-01-01-01-01.wav").write_bytes(b"no sound")
     bundle = str(tmp_path / "bundle")
-    encode(Job("ravdess", "all", tmp_path, tmp_path / "out", "bundle-audio", bundle))
+    encode(EncodingJob("ravdess", "all", tmp_path, tmp_path / "out", "bundle-audio", bundle))
     store = FeatureStore(tmp_path / "out")
     assert len(store) == 1
     assert sorted(store.left_out.values()) == ["too short", "unreadable"]
@@ -291,7 +295,7 @@ def test_pictures_and_sound_come_out_of_the_official_clips(
     write_clip(clips / "dia0_utt0.mp4")
     write_clip(clips / "dia2_utt4.mp4")
     (clips / "dia3_utt0.mp4").write_bytes(b"broken")
-    encode(Job("meld-clips", "dev", data, tmp_path / "out", "seeing"))
+    encode(EncodingJob("meld-clips", "dev", data, tmp_path / "out", "seeing"))
     store = FeatureStore(tmp_path / "out")
     assert len(store) == 2 and len(store.left_out) == COUNT - 2
     assert store["dev/2/4"].tolist() == [12, 24, 32, 3]
@@ -299,11 +303,13 @@ def test_pictures_and_sound_come_out_of_the_official_clips(
     assert list(store.left_out.values()).count("no clip") == COUNT - 3
     write_tiny_bundle(tmp_path / "bundle")
     bundle = str(tmp_path / "bundle")
-    encode(Job("meld-clips", "dev", data, tmp_path / "heard", "bundle-audio", bundle))
+    encode(EncodingJob("meld-clips", "dev", data, tmp_path / "heard", "bundle-audio", bundle))
     assert len(FeatureStore(tmp_path / "heard")) == 2
 
 
-def test_the_command_says_what_it_did(tiny: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_it_did(
+    tiny: EncodingJob, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["meld", "dev", "--data", str(tiny.data), "--out", str(tiny.out)]
     words += ["--model", tiny.model]
     assert main(words) == 0
@@ -324,7 +330,7 @@ def test_the_command_says_what_it_did(tiny: Job, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_what_cannot_work_is_explained(
-    tiny: Job, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    tiny: EncodingJob, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     import re
 
@@ -335,11 +341,11 @@ def test_what_cannot_work_is_explained(
 
 def test_an_unknown_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'elmo' is unknown; known are bundle-text, "):
-        Job("meld", "dev", tmp_path, tmp_path, "elmo")
+        EncodingJob("meld", "dev", tmp_path, tmp_path, "elmo")
 
 
 def test_without_ray_the_extra_is_named(
-    tiny: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny: EncodingJob, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     words = ["meld", "dev", "--data", str(tiny.data), "--out", str(tiny.out)]
@@ -347,7 +353,7 @@ def test_without_ray_the_extra_is_named(
     assert "'.[ray]'" in capsys.readouterr().err
 
 
-def test_a_worker_whose_corpus_differs_refuses_to_work(tiny: Job) -> None:
+def test_a_worker_whose_corpus_differs_refuses_to_work(tiny: EncodingJob) -> None:
     worker = module._RayWorker(tiny)
     for number, source in ((0, "another one's"), (99, module.ShardEncoder(tiny).source(0))):
         with pytest.raises(ValueError, match=f"shard {number} is another one on this worker"):
@@ -355,14 +361,16 @@ def test_a_worker_whose_corpus_differs_refuses_to_work(tiny: Job) -> None:
 
 
 def test_two_workers_of_ray_make_the_same_even_if_one_is_killed(
-    tmp_path: Path, tiny: Job, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny: EncodingJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason="needs the extra [ray]")
     psutil = pytest.importorskip("psutil", reason="needs the extra [train]")
     # Ray's processes must import what this one tests, at the priority of this one.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    alone = Job("meld", "dev", tiny.data, tmp_path / "alone", "bundle-text", tiny.model, (), 1)
+    alone = EncodingJob(
+        "meld", "dev", tiny.data, tmp_path / "alone", "bundle-text", tiny.model, (), 1
+    )
     encode(alone)
     killed: list[int] = []
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from erc_ros.inference.history import History, UtteranceEmbeddings, fusion_input, step
+from erc_ros.inference.history import ConversationHistory, UtteranceEmbeddings, fusion_input, step
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.engine import evaluation
@@ -109,7 +109,7 @@ def test_a_fusion_is_trained_from_encoders_to_onnx(tmp_path: Path) -> None:
         assert set(evaluated["dev"]["f1"]) == set(LABELS)
         assert evaluated["dev"]["resampled"] == "conversations"
     network = Network(tmp_path / "out" / "best" / "fusion.onnx")
-    history = History("c")
+    history = ConversationHistory("c")
     for number in range(20):
         embedding = np.full(384, number, np.float32)
         embeddings = UtteranceEmbeddings(str(number), 1, embedding, None, None)

@@ -28,8 +28,8 @@ from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.training.encoders.text.evaluation import measure, predict
 from erc_ros.training.encoders.text.examples import TextConfig
 from erc_ros.training.encoders.text.model import (
+    CachingTextModule,
     TextClassifier,
-    TextEncoder,
     load_tokenizer,
     make_model,
 )
@@ -131,7 +131,7 @@ def write(
     return out
 
 
-def export(encoder: TextEncoder, path: Path) -> float:
+def export(encoder: CachingTextModule, path: Path) -> float:
     """Write the encoder as ONNX; returns the largest difference from torch, see `write_onnx`.
 
     Raises:
@@ -176,7 +176,7 @@ def embed(
 
 
 def _example(
-    encoder: TextEncoder, batch: int, known: int, new: int, asked: int
+    encoder: CachingTextModule, batch: int, known: int, new: int, asked: int
 ) -> dict[str, Tensor]:
     """Inputs of a pass over `new` random tokens, each seeing some of those before."""
     size, rng = encoder.config, torch.Generator().manual_seed(known + new)

@@ -101,7 +101,7 @@ class _Layer(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-class TextEncoder(nn.Module):
+class CachingTextModule(nn.Module):
     """Utterances and questions -> an embedding at each [MASK]; what text.onnx is."""
 
     def __init__(self, config: TextModelConfig) -> None:
@@ -155,7 +155,7 @@ class TextClassifier(nn.Module):
 
     def __init__(self, config: TextModelConfig, classes: int, dropout: float = 0.1) -> None:
         super().__init__()
-        self.encoder = TextEncoder(config)
+        self.encoder = CachingTextModule(config)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(config.width, classes)
 
@@ -176,7 +176,7 @@ class TextClassifier(nn.Module):
         return embeddings
 
 
-def load_bert(encoder: TextEncoder, folder: Path, added: list[tuple[int, list[int]]]) -> None:
+def load_bert(encoder: CachingTextModule, folder: Path, added: list[tuple[int, list[int]]]) -> None:
     """Fill `encoder` with a Hugging Face BERT's weights, and the rows of tokens added to it.
 
     Args:
