@@ -7,11 +7,20 @@ the end, and more than one fails the run, so that a fault of ours cannot hide be
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 # Whoever uses one of these has nodes that talk.
 FIXTURES = {"make_bench", "both_ways", "erc_run"}
 REPETITIONS_ALLOWED = 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell without job control lets its background jobs ignore Ctrl-C, and their children, too:
+    # tests of what Ctrl-C does would wait for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
