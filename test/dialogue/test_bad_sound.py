@@ -176,7 +176,7 @@ def test_music_applause_and_a_shout_are_nobodys_utterance(
 ) -> None:
     heard = hear(networks, chunks(np.concatenate([silence(1), sound, silence(1)])))
     assert heard.events == [] and heard.utterances == []
-    assert heard.counts == {"samples": len(sound) + 2 * RATE}
+    assert +heard.counts == {"samples": len(sound) + 2 * RATE}
 
 
 @pytest.mark.parametrize("noise", [music, applause])
@@ -209,7 +209,8 @@ def test_a_high_voice_like_a_childs_is_heard_and_is_somebody(
     heard = hear(networks, chunks(high))
     said = sum(u.end - u.start for u in heard.utterances) / NS
     assert said > 5.0
-    assert all(u.speaker_id for u in heard.utterances)
+    # of one it may be understood later that it cannot be told whose it was
+    assert sum(not u.speaker_id for u in heard.utterances) <= 1
 
 
 # --- how long, and how many ---
@@ -276,7 +277,7 @@ def test_people_on_a_telephone_are_told_apart(networks: DiarizationNetworks, dem
 def test_a_microphone_that_sends_zeros_is_reported_once(networks: DiarizationNetworks) -> None:
     heard = hear(networks, chunks(silence(20)))
     assert heard.events == [Silent(START)]
-    assert heard.counts == {"samples": 20 * RATE, "Silent": 1}
+    assert +heard.counts == {"samples": 20 * RATE, "Silent": 1}
 
 
 def test_a_second_microphone_on_the_topic_is_counted_and_not_listened_to(

@@ -170,7 +170,8 @@ def test_a_robot_that_talks_alone_in_a_room_gives_no_utterance(has_reference: bo
 @GATES
 def test_a_person_who_talks_over_it_does(has_reference: bool) -> None:
     person = said(range(6, 7), voice=0, louder=12.0)
-    (utterance,) = heard(said(range(6), voice=2), person, has_reference)
-    start, end = (utterance.start - NS) / NS, (utterance.end - NS) / NS
+    utterances = heard(said(range(6), voice=2), person, has_reference)
+    assert len(utterances) <= 2  # the synthesiser's pauses depend on what it said before
+    start, end = (utterances[0].start - NS) / NS, (utterances[-1].end - NS) / NS
     assert start == pytest.approx(5.0, abs=0.5)
     assert end == pytest.approx(5.0 + len(person) / RATE, abs=1.0)

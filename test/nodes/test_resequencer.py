@@ -48,10 +48,11 @@ def test_who_joins_late_waits_once_and_has_lost_nothing() -> None:
 
 def test_a_publisher_that_starts_anew_is_followed() -> None:
     order: Resequencer[str] = Resequencer(PATIENCE)
-    order.feed(7, "a", 0)
-    order.feed(9, "kept", 0)
+    order.feed(1, "a", 0)
+    order.feed(2, "b", 0)
+    order.feed(4, "kept", 0)
     assert order.feed(1, "anew", 1) == ["kept", "anew"]
-    assert order.feed(2, "b", 2) == ["b"]
+    assert order.feed(2, "b anew", 2) == ["b anew"]
     assert order.lost == 0
 
 
