@@ -290,6 +290,31 @@ def _make_bag(argv: Sequence[str]) -> int:
     return _explained(make)
 
 
+def _make_corpus(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="erc make-corpus",
+        description="Make a small corpus in the layout of MELD or IEMOCAP, in which emotions are "
+        "easily heard, seen and read, to try a whole system on; and a recording of the same kind.",
+    )
+    parser.add_argument("layout", choices=("meld", "iemocap"))
+    parser.add_argument("folder", type=Path, help="where the corpus's own folder is made")
+    parser.add_argument("--dialogues", type=int, default=12, help="of eight turns; default 12")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bag", type=Path, help="also make a recording for `erc replay` here")
+    options = parser.parse_args(argv)
+
+    def make() -> int:
+        from erc_ros.demo.generated_corpora import write_corpus, write_recording
+
+        print(write_corpus(options.layout, options.folder, options.dialogues, options.seed))
+        if options.bag is not None:
+            # Other dialogues than the corpus', whatever its seed.
+            print(write_recording(options.layout, options.bag, options.seed + 1_000_000))
+        return 0
+
+    return _explained(make)
+
+
 def _robot(options: argparse.Namespace) -> RobotConfig:
     """The nodes' parameters: the file's, but where an option says otherwise."""
     from erc_ros.parameters import RobotConfig, read_parameters
@@ -355,6 +380,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "annotate": (_annotate, "a first annotation of a recording, to be corrected in ELAN"),
     "demo": (_demo, "make a recording and play it through the nodes"),
     "make-bag": (_make_bag, "make the demo's recording only"),
+    "make-corpus": (_make_corpus, "a small made-up corpus like MELD or IEMOCAP, to try systems on"),
     "enrol": (_enrol, "keep a person's voice in a file, so that it is known again"),
     "train": (_train, "train a model of the bundle"),
     "distill": (_distill, "let one modality teach another"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from generated import generated_iemocap, generated_meld  # noqa: F401  fixtures for every room
 
 # Whoever uses one of these has nodes that talk.
 FIXTURES = {"make_bench", "both_ways", "erc_run"}

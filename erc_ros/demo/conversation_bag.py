@@ -246,10 +246,15 @@ def write_demo_truth(file: Path) -> Path:
         VoiceError: the synthesiser is not installed.
     """
     _, phrases = perform(DIALOGUE, synthesiser())
+    return write_truth(file, DIALOGUE, phrases)
+
+
+def write_truth(file: Path, dialogue: Sequence[WrittenTurn], phrases: Sequence[Phrase]) -> Path:
+    """Who says what when in a performed dialogue, and how it was meant, as CSV."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("start", "end", "speaker", "text", "emotion"))
-    for phrase, turn in zip(phrases, DIALOGUE, strict=True):
+    for phrase, turn in zip(phrases, dialogue, strict=True):
         times = f"{phrase.start:.3f}", f"{phrase.end:.3f}"
         writer.writerow((*times, f"voice {turn.speaker + 1}", turn.text, turn.emotion))
     write_whole(file, table.getvalue())

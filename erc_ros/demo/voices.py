@@ -43,12 +43,15 @@ class Voice:
 class Delivery:
     """How a sentence is said.
 
-    rate: words per minute; pitch: added to the voice's; range: melody, 0..100.
+    rate: words per minute; pitch: added to the voice's; range: melody, 0..100. loudness: of the
+    peak, 0 to 1. tilt: of the timbre, from -0.9 (sharp) over 0 (as it is) to 0.9 (dull).
     """
 
     rate: int = 165
     pitch: int = 0
     range: int = 50
+    loudness: float = 1.0
+    tilt: float = 0.0
 
 
 class Synthesiser:
@@ -72,7 +75,7 @@ class Synthesiser:
         self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, text: str, voice: Voice, delivery: Delivery | None = None) -> NDArray[np.float32]:
-        """The sentence as (n,) float32 at 16 kHz, peak 0.7.
+        """The sentence as (n,) float32 at 16 kHz, its peak 0.7 of the loudness.
 
         Raises:
             VoiceError: an unknown variant, or nothing to say.
@@ -90,7 +93,9 @@ class Synthesiser:
             raise VoiceError(f"nothing to say in {text!r}")
         sound = np.concatenate(self._chunks).astype(np.float32) / 32768
         sound = soxr.resample(sound, self._rate, SAMPLE_RATE)
-        return np.asarray(sound * (0.7 / max(1e-6, float(np.abs(sound).max()))), np.float32)
+        sound[1:] += delivery.tilt * sound[:-1]
+        peak = 0.7 * delivery.loudness / max(1e-6, float(np.abs(sound).max()))
+        return np.asarray(sound * peak, np.float32)
 
     def _collect(self, samples: Any, count: int, _events: Any) -> int:
         if count > 0:

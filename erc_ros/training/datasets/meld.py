@@ -64,7 +64,7 @@ def read_meld(data: Path, split: str, clips: bool = False, open_clips: bool = Tr
     """
     if split not in SPLITS:
         raise ValueError(f"MELD has the splits {tuple(SPLITS)}, not {split!r}")
-    path = _find(data, f"{split}_sent_emo.csv")
+    path = _find(data, split)
     folder = _clip_folder(data, split) if clips else None
     dialogues: dict[int, list[tuple[str, LabelledUtterance]]] = defaultdict(list)
     found: list[Finding] = []
@@ -125,8 +125,9 @@ def with_votes(split: MeldSplit, data: Path) -> MeldSplit:
     return replace(split, conversations=tuple(conversations))
 
 
-def _find(data: Path, name: str) -> Path:
-    for folder in (data / FOLDER, data / RAW, data):
+def _find(data: Path, split: str) -> Path:
+    name = f"{split}_sent_emo.csv"
+    for folder in (data / FOLDER, data / RAW, data / RAW / split, data, data / split):
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(
