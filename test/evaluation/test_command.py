@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "timing.json"
+        if path.is_file() and path.name != "timing.json" and not path.name.startswith(".")
     }
 
 
@@ -162,10 +164,10 @@ def bags_of(bag: Path, folder: Path, names: str) -> Path:
     return folder
 
 
-def test_one_broken_recording_among_many(
+def test_one_broken_recording_among_twenty(
     bag: Path, evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = bags_of(bag, tmp_path / "study", "abcd")
+    folder = bags_of(bag, tmp_path / "study", "abcdefghijklmnopqrst")
     for file in (folder / "c").glob("*.mcap"):
         file.write_bytes(b"nonsense")
     (tmp_path / "truth").mkdir()
@@ -177,7 +179,7 @@ def test_one_broken_recording_among_many(
     assert status == 1
     assert "erc evaluate-bag: c: " in capsys.readouterr().err
     errors = {each["name"]: each["error"] for each in scores["recordings"]}
-    assert len(errors) == 4 and [name for name, error in errors.items() if error] == ["c"]
+    assert len(errors) == 20 and [name for name, error in errors.items() if error] == ["c"]
     assert scores["systems"][0]["figures"]["accuracy"]["n"] == 2
     assert scores["systems"][0]["figures"]["accuracy"]["low"] is not None
     assert (tmp_path / "out" / "a" / "report.html").is_file()
@@ -199,6 +201,41 @@ def test_a_finished_recording_is_not_answered_again(
     assert len(list((tmp_path / "out" / "kept").iterdir())) == 2
     evaluate(folder, "--to", "4")  # another question is answered anew
     assert len(list((tmp_path / "out" / "kept").iterdir())) == 4
+
+
+def test_killed_and_started_again_it_goes_on(
+    bag: Path, bundle: Path, truth: Path, tmp_path: Path
+) -> None:
+    folder = bags_of(bag, tmp_path / "study", "abcde")
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "erc_ros.cli", "evaluate-bag", folder, "--no-media"),
+                *("--bundle", bundle, "--speaker-model", "none", "--out", out, "--export"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+
+    def finished() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in killed.glob("kept/*.npz")}
+
+    with start(killed) as process:
+        deadline = time.monotonic() + 100
+        while not finished() and process.poll() is None and time.monotonic() < deadline:
+            os.sched_yield()
+        process.kill()
+    before = finished()
+    assert 0 < len(before) < 5 and process.returncode == -signal.SIGKILL
+    for out in (killed, whole):
+        with start(out) as process:
+            assert process.wait(100) == 0
+    after = finished()
+    assert len(after) == 5
+    assert {name: after[name] for name in before} == before  # not answered again
+    assert files(killed) == files(whole)
 
 
 def test_what_is_asked_for_wrongly(
