@@ -1,12 +1,13 @@
 """`erc evaluate-bag` on recordings whose truth is known: who felt what when.
 
-    python -m benchmarks.recordings acted|spoken|recorded|links|speed|workers [--out out/recordings]
+    python -m benchmarks.recordings WHAT [--out out/recordings]
 
 acted: conversations composed of RAVDESS's and EmoDB's clips; spoken: lines of MELD's test
 dialogues, said by the demo's synthetic voices; both by number of speakers and noise, through the
-shipped bundle. recorded: the real call and the AMI excerpts. links: what speakers, words and
-modalities cost. speed: times real time and memory, with a camera. workers: 1 against 2 processes.
-Data: $ERC_DATA. Nobody ever spoke as in the composed ones.
+shipped bundle. unseen: the same of nEMO ($ERC_NEMO, docs/datasets.md). recorded: the real call and
+the AMI excerpts. links: what speakers, words and modalities cost; the camera sees pictures of
+FER+'s test split. speed: times real time and memory, with a camera. workers: 1 against 2 processes,
+and the memory of each. Data: $ERC_DATA. Nobody ever spoke as in the composed ones.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +37,10 @@ from benchmarks.conversations import (
     reverberate,
 )
 from erc_ros.demo.conversation_bag import (
+    HEIGHT,
     VOICES,
+    WIDTH,
+    Camera,
     Phrase,
     SimulatedRecogniser,
     portrait,
@@ -45,7 +50,7 @@ from erc_ros.demo.voices import Delivery, synthesiser
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.many import run
 from erc_ros.evaluation.matching import match
-from erc_ros.evaluation.records import Figure, Recording, SystemScores
+from erc_ros.evaluation.records import Figure, Prediction, Recording, SystemScores
 from erc_ros.evaluation.run import EvaluatedSystem
 from erc_ros.evaluation.scores import system_scores
 from erc_ros.evaluation.tally import conversations
@@ -53,7 +58,7 @@ from erc_ros.metrics.classification import accuracy, weighted_f1
 from erc_ros.pipeline import EstimateEvent, Recognition
 from erc_ros.values.events import UtteranceEvent
 from erc_ros.values.nanoseconds import NS
-from erc_ros.values.utterance import SAMPLE_RATE, Utterance
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 SECONDS = 60.0  # of a composed conversation, about
 PAUSE = (0.4, 1.2)  # s, between turns
@@ -69,6 +74,7 @@ RAVDESS = {
 }
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 EMODB = {"W": "anger", "E": "disgust", "A": "fear", "F": "joy", "T": "sadness", "N": "neutral"}
+NEMO = {"happiness": "joy", "surprised": "surprise"}  # the others are called as here
 WORDS_WRONG = 0.2  # share of the words that a bad recogniser changes or leaves out
 
 
@@ -119,6 +125,20 @@ def emodb(count: int, random: np.random.Generator) -> Iterator[Line]:
         yield Line(f"speaker {person}", _loud_part(read(clip)), "", EMODB[clip.name[5]])
 
 
+def nemo(count: int, random: np.random.Generator) -> Iterator[Line]:
+    """The same of nEMO, which is Polish; nobody recognises the words."""
+    clips = sorted((Path(os.environ["ERC_NEMO"]) / "samples").glob("*.wav"))
+    people = random.choice(sorted({p.name[:3] for p in clips}), count, replace=False)
+    last = ""
+    while True:
+        person = str(random.choice([each for each in people if each != last]))
+        last = person
+        own = [p for p in clips if p.name.startswith(person)]
+        clip = own[int(random.integers(len(own)))]
+        emotion = clip.name.split("_")[1]
+        yield Line(f"speaker {person}", _loud_part(read(clip)), "", NEMO.get(emotion, emotion))
+
+
 def meld(count: int, random: np.random.Generator) -> Iterator[Line]:
     """Lines of MELD's test dialogues of `count` people, said by as many synthetic voices."""
     file = data_folder() / "meld_annotations" / "test_sent_emo.csv"
@@ -138,12 +158,37 @@ def meld(count: int, random: np.random.Generator) -> Iterator[Line]:
 
 
 CORPORA = {"RAVDESS": ravdess, "EmoDB": emodb, "MELD": meld, "RAVDESS unread": ravdess_unread}
+CORPORA["nEMO"] = nemo
+
+
+def faces(seen: Sequence[tuple[Phrase, str]], random: np.random.Generator) -> Camera:
+    """A camera that sees, while something is said, a face of FER+'s test split that feels so."""
+    from erc_ros.training.datasets import ferplus
+
+    test = ferplus.load(data_folder() / "fer2013plus").test
+    emotions = np.array([ferplus.TO_MELD[name] for name in ferplus.CLASSES])[test.labels]
+    shown = []
+    for phrase, emotion in seen:
+        picture = test.pictures[random.choice(np.flatnonzero(emotions == emotion))]
+        face = cv2.resize(picture, (HEIGHT // 2, HEIGHT // 2), interpolation=cv2.INTER_CUBIC)
+        shown.append((phrase, cv2.cvtColor(face, cv2.COLOR_GRAY2BGR)))
+    wall = np.full((HEIGHT, WIDTH, 3), 140, np.uint8)
+
+    def view(time: float) -> NDArray[np.uint8]:
+        frame = wall.copy()
+        for phrase, face in shown:
+            if phrase.start - 0.2 <= time <= phrase.end + 0.2:
+                top, left = (HEIGHT - face.shape[0]) // 2, (WIDTH - face.shape[1]) // 2
+                frame[top : top + face.shape[0], left : left + face.shape[1]] = face
+        return frame
+
+    return view
 
 
 def compose(
-    corpus: str, count: int, noise: float | None, seed: int, folder: Path
+    corpus: str, count: int, noise: float | None, seed: int, folder: Path, seen: bool = False
 ) -> tuple[Path, Path]:
-    """A recording of about `SECONDS`, and its truth: (bag, CSV)."""
+    """A recording of about `SECONDS`, and its truth: (bag, CSV). `seen`: with a camera."""
     place = list(CORPORA).index(corpus.removesuffix(" unread"))  # the same clips
     random = np.random.default_rng((seed, count, place))
     sound = np.zeros(int((SECONDS + 40) * SAMPLE_RATE), np.float32)
@@ -164,13 +209,14 @@ def compose(
         sound = sound + random.standard_normal(len(sound)).astype(np.float32) * 1e-4
     else:
         sound = add_noise(reverberate(sound, random), noise, random)
-    name = (
-        f"{corpus.replace(' ', '-')}-{count}-{'quiet' if noise is None else f'{noise:g}dB'}-{seed}"
-    )
+    heard = "quiet" if noise is None else f"{noise:g}dB"
+    name = f"{corpus.replace(' ', '-')}-{count}-{heard}-{seed}{'-seen' if seen else ''}"
     bag, truth = folder / name, folder / f"{name}.csv"
     if not bag.exists():
         recogniser = SimulatedRecogniser(seed=seed)
-        write_conversation(bag, np.clip(sound, -1, 1), phrases, recogniser=recogniser)
+        said = [(Phrase(float(row[0]), float(row[1]), row[3]), row[4]) for row in rows]
+        camera = faces(said, random) if seen else None
+        write_conversation(bag, np.clip(sound, -1, 1), phrases, camera, recogniser=recogniser)
     with truth.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("start", "end", "speaker", "text", "emotion"))
@@ -297,14 +343,14 @@ def links(folder: Path, seeds: int) -> None:
         job_of(*(bag, [truth]))
         for count in (2, 3)
         for seed in range(seeds)
-        for bag, truth in [compose("MELD", count, None, seed, folder)]
+        for bag, truth in [compose("MELD", count, None, seed, folder, seen=True)]
     ]
     recordings = [kept.load() for kept in run(jobs, folder / "kept")]
     print("| speakers | text | modalities | utterances | weighted F1 | accuracy |")
     print("|---|---|---|---|---|---|")
     for speakers in ("found", "true"):
         for text in ("true", f"{WORDS_WRONG:.0%} of the words wrong"):
-            for left_out in ("nothing", "text", "audio"):
+            for left_out in ("nothing", "text", "audio", "visual"):
                 recognition = Recognition(SHIPPED.robot.pipeline)
                 answered = [
                     pair
@@ -348,12 +394,22 @@ def _again(
             text=words if left_out != "text" else "",
             speaker_id=speaker,
             audio=np.zeros(0, np.int16) if audio is None else audio,
+            faces=_face(prediction) if left_out != "visual" else (),
         )
         for event in recognition.feed(UtteranceEvent(utterance)):
             assert isinstance(event, EstimateEvent)
             if segment is not None and segment.emotion is not None:
                 labels = recording.labels
                 yield labels.index(segment.emotion), labels.index(event.estimate.label)
+
+
+def _face(prediction: Prediction) -> tuple[FaceCrop, ...]:
+    """The middle one of its crops, which is the one that is kept."""
+    if prediction.face is None:
+        return ()
+    pixels = cv2.imdecode(np.frombuffer(prediction.face, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return (FaceCrop((prediction.start + prediction.end) // 2, pixels.astype(np.uint8)),)
 
 
 def misheard(text: str, random: np.random.Generator) -> str:
@@ -421,14 +477,19 @@ def workers(folder: Path, seeds: int) -> None:
         found = [kept.load() for kept in run(jobs, out, number)]
         wall = time.perf_counter() - began
         length = sum(recording.duration for recording in found) / NS
-        print(f"{number} workers: {wall:.1f} s, {length / wall:.1f} times real time", flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        print(
+            f"{number} workers: {len(jobs)} recordings, {length / 60:.1f} minutes, in {wall:.1f} "
+            f"s, {length / wall:.1f} times real time; peak memory of this process {peak:.0f} MiB",
+            flush=True,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recordings", description=__doc__)
     parser.add_argument(
-        "what", choices=("acted", "spoken", "recorded", "links", "speed", "workers")
+        "what", choices=("acted", "unseen", "spoken", "recorded", "links", "speed", "workers")
     )
     parser.add_argument("--out", type=Path, default=Path("out/recordings"))
     parser.add_argument("--seeds", type=int, default=2, help="conversations of each kind")
@@ -443,6 +504,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.speakers or (2, 3, 4),
             options.seeds,
         )
+    elif options.what == "unseen":
+        composed(("nEMO",), options.out, options.speakers or (2, 3, 4), options.seeds)
     elif options.what == "spoken":
         composed(("MELD",), options.out, options.speakers or (2, 3), options.seeds)
     elif options.what == "recorded":

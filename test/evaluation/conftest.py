@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 from bundles import write_tiny_bundle
 
-pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
-pytest.importorskip("pympi", reason="the extra [evaluate] is not installed")
-
 from erc_ros.cli import main
 from erc_ros.demo.conversation_bag import Phrase, portrait, write_conversation
 
