@@ -144,6 +144,12 @@ def _encode(argv: Sequence[str]) -> int:
     return encode(list(argv))
 
 
+def _cut_faces(argv: Sequence[str]) -> int:
+    from erc_ros.training.datasets.faces import main as cut_faces
+
+    return cut_faces(list(argv))
+
+
 def _quantize(argv: Sequence[str]) -> int:
     from erc_ros.training.quantization.command import main as quantize
 
@@ -387,6 +393,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "evaluate": (_evaluate, "every metric of finished runs, with intervals and pictures"),
     "table": (_table, "finished runs side by side"),
     "encode": (_encode, "run an encoder once over a corpus and keep its features"),
+    "cut-faces": (_cut_faces, "cut the faces out of a corpus' clips, once"),
     "quantize": (_quantize, "a smaller and faster bundle, if it is as good"),
     "export": (_export, "the ONNX file of a finished run's chosen checkpoint"),
     "build-engines": (_build_engines, "prepare a bundle for this machine: TensorRT and others"),

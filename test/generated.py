@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-DIALOGUES = 6
+DIALOGUES = 8
 
 
 @pytest.fixture(scope="session")

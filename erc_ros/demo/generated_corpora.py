@@ -180,7 +180,7 @@ def write_corpus(layout: str, folder: Path, dialogues: int = 12, seed: int = 0) 
 
     Args:
         layout: "meld" or "iemocap".
-        dialogues: of eight turns; at least 6, so that no split is empty.
+        dialogues: of eight turns; at least 8, so that no split is empty.
 
     Returns:
         The corpus' own folder.
@@ -193,8 +193,8 @@ def write_corpus(layout: str, folder: Path, dialogues: int = 12, seed: int = 0) 
     writers = {"meld": _write_meld, "iemocap": _write_iemocap}
     if layout not in writers:
         raise ValueError(f"layout is {layout!r}, known are {', '.join(writers)}")
-    if dialogues < 6:
-        raise ValueError(f"{dialogues} dialogues are too few for three splits: at least 6")
+    if dialogues < 8:
+        raise ValueError(f"{dialogues} dialogues are too few for three splits: at least 8")
     root = folder / {"meld": "MELD.Raw", "iemocap": "IEMOCAP_full_release"}[layout]
     if root.exists():
         raise FileExistsError(f"{root} is there already: name another folder, or remove it")

@@ -25,8 +25,11 @@ from erc_ros.training.datasets.utterances import Split
 CORPORA: dict[str, Callable[[Path, str], Split]] = {
     "meld": meld.read_meld,
     "meld-clips": partial(meld.read_meld, clips=True, open_clips=False),
+    "meld-faces": partial(meld.read_meld, clips=True, open_clips=False, faces=True),
     "iemocap-6": partial(iemocap.read_iemocap, classes=6),
     "iemocap-4": partial(iemocap.read_iemocap, classes=4),
+    "iemocap-6-faces": partial(iemocap.read_iemocap, classes=6, faces=True),
+    "iemocap-4-faces": partial(iemocap.read_iemocap, classes=4, faces=True),
     "emotionlines": emotionlines.read_emotionlines,
     "emocontext": emocontext.read_emocontext,
     "goemotions": goemotions.read_goemotions_split,
@@ -57,16 +60,19 @@ def sound(corpus: str, clip: Path) -> NDArray[np.float32]:
         raise UnusableMediaError(str(error)) from error
 
 
-def frames(clip: Path, most: int) -> NDArray[np.uint8]:
-    """Pictures (T, H, W, 3) RGB evenly over a clip, T at most `most`.
+def frames(pictures: Path, most: int) -> NDArray[np.uint8]:
+    """Pictures (T, H, W, 3) RGB evenly over an utterance, T at most `most`.
+
+    Args:
+        pictures: a clip, or the crops of `erc cut-faces`.
 
     Raises:
         UnusableMediaError: unreadable or without pictures.
     """
-    from erc_ros.training.datasets.media import UnusableClipError, pictures_of
+    from erc_ros.training.datasets.media import UnusableClipError, crops_of, pictures_of
 
     try:
-        return pictures_of(clip, most)
+        return (crops_of if pictures.suffix == ".jpg" else pictures_of)(pictures, most)
     except UnusableClipError as error:
         raise UnusableMediaError(str(error)) from error
 

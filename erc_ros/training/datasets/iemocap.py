@@ -1,7 +1,10 @@
 """IEMOCAP (Busso et al. 2008): ten actors, two at a time, in five sessions.
 
 Reads the official release: below `Session{1..5}`, `dialog/EmoEvaluation/<dialogue>.txt` (times and
-labels), `dialog/transcriptions/<dialogue>.txt` (words) and `sentences/wav/<dialogue>/<turn>.wav`.
+labels), `dialog/transcriptions/<dialogue>.txt` (words), `sentences/wav/<dialogue>/<turn>.wav` and,
+for `erc cut-faces`, `dialog/avi/DivX/<dialogue>.avi`. There the two sit side by side: on the left
+who wears the markers, after whom the dialogue is named (Ses01F_...: the woman), as preparations by
+others have it; not checked against the release, which is not here.
 
 Labels: six (happy, sad, neutral, angry, excited, frustrated; MAGTKD, SUMMER) or four (excited
 counts as happy; LPGNet). Turns with other labels (`oth`, no majority `xxx`, fear, surprise,
@@ -17,12 +20,14 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import decode_lines, repair
-from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.findings import Fate, Finding, Findings
+from erc_ros.training.datasets.scenes import CutFaces, Scene
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
     IMPOSSIBLE_TIMES,
@@ -61,14 +66,15 @@ _Turn = tuple[str, str, int, int, int | None, int | None]
 """Turn, F or M, label, line, start, end."""
 
 
-def read_iemocap(data: Path, split: str, classes: int = 6) -> Split:
+def read_iemocap(data: Path, split: str, classes: int = 6, faces: bool = False) -> Split:
     """Read one split from `data`, the folder that holds IEMOCAP_full_release (or is it).
 
     Args:
         classes: 6 or 4.
+        faces: with the crops of `erc cut-faces` as pictures.
 
     Raises:
-        FileNotFoundError: no IEMOCAP there, or a session that the split needs is missing.
+        FileNotFoundError: no IEMOCAP there, or a session or the crops that the split needs.
         ValueError: an unknown split or another number of classes.
     """
     if split not in SESSIONS:
@@ -78,8 +84,12 @@ def read_iemocap(data: Path, split: str, classes: int = 6) -> Split:
     root = _root(data, SESSIONS[split])
     labels = SIX if classes == 6 else FOUR
     found: list[Finding] = []
+    cut = {
+        number: CutFaces.read(data, "iemocap", f"Session{number}") if faces else None
+        for number in SESSIONS[split]
+    }
     conversations = [
-        _conversation(file, labels, found)
+        _conversation(file, labels, found, cut[session])
         for session in SESSIONS[split]
         for file in _dialogues(root / f"Session{session}")
     ]
@@ -126,7 +136,30 @@ def _dev(names: set[str]) -> set[str]:
     return set(random.Random(DEV_SEED).sample(ordered, round(DEV_SHARE * len(ordered))))
 
 
-def _conversation(file: Path, labels: tuple[str, ...], found: list[Finding]) -> Conversation:
+def scenes(data: Path) -> dict[str, Iterator[tuple[str, Scene]]]:
+    """Who speaks in every turn that has one of the six labels, for `erc cut-faces`.
+
+    Raises:
+        FileNotFoundError: as `read_iemocap`.
+    """
+    sessions = range(1, 6)
+    root = _root(data, tuple(sessions))
+    return {f"Session{number}": _scenes(root / f"Session{number}") for number in sessions}
+
+
+def _scenes(session: Path) -> Iterator[tuple[str, Scene]]:
+    for file in _dialogues(session):
+        video = session / "dialog" / "avi" / "DivX" / f"{file.stem}.avi"
+        wears_markers = file.stem[5]  # F or M
+        for turn, person, _, _, start, end in _turns(file, SIX, []):
+            if end is not None:
+                left = 0.0 if person == wears_markers else 0.5
+                yield turn, Scene(video, start, end, left, left + 0.5, is_one_person=True)
+
+
+def _conversation(
+    file: Path, labels: tuple[str, ...], found: list[Finding], cut: CutFaces | None
+) -> Conversation:
     session, name = file.parents[2], file.stem
     words = _words(session / "dialog" / "transcriptions" / file.name, found)
     turns = sorted(_turns(file, labels, found), key=lambda turn: (turn[4] or 0, turn[3]))
@@ -142,7 +175,15 @@ def _conversation(file: Path, labels: tuple[str, ...], found: list[Finding]) -> 
         if clip is not None and not clip.is_file():
             found.append(Finding(NO_CLIP, "masked", file.name, line, f"{turn}.wav"))
             clip = None
-        utterances.append(LabelledUtterance(text, speaker, label, index, start, end, clip=clip))
+        crops: Path | None = None
+        if cut is not None:
+            crops, said = cut.of(turn)
+            if said:
+                fate: Fate = "noted" if crops else "masked"
+                found.append(Finding(f"faces: {said}", fate, file.name, line, turn))
+        utterances.append(
+            LabelledUtterance(text, speaker, label, index, start, end, clip=clip, pictures=crops)
+        )
     return Conversation(name, tuple(utterances))
 
 

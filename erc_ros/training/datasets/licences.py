@@ -30,6 +30,11 @@ TERMS = {
         "English dialogue of a television comedy",
         "annotations GPL-3.0, sound and pictures are television: research use",
     ),
+    "meld-faces": Terms(
+        "MELD with the faces of its clips",
+        "English dialogue of a television comedy",
+        "annotations GPL-3.0, sound and pictures are television: research use",
+    ),
     "emotionlines": Terms(
         "EmotionLines' votes", "English dialogue of a television comedy", "research use"
     ),
@@ -43,6 +48,14 @@ TERMS = {
     "iemocap-6": Terms(
         "IEMOCAP, 6 labels", "ten actors, scripted and improvised", "on request, research use"
     ),
+    **{
+        f"iemocap-{number}-faces": Terms(
+            f"IEMOCAP with faces, {number} labels",
+            "ten actors, scripted and improvised",
+            "on request, research use",
+        )
+        for number in (4, 6)
+    },
     "mosi": Terms("CMU-MOSI", "English video monologues", "research use"),
     "ravdess": Terms(
         "RAVDESS speech", "acted English sentences of 24 adults", "CC BY-NC-SA 4.0: non-commercial"

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from erc_ros.encoders.face import spread
 
 LONGEST = 120.0
 """s; MELD's test split has a clip of several minutes, which shows many utterances."""
@@ -29,24 +32,52 @@ def check_pictures(clip: Path) -> None:
             raise UnusableClipError("no pictures")
 
 
-def pictures_of(clip: Path, most: int) -> NDArray[np.uint8]:
+def pictures_of(
+    clip: Path, most: int, start: int | None = None, end: int | None = None
+) -> NDArray[np.uint8]:
     """Pictures (T, H, W, 3) RGB evenly over a clip, T at most `most`.
 
     One is held for each of `most` equal parts of the clip, so memory does not grow with it.
 
+    Args:
+        start, end: ns; only this part of a longer video.
+
     Raises:
-        UnusableClipError: missing, unreadable, without pictures, or longer than LONGEST.
+        UnusableClipError: missing, unreadable, without pictures there, or longer than LONGEST.
     """
     kept: dict[int, NDArray[np.uint8]] = {}
-    with _opened(clip, "pictures") as container:
-        length = (container.duration or 0) / av.time_base
+    begin = 0.0 if start is None else start / 1e9
+    with _opened(clip, "pictures", is_part=end is not None) as container:
+        whole = (container.duration or 0) / av.time_base
+        length = whole if end is None else end / 1e9 - begin
+        if begin > 0:
+            container.seek(round(begin * av.time_base))  # to the last key frame before
         for number, frame in enumerate(container.decode(video=0)):
-            part = int((frame.time or 0.0) / length * most) if length > 0 else number
-            if part not in kept and len(kept) < most:
+            time = (frame.time or 0.0) - begin
+            if end is not None and time >= length:
+                break
+            part = int(time / length * most) if length > 0 else number
+            if time >= 0 and part not in kept and len(kept) < most:
                 kept[part] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     if not kept:
         raise UnusableClipError("no pictures")
     return np.stack([kept[part] for part in sorted(kept)])
+
+
+def crops_of(file: Path, most: int) -> NDArray[np.uint8]:
+    """Face crops (T, S, S, 3) RGB that `erc cut-faces` wrote, evenly chosen, T at most `most`.
+
+    Raises:
+        UnusableClipError: missing, or not squares one below the other.
+    """
+    if not file.is_file():
+        raise UnusableClipError("missing")
+    strip = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if strip is None or strip.shape[0] % strip.shape[1]:
+        raise UnusableClipError("unreadable")
+    crops = strip.reshape(-1, strip.shape[1], strip.shape[1], 3)
+    chosen = crops[spread(len(crops), most)]
+    return np.ascontiguousarray(chosen[..., ::-1])
 
 
 def sound_of(clip: Path) -> tuple[NDArray[np.float32], int]:
@@ -69,7 +100,9 @@ def sound_of(clip: Path) -> tuple[NDArray[np.float32], int]:
 
 
 @contextmanager
-def _opened(clip: Path, wanted: str) -> Iterator[av.container.InputContainer]:
+def _opened(
+    clip: Path, wanted: str, is_part: bool = False
+) -> Iterator[av.container.InputContainer]:
     """A clip that has what is wanted; errors of FFmpeg become ours."""
     if not clip.is_file():
         raise UnusableClipError("missing")
@@ -79,7 +112,7 @@ def _opened(clip: Path, wanted: str) -> Iterator[av.container.InputContainer]:
             if not (streams.video if wanted == "pictures" else streams.audio):
                 raise UnusableClipError(f"no {wanted}")
             seconds = (container.duration or 0) / av.time_base
-            if seconds > LONGEST:
+            if seconds > LONGEST and not is_part:
                 raise UnusableClipError(f"{seconds:.0f} s long")
             yield container
     except (av.FFmpegError, OSError) as error:

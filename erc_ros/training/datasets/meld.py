@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import CorpusRecord, read_records
 from erc_ros.training.datasets.emotionlines import FOLDER as EMOTIONLINES
 from erc_ros.training.datasets.emotionlines import VOTE_ORDER, read_turns
-from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.findings import Fate, Finding, Findings
+from erc_ros.training.datasets.scenes import CutFaces, Scene
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
     IMPOSSIBLE_TIMES,
@@ -50,22 +51,26 @@ COLUMNS = (
 _TIME = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
 
 
-def read_meld(data: Path, split: str, clips: bool = False, open_clips: bool = True) -> Split:
+def read_meld(
+    data: Path, split: str, clips: bool = False, open_clips: bool = True, faces: bool = False
+) -> Split:
     """Read one split from `data`, the folder that holds meld_annotations or MELD.Raw (or is it).
 
     Args:
         clips: give every utterance its clip, if it has one.
         open_clips: open each (about 10 ms) and leave those out that cannot be read; else they are
             met when they are used.
+        faces: its pictures are the crops of `erc cut-faces`, not the whole clip.
 
     Raises:
-        FileNotFoundError: no such file or clips; says where it was looked for and the way out.
+        FileNotFoundError: no such file, clips or crops; says where it was sought and the way out.
         ValueError: an unknown split, or a file without the columns of MELD.
     """
     if split not in SPLITS:
         raise ValueError(f"MELD has the splits {tuple(SPLITS)}, not {split!r}")
     path = _find(data, split)
     folder = _clip_folder(data, split) if clips else None
+    cut = CutFaces.read(data, "meld", split) if faces else None
     dialogues: dict[int, list[tuple[str, LabelledUtterance]]] = defaultdict(list)
     found: list[Finding] = []
     for row in read_records(path, COLUMNS):
@@ -81,7 +86,13 @@ def read_meld(data: Path, split: str, clips: bool = False, open_clips: bool = Tr
                 detail = f"{clip.name}: {reason}"
                 found.append(Finding(UNUSABLE_CLIP, "masked", path.name, row.number, detail))
             else:
-                utterance = replace(utterance, clip=clip)
+                utterance = replace(utterance, clip=clip, pictures=None if cut else clip)
+            if cut is not None:
+                crops, said = cut.of(clip.stem)
+                utterance = replace(utterance, pictures=crops)
+                if said and not reason:
+                    fate: Fate = "noted" if crops else "masked"
+                    found.append(Finding(f"faces: {said}", fate, path.name, row.number, clip.name))
         dialogues[dialogue].append((speaker, utterance))
     conversations = tuple(_conversation(split, *item) for item in sorted(dialogues.items()))
     findings = Findings(tuple(found)) + incomplete(path.name, count(conversations), SPLITS[split])
@@ -146,6 +157,22 @@ def _clip_folder(data: Path, split: str) -> Path:
         f"no {name} in {data / RAW}: unpack {split}.tar.gz of MELD.Raw.tar.gz there (from"
         " https://github.com/declare-lab/MELD), or read MELD without clips"
     )
+
+
+def scenes(data: Path) -> dict[str, Iterator[tuple[str, Scene]]]:
+    """The clips of every split, for `erc cut-faces`.
+
+    Raises:
+        FileNotFoundError: as `read_meld`.
+    """
+    return {split: _scenes(read_meld(data, split, True, False)) for split in SPLITS}
+
+
+def _scenes(split: Split) -> Iterator[tuple[str, Scene]]:
+    for conversation in split.conversations:
+        for utterance in conversation.utterances:
+            if utterance.clip is not None:
+                yield utterance.clip.stem, Scene(utterance.clip)
 
 
 def _wrong_with(clip: Path, opened: bool) -> str:

@@ -28,6 +28,7 @@ class LabelledUtterance:
     labelled it, then it is history only. start, end: ns from the recording's beginning; None where
     unknown or impossible. votes: how raters voted, a share for each label, empty where unknown.
     clip: the file with its sound (MELD: and picture); None where there is none or it is broken.
+    pictures: the file with its pictures, a clip or the crops of `erc cut-faces`; None as above.
     """
 
     text: str
@@ -38,6 +39,7 @@ class LabelledUtterance:
     end: int | None = None
     votes: tuple[float, ...] = ()
     clip: Path | None = None
+    pictures: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,11 +162,12 @@ class SimulatedConfig:
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """What is labelled in a split: keys, labels (N,), clips; and the labels' names."""
+    """What is labelled in a split: keys, labels (N,), files with sound, files with pictures."""
 
     keys: Sequence[str]
     labels: Indices
     clips: Sequence[Path | None]
+    pictures: Sequence[Path | None]
     names: tuple[str, ...]
 
 
@@ -247,9 +248,10 @@ def _clips(recipe: Recipe) -> list[DistillationTask]:
         inputs, labels, teacher, left = {}, {}, {}, {}
         for split, here in listed.items():
             taught, known = _store(config.teacher, split).take(here.keys)
-            good = usable(config.corpus, here.clips, encoder) & known
+            clips = here.pictures if modality == "visual" else here.clips
+            good = usable(config.corpus, clips, encoder) & known
             chosen = [
-                clip for clip, use in zip(here.clips, good, strict=True) if use and clip is not None
+                clip for clip, use in zip(clips, good, strict=True) if use and clip is not None
             ]
             if not chosen:
                 raise RecipeError(
@@ -471,6 +473,7 @@ def _listed(recipe: Recipe, corpus: str) -> dict[str, Listed]:
             [key for key, _ in labelled],
             np.array([utterance.label for _, utterance in labelled], np.int64),
             [utterance.clip for _, utterance in labelled],
+            [utterance.pictures for _, utterance in labelled],
             read.labels,
         )
     return listed

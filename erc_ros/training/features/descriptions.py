@@ -97,10 +97,10 @@ def _samples(config: DescriptionsConfig, data: Path) -> Iterator[Sample]:
     for split in config.splits:
         for conversation in corpora.read(config.corpus, data, split).conversations:
             for utterance in conversation.utterances:
-                if utterance.clip is None:
+                if utterance.pictures is None:
                     continue
                 try:
-                    frames = corpora.frames(utterance.clip, 32)
+                    frames = corpora.frames(utterance.pictures, 32)
                 except corpora.UnusableMediaError as error:
                     print(f"{conversation.key(utterance)}: {error}", flush=True)
                     continue

@@ -199,7 +199,8 @@ class ShardEncoder:
         digest = hashlib.sha256(self.encoder.name.encode())
         for conversation in self.shards[number]:
             for u in conversation.utterances:
-                file = (u.clip.name, u.clip.stat().st_size) if u.clip else None
+                clip = u.pictures if self.encoder.modality == "visual" else u.clip
+                file = (clip.name, clip.stat().st_size) if clip else None
                 record = [conversation.key(u), u.speaker, u.text, file]
                 digest.update(json.dumps(record).encode())
         return digest.hexdigest()
@@ -266,11 +267,12 @@ class ShardEncoder:
     def _sample(self, key: str, turns: tuple[Turn, ...], utterance: LabelledUtterance) -> Sample:
         if self.encoder.modality == "text":
             return Sample(key, turns)
-        if utterance.clip is None:
+        file = utterance.clip if self.encoder.modality == "audio" else utterance.pictures
+        if file is None:
             raise corpora.UnusableMediaError("no clip")
         if self.encoder.modality == "audio":
-            return Sample(key, turns, sound=corpora.sound(self.job.corpus, utterance.clip))
-        return Sample(key, turns, frames=corpora.frames(utterance.clip, FRAMES))
+            return Sample(key, turns, sound=corpora.sound(self.job.corpus, file))
+        return Sample(key, turns, frames=corpora.frames(file, FRAMES))
 
 
 def plan(conversations: Iterable[Conversation], size: int) -> list[tuple[Conversation, ...]]:
