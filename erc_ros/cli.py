@@ -340,7 +340,7 @@ def _print_row(with_text: bool) -> Callable[[Row, int], None]:
         )
         said = f'"{row.text}"' if with_text and row.text else ""
         print(
-            f"{(row.start - origin) / 1e9:6.1f} s  {speaker:<10} {row.label:<9}"
+            f"{(row.start - origin) / 1e9:6.1f} s  {speaker:<10} {row.label or 'unknown':<9}"
             f"{row.confidence:4.0%}  {said}  [{seen}]",
             flush=True,
         )

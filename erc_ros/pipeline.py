@@ -25,7 +25,7 @@ from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_network
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
-from erc_ros.inference.estimate import Estimate
+from erc_ros.inference.estimate import UNKNOWN, Estimate
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioFormat, Sound
@@ -172,6 +172,13 @@ class RecognitionConfig(FromParameters):
     publish_provisional: bool = setting(
         False,
         "also estimate drafts (`is_final` false), from sound and faces before the text is known",
+        changes="anytime",
+    )
+    min_confidence: float = setting(
+        0.0,
+        "below it an emotion is published as unknown: `label` is empty, all else is as it was",
+        range=(0.0, 1.0),
+        source="python -m benchmarks.conditions",
         changes="anytime",
     )
 
@@ -456,7 +463,8 @@ class Recognition:
     Not thread-safe: one caller. Every network has run once when it is made; `close` ends its
     threads.
 
-    counts: estimates; with_text, with_audio, with_visual of them; relabelled and not_relabelled:
+    counts: estimates; with_text, with_audio, with_visual of them; unknown of them, whose confidence
+        was below `min_confidence`; relabelled and not_relabelled:
         utterances whose speaker was corrected, and is or is not remembered.
 
     Raises:
@@ -466,6 +474,7 @@ class Recognition:
     def __init__(self, config: RecognitionConfig) -> None:
         self.counts: Counter[str] = Counter()
         self.publish_provisional = config.publish_provisional
+        self.min_confidence = config.min_confidence
         self.bundle: Bundle = load_bundle(model_folder(config.bundle))
         self._recogniser = Recogniser(self.bundle, config.device)
         self._recogniser.warm_up()
@@ -510,7 +519,10 @@ class Recognition:
             if not self.publish_provisional:
                 return []
         estimate = self._recogniser.feed(utterance)
+        if estimate.confidence < self.min_confidence:
+            estimate = replace(estimate, label=UNKNOWN)
         self.counts["estimates"] += 1
+        self.counts["unknown"] += not estimate.label
         for name, seen in zip(("text", "audio", "visual"), estimate.modalities, strict=True):
             self.counts[f"with_{name}"] += bool(seen)
         return [EstimateEvent(estimate)]

@@ -123,6 +123,24 @@ def test_a_draft_is_estimated_only_where_it_is_wanted(config: PipelineConfig) ->
         assert [event.estimate.is_final for event in found] == [False] * wanted
 
 
+def test_what_is_not_confident_enough_is_unknown_and_keeps_its_probabilities(
+    config: PipelineConfig,
+) -> None:
+    said = UtteranceEvent(erc_ros.Utterance("c", "u1", 0, NS, "Well", is_final=True))
+    found = {}
+    for least in (0.0, 1.0):
+        told = PipelineConfig.from_parameters(
+            {"bundle": config.bundle, "min_confidence": least, "speaker_model": "none"}
+        )
+        with Pipeline(told) as pipeline:
+            (event,) = pipeline.recognition.feed(said)
+            assert pipeline.recognition.counts["unknown"] == least
+        found[least] = event.estimate
+    named, unknown = found[0.0], found[1.0]
+    assert named.label and unknown.label == "" and unknown.confidence == named.confidence < 1
+    np.testing.assert_array_equal(named.probabilities, unknown.probabilities)
+
+
 def test_nothing_outside_is_changed_and_little_is_loaded_by_the_import() -> None:
     code = (
         "import os, sys; before = dict(os.environ); import erc_ros; assert dir(erc_ros); "

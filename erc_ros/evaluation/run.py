@@ -172,7 +172,7 @@ def _prediction(
         end=end,
         speaker=row.speaker_id,
         text=row.text,
-        label=row.label,
+        label=row.label or max(row.probabilities, key=row.probabilities.__getitem__),
         probabilities=np.array(list(row.probabilities.values()), np.float64),
         valence=row.valence,
         arousal=row.arousal,

@@ -22,6 +22,7 @@ from erc_ros.inference.manifest import (
     AudioPart,
     BundleError,
     CachedText,
+    Calibration,
     Encoder,
     FaceClip,
     FaceCrops,
@@ -49,7 +50,7 @@ class Bundle:
 
     anchors: (C, 2) valence and arousal of each label, both in [-1, 1].
     audio, visual: None where the bundle has no encoder for that modality.
-    temperature: the logits are divided by it before softmax.
+    calibration: what the logits are divided by before softmax.
     sha256: of the manifest's bytes; the manifest holds the hashes of all files, so it covers them.
     """
 
@@ -63,7 +64,7 @@ class Bundle:
     audio: AudioPart | None
     visual: VisualPart | None
     fusion: Fusion
-    temperature: float
+    calibration: Calibration
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -102,7 +103,7 @@ def load_bundle(path: Path | str) -> Bundle:
         audio=manifest.audio,
         visual=manifest.visual,
         fusion=manifest.fusion,
-        temperature=manifest.calibration.temperature,
+        calibration=manifest.calibration,
         training=manifest.training,
         metrics=manifest.metrics,
     )

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from erc_ros.inference.bundle import Bundle
 from erc_ros.values.utterance import Utterance
 
+UNKNOWN = ""
+"""The label of an estimate that is not confident enough to be named."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
@@ -21,8 +24,8 @@ class Estimate:
 
     utterance: Utterance
     probabilities: NDArray[np.float32]  # (C,) in the order of the bundle's labels, sum 1
-    label: str  # the most probable one
-    confidence: float  # its probability
+    label: str  # the most probable one; UNKNOWN below the pipeline's `min_confidence`
+    confidence: float  # the greatest probability
     valence: float  # -1..1: the anchors' mean, weighted by the probabilities
     arousal: float  # -1..1, likewise
     modalities: tuple[bool, bool, bool]  # text, audio, visual: which ones counted
@@ -59,7 +62,7 @@ def estimate(
 
     valence, arousal = sum over labels of probability * anchor.
     """
-    probabilities = softmax(answer.logits / np.float32(bundle.temperature))
+    probabilities = softmax(answer.logits / np.float32(bundle.calibration.of(modalities)))
     best = int(probabilities.argmax())
     valence, arousal = probabilities @ bundle.anchors
     text, audio, visual = (float(weight) for weight in answer.weights)

@@ -15,8 +15,9 @@ Every part has a kind, which tells what its network takes:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.text import BERT_ROLES, PROMPTS, TokenRoles
 from erc_ros.values.tables import build, shown
-from erc_ros.values.utterance import SAMPLE_RATE
+from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE
 
 FORMAT = 3
 MANIFEST = "bundle.yaml"
@@ -47,6 +48,17 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "temperature": (1e-3, 1e3),
 }
 """Of every number of that name, wherever it stands."""
+
+
+def modality_set(modalities: Sequence[bool]) -> str:
+    """What was seen, in words: (True, False, True) -> "text+visual"; nothing: ""."""
+    return "+".join(name for name, seen in zip(MODALITIES, modalities, strict=True) if seen)
+
+
+MODALITY_SETS = tuple(
+    modality_set(seen) for seen in itertools.product((True, False), repeat=3) if any(seen)
+)
+"""From "text+audio+visual" to "visual"."""
 
 
 class BundleError(ValueError):
@@ -243,9 +255,31 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: the logits are divided by it before softmax; 1: not calibrated."""
+    """How logits become probabilities that can be trusted.
+
+    temperature: the logits are divided by it before softmax; 1: not calibrated.
+    temperatures: instead of it, for utterances of which exactly these modalities were seen, such as
+        "text" or "text+audio"; the others take `temperature`.
+    """
 
     temperature: float = 1.0
+    temperatures: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        least, most = RANGES["temperature"]
+        for name, found in self.temperatures.items():
+            if name not in MODALITY_SETS:
+                raise ValueError(
+                    f"temperatures names {shown(name)}, known are {', '.join(MODALITY_SETS)}"
+                )
+            if not least <= found <= most:
+                raise ValueError(
+                    f"temperatures.{name} is {found}; it must be in [{least:g}, {most:g}]"
+                )
+
+    def of(self, modalities: Sequence[bool]) -> float:
+        """The temperature for an utterance of which these were seen: text, audio, visual."""
+        return self.temperatures.get(modality_set(modalities), self.temperature)
 
 
 @dataclass(frozen=True)

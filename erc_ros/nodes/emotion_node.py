@@ -233,6 +233,7 @@ class EmotionNode(ManagedNode):
         elif isinstance(event, ConversationEnded):
             self._states.end_conversation(event.conversation_id)
         recognition.publish_provisional = self.parameters["publish_provisional"]
+        recognition.min_confidence = self.parameters["min_confidence"]
         for found in recognition.feed(event):
             estimate = found.estimate
             message = estimate_message(
@@ -252,12 +253,14 @@ class EmotionNode(ManagedNode):
         assert self._recognition is not None
         now = self.get_clock().now().nanoseconds
         states = [self._states.of(person, now) for person in self._states.persons()]
-        self._outputs["states"].publish(states_message(states, self._recognition.bundle, now))
+        least = self.parameters["min_confidence"]
+        message = states_message(states, self._recognition.bundle, now, least)
+        self._outputs["states"].publish(message)
         self._states_sent = time.monotonic_ns()
 
     def _express(self, estimate: Estimate) -> None:
         face = estimate.utterance.face_id
-        if not (self.parameters["publish_expression"] and face):
+        if not (self.parameters["publish_expression"] and face and estimate.label):
             return
         if face not in self._faces:
             topic = f"{self.parameters['humans_namespace']}/faces/{face}/expression"

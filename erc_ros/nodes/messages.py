@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage
 from erc_ros.adapters import UnusableMessageError, check_id
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.emotion_state import EmotionState
-from erc_ros.inference.estimate import Estimate
+from erc_ros.inference.estimate import UNKNOWN, Estimate
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, image_size, to_bgr
 from erc_ros.values.bounds import (
@@ -275,8 +275,10 @@ def labels_message(bundle: Bundle) -> EmotionLabels:
     )
 
 
-def states_message(states: Sequence[EmotionState], bundle: Bundle, now: int) -> EmotionStates:
-    """How everybody is at `now` (ns)."""
+def states_message(
+    states: Sequence[EmotionState], bundle: Bundle, now: int, min_confidence: float = 0.0
+) -> EmotionStates:
+    """How everybody is at `now` (ns); a label less probable than `min_confidence` is unknown."""
     message = EmotionStates(labels=list(bundle.labels))
     message.header.stamp = to_time(now)
     message.states = [
@@ -285,7 +287,9 @@ def states_message(states: Sequence[EmotionState], bundle: Bundle, now: int) -> 
             conversation_id=state.person.conversation_id,
             speaker_id=state.person.speaker_id,
             probabilities=[float(p) for p in state.probabilities],
-            label=bundle.labels[int(state.probabilities.argmax())],
+            label=bundle.labels[int(state.probabilities.argmax())]
+            if state.probabilities.max() >= min_confidence
+            else UNKNOWN,
             valence=state.valence,
             arousal=state.arousal,
             uncertainty=state.uncertainty,

@@ -105,7 +105,7 @@ class _Page:
         x = _LANES_LEFT
         for label in _labels(self._rows):
             self._box(x, self._legend_top + 0.03, 0.16, 0.16, _colour(label))
-            x += 0.24 + self._text(x + 0.23, self._legend_top + 0.11, label) + 0.22
+            x += 0.24 + self._text(x + 0.23, self._legend_top + 0.11, label or "unknown") + 0.22
 
     def _overview(self) -> None:
         self._ticks()
@@ -171,7 +171,7 @@ class _Page:
             )
         said = self._fitting(row.text, room)
         self._text(_TEXT, y, said or "(no text)", colour=INK if said else FAINT)
-        self._text(_LABEL, y, row.label, bold=True)
+        self._text(_LABEL, y, row.label or "unknown", bold=True)
         self._box(_BAR, y - 0.06, _BAR_WIDTH, 0.12, "#eeeeee")
         self._box(_BAR, y - 0.06, _BAR_WIDTH * row.confidence, 0.12, _colour(row.label))
         self._text(_BAR + _BAR_WIDTH + 0.08, y, f"{row.confidence:.0%}", size=8)

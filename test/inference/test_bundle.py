@@ -43,7 +43,11 @@ def test_a_good_bundle_is_read_completely(folder: Path) -> None:
     bundle = load_bundle(folder)
     assert bundle.labels == tuple(ANCHORS) and bundle.anchors.shape == (7, 2)
     assert bundle.anchors[bundle.labels.index("joy")] == pytest.approx([0.8, 0.5])
-    assert (bundle.name, bundle.version, bundle.temperature) == ("tiny", "0.0.1", 1.5)
+    assert (bundle.name, bundle.version, bundle.calibration.temperature) == (
+        "tiny",
+        "0.0.1",
+        1.5,
+    )
     assert bundle.text.tokenizer.file == folder / "tokenizer.json" and bundle.fusion.context == 16
     assert bundle.sha256 == sha256_of(folder / "bundle.yaml")
 

@@ -14,7 +14,14 @@ import yaml
 from bundles import CLIP, FRAMES, WIDTH, Kinds, write_tiny_bundle, write_tiny_bundle_3
 
 from erc_ros.inference.bundle import BundleError, load_bundle
-from erc_ros.inference.manifest import CachedText, FaceClip, LogMelAudio, PromptText, WaveformAudio
+from erc_ros.inference.manifest import (
+    MANIFEST,
+    CachedText,
+    FaceClip,
+    LogMelAudio,
+    PromptText,
+    WaveformAudio,
+)
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import observed
 from erc_ros.values.events import SpeakerCorrected
@@ -137,6 +144,24 @@ def test_the_networks_get_what_the_manifest_says(tmp_path: Path) -> None:
     assert ids[-1] == vocabulary["</s>"] and len(ids) <= 64
 
 
+def test_each_set_of_modalities_has_its_own_temperature(tmp_path: Path) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny")
+    text = "Well, who would have thought that?"
+    sound = np.random.default_rng(0).integers(-3000, 3000, 16_000).astype(np.int16)
+
+    def confidence(temperatures: dict[str, float], audio: np.ndarray) -> float:
+        changed = yaml.safe_load((folder / MANIFEST).read_text())
+        changed["calibration"] = {"temperature": 1.5, "temperatures": temperatures}
+        (folder / MANIFEST).write_text(yaml.safe_dump(changed))
+        with Recogniser(load_bundle(folder)) as recogniser:
+            return recogniser.feed(Utterance("c", "u", 0, 1, text=text, audio=audio)).confidence
+
+    alone, both = confidence({}, sound[:0]), confidence({}, sound)
+    assert confidence({"text": 0.5}, sound[:0]) > alone
+    assert confidence({"text": 0.5}, sound) == both
+    assert confidence({"text+audio": 0.5}, sound) > both
+
+
 def test_format_2_is_read_as_what_it_always_was(tmp_path: Path) -> None:
     old = load_bundle(write_tiny_bundle(tmp_path / "old"))
     new = load_bundle(write_tiny_bundle_3(tmp_path / "new"))
@@ -147,7 +172,7 @@ def test_format_2_is_read_as_what_it_always_was(tmp_path: Path) -> None:
         assert vars(part).keys() == vars(other).keys()
         differing = {k for k in vars(part) if vars(part)[k] != vars(other)[k]}
         assert differing <= {"file", "tokenizer"}
-    assert old.temperature == new.temperature == 1.5
+    assert old.calibration == new.calibration and old.calibration.temperature == 1.5
 
 
 Change = Callable[[dict[str, Any]], Any]
@@ -185,6 +210,14 @@ BROKEN: list[tuple[Change, str]] = [
     (lambda m: m["fusion"].update(context=10**6), "fusion.context is 1000000; it must be in"),
     (lambda m: m["fusion"].update(causal=False), "nobody has said yet"),
     (lambda m: m["calibration"].update(temperature=0), "calibration.temperature is 0.0"),
+    (
+        lambda m: m["calibration"].update(temperatures={"words": 1.0}),
+        r"calibration.*temperatures names 'words', known are text\+audio\+visual",
+    ),
+    (
+        lambda m: m["calibration"].update(temperatures={"text": 0.0}),
+        r"calibration.*temperatures.text is 0.0",
+    ),
     (lambda m: m["training"].pop("licence"), r"training lacks \['licence'\]"),
     (lambda m: m.update(sample_rate=16000), r"has no \['sample_rate'\]"),
     (

@@ -11,6 +11,8 @@ import pytest
 from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
 from erc_msgs.msg import EmotionLabels, EmotionStates, SpeakerCorrection, Utterance
 from node_bench import LATCHED, SENSOR, Bench, image_message, sound_message
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Bool, String
@@ -44,6 +46,22 @@ def test_a_text_alone_becomes_an_estimate(make_bench: MakeBench) -> None:
     assert estimate.latency_total_ns >= max(stages.values())
     said = [utterance for utterance in bench.utterances if utterance.is_final]
     assert [u.utterance_id for u in said] == [estimate.utterance_id]
+
+
+def test_what_is_not_confident_enough_is_unknown(make_bench: MakeBench) -> None:
+    bench = make_bench(parameters={"min_confidence": 1.0})
+    estimate = bench.say("I cannot believe it!")
+    assert estimate.label == "" and estimate.confidence == max(estimate.probabilities) < 1
+    assert sum(estimate.probabilities) == pytest.approx(1, abs=1e-5)
+    states = bench.listen(EmotionStates, "emotion_state", LATCHED)
+    bench.wait(lambda: states, "the latched states")
+    assert all(state.label == "" for state in states[-1].states)
+    named = SetParameters.Request(
+        parameters=[Parameter("min_confidence", value=0.0).to_parameter_msg()]
+    )
+    assert bench.call(SetParameters, "emotion_node/set_parameters", named).results[0].successful
+    again = bench.say("Really, I cannot!")
+    assert again.label == again.labels[int(np.argmax(again.probabilities))]
 
 
 def test_late_subscribers_get_the_labels(make_bench: MakeBench) -> None:

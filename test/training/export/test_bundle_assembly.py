@@ -138,7 +138,10 @@ def test_trained_parts_become_a_bundle_that_runs(recipe: Recipe, tmp_path: Path)
     bundle_assembly.train(recipe)
     folder = tmp_path / "models" / "small"
     bundle = load_bundle(folder)
-    assert (bundle.name, bundle.version) == ("small", "1.2.3") and bundle.temperature > 0
+    assert (bundle.name, bundle.version) == (
+        "small",
+        "1.2.3",
+    ) and bundle.calibration.temperature > 0
     assert {file.name for file in folder.iterdir()} == {
         "bundle.yaml",
         "README.md",

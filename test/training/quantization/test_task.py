@@ -29,7 +29,7 @@ def test_the_answers_are_those_of_the_recogniser(task: Task) -> None:
     said = [replace(u, audio=u.audio[:0], faces=()) for u in task.utterances("dev", count)]
     with Recogniser(task.bundle) as recogniser:
         answers = np.array([recogniser.feed(utterance).probabilities for utterance in said])
-    scaled = text_only / task.bundle.temperature
+    scaled = text_only / task.bundle.calibration.temperature
     expected = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(answers, expected, atol=1e-4)
