@@ -29,7 +29,7 @@ def open_network(file: Path, device: str = "cpu") -> Network:
 
 
 def _no_tensorrt(file: Path) -> str:
-    if not store.engine_file(file, "tensorrt").exists():
+    if not store.engine_file(store.source_of(file), "tensorrt").exists():
         return "no engine was built (erc build-engines)"
     from erc_ros.inference.engines import tensorrt_engine
 
@@ -40,7 +40,7 @@ def _open_tensorrt(file: Path) -> Run:
     from erc_ros.inference.engines import tensorrt_engine
 
     try:
-        network = tensorrt_engine.usable(file)
+        network = tensorrt_engine.usable(store.source_of(file))
     except (EngineError, gpu.GpuError) as error:
         raise NetworkError(str(error)) from error
     if network is None:

@@ -57,25 +57,56 @@ def build(folder: Path | str, say: Say = print) -> list[str]:
     bundle = load_bundle(folder)
     target = store.folder_of(bundle.text.file)
     say(f"{bundle.name} {bundle.version} ({bundle.sha256[:12]}) -> {target}")
-    failed: list[str] = []
     with store.building(target, say):
         parts = recorded(bundle)
         for part in parts:
             keep(part.file, part.stored)
             _save_graph(part, say)
-        if reason := tensorrt_engine.missing():
-            say(f"TensorRT: no engines, there is {reason}")
-            return failed
-        try:
-            machine = tensorrt_engine.machine()
-        except (EngineError, GpuError) as error:
-            return [f"TensorRT: {error}"]
+    if reason := tensorrt_engine.missing():
+        say(f"TensorRT: no engines, there is {reason}")
+        return []
+    try:
+        machine = tensorrt_engine.machine()
+        source = for_tensorrt(bundle)
+    except (EngineError, GpuError) as error:
+        return [f"TensorRT: {error}"]
+    failed: list[str] = []
+    with store.building(store.folder_of(source.text.file), say):
+        if source is not bundle:
+            parts = recorded(source)
         for part in parts:
+            keep(part.file, part.stored)
             try:
-                _build_engine(part, bundle, machine.key(part.file), say)
+                _build_engine(part, source, machine.key(part.file), say)
             except EngineError as error:
                 failed.append(f"{part.name}: {error}")
     return failed
+
+
+def for_tensorrt(bundle: Bundle) -> Bundle:
+    """The form of the bundle that engines are built of: in its folder `tensorrt`, or itself.
+
+    Raises:
+        EngineError: the folder holds another bundle's form.
+        BundleError: the form is not usable.
+    """
+    folder = bundle.folder / store.FOR_TENSORRT
+    if not (folder / store.MANIFEST).is_file():
+        return bundle
+    form = load_bundle(folder)
+    if _origin(form) != _origin(bundle):
+        raise EngineError(
+            f"{folder} was made of another float32 bundle ({_origin(form)[:12]}) than "
+            f"{bundle.folder} ({_origin(bundle)[:12]}); make it again by `erc quantize --target "
+            f"tensorrt --out {folder}`, or remove it"
+        )
+    return form
+
+
+def _origin(bundle: Bundle) -> str:
+    """sha256 of the float32 bundle that `erc quantize` made this one of."""
+    made: Any = bundle.metrics.get("quantization")
+    return str(made["float32_sha256"]) if made else bundle.sha256
 
 
 def check(folder: Path | str, say: Say = print) -> list[str]:
@@ -91,6 +122,10 @@ def check(folder: Path | str, say: Say = print) -> list[str]:
     """
     bundle = load_bundle(folder)
     failed = []
+    try:
+        bundle = for_tensorrt(bundle)
+    except EngineError as error:
+        return [f"TensorRT: {error}"]
     for part in recorded(bundle):
         try:
             model, shapes = _prepared(part, bundle)
@@ -206,8 +241,8 @@ def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
         more = f"; and {len(found) - 2} other problems" if len(found) > 2 else ""
         raise EngineError(
             f"TensorRT does not take {part.file.name}: {'; '.join(found[:2])}{more}. Give a bundle "
-            f"whose {part.name} is float32, or what `erc quantize --scheme weight-only-dq` or fp16 "
-            "makes of it"
+            f"whose {part.name} is float32, or make a form for TensorRT of its float32 bundle: "
+            "`erc quantize FLOAT32_BUNDLE --target tensorrt --out BUNDLE/tensorrt`"
         )
     shapes = profiles(graph.axes(model), ranges(bundle), part.file.name)
     for profile in shapes:

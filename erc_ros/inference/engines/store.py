@@ -6,6 +6,8 @@ CACHE/edge-small/text.check.npz         inputs and ONNX Runtime's answers, to co
 CACHE/edge-small/timing.cache           what TensorRT learned about its kernels
 CACHE/edge-small/lock                   held while somebody builds
 
+Engines of the form for TensorRT that is in a bundle (`tensorrt/`) lie in CACHE/edge-small-tensorrt.
+
 CACHE is $ERC_ENGINES, else $XDG_CACHE_HOME/erc_ros/engines, else ~/.cache/erc_ros/engines. The
 folder below it is named like the bundle's. Engines are code: whoever can write there can run
 programs as the robot's user, so the folder is made for its owner only.
@@ -25,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "bundle.yaml"
+FOR_TENSORRT = "tensorrt"
+"""A folder of a bundle: the same networks in the form that TensorRT takes, a bundle of its own."""
 UNFINISHED = ".unfinished"
 SUFFIX = {"tensorrt": ".tensorrt.engine", "onnxruntime": ".onnxruntime.onnx"}
 
@@ -68,6 +72,12 @@ class Engine:
     difference: float  # from ONNX Runtime on the stored inputs, when it was built
 
 
+def source_of(model: Path) -> Path:
+    """The file of which TensorRT makes the engine of a bundle's file: often that file itself."""
+    folder = model.parent / FOR_TENSORRT
+    return folder / model.name if (folder / MANIFEST).is_file() else model
+
+
 def folder_of(model: Path) -> Path:
     """Where the engines of a bundle's file lie. Nothing is made."""
     places = (os.environ.get("ERC_ENGINES"), os.environ.get("XDG_CACHE_HOME"))
@@ -77,7 +87,9 @@ def folder_of(model: Path) -> Path:
         root = Path(places[1]) / "erc_ros" / "engines"
     else:
         root = Path.home() / ".cache" / "erc_ros" / "engines"
-    return root / model.parent.resolve().name
+    folder = model.parent.resolve()
+    named = [folder.name] if folder.name != FOR_TENSORRT else [folder.parent.name, folder.name]
+    return root / "-".join(named)
 
 
 def engine_file(model: Path, kind: str) -> Path:
@@ -91,9 +103,15 @@ def check_file(model: Path) -> Path:
 
 
 def bundle_hash(model: Path) -> str:
-    """Of the bundle that `model` belongs to; "" for a file outside of a bundle."""
+    """Of the bundle that `model` belongs to; "" for a file outside of a bundle.
+
+    A form for TensorRT has that of the bundle around it in it: replaced, its engines are stale.
+    """
+    manifests = [model.parent / MANIFEST]
+    if model.parent.name == FOR_TENSORRT:
+        manifests += filter(Path.is_file, [model.parent.parent / MANIFEST])
     try:
-        return hashlib.sha256((model.parent / MANIFEST).read_bytes()).hexdigest()
+        return hashlib.sha256(b"".join(file.read_bytes() for file in manifests)).hexdigest()
     except OSError:
         return ""
 

@@ -20,12 +20,14 @@ from erc_ros.inference.manifest import MANIFEST
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.manifest import write_manifest
 from erc_ros.training.quantization import report
+from erc_ros.training.quantization.engine_graphs import EngineGraphs
 from erc_ros.training.quantization.gate import Bench, RefusedError, judge
-from erc_ros.training.quantization.schemes import SCHEMES, QuantizationError
-from erc_ros.training.quantization.selection import Made, Tried, by_scheme, fastest
+from erc_ros.training.quantization.schemes import FOR_TENSORRT, SCHEMES, QuantizationError
+from erc_ros.training.quantization.selection import Made, Tried, by_scheme, fastest, for_tensorrt
 from erc_ros.training.quantization.task import PARTS, Material, Task, read_material
 
 AUTO = "auto"
+TARGETS = ("cpu", "tensorrt")
 REFUSED = 3  # exit status; 1 is an error, 2 wrong use
 
 
@@ -37,7 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "as good on dev. Exit status 3: it is not, nothing was written.",
     )
     parser.add_argument("bundle", type=Path, help="folder of a float32 bundle")
-    parser.add_argument("--scheme", required=True, choices=(*SCHEMES, AUTO))
+    parser.add_argument("--scheme", default=AUTO, choices=(*SCHEMES, AUTO))
+    parser.add_argument(
+        "--target",
+        default="cpu",
+        choices=TARGETS,
+        help="what will run it; tensorrt: only forms that `erc build-engines` takes, measured as "
+        "the graphs that TensorRT gets",
+    )
     parser.add_argument(
         "--part", action="append", choices=PARTS, help="only this part (repeatable); default: all"
     )
@@ -52,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args(argv)
     folder = options.bundle.resolve()
-    out = options.out or folder.with_name(f"{folder.name}-{options.scheme}")
+    kind = options.scheme if options.target == "cpu" else options.target
+    out = options.out or folder.with_name(f"{folder.name}-{kind}")
     try:
         found = quantize_bundle(
             folder,
@@ -62,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             lambda: read_material(data_folder(options.data)),
             max_drop=options.max_drop,
             say=partial(print, flush=True),
+            target=options.target,
         )
     except RefusedError as error:
         print(f"erc quantize: refused: {error}", file=sys.stderr)
@@ -84,6 +95,7 @@ def quantize_bundle(
     material: Callable[[], Mapping[str, Material]],
     max_drop: float = 0.3,
     say: Callable[[str], None] = lambda line: None,
+    target: str = "cpu",
 ) -> dict[str, Any]:
     """Quantize parts of a bundle, measure, and write the result to `out` if it passes the gate.
 
@@ -93,6 +105,7 @@ def quantize_bundle(
     Args:
         scheme: one of SCHEMES, or "auto".
         material: reads the data; called once the bundle is known to be usable.
+        target: one of TARGETS.
 
     Returns:
         The report.
@@ -103,17 +116,19 @@ def quantize_bundle(
         OSError: data are missing, or writing failed (the disk is full); nothing was written.
     """
     bundle = load_bundle(source)
-    check(bundle, scheme, parts, out, max_drop)
+    check(bundle, scheme, parts, out, max_drop, target)
     out.parent.mkdir(parents=True, exist_ok=True)
     say("reading the data")
-    bench = Bench(Task(bundle, material()))
+    task = Task(bundle, material())
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         folder, staged = Path(scratch) / "candidates", Path(scratch) / "bundle"
         folder.mkdir()
+        bench = Bench(task, EngineGraphs(folder)) if target == "tensorrt" else Bench(task)
         tried: dict[str, list[Tried]] = {}
         say(f"quantizing {', '.join(parts)}: {scheme}")
         if scheme == AUTO:
-            made, tried = fastest(bench, parts, max_drop, folder, say)
+            choose = for_tensorrt if target == "tensorrt" else fastest
+            made, tried = choose(bench, parts, max_drop, folder, say)
         else:
             made = by_scheme(bench, scheme, parts, folder)
         if not made:
@@ -122,7 +137,7 @@ def quantize_bundle(
         verdict = judge(bench, {part: each.file for part, each in made.items()})
         verdict.refuse(max_drop)
         say("measuring what passed, and test once")
-        found = report.describe(bench, made, verdict, max_drop, tried, machine())
+        found = report.describe(bench, made, verdict, max_drop, tried, machine(), target)
         stage(bundle, made, staged, _summary(found))
         found["costs"] = report.bundle_costs(bench, staged)
         report.write(found, staged)
@@ -130,7 +145,14 @@ def quantize_bundle(
     return found
 
 
-def check(bundle: Bundle, scheme: str, parts: Sequence[str], out: Path, max_drop: float) -> None:
+def check(
+    bundle: Bundle,
+    scheme: str,
+    parts: Sequence[str],
+    out: Path,
+    max_drop: float,
+    target: str = "cpu",
+) -> None:
     """Refuse what cannot be quantized, or must not be written over.
 
     Raises:
@@ -141,6 +163,11 @@ def check(bundle: Bundle, scheme: str, parts: Sequence[str], out: Path, max_drop
     if scheme not in (*SCHEMES, AUTO):
         known = ", ".join((*SCHEMES, AUTO))
         raise QuantizationError(f"unknown scheme {scheme!r}; known are {known}")
+    if target not in TARGETS:
+        raise QuantizationError(f"unknown target {target!r}; known are {', '.join(TARGETS)}")
+    if target == "tensorrt" and scheme not in (*FOR_TENSORRT, AUTO):
+        known = ", ".join((*FOR_TENSORRT, AUTO))
+        raise QuantizationError(f"TensorRT does not take scheme {scheme}; it takes {known}")
     if not max_drop >= 0:
         raise QuantizationError(f"max_drop is {max_drop}; it must be 0 or more points")
     done = {part: getattr(bundle, part).precision for part in parts}

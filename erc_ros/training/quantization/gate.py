@@ -8,7 +8,7 @@ helps most when it is left in float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,10 +80,15 @@ def compare(
 
 
 class Bench:
-    """Answers of any choice of files, each encoder run once for each split."""
+    """Answers of any choice of files, each encoder run once for each split.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        form: the file that a choice's file is run as, where that is another one (`engine_graphs`).
+    """
+
+    def __init__(self, task: Task, form: Callable[[Path], Path] = lambda file: file) -> None:
         self.task = task
+        self._form = form
         self.floats: Choice = {part: task.file(part) for part in PARTS}
         self._embeddings: dict[tuple[str, Path, str], Floats] = {}
         self._logits: dict[tuple[object, ...], Floats] = {}
@@ -104,7 +109,8 @@ class Bench:
     ) -> GateComparison:
         """A choice against float32, from these modalities."""
         material = self.task.material[split]
-        before, after = (self.logits(c, split, seen) for c in (self.floats, choice))
+        before = self.logits(self.floats, split, seen)
+        after = self.logits({part: self._form(choice[part]) for part in PARTS}, split, seen)
         return compare(material.labels, material.owners, before, after)
 
     def _embedded(self, part: str, file: Path, split: str) -> Floats:

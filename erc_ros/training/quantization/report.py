@@ -22,6 +22,15 @@ from erc_ros.training.quantization.selection import TIMED, Made, Tried
 from erc_ros.training.quantization.task import PARTS
 
 JSON, MARKDOWN = "quantization.json", "quantization.md"
+_FOR_TARGET = {
+    "cpu": (),
+    "tensorrt": (
+        "",
+        "For TensorRT: F1 is that of the graphs that `erc build-engines` gives to TensorRT, every "
+        "part with float16, computed by ONNX Runtime. Times and memory are those of the bundle's "
+        "files on this CPU, and say nothing about a GPU: not measured here.",
+    ),
+}
 
 
 def part_costs(bench: Bench, part: str, file: Path) -> dict[str, Any]:
@@ -66,6 +75,7 @@ def describe(
     max_drop: float,
     tried: Mapping[str, Sequence[Tried]],
     machine: str,
+    target: str = "cpu",
 ) -> dict[str, Any]:
     """Everything but `costs` of the whole bundle, ready for JSON. Test is looked at here, once."""
     bundle = bench.task.bundle
@@ -77,6 +87,7 @@ def describe(
             "sha256": bundle.sha256,
         },
         "machine": machine,
+        "target": target,
         "max_drop": max_drop,
         "data": "text and labels are MELD's; sounds and faces are simulated (clips of RAVDESS, "
         "EmoDB, FER+): good for comparing with float32, no benchmark",
@@ -113,6 +124,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"From the float32 bundle {source['name']} {source['version']} "
         f"(sha256 {source['sha256'][:12]}), by `erc quantize`, on {report['machine']}.",
         f"{report['data'][0].upper()}{report['data'][1:]}.",
+        *_FOR_TARGET[report["target"]],
         "",
         "The gate: weighted F1 on dev may fall by at most "
         f"{report['max_drop']:g} points, from all modalities and from text alone. "

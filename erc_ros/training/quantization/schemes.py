@@ -101,13 +101,36 @@ class Static:
 
 
 @dataclass(frozen=True, slots=True)
+class Symmetric:
+    """The int8 that TensorRT takes: pairs of Q/DQ with zero point 0 before the products.
+
+    As `Static`, but activations are symmetric, and outputs and biases stay as they are: TensorRT
+    fuses what follows a product, and adds biases in float. So embedding tables and whatever else is
+    not a product become float16 when the engine is built.
+
+    ranges: as of `Static`.
+    alphas: with some, outliers are moved into the weights first, see `SmoothQuant`.
+    """
+
+    precision: ClassVar[str] = "int8-static"
+    ranges: str = "minmax"
+    alphas: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.ranges not in _RANGES:
+            raise ValueError(f"ranges is {self.ranges!r}, must be one of {', '.join(_RANGES)}")
+        if not all(0 <= alpha <= 1 for alpha in self.alphas):
+            raise ValueError(f"alphas are {self.alphas}; all must be in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
 class Half:
     """float16 but for LayerNorm and softmax. For GPUs; on a CPU only the file becomes smaller."""
 
     precision: ClassVar[str] = "float16"
 
 
-Scheme = WeightOnly | Dynamic | SmoothQuant | Static | Half
+Scheme = WeightOnly | Dynamic | SmoothQuant | Static | Symmetric | Half
 
 _RANGES = {
     "minmax": quantization.CalibrationMethod.MinMax,
@@ -123,12 +146,19 @@ SCHEMES: dict[str, Scheme] = {
     "static": Static("minmax"),
     "static-entropy": Static("entropy"),
     "static-percentile": Static("percentile"),
+    "symmetric": Symmetric(),
+    "symmetric-entropy": Symmetric("entropy"),
+    "symmetric-smooth": Symmetric(alphas=(0.3, 0.5, 0.7)),
     "fp16": Half(),
 }
 """By the name that `erc quantize --scheme` takes."""
-FOR_COMPARISON = ("smoothquant-ratio",)
-"""A paper's form of another scheme; `auto` does not try it."""
-CALIBRATED = (SmoothQuant, Static)
+FOR_TENSORRT = ("symmetric", "symmetric-entropy", "symmetric-smooth", "weight-only-dq")
+"""What TensorRT takes; the activations of all but the last are int8."""
+FOR_CPU = tuple(
+    name for name in SCHEMES if name != "smoothquant-ratio" and not name.startswith("symmetric")
+)
+"""What `auto` tries. Not a paper's form of another scheme, nor what only an engine makes use of."""
+CALIBRATED = (SmoothQuant, Static, Symmetric)
 
 
 def quantize(scheme: Scheme, source: Path, target: Path, calibration: Sequence[Feed] = ()) -> int:
@@ -214,41 +244,81 @@ def _dynamic(_: Scheme, source: Path, target: Path, __: Sequence[Feed]) -> None:
 
 
 def _smoothquant(scheme: SmoothQuant, source: Path, target: Path, data: Sequence[Feed]) -> None:
+    def int8(source: Path, target: Path) -> None:
+        _dynamic(scheme, source, target, ())
+
+    _smoothed(scheme.alphas, scheme.form, source, target, data, int8)
+
+
+def _smoothed(
+    alphas: Sequence[float],
+    form: str,
+    source: Path,
+    target: Path,
+    data: Sequence[Feed],
+    int8: Callable[[Path, Path], None],
+) -> None:
+    """Smooth by the best of `alphas`, then quantize by `int8`."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smooth-") as folder:
         settled = Path(folder) / "settled.onnx"
         onnx.save(_settled(source), str(settled))
-
-        def int8(source: Path, target: Path) -> None:
-            _dynamic(scheme, source, target, ())
-
-        best = smooth(settled, scheme.alphas, data, int8, scheme.form)
-        best.rename(target)
+        smooth(settled, alphas, data, int8, form).rename(target)
 
 
 def _static(scheme: Static, source: Path, target: Path, calibration: Sequence[Feed]) -> None:
+    unsigned = onnx.TensorProto.UINT8
+    _pairs(scheme.ranges, scheme.keep, unsigned, {}, source, target, calibration)
+
+
+def _symmetric(scheme: Symmetric, source: Path, target: Path, data: Sequence[Feed]) -> None:
+    options = {
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "OpTypesToExcludeOutputQuantization": _PRODUCTS,
+    }
+
+    def int8(source: Path, target: Path) -> None:
+        _pairs(scheme.ranges, (), onnx.TensorProto.INT8, options, source, target, data)
+
+    if scheme.alphas:
+        _smoothed(scheme.alphas, "xiao", source, target, data, int8)
+    else:
+        int8(source, target)
+
+
+def _pairs(
+    ranges: str,
+    keep: Sequence[str],
+    activations: int,
+    options: Mapping[str, Any],
+    source: Path,
+    target: Path,
+    calibration: Sequence[Feed],
+) -> None:
+    """Q/DQ pairs around convolutions and products, with ranges from calibration data."""
     with _prepared(source, target) as prepared:
-        whole = ["Conv", "MatMul"]
-        ranges = _ranges(scheme, prepared, whole, calibration)
+        found = _ranges(ranges, prepared, _PRODUCTS, calibration)
         model = onnx.load(str(prepared))
-        kept = [n.name for n in model.graph.node if any(part in n.name for part in scheme.keep)]
+        kept = [n.name for n in model.graph.node if any(part in n.name for part in keep)]
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
             reduce_range=True,
             weight_qType=onnx.TensorProto.INT8,
-            activation_qType=onnx.TensorProto.UINT8,
-            tensors_range=ranges,
+            activation_qType=activations,
+            tensors_range=found,
             nodes_to_quantize=[],
             nodes_to_exclude=kept,
-            op_types_to_quantize=whole,
+            op_types_to_quantize=_PRODUCTS,
             # The products inside attention have no weights; they and softmax stay float32.
-            extra_options={"MatMulConstBOnly": True},
+            extra_options={"MatMulConstBOnly": True, **options},
         )
         quantizer.quantize_model()
         quantizer.model.save_model_to_file(str(target))
 
 
-def _ranges(scheme: Static, network: Path, kinds: list[str], feeds: Sequence[Feed]) -> Any:
+def _ranges(how: str, network: Path, kinds: list[str], feeds: Sequence[Feed]) -> Any:
     """What ONNX Runtime's calibrators make of the activations.
 
     Input by input: they keep every activation of all inputs they are given at once, and histograms
@@ -263,8 +333,8 @@ def _ranges(scheme: Static, network: Path, kinds: list[str], feeds: Sequence[Fee
         network,
         kinds,
         augmented_model_path=str(network.with_name("watched.onnx")),
-        calibrate_method=_RANGES[scheme.ranges],
-        extra_options=options[scheme.ranges],
+        calibrate_method=_RANGES[how],
+        extra_options=options[how],
     )
     with contextlib.redirect_stdout(io.StringIO()):  # a line for every tensor
         for feed in feeds:
@@ -291,8 +361,10 @@ _APPLY: dict[type, Callable[[Any, Path, Path, Sequence[Feed]], None]] = {
     Dynamic: _dynamic,
     SmoothQuant: _smoothquant,
     Static: _static,
+    Symmetric: _symmetric,
     Half: _half,
 }
+_PRODUCTS = ["Conv", "MatMul"]
 _DTYPES = {"float": np.float32, "int64": np.int64, "int32": np.int32, "bool": np.bool_}
 
 

@@ -5,13 +5,19 @@ What is fastest depends on the machine, so it is measured here and now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from erc_ros.training.quantization.gate import Bench, passes
+from erc_ros.training.quantization.gate import Bench, Choice, passes
 from erc_ros.training.quantization.measurement import speeds
-from erc_ros.training.quantization.schemes import FOR_COMPARISON, SCHEMES, Feed, quantize
+from erc_ros.training.quantization.schemes import (
+    FOR_CPU,
+    FOR_TENSORRT,
+    SCHEMES,
+    Feed,
+    quantize,
+)
 
 CALIBRATION, TIMED = 64, 60  # inputs
 ALIKE = 1.05
@@ -70,7 +76,7 @@ def fastest(
     for part in parts:
         files = {"float32": bench.floats[part]}
         feeds = bench.task.feeds(part, "calibration", CALIBRATION)
-        for scheme in (name for name in SCHEMES if name not in FOR_COMPARISON):
+        for scheme in FOR_CPU:
             if file := _make(bench.floats[part], part, scheme, feeds, folder):
                 files[scheme] = file
         times = speeds(list(files.values()), bench.task.feeds(part, "dev", TIMED))
@@ -91,6 +97,47 @@ def fastest(
         if chosen != "float32":
             made[part] = Made(chosen, files[chosen])
         say(f"{part}: {chosen}")
+    return made, tried
+
+
+def for_tensorrt(
+    bench: Bench,
+    parts: Sequence[str],
+    max_drop: float,
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[dict[str, Made], dict[str, list[Tried]]]:
+    """For each part the form that a GPU makes most of and with which the bundle passes the gate.
+
+    How fast they are is known on the robot only. There int8 activations are faster than int8
+    weights alone, which are smaller than float16: they are asked in this order, and of those with
+    int8 activations, which are equally fast, first the one whose answers are nearest to float32's.
+
+    Returns:
+        As `fastest`; the durations are those of this CPU.
+    """
+    made: dict[str, Made] = {}
+    tried: dict[str, list[Tried]] = {}
+    for part in parts:
+        feeds = bench.task.feeds(part, "calibration", CALIBRATION)
+        files = {
+            name: _make(bench.floats[part], part, name, feeds, folder) for name in FOR_TENSORRT
+        }
+        before = {**bench.floats, **{p: m.file for p, m in made.items()}}
+        choices = {name: {**before, part: file} for name, file in files.items() if file}
+
+        def order(name: str, choices: Mapping[str, Choice] = choices) -> tuple[bool, float]:
+            return name == FOR_TENSORRT[-1], bench.compare(choices[name], "dev").mean
+
+        tried[part] = []
+        for name in sorted(choices, key=order):
+            passed = None if part in made else passes(bench, choices[name], max_drop)
+            file = choices[name][part]
+            (speed,) = speeds([file], bench.task.feeds(part, "dev", TIMED))
+            tried[part].append(Tried(name, speed.p50, file.stat().st_size, passed))
+            if passed:
+                made[part] = Made(name, file)
+        say(f"{part}: {made[part].scheme if part in made else 'float32'}")
     return made, tried
 
 

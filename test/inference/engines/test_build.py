@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import yaml
 
 from erc_ros.cli import main
 from erc_ros.inference import backend
@@ -34,6 +36,16 @@ def same_answers(folder: Path, device: str) -> None:
         for utterance in building.conversation(bundle):
             found, expected = one.feed(utterance), two.feed(utterance)
             np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.02)
+
+
+def form_for_tensorrt(folder: Path) -> Path:
+    """A form in the bundle's folder `tensorrt`, here of the same networks."""
+    form = Path(shutil.copytree(folder, folder / "tensorrt"))
+    manifest = yaml.safe_load((form / "bundle.yaml").read_text())
+    manifest.pop("files")
+    manifest["metrics"] = {"quantization": {"float32_sha256": load_bundle(folder).sha256}}
+    write_manifest(form, manifest)
+    return form
 
 
 def test_a_saved_graph_is_used_and_answers_the_same(folder: Path, engines: Path) -> None:
@@ -136,8 +148,6 @@ def test_check_names_what_is_not_and_the_way_out(
     source, target = folder / "face.onnx", folder / "int8.onnx"
     quantize.quantize_dynamic(str(source), str(target))
     target.replace(source)
-    import yaml
-
     manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
     manifest.pop("files")
     write_manifest(folder, manifest)
@@ -146,7 +156,7 @@ def test_check_names_what_is_not_and_the_way_out(
     assert "not built: visual: TensorRT does not take face.onnx" in said
     assert (
         "made for CPUs" in said
-        and "erc quantize --scheme weight-only-dq" in said
+        and "erc quantize FLOAT32_BUNDLE --target tensorrt --out" in said
         and "text: fit" in said
     )
 
@@ -172,6 +182,27 @@ def test_engines_are_built_agree_and_run(
     network = open_network(folder / "text.onnx", "auto")
     assert (network.device, network.note) == ("tensorrt", "")
     same_answers(folder, "auto")
+
+
+def test_the_form_for_tensorrt_that_lies_in_a_bundle_becomes_its_engines(
+    folder: Path, tensorrt: None, engines: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = form_for_tensorrt(folder)
+    assert build(folder) == []
+    assert {f"{part}.tensorrt.engine" for part in PARTS} <= {
+        file.name for file in (engines / "bundle-tensorrt").iterdir()
+    }
+    assert not list((engines / "bundle").glob("*.tensorrt.*"))
+    assert open_network(folder / "face.onnx", "auto").device == "tensorrt"
+    assert check(folder) == []
+    same_answers(folder, "auto")
+    manifest = folder / "bundle.yaml"
+    manifest.write_bytes(manifest.read_bytes() + b"# another bundle\n")
+    tensorrt_engine.probe.cache_clear()
+    assert open_network(folder / "face.onnx", "auto").device == "cpu"
+    assert "built for bundle" in caplog.text
+    (failed,) = build(folder)
+    assert f"{form} was made of another float32 bundle" in failed and check(folder) == [failed]
 
 
 def test_an_engine_takes_every_length_and_any_thread(folder: Path, tensorrt: None) -> None:

@@ -16,13 +16,14 @@ from bundles import tiny_manifest, write_tiny_bundle
 from onnx import numpy_helper
 from tiny_dialogues import labelled_as_answered
 
+from erc_ros.cli import main as main_of_erc
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.training.manifest import write_manifest
 from erc_ros.training.quantization import command, report
 from erc_ros.training.quantization.command import main, quantize_bundle
 from erc_ros.training.quantization.gate import RefusedError
-from erc_ros.training.quantization.schemes import QuantizationError
+from erc_ros.training.quantization.schemes import FOR_TENSORRT, QuantizationError
 from erc_ros.training.quantization.task import PARTS, Material, Task
 from erc_ros.values.utterance import Utterance
 
@@ -113,6 +114,29 @@ def test_auto_chooses_by_measuring(
         return
     passed = [each["scheme"] for each in found["tried"]["audio"] if each["passed"]]
     assert passed == [found["parts"]["audio"]["scheme"]]
+
+
+def test_a_bundle_for_tensorrt_is_fit_for_it_and_judged_as_the_engines_graphs(
+    bundle_folder: Path, material: dict[str, Material], capsys
+) -> None:
+    out = bundle_folder.with_name("engines")
+    found = quantize_bundle(
+        bundle_folder, "auto", PARTS, out, lambda: material, 100.0, target="tensorrt"
+    )
+    assert found["target"] == "tensorrt"
+    assert set(found["parts"]) >= {"audio", "visual"}
+    assert {part["scheme"] for part in found["parts"].values()} <= set(FOR_TENSORRT)
+    assert found["dev"]["mean"] > 0  # float16 and int8 are in what was compared
+    assert "say nothing about a GPU" in (out / report.MARKDOWN).read_text(encoding="utf-8")
+    assert main_of_erc(["build-engines", str(out), "--check"]) == 0
+    assert capsys.readouterr().out.count("fit for TensorRT") == 4
+
+
+def test_a_scheme_for_cpus_is_refused_for_tensorrt(bundle_folder: Path, capsys) -> None:
+    line = [str(bundle_folder), "--target", "tensorrt", "--scheme", "dynamic"]
+    assert main(line) == 1
+    assert "TensorRT does not take scheme dynamic; it takes symmetric" in capsys.readouterr().err
+    assert not bundle_folder.with_name("tiny-tensorrt").exists()
 
 
 def test_what_loses_too_much_is_refused_and_nothing_is_written(
