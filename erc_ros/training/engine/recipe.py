@@ -40,7 +40,8 @@ class Recipe:
     """One training to run: the recipe's sections and where things are.
 
     sections: everything in the file but `kind`. given_data: the folder of the data sets, as given
-    on the command line. seed: from the command line, replaces the recipe's.
+    on the command line. seed: from the command line, replaces the recipe's. leave_out: a corpus
+    that this training must not see, so that it can be measured on it; "": none.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Recipe:
     out: Path
     given_data: Path | None = None
     seed: int | None = None
+    leave_out: str = ""
 
     @property
     def data(self) -> Path:
@@ -86,7 +88,13 @@ class Recipe:
             )
 
 
-def read_recipe(path: Path, out: Path, data: Path | None = None, seed: int | None = None) -> Recipe:
+def read_recipe(
+    path: Path,
+    out: Path,
+    data: Path | None = None,
+    seed: int | None = None,
+    leave_out: str = "",
+) -> Recipe:
     """Read a recipe file.
 
     Raises:
@@ -103,7 +111,7 @@ def read_recipe(path: Path, out: Path, data: Path | None = None, seed: int | Non
     if not isinstance(content.get("kind"), str):
         raise RecipeError(f"{path} must be a table with a kind, such as `kind: text`")
     kind = content.pop("kind")
-    return Recipe(kind, content, out, data, seed)
+    return Recipe(kind, content, out, data, seed, leave_out)
 
 
 def keep(recipe: Recipe) -> None:
