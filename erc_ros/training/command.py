@@ -23,10 +23,10 @@ KINDS = {
     "stored": "erc_ros.training.comparison.stored:train",
     "distillation": "erc_ros.training.distillation.train:train",
     "descriptions": "erc_ros.training.features.descriptions:train",
+    "magtkd": "erc_ros.training.systems.magtkd:train",
 }
-
-LEAVING_OUT = ("text",)
-"""Kinds that know `Recipe.leave_out`."""
+SYSTEMS = ("magtkd",)
+"""Kinds that are trained stage by stage."""
 
 
 def main(
@@ -36,32 +36,21 @@ def main(
     parser = argparse.ArgumentParser(prog=f"erc {command}", description=__doc__)
     parser.add_argument("recipe", type=Path, help="YAML file, see config/training")
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
-    parser.add_argument(
-        "--leave-out",
-        metavar="CORPUS",
-        default="",
-        help="train without this corpus, to see what the model knows outside its own",
-    )
     parser.add_argument("--out", type=Path, help="folder for results; default runs/<recipe's name>")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    parser.add_argument("--until", metavar="STAGE", help="the last stage of a system to be trained")
     arguments = parser.parse_args(argv)
-    name = arguments.recipe.stem
-    if arguments.leave_out:
-        name += f"-without-{arguments.leave_out}"
-    out = arguments.out or Path("runs") / name
+    out = arguments.out or Path("runs") / arguments.recipe.stem
     try:
-        recipe = read_recipe(
-            arguments.recipe, out, arguments.data, arguments.seed, arguments.leave_out
-        )
-        if recipe.leave_out and recipe.kind not in LEAVING_OUT:
-            raise RecipeError(
-                f"a {recipe.kind} training has no corpora to choose from: --leave-out is for"
-                f" {', '.join(LEAVING_OUT)}"
-            )
+        recipe = read_recipe(arguments.recipe, out, arguments.data, arguments.seed, arguments.until)
         if recipe.kind not in kinds:
             raise RecipeError(
                 f"{arguments.recipe}: unknown kind {recipe.kind!r}; known to erc {command}:"
                 f" {', '.join(kinds)}"
+            )
+        if recipe.until is not None and recipe.kind not in SYSTEMS:
+            raise RecipeError(
+                f"--until is for {', '.join(SYSTEMS)}, which have stages; {recipe.kind} has none"
             )
         keep(recipe)
         record(recipe.out, commands=[_given(command, arguments)])
@@ -76,9 +65,9 @@ def main(
 def _given(command: str, arguments: argparse.Namespace) -> str:
     """The command as somebody else would give it; where this machine keeps data is left out."""
     seed = "" if arguments.seed is None else f" --seed {arguments.seed}"
-    seed += f" --leave-out {arguments.leave_out}" if arguments.leave_out else ""
     out = "" if arguments.out is None else f" --out {arguments.out}"
-    return f"erc {command} {arguments.recipe}{seed}{out}"
+    until = "" if arguments.until is None else f" --until {arguments.until}"
+    return f"erc {command} {arguments.recipe}{seed}{out}{until}"
 
 
 if __name__ == "__main__":

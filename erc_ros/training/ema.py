@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,6 +43,18 @@ class Ema:
                 mine[name].lerp_(value.to(mine[name]), 1 - self.decay)
             else:
                 mine[name].copy_(value)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfDistillationConfig:
+    """How `EmaDistillation` teaches; the defaults are DDVLM's (its table 2)."""
+
+    decay: float = 0.99
+    weight: float = 0.3
+    """Of the moving average's answers; the labels have the rest."""
+    temperature: float = 2.0
+    warm_epochs: float = 1.0
+    """In which the labels teach alone."""
 
 
 class EmaDistillation:

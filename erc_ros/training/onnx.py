@@ -22,12 +22,7 @@ Axes = Mapping[str, Mapping[int, str]]
 
 
 def write_onnx(
-    model: nn.Module,
-    examples: Sequence[Example],
-    file: Path,
-    outputs: Sequence[str],
-    axes: Axes,
-    tolerance: float = TOLERANCE,
+    model: nn.Module, examples: Sequence[Example], file: Path, outputs: Sequence[str], axes: Axes
 ) -> float:
     """Write `model` as `file` and compare ONNX Runtime with torch on all examples.
 
@@ -43,7 +38,7 @@ def write_onnx(
         The largest difference of the two.
 
     Raises:
-        ArithmeticError: it is more than the tolerance.
+        ArithmeticError: it is more than 1e-4.
     """
     model = copy.deepcopy(model).cpu().float().eval()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -66,7 +61,7 @@ def write_onnx(
     onnx.save(written, str(file))
     network = Network(file)
     difference = max(_difference(model, network, example, outputs) for example in examples)
-    if not difference <= tolerance:
+    if not difference <= TOLERANCE:
         raise ArithmeticError(f"{file}: differs from torch by {difference}")
     return difference
 

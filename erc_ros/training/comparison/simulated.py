@@ -10,8 +10,8 @@ from __future__ import annotations
 from erc_ros.training.comparison.train import SECTIONS, ComparisonData, compare
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.fusion.simulated import EncoderFolders, describe, read_dialogues
 from erc_ros.training.fusion.simulation import Weakness
-from erc_ros.training.systems.edge import FusionConfig, describe, read_dialogues
 
 NOTE = (
     "**Simulated**, no benchmark: MELD's text and dialogues; audio and visual embeddings are clips"
@@ -27,7 +27,7 @@ def train(recipe: Recipe) -> None:
         RecipeError, FileNotFoundError: the recipe or the trained encoders are not usable.
     """
     recipe.refuse_other_sections(SECTIONS | {"fusion", "simulation"})
-    config = recipe.section("fusion", FusionConfig)
+    config = recipe.section("fusion", EncoderFolders)
     splits, simulated = read_dialogues(config, recipe.section("simulation", Weakness))
     describe(simulated)
     note = NOTE.format(**{name: matched.dev_f1 for name, matched in simulated.items()})

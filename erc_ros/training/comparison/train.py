@@ -30,7 +30,14 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.significance import paired_bootstrap
 from erc_ros.metrics.table import markdown, percent
 from erc_ros.training.engine.recipe import Recipe, RecipeError, build
-from erc_ros.training.engine.runs import finished, plain, write_json
+from erc_ros.training.engine.runs import (
+    MEASURED,
+    finished,
+    plain,
+    save_answers,
+    write_json,
+    write_metrics,
+)
 from erc_ros.training.engine.trainer import TrainerConfig, load_weights, set_seeds
 from erc_ros.training.fusion.dialogues import Dialogues, predict_conversations, shuffled
 from erc_ros.training.fusion.objectives import (
@@ -203,18 +210,27 @@ def rows(recipe: Recipe) -> list[TableRow]:
     if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
         raise RecipeError("section 'rows' must be a list of tables such as `- {head: magtkd}`")
     found = [build(TableRow, value, f"rows[{n}]") for n, value in enumerate(values)]
-    for row in found:
+    check_rows(found, recipe.section("trainer", TrainerConfig))
+    return found
+
+
+def check_rows(rows: Sequence[TableRow], trainer: TrainerConfig) -> None:
+    """Refuse wrong rows before anything is trained.
+
+    Raises:
+        RecipeError: two of a group have the same name; unknown weights, options or trainer values.
+    """
+    for row in rows:
         if "seed" in row.trainer:
             raise RecipeError(f"trainer of {row.title} has a seed; give seeds in `comparison`")
-        trainer_of(row, recipe.section("trainer", TrainerConfig))  # refuses what is none
-    names = [(row.group, row.title) for row in found]
+        trainer_of(row, trainer)  # refuses what is none
+    names = [(row.group, row.title) for row in rows]
     if twice := {name for name in names if names.count(name) > 1}:
         raise RecipeError(f"rows: {sorted(twice)} is there more than once; give them a `name`")
-    for row in found:
+    for row in rows:
         if row.head != RIDGE:
-            _ = row.objective_config  # refuses unknown weights before anything is trained
+            _ = row.objective_config  # refuses unknown weights
             build(HEADS[row.head][0], row.options, f"options of {row.title}")
-    return found
 
 
 def trainer_of(row: TableRow, trainer: TrainerConfig) -> TrainerConfig:
@@ -239,9 +255,18 @@ def variants(rows: Sequence[TableRow], modes: Sequence[str]) -> Iterator[tuple[T
 
 
 def finished_run(
-    row: TableRow, mode: str, seed: int, corpus: ComparisonData, setup: Setup, out: Path
+    row: TableRow,
+    mode: str,
+    seed: int,
+    corpus: ComparisonData,
+    setup: Setup,
+    out: Path,
+    teacher: Head | None = None,
 ) -> dict[str, Any]:
-    """The result of a run; trained only if it is not there yet with the same settings."""
+    """The result of a run; trained only if it is not there yet with the same settings.
+
+    teacher: of an objective that needs one; None: it is trained first, as a run of its own.
+    """
     settings = {
         "row": asdict(row),
         "mode": mode,
@@ -261,8 +286,7 @@ def finished_run(
     if row.head == RIDGE:
         measured = ridge(row, seed, corpus)
     else:
-        teacher = None
-        if row.objective_config.TEACHER:
+        if row.objective_config.TEACHER and teacher is None:
             teacher = trained_teacher(row, mode, seed, corpus, setup, out)
         trainer = replace(trainer_of(row, setup.trainer), seed=seed)
         seeded = replace(setup, trainer=trainer)
@@ -353,6 +377,7 @@ def run(
         labels: NDArray[np.int64] = predict_conversations(model, data, seen).argmax(1)
         return labels
 
+    keep_answers(model, row, corpus, out, {"seed": trainer.seed, "settings": settings})
     return {
         "dev": fitted.best["weighted_f1"],
         "best_epoch": fitted.best_epoch,
@@ -360,6 +385,26 @@ def run(
         "parameters": sum(p.numel() for p in model.parameters()),
         **tested(answer, row.tested_on, corpus, trainer.seed),
     }
+
+
+def keep_answers(
+    model: Head, row: TableRow, corpus: ComparisonData, out: Path, found: Mapping[str, Any]
+) -> None:
+    """logits.npz and metrics.json of what was chosen, for `erc evaluate` and `erc table`."""
+    arrays: dict[str, NDArray[Any]] = {}
+    reports = {}
+    for name in MEASURED:
+        data = corpus.splits[name]
+        known = data.labels >= 0
+        logits = predict_conversations(model, data, row.tested_on)[known]
+        arrays[name], arrays[f"{name}_labels"] = logits, data.labels[known]
+        arrays[f"{name}_conversations"] = data.first[known]
+        reports[name] = metrics.report(data.labels[known], metrics.softmax(logits), corpus.labels)
+    save_answers(out, corpus.labels, **arrays)
+    dev, test = reports["dev"], reports["test"]
+    scores = {name: test[name] for name in metrics.SCORES}
+    content = {"dev": dev["weighted_f1"], "test": scores, "dev_report": dev, "test_report": test}
+    write_metrics({**found, **content}, out)
 
 
 def ridge(row: TableRow, seed: int, corpus: ComparisonData) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.training.datasets import (
-    ased,
     emocontext,
     emodb,
     emotionlines,
@@ -18,9 +17,7 @@ from erc_ros.training.datasets import (
     iemocap,
     meld,
     mosi,
-    nemo,
     ravdess,
-    robot_dialogues,
 )
 from erc_ros.training.datasets.speech import UnusableSoundError, read_sound, trim
 from erc_ros.training.datasets.utterances import Split
@@ -36,16 +33,13 @@ CORPORA: dict[str, Callable[[Path, str], Split]] = {
     "emotionlines": emotionlines.read_emotionlines,
     "emocontext": emocontext.read_emocontext,
     "goemotions": goemotions.read_goemotions_split,
-    "robot-dialogues": robot_dialogues.read_robot_dialogues,
     "mosi": mosi.read_mosi_words,
     "ravdess": ravdess.read_ravdess,
     "emodb": emodb.read_emodb,
-    "nemo": nemo.read_nemo,
-    "ased": ased.read_ased,
 }
 """(data folder, split) -> the split. Pictures without words (FER+) are no conversations."""
 
-ACTED = {"ravdess": None, "emodb": emodb.SECONDS, "nemo": None, "ased": None}
+ACTED = {"ravdess": None, "emodb": emodb.SECONDS}
 """Clips of a sentence with silence around it, and how many seconds of each may be used."""
 
 

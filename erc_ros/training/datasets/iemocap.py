@@ -131,9 +131,10 @@ def _dialogues(session: Path) -> list[Path]:
 
 
 def _dev(names: set[str]) -> set[str]:
-    """A tenth of the dialogues, the same ones whatever order they were found in."""
+    """A tenth of the dialogues, at least one, the same whatever order they were found in."""
     ordered = sorted(names)
-    return set(random.Random(DEV_SEED).sample(ordered, round(DEV_SHARE * len(ordered))))
+    count = max(round(DEV_SHARE * len(ordered)), min(1, len(ordered)))
+    return set(random.Random(DEV_SEED).sample(ordered, count))
 
 
 def scenes(data: Path) -> dict[str, Iterator[tuple[str, Scene]]]:

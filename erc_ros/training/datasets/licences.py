@@ -42,12 +42,6 @@ TERMS = {
         "EmoContext (SemEval 2019)", "English chats of three turns", "research use"
     ),
     "goemotions": Terms("GoEmotions", "comments on Reddit, in English", "CC BY 4.0", True),
-    "robot-dialogues": Terms(
-        "the project's robot dialogues",
-        "written dialogues between people and a robot, in English",
-        "Apache-2.0",
-        True,
-    ),
     "iemocap-4": Terms(
         "IEMOCAP, 4 labels", "ten actors, scripted and improvised", "on request, research use"
     ),
@@ -67,10 +61,6 @@ TERMS = {
         "RAVDESS speech", "acted English sentences of 24 adults", "CC BY-NC-SA 4.0: non-commercial"
     ),
     "emodb": Terms("EmoDB", "acted German sentences of ten adults", "free for research"),
-    "nemo": Terms(
-        "nEMO", "acted Polish sentences of nine adults", "CC BY-NC-SA 4.0: non-commercial"
-    ),
-    "ased": Terms("ASED", "acted Amharic sentences of 65 adults", ""),
     "ferplus": Terms(
         "FER2013 pictures with FER+ votes",
         "faces found by web search",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from erc_ros.metrics import classification as metrics
+from erc_ros.training.ema import EmaDistillation, SelfDistillationConfig
 from erc_ros.training.engine import prediction
 from erc_ros.training.engine.embeddings import FILE
 from erc_ros.training.engine.prediction import Floats, Indices
 from erc_ros.training.engine.runs import SPLITS, log_probabilities, save_answers, write_metrics
-from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_seeds
+from erc_ros.training.engine.trainer import Fit, TrainerConfig, device_of, fit, set_seeds
 from erc_ros.training.losses import pearson_relation, similarity_kl
 
 
@@ -99,6 +100,14 @@ class ModelInputs(Protocol):
         """generator: draws what varies in training; None: as they are."""
 
 
+@runtime_checkable
+class SizedInputs(Protocol):
+    """Inputs of different lengths, which share a batch with those of about their own."""
+
+    sizes: Indices
+    """(N,) what the cost of each grows with."""
+
+
 @dataclass(frozen=True, eq=False)
 class TaskSplit:
     """One split of a task: N utterances and what the teacher says about M.
@@ -166,11 +175,14 @@ class Student(nn.Module):
         ValueError: a size below 1.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, teacher: int, labels: int) -> None:
+    def __init__(
+        self, encoder: nn.Module, width: int, teacher: int, labels: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if min(width, teacher, labels) < 1:
             raise ValueError(f"sizes {width}, {teacher} and {labels} must be at least 1")
         self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, labels)
         # The papers' encoders all give 768; where sizes differ, similarities need a common space.
         self.project = nn.Linear(width, teacher) if width != teacher else nn.Identity()
@@ -178,7 +190,7 @@ class Student(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """-> embedding (N, width), logits (N, C)."""
         embedding = self.encoder(**inputs)
-        return embedding, self.head(embedding)
+        return embedding, self.head(self.dropout(embedding))
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Outputs:
         """For the loss: features of the teacher's size."""
@@ -194,10 +206,31 @@ def train_student(
     out: Path,
 ) -> Student:
     """Train one student; writes everything in `out`, test looked at once."""
+    student, _ = fit_student(task, config, loss, trainer, out)
+    finish(student, task, trainer, out)
+    return student
+
+
+def fit_student(
+    task: DistillationTask,
+    config: DistillationConfig,
+    loss: DistillationLoss,
+    trainer: TrainerConfig,
+    out: Path,
+    dropout: float = 0.0,
+    average: SelfDistillationConfig | None = None,
+) -> tuple[Student, Fit]:
+    """Train one student on the train split, chosen on dev; test is not looked at.
+
+    Args:
+        dropout: before its classifier.
+        average: it also learns from its own moving average (DDVLM, section 3.4).
+    """
     set_seeds(trainer.seed)
     train_split, dev = task.splits["train"], task.splits["dev"]
     size = train_split.features.shape[1]
-    student = Student(task.network(), task.width, size, len(task.labels))
+    student = Student(task.network(), task.width, size, len(task.labels), dropout)
+    own_teacher = EmaDistillation(student, **asdict(average)) if average else None
     generator = np.random.default_rng(trainer.seed)
     logits, features = torch.from_numpy(train_split.logits), torch.from_numpy(train_split.features)
     current = 0
@@ -205,8 +238,7 @@ def train_student(
     def batches(epoch: int) -> Sequence[Indices]:
         nonlocal current
         current = epoch
-        order = generator.permutation(len(train_split.labels))
-        return np.array_split(order, max(1, len(order) // trainer.batch_size))
+        return shuffled_batches(train_split.inputs, trainer.batch_size, generator)
 
     def loss_of(student: Student, rows: Indices) -> Tensor:
         device = device_of(student)
@@ -214,7 +246,11 @@ def train_student(
         partners = train_split.partners(rows, task.teacher_labels, generator)
         teacher = Outputs(logits[partners].to(device), features[partners].to(device))
         labels = torch.from_numpy(train_split.labels[rows]).to(device)
-        return loss(student.outputs(inputs), teacher, labels)
+        said = student.outputs(inputs)
+        hard = loss(said, teacher, labels)
+        if own_teacher is None:
+            return hard
+        return own_teacher(hard, said.logits, lambda average: average(inputs)[1])
 
     def evaluate(student: Student) -> dict[str, float]:
         probabilities = predict(student, dev.inputs, trainer.batch_size)[1]
@@ -234,13 +270,28 @@ def train_student(
         choose=config.metric if config.epoch == "dev" else "epoch",
         out=out,
         say=say,
-        stateful=[generator],
+        after_step=own_teacher.after_step if own_teacher else None,
+        stateful=[generator, own_teacher] if own_teacher else [generator],
         keep_finished=True,
         settings={"loss": asdict(loss), "distillation": asdict(replace(config, seeds=(0,)))},
     )
     print(f"{out}: epoch {fitted.best_epoch}, dev {fitted.best[config.metric]:.4f}", flush=True)
-    finish(student, task, trainer, out)
-    return student
+    return student, fitted
+
+
+def shuffled_batches(
+    inputs: ModelInputs, size: int, generator: np.random.Generator
+) -> Sequence[Indices]:
+    """An epoch's batches of rows; where inputs have sizes, those of like size together."""
+    order = generator.permutation(len(inputs))
+    count = max(1, len(order) // size)
+    if not isinstance(inputs, SizedInputs):
+        return np.array_split(order, count)
+    stretch = 32 * size  # sorted piece by piece, so that batches differ from epoch to epoch
+    pieces = [order[start : start + stretch] for start in range(0, len(order), stretch)]
+    ordered = [piece[np.argsort(inputs.sizes[piece], kind="stable")] for piece in pieces]
+    batches = np.array_split(np.concatenate(ordered), count)
+    return [batches[number] for number in generator.permutation(count)]
 
 
 def finish(student: Student, task: DistillationTask, trainer: TrainerConfig, out: Path) -> None:
@@ -271,4 +322,6 @@ def predict(
 ) -> tuple[Floats, Floats]:
     """Embeddings (N, width) and probabilities (N, C) of a whole split."""
     order = np.arange(len(inputs))
+    if isinstance(inputs, SizedInputs):
+        order = np.argsort(inputs.sizes, kind="stable")
     return prediction.predict(student, student, lambda rows: inputs(rows, None), order, batch_size)

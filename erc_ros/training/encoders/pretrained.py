@@ -91,6 +91,13 @@ def load_processor(auto: Any, folder: Path) -> Any:
         ) from error
 
 
+def save(folder: Path, model: Any, processor: Any) -> None:
+    """What `load` and `load_processor` read again; weights as safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
 def digest(folder: Path, **settings: Any) -> str:
     """12 hexadecimal digits of everything that decides an embedding: files and settings."""
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -120,6 +127,9 @@ class Trainable(Encoder, Protocol):
 
     model: nn.Module
     batch_size: int
+
+    def save(self, folder: Path) -> None:
+        """Write it so that it can be made from the folder again."""
 
     def size(self, sample: Sample) -> int:
         """What the cost of a sample grows with; samples of like size share a batch."""

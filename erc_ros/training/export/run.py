@@ -27,8 +27,7 @@ def export_text(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     from erc_ros.training.encoders.text.export import export
     from erc_ros.training.encoders.text.model import make_model
 
-    config = recipe.section("text", TextConfig)
-    model = make_model(config.dropout, config.reading)
+    model = make_model(recipe.section("text", TextConfig).dropout)
     load_weights(model, recipe.out / str(chosen["chosen"]) / WEIGHTS)
     return export(model.encoder, file)
 

@@ -25,17 +25,17 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from erc_ros.encoders.text import Block, TextPrompt, Turn
-from erc_ros.inference.bundle import load_bundle, sha256_of, text_prompt
+from erc_ros.encoders.text import MAX_TOKENS, Block, TextPrompt, Turn
+from erc_ros.inference.bundle import load_bundle, sha256_of
 from erc_ros.inference.manifest import MANIFEST
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.folder import data_folder
-from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, count
+from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split, count
 from erc_ros.training.encoders.sample import Encoder, Sample
 from erc_ros.training.features.store import create, damage, read_shard, write_shard
-from erc_ros.training.manifest import attention_shape, open_prompt
+from erc_ros.training.manifest import attention_shape
 
 SHARD = 512  # utterances, about
 AT_ONCE = 16  # utterances whose sound or pictures are in memory
@@ -94,7 +94,8 @@ class BundleText:
     see `sample.Encoder`.
 
     Args:
-        folder: of a bundle or of a training run, which say how it reads.
+        folder: of a bundle, which says how many tokens it takes, or of a training run.
+        max_tokens: of a training run's encoder.
 
     Raises:
         FileNotFoundError: no such files.
@@ -103,25 +104,20 @@ class BundleText:
 
     modality = "text"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_tokens: int = MAX_TOKENS) -> None:
+        if (folder / MANIFEST).is_file():
+            max_tokens = load_bundle(folder).text.max_tokens
         file, tokenizer = folder / "text.onnx", folder / "tokenizer.json"
         for needed in (file, tokenizer):
             if not needed.is_file():
                 raise FileNotFoundError(f"{needed} is missing: {folder} has no text encoder")
-        if (folder / MANIFEST).is_file():
-            prompt = text_prompt(load_bundle(folder).text)
-        else:
-            prompt = open_prompt(folder)
-        if not isinstance(prompt, TextPrompt):
-            raise ValueError(f"{folder} has a text encoder that keeps nothing; encode with text")
         layers, heads, width = attention_shape(file)
-        self._prompt = prompt
+        self._prompt = TextPrompt.from_file(tokenizer, max_tokens)
         self._read = CachedTextEncoder(Network(file), self._prompt, (layers, heads, width))
         self._turns: tuple[Turn, ...] = ()
         self._window: tuple[Block, ...] = ()
         self.dimension = heads * width
-        parts = f"{sha256_of(file)} {sha256_of(tokenizer)} {prompt.max_tokens}"
-        parts += "" if prompt.has_question else " no question"
+        parts = f"{sha256_of(file)} {sha256_of(tokenizer)} {max_tokens}"
         self.name = f"bundle-text-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
     def refuses(self, sample: Sample) -> str:
@@ -188,11 +184,13 @@ ENCODERS: dict[str, Callable[[str, dict[str, Any]], Encoder]] = {
 class ShardEncoder:
     """Encodes shards of a job, one after the other; every worker has one."""
 
-    def __init__(self, job: EncodingJob) -> None:
+    def __init__(
+        self, job: EncodingJob, split: Split | None = None, encoder: Encoder | None = None
+    ) -> None:
         self.job = job
-        self.split = corpora.read(job.corpus, job.data, job.split)
+        self.split = split or corpora.read(job.corpus, job.data, job.split)
         self.shards = plan(self.split.conversations, job.shard)
-        self.encoder = job.load_encoder()
+        self.encoder = encoder or job.load_encoder()
 
     def missing(self) -> list[int]:
         """The shards that still have to be made, whole ones by the same encoder left out."""
@@ -254,7 +252,9 @@ class ShardEncoder:
             for number, utterance in enumerate(conversation.utterances, start=1):
                 key = conversation.key(utterance)
                 try:
-                    sample = self._sample(key, turns[:number], utterance)
+                    sample = sample_of(
+                        self.job.corpus, key, turns[:number], utterance, self.encoder.modality
+                    )
                 except corpora.UnusableMediaError as error:
                     left_out[key] = str(error)
                     continue
@@ -268,15 +268,23 @@ class ShardEncoder:
         if batch:
             yield batch
 
-    def _sample(self, key: str, turns: tuple[Turn, ...], utterance: LabelledUtterance) -> Sample:
-        if self.encoder.modality == "text":
-            return Sample(key, turns)
-        file = utterance.clip if self.encoder.modality == "audio" else utterance.pictures
-        if file is None:
-            raise corpora.UnusableMediaError("no clip")
-        if self.encoder.modality == "audio":
-            return Sample(key, turns, sound=corpora.sound(self.job.corpus, file))
-        return Sample(key, turns, frames=corpora.frames(file, FRAMES))
+
+def sample_of(
+    corpus: str, key: str, turns: tuple[Turn, ...], utterance: LabelledUtterance, modality: str
+) -> Sample:
+    """What an encoder of this modality gets of an utterance.
+
+    Raises:
+        UnusableMediaError: it has no clip, or a broken one.
+    """
+    if modality == "text":
+        return Sample(key, turns)
+    file = utterance.clip if modality == "audio" else utterance.pictures
+    if file is None:
+        raise corpora.UnusableMediaError("no clip")
+    if modality == "audio":
+        return Sample(key, turns, sound=corpora.sound(corpus, file))
+    return Sample(key, turns, frames=corpora.frames(file, FRAMES))
 
 
 def plan(conversations: Iterable[Conversation], size: int) -> list[tuple[Conversation, ...]]:
@@ -289,6 +297,18 @@ def plan(conversations: Iterable[Conversation], size: int) -> list[tuple[Convers
             shards.append(tuple(current))
             current = []
     return [*shards, tuple(current)] if current else shards
+
+
+def encode_split(corpus: str, split: Split, encoder: Encoder, out: Path) -> None:
+    """Make what is missing of the features of a split that was read already; see `encode`.
+
+    Raises:
+        ValueError: `out` has another encoder's features.
+    """
+    here = ShardEncoder(EncodingJob(corpus, split.name, Path(), out), split, encoder)
+    create(out, encoder.name, encoder.dimension, len(here.shards))
+    for number in here.missing():
+        here(number)
 
 
 def encode(

@@ -23,13 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 from torch import nn
 
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.text.evaluation import best_prior_correction
-from erc_ros.training.engine.embeddings import FILE, Embedded, load_embeddings
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import (
@@ -37,7 +35,6 @@ from erc_ros.training.engine.runs import (
     FINAL,
     MEASURED,
     METRICS,
-    SPLITS,
     choose_best,
     copy_files,
     finished,
@@ -61,7 +58,8 @@ from erc_ros.training.fusion.objectives import (
     ObjectiveConfig,
     objective_of,
 )
-from erc_ros.training.fusion.simulation import Matched, ModalityDropout, Weakness, match
+from erc_ros.training.fusion.simulated import EncoderFolders, describe, read_dialogues
+from erc_ros.training.fusion.simulation import Matched, ModalityDropout, Weakness
 from erc_ros.training.fusion.train import HeadSizes, train_head
 from erc_ros.training.heads.base import MODALITIES, TEXT, Head
 from erc_ros.training.heads.registry import check_name, make_head
@@ -85,6 +83,10 @@ class FusionConfig:
     audio: str = "runs/audio/best"
     visual: str = "runs/face/best"
 
+    @property
+    def folders(self) -> EncoderFolders:
+        return EncoderFolders(self.text, self.audio, self.visual)
+
     def __post_init__(self) -> None:
         if not self.seeds or self.context < 1:
             raise ValueError("seeds must not be empty and context must be at least 1")
@@ -105,7 +107,7 @@ def train(recipe: Recipe) -> None:
     trainer = recipe.section("trainer", TrainerConfig)
     network = recipe.section("network", HeadSizes)
     dropout = recipe.section("dropout", ModalityDropout)
-    splits, simulated = read_dialogues(config, recipe.section("simulation", Weakness))
+    splits, simulated = read_dialogues(config.folders, recipe.section("simulation", Weakness))
     record(recipe.out, teachers=[config.text, config.audio, config.visual])
     describe(simulated)
     best = {}
@@ -140,52 +142,6 @@ def choose_head(best: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, A
     chosen = {**best[head], "heads": dev}
     write_metrics(chosen, folder)
     return chosen
-
-
-def read_dialogues(
-    config: FusionConfig, weakness: Weakness
-) -> tuple[dict[str, Dialogues], dict[str, Matched]]:
-    """MELD as the text encoder sees it, with simulated audio and visual; and how they were made.
-
-    Raises:
-        FileNotFoundError: an encoder is not trained yet; says which.
-    """
-    text = load_file(_trained(Path(config.text), "text"))
-    audio = _trained(Path(config.audio), "audio")
-    visual = _trained(Path(config.visual), "face")
-    labels = {split: text[f"{split}.label"] for split in SPLITS}
-    simulated = {
-        "audio": match(labels, clips(audio), weakness.audio, weakness.draws),
-        "visual": match(labels, clips(visual), weakness.visual, weakness.draws + 1),
-    }
-    splits = {
-        split: Dialogues(
-            text=text[f"{split}.embedding"],
-            audio=simulated["audio"].embeddings[split],
-            visual=simulated["visual"].embeddings[split],
-            labels=labels[split],
-            speakers=text[f"{split}.speaker"],
-            first=np.arange(len(labels[split])) - text[f"{split}.index"],
-        )
-        for split in SPLITS
-    }
-    return splits, simulated
-
-
-def clips(file: Path) -> dict[str, Embedded]:
-    """The clips of an encoder for MELD's splits: train, and unseen people for dev and test."""
-    found = load_embeddings(file)
-    dev = "valid" if "valid" in found else "dev"
-    return {"train": found["train"], "dev": found[dev], "test": found["test"]}
-
-
-def describe(simulated: Mapping[str, Matched]) -> None:
-    """What the simulation came to, for the log."""
-    for name, matched in simulated.items():
-        print(
-            f"simulated {name}: {matched.mismatch:.1%} of the clips mismatched,"
-            f" alone weighted F1 {matched.dev_f1:.4f} on dev (linear probe)"
-        )
 
 
 def train_seed(
@@ -314,12 +270,3 @@ def measure(predict: Any, splits: Mapping[str, Dialogues], context: int) -> dict
         "dev_report": reports["dev"],
         "test_report": reports["test"],
     }
-
-
-def _trained(folder: Path, recipe: str) -> Path:
-    file = folder / FILE
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file} is missing: train that encoder first (erc train config/training/{recipe}.yaml)"
-        )
-    return file

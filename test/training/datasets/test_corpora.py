@@ -36,13 +36,10 @@ SIZES = {
     ("mosi", "test"): (31, 752),
     ("ravdess", "all"): (1440, 1440),
     ("emodb", "all"): (454, 454),
-    ("nemo", "all"): (4481, 4481),
-    ("ased", "all"): (2474, 2474),
 }
 FOLDERS = {"meld": "meld_annotations", "emotionlines": "emotionlines_friends", "emodb": "emodb"}
 FOLDERS |= {"emocontext": "emocontext_semeval19", "goemotions": "goemotions"}
 FOLDERS |= {"mosi": "mosi_bclstm_features", "ravdess": "ravdess_speech_16k"}
-FOLDERS |= {"nemo": "nemo", "ased": "ased"}
 
 
 @pytest.mark.parametrize(("corpus", "split"), SIZES)
@@ -57,7 +54,7 @@ def test_the_real_corpora_are_complete_and_their_keys_unique(corpus: str, split:
     assert labels <= set(range(len(read.labels))) and len(labels) >= 2
 
 
-@pytest.mark.parametrize("corpus", sorted(set(corpora.CORPORA) - {"robot-dialogues"}))  # our own
+@pytest.mark.parametrize("corpus", sorted(corpora.CORPORA))
 def test_a_corpus_that_is_not_there_is_named(corpus: str, tmp_path: Path) -> None:
     split = "all" if corpus in corpora.ACTED else "train"
     with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class SpeechEncoder:
 
     def __init__(self, config: SpeechEncoderConfig) -> None:
         folder = pretrained.local_folder(config.model)
-        self.config = config
+        self._config = config
         self.model: nn.Module = pretrained.load(AutoModel, folder)
         self._extract = pretrained.load_processor(AutoFeatureExtractor, folder)
         if self.model.main_input_name != "input_values":
@@ -71,6 +72,8 @@ class SpeechEncoder:
                 f"{folder} takes {self.model.main_input_name}, not a waveform: use a"
                 " data2vec-audio, wav2vec2, WavLM, HuBERT or UniSpeech model"
             )
+        # Spans are hidden in pretraining; here every frame counts, and some clips have but a few.
+        self.model.config.apply_spec_augment = False  # type: ignore[union-attr]
         self.rate = int(self._extract.sampling_rate)
         self.dimension = int(self.model.config.hidden_size)
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
@@ -99,11 +102,11 @@ class SpeechEncoder:
         """ms of sound that are heard."""
         assert sample.sound is not None
         seconds = len(sample.sound) / sample.sample_rate
-        return round(min(seconds, self.config.max_seconds) * 1000)
+        return round(min(seconds, self._config.max_seconds) * 1000)
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """input_values (N, n) float32, attention_mask (N, n) and frame_mask (N, T) int64."""
-        limit = round(self.config.max_seconds * self.rate)
+        limit = round(self._config.max_seconds * self.rate)
         sounds = [waveform(sample, self.rate)[-limit:] for sample in samples]
         inputs = self._extract(
             sounds,
@@ -133,7 +136,7 @@ class SpeechEncoder:
             # Models that never saw a mask in training are not given one without need.
             attention_mask=None if bool(mask.all()) else mask,
         ).last_hidden_state  # (N, T, d)
-        if self.config.reading == "first":
+        if self._config.reading == "first":
             first: Tensor = states[:, 0]
             return first
         return pretrained.masked_mean(states, inputs["frame_mask"])
@@ -141,6 +144,10 @@ class SpeechEncoder:
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
+
+    def save(self, folder: Path) -> None:
+        """Model and feature extractor as a Hugging Face folder."""
+        pretrained.save(folder, self.model, self._extract)
 
     @torch.inference_mode()
     def ignores_padding(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,14 +50,13 @@ class VideoEncoder:
 
     def __init__(self, config: VideoEncoderConfig) -> None:
         folder = pretrained.local_folder(config.model)
-        self.config = config
+        self._config = config
         self.batch_size = config.batch_size
         self.model: nn.Module = pretrained.load(AutoModel, folder)
         self._process = pretrained.load_processor(AutoImageProcessor, folder)
         if not hasattr(self.model.config, "num_frames"):
             raise ValueError(f"{folder} has no num_frames in config.json: it is no video encoder")
         self.frames = int(self.model.config.num_frames)
-        self.side = int(self.model.config.image_size)
         self.dimension = int(self.model.config.hidden_size)
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
         self.name = f"video-{pretrained.digest(folder, **settings)}"
@@ -86,12 +86,16 @@ class VideoEncoder:
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
         states = self.model(pixel_values=inputs["pixel_values"]).last_hidden_state  # (N, L, d)
-        read: Tensor = states[:, 0] if self.config.reading == "first" else states.mean(dim=1)
+        read: Tensor = states[:, 0] if self._config.reading == "first" else states.mean(dim=1)
         return read
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
+
+    def save(self, folder: Path) -> None:
+        """Model and image processor as a Hugging Face folder."""
+        pretrained.save(folder, self.model, self._process)
 
 
 def evenly(count: int, wanted: int) -> list[int]:

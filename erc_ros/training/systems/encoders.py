@@ -1,0 +1,330 @@
+"""Stages that make embeddings: an encoder is fine-tuned whole, or taken as it is.
+
+What such a stage leaves, for every seed:
+
+    best.safetensors, training.json    of the training loop (`engine.trainer`)
+    encoder/                           the encoder as a Hugging Face folder (safetensors)
+    head.safetensors                   its classifier: weight (C, d), bias (C,)
+    reading.json                       how it is read: prompt, which token, longest input; labels
+    features/{train,dev,test}          a feature store: its embedding of every utterance
+    answers/{train,dev,test}           another: its logits
+    logits.npz, metrics.json           dev and test, for `erc evaluate` and `erc table`
+
+A student reads the features and the answers of its teacher's stage (MAGTKD, eq. 6-14): the teacher
+is the fine-tuned encoder itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from erc_ros.metrics import classification as metrics
+from erc_ros.training.datasets.corpora import UnusableMediaError
+from erc_ros.training.distillation.task import (
+    DistillationConfig,
+    DistillationLoss,
+    DistillationTask,
+    ModelInputs,
+    TaskSplit,
+    fit_student,
+)
+from erc_ros.training.ema import SelfDistillationConfig
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
+from erc_ros.training.encoders.clips import PretrainedNetwork
+from erc_ros.training.encoders.pretrained import Trainable
+from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
+from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
+from erc_ros.training.engine.runs import (
+    MEASURED,
+    METRICS,
+    SPLITS,
+    finished,
+    plain,
+    read_json,
+    save_answers,
+    write_json,
+    write_metrics,
+)
+from erc_ros.training.engine.trainer import TrainerConfig
+from erc_ros.training.features.encode import encode_split
+from erc_ros.training.features.store import FeatureStore, create, write_shard
+from erc_ros.training.systems.material import Material, Utterances
+from erc_ros.training.systems.stages import Work
+
+FEATURES, ANSWERS, ENCODER, READING = "features", "answers", "encoder", "reading.json"
+ALONE = DistillationLoss(response=0.0, feature=0.0)
+CHOICE = DistillationConfig(metric="weighted_f1")
+
+
+@dataclass(frozen=True, slots=True)
+class TextStage:
+    """Fine-tune any text encoder of Hugging Face on the labels."""
+
+    encoder: TextEncoderConfig
+    trainer: TrainerConfig
+    dropout: float = 0.1
+    """Before the classifier."""
+    self_distillation: SelfDistillationConfig | None = None
+    """From its moving average (DDVLM, section 3.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStage:
+    """Fine-tune any waveform encoder of Hugging Face, with a teacher or alone."""
+
+    encoder: SpeechEncoderConfig
+    trainer: TrainerConfig
+    dropout: float = 0.0
+    loss: DistillationLoss = field(default_factory=DistillationLoss)
+    """What a teacher's answers and features count; without a teacher the labels count alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoStage:
+    """Fine-tune any video encoder of Hugging Face, with a teacher or alone."""
+
+    encoder: VideoEncoderConfig
+    trainer: TrainerConfig
+    dropout: float = 0.0
+    loss: DistillationLoss = field(default_factory=DistillationLoss)
+
+
+EncoderStage = TextStage | SpeechStage | VideoStage
+
+
+def make_encoder(config: Any) -> Trainable:
+    """The encoder that a configuration asks for.
+
+    Raises:
+        FileNotFoundError: the model is not on this machine.
+        ValueError: it cannot be read, or is of another kind.
+    """
+    kinds: dict[type[Any], Callable[[Any], Trainable]] = {
+        TextEncoderConfig: PretrainedTextEncoder,
+        SpeechEncoderConfig: SpeechEncoder,
+        VideoEncoderConfig: VideoEncoder,
+    }
+    return kinds[type(config)](config)
+
+
+def learn_alone(stage: EncoderStage, work: Work) -> None:
+    """Fine-tune on the labels."""
+    for seed in work.seeds:
+        _learn(stage, work, seed, None)
+
+
+def learn_from_text(stage: EncoderStage, work: Work) -> None:
+    """Fine-tune on the labels and on what the stage `text` says (MAGTKD, eq. 6-14)."""
+    for seed in work.seeds:
+        _learn(stage, work, seed, work.read("text", seed))
+
+
+def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> None:
+    folder = work.folder / f"seed-{seed}"
+    trainer = replace(stage.trainer, seed=seed)
+    settings = plain(asdict(replace(stage, trainer=trainer)))
+    if finished(folder / METRICS, settings):
+        print(f"{folder} is there", flush=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    material = work.material
+    encoder = make_encoder(stage.encoder)
+    rows = usable_rows(material, encoder, work.folder / "unusable.json")
+    splits = {name: _task_split(material.splits[name], rows[name], encoder, teacher) for name in
+              ("train", "dev")}  # fmt: skip
+    task = DistillationTask(
+        encoder.modality,
+        lambda: PretrainedNetwork(lambda: encoder),
+        encoder.dimension,
+        material.labels,
+        splits,
+        splits["train"].labels,
+        {},
+    )
+    loss = ALONE if teacher is None or isinstance(stage, TextStage) else stage.loss
+    average = stage.self_distillation if isinstance(stage, TextStage) else None
+    student, fitted = fit_student(task, CHOICE, loss, trainer, folder, stage.dropout, average)
+    encoder.save(folder / ENCODER)
+    weights = student.head.weight.detach().cpu().numpy(), student.head.bias.detach().cpu().numpy()
+    save_file(dict(zip(("weight", "bias"), weights, strict=True)), folder / "head.safetensors")
+    options = {k: v for k, v in plain(asdict(stage.encoder)).items() if k != "model"}
+    write_json(
+        folder / READING,
+        {"modality": encoder.modality, "options": options, "labels": list(material.labels)},
+    )
+    trained = make_encoder(replace(stage.encoder, model=str(folder / ENCODER)))
+    trained.model.to(trainer.device)
+    for name, split in material.splits.items():
+        encode_split(material.corpus, split.split, trained, folder / FEATURES / name)
+    write_logits(folder, weights)
+    keep_results(folder, material, {"seed": seed, "settings": settings,
+                                    "best_epoch": fitted.best_epoch, "seconds": fitted.seconds,
+                                    "encoder": trained.name})  # fmt: skip
+
+
+def usable_rows(material: Material, encoder: Trainable, file: Path) -> dict[str, NDArray[np.int64]]:
+    """Which labelled utterances of each split the encoder can learn from.
+
+    Every clip is opened once; what was found is kept in `file`, key -> reason.
+
+    Raises:
+        ValueError: a split has none.
+    """
+    if file.is_file():
+        unusable: dict[str, str] = read_json(file)
+    else:
+        unusable = {}
+        for split in material.splits.values():
+            for row in np.flatnonzero(split.labels >= 0).tolist():
+                if reason := _unusable(split, row, encoder):
+                    unusable[split.keys[row]] = reason
+        write_json(file, unusable)
+    result = {}
+    for name, split in material.splits.items():
+        labelled = np.flatnonzero(split.labels >= 0)
+        known = np.array([split.keys[row] not in unusable for row in labelled.tolist()], bool)
+        reasons = Counter(unusable[split.keys[row]] for row in labelled[~known].tolist())
+        for reason, count in reasons.items():
+            print(f"{name}: {count} utterances left out: {reason}", flush=True)
+        if not known.any():
+            raise ValueError(
+                f"no utterance of {material.corpus} {name} has {encoder.modality}: {dict(reasons)};"
+                " leave the stage out, or complete the corpus"
+            )
+        result[name] = labelled[known]
+    return result
+
+
+def _unusable(split: Utterances, row: int, encoder: Trainable) -> str:
+    try:
+        return encoder.refuses(split.sample(row, encoder.modality))
+    except UnusableMediaError as error:
+        return str(error)
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderInputs:
+    """Utterances as inputs, read when they are asked for: memory is bounded by the batch."""
+
+    split: Utterances
+    rows: NDArray[np.int64]
+    encoder: Trainable
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __call__(
+        self, rows: NDArray[np.int64], generator: np.random.Generator | None
+    ) -> dict[str, Tensor]:
+        """What the encoder's `collate` makes of some of them.
+
+        Raises:
+            ValueError: a clip is no longer what it was when training began.
+        """
+        modality = self.encoder.modality
+        samples = [self.split.sample(row, modality) for row in self.rows[rows].tolist()]
+        for sample in samples:
+            if reason := self.encoder.refuses(sample):
+                raise ValueError(f"{sample.key} cannot be used any more: {reason}")
+        return self.encoder.collate(samples)
+
+
+@dataclass(frozen=True, eq=False)
+class TextInputs(EncoderInputs):
+    """Texts are of very different lengths, and known without reading a clip."""
+
+    sizes: NDArray[np.int64]
+
+
+def _task_split(
+    split: Utterances, rows: NDArray[np.int64], encoder: Trainable, teacher: Path | None
+) -> TaskSplit:
+    """What a student learns from; where it has a teacher, only what the teacher knows, too."""
+    if teacher is None:
+        # As wide as its own features, so that it draws the same numbers as one with a teacher.
+        nothing = np.zeros((len(rows), encoder.dimension), np.float32)
+        return TaskSplit(_inputs(split, rows, encoder), split.labels[rows], nothing, nothing)
+    keys = [split.keys[row] for row in rows.tolist()]
+    name = split.split.name
+    features, known = FeatureStore(teacher / FEATURES / name).take(keys)
+    answers, _ = FeatureStore(teacher / ANSWERS / name).take(keys)
+    if not known.any():
+        raise ValueError(f"{teacher} says nothing about any utterance of {name}")
+    rows = rows[known]
+    inputs = _inputs(split, rows, encoder)
+    return TaskSplit(inputs, split.labels[rows], answers[known], features[known])
+
+
+def _inputs(split: Utterances, rows: NDArray[np.int64], encoder: Trainable) -> ModelInputs:
+    if encoder.modality != "text":
+        return EncoderInputs(split, rows, encoder)
+    sizes = [encoder.size(split.sample(row, "text")) for row in rows.tolist()]
+    return TextInputs(split, rows, encoder, np.array(sizes, np.int64))
+
+
+def write_logits(folder: Path, head: tuple[NDArray[np.float32], NDArray[np.float32]]) -> None:
+    """The stores `answers`: a linear classifier (weight, bias) of the stores `features`."""
+    weight, bias = head
+    for name in SPLITS:
+        store = FeatureStore(folder / FEATURES / name)
+        keys = store.keys()
+        logits = (store.take(keys)[0] @ weight.T + bias).astype(np.float32)
+        write_store(folder / ANSWERS / name, store.encoder, keys, logits, store.left_out)
+
+
+def write_store(
+    folder: Path,
+    encoder: str,
+    keys: Sequence[str],
+    features: NDArray[np.float32],
+    left_out: Mapping[str, str],
+) -> None:
+    """A feature store in one piece."""
+    create(folder, encoder, features.shape[1], 1)
+    write_shard(folder, 0, encoder, keys, features, left_out)
+
+
+def keep_results(folder: Path, material: Material, found: dict[str, Any]) -> None:
+    """logits.npz and metrics.json of dev and test from the store `answers`, test looked at once.
+
+    Measured are the utterances that have this modality; how many have not is in `left_out`.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    left_out = {}
+    for name in MEASURED:
+        split = material.splits[name]
+        logits, known = FeatureStore(folder / ANSWERS / name).take(split.keys)
+        rows = np.flatnonzero(known & (split.labels >= 0))
+        arrays[name], arrays[f"{name}_labels"] = logits[rows], split.labels[rows]
+        arrays[f"{name}_conversations"] = split.conversations[rows]
+        left_out[name] = int((split.labels >= 0).sum()) - len(rows)
+        if not len(rows):
+            raise ValueError(f"no labelled utterance of {name} has this modality")
+    save_answers(folder, material.labels, **arrays)
+    reports = {
+        name: metrics.report(
+            arrays[f"{name}_labels"], metrics.softmax(arrays[name]), material.labels
+        )
+        for name in MEASURED
+    }
+    test = reports["test"]
+    write_metrics(
+        {
+            **found,
+            "left_out": left_out,
+            "dev": reports["dev"]["weighted_f1"],
+            "test": {key: test[key] for key in metrics.SCORES},
+            "dev_report": reports["dev"],
+            "test_report": test,
+        },
+        folder,
+    )

@@ -1,0 +1,206 @@
+"""The last stage of a system: a fusion head over what the encoders' stages left.
+
+Every row of the stage is a training of its own (`comparison.train`): a head, its objective, what it
+goes without, and which stages its modalities come from. The first row is the system as published,
+the others are its ablations.
+
+    <row>-<mode>/seed-N/   best.safetensors, result.json, metrics.json, logits.npz
+                           and, causal, fusion.onnx
+    best/                  of the first row, causal: the seed that is best on dev
+    table.md               the rows side by side
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
+from erc_ros.training.comparison.train import (
+    RIDGE,
+    ComparisonConfig,
+    ComparisonData,
+    Results,
+    Setup,
+    TableRow,
+    check_rows,
+    finished_run,
+    new_head,
+    run_folder,
+    table,
+    variants,
+)
+from erc_ros.training.engine.recipe import build
+from erc_ros.training.engine.runs import choose_best, copy_files, read_metrics, write_metrics
+from erc_ros.training.engine.trainer import WEIGHTS, TrainerConfig, load_weights
+from erc_ros.training.fusion.simulation import ModalityDropout
+from erc_ros.training.fusion.train import HeadSizes
+from erc_ros.training.heads.base import MODALITIES, Head
+from erc_ros.training.onnx import export_fusion
+from erc_ros.training.systems.encoders import FEATURES
+from erc_ros.training.systems.stages import Work
+
+NETWORK = "fusion.onnx"
+NONE_MISSING = ModalityDropout((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class FusionStage:
+    """Heads over stored features.
+
+    Raises:
+        ValueError: a row that is none.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    """Each as in a comparison (`comparison.train.TableRow`), and `reads`: modality -> stage, where
+    it is not the usual one; "" for none."""
+    trainer: TrainerConfig
+    modes: tuple[str, ...] = ("causal",)
+    """causal, offline or both; the papers are offline, a robot is causal."""
+    network: HeadSizes = field(default_factory=HeadSizes)
+    dropout: ModalityDropout = NONE_MISSING
+    """Modalities that go missing in training, as they will on a robot; the papers have none."""
+    epoch: str = "dev"
+    resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise ValueError("rows is empty; the first one is the system, such as {head: magtkd}")
+        check_rows(self.table_rows, self.trainer)
+        self.comparison((0,))
+
+    @property
+    def table_rows(self) -> list[TableRow]:
+        """The rows without what they read."""
+        plain = [{k: v for k, v in row.items() if k != "reads"} for row in self.rows]
+        return [build(TableRow, row, f"rows[{number}]") for number, row in enumerate(plain)]
+
+    def comparison(self, seeds: tuple[int, ...]) -> ComparisonConfig:
+        """As the comparison wants it."""
+        return ComparisonConfig(seeds, self.modes, self.epoch, self.resamples)
+
+
+def fuse(
+    stage: FusionStage, work: Work, usual: Mapping[str, tuple[str, ...]], teacher: str = ""
+) -> None:
+    """Train every row for every seed and choose the seed of the first one.
+
+    Args:
+        usual: modality -> the stages that it may come from, the first that is there.
+        teacher: the stage with the frozen teacher of objectives that need one.
+
+    Raises:
+        ValueError: a row reads a stage that is not there.
+    """
+    setup = Setup(stage.comparison(work.seeds), stage.network, stage.dropout, stage.trainer)
+    rows = stage.table_rows
+    reads = {row: _reads(values, work, usual) for row, values in zip(rows, stage.rows, strict=True)}
+
+    @lru_cache(maxsize=2)
+    def data_of(read: tuple[tuple[str, str], ...], seed: int) -> ComparisonData:
+        return fusion_data(work, dict(read), seed)
+
+    results: Results = {}
+    for seed in work.seeds:
+        for row, mode in variants(rows, stage.modes):
+            corpus = data_of(tuple(reads[row].items()), seed)
+            given = None
+            if teacher and row.head != RIDGE and row.objective_config.TEACHER:
+                given = read_teacher(work.inputs[teacher], row, mode, seed, corpus, setup)
+            result = finished_run(row, mode, seed, corpus, setup, work.folder, given)
+            results.setdefault((row, mode), []).append(result)
+            if row.head != RIDGE:
+                _finish(row, mode, seed, corpus, setup, work.folder, reads[row])
+    (work.folder / "table.md").write_text(table(results, corpus, setup.config), encoding="utf-8")
+    _choose(rows[0], stage, work.folder)
+
+
+def fusion_data(work: Work, reads: Mapping[str, str], seed: int) -> ComparisonData:
+    """The features of these stages, modality -> stage, for a seed."""
+    material = work.material
+    folders = {
+        modality: f"{work.read(name, seed) / FEATURES}/{{split}}"
+        for modality, name in reads.items()
+    }
+    config = FeaturesConfig(material.corpus, **folders)
+    splits = {name: dialogues(split.split, config) for name, split in material.splits.items()}
+    note = "Gold speakers and text; features of the stages before."
+    return ComparisonData(material.corpus, note, material.labels, splits)
+
+
+def read_teacher(
+    stage: Path, row: TableRow, mode: str, seed: int, corpus: ComparisonData, setup: Setup
+) -> Head:
+    """The head that the teacher's stage trained first, in this mode, with this seed.
+
+    Raises:
+        ValueError: it was not trained so, or is of another size than the row's.
+    """
+    found = sorted(stage.glob(f"*{mode.replace(' ', '-')}/seed-{seed}/{WEIGHTS}"))
+    if not found:
+        raise ValueError(
+            f"{stage} has no teacher for {mode} and seed {seed}: give it the same modes"
+        )
+    teacher = new_head(row, mode, corpus, setup.network)
+    try:
+        load_weights(teacher, found[0])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{found[0]} is of another size than {row.title}: give both the same network and"
+            f" options ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    return teacher
+
+
+def _reads(
+    values: Mapping[str, Any], work: Work, usual: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    asked = values.get("reads", {})
+    if not isinstance(asked, Mapping) or set(asked) - set(MODALITIES):
+        raise ValueError(f"reads must be a table of {', '.join(MODALITIES)}, not {asked!r}")
+    found = {}
+    for modality in MODALITIES:
+        options = (asked[modality],) if modality in asked else usual.get(modality, ())
+        there = [name for name in options if name in work.inputs]
+        if there:
+            found[modality] = there[0]
+        elif asked.get(modality):
+            raise ValueError(f"a row reads the stage {asked[modality]!r}, which the recipe has not")
+    return found
+
+
+def _finish(
+    row: TableRow,
+    mode: str,
+    seed: int,
+    corpus: ComparisonData,
+    setup: Setup,
+    out: Path,
+    reads: Mapping[str, str],
+) -> None:
+    """Say what a run read, and write the network of one that a robot can run."""
+    folder = run_folder(row, mode, seed, out)
+    found = read_metrics(folder)
+    if found.get("reads") == dict(reads):
+        return
+    if mode != "offline":
+        head = new_head(row, mode, corpus, setup.network)
+        load_weights(head, folder / WEIGHTS)
+        found["onnx_difference"] = export_fusion(head, folder / NETWORK)
+    write_metrics({**found, "row": row.title, "mode": mode, "reads": dict(reads)}, folder)
+
+
+def _choose(row: TableRow, stage: FusionStage, out: Path) -> None:
+    modes = [mode for _, mode in variants([row], stage.modes) if mode != "offline"]
+    if row.head == RIDGE or not modes:
+        return
+    run = run_folder(row, modes[0], 0, out).parent
+    chosen = choose_best(run, (WEIGHTS, NETWORK))
+    best = out / "best"
+    best.mkdir(exist_ok=True)
+    copy_files(run / "best", best, (WEIGHTS, NETWORK))
+    write_metrics(chosen, best)

@@ -1,0 +1,52 @@
+"""MAGTKD: Multi-modal Anchor Gated Transformer with Knowledge Distillation (arXiv 2506.18716).
+
+`erc train config/systems/magtkd.yaml --data CORPORA` runs the paper from top to bottom:
+
+| stage | paper | |
+|---|---|---|
+| `text` | 3.2, eq. 1-5 | RoBERTa, asked `Now <si> feels <mask>`, read at the mask |
+| `audio`, `visual` | table 3, A and V | data2vec and TimeSformer on the labels alone |
+| `audio_kd`, `visual_kd` | 3.3, eq. 6-14 | the same, taught by the text's features and logits |
+| `fusion` | 3.4-3.6, eq. 15-25 | MAGT over the features of the stages before |
+
+The paper's best row is T + A_KD + V: the system needs `text`, `audio_kd`, `visual` and `fusion`;
+the other two stages are for its table 3, whose ablations switch the first stage.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.systems.encoders import (
+    SpeechStage,
+    TextStage,
+    VideoStage,
+    learn_alone,
+    learn_from_text,
+)
+from erc_ros.training.systems.fusion import FusionStage, fuse
+from erc_ros.training.systems.stages import Stage, run_stages
+
+USUAL = {"text": ("text",), "audio": ("audio_kd", "audio"), "visual": ("visual", "visual_kd")}
+"""T + A_KD + V, where all of it is there."""
+
+STAGES = (
+    Stage("text", TextStage, learn_alone),
+    Stage("audio", SpeechStage, learn_alone),
+    Stage("audio_kd", SpeechStage, learn_from_text, needs=("text",)),
+    Stage("visual", VideoStage, learn_alone),
+    Stage("visual_kd", VideoStage, learn_from_text, needs=("text",)),
+    Stage(
+        "fusion",
+        FusionStage,
+        partial(fuse, usual=USUAL),
+        needs=("text",),
+        reads=("audio", "visual", "audio_kd", "visual_kd"),
+    ),
+)
+
+
+def train(recipe: Recipe) -> None:
+    """Run the stages of a recipe of kind magtkd; see `stages.run_stages`."""
+    run_stages(recipe, STAGES)

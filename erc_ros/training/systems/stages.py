@@ -1,0 +1,242 @@
+"""A system is trained in named stages; each leaves a folder that the later ones read.
+
+    OUT/recipe.yaml                what was asked for
+    OUT/stages/text/stage.json     settings, what it read, for which seeds it is finished
+    OUT/stages/text/seed-0/ ...    what it made: a run as in `engine.runs`
+    OUT/stages/audio.unfinished/   the stage at work; a killed run goes on there
+
+A stage is renamed into its place when all of it is there. With the same settings it is not run
+again; with others it is refused by the name of what differs; and where a stage that it read was
+made anew, so is it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from erc_ros.training.engine.recipe import Recipe, RecipeError, build, check_same
+from erc_ros.training.engine.runs import plain, read_json, write_json
+from erc_ros.training.systems.material import Material, read_material
+
+RECORD, UNFINISHED = "stage.json", ".unfinished"
+SECTIONS = {"system", "stages"}
+FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (*map(os.strerror, FULL_NUMBERS), "inline_container.cc", "iostream error")
+"""How the system, safetensors and torch say that a file cannot be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemConfig:
+    """The section `system` of a recipe."""
+
+    corpus: str
+    """One of `datasets.corpora`: meld-clips, iemocap-4, ..."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    limit: int = 0
+    """For a trial: so many conversations of each split, the first ones; 0: all."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or min(self.seeds) < 0 or self.limit < 0:
+            raise ValueError("seeds must be some numbers from 0, and limit must not be negative")
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a stage is given.
+
+    folder: to write into, what an earlier attempt left is still there. seeds: to be done. inputs:
+    the folders of the finished stages that it reads.
+    """
+
+    folder: Path
+    seeds: tuple[int, ...]
+    material: Material
+    inputs: Mapping[str, Path]
+
+    def read(self, stage: str, seed: int) -> Path:
+        """The folder of a stage that this one reads; of this seed, if there is one for each."""
+        of_seed = self.inputs[stage] / f"seed-{seed}"
+        return of_seed if of_seed.is_dir() else self.inputs[stage]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a paper.
+
+    config: the dataclass of its section `stages.NAME`. run: does the work. needs: the stages
+    without which it cannot be. reads: further ones that it reads if the recipe names them. seeded:
+    whether every seed has a result of its own.
+    """
+
+    name: str
+    config: type[Any]
+    run: Callable[[Any, Work], None]
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    seeded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """stage.json. inputs: the digests of the stages that were read."""
+
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    finished: bool = False
+    seconds: float = 0.0
+
+    @property
+    def digest(self) -> str:
+        """Of everything that decides what the stage made for a seed."""
+        decisive = json.dumps([self.settings, dict(self.inputs)], sort_keys=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()[:16]
+
+
+def run_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """Run what is not finished of a recipe's stages, in order, up to `recipe.until`.
+
+    Raises:
+        RecipeError: the recipe is not usable, or a stage cannot go on; says which and the way out.
+        FileNotFoundError: the corpus or a pretrained model is not there.
+    """
+    recipe.refuse_other_sections(SECTIONS)
+    config = recipe.section("system", SystemConfig)
+    chosen = chosen_stages(recipe, stages)
+    material = read_material(config.corpus, recipe.data, config.limit)
+    for line in material.lines():
+        print(line, flush=True)
+    for stage, section in chosen:
+        seeds = recipe.seeds(config.seeds) if stage.seeded else ()
+        _run(stage, section, seeds, material, recipe.out / "stages")
+        if stage.name == recipe.until:
+            print(f"stopped after {stage.name}, as asked for", flush=True)
+            return
+
+
+def chosen_stages(recipe: Recipe, stages: Sequence[Stage]) -> list[tuple[Stage, Any]]:
+    """The stages that a recipe names, with their sections.
+
+    Raises:
+        RecipeError: unknown, out of order, without one that is needed, or a wrong section.
+    """
+    known = {stage.name: stage for stage in stages}
+    named = recipe.sections.get("stages")
+    if not isinstance(named, Mapping) or not named:
+        raise RecipeError(f"stages must be a table of some of {', '.join(known)}, not {named!r}")
+    if unknown := [name for name in named if name not in known]:
+        raise RecipeError(
+            f"stages: {recipe.kind} has no {', '.join(map(str, unknown))}; it has"
+            f" {', '.join(known)}"
+        )
+    order = [name for name in known if name in named]
+    if list(named) != order:
+        raise RecipeError(
+            f"stages are named in the order {', '.join(named)}; {recipe.kind} trains them in the"
+            f" order {', '.join(order)}"
+        )
+    for name in order:
+        if missing := [need for need in known[name].needs if need not in named]:
+            raise RecipeError(
+                f"stages.{name} needs stages.{missing[0]}: it learns from what that leaves"
+            )
+    if recipe.until is not None and recipe.until not in named:
+        raise RecipeError(f"--until {recipe.until}: the recipe has {', '.join(order)}")
+    return [
+        (known[name], build(known[name].config, named[name] or {}, f"stages.{name}"))
+        for name in order
+    ]
+
+
+def read_record(folder: Path) -> Record | None:
+    """What is known of a stage; None: nothing was begun there."""
+    file = folder / RECORD
+    if not file.is_file():
+        return None
+    return build(Record, read_json(file), str(file))
+
+
+def _run(
+    stage: Stage, section: Any, seeds: tuple[int, ...], material: Material, stages: Path
+) -> None:
+    place, work = stages / stage.name, stages / f"{stage.name}{UNFINISHED}"
+    read = {name: stages / name for name in (*stage.needs, *stage.reads)}
+    read = {name: folder for name, folder in read.items() if (folder / RECORD).is_file()}
+    settings = plain({"stage": asdict(section), "corpus": material.settings})
+    inputs = {name: _digest(folder) for name, folder in read.items()}
+    wanted = Record(settings, inputs)
+    if there := read_record(place):
+        check_same(there.settings, settings, place / RECORD)
+        if there.inputs != inputs:
+            print(f"{stage.name}: what it read was made anew, and so it is", flush=True)
+            shutil.rmtree(place)
+        elif set(seeds) <= set(there.seeds):
+            print(f"{stage.name}: is there", flush=True)
+            return
+        else:  # some seeds are there, others are asked for
+            shutil.rmtree(work, ignore_errors=True)
+            os.replace(place, work)
+    begun = read_record(work)
+    if begun is None or (begun.settings, begun.inputs) != (settings, inputs):
+        shutil.rmtree(work, ignore_errors=True)
+        begun = wanted
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(work / RECORD, asdict(begun))
+    print(f"{stage.name}: begins", flush=True)
+    begin = time.monotonic()
+    try:
+        stage.run(section, Work(work, seeds, material, read))
+        seconds = begun.seconds + time.monotonic() - begin
+        done = tuple(sorted({*begun.seeds, *seeds}))
+        write_json(work / RECORD, asdict(Record(settings, inputs, done, True, seconds)))
+    except Exception as error:
+        if explained := _explained(error, stage.name, section, stages):
+            raise explained from error
+        raise
+    os.replace(work, place)
+    print(f"{stage.name}: finished after {seconds:.0f} s", flush=True)
+
+
+def _digest(folder: Path) -> str:
+    found = read_record(folder)
+    assert found is not None  # a stage runs after those that it reads
+    return found.digest
+
+
+def _explained(error: Exception, name: str, section: Any, stages: Path) -> RecipeError | None:
+    """The error as one that names the stage, the reason and the way out; None: it does already."""
+    text = str(error)
+    if isinstance(error, RecipeError | FileNotFoundError):
+        return None
+    again = "then give the same command again: what is finished stays"
+    if any(sign in text for sign in FULL) or getattr(error, "errno", None) in FULL_NUMBERS:
+        return RecipeError(f"stage {name}: no room to write in {stages}: make room, {again}")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
+        return RecipeError(f"stage {name} ran out of memory: {_lower(name, section)}, {again}")
+    if isinstance(error, ValueError | ArithmeticError):
+        return RecipeError(f"stage {name}: {text}")
+    return None
+
+
+def _lower(name: str, section: Any) -> str:
+    """Which key to lower, and what it is now."""
+    trainer = getattr(section, "trainer", None)
+    if trainer is not None and trainer.batch_size > 1:
+        now = trainer.batch_size
+        return f"lower stages.{name}.trainer.batch_size, which is {now} (halve it)"
+    encoder = getattr(section, "encoder", None)
+    for key in ("max_seconds", "max_tokens", "batch_size"):
+        if hasattr(encoder, key):
+            return f"lower stages.{name}.encoder.{key}, which is {getattr(encoder, key)}"
+    return f"take a smaller model in stages.{name}"
