@@ -16,7 +16,7 @@ LOWEST ?= .venv-lowest
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export ROS_DOMAIN_ID ?= 77
 
-SOURCES := $(shell find interfaces msg erc_ros config launch models requirements scripts \
+SOURCES := $(shell find interfaces msg srv erc_ros config launch models requirements scripts \
 	-type f -not -path '*/__pycache__/*') package.xml setup.py setup.cfg pyproject.toml
 INSTALL := $(BIN)/python -m pip install --quiet --constraint requirements/tested.txt
 
@@ -48,7 +48,7 @@ docs: .venv/.test
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
 
 # The interfaces are compiled, which takes half a minute: only when they change.
-.venv/.interfaces: .venv/bin/python $(shell find interfaces msg -type f)
+.venv/.interfaces: .venv/bin/python $(shell find interfaces msg srv -type f)
 	$(INSTALL) ./interfaces
 	touch $@
 
@@ -92,7 +92,7 @@ $(LOWEST)/.ready: requirements/lowest.txt requirements/tested.txt
 # package of somebody else (test/interface_user) depends.
 WORKSPACE := build/colcon
 APART := build/colcon-apart
-PACKAGE := CMakeLists.txt package.xml setup.cfg pyproject.toml LICENSE interfaces msg erc_ros config \
+PACKAGE := CMakeLists.txt package.xml setup.cfg pyproject.toml LICENSE interfaces msg srv erc_ros config \
 	launch models test
 UNDERLAY := PATH="$(CURDIR)/.venv-colcon/bin:$$PATH" \
 	AMENT_PREFIX_PATH="$(CURDIR)/.venv-colcon" CMAKE_PREFIX_PATH="$(CURDIR)/.venv-colcon"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from erc_ros.dialogue.speaking_face import IdentityMatch, Kind
-from erc_ros.pipeline import FaceSpeaking, Input, RobotSpeaking, TrackedFace
+from erc_ros.pipeline import FaceSpeaking, Input, RobotSpeaking, TrackedFace, VoiceSpeaking
 from erc_ros.resources import installed
 from erc_ros.sensing.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frames import Frame
@@ -296,15 +296,23 @@ def types_of(input: str) -> list[str]:
 # --- ROS4HRI (REP-155): what a topic means is in its name ---
 
 _KINDS: dict[int, Kind] = {1: "person", 2: "face", 4: "voice"}
-_ID = "([A-Za-z][A-Za-z0-9_]*)"
+OWN_VOICE = "erc_"  # how the ids of voices begin that utterance_node itself publishes
+HUMAN_ID = "[A-Za-z][A-Za-z0-9_]*"
+_ID = f"({HUMAN_ID})"
 
 
 def humans_adapter(topic: str, type_name: str, namespace: str = "/humans") -> Adapter | None:
-    """How to read a topic of ROS4HRI; None for one that says nothing to us."""
-    if not topic.startswith(f"{namespace}/"):
+    """How to read a topic of ROS4HRI; None for one that says nothing to us.
+
+    namespace: a relative one is one of /; "": nobody listens.
+    """
+    root = f"/{namespace.strip('/')}"
+    if not namespace or not topic.startswith(f"{root}/"):
         return None
     for pattern, kind, make in _HUMANS:
-        found = re.fullmatch(pattern, topic[len(namespace) :])
+        found = re.fullmatch(pattern, topic[len(root) :])
+        if found and topic.startswith(f"{root}/voices/{OWN_VOICE}"):
+            return None  # an echo of ourselves
         if found and type_name == kind:
             return make(*found.groups())
     return None
@@ -316,6 +324,10 @@ def _tracked_face(face: str) -> Adapter:
 
 def _face_speaking(face: str) -> Adapter:
     return Adapter("humans", lambda m, arrival: FaceSpeaking(face, arrival, bool(m.data)))
+
+
+def _voice_speaking(voice: str) -> Adapter:
+    return Adapter("humans", lambda m, arrival: VoiceSpeaking(voice, arrival, bool(m.data)))
 
 
 def _voice_speech(voice: str) -> Adapter:
@@ -351,6 +363,8 @@ def _candidate_match() -> Adapter:
                 f"a match of {message.id1!r} and {message.id2!r} has confidence {confidence}, "
                 "must be 0 to 1"
             )
+        if message.id1.startswith(OWN_VOICE) or message.id2.startswith(OWN_VOICE):
+            return None  # an echo of ourselves
         return IdentityMatch((kinds[0], message.id1), (kinds[1], message.id2), confidence)
 
     return Adapter("humans", read)
@@ -359,6 +373,7 @@ def _candidate_match() -> Adapter:
 _HUMANS: tuple[tuple[str, str, Callable[..., Adapter]], ...] = (
     (f"/faces/{_ID}/cropped", "sensor_msgs/msg/Image", _tracked_face),
     (f"/faces/{_ID}/is_speaking", "std_msgs/msg/Bool", _face_speaking),
+    (f"/voices/{_ID}/is_speaking", "std_msgs/msg/Bool", _voice_speaking),
     (f"/voices/{_ID}/speech", "hri_msgs/msg/LiveSpeech", _voice_speech),
     (f"/persons/{_ID}/(face|voice)_id", "std_msgs/msg/String", _part_of_person),
     ("/candidate_matches", "hri_msgs/msg/IdsMatch", _candidate_match),

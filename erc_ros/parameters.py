@@ -56,9 +56,18 @@ class UtteranceNodeConfig(PerceptionConfig):
         ),
     )
     humans_namespace: str = setting(
-        "/humans",
-        "where ROS4HRI publishes faces, voices and matches: they are used where they come, instead "
-        "of the camera and of `speech`; empty: they are not looked for",
+        "humans",
+        "where ROS4HRI publishes faces, voices and matches, relative to the namespace of the node: "
+        "they are used where they come, instead of the camera and of `speech`; empty: they are not "
+        "looked for",
+    )
+    publish_voices: bool = setting(
+        False,
+        "also tell ROS4HRI of voices: `voices/tracked`, `voices/<id>/is_speaking`, `speech`, and "
+        "whose face and who they may be in `candidate_matches`; needs hri_msgs",
+    )
+    publish_voice_audio: bool = setting(
+        False, "with `publish_voices`: the sound of each utterance on `voices/<id>/audio`"
     )
     publish_text: bool = setting(
         True,
@@ -110,7 +119,10 @@ class EmotionNodeConfig(RecognitionConfig):
     publish_expression: bool = setting(
         False, "also send hri_msgs/Expression for each known face; needs hri_msgs"
     )
-    humans_namespace: str = setting("/humans", "where `faces/<id>/expression` is published")
+    humans_namespace: str = setting(
+        "humans",
+        "where `faces/<id>/expression` is published, relative to the namespace of the node",
+    )
     emotion_state: EmotionStateConfig = field(default_factory=EmotionStateConfig)
     utterance_queue: int = setting(
         50,

@@ -20,7 +20,13 @@ from typing import TypeVar
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.embedding import load_manifest
-from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
+from erc_ros.dialogue.speakers.enrolment import (
+    LEAST,
+    MAX_NAME,
+    EnrolmentError,
+    load_voices,
+    save_voices,
+)
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
@@ -212,6 +218,15 @@ class FaceSpeaking:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceSpeaking:
+    """ROS4HRI: whether this voice speaks, from `stamp` (ns) on; its face is one matched with it."""
+
+    voice_id: str
+    stamp: int
+    speaking: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TrackedFace:
     """ROS4HRI: a face that somebody else found and cut out."""
 
@@ -248,6 +263,7 @@ Input = (
     | Transcript
     | RobotSpeaking
     | FaceSpeaking
+    | VoiceSpeaking
     | TrackedFace
     | IdentityMatch
     | None
@@ -261,6 +277,7 @@ _SOURCES: dict[type, str] = {
     Transcript: "speech",
     RobotSpeaking: "robot_speaking",
     FaceSpeaking: "humans",
+    VoiceSpeaking: "humans",
     TrackedFace: "humans",
     IdentityMatch: "humans",
 }
@@ -321,6 +338,7 @@ class Perception:
         detector: FaceDetector | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter(samples=0, frames_searched=0)
+        self._config = config
         self.frame_id = ""  # of the microphone, else of the camera
         self._camera_frame_id = ""
         self._microphone = Microphone(
@@ -373,6 +391,65 @@ class Perception:
         if self._faces is not None:
             self._faces.close()
 
+    def speaking(self) -> tuple[str, str]:
+        """The conversation that goes on, and who speaks now; "" none, nobody or somebody unknown.
+
+        Known about a second after they began, and until their speech has ended.
+        """
+        return self._assembler.conversation_id(), self._assembler.speaking()
+
+    @property
+    def known_names(self) -> frozenset[str]:
+        """Who is known by voice."""
+        return frozenset(self._assembler.known)
+
+    def enrol(self, name: str, speaker_id: str = "", conversation_id: str = "") -> float:
+        """Keep the voice of somebody who spoke, so that it is known again from now on.
+
+        Args:
+            name: becomes the person_id of what they say.
+            speaker_id: "" = who spoke last. conversation_id: "" = the one that goes on.
+
+        Returns:
+            s of speech that the voice was learned from.
+
+        Raises:
+            EnrolmentError: a name that cannot be, nobody or too little was heard, or the file of
+                `known_voices` cannot be written: then nothing has changed.
+        """
+        here = self._assembler.conversation_id()
+        if not 0 < len(name.strip()) <= MAX_NAME:
+            raise EnrolmentError(f"a name has 1 to {MAX_NAME} characters, got {len(name.strip())}")
+        if conversation_id and conversation_id != here:
+            raise EnrolmentError("this conversation is over: only who speaks now can be enrolled")
+        voice = self._assembler.voice_of(speaker_id)
+        if voice is None:
+            who = f"no speaker {speaker_id[:20]!r}" if speaker_id else "nobody"
+            raise EnrolmentError(f"{who} was heard in this conversation yet")
+        if voice.heard < LEAST:
+            raise EnrolmentError(
+                f"{voice.heard:.1f} s of speech were heard, at least {LEAST} s are needed"
+            )
+        self._keep({**self._assembler.known, name.strip(): replace(voice, speaker=None)})
+        return voice.heard
+
+    def forget_person(self, name: str) -> None:
+        """Forget a voice that is known, also in the file of `known_voices`.
+
+        Raises:
+            EnrolmentError: nobody of this name is known, or the file cannot be written.
+        """
+        if name not in self._assembler.known:
+            raise EnrolmentError("nobody of this name is known by voice")
+        kept = {other: voice for other, voice in self._assembler.known.items() if other != name}
+        self._keep(kept)
+
+    def _keep(self, voices: dict[str, VoiceProfile]) -> None:
+        if self._config.known_voices:
+            network = load_manifest(model_folder(self._config.speaker_model)).sha256
+            save_voices(Path(self._config.known_voices).expanduser(), network, voices)
+        self._assembler.known = voices
+
     @property
     def refused_format(self) -> str:
         """Why no sound can be read, "" while it can."""
@@ -401,6 +478,10 @@ class Perception:
         elif isinstance(value, FaceSpeaking):
             yield from self._named(
                 self._assembler.feed_face_speaking(value.face_id, value.stamp, value.speaking)
+            )
+        elif isinstance(value, VoiceSpeaking):
+            yield from self._named(
+                self._assembler.feed_voice_speaking(value.voice_id, value.stamp, value.speaking)
             )
         elif isinstance(value, IdentityMatch):
             yield from self._named(self._assembler.feed_match(value))

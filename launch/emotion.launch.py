@@ -9,7 +9,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from erc_ros.nodes.system import environment, read_system
+from erc_ros.nodes.system import RESPAWN_DELAY, environment, read_system
 from launch import LaunchDescription
 
 SYSTEM = read_system()
@@ -33,6 +33,8 @@ def start(context):
             output="screen",
             remappings=SYSTEM.remaps(values),
             arguments=options,
+            respawn=values["respawn"] == "true",
+            respawn_delay=RESPAWN_DELAY,
             additional_env=variables,  # for these processes, not for what is launched later
         )
         for executable in SYSTEM.modes[values["mode"]]

@@ -65,3 +65,10 @@ def test_our_messages_can_be_imported_and_serialized(name: str) -> None:
     assert (
         serialization.deserialize_message(serialization.serialize_message(kind()), kind) == kind()
     )
+
+
+@pytest.mark.parametrize("name", ["Enrol", "ForgetPerson", "SetBundle"])
+def test_our_services_say_what_was_done(name: str) -> None:
+    services = pytest.importorskip("erc_msgs.srv", reason="erc_msgs is not built")
+    fields = getattr(services, name).Response.get_fields_and_field_types()
+    assert fields["success"] == "boolean" and fields["message"] == "string"

@@ -182,7 +182,9 @@ class UtteranceAssembler:
         known: Mapping[str, VoiceProfile] = {},
         executor: Executor | None = None,
     ) -> None:
-        self._config, self._known = config, known
+        self._config = config
+        self.known = dict(known)
+        """Name -> voice of people who are recognised; may be changed between two calls."""
         self._alike = 1.0
         if networks is not None:
             self._alike = least_alike(networks.embedding, config.voice_recognition)
@@ -217,6 +219,12 @@ class UtteranceAssembler:
     def feed_face_speaking(self, face_id: str, stamp: int, speaking: bool) -> list[Event]:
         """ROS4HRI says whether the one with this face speaks, from `stamp` (ns) on."""
         self._faces.set_speaking(face_id, stamp, speaking)
+        return []
+
+    def feed_voice_speaking(self, voice_id: str, stamp: int, speaking: bool) -> list[Event]:
+        """ROS4HRI says whether this voice speaks, from `stamp` (ns) on: so do faces of it."""
+        for face_id in self._faces.of_voice(voice_id):
+            self._faces.set_speaking(face_id, stamp, speaking)
         return []
 
     def feed_match(self, match: IdentityMatch) -> list[Event]:
@@ -298,6 +306,32 @@ class UtteranceAssembler:
         face_only, face_unclear (several, none chosen).
         """
         return dict(self._counters)
+
+    # --- who speaks ---
+
+    def speaking(self) -> str:
+        """Who speaks now, as far as it is known; "" nobody, or somebody unknown.
+
+        Speakers are told apart about once a second: the last of them in the open speech.
+        """
+        start, heard = self._speech.open.state.start, self._speech.heard_until
+        if start is None or heard is None:
+            return ""
+        speakers = (t.attribution.speaker for t in self._diarizer.speakers_between(start, heard))
+        known = [speaker for speaker in speakers if speaker is not None]
+        return self._log.label_of(known[-1]) if known else ""
+
+    def voice_of(self, speaker_id: str) -> VoiceProfile | None:
+        """What was heard of a speaker of this conversation; "": of who spoke last."""
+        found = self._log.heard_as(speaker_id or self._log.last_speaker)
+        profiles = self._diarizer.profiles()
+        voices = [profiles[speaker] for speaker in found if speaker in profiles]
+        return max(voices, key=lambda voice: voice.heard, default=None)
+
+    def conversation_id(self) -> str:
+        """Of the conversation that goes on; "": there is none."""
+        talk = self._log.conversation
+        return "" if talk is None else talk.id
 
     # --- time and sound ---
 
@@ -521,7 +555,7 @@ class UtteranceAssembler:
 
         def rename(said: Utterance, speaker_id: str) -> Utterance:
             """A name that it has by its voice becomes theirs."""
-            by_voice = said.person_id in self._known
+            by_voice = said.person_id in self.known
             person = self._name(found.new_speaker) if by_voice else said.person_id
             return replace(said, speaker_id=speaker_id, person_id=person)
 
@@ -568,9 +602,9 @@ class UtteranceAssembler:
 
     def _name(self, speaker: int | None) -> str:
         """Whose voice the speaker has, as the diarizer numbers them; "" nobody's who is known."""
-        if speaker is None or not self._known:
+        if speaker is None or not self.known:
             return ""
-        names = recognise_each(self._diarizer.profiles(), self._known, self._alike)
+        names = recognise_each(self._diarizer.profiles(), self.known, self._alike)
         return names.get(speaker, "")
 
     def _seen(self, piece: Piece, text: Transcript | None) -> Seen:

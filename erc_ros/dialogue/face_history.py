@@ -97,6 +97,10 @@ class FaceHistory:
         if len(self._spoken) > MAX_FACES:
             del self._spoken[next(iter(self._spoken))]
 
+    def of_voice(self, voice_id: str) -> list[str]:
+        """Faces that are matched with a voice."""
+        return list(partners(self._matches, ("voice", voice_id), "face"))
+
     def match(self, match: IdentityMatch) -> None:
         """ROS4HRI: these ids belong together."""
         self._matches = link(self._matches, match)

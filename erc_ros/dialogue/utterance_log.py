@@ -260,6 +260,19 @@ class UtteranceLog:
         self._state = replace(self._state, conversation=talk)
         return f"u{talk.utterances}"
 
+    @property
+    def last_speaker(self) -> str:
+        """Who said the last utterance that was told; "": nobody who is known."""
+        return next((p.speaker_id for p in reversed(self._state.published) if p.speaker_id), "")
+
+    def label_of(self, speaker: int) -> str:
+        """See `label_of`."""
+        return label_of(self._state.labels, speaker)
+
+    def heard_as(self, speaker_id: str) -> list[int]:
+        """Diarized speakers who have this label."""
+        return [one for one, number in self._state.labels.speakers if str(number) == speaker_id]
+
     def attribute(self, piece: Piece, voice_id: str) -> tuple[str, float]:
         """See `attributed`."""
         self._state, speaker, confidence = attributed(self._state, self._config, piece, voice_id)

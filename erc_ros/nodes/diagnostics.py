@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from erc_ros.values.nanoseconds import NS
 
+HARDWARE = socket.gethostname()  # the machine that the nodes run on
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 Problem = tuple[bytes, str]  # level (rclpy's `byte`), what is wrong and the way out
@@ -116,7 +118,7 @@ def status(
         level=level,
         name=name,
         message="; ".join(text for _, text in found) or fine,
-        hardware_id="erc_ros",
+        hardware_id=HARDWARE,
         values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
     )
 

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from erc_msgs.msg import EmotionEstimate, EmotionLabels, EmotionStates, SpeakerCorrection
 from erc_msgs.msg import Utterance as UtteranceMessage
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from erc_msgs.srv import ForgetPerson, SetBundle
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
-from erc_ros.adapters import message_class, size_of
+from erc_ros.adapters import size_of
 from erc_ros.inference.emotion_state import EmotionStateTracker
 from erc_ros.inference.estimate import Estimate
-from erc_ros.nodes import diagnostics
+from erc_ros.nodes import diagnostics, services
+from erc_ros.nodes.consent import RecordingConsent
 from erc_ros.nodes.diagnostics import Latencies, Meter
+from erc_ros.nodes.expressions import Expressions
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.nodes.matching_qos import LATCHED_QOS
 from erc_ros.nodes.messages import (
     add_latency,
     estimate_message,
-    expression_message,
     labels_message,
     speaker_correction_value,
     states_message,
@@ -44,14 +47,8 @@ from erc_ros.values.utterance import MODALITIES
 
 UTTERANCE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
-LATCHED_QOS = QoSProfile(
-    depth=1,
-    reliability=QoSReliabilityPolicy.RELIABLE,
-    durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
-)
-EXPRESSION = "hri_msgs/msg/Expression"
 CORRECTIONS = 50  # that may wait, as many as the topic keeps
-FACES_KEPT = 16  # publishers of expressions, one per face; the longest unused one goes
+LOOK = 0.25  # s between two looks for publishers
 TICK = 0.05  # s between two looks whether something has waited too long
 PATIENCE = seconds(0.1)  # that an utterance waits for a correction that was sent before it
 STATES_PERIOD = seconds(1.0)  # between two messages of `emotion_state`, while nothing is said
@@ -75,19 +72,23 @@ class EmotionNode(ManagedNode):
         self._inbox: Inbox | None = None
         self._worker: Worker | None = None
         self._outputs: dict[str, Any] = {}
-        self._faces: OrderedDict[str, Any] = OrderedDict()
+        self._expressions: Expressions | None = None
         self._live_subscriptions: list[Any] = []
-        self._live: list[Any] = []  # the timer and the service of the active node
+        self._live: list[Any] = []  # timers of the active node
         super().__init__("emotion_node", **options)
+        offers = services.Services(self, lambda: self._inbox)
+        offers.offer(Trigger, "~/reset", self._reset)
+        offers.offer(ForgetPerson, "~/forget_person", self._forget_person)
+        offers.offer_loading(SetBundle, "~/set_bundle", self._load_bundle, self._take_bundle)
 
     # Lifecycle ------------------------------------------------------------------------------
 
     def load(self) -> None:
         p = self.parameters
-        self._expression_type = message_class(EXPRESSION)
-        if p["publish_expression"] and self._expression_type is None:
-            raise ValueError("publish_expression needs hri_msgs, which is not installed here")
+        if p["publish_expression"]:
+            self._expressions = Expressions(self, p["humans_namespace"])
         self._recognition = Recognition(p.config(EmotionNodeConfig))
+        self._consent = RecordingConsent(self)
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = 0
         self._order: Resequencer[Arrived] = Resequencer(PATIENCE)
@@ -113,11 +114,12 @@ class EmotionNode(ManagedNode):
             {
                 "utterances": self.parameters["utterance_queue"],
                 "corrections": CORRECTIONS,
-                "reset": 1,
+                services.INPUT: services.MOST_CALLS,
                 "tick": 1,
             },
-            silent=frozenset({"reset", "tick"}),
+            silent=frozenset({services.INPUT, "tick"}),
         )
+        self._consent.look()
         self._worker = Worker("recognition", inbox, self._handle, self.failed, self._finish)
         if self._subscribes:
             corrections = self.subscribe_to(
@@ -129,16 +131,17 @@ class EmotionNode(ManagedNode):
             self._live_subscriptions = [corrections, utterances]
         self._live = [
             self.create_timer(TICK, self._tick, clock=self.steady),
-            self.create_service(Trigger, "~/reset", self._reset),
+            self.create_timer(LOOK, self._look, clock=self.steady),
         ]
 
     def stop(self) -> None:
         for subscription in self._live_subscriptions:
             self.destroy_subscription(subscription)
         self._live_subscriptions = []
-        for entity in self._live:
-            destroy = self.destroy_service if hasattr(entity, "srv_type") else self.destroy_timer
-            destroy(entity)
+        for timer in self._live:
+            self.destroy_timer(timer)
+        if self._live:
+            self._consent.close()
         self._live = []
         if self._worker is not None:
             self._worker.stop()
@@ -150,10 +153,10 @@ class EmotionNode(ManagedNode):
         self._recognition = None
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
-        for publisher in self._faces.values():
-            self.destroy_publisher(publisher)
         self._outputs = {}
-        self._faces.clear()
+        if self._expressions is not None:
+            self._expressions.close()
+        self._expressions = None
 
     # Callbacks: they only enqueue -----------------------------------------------------------
 
@@ -172,6 +175,11 @@ class EmotionNode(ManagedNode):
         if self._inbox is not None:
             self._inbox.put("tick", None)
 
+    def _look(self) -> None:
+        self._consent.look()
+        if self._expressions is not None:
+            self._expressions.look()
+
     def _put(self, name: str, what: Handover | UtteranceMessage | SpeakerCorrection) -> None:
         if self._inbox is not None and self._worker is not None:
             now = time.monotonic_ns()
@@ -179,20 +187,13 @@ class EmotionNode(ManagedNode):
                 self._received.tick(now)
             self._inbox.put(name, what, now, size_of(what))
 
-    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self._inbox is not None
-        self._inbox.put("reset", None)
-        response.success = True
-        response.message = "the history of the conversation will be forgotten"
-        return response
-
     # The worker -----------------------------------------------------------------------------
 
     def _handle(self, item: Item) -> None:
         assert self._recognition is not None
         taken = time.monotonic_ns()
-        if item.input == "reset":
-            self._recognition.reset()
+        if item.input == services.INPUT:
+            item.value.run()
             return
         if item.input == "tick":
             self._take(self._order.advance(taken))
@@ -234,19 +235,54 @@ class EmotionNode(ManagedNode):
             self._states.end_conversation(event.conversation_id)
         recognition.publish_provisional = self.parameters["publish_provisional"]
         recognition.min_confidence = self.parameters["min_confidence"]
+        text = self._consent.allowed and self.parameters["publish_text"]
         for found in recognition.feed(event):
             estimate = found.estimate
-            message = estimate_message(
-                estimate, recognition.bundle, self.parameters["publish_text"], handed.sequence
-            )
+            message = estimate_message(estimate, recognition.bundle, text, handed.sequence)
             total = time.monotonic_ns() - handed.arrived
             stages = {**stages, **estimate.latency}
             add_latency(message, stages, total)
             self._outputs["emotions"].publish(message)
-            self._express(estimate)
+            if self._expressions is not None:
+                self._expressions.tell(estimate)
             self._states.feed(estimate)
             self._publish_states()
             self._count(estimate, stages, total)
+
+    # Services ---------------------------------------------------------------------------------
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
+        assert self._recognition is not None
+        self._recognition.reset()
+        return "the history of the conversation is forgotten"
+
+    def _forget_person(self, request: ForgetPerson.Request, response: ForgetPerson.Response) -> str:
+        count = self._states.forget(request.person_id) if request.person_id else 0
+        if not count:
+            raise ValueError("nothing is known of a person of this name")
+        self._publish_states()
+        return f"{count} utterances are forgotten"
+
+    def _load_bundle(self, request: SetBundle.Request) -> Recognition:
+        """Beside the models that answer: an error leaves those as they are."""
+        config = self.parameters.config(EmotionNodeConfig)
+        return Recognition(replace(config, bundle=request.bundle))
+
+    def _take_bundle(self, loaded: Recognition, response: SetBundle.Response) -> str:
+        assert self._recognition is not None
+        former, self._recognition = self._recognition, loaded
+        former.close()
+        bundle = loaded.bundle
+        self.parameters.replace("bundle", str(bundle.folder))
+        config = self.parameters.config(EmotionNodeConfig)
+        self._states = EmotionStateTracker(config.emotion_state, bundle.anchors)
+        self._outputs["labels"].publish(labels_message(bundle))
+        self._publish_states()
+        response.bundle_name, response.bundle_version = bundle.name, bundle.version
+        response.bundle_sha256 = bundle.sha256
+        return f"{bundle.name} {bundle.version} answers from now on"
+
+    # ------------------------------------------------------------------------------------------
 
     def _publish_states(self) -> None:
         """How everybody is now, on the clock of the stamps."""
@@ -257,18 +293,6 @@ class EmotionNode(ManagedNode):
         message = states_message(states, self._recognition.bundle, now, least)
         self._outputs["states"].publish(message)
         self._states_sent = time.monotonic_ns()
-
-    def _express(self, estimate: Estimate) -> None:
-        face = estimate.utterance.face_id
-        if not (self.parameters["publish_expression"] and face and estimate.label):
-            return
-        if face not in self._faces:
-            topic = f"{self.parameters['humans_namespace']}/faces/{face}/expression"
-            self._faces[face] = self.create_publisher(self._expression_type, topic, ESTIMATE_QOS)
-            if len(self._faces) > FACES_KEPT:
-                self.destroy_publisher(self._faces.popitem(last=False)[1])
-        self._faces.move_to_end(face)
-        self._faces[face].publish(expression_message(self._expression_type, estimate))
 
     def _count(self, estimate: Estimate, stages: dict[str, int], total: int) -> None:
         self._published.tick(time.monotonic_ns())

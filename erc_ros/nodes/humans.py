@@ -15,10 +15,13 @@ from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.nodes.matching_qos import MatchingSubscription
 from erc_ros.sensing.frame_throttle import FrameThrottle
 
-QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
+# As deep as is right for what they carry; the rest as their publishers offer it: a person's face_id
+# and voice_id are published once, and kept for late subscribers (REP-155).
+PICTURE_QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 MOST_TOPICS = 64  # ids come and go; those of a publisher that is gone are given up first
 NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
 SHARE = 0.05  # of the executor's time that looking may take
@@ -28,16 +31,17 @@ class Humans:
     """Subscribes to the topics of faces, voices and matches as they come and go.
 
     Args:
-        namespace: where ROS4HRI lives, usually /humans; "" = nobody listens.
+        namespace: where ROS4HRI lives, as the node resolves it; "" = nobody listens.
         face_rate: pictures of each face per second.
     """
 
     def __init__(self, node: ManagedNode, inbox: Inbox, namespace: str, face_rate: float) -> None:
         self.bad = 0
         self._node, self._inbox = node, inbox
-        self._namespace = namespace.rstrip("/")
+        self._namespace = node.resolve_topic_name(namespace).rstrip("/") if namespace else ""
         self._face_rate = face_rate
-        self._topics: dict[str, Any] = {}  # topic -> subscription, the longest not asked first
+        # topic -> subscription, the longest not asked first
+        self._topics: dict[str, MatchingSubscription] = {}
         self._offers: dict[str, tuple[Adapter, str]] = {}  # how topics are read, and their types
         self._known: set[str] = set()  # topics whose names were read
         self._due = 0.0  # s on the monotonic clock, when to look again
@@ -86,24 +90,27 @@ class Humans:
         """Whether topics still, or by now, have publishers; some of each kind in a step."""
         for topic in list(self._topics)[:ASKED_AT_ONCE]:
             self._topics[topic] = self._topics.pop(topic)  # the next ones next time
-            if not self._node.count_publishers(topic):
+            if not self._topics[topic].look():
                 self._give_up(topic)
         waiting = [topic for topic in self._offers if topic not in self._topics]
         free = MOST_TOPICS - len(self._topics)
         for topic in waiting[: ASKED_AT_ONCE if free else 0]:
             adapter, type_name = self._offers[topic] = self._offers.pop(topic)
             kind = message_class(type_name)
-            if kind is None or not self._node.count_publishers(topic):
+            if kind is None:
                 continue
-            self._topics[topic] = self._subscribe(topic, adapter, type_name, kind)
+            subscription = self._subscription(topic, adapter, kind)
+            if not subscription.look():
+                continue
+            self._topics[topic] = subscription
             free -= 1
             if not free:
                 break
 
     def _give_up(self, topic: str) -> None:
-        self._node.destroy_subscription(self._topics.pop(topic))
+        self._topics.pop(topic).close()
 
-    def _subscribe(self, topic: str, adapter: Adapter, type_name: str, kind: type) -> Any:
+    def _subscription(self, topic: str, adapter: Adapter, kind: type) -> MatchingSubscription:
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
         throttle = FrameThrottle(self._face_rate) if topic.endswith("/cropped") else None
 
@@ -113,13 +120,13 @@ class Humans:
             if throttle is None or throttle.takes(stamp_of(message.header) or arrival):
                 put(adapter.input, (adapter, message, arrival), now, size_of(message))
 
-        qos = QOS if throttle is not None else TEXT_QOS
-        return self._node.subscribe_to(kind, topic, receive, qos)
+        qos = QOS if throttle is None else PICTURE_QOS
+        return MatchingSubscription(self._node, kind, topic, receive, qos)
 
     def close(self) -> None:
         """Stop listening."""
         for subscription in self._topics.values():
-            self._node.destroy_subscription(subscription)
+            subscription.close()
         self._topics.clear()
         self._offers.clear()
         self._known.clear()

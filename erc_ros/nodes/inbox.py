@@ -52,14 +52,14 @@ class Inbox:
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, input: str, value: Any, arrived: int | None = None, size: int = 0) -> None:
-        """Queue `value` of `size` bytes; after close() it is dropped and counted."""
+    def put(self, input: str, value: Any, arrived: int | None = None, size: int = 0) -> bool:
+        """Queue `value` of `size` bytes; False: it was dropped and counted, as after close()."""
         item = Item(input, value, time.monotonic_ns() if arrived is None else arrived, size)
         with self._changed:
             queue = self._queues[input]
             if self._closed or size > self._most_bytes:
                 self._dropped[input] += input not in self._silent
-                return
+                return False
             while queue and (
                 len(queue) >= self._capacities[input]
                 or self._bytes[input] + size > self._most_bytes
@@ -70,6 +70,7 @@ class Inbox:
             self._bytes[input] += size
             self._sequence += 1
             self._changed.notify()
+            return True
 
     def take(self) -> Item | None:
         """The oldest item; waits for one. None once closed and empty."""

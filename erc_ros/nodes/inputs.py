@@ -22,6 +22,7 @@ from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Losses, Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.nodes.matching_qos import matching
 from erc_ros.nodes.memory import give_memory_back
 from erc_ros.values.nanoseconds import NS
 
@@ -40,6 +41,7 @@ class Input:
         topics: the topics it may come on, the preferred one first.
         type_name: "auto" (what the publisher says), "none" (switched off) or a message type.
         steady: messages come all the time, so that silence means that the driver died.
+        matched: ask for as much of `qos` as all publishers offer, see `matching`.
         wanted: false leaves a message out before it is queued.
         replugged: called when other publishers have taken the place of all former ones.
         gone: called when the last publisher is gone.
@@ -54,9 +56,10 @@ class Input:
         type_name: str,
         qos: QoSProfile,
         steady: bool,
+        matched: bool = False,
         wanted: Callable[[Any], bool] = lambda message: True,
-        replugged: Callable[[], None] = lambda: None,
-        gone: Callable[[], None] = lambda: None,
+        replugged: Callable[[], object] = lambda: None,
+        gone: Callable[[], object] = lambda: None,
     ) -> None:
         self.name = name
         self.bad = 0
@@ -64,7 +67,8 @@ class Input:
         self._inbox = inbox
         self._topics = topics
         self._type_name = type_name
-        self._qos = qos
+        self._qos = self._asked = qos  # what is wanted; what was asked for last
+        self._matched = matched
         self._steady = steady
         self._wanted = wanted
         self._replugged, self._gone = replugged, gone
@@ -126,6 +130,8 @@ class Input:
             )
         if self._unusable:
             self._node.complain(f"{self.name} type", self._unusable)
+        if self._current and self._fitting(self._current[0]) != self._asked:
+            self._subscribe(*self._current)
         if self._type_name != AUTO:
             if self._current is None and not others:
                 self._subscribe(self._fixed_topic(), self._type_name)
@@ -145,6 +151,12 @@ class Input:
             self._huge_at = 0
             self._subscribe(*self._current)
             give_memory_back()
+
+    def _fitting(self, topic: str) -> QoSProfile:
+        if not self._matched:
+            return self._qos
+        resolved = self._node.resolve_topic_name(topic)
+        return matching(self._qos, self._node.get_publishers_info_by_topic(resolved))
 
     def _fixed_topic(self) -> str:
         return self._topics[-1] if "Compressed" in self._type_name else self._topics[0]
@@ -187,8 +199,13 @@ class Input:
             if wanted(message):
                 put(self.name, (adapter, message, clock.now().nanoseconds), now, size)
 
+        self._asked = self._fitting(topic)
         self._subscription = self._node.subscribe_to(
-            message_type, topic, receive if TELLS_INFO else lambda m: receive(m, {}), self._qos
+            message_type,
+            topic,
+            receive if TELLS_INFO else lambda m: receive(m, {}),
+            self._asked,
+            self._matched,
         )
         self._current = (topic, type_name)  # not before: what failed is tried again
 

@@ -235,8 +235,18 @@ class ManagedNode(LifecycleNode, ABC):
         topic: str,
         receive: Callable[..., None],
         qos: QoSProfile,
+        matched: bool = False,
     ) -> Any:
-        """A subscription whose QoS can be overridden by parameters."""
+        """A subscription whose QoS can be overridden by parameters.
+
+        matched: `qos` was taken from the publishers, and may be another one next time. Then the
+        parameters are declared only where somebody set one: they keep the value of the first time.
+        """
+        prefix = f"qos_overrides.{self.resolve_topic_name(topic)}.subscription."
+        is_overridden = any(name.startswith(prefix) for name in self._parameter_overrides)
+        options = None
+        if is_overridden or not matched:
+            options = QoSOverridingOptions.with_default_policies()
         return self.create_subscription(
             message_type,
             topic,
@@ -245,7 +255,7 @@ class ManagedNode(LifecycleNode, ABC):
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._incompatible(topic, "subscription", event)
             ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=options,
         )
 
     def _incompatible(self, topic: str, side: str, event: Any) -> None:
@@ -270,7 +280,7 @@ class ManagedNode(LifecycleNode, ABC):
         self.complain(item.input, f"{item.input}: {error or type(error).__name__}")
 
     def _report(self) -> None:
-        name = self.get_name()
+        name = self.get_fully_qualified_name().strip("/")  # two robots have two
         found = self.statuses(time.monotonic_ns()) if self.configured else []
         state = "active" if self.active else "inactive" if self.configured else "unconfigured"
         state = "finalized" if self._finalized else state

@@ -35,13 +35,53 @@ from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
 
-# What hri_msgs/Expression calls the labels; others go out under their own name.
-EXPRESSIONS = {
+# The constants of hri_msgs/Expression. A receiver that knows these only forgets what it knew when
+# another comes.
+EXPRESSIONS = frozenset(
+    [
+        "neutral",
+        "angry",
+        "sad",
+        "happy",
+        "surprised",
+        "disgusted",
+        "scared",
+        "pleading",
+        "vulnerable",
+        "despaired",
+        "guilty",
+        "disappointed",
+        "embarrassed",
+        "horrified",
+        "skeptical",
+        "annoyed",
+        "furious",
+        "suspicious",
+        "rejected",
+        "bored",
+        "tired",
+        "asleep",
+        "confused",
+        "amazed",
+        "excited",
+    ]
+)
+# What it calls the labels of corpora.
+EXPRESSION_OF = {
     "anger": "angry",
+    "angry": "angry",
+    "boredom": "bored",
+    "disappointment": "disappointed",
     "disgust": "disgusted",
+    "excitement": "excited",
     "fear": "scared",
+    "fearful": "scared",
+    "frustrated": "annoyed",
+    "frustration": "annoyed",
+    "happiness": "happy",
     "joy": "happy",
-    "neutral": "neutral",
+    "joyful": "happy",
+    "mad": "angry",
     "sadness": "sad",
     "surprise": "surprised",
 }
@@ -85,7 +125,7 @@ def utterance_message(
         if len(utterance.audio):
             message.sample_rate = SAMPLE_RATE
             message.audio = array("h", utterance.audio.astype(np.int16, copy=False).tobytes())
-        message.faces = [_face_message(face, utterance.frame_id) for face in utterance.faces]
+        message.faces = [_face_message(face) for face in utterance.faces]
     return message
 
 
@@ -131,14 +171,14 @@ def speaker_correction_value(message: SpeakerCorrection) -> SpeakerCorrected:
     )
 
 
-def _face_message(face: FaceCrop, frame_id: str) -> CompressedImage:
+def _face_message(face: FaceCrop) -> CompressedImage:
     # PNG is lossless: both ways of running the nodes see the same pixels.
     done, png = cv2.imencode(".png", face.pixels, (cv2.IMWRITE_PNG_COMPRESSION, 1))
     if not done:
         raise ValueError(f"a face crop of shape {face.pixels.shape} cannot be encoded")
     message = CompressedImage(format="png", data=array("B", png.tobytes()))
     message.header.stamp = to_time(face.stamp)
-    message.header.frame_id = frame_id
+    message.header.frame_id = face.frame_id
     return message
 
 
@@ -187,6 +227,8 @@ def _check_sizes(message: UtteranceMessage, name: str) -> None:
     for field in ("voice_id", "face_id", "person_id"):
         check_id(f"{name}: {field}", getattr(message, field))
     check_id(f"{name}: frame_id", message.header.frame_id)
+    for face in message.faces:
+        check_id(f"{name}: frame_id of a face", face.header.frame_id)
     for what, size, most in (
         ("characters of text", len(message.text), TEXT),
         ("characters of locale", len(message.locale), NAME),
@@ -200,7 +242,8 @@ def _check_sizes(message: UtteranceMessage, name: str) -> None:
 def _faces(messages: Sequence[CompressedImage], name: str) -> tuple[FaceCrop, ...]:
     """The crops, of which all sizes are read from the headers before the first is decoded."""
     frames = [
-        Frame(from_time(face.header.stamp), face.format, 0, 0, 0, face.data) for face in messages
+        Frame(from_time(face.header.stamp), face.format, 0, 0, 0, face.data, face.header.frame_id)
+        for face in messages
     ]
     try:
         sizes = [image_size(frame) for frame in frames]
@@ -212,7 +255,7 @@ def _faces(messages: Sequence[CompressedImage], name: str) -> tuple[FaceCrop, ..
             raise UnusableMessageError(
                 f"{name}: {len(sizes)} face crops have more than {FACE_PIXELS} pixels in all"
             )
-        return tuple(FaceCrop(frame.stamp, to_bgr(frame)) for frame in frames)
+        return tuple(FaceCrop(frame.stamp, to_bgr(frame), frame.frame_id) for frame in frames)
     except ImageError as error:
         raise UnusableMessageError(f"{name}: a face cannot be decoded: {error}") from error
 
@@ -303,9 +346,12 @@ def states_message(
 
 
 def expression_message(message_type: Any, estimate: Estimate) -> Any:
-    """hri_msgs/Expression of an estimate."""
+    """hri_msgs/Expression of an estimate; None where it has no name for the label."""
+    name = EXPRESSION_OF.get(estimate.label, estimate.label)
+    if name not in EXPRESSIONS:
+        return None
     message = message_type(
-        expression=EXPRESSIONS.get(estimate.label, estimate.label),
+        expression=name,
         valence=float(estimate.valence),
         arousal=float(estimate.arousal),
         confidence=float(estimate.confidence),

@@ -80,6 +80,7 @@ class NodeParameters:
     ) -> None:
         self._node = node
         self._is_configured = is_configured
+        self._taken_over = ""  # the one that is set by `replace` just now
         self._entries = {entry.name: entry for entry in entries(NODES[kind])}
         for name, parameter in node._parameter_overrides.items():
             entry = self._entries.get(name)
@@ -95,6 +96,14 @@ class NodeParameters:
     def __getitem__(self, name: str) -> Any:
         return self._node.get_parameter(name).value
 
+    def replace(self, name: str, value: Value) -> None:
+        """Set one that is read at configure, for a node that has taken it over since."""
+        self._taken_over = name
+        try:
+            self._node.set_parameters([Parameter(name, value=value)])
+        finally:
+            self._taken_over = ""
+
     def config(self, kind: type[Made]) -> Made:
         """All of them as they are now.
 
@@ -109,7 +118,8 @@ class NodeParameters:
             if entry is None:
                 continue  # use_sim_time, qos_overrides, ...: not ours
             reason = complaint(entry, parameter.value)
-            if not reason and entry.setting.changes == "configure" and self._is_configured():
+            fixed = entry.setting.changes == "configure" and parameter.name != self._taken_over
+            if not reason and fixed and self._is_configured():
                 reason = (
                     f"{entry.name} is read when the node is configured: "
                     "deactivate and clean up first, then set it and configure again"

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from erc_ros.nodes.system import NodeProcesses, environment, read_system
+from erc_ros.nodes.system import RESPAWN_DELAY, NodeProcesses, environment, read_system
 
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 PATIENCE = 10.0  # s for a node to end by itself after SIGTERM
@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until a signal comes or a process ends.
 
     Returns:
-        0 after a signal, 1 where a process ended by itself, 2 for wrong arguments.
+        0 after a signal, 1 where a process ended by itself (and is not to be started again), 2 for
+        wrong arguments.
     """
     system = read_system()
     args = _parser(system).parse_args(argv)
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"erc run: {error}", file=sys.stderr)
         return 2
-    return _watch(commands, {**os.environ, **variables}, args.seconds)
+    respawn = values["respawn"] == "true"
+    return _watch(commands, {**os.environ, **variables}, args.seconds, respawn)
 
 
 def _parser(system: NodeProcesses) -> argparse.ArgumentParser:
@@ -81,23 +83,35 @@ def command(system: NodeProcesses, executable: str, values: Mapping[str, str]) -
 
 
 def _watch(
-    commands: Mapping[str, list[str]], variables: Mapping[str, str], seconds: float | None
+    commands: Mapping[str, list[str]],
+    variables: Mapping[str, str],
+    seconds: float | None,
+    respawn: bool = False,
 ) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    # A session of their own, so that Ctrl-C reaches them once, through us, and in order.
-    processes = {
-        name: subprocess.Popen(
-            line, env=dict(variables), start_new_session=True, preexec_fn=_end_with(os.getpid())
+
+    def begin(line: list[str]) -> subprocess.Popen[bytes]:
+        parent = os.getpid()
+        # A session of their own, so that Ctrl-C reaches them once, through us, and in order.
+        return subprocess.Popen(
+            line, env=dict(variables), start_new_session=True, preexec_fn=_end_with(parent)
         )
-        for name, line in commands.items()
-    }
+
+    processes = {name: begin(line) for name, line in commands.items()}
     end = time.monotonic() + seconds if seconds else float("inf")
     while not stop.wait(0.1) and time.monotonic() < end:
-        if any(process.poll() is not None for process in processes.values()):
+        gone = [name for name, process in processes.items() if process.poll() is not None]
+        if gone and not (respawn and not stop.wait(RESPAWN_DELAY)):
             break
+        for name in gone:
+            status = processes[name].returncode
+            print(f"erc run: {name} ended with status {status}: again", file=sys.stderr)
+            processes[name] = begin(commands[name])
     ended = {n: p.returncode for n, p in processes.items() if p.poll() is not None}
+    if respawn and stop.is_set():
+        ended = {}  # one of them was to be started again
     for process in processes.values():
         _end(process)
     for name, status in ended.items():

@@ -14,6 +14,7 @@ import yaml
 
 from erc_ros.resources import config_file
 
+RESPAWN_DELAY = 2.0  # s until a process that ended is started again, if it is
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, get_args
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from erc_msgs.msg import SpeakerCorrection as SpeakerCorrectionMessage
 from erc_msgs.msg import Utterance as UtteranceMessage
+from erc_msgs.srv import Enrol, ForgetPerson
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from erc_ros.adapters import message_class, stamp_of
-from erc_ros.nodes import diagnostics
+from erc_ros.nodes import diagnostics, services
+from erc_ros.nodes.consent import RecordingConsent
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
 from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.inputs import Input
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.messages import speaker_correction_message, utterance_message
+from erc_ros.nodes.voices import Voices, voice_id_of
 from erc_ros.parameters import UtteranceNodeConfig
 from erc_ros.pipeline import (
     FormatExpected,
@@ -50,10 +54,10 @@ TICK = 0.1  # s between two looks at the clock, for timeouts
 LOOK = 0.25  # s between two looks for publishers
 CLOCKS_APART = 5 * NS  # stamps this far from the node's clock are reported
 CAMERA, ROBOT = ("image", "image/compressed"), ("robot_speaking",)
-# Sensor data: best effort as in REP-2003, so that it fits every publisher; sound gets a deep
-# history, since a lost chunk is heard and a lost frame is not seen.
+# Pictures: best effort as in REP-2003, so that it fits every publisher. A lost chunk of sound is
+# heard: it gets a deep history, and is reliable where all its publishers are.
 IMAGE_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 STREAM_EVENTS = tuple(kind for kind in get_args(MicrophoneEvent) if kind is not Sound)
 FOR_RECOGNITION = (UtteranceEvent, TextCorrected, SpeakerCorrected, ConversationEnded)
@@ -82,22 +86,40 @@ class UtteranceNode(ManagedNode):
         self._hand_over = hand_over
         self._record = record
         self._perception: Perception | None = None
+        self._voices: Voices | None = None
         self._outputs: dict[str, Any] = {}
         self._worker: Worker | None = None
         self._inputs: dict[str, Input] = {}
         self._humans: Humans | None = None
-        self._live: list[Any] = []  # timers, services and subscriptions of the active node
+        self._live: list[Any] = []  # timers of the active node
         self._counts: Counter[str] = Counter()
         self._heard: dict[str, int] = {}
         self._clock_offset = 0
         super().__init__("utterance_node", defaults={"publish_media": hand_over is None}, **options)
+        offers = services.Services(self, lambda: self._inbox)
+        offers.offer(Trigger, "~/reset", self._reset)
+        offers.offer(Enrol, "~/enrol", self._enrol)
+        offers.offer(ForgetPerson, "~/forget_person", self._forget_person)
 
     # Lifecycle ------------------------------------------------------------------------------
 
     def load(self) -> None:
         config = self.parameters.config(UtteranceNodeConfig).perception
+        if (
+            config.provisional_period
+            and self._hand_over is None
+            and self.parameters["publish_media"]
+        ):
+            raise ValueError(
+                f"provisional_period {config.provisional_period:g} would send all sound of an "
+                "utterance again with each of its drafts: run both nodes in one process "
+                "(mode:=single), or set it to 0"
+            )
         self._throttle = FrameThrottle(config.face_rate)
         self._perception = Perception(config)
+        p = self.parameters
+        if p["publish_voices"]:
+            self._voices = Voices(self, p["humans_namespace"], p["publish_voice_audio"])
         names = (kind.__name__ for kind in STREAM_EVENTS)
         self._heard = {**dict.fromkeys(names, 0), **self._perception.counters()}
         self._counts = Counter(utterances=0)
@@ -122,10 +144,11 @@ class UtteranceNode(ManagedNode):
                 "microphone": 10,
                 "tick": 1,
                 "robot_gone": 1,
-                "reset": 1,
+                services.INPUT: services.MOST_CALLS,
             },
-            silent=frozenset({"tick", "reset", "microphone", "robot_gone"}),
+            silent=frozenset({"tick", "microphone", "robot_gone", services.INPUT}),
         )
+        self._consent = RecordingConsent(self)
         self._humans = humans = Humans(self, inbox, p["humans_namespace"], p["face_rate"])
         self._inputs = {}
         self._format_expected = False
@@ -141,10 +164,13 @@ class UtteranceNode(ManagedNode):
                 p["audio_type"],
                 AUDIO_QOS,
                 True,
+                matched=True,
                 replugged=lambda: inbox.put("microphone", MicrophoneReplaced()),
             ),
             Input(self, inbox, "audio_info", ("audio_info",), info, TEXT_QOS, False),
-            Input(self, inbox, "image", CAMERA, p["image_type"], IMAGE_QOS, True, self._is_due),
+            Input(
+                self, inbox, "image", CAMERA, p["image_type"], IMAGE_QOS, True, wanted=self._is_due
+            ),
             Input(
                 self,
                 inbox,
@@ -163,6 +189,7 @@ class UtteranceNode(ManagedNode):
                 "std_msgs/msg/Bool",
                 TEXT_QOS,
                 False,
+                matched=True,
                 gone=self._robot_is_gone,
             ),
         ):
@@ -171,7 +198,6 @@ class UtteranceNode(ManagedNode):
         self._live = [
             self.create_timer(TICK, self._tick),
             self.create_timer(LOOK, self._look, clock=self.steady),
-            self.create_service(Trigger, "~/reset", self._reset),
         ]
         self._worker = Worker("perception", inbox, self._handle, self.failed, self._finish)
 
@@ -180,9 +206,10 @@ class UtteranceNode(ManagedNode):
             source.close()
         if self._humans is not None:
             self._humans.close()
-        for entity in self._live:
-            destroy = self.destroy_service if hasattr(entity, "srv_type") else self.destroy_timer
-            destroy(entity)
+        for timer in self._live:
+            self.destroy_timer(timer)
+        if self._live:
+            self._consent.close()
         self._live = []
         if self._worker is not None:
             self._worker.stop()
@@ -193,6 +220,9 @@ class UtteranceNode(ManagedNode):
         if self._perception is not None:
             self._perception.close()
         self._perception = None
+        if self._voices is not None:
+            self._voices.close()
+        self._voices = None
         self._inputs = {}
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
@@ -209,6 +239,9 @@ class UtteranceNode(ManagedNode):
     def _look(self) -> None:
         for source in self._inputs.values():
             source.look()
+        self._consent.look()
+        if self._voices is not None:
+            self._voices.look()
         if self._humans is not None:
             self._humans.look()
         expected = self.count_publishers(self.resolve_topic_name("audio_info")) > 0
@@ -221,12 +254,6 @@ class UtteranceNode(ManagedNode):
         now = self.get_clock().now().nanoseconds
         self._inbox.put("robot_gone", RobotSpeaking(now, False))
 
-    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._inbox.put("reset", None)
-        response.success = True
-        response.message = "what comes from now on belongs to a new conversation"
-        return response
-
     # The worker -----------------------------------------------------------------------------
 
     def _handle(self, item: Item) -> None:
@@ -234,10 +261,12 @@ class UtteranceNode(ManagedNode):
         if item.input == "tick":
             if item.value:  # a simulated clock that has not begun says 0
                 self._give(self._call("advance", item.value), item.arrived, taken)
+                if self._voices is not None and self._perception is not None:
+                    self._voices.advance(*self._perception.speaking(), item.value)
             assert self._perception is not None
             self._heard = {**self._heard, **self._perception.counters()}
-        elif item.input == "reset":
-            self._give(self._call("reset"), item.arrived, taken)
+        elif item.input == services.INPUT:
+            item.value.run()
         elif item.input in ("microphone", "robot_gone"):
             self._give(self._call("feed", item.value), item.arrived, taken)
         else:
@@ -245,6 +274,25 @@ class UtteranceNode(ManagedNode):
             value = adapter.read(message, arrival)
             self._note_stamp(value, arrival)
             self._give(self._call("feed", value), item.arrived, taken)
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
+        now = time.monotonic_ns()
+        self._give(self._call("reset"), now, now)
+        return "what comes from now on belongs to a new conversation"
+
+    def _enrol(self, request: Enrol.Request, response: Enrol.Response) -> str:
+        assert self._perception is not None
+        response.heard = self._perception.enrol(
+            request.person_id, request.speaker_id, request.conversation_id
+        )
+        file = self.parameters["known_voices"]
+        where = f"kept in {file}" if file else "known until this node is cleaned up"
+        return f"the voice is {where}, from {response.heard:.0f} s of speech"
+
+    def _forget_person(self, request: ForgetPerson.Request, response: ForgetPerson.Response) -> str:
+        assert self._perception is not None
+        self._perception.forget_person(request.person_id)
+        return "the voice is forgotten"
 
     def _call(self, method: str, *arguments: object) -> list[PerceptionEvent]:
         self._record(method, *arguments)
@@ -261,12 +309,14 @@ class UtteranceNode(ManagedNode):
     def _give(self, events: Iterable[PerceptionEvent], arrived: int, taken: int) -> None:
         now = time.monotonic_ns()
         stages = {"waiting": taken - arrived, "dialogue": now - taken}
-        numbered = [(event, self._number(event)) for event in events]
+        numbered = [(event, self._number(event)) for event in map(self._with_voice, events)]
         # First what another thread can begin with, then the messages, which take their time.
         for event, sequence in numbered:
             if self._hand_over is not None and isinstance(event, FOR_RECOGNITION):
                 self._hand_over(Handover(event, arrived, stages, sequence))
         for event, sequence in numbered:
+            if self._voices is not None:
+                self._tell_of_voices(self._voices, event)
             if isinstance(event, (UtteranceEvent, TextCorrected)):
                 self._publish(event.utterance, sequence)
             elif isinstance(event, SpeakerCorrected):
@@ -287,9 +337,27 @@ class UtteranceNode(ManagedNode):
         self._sequence += 1
         return self._sequence
 
+    def _with_voice(self, event: PerceptionEvent) -> PerceptionEvent:
+        """Its utterance with the voice that we publish for its speaker."""
+        if self._voices is None or not isinstance(event, (UtteranceEvent, TextCorrected)):
+            return event
+        said = event.utterance
+        if said.voice_id or not said.speaker_id:
+            return event
+        voice = voice_id_of(said.conversation_id, said.speaker_id)
+        return replace(event, utterance=replace(said, voice_id=voice))
+
+    def _tell_of_voices(self, voices: Voices, event: PerceptionEvent) -> None:
+        assert self._perception is not None
+        allowed = self._consent.allowed
+        text = allowed and self.parameters["publish_text"]
+        voices.tell(event, text, allowed, self._perception.known_names)
+
     def _publish(self, utterance: Utterance, sequence: int) -> None:
         self._counts["utterances"] += utterance.is_final
-        text, media = self.parameters["publish_text"], self.parameters["publish_media"]
+        allowed = self._consent.allowed
+        text = allowed and self.parameters["publish_text"]
+        media = allowed and self.parameters["publish_media"]
         self._outputs["utterances"].publish(utterance_message(utterance, text, media, sequence))
 
     def _finish(self) -> None:

@@ -312,6 +312,7 @@ def _unpack_file(file: Path, folder: Path) -> Path:
 # Which topic is what.
 
 ROLES = ("image", "audio", "audio_info", "speech", "robot_speaking")  # the inputs of the nodes
+CONSENT = "recording_allowed"  # and whether texts may be kept
 HUMANS = "humans"  # and what ROS4HRI publishes, each topic under its own name
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
 _CHOSEN = ("image", "audio", "speech")  # the user can name these, and one of them is needed
@@ -328,7 +329,7 @@ def choose_topics(
     warnings: Counter[str] | None = None,
     humans: str = "/humans",
 ) -> dict[str, list[Topic]]:
-    """Role ("image", "audio", ..., "humans") -> the topics that play it.
+    """Role ("image", "audio", ..., "humans", "recording_allowed") -> the topics that play it.
 
     Where ROS4HRI publishes texts per voice, a topic of all texts is left out, unless it is named.
 
@@ -349,6 +350,7 @@ def choose_topics(
         for role in ROLES
     }
     result[HUMANS] = [topic for topic in people if topic.count]
+    result[CONSENT] = [topic for topic in bag.topics if tells_consent(topic.name, topic.type)]
     if "speech" not in chosen and any(t.type == LIVE_SPEECH for t in result[HUMANS]):
         result["speech"] = []
     if not any(result[role] for role in (*_CHOSEN, HUMANS)):
@@ -358,6 +360,11 @@ def choose_topics(
             + ", ".join(kind for role in _CHOSEN for kind in types_of(role))
         )
     return {role: topics for role, topics in result.items() if topics}
+
+
+def tells_consent(topic: str, type_name: str) -> bool:
+    """Does it say whether what is said may be kept?"""
+    return type_name == "std_msgs/msg/Bool" and topic.rpartition("/")[2] == CONSENT
 
 
 def _named(bag: Bag, role: str, name: str) -> Topic:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 from erc_ros.adapters import ADAPTERS, Adapter, humans_adapter
@@ -22,7 +23,7 @@ from erc_ros.pipeline import (
     PipelineEvent,
     TrackedFace,
 )
-from erc_ros.replay.bag import Bag, BagRecord, Topic, choose_topics
+from erc_ros.replay.bag import Bag, BagRecord, Topic, choose_topics, tells_consent
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
 from erc_ros.sensing.frame_throttle import FrameThrottle
@@ -67,6 +68,7 @@ def replay(
         begin, used = time.perf_counter(), time.process_time()
         names = {topic.name for found in chosen.values() for topic in found}
         for method, arguments in reader.calls(bag.messages(names)):
+            answers.keeps_text = reader.recording_allowed
             for event in answers.take(method, *arguments):
                 if watch is not None:
                     watch(event, reader.last)
@@ -123,6 +125,7 @@ class _Reader:
     """Makes calls of the pipeline from records, as utterance_node does from messages.
 
     topics: source of an input -> the topic that it came on last.
+    recording_allowed: what the recording said of it last.
     """
 
     def __init__(self, node: UtteranceNodeConfig, expects_format: bool) -> None:
@@ -130,6 +133,7 @@ class _Reader:
         self.warnings: Counter[str] = Counter()
         self.topics: dict[str, str] = {}
         self.first = self.last = 0  # ns, time of the first and last record
+        self.recording_allowed = True
         self._node = node
         self._expects_format = expects_format
         self._throttles: dict[str, FrameThrottle] = {}  # by topic
@@ -150,7 +154,10 @@ class _Reader:
             while next_tick <= now:
                 yield "advance", (next_tick,)
                 next_tick += TICK
-            yield from self._read(record)
+            if tells_consent(record.topic, record.type):
+                self.recording_allowed = bool(record.message.data)
+            else:
+                yield from self._read(record)
         yield "flush", ()
 
     def _read(self, record: BagRecord) -> Iterator[Call]:
@@ -183,10 +190,13 @@ class ReplayedAnswers:
 
     Args:
         topics: source of an input -> its topic, for warnings.
+
+    keeps_text: False: from now on rows are without what was said (`recording_allowed`).
     """
 
     def __init__(self, pipeline: Pipeline, topics: Mapping[str, str]) -> None:
         self.rows: list[Row] = []
+        self.keeps_text = True
         self.durations: list[int] = []  # ns, of the recogniser, one per estimate
         self.warnings: Counter[str] = Counter()
         self._pipeline = pipeline
@@ -218,6 +228,9 @@ class ReplayedAnswers:
                 estimate = event.estimate
                 self.durations.append(estimate.latency_total)
                 row = row_of_estimate(estimate, self._pipeline.bundle)
+                if not self.keeps_text:
+                    row = replace(row, text="")
+                    self.warnings["recording_allowed is false: texts are left out"] += 1
                 self.rows = with_row(self.rows, row)
                 for note in estimate.notes:
                     self.warnings[f"recogniser: {note}"] += 1

@@ -25,7 +25,7 @@ from erc_ros.adapters import ADAPTERS, humans_adapter, message_class
 from erc_ros.nodes.inputs import TELLS_INFO
 from erc_ros.nodes.system import environment, read_system
 from erc_ros.parameters import EmotionNodeConfig, RobotConfig, UtteranceNodeConfig
-from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw
+from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw, tells_consent
 from erc_ros.replay.offline import heard_topics
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import (
@@ -379,6 +379,8 @@ class _Player:
 
     def _publish(self, bag: Bag, raw: Raw) -> None:
         self._publishers[raw.topic].publish(raw.data)
+        if tells_consent(raw.topic, raw.type):
+            return
         adapter = (
             humans_adapter(raw.topic, raw.type, self._node.humans_namespace) or ADAPTERS[raw.type]
         )

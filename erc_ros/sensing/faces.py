@@ -278,7 +278,7 @@ class FaceTracker:
         self._newest = frame.stamp
         seen = [track for track in self._tracks.live if track.seen == self._detected]
         image = to_bgr(frame) if is_due and seen else None
-        return [self._observe(track, frame.stamp, image) for track in seen]
+        return [self._observe(track, frame, image) for track in seen]
 
     def _next_time(self, stamp: int) -> int:
         """On the grid of the rate, so that 5 Hz stays 5 Hz whatever the camera's rate is."""
@@ -288,12 +288,13 @@ class FaceTracker:
         return due + self._period
 
     def _observe(
-        self, track: Track, stamp: int, image: NDArray[np.uint8] | None
+        self, track: Track, frame: Frame, image: NDArray[np.uint8] | None
     ) -> FaceObservation:
-        crop = (
-            None if image is None else FaceCrop(stamp, cut_face(image, track.box, self._crop_size))
-        )
-        return FaceObservation(track.track_id, stamp, track.box, crop)
+        crop = None
+        if image is not None:
+            pixels = cut_face(image, track.box, self._crop_size)
+            crop = FaceCrop(frame.stamp, pixels, frame.frame_id)
+        return FaceObservation(track.track_id, frame.stamp, track.box, crop)
 
 
 def observe_crop(track_id: str, frame: Frame, crop_size: int = CROP_SIZE) -> FaceObservation:
@@ -309,7 +310,7 @@ def observe_crop(track_id: str, frame: Frame, crop_size: int = CROP_SIZE) -> Fac
     square = cv2.copyMakeBorder(
         image, top, side - height - top, left, side - width - left, cv2.BORDER_REPLICATE
     )
-    crop = FaceCrop(frame.stamp, _scaled(square, crop_size))
+    crop = FaceCrop(frame.stamp, _scaled(square, crop_size), frame.frame_id)
     return FaceObservation(track_id, frame.stamp, Box(0, 0, width, height), crop)
 
 

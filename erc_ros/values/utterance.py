@@ -15,11 +15,12 @@ SAMPLE_RATE = 16_000  # Hz; everything behind the microphone adapter is 16 kHz m
 class FaceCrop:
     """One face, cut out of a camera frame.
 
-    stamp: ns, of the frame. pixels: (S, S, 3) uint8, BGR.
+    stamp: ns, of the frame. pixels: (S, S, 3) uint8, BGR. frame_id: of the camera, "" = unknown.
     """
 
     stamp: int
     pixels: NDArray[np.uint8]
+    frame_id: str = ""
 
 
 def _no_sound() -> NDArray[np.int16]:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -43,7 +43,10 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from bundles import write_tiny_bundle  # noqa: E402
 from node_bench import Bench  # noqa: E402
+from tones import LoudIsSpeech, tone_networks  # noqa: E402
 
+from erc_ros import pipeline  # noqa: E402
+from erc_ros.dialogue.assembler import UtteranceAssembler  # noqa: E402
 from erc_ros.nodes import managed_node  # noqa: E402
 
 
@@ -66,3 +69,13 @@ def make_bench(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def tones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speakers are told apart by the height of tones: quick, and clear."""
+
+    def assembler(config: Any) -> UtteranceAssembler:
+        return UtteranceAssembler(config, LoudIsSpeech(), tone_networks())
+
+    monkeypatch.setattr(pipeline, "_assembler", assembler)

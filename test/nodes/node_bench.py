@@ -206,5 +206,19 @@ def image_message(stamp: int, encoding: str = "rgb8", width: int = 64, height: i
     return message
 
 
+def play(bench: Bench, sound: np.ndarray, start: int) -> None:
+    """float32 samples, as a microphone sends them that began at `start` (ns)."""
+    microphone = bench.talker(AudioDataStamped, "audio", QoSProfile(depth=1000))
+    samples = (np.clip(sound, -1, 1) * 32767).astype(np.int16)
+    for first in range(0, len(samples), 8000):
+        stamp = start + first * NS // 16_000
+        microphone.publish(sound_message(samples[first : first + 8000], stamp))
+
+
+def finals(bench: Bench) -> list[Utterance]:
+    """The final utterances that have come."""
+    return [utterance for utterance in bench.utterances if utterance.is_final]
+
+
 SENSOR = qos_profile_sensor_data
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)

@@ -47,8 +47,8 @@ def test_sound_comes_through_while_a_thousand_faces_are_published(
     bench = make_bench(parameters={"image_type": "none"})
     node = bench.nodes[0]
     asked: list[str] = []
-    count = node.count_publishers
-    node.count_publishers = lambda topic: (asked.append(topic), count(topic))[1]
+    ask = node.get_publishers_info_by_topic
+    node.get_publishers_info_by_topic = lambda topic: (asked.append(topic), ask(topic))[1]
     look, steps = node._humans.look, []
 
     def measured() -> None:

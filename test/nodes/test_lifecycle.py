@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.lifecycle.node import LifecycleNodeMixin
 from rclpy.parameter import Parameter
+from std_msgs.msg import Bool
 
+from erc_ros.nodes.emotion import both
 from erc_ros.nodes.managed_node import ManagedNode
 
 MakeBench = Callable[..., Bench]
@@ -137,3 +140,80 @@ def test_a_node_that_was_shut_down_says_so(make_bench: MakeBench) -> None:
     assert bench.change("emotion_node", Transition.TRANSITION_ACTIVE_SHUTDOWN)
     bench.wait_for_diagnosis("emotion_node: state", "finalized")
     assert bench.state("emotion_node") == "finalized"
+
+
+class LifecycleManager:
+    """As Nav2's with `bond_timeout: 0`: configures all, then activates all, and back in reverse."""
+
+    def __init__(self, bench: Bench, nodes: tuple[str, ...]) -> None:
+        self._bench, self._nodes = bench, nodes
+
+    def _change_all(self, nodes: tuple[str, ...], transition: int, label: str) -> bool:
+        return all(
+            self._bench.change(node, transition) and self._bench.state(node) == label
+            for node in nodes
+        )
+
+    def startup(self) -> bool:
+        return self._change_all(
+            self._nodes, Transition.TRANSITION_CONFIGURE, "inactive"
+        ) and self._change_all(self._nodes, Transition.TRANSITION_ACTIVATE, "active")
+
+    def pause(self) -> bool:
+        return self._change_all(self._nodes[::-1], Transition.TRANSITION_DEACTIVATE, "inactive")
+
+    def resume(self) -> bool:
+        return self._change_all(self._nodes, Transition.TRANSITION_ACTIVATE, "active")
+
+    def shutdown(self) -> bool:
+        nodes = self._nodes[::-1]
+        return (
+            self.pause()
+            and self._change_all(nodes, Transition.TRANSITION_CLEANUP, "unconfigured")
+            and self._change_all(nodes, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN, "finalized")
+        )
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_lifecycle_manager_takes_the_nodes_up_and_down(
+    make_bench: MakeBench, split: bool
+) -> None:
+    bench = make_bench(split=split, running=False, parameters={"autostart": False})
+    manager = LifecycleManager(bench, ("emotion_node", "utterance_node"))
+    assert manager.startup()
+    assert bench.say("hello").is_final
+    assert manager.pause() and manager.resume()
+    bench.wait(lambda: bench._text.get_subscription_count() == 1, "it listens again")
+    assert bench.say("and again").is_final
+    assert manager.shutdown()
+    for node in NODES:
+        assert bench.wait_for_diagnosis(f"{node}: state", "finalized").message == "finalized"
+
+
+def test_drafts_of_open_speech_do_not_send_all_sound_again_and_again(
+    make_bench: MakeBench,
+) -> None:
+    parameters = {"provisional_period": 0.1}
+    bench = make_bench(split=True, running=False, parameters=parameters)
+    found = bench.wait_for_diagnosis("utterance_node: state", "provisional_period")
+    assert found.level == found.ERROR and "mode:=single" in found.message
+    assert set_parameter(bench, "utterance_node", "publish_media", False).successful
+    assert bench.change("utterance_node", Transition.TRANSITION_CONFIGURE)
+
+
+def test_two_robots_have_diagnostics_of_their_own_and_people_of_their_own(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench(
+        nodes=lambda **options: [
+            *both(namespace="robot1", **options),
+            *both(namespace="robot2", **options),
+        ]
+    )
+    for robot in ("robot1", "robot2"):
+        found = bench.wait_for_diagnosis(f"{robot}/emotion_node: state", "active")
+        assert found.hardware_id == socket.gethostname()
+    assert "emotion_node: state" not in bench.diagnoses
+    bench.talker(Bool, "/robot1/humans/faces/f1/is_speaking")
+    bench.wait_for_diagnosis("robot2/utterance_node: humans", "nothing of ROS4HRI")
+    assert bench.value("robot1/utterance_node: humans", "namespace") == "/robot1/humans"

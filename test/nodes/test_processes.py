@@ -237,3 +237,20 @@ def test_a_signal_at_any_time_of_the_start_ends_it_without_a_traceback(
     # Python itself tells of an interrupt that comes before a line of ours has run.
     assert "Traceback" not in errors or "executables.py" not in errors, errors
     assert process.returncode in (0, -signal.SIGINT)
+
+
+def test_a_process_that_ended_by_itself_is_started_again_if_asked(
+    make_bench: MakeBench, erc_run: Callable[..., Any], bundle: Path
+) -> None:
+    bench = make_bench(nodes=lambda **_: [])
+    process = erc_run(f"bundle:={bundle}", "respawn:=true", "namespace:=robot")
+    labels = bench.listen(EmotionLabels, "/robot/emotion_labels", LATCHED)
+    bench.wait(lambda: labels, "it runs", patience=60.0)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    (first,) = children.read_text().split()
+    os.kill(int(first), signal.SIGKILL)
+    bench.wait(lambda: len(labels) == 2, "it runs again", patience=60.0)
+    assert children.read_text().split() != [first]
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0 and "emotion ended with status -9: again" in errors

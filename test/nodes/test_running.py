@@ -20,7 +20,7 @@ from std_srvs.srv import Trigger
 
 from erc_ros.nodes import inputs
 from erc_ros.nodes.emotion import both
-from erc_ros.nodes.messages import EXPRESSIONS, from_time
+from erc_ros.nodes.messages import from_time
 from erc_ros.nodes.utterance_node import TEXT_QOS
 from erc_ros.sensing.face_search import FaceSearch
 from erc_ros.values.events import SpeakerCorrected, UtteranceEvent
@@ -345,24 +345,6 @@ def test_a_ros4hri_recogniser_is_heard(make_bench: MakeBench) -> None:
     bench.wait(lambda: bench.estimates and bench.utterances, "an estimate")
     assert [estimate.text for estimate in bench.estimates] == ["good morning"]
     assert (bench.utterances[-1].locale, bench.utterances[-1].text_confidence) == ("en_GB", 0.5)
-
-
-def test_a_known_face_gets_an_expression(make_bench: MakeBench) -> None:
-    hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
-    bench = make_bench(split=True, parameters={"publish_expression": True})
-    expressions = bench.listen(hri.Expression, "/humans/faces/face7/expression", 10)
-    said = Utterance(
-        conversation_id="c", utterance_id="u", face_id="face7", text="oh", is_final=True
-    )
-    bench.talker(Utterance, "utterances").publish(said)
-    bench.wait(lambda: bench.estimates, "the estimate")
-    said.utterance_id = "u2"  # the first one made the topic
-    bench.wait(lambda: bench.probe.count_publishers("/humans/faces/face7/expression"), "a topic")
-    bench.talker(Utterance, "utterances").publish(said)
-    bench.wait(lambda: expressions, "an expression")
-    estimate = bench.estimates[-1]
-    assert expressions[-1].expression == EXPRESSIONS[estimate.label]
-    assert expressions[-1].valence == estimate.valence
 
 
 def test_utterances_that_make_no_sense_are_counted(make_bench: MakeBench) -> None:

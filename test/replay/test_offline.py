@@ -306,3 +306,21 @@ def test_sound_waits_for_the_info_as_it_does_in_the_nodes(
                 writer.write("/audio_info", info, time + 1, message)
     result = run(tmp_path / "bag", robot)
     assert result.counts["samples"] == pytest.approx(64_000, abs=4)
+
+
+def test_what_may_not_be_recorded_is_in_no_row(tmp_path: Path, robot: RobotConfig) -> None:
+    text, allowed = "std_msgs/msg/String", "std_msgs/msg/Bool"
+    told = [True, False, False, True]
+    with BagWriter(tmp_path / "bag") as writer:
+        for number, may in enumerate(told):
+            time = START + number * 10**9
+            message = writer.new(allowed, data=may)
+            writer.write("/robot/recording_allowed", allowed, time, message)
+            said = writer.new(text, data=f"Text {number}.")
+            writer.write("/speech", text, time + 10**8, said)
+    result = run(tmp_path / "bag", robot)
+    assert [row.text for row in result.rows] == ["Text 0.", "", "", "Text 3."]
+    assert all(row.modalities["text"] for row in result.rows)
+    write(result, tmp_path / "out")
+    for file in (tmp_path / "out").iterdir():
+        assert b"Text 1" not in file.read_bytes() and b"Text 2" not in file.read_bytes()

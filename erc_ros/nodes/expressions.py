@@ -1,0 +1,85 @@
+"""What the faces of ROS4HRI express: a latched topic for each face that somebody tracks.
+
+A topic is there as long as its face is tracked, so that whoever listens knows it before the first
+estimate comes, and whoever begins to listen later gets the last one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from erc_ros.adapters import message_class
+from erc_ros.inference.estimate import Estimate
+from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.nodes.matching_qos import LATCHED_QOS
+from erc_ros.nodes.messages import expression_message
+from erc_ros.nodes.tracked_faces import TrackedFaces
+
+EXPRESSION = "hri_msgs/msg/Expression"
+MOST_FACES = 64  # topics at once; beyond it those go that nothing was told of for longest
+
+
+class Expressions:
+    """Publishes `faces/<id>/expression`. Call `look` now and then, in the executor.
+
+    Args:
+        namespace: of ROS4HRI.
+
+    Raises:
+        ValueError: hri_msgs is not installed.
+    """
+
+    def __init__(self, node: ManagedNode, namespace: str) -> None:
+        kind = message_class(EXPRESSION)
+        if kind is None:
+            raise ValueError("publish_expression needs hri_msgs, which is not installed here")
+        self._node, self._kind, self._namespace = node, kind, namespace
+        self._faces = TrackedFaces(node, namespace)
+        self._publishers: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()  # the worker publishes what the executor destroys
+
+    def look(self) -> None:
+        """Topics for the faces that are tracked now, and for no others."""
+        self._faces.look()
+        tracked = self._faces.ids
+        with self._lock:
+            for face in [face for face in self._publishers if face not in tracked]:
+                self._node.destroy_publisher(self._publishers.pop(face))
+            for face in tracked:
+                if len(self._publishers) == MOST_FACES:
+                    break
+                self._make(face)
+
+    def tell(self, estimate: Estimate) -> None:
+        """Publish an estimate, where its face is tracked and hri_msgs has a word for it."""
+        face = estimate.utterance.face_id
+        if face not in self._faces.ids or not estimate.label:
+            return  # our own tracks, those that are gone, and what nobody is sure enough of
+        message = expression_message(self._kind, estimate)
+        if message is None:
+            self._node.complain(
+                f"expression {estimate.label}",
+                f"hri_msgs/Expression has no name for {estimate.label!r}: it is not published",
+            )
+            return
+        with self._lock:
+            self._make(face)
+            if len(self._publishers) > MOST_FACES:
+                self._node.destroy_publisher(self._publishers.popitem(last=False)[1])
+            self._publishers.move_to_end(face)
+            self._publishers[face].publish(message)
+
+    def close(self) -> None:
+        """Take all topics away."""
+        self._faces.close()
+        with self._lock:
+            for publisher in self._publishers.values():
+                self._node.destroy_publisher(publisher)
+            self._publishers.clear()
+
+    def _make(self, face: str) -> None:
+        if face not in self._publishers:
+            topic = f"{self._namespace}/faces/{face}/expression"
+            self._publishers[face] = self._node.create_publisher(self._kind, topic, LATCHED_QOS)
