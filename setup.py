@@ -70,6 +70,7 @@ setup(
             "ros-sensor-msgs==5.5.1",
             "ros-std-msgs==5.5.1",
             "ros-std-srvs==5.5.1",
+            "ros-visualization-msgs==5.5.1",
         ],
         # Instead of onnxruntime, never beside it: they overwrite each other (docs/engines.md).
         "gpu": ["onnxruntime-gpu>=1.23.2"],
@@ -106,6 +107,7 @@ setup(
             "hypothesis>=6",
             "meeteval==0.4.3",  # compares the word error rates; a source package, needs g++
             "onnx>=1.17",
+            "py_trees>=2.3",  # runs an example
             "pyannote.metrics==4.2.0",  # compares the errors of speakers and emotions
             "pytest>=8",
             "pytest-cov>=6",

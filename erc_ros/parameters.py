@@ -66,6 +66,11 @@ class UtteranceNodeConfig(PerceptionConfig):
         "also tell ROS4HRI of voices: `voices/tracked`, `voices/<id>/is_speaking`, `speech`, and "
         "whose face and who they may be in `candidate_matches`; needs hri_msgs",
     )
+    publish_view: bool = setting(
+        False,
+        "also publish `image_emotions` (drawn while somebody looks at it) and `emotion_markers`; "
+        "`mode:=view` sets it",
+    )
     publish_voice_audio: bool = setting(
         False, "with `publish_voices`: the sound of each utterance on `voices/<id>/audio`"
     )

@@ -355,6 +355,8 @@ class Perception:
             if detector is None
             else FaceSearch(FaceTracker(detector, config.face_rate, crop_size=self._crop_size))
         )
+        self.faces: tuple[FaceObservation, ...] = ()
+        """Those of the last picture in which our own detector found any."""
         self._others_until = 0  # ns, until when our own detector rests
 
     def feed(self, value: Input) -> list[PerceptionEvent]:
@@ -524,7 +526,9 @@ class Perception:
         """Take in what a search found."""
 
         def events() -> Iterator[PerceptionEvent]:
-            for face in search():
+            found = search()
+            self.faces = tuple(found) or self.faces
+            for face in found:
                 yield from self._named(self._assembler.feed_face(face))
 
         return _until_refused(events(), "image")

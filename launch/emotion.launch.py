@@ -5,11 +5,11 @@ with `ros2 launch erc_ros emotion.launch.py --show-args`. The nodes configure an
 themselves (parameter autostart), which works on Humble as well, where launch_ros cannot do it.
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from erc_ros.nodes.system import RESPAWN_DELAY, environment, read_system
+from erc_ros.nodes.system import RESPAWN_DELAY, environment, mistyped, read_system
 from launch import LaunchDescription
 
 SYSTEM = read_system()
@@ -24,7 +24,11 @@ def start(context):
     options = ["--ros-args", *SYSTEM.parameter_options(values)]
     if values["log_level"]:
         options += ["--log-level", values["log_level"]]
-    return [
+    warnings = [
+        LogInfo(msg=f"WARNING: there is no argument {name}, it changes nothing: {near}?")
+        for name, near in mistyped(context.launch_configurations, SYSTEM.arguments).items()
+    ]
+    nodes = [
         # No name: the process `emotion` holds two nodes, a name would rename both.
         Node(
             package="erc_ros",
@@ -39,6 +43,7 @@ def start(context):
         )
         for executable in SYSTEM.modes[values["mode"]]
     ]
+    return [*warnings, *nodes]
 
 
 def generate_launch_description():

@@ -6,8 +6,9 @@ The launch file and `erc run` both ask here, so that they start the same system.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
@@ -35,10 +36,14 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodeProcesses:
-    """modes: mode -> executables; arguments: name -> Argument."""
+    """modes: mode -> executables; arguments: name -> Argument.
+
+    mode_parameters: mode -> parameter -> value as text.
+    """
 
     modes: Mapping[str, tuple[str, ...]]
     arguments: Mapping[str, Argument]
+    mode_parameters: Mapping[str, Mapping[str, str]]
 
     def values(self, given: Mapping[str, str]) -> dict[str, str]:
         """All arguments with their values.
@@ -76,12 +81,14 @@ class NodeProcesses:
         }
 
     def parameter_options(self, values: Mapping[str, str]) -> list[str]:
-        """What follows --ros-args: the file first, then the arguments, which go over it.
+        """What follows --ros-args: the mode, the file, the arguments; the later goes over it.
 
         Raises:
             FileNotFoundError: there is no such params_file.
         """
         options = []
+        for name, value in self.mode_parameters.get(values["mode"], {}).items():
+            options += ["-p", f"{name}:={value}"]
         if file := values["params_file"]:
             if not Path(file).is_file():
                 raise FileNotFoundError(f"params_file {file} does not exist, or is no file")
@@ -105,9 +112,18 @@ def read_system() -> NodeProcesses:
         )
         for name, entry in content["arguments"].items()
     }
-    return NodeProcesses(
-        {mode: tuple(names) for mode, names in content["modes"].items()}, arguments
-    )
+    modes = {mode: tuple(names) for mode, names in content["modes"].items()}
+    return NodeProcesses(modes, arguments, content["mode_parameters"])
+
+
+def mistyped(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Arguments that are not known -> the one that may be meant.
+
+    Launch passes on the arguments of other launch files, too: only what looks like one of ours.
+    """
+    known = list(known)
+    near = {name: get_close_matches(name, known, 1, 0.75) for name in given if name not in known}
+    return {name: found[0] for name, found in near.items() if found}
 
 
 def environment(fastdds_profile: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
 from erc_ros.nodes.inbox import Inbox, Item, Worker
 from erc_ros.nodes.inputs import Input
+from erc_ros.nodes.live_view import LiveView
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.messages import speaker_correction_message, utterance_message
 from erc_ros.nodes.voices import Voices, voice_id_of
@@ -87,6 +88,7 @@ class UtteranceNode(ManagedNode):
         self._record = record
         self._perception: Perception | None = None
         self._voices: Voices | None = None
+        self._view: LiveView | None = None
         self._outputs: dict[str, Any] = {}
         self._worker: Worker | None = None
         self._inputs: dict[str, Input] = {}
@@ -118,6 +120,8 @@ class UtteranceNode(ManagedNode):
         self._throttle = FrameThrottle(config.face_rate)
         self._perception = Perception(config)
         p = self.parameters
+        if p["publish_view"]:
+            self._view = LiveView(self, p["humans_namespace"])
         if p["publish_voices"]:
             self._voices = Voices(self, p["humans_namespace"], p["publish_voice_audio"])
         names = (kind.__name__ for kind in STREAM_EVENTS)
@@ -220,9 +224,10 @@ class UtteranceNode(ManagedNode):
         if self._perception is not None:
             self._perception.close()
         self._perception = None
-        if self._voices is not None:
-            self._voices.close()
-        self._voices = None
+        for part in (self._voices, self._view):
+            if part is not None:
+                part.close()
+        self._voices = self._view = None
         self._inputs = {}
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
@@ -240,8 +245,9 @@ class UtteranceNode(ManagedNode):
         for source in self._inputs.values():
             source.look()
         self._consent.look()
-        if self._voices is not None:
-            self._voices.look()
+        for part in (self._voices, self._view):
+            if part is not None:
+                part.look()
         if self._humans is not None:
             self._humans.look()
         expected = self.count_publishers(self.resolve_topic_name("audio_info")) > 0
@@ -274,6 +280,13 @@ class UtteranceNode(ManagedNode):
             value = adapter.read(message, arrival)
             self._note_stamp(value, arrival)
             self._give(self._call("feed", value), item.arrived, taken)
+            if self._view is not None and isinstance(value, Frame):
+                self._show(self._view, value)
+
+    def _show(self, view: LiveView, frame: Frame) -> None:
+        """After what it is for: drawing must not make an utterance wait."""
+        if self._consent.allowed and view.is_watched and self._perception is not None:
+            view.show(frame, self._perception.faces)
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
         now = time.monotonic_ns()
@@ -390,6 +403,13 @@ class UtteranceNode(ManagedNode):
             found.append(self._humans.status(now))
         refused = self._perception.refused_format
         problems = [diagnostics.error(refused)] if refused else []
+        topic = self.resolve_topic_name("utterances")
+        if (others := self.count_publishers(topic) - 1) > 0:
+            text = (
+                f"{others} others publish on {topic}: whoever listens takes both for one "
+                "conversation. Remap it, or give each robot a namespace"
+            )
+            problems.append(diagnostics.warning(text))
         if abs(self._clock_offset) > CLOCKS_APART:
             text = (
                 f"stamps are {self._clock_offset / NS:.0f} s behind this node's clock: play "

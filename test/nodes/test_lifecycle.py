@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from erc_msgs.msg import Utterance
 from lifecycle_msgs.msg import Transition
 from node_bench import Bench
 from rcl_interfaces.srv import SetParameters
@@ -217,3 +218,11 @@ def test_two_robots_have_diagnostics_of_their_own_and_people_of_their_own(
     bench.talker(Bool, "/robot1/humans/faces/f1/is_speaking")
     bench.wait_for_diagnosis("robot2/utterance_node: humans", "nothing of ROS4HRI")
     assert bench.value("robot1/utterance_node: humans", "namespace") == "/robot1/humans"
+
+
+def test_two_nodes_that_publish_utterances_on_one_topic_are_told(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.wait_for_diagnosis("utterance_node: dialogue", "ok")
+    second = bench.driver().create_publisher(Utterance, "utterances", 10)
+    found = bench.wait_for_diagnosis("utterance_node: dialogue", "1 others publish on /utterances")
+    assert found.level == found.WARN and second is not None

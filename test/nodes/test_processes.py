@@ -19,7 +19,7 @@ from node_bench import LATCHED, Bench
 from std_msgs.msg import String
 
 from erc_ros.nodes.run import command, main
-from erc_ros.nodes.system import PROFILE_VARIABLES, environment, read_system
+from erc_ros.nodes.system import PROFILE_VARIABLES, environment, mistyped, read_system
 
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM = read_system()
@@ -254,3 +254,8 @@ def test_a_process_that_ended_by_itself_is_started_again_if_asked(
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 0 and "emotion ended with status -9: again" in errors
+
+
+def test_what_looks_like_an_argument_of_ours_is_told_and_others_are_not() -> None:
+    given = {"imgae": "/camera", "bundel": "x", "mode": "split", "robot_description": "..."}
+    assert mistyped(given, SYSTEM.arguments) == {"imgae": "image", "bundel": "bundle"}

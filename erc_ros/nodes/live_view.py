@@ -1,0 +1,200 @@
+"""What the robot understands, to look at: the camera's pictures with names, and markers at faces.
+
+A picture is drawn only while somebody looks at it, and none while `recording_allowed` is false.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from erc_msgs.msg import EmotionEstimate
+from numpy.typing import NDArray
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from erc_ros.adapters import check_id, message_class
+from erc_ros.nodes.managed_node import ManagedNode
+from erc_ros.nodes.messages import to_time
+from erc_ros.nodes.tracked_faces import TrackedFaces
+from erc_ros.sensing.faces import FaceObservation
+from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.images import to_bgr
+from erc_ros.values.nanoseconds import NS
+
+MARKERS, MARKER = "visualization_msgs/msg/MarkerArray", "visualization_msgs/msg/Marker"
+PICTURE_QOS = QoSProfile(depth=2, reliability=QoSReliabilityPolicy.RELIABLE)
+ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
+SHOWN_FOR = 10 * NS  # an estimate of longer ago is not how somebody looks now
+MOST_PEOPLE = 16  # whose last estimate is shown
+BOX_SHOWN_FOR = NS  # where a face was last seen
+UNPLEASANT, PLEASANT = (60, 60, 230), (80, 200, 80)  # BGR
+GRAY = (190, 190, 190)
+
+
+@dataclass(frozen=True, slots=True)
+class Felt:
+    """The last estimate of somebody. came: ns on the monotonic clock."""
+
+    who: str
+    face_id: str
+    label: str
+    confidence: float
+    valence: float
+    came: int
+
+    @property
+    def text(self) -> str:
+        """What is written for it; OpenCV's letters are ASCII."""
+        who = self.who.encode("ascii", "replace").decode()[:30]
+        return f"{who}: {self.label or 'unknown'} {self.confidence:.0%}"
+
+    @property
+    def color(self) -> tuple[int, int, int]:
+        """BGR, from unpleasant to pleasant."""
+        share = (max(-1.0, min(1.0, self.valence)) + 1) / 2
+        pairs = zip(UNPLEASANT, PLEASANT, strict=True)
+        b, g, r = (round(a + share * (z - a)) for a, z in pairs)
+        return b, g, r
+
+
+def draw(
+    picture: NDArray[np.uint8], faces: Iterable[FaceObservation], felt: Sequence[Felt]
+) -> NDArray[np.uint8]:
+    """(H, W, 3) BGR with boxes of faces, and what everybody felt last."""
+    drawn = picture.copy()
+    scale = max(0.4, picture.shape[1] / 1280)
+    by_face = {one.face_id: one for one in felt if one.face_id}
+    for face in faces:
+        one, box = by_face.get(face.track_id), face.box
+        color = one.color if one else GRAY
+        corner = (box.x + box.width, box.y + box.height)
+        cv2.rectangle(drawn, (box.x, box.y), corner, color, 2)
+        text = one.text if one else face.track_id
+        _write(drawn, text, (box.x, max(12, box.y - 6)), scale, color)
+    line = round(36 * scale)
+    for number, one in enumerate(reversed(felt), 1):
+        _write(drawn, one.text, (8, picture.shape[0] - line * number + line // 2), scale, one.color)
+    return drawn
+
+
+def _write(
+    picture: NDArray[np.uint8],
+    text: str,
+    place: tuple[int, int],
+    scale: float,
+    color: tuple[int, int, int],
+) -> None:
+    for shade, width in (((0, 0, 0), 3), (color, 1)):
+        cv2.putText(
+            picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA
+        )
+
+
+class LiveView:
+    """Publishes `image_emotions` and, where visualization_msgs is installed, `emotion_markers`.
+
+    Markers are texts in the frame `face_<id>` of faces that ROS4HRI tracks (REP-155).
+
+    Args:
+        humans: namespace of ROS4HRI.
+    """
+
+    def __init__(self, node: ManagedNode, humans: str) -> None:
+        self._node = node
+        self._felt: OrderedDict[str, Felt] = OrderedDict()  # who -> the last of them
+        self._faces = TrackedFaces(node, humans)
+        self._pictures = node.create_publisher(Image, "image_emotions", PICTURE_QOS)
+        self._marker: Any = message_class(MARKER)
+        kind = message_class(MARKERS)
+        self._markers = None
+        if kind is not None and self._marker is not None:
+            self._markers = node.create_publisher(kind, "emotion_markers", PICTURE_QOS)
+        self._kind: Any = kind
+        self._estimates = node.subscribe_to(EmotionEstimate, "emotions", self._hear, ESTIMATE_QOS)
+
+    @property
+    def is_watched(self) -> bool:
+        """Does anybody look at the pictures?"""
+        return bool(self._pictures.get_subscription_count() > 0)
+
+    def look(self) -> None:
+        """Which faces are tracked."""
+        self._faces.look()
+
+    def show(self, frame: Frame, faces: Iterable[FaceObservation]) -> None:
+        """Publish a picture of the camera, drawn upon.
+
+        Args:
+            faces: where they were seen last.
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        near = [face for face in faces if abs(frame.stamp - face.stamp) <= BOX_SHOWN_FOR]
+        drawn = draw(to_bgr(frame), near, self._now())
+        height, width = drawn.shape[:2]
+        message = Image(height=height, width=width, encoding="bgr8", step=3 * width)
+        message.header.stamp = to_time(frame.stamp)
+        message.header.frame_id = frame.frame_id
+        message.data = array("B", drawn.tobytes())
+        self._pictures.publish(message)
+
+    def close(self) -> None:
+        """Take the topics away."""
+        self._faces.close()
+        self._node.destroy_subscription(self._estimates)
+        self._node.destroy_publisher(self._pictures)
+        if self._markers is not None:
+            self._node.destroy_publisher(self._markers)
+
+    def _now(self) -> list[Felt]:
+        """What was felt of late, the latest last."""
+        now = time.monotonic_ns()
+        return [one for one in list(self._felt.values()) if now - one.came <= SHOWN_FOR]
+
+    def _hear(self, message: EmotionEstimate) -> None:
+        who = message.person_id or message.face_id or f"speaker {message.speaker_id or '?'}"
+        try:
+            check_id("who", who)
+            check_id("label", message.label)
+        except ValueError as error:
+            self._node.complain("live view", str(error))
+            return
+        felt = Felt(
+            who,
+            message.face_id,
+            message.label,
+            message.confidence,
+            message.valence,
+            time.monotonic_ns(),
+        )
+        self._felt.pop(who, None)
+        self._felt[who] = felt
+        if len(self._felt) > MOST_PEOPLE:
+            self._felt.popitem(last=False)
+        if self._markers is not None and message.face_id in self._faces.ids:
+            self._mark(message, felt)
+
+    def _mark(self, message: EmotionEstimate, felt: Felt) -> None:
+        assert self._markers is not None
+        marker = self._marker(ns="emotions", type=self._marker.TEXT_VIEW_FACING, text=felt.text)
+        marker.header.stamp = message.header.stamp
+        marker.header.frame_id = f"face_{felt.face_id}"
+        marker.id = zlib.crc32(felt.face_id.encode()) % 2**31
+        marker.pose.position.y = -0.2  # above the face: y is down in an optical frame
+        marker.pose.orientation.w = 1.0
+        marker.scale.z = 0.08  # m, height of a letter
+        blue, green, red = felt.color
+        marker.color.r, marker.color.g, marker.color.b = red / 255, green / 255, blue / 255
+        marker.color.a = 1.0
+        marker.lifetime.sec = SHOWN_FOR // NS
+        marker.frame_locked = True
+        self._markers.publish(self._kind(markers=[marker]))

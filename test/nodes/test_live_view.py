@@ -1,0 +1,125 @@
+"""Pictures with names on them, drawn only for somebody who looks; markers at faces of ROS4HRI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import yaml
+from erc_msgs.msg import EmotionEstimate
+from node_bench import Bench, image_message
+from sensor_msgs.msg import Image
+
+from erc_ros.nodes import live_view
+from erc_ros.nodes.live_view import Felt, draw
+from erc_ros.nodes.system import read_system
+from erc_ros.resources import config_file
+from erc_ros.sensing.faces import Box, FaceObservation
+
+MakeBench = Callable[..., Bench]
+TOPICS = {"/image_emotions", "/emotion_markers", "/emotions", "/emotion_state", "/diagnostics"}
+
+
+def felt(**fields: object) -> Felt:
+    known = {"who": "Ada", "face_id": "face1", "label": "joy", "confidence": 0.9}
+    return Felt(**{**known, "valence": 1.0, "came": 0, **fields})
+
+
+def test_a_face_is_boxed_in_the_colour_of_what_was_felt() -> None:
+    picture = np.zeros((120, 160, 3), np.uint8)
+    face = FaceObservation("face1", 0, Box(40, 30, 50, 50), None)
+    pleasant, unpleasant = (draw(picture, [face], [felt(valence=v)]) for v in (1.0, -1.0))
+    assert tuple(pleasant[30, 60]) == live_view.PLEASANT
+    assert tuple(unpleasant[30, 60]) == live_view.UNPLEASANT
+    assert tuple(draw(picture, [face], [])[30, 60]) == live_view.GRAY
+    assert not picture.any()
+    odd = felt(who="é" * 1000, label="", confidence=float("nan"), valence=float("nan"))
+    assert draw(picture, [face], [odd]).shape == picture.shape
+
+
+def test_pictures_are_drawn_only_while_somebody_looks_and_it_is_allowed(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def counted(*arguments: object) -> np.ndarray:
+        drawn.append(1)
+        return draw(*arguments)
+
+    monkeypatch.setattr(live_view, "draw", counted)
+    bench = make_bench(parameters={"publish_view": True, "face_rate": 30.0})
+    camera = bench.talker(Image, "image", 5)
+    node = bench.nodes[0]
+
+    def searched() -> int:
+        return int(node._perception.counts["frames_searched"])
+
+    def look(frames: int) -> Callable[[], bool]:
+        least = searched() + frames
+
+        def done() -> bool:
+            camera.publish(image_message(bench.now(), width=160, height=120))
+            return searched() >= least
+
+        return done
+
+    bench.wait(look(3), "three frames")
+    assert not drawn
+    pictures = bench.listen(Image, "image_emotions", 5)
+    bench.wait(lambda: node._view.is_watched, "somebody looks")
+    estimate = bench.say("I got the job!")
+    bench.wait(look(3), "three more frames")
+    bench.wait(lambda: pictures and drawn, "a picture")
+    assert (pictures[-1].width, pictures[-1].height, pictures[-1].encoding) == (160, 120, "bgr8")
+    assert pictures[-1].header.frame_id == "camera"
+    assert [one.label for one in node._view._now()] == [estimate.label]
+    node._consent.allowed = False
+    bench.wait(look(2), "it is known")
+    count = len(drawn)
+    bench.wait(look(3), "three more frames")
+    assert len(drawn) == count
+
+
+def test_there_are_markers_at_the_frames_of_tracked_faces(make_bench: MakeBench) -> None:
+    hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
+    marker = pytest.importorskip("visualization_msgs.msg", reason="not installed")
+    bench = make_bench(parameters={"publish_view": True})
+    tracked = bench.talker(hri.IdsList, "/humans/faces/tracked", 1)
+    tracked.publish(hri.IdsList(ids=["f7"]))
+    markers = bench.listen(marker.MarkerArray, "emotion_markers", 10)
+    bench.wait(lambda: bench.nodes[0]._view._faces.ids == ("f7",), "it is tracked")
+    talker = bench.talker(EmotionEstimate, "emotions")
+    for face in ("face1", "x" * 100_000, "f7"):
+        talker.publish(EmotionEstimate(face_id=face, label="joy", confidence=0.5))
+    bench.wait(lambda: markers, "a marker")
+    (only,) = markers[0].markers
+    assert only.header.frame_id == "face_f7" and only.text == "f7: joy 50%"
+
+
+def test_a_mode_shows_all_of_it() -> None:
+    system = read_system()
+    values = system.values({"mode": "view"})
+    assert "publish_view:=true" in system.parameter_options(values)
+    assert "publish_view:=true" not in system.parameter_options(system.values({}))
+
+
+def test_the_layouts_show_topics_that_there_are() -> None:
+    rviz = yaml.safe_load(config_file("emotions.rviz").read_text())
+    displays = rviz["Visualization Manager"]["Displays"]
+    shown = {display["Topic"]["Value"] for display in displays if "Topic" in display}
+    assert shown == {"/image_emotions", "/emotion_markers"}
+    layout = json.loads(config_file("foxglove/live.json").read_text())
+    panels = layout["configById"]
+    text = json.dumps(panels)
+    named = {word for word in TOPICS if word in text}
+    assert named == TOPICS
+
+    def leaves(tree: object) -> list[str]:
+        if isinstance(tree, str):
+            return [tree]
+        assert isinstance(tree, dict)
+        return [*leaves(tree["first"]), *leaves(tree["second"])]
+
+    assert set(leaves(layout["layout"])) == set(panels)
