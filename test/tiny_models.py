@@ -60,6 +60,23 @@ def roberta(folder: Path) -> Path:
     return _save_tokenizer(tokenizer, folder, names | {"cls": "<s>", "sep": "</s>"})
 
 
+def deberta(folder: Path) -> Path:
+    """DeBERTa (version 2) with byte-level BPE; relative positions, 64 tokens."""
+    names = {"bos": "[CLS]", "pad": "[PAD]", "eos": "[SEP]", "unk": "[UNK]", "mask": "[MASK]"}
+    tokenizer = byte_level([*names.values()])
+    config = transformers.DebertaV2Config(
+        vocab_size=tokenizer.get_vocab_size(),
+        max_position_embeddings=64,
+        relative_attention=True,
+        position_buckets=16,
+        pos_att_type=["p2c", "c2p"],
+        pad_token_id=1,
+        **SMALL,
+    )
+    _save(transformers.DebertaV2Model, config, folder)
+    return _save_tokenizer(tokenizer, folder, names | {"cls": "[CLS]", "sep": "[SEP]"})
+
+
 def byte_level(special: list[str]) -> Tokenizer:
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

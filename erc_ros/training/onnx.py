@@ -22,7 +22,12 @@ Axes = Mapping[str, Mapping[int, str]]
 
 
 def write_onnx(
-    model: nn.Module, examples: Sequence[Example], file: Path, outputs: Sequence[str], axes: Axes
+    model: nn.Module,
+    examples: Sequence[Example],
+    file: Path,
+    outputs: Sequence[str],
+    axes: Axes,
+    tolerance: float = TOLERANCE,
 ) -> float:
     """Write `model` as `file` and compare ONNX Runtime with torch on all examples.
 
@@ -38,7 +43,7 @@ def write_onnx(
         The largest difference of the two.
 
     Raises:
-        ArithmeticError: it is more than 1e-4.
+        ArithmeticError: it is more than the tolerance.
     """
     model = copy.deepcopy(model).cpu().float().eval()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -61,7 +66,7 @@ def write_onnx(
     onnx.save(written, str(file))
     network = Network(file)
     difference = max(_difference(model, network, example, outputs) for example in examples)
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
         raise ArithmeticError(f"{file}: differs from torch by {difference}")
     return difference
 

@@ -64,7 +64,7 @@ class SpeechEncoder:
 
     def __init__(self, config: SpeechEncoderConfig) -> None:
         folder = pretrained.local_folder(config.model)
-        self._config = config
+        self.config = config
         self.model: nn.Module = pretrained.load(AutoModel, folder)
         self._extract = pretrained.load_processor(AutoFeatureExtractor, folder)
         if self.model.main_input_name != "input_values":
@@ -102,11 +102,11 @@ class SpeechEncoder:
         """ms of sound that are heard."""
         assert sample.sound is not None
         seconds = len(sample.sound) / sample.sample_rate
-        return round(min(seconds, self._config.max_seconds) * 1000)
+        return round(min(seconds, self.config.max_seconds) * 1000)
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """input_values (N, n) float32, attention_mask (N, n) and frame_mask (N, T) int64."""
-        limit = round(self._config.max_seconds * self.rate)
+        limit = round(self.config.max_seconds * self.rate)
         sounds = [waveform(sample, self.rate)[-limit:] for sample in samples]
         inputs = self._extract(
             sounds,
@@ -136,7 +136,7 @@ class SpeechEncoder:
             # Models that never saw a mask in training are not given one without need.
             attention_mask=None if bool(mask.all()) else mask,
         ).last_hidden_state  # (N, T, d)
-        if self._config.reading == "first":
+        if self.config.reading == "first":
             first: Tensor = states[:, 0]
             return first
         return pretrained.masked_mean(states, inputs["frame_mask"])

@@ -92,7 +92,7 @@ class PretrainedTextEncoder:
 
     def __init__(self, config: TextEncoderConfig) -> None:
         folder = pretrained.local_folder(config.model)
-        self._config = config
+        self.config = config
         self.batch_size = config.batch_size
         self.model: nn.Module = pretrained.load(AutoModel, folder)
         self.tokenizer = pretrained.load_processor(AutoTokenizer, folder)
@@ -143,13 +143,13 @@ class PretrainedTextEncoder:
                 break
         said = [token for turn in reversed(body) for token in turn]
         question = self._question(turns[-1].speaker)
-        if self._config.prompt == "ddvlm":
+        if self.config.prompt == "ddvlm":
             everything = [*self._first, *said, *question]
             ids = [*everything[-(self.max_tokens - 1) :], *self._mask]
             return ids, len(ids) - 1
         room = self.max_tokens - len(self._first) - len(question)
         ids = [*self._first, *said[-room:], *question]
-        if self._config.prompt == "magtkd":
+        if self.config.prompt == "magtkd":
             return ids, len(ids) - 1 - len(self._end)
         return ids, -1
 
@@ -170,13 +170,13 @@ class PretrainedTextEncoder:
         """What `collate` made -> (N, d)."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (N, L, d)
-        if self._config.prompt != "plain":
-            embedding = states[torch.arange(len(ids), device=ids.device), inputs["mask_index"]]
-        elif self._config.reading == "first":
+        if self.config.prompt != "plain":
+            embedding = read_at(states, inputs["mask_index"])
+        elif self.config.reading == "first":
             embedding = states[:, 0]
         else:
             embedding = pretrained.masked_mean(states, mask)
-        return normalize(embedding, dim=-1) if self._config.unit_length else embedding
+        return normalize(embedding, dim=-1) if self.config.unit_length else embedding
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `pretrained.encode`."""
@@ -187,20 +187,20 @@ class PretrainedTextEncoder:
         pretrained.save(folder, self.model, self.tokenizer)
 
     def _seen(self, sample: Sample) -> Sequence[Turn]:
-        history = self._config.history
+        history = self.config.history
         return sample.turns if history < 0 else sample.turns[-(history + 1) :]
 
     def _question(self, speaker: int) -> list[int]:
-        if self._config.prompt == "plain":
+        if self.config.prompt == "plain":
             return self._end
         who = self._speaker(speaker) or self._words("someone")
         question = [*self._words("Now"), *who, *self._words("feels")]
-        if self._config.prompt == "ddvlm":
+        if self.config.prompt == "ddvlm":
             return question
         return [*self._end, *question, *self._mask, *self._end]
 
     def _speaker(self, speaker: int) -> list[int]:
-        if not self._config.speakers:
+        if not self.config.speakers:
             return []
         return [self.tokenizer.convert_tokens_to_ids(SPEAKER_TOKENS[speaker])]
 
@@ -220,6 +220,12 @@ class PretrainedTextEncoder:
             if (token := getattr(self.tokenizer, name, None)) is not None:
                 return [self.tokenizer.convert_tokens_to_ids(token)]
         return []
+
+
+def read_at(states: Tensor, index: Tensor) -> Tensor:
+    """The state at a place of each row: states (N, L, d), index (N) -> (N, d)."""
+    where = index[:, None, None].expand(-1, 1, states.shape[-1])
+    return states.gather(1, where)[:, 0]
 
 
 def add_speakers(tokenizer: Any, model: Any) -> None:

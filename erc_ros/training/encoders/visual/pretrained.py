@@ -50,13 +50,14 @@ class VideoEncoder:
 
     def __init__(self, config: VideoEncoderConfig) -> None:
         folder = pretrained.local_folder(config.model)
-        self._config = config
+        self.config = config
         self.batch_size = config.batch_size
         self.model: nn.Module = pretrained.load(AutoModel, folder)
         self._process = pretrained.load_processor(AutoImageProcessor, folder)
         if not hasattr(self.model.config, "num_frames"):
             raise ValueError(f"{folder} has no num_frames in config.json: it is no video encoder")
         self.frames = int(self.model.config.num_frames)
+        self.side = int(self.model.config.image_size)
         self.dimension = int(self.model.config.hidden_size)
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
         self.name = f"video-{pretrained.digest(folder, **settings)}"
@@ -86,7 +87,7 @@ class VideoEncoder:
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
         states = self.model(pixel_values=inputs["pixel_values"]).last_hidden_state  # (N, L, d)
-        read: Tensor = states[:, 0] if self._config.reading == "first" else states.mean(dim=1)
+        read: Tensor = states[:, 0] if self.config.reading == "first" else states.mean(dim=1)
         return read
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:

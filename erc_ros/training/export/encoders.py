@@ -1,0 +1,132 @@
+"""Pretrained encoders as the ONNX files of a bundle (docs/bundle.md), each as it is read.
+
+A padded row of a text has the embedding that it has alone. A waveform has no padding: the robot
+hears one utterance at a time, and the rows of a batch are of one length.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
+from erc_ros.training.encoders.pretrained import masked_mean
+from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, read_at
+from erc_ros.training.encoders.visual.pretrained import VideoEncoder
+from erc_ros.training.manifest import fix_output
+from erc_ros.training.onnx import Example, write_onnx
+
+TOLERANCE = 1e-3
+PretrainedEncoder = PretrainedTextEncoder | SpeechEncoder | VideoEncoder
+
+
+class MaskReader(nn.Module):
+    """A text encoder, read at the mask."""
+
+    def __init__(self, model: nn.Module, unit_length: bool) -> None:
+        super().__init__()
+        self._model, self._unit_length = model, unit_length
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_index: Tensor) -> Tensor:
+        """(B, L), (B, L), (B) -> (B, d)."""
+        states = self._model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        embedding = read_at(states, mask_index)
+        return normalize(embedding, dim=-1) if self._unit_length else embedding
+
+
+class PlainReader(nn.Module):
+    """A text encoder, read at its first token or as the mean of all."""
+
+    def __init__(self, model: nn.Module, reading: str, unit_length: bool) -> None:
+        super().__init__()
+        self._model, self._reading, self._unit_length = model, reading, unit_length
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, L), (B, L) -> (B, d)."""
+        states = self._model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        first = self._reading == "first"
+        embedding: Tensor = states[:, 0] if first else masked_mean(states, attention_mask)
+        return normalize(embedding, dim=-1) if self._unit_length else embedding
+
+
+class StatesReader(nn.Module):
+    """A speech or video encoder, read at its first state or as the mean of all."""
+
+    def __init__(self, model: nn.Module, takes: str, reading: str) -> None:
+        super().__init__()
+        self._model, self._takes, self._reading = model, takes, reading
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(B, n) or (B, T, 3, S, S) -> (B, d)."""
+        states: Tensor = self._model(**{self._takes: samples}).last_hidden_state  # (B, L, d)
+        return states[:, 0] if self._reading == "first" else states.mean(dim=1)
+
+
+def export_encoder(encoder: PretrainedEncoder, file: Path) -> float:
+    """Write `file`; returns its largest difference from torch on examples of several sizes.
+
+    Raises:
+        ArithmeticError: the difference is more than 1e-3.
+        ValueError: the network cannot be written as ONNX.
+    """
+    model: Any = copy.deepcopy(encoder.model).cpu().float().eval()
+    model.set_attn_implementation("eager")  # the others choose their kernel while they are traced
+    network, examples, axes = _reader(encoder, model)
+    outputs = {"embedding": {0: "B"}}
+    try:
+        difference = write_onnx(
+            network, examples, file, ["embedding"], {**axes, **outputs}, TOLERANCE
+        )
+    except (RuntimeError, TypeError) as error:  # whatever the tracer met
+        kind, reason = type(encoder.model).__name__, str(error).partition("\n")[0]
+        raise ValueError(f"{kind} cannot be written as ONNX: {reason}") from error
+    fix_output(file, "embedding", encoder.dimension)
+    return difference
+
+
+def _reader(
+    encoder: PretrainedEncoder, model: nn.Module
+) -> tuple[nn.Module, Sequence[Example], Mapping[str, Mapping[int, str]]]:
+    draw = torch.Generator().manual_seed(0)
+    if isinstance(encoder, PretrainedTextEncoder):
+        return _text_reader(encoder, model, draw)
+    if isinstance(encoder, SpeechEncoder):
+        lengths = ((2, 3 * encoder.shortest + 1600), (1, encoder.shortest), (3, 16_000))
+        sounds = [{"waveform": torch.randn(*shape, generator=draw)} for shape in lengths]
+        reader = StatesReader(model, "input_values", encoder.config.reading)
+        return reader, sounds, {"waveform": {0: "B", 1: "n"}}
+    clips = [
+        {"clip": torch.randn(b, encoder.frames, 3, encoder.side, encoder.side, generator=draw)}
+        for b in (2, 1, 3)
+    ]
+    reader = StatesReader(model, "pixel_values", encoder.config.reading)
+    return reader, clips, {"clip": {0: "B"}}
+
+
+def _text_reader(
+    encoder: PretrainedTextEncoder, model: nn.Module, draw: torch.Generator
+) -> tuple[nn.Module, Sequence[Example], Mapping[str, Mapping[int, str]]]:
+    config = encoder.config
+    at_mask = config.prompt != "plain"
+    names = ["input_ids", "attention_mask", *(["mask_index"] if at_mask else [])]
+    padding, examples = encoder.tokenizer.pad_token_id or 0, []
+    for lengths in ((9, 5), (encoder.max_tokens,), (7, 12, 3)):
+        ids = torch.randint(len(encoder.tokenizer), (len(lengths), max(lengths)), generator=draw)
+        seen = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        # No padding inside a text: RoBERTa's positions do not count it.
+        ids = torch.where(seen, ids.masked_fill(ids == padding, padding + 1), padding)
+        values = (ids, seen.long(), torch.tensor(lengths) - 1)
+        examples.append(dict(zip(names, values, strict=False)))
+    reader = (
+        MaskReader(model, config.unit_length)
+        if at_mask
+        else PlainReader(model, config.reading, config.unit_length)
+    )
+    axes = {name: {0: "B", 1: "L"} for name in ("input_ids", "attention_mask")}
+    return reader, examples, {**axes, **({"mask_index": {0: "B"}} if at_mask else {})}
