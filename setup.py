@@ -48,6 +48,7 @@ setup(
         (SHARE, ["package.xml"]),
         *tree("config"),
         *tree("launch"),
+        *tree("corpora"),
         *tree("models"),
         (f"lib/{NAME}", sorted(str(path) for path in Path("scripts").iterdir())),
     ],

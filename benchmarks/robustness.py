@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from erc_ros.encoders.text import MAX_TOKENS, TextPrompt
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
@@ -31,6 +30,7 @@ from erc_ros.training.encoders.text.recognition_errors import (
     misheard,
     mixed_up,
 )
+from erc_ros.training.manifest import open_prompt
 
 SPEAKERS = (0.0, 0.1, 0.2, 0.4)
 WORDS = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -42,7 +42,7 @@ class TextRun:
 
     def __init__(self, folder: Path) -> None:
         layers, _, _, heads, _, width = signature(folder / "text.onnx").inputs["past"][1]
-        prompt = TextPrompt.from_file(folder / "tokenizer.json", MAX_TOKENS)
+        prompt = open_prompt(folder)
         self._reader = CachedTextEncoder(
             Network(folder / "text.onnx"), prompt, (layers, heads, width)
         )

@@ -81,7 +81,7 @@ class Layout:
     input_ids: NDArray[np.int64]  # (L,)
     positions: NDArray[np.int64]  # (L,) a question stands where the next utterance will begin
     visible: NDArray[np.bool_]  # (L, P + L) which tokens each new one sees
-    mask_index: NDArray[np.int64]  # (A,) where the [MASK] of each question is among the L
+    mask_index: NDArray[np.int64]  # (A,) where among the L each answer is read: [MASK], or [SEP]
     kept: int  # the first so many of the L are utterances, what follows are questions
 
 
@@ -194,6 +194,8 @@ class TextPrompt:
         tokenizer: with the speaker tokens in it (`add_speaker_tokens`).
         max_tokens: positions that utterances and question may take together.
         roles: which tokens to use.
+        has_question: without one, an utterance is read at its own tokens; its [SEP] is the place
+            that a layout names.
 
     Raises:
         ValueError: the tokenizer lacks a token, or max_tokens leaves no room for text.
@@ -204,8 +206,10 @@ class TextPrompt:
         tokenizer: Tokenizer | Vocabulary,
         max_tokens: int = MAX_TOKENS,
         roles: TokenRoles = BERT_ROLES,
+        has_question: bool = True,
     ) -> None:
         self.max_tokens = max_tokens
+        self.has_question = has_question
         if not isinstance(tokenizer, Vocabulary):
             tokenizer = Vocabulary(tokenizer, roles)
         self._vocabulary = tokenizer
@@ -214,7 +218,8 @@ class TextPrompt:
         self._mask = self._vocabulary.mask
         self._now = self.encode("now")
         self._feels = self.encode("feels")
-        taken = 1 + len(self.question(self._vocabulary.speakers[UNKNOWN_SPEAKER]))
+        someone = self._vocabulary.speakers[UNKNOWN_SPEAKER]
+        taken = 1 + (len(self.question(someone)) if has_question else 0)
         self._room = max_tokens - taken
         if self._room < 2 * 3:  # half of it holds <si>, a token of text, and [SEP]
             raise ValueError(
@@ -224,7 +229,11 @@ class TextPrompt:
 
     @classmethod
     def from_file(
-        cls, path: Path, max_tokens: int = MAX_TOKENS, roles: TokenRoles = BERT_ROLES
+        cls,
+        path: Path,
+        max_tokens: int = MAX_TOKENS,
+        roles: TokenRoles = BERT_ROLES,
+        has_question: bool = True,
     ) -> TextPrompt:
         """Read a bundle's tokenizer.json.
 
@@ -232,7 +241,7 @@ class TextPrompt:
             FileNotFoundError: no such file.
             ValueError: not a tokenizer, or not one for this prompt.
         """
-        return cls(Vocabulary.from_file(path, roles), max_tokens)
+        return cls(Vocabulary.from_file(path, roles), max_tokens, has_question=has_question)
 
     def encode(self, text: str) -> list[int]:
         """See `Vocabulary.encode`."""
@@ -295,6 +304,9 @@ class TextPrompt:
         positions = list(range(past, past + kept))
         masks = []
         for number in asked:
+            if not self.has_question:
+                masks.append(ends[number] - 1 - past)
+                continue
             question = self.question(window[number][0])
             masks.append(len(ids) + len(question) - 2)
             ids += question

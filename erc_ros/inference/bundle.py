@@ -134,7 +134,7 @@ def text_prompt(part: TextPart) -> TextPrompt | WholePrompt:
     """
     vocabulary = Vocabulary.from_file(part.tokenizer.file, part.tokenizer.roles)
     if isinstance(part, CachedText):
-        return TextPrompt(vocabulary, part.max_tokens)
+        return TextPrompt(vocabulary, part.max_tokens, has_question=part.question)
     return WholePrompt(vocabulary, part.max_tokens, part.prompt, part.history)
 
 

@@ -93,7 +93,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class CachedText:
-    """A text encoder that takes the keys and values of earlier utterances."""
+    """A text encoder that takes the keys and values of earlier utterances.
+
+    question: the prompt ends with one and is read at its mask; else at the utterance itself.
+    """
 
     file: Path
     tokenizer: Tokens
@@ -102,6 +105,7 @@ class CachedText:
     layers: int
     heads: int  # of the attention of each layer
     precision: str
+    question: bool = True
     tensorrt: Form | None = None
 
     def __post_init__(self) -> None:

@@ -28,6 +28,9 @@ KINDS = {
 SYSTEMS = ("magtkd",)
 """Kinds that are trained stage by stage."""
 
+LEAVING_OUT = ("text",)
+"""Kinds that know `Recipe.leave_out`."""
+
 
 def main(
     argv: Sequence[str] | None = None, command: str = "train", kinds: Iterable[str] = KINDS
@@ -36,13 +39,34 @@ def main(
     parser = argparse.ArgumentParser(prog=f"erc {command}", description=__doc__)
     parser.add_argument("recipe", type=Path, help="YAML file, see config/training")
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    parser.add_argument(
+        "--leave-out",
+        metavar="CORPUS",
+        default="",
+        help="train without this corpus, to see what the model knows outside its own",
+    )
     parser.add_argument("--out", type=Path, help="folder for results; default runs/<recipe's name>")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--until", metavar="STAGE", help="the last stage of a system to be trained")
     arguments = parser.parse_args(argv)
-    out = arguments.out or Path("runs") / arguments.recipe.stem
+    name = arguments.recipe.stem
+    if arguments.leave_out:
+        name += f"-without-{arguments.leave_out}"
+    out = arguments.out or Path("runs") / name
     try:
-        recipe = read_recipe(arguments.recipe, out, arguments.data, arguments.seed, arguments.until)
+        recipe = read_recipe(
+            arguments.recipe,
+            out,
+            arguments.data,
+            arguments.seed,
+            leave_out=arguments.leave_out,
+            until=arguments.until,
+        )
+        if recipe.leave_out and recipe.kind not in LEAVING_OUT:
+            raise RecipeError(
+                f"a {recipe.kind} training has no corpora to choose from: --leave-out is for"
+                f" {', '.join(LEAVING_OUT)}"
+            )
         if recipe.kind not in kinds:
             raise RecipeError(
                 f"{arguments.recipe}: unknown kind {recipe.kind!r}; known to erc {command}:"
@@ -65,6 +89,7 @@ def main(
 def _given(command: str, arguments: argparse.Namespace) -> str:
     """The command as somebody else would give it; where this machine keeps data is left out."""
     seed = "" if arguments.seed is None else f" --seed {arguments.seed}"
+    seed += f" --leave-out {arguments.leave_out}" if arguments.leave_out else ""
     out = "" if arguments.out is None else f" --out {arguments.out}"
     until = "" if arguments.until is None else f" --until {arguments.until}"
     return f"erc {command} {arguments.recipe}{seed}{out}{until}"

@@ -78,6 +78,20 @@ def label_smoothing(logits: Tensor, labels: Tensor, epsilon: float = 0.1) -> Ten
     return -((1 - epsilon) * true + epsilon * others).mean()
 
 
+def cross_entropy_among(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy, also where only several labels are known of which one is right.
+
+    Args:
+        logits: (N, C).
+        target: (N, C) rows that are shares with sum 1, or 1 for each label that may be right: there
+            the loss is -log of their probabilities' sum.
+    """
+    likely = torch.log_softmax(logits, dim=-1)
+    share = -(target * likely).sum(dim=-1)
+    among = -likely.masked_fill(target <= 0, -torch.inf).logsumexp(dim=-1)
+    return torch.where(target.sum(dim=-1) > 1.5, among, share).mean()
+
+
 def class_balanced(logits: Tensor, labels: Tensor, counts: Tensor, beta: float = 0.999) -> Tensor:
     """Cross-entropy with weights from the effective number of samples (Cui et al. 2019).
 

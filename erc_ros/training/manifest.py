@@ -1,7 +1,8 @@
-"""Writing model bundles (`erc_ros.inference.bundle` reads them)."""
+"""Writing model bundles (`erc_ros.inference.bundle` reads them), and what a text encoder reads."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import onnx
 import yaml
 
+from erc_ros.encoders.text import MAX_TOKENS, TextPrompt
 from erc_ros.inference.bundle import sha256_of
 from erc_ros.inference.manifest import MANIFEST
 from erc_ros.networks.session import signature
+
+PROMPT = "prompt.json"
+"""Beside a trained text encoder: what `open_prompt` needs to know of it."""
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
@@ -49,6 +54,28 @@ def attention_shape(text: Path) -> tuple[int, int, int]:
     if layers is None or heads is None or width is None:
         raise ValueError(f"{text} leaves the size of its memory open: export it again")
     return layers, heads, width
+
+
+def write_prompt(folder: Path, prompt: TextPrompt) -> None:
+    """Say in `folder` how conversations are laid out for the text encoder there."""
+    content = {"max_tokens": prompt.max_tokens, "question": prompt.has_question}
+    (folder / PROMPT).write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def open_prompt(folder: Path) -> TextPrompt:
+    """What lays out conversations for the text encoder of a training run.
+
+    Raises:
+        FileNotFoundError: no tokenizer there.
+        ValueError: a file that is not what it should be.
+    """
+    file = folder / PROMPT
+    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return TextPrompt.from_file(
+        folder / "tokenizer.json",
+        said.get("max_tokens", MAX_TOKENS),
+        has_question=said.get("question", True),
+    )
 
 
 def _named(part: dict[str, Any]) -> Iterator[str]:

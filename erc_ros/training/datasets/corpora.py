@@ -18,6 +18,7 @@ from erc_ros.training.datasets import (
     meld,
     mosi,
     ravdess,
+    robot_dialogues,
 )
 from erc_ros.training.datasets.speech import UnusableSoundError, read_sound, trim
 from erc_ros.training.datasets.utterances import Split
@@ -33,6 +34,7 @@ CORPORA: dict[str, Callable[[Path, str], Split]] = {
     "emotionlines": emotionlines.read_emotionlines,
     "emocontext": emocontext.read_emocontext,
     "goemotions": goemotions.read_goemotions_split,
+    "robot-dialogues": robot_dialogues.read_robot_dialogues,
     "mosi": mosi.read_mosi_words,
     "ravdess": ravdess.read_ravdess,
     "emodb": emodb.read_emodb,

@@ -42,6 +42,12 @@ TERMS = {
         "EmoContext (SemEval 2019)", "English chats of three turns", "research use"
     ),
     "goemotions": Terms("GoEmotions", "comments on Reddit, in English", "CC BY 4.0", True),
+    "robot-dialogues": Terms(
+        "the project's robot dialogues",
+        "written dialogues between people and a robot, in English",
+        "Apache-2.0",
+        True,
+    ),
     "iemocap-4": Terms(
         "IEMOCAP, 4 labels", "ten actors, scripted and improvised", "on request, research use"
     ),

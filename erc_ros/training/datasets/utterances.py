@@ -25,7 +25,8 @@ class LabelledUtterance:
 
     speaker: 0 unknown, 1..9 by first appearance in the conversation (`encoders.text`). label: index
     into the labels of its split (LABELS unless the reader says otherwise); None where nobody
-    labelled it, then it is history only. start, end: ns from the recording's beginning; None where
+    labelled it, then it is history only. among: where a corpus has coarser labels, those of which
+    one is right; `label` is None then. start, end: ns from the recording's beginning; None where
     unknown or impossible. votes: how raters voted, a share for each label, empty where unknown.
     clip: the file with its sound (MELD: and picture); None where there is none or it is broken.
     pictures: the file with its pictures, a clip or the crops of `erc cut-faces`; None as above.
@@ -40,6 +41,12 @@ class LabelledUtterance:
     votes: tuple[float, ...] = ()
     clip: Path | None = None
     pictures: Path | None = None
+    among: tuple[int, ...] = ()
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether anything is known of its emotion."""
+        return self.label is not None or bool(self.among)
 
 
 @dataclass(frozen=True, slots=True)

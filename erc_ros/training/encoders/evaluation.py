@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from erc_ros.encoders.audio import MAX_SECONDS, frame_count, log_mel, normalise
-from erc_ros.encoders.text import TextPrompt, Turn
+from erc_ros.encoders.text import Turn
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
@@ -25,7 +25,7 @@ from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
-from erc_ros.training.manifest import attention_shape
+from erc_ros.training.manifest import attention_shape, open_prompt
 from erc_ros.values.utterance import SAMPLE_RATE
 
 NetworkInputs = Mapping[str, NDArray[Any]]
@@ -70,9 +70,9 @@ def measure_encoder(test: EncoderTest, file: Path) -> Measured:
     return Measured(test.metric, scores["dev"], scores["test"], embeddings)
 
 
-def text_test(run: Path, data: Path, max_tokens: int) -> EncoderTest:
+def text_test(run: Path, data: Path) -> EncoderTest:
     """MELD, utterance by utterance; weighted F1."""
-    prompt = TextPrompt.from_file(run / "tokenizer.json", max_tokens)
+    prompt = open_prompt(run)
     meld = {split: read_meld(data, split).conversations for split in ("dev", "test")}
 
     def embed(file: Path, split: str) -> NDArray[np.float32]:

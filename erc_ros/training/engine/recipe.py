@@ -40,8 +40,9 @@ class Recipe:
     """One training to run: the recipe's sections and where things are.
 
     sections: everything in the file but `kind`. given_data: the folder of the data sets, as given
-    on the command line. seed: from the command line, replaces the recipe's. until: the stage after
-    which a training in stages stops; None: the last.
+    on the command line. seed: from the command line, replaces the recipe's. leave_out: a corpus
+    that this training must not see, so that it can be measured on it; "": none. until: the stage
+    after which a training in stages stops; None: the last.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Recipe:
     out: Path
     given_data: Path | None = None
     seed: int | None = None
+    leave_out: str = ""
     until: str | None = None
 
     @property
@@ -93,6 +95,7 @@ def read_recipe(
     out: Path,
     data: Path | None = None,
     seed: int | None = None,
+    leave_out: str = "",
     until: str | None = None,
 ) -> Recipe:
     """Read a recipe file.
@@ -112,7 +115,7 @@ def read_recipe(
     if not isinstance(content.get("kind"), str):
         raise RecipeError(f"{path} must be a table with a kind, such as `kind: text`")
     kind = content.pop("kind")
-    return Recipe(kind, content, out, data, seed, until)
+    return Recipe(kind, content, out, data, seed, leave_out, until)
 
 
 def keep(recipe: Recipe) -> None:

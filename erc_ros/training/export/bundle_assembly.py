@@ -38,7 +38,7 @@ from erc_ros.training.engine.runs import MEASURED, SPLITS, read_metrics
 from erc_ros.training.export.card import CardPart, corpora, read_parts, write_card
 from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
 from erc_ros.training.fusion.simulation import Weakness, simulate
-from erc_ros.training.manifest import attention_shape, fix_output, write_manifest
+from erc_ros.training.manifest import attention_shape, fix_output, open_prompt, write_manifest
 from erc_ros.training.systems import edge
 
 ANCHORS = {
@@ -68,7 +68,6 @@ class BundleConfig:
     visual: str = "runs/face/best"
     fusion: str = "runs/fusion/best"
     context: int = 16
-    max_tokens: int = 256
     note: str = ""
     """What else the model card has to say."""
 
@@ -87,7 +86,7 @@ def train(recipe: Recipe) -> None:
     weakness = recipe.section("simulation", Weakness)
     runs = {name: Path(getattr(config, name)) for name in FILES}
     tests = {
-        "text": text_test(runs["text"], recipe.data, config.max_tokens),
+        "text": text_test(runs["text"], recipe.data),
         "audio": audio_test(runs["audio"], recipe.data),
         "visual": face_test(runs["visual"], recipe.data),
     }
@@ -198,6 +197,7 @@ def manifest(
     measured, learned_from = summary["fusion"], corpora(parts)
     rounded = partial(round, ndigits=4)
     layers, heads, _ = attention_shape(text)
+    prompt = open_prompt(Path(config.text))
     return {
         "format": FORMAT,
         "name": config.name,
@@ -215,7 +215,8 @@ def manifest(
                 "speakers": list(BERT_ROLES.speakers),
             },
             "embedding": EMBEDDING,
-            "max_tokens": config.max_tokens,
+            "max_tokens": prompt.max_tokens,
+            "question": prompt.has_question,
             "layers": layers,
             "heads": heads,
             "precision": "float32",

@@ -27,7 +27,8 @@ def export_text(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     from erc_ros.training.encoders.text.export import export
     from erc_ros.training.encoders.text.model import make_model
 
-    model = make_model(recipe.section("text", TextConfig).dropout)
+    config = recipe.section("text", TextConfig)
+    model = make_model(config.dropout, config.reading)
     load_weights(model, recipe.out / str(chosen["chosen"]) / WEIGHTS)
     return export(model.encoder, file)
 

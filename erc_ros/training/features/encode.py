@@ -25,8 +25,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from erc_ros.encoders.text import MAX_TOKENS, Block, TextPrompt, Turn
-from erc_ros.inference.bundle import load_bundle, sha256_of
+from erc_ros.encoders.text import Block, TextPrompt, Turn
+from erc_ros.inference.bundle import load_bundle, sha256_of, text_prompt
 from erc_ros.inference.manifest import MANIFEST
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
@@ -35,7 +35,7 @@ from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split, count
 from erc_ros.training.encoders.sample import Encoder, Sample
 from erc_ros.training.features.store import create, damage, read_shard, write_shard
-from erc_ros.training.manifest import attention_shape
+from erc_ros.training.manifest import attention_shape, open_prompt
 
 SHARD = 512  # utterances, about
 AT_ONCE = 16  # utterances whose sound or pictures are in memory
@@ -94,8 +94,7 @@ class BundleText:
     see `sample.Encoder`.
 
     Args:
-        folder: of a bundle, which says how many tokens it takes, or of a training run.
-        max_tokens: of a training run's encoder.
+        folder: of a bundle or of a training run, which say how it reads.
 
     Raises:
         FileNotFoundError: no such files.
@@ -104,20 +103,25 @@ class BundleText:
 
     modality = "text"
 
-    def __init__(self, folder: Path, max_tokens: int = MAX_TOKENS) -> None:
-        if (folder / MANIFEST).is_file():
-            max_tokens = load_bundle(folder).text.max_tokens
+    def __init__(self, folder: Path) -> None:
         file, tokenizer = folder / "text.onnx", folder / "tokenizer.json"
         for needed in (file, tokenizer):
             if not needed.is_file():
                 raise FileNotFoundError(f"{needed} is missing: {folder} has no text encoder")
+        if (folder / MANIFEST).is_file():
+            prompt = text_prompt(load_bundle(folder).text)
+        else:
+            prompt = open_prompt(folder)
+        if not isinstance(prompt, TextPrompt):
+            raise ValueError(f"{folder} has a text encoder that keeps nothing; encode with text")
         layers, heads, width = attention_shape(file)
-        self._prompt = TextPrompt.from_file(tokenizer, max_tokens)
+        self._prompt = prompt
         self._read = CachedTextEncoder(Network(file), self._prompt, (layers, heads, width))
         self._turns: tuple[Turn, ...] = ()
         self._window: tuple[Block, ...] = ()
         self.dimension = heads * width
-        parts = f"{sha256_of(file)} {sha256_of(tokenizer)} {max_tokens}"
+        parts = f"{sha256_of(file)} {sha256_of(tokenizer)} {prompt.max_tokens}"
+        parts += "" if prompt.has_question else " no question"
         self.name = f"bundle-text-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
     def refuses(self, sample: Sample) -> str:

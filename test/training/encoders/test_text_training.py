@@ -53,6 +53,7 @@ from erc_ros.training.encoders.text.examples import (  # noqa: E402
     with_teacher,
 )
 from erc_ros.training.encoders.text.export import embed, export  # noqa: E402
+from erc_ros.training.encoders.text.mixture import Corpus  # noqa: E402
 from erc_ros.training.encoders.text.model import (  # noqa: E402
     CachingTextModule,
     TextClassifier,
@@ -61,7 +62,7 @@ from erc_ros.training.encoders.text.model import (  # noqa: E402
     make_model,
 )
 from erc_ros.training.encoders.text.train import Teacher  # noqa: E402
-from erc_ros.training.engine.recipe import read_recipe  # noqa: E402
+from erc_ros.training.engine.recipe import RecipeError, read_recipe  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
 
 WORDS = ["now", "feels", "speaker", "someone", "good", "bad", "day", "what", "a", "##b"]
@@ -234,7 +235,60 @@ def test_the_word_embeddings_stay_and_everything_else_learns(folder: Path) -> No
     assert {id(p) for p in trained} == {id(p) for p in model.parameters() if p.requires_grad}
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert frozen == ["encoder.embeddings.word_embeddings.weight"]
-    assert [g["lr"] for g in groups[::2]] == [1e-3, 1e-3, 5e-4, 2.5e-4]
+    *of_modules, offsets = groups
+    assert [g["lr"] for g in of_modules[::2]] == [1e-3, 1e-3, 5e-4, 2.5e-4]
+    assert offsets["params"] == [model.offsets] and offsets["weight_decay"] == 0
+
+
+@torch.inference_mode()
+def test_a_whole_utterance_is_the_mean_of_its_own_tokens() -> None:
+    torch.manual_seed(1)
+    size = replace(SIZE, reading="utterance")
+    encoder = CachingTextModule(size).eval()
+    ids, positions = torch.randint(1, SIZE.vocabulary, (1, 7)), torch.arange(7)[None]
+    owner = torch.tensor([0, 0, 0, 1, 1, 2, 2])
+    visible = (owner[None, :] <= owner[:, None])[None]  # (1, L, L) each sees what came before
+    index = torch.tensor([[2, 4, 6, 0, 3, 5]])  # any of its tokens stands for an utterance
+    rows, _ = encoder(ids, positions, visible, index, encoder.nothing_known(1))
+    assert torch.allclose(rows[:, :3], rows[:, 3:], atol=1e-6)
+    every = CachingTextModule(SIZE).eval()
+    every.load_state_dict(encoder.state_dict())
+    tokens, _ = every(ids, positions, visible, positions, every.nothing_known(1))
+    for utterance in range(3):
+        expected = tokens[0, owner == utterance].mean(dim=0)
+        assert torch.allclose(rows[0, utterance], expected, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_whole_utterances_one_after_the_other_are_those_of_one_pass(folder: Path) -> None:
+    config = TextConfig(reading="utterance", max_tokens=30)
+    prompt = config.prompt(load_tokenizer())
+    model = make_model(0.0, "utterance").eval()
+    said = talk("good", "bad day", "what a b", "day day day", "a", "bad")
+    rows = rows_of(said, prompt, config)
+    whole = torch.cat([model.encoder(*_inputs(row.layout, model))[0][0] for row in rows])
+    window: tuple[Block, ...] = ()
+    one_by_one = []
+    past, known = model.encoder.nothing_known(1), 0
+    for utterance in said.utterances:
+        block = prompt.block(Turn(utterance.speaker, utterance.text))
+        if surplus := prompt.surplus(window, block):
+            window, past, known = window[surplus:], model.encoder.nothing_known(1), 0
+        window = (*window, block)
+        layout = prompt.arrange(window, [len(window) - 1], known)
+        assert layout.kept == len(layout.input_ids), "nothing but what was said is read"
+        embedding, new = model.encoder(*_inputs(layout, model)[:-1], past)
+        past, known = torch.cat([past, new], dim=4), len(window)
+        one_by_one.append(embedding[0])
+    assert torch.allclose(torch.cat(one_by_one), whole, atol=1e-5)
+
+
+def test_only_the_other_corpora_have_offsets(folder: Path) -> None:
+    model = make_model(0.0)
+    with torch.no_grad():
+        model.offsets.copy_(torch.arange(len(model.offsets))[:, None] + 1.0)
+    offset = model.offset(torch.tensor([0, 2, 1]))
+    assert offset.shape == (3, 1, len(LABELS)) and offset[:, 0, 0].tolist() == [0.0, 2.0, 1.0]
 
 
 def test_missing_weights_are_told_with_the_way_out(folder: Path) -> None:
@@ -355,7 +409,8 @@ def test_ablations_take_away_what_they_name(folder: Path) -> None:
     (nameless,) = rows_of(said, prompt, TextConfig(speakers=False))
     names = {tokenizer.id_to_token(int(token)) for token in nameless.layout.input_ids}
     assert names & set(SPEAKER_TOKENS) == {"<s0>"}
-    (unasked,) = rows_of(said, prompt, TextConfig(question=False))
+    separator = TextConfig(reading="separator", max_tokens=48)
+    (unasked,) = rows_of(said, separator.prompt(tokenizer), separator)
     read = [int(unasked.layout.input_ids[place]) for place in unasked.layout.mask_index]
     assert read == [tokenizer.token_to_id("[SEP]")] * 2
     assert tokenizer.token_to_id("[MASK]") not in unasked.layout.input_ids
@@ -449,7 +504,7 @@ def test_nothing_of_it_is_left_on_another_device(
                 given["loss"](model, _to(given["batches"](epoch)[0], device)).backward()
                 given["after_step"](model, epoch + 1.0)
             with torch.inference_mode():
-                assert 0 <= given["evaluate"](model)["accuracy"] <= 1
+                assert 0 <= given["evaluate"](model)["mean"] <= 1
         raise DoneError
 
     monkeypatch.setattr(text, "fit", two_steps)
@@ -466,7 +521,7 @@ def test_nothing_of_it_is_left_on_another_device(
                 replace(config, objective=objective),
                 TrainerConfig(epochs=1, batch_size=2, learning_rate=0.01),
                 lambda epoch: rows,
-                talks,
+                {"meld": Corpus("meld", tuple(talks), tuple((n,) for n in range(7)))},
                 prompt,
                 tmp_path,
                 np.ones(7),
@@ -486,7 +541,7 @@ def test_a_student_starts_as_its_teacher(folder: Path, tmp_path: Path) -> None:
     data, out = make_data(tmp_path / "data"), tmp_path / "runs"
     path = tmp_path / "tiny.yaml"
     path.write_text(
-        "kind: text\ntext: {seeds: [0], max_tokens: 40, attention: full, pretrain: false}\n"
+        "kind: text\ntext: {seeds: [0], max_tokens: 40, attention: full, pretraining: {}}\n"
         "trainer: {epochs: 1, batch_size: 8, learning_rate: 1.0e-3}\n"
     )
     text.train(read_recipe(path, out / "teacher", data))
@@ -546,7 +601,7 @@ def make_data(data: Path) -> Path:
     said = [{"utterance": "good day", "annotation": "0500000"}]
     (data / "emotionlines_friends" / "train.json").write_text(json.dumps([said]))
     (data / "goemotions" / "ekman_labels.txt").write_text("anger\njoy\n")
-    for split in ("train", "valid"):
+    for split in ("train", "valid", "test"):
         content = "text\tlabel\tid\n" + "good\t1\tx\nbad\t0\ty\n" * 6
         (data / "goemotions" / f"ekman_{split}.tsv").write_text(content)
     return data
@@ -581,3 +636,115 @@ def test_the_whole_way_from_data_to_a_bundle_part(
     feed["past"] = np.zeros((SIZE.layers, 2, 1, SIZE.heads, 0, width), np.float32)
     expected = rows["dev.embedding"][0]
     assert np.allclose(session.run(None, feed)[0][0, 0], expected, atol=1e-4)
+
+
+MIXED = """
+kind: text
+text:
+  seeds: [0]
+  max_tokens: 40
+  reading: utterance
+  pretraining: {meld: 0.5, goemotions: 0.5, emocontext: 0.5}
+  mixed: {emocontext: 0.5, robot-dialogues: 1}
+  in_turns: 0.5
+  missing: 0.2
+  word_errors: 0.1
+pretrainer: {epochs: 2, batch_size: 8, learning_rate: 1.0e-3}
+trainer: {epochs: 2, batch_size: 8, learning_rate: 1.0e-3}
+"""
+
+
+def make_more_data(data: Path) -> Path:
+    make_data(data)
+    (data / "emocontext_semeval19").mkdir()
+    chats = "".join(
+        f"{n}\tgood\tday\t{said}\t{label}\n"
+        for n, (said, label) in enumerate(
+            [("bad", "sad"), ("good", "happy"), ("what", "others")] * 4
+        )
+    )
+    for split in ("train", "valid", "test"):
+        file = data / "emocontext_semeval19" / f"{split}.txt"
+        file.write_text("id\tturn1\tturn2\tturn3\tlabel\n" + chats)
+    (data / "robot_dialogues").mkdir()
+    talks = "".join(
+        f"- group: g{n}\n  turns: [[Robot, good day, neutral], [Ilse, bad, {LABELS[n % 7]}]]\n"
+        for n in range(60)
+    )
+    (data / "robot_dialogues" / "part_01.yaml").write_text(talks)
+    return data
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_on_several_corpora_that_is_killed_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "mixed.yaml", make_more_data(tmp_path / "data")
+    path.write_text(MIXED)
+    text.train(read_recipe(path, tmp_path / "whole", data))
+
+    class KilledError(Exception):
+        pass
+
+    calls = []
+    in_earnest = text.score
+
+    def killed(*given: Any) -> dict[str, float]:
+        calls.append(given)
+        if len(calls) in (5, 17):  # in the second epoch of either part
+            raise KilledError
+        return in_earnest(*given)
+
+    monkeypatch.setattr(text, "score", killed)
+    for _ in range(2):
+        with pytest.raises(KilledError):
+            text.train(read_recipe(path, tmp_path / "killed", data))
+    text.train(read_recipe(path, tmp_path / "killed", data))
+    whole, resumed = (
+        load_file(tmp_path / run / "best" / "best.safetensors") for run in ("whole", "killed")
+    )
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+    history = json.loads((tmp_path / "whole" / "history.json").read_text())
+    assert set(history["corpora"]) == {
+        *("meld", "emotionlines", "goemotions", "emocontext", "robot-dialogues")
+    }
+    said = json.loads((tmp_path / "whole" / "best" / "prompt.json").read_text())
+    assert said == {"max_tokens": 40, "question": False}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("corpus", ["meld", "emocontext", "robot-dialogues"])
+def test_what_is_left_out_is_not_seen_but_measured(
+    folder: Path, tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "mixed.yaml", make_more_data(tmp_path / "data")
+    path.write_text(MIXED)
+    seen = set()
+    in_earnest = text.augmented
+
+    def watched(dialogue: Conversation, *given: Any) -> Any:
+        seen.add(dialogue.utterances)
+        return in_earnest(dialogue, *given)
+
+    monkeypatch.setattr(text, "augmented", watched)
+    text.train(read_recipe(path, tmp_path / "out", data, leave_out=corpus))
+    left = {c.utterances for c in text.read_corpus(corpus, data, "train").conversations}
+    assert seen and not seen & left
+    metrics = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
+    assert corpus not in metrics["learned_from"]
+    assert set(metrics["other_tests"]) == {"goemotions", "emocontext", "robot-dialogues"}
+
+
+def test_a_corpus_that_nobody_knows_cannot_be_left_out(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.yaml"
+    path.write_text(MIXED)
+    with pytest.raises(RecipeError, match="cannot leave out 'mled'"):
+        text.train(read_recipe(path, tmp_path / "out", tmp_path, leave_out="mled"))
+
+
+@pytest.mark.parametrize("wrong", ["mixed: {mled: 1}", "pretraining: {goemotions: 0}"])
+def test_shares_of_unknown_corpora_and_of_nothing_are_refused(tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "mixed.yaml"
+    path.write_text(f"kind: text\ntext: {{{wrong}}}\n")
+    with pytest.raises(RecipeError, match="must be a positive share of one of"):
+        text.train(read_recipe(path, tmp_path / "out", tmp_path))

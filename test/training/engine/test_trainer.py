@@ -627,7 +627,7 @@ def test_without_a_data_folder_the_command_asks_for_one(
 
     monkeypatch.delenv("ERC_DATA", raising=False)
     path = tmp_path / "r.yaml"
-    path.write_text(RECIPE + "text: {pretrain: false}\n")
+    path.write_text(RECIPE + "text: {pretraining: {}}\n")
     assert main([str(path), "--out", str(tmp_path / "out")]) == 2
     assert "--data FOLDER or set ERC_DATA" in capsys.readouterr().err
 
@@ -638,7 +638,7 @@ def test_missing_data_is_told_with_the_way_out(
     from erc_ros.training.command import main
 
     path = tmp_path / "r.yaml"
-    path.write_text(RECIPE + "text: {pretrain: false}\n")
+    path.write_text(RECIPE + "text: {pretraining: {}}\n")
     arguments = [str(path), "--out", str(tmp_path / "out"), "--data", str(tmp_path / "nowhere")]
     assert main(arguments) == 2
     error = capsys.readouterr().err

@@ -66,6 +66,7 @@ def runs(tmp_path: Path) -> Path:
         shutil.copy(tiny / file, folder)
         (folder / "metrics.json").write_text(json.dumps(metrics_of(part)))
     shutil.copy(tiny / "tokenizer.json", tmp_path / "runs" / "text")
+    (tmp_path / "runs" / "text" / "prompt.json").write_text('{"max_tokens": 96, "question": false}')
     text: dict[str, np.ndarray] = {}
     for split, count in COUNTS.items():
         text[f"{split}.embedding"] = rng.normal(size=(count, 384)).astype(np.float32)
@@ -128,7 +129,6 @@ def recipe(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recip
             "audio": str(runs / "audio"),
             "visual": str(runs / "face"),
             "fusion": str(runs / "fusion"),
-            "max_tokens": 96,
         }
     }
     return Recipe("bundle", sections, tmp_path / "out", tmp_path)
@@ -158,6 +158,7 @@ def test_trained_parts_become_a_bundle_that_runs(recipe: Recipe, tmp_path: Path)
     assert "What is simulated" in card and "{name}" not in card
     assert "not recorded: ask whoever trained it" in card
     assert bundle.text.precision == "float32" and bundle.text.attention == (1, 12, 32)
+    assert bundle.text.max_tokens == 96 and not bundle.text.question
     assert set(bundle.metrics["parts"]) == {"text", "audio", "visual"}
 
 

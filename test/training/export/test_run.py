@@ -95,9 +95,7 @@ def test_a_text_run_exports_the_chosen_model(
         vocabulary=40, width=8, layers=2, heads=2, hidden=8, positions=32
     )
     small = text_model.TextClassifier(size, 7)
-    monkeypatch.setattr(
-        text_model, "make_model", lambda dropout: text_model.TextClassifier(size, 7)
-    )
+    monkeypatch.setattr(text_model, "make_model", lambda *_: text_model.TextClassifier(size, 7))
     run = write_run(tmp_path / "text", {"kind": "text"}, {"chosen": "mean"})
     (run / "mean").mkdir()
     save_weights(small, run / "mean" / "best.safetensors")

@@ -17,6 +17,7 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.meld import MeldSplit
 from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.training.encoders.text.examples import TextConfig, collate, rows_of
+from erc_ros.training.encoders.text.mixture import Corpus
 from erc_ros.training.encoders.text.model import TextClassifier
 from erc_ros.training.engine.runs import save_answers
 from erc_ros.training.engine.trainer import autocast, device_of, save_weights
@@ -33,9 +34,10 @@ def predict(
     precision: str = "fp32",
     ask: Callable[..., Tensor] | None = None,
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """What `model` says about all utterances, in their order: (N, outputs), and labels (N,).
+    """What `model` says about all labelled utterances, in their order: (N, outputs); labels (N,).
 
-    The model is a `TextClassifier`, left in eval mode; `ask` is called instead of it, if given.
+    A label is -1 where only several are known of which one is right. The model is a
+    `TextClassifier`, left in eval mode; `ask` is called instead of it, if given.
     """
     ask, device = ask or model, device_of(model)
     model.eval()
@@ -51,8 +53,34 @@ def predict(
             answers = ask(*(tensor.to(device) for tensor in asked)).float().cpu()
             for number, answer, asked in zip(group, answers, batch.asked, strict=True):
                 found[number] = answer[asked].numpy()
-    labels = np.array([u.label for c in conversations for u in c.utterances], np.int64)
-    return np.concatenate(found), labels
+    labels = [
+        -1 if u.label is None else u.label
+        for c in conversations
+        for u in c.utterances
+        if u.is_labelled
+    ]
+    return np.concatenate(found), np.array(labels, np.int64)
+
+
+def score(
+    model: TextClassifier,
+    corpus: Corpus,
+    prompt: TextPrompt,
+    config: TextConfig,
+    precision: str = "fp32",
+) -> dict[str, float]:
+    """Weighted and macro F1 on a corpus's own classes, of the answers that are served.
+
+    A class that may be several labels has the sum of their probabilities.
+    """
+    logits, _ = predict(model, corpus.conversations, prompt, config, precision)
+    probabilities = metrics.softmax(logits)
+    summed = np.stack([probabilities[:, list(each)].sum(axis=1) for each in corpus.classes], axis=1)
+    truth, said = np.array(corpus.truth()), summed.argmax(axis=1)
+    return {
+        "weighted_f1": metrics.weighted_f1(truth, said, len(corpus.classes)),
+        "macro_f1": metrics.macro_f1(truth, said, len(corpus.classes)),
+    }
 
 
 def measure(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance
+from erc_ros.training.encoders.text.mixture import CORPORA, in_turns, thinned
+from erc_ros.training.encoders.text.model import READINGS
 from erc_ros.training.encoders.text.recognition_errors import (
     SimulatedWordErrors,
     misheard,
@@ -46,8 +49,8 @@ class TextConfig:
     """False: every utterance for itself (an ablation)."""
     speakers: bool = True
     """False: every speaker is <s0> (an ablation)."""
-    question: bool = True
-    """False: an utterance is read at its own [SEP] instead of at [MASK] (an ablation)."""
+    reading: str = "mask"
+    """What an utterance's embedding is: see `model.TextModelConfig`."""
     objective: str = "cross_entropy"
     """Or class_balanced or logit_adjusted (`losses`), both with the label alone as target."""
     ema: float = 0.0
@@ -65,17 +68,35 @@ class TextConfig:
     """Share of dialogues without capitals and punctuation, as many recognisers write."""
     forget: float = 0.03
     """Share of training utterances that begin with an empty history, as after a pause."""
+    missing: float = 0.0
+    """Share of the turns without a label that are left out of the history."""
+    in_turns: float = 0.0
+    """Share of GoEmotions' comments whose first sentences become history (`mixture.in_turns`)."""
     most_per_label: int = 5000
     """Of GoEmotions' rows, which are mostly neutral or joy."""
-    pretrain: bool = True
+    pretraining: Mapping[str, float] = field(default_factory=lambda: {"goemotions": 1.0})
+    """What the encoder learns first, once for all seeds: corpus (`mixture.CORPORA`) -> the share of
+    it that an epoch takes. Empty: nothing."""
+    mixed: Mapping[str, float] = field(default_factory=dict)
+    """And what is mixed into each epoch of MELD afterwards."""
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("seeds must not be empty")
         names = ["votes", "smoothing", "unknown_speakers", "plain", "forget", "dropout"]
-        for name in [*names, "word_errors", "speaker_errors"]:
+        for name in [*names, "word_errors", "speaker_errors", "missing"]:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1)")
+        if not 0 <= self.in_turns <= 1:
+            raise ValueError(f"in_turns is {self.in_turns}, must be in [0, 1]")
+        if self.reading not in READINGS:
+            raise ValueError(f"reading is {self.reading!r}, must be one of {READINGS}")
+        for name in ("pretraining", "mixed"):
+            for corpus, share in getattr(self, name).items():
+                if corpus not in CORPORA or not share > 0:
+                    raise ValueError(
+                        f"{name}.{corpus} is {share}: must be a positive share of one of {CORPORA}"
+                    )
         if self.attention not in ATTENTIONS:
             raise ValueError(f"attention is {self.attention!r}, must be one of {ATTENTIONS}")
         if not 0 <= self.teaching <= 1:
@@ -87,6 +108,24 @@ class TextConfig:
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay is {self.layer_decay}, must be in (0, 1]")
 
+    @property
+    def corpora(self) -> list[str]:
+        """The corpora beside MELD, in the order of CORPORA."""
+        return [c for c in CORPORA[1:] if c in {**self.pretraining, **self.mixed}]
+
+    def without(self, corpus: str) -> TextConfig:
+        """The same training without a corpus."""
+        left = {
+            name: {c: share for c, share in getattr(self, name).items() if c != corpus}
+            for name in ("pretraining", "mixed")
+        }
+        votes = 0.0 if corpus in ("meld", "emotionlines") else self.votes
+        return replace(self, **left, votes=votes)  # type: ignore[arg-type]
+
+    def prompt(self, tokenizer: Tokenizer) -> TextPrompt:
+        """What lays out conversations for this training."""
+        return TextPrompt(tokenizer, self.max_tokens, has_question=self.reading == "mask")
+
 
 class TokenRow(NamedTuple):
     """What the encoder reads in one pass, and what it should answer to each question in it."""
@@ -95,13 +134,15 @@ class TokenRow(NamedTuple):
     targets: list[tuple[float, ...]]
     taught: NDArray[np.float32] | None = None
     """(A, d): the teacher's embeddings, if there is a teacher."""
+    corpus: int = 0
+    """Its number in `mixture.CORPORA`."""
 
 
 class Batch(NamedTuple):
     """Rows of similar length, padded: L tokens, A questions at most.
 
     ids, positions (B, L) and asked_at (B, A) int64; visible (B, L, L) and asked (B, A) bool, which
-    questions there are; target (B, A, C); taught (B, A, d) with a teacher.
+    questions there are; target (B, A, C); corpus (B,); taught (B, A, d) with a teacher.
     """
 
     ids: Tensor
@@ -110,6 +151,7 @@ class Batch(NamedTuple):
     asked_at: Tensor
     asked: Tensor
     target: Tensor
+    corpus: Tensor
     taught: Tensor | None = None
 
 
@@ -135,6 +177,10 @@ def augmented(
     errors: SimulatedWordErrors | None = None,
 ) -> list[TokenRow]:
     """A training dialogue, varied as the robot will hear it."""
+    if config.in_turns and rng.random() < config.in_turns:
+        dialogue = in_turns(dialogue, rng)
+    if config.missing:
+        dialogue = thinned(dialogue, config.missing, rng)
     if config.speaker_errors:
         dialogue = mixed_up(dialogue, rng.uniform(0, config.speaker_errors), rng)
     if errors is not None and config.word_errors:
@@ -155,11 +201,11 @@ def rows_of(
 ) -> list[TokenRow]:
     """A conversation as the robot reads it: a new row wherever its window slides.
 
-    Every utterance is asked about once, in order. With `rng`, a share `config.forget` of them
-    begins with an empty history.
+    Every labelled utterance is asked about once, in order. With `rng`, a share `config.forget` of
+    all begins with an empty history.
     """
     if config.attention == "full":
-        numbers = range(len(conversation.utterances))
+        numbers = [n for n, each in enumerate(conversation.utterances) if each.is_labelled]
         return [full_row(conversation, last, prompt, config, rng) for last in numbers]
     rows: list[TokenRow] = []
     window: tuple[Block, ...] = ()
@@ -168,7 +214,7 @@ def rows_of(
 
     def finish() -> None:
         if asked:
-            rows.append(TokenRow(_layout(prompt, window, asked, config), list(targets)))
+            rows.append(TokenRow(prompt.arrange(window, asked), list(targets)))
         asked.clear()
         targets.clear()
 
@@ -179,8 +225,9 @@ def rows_of(
             finish()
             window = window[surplus:]
         window += (block,)
-        asked.append(len(window) - 1)
-        targets.append(target(utterance, config))
+        if utterance.is_labelled:
+            asked.append(len(window) - 1)
+            targets.append(target(utterance, config))
     finish()
     return rows
 
@@ -204,22 +251,18 @@ def full_row(
         if window and len(prompt.arrange([block, *window], [0]).input_ids) > config.max_tokens:
             break
         window.insert(0, block)
-    layout = _layout(prompt, window, [len(window) - 1], config)
+    layout = prompt.arrange(window, [len(window) - 1])
     layout = replace(layout, visible=np.ones_like(layout.visible))
     return TokenRow(layout, [target(conversation.utterances[last], config)])
 
 
-def _layout(
-    prompt: TextPrompt, window: Sequence[Block], asked: Sequence[int], config: TextConfig
-) -> Layout:
-    if config.question:
-        return prompt.arrange(window, asked)
-    ends = np.cumsum([len(block) for block in window])  # [CLS] stands before them
-    return replace(prompt.arrange(window, ()), mask_index=ends[list(asked)])
-
-
 def target(utterance: LabelledUtterance, config: TextConfig) -> tuple[float, ...]:
-    """What the model should say, (C,): the label, softened by raters' votes and smoothing."""
+    """What the model should say, (C,): the label, softened by raters' votes and smoothing.
+
+    Where several labels may be right, a 1 for each of them.
+    """
+    if utterance.among:
+        return tuple(float(index in utterance.among) for index in range(len(LABELS)))
     share = config.votes if utterance.votes else 0.0
     votes = utterance.votes or (0.0,) * len(LABELS)
     flat = config.smoothing / len(LABELS)
@@ -269,7 +312,8 @@ def collate(rows: Sequence[TokenRow]) -> Batch:
     target = torch.zeros(count, most, len(rows[0].targets[0]))
     width = 0 if rows[0].taught is None else rows[0].taught.shape[1]
     taught = torch.zeros(count, most, width)
-    for number, (layout, targets, embeddings) in enumerate(rows):
+    corpus = torch.tensor([row.corpus for row in rows])
+    for number, (layout, targets, embeddings, _) in enumerate(rows):
         tokens, questions = len(layout.input_ids), len(targets)
         ids[number, :tokens] = torch.from_numpy(layout.input_ids)
         positions[number, :tokens] = torch.from_numpy(layout.positions)
@@ -279,7 +323,7 @@ def collate(rows: Sequence[TokenRow]) -> Batch:
         target[number, :questions] = torch.tensor(targets)
         if embeddings is not None:
             taught[number, :questions] = torch.from_numpy(embeddings)
-    return Batch(ids, positions, visible, index, asked, target, taught if width else None)
+    return Batch(ids, positions, visible, index, asked, target, corpus, taught if width else None)
 
 
 def with_teacher(rows: Sequence[TokenRow], embeddings: NDArray[np.float32]) -> list[TokenRow]:

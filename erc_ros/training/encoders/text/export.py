@@ -2,6 +2,7 @@
 
 best/text.onnx               float32, opset 17: what `TextEncoder.forward` takes and gives
 best/tokenizer.json          with the speaker tokens
+best/prompt.json             how conversations are laid out for it
 best/metrics.json            where it comes from, dev and test
 best/best.safetensors        all weights, where a student of this one starts
 best/head.safetensors        the classifier that belongs to it: weight (7, 384), bias (7,)
@@ -35,6 +36,7 @@ from erc_ros.training.encoders.text.model import (
 )
 from erc_ros.training.engine.runs import read_metrics, write_metrics
 from erc_ros.training.engine.trainer import load_weights, save_weights
+from erc_ros.training.manifest import write_prompt
 from erc_ros.training.onnx import write_onnx
 
 OUTPUTS = ("embedding", "present")
@@ -59,14 +61,14 @@ def choose_and_export(
     """
     used = list(seeds or config.seeds)
     folders = [out / f"seed-{seed}" for seed in used]
-    if len(used) > 1 and (config.pretrain or config.teacher):
+    if len(used) > 1 and (config.pretraining or config.teacher):
         folders.append(average(config, splits, folders, out / "mean"))
     scores = {folder.name: read_metrics(folder)["dev"]["weighted_f1"] for folder in folders}
     best = max(folders, key=lambda folder: scores[folder.name])
     print(f"weighted F1 on dev: {scores}; exporting {best.name}")
-    model = make_model(config.dropout)
+    model = make_model(config.dropout, config.reading)
     load_weights(model, best / "best.safetensors")
-    prompt = TextPrompt(load_tokenizer(), config.max_tokens)
+    prompt = config.prompt(load_tokenizer())
     result = {"chosen": best.name, "seeds": used, **read_metrics(best)}
     result["all_seeds"] = summary([read_metrics(folder) for folder in folders[: len(used)]])
     return write(model, prompt, config, splits, out / "best", result)
@@ -77,12 +79,12 @@ def average(
 ) -> Path:
     """The mean of the models in `folders` as a model of its own, measured like a seed."""
     out.mkdir(parents=True, exist_ok=True)
-    model = make_model(config.dropout)
+    model = make_model(config.dropout, config.reading)
     states = [load_file(folder / "best.safetensors") for folder in folders]
     model.load_state_dict(
         {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     )
-    prompt = TextPrompt(load_tokenizer(), config.max_tokens)
+    prompt = config.prompt(load_tokenizer())
     result = {"mean_of": [folder.name for folder in folders]}
     result |= measure(model, splits, prompt, config, out)
     write_metrics(result, out)
@@ -117,6 +119,7 @@ def write(
     difference = export(model.encoder, out / "text.onnx")
     save_weights(model, out / "best.safetensors")
     load_tokenizer().save(str(out / "tokenizer.json"))
+    write_prompt(out, prompt)
     head = {"weight": model.head.weight, "bias": model.head.bias}
     save_file(
         {name: np.ascontiguousarray(value.detach().numpy()) for name, value in head.items()},

@@ -1,9 +1,9 @@
-"""The text encoder: a BERT that is read at [MASK] (MAGTKD, section 3.2), and its own classifier.
+"""The text encoder: a BERT that is read at [MASK] (MAGTKD, section 3.2) or at the utterance itself.
 
 Written out instead of taken from a library for two reasons. Attention is causal between utterances
-(`encoders.text`), so the keys and values of earlier ones can be handed in and out. And only [MASK]
-is ever read: the last layer is computed for that position alone. The weights keep BERT's names, so
-`transformers.BertModel` loads the same state.
+(`encoders.text`), so the keys and values of earlier ones can be handed in and out. And where only
+[MASK] is read, the last layer is computed for that position alone. The weights keep BERT's names,
+so `transformers.BertModel` loads the same state.
 
 Shapes: B dialogues, L new and P known tokens, A questions asked, N layers, d width, h heads.
 """
@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from erc_ros.encoders.text import SPEAKER_TOKENS, add_speaker_tokens
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.packaged import model_folder
+from erc_ros.training.encoders.text.mixture import CORPORA
+
+READINGS = ("mask", "separator", "utterance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,15 @@ class TextModelConfig:
     positions: int = 512
     dropout: float = 0.1
     epsilon: float = 1e-12
+    reading: str = "mask"
+    """Where an answer is read: at the mask of a question; at the utterance's own separator; or
+    utterance, the mean over the utterance's own tokens. The last two need no question."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+        if self.reading not in READINGS:
+            raise ValueError(f"reading is {self.reading!r}, must be one of {READINGS}")
 
 
 class _Embeddings(nn.Module):
@@ -102,7 +110,7 @@ class _Layer(nn.Module):
 
 
 class CachingTextModule(nn.Module):
-    """Utterances and questions -> an embedding at each [MASK]; what text.onnx is."""
+    """Utterances and questions -> an embedding for each answer; what text.onnx is."""
 
     def __init__(self, config: TextModelConfig) -> None:
         super().__init__()
@@ -125,7 +133,8 @@ class CachingTextModule(nn.Module):
         Args:
             input_ids, positions: (B, L).
             visible: (B, L, P + L) bool.
-            mask_index: (B, A) the positions to be read.
+            mask_index: (B, A) the positions to be read; where whole utterances are read, a token of
+                each: its own tokens are those that it sees and that see it.
             past: (N, 2, B, h, P, d/h) keys and values of each of the N layers.
 
         Returns:
@@ -139,6 +148,11 @@ class CachingTextModule(nn.Module):
             x, new = layer(x, known, x, bias)
             present.append(new)
         rows = mask_index[:, :, None]
+        if self.config.reading == "utterance":
+            x, new = last(x, past[-1], x, bias)
+            sees = visible[:, :, past.shape[4] :].to(x.dtype)  # (B, L, L)
+            both = (sees * sees.transpose(1, 2)).gather(1, rows.expand(-1, -1, sees.shape[2]))
+            return both @ x / both.sum(dim=2, keepdim=True), torch.stack([*present, new])
         asked = x.gather(1, rows.expand(-1, -1, x.shape[-1]))  # (B, A, d)
         asked_bias = bias.gather(2, rows[:, None].expand(-1, -1, -1, bias.shape[-1]))
         embeddings, new = last(x, past[-1], asked, asked_bias)
@@ -151,13 +165,20 @@ class CachingTextModule(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """The encoder with a linear head, for its own training and metrics."""
+    """The encoder with a linear head, for its own training and metrics.
 
-    def __init__(self, config: TextModelConfig, classes: int, dropout: float = 0.1) -> None:
+    Corpora differ in how often a label occurs and how readily it was given: each but the first has
+    an offset of its own on the logits, which only training uses.
+    """
+
+    def __init__(
+        self, config: TextModelConfig, classes: int, dropout: float = 0.1, corpora: int = 1
+    ) -> None:
         super().__init__()
         self.encoder = CachingTextModule(config)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(config.width, classes)
+        self.offsets = nn.Parameter(torch.zeros(corpora - 1, classes))
 
     def forward(
         self, input_ids: Tensor, positions: Tensor, visible: Tensor, mask_index: Tensor
@@ -166,6 +187,11 @@ class TextClassifier(nn.Module):
         embeddings = self.embed(input_ids, positions, visible, mask_index)
         logits: Tensor = self.head(self.dropout(embeddings))
         return logits
+
+    def offset(self, corpora: Tensor) -> Tensor:
+        """What the labels of these corpora, (B,) numbers from 0, add to the logits: (B, 1, C)."""
+        none = self.offsets.new_zeros(1, self.offsets.shape[1])
+        return torch.cat([none, self.offsets])[corpora][:, None]
 
     def embed(
         self, input_ids: Tensor, positions: Tensor, visible: Tensor, mask_index: Tensor
@@ -204,7 +230,7 @@ def load_bert(encoder: CachingTextModule, folder: Path, added: list[tuple[int, l
     encoder.load_state_dict({**state, "embeddings.word_embeddings.weight": rows})
 
 
-def read_config(folder: Path, added: int, dropout: float) -> TextModelConfig:
+def read_config(folder: Path, added: int, dropout: float, reading: str = "mask") -> TextModelConfig:
     """The size of the BERT in `folder` (config.json), with room for `added` tokens."""
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return TextModelConfig(
@@ -216,6 +242,7 @@ def read_config(folder: Path, added: int, dropout: float) -> TextModelConfig:
         positions=values["max_position_embeddings"],
         dropout=dropout,
         epsilon=values["layer_norm_eps"],
+        reading=reading,
     )
 
 
@@ -226,11 +253,11 @@ def load_tokenizer(folder: Path | None = None) -> Tokenizer:
     )
 
 
-def make_model(dropout: float) -> TextClassifier:
-    """all-MiniLM-L6-v2 with the speaker tokens and a fresh head."""
+def make_model(dropout: float, reading: str = "mask") -> TextClassifier:
+    """all-MiniLM-L6-v2 with the speaker tokens and a fresh head for the corpora of `mixture`."""
     folder, tokenizer = model_folder(), load_tokenizer()
-    size = read_config(folder, len(SPEAKER_TOKENS), dropout)
-    model = TextClassifier(size, len(LABELS))
+    size = read_config(folder, len(SPEAKER_TOKENS), dropout, reading)
+    model = TextClassifier(size, len(LABELS), corpora=len(CORPORA))
     # A speaker starts as "speaker" and a number, 0 as "someone".
     like = [["someone"], *(["speaker", str(n)] for n in range(1, len(SPEAKER_TOKENS)))]
     added = [

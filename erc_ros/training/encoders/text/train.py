@@ -1,9 +1,11 @@
-"""Train the text encoder: all-MiniLM-L6-v2 on MELD, history only, a dialogue in one pass.
+"""Train the text encoder: all-MiniLM-L6-v2 on several corpora, then on MELD with a share of them.
 
-First, once for all seeds, an epoch on GoEmotions' comments; then every seed fine-tunes on MELD. Or,
-with a teacher that reads with full attention, every seed starts with its weights and learns from
-it. The dev split chooses the epoch, a correction of the class prior, and the model that is
-exported; each seed's choice is tested once.
+First, once for all seeds, what `pretraining` names; then every seed learns MELD with what `mixed`
+names. Or, with a teacher that reads with full attention, every seed starts with its weights and
+learns from it. All corpora share one classifier of seven labels: where a corpus has coarser ones,
+it says which of the seven they may be (`mixture`). The dev splits choose the epoch, MELD's a
+correction of the class prior and the model that is exported; each seed's choice is tested once, on
+every corpus, whether it was learned from or left out (`erc train --leave-out`).
 
 Results in the recipe's folder: pretrained/, seed-<N>/{best.safetensors,training.json,metrics.json}
 and best/ (see `text_export`).
@@ -11,8 +13,9 @@ and best/ (see `text_export`).
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,12 +28,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from erc_ros.encoders.text import TextPrompt
-from erc_ros.metrics import classification as metrics
-from erc_ros.training.datasets.goemotions import read_goemotions
 from erc_ros.training.datasets.meld import MeldSplit, read_meld, with_votes
 from erc_ros.training.datasets.utterances import LABELS, Conversation, count
 from erc_ros.training.ema import EmaDistillation
-from erc_ros.training.encoders.text.evaluation import measure, predict, prior
+from erc_ros.training.encoders.text.evaluation import measure, prior, score
 from erc_ros.training.encoders.text.examples import (
     Batch,
     TextConfig,
@@ -38,14 +39,20 @@ from erc_ros.training.encoders.text.examples import (
     augmented,
     balanced,
     make_batches,
-    rows_of,
     with_teacher,
 )
 from erc_ros.training.encoders.text.export import choose_and_export
+from erc_ros.training.encoders.text.mixture import (
+    CORPORA,
+    Corpus,
+    in_our_labels,
+    portion,
+    read_corpus,
+)
 from erc_ros.training.encoders.text.model import TextClassifier, load_tokenizer, make_model
 from erc_ros.training.encoders.text.recognition_errors import SimulatedWordErrors
 from erc_ros.training.engine.history import record
-from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.engine.runs import METRICS, finished, write_json, write_metrics
 from erc_ros.training.engine.trainer import (
     Fit,
@@ -54,33 +61,45 @@ from erc_ros.training.engine.trainer import (
     load_weights,
     set_seeds,
 )
-from erc_ros.training.losses import class_balanced, logit_adjusted, softened_kl
+from erc_ros.training.losses import (
+    class_balanced,
+    cross_entropy_among,
+    logit_adjusted,
+    softened_kl,
+)
 
 TEMPERATURE = 2.0  # of the teacher's answers, as in DDVLM
+WATCHED = 700
+"""Conversations of a corpus beside MELD whose dev split is looked at after every epoch."""
 
 
 def train(recipe: Recipe) -> None:
     """Run a recipe of kind text: the seed of the command line, or all and the choice."""
     recipe.refuse_other_sections({"trainer", "pretrainer", "text"})
     config = recipe.section("text", TextConfig)
+    if recipe.leave_out:
+        if recipe.leave_out not in (*CORPORA, "emotionlines"):
+            raise RecipeError(f"cannot leave out {recipe.leave_out!r}: known are {CORPORA}")
+        config = config.without(recipe.leave_out)
     shared = replace(recipe, seed=None)  # the pretrained encoder is the same for every seed
-    begins = config.pretrain and not config.teacher  # a student starts as its teacher
+    begins = bool(config.pretraining) and not config.teacher  # a student starts as its teacher
     pretrainer = shared.section("pretrainer", TrainerConfig) if begins else None
     splits = {name: read_meld(recipe.data, name) for name in ("train", "dev", "test")}
     for split in splits.values():
         print(describe(split))
     if config.votes:
         splits["train"] = with_votes(splits["train"], recipe.data)
-    used = {"goemotions": begins, "emotionlines": config.votes > 0, "meld": True}
-    corpora = [name for name, is_used in used.items() if is_used]
-    record(recipe.out, corpora=corpora, teachers=[config.teacher] if config.teacher else [])
+    is_meld_used = recipe.leave_out != "meld"
+    sources = Sources.read(config, recipe.data, splits if is_meld_used else None)
+    used = [*(["emotionlines"] if config.votes else []), *sources.train]
+    record(recipe.out, corpora=used, teachers=[config.teacher] if config.teacher else [])
     start = None
     if pretrainer is not None:
-        start = pretrain(config, pretrainer, recipe.data, recipe.out / "pretrained")
+        start = pretrain(config, pretrainer, sources, recipe.out / "pretrained")
     trainer = recipe.section("trainer", TrainerConfig)
     for seed in recipe.seeds(config.seeds):
         seeded = replace(trainer, seed=seed)
-        train_seed(config, seeded, splits, start, recipe.out / f"seed-{seed}")
+        train_seed(config, seeded, splits, sources, start, recipe.out / f"seed-{seed}")
     if recipe.seed is None:
         choose_and_export(config, splits, recipe.out)
 
@@ -98,70 +117,155 @@ def describe(split: MeldSplit) -> str:
     return text
 
 
-def pretrain(config: TextConfig, trainer: TrainerConfig, data: Path, out: Path) -> Path:
-    """GoEmotions; returns the checkpoint. One made with the same settings is used again."""
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The corpora that a training learns from, by name, and what it is measured on.
+
+    train: MELD first, unless it is left out. dev: at most WATCHED conversations of each of them.
+    test: of all corpora that are there, also of those that are left out.
+    """
+
+    train: dict[str, Corpus]
+    dev: dict[str, Corpus]
+    test: dict[str, Corpus]
+
+    @classmethod
+    def read(
+        cls, config: TextConfig, data: Path, meld: Mapping[str, MeldSplit] | None = None
+    ) -> Sources:
+        """Read what `config` names.
+
+        Raises:
+            FileNotFoundError, ValueError: a corpus that it names is not there or not usable.
+        """
+        train, dev = {}, {}
+        if meld is not None:
+            train["meld"] = in_our_labels("meld", meld["train"])
+            dev["meld"] = in_our_labels("meld", meld["dev"])
+        for name in config.corpora:
+            train[name] = read_corpus(name, data, "train")
+            if name == "goemotions":
+                rows = balanced(train[name].conversations, config.most_per_label, random.Random(0))
+                train[name] = replace(train[name], conversations=tuple(rows))
+            found = read_corpus(name, data, "dev")
+            dev[name] = replace(found, conversations=found.conversations[:WATCHED])
+        if not train:
+            raise ValueError("there is nothing to learn from: every corpus is left out")
+        return cls(train, dev, all_tests(data))
+
+
+def all_tests(data: Path) -> dict[str, Corpus]:
+    """The test split of every corpus beside MELD that is in `data`."""
+    found = {}
+    for name in CORPORA[1:]:
+        with contextlib.suppress(FileNotFoundError):
+            found[name] = read_corpus(name, data, "test")
+    return found
+
+
+def word_errors(corpora: Sequence[Corpus]) -> SimulatedWordErrors:
+    """Word errors among the words that are said in them."""
+    conversations = [c for corpus in corpora for c in corpus.conversations]
+    return SimulatedWordErrors(u.text for c in conversations for u in c.utterances)
+
+
+def mixture(
+    sources: Sources,
+    shares: Mapping[str, float],
+    prompt: TextPrompt,
+    config: TextConfig,
+    seed: int,
+) -> Callable[[int], list[TokenRow]]:
+    """What an epoch reads: of each corpus its share, varied anew (`examples.augmented`)."""
+    names = [name for name in shares if name in sources.train]
+    errors = word_errors([sources.train[name] for name in names]) if config.word_errors else None
+
+    def rows(epoch: int) -> list[TokenRow]:
+        rng = random.Random(seed * 1000 + epoch)
+        return [
+            row._replace(corpus=sources.train[name].number)
+            for name in names
+            for each in portion(sources.train[name].conversations, shares[name], epoch, seed)
+            for row in augmented(each, prompt, config, rng, errors)
+        ]
+
+    return rows
+
+
+def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: Path) -> Path:
+    """What comes before MELD; returns the checkpoint. One of the same settings is used again."""
     checkpoint, record = out / "best.safetensors", out / "settings.json"
-    used = ("most_per_label", "dropout", "question")
-    settings = {"trainer": asdict(trainer), **{name: getattr(config, name) for name in used}}
+    settings = {"trainer": asdict(trainer), **_settings(config)}
+    del settings["mixed"]
     if checkpoint.is_file() and finished(record, settings):
         print(f"pretrained encoder: {checkpoint}")
         return checkpoint
-    prompt = TextPrompt(load_tokenizer(), config.max_tokens)
-    rng = random.Random(trainer.seed)
-    rows = balanced(read_goemotions(data, "train"), config.most_per_label, rng)
-    dev = list(read_goemotions(data, "valid"))[:2000]
+    prompt = config.prompt(load_tokenizer())
     set_seeds(trainer.seed)
-    model = make_model(config.dropout)
+    model = make_model(config.dropout, config.reading)
     alone = replace(config, ema=0.0, objective="cross_entropy")
-    read = [made for row in rows for made in rows_of(row, prompt, alone)]
-    _fit(model, alone, trainer, lambda _: read, dev, prompt, out)
+    rows = mixture(sources, config.pretraining, prompt, alone, trainer.seed)
+    dev = {name: corpus for name, corpus in sources.dev.items() if name in config.pretraining}
+    _fit(model, alone, trainer, rows, dev, prompt, out)
     write_json(record, {"settings": settings})
     return checkpoint
+
+
+def _settings(config: TextConfig) -> dict[str, Any]:
+    """What decides a run, for JSON; other seeds make no difference to one."""
+    return {name: value for name, value in asdict(config).items() if name != "seeds"}
 
 
 def train_seed(
     config: TextConfig,
     trainer: TrainerConfig,
     splits: dict[str, MeldSplit],
+    sources: Sources,
     start: Path | None,
     out: Path,
 ) -> dict[str, Any]:
-    """Fine-tune on MELD with one seed and test once; writes and returns metrics.json.
+    """Learn MELD and what is mixed in, with one seed, and test once; returns metrics.json.
 
     A seed that was already trained with the same settings is not trained again.
     """
-    settings: dict[str, Any] = {"trainer": asdict(trainer), "text": asdict(config)}
-    del settings["text"]["seeds"]  # the others make no difference to this one
+    settings: dict[str, Any] = {
+        "trainer": asdict(trainer),
+        "text": _settings(config),
+        "corpora": {name: len(corpus.conversations) for name, corpus in sources.train.items()},
+    }
     if written := finished(out / METRICS, settings):
         print(f"already trained: {out}")
         return written
     set_seeds(trainer.seed)
-    model = make_model(config.dropout)
+    model = make_model(config.dropout, config.reading)
     start = Path(config.teacher) / "best.safetensors" if config.teacher else start
     if start is not None:
         load_weights(model, start)
-    prompt = TextPrompt(load_tokenizer(), config.max_tokens)
+    prompt = config.prompt(load_tokenizer())
     dialogues = splits["train"].conversations
-
-    errors = SimulatedWordErrors(u.text for d in dialogues for u in d.utterances)
     teacher = Teacher.load(Path(config.teacher), dialogues) if config.teacher else None
+    others = mixture(sources, config.mixed, prompt, config, trainer.seed)
+    errors = SimulatedWordErrors(u.text for d in dialogues for u in d.utterances)
 
     def rows(epoch: int) -> list[TokenRow]:
         rng = random.Random(trainer.seed * 1000 + epoch)
-        made: list[TokenRow] = []
-        for number, dialogue in enumerate(dialogues):
+        made: list[TokenRow] = others(epoch)
+        for number, dialogue in enumerate(dialogues if "meld" in sources.train else ()):
             varied = augmented(dialogue, prompt, config, rng, errors)
             made += with_teacher(varied, teacher.embeddings[number]) if teacher else varied
         return made
 
-    dev = list(splits["dev"].conversations)
     counts = prior(dialogues) * count(dialogues)
-    fitted = _fit(model, config, trainer, rows, dev, prompt, out, counts, teacher)
+    fitted = _fit(model, config, trainer, rows, sources.dev, prompt, out, counts, teacher)
     result = {
         "settings": settings,
         "best_epoch": fitted.best_epoch,
         "seconds": fitted.seconds,
         **measure(model, splits, prompt, config, out),
+        "learned_from": list(sources.train),
+        "other_tests": {
+            name: score(model, corpus, prompt, config) for name, corpus in sources.test.items()
+        },
     }
     write_metrics(result, out)
     print(
@@ -182,13 +286,13 @@ def hard_loss(logits: Tensor, target: Tensor, config: TextConfig, counts: Tensor
         return class_balanced(logits, target.argmax(dim=1), counts)
     if config.objective == "logit_adjusted":
         return logit_adjusted(logits, target.argmax(dim=1), counts / counts.sum())
-    return nn.functional.cross_entropy(logits, target)
+    return cross_entropy_among(logits, target)
 
 
 def both(model: TextClassifier, batch: Batch) -> tuple[Tensor, Tensor]:
     """Embeddings (N, d) and logits (N, C) of the N utterances that the batch asks about."""
     embeddings = model.embed(batch.ids, batch.positions, batch.visible, batch.asked_at)
-    logits = model.head(model.dropout(embeddings))
+    logits = model.head(model.dropout(embeddings)) + model.offset(batch.corpus)
     return embeddings.float()[batch.asked], logits.float()[batch.asked]
 
 
@@ -233,7 +337,7 @@ def _fit(
     config: TextConfig,
     trainer: TrainerConfig,
     rows: Callable[[int], list[TokenRow]],
-    dev: Sequence[Conversation],
+    dev: Mapping[str, Corpus],
     prompt: TextPrompt,
     out: Path,
     counts: NDArray[np.float64] | None = None,
@@ -255,13 +359,12 @@ def _fit(
         return average(value, logits, lambda it: both(it, batch)[1]) if average else value
 
     def evaluate(model: TextClassifier) -> dict[str, float]:
-        logits, labels = predict(model, dev, prompt, config, trainer.precision)
-        predicted = logits.argmax(axis=1)
-        return {
-            "accuracy": metrics.accuracy(labels, predicted, len(LABELS)),
-            "weighted_f1": metrics.weighted_f1(labels, predicted, len(LABELS)),
-            "macro_f1": metrics.macro_f1(labels, predicted, len(LABELS)),
+        found = {
+            f"{name} {kind}": f1
+            for name, corpus in dev.items()
+            for kind, f1 in score(model, corpus, prompt, config, trainer.precision).items()
         }
+        return {"mean": float(np.mean(list(found.values()))), **found}
 
     return fit(
         model,
@@ -269,13 +372,13 @@ def _fit(
         batches=batches,
         loss=loss,
         evaluate=evaluate,
-        choose="weighted_f1",
+        choose="mean",
         out=out,
         parameters=parameter_groups(model, config, trainer),
         say=partial(print, flush=True),
         after_step=average.after_step if average else None,
         stateful=[average] if average else [],
-        settings={name: value for name, value in asdict(config).items() if name != "seeds"},
+        settings=_settings(config),
     )
 
 
@@ -293,10 +396,11 @@ def parameter_groups(
     parts: list[tuple[nn.Module, float]] = [(model.head, config.head_learning_rate)]
     parts += [(layer, rate) for layer, rate in zip(reversed(layers), rates[:-1], strict=True)]
     parts += [(model.encoder.embeddings, rates[-1])]
-    groups = []
+    groups: list[dict[str, Any]] = []
     for module, rate in parts:
         for decays in (True, False):
             chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
             decay = trainer.weight_decay if decays else 0.0
             groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-    return groups
+    rate = config.head_learning_rate
+    return [*groups, {"params": [model.offsets], "lr": rate, "weight_decay": 0.0}]

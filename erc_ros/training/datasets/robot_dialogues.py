@@ -1,0 +1,108 @@
+"""Dialogues between people and a robot, written for this project (folder `corpora/`).
+
+    - group: great-1            # optional: dialogues that end in the same words
+      turns:
+      - [Robot, "The letter has arrived.", neutral]
+      - [Ilse, "Great.", anger]
+
+A robot's turns are history only. All dialogues of a sentence ("great-1", "great-2") are in one
+split.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erc_ros.encoders.text import speaker_indices
+from erc_ros.resources import shared
+from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.utterances import (
+    EMPTY_TEXT,
+    LABELS,
+    UNUSABLE_ROW,
+    Conversation,
+    LabelledUtterance,
+    Split,
+)
+
+FOLDER = "robot_dialogues"
+SPLITS = ("train", "dev", "test")
+ROBOT = "Robot"
+PARTS = 8  # one of them is dev, one is test
+
+
+def read_robot_dialogues(data: Path, split: str) -> Split:
+    """Read one split: of the data folder where it has these dialogues, else of the source tree.
+
+    Rows are dialogues, numbered from 1 in each file.
+
+    Raises:
+        FileNotFoundError: there are no dialogues.
+        ValueError: an unknown split, or a file of another form.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"the robot dialogues have the splits {SPLITS}, not {split!r}")
+    folder = data / FOLDER if (data / FOLDER).is_dir() else shared("corpora") / FOLDER
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no dialogues (*.yaml)")
+    conversations: list[Conversation] = []
+    found: list[Finding] = []
+    for file in files:
+        for row, entry in enumerate(_entries(file), start=1):
+            if reason := _wrong_with(entry):
+                found.append(Finding(UNUSABLE_ROW, "skipped", file.name, row, reason))
+            elif split_of(entry) == split:
+                if any(not text.strip() for _, text, _ in entry["turns"]):
+                    found.append(Finding(EMPTY_TEXT, "masked", file.name, row))
+                name = f"{split}/{file.stem}-{row}"
+                conversations.append(Conversation(name, _utterances(entry["turns"])))
+    return Split(split, tuple(conversations), LABELS, Findings(tuple(found)))
+
+
+def split_of(entry: dict[str, Any]) -> str:
+    """Which split a dialogue is in: the same for all of a sentence, however many are added."""
+    group = entry.get("group")
+    first = " ".join(text for _, text, _ in entry["turns"][:2])
+    key = re.sub(r"-\d+$", "", group) if group else first
+    part = zlib.crc32(key.encode()) % PARTS
+    return {0: "dev", 1: "test"}.get(part, "train")
+
+
+def _entries(file: Path) -> list[Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, list):
+        raise ValueError(f"{file} must be a list of dialogues")
+    return content
+
+
+def _wrong_with(entry: Any) -> str:
+    turns = entry.get("turns") if isinstance(entry, dict) else None
+    if not isinstance(turns, list) or not turns:
+        return "must be a table with `turns`"
+    if not isinstance(entry.get("group", ""), str):
+        return f"group {entry['group']!r} must be text"
+    for turn in turns:
+        is_text = isinstance(turn, list) and all(isinstance(field, str) for field in turn)
+        if not is_text or len(turn) != 3:
+            return f"a turn must be [speaker, text, emotion], not {turn!r}"
+        if turn[2] not in LABELS:
+            return f"unknown emotion {turn[2]!r}"
+    return ""
+
+
+def _utterances(turns: list[list[str]]) -> tuple[LabelledUtterance, ...]:
+    speakers = speaker_indices(speaker for speaker, _, _ in turns)
+    utterances = []
+    for index, (number, (speaker, text, emotion)) in enumerate(zip(speakers, turns, strict=True)):
+        label = None if speaker == ROBOT else LABELS.index(emotion)
+        utterances.append(LabelledUtterance(text.strip(), number, label, index))
+    return tuple(utterances)
