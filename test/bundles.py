@@ -16,7 +16,9 @@ import onnx
 from onnx import numpy_helper, parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.encoders.text import SPEAKER_TOKENS, add_speaker_tokens
+from erc_ros.resources import model_folder
 from erc_ros.training.manifest import write_manifest
 
 TEXT, AUDIO, VISUAL, MEL, SIZE = 384, 128, 128, 64, 48
@@ -172,6 +174,21 @@ audio (float[B, n] waveform) => (float[B, 24] embedding)
 }
 """
 
+# The voice and the sum of those heard before, projected.
+VOICE_GRAPH = """
+<ir_version: 8, opset_import: ["": 17]>
+audio (float[B, 192] voice, float[B, 4, 192] heard, bool[B, 4] is_heard) => (float[B, 24] embedding)
+  <int64[1] one = {1}, int64[1] two = {2}>
+{
+  seen = Cast <to = 1> (is_heard)
+  seen3 = Unsqueeze (seen, two)
+  kept = Mul (heard, seen3)
+  sum = ReduceSum <keepdims = 0> (kept, one)
+  both = Add (voice, sum)
+  embedding = MatMul (both, project)
+}
+"""
+
 # The mean of every frame and channel, projected.
 CLIP_GRAPH = """
 <ir_version: 8, opset_import: ["": 17]>
@@ -235,6 +252,7 @@ class Kinds:
     tokens: str = "bert"
 
 
+HEARD = 4  # utterances before, of a voice part
 WIDTH, FRAMES, CLIP = 24, 4, 112  # of the encoders that are no cached text, log-mel or crops
 
 
@@ -272,6 +290,14 @@ def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> 
         manifest["audio"] = size | {
             "kind": "waveform", "file": "audio.onnx", "embedding": WIDTH, "max_seconds": 4.0,
             "normalise": True,
+        }  # fmt: skip
+    if kinds.audio == "voice":  # on the speaker network that is shipped
+        speakers = load_manifest(model_folder("speaker-campplus"))
+        _save(folder / "audio.onnx", VOICE_GRAPH, project=_random(rng, speakers.size, WIDTH))
+        manifest["audio"] = size | {
+            "kind": "voice", "file": "audio.onnx", "embedding": WIDTH, "max_seconds": 4.0,
+            "features": speakers.size, "heard": HEARD, "speaker_network": "speaker-campplus",
+            "speaker_sha256": speakers.sha256,
         }  # fmt: skip
     manifest["visual"] |= {"kind": "crops"}
     if kinds.visual == "clip":

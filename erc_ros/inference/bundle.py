@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.dialogue.speakers.embedding import SpeakerModelError, load_manifest
 from erc_ros.encoders.text import TextPrompt, Vocabulary, WholePrompt
 from erc_ros.inference.manifest import (
     LARGEST_TOKENIZER,
@@ -34,10 +35,12 @@ from erc_ros.inference.manifest import (
     PromptText,
     TextPart,
     VisualPart,
+    VoiceAudio,
     named_files,
     parse,
 )
 from erc_ros.networks.session import NetworkError, Port, Signature, signature
+from erc_ros.resources import model_folder
 from erc_ros.values.tables import LARGEST, parse_table
 from erc_ros.values.utterance import MODALITIES
 
@@ -114,6 +117,8 @@ def load_bundle(path: Path | str) -> Bundle:
             f"{bundle.text.tokenizer.file}: {error}; export the bundle anew"
         ) from error
     _check_networks(bundle)
+    if isinstance(bundle.audio, VoiceAudio):
+        speaker_network(bundle)
     return bundle
 
 
@@ -124,6 +129,29 @@ def read_manifest(path: Path | str) -> Manifest:
         BundleError: something does not fit.
     """
     return _read(Path(path))[0]
+
+
+def speaker_network(bundle: Bundle) -> Path:
+    """The folder of the network in front of a voice part: beside the bundle's, or in `models/`.
+
+    Raises:
+        BundleError: it is not there, or another one than the part was trained on.
+    """
+    part = bundle.audio
+    assert isinstance(part, VoiceAudio)
+    beside = bundle.folder.resolve().parent / part.speaker_network
+    try:
+        folder = beside if beside.is_dir() else model_folder(part.speaker_network)
+        found = load_manifest(folder)
+    except (FileNotFoundError, SpeakerModelError) as error:
+        raise BundleError(f"audio.speaker_network: {error}") from error
+    if (found.sha256, found.size) != (part.speaker_sha256, part.features):
+        raise BundleError(
+            f"audio.speaker_network: {folder} has sha256 {found.sha256[:12]}... and size "
+            f"{found.size}, the bundle was trained on {part.speaker_sha256[:12]}... of size "
+            f"{part.features}: use that network, or another bundle"
+        )
+    return folder
 
 
 def text_prompt(part: TextPart) -> TextPrompt | WholePrompt:
@@ -206,6 +234,12 @@ def _inputs(part: Encoder) -> dict[str, Port]:
     """What an encoder without a cache takes: B or N inputs of L tokens, T frames, n samples."""
     if isinstance(part, LogMelAudio):
         return {"features": ("float", (None, None, part.mel_bands)), "frames": ("int64", (None,))}
+    if isinstance(part, VoiceAudio):
+        return {
+            "voice": ("float", (None, part.features)),
+            "heard": ("float", (None, part.heard, part.features)),
+            "is_heard": ("bool", (None, part.heard)),
+        }
     if isinstance(part, FaceCrops):
         return {"faces": ("float", (None, 1, part.size, part.size))}
     if isinstance(part, FaceClip):

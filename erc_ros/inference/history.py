@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Block, speaker_index
+from erc_ros.inference.voice import HeardVoice, attribute
 from erc_ros.values.utterance import MODALITIES, Utterance
 
 Embedding = NDArray[np.float32]
@@ -46,6 +47,8 @@ class ConversationHistory:
     utterances: the last utterances as the fusion sees them, oldest first.
     window: those that the text encoder sees, oldest first.
     unread: how many at the end of `window` the text encoder has to read anew.
+    voices: what was heard, for a voice part (`inference.voice`). is_unheard: some of them are
+        somebody else's than when they were listened to.
     """
 
     conversation_id: str = ""
@@ -53,6 +56,8 @@ class ConversationHistory:
     utterances: tuple[UtteranceEmbeddings, ...] = ()
     window: tuple[WindowEntry, ...] = ()
     unread: int = 0
+    voices: tuple[HeardVoice, ...] = ()
+    is_unheard: bool = False
 
 
 def enter(history: ConversationHistory, utterance: Utterance) -> tuple[ConversationHistory, int]:
@@ -106,6 +111,9 @@ def relabel(
     Args:
         said_by: see `TextPrompt.said_by`.
     """
+    if {voice.utterance_id for voice in history.voices} & set(utterance_ids) - {""}:
+        voices = attribute(history.voices, utterance_ids, speaker_id)
+        history = replace(history, voices=voices, is_unheard=True)
     parts: tuple[UtteranceEmbeddings | WindowEntry, ...] = (*history.utterances, *history.window)
     found = {part.utterance_id for part in parts} & set(utterance_ids) - {""}
     if not found:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from erc_ros.encoders.audio import audio_input, waveform_input
 from erc_ros.encoders.face import check_picture, clip_input, face_input
-from erc_ros.inference.manifest import AudioPart, FaceCrops, LogMelAudio, VisualPart
+from erc_ros.inference.manifest import FaceCrops, LogMelAudio, VisualPart, WaveformAudio
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
 SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
@@ -19,7 +19,7 @@ SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no sound
 Inputs = dict[str, NDArray[Any]]
 
 
-def audio_inputs(part: AudioPart, audio: NDArray[np.int16]) -> Inputs:
+def audio_inputs(part: LogMelAudio | WaveformAudio, audio: NDArray[np.int16]) -> Inputs:
     """Sound (n,) int16 -> what the audio network takes, with a batch of one."""
     if isinstance(part, LogMelAudio):
         features = audio_input(audio, part.max_seconds)

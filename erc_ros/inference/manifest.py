@@ -6,6 +6,7 @@ Every part has a kind, which tells what its network takes:
             prompt    the whole prompt, history first, for every utterance
     audio   log-mel   64 bands, normalised over the utterance
             waveform  samples at 16 kHz, normalised or as they are
+            voice     what the speaker network says of it, and of the same speaker before
     visual  crops     gray faces in [0, 1], embedded one by one
             clip      so many RGB frames, normalised by channel
 
@@ -37,8 +38,10 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "bytes": (1, LARGEST_FILE),
     "context": (1, 1024),
     "embedding": (1, 65536),
+    "features": (1, 65536),
     "frames": (1, 256),
     "heads": (1, 1024),
+    "heard": (0, 128),
     "history": (-1, 1024),
     "layers": (1, 1024),
     "max_crops": (1, 256),
@@ -178,6 +181,31 @@ class WaveformAudio:
 
 
 @dataclass(frozen=True)
+class VoiceAudio:
+    """A sound encoder on top of the network that tells speakers apart (`inference.voice`).
+
+    speaker_network: the name of its folder, beside the bundle's or in `models/`; it is no part of
+    the bundle. speaker_sha256: of its ONNX file. features: numbers in its embedding. heard: earlier
+    utterances of the same speaker that count, at most.
+    """
+
+    file: Path
+    embedding: int
+    max_seconds: float
+    features: int
+    heard: int
+    speaker_network: str
+    speaker_sha256: str
+    precision: str
+    sample_rate: int = SAMPLE_RATE
+    tensorrt: Form | None = None
+
+    def __post_init__(self) -> None:
+        _check_rate(self.sample_rate)
+        _check_name(self.speaker_network, "speaker_network")
+
+
+@dataclass(frozen=True)
 class FaceCrops:
     """A face encoder that takes gray crops, each by itself."""
 
@@ -237,14 +265,14 @@ class Fusion:
 
 
 TextPart = CachedText | PromptText
-AudioPart = LogMelAudio | WaveformAudio
+AudioPart = LogMelAudio | WaveformAudio | VoiceAudio
 VisualPart = FaceCrops | FaceClip
 Encoder = TextPart | AudioPart | VisualPart
 Part = Encoder | Fusion
 
 KINDS: Mapping[str, Mapping[str, type[Any]]] = {
     "text": {"cached": CachedText, "prompt": PromptText},
-    "audio": {"log-mel": LogMelAudio, "waveform": WaveformAudio},
+    "audio": {"log-mel": LogMelAudio, "waveform": WaveformAudio, "voice": VoiceAudio},
     "visual": {"crops": FaceCrops, "clip": FaceClip},
 }
 

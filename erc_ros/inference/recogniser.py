@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Block, Turn
 from erc_ros.inference.backend import open_network
-from erc_ros.inference.bundle import Bundle, fusion_sizes, text_prompt
+from erc_ros.inference.bundle import Bundle, fusion_sizes, speaker_network, text_prompt
 from erc_ros.inference.estimate import (
     Estimate,
     FusionOutput,
@@ -40,8 +40,9 @@ from erc_ros.inference.history import (
     step,
 )
 from erc_ros.inference.inputs import audio_inputs, unusable, visual_inputs
-from erc_ros.inference.manifest import AudioPart, VisualPart
+from erc_ros.inference.manifest import AudioPart, VisualPart, VoiceAudio
 from erc_ros.inference.text_encoders import TextEncoder, open_text_encoder
+from erc_ros.inference.voice import HeardVoice, VoiceFeatures, remember, voice_inputs
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
@@ -88,6 +89,7 @@ class Recogniser:
         self._catching_up.set_result(None)
         self._fusion = self.networks["fusion"]
         self._fusion_sizes = fusion_sizes(bundle)
+        self._voice = _voice_features(bundle, device)
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="encoder")
         self._drafts: OrderedDict[_Key, _Prepared] = OrderedDict()
         self._history = ConversationHistory()
@@ -208,6 +210,10 @@ class Recogniser:
         history, speaker = enter(history, utterance)
         window, text = self._encode_text(history, Turn(speaker, utterance.text.strip()))
         audio, visual = coming_audio.result(), coming_visual.result()
+        if isinstance(self.bundle.audio, VoiceAudio) and audio.embedding is not None:
+            heard = HeardVoice(utterance.utterance_id, utterance.speaker_id, audio.embedding)
+            audio = self._compare_voice(self.bundle.audio, history.voices, heard, audio)
+            history = replace(history, voices=remember(history.voices, heard))
         embeddings = UtteranceEmbeddings(
             utterance.utterance_id, speaker, text.embedding, audio.embedding, visual.embedding
         )
@@ -245,11 +251,13 @@ class Recogniser:
         )
 
     def _reread(self, conversation_id: str) -> None:
-        """Read the texts anew from the first corrected one on, those that the fusion still sees.
+        """Read texts anew from the first corrected one on, those that the fusion still sees.
 
         That waits for the next utterance or draft of the conversation, so it is at most
         `bundle.fusion.context` short passes, however much was corrected.
         """
+        if conversation_id == self._history.conversation_id:
+            self._listen_again()
         history = self._history
         if not history.unread or conversation_id != history.conversation_id:
             return
@@ -286,7 +294,49 @@ class Recogniser:
     def _encode_audio(self, part: AudioPart, audio: NDArray[np.int16]) -> Encoded:
         if problem := unusable(audio):
             return Encoded(None, 0, problem)
+        if isinstance(part, VoiceAudio):
+            return self._hear_voice(audio)
         return _timed(lambda: self.networks["audio"](audio_inputs(part, audio)), "sound")
+
+    def _hear_voice(self, audio: NDArray[np.int16]) -> Encoded:
+        """What needs the sound alone; the speaker may be known later."""
+        assert self._voice is not None
+        begin = time.perf_counter_ns()
+        features = self._voice(audio)
+        duration = time.perf_counter_ns() - begin
+        if features is None:
+            return Encoded(None, duration, "there is no voice in the sound")
+        return Encoded(features, duration)
+
+    def _compare_voice(
+        self, part: VoiceAudio, voices: tuple[HeardVoice, ...], voice: HeardVoice, encoded: Encoded
+    ) -> Encoded:
+        """The embedding of a voice, now that its speaker is known."""
+        inputs = voice_inputs([voice], voices, part.heard)
+        compared = _timed(lambda: self.networks["audio"](inputs), "sound")
+        return replace(compared, duration=compared.duration + encoded.duration)
+
+    def _listen_again(self) -> None:
+        """Compare voices anew that turned out to be somebody else's, those that the fusion sees."""
+        history, part = self._history, self.bundle.audio
+        if not history.is_unheard or not isinstance(part, VoiceAudio):
+            return
+        seen = {each.utterance_id for each in history.utterances if each.audio is not None} - {""}
+        voices = [voice for voice in history.voices if voice.utterance_id in seen]
+        embeddings: dict[str, Embedding] = {}
+        if voices:
+            inputs = voice_inputs(voices, history.voices, part.heard)
+            answer = self.networks["audio"](inputs)["embedding"]
+            embeddings = {
+                voice.utterance_id: row
+                for voice, row in zip(voices, answer, strict=True)
+                if np.isfinite(row).all()
+            }
+        utterances = tuple(
+            replace(each, audio=embeddings.get(each.utterance_id, each.audio))
+            for each in history.utterances
+        )
+        self._history = replace(history, utterances=utterances, is_unheard=False)
 
     def _encode_faces(self, part: VisualPart, crops: Sequence[FaceCrop]) -> Encoded:
         inputs, note = visual_inputs(part, crops)
@@ -318,6 +368,14 @@ class Recogniser:
     def _forget(self, key: _Key) -> None:
         for future in self._drafts.pop(key, ()):
             future.cancel()
+
+
+def _voice_features(bundle: Bundle, device: str) -> VoiceFeatures | None:
+    """The front end of a voice part; TensorRT builds no engine of it, so CUDA where it works."""
+    if not isinstance(bundle.audio, VoiceAudio):
+        return None
+    device = "auto" if device == "tensorrt" else device
+    return VoiceFeatures(speaker_network(bundle), bundle.audio.max_seconds, device)
 
 
 def _key(utterance: Utterance) -> _Key:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.training.datasets import (
+    ased,
     emocontext,
     emodb,
     emotionlines,
@@ -17,6 +18,7 @@ from erc_ros.training.datasets import (
     iemocap,
     meld,
     mosi,
+    nemo,
     ravdess,
     robot_dialogues,
 )
@@ -38,10 +40,12 @@ CORPORA: dict[str, Callable[[Path, str], Split]] = {
     "mosi": mosi.read_mosi_words,
     "ravdess": ravdess.read_ravdess,
     "emodb": emodb.read_emodb,
+    "nemo": nemo.read_nemo,
+    "ased": ased.read_ased,
 }
 """(data folder, split) -> the split. Pictures without words (FER+) are no conversations."""
 
-ACTED = {"ravdess": None, "emodb": emodb.SECONDS}
+ACTED = {"ravdess": None, "emodb": emodb.SECONDS, "nemo": None, "ased": None}
 """Clips of a sentence with silence around it, and how many seconds of each may be used."""
 
 

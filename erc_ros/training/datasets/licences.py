@@ -67,6 +67,10 @@ TERMS = {
         "RAVDESS speech", "acted English sentences of 24 adults", "CC BY-NC-SA 4.0: non-commercial"
     ),
     "emodb": Terms("EmoDB", "acted German sentences of ten adults", "free for research"),
+    "nemo": Terms(
+        "nEMO", "acted Polish sentences of nine adults", "CC BY-NC-SA 4.0: non-commercial"
+    ),
+    "ased": Terms("ASED", "acted Amharic sentences of 65 adults", ""),
     "ferplus": Terms(
         "FER2013 pictures with FER+ votes",
         "faces found by web search",

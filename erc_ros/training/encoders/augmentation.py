@@ -11,9 +11,20 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate
 
 from erc_ros.values.utterance import SAMPLE_RATE
+
+_SHARES = (
+    "scale",
+    "aspect",
+    "shift",
+    "erase",
+    "erase_side",
+    "coarse_share",
+    "blur",
+    "side_light",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +47,20 @@ class FaceAugmentation:
     """Side of the pictures in the first epochs: half the cost, and the coarse shape comes first."""
     coarse_share: float = 0.6
     """Share of the epochs at coarse_size; 0: none."""
+    aspect: float = 0.0
+    """Share by which a picture is wider or narrower: other detectors cut other boxes."""
+    blur: float = 0.0
+    """Share of the pictures that are out of focus, by up to 1.2 pixels (a Gaussian's sigma)."""
+    side_light: float = 0.0
+    """Share of the brightness that one side of a face has more than the other, at most."""
+    grain: float = 0.0
+    """Noise of the camera in a dark room, at most; standard deviation, of a brightness of 1."""
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "scale", "shift", "gamma", "erase", "erase_side"):
+        for name in ("rotation", "gamma", "grain", *_SHARES):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
-        for name in ("scale", "shift", "erase", "erase_side", "coarse_share"):
+        for name in _SHARES:
             if getattr(self, name) > 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be a share, at most 1")
         if self.coarse_size < 16 or self.coarse_size % 16:
@@ -63,6 +82,7 @@ def augment_faces(
 
     angle = uniform(-how.rotation, how.rotation) * (math.pi / 180)
     zoom = 1 + uniform(-how.scale, how.scale)
+    wide = uniform(-how.aspect, how.aspect).exp()
     flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     turn = torch.stack(
         [
@@ -71,14 +91,44 @@ def augment_faces(
         ],
         dim=1,
     )  # (B, 2, 2)
+    turn[:, 0] *= wide[:, None]
     # A shift of s of the width is 2 s in the coordinates -1..1 of affine_grid.
     theta = torch.cat([turn, uniform(-2 * how.shift, 2 * how.shift, 2, 1)], dim=2)  # (B, 2, 3)
     grid = affine_grid(theta, [batch, 1, size, size], align_corners=False)
     moved = grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
     limit = math.log1p(how.gamma)
     moved = moved.clamp_min(1e-4) ** uniform(-limit, limit, 1, 1, 1).exp()
+    moved = _lit_and_blurred(moved, how, uniform, generator)
     hidden = _rectangles(batch, size, how, uniform)  # (B, 1, size, size)
     return torch.where(hidden, moved.mean(dim=(2, 3), keepdim=True), moved)
+
+
+def _lit_and_blurred(
+    faces: Tensor, how: FaceAugmentation, uniform: Callable[..., Tensor], generator: Generator
+) -> Tensor:
+    """Light from a side, out of focus, grainy; a step of strength 0 is left out."""
+    if how.side_light:
+        at = torch.linspace(-1, 1, faces.shape[-1])
+        across = uniform(-1, 1, 1, 1, 1) * at + uniform(-1, 1, 1, 1, 1) * at[:, None]
+        faces = (faces * (1 + 0.5 * how.side_light * across)).clamp(0, 1)
+    if how.blur:
+        soft = avg_pool2d(avg_pool2d(faces, 3, 1, 1), 3, 1, 1)
+        share = uniform(0, 1, 1, 1, 1) * (uniform(0, 1, 1, 1, 1) < how.blur)
+        faces = faces.lerp(soft, share)
+    if how.grain:
+        noise = torch.randn(faces.shape, generator=generator)
+        faces = (faces + uniform(0, how.grain, 1, 1, 1) * noise).clamp(0, 1)
+    return faces
+
+
+def no_faces(count: int, size: int, generator: Generator) -> Tensor:
+    """Pictures that show nobody: blotches from coarse to fine, (count, 1, size, size) in [0, 1]."""
+    pictures = torch.empty(count, 1, size, size)
+    for picture in pictures:
+        side = int(torch.randint(1, size + 1, (1,), generator=generator))
+        blotches = torch.rand(1, 1, side, side, generator=generator)
+        picture[:] = interpolate(blotches, (size, size), mode="bilinear", align_corners=False)[0]
+    return pictures
 
 
 def _rectangles(

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Turn
-from erc_ros.inference.bundle import Bundle, text_prompt
+from erc_ros.inference.bundle import Bundle, speaker_network, text_prompt
 from erc_ros.inference.inputs import audio_inputs, visual_inputs
+from erc_ros.inference.manifest import VoiceAudio
 from erc_ros.inference.text_encoders import open_text_encoder
+from erc_ros.inference.voice import HeardVoice, VoiceFeatures, voice_inputs
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
@@ -237,7 +240,18 @@ class Task:
 
     def _audio(self, run: Run, sound: NDArray[np.int16]) -> Floats:
         assert self.bundle.audio is not None
-        return run(audio_inputs(self.bundle.audio, sound))["embedding"]
+        if not isinstance(self.bundle.audio, VoiceAudio):
+            return run(audio_inputs(self.bundle.audio, sound))["embedding"]
+        features = self._voice(sound)
+        if features is None:
+            features = np.zeros(self.bundle.audio.features, np.float32)
+        alone = HeardVoice("", "", features)  # each sound as the first of its speaker
+        return run(voice_inputs([alone], (), self.bundle.audio.heard))["embedding"]
+
+    @cached_property
+    def _voice(self) -> VoiceFeatures:
+        assert isinstance(self.bundle.audio, VoiceAudio)
+        return VoiceFeatures(speaker_network(self.bundle), self.bundle.audio.max_seconds)
 
     def _visual(self, run: Run, face: NDArray[np.uint8]) -> Floats:
         assert self.bundle.visual is not None

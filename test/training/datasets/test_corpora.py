@@ -36,10 +36,13 @@ SIZES = {
     ("mosi", "test"): (31, 752),
     ("ravdess", "all"): (1440, 1440),
     ("emodb", "all"): (454, 454),
+    ("nemo", "all"): (4481, 4481),
+    ("ased", "all"): (2474, 2474),
 }
 FOLDERS = {"meld": "meld_annotations", "emotionlines": "emotionlines_friends", "emodb": "emodb"}
 FOLDERS |= {"emocontext": "emocontext_semeval19", "goemotions": "goemotions"}
 FOLDERS |= {"mosi": "mosi_bclstm_features", "ravdess": "ravdess_speech_16k"}
+FOLDERS |= {"nemo": "nemo", "ased": "ased"}
 
 
 @pytest.mark.parametrize(("corpus", "split"), SIZES)

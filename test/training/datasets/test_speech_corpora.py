@@ -1,4 +1,4 @@
-"""RAVDESS and EmoDB in their official layouts, with the files that go wrong."""
+"""RAVDESS, EmoDB, nEMO and ASED in their official layouts, with the files that go wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
-from erc_ros.training.datasets import emodb, ravdess  # noqa: E402
+from erc_ros.training.datasets import ased, emodb, nemo, ravdess  # noqa: E402
 from erc_ros.training.datasets.speech import UnusableSoundError, read_sound, together, trim  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
 from erc_ros.values.utterance import SAMPLE_RATE  # noqa: E402
@@ -56,6 +56,31 @@ def test_emodb_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
         ("emodb-10", "male", "fear"),
         ("emodb-16", "female", "sadness"),
     ]
+
+
+def test_nemo_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
+    names = ["EB0_surprised_64", "KS0_happiness_1", "XX0_anger_1", "EB0_boredom_2"]
+    for number, name in enumerate(names):
+        write(tmp_path, f"samples/{name}.wav", speech(rate=24_000, seed=number), 24_000)
+    corpus = nemo.load(tmp_path)
+    assert [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips] == [
+        ("nemo-EB0", "female", "surprise"),
+        ("nemo-KS0", "male", "joy"),
+    ]
+    assert corpus.skipped == {"nemo: wrong name": 2}
+
+
+def test_ased_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
+    names = ["05Angry/a5-07-02-01-05", "04Sad/S4-04-02-01-29", "03Happy/h3-01-01-02-05", "a6"]
+    for number, name in enumerate(names):
+        write(tmp_path, f"{name}.wav", speech(seed=number))
+    corpus = ased.load(tmp_path)
+    assert [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips] == [
+        ("ased-01-29", "female", "sadness"),
+        ("ased-01-05", "female", "anger"),
+        ("ased-02-05", "male", "joy"),
+    ]
+    assert corpus.skipped == {"ased: wrong name": 1}
 
 
 def test_boredom_is_left_out_and_counted(tmp_path: Path) -> None:

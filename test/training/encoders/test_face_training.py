@@ -14,12 +14,18 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.datasets import ferplus  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
-from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces  # noqa: E402
+from erc_ros.training.encoders.augmentation import (  # noqa: E402
+    FaceAugmentation,
+    augment_faces,
+    no_faces,
+)
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig  # noqa: E402
 from erc_ros.training.encoders.visual.train import (  # noqa: E402
     as_input,
+    correct_prior,
     meld_labels,
     meld_probabilities,
+    shown,
     train,
 )
 from erc_ros.training.engine.embeddings import load_embeddings  # noqa: E402
@@ -158,6 +164,59 @@ def test_augmented_faces_stay_pictures() -> None:
     assert changed.isfinite().all() and changed.min() >= 0 and changed.max() <= 1
 
 
+def test_light_blur_and_grain_leave_pictures_and_what_they_show() -> None:
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.from_numpy(np.stack([picture(0, seed) for seed in range(16)]))[:, None] / 255
+    none = {"rotation": 0.0, "scale": 0.0, "shift": 0.0, "gamma": 0.0, "erase": 0.0}
+    how = FaceAugmentation(**none, aspect=0.05, blur=1.0, side_light=0.5, grain=0.05)
+    changed = augment_faces(faces, how, generator)
+    assert changed.isfinite().all() and changed.min() >= 0 and changed.max() <= 1
+    for one, other in zip(faces, changed, strict=True):
+        pair = np.corrcoef(one.mean(2).flatten(), other.mean(2).flatten())[0, 1]
+        assert pair > 0.5 and not torch.allclose(one, other, atol=0.02)
+
+
+def test_pictures_of_nobody_are_pictures_and_differ() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = no_faces(9, 32, generator)
+    assert pictures.shape == (9, 1, 32, 32)
+    assert pictures.min() >= 0 and pictures.max() <= 1
+    assert len({float(p.mean()) for p in pictures}) == 9
+
+
+def test_balance_shows_every_class_alike_and_none_as_often_as_it_comes() -> None:
+    targets = np.eye(8, dtype=np.float32)[[0] * 90 + [5] * 10]
+    np.testing.assert_allclose(shown(targets, 0.0), 0.01)
+    balanced = shown(targets, 1.0)
+    assert balanced[:90].sum() == pytest.approx(0.5) == balanced[90:].sum()
+    half = shown(targets, 0.5)
+    assert half[90:].sum() == pytest.approx(0.25)  # 10 ** 0.5 of 90 ** 0.5 + 10 ** 0.5
+
+
+def test_a_class_that_is_never_recalled_moves_the_prior(corpus: Path) -> None:
+    data = ferplus.load(corpus)
+    many = np.flatnonzero(data.train.labels == NEUTRAL)
+    few = np.flatnonzero(data.train.labels == HAPPY)[:1]
+    rows = np.concatenate([many, few])
+    rare = ferplus.Faces(
+        data.train.pictures[rows], data.train.targets[rows], data.train.labels[rows]
+    )
+    model = FaceNetwork(TINY).eval()
+    with torch.no_grad():  # sees nothing but believes a little more in the frequent class
+        model.head[1].weight.zero_()
+        model.head[1].bias[:] = -20
+        model.head[1].bias[NEUTRAL], model.head[1].bias[HAPPY] = 0.4, 0.0
+    happy = ferplus.Faces(
+        data.valid.pictures[data.valid.labels == HAPPY],
+        data.valid.targets[data.valid.labels == HAPPY],
+        data.valid.labels[data.valid.labels == HAPPY],
+    )
+    assert correct_prior(model, ferplus.FerPlus(rare, happy, data.test)) < 0
+    with torch.no_grad():
+        faces = as_input(torch.from_numpy(happy.pictures))
+        assert (model.head(model(faces)).argmax(1) == HAPPY).all()
+
+
 def test_without_strength_only_mirroring_is_left() -> None:
     generator = torch.Generator().manual_seed(0)
     faces = torch.rand(16, 1, 48, 48, generator=generator)
@@ -198,6 +257,7 @@ def recipe(corpus: Path, tmp_path: Path) -> Recipe:
     sections = {
         "trainer": {"epochs": 3, "batch_size": 10, "learning_rate": 0.01, "precision": "bf16"},
         "network": {"stem": 4, "widths": [4, 8], "blocks": [1, 1]},
+        "sampling": {"balance": 0.5, "mixup": 0.2, "nothing": 0.1},
     }
     return Recipe("face", sections, tmp_path / "runs", corpus.parent, seed=3)
 

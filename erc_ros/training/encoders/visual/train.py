@@ -1,21 +1,22 @@
 """The face network: a small residual CNN on 48x48 gray faces, trained on the votes of FER+.
 
 Each picture's target is how its ten raters voted (soft labels), not only the winner: FER+ found
-that this helps, and ambiguous faces should come out ambiguous.
+that this helps, and ambiguous faces should come out ambiguous. Rare classes are shown more often
+than they come, and pictures of nothing are to say nothing.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from erc_ros.encoders.face import SIZE
@@ -23,7 +24,7 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets import ferplus
 from erc_ros.training.datasets.ferplus import CLASSES, TO_MELD, Faces, FerPlus
 from erc_ros.training.datasets.utterances import LABELS
-from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces
+from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces, no_faces
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.engine import prediction
 from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
@@ -35,8 +36,36 @@ from erc_ros.training.engine.runs import (
     save_answers,
     write_metrics,
 )
-from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_seeds
+from erc_ros.training.engine.trainer import (
+    WEIGHTS,
+    TrainerConfig,
+    device_of,
+    fit,
+    save_weights,
+    set_seeds,
+)
 from erc_ros.training.onnx import export_face
+
+WORST_RECALL = 0.5  # of every class on validation, if the prior can be set so
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSampling:
+    """What an epoch shows; the section `sampling` of a face recipe."""
+
+    balance: float = 0.0
+    """Power of a class's rarity in how often it is shown: 0 as often as it comes, 1 all equally."""
+    mixup: float = 0.0
+    """Of Beta(mixup, mixup), by which pairs of pictures are laid over each other; 0: none."""
+    nothing: float = 0.0
+    """Share of a batch that is replaced by pictures of no face, whose target is all classes."""
+
+    def __post_init__(self) -> None:
+        for name in ("balance", "nothing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1]")
+        if self.mixup < 0:
+            raise ValueError(f"mixup is {self.mixup}, must not be negative")
 
 
 def train(recipe: Recipe) -> None:
@@ -47,16 +76,19 @@ def train(recipe: Recipe) -> None:
     Raises:
         RecipeError, FileNotFoundError: the recipe or the data is not usable.
     """
-    recipe.refuse_other_sections({"trainer", "network", "augmentation"})
+    recipe.refuse_other_sections({"trainer", "network", "augmentation", "sampling"})
     config = recipe.section("trainer", TrainerConfig)
     network = recipe.section("network", FaceNetworkConfig)
     augmentation = recipe.section("augmentation", FaceAugmentation)
+    sampling = recipe.section("sampling", FaceSampling)
     data = ferplus.load(recipe.data / "fer2013plus")
     record(recipe.out, corpora=["ferplus"])
     print(f"FER+: left out {json.dumps(data.skipped)}")
     out = recipe.out / f"seed-{config.seed}"
-    model = fit_faces(data, config, network, augmentation, out)
-    write_metrics(finish(model, data, config.seed, out), out)
+    model = fit_faces(data, config, network, augmentation, sampling, out)
+    correction = correct_prior(model, data)
+    save_weights(model, out / WEIGHTS)
+    write_metrics({**finish(model, data, config.seed, out), "prior_correction": correction}, out)
     files = ["face.onnx", FILE, "best.safetensors", "training.json"]
     best = choose_best(recipe.out, files)
     print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
@@ -67,6 +99,7 @@ def fit_faces(
     config: TrainerConfig,
     network: FaceNetworkConfig,
     augmentation: FaceAugmentation,
+    sampling: FaceSampling,
     out: Path,
 ) -> FaceNetwork:
     """Train on data.train; the returned model is that of the epoch best on data.valid."""
@@ -75,10 +108,14 @@ def fit_faces(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(config.seed)
     pictures, targets = torch.from_numpy(data.train.pictures), torch.from_numpy(data.train.targets)
+    shares = torch.from_numpy(shown(data.train.targets, sampling.balance))
+    uniform = torch.full((len(CLASSES),), 1 / len(CLASSES))
     coarse_epochs = round(augmentation.coarse_share * config.epochs)
 
     def batches(epoch: int) -> Sequence[tuple[Tensor, int]]:
         order = torch.randperm(len(pictures), generator=generator)
+        if sampling.balance:
+            order = torch.multinomial(shares, len(pictures), replacement=True, generator=generator)
         size = augmentation.coarse_size if epoch < coarse_epochs else SIZE
         # The short batch at the end is left out (batch statistics), unless it is the only one.
         full = max(1, len(order) // config.batch_size) * config.batch_size
@@ -87,16 +124,26 @@ def fit_faces(
     def loss(model: FaceNetwork, batch: tuple[Tensor, int]) -> Tensor:
         chosen, size = batch[0].cpu(), batch[1]  # the pictures stay where there is room
         device = device_of(model)
+        target = targets[chosen]
         # Coordinates in bfloat16 would be a tenth of a pixel off.
         with torch.autocast("cpu", enabled=False):
             faces = augment_faces(as_input(pictures[chosen]), augmentation, generator, size)
+            if sampling.mixup:
+                share = float(_beta(sampling.mixup, generator))
+                other = torch.randperm(len(chosen), generator=generator)
+                faces, target = (x.lerp(x[other], share) for x in (faces, target))
+            if empty := round(sampling.nothing * len(chosen)):
+                faces[:empty] = no_faces(empty, size, generator)
+                target[:empty] = uniform
         faces = faces.to(device).contiguous(memory_format=torch.channels_last)
         logits = model.head(model(faces)).float()
-        return -(targets[chosen].to(device) * log_softmax(logits, dim=1)).sum(dim=1).mean()
+        return -(target.to(device) * log_softmax(logits, dim=1)).sum(dim=1).mean()
 
     def evaluate(model: FaceNetwork) -> dict[str, float]:
         predicted = predict(model, data.valid.pictures)[1].argmax(axis=1)
-        return {"accuracy": metrics.accuracy(data.valid.labels, predicted, len(CLASSES))}
+        accuracy = metrics.accuracy(data.valid.labels, predicted, len(CLASSES))
+        recall = metrics.unweighted_recall(data.valid.labels, predicted, len(CLASSES))
+        return {"accuracy": accuracy, "recall": recall, "both": (accuracy + recall) / 2}
 
     fit(
         model,
@@ -104,13 +151,56 @@ def fit_faces(
         batches=batches,
         loss=loss,
         evaluate=evaluate,
-        choose="accuracy",
+        choose="both" if sampling.balance else "accuracy",
         out=out,
         say=lambda line: print(line, flush=True),
         stateful=[generator],
-        settings={"network": asdict(network), "augmentation": asdict(augmentation)},
+        settings={
+            "network": asdict(network),
+            "augmentation": asdict(augmentation),
+            "sampling": asdict(sampling),
+        },
     )
     return model
+
+
+def shown(targets: NDArray[np.float32], balance: float) -> NDArray[np.float32]:
+    """How often each picture is shown, (N, C) votes -> (N,), of sum 1; see `FaceSampling`."""
+    rarity = np.maximum(targets.sum(axis=0), 1) ** -balance
+    weights: NDArray[np.float32] = targets @ rarity.astype(np.float32)
+    return weights / weights.sum()
+
+
+def _beta(alpha: float, generator: torch.Generator) -> Tensor:
+    """One draw from Beta(alpha, alpha), at most 0.5: the share of the picture laid over."""
+    draws = torch._sample_dirichlet(torch.full((1, 2), alpha), generator=generator)
+    return draws.min()
+
+
+def correct_prior(model: FaceNetwork, data: FerPlus) -> float:
+    """Add a share of the classes' log frequency to the head's bias, as chosen on validation.
+
+    Most accurate of those that recall every class at least half of the time; where none does, what
+    lacks counts as much as accuracy. Returns the share; below 0 favours rare classes.
+    """
+    logits = np.log(np.maximum(predict(model, data.valid.pictures)[1], 1e-12))
+    frequency = data.train.targets.mean(axis=0) + 1e-4
+    labels, classes = data.valid.labels, len(CLASSES)
+    present = np.unique(labels)
+
+    def worth(share: float) -> float:
+        predicted = (logits + share * np.log(frequency)).argmax(axis=1)
+        recalls = [(predicted[labels == label] == label).mean() for label in present]
+        lacking = max(0.0, WORST_RECALL - float(min(recalls)))
+        return metrics.accuracy(labels, predicted, classes) - lacking
+
+    shares = [step / 20 for step in range(-20, 21)]
+    best = max(shares, key=lambda share: (worth(share), -abs(share)))
+    head = model.head[1]
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        head.bias += torch.from_numpy((best * np.log(frequency)).astype(np.float32))
+    return best
 
 
 def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""How somebody sounds now, beside how the same speaker sounded before: what a voice part takes.
+
+The front end is the network that tells speakers apart (CAM++): its embedding of an utterance also
+says how something was said ("x-vectors meet emotions", Pappagari et al. 2020, arXiv 2002.05039).
+Most of it is the person, though, so the part sees the earlier utterances of the same speaker too:
+causal, as far as diarization knew them, and none at the first one. What it does with them (their
+mean, how much they vary) is its own affair; training hands it the same two things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
+from erc_ros.values.utterance import SAMPLE_RATE
+
+REMEMBERED = 128  # utterances of a conversation, whoever spoke
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeardVoice:
+    """One utterance as it sounded, (D,), and who said it. An id "" is unknown."""
+
+    utterance_id: str
+    speaker_id: str
+    features: Features
+
+
+def remember(heard: tuple[HeardVoice, ...], voice: HeardVoice) -> tuple[HeardVoice, ...]:
+    """What is known after `voice`: the last REMEMBERED utterances, oldest first.
+
+    An utterance that comes again replaces what was remembered of it, in its old place.
+    """
+    if voice.utterance_id and any(each.utterance_id == voice.utterance_id for each in heard):
+        return tuple(voice if each.utterance_id == voice.utterance_id else each for each in heard)
+    return (*heard, voice)[-REMEMBERED:]
+
+
+def attribute(
+    heard: tuple[HeardVoice, ...], utterance_ids: Collection[str], speaker_id: str
+) -> tuple[HeardVoice, ...]:
+    """It was `speaker_id` who said these utterances."""
+    named = set(utterance_ids) - {""}
+    return tuple(
+        replace(each, speaker_id=speaker_id) if each.utterance_id in named else each
+        for each in heard
+    )
+
+
+def before(
+    heard: Sequence[HeardVoice], utterance_id: str, speaker_id: str, most: int
+) -> list[Features]:
+    """The last `most` utterances of a speaker before this one, oldest first; of nobody: none."""
+    earlier: list[Features] = []
+    for each in heard:
+        if utterance_id and each.utterance_id == utterance_id:
+            break
+        if speaker_id and each.speaker_id == speaker_id:
+            earlier.append(each.features)
+    return earlier[-most:] if most else []
+
+
+def voice_inputs(
+    voices: Sequence[HeardVoice], heard: Sequence[HeardVoice], most: int
+) -> dict[str, NDArray[Any]]:
+    """What a voice part takes, for B utterances of a conversation.
+
+    Args:
+        voices: the utterances.
+        heard: the conversation, oldest first; what comes before each utterance counts, of the same
+            speaker, the last `most`.
+
+    Returns:
+        voice (B, D), heard (B, most, D) float32, oldest first; is_heard (B, most) bool: where it is
+        False, heard is 0.
+    """
+    batch = np.stack([voice.features for voice in voices]).astype(np.float32)  # (B, D)
+    earlier = np.zeros((len(batch), most, batch.shape[1]), np.float32)
+    is_heard = np.zeros((len(batch), most), bool)
+    for row, voice in enumerate(voices):
+        if found := before(heard, voice.utterance_id, voice.speaker_id, most):
+            earlier[row, : len(found)] = found
+            is_heard[row, : len(found)] = True
+    return {"voice": batch, "heard": earlier, "is_heard": is_heard}
+
+
+class VoiceFeatures:
+    """What the speaker network says of a sound.
+
+    Args:
+        folder: of the speaker network, with its speaker.yaml.
+        max_seconds: the end of a longer sound counts.
+        device: "cpu", "cuda", or "auto".
+
+    Raises:
+        SpeakerModelError: the folder's content cannot be used.
+    """
+
+    def __init__(self, folder: Path, max_seconds: float, device: str = "cpu") -> None:
+        self._network = SpeakerEmbedding(folder, device)
+        self._most = round(max_seconds * SAMPLE_RATE)
+
+    @property
+    def size(self) -> int:
+        """D: numbers that describe a sound."""
+        return self._network.manifest.size
+
+    @property
+    def sha256(self) -> str:
+        """Of the network."""
+        return self._network.manifest.sha256
+
+    def __call__(self, audio: NDArray[np.int16]) -> Features | None:
+        """(n,) int16 at 16 kHz -> (D,) of length 1; None where there is nothing to hear."""
+        samples = audio[-self._most :].astype(np.float32) / np.float32(32768)
+        features = self._network.embed(self._network.features(samples))
+        return features if features.any() else None
