@@ -7,6 +7,7 @@
 #   make coverage  how much of the rooms below the dialogue their tests run, with a floor
 #   make lowest  the core's tests with the oldest libraries that are supported
 #   make docs    the site of docs/ in build/site, with the public names
+#   make jazzy   the nodes' tests with the wheels of ROS 2 Jazzy
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
 #   make browser Chromium by apt-get, for the report's tests, which are skipped without it
 PYTHON ?= python3
@@ -86,6 +87,22 @@ $(LOWEST)/.ready: requirements/lowest.txt requirements/tested.txt
 		pytest hypothesis onnx==1.17.0 soundfile==0.12.1
 	touch $@
 
+# The other tests run with Kilted's wheels. Jazzy's are those of ROS 2 on a JetPack 7.
+jazzy: .venv-jazzy/.ready
+	PYTHONPATH=$(CURDIR) .venv-jazzy/bin/python -m pytest -q -p no:cacheprovider test/nodes
+
+.venv-jazzy/.ready: requirements/jazzy.txt requirements/tested.txt interfaces/for_jazzy.sed \
+		$(shell find interfaces msg srv -type f)
+	test -d .venv-jazzy || $(PYTHON) -m venv .venv-jazzy
+	rm -rf build/jazzy
+	mkdir -p build/jazzy
+	cp -r interfaces msg srv build/jazzy
+	sed -i -f interfaces/for_jazzy.sed build/jazzy/interfaces/pyproject.toml
+	grep -v '^ros-' requirements/tested.txt > build/jazzy/tested.txt
+	.venv-jazzy/bin/python -m pip install --quiet -c build/jazzy/tested.txt -r requirements/jazzy.txt
+	.venv-jazzy/bin/python -m pip install --quiet ./build/jazzy/interfaces
+	touch $@
+
 # A workspace with a copy, so that nothing of the source tree is found by accident, and because CMake
 # refuses include folders (numpy's) of an environment inside the source tree. Both ways of
 # docs/installation.md: the interfaces as part of erc_ros, and as packages of their own, on which a
@@ -120,4 +137,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test bench docs lint coverage lowest browser colcon
+.PHONY: demo test bench docs lint coverage lowest browser jazzy colcon
