@@ -6,10 +6,12 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from erc_ros.networks.network import Network
@@ -40,7 +42,7 @@ def write_onnx(
         axes: which may have any length: input or output -> axis -> its name.
 
     Returns:
-        The largest difference of the two.
+        The largest difference of the two; of numbers beyond 1 as a share of them.
 
     Raises:
         ArithmeticError: it is more than the tolerance.
@@ -80,7 +82,12 @@ def _difference(
         expected = (expected,)
     found = network({name: value.numpy() for name, value in example.items()})
     pairs = zip(outputs, expected, strict=True)
-    return max(float(np.abs(found[name] - value.numpy()).max()) for name, value in pairs)
+    return max(_largest(found[name], value.numpy()) for name, value in pairs)
+
+
+def _largest(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """The largest difference; of numbers beyond 1 as a share of them."""
+    return float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
 
 
 def export_fusion(head: Head, file: Path) -> float:

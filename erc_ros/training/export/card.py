@@ -23,6 +23,7 @@ FUSION_HEADS = {
     "summer": "SDMoE and HCMF (SUMMER)",
     "lpgnet": "LPIA and dual gates (LPGNet)",
     "ddvlm": "residual fusion (DDVLM)",
+    "pooling": "late fusion of calibrated senses, each of which may be broken",
 }
 NETWORKS = {
     "text": "all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, causal between utterances",

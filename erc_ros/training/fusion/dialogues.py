@@ -75,15 +75,22 @@ def windows(first: NDArray[np.int64], context: int) -> NDArray[np.int64]:
 
 
 def head_inputs(
-    data: Dialogues, rows: NDArray[np.int64], modalities: NDArray[np.bool_]
+    data: Dialogues,
+    rows: NDArray[np.int64],
+    modalities: NDArray[np.bool_],
+    heard: NDArray[np.int64] | None = None,
+    shown: NDArray[np.int64] | None = None,
 ) -> dict[str, Tensor]:
-    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3)."""
+    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3).
+
+    heard, shown: rows whose sound and faces there are instead of their own (`break_senses`).
+    """
     if data.present is not None:
         modalities = modalities & data.present[rows]
     arrays = {
         "text": data.text[rows],
-        "audio": data.audio[rows],
-        "visual": data.visual[rows],
+        "audio": data.audio[rows if heard is None else heard],
+        "visual": data.visual[rows if shown is None else shown],
         "modalities": modalities,
         "speakers": data.speakers[rows],
         "valid": rows >= 0,

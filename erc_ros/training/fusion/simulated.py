@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from erc_ros.training.engine.embeddings import FILE, Embedded, load_embeddings
 from erc_ros.training.engine.runs import SPLITS
 from erc_ros.training.fusion.dialogues import Dialogues
+from erc_ros.training.fusion.pooling import fit_sense
 from erc_ros.training.fusion.simulation import Matched, Weakness, match
 
 
@@ -36,9 +38,13 @@ def read_dialogues(
     audio = _trained(Path(folders.audio), "audio")
     visual = _trained(Path(folders.visual), "face")
     labels = {split: text[f"{split}.label"] for split in SPLITS}
+    is_right = read_rightly({split: text[f"{split}.embedding"] for split in SPLITS}, labels)
     simulated = {
-        "audio": match(labels, clips(audio), weakness.audio, weakness.draws),
-        "visual": match(labels, clips(visual), weakness.visual, weakness.draws + 1),
+        name: match(labels, clips(file), target, seed, is_right, weakness.coupling)
+        for name, file, target, seed in (
+            ("audio", audio, weakness.audio, weakness.draws),
+            ("visual", visual, weakness.visual, weakness.draws + 1),
+        )
     }
     splits = {
         split: Dialogues(
@@ -52,6 +58,19 @@ def read_dialogues(
         for split in SPLITS
     }
     return splits, simulated
+
+
+def read_rightly(
+    embeddings: Mapping[str, NDArray[np.float32]], labels: Mapping[str, NDArray[np.int64]]
+) -> dict[str, NDArray[np.bool_]]:
+    """Where the text's own answer is right, (N,) per split: a linear one, fitted on train."""
+    answer = fit_sense(embeddings["train"], labels["train"], embeddings["dev"], labels["dev"])
+    return {s: answer(e).argmax(axis=1) == labels[s] for s, e in embeddings.items()}
+
+
+def senses(folders: EncoderFolders) -> dict[str, Embedded]:
+    """The clips of sound and faces that dev's utterances get, of people unseen in training."""
+    return {name: clips(Path(getattr(folders, name)) / FILE)["dev"] for name in ("audio", "visual")}
 
 
 def clips(file: Path) -> dict[str, Embedded]:

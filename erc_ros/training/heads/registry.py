@@ -10,6 +10,7 @@ from erc_ros.training.heads.concat import Concat, ConcatConfig
 from erc_ros.training.heads.ddvlm import Ddvlm, DdvlmConfig
 from erc_ros.training.heads.lpgnet import Lpgnet, LpgnetConfig
 from erc_ros.training.heads.magtkd import Magtkd, MagtkdConfig
+from erc_ros.training.heads.pooling import Pooling, PoolingConfig
 from erc_ros.training.heads.summer import Summer, SummerConfig
 from erc_ros.values import tables
 
@@ -19,6 +20,7 @@ HEADS: dict[str, tuple[type[HeadConfig], type[Head]]] = {
     "summer": (SummerConfig, Summer),
     "lpgnet": (LpgnetConfig, Lpgnet),
     "ddvlm": (DdvlmConfig, Ddvlm),
+    "pooling": (PoolingConfig, Pooling),
 }
 """name -> (configuration, model); the model is made from one and keeps it as `config`."""
 FORMER = {"magt": "magtkd", "residual": "ddvlm"}

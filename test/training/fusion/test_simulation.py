@@ -9,9 +9,11 @@ pytest.importorskip("sklearn")
 from erc_ros.training.engine.embeddings import Embedded
 from erc_ros.training.fusion.simulation import (
     ModalityDropout,
+    break_senses,
     draw,
     drop_modalities,
     match,
+    rates,
 )
 
 CLASSES = 4
@@ -32,28 +34,28 @@ def labels(count: int, seed: int = 1) -> np.ndarray:
 
 def test_without_mismatch_every_clip_has_the_label_of_its_utterance() -> None:
     wanted, source = labels(500), clips()
-    assert (source.labels[draw(wanted, source, 0.0, PRIOR, 3)] == wanted).all()
+    assert (source.labels[draw(wanted, source.labels, 0.0, PRIOR, 3)] == wanted).all()
 
 
 def test_the_mismatched_share_has_labels_of_the_prior() -> None:
     wanted, source = labels(20_000), clips()
-    found = source.labels[draw(wanted, source, 1.0, PRIOR, 3)]
+    found = source.labels[draw(wanted, source.labels, 1.0, PRIOR, 3)]
     np.testing.assert_allclose(np.bincount(found) / len(found), PRIOR, atol=0.02)
-    half = source.labels[draw(wanted, source, 0.5, PRIOR, 3)]
+    half = source.labels[draw(wanted, source.labels, 0.5, PRIOR, 3)]
     expected = 0.5 + 0.5 * (PRIOR**2).sum()
     assert (half == wanted).mean() == pytest.approx(expected, abs=0.02)
 
 
 def test_a_seed_repeats_its_draws_and_another_does_not() -> None:
     wanted, source = labels(200), clips()
-    one, same, other = (draw(wanted, source, 0.3, PRIOR, seed) for seed in (1, 1, 2))
+    one, same, other = (draw(wanted, source.labels, 0.3, PRIOR, seed) for seed in (1, 1, 2))
     assert (one == same).all() and (one != other).any()
 
 
 def test_a_higher_rate_only_replaces_further_draws() -> None:
     wanted, source = labels(1000), clips()
-    few, more = (draw(wanted, source, rate, PRIOR, 1) for rate in (0.2, 0.6))
-    untouched = few == draw(wanted, source, 0.0, PRIOR, 1)
+    few, more = (draw(wanted, source.labels, rate, PRIOR, 1) for rate in (0.2, 0.6))
+    untouched = few == draw(wanted, source.labels, 0.0, PRIOR, 1)
     assert (few != more).any() and (more[~untouched] == few[~untouched]).all()
 
 
@@ -61,7 +63,7 @@ def test_a_label_without_clips_is_an_error() -> None:
     source = clips()
     three = Embedded(source.embeddings[source.labels < 3], source.labels[source.labels < 3])
     with pytest.raises(ValueError, match=r"no clip has the labels \[3\]"):
-        draw(labels(200), three, 0.0, PRIOR, 0)
+        draw(labels(200), three.labels, 0.0, PRIOR, 0)
 
 
 def test_a_modality_becomes_as_weak_as_asked() -> None:
@@ -98,3 +100,33 @@ def test_a_conversation_can_lose_its_microphone() -> None:
 def test_nonsense_rates_are_refused() -> None:
     with pytest.raises(ValueError, match="three chances"):
         ModalityDropout((0.1, 0.1), (0.0, 0.0, 0.0))
+
+
+def test_a_clip_is_mismatched_more_often_where_the_text_is_wrong() -> None:
+    wanted, source = labels(20_000), clips()
+    is_right = np.random.default_rng(5).random(len(wanted)) < 0.6
+    chosen = draw(wanted, source.labels, rates(0.5, is_right, 0.4), PRIOR, 3)
+    fits = source.labels[chosen] == wanted
+    by_chance = (PRIOR**2).sum()
+    assert fits[is_right].mean() == pytest.approx(0.7 + 0.3 * by_chance, abs=0.02)
+    assert fits[~is_right].mean() == pytest.approx(0.3 + 0.7 * by_chance, abs=0.02)
+
+
+def test_dev_is_drawn_several_times() -> None:
+    wanted = {"train": labels(400, 1), "dev": labels(150, 2), "test": labels(150, 3)}
+    sources = {"train": clips(1), "dev": clips(2), "test": clips(3)}
+    matched = match(wanted, sources, target=0.6, seed=0)
+    assert (matched.dev_draws[0] == matched.chosen["dev"]).all()
+    assert len({tuple(row) for row in matched.dev_draws.tolist()}) == len(matched.dev_draws) > 2
+
+
+def test_broken_senses_say_nothing_for_whole_conversations() -> None:
+    rows = np.arange(400).reshape(100, 4)
+    rows[:, 3] = -1
+    broken = break_senses(rows, 0.5, np.random.default_rng(0))
+    assert (broken[:, 3] == -1).all()
+    changed = (broken != rows)[:, :3]
+    assert 30 < changed.any(axis=1).sum() < 70
+    stuck = (broken[:, :3] == broken[:, :1]).all(axis=1)
+    assert 10 < stuck.sum() < 40
+    assert (break_senses(rows, 0.0, np.random.default_rng(0)) == rows).all()

@@ -1,0 +1,229 @@
+"""Do more senses make it worse? A fusion's answers while senses are missing, silent or broken.
+
+Text is real; sound and faces are clips of other corpora (`simulation`), of people whom the encoders
+have not met. A condition says what becomes of each sense; the clips are drawn several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.metrics.classification import weighted_f1
+from erc_ros.metrics.table import markdown
+from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.training.fusion.dialogues import Dialogues
+from erc_ros.training.fusion.simulation import clip_of
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Predict = Callable[[Dialogues, Sequence[bool]], Floats]
+"""Dialogues and which of text, audio, visual are seen -> logits (N, C)."""
+
+MISSING, AS_IT_IS, ANY, ANOTHER, SAME = (
+    "missing",
+    "as it is",
+    "any emotion",
+    "another person's",
+    "always the same clip",
+)
+ALWAYS = tuple(f"always {label}" for label in LABELS)
+TOLERANCE = 0.5  # points of weighted F1 that a sense may cost
+SENSES = {"audio": "sound", "visual": "face"}
+
+
+@dataclass(frozen=True, eq=False)
+class Sense:
+    """The clips that a sense is drawn from, n of them.
+
+    embeddings (n, E), labels (n,). chosen: (draws, N), the clip of each utterance as it is.
+    worse: the same clips in bad conditions ("0 dB"), (n, E) each. noise: (k, E), of no clip at all.
+    """
+
+    embeddings: Floats
+    labels: Labels
+    chosen: NDArray[np.int64]
+    worse: Mapping[str, Floats] = field(default_factory=dict)
+    noise: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Everything that may be wrong with it."""
+        return (*self.worse, *self.noise, ANY, ANOTHER, SAME, *ALWAYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What becomes of each sense. text: whether there is any."""
+
+    audio: str
+    visual: str
+    text: bool = True
+
+    @property
+    def seen(self) -> tuple[bool, bool, bool]:
+        """Of text, audio, visual."""
+        return self.text, self.audio != MISSING, self.visual != MISSING
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        parts = ["text"] if self.text else []
+        if self.audio == self.visual != MISSING:
+            parts.append(f"both senses {self.audio}")
+        else:
+            how = {"sound": self.audio, "face": self.visual}
+            parts += [f"{sense} {state}" for sense, state in how.items() if state != MISSING]
+        return " + ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Of a condition: weighted F1 (0..100), its spread over the draws, and what it is held against.
+
+    against: text alone; without text the best of the senses that are there, alone.
+    """
+
+    condition: Condition
+    f1: float
+    spread: float
+    against: float
+
+    @property
+    def difference(self) -> float:
+        """Points; below -TOLERANCE more senses made it worse."""
+        return self.f1 - self.against
+
+
+def conditions(audio: Sense, visual: Sense) -> Iterator[Condition]:
+    """All of them: text alone, one sense beside it, both; and without text."""
+    yield Condition(MISSING, MISSING)
+    for how in (AS_IT_IS, *audio.broken):
+        yield Condition(how, MISSING)
+    for how in (AS_IT_IS, *visual.broken):
+        yield Condition(MISSING, how)
+    yield Condition(AS_IT_IS, AS_IT_IS)
+    for how in (ANY, ANOTHER, SAME, *ALWAYS):
+        yield Condition(how, how)
+    for how in (*audio.worse, *audio.noise):
+        yield Condition(how, AS_IT_IS)
+    for how in (*visual.worse, *visual.noise):
+        yield Condition(AS_IT_IS, how)
+    yield Condition(AS_IT_IS, MISSING, text=False)
+    yield Condition(MISSING, AS_IT_IS, text=False)
+    yield Condition(AS_IT_IS, AS_IT_IS, text=False)
+
+
+def measure_conditions(
+    predict: Predict, data: Dialogues, audio: Sense, visual: Sense, seed: int = 1
+) -> list[Result]:
+    """Every condition, the mean over the draws of the clips."""
+    found: dict[Condition, tuple[float, float]] = {}
+    for condition in conditions(audio, visual):
+        scores = []
+        for draw in range(len(audio.chosen)):
+            rng = np.random.default_rng([seed, draw])
+            heard = embedded(condition.audio, audio, data, draw, rng)
+            shown = embedded(condition.visual, visual, data, draw, rng)
+            answered = predict(replace(data, audio=heard, visual=shown), condition.seen)
+            scores.append(100 * weighted_f1(data.labels, answered.argmax(axis=1), len(LABELS)))
+            if condition.seen == (True, False, False):
+                break
+        found[condition] = float(np.mean(scores)), float(np.std(scores))
+    text = found[Condition(MISSING, MISSING)][0]
+    alone = [
+        found[Condition(AS_IT_IS, MISSING, text=False)][0],
+        found[Condition(MISSING, AS_IT_IS, text=False)][0],
+    ]
+    results = []
+    for condition, (f1, spread) in found.items():
+        there = [f for f, seen in zip(alone, condition.seen[1:], strict=True) if seen]
+        against = text if condition.text else max(there)
+        results.append(Result(condition, f1, spread, against))
+    return results
+
+
+def embedded(
+    how: str, sense: Sense, data: Dialogues, draw: int, rng: np.random.Generator
+) -> Floats:
+    """What the sense says of each utterance in a condition, (N, E)."""
+    count, chosen = len(data.labels), sense.chosen[draw]
+    if how in sense.worse:
+        return sense.worse[how][chosen]
+    if how in sense.noise:
+        return sense.noise[how][rng.integers(0, len(sense.noise[how]), count)]
+    if how == MISSING:
+        return np.zeros((count, sense.embeddings.shape[1]), np.float32)
+    if how == ANY:
+        chosen = rng.integers(0, len(sense.labels), count)
+    elif how == SAME:
+        chosen = np.repeat(rng.integers(0, len(sense.labels)), count)
+    elif how == ANOTHER:
+        chosen = clip_of(_others(data, rng), sense.labels, rng.random(count))
+    elif how in ALWAYS:
+        wanted = np.full(count, ALWAYS.index(how), np.int64)
+        chosen = clip_of(wanted, sense.labels, rng.random(count))
+    return sense.embeddings[chosen]
+
+
+def _others(data: Dialogues, rng: np.random.Generator) -> Labels:
+    """For each utterance the emotion of another one of its dialogue, by chance its own."""
+    wanted = data.labels.copy()
+    for begin in np.unique(data.first):
+        rows = np.flatnonzero(data.first == begin)
+        wanted[rows] = data.labels[rng.permutation(rows)]
+    return wanted
+
+
+def mean_results(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[Result]:
+    """Of several seeds' results, as `dataclasses.asdict` made them tables."""
+    found = []
+    for rows in zip(*seeds, strict=True):
+        figures = [
+            float(np.mean([row[name] for row in rows])) for name in ("f1", "spread", "against")
+        ]
+        found.append(Result(Condition(**rows[0]["condition"]), *figures))
+    return found
+
+
+def worst(results: Sequence[Result]) -> Result:
+    """Where more senses cost most."""
+    return min(results, key=lambda result: result.difference)
+
+
+def as_they_are(results: Sequence[Result]) -> float:
+    """The mean over text, text + sound, text + face and all three."""
+    states = {MISSING, AS_IT_IS}
+    good = [
+        r.f1
+        for r in results
+        if r.condition.text and {r.condition.audio, r.condition.visual} <= states
+    ]
+    return float(np.mean(good))
+
+
+def choose(tables: Mapping[str, Sequence[Result]], simplest: Sequence[str]) -> str:
+    """The head that the rule of docs/results/trust.md takes.
+
+    tables: head -> its results on dev. simplest: all heads, the simplest first.
+    """
+    good = [head for head in simplest if worst(tables[head]).difference >= -TOLERANCE]
+    if not good:
+        return max(simplest, key=lambda head: worst(tables[head]).difference)
+    most = max(as_they_are(tables[head]) for head in good)
+    return next(head for head in good if as_they_are(tables[head]) >= most - 0.3)
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """As Markdown."""
+    rows = []
+    for r in results:
+        mark = "" if r.difference >= -TOLERANCE else " **worse**"
+        rows.append(
+            [r.condition.name, f"{r.f1:.1f} ± {r.spread:.1f}", f"{r.difference:+.1f}{mark}"]
+        )
+    return markdown(["seen", "weighted F1", "against text, or the best sense alone"], rows)

@@ -1,0 +1,66 @@
+"""Late fusion: every sense has its own say, and each may be broken.
+
+With some probability a sense says nothing of the truth: its picture is of somebody else, its sound
+is of a radio, its encoder is out of its depth. So what it adds to the text is not its evidence,
+p(c | m) / p(c), but a mixture of that and of no evidence, which is 1:
+
+    p(c | t, a, v) = p(c | t) * product over a, v of (e_m + (1 - e_m) p(c | m) / p(c)) / constant
+
+A sense that says nothing changes nothing; one that is sure of the wrong thing can make an emotion
+at most 1 / e_m times less likely. (Without e_m it is the product of experts: Hinton 2002.) Without
+text the prior takes its place, and the senses are believed, as nothing else is there to be; but two
+of them are weighed, since they err together. There is no context and there are no speakers: an
+utterance's answer depends on that utterance alone, and `causal` changes nothing. `fusion.pooling`
+fits it: there is nothing to train by gradient descent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from erc_ros.training.heads.base import TEXT, Details, Head, HeadConfig, Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class PoolingConfig(HeadConfig):
+    """Nothing but the sizes of what goes in and comes out; `width` and dropout mean nothing."""
+
+
+class Pooling(Head):
+    """A linear classifier for each sense, and how often each is taken to be broken."""
+
+    def __init__(self, config: PoolingConfig) -> None:
+        super().__init__(config)
+        self.classifiers = nn.ModuleList(
+            nn.Linear(size, config.labels) for size in config.embeddings
+        )
+        self.prior: Tensor
+        self.broken: Tensor
+        self.together: Tensor
+        self.register_buffer("prior", torch.full((config.labels,), -math.log(config.labels)))
+        self.register_buffer("broken", torch.tensor([0.0, 0.8, 0.8]))  # (3,), e_m; of text 0
+        self.register_buffer("together", torch.tensor(0.9))  # weight of each of two senses
+
+    def fuse(self, inputs: Inputs) -> Details:
+        """The weights: text 1, a sense the chance that it is not broken, as shares."""
+        seen = inputs.seen  # (B, U, 3)
+        logits = [
+            classify(x) for classify, x in zip(self.classifiers, inputs.embeddings, strict=True)
+        ]
+        own = torch.stack(logits, dim=2).log_softmax(dim=-1)  # (B, U, 3, C)
+        evidence = own - self.prior  # (B, U, 3, C): log p(c | m) / p(c)
+        e = self.broken[:, None]  # (3, 1)
+        doubted = (e + (1 - e) * evidence.exp()).log()  # (B, U, 3, C)
+        doubted = torch.where(e > 0, doubted, evidence)
+        has_text = seen[..., TEXT : TEXT + 1]  # (B, U, 1)
+        several = seen.sum(dim=-1, keepdim=True) > 1  # (B, U, 1)
+        weight = torch.where(several, self.together, torch.ones_like(self.together))  # (B, U, 1)
+        found = torch.where(has_text[..., None], doubted, evidence * weight[..., None])
+        pooled = self.prior + (found * seen[..., None]).sum(dim=2)  # (B, U, C)
+        shares = torch.where(has_text, 1 - self.broken, torch.ones_like(self.broken)) * seen
+        shares = shares / shares.sum(dim=-1, keepdim=True).clamp_min(1e-6)  # (B, U, 3)
+        return Details(pooled, shares, own, own)
