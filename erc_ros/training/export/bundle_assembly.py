@@ -49,6 +49,13 @@ ANCHORS = {
     "joy": (0.8, 0.5),
     "disgust": (-0.7, 0.3),
     "anger": (-0.6, 0.8),
+    "happy": (0.8, 0.5),
+    "sad": (-0.7, -0.4),
+    "angry": (-0.6, 0.8),
+    "excited": (0.7, 0.8),
+    "frustrated": (-0.6, 0.4),
+    "positive": (0.7, 0.3),
+    "negative": (-0.7, 0.3),
 }
 """Valence and arousal of each label, set by hand after the circumplex of affect (Russell 1980)."""
 SIMULATED = "; audio and visual are simulated: no benchmark but text alone"

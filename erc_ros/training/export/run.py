@@ -1,5 +1,7 @@
 """`erc export RUN`: the ONNX file of a finished run's chosen checkpoint, compared with torch.
 
+With `--bundle DIR`, of a system's run: the whole bundle (`system_bundle`).
+
 The run's folder says what it is: recipe.yaml the network, best/metrics.json which seed was chosen.
 The trainings write the same file when they end; this makes it again, from the checkpoint alone.
 """
@@ -123,11 +125,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default RUN/best/KIND.onnx")
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="of a system's run: the bundle for the robot"
+    )
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    parser.add_argument("--name", default="", help="of the bundle; default: system and corpus")
+    parser.add_argument("--version", default="1.0.0", help="of the bundle")
+    parser.add_argument("--context", type=int, default=16, help="utterances the fusion sees")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=("audio", "visual"),
+        help="a modality that the bundle does without",
+    )  # fmt: skip
     options = parser.parse_args(argv)
     try:
+        if options.bundle is not None:
+            _export_bundle(options)
+            return 0
         file, difference = export(options.run, options.out)
     except (ValueError, ArithmeticError, OSError) as error:
         print(f"erc export: {error}", file=sys.stderr)
         return 1
     print(f"{file}: differs from torch by {difference:.1e}")
     return 0
+
+
+def _export_bundle(options: argparse.Namespace) -> None:
+    from erc_ros.training.datasets.folder import data_folder
+    from erc_ros.training.export.system_bundle import export_bundle
+
+    bundle, differences = export_bundle(
+        options.run,
+        options.bundle,
+        data_folder(options.data),
+        name=options.name,
+        version=options.version,
+        context=options.context,
+        without=options.without,
+    )
+    for name, difference in differences.items():
+        print(f"{bundle.parts[name].file}: differs from torch by {difference:.1e}")
+    f1 = bundle.metrics["test_weighted_f1"]
+    told = ", ".join(f"{name} {value:.4f}" for name, value in f1.items())
+    print(f"{bundle.folder}: {bundle.name} {bundle.version}; weighted F1 on test: {told}")
+    if note := bundle.training.get("note"):
+        print(f"note: {note}")

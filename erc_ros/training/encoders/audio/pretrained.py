@@ -75,6 +75,7 @@ class SpeechEncoder:
         # Spans are hidden in pretraining; here every frame counts, and some clips have but a few.
         self.model.config.apply_spec_augment = False  # type: ignore[union-attr]
         self.rate = int(self._extract.sampling_rate)
+        self.normalises = bool(self._extract.do_normalize)
         self.dimension = int(self.model.config.hidden_size)
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
         self.name = f"speech-{pretrained.digest(folder, **settings)}"

@@ -26,7 +26,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
-from erc_ros.encoders.text import LAST_SPEAKER, MAX_CHARACTERS, SPEAKER_TOKENS, Turn
+from erc_ros.encoders.text import (
+    LAST_SPEAKER,
+    MAX_CHARACTERS,
+    SPEAKER_TOKENS,
+    TokenRoles,
+    Turn,
+)
 from erc_ros.training.encoders import pretrained
 from erc_ros.training.encoders.sample import Sample
 
@@ -112,6 +118,17 @@ class PretrainedTextEncoder:
         least = len(self._first) + len(self._question(1)) + 2
         if self.max_tokens < least:
             raise ValueError(f"max_tokens is {self.max_tokens}, must be at least {least}")
+
+    @property
+    def roles(self) -> TokenRoles:
+        """Its tokens by the roles that they play in prompts."""
+        start, separator, mask = (
+            next(
+                (str(token) for name in names if (token := getattr(self.tokenizer, name, None))), ""
+            )
+            for names in (("cls_token", "bos_token"), ("sep_token", "eos_token"), ("mask_token",))
+        )
+        return TokenRoles(start, separator, mask, SPEAKER_TOKENS if self.config.speakers else ())
 
     def refuses(self, sample: Sample) -> str:
         """An utterance without text has no embedding."""

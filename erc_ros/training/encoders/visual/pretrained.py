@@ -62,6 +62,13 @@ class VideoEncoder:
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
         self.name = f"video-{pretrained.digest(folder, **settings)}"
 
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of R, G, B in [0, 1] that pictures are normalised with."""
+        if not self._process.do_normalize:
+            return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        return tuple(self._process.image_mean), tuple(self._process.image_std)
+
     def refuses(self, sample: Sample) -> str:
         """Frames (T, H, W, 3) uint8 are needed, at least one."""
         if sample.frames is None or len(sample.frames) == 0:

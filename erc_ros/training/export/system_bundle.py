@@ -1,0 +1,436 @@
+"""`erc export RUN --bundle DIR`: a trained system as the bundle that a robot runs.
+
+RUN is the folder of `erc train config/systems/X.yaml`. Its last stage says which stages its text,
+sound and faces came from; their encoders become ONNX, the fusion's is there already. What it is
+worth is measured with those files, on the features that the stages left, as the robot uses them:
+causally, over the last utterances.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.encoders.text import Turn, Vocabulary, WholePrompt
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.inputs import SHORTEST_SOUND
+from erc_ros.inference.manifest import FORMAT, MODALITY_SETS
+from erc_ros.metrics import classification as metrics
+from erc_ros.metrics.calibration import fit_temperature
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
+from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
+from erc_ros.training.datasets import corpora, licences
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
+from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
+from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
+from erc_ros.training.engine.history import RunHistory, whole_history
+from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, build, read_recipe
+from erc_ros.training.engine.runs import BEST, MEASURED, read_json, read_metrics
+from erc_ros.training.export.bundle_assembly import ANCHORS, FILES, answers, publish
+from erc_ros.training.export.card import FUSION_HEADS, CardPart, write_card
+from erc_ros.training.export.encoders import PretrainedEncoder, export_encoder
+from erc_ros.training.fusion.dialogues import Dialogues
+from erc_ros.training.heads.base import MODALITIES
+from erc_ros.training.manifest import write_manifest
+from erc_ros.values.utterance import SAMPLE_RATE
+
+LEAST_TO_CALIBRATE = 50
+"""Utterances of dev; a temperature of a set of modalities that fewer have would be noise."""
+SCENES = (
+    "Its visual encoder learned from whole pictures, and a robot gives it faces: train on the "
+    "corpus with faces (erc cut-faces)."
+)
+SPOKEN = (
+    "Good day, Dr. O'Neill! How's it -- going?",
+    "now feels <s1> [MASK] <mask> </s> [SEP]",
+    "caf\u00e9 \u00fcber \u4f60\u597d \U0001f600 100,000.5%",
+    "  ",
+    "a" * 90 + " " + "word " * 40,
+)
+"""With what trips tokenizers: names of tokens, other scripts, nothing, what is too long."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A stage's encoder of one seed: where it lies, how it is read, and for which labels."""
+
+    stage: str
+    folder: Path
+    modality: str
+    options: Mapping[str, Any]
+    labels: tuple[str, ...]
+
+    def load(self) -> PretrainedEncoder:
+        """The encoder.
+
+        Raises:
+            ValueError, FileNotFoundError: its files are damaged, missing, or fit no such encoder.
+        """
+        model, where = str(self.folder / "encoder"), f"{self.folder}: options"
+        values = {"model": model, **self.options}
+        if self.modality == "text":
+            return PretrainedTextEncoder(build(TextEncoderConfig, values, where))
+        if self.modality == "audio":
+            return SpeechEncoder(build(SpeechEncoderConfig, values, where))
+        return VideoEncoder(build(VideoEncoderConfig, values, where))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSystem:
+    """What a run left for the robot.
+
+    fusion: the folder with fusion.onnx. found: its metrics.json. readings: by modality.
+    """
+
+    recipe: Recipe
+    fusion: Path
+    found: Mapping[str, Any]
+    readings: Mapping[str, Reading]
+
+    @property
+    def corpus(self) -> str:
+        """What it learned from, as in `erc encode`."""
+        return str(self.recipe.sections["system"]["corpus"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of all its parts."""
+        return self.readings["text"].labels
+
+
+def read_system(run: Path, without: Sequence[str] = ()) -> TrainedSystem:
+    """What a finished run has to be exported.
+
+    Raises:
+        RecipeError: it is no run of a system, not finished, offline, of several label sets, or a
+            modality comes from something that a robot cannot run.
+        FileNotFoundError: a file of it is missing.
+    """
+    recipe = read_recipe(run / KEPT, run, run)
+    stages = recipe.sections.get("stages")
+    if not isinstance(stages, Mapping) or "system" not in recipe.sections:
+        raise RecipeError(
+            f"{run} is a run of kind {recipe.kind!r}, not of a system (config/systems): --bundle "
+            "needs one; without it, erc export writes the ONNX file of a single network"
+        )
+    fusion = _fusion_of(run, list(stages))
+    found = read_metrics(fusion)
+    reads = {name: stage for name, stage in dict(found["reads"]).items() if name not in without}
+    if "text" not in reads:
+        raise RecipeError(
+            f"{run} reads no text: a bundle needs it, as its speakers are named there"
+        )
+    readings = {
+        modality: _reading(run, stage, int(found["seed"]), modality)
+        for modality, stage in reads.items()
+    }
+    labels = {reading.labels for reading in readings.values()}
+    if len(labels) > 1:
+        told = "; ".join(f"{r.stage}: {', '.join(r.labels)}" for r in readings.values())
+        raise RecipeError(f"{run}: its stages were trained for different labels ({told})")
+    return TrainedSystem(recipe, fusion, found, readings)
+
+
+def _fusion_of(run: Path, stages: Sequence[str]) -> Path:
+    for name in reversed(stages):
+        if (run / "stages" / name / BEST / "fusion.onnx").is_file():
+            return run / "stages" / name / BEST
+    offline = sorted((run / "stages").glob("*/*offline*"))
+    if offline:
+        raise RecipeError(
+            f"{run} was trained offline only ({offline[0].name}): it reads what is said after an "
+            "utterance, and a robot cannot wait for that; add causal to the modes of the stage "
+            f"{offline[0].parent.name} and give the same erc train again"
+        )
+    raise RecipeError(
+        f"{run} has no stages/*/{BEST}/fusion.onnx: finish it with the same erc train first"
+    )
+
+
+def _reading(run: Path, stage: str, seed: int, modality: str) -> Reading:
+    folder = run / "stages" / stage
+    if (folder / f"seed-{seed}").is_dir():
+        folder = folder / f"seed-{seed}"
+    file = folder / "reading.json"
+    if not file.is_file() or not (folder / "encoder").is_dir():
+        raise RecipeError(
+            f"{run}: the {modality} features come from the stage {stage}, which leaves no network "
+            f"that a robot could run; give --without {modality}, or a recipe that trains one"
+        )
+    content = read_json(file)
+    if content.get("modality") != modality:
+        raise RecipeError(f"{file} is of {content.get('modality')!r}, not of {modality}")
+    return Reading(
+        stage, folder, modality, dict(content["options"]), tuple(map(str, content["labels"]))
+    )
+
+
+def export_bundle(
+    run: Path,
+    folder: Path,
+    data: Path,
+    *,
+    name: str = "",
+    version: str = "1.0.0",
+    context: int = 16,
+    without: Sequence[str] = (),
+) -> tuple[Bundle, dict[str, float]]:
+    """Write the bundle of a finished run to `folder`; nothing is there until all of it is right.
+
+    Args:
+        data: the folder of the data sets; dev chooses the temperatures.
+        name: of the bundle; "": the recipe's kind and corpus.
+        context: utterances that the fusion sees, the current one included.
+        without: modalities that the bundle does without, though the system has them.
+
+    Returns:
+        The bundle, and the largest difference of each of its networks from torch.
+
+    Raises:
+        RecipeError, ValueError, FileNotFoundError: what cannot be exported, and why.
+        ArithmeticError: a network answers differently from torch.
+    """
+    system = read_system(run, without)
+    unknown = [label for label in system.labels if label not in ANCHORS]
+    if unknown:
+        raise ValueError(
+            f"nobody has said how pleasant and aroused {', '.join(unknown)} are: add them to "
+            "ANCHORS in erc_ros/training/export/bundle_assembly.py"
+        )
+    splits = read_dialogues(system, data)
+    note = SCENES if "visual" in system.readings and "faces" not in system.corpus else ""
+    with tempfile.TemporaryDirectory() as scratch:
+        staged = Path(scratch)
+        parts: dict[str, dict[str, Any]] = {}
+        differences = {"fusion": float(system.found["onnx_difference"])}
+        for modality, reading in system.readings.items():
+            encoder = reading.load()
+            file = staged / FILES[modality]
+            differences[modality] = export_encoder(encoder, file)
+            parts[modality] = {**_part(encoder, staged), "file": file.name, "precision": "float32",
+                               "embedding": encoder.dimension}  # fmt: skip
+        copyfile(system.fusion / "fusion.onnx", staged / FILES["fusion"])
+        summary = measure(staged / FILES["fusion"], splits, context, system.labels)
+        content = {
+            "format": FORMAT,
+            "name": name or f"{system.recipe.kind}-{system.corpus}",
+            "version": version,
+            "labels": list(system.labels),
+            "anchors": {label: list(ANCHORS[label]) for label in system.labels},
+            **{modality: parts[modality] for modality in MODALITIES if modality in parts},
+            "fusion": {
+                "file": FILES["fusion"],
+                "context": context,
+                "causal": True,
+                "precision": "float32",
+            },
+            "calibration": {
+                "temperature": summary["temperature"],
+                "temperatures": summary["temperatures"],
+            },
+            "training": {
+                "system": system.recipe.kind,
+                "corpus": system.corpus,
+                "data": [licences.terms(system.corpus).title],
+                "licence": licences.together([system.corpus]),
+                "card": "README.md",
+                **({"note": note} if note else {}),
+            },
+            "metrics": {
+                "note": "float32, gold text and speakers",
+                "dev_weighted_f1": summary["fusion"]["dev_subsets"],
+                "test_weighted_f1": summary["fusion"]["test"],
+            },
+        }
+        card = _card_parts(system)
+        summary["parts"] = {
+            name: {
+                "metric": "weighted F1",
+                "dev": round(float(part.metrics["dev"]), 4),
+                "test": round(float(part.metrics["test"]["weighted_f1"]), 4),
+            }
+            for name, part in card.items()
+            if name != "fusion"
+        }
+        write_manifest(staged, content)
+        write_card(staged / "README.md", content, card, summary, note)
+        load_bundle(staged)
+        publish(staged, folder)
+    return load_bundle(folder), differences
+
+
+def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
+    """Dev and test as the system's own encoders see them.
+
+    Raises:
+        FileNotFoundError: the corpus is not in `data`.
+        RecipeError: the corpus there has other labels than the system.
+    """
+    folders = {
+        modality: f"{reading.folder / 'features'}/{{split}}"
+        for modality, reading in system.readings.items()
+    }
+    config = FeaturesConfig(system.corpus, **folders)
+    found = {}
+    for split in MEASURED:
+        read = corpora.read(system.corpus, data, split)
+        if read.labels != system.labels:
+            raise RecipeError(
+                f"{system.corpus} in {data} has the labels {', '.join(read.labels)}, the system "
+                f"was trained for {', '.join(system.labels)}"
+            )
+        found[split] = dialogues(read, config)
+    return found
+
+
+def measure(
+    file: Path, splits: Mapping[str, Dialogues], context: int, labels: Sequence[str]
+) -> dict[str, Any]:
+    """The temperatures from dev, and weighted F1 of dev and test for each set of modalities.
+
+    Each set is measured on the utterances that have all of it.
+    """
+    network = Network(file)
+    splits = {split: _of_size(data, file) for split, data in splits.items()}
+    logits: dict[tuple[str, str], NDArray[np.float32]] = {}
+    truth: dict[tuple[str, str], NDArray[np.int64]] = {}
+    f1: dict[str, dict[str, float]] = {split: {} for split in MEASURED}
+    for split, data in splits.items():
+        for name in MODALITY_SETS:
+            seen = tuple(modality in name.split("+") for modality in MODALITIES)
+            there = data.present[:, np.array(seen)].all(axis=1) & (data.labels >= 0)  # type: ignore[index]
+            if not there.any():
+                continue
+            logits[split, name] = answers(network, data, context, seen)[there]
+            truth[split, name] = data.labels[there]
+            found = logits[split, name].argmax(axis=1)
+            score = metrics.weighted_f1(truth[split, name], found, len(labels))
+            f1[split][name] = round(score, 4)
+    every = {split: next(name for name in MODALITY_SETS if name in f1[split]) for split in MEASURED}
+    temperature = fit_temperature(logits["dev", every["dev"]], truth["dev", every["dev"]])
+    temperatures = {
+        name: round(fit_temperature(logits["dev", name], truth["dev", name]), 4)
+        for name in f1["dev"]
+        if len(truth["dev", name]) >= LEAST_TO_CALIBRATE
+    }
+    errors, reports = {}, {}
+    for split, name in every.items():
+        before = metrics.softmax(logits[split, name])
+        warmed = temperatures.get(name, temperature)
+        after = metrics.softmax(logits[split, name] / warmed)
+        errors[split] = {
+            "before": metrics.calibration_error(truth[split, name], before),
+            "after": metrics.calibration_error(truth[split, name], after),
+        }
+        reports[split] = metrics.report(truth[split, name], before, labels)
+    return {
+        "temperature": round(temperature, 4),
+        "temperatures": temperatures,
+        "calibration_error": errors,
+        "fusion": {
+            "test": f1["test"],
+            "dev_subsets": f1["dev"],
+            "test_report": reports["test"],
+        },
+    }
+
+
+def _of_size(data: Dialogues, file: Path) -> Dialogues:
+    """With zeros of the fusion's size for modalities that nobody has."""
+    missing: dict[str, Any] = {}
+    for modality in MODALITIES:
+        wanted = signature(file).inputs[modality][1][-1] or 1
+        known = getattr(data, modality)
+        if known.shape[1] != wanted:
+            if np.any(known):
+                raise ValueError(
+                    f"{file.name} takes {wanted} numbers of {modality}, the stage gives "
+                    f"{known.shape[1]}: train the fusion anew"
+                )
+            missing[modality] = np.zeros((len(known), wanted), np.float32)
+    return replace(data, **missing)
+
+
+def _part(encoder: PretrainedEncoder, staged: Path) -> dict[str, Any]:
+    """What the manifest says of an encoder beside its file; writes the tokenizer."""
+    if isinstance(encoder, PretrainedTextEncoder):
+        return _text_part(encoder, staged)
+    if isinstance(encoder, SpeechEncoder):
+        if encoder.rate != SAMPLE_RATE:
+            raise ValueError(
+                f"{encoder.name} hears {encoder.rate} Hz, the robot gives {SAMPLE_RATE} Hz"
+            )
+        if encoder.shortest > SHORTEST_SOUND:
+            raise ValueError(
+                f"{encoder.name} needs {encoder.shortest} samples, the robot gives utterances from "
+                f"{SHORTEST_SOUND} samples on"
+            )
+        return {
+            "kind": "waveform",
+            "max_seconds": encoder.config.max_seconds,
+            "normalise": encoder.normalises,
+        }
+    mean, std = encoder.normalisation
+    return {
+        "kind": "clip",
+        "size": encoder.side,
+        "frames": encoder.frames,
+        "mean": list(mean),
+        "std": list(std),
+    }
+
+
+def _text_part(encoder: PretrainedTextEncoder, staged: Path) -> dict[str, Any]:
+    config, roles = encoder.config, encoder.roles
+    file = staged / "tokenizer.json"
+    encoder.tokenizer.backend_tokenizer.save(str(file))
+    prompt = WholePrompt(
+        Vocabulary.from_file(file, roles), encoder.max_tokens, config.prompt, config.history
+    )
+    window: tuple[tuple[int, ...], ...] = ()
+    turns: list[Turn] = []
+    for number, text in enumerate(SPOKEN):
+        turn = Turn(number % 3, text)
+        if not text.strip():
+            continue  # nothing to be read; the robot leaves it out
+        turns.append(turn)
+        window = prompt.slide(window, turn)
+        if prompt.assemble(window) != encoder.tokens(Sample("", tuple(turns))):
+            raise ValueError(
+                f"{encoder.name}: its tokenizer reads {text[:40]!r} differently on the robot"
+            )
+    return {
+        "kind": "prompt",
+        "tokenizer": {
+            "file": file.name,
+            "start": roles.start,
+            "separator": roles.separator,
+            "mask": roles.mask,
+            "speakers": list(roles.speakers),
+        },
+        "prompt": config.prompt,
+        "history": config.history,
+        "max_tokens": encoder.max_tokens,
+    }
+
+
+def _card_parts(system: TrainedSystem) -> dict[str, CardPart]:
+    commands = whole_history(system.recipe.out).commands
+    history = RunHistory(commands, (system.corpus,))
+    parts = {}
+    for modality, reading in system.readings.items():
+        config = read_json(reading.folder / "encoder" / "config.json")
+        network = f"{config['model_type']}, fine-tuned in the stage {reading.stage}"
+        parts[modality] = CardPart(history, read_metrics(reading.folder), network)
+    head = str(system.found.get("head", system.recipe.kind))
+    parts["fusion"] = CardPart(history, system.found, f"{FUSION_HEADS.get(head, head)}, causal")
+    return parts

@@ -1,0 +1,232 @@
+"""`erc export RUN --bundle DIR`: a system's run becomes a bundle that answers as torch does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra [train]")
+pytest.importorskip("av", reason="needs the extra [train]")
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from system_runs import change, write_system_run
+
+from erc_ros.cli import main
+from erc_ros.encoders.text import Turn
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks.network import observed
+from erc_ros.training.datasets import corpora
+from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.engine.recipe import RecipeError
+from erc_ros.training.export.system_bundle import export_bundle, read_system
+from erc_ros.training.features.store import FeatureStore
+from erc_ros.values.utterance import FaceCrop, Utterance
+
+
+@pytest.fixture(scope="module")
+def meld(generated_meld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus, with faces that were cut."""
+    data = tmp_path_factory.mktemp("data")
+    (data / "MELD.Raw").symlink_to(generated_meld / "MELD.Raw")
+    options = ["--data", str(data), "--crops", "8", "--size", "32"]
+    assert main(["cut-faces", "meld", *options]) == 0
+    return data
+
+
+@pytest.fixture(scope="module")
+def finished(meld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_system_run(tmp_path_factory.mktemp("system") / "run", meld, "meld-faces")
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def exported(finished: Path, meld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "magtkd"
+    arguments = ["--bundle", str(folder), "--data", str(meld), "--context", "5"]
+    assert main(["export", str(finished), *arguments]) == 0
+    return folder
+
+
+def test_the_bundle_says_what_the_run_knew(exported: Path) -> None:
+    bundle = load_bundle(exported)
+    assert (bundle.name, bundle.version) == ("magtkd-meld-faces", "1.0.0")
+    assert bundle.text.tokenizer.roles.start == "<s>" and bundle.text.tokenizer.mask == "<mask>"
+    assert (bundle.audio.max_seconds, bundle.audio.normalise) == (2.0, True)
+    assert (bundle.visual.size, bundle.visual.frames, bundle.visual.embedding) == (32, 8, 32)
+    assert bundle.fusion.context == 5 and bundle.training["corpus"] == "meld-faces"
+    assert set(bundle.metrics["test_weighted_f1"]) >= {"text+audio+visual", "text"}
+    card = (exported / "README.md").read_text()
+    assert "roberta, fine-tuned in the stage text" in card and "MAGT (MAGTKD" in card
+
+
+def test_the_robot_sees_what_the_training_saw(exported: Path, meld: Path, finished: Path) -> None:
+    """The recogniser's embeddings are those of the feature stores, from words, sound and faces."""
+    split = corpora.read("meld-faces", meld, "test")
+    conversation, seen = split.conversations[0], {"text": [], "audio": [], "visual": []}
+    with (
+        Recogniser(load_bundle(exported)) as recogniser,
+        observed(lambda file, inputs: seen.setdefault(file.stem, []).append(inputs)),
+    ):
+        for said in conversation.utterances:
+            pixels = corpora.frames(said.pictures, 16)[..., ::-1]
+            sound = np.rint(corpora.sound("meld-faces", said.clip) * 32767).astype(np.int16)
+            faces = tuple(FaceCrop(n, np.ascontiguousarray(p)) for n, p in enumerate(pixels))
+            heard = {"speaker_id": str(said.speaker), "audio": sound, "faces": faces}
+            recogniser.feed(Utterance("c", f"u{said.index}", 0, 1, text=said.text, **heard))
+    fused = seen["fusion"][-1]
+    stores = {
+        name: FeatureStore(finished / "stages" / stage / "seed-1" / "features" / "test")
+        for name, stage in (("text", "text"), ("audio", "audio_kd"), ("visual", "visual"))
+    }
+    keys = [conversation.key(said) for said in conversation.utterances][-5:]
+    for name, store in stores.items():
+        # Sound was rounded to 16 bits on its way.
+        np.testing.assert_allclose(fused[name][0], store.take(keys)[0], atol=5e-3, err_msg=name)
+
+
+texts = st.lists(st.tuples(st.integers(0, 9), st.text(max_size=60)), min_size=1, max_size=5).filter(
+    lambda turns: bool(turns[-1][1].strip())
+)
+
+
+@pytest.mark.parametrize("model", ["roberta", "bert", "deberta"])
+@pytest.mark.parametrize("prompt", ["magtkd", "ddvlm", "plain"])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(turns=texts)
+def test_a_prompt_on_the_robot_has_the_tokens_of_the_training(
+    model: str, prompt: str, turns: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    encoder, robot = _prompts(model, prompt, tmp_path_factory)
+    said = [Turn(speaker, text) for speaker, text in turns if text.strip()]
+    window: tuple[tuple[int, ...], ...] = ()
+    for turn in said:
+        window = robot.slide(window, turn)
+    assert robot.assemble(window) == encoder.tokens(Sample("", tuple(said)))
+
+
+_MADE: dict[tuple[str, str], tuple] = {}
+
+
+def _prompts(model: str, prompt: str, factory: pytest.TempPathFactory) -> tuple:
+    import tiny_models
+
+    from erc_ros.encoders.text import Vocabulary, WholePrompt
+    from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
+
+    if (model, prompt) not in _MADE:
+        folder = getattr(tiny_models, model)(factory.mktemp(model))
+        encoder = PretrainedTextEncoder(TextEncoderConfig(str(folder), prompt=prompt, history=3))
+        file = folder / "robot.json"
+        encoder.tokenizer.backend_tokenizer.save(str(file))
+        vocabulary = Vocabulary.from_file(file, encoder.roles)
+        robot = WholePrompt(vocabulary, encoder.max_tokens, prompt, 3)
+        _MADE[model, prompt] = encoder, robot
+    return _MADE[model, prompt]
+
+
+def test_a_modality_can_be_left_out(run: Path, meld: Path, tmp_path: Path) -> None:
+    shutil.rmtree(run / "stages" / "audio_kd" / "seed-1" / "encoder")
+    with pytest.raises(RecipeError, match=r"stage audio_kd, which leaves no network.*--without"):
+        export_bundle(run, tmp_path / "bundle", meld)
+    bundle, _ = export_bundle(run, tmp_path / "bundle", meld, without=("audio",))
+    assert bundle.audio is None and bundle.visual is not None
+    assert not (tmp_path / "bundle" / "audio.onnx").exists()
+    with Recogniser(bundle) as recogniser:
+        answer = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
+    assert answer.probabilities.sum() == pytest.approx(1)
+
+
+Change = Callable[[Path], object]
+UNUSABLE: dict[str, tuple[Change, str]] = {
+    "offline": (
+        lambda run: (run / "stages/fusion/best").rename(run / "stages/fusion/magt-offline"),
+        r"trained offline only \(magt-offline\).*a robot cannot wait",
+    ),
+    "unfinished": (
+        lambda run: shutil.rmtree(run / "stages/fusion/best"),
+        "finish it with the same erc train",
+    ),
+    "other labels": (
+        lambda run: change(run / "stages/audio_kd/seed-1/reading.json", labels=["sad", "glad"]),
+        r"different labels \(text: neutral, .*audio_kd: sad, glad",
+    ),
+    "another modality": (
+        lambda run: change(run / "stages/audio_kd/seed-1/reading.json", modality="visual"),
+        "is of 'visual', not of audio",
+    ),
+    "no text": (
+        lambda run: change(run / "stages/fusion/best/metrics.json", reads={"audio": "audio_kd"}),
+        "reads no text",
+    ),
+    "another kind": (
+        lambda run: (run / "recipe.yaml").write_text("kind: face"),
+        "kind 'face', not of a system",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_a_run_that_is_none_for_a_robot_is_refused(run: Path, fault: str) -> None:
+    spoil, message = UNUSABLE[fault]
+    spoil(run)
+    with pytest.raises(RecipeError, match=message):
+        read_system(run)
+
+
+def test_a_tokenizer_without_a_mask_is_refused(run: Path, meld: Path, tmp_path: Path) -> None:
+    folder = run / "stages/text/seed-1/encoder"
+    change(folder / "tokenizer_config.json", mask_token=None)
+    with pytest.raises(ValueError, match=r"no mask token; use prompt: plain"):
+        export_bundle(run, tmp_path / "bundle", meld)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_corpus_with_other_labels_is_refused(run: Path, meld: Path, tmp_path: Path) -> None:
+    for stage in ("text", "audio_kd", "visual"):
+        change(run / f"stages/{stage}/seed-1/reading.json", labels=["bad", "good"])
+    with pytest.raises(ValueError, match="how pleasant and aroused bad, good are"):
+        export_bundle(run, tmp_path / "bundle", meld)
+    for stage in ("text", "audio_kd", "visual"):
+        change(run / f"stages/{stage}/seed-1/reading.json", labels=["negative", "positive"])
+    with pytest.raises(RecipeError, match=r"has the labels neutral, .* trained for negative"):
+        export_bundle(run, tmp_path / "bundle", meld)
+
+
+def test_sound_at_another_rate_is_refused(run: Path, meld: Path, tmp_path: Path) -> None:
+    file = run / "stages/audio_kd/seed-1/encoder"
+    names = [
+        n for n in ("preprocessor_config.json", "processor_config.json") if (file / n).exists()
+    ]
+    change(file / names[0], sampling_rate=8000)
+    with pytest.raises(ValueError, match="hears 8000 Hz, the robot gives 16000 Hz"):
+        export_bundle(run, tmp_path / "bundle", meld)
+
+
+def test_a_bundle_of_whole_pictures_says_so(
+    run: Path, meld: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = (run / "recipe.yaml").read_text().replace("meld-faces", "meld-clips")
+    (run / "recipe.yaml").write_text(recipe)
+    arguments = ["--bundle", str(tmp_path / "bundle"), "--data", str(meld), "--name", "scenes"]
+    assert main(["export", str(run), *arguments]) == 0
+    assert "a robot gives it faces" in capsys.readouterr().out
+    assert json.loads(json.dumps(load_bundle(tmp_path / "bundle").training))["note"]
+
+
+def test_errors_are_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(run / "stages/fusion/best")
+    assert main(["export", str(run), "--bundle", str(run / "b"), "--data", "nowhere"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("erc export: ") and said.count("\n") == 1
