@@ -128,6 +128,11 @@ class EmotionNodeConfig(RecognitionConfig):
         "humans",
         "where `faces/<id>/expression` is published, relative to the namespace of the node",
     )
+    build_engines: bool = setting(
+        True,
+        "with device auto, where there is TensorRT: build its engines in the background at the "
+        "first start, and use those that are faster",
+    )
     emotion_state: EmotionStateConfig = field(default_factory=EmotionStateConfig)
     utterance_queue: int = setting(
         50,

@@ -31,6 +31,8 @@ from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_network
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
+from erc_ros.inference.engines import tensorrt_engine
+from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import UNKNOWN, Estimate
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
@@ -589,6 +591,18 @@ class Recognition:
     def close(self) -> None:
         """End the recogniser's threads."""
         self._recogniser.close()
+
+    def build_engines(self) -> EngineBuild | None:
+        """Begin to build engines, where there is TensorRT and a network that lacks one.
+
+        The networks change over to them when they are ready, as far as they are faster. Close what
+        is given before `close`.
+        """
+        if all(network.device == "tensorrt" for network in self._recogniser.networks.values()):
+            return None
+        if tensorrt_engine.missing():
+            return None
+        return EngineBuild(self.bundle, self._recogniser.reopen)
 
     def devices(self) -> dict[str, str]:
         """Part of the bundle -> what it runs on, and why on nothing better."""

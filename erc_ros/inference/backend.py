@@ -29,8 +29,9 @@ def open_network(file: Path, device: str = "cpu") -> Network:
 
 
 def _no_tensorrt(file: Path) -> str:
-    if not store.engine_file(store.source_of(file), "tensorrt").exists():
-        return "no engine was built (erc build-engines)"
+    source = store.source_of(file)
+    if not store.engine_file(source, "tensorrt").exists():
+        return store.refusal(source, "tensorrt") or "no engine was built (erc build-engines)"
     from erc_ros.inference.engines import tensorrt_engine
 
     return tensorrt_engine.missing()

@@ -94,6 +94,11 @@ class Recogniser:
         self._drafts: OrderedDict[_Key, _Prepared] = OrderedDict()
         self._history = ConversationHistory()
 
+    def reopen(self) -> None:
+        """Look for the best device of each network anew; may be called from any thread."""
+        for network in self.networks.values():
+            network.reopen()
+
     def warm_up(self) -> None:
         """Run everything once at its full size; remembers nothing. The first call is slow."""
         noise = np.random.default_rng(0)

@@ -72,6 +72,13 @@ class Gpu:
         major, minor = self._attribute(_MAJOR), self._attribute(_MINOR)
         return GpuName(text.value.decode(errors="replace"), f"{major}.{minor}")
 
+    @property
+    def driver(self) -> str:
+        """The newest CUDA that the driver knows, such as "12.6"."""
+        number = ctypes.c_int()
+        self._call("cuDriverGetVersion", ctypes.byref(number))
+        return f"{number.value // 1000}.{number.value % 1000 // 10}"
+
     def allocate(self, size: int) -> Memory:
         """`size` bytes on the GPU; freed with the object."""
         self._enter()

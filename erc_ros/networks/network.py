@@ -82,6 +82,7 @@ class Network:
 
     def __init__(self, file: Path, devices: Sequence[Device] = (CPU,)) -> None:
         self._file = file
+        self._devices = list(devices)
         self._falling = threading.Lock()
         self.device, self._run, self._next, self._notes = _open_first(file, list(devices))
 
@@ -103,6 +104,16 @@ class Network:
                 if not self._next:
                     raise
                 return self._fall(inputs, error)
+
+    def reopen(self) -> None:
+        """Look for the best device anew: an engine may have been built. Calls go on meanwhile.
+
+        Raises:
+            NetworkError: as when it was made.
+        """
+        opened = _open_first(self._file, list(self._devices))
+        with self._falling:
+            self.device, self._run, self._next, self._notes = opened
 
     def _fall(
         self, inputs: dict[str, NDArray[Any]], error: Exception

@@ -16,6 +16,7 @@ from std_srvs.srv import Trigger
 
 from erc_ros.adapters import size_of
 from erc_ros.inference.emotion_state import EmotionStateTracker
+from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import Estimate
 from erc_ros.nodes import diagnostics, services
 from erc_ros.nodes.consent import RecordingConsent
@@ -74,6 +75,7 @@ class EmotionNode(ManagedNode):
         self._outputs: dict[str, Any] = {}
         self._expressions: Expressions | None = None
         self._live_subscriptions: list[Any] = []
+        self._engines: EngineBuild | None = None
         self._live: list[Any] = []  # timers of the active node
         super().__init__("emotion_node", **options)
         offers = services.Services(self, lambda: self._inbox)
@@ -102,6 +104,7 @@ class EmotionNode(ManagedNode):
             "labels": self.publish_on(EmotionLabels, "emotion_labels", LATCHED_QOS),
             "states": self.publish_on(EmotionStates, "emotion_state", LATCHED_QOS),
         }
+        self._build_engines()
         bundle = self._recognition.bundle
         self.get_logger().info(
             f"bundle {bundle.name} {bundle.version} ({bundle.sha256[:12]}) on {p['device']}"
@@ -147,10 +150,21 @@ class EmotionNode(ManagedNode):
             self._worker.stop()
         self._worker = None
 
+    def _build_engines(self) -> None:
+        """Begin with those of the bundle at hand; those of a former one are broken off."""
+        if self._engines is not None:
+            self._engines.close()
+        self._engines = None
+        if self._recognition is None:
+            return
+        if self.parameters["build_engines"] and self.parameters["device"] == "auto":
+            self._engines = self._recognition.build_engines()
+
     def release(self) -> None:
-        if self._recognition is not None:
-            self._recognition.close()
-        self._recognition = None
+        former, self._recognition = self._recognition, None
+        self._build_engines()
+        if former is not None:
+            former.close()
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
         self._outputs = {}
@@ -271,6 +285,7 @@ class EmotionNode(ManagedNode):
     def _take_bundle(self, loaded: Recognition, response: SetBundle.Response) -> str:
         assert self._recognition is not None
         former, self._recognition = self._recognition, loaded
+        self._build_engines()
         former.close()
         bundle = loaded.bundle
         self.parameters.replace("bundle", str(bundle.folder))
@@ -343,4 +358,5 @@ class EmotionNode(ManagedNode):
         return [
             diagnostics.status("recogniser", values, problems),
             diagnostics.status("bundle", models),
+            *([diagnostics.engines(self._engines.state)] if self._engines else []),
         ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,21 +18,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.inference.backend import cpu_key
+from erc_ros.inference.backend import SAVED_OR_CPU, cpu_key
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.engines import store, tensorrt_engine
 from erc_ros.inference.engines.agreement import HALF, SAME, Stored, disagreement, keep
 from erc_ros.inference.engines.profiles import Profile, profiles, ranges
 from erc_ros.inference.engines.store import EngineError, Key
+from erc_ros.inference.engines.tensorrt_engine import BuildStep
 from erc_ros.inference.inputs import SHORTEST_SOUND
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.gpu import GpuError
-from erc_ros.networks.network import observed
-from erc_ros.networks.session import on_cpu, save_optimized
+from erc_ros.networks.network import CUDA, Network, observed
+from erc_ros.networks.session import Run, on_cpu, save_optimized
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 KEPT_INPUTS = 8  # of each model, for comparison
+TIMED = 7  # rounds of them, engine and ONNX Runtime in turn
 Say = Callable[[str], None]
+Show = Callable[[str, "BuildStep | None"], None]  # a part, and what TensorRT works at
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +47,19 @@ class EnginePart:
     stored: tuple[Stored, ...]
 
 
-def build(folder: Path | str, say: Say = print) -> list[str]:
+def build(
+    folder: Path | str,
+    say: Say = print,
+    show: Show | None = None,
+    again: bool = True,
+    keep_slower: bool = False,
+) -> list[str]:
     """Build everything that is possible here; what is there already and fits stays.
+
+    Args:
+        show: told what TensorRT works at, and None at the end of a part; default: a line on stderr.
+        again: build anew what was refused here before.
+        keep_slower: keep engines that are slower than ONNX Runtime as well.
 
     Returns:
         What could not be built, and the way out.
@@ -72,12 +87,22 @@ def build(folder: Path | str, say: Say = print) -> list[str]:
         return [f"TensorRT: {error}"]
     failed: list[str] = []
     with store.building(store.folder_of(source.text.file), say):
-        if source is not bundle:
+        todo = [
+            name
+            for name, part in source.parts.items()
+            if again or not _is_refused(name, part.file, machine.key(part.file), say)
+        ]
+        if source is not bundle and todo:
             parts = recorded(source)
         for part in parts:
+            if part.name not in todo:
+                continue
             keep(part.file, part.stored)
+            other = Network(bundle.parts[part.name].file, (CUDA, SAVED_OR_CPU))
             try:
-                _build_engine(part, source, machine.key(part.file), say)
+                _build_engine(
+                    part, source, machine, None if keep_slower else other, say, show or _Terminal()
+                )
             except EngineError as error:
                 failed.append(f"{part.name}: {error}")
     return failed
@@ -191,6 +216,17 @@ def _answered(file: Path, calls: list[dict[str, NDArray[Any]]]) -> Iterator[Stor
         yield ordered[place], network(ordered[place])
 
 
+def _is_refused(name: str, file: Path, key: Key, say: Say) -> bool:
+    try:
+        store.find(file, "tensorrt", key)
+    except store.RefusedEngine as reason:
+        say(f"{name}: not built again: {reason}")
+        return True
+    except EngineError:
+        pass
+    return False
+
+
 def _is_there(part: EnginePart, kind: str, key: Key, say: Say) -> bool:
     """Whether an engine that fits is there; one that does not is named, with the reason."""
     try:
@@ -219,13 +255,18 @@ def _save_graph(part: EnginePart, say: Say) -> None:
     say(f"{part.name}: graph saved, opens in {after:.0f} ms instead of {before:.0f} ms")
 
 
-def _milliseconds(work: Callable[[], object], repeats: int = 3) -> float:
-    times = []
-    for _ in range(repeats):
+def _milliseconds(work: Callable[[], object]) -> float:
+    return _side_by_side([work], repeats=3)[0]
+
+
+def _side_by_side(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Median ms of each, in turn, so that other load hits all alike."""
+    times: list[list[float]] = [[] for _ in works]
+    for _, (work, taken) in itertools.product(range(repeats), zip(works, times, strict=True)):
         begin = time.perf_counter()
         work()
-        times.append(time.perf_counter() - begin)
-    return 1e3 * statistics.median(times)
+        taken.append(time.perf_counter() - begin)
+    return [1e3 * statistics.median(taken) for taken in times]
 
 
 def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
@@ -234,7 +275,10 @@ def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
     Raises:
         EngineError: it does not; says why, and the way out.
     """
-    from erc_ros.inference.engines import graph  # needs onnx
+    try:
+        from erc_ros.inference.engines import graph
+    except ImportError as error:
+        raise EngineError(f"building engines needs onnx ({error}): pip install onnx") from error
 
     model = graph.load(part.file)
     if found := graph.problems(model):
@@ -256,31 +300,84 @@ def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
     return graph.strongly_typed(model).SerializeToString(), shapes
 
 
-def _build_engine(part: EnginePart, bundle: Bundle, key: Key, say: Say) -> None:
-    if _is_there(part, "tensorrt", key, say):
+def _build_engine(
+    part: EnginePart,
+    bundle: Bundle,
+    machine: tensorrt_engine.Machine,
+    other: Network | None,
+    say: Say,
+    show: Show,
+) -> None:
+    """other: what answers without an engine, to be outrun.
+
+    Raises:
+        EngineError: there is no engine for this part; says why.
+    """
+    key, file = machine.key(part.file), store.engine_file(part.file, "tensorrt")
+    if _is_there(part, "tensorrt", key, say) and _agrees(part, file, say):
         return
     model, shapes = _prepared(part, bundle)
-    file = store.engine_file(part.file, "tensorrt")
     learned = hashlib.sha256(f"{key.machine} {key.builder}".encode()).hexdigest()[:12]
     timing = file.with_name(f"timing-{learned}.cache")
     known = timing.read_bytes() if timing.exists() else b""
-    show = _Progress(part.name)
     begin = time.monotonic()
-    plan, learned_now = _interruptible(
-        lambda cancelled: tensorrt_engine.build(model, shapes, known, show, cancelled)
-    )
-    show.end()
-    store.save_file(timing, learned_now)
+    try:
+        plan, learned_now = _interruptible(
+            lambda cancelled: tensorrt_engine.build(
+                model, shapes, known, partial(show, part.name), cancelled
+            )
+        )
+        network = tensorrt_engine.TensorRtNetwork(plan)
+        difference = disagreement(network, part.stored, HALF)
+        compared = "" if other is None else _outruns(network, other, part.stored)
+    except EngineError as error:
+        store.refuse(file, key, str(error))
+        raise
+    finally:
+        show(part.name, None)
 
     def make(target: Path) -> float:
         target.write_bytes(plan)
-        return disagreement(tensorrt_engine.TensorRtNetwork(plan), part.stored, HALF)
+        return difference
 
+    store.save_file(timing, learned_now)
     store.save(file, make, key, HALF)
     say(
         f"{part.name}: engine for {key.machine} ({key.precision}), {len(shapes)} shape profiles, "
-        f"{len(plan) / 1e6:.1f} MB, built in {time.monotonic() - begin:.0f} s"
+        f"{len(plan) / 1e6:.1f} MB, built in {time.monotonic() - begin:.0f} s{compared}"
     )
+
+
+def _agrees(part: EnginePart, file: Path, say: Say) -> bool:
+    """Whether an engine that is there still answers as it has to: the driver may be another one."""
+    try:
+        disagreement(tensorrt_engine.TensorRtNetwork(file.read_bytes()), part.stored, HALF)
+    except (OSError, EngineError, GpuError) as error:
+        say(f"{part.name}: {error}; it is built again")
+        return False
+    return True
+
+
+def _outruns(network: Run, other: Network, stored: Sequence[Stored]) -> str:
+    """How fast both answer, in words.
+
+    Raises:
+        EngineError: the engine is the slower one.
+    """
+    runs = [partial(_answer_all, run, stored) for run in (network, other)]
+    for run in runs:
+        run()
+    ours, theirs = (taken / len(stored) for taken in _side_by_side(runs, TIMED))
+    if ours >= theirs:
+        raise EngineError(
+            f"ONNX Runtime ({other.device}) is faster here: {theirs:.2f} ms against {ours:.2f} ms"
+        )
+    return f", {ours:.2f} ms against {theirs:.2f} ms of ONNX Runtime ({other.device})"
+
+
+def _answer_all(run: Run, stored: Sequence[Stored]) -> None:
+    for inputs, _ in stored:
+        run(inputs)
 
 
 def _interruptible(
@@ -297,23 +394,18 @@ def _interruptible(
             raise
 
 
-class _Progress:
+class _Terminal:
     """One line on stderr that tells the phase or layer at work; called from any thread."""
 
-    def __init__(self, part: str) -> None:
-        self._part, self._shown = part, False
+    def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
 
-    def __call__(self, phase: str, step: int, steps: int) -> None:
-        if self._is_terminal:
-            line = f"{self._part}: {phase}, {step} of {steps}"
+    def __call__(self, part: str, now: BuildStep | None) -> None:
+        if now is None:
+            sys.stderr.write("\n" * self._is_terminal)
+        elif self._is_terminal:
+            line = f"{part}: {now.phase}, {now.step} of {now.steps}"
             sys.stderr.write(f"\r{line[:99]:<99}")
-        elif step == 0:
-            sys.stderr.write(f"{self._part}: {phase}, {steps} steps\n")
+        elif now.step == 0:
+            sys.stderr.write(f"{part}: {now.phase}, {now.steps} steps\n")
         sys.stderr.flush()
-        self._shown = True
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._shown and self._is_terminal:
-            sys.stderr.write("\n")

@@ -37,6 +37,10 @@ class EngineError(RuntimeError):
     """An engine cannot be built or used; the message says which, why, and the way out."""
 
 
+class RefusedEngine(EngineError):  # noqa: N818 - a kind of EngineError
+    """It was tried on this machine, and is not worth another try; the message says why."""
+
+
 @dataclass(frozen=True)
 class Key:
     """What an engine was built for; it is used where all of it agrees.
@@ -120,6 +124,7 @@ def find(model: Path, kind: str, here: Key) -> Engine | None:
     """The engine of `model` for this machine; None if none was built.
 
     Raises:
+        RefusedEngine: it was tried here, and `refuse` says why there is none.
         EngineError: there is one, and it may not be used: it is stale, foreign or damaged.
     """
     file = engine_file(model, kind)
@@ -129,6 +134,10 @@ def find(model: Path, kind: str, here: Key) -> Engine | None:
     try:
         content: dict[str, Any] = json.loads(_record(file).read_text(encoding="utf-8"))
         key = Key(**content["key"])
+        if "refused" in content:
+            if here.difference(key):
+                return None
+            raise RefusedEngine(str(content["refused"]))
         size, digest = int(content["bytes"]), str(content["sha256"])
         tolerance, difference = float(content["tolerance"]), float(content["difference"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -144,6 +153,21 @@ def find(model: Path, kind: str, here: Key) -> Engine | None:
     if hashlib.sha256(data).hexdigest() != digest:
         raise EngineError(f"{file} was changed after it was built (sha256 differs); {way_out}")
     return Engine(file, key, tolerance, difference)
+
+
+def refuse(file: Path, key: Key, reason: str) -> None:
+    """Remember that an engine is not worth another try while its key stays the same."""
+    remove(file)
+    save_file(_record(file), json.dumps({"key": asdict(key), "refused": reason}).encode())
+
+
+def refusal(model: Path, kind: str) -> str:
+    """Why an engine was refused here, whatever its key; "" if it was not."""
+    try:
+        found = json.loads(_record(engine_file(model, kind)).read_text(encoding="utf-8"))
+        return str(found.get("refused", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def save(file: Path, make: Callable[[Path], float], key: Key, tolerance: float) -> None:

@@ -39,12 +39,24 @@ _ELEMENTS = {
     "INT8": "int8",
     "BOOL": "bool",
 }
-Progress = Callable[[str, int, int], None]  # phase or layer at work, step, steps
+
+
+@dataclass(frozen=True)
+class BuildStep:
+    """What TensorRT works at. outermost: its steps are those of the whole engine."""
+
+    phase: str
+    step: int
+    steps: int
+    outermost: bool
+
+
+Progress = Callable[[BuildStep], None]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What engines of this machine are keyed with. gpu: name and compute capability."""
+    """What engines of this machine are keyed with. gpu: name, compute capability and driver."""
 
     gpu: str
     tensorrt: str
@@ -91,9 +103,10 @@ def machine() -> Machine:
     Raises:
         EngineError, GpuError: TensorRT or the GPU is not usable.
     """
-    found = gpu.Gpu().name
+    here = gpu.Gpu()
+    found = here.name
     return Machine(
-        f"{found.name}, compute {found.capability}",
+        f"{found.name}, compute {found.capability}, driver {here.driver}",
         f"TensorRT {_trt().__version__}, shapes {SHAPES}",
     )
 
@@ -125,10 +138,10 @@ def _answer(bundle: Path) -> dict[str, Any]:
     problems = {}
     for model in sorted(bundle.glob("*.onnx")):
         try:
-            engine = store.find(model, "tensorrt", here.key(model))
-            if engine is not None:
-                network = TensorRtNetwork(engine.file.read_bytes())
-                disagreement(network, kept(model), engine.tolerance)
+            saved = store.find(model, "tensorrt", here.key(model))
+            if saved is not None:
+                network = TensorRtNetwork(saved.file.read_bytes())
+                disagreement(network, kept(model), saved.tolerance)
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine is not to be used
             problems[model.name] = str(error)
     return {"machine": asdict(here), "problems": problems}
@@ -148,8 +161,12 @@ def usable(model: Path) -> TensorRtNetwork | None:
         raise EngineError(found.failure)
     if problem := found.problems.get(model.name):
         raise EngineError(problem)
-    engine = store.find(model, "tensorrt", found.machine.key(model))
-    return None if engine is None else TensorRtNetwork(engine.file.read_bytes())
+    saved = store.find(model, "tensorrt", found.machine.key(model))
+    if saved is None:
+        return None
+    network = TensorRtNetwork(saved.file.read_bytes())
+    disagreement(network, kept(model), saved.tolerance)  # and the first call is the slow one
+    return network
 
 
 def build(
@@ -309,9 +326,9 @@ def _log(trt: Any) -> Any:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
 
-        def log(self, severity: Any, message: str) -> None:
+        def log(self, severity: Any, msg: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(message)
+                self.errors.append(msg)
 
     return Log()
 
@@ -322,14 +339,15 @@ def _monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
-            self._steps: dict[str, int] = {}
+            self._steps: dict[str, tuple[int, bool]] = {}
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._steps[phase_name] = num_steps
-            progress(phase_name, 0, num_steps)
+            self._steps[phase_name] = num_steps, not parent_phase
+            progress(BuildStep(phase_name, 0, num_steps, not parent_phase))
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            progress(phase_name, step + 1, self._steps.get(phase_name, step + 1))
+            steps, outermost = self._steps.get(phase_name, (step + 1, False))
+            progress(BuildStep(phase_name, step + 1, steps, outermost))
             return not cancelled.is_set()
 
         def phase_finish(self, phase_name: str) -> None:

@@ -1,58 +1,20 @@
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stand_in_tensorrt import engines, stand_in_driver, tensorrt
 
-from erc_ros.inference.engines import tensorrt_engine
-from erc_ros.networks import gpu, network
-
-STAND_IN = Path(__file__).with_name("stand_in")
+__all__ = ["engines", "stand_in_driver", "tensorrt"]
 
 
 @pytest.fixture(autouse=True)
-def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where engines of this test lie."""
-    monkeypatch.setenv("ERC_ENGINES", str(tmp_path / "engines"))
-    monkeypatch.setattr(network, "_said", set())
-    return tmp_path / "engines"
+def own_engines(engines: Path) -> None:
+    """No test here sees another's."""
 
 
 @pytest.fixture()
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
     """A bundle of one's own."""
     return Path(shutil.copytree(tiny_folder, tmp_path / "bundle"))
-
-
-@pytest.fixture(scope="session")
-def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler for the stand-in of NVIDIA's driver")
-    library = tmp_path_factory.mktemp("driver") / "libcuda-stand-in.so"
-    source = STAND_IN / "driver.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    return library
-
-
-@pytest.fixture()
-def tensorrt(stand_in_driver: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine with stand-ins for a GPU and for TensorRT (see stand_in/tensorrt)."""
-    monkeypatch.syspath_prepend(str(STAND_IN))
-    path = os.pathsep.join(filter(None, (str(STAND_IN), os.environ.get("PYTHONPATH", ""))))
-    monkeypatch.setenv("PYTHONPATH", path)
-    monkeypatch.setattr(gpu, "LIBRARY", str(stand_in_driver))
-    _forget()
-    yield
-    _forget()
-
-
-def _forget() -> None:
-    sys.modules.pop("tensorrt", None)
-    gpu.driver.cache_clear()
-    tensorrt_engine.probe.cache_clear()

@@ -21,6 +21,7 @@ from erc_ros.inference.engines import store, tensorrt_engine
 from erc_ros.inference.engines.agreement import disagreement, keep, kept
 from erc_ros.inference.engines.build import build, check
 from erc_ros.inference.engines.store import EngineError
+from erc_ros.inference.engines.tensorrt_engine import BuildStep
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks import gpu
 from erc_ros.networks.session import NetworkError, on_cpu
@@ -176,7 +177,7 @@ def test_engines_are_built_agree_and_run(
 ) -> None:
     assert main(["build-engines", str(folder)]) == 0
     out, err = capsys.readouterr()
-    assert out.count("engine for Stand-in, compute 8.7 (float16)") == 4
+    assert out.count("engine for Stand-in, compute 8.7, driver 12.6 (float16)") == 4
     assert "text: Tactics of /layer.0/MatMul, 2 steps" in err
     assert len(list((engines / "bundle").glob("timing-*.cache"))) == 1
     network = open_network(folder / "text.onnx", "auto")
@@ -319,7 +320,41 @@ def test_an_engine_whose_answers_are_wrong_is_not_kept(
     monkeypatch.setenv("STAND_IN", "wrong")
     failed = build(folder)
     assert len(failed) == 4 and all("differ from ONNX Runtime's" in text for text in failed)
-    assert not list(store.folder_of(folder / "text.onnx").glob("*.tensorrt.*"))
+    assert not list(store.folder_of(folder / "text.onnx").glob("*.tensorrt.engine"))
+    assert "differ from" in open_network(folder / "text.onnx", "auto").note  # nobody tries again
+
+
+def test_an_engine_that_onnx_runtime_outruns_is_not_kept(
+    folder: Path,
+    tensorrt: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("STAND_IN_CPU_MS", "")
+    monkeypatch.setenv("STAND_IN", "sleepy")
+    failed = build(folder)
+    assert len(failed) == 4
+    assert all("ONNX Runtime (cpu) is faster here: " in text for text in failed)
+    assert not list(store.folder_of(folder / "text.onnx").glob("*.tensorrt.engine"))
+    assert "is faster here" in open_network(folder / "text.onnx", "auto").note
+    capsys.readouterr()
+    assert build(folder, again=False) == []
+    assert capsys.readouterr().out.count("not built again: ONNX Runtime (cpu) is faster") == 4
+    assert main(["build-engines", str(folder), "--keep-slower"]) == 0
+    assert open_network(folder / "text.onnx", "auto").device == "tensorrt"
+
+
+def test_what_was_refused_gets_another_chance_with_another_driver(
+    folder: Path, tensorrt: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "refuse")
+    assert len(build(folder)) == 4
+    monkeypatch.delenv("STAND_IN")
+    assert build(folder, again=False) == []
+    assert open_network(folder / "text.onnx", "auto").device == "cpu"
+    monkeypatch.setenv("STAND_IN_DRIVER", "13020")
+    assert build(folder, again=False) == []
+    assert open_network(folder / "text.onnx", "auto").device == "tensorrt"
 
 
 def test_ctrl_c_ends_a_build_and_leaves_nothing_unfinished(
@@ -328,12 +363,12 @@ def test_ctrl_c_ends_a_build_and_leaves_nothing_unfinished(
     monkeypatch.setenv("STAND_IN", "slow")
     at_work = threading.Event()
 
-    class Watched(building._Progress):
-        def __call__(self, phase: str, step: int, steps: int) -> None:
-            if step > 3:
+    class Watched(building._Terminal):
+        def __call__(self, part: str, now: BuildStep | None) -> None:
+            if now is not None and now.step > 3:
                 at_work.set()
 
-    monkeypatch.setattr(building, "_Progress", Watched)
+    monkeypatch.setattr(building, "_Terminal", Watched)
 
     def interrupt() -> None:
         if at_work.wait(120):
@@ -389,7 +424,10 @@ def test_a_key_has_the_machine_the_version_the_bundle_and_the_precision(
     folder: Path, tensorrt: None
 ) -> None:
     key = tensorrt_engine.machine().key(folder / "face.onnx")
-    assert key.machine == "Stand-in, compute 8.7" and key.builder == "TensorRT 10.3.0, shapes 2"
+    assert (
+        key.machine == "Stand-in, compute 8.7, driver 12.6"
+        and key.builder == "TensorRT 10.3.0, shapes 2"
+    )
     assert key.bundle == store.bundle_hash(folder / "face.onnx") and key.precision == "float16"
     assert replace(key, bundle="").difference(key) != ""
 

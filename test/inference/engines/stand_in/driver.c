@@ -10,6 +10,11 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
     *value = attribute == 75 ? 8 : 7;
     return 0;
 }
+int cuDriverGetVersion(int *version) {
+    const char *told = getenv("STAND_IN_DRIVER");
+    *version = told ? atoi(told) : 12060;
+    return 0;
+}
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)1; return 0; }
 int cuCtxSetCurrent(void *context) { return context == (void *)1 ? 0 : 201; }
 int cuStreamCreate(void **stream, unsigned flags) { *stream = (void *)2; return 0; }

@@ -3,7 +3,11 @@
 It has the names of NVIDIA's Python reference that we use, and no others; an "engine" is the ONNX
 model and its profiles, and ONNX Runtime computes it on the CPU. It shows that our side of the
 conversation is right, not that TensorRT agrees. STAND_IN makes it misbehave: "crash" ends the
-process at the first use, "wrong" changes the answers, "refuse" builds nothing, "fail" does not run.
+process at the first use, "wrong" changes the answers, "refuse" builds nothing, "fail" does not run,
+"sleepy" runs slowly, "slow" does not end building, "fatal" ends the process while it builds what
+takes faces. An engine that was made under another STAND_IN_PATCH ends the process as well.
+
+The GPU that it stands for is faster than the CPU: STAND_IN_CPU_MS slows every run of ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import enum
 import json
 import os
 import signal
+import time
 
 import numpy as np
 import onnxruntime as ort
@@ -22,8 +27,25 @@ _NAMES = {"float": "FLOAT", "float16": "HALF", "int64": "INT64", "int32": "INT32
 _NUMPY = {"FLOAT": "f4", "HALF": "f2", "INT64": "i8", "INT32": "i4", "BOOL": "?"}
 
 
+_Session = ort.InferenceSession
+
+
+class _SlowSession(_Session):
+    def run(self, *arguments):
+        time.sleep(float(os.environ["STAND_IN_CPU_MS"]) / 1000)
+        return super().run(*arguments)
+
+
+if os.environ.get("STAND_IN_CPU_MS"):
+    ort.InferenceSession = _SlowSession
+
+
 def _mode() -> str:
     return os.environ.get("STAND_IN", "")
+
+
+def _patch() -> str:
+    return os.environ.get("STAND_IN_PATCH", "")
 
 
 class DataType(enum.Enum):
@@ -58,9 +80,9 @@ class _Profile:
     def __init__(self) -> None:
         self.shapes: dict[str, list[tuple[int, ...]]] = {}
 
-    def set_shape(self, name, least, typical, greatest) -> None:
-        assert all(a <= b <= c for a, b, c in zip(least, typical, greatest, strict=True))
-        self.shapes[name] = [tuple(least), tuple(typical), tuple(greatest)]
+    def set_shape(self, input, min, opt, max) -> None:
+        assert all(a <= b <= c for a, b, c in zip(min, opt, max, strict=True))
+        self.shapes[input] = [tuple(min), tuple(opt), tuple(max)]
 
 
 class _Plan(bytes):
@@ -79,8 +101,8 @@ class _Config:
         self.profiles.append(profile)
         return len(self.profiles) - 1
 
-    def create_timing_cache(self, data: bytes) -> _Plan:
-        return _Plan(data)
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> _Plan:
+        return _Plan(serialized_timing_cache)
 
     def set_timing_cache(self, cache, ignore_mismatch: bool) -> bool:
         if cache and not cache.startswith(b"timed"):
@@ -103,7 +125,7 @@ class OnnxParser:
         self._network = network
 
     def parse(self, model: bytes) -> bool:
-        ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+        _Session(model, providers=["CPUExecutionProvider"])
         self._network.model = model
         return True
 
@@ -131,12 +153,14 @@ class Builder:
                 return None
         monitor.phase_finish("Tactics of /layer.0/MatMul")
         monitor.phase_finish("Building Engine")
+        if _mode() == "fatal" and b"faces" in network.model:
+            os.kill(os.getpid(), signal.SIGSEGV)
         if _mode() == "refuse":
             self._logger.log(ILogger.Severity.ERROR, "no implementation for node /layer.0/MatMul")
             return None
         profiles = [profile.shapes for profile in config.profiles]
         return (
-            json.dumps({"version": __version__, "profiles": profiles}).encode()
+            json.dumps({"version": __version__, "profiles": profiles, "patch": _patch()}).encode()
             + b"\n"
             + (network.model)
         )
@@ -148,8 +172,10 @@ class Runtime:
             os.kill(os.getpid(), signal.SIGSEGV)
         self._logger = logger
 
-    def deserialize_cuda_engine(self, data: bytes):
-        header, _, model = data.partition(b"\n")
+    def deserialize_cuda_engine(self, serialized_engine: bytes):
+        header, _, model = serialized_engine.partition(b"\n")
+        if json.loads(header)["patch"] != _patch():
+            os.kill(os.getpid(), signal.SIGSEGV)
         if json.loads(header)["version"] != __version__:
             self._logger.log(ILogger.Severity.ERROR, "the plan is of another version")
             return None
@@ -159,7 +185,7 @@ class Runtime:
 class _Engine:
     def __init__(self, profiles, model: bytes) -> None:
         self._profiles = profiles
-        self.session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self.session = _Session(model, providers=["CPUExecutionProvider"])
         self.inputs = {p.name: p for p in self.session.get_inputs()}
         self.outputs = {p.name: p for p in self.session.get_outputs()}
         self._names = [*self.inputs, *self.outputs]
@@ -201,13 +227,15 @@ class _Context:
         inputs = {n: np.zeros(s, self._element(n)) for n, s in self._shapes.items()}
         return self._engine.session.run([name], inputs)[0].shape
 
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self._addresses[name] = address
-        return address != 0
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._addresses[name] = memory
+        return memory != 0
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         if _mode() == "fail":
             return False
+        if _mode() == "sleepy":
+            time.sleep(0.005)
         inputs = {n: self._memory(n, s).copy() for n, s in self._shapes.items()}
         for name, array in zip(
             self._engine.outputs, self._engine.session.run(None, inputs), strict=True

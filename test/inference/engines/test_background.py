@@ -1,0 +1,209 @@
+"""Engines built beside the networks that answer; TensorRT and the GPU are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.engines import background, store, tensorrt_engine
+from erc_ros.inference.engines.background import BuildState, EngineBuild, step
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.networks import gpu
+from erc_ros.values.utterance import Utterance
+
+PARTS = ("text", "audio", "face", "fusion")
+SIZES = {"text": 900, "audio": 60, "visual": 30, "fusion": 10}
+PATIENCE = 60.0
+
+
+def until(true: Callable[[], Any]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        threading.Event().wait(0.01)
+
+
+@pytest.fixture()
+def recogniser(folder: Path, tensorrt: None) -> Iterator[Recogniser]:
+    with Recogniser(load_bundle(folder), "auto") as made:
+        assert {network.device for network in made.networks.values()} == {"cpu"}
+        yield made
+
+
+def devices(recogniser: Recogniser) -> list[str]:
+    return [network.device for network in recogniser.networks.values()]
+
+
+def engines(folder: Path) -> list[Path]:
+    return sorted(store.folder_of(folder / "text.onnx").glob("*.tensorrt.engine"))
+
+
+def answers(recogniser: Recogniser) -> bool:
+    answer = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
+    return bool(answer.probabilities.sum() == pytest.approx(1))
+
+
+def test_the_networks_change_over_to_engines_when_these_are_ready(
+    folder: Path, recogniser: Recogniser
+) -> None:
+    seen: list[BuildState] = []
+    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
+        assert answers(recogniser)  # meanwhile
+        until(lambda: seen.append(build.state) or "tensorrt" in devices(recogniser))
+        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+        last = build.state
+    assert last.state == "done" and last.problem == "" and last.share == 1.0
+    assert set(last.results) == {"text", "audio", "visual", "fusion"}
+    assert all(" ms against " in text for text in last.results.values())
+    assert answers(recogniser)
+
+
+def test_the_next_start_has_nothing_to_build(folder: Path, recogniser: Recogniser) -> None:
+    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)):
+        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+    times = [file.stat().st_mtime_ns for file in engines(folder)]
+    with Recogniser(load_bundle(folder), "auto") as another:
+        assert devices(another) == ["tensorrt"] * 4
+    assert times == [file.stat().st_mtime_ns for file in engines(folder)]
+
+
+def test_power_that_fails_in_mid_build_costs_a_build_and_no_more(
+    folder: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "slow")
+    build = EngineBuild(recogniser.bundle, recogniser.reopen)
+    until(lambda: build.state.phase)
+    assert build._process is not None
+    os.kill(build._process.pid, signal.SIGKILL)
+    build.close()
+    (store.folder_of(folder / "text.onnx") / "text.tensorrt.engine.unfinished").write_bytes(b"half")
+    monkeypatch.delenv("STAND_IN")
+    for file in store.folder_of(folder / "text.onnx").glob("*.json"):
+        file.unlink()  # power that fails leaves no word of a signal
+    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)):
+        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+    assert not list(store.folder_of(folder / "text.onnx").glob("*.unfinished"))
+
+
+def test_a_node_that_ends_takes_the_build_with_it_and_the_next_one_begins_again(
+    folder: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "slow")
+    build = EngineBuild(recogniser.bundle, recogniser.reopen)
+    until(lambda: build.state.phase)
+    assert build._process is not None
+    build.close()
+    assert build._process.poll() is not None and answers(recogniser)
+    assert not engines(folder) and not store.refusal(folder / "text.onnx", "tensorrt")
+
+
+def test_a_killed_parent_takes_the_build_with_it(
+    folder: Path, tensorrt: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "slow")
+    line = [sys.executable, "-m", background.__name__, str(folder), gpu.LIBRARY]
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+    assert child.stdin is not None and child.stdout is not None
+    until(lambda: "Tactics" in child.stdout.readline())
+    child.stdin.close()  # as the system does for who is killed
+    child.stdout.close()
+    assert child.wait(PATIENCE) != 0
+
+
+def test_a_full_disk_is_told_and_the_next_start_builds(
+    folder: Path, recogniser: Recogniser
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
+            until(lambda: build.state.state != "building")
+            state = build.state
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot be written" in state.problem and "free some space" in state.problem
+    assert devices(recogniser) == ["cpu"] * 4 and answers(recogniser)
+    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)):
+        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+
+
+def test_a_part_on_which_tensorrt_crashes_is_left_out_and_not_tried_again(
+    folder: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "fatal")
+    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
+        until(lambda: build.state.state != "building" and "tensorrt" in devices(recogniser))
+        until(lambda: not build._thread.is_alive())
+        state = build.state
+    crashed = [name for name, text in state.results.items() if "with signal 11" in text]
+    assert (crashed, state.problem, state.state) == (["visual"], "", "done")
+    for name, network in recogniser.networks.items():
+        assert (network.device == "cpu") == (name in crashed)
+    monkeypatch.delenv("STAND_IN")
+    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
+        until(lambda: build.state.state != "building")
+    assert [name for name, n in recogniser.networks.items() if n.device == "cpu"] == crashed
+
+
+def test_a_new_driver_that_crashes_on_the_old_engines_gets_new_ones(
+    folder: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)):
+        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+    before = [file.read_bytes() for file in engines(folder)]
+    monkeypatch.setenv("STAND_IN_PATCH", "13.2.1")
+    tensorrt_engine.probe.cache_clear()
+    with Recogniser(load_bundle(folder), "auto") as another:
+        assert devices(another) == ["cpu"] * 4 and answers(another)
+        with closing(EngineBuild(another.bundle, another.reopen)):
+            until(lambda: devices(another) == ["tensorrt"] * 4)
+    assert all(a.read_bytes() != b for a, b in zip(engines(folder), before, strict=True))
+
+
+def test_tensorrt_that_does_not_work_at_all_is_told(
+    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background.tensorrt_engine, "probe", _broken)
+    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
+        until(lambda: build.state.state == "failed")
+        assert build.state.problem == "TensorRT does not work: no libnvinfer"
+    assert answers(recogniser)
+
+
+def _broken(bundle: Path) -> tensorrt_engine.Probe:
+    return tensorrt_engine.Probe(None, {}, "TensorRT does not work: no libnvinfer")
+
+
+def test_the_time_left_follows_from_the_bytes_that_are_done() -> None:
+    event = {"part": "text", "phase": "Building", "step": 5, "steps": 10, "outermost": True}
+    half = step(BuildState(), event, SIZES, elapsed=45.0)
+    assert (half.part, half.phase, half.share) == ("text", "Building", 0.45)
+    assert half.seconds_left == pytest.approx(55.0)
+    inner = step(half, {**event, "phase": "Tactics", "outermost": False}, SIZES, 50.0)
+    assert inner.phase == "Tactics" and inner.share == half.share
+    done = step(inner, {"failed": ["audio: refused: for a reason"]}, SIZES, 60.0)
+    assert (done.state, done.share, done.results["audio"]) == ("done", 1.0, "refused: for a reason")
+
+
+@given(st.sampled_from(sorted(SIZES)), st.integers(0, 20), st.integers(0, 20), st.floats(0, 1e4))
+def test_the_share_stays_between_nothing_and_all(
+    part: str, number: int, steps: int, elapsed: float
+) -> None:
+    event = {"part": part, "phase": "x", "step": number, "steps": steps, "outermost": True}
+    found = step(BuildState(), event, SIZES, elapsed)
+    assert 0 <= found.share <= 1 and (found.seconds_left is None or found.seconds_left >= 0)

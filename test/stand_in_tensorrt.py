@@ -1,0 +1,57 @@
+"""Fixtures: a machine with stand-ins for NVIDIA's driver and for TensorRT."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from erc_ros.inference.engines import tensorrt_engine
+from erc_ros.networks import gpu, network
+
+STAND_IN = Path(__file__).parent / "inference" / "engines" / "stand_in"
+
+
+@pytest.fixture()
+def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where engines of this test lie."""
+    monkeypatch.setenv("ERC_ENGINES", str(tmp_path / "engines"))
+    monkeypatch.setattr(network, "_said", set())
+    return tmp_path / "engines"
+
+
+@pytest.fixture(scope="session")
+def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler for the stand-in of NVIDIA's driver")
+    library = tmp_path_factory.mktemp("driver") / "libcuda-stand-in.so"
+    source = STAND_IN / "driver.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return library
+
+
+@pytest.fixture()
+def tensorrt(stand_in_driver: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine with stand-ins for a GPU and for TensorRT (see stand_in/tensorrt)."""
+    monkeypatch.syspath_prepend(str(STAND_IN))
+    path = os.pathsep.join(filter(None, (str(STAND_IN), os.environ.get("PYTHONPATH", ""))))
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setattr(gpu, "LIBRARY", str(stand_in_driver))
+    monkeypatch.setenv("STAND_IN_CPU_MS", "6")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", onnxruntime.InferenceSession)
+    _forget()
+    yield
+    _forget()
+
+
+def _forget() -> None:
+    sys.modules.pop("tensorrt", None)
+    gpu.driver.cache_clear()
+    tensorrt_engine.probe.cache_clear()
