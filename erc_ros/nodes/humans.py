@@ -16,6 +16,7 @@ from erc_ros.nodes.diagnostics import Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import MatchingSubscription
+from erc_ros.nodes.tracked_faces import TrackedFaces
 from erc_ros.sensing.frame_throttle import FrameThrottle
 
 # As deep as is right for what they carry; the rest as their publishers offer it: a person's face_id
@@ -40,6 +41,7 @@ class Humans:
         self._node, self._inbox = node, inbox
         self._namespace = node.resolve_topic_name(namespace).rstrip("/") if namespace else ""
         self._face_rate = face_rate
+        self._faces = TrackedFaces(node, self._namespace)
         # topic -> subscription, the longest not asked first
         self._topics: dict[str, MatchingSubscription] = {}
         self._offers: dict[str, tuple[Adapter, str]] = {}  # how topics are read, and their types
@@ -67,6 +69,7 @@ class Humans:
             for topic, types in self._node.get_topic_names_and_types()
             if topic.startswith(f"{self._namespace}/")
         }
+        self._faces.look()
         self._read_names(there)
         for topic in [topic for topic in self._topics if topic not in there]:
             self._give_up(topic)
@@ -92,9 +95,10 @@ class Humans:
             self._topics[topic] = self._topics.pop(topic)  # the next ones next time
             if not self._topics[topic].look():
                 self._give_up(topic)
-        waiting = [topic for topic in self._offers if topic not in self._topics]
+        waiting = self._waiting()
         free = MOST_TOPICS - len(self._topics)
-        for topic in waiting[: ASKED_AT_ONCE if free else 0]:
+        # one of them was the list of tracked faces
+        for topic in waiting[: ASKED_AT_ONCE - 1 if free else 0]:
             adapter, type_name = self._offers[topic] = self._offers.pop(topic)
             kind = message_class(type_name)
             if kind is None:
@@ -106,6 +110,26 @@ class Humans:
             free -= 1
             if not free:
                 break
+
+    def _waiting(self) -> list[str]:
+        """Topics that are not listened to yet; where there is no room for all, tracked faces first.
+
+        Those of faces that nobody tracks any more make room for them.
+        """
+        waiting = [topic for topic in self._offers if topic not in self._topics]
+        if len(self._offers) <= MOST_TOPICS or not self._faces.ids:
+            return waiting
+        tracked = {f"{self._namespace}/faces/{face}" for face in self._faces.ids}
+        wanted = [topic for topic in waiting if topic.rpartition("/")[0] in tracked]
+        for topic in [
+            topic
+            for topic in self._topics
+            if topic.startswith(f"{self._namespace}/faces/")
+            and topic.rpartition("/")[0] not in tracked
+        ][: min(len(wanted), ASKED_AT_ONCE)]:
+            self._give_up(topic)
+        first = set(wanted)
+        return [*wanted, *(topic for topic in waiting if topic not in first)]
 
     def _give_up(self, topic: str) -> None:
         self._topics.pop(topic).close()
@@ -127,6 +151,7 @@ class Humans:
         """Stop listening."""
         for subscription in self._topics.values():
             subscription.close()
+        self._faces.close()
         self._topics.clear()
         self._offers.clear()
         self._known.clear()

@@ -87,3 +87,18 @@ def test_topics_that_are_gone_make_room_for_new_ones(
     speaks = bench.talker(Bool, "/humans/faces/somebody/is_speaking")
     speaks.publish(Bool(data=True))
     bench.wait(lambda: bench.value("utterance_node: humans", "received") >= "1", "it is heard")
+
+
+def test_of_thousands_of_faces_those_that_are_tracked_are_heard(
+    make_bench: Any, crowd: subprocess.Popen[str]
+) -> None:
+    hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
+    bench = make_bench(parameters={"image_type": "none"})
+    heard = bench.nodes[0]._humans._topics
+    bench.wait(lambda: len(heard) == MOST_TOPICS, "it is full")
+    late = [f"f{n}" for n in range(TOPICS) if f"/humans/faces/f{n}/is_speaking" not in heard][:20]
+    tracked = bench.talker(hri.IdsList, "/humans/faces/tracked", 1)
+    tracked.publish(hri.IdsList(ids=[*late, "a/b", "..", *(f"x{n}" for n in range(3000))]))
+    topics = {f"/humans/faces/{face}/is_speaking" for face in late}
+    bench.wait(lambda: topics <= set(heard), "they are heard")
+    assert len(heard) <= MOST_TOPICS

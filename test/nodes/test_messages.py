@@ -37,7 +37,9 @@ def an_utterance(**fields: object) -> Utterance:
         "person_id": "p",
         "frame_id": "head",
         "audio": random.integers(-32768, 32768, 1000).astype(np.int16),
-        "faces": (FaceCrop(6 * NS, random.integers(0, 256, (96, 96, 3)).astype(np.uint8)),),
+        "faces": (
+            FaceCrop(6 * NS, random.integers(0, 256, (96, 96, 3)).astype(np.uint8), "camera"),
+        ),
     }
     return Utterance(**{**known, **fields})
 
@@ -55,6 +57,7 @@ def test_nothing_is_lost_not_even_a_pixel() -> None:
             assert getattr(after, name) == getattr(before, name), name
     np.testing.assert_array_equal(after.audio, before.audio)
     assert after.faces[0].stamp == before.faces[0].stamp
+    assert (after.frame_id, after.faces[0].frame_id) == ("head", "camera")
     np.testing.assert_array_equal(after.faces[0].pixels, before.faces[0].pixels)
 
 

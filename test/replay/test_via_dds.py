@@ -10,9 +10,15 @@ pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("erc_msgs", reason="the interfaces are not built")
 
-from erc_ros.demo.conversation_bag import Phrase, SimulatedRecogniser, portrait, write_conversation
+from erc_ros.demo.conversation_bag import (
+    START,
+    Phrase,
+    SimulatedRecogniser,
+    portrait,
+    write_conversation,
+)
 from erc_ros.parameters import RobotConfig
-from erc_ros.replay.bag import Bag
+from erc_ros.replay.bag import Bag, BagWriter
 from erc_ros.replay.offline import replay
 from erc_ros.replay.via_dds import NodesError, play, recognisable_speech
 
@@ -62,3 +68,18 @@ def test_a_rate_of_zero_is_refused(tmp_path: Path, robot: RobotConfig, noise: ob
     path = write_conversation(tmp_path / "bag", noise, [])
     with Bag(path) as bag, pytest.raises(ValueError, match="rate must be positive"):
         play(bag, {}, robot, rate=0.0)
+
+
+def test_what_may_not_be_recorded_is_in_no_row(tmp_path: Path, robot: RobotConfig) -> None:
+    text, allowed = "std_msgs/msg/String", "std_msgs/msg/Bool"
+    with BagWriter(tmp_path / "bag") as writer:
+        for number, may in enumerate((True, False)):
+            time = START + number * 2 * 10**9
+            message = writer.new(allowed, data=may)
+            writer.write("/recording_allowed", allowed, time, message)
+            said = writer.new(text, data=f"Text {number}.")
+            writer.write("/speech", text, time + 10**9, said)
+    with Bag(tmp_path / "bag") as bag:
+        live = play(bag, {}, robot, rate=2.0)
+    assert [row.text for row in live.rows] == ["Text 0.", ""]
+    assert live.counts["speech played"] == 2 and not live.counts["robot_speaking played"]

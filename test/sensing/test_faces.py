@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -190,6 +191,7 @@ def test_a_face_that_was_cut_out_by_others_becomes_square_and_keeps_its_id() -> 
     found = observe_crop("anna", frame(image))
     assert found.track_id == "anna" and found.crop is not None
     assert found.crop.pixels.shape == (CROP_SIZE, CROP_SIZE, 3)
+    assert observe_crop("anna", replace(frame(image), frame_id="eye")).crop.frame_id == "eye"
     with pytest.raises(ImageError):
         observe_crop("anna", Frame(T0, "jpeg", 0, 0, 0, b"no picture at all"))
 
