@@ -18,6 +18,7 @@ KINDS = {
     "face": "erc_ros.training.encoders.visual.train:train",
     "fusion": "erc_ros.training.systems.edge:train",
     "bundle": "erc_ros.training.export.bundle_assembly:train",
+    "text-bundle": "erc_ros.training.export.text_bundle:train",
     "mosi": "erc_ros.training.comparison.mosi:train",
     "simulated": "erc_ros.training.comparison.simulated:train",
     "stored": "erc_ros.training.comparison.stored:train",

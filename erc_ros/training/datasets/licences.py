@@ -45,7 +45,7 @@ TERMS = {
     "robot-dialogues": Terms(
         "the project's robot dialogues",
         "written dialogues between people and a robot, in English",
-        "Apache-2.0",
+        "CC0 1.0",
         True,
     ),
     "iemocap-4": Terms(

@@ -33,7 +33,7 @@ from erc_ros.training.datasets.utterances import (
 FOLDER = "robot_dialogues"
 SPLITS = ("train", "dev", "test")
 ROBOT = "Robot"
-PARTS = 8  # one of them is dev, one is test
+PARTS = 10  # one of them is dev, one is test
 
 
 def read_robot_dialogues(data: Path, split: str) -> Split:

@@ -31,6 +31,9 @@ from erc_ros.encoders.text import (  # noqa: E402
     TextPrompt,
     Turn,
 )
+from erc_ros.inference.bundle import load_bundle  # noqa: E402
+from erc_ros.inference.recogniser import Recogniser  # noqa: E402
+from erc_ros.metrics.classification import softmax  # noqa: E402
 from erc_ros.training.datasets.utterances import (  # noqa: E402
     LABELS,
     Conversation,
@@ -63,7 +66,9 @@ from erc_ros.training.encoders.text.model import (  # noqa: E402
 )
 from erc_ros.training.encoders.text.train import Teacher  # noqa: E402
 from erc_ros.training.engine.recipe import RecipeError, read_recipe  # noqa: E402
-from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
+from erc_ros.training.engine.trainer import TrainerConfig, load_weights  # noqa: E402
+from erc_ros.training.export import text_bundle  # noqa: E402
+from erc_ros.values.utterance import Utterance  # noqa: E402
 
 WORDS = ["now", "feels", "speaker", "someone", "good", "bad", "day", "what", "a", "##b"]
 WORDS += list("0123456789")
@@ -748,3 +753,38 @@ def test_shares_of_unknown_corpora_and_of_nothing_are_refused(tmp_path: Path, wr
     path.write_text(f"kind: text\ntext: {{{wrong}}}\n")
     with pytest.raises(RecipeError, match="must be a positive share of one of"):
         text.train(read_recipe(path, tmp_path / "out", tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("scheme", ["", "dynamic"])
+def test_a_bundle_of_text_alone_answers_as_the_trained_model(
+    folder: Path, tmp_path: Path, scheme: str
+) -> None:
+    path, data = tmp_path / "mixed.yaml", make_more_data(tmp_path / "data")
+    path.write_text(MIXED.replace("epochs: 2", "epochs: 1"))
+    text.train(read_recipe(path, tmp_path / "run", data))
+    best, made = tmp_path / "run" / "best", tmp_path / "bundle"
+    path.write_text(
+        f"kind: text-bundle\ntext_bundle: {{name: tiny, version: 0.1.0, folder: {made},"
+        f" text: {best}, scheme: '{scheme}'}}\n"
+    )
+    text_bundle.train(read_recipe(path, tmp_path / "out", data))
+    bundle = load_bundle(made)
+    assert bundle.audio is None and not bundle.text.question
+    assert bundle.text.precision == ("int8-dynamic" if scheme else "float32")
+    model = make_model(0.0, "utterance").eval()
+    load_weights(model, best / "best.safetensors")
+    said = talk("good day", "bad")
+    config = TextConfig(reading="utterance", max_tokens=40)
+    logits, _ = predict(model, [said], config.prompt(load_tokenizer()), config)
+    expected = softmax(logits / bundle.calibration.temperature)
+    with Recogniser(bundle) as recogniser:
+        found = [
+            recogniser.feed(
+                Utterance("c", f"u{n}", n, n + 1, text=u.text, speaker_id=f"s{u.speaker}")
+            ).probabilities
+            for n, u in enumerate(said.utterances)
+        ]
+    assert np.allclose(found, expected, atol=1e-4 if not scheme else 0.05)
+    card = (made / "README.md").read_text()
+    assert "EmoContext" in card and "non-commercial" in card

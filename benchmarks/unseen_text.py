@@ -1,0 +1,113 @@
+"""Words of corpora that a bundle was not trained on (or was: its card says it), through the bundle.
+
+    python -m benchmarks.unseen_text [--bundle edge-small] [--most 2000] [--without-history]
+
+The test splits of EmoContext (four classes, the last of three turns), GoEmotions (single comments)
+and the robot dialogues, text alone, as the recogniser answers. A class that may be several of the
+seven labels ("others" of EmoContext) has the sum of their probabilities. Percent, with 95 %
+intervals over conversations.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.metrics import classification as metrics
+from erc_ros.resources import model_folder
+from erc_ros.training.datasets.folder import data_folder
+from erc_ros.training.datasets.utterances import LABELS, Conversation
+from erc_ros.training.encoders.text.mixture import Corpus, read_corpus
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.utterance import Utterance
+
+CORPORA = ("emocontext", "goemotions", "robot-dialogues")
+TURN = 3.0  # s from one turn to the next
+FIGURES = ("weighted_f1", "macro_f1", "unweighted_recall", "calibration_error")
+
+
+def read_to(
+    recogniser: Recogniser, conversation: Conversation, has_history: bool
+) -> NDArray[np.float64]:
+    """Probabilities (n, C) of the labelled utterances of a conversation."""
+    rows = []
+    for place, said in enumerate(conversation.utterances):
+        if not has_history and not said.is_labelled:
+            continue
+        start = seconds(TURN * place)
+        alone = "" if has_history else f"/{place}"
+        estimate = recogniser.feed(
+            Utterance(
+                conversation_id=conversation.name + alone,
+                utterance_id=f"{conversation.name}/{place}",
+                start=start,
+                end=start + seconds(TURN - 1),
+                text=said.text or "...",
+                speaker_id=f"speaker{said.speaker}" if said.speaker else "",
+                is_final=True,
+            )
+        )
+        if said.is_labelled:
+            rows.append(estimate.probabilities)
+    return np.array(rows)
+
+
+def names(corpus: Corpus) -> list[str]:
+    """Of the corpus's own classes."""
+    return [LABELS[c[0]] if len(c) == 1 else "others" for c in corpus.classes]
+
+
+def measure(bundle: str, corpus: Corpus, has_history: bool) -> list[str]:
+    """The rows of the two tables: figures, and recall of each class."""
+    loaded = load_bundle(model_folder(bundle))
+    order = [list(loaded.labels).index(label) for label in LABELS]
+    with Recogniser(loaded) as recogniser:
+        answers = [read_to(recogniser, c, has_history) for c in corpus.conversations]
+    owners = np.repeat(np.arange(len(answers)), [len(rows) for rows in answers])
+    ours = np.concatenate([rows for rows in answers if len(rows)])[:, order]
+    summed = np.stack([ours[:, list(each)].sum(axis=1) for each in corpus.classes], axis=1)
+    truth = np.array(corpus.truth())
+    found = metrics.intervals(truth, summed[None], names(corpus), owners, resamples=300)
+    how = "with history" if has_history else "without"
+    figures = " | ".join(
+        f"{100 * found[f].value:.1f} ({100 * found[f].low:.1f} to {100 * found[f].high:.1f})"
+        for f in FIGURES
+    )
+    said = summed.argmax(axis=1)
+    recall = ", ".join(
+        f"{name} {100 * (said[truth == c] == c).mean():.0f}"
+        for c, name in enumerate(names(corpus))
+        if (truth == c).any()
+    )
+    return [f"| {corpus.name}, {how}, {len(truth)} | {figures} |", f"    recall: {recall}"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a row for each corpus."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    parser.add_argument("--most", type=int, default=2000, help="conversations of each corpus")
+    parser.add_argument("--corpus", action="append", choices=CORPORA, help="only this one")
+    parser.add_argument("--without-history", action="store_true", help="and every turn by itself")
+    options = parser.parse_args(arguments)
+    print(f"| corpus | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
+    for name in options.corpus or CORPORA:
+        corpus = read_corpus(name, data_folder(options.data), "test")
+        drawn = np.random.default_rng(0).permutation(len(corpus.conversations))[: options.most]
+        kept = tuple(corpus.conversations[n] for n in sorted(drawn))
+        corpus = Corpus(name, kept, corpus.classes)
+        for has_history in (True, False) if options.without_history else (True,):
+            print("\n".join(measure(options.bundle, corpus, has_history)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
