@@ -23,8 +23,8 @@ from erc_ros.training.quantization import report
 from erc_ros.training.quantization.engine_graphs import EngineGraphs
 from erc_ros.training.quantization.gate import Bench, RefusedError, judge
 from erc_ros.training.quantization.schemes import FOR_TENSORRT, SCHEMES, QuantizationError
-from erc_ros.training.quantization.selection import Made, Tried, by_scheme, fastest, for_tensorrt
-from erc_ros.training.quantization.task import PARTS, Material, Task, read_material
+from erc_ros.training.quantization.selection import Made, Tried, by_schemes, fastest, for_tensorrt
+from erc_ros.training.quantization.task import PARTS, AnyMaterial, Task, material_of
 
 AUTO = "auto"
 TARGETS = ("cpu", "tensorrt")
@@ -39,7 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "as good on dev. Exit status 3: it is not, nothing was written.",
     )
     parser.add_argument("bundle", type=Path, help="folder of a float32 bundle")
-    parser.add_argument("--scheme", default=AUTO, choices=(*SCHEMES, AUTO))
+    parser.add_argument(
+        "--scheme",
+        default=AUTO,
+        type=_scheme,
+        help=f"{', '.join(SCHEMES)} or {AUTO} (the default); or by part, such as "
+        "text=weight-only,fusion=dynamic: then the others stay as they are",
+    )
     parser.add_argument(
         "--target",
         default="cpu",
@@ -49,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--part", action="append", choices=PARTS, help="only this part (repeatable); default: all"
+    )
+    parser.add_argument(
+        "--corpus", default="", help="to measure on; default: what the bundle learned from"
     )
     parser.add_argument(
         "--max-drop",
@@ -62,14 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     folder = options.bundle.resolve()
     kind = options.scheme if options.target == "cpu" else options.target
+    if "=" in kind:
+        kind = "by-part"
     out = options.out or folder.with_name(f"{folder.name}-{kind}")
     try:
         found = quantize_bundle(
             folder,
             options.scheme,
-            tuple(options.part or PARTS),
+            tuple(options.part or ()),
             out.absolute(),
-            lambda: read_material(data_folder(options.data)),
+            lambda bundle: material_of(bundle, data_folder(options.data), options.corpus),
             max_drop=options.max_drop,
             say=partial(print, flush=True),
             target=options.target,
@@ -92,7 +103,7 @@ def quantize_bundle(
     scheme: str,
     parts: Sequence[str],
     out: Path,
-    material: Callable[[], Mapping[str, Material]],
+    material: Callable[[Bundle], Mapping[str, AnyMaterial]],
     max_drop: float = 0.3,
     say: Callable[[str], None] = lambda line: None,
     target: str = "cpu",
@@ -103,7 +114,8 @@ def quantize_bundle(
     that is there already is replaced.
 
     Args:
-        scheme: one of SCHEMES, or "auto".
+        scheme: one of SCHEMES, or "auto"; or by part, "text=weight-only,fusion=dynamic".
+        parts: which; none: all that the bundle has, or that the scheme names.
         material: reads the data; called once the bundle is known to be usable.
         target: one of TARGETS.
 
@@ -116,10 +128,12 @@ def quantize_bundle(
         OSError: data are missing, or writing failed (the disk is full); nothing was written.
     """
     bundle = load_bundle(source)
+    schemes = by_part(scheme)
+    parts = parts or tuple(schemes or bundle.parts)
     check(bundle, scheme, parts, out, max_drop, target)
     out.parent.mkdir(parents=True, exist_ok=True)
     say("reading the data")
-    task = Task(bundle, material())
+    task = Task(bundle, material(bundle))
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         folder, staged = Path(scratch) / "candidates", Path(scratch) / "bundle"
         folder.mkdir()
@@ -130,7 +144,7 @@ def quantize_bundle(
             choose = for_tensorrt if target == "tensorrt" else fastest
             made, tried = choose(bench, parts, max_drop, folder, say)
         else:
-            made = by_scheme(bench, scheme, parts, folder)
+            made = by_schemes(bench, schemes or dict.fromkeys(parts, scheme), folder)
         if not made:
             raise RefusedError(f"{scheme} improves nothing in {', '.join(parts)}")
         say("comparing on dev")
@@ -160,14 +174,26 @@ def check(
     """
     if unknown := [part for part in parts if part not in PARTS]:
         raise QuantizationError(f"unknown part {', '.join(unknown)}; known are {', '.join(PARTS)}")
-    if scheme not in (*SCHEMES, AUTO):
-        known = ", ".join((*SCHEMES, AUTO))
-        raise QuantizationError(f"unknown scheme {scheme!r}; known are {known}")
+    if lacking := [part for part in parts if part not in bundle.parts]:
+        raise QuantizationError(
+            f"{bundle.folder} has no {', '.join(lacking)}; it has {', '.join(bundle.parts)}"
+        )
+    schemes = by_part(scheme)
+    if schemes and set(parts) != set(schemes):
+        raise QuantizationError(
+            f"{scheme!r} names the parts {', '.join(schemes)}, --part {', '.join(parts)}: give one"
+        )
+    named = tuple(schemes.values()) or (scheme,)
+    for each in named:
+        if each not in SCHEMES and (schemes or each != AUTO):
+            known = ", ".join((*SCHEMES, AUTO))
+            raise QuantizationError(f"unknown scheme {each!r}; known are {known}")
     if target not in TARGETS:
         raise QuantizationError(f"unknown target {target!r}; known are {', '.join(TARGETS)}")
-    if target == "tensorrt" and scheme not in (*FOR_TENSORRT, AUTO):
-        known = ", ".join((*FOR_TENSORRT, AUTO))
-        raise QuantizationError(f"TensorRT does not take scheme {scheme}; it takes {known}")
+    for each in named:
+        if target == "tensorrt" and each not in (*FOR_TENSORRT, AUTO):
+            known = ", ".join((*FOR_TENSORRT, AUTO))
+            raise QuantizationError(f"TensorRT does not take scheme {each}; it takes {known}")
     if not max_drop >= 0:
         raise QuantizationError(f"max_drop is {max_drop}; it must be 0 or more points")
     done = {part: getattr(bundle, part).precision for part in parts}
@@ -180,6 +206,41 @@ def check(
         raise QuantizationError(f"{out} is the float32 bundle itself; give another --out")
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise QuantizationError(f"{out} exists and is no bundle; give another --out")
+
+
+def by_part(scheme: str) -> dict[str, str]:
+    """What was asked for each part by name; empty for one scheme for all.
+
+    Args:
+        scheme: such as "text=weight-only,fusion=dynamic", or "dynamic".
+
+    Raises:
+        QuantizationError: it is written otherwise, or a part is named twice.
+    """
+    if "=" not in scheme:
+        return {}
+    pairs = [item.partition("=") for item in scheme.split(",")]
+    schemes = {part.strip(): name.strip() for part, _, name in pairs}
+    if len(schemes) < len(pairs) or not all(part and name for part, name in schemes.items()):
+        raise QuantizationError(
+            f"scheme {scheme!r} must be one scheme, or PART=SCHEME,PART=SCHEME with each part once"
+        )
+    return schemes
+
+
+def _scheme(text: str) -> str:
+    """For the command line: wrong use names what is known."""
+    try:
+        schemes = by_part(text)
+    except QuantizationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    for part, name in (schemes or {PARTS[0]: text}).items():
+        if part not in PARTS or (name not in SCHEMES and (schemes or name != AUTO)):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: parts are {', '.join(PARTS)}; schemes are {', '.join(SCHEMES)}"
+                f" or, for all parts, {AUTO}"
+            )
+    return text
 
 
 def stage(

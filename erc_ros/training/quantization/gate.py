@@ -1,7 +1,7 @@
 """The gate: is a quantized bundle as good as its float32 version?
 
 Everything is compared on the same inputs, decision by decision. The gate decides on dev: weighted
-F1 may fall by so many points, that of the whole bundle (its sounds and faces are simulated) and
+F1 may fall by so many points, that of the whole bundle (its sounds and faces may be simulated) and
 that from text alone (which is real). Where it falls by more, the part to blame is the one that
 helps most when it is left in float32.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from erc_ros.metrics.classification import weighted_f1
 from erc_ros.metrics.significance import paired_bootstrap
 from erc_ros.networks.network import Network
-from erc_ros.training.quantization.task import ENCODERS, PARTS, Task
+from erc_ros.training.quantization.task import ENCODERS, Task, owners_of
 
 Floats = NDArray[np.float32]
 Choice = Mapping[str, Path]
@@ -89,7 +89,7 @@ class Bench:
     def __init__(self, task: Task, form: Callable[[Path], Path] = lambda file: file) -> None:
         self.task = task
         self._form = form
-        self.floats: Choice = {part: task.file(part) for part in PARTS}
+        self.floats: Choice = {part: task.file(part) for part in task.parts}
         self._embeddings: dict[tuple[str, Path, str], Floats] = {}
         self._logits: dict[tuple[object, ...], Floats] = {}
 
@@ -97,9 +97,11 @@ class Bench:
         self, choice: Choice, split: str, seen: Sequence[bool] = (True, True, True)
     ) -> Floats:
         """(N, C) with these files, from these modalities."""
-        key = (*(choice[part] for part in PARTS), split, tuple(seen))
+        key = (*(choice[part] for part in self.task.parts), split, tuple(seen))
         if key not in self._logits:
-            embeddings = {part: self._embedded(part, choice[part], split) for part in ENCODERS}
+            embeddings = {
+                part: self._embedded(part, choice[part], split) for part in self.task.encoders
+            }
             network = Network(choice["fusion"])
             self._logits[key] = self.task.logits(network, embeddings, split, seen)
         return self._logits[key]
@@ -110,8 +112,11 @@ class Bench:
         """A choice against float32, from these modalities."""
         material = self.task.material[split]
         before = self.logits(self.floats, split, seen)
-        after = self.logits({part: self._form(choice[part]) for part in PARTS}, split, seen)
-        return compare(material.labels, material.owners, before, after)
+        formed = {part: self._form(choice[part]) for part in self.task.parts}
+        after = self.logits(formed, split, seen)
+        labels, owners = material.labels, owners_of(material.conversations)
+        known = labels >= 0  # of the others nobody says what would be right
+        return compare(labels[known], owners[known], before[known], after[known])
 
     def _embedded(self, part: str, file: Path, split: str) -> Floats:
         key = (part, file, split)

@@ -19,7 +19,6 @@ from erc_ros.training.quantization.measurement import (
     speeds,
 )
 from erc_ros.training.quantization.selection import TIMED, Made, Tried
-from erc_ros.training.quantization.task import PARTS
 
 JSON, MARKDOWN = "quantization.json", "quantization.md"
 _FOR_TARGET = {
@@ -58,7 +57,7 @@ def bundle_costs(bench: Bench, staged: Path) -> dict[str, Any]:
         timed = side_by_side([one.feed, other.feed], utterances)
     return {
         when: {
-            "bytes": sum(getattr(bundle, part).file.stat().st_size for part in PARTS),
+            "bytes": sum(part.file.stat().st_size for part in bundle.parts.values()),
             **_rounded(speed),
             "peak_memory_mb": round(bundle_memory(folder), 1),
         }
@@ -89,9 +88,10 @@ def describe(
         "machine": machine,
         "target": target,
         "max_drop": max_drop,
-        "data": "text and labels are MELD's; sounds and faces are simulated (clips of RAVDESS, "
-        "EmoDB, FER+): good for comparing with float32, no benchmark",
-        "utterances": {split: len(bench.task.material[split].labels) for split in ("dev", "test")},
+        "data": bench.task.material["dev"].told,
+        "utterances": {
+            split: int((bench.task.material[split].labels >= 0).sum()) for split in ("dev", "test")
+        },
         "dev": asdict(verdict.total),
         "dev_text_alone": asdict(verdict.text),
         "test": asdict(bench.compare(everything, "test")),

@@ -43,13 +43,18 @@ class Tried:
 
 
 def by_scheme(bench: Bench, scheme: str, parts: Sequence[str], folder: Path) -> dict[str, Made]:
-    """Every part by one scheme; parts that it does not apply to are left out.
+    """Every part by one scheme; see `by_schemes`."""
+    return by_schemes(bench, dict.fromkeys(parts, scheme), folder)
+
+
+def by_schemes(bench: Bench, schemes: Mapping[str, str], folder: Path) -> dict[str, Made]:
+    """Each part by its own scheme; parts to which it does not apply are left out.
 
     Raises:
         QuantizationError: calibration data do not fit a network.
     """
     made = {}
-    for part in parts:
+    for part, scheme in schemes.items():
         feeds = bench.task.feeds(part, "calibration", CALIBRATION)
         if file := _make(bench.floats[part], part, scheme, feeds, folder):
             made[part] = Made(scheme, file)

@@ -1,9 +1,12 @@
 """What a bundle is measured on, and how its networks read it: dialogues, sounds, faces.
 
-The only module of the quantization that knows what the networks take. Text and labels are MELD's.
-Its sounds and faces are not here: every utterance gets a clip of other corpora with its label
-(or, for a fixed share, with any label; see `training.simulation`). That is simulation; it serves
-to compare a network with its own float32 version on the same input, nothing else.
+The only module of the quantization that knows what the networks take. A bundle whose manifest names
+its corpus is measured on that corpus, on its own sounds and faces (`CorpusMaterial`).
+
+Any other is measured on MELD's text and labels. MELD's sounds and faces are not here: every
+utterance gets a clip of other corpora with its label (or, for a fixed share, with any label; see
+`training.simulation`). That is simulation; it serves to compare a network with its own float32
+version on the same input, nothing else.
 """
 
 from __future__ import annotations
@@ -20,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Turn
-from erc_ros.inference.bundle import Bundle, speaker_network, text_prompt
-from erc_ros.inference.inputs import audio_inputs, visual_inputs
+from erc_ros.inference.bundle import Bundle, fusion_sizes, speaker_network, text_prompt
+from erc_ros.inference.inputs import audio_inputs, unusable, visual_inputs
 from erc_ros.inference.manifest import VoiceAudio
 from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.inference.voice import HeardVoice, VoiceFeatures, voice_inputs
 from erc_ros.networks.network import Network
-from erc_ros.training.datasets import emodb, ferplus, ravdess
+from erc_ros.training.datasets import corpora, emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import LABELS, Conversation
@@ -40,6 +43,7 @@ CALIBRATION_DIALOGUES, CALIBRATION_FACES = 40, 300
 MISMATCH = {"audio": 0.53, "visual": 0.75}
 """Share of clips with any label: makes each modality alone about as weak as published for MELD."""
 FACES = 8  # crops of an utterance, for its latency
+PICTURES = 16  # of an utterance, as `erc cut-faces` cuts them
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -68,16 +72,137 @@ class Material:
                 names = ", ".join(LABELS[label] for label in lacking)
                 raise ValueError(f"no {name} has the labels {names}")
 
+    told = (
+        "text and labels are MELD's; sounds and faces are simulated (clips of RAVDESS, EmoDB, FER+)"
+        ": good for comparing with float32, no benchmark"
+    )
+
     @property
     def labels(self) -> Labels:
         """(N,), of all utterances in their order."""
-        return np.array([u.label for c in self.conversations for u in c.utterances], np.int64)
+        return labels_of(self.conversations)
+
+    def drawn(self, part: str) -> tuple[Labels, Sequence[NDArray[Any]]]:
+        """The clip of each utterance (N,), and the clips: sounds (n,) or pictures (1, S, S)."""
+        labels = self.sound_labels if part == "audio" else self.face_labels
+        chosen = draw(self.labels, labels, MISMATCH[part], seed=ENCODERS.index(part))
+        return chosen, self.sounds if part == "audio" else tuple(self.faces[:, None])
+
+    def shown(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Sound and pictures of an utterance as its latency is measured with."""
+        sounds = draw(self.labels, self.sound_labels, 0.0, seed=0)
+        places = range(number * FACES, (number + 1) * FACES)
+        return self.sounds[sounds[number]], np.take(self.faces, places, axis=0, mode="wrap")
+
+
+@dataclass(frozen=True, eq=False)
+class CorpusMaterial:
+    """One split of the corpus that the bundle learned from, with its own sounds and faces.
+
+    They are decoded when they are asked for, so memory does not grow with the corpus.
+    """
+
+    corpus: str
+    conversations: tuple[Conversation, ...]
+
+    def __post_init__(self) -> None:
+        if not (self.labels >= 0).any():
+            raise ValueError("there is no labelled utterance to measure on")
 
     @property
-    def owners(self) -> Labels:
-        """(N,): the number of each utterance's conversation."""
-        counts = [len(c.utterances) for c in self.conversations]
-        return np.repeat(np.arange(len(counts)), counts)
+    def told(self) -> str:
+        """What the data are, for the report."""
+        return f"words, sounds, faces and labels are those of {self.corpus}"
+
+    @property
+    def labels(self) -> Labels:
+        """(N,), -100 where nobody labelled."""
+        return labels_of(self.conversations)
+
+    def drawn(self, part: str) -> tuple[Labels, Sequence[NDArray[Any]]]:
+        """Its own clip of each utterance (N,), and the clips; an empty one where there is none."""
+        clips = _Clips(self.corpus, part, self.conversations)
+        return np.arange(len(clips)), clips
+
+    def shown(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Sound and pictures of an utterance."""
+        sound = self.drawn("audio")[1][number]
+        return sound, self.drawn("visual")[1][number]
+
+
+@dataclass(frozen=True, eq=False)
+class _Clips(Sequence[NDArray[Any]]):
+    """Sounds (n,) int16 or pictures (T, H, W, 3) BGR of utterances, decoded when asked for."""
+
+    corpus: str
+    part: str
+    conversations: tuple[Conversation, ...]
+
+    @cached_property
+    def _files(self) -> list[Path | None]:
+        said = (u for c in self.conversations for u in c.utterances)
+        return [u.clip if self.part == "audio" else u.pictures for u in said]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, number: Any) -> Any:
+        nothing = np.zeros(0, np.int16) if self.part == "audio" else np.zeros((0, 1, 1), np.uint8)
+        file = self._files[number]
+        if file is None:
+            return nothing
+        try:
+            if self.part == "audio":
+                sound = corpora.sound(self.corpus, file)
+                return np.rint(np.clip(sound, -1, 1) * 32767).astype(np.int16)
+            return np.ascontiguousarray(corpora.frames(file, PICTURES)[..., ::-1])
+        except corpora.UnusableMediaError:
+            return nothing
+
+
+AnyMaterial = Material | CorpusMaterial
+
+
+def labels_of(conversations: Sequence[Conversation]) -> Labels:
+    """(N,), of all utterances in their order, -100 where nobody labelled."""
+    said = (u.label for c in conversations for u in c.utterances)
+    return np.array([-100 if label is None else label for label in said], np.int64)
+
+
+def owners_of(conversations: Sequence[Conversation]) -> Labels:
+    """(N,): the number of each utterance's conversation."""
+    counts = [len(c.utterances) for c in conversations]
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def material_of(bundle: Bundle, data: Path, corpus: str = "") -> Mapping[str, AnyMaterial]:
+    """What a bundle is measured on: `corpus`, else the one that its manifest names, else MELD's.
+
+    Raises:
+        FileNotFoundError: a data set is missing.
+        ValueError: the corpus has other labels than the bundle.
+    """
+    corpus = corpus or str(bundle.training.get("corpus", ""))
+    if not corpus:
+        if bundle.labels != LABELS:
+            raise ValueError(
+                f"{bundle.folder} answers with {', '.join(bundle.labels)} and does not say what it "
+                "learned from: name a corpus with these labels (--corpus)"
+            )
+        return read_material(data)
+    found: dict[str, CorpusMaterial] = {}
+    for split in SPLITS:
+        read = corpora.read(corpus, data, "train" if split == "calibration" else split)
+        if read.labels != bundle.labels:
+            raise ValueError(
+                f"{corpus} has the labels {', '.join(read.labels)}, {bundle.folder} answers with "
+                f"{', '.join(bundle.labels)}"
+            )
+        talks = read.conversations
+        if split == "calibration":
+            talks = talks[:: max(1, len(talks) // CALIBRATION_DIALOGUES)]
+        found[split] = CorpusMaterial(corpus, tuple(talks))
+    return found
 
 
 def read_material(data: Path) -> dict[str, Material]:
@@ -128,10 +253,12 @@ class Task:
         material: for every split.
     """
 
-    def __init__(self, bundle: Bundle, material: Mapping[str, Material]) -> None:
+    def __init__(self, bundle: Bundle, material: Mapping[str, AnyMaterial]) -> None:
         self.bundle = bundle
         self.material = dict(material)
+        self.parts, self.encoders = tuple(bundle.parts), tuple(bundle.encoders)
         self._prompt = text_prompt(bundle.text)
+        self._fusion_sizes = fusion_sizes(bundle)
 
     def file(self, part: str) -> Path:
         """The float32 network of a part."""
@@ -139,17 +266,21 @@ class Task:
         return file
 
     def embed(self, part: str, run: Run, split: str) -> Floats:
-        """What an encoder says about every utterance, (N, E)."""
+        """What an encoder says about every utterance, (N, E); NaN where it has nothing to say."""
         material = self.material[split]
         if part == "text":
             rows = _each(lambda c: self._text(run, c), material.conversations)
             return np.concatenate([row for row in rows if len(row)])
-        clips = material.sounds if part == "audio" else material.faces
-        labels = material.sound_labels if part == "audio" else material.face_labels
-        chosen = draw(material.labels, labels, MISMATCH[part], seed=ENCODERS.index(part))
+        chosen, clips = material.drawn(part)
         used = np.unique(chosen)
         read = self._audio if part == "audio" else self._visual
-        embedded = np.concatenate(_each(lambda index: read(run, clips[index]), used.tolist()))
+        nothing = np.full(self.bundle.encoders[part].embedding, np.nan, np.float32)
+
+        def one(index: int) -> Floats:
+            found = read(run, clips[index])
+            return nothing if found is None else found.mean(axis=0)
+
+        embedded = np.stack(_each(one, used.tolist()))
         result: Floats = embedded[np.searchsorted(used, chosen)]
         return result
 
@@ -190,21 +321,18 @@ class Task:
         if part != "fusion":
             small.embed(part, recording(Network(self.file(part))), split)
         else:
-            embeddings = {e: small.embed(e, Network(self.file(e)), split) for e in ENCODERS}
+            embeddings = {e: small.embed(e, Network(self.file(e)), split) for e in self.encoders}
             small.logits(recording(Network(self.file("fusion"))), embeddings, split)
         return recorded[:limit]
 
     def utterances(self, split: str, limit: int) -> list[Utterance]:
         """The first utterances with sound and faces as the recogniser takes them."""
         material = self._first(split, limit).material[split]
-        sounds = draw(material.labels, material.sound_labels, 0.0, seed=0)
         made: list[Utterance] = []
         for owner, conversation in enumerate(material.conversations):
             for said in conversation.utterances[: limit - len(made)]:
                 number = len(made)
-                faces = np.take(
-                    material.faces, range(number * FACES, (number + 1) * FACES), axis=0, mode="wrap"
-                )
+                sound, faces = material.shown(number)
                 made.append(
                     Utterance(
                         conversation_id=f"conversation {owner}",
@@ -213,7 +341,7 @@ class Task:
                         end=number * 4_000_000_000 + 3_000_000_000,
                         text=said.text,
                         speaker_id=str(said.speaker),
-                        audio=material.sounds[sounds[number]],
+                        audio=sound,
                         faces=tuple(
                             FaceCrop(number * 4_000_000_000 + place, picture)
                             for place, picture in enumerate(faces)
@@ -238,8 +366,10 @@ class Task:
         encoder = open_text_encoder(run, self.bundle.text, self._prompt)
         return encoder.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
-    def _audio(self, run: Run, sound: NDArray[np.int16]) -> Floats:
+    def _audio(self, run: Run, sound: NDArray[np.int16]) -> Floats | None:
         assert self.bundle.audio is not None
+        if unusable(sound):
+            return None
         if not isinstance(self.bundle.audio, VoiceAudio):
             return run(audio_inputs(self.bundle.audio, sound))["embedding"]
         features = self._voice(sound)
@@ -253,11 +383,11 @@ class Task:
         assert isinstance(self.bundle.audio, VoiceAudio)
         return VoiceFeatures(speaker_network(self.bundle), self.bundle.audio.max_seconds)
 
-    def _visual(self, run: Run, face: NDArray[np.uint8]) -> Floats:
+    def _visual(self, run: Run, pictures: NDArray[np.uint8]) -> Floats | None:
         assert self.bundle.visual is not None
-        inputs, _ = visual_inputs(self.bundle.visual, [FaceCrop(0, face)])
-        assert inputs is not None
-        return run(inputs)["embedding"]
+        crops = [FaceCrop(0, picture) for picture in pictures]
+        inputs, _ = visual_inputs(self.bundle.visual, crops)
+        return None if inputs is None else run(inputs)["embedding"]
 
     def _windows(
         self,
@@ -271,12 +401,21 @@ class Task:
         for last in range(len(conversation.utterances)):
             first = max(0, last + 1 - self.bundle.fusion.context)
             rows, count = slice(begin + first, begin + last + 1), last + 1 - first
-            yield {
-                **{name: embeddings[name][None, rows] for name in ENCODERS},
-                "modalities": np.tile(np.array(seen, bool), (1, count, 1)),
+            there = np.zeros((1, count, len(ENCODERS)), bool)
+            feed: dict[str, NDArray[Any]] = {}
+            for number, name in enumerate(ENCODERS):
+                if name in self.encoders:
+                    found = embeddings[name][None, rows]
+                    there[..., number] = seen[number] & np.isfinite(found).all(axis=-1)
+                    feed[name] = np.nan_to_num(found)
+                elif name in self._fusion_sizes:
+                    feed[name] = np.zeros((1, count, self._fusion_sizes[name]), np.float32)
+            feed |= {
+                "modalities": there,
                 "speakers": speakers[None, first : last + 1],
                 "valid": np.ones((1, count), bool),
             }
+            yield {name: array for name, array in feed.items() if name in self._fusion_sizes}
 
 
 def draw(labels: Labels, clip_labels: Labels, mismatch: float, seed: int) -> Labels:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from bundles import tiny_manifest, write_tiny_bundle
+from bundles import Kinds, tiny_manifest, write_tiny_bundle, write_tiny_bundle_3
 from onnx import numpy_helper
 from tiny_dialogues import labelled_as_answered
 
@@ -36,7 +36,7 @@ def quantized(
     parts: tuple[str, ...] = ("fusion",),
     max_drop: float = 100.0,
 ) -> dict[str, Any]:
-    return quantize_bundle(source, scheme, parts, out, lambda: material, max_drop)
+    return quantize_bundle(source, scheme, parts, out, lambda bundle: material, max_drop)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_bundle_for_tensorrt_is_fit_for_it_and_judged_as_the_engines_graphs(
 ) -> None:
     out = bundle_folder.with_name("engines")
     found = quantize_bundle(
-        bundle_folder, "auto", PARTS, out, lambda: material, 100.0, target="tensorrt"
+        bundle_folder, "auto", PARTS, out, lambda bundle: material, 100.0, target="tensorrt"
     )
     assert found["target"] == "tensorrt"
     assert set(found["parts"]) >= {"audio", "visual"}
@@ -148,7 +148,7 @@ def test_what_loses_too_much_is_refused_and_nothing_is_written(
     change(bundle_folder / "fusion.onnx", "project", lambda w: np.r_[w[:-1], w[-1:] * 0 + 1e4])
     write_manifest(bundle_folder, tiny_manifest())
     right = labelled_as_answered(Task(load_bundle(bundle_folder), material))
-    monkeypatch.setattr(command, "read_material", lambda data: right)
+    monkeypatch.setattr(command, "material_of", lambda bundle, data, corpus: right)
     out = tmp_path / "small"
     assert main([str(bundle_folder), "--scheme", "weight-only", "--out", str(out)]) == 3
     said = capsys.readouterr().err
@@ -225,7 +225,7 @@ def test_an_older_bundle_is_replaced_as_a_whole(
 def test_a_full_disk_leaves_no_half_bundle(
     bundle_folder: Path, tmp_path: Path, material: dict[str, Material], monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(command, "read_material", lambda data: material)
+    monkeypatch.setattr(command, "material_of", lambda bundle, data, corpus: material)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes of a file
     try:
@@ -234,3 +234,51 @@ def test_a_full_disk_leaves_no_half_bundle(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert status == 1 and "nothing was written" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_each_part_by_its_own_scheme(
+    bundle_folder: Path, tmp_path: Path, material: dict[str, Material]
+) -> None:
+    out = tmp_path / "small"
+    schemes = "audio=weight-only,fusion=dynamic"
+    found = quantized(bundle_folder, out, material, schemes, ())
+    made = {name: part["scheme"] for name, part in found["parts"].items()}
+    assert made == {"audio": "weight-only", "fusion": "dynamic"}
+    precisions = {name: part.precision for name, part in load_bundle(out).parts.items()}
+    assert precisions == {
+        "text": "float32", "audio": "int8-weights", "visual": "float32", "fusion": "int8-dynamic"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scheme", "parts", "message"),
+    [
+        ("audio=weight-only,audio=static", (), "each part once"),
+        ("audio=", (), "must be one scheme, or PART=SCHEME"),
+        ("mouth=static", (), "unknown part mouth"),
+        ("audio=int3", (), "unknown scheme 'int3'"),
+        ("audio=auto", (), "unknown scheme 'auto'"),
+        ("audio=static", ("fusion",), "names the parts audio, --part fusion"),
+    ],
+)
+def test_schemes_by_part_that_make_no_sense_are_refused(
+    scheme: str,
+    parts: tuple[str, ...],
+    message: str,
+    bundle_folder: Path,
+    tmp_path: Path,
+    material: dict[str, Material],
+) -> None:
+    with pytest.raises(QuantizationError, match=message):
+        quantized(bundle_folder, tmp_path / "small", material, scheme, parts)
+
+
+def test_a_bundle_without_faces_is_quantized_and_its_missing_part_is_no_part(
+    tmp_path: Path, material: dict[str, Material]
+) -> None:
+    kinds = Kinds(text="magtkd", audio="waveform", visual="", tokens="roberta")
+    source = write_tiny_bundle_3(tmp_path / "two", kinds)
+    found = quantized(source, tmp_path / "small", material, "weight-only", ())
+    assert "visual" not in found["parts"] and load_bundle(tmp_path / "small").visual is None
+    with pytest.raises(QuantizationError, match="has no visual; it has text, audio, fusion"):
+        quantized(source, tmp_path / "other", material, parts=("visual",))

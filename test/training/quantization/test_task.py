@@ -7,13 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import Kinds, write_tiny_bundle_3
 from data_folder import need
 
+from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
+from erc_ros.training.quantization.gate import Bench
 from erc_ros.training.quantization.schemes import check_calibration
-from erc_ros.training.quantization.task import ENCODERS, PARTS, Material, Task, draw, read_material
+from erc_ros.training.quantization.task import (
+    ENCODERS,
+    PARTS,
+    CorpusMaterial,
+    Material,
+    Task,
+    draw,
+    material_of,
+    read_material,
+)
 
 
 def all_logits(task: Task, split: str = "dev") -> np.ndarray:
@@ -91,3 +103,53 @@ def test_the_real_data_make_three_splits() -> None:
         "test": 2610,
     }
     assert 200 < len(found["calibration"].labels) < 1000
+
+
+OWN = Kinds(text="magtkd", audio="waveform", visual="clip", tokens="roberta")
+
+
+@pytest.fixture(scope="module")
+def own(generated_meld: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """A bundle that says that it learned from the generated corpus; one clip is silent."""
+    folder = write_tiny_bundle_3(tmp_path_factory.mktemp("bundle") / "own", OWN)
+    bundle = replace(load_bundle(folder), training={"corpus": "meld-clips"})
+    material = dict(material_of(bundle, generated_meld))
+    first, *rest = material["dev"].conversations
+    said = (replace(first.utterances[0], clip=None, pictures=None), *first.utterances[1:])
+    talks = (replace(first, utterances=said), *rest)
+    material["dev"] = CorpusMaterial("meld-clips", talks)
+    return Task(bundle, material)
+
+
+def test_a_bundle_is_measured_on_its_own_corpus_as_the_robot_answers(own: Task) -> None:
+    found = all_logits(own)
+    said = own.utterances("dev", len(found))
+    assert not len(said[0].audio) and not said[0].faces and len(said[1].faces) > 4
+    with Recogniser(own.bundle) as recogniser:
+        answers = np.array([recogniser.feed(utterance).probabilities for utterance in said])
+    scaled = found / own.bundle.calibration.temperature
+    expected = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
+    assert "those of meld-clips" in own.material["dev"].told
+
+
+def test_what_nobody_labelled_counts_for_nothing(own: Task) -> None:
+    material = own.material["dev"]
+    assert isinstance(material, CorpusMaterial)
+    talk = material.conversations[0]
+    unlabelled = tuple(replace(u, label=None) for u in talk.utterances[:4])
+    changed = replace(talk, utterances=(*unlabelled, *talk.utterances[4:]))
+    few = replace(material, conversations=(changed,))
+    bench = Bench(Task(own.bundle, {"dev": few}))
+    assert bench.compare(bench.floats, "dev").agreement == 1
+    with pytest.raises(ValueError, match="no labelled utterance"):
+        CorpusMaterial("meld-clips", (replace(talk, utterances=unlabelled),))
+
+
+def test_a_corpus_with_other_labels_is_refused(own: Task, generated_iemocap: Path) -> None:
+    with pytest.raises(ValueError, match="iemocap-6 has the labels happy, sad"):
+        material_of(own.bundle, generated_iemocap, "iemocap-6")
+    strange = replace(own.bundle, labels=("a", "b"), training={})
+    with pytest.raises(ValueError, match="does not say what it learned from"):
+        material_of(strange, generated_iemocap)
