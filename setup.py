@@ -103,6 +103,7 @@ setup(
             "torch==2.13.0",
             "transformers>=5",
         ],
+        "opensmile": ["opensmile>=2.5"],  # SUMMER's acoustics; its licence is for research only
         "ray": ["ray[data]>=2.40"],  # encoding a corpus on several machines
         "test": [
             "hypothesis>=6",

@@ -65,3 +65,89 @@ def magtkd(tiny: dict[str, str], corpus: str = "meld-clips") -> dict[str, Any]:
             },
         },
     }
+
+
+def lpgnet(tiny: dict[str, str], corpus: str = "iemocap-4") -> dict[str, Any]:
+    """Text and audio, nothing else."""
+    return {
+        "kind": "lpgnet",
+        "system": {"corpus": corpus, "seeds": [0]},
+        "stages": {
+            "text": {
+                "encoder": {
+                    "model": tiny["bert"],
+                    "prompt": "plain",
+                    "reading": "first",
+                    "history": 0,
+                    "speakers": False,
+                },
+                "trainer": THOROUGH,
+            },
+            "audio": {"encoder": {"model": tiny["wavlm"], "max_seconds": 1.0}},
+            "fusion": {
+                "rows": [
+                    {
+                        "head": "lpgnet",
+                        "name": "LPGNet",
+                        "seen": ["text", "audio"],
+                        "options": {"modalities": ["text", "audio"]},
+                    }
+                ],
+                "modes": ["causal", "offline"],
+                "network": SMALL_HEAD,
+                "trainer": {**QUICK, "epochs": 3},
+            },
+        },
+    }
+
+
+def summer(tiny: dict[str, str], corpus: str = "meld-faces") -> dict[str, Any]:
+    """With the robot's own networks for sound and faces."""
+    same: dict[str, Any] = {"modes": ["causal"], "network": SMALL_HEAD, "trainer": QUICK}
+    options = {"layers": 2, "alpha": 2.0}
+    return {
+        "kind": "summer",
+        "system": {"corpus": corpus, "seeds": [0]},
+        "stages": {
+            "text": {"encoder": {"model": tiny["roberta"]}, "trainer": THOROUGH},
+            "audio": {"encoder": {"model": "log-mel", "max_seconds": 2.0}, "trainer": QUICK},
+            "faces": {
+                "encoder": {"model": "faces"},
+                "trainer": {**QUICK, "epochs": 4, "batch_size": 4},
+            },
+            "teacher": {**same, "options": options},
+            "fusion": {
+                **same,
+                "rows": [{"head": "summer", "name": "SUMMER", "options": options}],
+            },
+        },
+    }
+
+
+def ddvlm(tiny: dict[str, str], descriptions: str, corpus: str = "meld-clips") -> dict[str, Any]:
+    """With descriptions from a file, and a camera that learns from their student."""
+    staged = {"objective": "ddvlm", "weights": {"hard": 1.0, "cross_modal": [0.0, 0.0]}}
+    return {
+        "kind": "ddvlm",
+        "system": {"corpus": corpus, "seeds": [0]},
+        "stages": {
+            "text": {
+                "encoder": {"model": tiny["roberta"], "prompt": "ddvlm"},
+                "trainer": THOROUGH,
+                "dropout": 0.2,
+                "self_distillation": {"decay": 0.9},
+            },
+            "descriptions": {"file": descriptions},
+            "sentences": {"model": tiny["bert"]},
+            "visual_kd": {"network": {"hidden": 16}, "trainer": {**THOROUGH, "epochs": 30}},
+            "camera": {"encoder": {"model": tiny["videomae"], "reading": "mean"}, "trainer": QUICK},
+            "fusion": {
+                "rows": [
+                    {"head": "ddvlm", "name": "DDVLM", **staged},
+                    {"head": "ddvlm", "name": "robot", "reads": {"visual": "camera"}, **staged},
+                ],
+                "network": SMALL_HEAD,
+                "trainer": QUICK,
+            },
+        },
+    }

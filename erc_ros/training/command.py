@@ -25,8 +25,12 @@ KINDS = {
     "distillation": "erc_ros.training.distillation.train:train",
     "descriptions": "erc_ros.training.features.descriptions:train",
     "magtkd": "erc_ros.training.systems.magtkd:train",
+    "summer": "erc_ros.training.systems.summer:train",
+    "lpgnet": "erc_ros.training.systems.lpgnet:train",
+    "ddvlm": "erc_ros.training.systems.ddvlm:train",
+    "texts": "erc_ros.training.systems.texts:train",
 }
-SYSTEMS = ("magtkd",)
+SYSTEMS = ("magtkd", "summer", "lpgnet", "ddvlm", "texts")
 """Kinds that are trained stage by stage."""
 
 LEAVING_OUT = ("text",)
@@ -38,7 +42,9 @@ def main(
 ) -> int:
     """Train. Returns the exit status: 0, or 2 when the recipe or the data is not usable."""
     parser = argparse.ArgumentParser(prog=f"erc {command}", description=__doc__)
-    parser.add_argument("recipe", type=Path, help="YAML file, see config/training")
+    parser.add_argument(
+        "recipe", type=Path, help="YAML file, see config/training and config/systems"
+    )
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
     parser.add_argument(
         "--leave-out",

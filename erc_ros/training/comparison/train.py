@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -163,6 +163,8 @@ class Setup:
     network: HeadSizes
     dropout: ModalityDropout
     trainer: TrainerConfig
+    begin: Callable[[Head], None] | None = None
+    """Called with a new head: it may get weights to begin with."""
 
 
 Results = dict[tuple[TableRow, str], list[dict[str, Any]]]
@@ -344,6 +346,8 @@ def run(
     trainer, splits, classes = setup.trainer, corpus.splits, len(corpus.labels)
     set_seeds(trainer.seed)
     model = new_head(row, mode, corpus, setup.network)
+    if setup.begin is not None:
+        setup.begin(model)
     objective = Objective(row.objective_config, model, teacher)
     dev = splits["dev"]
 

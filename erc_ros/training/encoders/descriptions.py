@@ -35,11 +35,13 @@ from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder
 from erc_ros.training.encoders.visual.pretrained import evenly
 
 INSTRUCTION = (
-    "You annotate videos by what can be seen in them. Describe in two or three short sentences, in"
-    " the present progressive, the eyes, the eyebrows, the lips, the jaw, the head and the gaze of"
-    " the person, and at least one movement of the hands, posture or interaction. Say only what is"
-    " visible. Do not guess at what the person feels or why."
+    "You are an annotator who concisely describes observable actions and facial states."
+    " Describe in two or three short sentences, in the present progressive, the eyes, the eyebrows,"
+    " the lips, the jaw, the head and the gaze of the person, and at least one movement of the"
+    " hands, posture or interaction. Say only what is visible. Do not guess at what the person"
+    " feels or why."
 )
+"""It begins with the sentence that DDVLM quotes of its own."""
 # Stems: "angr" finds angry, angrily, angrier. Smiles, frowns and tears are seen, and may be named.
 STEMS = (
     "afraid",

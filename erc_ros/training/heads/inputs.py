@@ -11,18 +11,19 @@ from erc_ros.training.heads.base import HeadConfig
 class Embed(nn.Module):
     """Embeddings of different sizes to one width; a learned vector stands in for a missing one."""
 
-    def __init__(self, config: HeadConfig) -> None:
+    def __init__(self, config: HeadConfig, sizes: tuple[int, ...] | None = None) -> None:
         super().__init__()
+        sizes = sizes or config.embeddings
         self.project = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(size), nn.Dropout(config.input_dropout), nn.Linear(size, config.width)
             )
-            for size in config.embeddings
+            for size in sizes
         )
-        self.missing = nn.Parameter(torch.randn(3, config.width) * 0.02)
+        self.missing = nn.Parameter(torch.randn(len(sizes), config.width) * 0.02)
 
     def forward(self, embeddings: tuple[Tensor, ...], seen: Tensor) -> list[Tensor]:
-        """Three (B, U, d_m), seen (B, U, 3) bool -> three (B, U, d)."""
+        """M x (B, U, d_m), seen (B, U, M) bool -> M x (B, U, d)."""
         return [
             torch.where(seen[..., m : m + 1], project(embeddings[m]), self.missing[m])
             for m, project in enumerate(self.project)

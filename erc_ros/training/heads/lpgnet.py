@@ -1,6 +1,7 @@
 """LPGNet: lightweight parallel interaction attention and dual gates (eq. 4-16, 18).
 
-The paper has text and audio; here every ordered pair of the three modalities has its attention.
+The paper has text and audio, so four attentions; every ordered pair of the modalities that there
+are (`modalities`) has its own.
 There is neither a position nor a speaker in it. What the paper leaves open: a causal model's global
 branch is a running mean; its batch norm counts seen utterances only (offline: conversations, each
 once); a missing modality is never looked at, and a learned vector stands in for it as the query.
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from erc_ros.training.heads.attention import Attention, attention_masks
-from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.base import MODALITIES, Details, Head, HeadConfig, Inputs
 from erc_ros.training.heads.inputs import Embed, shares
 
 
@@ -28,9 +29,15 @@ class LpgnetConfig(HeadConfig):
     (without them the modalities seen count the same)."""
 
     heads: int = 4
+    modalities: tuple[str, ...] = MODALITIES
+    """Those that there are. The paper's are text and audio: four attentions, and nothing is learned
+    for a third."""
 
     def __post_init__(self) -> None:
         HeadConfig.__post_init__(self)
+        known = [name for name in MODALITIES if name in self.modalities]
+        if not known or list(self.modalities) != known:
+            raise ValueError(f"modalities is {self.modalities}, must be some of {MODALITIES}")
         if not self.has("intra") and not self.has("inter"):
             raise ValueError("without intra and inter there is no attention left; leave out one")
         if self.width % self.heads:
@@ -97,14 +104,17 @@ class Interaction(nn.Module):
 
 
 class Lpgnet(Head):
-    """Nine attentions side by side, a gate on each, a gate over the modalities, a classifier."""
+    """Attentions side by side, a gate on each, a gate over the modalities, a classifier."""
 
     def __init__(self, config: LpgnetConfig) -> None:
         super().__init__(config)
         d = config.width
-        self.embed = Embed(config)
+        self.used = [MODALITIES.index(name) for name in config.modalities]
+        sizes = tuple(config.embeddings[m] for m in self.used)
+        self.embed = Embed(config, sizes)
         self.sources = [
-            [n for n in range(3) if config.has("intra" if n == m else "inter")] for m in range(3)
+            [n for n in range(len(sizes)) if config.has("intra" if n == m else "inter")]
+            for m in range(len(sizes))
         ]  # which modalities each one looks at
         self.interactions = nn.ModuleList(
             nn.ModuleList(Interaction(config) for _ in sources) for sources in self.sources
@@ -115,15 +125,15 @@ class Lpgnet(Head):
             for sources in self.sources
         )
         self.join = nn.ModuleList(nn.Linear(len(sources) * d, d) for sources in self.sources)
-        self.score = nn.Linear(3 * d, 3) if gates else None
+        self.score = nn.Linear(len(sizes) * d, len(sizes)) if gates else None
         self.classifier = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(d, config.labels))
-        self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in range(3))
+        self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in sizes)
 
     def fuse(self, inputs: Inputs) -> Details:
         """The weights are those of the multimodal gate; every modality is a student (eq. 18)."""
-        seen = inputs.seen
-        h = self.embed(inputs.embeddings, seen)  # 3 x (B, U, d); eq. 1, 2
-        masks = attention_masks(seen, self.config.causal)  # 3 x (B, 1, U, U)
+        seen = inputs.seen[..., self.used]  # (B, U, M)
+        h = self.embed(tuple(inputs.embeddings[m] for m in self.used), seen)  # M x (B, U, d)
+        masks = attention_masks(seen, self.config.causal)  # M x (B, 1, U, U)
         refined = []
         for m, query in enumerate(h):
             looks = []
@@ -134,12 +144,26 @@ class Lpgnet(Head):
                     look = look * torch.sigmoid(self.gates[m][k](look))  # (B, U, d); eq. 9-11
                 looks.append(look)
             refined.append(self.join[m](torch.cat(looks, dim=-1)))  # (B, U, d); eq. 12
-        scores = torch.zeros_like(seen, dtype=h[0].dtype)  # (B, U, 3)
+        scores = torch.zeros_like(seen, dtype=h[0].dtype)  # (B, U, M)
         if self.score is not None:
             scores = self.score(torch.cat(refined, dim=-1))
-        weights = shares(scores, seen)  # (B, U, 3); eq. 13
-        features = torch.stack(refined, dim=2)  # (B, U, 3, d)
+        weights = shares(scores, seen)  # (B, U, M); eq. 13
+        features = torch.stack(refined, dim=2)  # (B, U, M, d)
         fused = (features * weights[..., None]).sum(dim=2)  # (B, U, d); eq. 14
         unimodal = [classify(x) for classify, x in zip(self.unimodal, refined, strict=True)]
         logits = self.classifier(fused)  # (B, U, C); eq. 15, 16 without its softmax
-        return Details(logits, weights, torch.stack(unimodal, dim=2), features)
+        return Details(
+            logits,
+            self._of_all(weights[..., None])[..., 0],
+            self._of_all(torch.stack(unimodal, dim=2)),
+            self._of_all(features),
+        )
+
+    def _of_all(self, x: Tensor) -> Tensor:
+        """(B, U, M, k) of the modalities that there are -> (B, U, 3, k), 0 for the others."""
+        nothing = torch.zeros_like(x[..., 0, :])
+        parts = [
+            x[..., self.used.index(m), :] if m in self.used else nothing
+            for m in range(len(MODALITIES))
+        ]
+        return torch.stack(parts, dim=-2)

@@ -19,13 +19,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.corpora import UnusableMediaError
@@ -34,15 +35,17 @@ from erc_ros.training.distillation.task import (
     DistillationLoss,
     DistillationTask,
     ModelInputs,
+    Student,
     TaskSplit,
     fit_student,
 )
 from erc_ros.training.ema import SelfDistillationConfig
-from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig
 from erc_ros.training.encoders.clips import PretrainedNetwork
 from erc_ros.training.encoders.pretrained import Trainable
-from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
-from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
+from erc_ros.training.encoders.text.pretrained import TextEncoderConfig
+from erc_ros.training.encoders.trainable import make_encoder
+from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
 from erc_ros.training.engine.runs import (
     MEASURED,
     METRICS,
@@ -54,13 +57,14 @@ from erc_ros.training.engine.runs import (
     write_json,
     write_metrics,
 )
-from erc_ros.training.engine.trainer import TrainerConfig
+from erc_ros.training.engine.trainer import TrainerConfig, set_seeds
 from erc_ros.training.features.encode import encode_split
 from erc_ros.training.features.store import FeatureStore, create, write_shard
 from erc_ros.training.systems.material import Material, Utterances
 from erc_ros.training.systems.stages import Work
 
-FEATURES, ANSWERS, ENCODER, READING = "features", "answers", "encoder", "reading.json"
+FEATURES, ANSWERS, ENCODER = "features", "answers", "encoder"
+HEAD, READING = "head.safetensors", "reading.json"
 ALONE = DistillationLoss(response=0.0, feature=0.0)
 CHOICE = DistillationConfig(metric="weighted_f1")
 
@@ -98,22 +102,15 @@ class VideoStage:
     loss: DistillationLoss = field(default_factory=DistillationLoss)
 
 
+@dataclass(frozen=True, slots=True)
+class FrozenSpeechStage:
+    """A waveform encoder as it was published, such as a converted emotion2vec."""
+
+    encoder: SpeechEncoderConfig
+    device: str = "cpu"
+
+
 EncoderStage = TextStage | SpeechStage | VideoStage
-
-
-def make_encoder(config: Any) -> Trainable:
-    """The encoder that a configuration asks for.
-
-    Raises:
-        FileNotFoundError: the model is not on this machine.
-        ValueError: it cannot be read, or is of another kind.
-    """
-    kinds: dict[type[Any], Callable[[Any], Trainable]] = {
-        TextEncoderConfig: PretrainedTextEncoder,
-        SpeechEncoderConfig: SpeechEncoder,
-        VideoEncoderConfig: VideoEncoder,
-    }
-    return kinds[type(config)](config)
 
 
 def learn_alone(stage: EncoderStage, work: Work) -> None:
@@ -122,10 +119,18 @@ def learn_alone(stage: EncoderStage, work: Work) -> None:
         _learn(stage, work, seed, None)
 
 
-def learn_from_text(stage: EncoderStage, work: Work) -> None:
-    """Fine-tune on the labels and on what the stage `text` says (MAGTKD, eq. 6-14)."""
+def learn_from(teacher: str, stage: EncoderStage, work: Work) -> None:
+    """Fine-tune on the labels and on what another stage says (MAGTKD, eq. 6-14)."""
     for seed in work.seeds:
-        _learn(stage, work, seed, work.read("text", seed))
+        _learn(stage, work, seed, work.read(teacher, seed))
+
+
+def embed_only(stage: FrozenSpeechStage, work: Work) -> None:
+    """Take a published encoder as it is."""
+    encoder = make_encoder(stage.encoder)
+    encoder.model.to(stage.device)
+    for name, split in work.material.splits.items():
+        encode_split(work.material.corpus, split.split, encoder, work.folder / FEATURES / name)
 
 
 def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> None:
@@ -137,25 +142,21 @@ def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> 
         return
     folder.mkdir(parents=True, exist_ok=True)
     material = work.material
+    set_seeds(seed)  # the robot's own networks begin with random weights
     encoder = make_encoder(stage.encoder)
     rows = usable_rows(material, encoder, work.folder / "unusable.json")
-    splits = {name: _task_split(material.splits[name], rows[name], encoder, teacher) for name in
-              ("train", "dev")}  # fmt: skip
-    task = DistillationTask(
-        encoder.modality,
-        lambda: PretrainedNetwork(lambda: encoder),
-        encoder.dimension,
-        material.labels,
-        splits,
-        splits["train"].labels,
-        {},
-    )
+    parts = {
+        name: task_split(material.splits[name], rows[name], teacher, partial(_inputs, encoder),
+                         encoder.dimension)
+        for name in ("train", "dev")
+    }  # fmt: skip
+    task = student_task(encoder.modality, lambda: PretrainedNetwork(lambda: encoder),
+                        encoder.dimension, material, parts)  # fmt: skip
     loss = ALONE if teacher is None or isinstance(stage, TextStage) else stage.loss
     average = stage.self_distillation if isinstance(stage, TextStage) else None
     student, fitted = fit_student(task, CHOICE, loss, trainer, folder, stage.dropout, average)
     encoder.save(folder / ENCODER)
-    weights = student.head.weight.detach().cpu().numpy(), student.head.bias.detach().cpu().numpy()
-    save_file(dict(zip(("weight", "bias"), weights, strict=True)), folder / "head.safetensors")
+    head = save_head(student, folder)
     options = {k: v for k, v in plain(asdict(stage.encoder)).items() if k != "model"}
     write_json(
         folder / READING,
@@ -165,10 +166,9 @@ def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> 
     trained.model.to(trainer.device)
     for name, split in material.splits.items():
         encode_split(material.corpus, split.split, trained, folder / FEATURES / name)
-    write_logits(folder, weights)
-    keep_results(folder, material, {"seed": seed, "settings": settings,
-                                    "best_epoch": fitted.best_epoch, "seconds": fitted.seconds,
-                                    "encoder": trained.name})  # fmt: skip
+    write_answers(folder, head)
+    found = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds, "encoder": trained.name}
+    keep_results(folder, material, {"seed": seed, "settings": settings, **found})
 
 
 def usable_rows(material: Material, encoder: Trainable, file: Path) -> dict[str, NDArray[np.int64]]:
@@ -245,14 +245,27 @@ class TextInputs(EncoderInputs):
     sizes: NDArray[np.int64]
 
 
-def _task_split(
-    split: Utterances, rows: NDArray[np.int64], encoder: Trainable, teacher: Path | None
+def task_split(
+    split: Utterances,
+    rows: NDArray[np.int64],
+    teacher: Path | None,
+    inputs: Callable[[Utterances, NDArray[np.int64]], ModelInputs],
+    width: int,
 ) -> TaskSplit:
-    """What a student learns from; where it has a teacher, only what the teacher knows, too."""
+    """What a student learns from; where it has a teacher, only what the teacher knows, too.
+
+    Args:
+        teacher: the folder with its stores.
+        inputs: (split, rows) -> the student's inputs.
+        width: of the student's features.
+
+    Raises:
+        ValueError: the teacher knows none of the utterances.
+    """
     if teacher is None:
         # As wide as its own features, so that it draws the same numbers as one with a teacher.
-        nothing = np.zeros((len(rows), encoder.dimension), np.float32)
-        return TaskSplit(_inputs(split, rows, encoder), split.labels[rows], nothing, nothing)
+        nothing = np.zeros((len(rows), width), np.float32)
+        return TaskSplit(inputs(split, rows), split.labels[rows], nothing, nothing)
     keys = [split.keys[row] for row in rows.tolist()]
     name = split.split.name
     features, known = FeatureStore(teacher / FEATURES / name).take(keys)
@@ -260,18 +273,40 @@ def _task_split(
     if not known.any():
         raise ValueError(f"{teacher} says nothing about any utterance of {name}")
     rows = rows[known]
-    inputs = _inputs(split, rows, encoder)
-    return TaskSplit(inputs, split.labels[rows], answers[known], features[known])
+    return TaskSplit(inputs(split, rows), split.labels[rows], answers[known], features[known])
 
 
-def _inputs(split: Utterances, rows: NDArray[np.int64], encoder: Trainable) -> ModelInputs:
+def student_task(
+    modality: str,
+    network: Callable[[], nn.Module],
+    width: int,
+    material: Material,
+    parts: Mapping[str, TaskSplit],
+) -> DistillationTask:
+    """A student of a real corpus."""
+    labels = parts["train"].labels
+    return DistillationTask(modality, network, width, material.labels, parts, labels, {})
+
+
+def _inputs(encoder: Trainable, split: Utterances, rows: NDArray[np.int64]) -> ModelInputs:
     if encoder.modality != "text":
         return EncoderInputs(split, rows, encoder)
     sizes = [encoder.size(split.sample(row, "text")) for row in rows.tolist()]
     return TextInputs(split, rows, encoder, np.array(sizes, np.int64))
 
 
-def write_logits(folder: Path, head: tuple[NDArray[np.float32], NDArray[np.float32]]) -> None:
+Classifier = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""weight (C, d) and bias (C,)."""
+
+
+def save_head(student: Student, folder: Path) -> Classifier:
+    """Write a student's classifier as head.safetensors."""
+    weight, bias = (x.detach().float().cpu().numpy() for x in student.head.parameters())
+    save_file({"weight": weight, "bias": bias}, folder / HEAD)
+    return weight, bias
+
+
+def write_answers(folder: Path, head: Classifier) -> None:
     """The stores `answers`: a linear classifier (weight, bias) of the stores `features`."""
     weight, bias = head
     for name in SPLITS:

@@ -13,10 +13,10 @@ the others are its ablations.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
 from erc_ros.training.comparison.train import (
@@ -84,14 +84,25 @@ class FusionStage:
         return ComparisonConfig(seeds, self.modes, self.epoch, self.resamples)
 
 
+class Begin(Protocol):
+    """What is done with a new head before it is trained: it may begin with weights of a stage."""
+
+    def __call__(self, head: Head, work: Work, reads: dict[str, str], seed: int, /) -> None: ...
+
+
 def fuse(
-    stage: FusionStage, work: Work, usual: Mapping[str, tuple[str, ...]], teacher: str = ""
+    stage: FusionStage,
+    work: Work,
+    usual: Mapping[str, tuple[str, ...]],
+    teacher: str = "",
+    begin: Begin | None = None,
 ) -> None:
     """Train every row for every seed and choose the seed of the first one.
 
     Args:
         usual: modality -> the stages that it may come from, the first that is there.
         teacher: the stage with the frozen teacher of objectives that need one.
+        begin: see `Begin`.
 
     Raises:
         ValueError: a row reads a stage that is not there.
@@ -111,12 +122,19 @@ def fuse(
             given = None
             if teacher and row.head != RIDGE and row.objective_config.TEACHER:
                 given = read_teacher(work.inputs[teacher], row, mode, seed, corpus, setup)
-            result = finished_run(row, mode, seed, corpus, setup, work.folder, given)
+            of_row = setup
+            if begin is not None:
+                of_row = replace(setup, begin=partial(_begin, begin, work, reads[row], seed))
+            result = finished_run(row, mode, seed, corpus, of_row, work.folder, given)
             results.setdefault((row, mode), []).append(result)
             if row.head != RIDGE:
                 _finish(row, mode, seed, corpus, setup, work.folder, reads[row])
     (work.folder / "table.md").write_text(table(results, corpus, setup.config), encoding="utf-8")
     _choose(rows[0], stage, work.folder)
+
+
+def _begin(begin: Begin, work: Work, reads: dict[str, str], seed: int, head: Head) -> None:
+    begin(head, work, reads, seed)
 
 
 def fusion_data(work: Work, reads: Mapping[str, str], seed: int) -> ComparisonData:

@@ -23,7 +23,7 @@ from erc_ros.training.systems.encoders import (
     TextStage,
     VideoStage,
     learn_alone,
-    learn_from_text,
+    learn_from,
 )
 from erc_ros.training.systems.fusion import FusionStage, fuse
 from erc_ros.training.systems.stages import Stage, run_stages
@@ -34,9 +34,9 @@ USUAL = {"text": ("text",), "audio": ("audio_kd", "audio"), "visual": ("visual",
 STAGES = (
     Stage("text", TextStage, learn_alone),
     Stage("audio", SpeechStage, learn_alone),
-    Stage("audio_kd", SpeechStage, learn_from_text, needs=("text",)),
+    Stage("audio_kd", SpeechStage, partial(learn_from, "text"), needs=("text",)),
     Stage("visual", VideoStage, learn_alone),
-    Stage("visual_kd", VideoStage, learn_from_text, needs=("text",)),
+    Stage("visual_kd", VideoStage, partial(learn_from, "text"), needs=("text",)),
     Stage(
         "fusion",
         FusionStage,

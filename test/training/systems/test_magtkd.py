@@ -22,17 +22,12 @@ from tiny_systems import magtkd, train
 
 from erc_ros.cli import main
 from erc_ros.training.datasets.utterances import LABELS
-from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig
-from erc_ros.training.encoders.text.pretrained import TextEncoderConfig
-from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
+from erc_ros.training.encoders.trainable import CONFIGS, make_encoder
 from erc_ros.training.engine.evaluation import read_run
 from erc_ros.training.engine.runs import read_json, read_metrics
 from erc_ros.training.features.store import FeatureStore
-from erc_ros.training.systems.encoders import make_encoder
 from erc_ros.training.systems.material import read_material
 from erc_ros.training.systems.stages import read_record
-
-CONFIGS = {"text": TextEncoderConfig, "audio": SpeechEncoderConfig, "visual": VideoEncoderConfig}
 
 
 @pytest.fixture(scope="module")

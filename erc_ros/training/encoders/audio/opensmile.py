@@ -1,0 +1,69 @@
+"""Acoustic features by openSMILE, as SUMMER takes them: functionals of an utterance.
+
+openSMILE is not part of this project's licence: its terms allow research and personal use, no
+commercial one without audEERING's consent. So it is an extra of its own that nothing else needs
+(`pip install 'erc_ros[opensmile]'`), and a robot never runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.training.encoders.audio.pretrained import waveform
+from erc_ros.training.encoders.sample import Sample, check
+from erc_ros.values.utterance import SAMPLE_RATE
+
+SHORTEST = SAMPLE_RATE // 10  # samples; some functionals need several of openSMILE's frames
+SETS = ("ComParE_2016", "GeMAPSv01b", "eGeMAPSv02")
+
+
+class OpenSmileEncoder:
+    """Sound -> functionals (N, d), in their own units; see `sample.Encoder`.
+
+    Args:
+        feature_set: one of SETS: ComParE_2016 has 6373 numbers, eGeMAPSv02 88.
+
+    Raises:
+        FileNotFoundError: openSMILE is not installed.
+        ValueError: an unknown set.
+    """
+
+    modality = "audio"
+
+    def __init__(self, feature_set: str = "ComParE_2016") -> None:
+        if feature_set not in SETS:
+            raise ValueError(f"feature_set is {feature_set!r}, must be one of {SETS}")
+        try:
+            import opensmile
+        except ImportError as error:
+            raise FileNotFoundError(
+                "openSMILE is not installed: pip install 'erc_ros[opensmile]' (its licence is for"
+                " research, not for products), or give the recipe the stage audio instead"
+            ) from error
+        self._smile = opensmile.Smile(
+            feature_set=opensmile.FeatureSet[feature_set],
+            feature_level=opensmile.FeatureLevel.Functionals,
+        )
+        self.dimension = len(self._smile.feature_names)
+        self.name = f"opensmile-{opensmile.__version__}-{feature_set}"
+
+    def refuses(self, sample: Sample) -> str:
+        """Finite sound of at least 100 ms is needed."""
+        if sample.sound is None:
+            return "no sound"
+        if not np.isfinite(sample.sound).all():
+            return "sound that is not finite"
+        heard = len(sample.sound) * SAMPLE_RATE // sample.sample_rate
+        return "" if heard >= SHORTEST else "sound shorter than 100 ms"
+
+    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """(N, d); see `sample.Encoder`."""
+        check(self, samples)
+        rows = [
+            self._smile.process_signal(waveform(sample, SAMPLE_RATE), SAMPLE_RATE).to_numpy()
+            for sample in samples
+        ]
+        return np.concatenate(rows).astype(np.float32)

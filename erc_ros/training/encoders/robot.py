@@ -1,0 +1,181 @@
+"""The robot's own small networks as encoders that are trained like the published ones.
+
+`model: log-mel` and `model: faces` in a recipe begin with fresh weights; a folder that `save` wrote
+goes on with those in it (network.json, model.safetensors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from erc_ros.encoders.audio import WINDOW, audio_input
+from erc_ros.encoders.face import face_input
+from erc_ros.training.encoders import pretrained
+from erc_ros.training.encoders.audio.model import EMBEDDING as AUDIO_EMBEDDING
+from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig, pad
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig, waveform
+from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.encoders.visual.model import EMBEDDING as FACE_EMBEDDING
+from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
+from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
+from erc_ros.training.engine.runs import read_json, write_json
+from erc_ros.values.tables import build
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
+
+Sizes = TypeVar("Sizes")
+LOG_MEL, FACES = "log-mel", "faces"
+NETWORK, WEIGHTS = "network.json", "model.safetensors"
+
+
+def is_robots(model: str) -> bool:
+    """Whether a recipe means one of these networks."""
+    return model in (LOG_MEL, FACES) or (Path(model) / NETWORK).is_file()
+
+
+class LogMelEncoder:
+    """Sound -> log-mel features -> embedding (N, 128); see `pretrained.Trainable`.
+
+    Raises:
+        ValueError: the folder is of another network.
+    """
+
+    modality = "audio"
+    dimension = AUDIO_EMBEDDING
+
+    def __init__(self, config: SpeechEncoderConfig) -> None:
+        self.config = config
+        self._sizes = _sizes(config.model, LOG_MEL, AudioNetworkConfig)
+        self.model: nn.Module = AudioNetwork(self._sizes)
+        self.batch_size = config.batch_size
+        self.name = _begin(self.model, config.model, LOG_MEL, max_seconds=config.max_seconds)
+
+    def refuses(self, sample: Sample) -> str:
+        """Finite sound of at least 25 ms is needed."""
+        if sample.sound is None:
+            return "no sound"
+        if not np.isfinite(sample.sound).all():
+            return "sound that is not finite"
+        heard = len(sample.sound) * SAMPLE_RATE // sample.sample_rate
+        return "" if heard >= WINDOW else "sound shorter than a frame"
+
+    def size(self, sample: Sample) -> int:
+        """ms of sound that are heard."""
+        assert sample.sound is not None
+        seconds = len(sample.sound) / sample.sample_rate
+        return round(1000 * min(seconds, self.config.max_seconds))
+
+    def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """features (N, T, 64), frames (N,), as the robot makes them of 16-bit samples."""
+        heard = []
+        for sample in samples:
+            sound = np.clip(waveform(sample, SAMPLE_RATE), -1, 1) * 32767
+            whole = np.round(sound).astype(np.int16)
+            heard.append(audio_input(whole, self.config.max_seconds))
+        features, frames = pad(heard)
+        return {"features": features, "frames": frames}
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What `collate` made -> (N, 128)."""
+        embedding: Tensor = self.model(inputs["features"], inputs["frames"])
+        return embedding
+
+    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """(N, 128); see `pretrained.encode`."""
+        return pretrained.encode(self, samples)
+
+    def save(self, folder: Path) -> None:
+        """network.json and model.safetensors."""
+        _save(self.model, LOG_MEL, asdict(self._sizes), folder)
+
+
+class FacesEncoder:
+    """Face crops -> the mean of their embeddings (N, 128); see `pretrained.Trainable`.
+
+    The pictures of a corpus must be faces: meld-faces, iemocap-6-faces (`erc cut-faces`).
+
+    Raises:
+        ValueError: the folder is of another network.
+    """
+
+    modality = "visual"
+    dimension = FACE_EMBEDDING
+
+    def __init__(self, config: VideoEncoderConfig) -> None:
+        self.config = config
+        self._sizes = _sizes(config.model, FACES, FaceNetworkConfig)
+        self.model: nn.Module = FaceNetwork(self._sizes)
+        self.batch_size = config.batch_size
+        self.name = _begin(self.model, config.model, FACES)
+
+    def refuses(self, sample: Sample) -> str:
+        """At least one picture is needed."""
+        return "no frames" if sample.frames is None or len(sample.frames) == 0 else ""
+
+    def size(self, sample: Sample) -> int:
+        """About the same for all."""
+        return 1
+
+    def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """faces (M, 1, 48, 48) of all samples, at most 8 of each, and whose each is, owner (M,)."""
+        faces, owners = [], []
+        for number, sample in enumerate(samples):
+            assert sample.frames is not None
+            blue_first = np.ascontiguousarray(sample.frames[..., ::-1])
+            found = face_input([FaceCrop(n, pixels) for n, pixels in enumerate(blue_first)])
+            faces.append(torch.from_numpy(found))
+            owners.append(torch.full((len(found),), number))
+        return {"faces": torch.cat(faces), "owner": torch.cat(owners)}
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What `collate` made -> (N, 128)."""
+        owner = inputs["owner"]
+        each = self.model(inputs["faces"])  # (M, 128)
+        count = torch.bincount(owner)  # (N,)
+        total = each.new_zeros(len(count), each.shape[1]).index_add(0, owner, each)  # (N, 128)
+        return total / count[:, None]
+
+    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """(N, 128); see `pretrained.encode`."""
+        return pretrained.encode(self, samples)
+
+    def save(self, folder: Path) -> None:
+        """network.json and model.safetensors."""
+        _save(self.model, FACES, asdict(self._sizes), folder)
+
+
+def _sizes(model: str, kind: str, cls: type[Sizes]) -> Sizes:
+    file = Path(model) / NETWORK
+    if not file.is_file():
+        if model != kind:
+            raise ValueError(f"the network {model!r} is for another modality than {kind!r}")
+        return cls()
+    content = read_json(file)
+    if content.get("kind") != kind:
+        raise ValueError(f"{file} is of the kind {content.get('kind')!r}, not {kind!r}")
+    return build(cls, content.get("sizes", {}), str(file))
+
+
+def _begin(network: nn.Module, model: str, kind: str, **settings: float) -> str:
+    """Fill the network if `model` is a folder; the encoder's name."""
+    folder = Path(model)
+    if model == kind:
+        return f"{kind}-new"
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    network.eval()
+    return f"{kind}-{pretrained.digest(folder, **settings)}"
+
+
+def _save(network: nn.Module, kind: str, sizes: dict[str, object], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    write_json(folder / NETWORK, {"kind": kind, "sizes": sizes})

@@ -1,0 +1,188 @@
+"""DDVLM's visual stages: clips put into words, words into embeddings, a student of the text.
+
+Descriptions need a vision-language model and, but for the smallest, a GPU; a file of descriptions
+that were made elsewhere (`encoders.descriptions` has its form) takes their place.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from erc_ros.training.datasets.corpora import UnusableMediaError
+from erc_ros.training.distillation.sources import ClassifierConfig, FeatureNetwork, StoredInputs
+from erc_ros.training.distillation.task import DistillationLoss, ModelInputs, fit_student
+from erc_ros.training.encoders.descriptions import (
+    Describer,
+    DescriberConfig,
+    DescriptionEncoder,
+    describe_all,
+    read,
+)
+from erc_ros.training.encoders.packaged import PACKAGED
+from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.encoders.text.pretrained import sentence_encoder
+from erc_ros.training.engine.runs import METRICS, finished, plain
+from erc_ros.training.engine.trainer import TrainerConfig, save_weights
+from erc_ros.training.features.store import FeatureStore
+from erc_ros.training.systems.encoders import (
+    ALONE,
+    CHOICE,
+    FEATURES,
+    keep_results,
+    save_head,
+    student_task,
+    task_split,
+    write_answers,
+    write_store,
+)
+from erc_ros.training.systems.material import Material, Utterances
+from erc_ros.training.systems.stages import Work
+
+DESCRIPTIONS = "descriptions.jsonl"
+AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptionsStage:
+    """Who describes the clips: a model on this machine, or somebody before."""
+
+    file: str = ""
+    """Descriptions that are there already."""
+    describer: DescriberConfig | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if bool(self.file) == (self.describer is not None):
+            raise ValueError("give either the file of the descriptions, or a describer")
+
+
+@dataclass(frozen=True, slots=True)
+class SentencesStage:
+    """The sentence encoder, as it is."""
+
+    model: str = PACKAGED
+    """DDVLM: sentence-transformers/all-mpnet-base-v2."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStudentStage:
+    """A small network on stored features."""
+
+    trainer: TrainerConfig
+    network: ClassifierConfig = field(default_factory=ClassifierConfig)
+    loss: DistillationLoss = field(
+        default_factory=partial(DistillationLoss, response_tau=4.0, jensen_shannon=0.2)
+    )
+    """DDVLM's (its section 3.5)."""
+
+
+def describe(stage: DescriptionsStage, work: Work) -> None:
+    """descriptions.jsonl of every clip of the corpus.
+
+    Raises:
+        ValueError: the file is none, or says nothing about this corpus.
+    """
+    file = work.folder / DESCRIPTIONS
+    if stage.file:
+        known = read(Path(stage.file))
+        keys = {key for split in work.material.splits.values() for key in split.keys}
+        if not keys & known.keys():
+            raise ValueError(
+                f"{stage.file} describes {len(known)} utterances and none of {work.material.corpus}"
+                f"; its keys must be such as {sorted(keys)[0]!r}"
+            )
+        shutil.copyfile(stage.file, file)
+        print(f"{len(keys & known.keys())} of {len(keys)} utterances are described", flush=True)
+        return
+    assert stage.describer is not None
+    describer = Describer(stage.describer)
+    describer.model.to(stage.device)
+    counted = describe_all(_pictures(work.material), describer, file, stage.describer.tries)
+    print(json.dumps(counted), flush=True)
+
+
+def _pictures(material: Material) -> Iterator[Sample]:
+    for split in material.splits.values():
+        for row, key in enumerate(split.keys):
+            try:
+                yield split.sample(row, "visual")
+            except UnusableMediaError as error:
+                print(f"{key}: {error}", flush=True)
+
+
+def embed_sentences(stage: SentencesStage, work: Work) -> None:
+    """The feature stores of the descriptions' embeddings."""
+    file = work.inputs["descriptions"] / DESCRIPTIONS
+    encoder = DescriptionEncoder(file, sentence_encoder(stage.model))
+    for name, split in work.material.splits.items():
+        samples = {key: Sample(key) for key in split.keys}
+        left_out = {key: why for key, s in samples.items() if (why := encoder.refuses(s))}
+        kept = [sample for key, sample in samples.items() if key not in left_out]
+        if not kept:
+            raise ValueError(f"no utterance of {name} has a description that can be used")
+        starts = range(0, len(kept), AT_ONCE)
+        rows = [encoder.encode(kept[start : start + AT_ONCE]) for start in starts]
+        keys = [sample.key for sample in kept]
+        write_store(
+            work.folder / FEATURES / name, encoder.name, keys, np.concatenate(rows), left_out
+        )
+
+
+def learn_features(stage: FeatureStudentStage, work: Work, source: str, teacher: str = "") -> None:
+    """Train the network on the features of the stage `source`, alone or taught by a stage."""
+    for seed in work.seeds:
+        taught = work.read(teacher, seed) if teacher else None
+        _learn(stage, work, seed, work.read(source, seed), taught)
+
+
+def _learn(
+    stage: FeatureStudentStage, work: Work, seed: int, source: Path, teacher: Path | None
+) -> None:
+    folder = work.folder / f"seed-{seed}"
+    trainer = replace(stage.trainer, seed=seed)
+    settings = plain(asdict(replace(stage, trainer=trainer)))
+    if finished(folder / METRICS, settings):
+        print(f"{folder} is there", flush=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    material, hidden = work.material, stage.network.hidden
+    stores = {name: FeatureStore(source / FEATURES / name) for name in material.splits}
+
+    def inputs(split: Utterances, rows: NDArray[np.int64]) -> ModelInputs:
+        keys = [split.keys[row] for row in rows.tolist()]
+        return StoredInputs(stores[split.split.name].take(keys)[0])
+
+    parts = {}
+    for name in ("train", "dev"):
+        split = material.splits[name]
+        known = np.array([key in stores[name] for key in split.keys], bool)
+        rows = np.flatnonzero(known & (split.labels >= 0))
+        if not len(rows):
+            raise ValueError(f"{source} has features of no labelled utterance of {name}")
+        parts[name] = task_split(split, rows, teacher, inputs, hidden)
+    network = partial(FeatureNetwork, stores["train"].dimension, stage.network)
+    task = student_task("visual", network, hidden, material, parts)
+    loss = ALONE if teacher is None else stage.loss
+    student, fitted = fit_student(task, CHOICE, loss, trainer, folder)
+    save_weights(student.encoder, folder / "network.safetensors")
+    student.eval()
+    for name, store in stores.items():
+        keys = store.keys()
+        with torch.inference_mode():
+            given = torch.from_numpy(store.take(keys)[0]).to(student.head.weight.device)
+            features = student.encoder(given).float().cpu().numpy()
+        write_store(
+            folder / FEATURES / name, f"{store.encoder}-student", keys, features, store.left_out
+        )
+    write_answers(folder, save_head(student, folder))
+    found = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
+    keep_results(folder, material, {"seed": seed, "settings": settings, **found})

@@ -1,0 +1,48 @@
+"""LPGNet: lightweight parallel interaction attention and gated fusion of text and audio.
+
+`erc train config/systems/lpgnet.yaml --data CORPORA`:
+
+| stage | paper | |
+|---|---|---|
+| `text` | 4.2 | BERT, an utterance by itself, read at its first token, fine-tuned |
+| `audio` | 4.2 | emotion2vec as it was published: the mean of its frames |
+| `audio_tuned` | - | instead of it: a waveform encoder that is fine-tuned, or the robot's own |
+| `fusion` | 3.3-3.6 | LPIA, dual gates, self-distillation: two modalities, four attentions |
+
+Its figures are one-vs-all, averaged over the classes; `erc evaluate` prints both kinds by name.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.systems.encoders import (
+    FrozenSpeechStage,
+    SpeechStage,
+    TextStage,
+    embed_only,
+    learn_alone,
+)
+from erc_ros.training.systems.fusion import FusionStage, fuse
+from erc_ros.training.systems.stages import Stage, run_stages
+
+USUAL = {"text": ("text",), "audio": ("audio", "audio_tuned")}
+
+STAGES = (
+    Stage("text", TextStage, learn_alone),
+    Stage("audio", FrozenSpeechStage, embed_only, seeded=False),
+    Stage("audio_tuned", SpeechStage, learn_alone),
+    Stage(
+        "fusion",
+        FusionStage,
+        partial(fuse, usual=USUAL),
+        needs=("text",),
+        reads=("audio", "audio_tuned"),
+    ),
+)
+
+
+def train(recipe: Recipe) -> None:
+    """Run the stages of a recipe of kind lpgnet; see `stages.run_stages`."""
+    run_stages(recipe, STAGES)
