@@ -120,6 +120,10 @@ class VoiceFeatures:
 
     def __call__(self, audio: NDArray[np.int16]) -> Features | None:
         """(n,) int16 at 16 kHz -> (D,) of length 1; None where there is nothing to hear."""
-        samples = audio[-self._most :].astype(np.float32) / np.float32(32768)
-        features = self._network.embed(self._network.features(samples))
+        features = self.all_of([audio])[0]
         return features if features.any() else None
+
+    def all_of(self, sounds: Sequence[NDArray[np.int16]]) -> Features:
+        """B sounds, (n,) each -> (B, D); zeros where there is nothing to hear."""
+        heard = [sound[-self._most :].astype(np.float32) / np.float32(32768) for sound in sounds]
+        return self._network.embed_all([self._network.features(sound) for sound in heard])

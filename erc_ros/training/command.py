@@ -15,6 +15,7 @@ from erc_ros.training.engine.recipe import RecipeError, keep, read_recipe
 KINDS = {
     "text": "erc_ros.training.encoders.text.train:train",
     "audio": "erc_ros.training.encoders.audio.train:train",
+    "voice": "erc_ros.training.encoders.audio.voice_train:train",
     "face": "erc_ros.training.encoders.visual.train:train",
     "fusion": "erc_ros.training.systems.edge:train",
     "bundle": "erc_ros.training.export.bundle_assembly:train",
@@ -33,7 +34,7 @@ KINDS = {
 SYSTEMS = ("magtkd", "summer", "lpgnet", "ddvlm", "texts")
 """Kinds that are trained stage by stage."""
 
-LEAVING_OUT = ("text",)
+LEAVING_OUT = ("text", "voice")
 """Kinds that know `Recipe.leave_out`."""
 
 

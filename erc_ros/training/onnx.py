@@ -113,6 +113,21 @@ def export_audio(network: nn.Module, file: Path, bands: int) -> float:
     return write_onnx(network, examples, file, ["embedding"], axes)
 
 
+def export_voice(network: nn.Module, file: Path, size: int, heard: int) -> float:
+    """Write a voice part: voice (B, size), heard (B, heard, size), is_heard (B, heard)."""
+    draw = torch.Generator().manual_seed(0)
+    examples = [
+        {
+            "voice": torch.randn(b, size, generator=draw),
+            "heard": torch.randn(b, heard, size, generator=draw),
+            "is_heard": torch.rand(b, heard, generator=draw) < 0.5,
+        }
+        for b in (2, 1)
+    ]
+    axes = {name: {0: "B"} for name in (*examples[0], "embedding")}
+    return write_onnx(network, examples, file, ["embedding"], axes)
+
+
 def export_face(network: nn.Module, file: Path, size: int) -> float:
     """Write a face encoder, faces (N, 1, size, size) -> embedding (N, E)."""
     draw = torch.Generator().manual_seed(0)

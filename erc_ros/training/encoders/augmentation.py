@@ -253,3 +253,120 @@ def hide_parts(
         start = generator.integers(result.shape[1] - width + 1)
         result[:, start : start + width] = 0
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelAugmentation:
+    """What may lie between a speaker and us: the same for all that a speaker says in a version."""
+
+    versions: int = 2
+    """Of a clip: the clean one, and those through other channels."""
+    changed: float = 0.33
+    """Share of the clips that have those other versions; the network takes its time."""
+    reverberant: float = 0.5
+    """Share of the channels that are a room."""
+    longest_reverberation: float = 0.6
+    """s until the room is 60 dB quieter (RT60); at least 0.1."""
+    telephone: float = 0.25
+    """Share that is cut to 300 to 3400 Hz."""
+    noisy: float = 0.7
+    """Share with noise."""
+    lowest_snr: float = 5.0
+    """dB; at most 30 dB. Each clip has noise of its own, within 3 dB of its channel's level."""
+    gain: float = 20.0
+    """dB, quieter by up to this and louder by up to half of it, where it may clip."""
+
+    def __post_init__(self) -> None:
+        if self.versions < 1:
+            raise ValueError(f"versions is {self.versions}, must be at least 1")
+        for name in ("changed", "reverberant", "telephone", "noisy"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be a share in [0, 1]")
+        if self.longest_reverberation < 0.1 or self.lowest_snr > 30 or self.gain < 0:
+            raise ValueError(
+                "longest_reverberation must be at least 0.1, lowest_snr at most 30, gain not"
+                " negative"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """room: s of reverberation, 0: none. snr: dB, infinite: no noise. level: a factor."""
+
+    room: float = 0.0
+    is_telephone: bool = False
+    snr: float = math.inf
+    level: float = 1.0
+
+    @classmethod
+    def drawn(cls, how: ChannelAugmentation, generator: np.random.Generator) -> Channel:
+        """One at random."""
+        room = generator.uniform(0.1, how.longest_reverberation)
+        snr = generator.uniform(how.lowest_snr, 30.0)
+        is_room, is_telephone, is_noisy = generator.random(3) < (
+            how.reverberant,
+            how.telephone,
+            how.noisy,
+        )
+        level = 10 ** (generator.uniform(-how.gain, how.gain / 2) / 20)
+        return cls(
+            room * bool(is_room), bool(is_telephone), snr if is_noisy else math.inf, float(level)
+        )
+
+    def carry(
+        self, samples: NDArray[np.float32], generator: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """A clip at the other end, (n,) at SAMPLE_RATE -> (n,), in [-1, 1]."""
+        if self.room:
+            samples = reverberate(samples, self.room, generator)
+        if math.isfinite(self.snr):
+            samples = add_noise(samples, self.snr + generator.uniform(-3, 3), generator)
+        if self.is_telephone:
+            samples = telephone_band(samples)
+        result: NDArray[np.float32] = np.clip(samples * np.float32(self.level), -1, 1)
+        return result
+
+
+def telephone_band(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Only 300 to 3400 Hz; 24 dB per octave outside of it."""
+    spectrum = np.fft.rfft(samples)
+    hertz = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 1.0)
+    passed = np.minimum(1.0, hertz / 300) ** 4 * np.minimum(1.0, 3400 / hertz) ** 4
+    narrow: NDArray[np.float32] = np.fft.irfft(spectrum * passed, len(samples)).astype(np.float32)
+    return narrow
+
+
+def no_voices(count: int, generator: np.random.Generator) -> list[NDArray[np.float32]]:
+    """Sounds of nobody, 0.5 to 4 s each: steady noise, hum, chords, coughs, and a quiet room."""
+    found = []
+    for number in range(count):
+        length = round(generator.uniform(0.5, 4.0) * SAMPLE_RATE)
+        time = np.arange(length) / SAMPLE_RATE
+        noise = add_noise(np.full(length, 1e-3, np.float32), -60.0, generator) - np.float32(1e-3)
+        noise /= np.abs(noise).max()
+        kind = number % 5
+        if kind == 0:
+            sound = noise
+        elif kind == 1:  # mains or a fan: harmonics of a low tone
+            low = generator.uniform(45, 200)
+            tones = [np.sin(2 * np.pi * low * k * time) / k for k in range(1, 12)]
+            sound = np.sum(tones, axis=0) + 0.05 * noise
+        elif kind == 2:  # chords, three tones each
+            sound = np.zeros(length)
+            for begin in range(0, length, SAMPLE_RATE // 3):
+                since = time[: length - begin]
+                for step in generator.choice(24, 3, replace=False):
+                    pitch = 130.8 * 2 ** (step / 12)
+                    overtones = [np.sin(2 * np.pi * pitch * k * since) / k**2 for k in (1, 2, 3, 4)]
+                    sound[begin:] += np.sum(overtones, axis=0) * np.exp(-4 * since)
+        elif kind == 3:  # bursts that rise in 10 ms and fall in about 100
+            sound = 0.01 * noise
+            for begin in generator.integers(0, length, generator.integers(1, 4)):
+                since = time[: length - begin]
+                fall = np.exp(-since / generator.uniform(0.04, 0.15))
+                sound[begin:] += noise[: length - begin] * np.minimum(since / 0.01, 1) * fall
+        else:
+            sound = noise * 10 ** (-generator.uniform(40, 55) / 20)
+        loud = 1.0 if kind == 4 else generator.uniform(0.05, 0.7) / np.abs(sound).max()
+        found.append((sound * loud).astype(np.float32))
+    return found

@@ -1,0 +1,164 @@
+"""What the speaker network says of every clip of the speech corpora, once for all trainings.
+
+The features are those of the robot (`inference.voice.VoiceFeatures`). Beside the clean version of a
+clip there are others, as through a room, noise or a telephone; a speaker has the same channel
+throughout a version, as in a conversation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from erc_ros.inference.voice import VoiceFeatures
+from erc_ros.resources import model_folder
+from erc_ros.training.datasets import ased, emodb, nemo, ravdess
+from erc_ros.training.datasets.speech import Clip, SpeechCorpus
+from erc_ros.training.encoders.augmentation import Channel, ChannelAugmentation, no_voices
+from erc_ros.training.engine.runs import write_whole
+
+FILE = "features.safetensors"
+SEED = 1234  # the changed versions of the clips are the same for every seed of a training
+MAX_SECONDS = 4.0  # the end of an utterance; the network's time grows with its length
+NO_VOICES = 400
+TOGETHER = 64  # clips
+CORPORA: Mapping[str, Callable[[Path], SpeechCorpus]] = {
+    ravdess.NAME: lambda data: ravdess.load(data / ravdess.FOLDER),
+    emodb.NAME: lambda data: emodb.load(data / emodb.FOLDER),
+    nemo.NAME: lambda data: nemo.load(data / nemo.FOLDER),
+    ased.NAME: lambda data: ased.load(data / ased.FOLDER),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class VoiceClips:
+    """N clips in V versions, the clean one first; D numbers each.
+
+    features (N, V, D), not a number where a clip has no such version; labels (N,): of
+    utterances.LABELS; corpora, speakers, sexes (N,): names;
+    nobody (M, D): of sounds without a voice.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    corpora: NDArray[np.str_]
+    speakers: NDArray[np.str_]
+    sexes: NDArray[np.str_]
+    nobody: NDArray[np.float32]
+
+    def of(self, chosen: NDArray[np.bool_]) -> VoiceClips:
+        """Some of the clips; all sounds of nobody."""
+        return VoiceClips(
+            self.features[chosen],
+            self.labels[chosen],
+            self.corpora[chosen],
+            self.speakers[chosen],
+            self.sexes[chosen],
+            self.nobody,
+        )
+
+
+def read_clips(data: Path, corpora: Sequence[str]) -> SpeechCorpus:
+    """The clips of these corpora, one after the other.
+
+    Raises:
+        ValueError: an unknown corpus. FileNotFoundError: one that is not in `data`.
+    """
+    from erc_ros.training.datasets.speech import together
+
+    if unknown := [name for name in corpora if name not in CORPORA]:
+        raise ValueError(f"corpora {unknown} are unknown; known are {', '.join(CORPORA)}")
+    return together(CORPORA[name](data) for name in corpora)
+
+
+def voice_clips(
+    clips: Sequence[Clip],
+    how: ChannelAugmentation,
+    speaker_network: str,
+    file: Path,
+    say: Callable[[str], None] = print,
+) -> VoiceClips:
+    """The clips as features; computed once and kept in `file`, about 20 ms a clip and version.
+
+    Args:
+        speaker_network: a folder, or a name in `models/`.
+        file: what was made of other clips, with another network or other channels is made anew.
+
+    Raises:
+        SpeakerModelError, FileNotFoundError: the network cannot be used.
+    """
+    network = VoiceFeatures(model_folder(speaker_network), MAX_SECONDS)
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(f"{clip.corpus}/{clip.name}/{len(clip.samples)}".encode())
+    made_of = json.dumps(
+        {"network": network.sha256, "channels": asdict(how), "clips": digest.hexdigest()}
+    )
+    arrays = _kept(file, made_of)
+    if arrays is None:
+        arrays = _heard(clips, how, network, say)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, lambda new: save_file(arrays, new, {"made_of": made_of}))
+    return VoiceClips(
+        arrays["features"],
+        np.array([clip.label for clip in clips], np.int64),
+        np.array([clip.corpus for clip in clips]),
+        np.array([clip.speaker for clip in clips]),
+        np.array([clip.sex for clip in clips]),
+        arrays["nobody"],
+    )
+
+
+def _kept(file: Path, made_of: str) -> dict[str, NDArray[np.float32]] | None:
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, "np") as kept:
+            if (kept.metadata() or {}).get("made_of") != made_of:
+                return None
+            return {name: kept.get_tensor(name) for name in ("features", "nobody")}
+    except SafetensorError:
+        return None
+
+
+def _heard(
+    clips: Sequence[Clip],
+    how: ChannelAugmentation,
+    network: VoiceFeatures,
+    say: Callable[[str], None],
+) -> dict[str, NDArray[np.float32]]:
+    generator = np.random.default_rng(SEED)
+    channels: dict[str, list[Channel]] = {}
+    features = np.full((len(clips), how.versions, network.size), np.nan, np.float32)
+    # Clips of one length go through the network together.
+    order = sorted(range(len(clips)), key=lambda row: (len(clips[row].samples), row))
+    for begin in range(0, len(order), TOGETHER):
+        places, sounds = [], []
+        for row in order[begin : begin + TOGETHER]:
+            clip = clips[row]
+            if clip.speaker not in channels:
+                drawn = [Channel.drawn(how, generator) for _ in range(how.versions - 1)]
+                channels[clip.speaker] = [Channel(), *drawn]
+            is_changed = generator.random() < how.changed
+            for version in range(how.versions if is_changed else 1):
+                carried = channels[clip.speaker][version].carry(clip.samples, generator)
+                places.append((row, version))
+                sounds.append(_as_heard(carried))
+        features[tuple(zip(*places, strict=True))] = network.all_of(sounds)
+        if begin // TOGETHER % 16 == 0:
+            say(f"heard {begin} of {len(clips)} clips")
+    nobody = network.all_of([_as_heard(sound) for sound in no_voices(NO_VOICES, generator)])
+    return {"features": features, "nobody": nobody}
+
+
+def _as_heard(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """As the robot's microphone gives it."""
+    return np.rint(samples * 32767).astype(np.int16)

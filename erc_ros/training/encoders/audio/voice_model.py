@@ -1,0 +1,168 @@
+"""The voice network: how somebody sounds, beside how the same speaker sounded before.
+
+Two small networks and a gate between them. One sees the voice relative to the speaker's own level,
+the mean of what was heard of that person: it knows most, as long as the person did not sound the
+same all the time. The other sees the voice as it is: for the first utterance, and for somebody who
+is angry throughout, whose level is anger. The gate tells which is the case by how much the speaker
+has varied along the directions in which emotions differ within speakers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from erc_ros.training.datasets.utterances import LABELS
+
+SHRINK = 4.0  # utterances of an average voice that count beside those heard
+QUIET = 0.05  # variance that is taken for none
+RIDGE = 0.3  # share of the within-class covariance that is made round
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceNetworkConfig:
+    """Sizes; the section `network` of a voice recipe."""
+
+    hidden: int = 128
+    dropout: float = 0.5
+    input_dropout: float = 0.2
+    noise: float = 0.3
+    """Added to standardised inputs in training; standard deviation."""
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1 or self.noise < 0:
+            raise ValueError("hidden must be at least 1 and noise not negative")
+        for name in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1)")
+
+
+class Judgement(NamedTuple):
+    """relative, absolute (B, C) logits of the two; gate (B,) logit of "the speaker varied"."""
+
+    relative: Tensor
+    absolute: Tensor
+    gate: Tensor
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """(B, C) of both together."""
+        share = self.gate.sigmoid()[:, None]
+        together = share * self.relative.softmax(1) + (1 - share) * self.absolute.softmax(1)
+        return (together + 1e-6).log()
+
+
+class VoiceNetwork(nn.Module):
+    """voice (B, D), heard (B, H, D), is_heard (B, H) -> log-probabilities of the labels (B, 7)."""
+
+    mean: Tensor
+    deviation: Tensor
+    directions: Tensor
+
+    def __init__(self, config: VoiceNetworkConfig, size: int) -> None:
+        super().__init__()
+        classes = len(LABELS)
+        self._noise = config.noise
+        # Of the training clips; `learn_scale` sets them, checkpoints keep them.
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("deviation", torch.ones(size))
+        self.register_buffer("directions", torch.zeros(size, classes - 1))
+        self.relative = _perceptron(size + 2, classes, config)
+        self.absolute = _perceptron(size, classes, config)
+        self.gate = nn.Sequential(nn.Linear(classes + 1, 16), nn.GELU(), nn.Linear(16, 1))
+
+    @torch.no_grad()
+    def learn_scale(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        speakers: NDArray[np.str_],
+        weights: NDArray[np.float64],
+    ) -> None:
+        """Mean, deviation and `emotion_directions` of the training clips: (N, D), weights (N,)."""
+        mean = np.average(features, 0, weights)
+        deviation = np.sqrt(np.average(np.square(features - mean), 0, weights)) + 1e-6
+        directions = emotion_directions((features - mean) / deviation, labels, speakers)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.deviation.copy_(torch.from_numpy(deviation))
+        self.directions[:, : directions.shape[1]] = torch.from_numpy(directions)
+
+    def judge(self, voice: Tensor, heard: Tensor, is_heard: Tensor) -> Judgement:
+        """What each network says, and the gate."""
+        seen = is_heard.to(voice.dtype)[..., None]  # (B, H, 1)
+        x = (voice - self.mean) / self.deviation  # (B, D)
+        h = (heard - self.mean) / self.deviation * seen
+        before = seen.sum(dim=1)  # (B, 1)
+        count = before + 1
+        level = (h.sum(dim=1) + x) / (count + SHRINK)
+        familiarity = torch.cat([torch.log1p(before) / 2, (before == 0).to(x.dtype)], dim=1)
+        relative = self.relative(torch.cat([self._blurred(x - level), familiarity], dim=1))
+        absolute = self.absolute(self._blurred(x))
+        all_of = torch.cat([h, x[:, None]], dim=1) @ self.directions  # (B, H + 1, C - 1)
+        here = torch.cat([seen, torch.ones_like(seen[:, :1])], dim=1)
+        middle = (all_of * here).sum(dim=1) / count
+        apart = (all_of - middle[:, None]) * here
+        variance = (apart * apart).sum(dim=1) / count  # about 1 within one emotion
+        gate = self.gate(torch.cat([torch.log(variance + QUIET), familiarity], dim=1))
+        return Judgement(relative, absolute, gate[:, 0])
+
+    def forward(self, voice: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
+        return self.judge(voice, heard, is_heard).log_probabilities
+
+    def _blurred(self, x: Tensor) -> Tensor:
+        return x + self._noise * torch.randn_like(x) if self.training else x
+
+
+class VoiceEnsemble(nn.Module):
+    """The mean of several voice networks: same inputs, log of their mean probabilities (B, 7)."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, voice: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
+        each = torch.stack([member(voice, heard, is_heard) for member in self.members])
+        return torch.logsumexp(each, dim=0) - math.log(len(self.members))
+
+
+def _perceptron(inputs: int, outputs: int, config: VoiceNetworkConfig) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(config.input_dropout),
+        nn.Linear(inputs, config.hidden),
+        nn.GELU(),
+        nn.Dropout(config.dropout),
+        nn.Linear(config.hidden, config.hidden),
+        nn.GELU(),
+        nn.Dropout(config.dropout),
+        nn.Linear(config.hidden, outputs),
+    )
+
+
+def emotion_directions(
+    features: NDArray[np.float64], labels: NDArray[np.int64], speakers: NDArray[np.str_]
+) -> NDArray[np.float32]:
+    """Fisher's discriminants of the labels within speakers, (N, D) -> (D, labels - 1).
+
+    Scaled so that the variance within a label is 1 along each: more tells of several labels.
+    """
+    there = np.unique(labels)
+    centred = np.array(features, np.float64)
+    for speaker in np.unique(speakers):
+        own = speakers == speaker
+        means = [centred[own & (labels == k)].mean(0) for k in there if (own & (labels == k)).any()]
+        centred[own] -= np.mean(means, 0)  # whichever emotions the speaker acted how often
+    means = np.array([centred[labels == k].mean(0) for k in there])
+    within = np.mean([np.cov(centred[labels == k].T, bias=True) for k in there], 0)
+    size = within.shape[0]
+    within = (1 - RIDGE) * within + RIDGE * np.trace(within) / size * np.eye(size)
+    whiten = np.linalg.inv(np.linalg.cholesky(within + 1e-9 * np.eye(size)))
+    _, vectors = np.linalg.eigh(whiten @ np.cov(means.T, bias=True) @ whiten.T)
+    best = whiten.T @ vectors[:, ::-1][:, : len(there) - 1]
+    return best.astype(np.float32)
