@@ -23,8 +23,9 @@ from erc_ros.networks.network import Network
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import together
-from erc_ros.training.datasets.utterances import Conversation
+from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
+from erc_ros.training.engine.history import kind_of
 from erc_ros.training.manifest import attention_shape, open_prompt
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -96,6 +97,8 @@ def read(reader: CachedTextEncoder, conversation: Conversation) -> NDArray[np.fl
 
 def audio_test(run: Path, data: Path) -> EncoderTest:
     """Clips of the speakers that the bundle's encoder never heard; unweighted recall."""
+    if kind_of(run) == "voice":
+        return voice_test(run)
     corpus = together([ravdess.load(data / "ravdess_speech_16k"), emodb.load(data / "emodb")])
     split = folds(corpus.clips)[BUNDLE_FOLD]
     limit = frame_count(round(MAX_SECONDS * SAMPLE_RATE))
@@ -113,6 +116,20 @@ def audio_test(run: Path, data: Path) -> EncoderTest:
     weights = run.parent / f"seed-{seed}" / f"fold-{BUNDLE_FOLD}" / "best.safetensors"
     return EncoderTest(
         one_by_one(inputs), labels, _head(weights), metrics.unweighted_recall, "unweighted recall"
+    )
+
+
+def voice_test(run: Path) -> EncoderTest:
+    """The clips in every condition of `voice_train`: its answer is its embedding."""
+    from erc_ros.training.encoders.audio.voice_train import EXAMPLES, load_examples
+
+    examples = load_examples(run / EXAMPLES)
+    parts = {"dev": examples["valid"], "test": examples["test"]}
+    inputs: dict[str, Sequence[NetworkInputs]] = {n: part.inputs() for n, part in parts.items()}
+    labels = {name: part.labels for name, part in parts.items()}
+    head = np.eye(len(LABELS)), np.zeros(len(LABELS))
+    return EncoderTest(
+        one_by_one(inputs), labels, head, metrics.unweighted_recall, "unweighted recall"
     )
 
 

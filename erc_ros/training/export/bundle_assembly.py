@@ -104,8 +104,8 @@ def train(recipe: Recipe) -> None:
         shutil.copyfile(runs["text"] / "tokenizer.json", staged / "tokenizer.json")
         parts = {name: measure_encoder(test, staged / FILES[name]) for name, test in tests.items()}
         fix_output(staged / FILES["text"], "embedding", EMBEDDING)
-        for name in ("audio", "visual"):
-            fix_output(staged / FILES[name], "embedding", CLIP_EMBEDDING)
+        fix_output(staged / FILES["audio"], "embedding", audio_part(runs["audio"])["embedding"])
+        fix_output(staged / FILES["visual"], "embedding", CLIP_EMBEDDING)
         splits = deployed(config, weakness, parts)
         summary = calibrate(staged / FILES["fusion"], splits, config.context)
         summary["parts"] = {name: report(part) for name, part in parts.items()}
@@ -228,14 +228,7 @@ def manifest(
             "heads": heads,
             "precision": "float32",
         },
-        "audio": {
-            "kind": "log-mel",
-            "file": FILES["audio"],
-            "mel_bands": MEL_BANDS,
-            "max_seconds": MAX_SECONDS,
-            "embedding": CLIP_EMBEDDING,
-            "precision": "float32",
-        },
+        "audio": audio_part(Path(config.audio)),
         "visual": {
             "kind": "crops",
             "file": FILES["visual"],
@@ -267,6 +260,18 @@ def manifest(
             "parts": summary["parts"],
         },
     }
+
+
+def audio_part(run: Path) -> dict[str, Any]:
+    """What the manifest says of the sound: a voice part as its training wrote, else log-mel."""
+    log_mel = {
+        "kind": "log-mel",
+        "mel_bands": MEL_BANDS,
+        "max_seconds": MAX_SECONDS,
+        "embedding": CLIP_EMBEDDING,
+    }
+    part: dict[str, Any] = read_metrics(run).get("part", log_mel)
+    return {"kind": part["kind"], "file": FILES["audio"], **part, "precision": "float32"}
 
 
 def publish(staged: Path, folder: Path) -> None:

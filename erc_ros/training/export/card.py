@@ -28,6 +28,7 @@ FUSION_HEADS = {
 NETWORKS = {
     "text": "all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, causal between utterances",
     "audio": "log-mel, convolutions, attentive pooling",
+    "voice": "on the speaker network: beside the same speaker's utterances before, and as it is",
     "face": "residual CNN on gray faces",
 }
 """kind of recipe -> the network that it trains."""

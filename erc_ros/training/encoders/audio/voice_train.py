@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
@@ -61,6 +62,7 @@ from erc_ros.training.onnx import export_voice
 FOUR = ("neutral", "sadness", "joy", "anger")  # what all four corpora have
 FOLDS = 5  # of speakers, for the embeddings that the fusion learns from
 HELD_OUT = 10  # a share of 1 / 10 of the speakers is not heard by the part of the bundle either
+EXAMPLES = "examples.safetensors"
 AFTER = 6  # utterances of a speaker, the current one included
 STREAMS = 11  # seed of the order in which speakers say their clips, when they are measured
 
@@ -170,10 +172,9 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
     """Export the part, and embed all speakers by networks that did not hear them."""
     voice, best = sections.voice, out / BEST
     best.mkdir(parents=True, exist_ok=True)
-    answered, unheard, folds = unheard_answers(clips, sections, out)
-    save_embeddings(for_fusion(answered, clips.labels, folds), best / FILE)
     tenths = speaker_folds(clips, HELD_OUT)
     test, dev = tenths == 0, tenths == 1
+    unheard, embedded = embed_unheard(clips, ~test & ~dev, sections, out)
     members = [
         fit_voice(clips, ~test & ~dev, dev, sections, seed, out / f"seed-{seed}")
         for seed in voice.seeds
@@ -182,6 +183,15 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
     size = clips.features.shape[2]
     difference = export_voice(part, best / "audio.onnx", size, voice.heard)
     save_weights(part, best / "best.safetensors")
+    examples = {
+        "valid": PartExamples.of(clips.of(dev), voice.heard),
+        "test": PartExamples.of(clips.of(test), voice.heard),
+    }
+    for name, those in examples.items():
+        log = answers(part, those.features, those.heard, those.rows)
+        embedded[name] = Embedded(log, those.labels)
+    save_embeddings(embedded, best / FILE)
+    save_examples(examples, best / EXAMPLES)
     manifest = load_manifest(model_folder(voice.speaker_network))
     return {
         "seed": voice.seeds[0],
@@ -205,6 +215,53 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
         "settings": {name: asdict(getattr(sections, name)) for name in VoiceRecipe.__slots__},
         "parameters": sum(p.numel() for p in part.parameters()),
         "onnx_difference": difference,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class PartExamples:
+    """M inputs of the exported part, made of n clips of speakers whom it never heard.
+
+    features (n, D); rows (M,): the clip of each; heard (M, H): clips before it, or NONE;
+    labels (M,).
+    """
+
+    features: NDArray[np.float32]
+    rows: Rows
+    heard: Rows
+    labels: Rows
+
+    @classmethod
+    def of(cls, clips: VoiceClips, most: int) -> PartExamples:
+        """Every clip once in each condition."""
+        heard = [listened for listened, _ in _conditions(clips, most).values()]
+        rows = np.tile(np.arange(len(clips.labels)), len(heard))
+        clean = np.ascontiguousarray(clips.features[:, 0])
+        return cls(clean, rows, np.concatenate(heard), clips.labels[rows])
+
+    def inputs(self) -> list[dict[str, NDArray[Any]]]:
+        """One by one, as the recogniser asks."""
+        found = []
+        for row, before in zip(self.rows, self.heard, strict=True):
+            is_heard = before != NONE
+            heard = np.where(is_heard[:, None], self.features[before], np.float32(0))
+            voice = self.features[row][None]
+            found.append({"voice": voice, "heard": heard[None], "is_heard": is_heard[None]})
+        return found
+
+
+def save_examples(examples: Mapping[str, PartExamples], file: Path) -> None:
+    """One file of safetensors."""
+    arrays = {f"{n}.{k}": array for n, of in examples.items() for k, array in vars(of).items()}
+    save_file(arrays, file)
+
+
+def load_examples(file: Path) -> dict[str, PartExamples]:
+    """What `save_examples` wrote: valid and test."""
+    arrays, parts = load_file(file), ("features", "rows", "heard", "labels")
+    return {
+        name: PartExamples(*(arrays[f"{name}.{part}"] for part in parts))
+        for name in ("valid", "test")
     }
 
 
@@ -257,7 +314,7 @@ def fit_voice(
     histories = Histories(speakers, clips.labels, there, np.flatnonzero(chosen), voice.heard)
     features, nobody = torch.from_numpy(clips.features), torch.from_numpy(clips.nobody)
     heldout = clips.of(dev)
-    listened = _streams(heldout, voice.heard)
+    listened = _conditions(heldout, voice.heard)
 
     def batches(epoch: int) -> Sequence[Rows]:
         rows = generator.choice(len(weights), int(chosen.sum()), p=weights)
@@ -299,7 +356,9 @@ def fit_voice(
 
     def evaluate(model: VoiceNetwork) -> dict[str, float]:
         found = [
-            answers(model, heldout, heard)[np.arange(len(heldout.labels)), heldout.labels]
+            answers(model, heldout.features[:, 0], heard)[
+                np.arange(len(heldout.labels)), heldout.labels
+            ]
             for heard, _ in listened.values()
         ]
         return {"log_likelihood": float(np.mean(found))}
@@ -345,28 +404,39 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def answers(
-    model: torch.nn.Module, clips: VoiceClips, heard: Rows, version: int = 0, batch_size: int = 512
+    model: torch.nn.Module,
+    features: NDArray[np.float32],
+    heard: Rows,
+    rows: Rows | None = None,
+    batch_size: int = 512,
 ) -> Log:
-    """Log-probabilities (N, 7) of all clips, after these were heard (N, H)."""
+    """Log-probabilities (M, 7) of the clips rows (M,), after others (M, H) of features (N, D).
+
+    rows None: all of them, in their order.
+    """
     model.eval()
-    features, found = torch.from_numpy(clips.features[:, version]), []
+    every, found = torch.from_numpy(features), []
+    rows = np.arange(len(heard)) if rows is None else rows
     device = device_of(model)
     for begin in range(0, len(heard), batch_size):
-        rows = torch.from_numpy(heard[begin : begin + batch_size])
-        is_heard = rows != NONE
-        before = torch.where(is_heard[..., None], features[rows], 0.0)
-        voice = features[begin : begin + batch_size]
-        inputs = (voice, before, is_heard)
+        before = torch.from_numpy(heard[begin : begin + batch_size])
+        is_heard = before != NONE
+        inputs = (
+            every[torch.from_numpy(rows[begin : begin + batch_size])],
+            torch.where(is_heard[..., None], every[before], 0.0),
+            is_heard,
+        )
         found.append(model(*(each.to(device) for each in inputs)).cpu().numpy())
     return np.concatenate(found)
 
 
-def _streams(clips: VoiceClips, most: int) -> dict[str, tuple[Rows, Rows]]:
-    """The conditions: everything in random order; one emotion a speaker; always the first."""
+def _conditions(clips: VoiceClips, most: int) -> dict[str, tuple[Rows, Rows]]:
+    """Everything in random order, twice; one emotion a speaker; always the first."""
     count = len(clips.labels)
     nothing = np.full((count, most), NONE, np.int64), np.zeros(count, np.int64)
     return {
         "all": streams(clips.speakers, most, STREAMS),
+        "again": streams(clips.speakers, most, STREAMS + 1),
         "one_emotion": streams(clips.speakers, most, STREAMS, clips.labels),
         "first": nothing,
     }
@@ -382,8 +452,8 @@ def measure(model: torch.nn.Module, clips: VoiceClips, most: int) -> dict[str, A
     versions.
     """
     found = {
-        name: (answers(model, clips, heard), counts)
-        for name, (heard, counts) in _streams(clips, most).items()
+        name: (answers(model, clips.features[:, 0], heard), counts)
+        for name, (heard, counts) in _conditions(clips, most).items()
     }
     late = {name: counts >= AFTER - 1 for name, (_, counts) in found.items()}
     everything = np.ones(len(clips.labels), bool)
@@ -397,7 +467,7 @@ def measure(model: torch.nn.Module, clips: VoiceClips, most: int) -> dict[str, A
         changed = clips.of(np.isfinite(clips.features[:, 1, 0]))
         heard, counts = streams(changed.speakers, most, STREAMS)
         if (counts >= AFTER - 1).any():
-            log = answers(model, changed, heard, version=1)
+            log = answers(model, changed.features[:, 1], heard)
             conditions["changed"] = (log, changed.labels, counts >= AFTER - 1)
     test: dict[str, float] = {}
     recalls: dict[str, dict[str, dict[str, float]]] = {"four": {}, "seven": {}}
@@ -426,36 +496,31 @@ def recalled(log: Log, labels: Rows, words: Sequence[str]) -> dict[str, float]:
     }
 
 
-def unheard_answers(
-    clips: VoiceClips, sections: VoiceRecipe, out: Path
-) -> tuple[Mapping[str, Log], dict[str, Any], Rows]:
-    """All clips by networks that did not hear their speakers: by condition, and how good; folds."""
+def embed_unheard(
+    clips: VoiceClips, chosen: NDArray[np.bool_], sections: VoiceRecipe, out: Path
+) -> tuple[dict[str, Any], dict[str, Embedded]]:
+    """All clips by networks that did not hear their speakers.
+
+    Returns how good they are, mean over the folds of speakers, and the embeddings of the clips
+    `chosen` (N,) in every condition, as "train", for the fusion.
+    """
     folds = speaker_folds(clips, FOLDS)
-    conditions = _streams(clips, sections.voice.heard)
-    conditions["again"] = streams(clips.speakers, sections.voice.heard, STREAMS + 1)
-    answered = {name: np.zeros((len(folds), len(LABELS)), np.float32) for name in conditions}
+    conditions = _conditions(clips, sections.voice.heard)
+    logs = {name: np.zeros((len(folds), len(LABELS)), np.float32) for name in conditions}
     reports = []
     for number in range(FOLDS):
         test, dev = folds == number, folds == (number + 1) % FOLDS
         dev &= speaker_folds(clips, 2 * FOLDS) % 2 == 0
         seed = sections.voice.seeds[0]
         model = fit_voice(clips, ~test & ~dev, dev, sections, seed, out / f"fold-{number}")
+        rows = np.flatnonzero(test)
         for name, (heard, _) in conditions.items():
-            answered[name][test] = answers(model, clips, heard)[test]
+            logs[name][rows] = answers(model, clips.features[:, 0], heard[rows], rows)
         reports.append(measure(model, clips.of(test), sections.voice.heard))
-    mean = {
-        name: statistics.fmean(one["test"][name] for one in reports) for name in reports[0]["test"]
-    }
-    return answered, {"test": mean, "folds": [one["test"] for one in reports]}, folds
-
-
-def for_fusion(answered: Mapping[str, Log], labels: Rows, folds: Rows) -> dict[str, Embedded]:
-    """train, valid and test of different speakers; each clip once for every condition."""
-    parts = {"train": folds < FOLDS - 2, "valid": folds == FOLDS - 2, "test": folds == FOLDS - 1}
-    return {
-        name: Embedded(
-            np.concatenate([log[own] for log in answered.values()]),
-            np.tile(labels[own], len(answered)),
-        )
-        for name, own in parts.items()
-    }
+    names = set.intersection(*(set(one["test"]) for one in reports))
+    mean = {n: statistics.fmean(one["test"][n] for one in reports) for n in sorted(names)}
+    embedded = Embedded(
+        np.concatenate([log[chosen] for log in logs.values()]),
+        np.tile(clips.labels[chosen], len(logs)),
+    )
+    return {"test": mean, "folds": [one["test"] for one in reports]}, {"train": embedded}
