@@ -10,6 +10,7 @@ from setuptools import find_packages, setup
 
 NAME = "erc_ros"
 SHARE = f"share/{NAME}"
+COMMANDS = ("emotion", "emotion_node", "erc", "utterance_node")  # for `ros2 run`
 HERE = Path(__file__).resolve().parent
 
 
@@ -50,7 +51,7 @@ setup(
         *tree("launch"),
         *tree("corpora"),
         *tree("models"),
-        (f"lib/{NAME}", sorted(str(path) for path in Path("scripts").iterdir())),
+        (f"lib/{NAME}", [f"scripts/{name}" for name in COMMANDS]),
     ],
     # Bounds only: requirements/ has the versions that are tested, the oldest and the newest.
     # Never add the interfaces' wheel here: on a ROS installation colcon builds them.

@@ -14,7 +14,7 @@ import heapq
 import sqlite3
 import struct
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -470,19 +470,34 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
 
 
 def _rows_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:
-    """Messages of an SQLite file in the order of its pages, up to the first missing page."""
+    """Messages of an SQLite file in the order of its pages, up to the first missing page.
+
+    Where the file ends within a page, SQLite takes zeros for what is missing of it: the last rows,
+    as many as may lie in that page, are left out.
+    """
     connection = _connect(file)
+    held: deque[tuple[Message, int]] = deque()
+    bytes_held, torn = 0, False
     try:
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        torn = file.stat().st_size % page != 0
         # Otherwise SQLite refuses a file that is shorter than its header says.
         connection.execute("PRAGMA writable_schema=ON")
         channels = _channels_of(connection)
         for row in connection.execute(f"{_MESSAGES} ORDER BY rowid"):
             message = _row(row, channels, file, warnings)
-            if message is not None:
-                yield message
+            if message is None:
+                continue
+            held.append((message, len(message[2])))
+            bytes_held += held[-1][1]
+            while held and (not torn or bytes_held - held[0][1] >= page):
+                bytes_held -= held[0][1]
+                yield held.popleft()[0]
     except (sqlite3.DatabaseError, StorageError) as error:
         warnings[f"{file.name}: stopped at a damaged page ({_reason(error)})"] += 1
     finally:
+        if torn:
+            warnings[f"{file.name}: ends within a page, whose messages are left out"] += 1
         connection.close()
 
 
