@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.voice_activity import FRAME_TIME
+from erc_ros.sensing.level import within_full_scale
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -32,8 +33,7 @@ class SoundHistory:
 
     def add(self, time: int, probability: float, samples: NDArray[np.float32]) -> None:
         """A frame (FRAME,) that starts at `time` (ns)."""
-        clean = np.clip(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
-        kept = np.round(clean * 32767).astype(np.int16)
+        kept = np.round(within_full_scale(samples) * 32767).astype(np.int16)
         # now, and not when a text comes: that would wait for it
         level = float(np.sqrt(np.mean(np.square(kept, dtype=np.float32)))) / 32767
         self._frames.append(_Frame(time, probability, level, kept))

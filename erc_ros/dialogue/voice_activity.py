@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.networks.session import on_cpu
+from erc_ros.sensing.level import within_full_scale
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -188,9 +189,8 @@ class SileroVoiceActivity:
         """
         if frame.shape != (FRAME,):
             raise ValueError(f"a frame has {FRAME} samples, this one has the shape {frame.shape}")
-        clean = np.nan_to_num(frame, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
         self._heard[0, :CONTEXT] = self._heard[0, FRAME:]
-        self._heard[0, CONTEXT:] = np.clip(clean, -1.0, 1.0)
+        self._heard[0, CONTEXT:] = within_full_scale(frame)
         inputs = {"input": self._heard, "h": self._hidden, "c": self._cell}
         found = self._network(inputs)
         self._hidden, self._cell = found["hn"], found["cn"]

@@ -202,15 +202,13 @@ def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
         return _begin(clock, chunk)
     if chunk.rate != clock.rate:
         return _change_rate(clock, chunk)
-    clock = replace(clock, source=chunk.source or clock.source)
-    if chunk.stamp is not None:
-        clock = replace(clock, kept_until=chunk.stamp + chunk.duration)
+    until = clock.kept_until if chunk.stamp is None else chunk.stamp + chunk.duration
+    clock = replace(clock, source=chunk.source or clock.source, kept_until=until)
     if not chunk.is_exact and clock.is_stamped:
         chunk = replace(chunk, stamp=None)
     if chunk.stamp is None:
         return _hold(clock, chunk) if clock.held else _place(clock, chunk)
     if chunk.is_exact:
-        clock = replace(clock, is_stamped=True)
         duplicate, clock = _remember(clock, chunk)
         if duplicate:
             return clock, [Overlap(chunk.stamp, chunk.duration)]
@@ -359,11 +357,12 @@ def _again(clock: Clock, chunks: tuple[Chunk, ...]) -> tuple[Clock, list[Output]
 
 def _place(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
     out: list[Output] = []
+    drifting = clock.drifting
     if chunk.stamp is not None:
         drifting, out = _follow(clock, chunk.duration, chunk.stamp - clock.counted)
-        clock = replace(clock, drifting=drifting)
-    placed = ClockStretch(chunk.samples, clock.drifting.shift)
-    return replace(clock, count=clock.count + len(chunk.samples)), [*out, placed]
+    placed = ClockStretch(chunk.samples, drifting.shift)
+    count = clock.count + len(chunk.samples)
+    return replace(clock, drifting=drifting, count=count), [*out, placed]
 
 
 def _follow(clock: Clock, duration: int, lag: int) -> tuple[Drifting, list[Output]]:
@@ -391,16 +390,16 @@ def _follow(clock: Clock, duration: int, lag: int) -> tuple[Drifting, list[Outpu
 
 
 def _remember(clock: Clock, chunk: Chunk) -> tuple[bool, Clock]:
-    """Is this chunk, stamp and sound, one of the last ones?"""
+    """Is this chunk, stamp and sound, one of the last ones? It has a stamp of its own."""
     assert chunk.stamp is not None
     checksum = zlib.crc32(chunk.samples.tobytes())
     mark = (chunk.stamp, checksum, chunk.duration)
     if mark in clock.recent:
-        return True, clock
+        return True, replace(clock, is_stamped=True)
     recent = [*clock.recent, mark]
     while sum(duration for _, _, duration in recent) > REMEMBERED and len(recent) > 1:
         del recent[0]
-    return False, replace(clock, recent=tuple(recent[-MOST_REMEMBERED:]))
+    return False, replace(clock, recent=tuple(recent[-MOST_REMEMBERED:]), is_stamped=True)
 
 
 def _is_of_another(clock: Clock, chunk: Chunk, stamp: int) -> bool:
@@ -423,10 +422,10 @@ def _tell_apart(clock: Clock, chunk: Chunk, stamp: int) -> tuple[bool, Clock]:
     is_double = len(stamps) == PATTERN and fits >= 0.9 * len(steps)
     if is_double and not clock.is_double:  # the oldest stamp is from before the second one came
         last_end = stamps[0] + (stamp - stamps[0] + length - length // 8) // length * length
-    clock = replace(clock, stamps=stamps, is_double=is_double)
     off = stamp - last_end
-    if is_double and -TAKEOVER < off < -length // 8:
-        return True, replace(clock, last_kept=last_end)
-    # stamps tremble: the rhythm of the first one is followed slowly
-    rhythm = off // 10 if is_double and abs(off) < length else off
-    return False, replace(clock, last_kept=last_end + rhythm + length)
+    is_second = is_double and -TAKEOVER < off < -length // 8
+    if not is_second:
+        # stamps tremble: the rhythm of the first one is followed slowly
+        rhythm = off // 10 if is_double and abs(off) < length else off
+        last_end += rhythm + length
+    return is_second, replace(clock, stamps=stamps, is_double=is_double, last_kept=last_end)

@@ -104,6 +104,16 @@ def _begins_of_clipping(
     return begins, None if calm is None else calm + length
 
 
+def within_full_scale(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """NaN and infinity become 0, values beyond +-1 are clipped; as it is if there are none."""
+    if samples.size and np.abs(samples).max() <= 1.0:  # false for NaN as well; nearly always
+        return samples
+    result: NDArray[np.float32] = np.clip(
+        np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0
+    )
+    return result
+
+
 def repair(
     samples: NDArray[np.float32], start: int
 ) -> tuple[NDArray[np.float32], list[LevelEvent]]:
