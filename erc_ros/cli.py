@@ -133,7 +133,7 @@ def _annotate(argv: Sequence[str]) -> int:
 
 
 def _table(argv: Sequence[str]) -> int:
-    from erc_ros.training.engine.table import main as table
+    from erc_ros.training.systems.tables import main as table
 
     return table(list(argv))
 

@@ -80,18 +80,29 @@ def _unweighted_recall(counts: Counts) -> Floats:
     return _mean_of(_right(counts) / np.maximum(support, 1), support > 0)
 
 
-def _one_vs_all_accuracy(counts: Counts) -> Floats:
+def _accuracy_of_each(counts: Counts) -> Floats:
+    """Each class against the rest, (..., C)."""
     total = counts.sum(axis=(-2, -1))[..., None]
     wrong = _occurs(counts) - 2 * _right(counts)  # (..., C): false positives and negatives
-    return _mean_of(1 - wrong / total, _occurs(counts) > 0)
+    result: Floats = 1 - wrong / total
+    return result
 
 
-def _one_vs_all_f1(counts: Counts) -> Floats:
+def _one_vs_all_accuracy(counts: Counts) -> Floats:
+    return _mean_of(_accuracy_of_each(counts), _occurs(counts) > 0)
+
+
+def _f1_of_each(counts: Counts) -> Floats:
+    """Each class against the rest, weighted over the two, (..., C)."""
     total, right = counts.sum(axis=(-2, -1))[..., None], _right(counts)
     occurs, support = _occurs(counts), counts.sum(axis=-1)
     rest = 2 * (total - occurs + right) / np.maximum(2 * total - occurs, 1)  # F1 of "not this one"
-    both = (support * _f1(counts) + (total - support) * rest) / total
-    return _mean_of(both, occurs > 0)
+    both: Floats = (support * _f1(counts) + (total - support) * rest) / total
+    return both
+
+
+def _one_vs_all_f1(counts: Counts) -> Floats:
+    return _mean_of(_f1_of_each(counts), _occurs(counts) > 0)
 
 
 SCORES: Mapping[str, Callable[[Counts], Floats]] = MappingProxyType(
@@ -211,6 +222,12 @@ def report(truth: ArrayLike, probabilities: ArrayLike, labels: Sequence[str]) ->
         **{name: float(score(counts)) for name, score in SCORES.items()},
         "calibration_error": calibration_error(truth, p),
         "f1": dict(zip(labels, _f1(counts).tolist(), strict=True)),
+        "one_vs_all": {
+            label: {"accuracy": float(accuracy), "f1": float(f1)}
+            for label, accuracy, f1 in zip(
+                labels, _accuracy_of_each(counts), _f1_of_each(counts), strict=True
+            )
+        },
         "confusion": counts.tolist(),
     }
 

@@ -16,9 +16,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 pytest.importorskip("sklearn", reason="needs the extra [train]")
 
+import tiny_models  # noqa: E402
 from elsewhere import elsewhere, place  # noqa: E402
 from torch import nn  # noqa: E402
 
+from erc_ros.encoders.text import Turn  # noqa: E402
 from erc_ros.training.datasets.ferplus import Faces, FerPlus  # noqa: E402
 from erc_ros.training.distillation import task as distillation  # noqa: E402
 from erc_ros.training.distillation.sources import (  # noqa: E402
@@ -26,14 +28,20 @@ from erc_ros.training.distillation.sources import (  # noqa: E402
     FeatureNetwork,
     StoredInputs,
 )
+from erc_ros.training.ema import SelfDistillationConfig  # noqa: E402
 from erc_ros.training.encoders.audio import train as audio  # noqa: E402
 from erc_ros.training.encoders.audio.model import AudioNetworkConfig  # noqa: E402
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig  # noqa: E402
 from erc_ros.training.encoders.augmentation import (  # noqa: E402
     FaceAugmentation,
     SpeechAugmentation,
 )
+from erc_ros.training.encoders.sample import Sample  # noqa: E402
+from erc_ros.training.encoders.text.pretrained import TextEncoderConfig  # noqa: E402
+from erc_ros.training.encoders.trainable import make_encoder  # noqa: E402
 from erc_ros.training.encoders.visual import train as face  # noqa: E402
 from erc_ros.training.encoders.visual.model import FaceNetworkConfig  # noqa: E402
+from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig, _to  # noqa: E402
 from erc_ros.training.fusion import train as fusion  # noqa: E402
 from erc_ros.training.fusion.dialogues import (  # noqa: E402
@@ -171,6 +179,50 @@ def test_students(tmp_path: Path) -> None:
     config, loss = distillation.DistillationConfig(), distillation.DistillationLoss()
     with pytest.raises(DoneError):
         distillation.train_student(task, config, loss, TRAINER, tmp_path)
+
+
+def test_students_with_their_own_average(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 5)).astype(np.float32)
+    labels = np.arange(12) % 3
+    part = distillation.TaskSplit(StoredInputs(features), labels, features[:, :3], features)
+    network = partial(FeatureNetwork, 5, ClassifierConfig(hidden=5))
+    task = distillation.DistillationTask(
+        "text", network, 5, ("a", "b", "c"), {"train": part, "dev": part}, labels, {}
+    )
+    config, loss = distillation.DistillationConfig(), distillation.DistillationLoss()
+    with pytest.raises(DoneError):
+        distillation.fit_student(
+            task, config, loss, TRAINER, tmp_path, 0.1, SelfDistillationConfig(warm_epochs=0.5)
+        )
+
+
+@pytest.mark.parametrize("kind", ["roberta", "speech", "video", "log-mel", "faces"])
+def test_encoders_that_stages_train(kind: str, tmp_path: Path) -> None:
+    makers: dict[str, Callable[[], Any]] = {
+        "roberta": lambda: TextEncoderConfig(str(tiny_models.roberta(tmp_path))),
+        "speech": lambda: SpeechEncoderConfig(str(tiny_models.speech(tmp_path, "Data2VecAudio"))),
+        "video": lambda: VideoEncoderConfig(str(tiny_models.video(tmp_path, "Timesformer"))),
+        "log-mel": lambda: SpeechEncoderConfig("log-mel"),
+        "faces": lambda: VideoEncoderConfig("faces"),
+    }
+    encoder = make_encoder(makers[kind]())
+    rng = np.random.default_rng(0)
+    samples = [
+        Sample(
+            str(length),
+            (Turn(1, "good day"),) * length,
+            rng.normal(size=4000 * length).astype(np.float32) / 10,
+            frames=rng.integers(0, 255, (3 + length, 40, 40, 3), np.uint8),
+        )
+        for length in (1, 2)
+    ]
+    with elsewhere() as device:
+        place(encoder.model)
+        encoder.model.train()
+        embedding = encoder.embed(_to(encoder.collate(samples), device))
+        embedding.square().sum().backward()
+        assert embedding.device == device and embedding.shape == (2, encoder.dimension)
 
 
 def test_the_audio_network(tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""`erc table config/systems/*.yaml`: each paper's tables, its figures beside those measured here.
+
+The paper's figures lie beside the recipes, config/systems/figures/KIND.yaml: a list of tables, with
+for every row the stage (or the row of the fusion) that measures it, and what the paper says for a
+corpus, in per cent:
+
+    - title: Table 3, feature extraction
+      metrics: [accuracy, weighted_f1]
+      rows:
+        - {name: T, run: text, meld: [62.79, 62.99]}
+        - {name: MAGT, run: fusion/MAGT T+A_KD+V, meld: [66.36, 65.32]}
+
+What was not measured here is said to be so, with the command that would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erc_ros.metrics.table import markdown, percent
+from erc_ros.training.comparison.train import MODES, TableRow, run_folder
+from erc_ros.training.engine import table as runs_table
+from erc_ros.training.engine.recipe import Recipe, RecipeError, read_recipe
+from erc_ros.training.engine.runs import METRICS, RunError, read_metrics, seed_folders
+from erc_ros.training.systems.stages import SystemConfig
+from erc_ros.values.tables import build
+
+FIGURES = "figures"
+FAMILY = ("-clips", "-faces")
+"""Endings of a corpus' name that say what is read of it, not which corpus it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """name: as in the paper. run: a stage, or fusion/ROW. figures: corpus -> one a metric."""
+
+    name: str
+    run: str
+    figures: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """One table of a paper. metrics: of metrics.json, such as accuracy or f1.joy."""
+
+    title: str
+    metrics: tuple[str, ...]
+    rows: tuple[PublishedRow, ...]
+
+
+def read_figures(file: Path) -> list[PublishedTable]:
+    """What a paper reports; none where nobody wrote it down.
+
+    Raises:
+        RunError: the file is no list of tables, or a row has more figures than metrics.
+    """
+    if not file.is_file():
+        return []
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return [_table(values, f"{file}[{number}]") for number, values in enumerate(content)]
+    except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"{file} is no list of a paper's tables: {error}") from error
+
+
+def _table(values: Mapping[str, Any], where: str) -> PublishedTable:
+    metrics = [str(metric) for metric in values["metrics"]]
+    rows = []
+    for row in values["rows"]:
+        figures = {key: list(map(float, row[key])) for key in row if key not in ("name", "run")}
+        if wrong := [corpus for corpus, found in figures.items() if len(found) != len(metrics)]:
+            raise ValueError(f"{where}: {row['name']} must have {len(metrics)} figures for {wrong}")
+        rows.append({"name": row["name"], "run": row["run"], "figures": figures})
+    return build(
+        PublishedTable, {"title": values["title"], "metrics": metrics, "rows": rows}, where
+    )
+
+
+def tables(file: Path, run: Path) -> str:
+    """Markdown: the tables of a recipe's paper, and of stages that none of them has.
+
+    Args:
+        file: the recipe.
+        run: the folder of its run; it need not be there.
+
+    Raises:
+        RecipeError, RunError: the recipe, the figures or the run are not usable.
+    """
+    recipe = read_recipe(file, run)
+    if "stages" not in recipe.sections:
+        raise RecipeError(f"{file} is of kind {recipe.kind!r}, which has no stages: give its run")
+    corpus = recipe.section("system", SystemConfig).corpus
+    published = read_figures(file.parent / FIGURES / f"{recipe.kind}.yaml")
+    named = {row.run for table in published for row in table.rows}
+    further = tuple(PublishedRow(name, name) for name in _runs_of(recipe) if name not in named)
+    if further:
+        published.append(
+            PublishedTable("What the paper has no row for", ("accuracy", "weighted_f1"), further)
+        )
+    lines = [f"# {recipe.kind} on {corpus}: {file}"]
+    for table in published:
+        lines += ["", f"## {table.title}", "", *_lines(table, recipe, corpus, file)]
+    return "\n".join(lines) + "\n"
+
+
+def _runs_of(recipe: Recipe) -> Iterator[str]:
+    """The stages that are measured, and the rows of the fusion."""
+    for name, stage in recipe.sections["stages"].items():
+        if "rows" in stage:
+            yield from (f"{name}/{row.get('name', row['head'])}" for row in stage["rows"])
+        elif "trainer" in stage:
+            yield name
+
+
+def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> list[str]:
+    family = corpus
+    for ending in FAMILY:
+        family = family.removesuffix(ending)
+    rows = []
+    known = list(_runs_of(recipe))
+    for row in table.rows:
+        paper = row.figures.get(family)
+        said = [f"{figure:.2f}" for figure in paper] if paper else ["-"] * len(table.metrics)
+        measured = list(_measured(row.run, table.metrics, recipe.out))
+        for number, (mode, cells) in enumerate(measured):
+            rows.append([f"{row.name}{mode}", *(said if not number else [""] * len(said)), *cells])
+        if not measured:
+            command = f"erc train {file} --data CORPORA"
+            here = f"not measured here: `{command}`"
+            if row.run not in known:
+                here = "not in this recipe"
+            rows.append([row.name, *said, here, *[""] * (len(table.metrics) - 1)])
+    names = [name.replace("_", " ") for name in table.metrics]
+    head = ["", *(f"paper, {name}" for name in names), *(f"here, {name}" for name in names)]
+    return markdown(head, rows)
+
+
+def _measured(run: str, metrics: Sequence[str], out: Path) -> Iterator[tuple[str, list[str]]]:
+    """(mode, a cell for each metric) of every finished run of that name."""
+    stage, _, row = run.partition("/")
+    folders = {"": out / "stages" / stage}
+    if row:
+        like = TableRow("concat", name=row)
+        places = {mode: run_folder(like, mode, 0, out / "stages" / stage).parent for mode in MODES}
+        folders = {f", {mode}": place for mode, place in places.items()}
+    for mode, folder in folders.items():
+        try:
+            seeds = [read_metrics(seed)["test_report"] for seed in seed_folders(folder, METRICS)]
+        except (RunError, KeyError):
+            continue
+        count = f" ({len(seeds)} seeds)" if len(seeds) > 1 else " (1 seed)"
+        yield mode + count, [_cell(seeds, metric) for metric in metrics]
+
+
+def _cell(reports: Sequence[Mapping[str, Any]], metric: str) -> str:
+    values = []
+    for report in reports:
+        value: Any = report
+        for part in metric.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, (int, float)):
+            values.append(float(value))
+    return percent(values) if len(values) == len(reports) else "-"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 1 when a recipe, its figures or a run are not usable."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if not any(name.endswith((".yaml", ".yml")) for name in _runs_among(given)):
+        return runs_table.main(given)
+    parser = argparse.ArgumentParser(
+        prog="erc table", description="The papers' tables, their figures beside ours."
+    )
+    parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where their runs lie")
+    options = parser.parse_args(given)
+    try:
+        texts = [tables(file, options.runs / file.stem) for file in options.recipes]
+    except (ValueError, FileNotFoundError) as error:
+        print(f"erc table: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(texts), end="")
+    return 0
+
+
+def _runs_among(arguments: Sequence[str]) -> Iterator[str]:
+    """The positional arguments."""
+    before = ""
+    for argument in arguments:
+        if not argument.startswith("-") and before not in ("--not-measured", "--metric", "--runs"):
+            yield argument
+        before = argument
