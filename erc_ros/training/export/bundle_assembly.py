@@ -8,18 +8,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from erc_ros.encoders.text import BERT_ROLES
 from erc_ros.inference.bundle import Bundle, load_bundle
-from erc_ros.inference.manifest import FORMAT, MANIFEST
+from erc_ros.inference.manifest import FORMAT, MANIFEST, modality_set
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.networks.network import Network
@@ -33,11 +32,13 @@ from erc_ros.training.encoders.evaluation import (
     text_test,
 )
 from erc_ros.training.engine.embeddings import FILE
+from erc_ros.training.engine.history import kind_of
 from erc_ros.training.engine.recipe import Recipe
-from erc_ros.training.engine.runs import MEASURED, SPLITS, read_metrics
+from erc_ros.training.engine.runs import MEASURED, read_metrics
 from erc_ros.training.export.card import CardPart, corpora, read_parts, write_card
-from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
-from erc_ros.training.fusion.simulation import Weakness, simulate
+from erc_ros.training.fusion.bundle_trial import SETS, answers
+from erc_ros.training.fusion.dialogues import Dialogues
+from erc_ros.training.fusion.simulated import clips
 from erc_ros.training.manifest import attention_shape, fix_output, open_prompt, write_manifest
 from erc_ros.training.systems import edge
 
@@ -88,14 +89,15 @@ def train(recipe: Recipe) -> None:
     Raises:
         RecipeError, FileNotFoundError: the recipe, the data or a trained part is not usable.
     """
-    recipe.refuse_other_sections({"bundle", "simulation"})
+    recipe.refuse_other_sections({"bundle"})
     config = recipe.section("bundle", BundleConfig)
-    weakness = recipe.section("simulation", Weakness)
     runs = {name: Path(getattr(config, name)) for name in FILES}
+    said = {n: read_metrics(r).get("part") for n, r in runs.items() if kind_of(r) != "voice"}
+    said = {name: said.get(name) for name in runs}
     tests = {
-        "text": text_test(runs["text"], recipe.data),
-        "audio": audio_test(runs["audio"], recipe.data),
-        "visual": face_test(runs["visual"], recipe.data),
+        name: test(runs[name], recipe.data)
+        for name, test in (("text", text_test), ("audio", audio_test), ("visual", face_test))
+        if not said[name]
     }
     with tempfile.TemporaryDirectory() as scratch:
         staged = Path(scratch)
@@ -103,14 +105,25 @@ def train(recipe: Recipe) -> None:
             shutil.copyfile(run / FILES[name], staged / FILES[name])
         shutil.copyfile(runs["text"] / "tokenizer.json", staged / "tokenizer.json")
         parts = {name: measure_encoder(test, staged / FILES[name]) for name, test in tests.items()}
-        fix_output(staged / FILES["text"], "embedding", EMBEDDING)
-        fix_output(staged / FILES["audio"], "embedding", audio_part(runs["audio"])["embedding"])
-        fix_output(staged / FILES["visual"], "embedding", CLIP_EMBEDDING)
-        splits = deployed(config, weakness, parts)
+        parts |= {name: told(runs[name]) for name in FILES if said[name]}
+        sizes = {"text": EMBEDDING, "visual": CLIP_EMBEDDING}
+        if not said["audio"]:
+            sizes["audio"] = audio_part(runs["audio"])["embedding"]
+        for name, size in sizes.items():
+            if not said[name]:
+                fix_output(staged / FILES[name], "embedding", size)
+        splits = deployed(config, parts)
         summary = calibrate(staged / FILES["fusion"], splits, config.context)
         summary["parts"] = {name: report(part) for name, part in parts.items()}
         trained = read_parts(runs)
         content = manifest(config, staged / FILES["text"], summary, trained)
+        for name, part in said.items():
+            if part:
+                content[name] = {**part, "file": FILES[name], "precision": "float32"}
+        if held_out := {
+            n: m for n, run in runs.items() if (m := read_metrics(run).get("held_out"))
+        }:
+            content["training"]["held_out"] = held_out
         write_manifest(staged, content)
         write_card(staged / "README.md", content, trained, summary, config.note)
         load_bundle(staged)
@@ -119,77 +132,71 @@ def train(recipe: Recipe) -> None:
     print(f"{bundle.folder}: {megabytes(bundle):.1f} MB, sha256 {bundle.sha256}")
 
 
-def deployed(
-    config: BundleConfig, weakness: Weakness, parts: Mapping[str, Measured]
-) -> dict[str, Dialogues]:
+def told(run: Path) -> Measured:
+    """Of a part whose run says itself what it is: what that measured, and its embeddings.
+
+    Its metrics.json has `part` (its entry in the manifest but for the file), `dev` and `test`
+    (name -> number, the first counts), and its embeddings are of people unheard in training.
+    """
+    metrics, known = read_metrics(run), clips(run / FILE)
+    name, test = next(iter(metrics["test"].items()))
+    embeddings = {split: known[split].embeddings for split in MEASURED}
+    return Measured(name.replace("_", " "), float(metrics["dev"]), float(test), embeddings)
+
+
+def deployed(config: BundleConfig, parts: Mapping[str, Measured]) -> dict[str, Dialogues]:
     """MELD's dev and test as the bundle's own encoders see them, audio and visual simulated.
 
-    The same draws as in the fusion's training, with the mismatch that was found there.
+    With the clips that the fusion's training drew.
     """
     text = load_file(Path(config.text) / FILE)
-    labels = {split: text[f"{split}.label"] for split in SPLITS}
-    found = read_metrics(Path(config.fusion))["simulation"]
-    drawn = {}
-    for name, run, seed in (
-        ("audio", config.audio, weakness.draws),
-        ("visual", config.visual, weakness.draws + 1),
-    ):
-        known = edge.clips(Path(run) / FILE)
-        clips = {
-            split: replace(known[split], embeddings=parts[name].embeddings[split])
-            for split in MEASURED
-        }
-        drawn[name] = simulate(labels, clips, found[name]["mismatch"], seed)
+    drawn = load_file(Path(config.fusion) / edge.CHOSEN_CLIPS)
     return {
         split: Dialogues(
             text=parts["text"].embeddings[split],
-            audio=drawn["audio"][split],
-            visual=drawn["visual"][split],
-            labels=labels[split],
+            audio=parts["audio"].embeddings[split][drawn[f"audio.{split}"]],
+            visual=parts["visual"].embeddings[split][drawn[f"visual.{split}"]],
+            labels=text[f"{split}.label"],
             speakers=text[f"{split}.speaker"],
-            first=np.arange(len(labels[split])) - text[f"{split}.index"],
+            first=np.arange(len(text[f"{split}.label"])) - text[f"{split}.index"],
         )
         for split in MEASURED
     }
 
 
-def answers(
-    network: Network,
-    data: Dialogues,
-    context: int,
-    modalities: tuple[bool, ...] = (True, True, True),
-) -> NDArray[np.float32]:
-    """Logits (N, C) of the exported fusion for every utterance, as the recogniser gets them."""
-    rows = windows(data.first, context)
-    pieces = np.array_split(rows, max(1, len(rows) // 64))
-    found = [network(_inputs(data, piece, modalities))["logits"][:, -1] for piece in pieces]
-    return np.concatenate(found)
-
-
-def _inputs(
-    data: Dialogues, rows: NDArray[np.int64], modalities: tuple[bool, ...]
-) -> dict[str, NDArray[Any]]:
-    seen = (rows >= 0)[..., None] & np.array(modalities)
-    tensors = head_inputs(data, rows, seen)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
-
-
 def calibrate(file: Path, splits: Mapping[str, Dialogues], context: int) -> dict[str, Any]:
-    """The temperature from dev, the calibration error before and after, and all weighted F1s."""
+    """The temperatures from dev, the calibration error before and after, and all weighted F1s.
+
+    One temperature for each set of modalities, and one of all together for what else there may be.
+    """
     network = Network(file)
-    dev = splits["dev"]
-    temperature = fit_temperature(answers(network, dev, context), dev.labels)
-    errors: dict[str, dict[str, float]] = {}
-    for split, data in splits.items():
-        logits = answers(network, data, context)
-        errors[split] = {
-            "before": metrics.calibration_error(data.labels, metrics.softmax(logits)),
-            "after": metrics.calibration_error(data.labels, metrics.softmax(logits / temperature)),
+    logits = {
+        (split, seen): answers(network, data, context, seen)
+        for split, data in splits.items()
+        for seen in SETS
+    }
+    dev, everything = splits["dev"].labels, (True, True, True)
+    temperatures = {modality_set(s): fit_temperature(logits["dev", s], dev) for s in SETS}
+    errors: dict[str, dict[str, dict[str, float]]] = {}
+    for (split, seen), found in logits.items():
+        labels, name = splits[split].labels, modality_set(seen)
+        errors.setdefault(split, {})[name] = {
+            "before": metrics.calibration_error(labels, metrics.softmax(found)),
+            "after": metrics.calibration_error(labels, metrics.softmax(found / temperatures[name])),
         }
     measured = edge.measure(
-        lambda data, context, seen: answers(network, data, context, seen), splits, context
+        lambda data, context, seen: logits[_split_of(data, splits), tuple(seen)], splits, context
     )
-    return {"temperature": temperature, "calibration_error": errors, "fusion": measured}
+    return {
+        "temperature": temperatures[modality_set(everything)],
+        "temperatures": temperatures,
+        "calibration_error": errors,
+        "fusion": measured,
+    }
+
+
+def _split_of(data: Dialogues, splits: Mapping[str, Dialogues]) -> str:
+    return next(name for name, found in splits.items() if found is data)
 
 
 def report(part: Measured) -> dict[str, Any]:
@@ -243,7 +250,10 @@ def manifest(
             "causal": True,
             "precision": "float32",
         },
-        "calibration": {"temperature": rounded(summary["temperature"])},
+        "calibration": {
+            "temperature": rounded(summary["temperature"]),
+            "temperatures": {k: rounded(v) for k, v in summary["temperatures"].items()},
+        },
         "training": {
             "data": [licences.terms(name).title for name in learned_from],
             "licence": licences.together(learned_from),
@@ -254,7 +264,10 @@ def manifest(
             "dev_weighted_f1": {k: rounded(v) for k, v in measured["dev_subsets"].items()},
             "test_weighted_f1": {k: rounded(v) for k, v in measured["test"].items()},
             "calibration_error": {
-                split: {when: rounded(value) for when, value in values.items()}
+                split: {
+                    seen: {when: rounded(value) for when, value in found.items()}
+                    for seen, found in values.items()
+                }
                 for split, values in summary["calibration_error"].items()
             },
             "parts": summary["parts"],

@@ -33,6 +33,7 @@ NETWORKS = {
 }
 """kind of recipe -> the network that it trains."""
 NOT_RECORDED = "not recorded"
+CALIBRATED = (("dev", "after"), ("test", "before"), ("test", "after"))
 
 BEGIN = """# {name} {version}: emotion of an utterance from text, sound and faces
 
@@ -119,7 +120,7 @@ def write_card(
         manifest: bundle.yaml.
         parts: by modality, and "fusion".
         summary: `parts` (per encoder: metric, dev, test), `fusion` (measure of the bundle),
-            `temperature`, `calibration_error`.
+            `temperatures`, `calibration_error` (split -> modalities -> before, after).
         note: what else a reader has to know, from the recipe.
     """
     begin = BEGIN.format(
@@ -220,9 +221,19 @@ def _results(parts: Mapping[str, CardPart], summary: Mapping[str, Any]) -> str:
             "\nTest, weighted F1 through the fusion:\n",
             *markdown(["modalities seen", "seeds", "mean ± deviation", "bundle"], subsets),
             f"\nPer label (bundle, all modalities, test): {', '.join(f'{n} {v:.2f}' for n, v in f1.items())}.\n",
-            f"Calibration: one temperature ({summary['temperature']:.3f}) from dev. Expected calibration error (15 bins, all",
-            f"modalities): dev {errors['dev']['before']:.3f} -> {errors['dev']['after']:.3f}, test"
-            f" {errors['test']['before']:.3f} -> {errors['test']['after']:.3f}.\n",
+            "Calibration: a temperature for each set of modalities, from dev. Expected calibration error, 15 bins:\n",
+            *markdown(
+                ["modalities seen", "temperature", "dev", "test before", "test"],
+                [
+                    [
+                        seen,
+                        f"{temperature:.2f}",
+                        *(f"{100 * errors[a][seen][b]:.1f} %" for a, b in CALIBRATED),
+                    ]
+                    for seen, temperature in summary["temperatures"].items()
+                ],
+            ),
+            "",
         ]
     )
 

@@ -273,7 +273,7 @@ class Task:
             return np.concatenate([row for row in rows if len(row)])
         chosen, clips = material.drawn(part)
         used = np.unique(chosen)
-        read = self._audio if part == "audio" else self._visual
+        read = self.embed_sound if part == "audio" else self.embed_face
         nothing = np.full(self.bundle.encoders[part].embedding, np.nan, np.float32)
 
         def one(index: int) -> Floats:
@@ -366,7 +366,8 @@ class Task:
         encoder = open_text_encoder(run, self.bundle.text, self._prompt)
         return encoder.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
-    def _audio(self, run: Run, sound: NDArray[np.int16]) -> Floats | None:
+    def embed_sound(self, run: Run, sound: NDArray[np.int16]) -> Floats | None:
+        """What the audio network says of a clip, (1, E); None: nothing."""
         assert self.bundle.audio is not None
         if unusable(sound):
             return None
@@ -383,7 +384,8 @@ class Task:
         assert isinstance(self.bundle.audio, VoiceAudio)
         return VoiceFeatures(speaker_network(self.bundle), self.bundle.audio.max_seconds)
 
-    def _visual(self, run: Run, pictures: NDArray[np.uint8]) -> Floats | None:
+    def embed_face(self, run: Run, pictures: NDArray[np.uint8]) -> Floats | None:
+        """What the visual network says of pictures (T, ...), (T, E); None: nothing."""
         assert self.bundle.visual is not None
         crops = [FaceCrop(0, picture) for picture in pictures]
         inputs, _ = visual_inputs(self.bundle.visual, crops)

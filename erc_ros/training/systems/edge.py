@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 from torch import nn
 
 from erc_ros.metrics import classification as metrics
@@ -81,6 +82,8 @@ from erc_ros.training.heads.pooling import Pooling
 from erc_ros.training.heads.registry import check_name, make_head
 from erc_ros.training.onnx import export_fusion
 
+CHOSEN_CLIPS = "clips.safetensors"
+"""In OUT/best: which clip each utterance got, "<modality>.<split>" (N,)."""
 FILES = ("fusion.onnx", "best.safetensors")
 ONLY_TEXT = tuple(m == TEXT for m in range(3))
 
@@ -139,6 +142,12 @@ def train(recipe: Recipe) -> None:
             )
         best[head] = choose_best(recipe.out / head, FILES)
     chosen = choose_head(best, recipe.out)
+    drawn = {
+        f"{name}.{split}": rows
+        for name, matched in simulated.items()
+        for split, rows in matched.chosen.items()
+    }
+    save_file(drawn, recipe.out / BEST / CHOSEN_CLIPS)
     print(json.dumps({"head": chosen["head"], "dev of the heads": chosen["heads"]}, indent=2))
     print(json.dumps({"best seed": chosen["seed"], **chosen["all_seeds"]}, indent=2))
 

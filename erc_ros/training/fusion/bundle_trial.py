@@ -1,0 +1,234 @@
+"""A bundle on MELD with clips of people whom it has not met: what the conditions are measured on.
+
+Everything goes through the bundle's own networks, as the recogniser feeds them: one input at a
+time, each sound as the first of its speaker, the last utterances of the conversation.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.inference.bundle import Bundle
+from erc_ros.inference.estimate import softmax
+from erc_ros.inference.manifest import modality_set
+from erc_ros.metrics.calibration import fit_temperature
+from erc_ros.metrics.classification import calibration_error
+from erc_ros.networks.network import Network
+from erc_ros.training.datasets import emodb, ferplus, ravdess
+from erc_ros.training.datasets.meld import read_meld
+from erc_ros.training.datasets.speech import Clip, together
+from erc_ros.training.datasets.utterances import LABELS, Conversation
+from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
+from erc_ros.training.fusion.conditions import AS_IT_IS, MISSING, Sense, embedded
+from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
+from erc_ros.training.fusion.simulation import DRAWS, draw, rates
+from erc_ros.training.quantization.task import Material, Task, owners_of
+
+MISMATCH = {"audio": 0.56, "visual": 0.69}
+COUPLING = 0.13
+"""What `simulation.match` found for edge-small 0.2.0's encoders: fixed, so that bundles compare."""
+CLIPS, NOISES = 400, 40
+
+SETS = tuple(seen for seen in itertools.product((True, False), repeat=3) if any(seen))
+"""Of text, audio, visual: every set of senses."""
+
+Floats = NDArray[np.float32]
+Predict = Callable[[Dialogues, Sequence[bool]], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class BundleTrial:
+    """One split. dialogues: MELD's text as the bundle reads it, sound and faces as drawn first."""
+
+    dialogues: Dialogues
+    audio: Sense
+    visual: Sense
+    predict: Predict
+
+
+def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
+    """Embed a split of MELD, and the clips that stand for its sound and faces.
+
+    Args:
+        split: "dev" or "test".
+
+    Raises:
+        FileNotFoundError: a corpus is missing; says which.
+        ValueError: a bundle without sound or faces: there is nothing to compare.
+    """
+    if bundle.audio is None or bundle.visual is None:
+        raise ValueError(f"{bundle.folder} has no sound or no faces: nothing can make it worse")
+    conversations = tuple(read_meld(data, split).conversations)
+    clips = unseen_clips(bundle, data, split)
+    faces, labels = unseen_faces(data, split)
+    sounds = tuple(_int16(clip.samples) for clip in clips)
+    sound_labels = np.array([clip.label for clip in clips], np.int64)
+    material = Material(conversations, sounds, sound_labels, faces, labels)
+    task = Task(bundle, {split: material})
+    networks = {name: Network(part.file) for name, part in bundle.parts.items()}
+    text = task.embed("text", networks["text"], split)
+
+    def heard(found: Sequence[NDArray[np.int16]]) -> Floats:
+        said = [task.embed_sound(networks["audio"], sound) for sound in found]
+        return np.concatenate([row for row in said if row is not None])
+
+    def shown(found: NDArray[np.uint8]) -> Floats:
+        said = [task.embed_face(networks["visual"], face[None]) for face in found]
+        return np.concatenate([row for row in said if row is not None])
+
+    truth = material.labels
+    owners = owners_of(conversations)
+    first = np.searchsorted(owners, owners)
+    nothing = np.zeros((len(truth), 1), np.float32)
+    dialogues = Dialogues(text, nothing, nothing, truth, speakers_of(conversations), first)
+
+    def predict(data: Dialogues, seen: Sequence[bool]) -> Floats:
+        return answers(networks["fusion"], data, bundle.fusion.context, seen)
+
+    widths = bundle.audio.embedding, bundle.visual.embedding
+    silent = _with(dialogues, *(np.zeros((len(truth), width), np.float32) for width in widths))
+    is_right = predict(silent, (True, False, False)).argmax(axis=1) == truth
+    generator = np.random.default_rng(1)
+    audio = Sense(
+        heard(sounds),
+        sound_labels,
+        _draws(truth, sound_labels, is_right, "audio"),
+        {
+            f"at {level} dB": heard([noisy(sound, level, generator) for sound in sounds])
+            for level in (10, 0)
+        },
+        {"noise only": heard([hiss(generator) for _ in range(NOISES)])},
+    )
+    visual = Sense(
+        shown(faces),
+        labels,
+        _draws(truth, labels, is_right, "visual"),
+        {
+            "blurred": shown(np.stack([cv2.GaussianBlur(face, (0, 0), 3) for face in faces])),
+            "dark": shown((faces * 0.1).astype(np.uint8)),
+        },
+        {"noise only": shown(generator.integers(0, 256, (NOISES, *faces.shape[1:]), np.uint8))},
+    )
+    drawn = [
+        embedded(AS_IT_IS, sense, dialogues, 0, np.random.default_rng(0))
+        for sense in (audio, visual)
+    ]
+    return BundleTrial(_with(dialogues, *drawn), audio, visual, predict)
+
+
+def calibrate(trial: BundleTrial) -> dict[str, float]:
+    """The temperature for each set of modalities, on this split: modalities -> temperature."""
+    return {modality_set(seen): fit_temperature(*_pooled(trial, seen)) for seen in SETS}
+
+
+def calibration_errors(
+    trial: BundleTrial, temperatures: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Expected calibration error of each set of modalities; temperatures None: as it comes."""
+    found = {}
+    for seen in SETS:
+        logits, truth = _pooled(trial, seen)
+        temperature = 1.0 if temperatures is None else temperatures[modality_set(seen)]
+        found[modality_set(seen)] = calibration_error(truth, softmax(logits / temperature))
+    return found
+
+
+def answered(trial: BundleTrial, seen: Sequence[bool]) -> tuple[Floats, NDArray[np.int64]]:
+    """Logits of all draws (DRAWS * N, C) with these modalities, and what would be right."""
+    return _pooled(trial, tuple(seen))
+
+
+def answers(network: Network, data: Dialogues, context: int, modalities: Sequence[bool]) -> Floats:
+    """Logits (N, C) of the exported fusion for every utterance, as the recogniser gets them."""
+    found = []
+    rows = windows(data.first, context)
+    for piece in np.array_split(rows, max(1, len(rows) // 256)):
+        seen = (piece >= 0)[..., None] & np.array(modalities)
+        inputs = {name: value.numpy() for name, value in head_inputs(data, piece, seen).items()}
+        found.append(network(inputs)["logits"][:, -1])
+    return np.concatenate(found)
+
+
+def unseen_clips(bundle: Bundle, data: Path, split: str) -> list[Clip]:
+    """At most CLIPS of RAVDESS and EmoDB, of speakers whom the bundle's part did not learn from.
+
+    Those are `training.held_out.audio` of its manifest; where it says none, those of the fold that
+    edge-small 0.2.0 left out.
+    """
+    corpus = together([ravdess.load(data / ravdess.FOLDER), emodb.load(data / emodb.FOLDER)]).clips
+    held_out = bundle.training.get("held_out", {}).get("audio")
+    if held_out is None:
+        fold = folds(corpus)[BUNDLE_FOLD]
+        chosen = [corpus[row] for row in getattr(fold, split)]
+    else:
+        chosen = [clip for clip in corpus if clip.speaker in held_out[split]]
+    kept = np.random.default_rng(0).permutation(len(chosen))[:CLIPS]
+    return [chosen[row] for row in sorted(kept)]
+
+
+def unseen_faces(data: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """At most three times CLIPS pictures of FER+ (valid for dev), and their labels."""
+    pictures = ferplus.load(data / "fer2013plus")
+    faces = pictures.test if split == "test" else pictures.valid
+    to_meld = np.array([LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES])
+    known = np.flatnonzero(faces.labels >= 0)
+    known = np.sort(np.random.default_rng(0).permutation(known)[: 3 * CLIPS])
+    return faces.pictures[known], to_meld[faces.labels[known]]
+
+
+def noisy(
+    sound: NDArray[np.int16], level: float, generator: np.random.Generator
+) -> NDArray[np.int16]:
+    """With white noise `level` dB below it."""
+    samples = sound.astype(np.float64)
+    noise = generator.standard_normal(len(samples))
+    noise *= np.sqrt(np.square(samples).mean() / 10 ** (level / 10))
+    found: NDArray[np.int16] = (samples + noise).clip(-32768, 32767).astype(np.int16)
+    return found
+
+
+def hiss(generator: np.random.Generator) -> NDArray[np.int16]:
+    """3 s of white noise, of any level."""
+    return _int16(generator.standard_normal(48_000) * 10 ** generator.uniform(-3, -1))
+
+
+def speakers_of(conversations: Sequence[Conversation]) -> NDArray[np.int64]:
+    """(N,) of all utterances."""
+    return np.array([u.speaker for c in conversations for u in c.utterances], np.int64)
+
+
+def _draws(
+    truth: NDArray[np.int64], labels: NDArray[np.int64], is_right: NDArray[np.bool_], name: str
+) -> NDArray[np.int64]:
+    prior = np.bincount(truth, minlength=len(LABELS)) / len(truth)
+    how = rates(MISMATCH[name], is_right, COUPLING)
+    seeds = np.arange(DRAWS) * 100 + ("audio", "visual").index(name)
+    return np.stack([draw(truth, labels, how, prior, int(seed)) for seed in seeds])
+
+
+def _pooled(trial: BundleTrial, seen: tuple[bool, ...]) -> tuple[Floats, NDArray[np.int64]]:
+    data = trial.dialogues
+    logits = []
+    for number in range(DRAWS):
+        how = [AS_IT_IS if there else MISSING for there in seen[1:]]
+        rng = np.random.default_rng(0)
+        senses = zip(how, (trial.audio, trial.visual), strict=True)
+        drawn = [embedded(state, sense, data, number, rng) for state, sense in senses]
+        logits.append(trial.predict(_with(data, *drawn), seen))
+    return np.concatenate(logits), np.tile(data.labels, DRAWS)
+
+
+def _with(data: Dialogues, audio: Floats, visual: Floats) -> Dialogues:
+    return replace(data, audio=audio, visual=visual)
+
+
+def _int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
+    found: NDArray[np.int16] = np.rint(samples * 32767).clip(-32768, 32767).astype(np.int16)
+    return found
