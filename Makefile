@@ -3,6 +3,7 @@
 #   make test    sets up .venv with everything, and runs the tests
 #   make bench   the measurements of the README, with the machine's description
 # and for those who work on it:
+#   make models  models/edge-small from the corpora ($ERC_DATA), resumable; tells the hours first
 #   make lint    ruff, mypy --strict, and who may import whom
 #   make coverage  how much of the rooms below the dialogue their tests run, with a floor
 #   make lowest  the core's tests with the oldest libraries that are supported
@@ -29,6 +30,9 @@ test: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python -m benchmarks.bench
+
+models: .venv/.test
+	$(BIN)/erc train config/edge.yaml
 
 lint: .venv/.test
 	$(BIN)/ruff check
@@ -137,4 +141,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test bench docs lint coverage lowest browser jazzy colcon
+.PHONY: demo test bench models docs lint coverage lowest browser jazzy colcon

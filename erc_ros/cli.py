@@ -150,6 +150,12 @@ def _cut_faces(argv: Sequence[str]) -> int:
     return cut_faces(list(argv))
 
 
+def _calibrate(argv: Sequence[str]) -> int:
+    from erc_ros.training.export.calibration import main as calibrate
+
+    return calibrate(list(argv))
+
+
 def _quantize(argv: Sequence[str]) -> int:
     from erc_ros.training.quantization.command import main as quantize
 
@@ -395,6 +401,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "encode": (_encode, "run an encoder once over a corpus and keep its features"),
     "cut-faces": (_cut_faces, "cut the faces out of a corpus' clips, once"),
     "quantize": (_quantize, "a smaller and faster bundle, if it is as good"),
+    "calibrate": (_calibrate, "make the confidence of a bundle mean what it says, and measure it"),
     "export": (_export, "the ONNX file of a finished run's chosen checkpoint"),
     "build-engines": (_build_engines, "prepare a bundle for this machine: TensorRT and others"),
     "export-speaker": (_export_speaker, "export the speaker model"),

@@ -18,6 +18,7 @@ KINDS = {
     "voice": "erc_ros.training.encoders.audio.voice_train:train",
     "face": "erc_ros.training.encoders.visual.train:train",
     "fusion": "erc_ros.training.systems.edge:train",
+    "build": "erc_ros.training.systems.build:train",
     "bundle": "erc_ros.training.export.bundle_assembly:train",
     "text-bundle": "erc_ros.training.export.text_bundle:train",
     "mosi": "erc_ros.training.comparison.mosi:train",

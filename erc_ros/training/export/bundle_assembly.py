@@ -119,7 +119,7 @@ def train(recipe: Recipe) -> None:
         content = manifest(config, staged / FILES["text"], summary, trained)
         for name, part in said.items():
             if part:
-                content[name] = {**part, "file": FILES[name], "precision": "float32"}
+                content[name] = {"precision": "float32", **part, "file": FILES[name]}
         if held_out := {
             n: m for n, run in runs.items() if (m := read_metrics(run).get("held_out"))
         }:

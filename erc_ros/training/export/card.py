@@ -15,7 +15,8 @@ from typing import Any
 from erc_ros.metrics.table import markdown, with_deviation
 from erc_ros.training.datasets import licences
 from erc_ros.training.engine.history import RunHistory, kind_of, whole_history
-from erc_ros.training.engine.runs import read_metrics
+from erc_ros.training.engine.runs import read_json, read_metrics
+from erc_ros.training.fusion.conditions import Result, table
 
 FUSION_HEADS = {
     "concat": "Concat (MAGTKD, figure 3)",
@@ -271,3 +272,71 @@ def _limits(parts: Mapping[str, CardPart]) -> str:
     known = (licences.terms(name) for name in corpora(parts))
     about = "; ".join(dict.fromkeys(t.about or t.title for t in known)) or NOT_RECORDED
     return LIMITS.format(about=about)
+
+
+MEASURED = "\n## As it ships\n"
+
+
+def write_measured(
+    folder: Path,
+    results: Sequence[Result],
+    errors: Mapping[str, Mapping[str, float]],
+    temperatures: Mapping[str, float],
+    elsewhere: Mapping[str, Mapping[str, float]],
+    abstaining: Mapping[str, Sequence[tuple[float, float, float, float]]],
+) -> list[str]:
+    """Write the card's section on the finished bundle anew (`erc calibrate`); its lines.
+
+    errors: calibration error of each set of modalities on dev, on test before, and on test.
+    elsewhere: figures on corpora other than MELD. abstaining: see `calibration.abstaining`.
+    """
+    file = folder / "README.md"
+    quantization = folder / "quantization.json"
+    card = file.read_text(encoding="utf-8") if file.is_file() else ""
+    lines = [
+        "Every figure here is of the files in this folder, by `erc calibrate`: MELD test, causal, gold speakers, gold",
+        "text; sound and faces are clips of people whom it has not met, drawn as weak as is published for MELD's own.\n",
+        *_precision(read_json(quantization) if quantization.is_file() else {}),
+        "Weighted F1 while senses are missing or broken (mean and spread over the draws of the clips):\n",
+        *table(results),
+        "\nExpected calibration error, 15 bins; the temperatures are fitted on dev:\n",
+        *markdown(
+            ["modalities seen", "temperature", "dev", "test before", "test"],
+            [
+                [seen, f"{t:.2f}", *(f"{100 * errors[e][seen]:.1f} %" for e in errors)]
+                for seen, t in temperatures.items()
+            ],
+        ),
+    ]
+    for name, values in elsewhere.items():
+        told = ", ".join(f"{key} {100 * value:.1f} %" for key, value in values.items())
+        lines.append(f"\n{name}: {told}.")
+    for seen, rows in abstaining.items():
+        lines += [
+            f"\nWhat `min_confidence` does, {seen}:\n",
+            *markdown(
+                ["min_confidence", "unknown", "of them right", "of the others right"],
+                [[f"{row[0]:g}", *(f"{100 * value:.1f} %" for value in row[1:])] for row in rows],
+            ),
+        ]
+    before, _, after = card.partition(MEASURED)
+    _, limits, rest = (after or before).partition("\n## Limits\n")
+    if not after:
+        before = before.partition("\n## Limits\n")[0]
+    text = MEASURED + "\n" + "\n".join(lines) + "\n" + limits + rest
+    file.write_text(before + text, encoding="utf-8")
+    return lines
+
+
+def _precision(report: Mapping[str, Any]) -> Iterator[str]:
+    """What each quantized part keeps."""
+    if not report:
+        return
+    rows = []
+    for name, part in report["parts"].items():
+        alone = part["dev"].get("alone")
+        kept = f"{alone['before']:.2f} -> {alone['after']:.2f}" if alone else "-"
+        rows.append([name, part["scheme"], kept])
+    head = ["part", "scheme", "weighted F1 of its modality alone, dev: float32 -> as it ships"]
+    yield from markdown(head, rows)
+    yield ""

@@ -15,9 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.inference.bundle import Bundle
+from erc_ros.encoders.text import Turn
+from erc_ros.inference.bundle import Bundle, text_prompt
 from erc_ros.inference.estimate import softmax
 from erc_ros.inference.manifest import modality_set
+from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.networks.network import Network
@@ -121,6 +123,29 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
         for sense in (audio, visual)
     ]
     return BundleTrial(_with(dialogues, *drawn), audio, visual, predict)
+
+
+def read_text(
+    bundle: Bundle, conversations: Sequence[Conversation]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Logits (N, C) of all utterances from text alone; and which are the last ones (M,)."""
+    prompt = text_prompt(bundle.text)
+    text, fusion = Network(bundle.text.file), Network(bundle.fusion.file)
+    rows = []
+    for conversation in conversations:
+        encoder = open_text_encoder(text, bundle.text, prompt)
+        rows.append(encoder.conversation(Turn(u.speaker, u.text) for u in conversation.utterances))
+    ends = np.cumsum([len(c.utterances) for c in conversations])
+    count, first = int(ends[-1]), np.concatenate([[0], ends[:-1]])
+    sizes = [0 if part is None else part.embedding for part in (bundle.audio, bundle.visual)]
+    data = Dialogues(
+        np.concatenate(rows),
+        *(np.zeros((count, max(1, size)), np.float32) for size in sizes),
+        labels=np.full(count, -100, np.int64),
+        speakers=speakers_of(conversations),
+        first=np.repeat(first, np.diff(np.concatenate([first, ends[-1:]]))),
+    )
+    return answers(fusion, data, bundle.fusion.context, (True, False, False)), ends - 1
 
 
 def calibrate(trial: BundleTrial) -> dict[str, float]:

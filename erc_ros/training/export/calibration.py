@@ -1,0 +1,168 @@
+"""`erc calibrate BUNDLE`: make the confidence of a finished bundle mean what it says; measure it.
+
+The temperatures are fitted on dev, on what the bundle's own (quantized) networks answer, one for
+each set of modalities. Then test is looked at once: calibration errors, and what becomes of the
+answers while senses are missing or broken. Manifest and card get what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.estimate import softmax
+from erc_ros.inference.manifest import FORMAT, MANIFEST, modality_set
+from erc_ros.metrics.classification import calibration_error
+from erc_ros.resources import model_folder
+from erc_ros.training.datasets.emocontext import FOLDER as EMOCONTEXT
+from erc_ros.training.datasets.emocontext import read_emocontext
+from erc_ros.training.datasets.folder import data_folder
+from erc_ros.training.datasets.utterances import LABELS, Conversation
+from erc_ros.training.export.card import write_measured
+from erc_ros.training.fusion.bundle_trial import (
+    SETS,
+    BundleTrial,
+    answered,
+    calibrate,
+    calibration_errors,
+    read_text,
+    read_trial,
+)
+from erc_ros.training.fusion.conditions import Result, measure_conditions, worst
+from erc_ros.training.manifest import write_manifest
+
+FOUR = {"happy": "joy", "sad": "sadness", "angry": "anger"}  # EmoContext's; all else is `others`
+ROWS = 1500  # of EmoContext
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 1 when the bundle or the data cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="erc calibrate", description="Calibrate a finished bundle in place, and measure it."
+    )
+    parser.add_argument("bundle", help="folder of a bundle of format 3, or a name in models/")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    options = parser.parse_args(argv)
+    try:
+        for line in calibrate_bundle(model_folder(options.bundle), data_folder(options.data)):
+            print(line, flush=True)
+    except (ValueError, OSError) as error:
+        print(f"erc calibrate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def calibrate_bundle(folder: Path, data: Path) -> list[str]:
+    """Fit, measure, and write the manifest and the card in `folder` anew.
+
+    Returns:
+        What the card says of it.
+
+    Raises:
+        BundleError, ValueError: the bundle is not usable, or of an older format.
+        FileNotFoundError: a corpus is missing.
+    """
+    file = folder / MANIFEST
+    manifest: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{file} has format {manifest.get('format')}: assemble the bundle anew")
+    bundle = load_bundle(folder)
+    dev = read_trial(bundle, data, "dev")
+    temperatures = {name: round(value, 3) for name, value in calibrate(dev).items()}
+    everything = temperatures[modality_set((True, True, True))]
+    test = read_trial(bundle, data, "test")
+    found = measure_conditions(test.predict, test.dialogues, test.audio, test.visual)
+    errors = {
+        "dev": calibration_errors(dev, temperatures),
+        "test before": calibration_errors(test),
+        "test": calibration_errors(test, temperatures),
+    }
+    elsewhere = {}
+    if (data / EMOCONTEXT).is_dir():
+        elsewhere["EmoContext, 4 classes, text"] = other_text(bundle, data, temperatures["text"])
+    manifest["calibration"] = {"temperature": everything, "temperatures": temperatures}
+    manifest["metrics"]["as_it_ships"] = summary(found, errors, elsewhere)
+    manifest.pop("files")
+    write_manifest(folder, manifest)
+    load_bundle(folder)
+    return write_measured(
+        folder, found, errors, temperatures, elsewhere, abstaining(test, temperatures)
+    )
+
+
+def summary(
+    found: Sequence[Result],
+    errors: Mapping[str, Mapping[str, float]],
+    elsewhere: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """For the manifest."""
+    least = worst(found)
+    return {
+        "meld_test_weighted_f1": {r.condition.name: round(r.f1, 2) for r in found},
+        "worst_condition": {least.condition.name: round(least.difference, 2)},
+        "calibration_error": {
+            split: {seen: round(value, 4) for seen, value in values.items()}
+            for split, values in errors.items()
+        },
+        "other_corpora": {
+            name: {key: round(value, 4) for key, value in values.items()}
+            for name, values in elsewhere.items()
+        },
+    }
+
+
+def other_text(bundle: Bundle, data: Path, temperature: float) -> dict[str, float]:
+    """Accuracy and calibration error on EmoContext's last turns, from text alone.
+
+    Its four classes: joy, sadness and anger, and the rest of the probability is `others`.
+    """
+    split = read_emocontext(data, "test")
+    chosen = split.conversations[:: max(1, len(split.conversations) // ROWS)]
+    logits, last = read_text(bundle, chosen)
+    probabilities = softmax(logits[last] / np.float32(temperature)).astype(np.float64)
+    four = np.stack(
+        [
+            probabilities[:, LABELS.index(FOUR[name])] if name in FOUR else 0 * probabilities[:, 0]
+            for name in split.labels
+        ],
+        axis=1,
+    )
+    four[:, split.labels.index("others")] = 1 - four.sum(axis=1)
+    truth = _last_labels(chosen)
+    return {
+        "accuracy": float((four.argmax(axis=1) == truth).mean()),
+        "calibration error": calibration_error(truth, four),
+    }
+
+
+def abstaining(
+    trial: BundleTrial, temperatures: Mapping[str, float]
+) -> dict[str, list[tuple[float, float, float, float]]]:
+    """For all, and for text: rows of min_confidence, unknown, right of those, of the others."""
+    found = {}
+    for seen in (SETS[0], (True, False, False)):
+        logits, truth = answered(trial, seen)
+        probabilities = softmax(logits / np.float32(temperatures[modality_set(seen)]))
+        confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+        rows = []
+        for least in (0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
+            unsure = confidence < least
+            rows.append((least, _mean(unsure), _mean(right[unsure]), _mean(right[~unsure])))
+        found[modality_set(seen)] = rows
+    return found
+
+
+def _mean(values: NDArray[np.bool_]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _last_labels(conversations: Sequence[Conversation]) -> NDArray[np.int64]:
+    return np.array([c.utterances[-1].label for c in conversations], np.int64)
