@@ -1,11 +1,15 @@
 """DDVLM's figures 9 and 10 with a bundle of this project: what quantization costs and gains.
 
-    python -m benchmarks.quantization FLOAT_BUNDLE [--shipped BUNDLE]     (needs the extra [train])
+    python -m benchmarks.quantization FLOAT_BUNDLE [--shipped BUNDLE] [--page PAGE]
+
+(needs the extra [train]).
 
 Fusion only (figure 9), then the whole pipeline (figure 10): float32, weight-only, dynamic,
-SmoothQuant, static. Weighted F1 on dev; on test for float32 and for the one that would be chosen
-(the fastest whose loss on dev is at most 0.3 points), once. Durations: whole utterances of MELD's
-dev (text, with a sound and 8 faces of other corpora) through the recogniser, all variants in turn.
+SmoothQuant, static, and the static ones of `erc quantize --target tensorrt`, here on the CPU, with
+float32 beside the int8. Weighted F1 on dev; on test for float32 and for the one that would be
+chosen (the fastest whose loss on dev is at most 0.3 points), once. Durations: whole utterances of
+MELD's dev (text, with a sound and 8 faces of other corpora) through the recogniser, all variants in
+turn.
 `--shipped` adds a bundle made of the float one by `erc quantize`, with each part's own scheme.
 """
 
@@ -34,7 +38,10 @@ COMPARED = {
     "dynamic": "dynamic int8",
     "smoothquant": "SmoothQuant",
     "static": "static int8",
+    "symmetric": "static int8 for TensorRT",
+    "symmetric-smooth": "SmoothQuant, static, for TensorRT",
 }
+BEGIN, END = "<!-- tables -->", "<!-- end of the tables -->"
 MAX_DROP = 0.3  # points
 
 
@@ -113,16 +120,33 @@ def table(bench: Bench, rows: Sequence[Variant], speeds: Sequence[Speed]) -> lis
     ]
 
 
+def put(page: Path, tables: str) -> None:
+    """Replace the tables of a page, which stand between two marks.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
+    text = f"{before}{begin}\n\n{tables}\n\n{end}{after}"
+    page.write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, help="a float32 bundle")
     parser.add_argument("--shipped", type=Path, help="one made of it by `erc quantize`")
+    parser.add_argument(
+        "--page", type=Path, help="put the tables into docs/results/quantization.md"
+    )
     parser.add_argument("--utterances", type=int, default=60, help="for the durations")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()
-    begin = time.monotonic()
-    print(description() + "\n", flush=True)
+    begin, tables = time.monotonic(), [f"Measured on {description()}."]
+    print(tables[0] + "\n", flush=True)
     bench = Bench(
         Task(load_bundle(options.bundle.resolve()), read_material(data_folder(options.data)))
     )
@@ -135,7 +159,10 @@ def main() -> int:
             ("Whole pipeline (figure 10)", figures["pipeline"]),
         ):
             lines = table(bench, rows, [next(speeds) for _ in rows])
-            print(f"### {title}\n\n" + "\n".join(lines) + "\n", flush=True)
+            tables.append(f"### {title}\n\n" + "\n".join(lines))
+            print(tables[-1] + "\n", flush=True)
+    if options.page is not None:
+        put(options.page, "\n\n".join(tables))
     print(f"{time.monotonic() - begin:.0f} s in all")
     return 0
 

@@ -1,6 +1,7 @@
 """Endurance: the nodes as processes, hours of conversation, one fault after the other.
 
     python -m benchmarks.soak --hours 2 --seed 0 --out out/soak        over DDS, both modes
+    ... --page docs/results/soak.md                                    and into the documents
     python -m benchmarks.soak --hours 24 --core --out out/soak_core    the pipeline without DDS
 
 Over DDS, the written dialogue of the demo is spoken again and again while sensors are killed and
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,16 +27,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import description
 from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, perform
 from erc_ros.demo.voices import synthesiser
 from erc_ros.values.files import whole_folder
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
+
+try:
+    from rclpy.impl.implementation_singleton import rclpy_implementation
+
+    RCLError: type[Exception] = rclpy_implementation.RCLError
+except ImportError:  # `--core` needs no ROS
+    RCLError = OSError
 
 CHUNK = SAMPLE_RATE // 50
 HOSTILE = 100  # one message in so many
@@ -145,6 +156,7 @@ class Robot:
         self.values: dict[str, dict[str, str]] = {}
         self.latencies: list[tuple[float, float]] = []
         self.sent: Counter[str] = Counter()
+        self.unsent = 0  # messages that DDS did not take from us
         self.hostile = 0
         self.offset = 0  # ns, of the sensors' clock
         self.begin = time.monotonic()
@@ -204,7 +216,11 @@ class Robot:
 
     def send(self, name: str, message: Any) -> None:
         if name in self.publishers:
-            self.publishers[name].publish(message)
+            try:
+                self.publishers[name].publish(message)
+            except RCLError:  # DDS has no room for it: it was never sent
+                self.unsent += 1
+                return
             self.sent[name.partition("/")[0]] += 1
 
     def say(self, text: str) -> None:
@@ -431,6 +447,10 @@ def _account(robot: Robot, watch: Watch, mode: str) -> None:
             f"{robot.value(status, 'unusable')} unusable, {robot.value(status, 'queued')} waiting",
         )
     watch.check(robot.hostile > 0, f"{mode}: {robot.hostile} hostile messages")
+    watch.check(
+        robot.unsent <= 0.05 * robot.sent.total(),
+        f"{mode}: {robot.unsent} messages that DDS did not take from their publisher",
+    )
 
 
 def _measure(robot: Robot, watch: Watch, mode: str) -> None:
@@ -464,6 +484,8 @@ def write(folder: Path, watch: Watch, command: str) -> None:
         "",
         f"`{command}`: {len(watch.checks)} checks, {failed} failed.",
         "",
+        f"On {description()}; {date.today():%Y-%m-%d}.",
+        "",
         "| | |",
         "|---|---|",
         *(f"| {'ok' if holds else '**failed**'} | {what} |" for holds, what in watch.checks),
@@ -491,6 +513,17 @@ def write(folder: Path, watch: Watch, command: str) -> None:
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
 
+def publish(report: Path, page: Path) -> None:
+    """Copy a report into the documents: the page, and its pictures beside the others."""
+    text = (report / "report.md").read_text(encoding="utf-8")
+    images = page.parents[1] / "images"
+    images.mkdir(exist_ok=True)
+    for picture in sorted(report.glob("*.png")):
+        shutil.copyfile(picture, images / f"soak-{picture.name}")
+        text = text.replace(f"]({picture.name})", f"](../images/soak-{picture.name})")
+    page.write_text(text, encoding="utf-8")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run, check, write the report."""
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description=(__doc__ or "")[:80])
@@ -498,6 +531,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/soak"))
     parser.add_argument("--core", action="store_true", help="the pipeline without DDS")
+    parser.add_argument("--page", type=Path, help="also write the report as a page of docs/results")
     parser.add_argument("--mode", choices=("single", "split"), help="default: one after the other")
     options = parser.parse_args(argv)
     watch = Watch()
@@ -511,6 +545,8 @@ def main(argv: list[str] | None = None) -> int:
                 over_dds(mode, duration, options.seed, folder, watch)
         arguments = " ".join(argv if argv is not None else sys.argv[1:])
         write(folder, watch, f"python -m benchmarks.soak {arguments}")
+    if options.page is not None:
+        publish(options.out, options.page)
     print(f"{options.out}/report.md")
     return 0 if all(holds for holds, _ in watch.checks) else 1
 

@@ -49,6 +49,7 @@ from erc_ros.sensing.faces import (
 )
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import Microphone, MicrophoneEvent, SoundChunk
+from erc_ros.values.errors import in_words
 from erc_ros.values.events import (
     ConversationEnded,
     Event,
@@ -706,7 +707,7 @@ def _until_refused(events: Iterator[PerceptionEvent], source: str) -> list[Perce
         for event in events:
             found.append(event)
     except ValueError as error:
-        found.append(InputRefused(source, str(error)))
+        found.append(InputRefused(source, in_words(error)))
     return found
 
 

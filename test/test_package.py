@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -71,6 +72,27 @@ def test_every_command_is_an_executable_for_ros2_run() -> None:
     folder = REPOSITORY / "scripts" if (REPOSITORY / "scripts").is_dir() else installed
     for name in ("erc", "emotion", "utterance_node", "emotion_node"):
         assert os.access(folder / name, os.X_OK), f"{folder / name} is missing"
+
+
+@pytest.mark.parametrize(
+    ("hashed", "plain"), [("ros", "ros"), ("replay", "replay"), ("all", "tested")]
+)
+def test_what_is_installed_by_hash_is_what_is_pinned(hashed: str, plain: str) -> None:
+    folder = REPOSITORY / "requirements"
+    if not folder.is_dir():
+        pytest.skip("not a source tree")
+
+    def pins(text: str) -> set[str]:
+        found = re.findall(r"^([A-Za-z0-9._-]+==[^\s;\\]+)", text, re.MULTILINE)
+        return {name.lower().replace("_", "-").replace(".", "-") for name in found}
+
+    text = (folder / "hashed" / f"{hashed}.txt").read_text(encoding="utf-8")
+    pinned = pins((folder / f"{plain}.txt").read_text(encoding="utf-8"))
+    without = {pin for pin in pinned if pin.startswith("torch==")}
+    assert pins(text) == pinned - without
+    for requirement in re.split(r"^(?=[A-Za-z])", text, flags=re.MULTILINE):
+        lines = [line for line in requirement.splitlines() if not line.startswith("#")]
+        assert not lines or re.search(r"--hash=sha256:[0-9a-f]{64}", requirement), lines[0]
 
 
 def test_what_replay_adds_to_a_ros_machine_is_tested_and_leaves_its_libraries_alone() -> None:

@@ -22,6 +22,7 @@ from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.inbox import Item
 from erc_ros.nodes.memory import give_memory_back
 from erc_ros.nodes.parameters import NodeParameters
+from erc_ros.values.errors import in_words
 from erc_ros.values.settings import Value
 
 try:
@@ -277,7 +278,7 @@ class ManagedNode(LifecycleNode, ABC):
 
     def failed(self, item: Item, error: Exception) -> None:
         """An input could not be handled: say so; the worker carries on."""
-        self.complain(item.input, f"{item.input}: {error or type(error).__name__}")
+        self.complain(item.input, f"{item.input}: {in_words(error)}")
 
     def _report(self) -> None:
         name = self.get_fully_qualified_name().strip("/")  # two robots have two

@@ -41,6 +41,7 @@ from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import MicrophoneEvent, SoundChunk
+from erc_ros.values.errors import in_words
 from erc_ros.values.events import (
     ConversationEnded,
     SpeakerCorrected,
@@ -382,7 +383,7 @@ class UtteranceNode(ManagedNode):
         """A message that cannot be read."""
         if item.input == "audio_info":
             self._call("feed", FormatRefused(str(error)))
-        self._refuse(item.input, str(error) or type(error).__name__)
+        self._refuse(item.input, in_words(error))
 
     def _refuse(self, source: str, reason: str) -> None:
         """Count what cannot be used with its input, and say why."""

@@ -6,6 +6,7 @@ import re
 import subprocess
 import tempfile
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from node_bench import sound_message
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
+
+from erc_ros.inference.recogniser import Recogniser
 
 REPOSITORY = Path(__file__).parents[2]
 MARKER = "zanzibarquux"
@@ -74,6 +77,30 @@ def test_a_marker_in_text_sound_and_picture_shows_up_nowhere(
         assert not any(MARKER in text for text in told), status.name
     for file in recent_files(tmp_path, 0.0):
         assert MARKER.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("fails", [int, {}.__getitem__])
+def test_an_error_that_quotes_what_was_said_is_told_without_it(
+    make_bench: Any,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fails: Callable[[str], object],
+) -> None:
+    bench = make_bench()
+    bench.say("hello")
+
+    def feed(recogniser: Recogniser, utterance: Any) -> None:
+        fails(utterance.text)
+
+    monkeypatch.setattr(Recogniser, "feed", feed)
+    bench._text.publish(String(data=f"my secret is {MARKER}"))
+    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "1", "it failed")
+    bench.close()
+    output = capfd.readouterr()
+    assert "Error" in output.out + output.err and MARKER not in output.out + output.err
+    for status in bench.diagnoses.values():
+        assert not any(MARKER in value.value for value in status.values)
+        assert MARKER not in status.message
 
 
 def test_nothing_in_the_tree_reads_or_writes_pickles() -> None:
