@@ -104,7 +104,8 @@ jazzy: .venv-jazzy/.ready
 	sed -i -f interfaces/for_jazzy.sed build/jazzy/interfaces/pyproject.toml
 	grep -v '^ros-' requirements/tested.txt > build/jazzy/tested.txt
 	.venv-jazzy/bin/python -m pip install --quiet -c build/jazzy/tested.txt -r requirements/jazzy.txt
-	.venv-jazzy/bin/python -m pip install --quiet ./build/jazzy/interfaces
+	PATH="$(CURDIR)/.venv-jazzy/bin:$$PATH" .venv-jazzy/bin/python -m pip install --quiet \
+		--no-build-isolation ./build/jazzy/interfaces
 	touch $@
 
 # A workspace with a copy, so that nothing of the source tree is found by accident, and because CMake

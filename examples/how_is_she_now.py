@@ -82,7 +82,9 @@ class Companion(Node):
         self._states = message
 
     def _make_tree(self) -> py_trees.trees.BehaviourTree:
-        def when(name: str, true: Callable[[EmotionState], bool], text: str) -> object:
+        def when(
+            name: str, true: Callable[[EmotionState], bool], text: str
+        ) -> py_trees.behaviour.Behaviour:
             she_is = SheIs(name, self.how_is_she_now, true)
             children = [she_is, Say(text, self._say)]
             return py_trees.composites.Sequence(name, memory=False, children=children)

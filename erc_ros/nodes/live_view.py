@@ -26,7 +26,7 @@ from erc_ros.nodes.messages import to_time
 from erc_ros.nodes.tracked_faces import TrackedFaces
 from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.images import to_bgr
+from erc_ros.sensing.images import ImageError, to_bgr
 from erc_ros.values.nanoseconds import NS
 
 MARKERS, MARKER = "visualization_msgs/msg/MarkerArray", "visualization_msgs/msg/Marker"
@@ -69,7 +69,7 @@ def draw(
     picture: NDArray[np.uint8], faces: Iterable[FaceObservation], felt: Sequence[Felt]
 ) -> NDArray[np.uint8]:
     """(H, W, 3) BGR with boxes of faces, and what everybody felt last."""
-    drawn = picture.copy()
+    drawn: NDArray[np.uint8] = np.array(picture)
     scale = max(0.4, picture.shape[1] / 1280)
     by_face = {one.face_id: one for one in felt if one.face_id}
     for face in faces:
@@ -120,26 +120,24 @@ class LiveView:
         self._kind: Any = kind
         self._estimates = node.subscribe_to(EmotionEstimate, "emotions", self._hear, ESTIMATE_QOS)
 
-    @property
-    def is_watched(self) -> bool:
-        """Does anybody look at the pictures?"""
-        return bool(self._pictures.get_subscription_count() > 0)
-
     def look(self) -> None:
         """Which faces are tracked."""
         self._faces.look()
 
     def show(self, frame: Frame, faces: Iterable[FaceObservation]) -> None:
-        """Publish a picture of the camera, drawn upon.
+        """Publish a picture of the camera, drawn upon, if anybody looks at it.
 
         Args:
             faces: where they were seen last.
-
-        Raises:
-            ImageError: the picture cannot be read.
         """
+        if not self._pictures.get_subscription_count():
+            return
         near = [face for face in faces if abs(frame.stamp - face.stamp) <= BOX_SHOWN_FOR]
-        drawn = draw(to_bgr(frame), near, self._now())
+        try:
+            picture = to_bgr(frame)
+        except ImageError:
+            return  # told already by who searched it
+        drawn = draw(picture, near, self._now())
         height, width = drawn.shape[:2]
         message = Image(height=height, width=width, encoding="bgr8", step=3 * width)
         message.header.stamp = to_time(frame.stamp)

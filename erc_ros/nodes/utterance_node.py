@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, get_args
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from erc_msgs.msg import SpeakerCorrection as SpeakerCorrectionMessage
 from erc_msgs.msg import Utterance as UtteranceMessage
-from erc_msgs.srv import Enrol, ForgetPerson
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
@@ -25,7 +23,8 @@ from erc_ros.nodes.inputs import Input
 from erc_ros.nodes.live_view import LiveView
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.messages import speaker_correction_message, utterance_message
-from erc_ros.nodes.voices import Voices, voice_id_of
+from erc_ros.nodes.people_services import PeopleServices
+from erc_ros.nodes.voices import Voices
 from erc_ros.parameters import UtteranceNodeConfig
 from erc_ros.pipeline import (
     FormatExpected,
@@ -101,8 +100,7 @@ class UtteranceNode(ManagedNode):
         super().__init__("utterance_node", defaults={"publish_media": hand_over is None}, **options)
         offers = services.Services(self, lambda: self._inbox)
         offers.offer(Trigger, "~/reset", self._reset)
-        offers.offer(Enrol, "~/enrol", self._enrol)
-        offers.offer(ForgetPerson, "~/forget_person", self._forget_person)
+        PeopleServices(offers, self._working, lambda: self.parameters["known_voices"])
 
     # Lifecycle ------------------------------------------------------------------------------
 
@@ -268,10 +266,9 @@ class UtteranceNode(ManagedNode):
         if item.input == "tick":
             if item.value:  # a simulated clock that has not begun says 0
                 self._give(self._call("advance", item.value), item.arrived, taken)
-                if self._voices is not None and self._perception is not None:
-                    self._voices.advance(*self._perception.speaking(), item.value)
-            assert self._perception is not None
-            self._heard = {**self._heard, **self._perception.counters()}
+                if self._voices is not None:
+                    self._voices.advance(*self._working().speaking(), item.value)
+            self._heard = {**self._heard, **self._working().counters()}
         elif item.input == services.INPUT:
             item.value.run()
         elif item.input in ("microphone", "robot_gone"):
@@ -281,32 +278,18 @@ class UtteranceNode(ManagedNode):
             value = adapter.read(message, arrival)
             self._note_stamp(value, arrival)
             self._give(self._call("feed", value), item.arrived, taken)
-            if self._view is not None and isinstance(value, Frame):
-                self._show(self._view, value)
-
-    def _show(self, view: LiveView, frame: Frame) -> None:
-        """After what it is for: drawing must not make an utterance wait."""
-        if self._consent.allowed and view.is_watched and self._perception is not None:
-            view.show(frame, self._perception.faces)
+            # After what it is for: drawing must not make an utterance wait.
+            if self._view is not None and isinstance(value, Frame) and self._consent.allowed:
+                self._view.show(value, self._working().faces)
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
         now = time.monotonic_ns()
         self._give(self._call("reset"), now, now)
         return "what comes from now on belongs to a new conversation"
 
-    def _enrol(self, request: Enrol.Request, response: Enrol.Response) -> str:
+    def _working(self) -> Perception:
         assert self._perception is not None
-        response.heard = self._perception.enrol(
-            request.person_id, request.speaker_id, request.conversation_id
-        )
-        file = self.parameters["known_voices"]
-        where = f"kept in {file}" if file else "known until this node is cleaned up"
-        return f"the voice is {where}, from {response.heard:.0f} s of speech"
-
-    def _forget_person(self, request: ForgetPerson.Request, response: ForgetPerson.Response) -> str:
-        assert self._perception is not None
-        self._perception.forget_person(request.person_id)
-        return "the voice is forgotten"
+        return self._perception
 
     def _call(self, method: str, *arguments: object) -> list[PerceptionEvent]:
         self._record(method, *arguments)
@@ -323,19 +306,22 @@ class UtteranceNode(ManagedNode):
     def _give(self, events: Iterable[PerceptionEvent], arrived: int, taken: int) -> None:
         now = time.monotonic_ns()
         stages = {"waiting": taken - arrived, "dialogue": now - taken}
-        numbered = [(event, self._number(event)) for event in map(self._with_voice, events)]
+        voices = self._voices
+        named = events if voices is None else map(voices.named, events)
+        numbered = [(event, self._number(event)) for event in named]
         # First what another thread can begin with, then the messages, which take their time.
         for event, sequence in numbered:
             if self._hand_over is not None and isinstance(event, FOR_RECOGNITION):
                 self._hand_over(Handover(event, arrived, stages, sequence))
         for event, sequence in numbered:
-            if self._voices is not None:
-                self._tell_of_voices(self._voices, event)
+            if voices is not None:
+                allowed = self._consent.allowed
+                text = allowed and self.parameters["publish_text"]
+                voices.tell(event, text, allowed, self._working().known_names)
             if isinstance(event, (UtteranceEvent, TextCorrected)):
                 self._publish(event.utterance, sequence)
             elif isinstance(event, SpeakerCorrected):
-                assert self._perception is not None
-                frame_id = self._perception.frame_id
+                frame_id = self._working().frame_id
                 message = speaker_correction_message(event, frame_id, sequence)
                 self._outputs["corrections"].publish(message)
             elif isinstance(event, InputRefused):
@@ -350,22 +336,6 @@ class UtteranceNode(ManagedNode):
             return 0
         self._sequence += 1
         return self._sequence
-
-    def _with_voice(self, event: PerceptionEvent) -> PerceptionEvent:
-        """Its utterance with the voice that we publish for its speaker."""
-        if self._voices is None or not isinstance(event, (UtteranceEvent, TextCorrected)):
-            return event
-        said = event.utterance
-        if said.voice_id or not said.speaker_id:
-            return event
-        voice = voice_id_of(said.conversation_id, said.speaker_id)
-        return replace(event, utterance=replace(said, voice_id=voice))
-
-    def _tell_of_voices(self, voices: Voices, event: PerceptionEvent) -> None:
-        assert self._perception is not None
-        allowed = self._consent.allowed
-        text = allowed and self.parameters["publish_text"]
-        voices.tell(event, text, allowed, self._perception.known_names)
 
     def _publish(self, utterance: Utterance, sequence: int) -> None:
         self._counts["utterances"] += utterance.is_final

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
@@ -20,6 +20,7 @@ from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import LATCHED_QOS
 from erc_ros.nodes.messages import to_time
 from erc_ros.nodes.tracked_faces import IDS, TrackedFaces, is_name
+from erc_ros.pipeline import PerceptionEvent
 from erc_ros.values.events import (
     ConversationEnded,
     SpeakerCorrected,
@@ -104,6 +105,16 @@ class Voices:
         self._node.destroy_publisher(self._list)
         self._node.destroy_publisher(self._matches)
 
+    def named(self, event: PerceptionEvent) -> PerceptionEvent:
+        """An event whose utterance has the voice that is published for its speaker."""
+        if not isinstance(event, (UtteranceEvent, TextCorrected)):
+            return event
+        said = event.utterance
+        if said.voice_id or not said.speaker_id:
+            return event
+        voice = voice_id_of(said.conversation_id, said.speaker_id)
+        return replace(event, utterance=replace(said, voice_id=voice))
+
     def advance(self, conversation_id: str, speaker_id: str, stamp: int) -> None:
         """Who speaks now ("" nobody who is known); stamp: ns, on the clock of the stamps."""
         now = time.monotonic_ns()
@@ -120,7 +131,9 @@ class Voices:
         if now - self._listed >= LIST_PERIOD:
             self._publish_list(stamp)
 
-    def tell(self, event: object, text: bool, audio: bool, persons: frozenset[str]) -> None:
+    def tell(
+        self, event: PerceptionEvent, text: bool, audio: bool, persons: frozenset[str]
+    ) -> None:
         """Publish what an event says of voices.
 
         Args:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from erc_msgs.msg import EmotionEstimate
-from node_bench import Bench, image_message
+from node_bench import LATCHED, Bench, image_message
 from sensor_msgs.msg import Image
 
 from erc_ros.nodes import live_view
@@ -68,7 +68,7 @@ def test_pictures_are_drawn_only_while_somebody_looks_and_it_is_allowed(
     bench.wait(look(3), "three frames")
     assert not drawn
     pictures = bench.listen(Image, "image_emotions", 5)
-    bench.wait(lambda: node._view.is_watched, "somebody looks")
+    bench.wait(lambda: node._view._pictures.get_subscription_count(), "somebody looks")
     estimate = bench.say("I got the job!")
     bench.wait(look(3), "three more frames")
     bench.wait(lambda: pictures and drawn, "a picture")
@@ -86,7 +86,7 @@ def test_there_are_markers_at_the_frames_of_tracked_faces(make_bench: MakeBench)
     hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
     marker = pytest.importorskip("visualization_msgs.msg", reason="not installed")
     bench = make_bench(parameters={"publish_view": True})
-    tracked = bench.talker(hri.IdsList, "/humans/faces/tracked", 1)
+    tracked = bench.talker(hri.IdsList, "/humans/faces/tracked", LATCHED)
     tracked.publish(hri.IdsList(ids=["f7"]))
     markers = bench.listen(marker.MarkerArray, "emotion_markers", 10)
     bench.wait(lambda: bench.nodes[0]._view._faces.ids == ("f7",), "it is tracked")

@@ -61,8 +61,8 @@ def talk_of(bench: Bench, face: str, name: str) -> Utterance:
 
 
 def tracked(bench: Bench, *faces: str) -> Any:
-    """A face detector that tracks these."""
-    publisher = bench.talker(hri.IdsList, "/humans/faces/tracked", 1)
+    """A face detector that tracks these; it tells late listeners, too, as if it said so often."""
+    publisher = bench.talker(hri.IdsList, "/humans/faces/tracked", LATCHED)
     publisher.publish(hri.IdsList(ids=list(faces)))
     return publisher
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from audio_common_msgs.msg import AudioData, AudioInfo
-from node_bench import Bench
+from node_bench import LATCHED, Bench
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Bool, String
@@ -66,7 +66,7 @@ def people(bench: Bench) -> list[Any]:
         bench.talker(hri.LiveSpeech, "/humans/voices/v1/speech", 5),
         bench.talker(String, "/humans/persons/p1/face_id", 5),
         bench.talker(hri.IdsMatch, "/humans/candidate_matches", 5),
-        bench.talker(hri.IdsList, "/humans/faces/tracked", 5),
+        bench.talker(hri.IdsList, "/humans/faces/tracked", LATCHED),
         bench.talker(Bool, "recording_allowed", 5),
     ]
     made[-2].publish(hri.IdsList(ids=["f7"]))

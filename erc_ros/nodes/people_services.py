@@ -1,0 +1,38 @@
+"""The services by which voices are learned and forgotten; all of it runs in the node's worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from erc_msgs.srv import Enrol, ForgetPerson
+
+from erc_ros.nodes.services import Services
+from erc_ros.pipeline import Perception
+
+
+class PeopleServices:
+    """Offers `~/enrol` and `~/forget_person`.
+
+    Args:
+        perception: of the active node.
+        file: where voices are kept, "" nowhere.
+    """
+
+    def __init__(
+        self, services: Services, perception: Callable[[], Perception], file: Callable[[], str]
+    ) -> None:
+        self._perception, self._file = perception, file
+        services.offer(Enrol, "~/enrol", self._enrol)
+        services.offer(ForgetPerson, "~/forget_person", self._forget)
+
+    def _enrol(self, request: Enrol.Request, response: Enrol.Response) -> str:
+        response.heard = self._perception().enrol(
+            request.person_id, request.speaker_id, request.conversation_id
+        )
+        file = self._file()
+        where = f"kept in {file}" if file else "known until this node is cleaned up"
+        return f"the voice is {where}, from {response.heard:.0f} s of speech"
+
+    def _forget(self, request: ForgetPerson.Request, response: ForgetPerson.Response) -> str:
+        self._perception().forget_person(request.person_id)
+        return "the voice is forgotten"
