@@ -158,6 +158,8 @@ def main() -> int:
         }
         print(f"\n{table('text network', text, options.repeats)}", flush=True)
     fusion = Network(bundle.fusion.file)
+    if "modalities" not in calls["fusion"][0]:
+        return  # of text alone: there is nothing to leave out
     whole = [leave_one_out_inputs(inputs) for inputs in calls["fusion"]]
     without = [{name: x[1:] for name, x in inputs.items()} for inputs in whole]
     pairs = list(zip(calls["fusion"], without, strict=True))

@@ -756,13 +756,13 @@ def test_shares_of_unknown_corpora_and_of_nothing_are_refused(tmp_path: Path, wr
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("scheme", ["", "dynamic"])
+@pytest.mark.parametrize(("scheme", "left_out"), [("", "meld"), ("dynamic", "")])
 def test_a_bundle_of_text_alone_answers_as_the_trained_model(
-    folder: Path, tmp_path: Path, scheme: str
+    folder: Path, tmp_path: Path, scheme: str, left_out: str
 ) -> None:
     path, data = tmp_path / "mixed.yaml", make_more_data(tmp_path / "data")
     path.write_text(MIXED.replace("epochs: 2", "epochs: 1"))
-    text.train(read_recipe(path, tmp_path / "run", data))
+    text.train(read_recipe(path, tmp_path / "run", data, leave_out=left_out))
     best, made = tmp_path / "run" / "best", tmp_path / "bundle"
     path.write_text(
         f"kind: text-bundle\ntext_bundle: {{name: tiny, version: 0.1.0, folder: {made},"
@@ -788,3 +788,4 @@ def test_a_bundle_of_text_alone_answers_as_the_trained_model(
     assert np.allclose(found, expected, atol=1e-4 if not scheme else 0.05)
     card = (made / "README.md").read_text()
     assert "EmoContext" in card and "non-commercial" in card
+    assert ("an unseen corpus" in card) == (left_out == "meld")

@@ -89,11 +89,16 @@ def measure(
     prompt: TextPrompt,
     config: TextConfig,
     out: Path,
+    is_learned: bool = True,
 ) -> dict[str, Any]:
-    """Correct the head's prior on dev, save the model again, and report dev and test."""
+    """Correct the head's prior on dev, save the model again, and report MELD's dev and test.
+
+    is_learned: False where MELD is left out; then nothing is fitted to it.
+    """
     dev_logits, dev_labels = predict(model, splits["dev"].conversations, prompt, config)
-    tau = best_prior_correction(dev_logits, dev_labels, prior(splits["train"].conversations))
-    correction = (tau * np.log(prior(splits["train"].conversations))).astype(np.float32)
+    share = prior(splits["train"].conversations)
+    tau = best_prior_correction(dev_logits, dev_labels, share) if is_learned else 0.0
+    correction = (tau * np.log(share)).astype(np.float32)
     with torch.no_grad():
         model.head.bias.sub_(torch.from_numpy(correction).to(model.head.bias))
     save_weights(model, out / "best.safetensors")

@@ -261,7 +261,7 @@ def train_seed(
         "settings": settings,
         "best_epoch": fitted.best_epoch,
         "seconds": fitted.seconds,
-        **measure(model, splits, prompt, config, out),
+        **measure(model, splits, prompt, config, out, "meld" in sources.train),
         "learned_from": list(sources.train),
         "other_tests": {
             name: score(model, corpus, prompt, config) for name, corpus in sources.test.items()
