@@ -21,7 +21,12 @@ STAGES = {"text": "text", "audio": "audio_kd", "visual": "visual"}
 
 
 def write_system_run(
-    run: Path, data: Path, corpus: str, head: str = "magtkd", text: str = "roberta"
+    run: Path,
+    data: Path,
+    corpus: str,
+    head: str = "magtkd",
+    text: str = "roberta",
+    side: int = 32,
 ) -> Path:
     """Encoders and a fusion that learned nothing; features of dev and test are theirs."""
     labels = corpora.read(corpus, data, "dev").labels
@@ -39,7 +44,7 @@ def write_system_run(
             )
         ),
         "visual": VideoEncoder(
-            VideoEncoderConfig(str(tiny_models.video(models / "video", "Timesformer")))
+            VideoEncoderConfig(str(tiny_models.video(models / "video", "Timesformer", side=side)))
         ),
     }
     for modality, encoder in encoders.items():

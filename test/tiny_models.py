@@ -106,14 +106,14 @@ def speech(folder: Path, kind: str, normalisation: str = "layer") -> Path:
     return folder
 
 
-def video(folder: Path, kind: str, frames: int = 8) -> Path:
-    """Timesformer or VideoMAE on 32x32 pictures."""
+def video(folder: Path, kind: str, frames: int = 8, side: int = 32) -> Path:
+    """Timesformer or VideoMAE on square pictures."""
     config = getattr(transformers, f"{kind}Config")(
-        **SMALL, image_size=32, patch_size=16, num_frames=frames
+        **SMALL, image_size=side, patch_size=16, num_frames=frames
     )
     _save(getattr(transformers, f"{kind}Model"), config, folder)
     processor = transformers.VideoMAEImageProcessor(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
     )
     processor.save_pretrained(folder)
     return folder

@@ -26,6 +26,7 @@ from erc_ros.demo.conversation_bag import (
     FACE,
     Camera,
     Phrase,
+    SimulatedRecogniser,
     WrittenTurn,
     perform,
     write_conversation,
@@ -206,7 +207,11 @@ def write_corpus(layout: str, folder: Path, dialogues: int = 12, seed: int = 0) 
 
 
 def write_recording(
-    layout: str, folder: Path, seed: int = 1000, dialogues: int = 2, storage: str = "mcap"
+    layout: str,
+    folder: Path,
+    seed: int = 1000,
+    dialogues: int = 2,
+    recogniser: SimulatedRecogniser | None = None,
 ) -> Path:
     """Write a rosbag2 of the same kind, and its truth beside it as `folder`.truth.csv.
 
@@ -224,7 +229,7 @@ def write_recording(
     said = _perform_turns(layout, turns, synthesiser(), seed)
     write_conversation(
         folder, said.sound, said.phrases, _camera(layout, said), frames_per_second=RATE,
-        storage=storage,
+        recogniser=recogniser,
     )  # fmt: skip
     write_truth(folder.with_name(f"{folder.name}.truth.csv"), turns, said.phrases)
     return folder

@@ -1,4 +1,4 @@
-"""Pretrained encoders as the ONNX files of a bundle (docs/bundle.md), each as it is read.
+"""Trained encoders as the ONNX files of a bundle (docs/bundle.md), each as it is read.
 
 A padded row of a text has the embedding that it has alone. A waveform has no padding: the robot
 hears one utterance at a time, and the rows of a batch are of one length.
@@ -15,15 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from erc_ros.encoders.audio import MEL_BANDS
+from erc_ros.encoders.face import SIZE
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
-from erc_ros.training.encoders.pretrained import masked_mean
+from erc_ros.training.encoders.pretrained import Trainable, masked_mean
+from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder
 from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, read_at
 from erc_ros.training.encoders.visual.pretrained import VideoEncoder
 from erc_ros.training.manifest import fix_output
-from erc_ros.training.onnx import Example, write_onnx
+from erc_ros.training.onnx import Example, export_audio, export_face, write_onnx
 
 TOLERANCE = 1e-3
-PretrainedEncoder = PretrainedTextEncoder | SpeechEncoder | VideoEncoder
+PublishedEncoder = PretrainedTextEncoder | SpeechEncoder | VideoEncoder
 
 
 class MaskReader(nn.Module):
@@ -68,30 +71,40 @@ class StatesReader(nn.Module):
         return states[:, 0] if self._reading == "first" else states.mean(dim=1)
 
 
-def export_encoder(encoder: PretrainedEncoder, file: Path) -> float:
+def export_encoder(encoder: Trainable, file: Path) -> float:
     """Write `file`; returns its largest difference from torch on examples of several sizes.
 
     Raises:
+        TypeError: no encoder of a kind that a bundle can hold.
         ArithmeticError: the difference is more than 1e-3.
         ValueError: the network cannot be written as ONNX.
     """
+    if isinstance(encoder, LogMelEncoder):
+        difference = export_audio(encoder.model, file, MEL_BANDS)
+    elif isinstance(encoder, FacesEncoder):
+        difference = export_face(encoder.model, file, SIZE)
+    elif isinstance(encoder, PublishedEncoder):
+        difference = _export_published(encoder, file)
+    else:
+        raise TypeError(f"{encoder.name} is of no kind that a bundle can hold")
+    fix_output(file, "embedding", encoder.dimension)
+    return difference
+
+
+def _export_published(encoder: PublishedEncoder, file: Path) -> float:
     model: Any = copy.deepcopy(encoder.model).cpu().float().eval()
     model.set_attn_implementation("eager")  # the others choose their kernel while they are traced
     network, examples, axes = _reader(encoder, model)
     outputs = {"embedding": {0: "B"}}
     try:
-        difference = write_onnx(
-            network, examples, file, ["embedding"], {**axes, **outputs}, TOLERANCE
-        )
+        return write_onnx(network, examples, file, ["embedding"], {**axes, **outputs}, TOLERANCE)
     except (RuntimeError, TypeError) as error:  # whatever the tracer met
         kind, reason = type(encoder.model).__name__, str(error).partition("\n")[0]
         raise ValueError(f"{kind} cannot be written as ONNX: {reason}") from error
-    fix_output(file, "embedding", encoder.dimension)
-    return difference
 
 
 def _reader(
-    encoder: PretrainedEncoder, model: nn.Module
+    encoder: PublishedEncoder, model: nn.Module
 ) -> tuple[nn.Module, Sequence[Example], Mapping[str, Mapping[int, str]]]:
     draw = torch.Generator().manual_seed(0)
     if isinstance(encoder, PretrainedTextEncoder):

@@ -136,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--without", action="append", default=[], choices=("audio", "visual"),
         help="a modality that the bundle does without",
     )  # fmt: skip
+    parser.add_argument("--row", default="", help="of the fusion stage; default: its first")
     options = parser.parse_args(argv)
     try:
         if options.bundle is not None:
@@ -161,6 +162,7 @@ def _export_bundle(options: argparse.Namespace) -> None:
         version=options.version,
         context=options.context,
         without=options.without,
+        row=options.row,
     )
     for name, difference in differences.items():
         print(f"{bundle.parts[name].file}: differs from torch by {difference:.1e}")

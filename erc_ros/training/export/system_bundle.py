@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.encoders.audio import MEL_BANDS
+from erc_ros.encoders.face import MAX_CROPS, SIZE
 from erc_ros.encoders.text import Turn, Vocabulary, WholePrompt
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.inputs import SHORTEST_SOUND
@@ -28,16 +31,20 @@ from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
 from erc_ros.training.datasets import corpora, licences
-from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
+from erc_ros.training.encoders.pretrained import Trainable
+from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder
 from erc_ros.training.encoders.sample import Sample
-from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
-from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
+from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder
+from erc_ros.training.encoders.trainable import CONFIGS, make_encoder
+from erc_ros.training.encoders.visual.pretrained import VideoEncoder
 from erc_ros.training.engine.history import RunHistory, whole_history
 from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, build, read_recipe
-from erc_ros.training.engine.runs import BEST, MEASURED, read_json, read_metrics
-from erc_ros.training.export.bundle_assembly import ANCHORS, FILES, answers, publish
+from erc_ros.training.engine.runs import BEST, MEASURED, METRICS, read_json, read_metrics
+from erc_ros.training.export.bundle_assembly import ANCHORS, FILES, publish
 from erc_ros.training.export.card import FUSION_HEADS, CardPart, write_card
-from erc_ros.training.export.encoders import PretrainedEncoder, export_encoder
+from erc_ros.training.export.encoders import export_encoder
+from erc_ros.training.fusion.bundle_trial import answers
 from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.heads.base import MODALITIES
 from erc_ros.training.manifest import write_manifest
@@ -69,19 +76,14 @@ class Reading:
     options: Mapping[str, Any]
     labels: tuple[str, ...]
 
-    def load(self) -> PretrainedEncoder:
+    def load(self) -> Trainable:
         """The encoder.
 
         Raises:
             ValueError, FileNotFoundError: its files are damaged, missing, or fit no such encoder.
         """
-        model, where = str(self.folder / "encoder"), f"{self.folder}: options"
-        values = {"model": model, **self.options}
-        if self.modality == "text":
-            return PretrainedTextEncoder(build(TextEncoderConfig, values, where))
-        if self.modality == "audio":
-            return SpeechEncoder(build(SpeechEncoderConfig, values, where))
-        return VideoEncoder(build(VideoEncoderConfig, values, where))
+        values = {"model": str(self.folder / "encoder"), **self.options}
+        return make_encoder(build(CONFIGS[self.modality], values, f"{self.folder}: options"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +109,12 @@ class TrainedSystem:
         return self.readings["text"].labels
 
 
-def read_system(run: Path, without: Sequence[str] = ()) -> TrainedSystem:
+def read_system(run: Path, without: Sequence[str] = (), row: str = "") -> TrainedSystem:
     """What a finished run has to be exported.
+
+    Args:
+        without: modalities to leave out.
+        row: of the last stage; "": the first one, which is the system.
 
     Raises:
         RecipeError: it is no run of a system, not finished, offline, of several label sets, or a
@@ -122,17 +128,15 @@ def read_system(run: Path, without: Sequence[str] = ()) -> TrainedSystem:
             f"{run} is a run of kind {recipe.kind!r}, not of a system (config/systems): --bundle "
             "needs one; without it, erc export writes the ONNX file of a single network"
         )
-    fusion = _fusion_of(run, list(stages))
+    fusion = _row_of(run, list(stages), row) if row else _fusion_of(run, list(stages))
     found = read_metrics(fusion)
     reads = {name: stage for name, stage in dict(found["reads"]).items() if name not in without}
     if "text" not in reads:
         raise RecipeError(
             f"{run} reads no text: a bundle needs it, as its speakers are named there"
         )
-    readings = {
-        modality: _reading(run, stage, int(found["seed"]), modality)
-        for modality, stage in reads.items()
-    }
+    seed = int(found["seed"])
+    readings = {name: _reading(run, stage, seed, name) for name, stage in reads.items()}
     labels = {reading.labels for reading in readings.values()}
     if len(labels) > 1:
         told = "; ".join(f"{r.stage}: {', '.join(r.labels)}" for r in readings.values())
@@ -156,6 +160,20 @@ def _fusion_of(run: Path, stages: Sequence[str]) -> Path:
     )
 
 
+def _row_of(run: Path, stages: Sequence[str], row: str) -> Path:
+    """The seed of a row that was best on dev, causal."""
+    rows: dict[str, list[tuple[float, Path]]] = {}
+    for name in reversed(stages):
+        for file in sorted((run / "stages" / name).glob("*/seed-*/fusion.onnx")):
+            found = read_metrics(file.parent)
+            rows.setdefault(str(found.get("row")), []).append((float(found["dev"]), file.parent))
+        if rows:
+            break
+    if row not in rows:
+        raise RecipeError(f"{run} has no causal row {row!r}; it has {', '.join(rows) or 'none'}")
+    return max(rows[row], key=lambda each: each[0])[1]
+
+
 def _reading(run: Path, stage: str, seed: int, modality: str) -> Reading:
     folder = run / "stages" / stage
     if (folder / f"seed-{seed}").is_dir():
@@ -164,7 +182,8 @@ def _reading(run: Path, stage: str, seed: int, modality: str) -> Reading:
     if not file.is_file() or not (folder / "encoder").is_dir():
         raise RecipeError(
             f"{run}: the {modality} features come from the stage {stage}, which leaves no network "
-            f"that a robot could run; give --without {modality}, or a recipe that trains one"
+            f"that a robot could run; give --without {modality}, a --row of the fusion that reads "
+            "another one, or a recipe that trains one"
         )
     content = read_json(file)
     if content.get("modality") != modality:
@@ -183,6 +202,7 @@ def export_bundle(
     version: str = "1.0.0",
     context: int = 16,
     without: Sequence[str] = (),
+    row: str = "",
 ) -> tuple[Bundle, dict[str, float]]:
     """Write the bundle of a finished run to `folder`; nothing is there until all of it is right.
 
@@ -191,6 +211,7 @@ def export_bundle(
         name: of the bundle; "": the recipe's kind and corpus.
         context: utterances that the fusion sees, the current one included.
         without: modalities that the bundle does without, though the system has them.
+        row: as in `read_system`.
 
     Returns:
         The bundle, and the largest difference of each of its networks from torch.
@@ -199,7 +220,7 @@ def export_bundle(
         RecipeError, ValueError, FileNotFoundError: what cannot be exported, and why.
         ArithmeticError: a network answers differently from torch.
     """
-    system = read_system(run, without)
+    system = read_system(run, without, row)
     unknown = [label for label in system.labels if label not in ANCHORS]
     if unknown:
         raise ValueError(
@@ -255,8 +276,7 @@ def export_bundle(
         summary["parts"] = {
             name: {
                 "metric": "weighted F1",
-                "dev": round(float(part.metrics["dev"]), 4),
-                "test": round(float(part.metrics["test"]["weighted_f1"]), 4),
+                **{split: _own_f1(part, split) for split in MEASURED},
             }
             for name, part in card.items()
             if name != "fusion"
@@ -299,8 +319,12 @@ def measure(
 
     Each set is measured on the utterances that have all of it.
     """
-    network = Network(file)
+    network, taken = Network(file), set(signature(file).inputs)
     splits = {split: _of_size(data, file) for split, data in splits.items()}
+
+    def fuse(feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        return network({name: array for name, array in feed.items() if name in taken})
+
     logits: dict[tuple[str, str], NDArray[np.float32]] = {}
     truth: dict[tuple[str, str], NDArray[np.int64]] = {}
     f1: dict[str, dict[str, float]] = {split: {} for split in MEASURED}
@@ -310,7 +334,7 @@ def measure(
             there = data.present[:, np.array(seen)].all(axis=1) & (data.labels >= 0)  # type: ignore[index]
             if not there.any():
                 continue
-            logits[split, name] = answers(network, data, context, seen)[there]
+            logits[split, name] = answers(fuse, data, context, seen)[there]
             truth[split, name] = data.labels[there]
             found = logits[split, name].argmax(axis=1)
             score = metrics.weighted_f1(truth[split, name], found, len(labels))
@@ -319,19 +343,20 @@ def measure(
     temperature = fit_temperature(logits["dev", every["dev"]], truth["dev", every["dev"]])
     temperatures = {
         name: round(fit_temperature(logits["dev", name], truth["dev", name]), 4)
-        for name in f1["dev"]
         if len(truth["dev", name]) >= LEAST_TO_CALIBRATE
+        else round(temperature, 4)
+        for name in f1["dev"]
+        if name in f1["test"]
     }
-    errors, reports = {}, {}
-    for split, name in every.items():
-        before = metrics.softmax(logits[split, name])
-        warmed = temperatures.get(name, temperature)
-        after = metrics.softmax(logits[split, name] / warmed)
-        errors[split] = {
-            "before": metrics.calibration_error(truth[split, name], before),
-            "after": metrics.calibration_error(truth[split, name], after),
+    errors: dict[str, dict[str, dict[str, float]]] = {split: {} for split in MEASURED}
+    for split, name in product(MEASURED, temperatures):
+        found, right = logits[split, name], truth[split, name]
+        errors[split][name] = {
+            "before": metrics.calibration_error(right, metrics.softmax(found)),
+            "after": metrics.calibration_error(right, metrics.softmax(found / temperatures[name])),
         }
-        reports[split] = metrics.report(truth[split, name], before, labels)
+    whole = every["test"]
+    report = metrics.report(truth["test", whole], metrics.softmax(logits["test", whole]), labels)
     return {
         "temperature": round(temperature, 4),
         "temperatures": temperatures,
@@ -339,7 +364,7 @@ def measure(
         "fusion": {
             "test": f1["test"],
             "dev_subsets": f1["dev"],
-            "test_report": reports["test"],
+            "test_report": report,
         },
     }
 
@@ -347,8 +372,11 @@ def measure(
 def _of_size(data: Dialogues, file: Path) -> Dialogues:
     """With zeros of the fusion's size for modalities that nobody has."""
     missing: dict[str, Any] = {}
+    inputs = signature(file).inputs
     for modality in MODALITIES:
-        wanted = signature(file).inputs[modality][1][-1] or 1
+        if modality not in inputs:
+            continue
+        wanted = inputs[modality][1][-1] or 1
         known = getattr(data, modality)
         if known.shape[1] != wanted:
             if np.any(known):
@@ -360,7 +388,13 @@ def _of_size(data: Dialogues, file: Path) -> Dialogues:
     return replace(data, **missing)
 
 
-def _part(encoder: PretrainedEncoder, staged: Path) -> dict[str, Any]:
+def _own_f1(part: CardPart, split: str) -> float:
+    """Weighted F1 of an encoder's own classifier; NaN for one that was not fine-tuned."""
+    found = part.metrics.get(split, float("nan"))
+    return round(float(found["weighted_f1"] if isinstance(found, Mapping) else found), 4)
+
+
+def _part(encoder: Trainable, staged: Path) -> dict[str, Any]:
     """What the manifest says of an encoder beside its file; writes the tokenizer."""
     if isinstance(encoder, PretrainedTextEncoder):
         return _text_part(encoder, staged)
@@ -379,6 +413,15 @@ def _part(encoder: PretrainedEncoder, staged: Path) -> dict[str, Any]:
             "max_seconds": encoder.config.max_seconds,
             "normalise": encoder.normalises,
         }
+    if isinstance(encoder, LogMelEncoder):
+        return {
+            "kind": "log-mel",
+            "mel_bands": MEL_BANDS,
+            "max_seconds": encoder.config.max_seconds,
+        }
+    if isinstance(encoder, FacesEncoder):
+        return {"kind": "crops", "size": SIZE, "max_crops": MAX_CROPS}
+    assert isinstance(encoder, VideoEncoder)
     mean, std = encoder.normalisation
     return {
         "kind": "clip",
@@ -428,9 +471,19 @@ def _card_parts(system: TrainedSystem) -> dict[str, CardPart]:
     history = RunHistory(commands, (system.corpus,))
     parts = {}
     for modality, reading in system.readings.items():
-        config = read_json(reading.folder / "encoder" / "config.json")
-        network = f"{config['model_type']}, fine-tuned in the stage {reading.stage}"
-        parts[modality] = CardPart(history, read_metrics(reading.folder), network)
+        own, config = reading.folder / "encoder" / "network.json", "config.json"
+        kind = (
+            read_json(own)["kind"]
+            if own.is_file()
+            else read_json(own.with_name(config))["model_type"]
+        )
+        measured = (reading.folder / METRICS).is_file()
+        how = "fine-tuned in" if measured else "as published, in"
+        parts[modality] = CardPart(
+            history,
+            read_metrics(reading.folder) if measured else {},
+            f"{kind}, {how} the stage {reading.stage}",
+        )
     head = str(system.found.get("head", system.recipe.kind))
     parts["fusion"] = CardPart(history, system.found, f"{FUSION_HEADS.get(head, head)}, causal")
     return parts

@@ -23,6 +23,7 @@ from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.networks.network import Network
+from erc_ros.networks.session import Run
 from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import Clip, together
@@ -170,7 +171,7 @@ def answered(trial: BundleTrial, seen: Sequence[bool]) -> tuple[Floats, NDArray[
     return _pooled(trial, tuple(seen))
 
 
-def answers(network: Network, data: Dialogues, context: int, modalities: Sequence[bool]) -> Floats:
+def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bool]) -> Floats:
     """Logits (N, C) of the exported fusion for every utterance, as the recogniser gets them."""
     found = []
     rows = windows(data.first, context)

@@ -131,6 +131,8 @@ def embed_only(stage: FrozenSpeechStage, work: Work) -> None:
     encoder.model.to(stage.device)
     for name, split in work.material.splits.items():
         encode_split(work.material.corpus, split.split, encoder, work.folder / FEATURES / name)
+    encoder.save(work.folder / ENCODER)
+    save_reading(encoder, stage.encoder, work.material, work.folder)
 
 
 def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> None:
@@ -157,11 +159,7 @@ def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> 
     student, fitted = fit_student(task, CHOICE, loss, trainer, folder, stage.dropout, average)
     encoder.save(folder / ENCODER)
     head = save_head(student, folder)
-    options = {k: v for k, v in plain(asdict(stage.encoder)).items() if k != "model"}
-    write_json(
-        folder / READING,
-        {"modality": encoder.modality, "options": options, "labels": list(material.labels)},
-    )
+    save_reading(encoder, stage.encoder, material, folder)
     trained = make_encoder(replace(stage.encoder, model=str(folder / ENCODER)))
     trained.model.to(trainer.device)
     for name, split in material.splits.items():
@@ -169,6 +167,15 @@ def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> 
     write_answers(folder, head)
     found = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds, "encoder": trained.name}
     keep_results(folder, material, {"seed": seed, "settings": settings, **found})
+
+
+def save_reading(encoder: Trainable, config: Any, material: Material, folder: Path) -> None:
+    """reading.json: with it and encoder/ the encoder can be made again, as `erc export` does."""
+    options = {k: v for k, v in plain(asdict(config)).items() if k != "model"}
+    labels = list(material.labels)
+    write_json(
+        folder / READING, {"modality": encoder.modality, "options": options, "labels": labels}
+    )
 
 
 def usable_rows(material: Material, encoder: Trainable, file: Path) -> dict[str, NDArray[np.int64]]:

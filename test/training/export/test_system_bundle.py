@@ -20,13 +20,20 @@ from system_runs import change, write_system_run
 from erc_ros.cli import main
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.manifest import FaceCrops, LogMelAudio
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import observed
 from erc_ros.training.datasets import corpora
+from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig
+from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder
 from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
 from erc_ros.training.engine.recipe import RecipeError
 from erc_ros.training.export.system_bundle import export_bundle, read_system
+from erc_ros.training.features.encode import encode_split
 from erc_ros.training.features.store import FeatureStore
+from erc_ros.training.heads.registry import make_head
+from erc_ros.training.onnx import export_fusion
 from erc_ros.values.utterance import FaceCrop, Utterance
 
 
@@ -146,6 +153,60 @@ def test_a_modality_can_be_left_out(run: Path, meld: Path, tmp_path: Path) -> No
     with Recogniser(bundle) as recogniser:
         answer = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
     assert answer.probabilities.sum() == pytest.approx(1)
+
+
+def test_another_row_of_the_fusion_can_be_taken(run: Path) -> None:
+    """DDVLM's first row reads descriptions, which no robot makes; its camera row does not."""
+    best, seed = run / "stages/fusion/best", run / "stages/fusion/robot-causal/seed-1"
+    shutil.copytree(best, seed)
+    change(seed / "metrics.json", row="robot")
+    shutil.rmtree(run / "stages/visual/seed-1/encoder")
+    reads = {"text": "text", "audio": "audio_kd"}
+    change(seed / "metrics.json", reads=reads)
+    with pytest.raises(RecipeError, match="a --row of the fusion that reads another one"):
+        read_system(run)
+    assert set(read_system(run, row="robot").readings) == {"text", "audio"}
+    with pytest.raises(RecipeError, match=r"no causal row 'human'; it has robot"):
+        read_system(run, row="human")
+
+
+def test_an_encoder_that_was_not_fine_tuned_is_exported_as_well(
+    run: Path, meld: Path, tmp_path: Path
+) -> None:
+    stage = run / "stages/audio_kd"
+    for file in (stage / "seed-1").iterdir():
+        file.rename(stage / file.name)
+    (stage / "seed-1").rmdir()
+    (stage / "metrics.json").unlink()
+    bundle, _ = export_bundle(run, tmp_path / "bundle", meld, without=("visual",))
+    assert bundle.audio is not None
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "data2vec-audio, as published, in the stage audio_kd" in card
+
+
+def test_the_robot_s_own_networks_become_parts_of_a_bundle(
+    run: Path, meld: Path, tmp_path: Path
+) -> None:
+    """Log-mel and faces instead of a waveform and a clip, at their own width."""
+    made = {
+        "audio": ("audio_kd", LogMelEncoder(SpeechEncoderConfig("log-mel", max_seconds=3.0))),
+        "visual": ("visual", FacesEncoder(VideoEncoderConfig("faces"))),
+    }
+    for stage, encoder in made.values():
+        folder = run / "stages" / stage / "seed-1"
+        shutil.rmtree(folder / "encoder")
+        shutil.rmtree(folder / "features")
+        encoder.save(folder / "encoder")
+        for split in ("dev", "test"):
+            read = corpora.read("meld-faces", meld, split)
+            encode_split("meld-faces", read, encoder, folder / "features" / split)
+    change(run / "stages/audio_kd/seed-1/reading.json", options={"max_seconds": 3.0})
+    sizes = (32, made["audio"][1].dimension, made["visual"][1].dimension)
+    head = make_head("summer", {"width": 12, "embeddings": sizes, "labels": 7})
+    export_fusion(head, run / "stages/fusion/best/fusion.onnx")
+    bundle, differences = export_bundle(run, tmp_path / "bundle", meld)
+    assert isinstance(bundle.audio, LogMelAudio) and isinstance(bundle.visual, FaceCrops)
+    assert bundle.audio.max_seconds == 3.0 and max(differences.values()) < 1e-4
 
 
 Change = Callable[[Path], object]

@@ -1,0 +1,53 @@
+"""A bundle of a system in the nodes over DDS: waveforms, clips of its own size, whole prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra [train]")
+pytest.importorskip("av", reason="needs the extra [train]")
+pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("erc_msgs", reason="the interfaces are not built")
+pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
+
+from system_runs import write_system_run
+
+from erc_ros.cli import main
+from erc_ros.demo.conversation_bag import SimulatedRecogniser
+from erc_ros.demo.generated_corpora import write_recording
+from erc_ros.parameters import RobotConfig
+from erc_ros.replay.bag import Bag
+from erc_ros.replay.offline import replay
+from erc_ros.replay.via_dds import play, recognisable_speech
+from erc_ros.training.export.system_bundle import export_bundle
+
+pytestmark = pytest.mark.dds
+SIDE = 112  # pixels; more than the nodes keep without being told
+
+
+def test_a_system_runs_in_the_nodes_as_in_the_replay(
+    generated_meld: Path, tmp_path: Path, robot: RobotConfig
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "MELD.Raw").symlink_to(generated_meld / "MELD.Raw")
+    assert main(["cut-faces", "meld", "--data", str(data), "--crops", "4", "--size", "64"]) == 0
+    run = write_system_run(tmp_path / "run", data, "meld-faces", side=SIDE)
+    bundle, _ = export_bundle(run, tmp_path / "bundle", data)
+    assert bundle.visual is not None and bundle.visual.size == SIDE
+    recogniser = SimulatedRecogniser(type=recognisable_speech())
+    path = write_recording("meld", tmp_path / "bag", dialogues=1, recogniser=recogniser)
+    system = robot.changed(bundle=str(bundle.folder))
+    with Bag(path) as bag:
+        offline = replay(bag, {}, system)
+    with Bag(path) as bag:
+        live = play(bag, {}, system, rate=2.0)
+    assert [row.text for row in live.rows] == [row.text for row in offline.rows]
+    assert len(live.rows) == 8
+    for mine, theirs in zip(live.rows, offline.rows, strict=True):
+        assert all(mine.modalities.values()) and set(mine.probabilities) == set(bundle.labels)
+        assert mine.label == theirs.label
+    assert live.bundle.sha256 == bundle.sha256
