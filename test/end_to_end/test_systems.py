@@ -1,0 +1,182 @@
+"""Each of the four systems from a corpus to the robot, and what it says of a recording.
+
+Trained, distilled, exported, quantized, played. The corpora are made (`erc make-corpus`), the
+pretrained models are tiny and random: what is shown is that the whole path works and that what is
+learned arrives, nothing about people.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra [train]")
+pytest.importorskip("av", reason="needs the extra [train]")
+pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
+pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
+
+import tiny_systems
+
+from erc_ros.cli import main
+from erc_ros.demo.conversation_bag import START
+from erc_ros.demo.generated_corpora import write_corpus, write_recording
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.training.datasets import corpora
+
+LEARN = {"epochs": 30, "batch_size": 2, "learning_rate": 5.0e-3}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A system, what it learns from, and which of its parts are quantized how.
+
+    same: truth of the recording -> label of the corpus; "" where the corpus leaves it out.
+    """
+
+    layout: str
+    corpus: str
+    recipe: Callable[..., dict[str, Any]]
+    scheme: str
+    same: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class System:
+    """A case, and the folder in which its steps work."""
+
+    case: Case
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
+
+    @property
+    def small(self) -> Path:
+        return self.folder / "small"
+
+
+CASES = {
+    "magtkd": Case("meld", "meld-faces", tiny_systems.magtkd, "text=dynamic,fusion=weight-only"),
+    "summer": Case("iemocap", "iemocap-6-faces", tiny_systems.summer, "weight-only"),
+    "lpgnet": Case(
+        "iemocap", "iemocap-4", tiny_systems.lpgnet, "text=weight-only",
+        {"excited": "happy", "frustrated": ""},
+    ),
+    "ddvlm": Case("meld", "meld-faces", tiny_systems.ddvlm, "text=weight-only,fusion=dynamic"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data sets of both layouts with their faces, and recordings meld and iemocap."""
+    data = tmp_path_factory.mktemp("made")
+    for layout in ("meld", "iemocap"):
+        write_corpus(layout, data, 12)
+        write_recording(layout, data / f"bag-{layout}")
+        assert main(["cut-faces", layout, "--data", str(data), "--crops", "8", "--size", "64"]) == 0
+    return data
+
+
+@pytest.fixture(scope="module", params=CASES)
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> System:
+    return System(CASES[request.param], tmp_path_factory.mktemp(request.param))
+
+
+# One test for each step, in this order: each goes on with what the one before made.
+
+
+def test_a_system_learns_from_a_corpus(
+    system: System, made: Path, tiny: dict[str, str], tmp_path: Path
+) -> None:
+    recipe = thorough(system.case, tiny, made, tmp_path)
+    assert tiny_systems.train(recipe, made, system.run) == 0
+
+
+def test_what_it_learned_becomes_a_bundle(system: System, made: Path) -> None:
+    assert main(["export", str(system.run), "--bundle", str(system.bundle), *data(made)]) == 0
+    bundle = load_bundle(system.bundle)
+    assert bundle.labels == corpora.read(system.case.corpus, made, "test").labels
+    assert bundle.text.precision == "float32"
+
+
+def test_the_bundle_becomes_smaller_and_stays_as_good(system: System, made: Path) -> None:
+    command = ["quantize", str(system.bundle), "--scheme", system.case.scheme, *data(made)]
+    assert main([*command, "--out", str(system.small), "--max-drop", "15"]) == 0
+    assert load_bundle(system.small).text.precision != "float32"
+
+
+def test_a_recording_is_recognised_better_than_by_the_majority_class(
+    system: System, made: Path
+) -> None:
+    bag, out = made / f"bag-{system.case.layout}", system.run.with_name("out")
+    command = ["replay", str(bag), "--bundle", str(system.small), "--out", str(out)]
+    assert main([*command, "--speaker-model", ""]) == 0
+    right, truths = recognised(out, bag, system.case)
+    print(f"{right} of {len(truths)} right")
+    assert right > Counter(truths).most_common(1)[0][1], f"{right} of {len(truths)} right"
+
+
+def data(made: Path) -> list[str]:
+    return ["--data", str(made)]
+
+
+def thorough(case: Case, tiny: dict[str, str], data: Path, scratch: Path) -> dict[str, Any]:
+    """The tiny recipe of the system, on this corpus, so long that something is learned."""
+    given = [describe(case, data, scratch / "descriptions.jsonl")] if case is CASES["ddvlm"] else []
+    recipe = case.recipe(tiny, *map(str, given), corpus=case.corpus)
+    stages = recipe["stages"]
+    for name in ("teacher", "fusion"):
+        if name in stages:
+            stages[name] |= {"modes": ["causal"], "trainer": LEARN}
+    if "rows" in stages["fusion"]:  # the others are for tables
+        robot = [row for row in stages["fusion"]["rows"] if row.get("name") == "robot"]
+        stages["fusion"]["rows"] = robot or stages["fusion"]["rows"][:1]
+    return recipe
+
+
+def describe(case: Case, data: Path, file: Path) -> Path:
+    """What somebody would see in the clips of a made-up corpus."""
+    looks = {"joy": "smiles in green light", "anger": "frowns in red light"}
+    with file.open("w") as stream:
+        for split in ("train", "dev", "test"):
+            read = corpora.read(case.corpus, data, split)
+            for conversation in read.conversations:
+                for said in conversation.utterances:
+                    look = looks.get(read.labels[said.label], f"has look {said.label}")
+                    seen = {"text": f"Somebody {look}.", "tries": 1, "named": [], "model": "me"}
+                    line = {"key": conversation.key(said), **seen}
+                    stream.write(json.dumps(line) + "\n")
+    return file
+
+
+def recognised(out: Path, bag: Path, case: Case) -> tuple[int, list[str]]:
+    """How many of the recording's utterances got their label, and the labels.
+
+    An utterance's estimate is the one that overlaps it most.
+    """
+    with bag.with_name(f"{bag.name}.truth.csv").open(newline="") as file:
+        truths = list(csv.DictReader(file))
+    estimates = [json.loads(line) for line in (out / "estimates.jsonl").read_text().splitlines()]
+    right, labels = 0, []
+    for truth in truths:
+        label = case.same.get(truth["emotion"], truth["emotion"])
+        if not label:
+            continue
+        labels.append(label)
+        begin, end = (START + round(float(truth[name]) * 1e9) for name in ("start", "end"))
+        found = [(min(end, e["end"]) - max(begin, e["start"]), e["label"]) for e in estimates]
+        overlap, answer = max(found)
+        right += overlap > 0 and answer == label
+    return right, labels
