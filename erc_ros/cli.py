@@ -156,6 +156,12 @@ def _calibrate(argv: Sequence[str]) -> int:
     return calibrate(list(argv))
 
 
+def _convert_emotion2vec(argv: Sequence[str]) -> int:
+    from erc_ros.training.encoders.audio.emotion2vec import main as convert
+
+    return convert(list(argv))
+
+
 def _quantize(argv: Sequence[str]) -> int:
     from erc_ros.training.quantization.command import main as quantize
 
@@ -400,6 +406,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "table": (_table, "finished runs side by side"),
     "encode": (_encode, "run an encoder once over a corpus and keep its features"),
     "cut-faces": (_cut_faces, "cut the faces out of a corpus' clips, once"),
+    "convert-emotion2vec": (_convert_emotion2vec, "a published checkpoint as a model folder"),
     "quantize": (_quantize, "a smaller and faster bundle, if it is as good"),
     "calibrate": (_calibrate, "make the confidence of a bundle mean what it says, and measure it"),
     "export": (_export, "the ONNX file of a finished run's chosen checkpoint"),

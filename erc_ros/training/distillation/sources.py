@@ -2,13 +2,12 @@
 
 Every source is a section of the recipe; a recipe has exactly one:
 
-- `stored`: features of a real corpus, teacher's and students', made by `erc encode`;
-- `clips`: the teacher's stored features, and the clips of a real corpus for a pretrained speech or
-  video encoder that is fine-tuned whole (MAGTKD's first stage);
 - `faces`: stored embeddings of descriptions, and FER+ pictures for the face network (DDVLM);
 - `mosi`: CMU-MOSI's features, the real trimodal set that is at hand;
 - `simulated`: the text encoder's answers on MELD, and clips and faces of other corpora with the
   same label. No benchmark.
+
+The systems of the papers have their distillation as stages of their own (`training.systems`).
 
 A teacher with stored features but without answers gets a classifier first, trained on the labels
 as the section `teacher` says.
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.face import SIZE
-from erc_ros.training.datasets import corpora, emodb, ferplus, ravdess
+from erc_ros.training.datasets import emodb, ferplus, ravdess
 from erc_ros.training.datasets.mosi import LABELS as SENTIMENTS
 from erc_ros.training.datasets.mosi import MosiConfig, read_mosi
 from erc_ros.training.datasets.speech import together
@@ -62,7 +61,7 @@ from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.features.store import FeatureStore
 from erc_ros.training.onnx import export_audio, export_face
 
-SECTIONS = ("stored", "clips", "faces", "mosi", "simulated", "classifier", "teacher", "network")
+SECTIONS = ("faces", "mosi", "simulated", "classifier", "teacher", "network")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,33 +110,6 @@ class StoredInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredConfig:
-    """The section `stored`; {split} in a folder stands for train, dev and test."""
-
-    corpus: str
-    """As in `erc encode`: meld, iemocap-6, ..."""
-    teacher: str
-    """Feature store of the teacher, such as runs/features/meld-{split}-bundle-text."""
-    audio: str = ""
-    """Of a student; empty: no such student."""
-    visual: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipsConfig:
-    """The section `clips`: pretrained encoders that learn from sound and pictures."""
-
-    corpus: str
-    """With clips: meld-clips, iemocap-6, ..."""
-    teacher: str
-    audio: str = ""
-    """A Hugging Face speech encoder on this machine, such as facebook/data2vec-audio-base."""
-    visual: str = ""
-    """A Hugging Face video encoder, such as facebook/timesformer-base-finetuned-k400."""
-    max_seconds: float = 12.0
-
-
-@dataclass(frozen=True, slots=True)
 class FacesConfig:
     """The section `faces`; {split} in `teacher` stands for train, valid and test of FER+."""
 
@@ -160,17 +132,6 @@ class SimulatedConfig:
             raise ValueError(f"students {self.students} must be audio, visual or both")
 
 
-@dataclass(frozen=True, eq=False)
-class Listed:
-    """What is labelled in a split: keys, labels (N,), files with sound, files with pictures."""
-
-    keys: Sequence[str]
-    labels: Indices
-    clips: Sequence[Path | None]
-    pictures: Sequence[Path | None]
-    names: tuple[str, ...]
-
-
 def read_tasks(recipe: Recipe) -> list[DistillationTask]:
     """The tasks of the recipe's source, one for each student.
 
@@ -178,8 +139,6 @@ def read_tasks(recipe: Recipe) -> list[DistillationTask]:
         RecipeError, FileNotFoundError, ValueError: no such source, or its data are not usable.
     """
     sources: dict[str, Callable[[Recipe], list[DistillationTask]]] = {
-        "stored": _stored,
-        "clips": _clips,
         "faces": _faces,
         "mosi": _mosi,
         "simulated": _simulated,
@@ -201,75 +160,6 @@ def _mosi(recipe: Recipe) -> list[DistillationTask]:
         own = {split: part.features[m] for split, part in videos.items()}
         result.append(_of_features(recipe, modality, own, labels, said, SENTIMENTS))
     return result
-
-
-def _stored(recipe: Recipe) -> list[DistillationTask]:
-    config = recipe.section("stored", StoredConfig)
-    listed = _listed(recipe, config.corpus)
-    names = listed["train"].names
-    result = []
-    for modality in ("audio", "visual"):
-        if folder := getattr(config, modality):
-            features, labels, teacher, left = {}, {}, {}, {}
-            for split, here in listed.items():
-                taught, known = _store(config.teacher, split).take(here.keys)
-                own, there = _store(folder, split).take(here.keys)
-                both = known & there
-                if not both.any():
-                    raise RecipeError(
-                        f"no utterance of {config.corpus} {split} is in {config.teacher} and in"
-                        f" {folder}: encode the same corpus with both encoders"
-                    )
-                features[split], teacher[split] = own[both], taught[both]
-                labels[split], left[split] = here.labels[both], int((~both).sum())
-            said = _classified(recipe, modality, teacher, labels, names)
-            result.append(_of_features(recipe, modality, features, labels, said, names, left))
-    return result or _no_student("stored")
-
-
-def _clips(recipe: Recipe) -> list[DistillationTask]:
-    from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
-    from erc_ros.training.encoders.clips import ClipEncoder, ClipInputs, PretrainedNetwork, usable
-    from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
-
-    config = recipe.section("clips", ClipsConfig)
-    listed = _listed(recipe, config.corpus)
-    makers: dict[str, Callable[[], ClipEncoder]] = {
-        "audio": partial(
-            SpeechEncoder, SpeechEncoderConfig(config.audio, max_seconds=config.max_seconds)
-        ),
-        "visual": partial(VideoEncoder, VideoEncoderConfig(config.visual)),
-    }
-    result = []
-    for modality, make in makers.items():
-        if not getattr(config, modality):
-            continue
-        encoder = make()
-        inputs, labels, teacher, left = {}, {}, {}, {}
-        for split, here in listed.items():
-            taught, known = _store(config.teacher, split).take(here.keys)
-            clips = here.pictures if modality == "visual" else here.clips
-            good = usable(config.corpus, clips, encoder) & known
-            chosen = [
-                clip for clip, use in zip(clips, good, strict=True) if use and clip is not None
-            ]
-            if not chosen:
-                raise RecipeError(
-                    f"no clip of {config.corpus} {split} has {modality} and is in {config.teacher}"
-                )
-            inputs[split] = ClipInputs(config.corpus, chosen, encoder)
-            labels[split], teacher[split] = here.labels[good], taught[good]
-            left[split] = int((~good).sum())
-        names = listed["train"].names
-        said = _classified(recipe, modality, teacher, labels, names)
-        parts = {s: TaskSplit(inputs[s], labels[s], *said[s]) for s in SPLITS}
-        network = partial(PretrainedNetwork, make)
-        result.append(
-            DistillationTask(
-                modality, network, encoder.dimension, names, parts, labels["train"], left
-            )
-        )
-    return result or _no_student("clips")
 
 
 def _faces(recipe: Recipe) -> list[DistillationTask]:
@@ -459,29 +349,5 @@ def _of_features(
     )
 
 
-def _listed(recipe: Recipe, corpus: str) -> dict[str, Listed]:
-    listed = {}
-    for split in SPLITS:
-        read = corpora.read(corpus, recipe.data, split)
-        labelled = [
-            (conversation.key(utterance), utterance)
-            for conversation in read.conversations
-            for utterance in conversation.utterances
-            if utterance.label is not None
-        ]
-        listed[split] = Listed(
-            [key for key, _ in labelled],
-            np.array([utterance.label for _, utterance in labelled], np.int64),
-            [utterance.clip for _, utterance in labelled],
-            [utterance.pictures for _, utterance in labelled],
-            read.labels,
-        )
-    return listed
-
-
 def _store(folder: str, split: str) -> FeatureStore:
     return FeatureStore(Path(folder.replace("{split}", split)))
-
-
-def _no_student(section: str) -> list[DistillationTask]:
-    raise RecipeError(f"section {section!r} names no student: give audio, visual or both")

@@ -36,9 +36,12 @@ LOG_MEL, FACES = "log-mel", "faces"
 NETWORK, WEIGHTS = "network.json", "model.safetensors"
 
 
-def is_robots(model: str) -> bool:
-    """Whether a recipe means one of these networks."""
-    return model in (LOG_MEL, FACES) or (Path(model) / NETWORK).is_file()
+def network_kind(model: str) -> str:
+    """log-mel, faces, or what network.json in a folder says; "": a model of Hugging Face."""
+    if model in (LOG_MEL, FACES):
+        return model
+    file = Path(model) / NETWORK
+    return str(read_json(file).get("kind", "")) if file.is_file() else ""
 
 
 class LogMelEncoder:
@@ -141,7 +144,8 @@ class FacesEncoder:
         each = self.model(inputs["faces"])  # (M, 128)
         count = torch.bincount(owner)  # (N,)
         total = each.new_zeros(len(count), each.shape[1]).index_add(0, owner, each)  # (N, 128)
-        return total / count[:, None]
+        mean: Tensor = total / count[:, None]
+        return mean
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, 128); see `pretrained.encode`."""

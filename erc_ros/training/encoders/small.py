@@ -18,7 +18,7 @@ from erc_ros.training.encoders.sample import Sample, check
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
 
-class LogMelEncoder:
+class BundleSpeechEncoder:
     """Sound -> embedding by an audio.onnx, such as runs/audio/best/audio.onnx; (N, 128).
 
     Raises:

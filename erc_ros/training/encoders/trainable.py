@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from erc_ros.training.encoders.audio.emotion2vec import KIND, Emotion2vecEncoder
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
 from erc_ros.training.encoders.pretrained import Trainable
-from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder, is_robots
+from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder, network_kind
 from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
 from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
 
@@ -20,7 +21,9 @@ CONFIGS: dict[str, type[Any]] = {
 
 
 def make_encoder(config: Any) -> Trainable:
-    """The encoder that a configuration asks for: a published one, or one of the robot's own.
+    """The encoder that a configuration asks for.
+
+    One of Hugging Face, emotion2vec, or one of the robot's own.
 
     Raises:
         FileNotFoundError: the model is not on this machine.
@@ -31,6 +34,9 @@ def make_encoder(config: Any) -> Trainable:
         SpeechEncoderConfig: SpeechEncoder,
         VideoEncoderConfig: VideoEncoder,
     }
-    if is_robots(config.model):
+    kind = network_kind(config.model)
+    if kind == KIND:
+        kinds |= {SpeechEncoderConfig: Emotion2vecEncoder}
+    elif kind:
         kinds |= {SpeechEncoderConfig: LogMelEncoder, VideoEncoderConfig: FacesEncoder}
     return kinds[type(config)](config)

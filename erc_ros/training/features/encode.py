@@ -152,9 +152,9 @@ def _bundle_text(model: str, options: dict[str, Any]) -> Encoder:
 
 
 def _bundle_audio(model: str, options: dict[str, Any]) -> Encoder:
-    from erc_ros.training.encoders.small import LogMelEncoder
+    from erc_ros.training.encoders.small import BundleSpeechEncoder
 
-    return LogMelEncoder(Path(model) / "audio.onnx", **options)
+    return BundleSpeechEncoder(Path(model) / "audio.onnx", **options)
 
 
 def _text(model: str, options: dict[str, Any]) -> Encoder:

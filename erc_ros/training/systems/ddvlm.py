@@ -19,6 +19,7 @@ The fusion begins with the text stage's classifier, so that at first it answers 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -45,7 +46,7 @@ def begin_with_text(head: Head, work: Work, reads: dict[str, str], seed: int) ->
     """Give the residual fusion z_t: the classifier that the text encoder was trained with."""
     if isinstance(head, Ddvlm) and "text" in reads:
         trained = load_file(work.read(reads["text"], seed) / HEAD)
-        classifier = head.classifier[-1]
+        classifier: Any = head.classifier[-1]
         with torch.no_grad():
             classifier.weight.copy_(trained["weight"])
             classifier.bias.copy_(trained["bias"])

@@ -20,8 +20,6 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
-from erc_ros.training.datasets.meld import CLIPS  # noqa: E402
-from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
 from erc_ros.training.distillation.sources import (  # noqa: E402
     ClassifierConfig,
     FeatureNetwork,
@@ -42,9 +40,7 @@ from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEnco
 from erc_ros.training.encoders.clips import PretrainedNetwork  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.visual import model as face_model  # noqa: E402
-from erc_ros.training.engine.evaluation import read_run  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
-from erc_ros.training.features.store import create, write_shard  # noqa: E402
 from erc_ros.training.losses import pearson_relation  # noqa: E402
 
 CLASSES = ("a", "b", "c", "d")
@@ -275,87 +271,7 @@ def results(tmp_path: Path) -> dict[str, dict[str, object]]:
     return json.loads((tmp_path / "out" / "results.json").read_text())
 
 
-def store(folder: Path, keys: list[str], seed: int, dimension: int = 6) -> None:
-    features = np.random.default_rng(seed).standard_normal((len(keys), dimension))
-    create(folder, f"encoder-{seed}", dimension, 1)
-    write_shard(folder, 0, "source", keys, features.astype(np.float32), {})
-
-
-HEADER = (
-    "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,"
-    "Season,Episode,StartTime,EndTime\n"
-)
 SIZES = {"train": 21, "dev": 7, "test": 7}
-
-
-def write_meld(data: Path) -> None:
-    """Dialogues of seven utterances, all labels in each."""
-    (data / "meld_annotations").mkdir()
-    for split, size in SIZES.items():
-        rows = "".join(
-            f'1,"Hi",A,{LABELS[n % 7]},positive,{n // 7},{n % 7},1,1,"0:0:1,0","0:0:2,0"\n'
-            for n in range(size)
-        )
-        (data / "meld_annotations" / f"{split}_sent_emo.csv").write_text(HEADER + rows)
-
-
-def keys(split: str) -> list[str]:
-    return [f"{split}/{n // 7}/{n % 7}" for n in range(SIZES[split])]
-
-
-def test_stored_features_of_a_corpus(tmp_path: Path) -> None:
-    write_meld(tmp_path)
-    for split in SIZES:
-        store(tmp_path / f"text-{split}", keys(split), 0)
-        missing = {"train/1/2", "test/0/0", "test/0/1"}
-        store(tmp_path / f"audio-{split}", [k for k in keys(split) if k not in missing], 1, 9)
-    stored = {
-        "corpus": "meld",
-        "teacher": str(tmp_path / "text-{split}"),
-        "audio": str(tmp_path / "audio-{split}"),
-    }
-
-    assert distill(tmp_path, recipe(tmp_path, stored=stored)) == 0
-
-    found = results(tmp_path)["audio"]
-    assert found["utterances"] == {"train": 20, "dev": 7, "test": 5}
-    assert found["left_out"] == {"train": 1, "dev": 0, "test": 2}
-    assert found["seeds"] == [0, 1] and not found["simulated"]
-    run = read_run(tmp_path / "out" / "audio" / "distilled")  # as `erc evaluate` does
-    assert run.seeds == ("seed-0", "seed-1") and run.splits["test"].probabilities.shape[1] == 5
-    assert "| audio | 2 |" in (tmp_path / "out" / "table.md").read_text()
-
-
-@pytest.mark.parametrize("modality", ["audio", "visual"])
-def test_pretrained_encoders_learn_from_the_clips_of_a_corpus(
-    tmp_path: Path, modality: str
-) -> None:
-    pytest.importorskip("av", reason="needs PyAV (extra [train])")
-    from clips import write_clip
-
-    write_meld(tmp_path)
-    for split in SIZES:
-        store(tmp_path / f"text-{split}", keys(split), 0)
-        folder = tmp_path / CLIPS[split]
-        folder.mkdir()
-        for n in range(SIZES[split]):
-            write_clip(folder / f"dia{n // 7}_utt{n % 7}.mp4", 0.3, hertz=100 + 50 * (n % 7))
-    (tmp_path / CLIPS["test"] / "dia0_utt3.mp4").write_bytes(b"no clip")
-    maker = {
-        "audio": lambda: tiny_models.speech(tmp_path / "model", "Wav2Vec2"),
-        "visual": lambda: tiny_models.video(tmp_path / "model", "Timesformer"),
-    }
-    clips = {
-        "corpus": "meld-clips",
-        "teacher": str(tmp_path / "text-{split}"),
-        modality: str(maker[modality]()),
-    }
-    file = recipe(tmp_path, clips=clips, distillation={"seeds": [0]}, trainer={**FAST, "epochs": 1})
-
-    assert distill(tmp_path, file) == 0
-    found = results(tmp_path)[modality]
-    assert found["utterances"] == {"train": 21, "dev": 7, "test": 6}
-    assert found["left_out"]["test"] == 1
 
 
 def write_mosi(data: Path) -> None:
@@ -520,13 +436,13 @@ def test_a_teacher_that_does_not_fit_is_refused(
     ("sections", "complaint"),
     [
         ({}, "needs one of the sections"),
-        ({"mosi": {}, "stored": {"corpus": "meld", "teacher": "x"}}, "needs one of the sections"),
+        ({"mosi": {}, "faces": {}}, "needs one of the sections"),
+        ({"stored": {"corpus": "meld"}}, "no section ['stored']"),
         ({"mosi": {"videos": 3}}, "no ['videos']"),
         ({"mosi": {}}, "mosi.npz is missing"),
         ({"mosi": {}, "loss": {"response": -1.0}}, "must not be negative"),
         ({"simulated": {"teacher": "gone.safetensors"}}, "train the teacher first"),
         ({"simulated": {"students": ["smell"]}}, "smell"),
-        ({"stored": {"corpus": "meld", "teacher": "x", "audio": "y"}}, "no train_sent_emo.csv"),
         ({"mosi": {}, "distillation": {"metric": "luck"}}, "metric is 'luck'"),
         ({"surprise": {}}, "no section ['surprise']"),
     ],
@@ -536,23 +452,6 @@ def test_what_is_wrong_with_a_recipe_is_said(
 ) -> None:
     assert distill(tmp_path, recipe(tmp_path, **sections)) == 2
     assert complaint in capsys.readouterr().err
-
-
-def test_an_utterance_without_a_store_row_everywhere_is_an_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_meld(tmp_path)
-    for split in SIZES:
-        store(tmp_path / f"text-{split}", keys(split), 0)
-        store(tmp_path / f"audio-{split}", ["other/0/0"], 1)
-    stored = {
-        "corpus": "meld",
-        "teacher": str(tmp_path / "text-{split}"),
-        "audio": str(tmp_path / "audio-{split}"),
-    }
-
-    assert distill(tmp_path, recipe(tmp_path, stored=stored)) == 2
-    assert "encode the same corpus with both encoders" in capsys.readouterr().err
 
 
 def test_distill_takes_distillations_only(

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 import tiny_models  # noqa: E402
 
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
-from erc_ros.training.encoders.small import FaceEncoder, LogMelEncoder  # noqa: E402
+from erc_ros.training.encoders.small import BundleSpeechEncoder, FaceEncoder  # noqa: E402
 from erc_ros.training.encoders.visual.pretrained import (  # noqa: E402
     VideoEncoder,
     VideoEncoderConfig,
@@ -102,7 +102,7 @@ def test_a_model_of_single_pictures_is_refused(tmp_path: Path, timesformer: Path
 
 def test_the_bundles_small_encoders_have_the_same_interface() -> None:
     sound = 0.1 * np.random.default_rng(0).standard_normal(24_000).astype(np.float32)
-    speech, face = LogMelEncoder(BUNDLE / "audio.onnx"), FaceEncoder(BUNDLE / "face.onnx")
+    speech, face = BundleSpeechEncoder(BUNDLE / "audio.onnx"), FaceEncoder(BUNDLE / "face.onnx")
     samples = [Sample("a", sound=sound, faces=(clip(2)[0], clip(2)[1][..., 0])) for _ in range(2)]
 
     for model in (speech, face):
@@ -116,6 +116,6 @@ def test_the_bundles_small_encoders_have_the_same_interface() -> None:
 
 def test_a_part_for_another_modality_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"face\.onnx takes"):
-        LogMelEncoder(BUNDLE / "face.onnx")
+        BundleSpeechEncoder(BUNDLE / "face.onnx")
     with pytest.raises(FileNotFoundError, match="missing"):
         FaceEncoder(tmp_path / "face.onnx")

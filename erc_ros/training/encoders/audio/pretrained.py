@@ -73,7 +73,7 @@ class SpeechEncoder:
                 " data2vec-audio, wav2vec2, WavLM, HuBERT or UniSpeech model"
             )
         # Spans are hidden in pretraining; here every frame counts, and some clips have but a few.
-        self.model.config.apply_spec_augment = False  # type: ignore[union-attr]
+        self.model.config.apply_spec_augment = False
         self.rate = int(self._extract.sampling_rate)
         self.normalises = bool(self._extract.do_normalize)
         self.dimension = int(self.model.config.hidden_size)
