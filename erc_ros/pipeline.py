@@ -184,7 +184,7 @@ class RecognitionConfig(FromParameters):
         changes="anytime",
     )
     min_confidence: float = setting(
-        0.0,
+        0.35,
         "below it an emotion is published as unknown: `label` is empty, all else is as it was",
         range=(0.0, 1.0),
         source="python -m benchmarks.conditions",

@@ -41,7 +41,9 @@ REPOSITORY = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
     bundle = write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
-    return PipelineConfig(bundle=str(bundle), speaker_model="none", device="cpu")
+    return PipelineConfig(
+        bundle=str(bundle), speaker_model="none", device="cpu", min_confidence=0.0
+    )
 
 
 def said(text: str, time: int = NS) -> Transcript:

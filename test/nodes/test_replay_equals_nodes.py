@@ -113,7 +113,8 @@ def test_a_pipeline_repeats_the_nodes_bit_by_bit(
     play(bench, recording)
     assert bench.change("utterance_node", Transition.TRANSITION_DEACTIVATE)
 
-    robot = RobotConfig().changed(bundle=str(bundle), expect_text="always").changed(**told)
+    robot = RobotConfig().changed(bundle=str(bundle), expect_text="always", min_confidence=0.0)
+    robot = robot.changed(**told)
     estimates, corrected = [], []
     number = 0  # of what the node publishes, the sequence that its messages share
     with Pipeline(robot.pipeline) as pipeline:
