@@ -3,7 +3,7 @@
 #   make test    sets up .venv with everything, and runs the tests
 #   make bench   the measurements of the README, with the machine's description
 # and for those who work on it:
-#   make models  models/edge-small from the corpora ($ERC_DATA), resumable; tells the hours first
+#   make models  edge-small from the corpora ($ERC_DATA) in runs/, resumable; tells the hours first
 #   make lint    ruff, mypy --strict, and who may import whom
 #   make coverage  how much of the rooms below the dialogue their tests run, with a floor
 #   make lowest  the core's tests with the oldest libraries that are supported

@@ -26,6 +26,7 @@ from erc_ros.training.datasets.emocontext import FOLDER as EMOCONTEXT
 from erc_ros.training.datasets.emocontext import read_emocontext
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.utterances import LABELS, Conversation
+from erc_ros.training.engine.runs import write_json
 from erc_ros.training.export.card import write_measured
 from erc_ros.training.fusion.bundle_trial import (
     SETS,
@@ -89,10 +90,11 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
     if (data / EMOCONTEXT).is_dir():
         elsewhere["EmoContext, 4 classes, text"] = other_text(bundle, data, temperatures["text"])
     manifest["calibration"] = {"temperature": everything, "temperatures": temperatures}
-    manifest["metrics"]["as_it_ships"] = summary(found, errors, elsewhere)
+    manifest["metrics"]["as_it_ships"] = measured = summary(found, errors, elsewhere)
     manifest.pop("files")
     write_manifest(folder, manifest)
     load_bundle(folder)
+    write_json(folder / "calibration.json", measured)
     return write_measured(
         folder, found, errors, temperatures, elsewhere, abstaining(test, temperatures)
     )

@@ -8,8 +8,9 @@ p(c | m) / p(c), but a mixture of that and of no evidence, which is 1:
 
 A sense that says nothing changes nothing; one that is sure of the wrong thing can make an emotion
 at most 1 / e_m times less likely. (Without e_m it is the product of experts: Hinton 2002.) Without
-text the prior takes its place, and the senses are believed, as nothing else is there to be; but two
-of them are weighed, since they err together. There is no context and there are no speakers: an
+text a share of the prior takes its place (all of it would call nearly everything neutral), and the
+senses are believed, as nothing else is there to be; but two of them are weighed, since they err
+together. There is no context and there are no speakers: an
 utterance's answer depends on that utterance alone, and `causal` changes nothing. `fusion.pooling`
 fits it: there is nothing to train by gradient descent.
 """
@@ -41,9 +42,11 @@ class Pooling(Head):
         self.prior: Tensor
         self.broken: Tensor
         self.together: Tensor
+        self.share: Tensor
         self.register_buffer("prior", torch.full((config.labels,), -math.log(config.labels)))
         self.register_buffer("broken", torch.tensor([0.0, 0.8, 0.8]))  # (3,), e_m; of text 0
         self.register_buffer("together", torch.tensor(0.9))  # weight of each of two senses
+        self.register_buffer("share", torch.tensor(1.0))  # of the prior, without text
 
     def fuse(self, inputs: Inputs) -> Details:
         """The weights: text 1, a sense the chance that it is not broken, as shares."""
@@ -60,7 +63,8 @@ class Pooling(Head):
         several = seen.sum(dim=-1, keepdim=True) > 1  # (B, U, 1)
         weight = torch.where(several, self.together, torch.ones_like(self.together))  # (B, U, 1)
         found = torch.where(has_text[..., None], doubted, evidence * weight[..., None])
-        pooled = self.prior + (found * seen[..., None]).sum(dim=2)  # (B, U, C)
+        share = torch.where(has_text, torch.ones_like(self.share), self.share)  # (B, U, 1)
+        pooled = share * self.prior + (found * seen[..., None]).sum(dim=2)  # (B, U, C)
         shares = torch.where(has_text, 1 - self.broken, torch.ones_like(self.broken)) * seen
         shares = shares / shares.sum(dim=-1, keepdim=True).clamp_min(1e-6)  # (B, U, 3)
         return Details(pooled, shares, own, own)

@@ -70,6 +70,17 @@ def test_a_sense_alone_is_believed_and_two_are_weighed(head: Pooling) -> None:
     torch.testing.assert_close(answer(head, inputs, (False, True, True)), pooled)
 
 
+def test_without_text_only_a_share_of_the_prior_counts(head: Pooling) -> None:
+    inputs = embeddings()
+    own = head.classifiers[1](inputs[1]).log_softmax(dim=-1)
+    head.share.fill_(0.25)
+    expected = (own - 0.75 * head.prior).softmax(dim=-1)
+    torch.testing.assert_close(answer(head, inputs, (False, True, False)), expected)
+    with_text = answer(head, inputs, (True, False, False))
+    head.share.fill_(1.0)
+    torch.testing.assert_close(answer(head, inputs, (True, False, False)), with_text)
+
+
 def test_nothing_seen_is_the_prior(head: Pooling) -> None:
     expected = head.prior.exp().expand(1, 50, 5)
     torch.testing.assert_close(answer(head, embeddings(), (False, False, False)), expected)

@@ -84,4 +84,4 @@ def test_the_shipped_recipe_names_recipes_that_are_there() -> None:
     for step in steps:
         if step.erc[0] == "train":
             assert read_recipe(Path(step.erc[1]), Path("runs/x"), None).kind in KINDS
-    assert steps[-1].makes.startswith("models/edge-small/")
+    assert all(step.makes.startswith("runs/") for step in steps)
