@@ -20,6 +20,7 @@ from erc_ros.training.encoders.evaluation import EncoderTest
 from erc_ros.training.engine.embeddings import Embedded, save_embeddings
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.runs import write_metrics
 from erc_ros.training.export import bundle_assembly
 from erc_ros.training.manifest import fix_output
 from erc_ros.values.utterance import Utterance
@@ -218,3 +219,12 @@ def test_an_output_of_unknown_size_gets_its_size(runs: Path) -> None:
         fix_output(file, "embedding", 64)
     with pytest.raises(ValueError, match="no output 'logits'; it has embedding"):
         fix_output(file, "logits", 7)
+
+
+def test_the_sound_is_described_as_its_training_wrote_it(tmp_path: Path) -> None:
+    write_metrics({"seed": 0}, tmp_path)
+    assert bundle_assembly.audio_part(tmp_path)["kind"] == "log-mel"
+    part = {"kind": "voice", "embedding": 7, "heard": 24, "speaker_network": "speaker-campplus"}
+    write_metrics({"seed": 0, "part": part}, tmp_path)
+    found = bundle_assembly.audio_part(tmp_path)
+    assert found == {**part, "file": "audio.onnx", "precision": "float32"}

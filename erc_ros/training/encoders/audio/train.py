@@ -58,7 +58,7 @@ class SpeakerFold:
 
 
 def train(recipe: Recipe) -> None:
-    """`erc train config/training/audio.yaml`: one seed, all folds, the first fold's ONNX part.
+    """`erc train config/training/audio_log_mel.yaml`: one seed, all folds, the first one exported.
 
     The epoch is chosen by unweighted recall over the dev speakers of the fold; every fold's test
     speakers are looked at once, at the end.
