@@ -138,10 +138,14 @@ def read_text(
         rows.append(encoder.conversation(Turn(u.speaker, u.text) for u in conversation.utterances))
     ends = np.cumsum([len(c.utterances) for c in conversations])
     count, first = int(ends[-1]), np.concatenate([[0], ends[:-1]])
-    sizes = [0 if part is None else part.embedding for part in (bundle.audio, bundle.visual)]
+    audio, visual = (
+        np.zeros((count, 1 if part is None else part.embedding), np.float32)
+        for part in (bundle.audio, bundle.visual)
+    )
     data = Dialogues(
         np.concatenate(rows),
-        *(np.zeros((count, max(1, size)), np.float32) for size in sizes),
+        audio,
+        visual,
         labels=np.full(count, -100, np.int64),
         speakers=speakers_of(conversations),
         first=np.repeat(first, np.diff(np.concatenate([first, ends[-1:]]))),

@@ -151,7 +151,8 @@ def embedded(
     how: str, sense: Sense, data: Dialogues, draw: int, rng: np.random.Generator
 ) -> Floats:
     """What the sense says of each utterance in a condition, (N, E)."""
-    count, chosen = len(data.labels), sense.chosen[draw]
+    count = len(data.labels)
+    chosen: NDArray[np.int64] = sense.chosen[draw]
     if how in sense.worse:
         return sense.worse[how][chosen]
     if how in sense.noise:
@@ -172,7 +173,7 @@ def embedded(
 
 def _others(data: Dialogues, rng: np.random.Generator) -> Labels:
     """For each utterance the emotion of another one of its dialogue, by chance its own."""
-    wanted = data.labels.copy()
+    wanted: Labels = data.labels.copy()
     for begin in np.unique(data.first):
         rows = np.flatnonzero(data.first == begin)
         wanted[rows] = data.labels[rng.permutation(rows)]

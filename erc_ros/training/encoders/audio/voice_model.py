@@ -156,13 +156,13 @@ def emotion_directions(
     centred = np.array(features, np.float64)
     for speaker in np.unique(speakers):
         own = speakers == speaker
-        means = [centred[own & (labels == k)].mean(0) for k in there if (own & (labels == k)).any()]
-        centred[own] -= np.mean(means, 0)  # whichever emotions the speaker acted how often
+        heard = [centred[own & (labels == k)].mean(0) for k in there if (own & (labels == k)).any()]
+        centred[own] -= np.mean(heard, 0)  # whichever emotions the speaker acted how often
     means = np.array([centred[labels == k].mean(0) for k in there])
     within = np.mean([np.cov(centred[labels == k].T, bias=True) for k in there], 0)
     size = within.shape[0]
     within = (1 - RIDGE) * within + RIDGE * np.trace(within) / size * np.eye(size)
     whiten = np.linalg.inv(np.linalg.cholesky(within + 1e-9 * np.eye(size)))
     _, vectors = np.linalg.eigh(whiten @ np.cov(means.T, bias=True) @ whiten.T)
-    best = whiten.T @ vectors[:, ::-1][:, : len(there) - 1]
+    best: NDArray[np.float64] = whiten.T @ vectors[:, ::-1][:, : len(there) - 1]
     return best.astype(np.float32)

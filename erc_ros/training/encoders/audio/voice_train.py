@@ -286,7 +286,7 @@ def balance(clips: VoiceClips, chosen: NDArray[np.bool_]) -> NDArray[np.float64]
         for label in range(len(LABELS)):
             own = chosen & (clips.corpora == corpus) & (clips.labels == label)
             weights[own] = 1 / max(1, own.sum())
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum(), np.float64)
 
 
 # --- training ---

@@ -168,7 +168,7 @@ def shown(targets: NDArray[np.float32], balance: float) -> NDArray[np.float32]:
     """How often each picture is shown, (N, C) votes -> (N,), of sum 1; see `FaceSampling`."""
     rarity = np.maximum(targets.sum(axis=0), 1) ** -balance
     weights: NDArray[np.float32] = targets @ rarity.astype(np.float32)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _beta(alpha: float, generator: torch.Generator) -> Tensor:
@@ -199,7 +199,7 @@ def correct_prior(model: FaceNetwork, data: FerPlus) -> float:
     head = model.head[1]
     assert isinstance(head, nn.Linear)
     with torch.no_grad():
-        head.bias += torch.from_numpy((best * np.log(frequency)).astype(np.float32))
+        head.bias.add_(torch.from_numpy((best * np.log(frequency)).astype(np.float32)))
     return best
 
 
