@@ -72,6 +72,12 @@ class Bundle:
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def float32_sha256(self) -> str:
+        """Of the float32 bundle that `erc quantize` made this one of, or its own."""
+        made = self.metrics.get("quantization")
+        return str(made["float32_sha256"]) if made else self.sha256
+
+    @property
     def encoders(self) -> dict[str, Encoder]:
         """Those that are there, by modality, in the order of MODALITIES."""
         found = {"text": self.text, "audio": self.audio, "visual": self.visual}

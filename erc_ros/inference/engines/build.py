@@ -119,19 +119,14 @@ def for_tensorrt(bundle: Bundle) -> Bundle:
     if not (folder / store.MANIFEST).is_file():
         return bundle
     form = load_bundle(folder)
-    if _origin(form) != _origin(bundle):
+    if form.float32_sha256 != bundle.float32_sha256:
+        theirs, ours = form.float32_sha256[:12], bundle.float32_sha256[:12]
         raise EngineError(
-            f"{folder} was made of another float32 bundle ({_origin(form)[:12]}) than "
-            f"{bundle.folder} ({_origin(bundle)[:12]}); make it again by `erc quantize --target "
-            f"tensorrt --out {folder}`, or remove it"
+            f"{folder} was made of another float32 bundle ({theirs}) than {bundle.folder} "
+            f"({ours}); make it again by `erc quantize --target tensorrt --out {folder}`, or "
+            "remove it"
         )
     return form
-
-
-def _origin(bundle: Bundle) -> str:
-    """sha256 of the float32 bundle that `erc quantize` made this one of."""
-    made: Any = bundle.metrics.get("quantization")
-    return str(made["float32_sha256"]) if made else bundle.sha256
 
 
 def check(folder: Path | str, say: Say = print) -> list[str]:

@@ -83,7 +83,7 @@ def describe(
         "float32_bundle": {
             "name": bundle.name,
             "version": bundle.version,
-            "sha256": bundle.sha256,
+            "sha256": bundle.float32_sha256,
         },
         "machine": machine,
         "target": target,

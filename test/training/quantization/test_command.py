@@ -132,6 +132,15 @@ def test_a_bundle_for_tensorrt_is_fit_for_it_and_judged_as_the_engines_graphs(
     assert capsys.readouterr().out.count("fit for TensorRT") == 4
 
 
+def test_parts_that_are_quantized_one_after_the_other_know_their_float32_bundle(
+    bundle_folder: Path, material: dict[str, Material]
+) -> None:
+    first, second = (bundle_folder.with_name(name) for name in ("first", "second"))
+    quantized(bundle_folder, first, material, parts=("fusion",))
+    quantized(first, second, material, parts=("audio",))
+    assert load_bundle(second).float32_sha256 == load_bundle(bundle_folder).sha256
+
+
 def test_a_scheme_for_cpus_is_refused_for_tensorrt(bundle_folder: Path, capsys) -> None:
     line = [str(bundle_folder), "--target", "tensorrt", "--scheme", "dynamic"]
     assert main(line) == 1
