@@ -12,7 +12,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from erc_ros.inference.engines import tensorrt_engine
+from erc_ros.inference.engines import build, tensorrt_engine
 from erc_ros.networks import gpu, network
 
 STAND_IN = Path(__file__).parent / "inference" / "engines" / "stand_in"
@@ -45,6 +45,7 @@ def tensorrt(stand_in_driver: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setattr(gpu, "LIBRARY", str(stand_in_driver))
     monkeypatch.setenv("STAND_IN_CPU_MS", "6")
+    monkeypatch.setattr(build, "TIMED", 2)
     monkeypatch.setattr(onnxruntime, "InferenceSession", onnxruntime.InferenceSession)
     _forget()
     yield

@@ -185,6 +185,7 @@ class Runtime:
 class _Engine:
     def __init__(self, profiles, model: bytes) -> None:
         self._profiles = profiles
+        self.known = {}  # shapes of outputs
         self.session = _Session(model, providers=["CPUExecutionProvider"])
         self.inputs = {p.name: p for p in self.session.get_inputs()}
         self.outputs = {p.name: p for p in self.session.get_outputs()}
@@ -224,8 +225,11 @@ class _Context:
         return all(a <= b <= c for a, b, c in zip(least, shape, greatest, strict=True))
 
     def get_tensor_shape(self, name: str):
-        inputs = {n: np.zeros(s, self._element(n)) for n, s in self._shapes.items()}
-        return self._engine.session.run([name], inputs)[0].shape
+        key = (name, tuple(sorted(self._shapes.items())))
+        if key not in self._engine.known:
+            inputs = {n: np.zeros(s, self._element(n)) for n, s in self._shapes.items()}
+            self._engine.known[key] = self._engine.session.run([name], inputs)[0].shape
+        return self._engine.known[key]
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
