@@ -97,11 +97,20 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 # One test for each step, in this order: each goes on with what the one before made.
 
 
-def test_a_system_learns_from_a_corpus(
-    system: System, made: Path, tiny: dict[str, str], tmp_path: Path
+def test_its_text_encoder_learns_from_a_corpus(
+    system: System, made: Path, tiny: dict[str, str]
 ) -> None:
-    recipe = thorough(system.case, tiny, made, tmp_path)
+    recipe = thorough(system.case, tiny, made, system.folder)
+    assert tiny_systems.train(recipe, made, system.run, "--until", "text") == 0
+    assert not (system.run / "stages" / "fusion").exists()
+
+
+def test_the_rest_of_it_goes_on_from_there(
+    system: System, made: Path, tiny: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = thorough(system.case, tiny, made, system.folder)
     assert tiny_systems.train(recipe, made, system.run) == 0
+    assert "text: is there" in capsys.readouterr().out
 
 
 def test_what_it_learned_becomes_a_bundle(system: System, made: Path) -> None:
