@@ -139,11 +139,12 @@ TEXTS = {
     "Polish": "Czy możesz mi powiedzieć, która jest godzina?",
     "Japanese": "明日の会議は三時からです。",
     "emoji": "🙂🙂 🚲 🏠",
-    "punctuation": "... ?! --",
+    "punctuation": "... -- ;",
     "numbers": "4 8 15 16 23 42",
     "letters": "asdf qwer zxcv",
     "backchannel": "Mm-hm.",
     "address": "It is the second door on the left, number 14.",
+    "sarcasm": "Oh great, another Monday. Just what I needed.",
     "300 words": "and then we walked to the other side of the street to look at it " * 20,
 }
 SOUNDS = (silence, hum, music, cough, whisper, laughter, child, monotone, hiss)

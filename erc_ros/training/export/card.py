@@ -174,9 +174,10 @@ def _simulated(parts: Mapping[str, CardPart]) -> str:
     found = parts["fusion"].metrics.get("simulation")
     if not found:
         return ""
+    read = parts["text"].history.corpora
     clips = [c for name in found if name in parts for c in parts[name].history.corpora]
     return SIMULATED.format(
-        text=_titles(parts["text"].history.corpora[-1:]),
+        text=_titles(["meld"] if "meld" in read else read[-1:]),
         clips=_titles(clips),
         simulation="; ".join(
             f"{modality} weighted F1 {each['dev_weighted_f1']:.3f} on dev with"
