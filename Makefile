@@ -115,7 +115,7 @@ jazzy: .venv-jazzy/.ready
 WORKSPACE := build/colcon
 APART := build/colcon-apart
 PACKAGE := CMakeLists.txt package.xml setup.cfg pyproject.toml LICENSE interfaces msg srv erc_ros config \
-	launch models test
+	corpora launch models test
 UNDERLAY := PATH="$(CURDIR)/.venv-colcon/bin:$$PATH" \
 	AMENT_PREFIX_PATH="$(CURDIR)/.venv-colcon" CMAKE_PREFIX_PATH="$(CURDIR)/.venv-colcon"
 COLCON_BUILD := $(UNDERLAY) colcon build --event-handlers console_direct+ --cmake-args \
