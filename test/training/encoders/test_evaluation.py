@@ -56,6 +56,7 @@ def test_meld_is_read_utterance_by_utterance(tmp_path: Path) -> None:
         {"weight": np.zeros((7, 384), np.float32), "bias": np.zeros(7, np.float32)},
         tmp_path / "head.safetensors",
     )
-    found = text_test(tmp_path, data, 96)
+    (tmp_path / "prompt.json").write_text('{"max_tokens": 96, "question": true}')
+    found = text_test(tmp_path, data)
     assert found.embed(tmp_path / "text.onnx", "dev").shape == (1109, 384)
     assert len(found.labels["dev"]) == 1109 and len(found.labels["test"]) == 2610
