@@ -18,7 +18,7 @@ LOWEST ?= .venv-lowest
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export ROS_DOMAIN_ID ?= 77
 
-SOURCES := $(shell find interfaces msg srv erc_ros config launch models requirements scripts \
+SOURCES := $(shell find interfaces msg srv erc_ros config corpora launch models requirements scripts \
 	-type f -not -path '*/__pycache__/*') package.xml setup.py setup.cfg pyproject.toml
 INSTALL := $(BIN)/python -m pip install --quiet --constraint requirements/tested.txt
 
