@@ -277,6 +277,7 @@ def test_voices_are_told_with_what_they_say_and_whose_they_may_be(
     bench.wait(lambda: voice.speech, "it is told what it said: also the first time")
     told = voice.speech[0]
     assert (told.final, told.confidence, told.locale) == ("good morning", 0.5, "en_GB")
+    bench.wait(lambda: finals(bench), "the utterance, on its own topic")
     (said,) = finals(bench)
     assert said.voice_id == name and told.header.stamp == said.end
     bench.wait(lambda: sound, "its sound")
