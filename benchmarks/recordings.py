@@ -4,7 +4,7 @@
 
 acted: conversations composed of RAVDESS's and EmoDB's clips; spoken: lines of MELD's test
 dialogues, said by the demo's synthetic voices; both by number of speakers and noise, through the
-shipped bundle. unseen: the same of nEMO ($ERC_NEMO, docs/datasets.md). recorded: the real call and
+shipped bundle. unseen: the same of nEMO (docs/datasets.md). recorded: the real call and
 the AMI excerpts. links: what speakers, words and modalities cost; the camera sees pictures of
 FER+'s test split. speed: times real time and memory, with a camera. workers: 1 against 2 processes,
 and the memory of each. Data: $ERC_DATA. Nobody ever spoke as in the composed ones.
@@ -24,6 +24,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import soundfile
+import soxr
 from numpy.typing import NDArray
 
 from benchmarks.conversations import (
@@ -74,7 +76,6 @@ RAVDESS = {
 }
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 EMODB = {"W": "anger", "E": "disgust", "A": "fear", "F": "joy", "T": "sadness", "N": "neutral"}
-NEMO = {"happiness": "joy", "surprised": "surprise"}  # the others are called as here
 WORDS_WRONG = 0.2  # share of the words that a bad recogniser changes or leaves out
 
 
@@ -114,29 +115,34 @@ def ravdess_unread(count: int, random: np.random.Generator) -> Iterator[Line]:
 
 def emodb(count: int, random: np.random.Generator) -> Iterator[Line]:
     """The same of EmoDB; German, and nobody recognises the words."""
-    clips = [p for p in sorted((data_folder() / "emodb/full").glob("*.flac")) if p.name[5] in EMODB]
-    people = random.choice(sorted({p.name[:2] for p in clips}), count, replace=False)
-    last = ""
-    while True:
-        person = str(random.choice([each for each in people if each != last]))
-        last = person
-        own = [p for p in clips if p.name.startswith(person)]
-        clip = own[int(random.integers(len(own)))]
-        yield Line(f"speaker {person}", _loud_part(read(clip)), "", EMODB[clip.name[5]])
+    files = sorted((data_folder() / "emodb/full").glob("*.flac"))
+    clips = [(p, p.name[:2], EMODB[p.name[5]]) for p in files if p.name[5] in EMODB]
+    return _unread(clips, count, random)
 
 
 def nemo(count: int, random: np.random.Generator) -> Iterator[Line]:
     """The same of nEMO, which is Polish; nobody recognises the words."""
-    clips = sorted((Path(os.environ["ERC_NEMO"]) / "samples").glob("*.wav"))
-    people = random.choice(sorted({p.name[:3] for p in clips}), count, replace=False)
+    from erc_ros.training.datasets import nemo as corpus
+
+    files = sorted((data_folder() / corpus.FOLDER / "samples").glob("*.wav"))
+    labels = [(p, corpus.parse(p.stem)) for p in files]
+    clips = [(p, label.speaker, corpus.TO_MELD[label.emotion]) for p, label in labels]
+    return _unread(clips, count, random)
+
+
+def _unread(
+    clips: Sequence[tuple[Path, str, str]], count: int, random: np.random.Generator
+) -> Iterator[Line]:
+    """Turns of `count` of the people in (file, person, emotion), in random order."""
+    people = random.choice(sorted({person for _, person, _ in clips}), count, replace=False)
     last = ""
     while True:
-        person = str(random.choice([each for each in people if each != last]))
-        last = person
-        own = [p for p in clips if p.name.startswith(person)]
-        clip = own[int(random.integers(len(own)))]
-        emotion = clip.name.split("_")[1]
-        yield Line(f"speaker {person}", _loud_part(read(clip)), "", NEMO.get(emotion, emotion))
+        last = str(random.choice([each for each in people if each != last]))
+        own = [clip for clip in clips if clip[1] == last]
+        file, person, emotion = own[int(random.integers(len(own)))]
+        samples, rate = soundfile.read(file, dtype="float32")
+        sound = soxr.resample(samples, rate, SAMPLE_RATE)  # nEMO is at 24 kHz
+        yield Line(f"speaker {person}", _loud_part(sound), "", emotion)
 
 
 def meld(count: int, random: np.random.Generator) -> Iterator[Line]:

@@ -81,6 +81,4 @@ def read_emodb(data: Path, split: str) -> Split:
         FileNotFoundError: no folder or no clip in it.
         ValueError: another split; its folds are by speaker (`training.audio.folds`).
     """
-    if split != "all":
-        raise ValueError(f"{NAME} has no official split, only 'all', not {split!r}")
-    return list_corpus(data / FOLDER, NAME, parse)
+    return list_corpus(data / FOLDER, NAME, parse, split)

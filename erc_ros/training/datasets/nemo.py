@@ -64,6 +64,4 @@ def read_nemo(data: Path, split: str) -> Split:
         FileNotFoundError: no folder or no clip in it.
         ValueError: another split.
     """
-    if split != "all":
-        raise ValueError(f"{NAME} has no official split, only 'all', not {split!r}")
-    return list_corpus(data / FOLDER, NAME, parse)
+    return list_corpus(data / FOLDER, NAME, parse, split)

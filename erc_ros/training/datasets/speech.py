@@ -100,7 +100,7 @@ def read_corpus(
     return SpeechCorpus(tuple(clips), findings)
 
 
-def list_corpus(folder: Path, corpus: str, parse: Callable[[str], ClipLabel]) -> Split:
+def list_corpus(folder: Path, corpus: str, parse: Callable[[str], ClipLabel], split: str) -> Split:
     """The same corpus as conversations of one utterance each, the files still unread.
 
     For encoding: no more than one clip need be in memory. A conversation is called
@@ -108,7 +108,10 @@ def list_corpus(folder: Path, corpus: str, parse: Callable[[str], ClipLabel]) ->
 
     Raises:
         FileNotFoundError: no such folder, or no clip in it.
+        ValueError: another split than "all".
     """
+    if split != "all":
+        raise ValueError(f"{corpus} has no official split, only 'all', not {split!r}")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: the corpus {corpus} is expected there")
     found = []

@@ -23,7 +23,7 @@ from erc_ros.training.encoders import pretrained
 from erc_ros.training.encoders.audio.model import EMBEDDING as AUDIO_EMBEDDING
 from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig, pad
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig, waveform
-from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.encoders.sample import Sample, unusable_sound
 from erc_ros.training.encoders.visual.model import EMBEDDING as FACE_EMBEDDING
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
@@ -63,12 +63,7 @@ class LogMelEncoder:
 
     def refuses(self, sample: Sample) -> str:
         """Finite sound of at least 25 ms is needed."""
-        if sample.sound is None:
-            return "no sound"
-        if not np.isfinite(sample.sound).all():
-            return "sound that is not finite"
-        heard = len(sample.sound) * SAMPLE_RATE // sample.sample_rate
-        return "" if heard >= WINDOW else "sound shorter than a frame"
+        return unusable_sound(sample, WINDOW)
 
     def size(self, sample: Sample) -> int:
         """ms of sound that are heard."""

@@ -51,6 +51,26 @@ class Encoder(Protocol):
         """
 
 
+def unusable_sound(
+    sample: Sample, shortest: int, rate: int = SAMPLE_RATE, least: str = "a frame"
+) -> str:
+    """Why its sound cannot be encoded, or "".
+
+    Args:
+        shortest: samples at `rate` (Hz) that an encoder needs; `least` says it in words.
+    """
+    if sample.sound is None:
+        return "no sound"
+    if sample.sound.ndim not in (1, 2) or sample.sound.dtype.kind not in "if":
+        return f"sound of shape {sample.sound.shape} and type {sample.sound.dtype}"
+    if sample.sample_rate <= 0:
+        return f"a sample rate of {sample.sample_rate} Hz"
+    if not np.isfinite(sample.sound).all():
+        return "sound that is not finite"
+    heard = len(sample.sound) * rate // sample.sample_rate
+    return "" if heard >= shortest else f"sound shorter than {least}"
+
+
 def check(encoder: Encoder, samples: Sequence[Sample]) -> None:
     """Raises ValueError for the first sample that the encoder refuses, or for none at all."""
     if not samples:

@@ -14,7 +14,7 @@ from erc_ros.encoders.face import face_input
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
 from erc_ros.training.encoders.audio.pretrained import waveform
-from erc_ros.training.encoders.sample import Sample, check
+from erc_ros.training.encoders.sample import Sample, check, unusable_sound
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
 
@@ -35,12 +35,7 @@ class BundleSpeechEncoder:
 
     def refuses(self, sample: Sample) -> str:
         """Finite sound of at least 25 ms is needed."""
-        if sample.sound is None:
-            return "no sound"
-        if not np.isfinite(sample.sound).all():
-            return "sound that is not finite"
-        heard = len(sample.sound) * SAMPLE_RATE // sample.sample_rate
-        return "" if heard >= WINDOW else "sound shorter than a frame"
+        return unusable_sound(sample, WINDOW)
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, 128); see `sample.Encoder`."""

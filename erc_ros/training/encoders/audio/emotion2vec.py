@@ -33,7 +33,7 @@ from erc_ros.training.encoders.audio.pretrained import (
     receptive_field,
     waveform,
 )
-from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.encoders.sample import Sample, unusable_sound
 from erc_ros.training.engine.runs import read_json, write_json
 from erc_ros.values.tables import build
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -260,12 +260,7 @@ class Emotion2vecEncoder:
 
     def refuses(self, sample: Sample) -> str:
         """Finite sound, long enough for one frame, is needed."""
-        if sample.sound is None:
-            return "no sound"
-        if not np.isfinite(sample.sound).all():
-            return "sound that is not finite"
-        heard = len(sample.sound) * SAMPLE_RATE // max(1, sample.sample_rate)
-        return "" if heard >= self.shortest else "sound shorter than a frame"
+        return unusable_sound(sample, self.shortest)
 
     def size(self, sample: Sample) -> int:
         """ms of sound that are heard."""

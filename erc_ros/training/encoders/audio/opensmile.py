@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.training.encoders.audio.pretrained import waveform
-from erc_ros.training.encoders.sample import Sample, check
+from erc_ros.training.encoders.sample import Sample, check, unusable_sound
 from erc_ros.values.utterance import SAMPLE_RATE
 
 SHORTEST = SAMPLE_RATE // 10  # samples; some functionals need several of openSMILE's frames
@@ -52,12 +52,7 @@ class OpenSmileEncoder:
 
     def refuses(self, sample: Sample) -> str:
         """Finite sound of at least 100 ms is needed."""
-        if sample.sound is None:
-            return "no sound"
-        if not np.isfinite(sample.sound).all():
-            return "sound that is not finite"
-        heard = len(sample.sound) * SAMPLE_RATE // sample.sample_rate
-        return "" if heard >= SHORTEST else "sound shorter than 100 ms"
+        return unusable_sound(sample, SHORTEST, least="100 ms")
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `sample.Encoder`."""

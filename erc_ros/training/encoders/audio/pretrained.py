@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, AutoModel
 
 from erc_ros.training.encoders import pretrained
-from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.encoders.sample import Sample, unusable_sound
 
 READINGS = ("mean", "first")
 
@@ -88,16 +88,7 @@ class SpeechEncoder:
 
     def refuses(self, sample: Sample) -> str:
         """Sound is needed, finite and long enough for one frame (25 ms for all these models)."""
-        if sample.sound is None:
-            return "no sound"
-        if sample.sound.ndim not in (1, 2) or sample.sound.dtype.kind not in "if":
-            return f"sound of shape {sample.sound.shape} and type {sample.sound.dtype}"
-        if sample.sample_rate <= 0:
-            return f"a sample rate of {sample.sample_rate} Hz"
-        if not np.isfinite(sample.sound).all():
-            return "sound that is not finite"
-        seconds = len(sample.sound) / sample.sample_rate
-        return "" if seconds * self.rate >= self.shortest else "sound shorter than a frame"
+        return unusable_sound(sample, self.shortest, self.rate)
 
     def size(self, sample: Sample) -> int:
         """ms of sound that are heard."""
