@@ -243,4 +243,11 @@ def test_the_face_network(tmp_path: Path) -> None:
     )
     network = FaceNetworkConfig(stem=4, widths=(4, 8), blocks=(1, 1))
     with pytest.raises(DoneError):
-        face.fit_faces(FerPlus(faces, faces, faces), TRAINER, network, FaceAugmentation(), tmp_path)
+        face.fit_faces(
+            FerPlus(faces, faces, faces),
+            TRAINER,
+            network,
+            FaceAugmentation(),
+            face.FaceSampling(balance=0.5, mixup=0.2, nothing=0.25),
+            tmp_path,
+        )

@@ -131,7 +131,7 @@ class Lpgnet(Head):
 
     def fuse(self, inputs: Inputs) -> Details:
         """The weights are those of the multimodal gate; every modality is a student (eq. 18)."""
-        seen = inputs.seen[..., self.used]  # (B, U, M)
+        seen = torch.stack([inputs.seen[..., m] for m in self.used], dim=-1)  # (B, U, M)
         h = self.embed(tuple(inputs.embeddings[m] for m in self.used), seen)  # M x (B, U, d)
         masks = attention_masks(seen, self.config.causal)  # M x (B, 1, U, U)
         refined = []
