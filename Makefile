@@ -17,6 +17,9 @@ LOWEST ?= .venv-lowest
 # Nodes of other machines and of other people stay out of tests and demo.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export ROS_DOMAIN_ID ?= 77
+# Two processes, for two processors and 8 GB are enough to work here. The tests of a file share what
+# they made; one that hangs ends its process (pyproject.toml), and with it the run.
+TOGETHER := -n 2 --dist loadfile --max-worker-restart 0
 
 SOURCES := $(shell find interfaces msg srv erc_ros config corpora launch models requirements scripts \
 	-type f -not -path '*/__pycache__/*') package.xml setup.py setup.cfg pyproject.toml
@@ -26,7 +29,7 @@ demo: .venv/.demo
 	$(BIN)/erc demo
 
 test: .venv/.test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TOGETHER)
 
 bench: .venv/.test
 	$(BIN)/python -m benchmarks.bench
@@ -79,7 +82,7 @@ browser:
 
 # PYTHON=python3.10 LOWEST=.venv-lowest-3.10 tests the versions of Ubuntu 22.04.
 lowest: $(LOWEST)/.ready
-	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider \
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider $(TOGETHER) \
 		test/sensing test/dialogue test/encoders test/inference
 
 # Without dependencies, as on a ROS installation (docs/installation.md): there numpy is the system's,
@@ -88,7 +91,7 @@ $(LOWEST)/.ready: requirements/lowest.txt requirements/tested.txt
 	test -d $(LOWEST) || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps -r requirements/lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --constraint requirements/lowest.txt \
-		pytest hypothesis onnx==1.17.0 soundfile==0.12.1
+		pytest pytest-xdist hypothesis onnx==1.17.0 soundfile==0.12.1
 	touch $@
 
 # The other tests run with Kilted's wheels. Jazzy's are those of ROS 2 on a JetPack 7.

@@ -114,6 +114,7 @@ setup(
             "pyannote.metrics==4.2.0",  # compares the errors of speakers and emotions
             "pytest>=8",
             "pytest-cov>=6",
+            "pytest-xdist>=3.6",  # `make test` uses two processes
             "pytest-rerunfailures>=16.1",  # for the marker `dds` alone: test/conftest.py
             "rosbags-image==0.10.4",
             "selenium>=4.30",  # the report in a browser
