@@ -105,7 +105,7 @@ jazzy: .venv-jazzy/.ready
 	mkdir -p build/jazzy
 	cp -r interfaces msg srv build/jazzy
 	sed -i -f interfaces/for_jazzy.sed build/jazzy/interfaces/pyproject.toml
-	grep -v '^ros-' requirements/tested.txt > build/jazzy/tested.txt
+	grep -v -e '^ros-' -e '^setuptools=' requirements/tested.txt > build/jazzy/tested.txt
 	.venv-jazzy/bin/python -m pip install --quiet -c build/jazzy/tested.txt -r requirements/jazzy.txt
 	PATH="$(CURDIR)/.venv-jazzy/bin:$$PATH" .venv-jazzy/bin/python -m pip install --quiet \
 		--no-build-isolation ./build/jazzy/interfaces

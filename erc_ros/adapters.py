@@ -12,15 +12,23 @@ import re
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from erc_ros.dialogue.speaking_face import IdentityMatch, Kind
-from erc_ros.pipeline import FaceSpeaking, Input, RobotSpeaking, TrackedFace, VoiceSpeaking
+from erc_ros.dialogue.speaking_face import LANDMARKS, IdentityMatch, Kind
+from erc_ros.pipeline import (
+    FaceLandmarks,
+    FaceSpeaking,
+    Input,
+    RobotSpeaking,
+    TrackedFace,
+    VoiceSound,
+    VoiceSpeaking,
+)
 from erc_ros.resources import installed
 from erc_ros.sensing.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frames import Frame
@@ -326,6 +334,33 @@ def _face_speaking(face: str) -> Adapter:
     return Adapter("humans", lambda m, arrival: FaceSpeaking(face, arrival, bool(m.data)))
 
 
+def _face_landmarks(face: str) -> Adapter:
+    def read(message: Any, arrival: int) -> FaceLandmarks:
+        if len(message.landmarks) != LANDMARKS:
+            raise UnusableMessageError(
+                f"landmarks of a face: {len(message.landmarks)} points, REP-155 has {LANDMARKS}"
+            )
+        size = max(1, message.width), max(1, message.height)
+        points = np.array([(point.x, point.y) for point in message.landmarks], np.float32)
+        if not np.isfinite(points).all():
+            raise UnusableMessageError("landmarks of a face are no numbers")
+        stamp = stamp_of(message.header) or arrival
+        return FaceLandmarks(face, stamp, points * np.array(size, np.float32))
+
+    return Adapter("humans", read)
+
+
+def _voice_sound(voice: str, type_name: str) -> Adapter:
+    read = ADAPTERS[type_name].read
+
+    def of_voice(message: Any, arrival: int) -> VoiceSound:
+        chunk = read(message, arrival)
+        assert isinstance(chunk, SoundChunk)
+        return VoiceSound(voice, chunk)
+
+    return Adapter("voice_sound", of_voice)
+
+
 def _voice_speaking(voice: str) -> Adapter:
     return Adapter("humans", lambda m, arrival: VoiceSpeaking(voice, arrival, bool(m.data)))
 
@@ -373,7 +408,12 @@ def _candidate_match() -> Adapter:
 _HUMANS: tuple[tuple[str, str, Callable[..., Adapter]], ...] = (
     (f"/faces/{_ID}/cropped", "sensor_msgs/msg/Image", _tracked_face),
     (f"/faces/{_ID}/is_speaking", "std_msgs/msg/Bool", _face_speaking),
+    (f"/faces/{_ID}/landmarks", "hri_msgs/msg/FacialLandmarks", _face_landmarks),
     (f"/voices/{_ID}/is_speaking", "std_msgs/msg/Bool", _voice_speaking),
+    *(
+        (f"/voices/{_ID}/audio", kind, partial(_voice_sound, type_name=kind))
+        for kind in types_of("audio")
+    ),
     (f"/voices/{_ID}/speech", "hri_msgs/msg/LiveSpeech", _voice_speech),
     (f"/persons/{_ID}/(face|voice)_id", "std_msgs/msg/String", _part_of_person),
     ("/candidate_matches", "hri_msgs/msg/IdsMatch", _candidate_match),

@@ -17,6 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.alignment import expected_duration
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.embedding import load_manifest
@@ -30,6 +34,7 @@ from erc_ros.dialogue.speakers.enrolment import (
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
+from erc_ros.dialogue.voice_sounds import VoiceSounds
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
 from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.inference.engines.background import EngineBuild
@@ -229,6 +234,26 @@ class VoiceSpeaking:
     speaking: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class VoiceSound:
+    """ROS4HRI: the sound of one voice alone."""
+
+    voice_id: str
+    chunk: SoundChunk
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceLandmarks:
+    """ROS4HRI: where the parts of a face were at `stamp` (ns).
+
+    points: (70, 2) float32 in pixels, in REP-155's order.
+    """
+
+    face_id: str
+    stamp: int
+    points: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class TrackedFace:
     """ROS4HRI: a face that somebody else found and cut out."""
@@ -267,6 +292,8 @@ Input = (
     | RobotSpeaking
     | FaceSpeaking
     | VoiceSpeaking
+    | VoiceSound
+    | FaceLandmarks
     | TrackedFace
     | IdentityMatch
     | None
@@ -281,6 +308,8 @@ _SOURCES: dict[type, str] = {
     RobotSpeaking: "robot_speaking",
     FaceSpeaking: "humans",
     VoiceSpeaking: "humans",
+    VoiceSound: "humans",
+    FaceLandmarks: "humans",
     TrackedFace: "humans",
     IdentityMatch: "humans",
 }
@@ -344,8 +373,10 @@ class Perception:
         self._config = config
         self.frame_id = ""  # of the microphone, else of the camera
         self._camera_frame_id = ""
+        format = AudioFormat(config.audio_rate, config.audio_channels, config.audio_format)
+        self._voices = VoiceSounds(format, config.kept_sound)
         self._microphone = Microphone(
-            AudioFormat(config.audio_rate, config.audio_channels, config.audio_format),
+            format,
             channel=config.audio_channel if config.audio_channel >= 0 else None,
             reference=config.reference_channel if config.reference_channel >= 0 else None,
             capacity=config.audio_queue,
@@ -380,7 +411,9 @@ class Perception:
     def reset(self) -> list[PerceptionEvent]:
         """End the conversation now: what comes next belongs to a new one."""
         found = [] if self._faces is None else self._see(self._faces.finish)
-        return [*found, *self._named(self._assembler.reset())]
+        found += self._named(self._assembler.reset())
+        self._voices.clear()
+        return found
 
     def flush(self) -> list[PerceptionEvent]:
         """The inputs have ended: everything goes out, the conversation ends."""
@@ -488,6 +521,12 @@ class Perception:
             yield from self._named(
                 self._assembler.feed_voice_speaking(value.voice_id, value.stamp, value.speaking)
             )
+        elif isinstance(value, VoiceSound):
+            self._voices.feed(value.voice_id, value.chunk)
+        elif isinstance(value, FaceLandmarks):
+            yield from self._named(
+                self._assembler.feed_landmarks(value.face_id, value.stamp, value.points)
+            )
         elif isinstance(value, IdentityMatch):
             yield from self._named(self._assembler.feed_match(value))
         else:
@@ -537,12 +576,23 @@ class Perception:
         return _until_refused(events(), "image")
 
     def _named(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events, with the frame of the inputs in their utterances."""
+        """The events, with the frame of the inputs in their utterances, and voices alone."""
         for event in events:
-            if isinstance(event, (UtteranceEvent, TextCorrected)) and not event.utterance.frame_id:
-                frame_id = self.frame_id or self._camera_frame_id
-                event = replace(event, utterance=replace(event.utterance, frame_id=frame_id))
+            if isinstance(event, (UtteranceEvent, TextCorrected)):
+                said = event.utterance
+                frame_id = said.frame_id or self.frame_id or self._camera_frame_id
+                said = replace(said, frame_id=frame_id, audio=self._alone(said))
+                event = replace(event, utterance=said)
             yield event
+
+    def _alone(self, said: Utterance) -> NDArray[np.int16]:
+        """The utterance's sound: of its voice alone, where that comes by itself."""
+        if not said.voice_id:
+            return said.audio
+        start = max(said.start, said.end - seconds(self._config.max_audio))
+        if said.start == said.end:  # a text without speech took a while to say, too
+            start -= expected_duration(said.text, self._config.seconds_per_character)
+        return self._voices.instead_of(said.audio, said.voice_id, start, said.end)
 
 
 class Recognition:

@@ -16,6 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from erc_ros.dialogue.alignment import Claim, Piece, expected_duration, majority, rests
 from erc_ros.dialogue.face_history import FaceHistory, Seen
 from erc_ros.dialogue.open_speech import SpeechStretch
@@ -214,6 +217,13 @@ class UtteranceAssembler:
         """Take one face of one camera frame."""
         if face.crop is not None:
             self._faces.add(face.track_id, face.crop)
+        return []
+
+    def feed_landmarks(
+        self, face_id: str, stamp: int, landmarks: NDArray[np.float32]
+    ) -> list[Event]:
+        """ROS4HRI says where the parts of a face are: (70, 2) in pixels."""
+        self._faces.add_landmarks(face_id, stamp, landmarks)
         return []
 
     def feed_face_speaking(self, face_id: str, stamp: int, speaking: bool) -> list[Event]:

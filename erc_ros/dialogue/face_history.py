@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.speaking_face import (
     DEFAULT,
     Evidence,
+    FaceShape,
     Glimpse,
     IdentityMatch,
     Kind,
     SpeakingFaceConfig,
     Spoken,
     clearly_most,
+    face_shape,
+    landmark_motion,
     link,
     mouth_motion,
     partners,
@@ -71,6 +74,8 @@ class FaceHistory:
         self._seen: deque[_SeenFace] = deque(maxlen=self._config.max_kept)
         self._last: dict[str, _SeenFace] = {}
         self._spoken: dict[str, Spoken] = {}
+        self._shapes: dict[str, FaceShape] = {}  # face -> the last one of its landmarks
+        self._told: deque[tuple[str, Glimpse]] = deque(maxlen=self._config.max_kept)
 
     def add(self, track_id: str, crop: FaceCrop) -> None:
         """A face that was seen."""
@@ -89,6 +94,20 @@ class FaceHistory:
             self._seen.popleft()
         if len(self._last) > MAX_FACES:
             self._last = {face.track: face for face in self._seen}
+
+    def add_landmarks(self, face_id: str, stamp: int, landmarks: NDArray[np.float32]) -> None:
+        """ROS4HRI: where the parts of a face were at `stamp` (ns), (70, 2) in pixels."""
+        shape, last = face_shape(stamp, landmarks), self._shapes.pop(face_id, None)
+        if shape is None:
+            return
+        if last is not None and 0 < stamp - last.stamp <= seconds(self._config.max_glimpse):
+            glimpse = Glimpse(last.stamp, stamp, landmark_motion(last, shape))
+            self._told.append((face_id, glimpse))
+        self._shapes[face_id] = shape
+        while self._told and self._told[0][1].stamp < stamp - seconds(self._config.kept):
+            self._told.popleft()
+        if len(self._shapes) > MAX_FACES:
+            del self._shapes[next(iter(self._shapes))]
 
     def set_speaking(self, face_id: str, stamp: int, speaking: bool) -> None:
         """ROS4HRI: from `stamp` (ns) on this face speaks, or does not."""
@@ -170,9 +189,9 @@ class FaceHistory:
     def _motion(
         self, face: str, voice: Sequence[tuple[int, float]], start: int, end: int
     ) -> float | None:
-        glimpses = [
-            seen.glimpse
-            for seen in self._seen
-            if seen.track == face and seen.glimpse is not None and seen.crop.stamp <= end
+        """By its landmarks where they come, else by its pictures."""
+        glimpses = [glimpse for name, glimpse in self._told if name == face] or [
+            seen.glimpse for seen in self._seen if seen.track == face and seen.glimpse is not None
         ]
+        glimpses = [glimpse for glimpse in glimpses if glimpse.stamp <= end]
         return speech_motion(glimpses, voice, start, self._config)

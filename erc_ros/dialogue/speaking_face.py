@@ -194,6 +194,47 @@ def _mean(change: NDArray[np.float32], part: tuple[slice, slice]) -> float:
     return float(change[rows, columns].mean())
 
 
+# REP-155's landmarks of a face, by their numbers: the inner edge of the lips, upper and lower, and
+# pairs of points that no speech moves against each other.
+LIPS = ((61, 67), (62, 66), (63, 65))
+STILL = ((27, 30), (36, 39), (42, 45), (30, 36), (30, 45))
+EYES = (36, 45)  # their outer corners: the measure of the face
+LANDMARKS = 70
+LANDMARK_FLOOR = 0.01  # of the distance of the eyes: smaller changes are noise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceShape:
+    """Distances in a face, in distances of its eyes, so that it may come nearer or turn.
+
+    stamp: ns. lips: (3,), how far they are open. still: (5,), what no speech changes.
+    """
+
+    stamp: int
+    lips: NDArray[np.float32]
+    still: NDArray[np.float32]
+
+
+def face_shape(stamp: int, landmarks: NDArray[np.float32]) -> FaceShape | None:
+    """(70, 2) in pixels, in REP-155's order -> its shape; None where the eyes are not seen."""
+
+    def distances(pairs: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+        ends = landmarks[np.array(pairs)]  # (P, 2, 2)
+        return np.asarray(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1), np.float32)
+
+    size = float(distances([EYES])[0])
+    if not 1.0 <= size < float("inf"):  # pixels
+        return None
+    return FaceShape(stamp, distances(LIPS) / np.float32(size), distances(STILL) / np.float32(size))
+
+
+def landmark_motion(before: FaceShape, after: FaceShape) -> float:
+    """How much more the lips changed than the rest of the face; as `mouth_motion` of pictures."""
+    lips = float(np.abs(after.lips - before.lips).mean())
+    rest = float(np.abs(after.still - before.still).mean())
+    return float(np.log((lips + LANDMARK_FLOOR) / (rest + LANDMARK_FLOOR)))
+
+
 def speech_motion(
     glimpses: Sequence[Glimpse],
     voice: Sequence[tuple[int, float]],

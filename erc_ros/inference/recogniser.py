@@ -9,6 +9,7 @@ not read before (`reader`).
 from __future__ import annotations
 
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -389,7 +390,7 @@ def _key(utterance: Utterance) -> _Key:
         utterance.utterance_id,
         utterance.start,
         utterance.end,
-        len(utterance.audio),
+        zlib.crc32(np.ascontiguousarray(utterance.audio)),  # a text may bring another sound
         len(utterance.faces),
     )
 

@@ -23,8 +23,11 @@ from erc_ros.sensing.frame_throttle import FrameThrottle
 # and voice_id are published once, and kept for late subscribers (REP-155).
 PICTURE_QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
+SOUND_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
+INPUTS = ("humans", "voice_sound")  # of the inbox
 MOST_TOPICS = 64  # ids come and go; those of a publisher that is gone are given up first
 NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
+THROTTLED = ("/cropped", "/landmarks")  # of a face: as often as faces are searched
 SHARE = 0.05  # of the executor's time that looking may take
 
 
@@ -136,7 +139,8 @@ class Humans:
 
     def _subscription(self, topic: str, adapter: Adapter, kind: type) -> MatchingSubscription:
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
-        throttle = FrameThrottle(self._face_rate) if topic.endswith("/cropped") else None
+        throttle = FrameThrottle(self._face_rate) if topic.endswith(THROTTLED) else None
+        is_sound = adapter.input == "voice_sound"
 
         def receive(message: Any) -> None:
             now, arrival = time.monotonic_ns(), clock.now().nanoseconds
@@ -144,7 +148,7 @@ class Humans:
             if throttle is None or throttle.takes(stamp_of(message.header) or arrival):
                 put(adapter.input, (adapter, message, arrival), now, size_of(message))
 
-        qos = QOS if throttle is None else PICTURE_QOS
+        qos = SOUND_QOS if is_sound else QOS if throttle is None else PICTURE_QOS
         return MatchingSubscription(self._node, kind, topic, receive, qos)
 
     def close(self) -> None:
@@ -171,9 +175,9 @@ class Humans:
             "offered": len(self._offers),
             "rate_hz": self._meter.hertz(now),
             "received": self._meter.count,
-            "queued": self._inbox.depth("humans"),
-            "queued_bytes": self._inbox.bytes("humans"),
-            "dropped": self._inbox.dropped("humans"),
+            "queued": sum(map(self._inbox.depth, INPUTS)),
+            "queued_bytes": sum(map(self._inbox.bytes, INPUTS)),
+            "dropped": sum(map(self._inbox.dropped, INPUTS)),
             "unusable": self.bad,
         }
         fine = "ok" if self._topics else "nothing of ROS4HRI is published"

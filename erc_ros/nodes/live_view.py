@@ -21,6 +21,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from erc_ros.adapters import check_id, message_class
+from erc_ros.nodes.face_regions import FaceRegions
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.messages import to_time
 from erc_ros.nodes.tracked_faces import TrackedFaces
@@ -111,6 +112,7 @@ class LiveView:
         self._node = node
         self._felt: OrderedDict[str, Felt] = OrderedDict()  # who -> the last of them
         self._faces = TrackedFaces(node, humans)
+        self._regions = FaceRegions(node, humans)
         self._pictures = node.create_publisher(Image, "image_emotions", PICTURE_QOS)
         self._marker: Any = message_class(MARKER)
         kind = message_class(MARKERS)
@@ -121,24 +123,27 @@ class LiveView:
         self._estimates = node.subscribe_to(EmotionEstimate, "emotions", self._hear, ESTIMATE_QOS)
 
     def look(self) -> None:
-        """Which faces are tracked."""
+        """Which faces are tracked, and where they are while somebody looks."""
         self._faces.look()
+        is_watched = self._pictures.get_subscription_count() > 0
+        self._regions.look(self._faces.ids[:MOST_PEOPLE] if is_watched else ())
 
     def show(self, frame: Frame, faces: Iterable[FaceObservation]) -> None:
         """Publish a picture of the camera, drawn upon, if anybody looks at it.
 
         Args:
-            faces: where they were seen last.
+            faces: where our own detector saw them last; those of ROS4HRI are known here.
         """
         if not self._pictures.get_subscription_count():
             return
-        near = [face for face in faces if abs(frame.stamp - face.stamp) <= BOX_SHOWN_FOR]
         try:
             picture = to_bgr(frame)
         except ImageError:
             return  # told already by who searched it
+        height, width = picture.shape[:2]
+        near = [face for face in faces if abs(frame.stamp - face.stamp) <= BOX_SHOWN_FOR]
+        near += self._regions.near(frame.stamp, BOX_SHOWN_FOR, width, height)
         drawn = draw(picture, near, self._now())
-        height, width = drawn.shape[:2]
         message = Image(height=height, width=width, encoding="bgr8", step=3 * width)
         message.header.stamp = to_time(frame.stamp)
         message.header.frame_id = frame.frame_id
@@ -148,6 +153,7 @@ class LiveView:
     def close(self) -> None:
         """Take the topics away."""
         self._faces.close()
+        self._regions.close()
         self._node.destroy_subscription(self._estimates)
         self._node.destroy_publisher(self._pictures)
         if self._markers is not None:

@@ -144,6 +144,7 @@ class UtteranceNode(ManagedNode):
                 "speech": p["speech_queue"],
                 "robot_speaking": 100,
                 "humans": 100,
+                "voice_sound": p["audio_queue"],
                 "microphone": 10,
                 "tick": 1,
                 "robot_gone": 1,
@@ -359,7 +360,7 @@ class UtteranceNode(ManagedNode):
         """Count what cannot be used with its input, and say why."""
         if source in self._inputs:
             self._inputs[source].bad += 1
-        if source == "humans" and self._humans is not None:
+        if source in ("humans", "voice_sound") and self._humans is not None:
             self._humans.bad += 1
         if source == "image":
             self._throttle.again()

@@ -346,7 +346,7 @@ def choose_topics(
     result = {
         role: [_named(bag, role, chosen[role])]
         if role in chosen
-        else _by_type(bag, role, people, warnings)
+        else _by_type(bag, role, people, humans, warnings)
         for role in ROLES
     }
     result[HUMANS] = [topic for topic in people if topic.count]
@@ -380,10 +380,17 @@ def _named(bag: Bag, role: str, name: str) -> Topic:
     raise BagError(f"{bag.path} has no topic {name}; it has: {names}")
 
 
-def _by_type(bag: Bag, role: str, people: Sequence[Topic], warnings: Counter[str]) -> list[Topic]:
+def _of_somebody(topic: Topic, humans: str) -> bool:
+    return bool(humans) and topic.name.startswith(f"/{humans.strip('/')}/")
+
+
+def _by_type(
+    bag: Bag, role: str, people: Sequence[Topic], humans: str, warnings: Counter[str]
+) -> list[Topic]:
     kinds = types_of(role)
     found = [t for t in bag.topics if t.type in kinds and t.count and _speaks(t)]
-    found = [t for t in found if t not in people]
+    # what is told of single people, also by ourselves when it was recorded, is not told of all
+    found = [t for t in found if t not in people and not _of_somebody(t, humans)]
     for kind in types_of(role):
         same = [t for t in found if t.type == kind]
         if not same:

@@ -40,6 +40,11 @@ DEFINITIONS = {
         "std_msgs/Header header\nstring incremental\nstring final\nfloat64 confidence\n"
         "string locale\n"
     ),
+    "hri_msgs/msg/FacialLandmarks": (
+        "std_msgs/Header header\nhri_msgs/NormalizedPointOfInterest2D[70] landmarks\n"
+        "uint32 height\nuint32 width\n"
+    ),
+    "hri_msgs/msg/NormalizedPointOfInterest2D": "float32 x\nfloat32 y\nfloat32 c\n",
     "hri_msgs/msg/IdsMatch": (
         "string id1\nint8 id1_type\nstring id2\nint8 id2_type\nfloat32 confidence\n"
     ),

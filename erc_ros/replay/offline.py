@@ -16,6 +16,7 @@ from erc_ros.adapters import ADAPTERS, Adapter, humans_adapter
 from erc_ros.parameters import RobotConfig, UtteranceNodeConfig
 from erc_ros.pipeline import (
     EstimateEvent,
+    FaceLandmarks,
     FormatExpected,
     FormatRefused,
     InputRefused,
@@ -174,13 +175,13 @@ class _Reader:
         if isinstance(value, Frame):
             self.counts["frames"] += 1
         frame = value.frame if isinstance(value, TrackedFace) else value
-        if isinstance(frame, Frame) and not self._is_due(record.topic, frame):
+        if isinstance(frame, (Frame, FaceLandmarks)) and not self._is_due(record.topic, frame):
             return
         if isinstance(value, Transcript):
             self.counts["final texts" if value.is_final else "partial texts"] += 1
         yield "feed", (value,)
 
-    def _is_due(self, topic: str, frame: Frame) -> bool:
+    def _is_due(self, topic: str, frame: Frame | FaceLandmarks) -> bool:
         throttle = self._throttles.setdefault(topic, FrameThrottle(self._node.face_rate))
         return throttle.takes(frame.stamp)
 

@@ -125,6 +125,13 @@ def _readers() -> dict[str, _Reader]:
         "mono8": _Reader("u1", 1, _convert(cv2.COLOR_GRAY2BGR), _as_is),
         "mono16": _Reader("u2", 1, _convert_wide(cv2.COLOR_GRAY2BGR), _high_byte),
     }
+    for name, values, bgr, gray in (
+        ("rgb16", 3, cv2.COLOR_RGB2BGR, cv2.COLOR_RGB2GRAY),
+        ("bgra16", 4, cv2.COLOR_BGRA2BGR, cv2.COLOR_BGRA2GRAY),
+        ("rgba16", 4, cv2.COLOR_RGBA2BGR, cv2.COLOR_RGBA2GRAY),
+    ):
+        readers[name] = _Reader("u2", values, _convert_wide(bgr), _convert_wide(gray))
+    readers["bgr16"] = _Reader("u2", 3, _high_byte, _convert_wide(cv2.COLOR_BGR2GRAY))
     uyvy = _Reader(
         "u1", 2, _convert(cv2.COLOR_YUV2BGR_UYVY), _convert(cv2.COLOR_YUV2GRAY_UYVY), even=(2, 1)
     )
@@ -132,9 +139,9 @@ def _readers() -> dict[str, _Reader]:
         "u1", 2, _convert(cv2.COLOR_YUV2BGR_YUY2), _convert(cv2.COLOR_YUV2GRAY_YUY2), even=(2, 1)
     )
     readers.update(yuv422=uyvy, uyvy=uyvy, yuv422_yuy2=yuyv, yuyv=yuyv)
+    luma = _convert(cv2.COLOR_YUV2GRAY_NV12)
     for name, code in (("nv12", cv2.COLOR_YUV2BGR_NV12), ("nv21", cv2.COLOR_YUV2BGR_NV21)):
-        gray = _convert(cv2.COLOR_YUV2GRAY_NV12)
-        readers[name] = _Reader("u1", 1, _convert(code), gray, rows=1.5, even=(2, 2))
+        readers[name] = _Reader("u1", 1, _convert(code), luma, rows=1.5, even=(2, 2))
     for pattern, shifted in (("rggb", "BG"), ("bggr", "RG"), ("gbrg", "GR"), ("grbg", "GB")):
         bgr, gray_code = (
             getattr(cv2, f"COLOR_Bayer{shifted}2{target}") for target in ("BGR", "GRAY")

@@ -103,6 +103,62 @@ def test_the_margin_finds_the_speaker_and_seldom_takes_a_silent_face() -> None:
     )
 
 
+def landmarks(opening: float, random: np.random.Generator) -> NDArray[np.float32]:
+    """A face of 70 points, 100 pixels between the eyes, that turns, comes nearer and trembles."""
+    points = random.uniform(-60, 60, (70, 2))
+    points[[36, 39, 42, 45]] = [(-50, 0), (-20, 0), (20, 0), (50, 0)]
+    points[[27, 30]] = [(0, 0), (0, 40)]
+    points[[61, 62, 63]] = [(-12, 70), (0, 70), (12, 70)]
+    points[[67, 66, 65]] = [(-12, 70 + opening), (0, 70 + opening), (12, 70 + opening)]
+    turn = random.uniform(-0.2, 0.2)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    moved = points @ rotation.T * random.uniform(0.8, 1.25) + random.uniform(0, 300, 2)
+    return np.asarray(moved + random.normal(0, 0.5, (70, 2)), np.float32)
+
+
+def tell(faces: FaceHistory, name: str, speaks: bool, seed: int) -> None:
+    """Eight seconds of landmarks, five a second, of a mouth that moves from 3 s to 6 s or rests."""
+    random = np.random.default_rng(seed)
+    for n in range(40):
+        opening = random.uniform(0, 25) if speaks and 15 <= n < 30 else 2.0
+        faces.add_landmarks(name, T0 + n * NS // 5, landmarks(opening, random))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_landmarks_tell_which_mouth_moves_where_pictures_do_not(seed: int) -> None:
+    faces = FaceHistory()
+    for name in ("silent", "speaker"):  # pictures in which no mouth moves
+        look_at(faces, name, False, seed + len(name))
+    assert faces.choose(START, END, 8, VOICE).evidence == "unclear"
+    tell(faces, "silent", False, seed)
+    tell(faces, "speaker", True, seed + 100)
+    seen = faces.choose(START, END, 8, VOICE)
+    assert (seen.face_id, seen.evidence) == ("speaker", "motion") and len(seen.crops) == 8
+
+
+def test_landmarks_of_silent_faces_choose_seldom_one() -> None:
+    motions = []
+    for seed in range(40):
+        faces = FaceHistory()
+        tell(faces, "x", False, seed)
+        motions.append(faces._motion("x", VOICE, START, END))
+    pairs = [clearly_most({"a": a, "b": b}) for n, a in enumerate(motions) for b in motions[:n]]
+    print(f"silent {sum(map(bool, pairs)) / len(pairs):.3f}")
+    assert sum(map(bool, pairs)) / len(pairs) <= 0.25
+
+
+def test_landmarks_that_are_no_face_say_nothing_and_are_bounded() -> None:
+    faces = FaceHistory()
+    for n in range(2000):
+        faces.add_landmarks(f"f{n}", T0 + n, np.zeros((70, 2), np.float32))
+        faces.add_landmarks("odd", T0 + n, np.full((70, 2), 1e38 * (n % 2), np.float32))
+    assert not faces._told and not faces._shapes
+    for n in range(2000):
+        tell_one = landmarks(2.0, np.random.default_rng(n))
+        faces.add_landmarks(f"f{n % 100}", T0 + n * NS // 100, tell_one)
+    assert len(faces._shapes) <= 32 and len(faces._told) <= 300
+
+
 def test_a_mouth_that_always_moves_is_no_speech() -> None:
     moving = [Glimpse(T0 + n * NS // 5, T0 + (n + 1) * NS // 5, 1.0) for n in range(40)]
     motion = speech_motion(moving, VOICE, START)

@@ -23,7 +23,7 @@ from erc_ros.adapters import (
     types_of,
 )
 from erc_ros.dialogue.speaking_face import IdentityMatch
-from erc_ros.pipeline import FaceSpeaking, TrackedFace
+from erc_ros.pipeline import FaceLandmarks, FaceSpeaking, TrackedFace, VoiceSound
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
@@ -253,6 +253,37 @@ def test_the_topics_of_ros4hri_say_whose_they_are() -> None:
     match = value("/humans/persons/p/voice_id", "std_msgs/msg/String", String(data="v9"))
     assert match == IdentityMatch(("person", "p"), ("voice", "v9"), 1.0)
     assert value("/humans/persons/p/face_id", "std_msgs/msg/String", String(data="")) is None
+
+
+def points(count: int = 70, **fields: float) -> SimpleNamespace:
+    known = {"x": 0.5, "y": 0.25, "c": 1.0, **fields}
+    parts = [SimpleNamespace(**known) for _ in range(count)]
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=5, nanosec=0), frame_id="")
+    return SimpleNamespace(header=header, landmarks=parts, width=640, height=480)
+
+
+def test_landmarks_are_read_in_pixels() -> None:
+    adapter = humans_adapter("/humans/faces/f1/landmarks", "hri_msgs/msg/FacialLandmarks")
+    assert adapter is not None
+    value = adapter.read(points(), ARRIVAL)
+    assert isinstance(value, FaceLandmarks)
+    assert (value.face_id, value.stamp, value.points.shape) == ("f1", 5 * NS, (70, 2))
+    assert value.points[7].tolist() == [320.0, 120.0]
+    for broken in (points(68), points(x=math.nan), points(y=math.inf)):
+        with pytest.raises(UnusableMessageError, match="landmarks"):
+            adapter.read(broken, ARRIVAL)
+
+
+def test_the_sound_of_a_voice_is_read_as_that_of_a_microphone() -> None:
+    kind = "audio_common_msgs/msg/AudioData"
+    adapter = humans_adapter("/humans/voices/v1/audio", kind)
+    assert adapter is not None and adapter.input == "voice_sound"
+    value = adapter.read(SimpleNamespace(data=b"1234"), ARRIVAL)
+    assert isinstance(value, VoiceSound)
+    assert (value.voice_id, bytes(value.chunk.data), value.chunk.stamp) == ("v1", b"1234", None)
+    with pytest.raises(UnusableMessageError, match="shorter chunks"):
+        adapter.read(SimpleNamespace(data=bytes(2**24 + 1)), ARRIVAL)
+    assert humans_adapter("/humans/voices/erc_c1_0/audio", kind) is None  # our own
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,26 @@ def test_gray_is_gray_in_every_channel(convert: Convert, picture: np.ndarray) ->
         np.testing.assert_array_equal(convert(message_of(gray, "mono8"))[..., channel], gray)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "kind", "values"),
+    [
+        *(("yuv422", np.uint8, 2), ("yuv422_yuy2", np.uint8, 2)),
+        *((f"bayer_{pattern}8", np.uint8, 1) for pattern in ("rggb", "bggr", "gbrg", "grbg")),
+        *(("mono16", np.uint16, 1), ("rgb16", np.uint16, 3), ("bgra16", np.uint16, 4)),
+    ],
+)
+def test_every_other_encoding_gives_what_cv_bridge_gives(
+    encoding: str, kind: type, values: int
+) -> None:
+    random = np.random.default_rng(1)
+    shape = (6, 8, values) if values > 1 else (6, 8)
+    message = message_of(random.integers(0, np.iinfo(kind).max, shape, kind), encoding)
+    read = ours(message)
+    assert read.shape == (6, 8, 3) and read.dtype == np.uint8
+    # of 16 bits ours takes the upper 8, cv_bridge rounds
+    assert np.abs(read.astype(int) - cv_bridge(message)).max() <= (kind is np.uint16)
+
+
 def test_what_is_no_image_is_refused(convert: Convert, picture: np.ndarray) -> None:
     message = message_of(picture, "no such encoding")
     with pytest.raises(Exception, match="no such encoding"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -80,6 +81,36 @@ def test_pictures_are_drawn_only_while_somebody_looks_and_it_is_allowed(
     count = len(drawn)
     bench.wait(look(3), "three more frames")
     assert len(drawn) == count
+
+
+def test_faces_of_ros4hri_have_boxes_where_it_tells_their_regions(make_bench: MakeBench) -> None:
+    hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
+    bench = make_bench(parameters={"publish_view": True, "face_rate": 30.0})
+    tracked = bench.talker(hri.IdsList, "/humans/faces/tracked", LATCHED)
+    tracked.publish(hri.IdsList(ids=["f7"]))
+    bench.wait(lambda: bench.nodes[0]._view._faces.ids == ("f7",), "it is tracked")
+    assert not bench.probe.count_subscribers("/humans/faces/f7/roi")  # nobody looks
+    pictures = bench.listen(Image, "image_emotions", 5)
+    region = bench.talker(hri.NormalizedRegionOfInterest2D, "/humans/faces/f7/roi", 5)
+    camera = bench.talker(Image, "image", 5)
+
+    def boxed() -> bool:
+        for edges in ((0.25, 0.5, 0.75, 2.0), (0.5, 0.5, 0.4, 0.6), (math.nan, 0.0, 1.0, 1.0)):
+            names = ("xmin", "ymin", "xmax", "ymax")
+            told = hri.NormalizedRegionOfInterest2D(**dict(zip(names, edges, strict=True)))
+            told.header.stamp = bench.now_message()
+            region.publish(told)
+        camera.publish(image_message(bench.now(), width=160, height=120))
+        if not pictures:
+            return False
+        drawn = np.frombuffer(pictures[-1].data, np.uint8).reshape(120, 160, 3)
+        return tuple(drawn[60, 80]) == live_view.GRAY and tuple(drawn[90, 40]) == live_view.GRAY
+
+    bench.wait(boxed, "a box from x = 40 to 120, from y = 60 to the edge")
+    assert "edges" in bench.nodes[0].complaints.last("faces/roi")
+    tracked.publish(hri.IdsList())
+    topic = "/humans/faces/f7/roi"
+    bench.wait(lambda: not bench.probe.count_subscribers(topic), "it is not listened to any more")
 
 
 def test_there_are_markers_at_the_frames_of_tracked_faces(make_bench: MakeBench) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from audio_common_msgs.msg import AudioData
-from node_bench import LATCHED, Bench, finals, image_message, play
+from audio_common_msgs.msg import AudioData, AudioDataStamped
+from node_bench import LATCHED, Bench, finals, image_message, play, sound_message
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
-from tones import scene
+from tones import scene, tone
 
 hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
 
@@ -323,6 +323,82 @@ def test_a_voice_is_not_sure_of_a_face_that_it_had_once() -> None:
     contradicting = face_confidences(["a", "b", "a", "a"])
     assert contradicting["a"] == pytest.approx(4 / 6) and contradicting["b"] == pytest.approx(2 / 6)
     assert face_confidences([]) == {}
+
+
+def test_a_voice_that_comes_by_itself_is_the_sound_of_its_utterance(
+    make_bench: MakeBench, tones: None
+) -> None:
+    parameters = {"publish_media": True, "sound_timeout": 30.0, "text_timeout": 30.0}
+    bench = make_bench(parameters=parameters)
+    voice = "/humans/voices/v1"
+    speech = bench.talker(hri.LiveSpeech, f"{voice}/speech")
+    alone = bench.talker(AudioDataStamped, f"{voice}/audio", QoSProfile(depth=100))
+    start = bench.now() - 6 * NS
+    # two people at once on the microphone; separated, one of them
+    play(bench, scene((1, 3, 4), (1, 3, 20), end=5), start)
+    bench.wait(lambda: bench.utterances, "a draft")
+    mixed = np.array(bench.utterances[0].audio)
+    sound = (tone(4, 2.0) * 32767).astype(np.int16)
+    for first in range(0, len(sound), 8000):
+        stamp = start + NS + first * NS // 16_000
+        alone.publish(sound_message(sound[first : first + 8000], stamp))
+    humans = bench.nodes[0]._humans
+    bench.wait(lambda: humans._meter.count >= 4, "it came")
+    speech.publish(hri.LiveSpeech(final="it is me and nobody else, whoever else there is"))
+    bench.wait(lambda: finals(bench), "the utterance")
+    said = finals(bench)[0]
+    assert said.voice_id == "v1"
+
+    def share_of_the_other(samples: np.ndarray) -> float:
+        spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+        at = np.fft.rfftfreq(len(samples), 1 / 16_000)
+        own, other = (spectrum[np.abs(at - (n + 0.5) * 125) < 20].max() for n in (4, 20))
+        return float(other / own)
+
+    assert share_of_the_other(mixed) == pytest.approx(1, abs=0.1)
+    assert share_of_the_other(np.array(said.audio)) < 0.01
+    odd = sound_message(sound[:2], start)
+    odd.audio.data = odd.audio.data[:3]
+    alone.publish(odd)
+    bench.wait(lambda: bench.value("utterance_node: humans", "unusable") == "1", "it is counted")
+
+
+def test_landmarks_say_whose_mouth_moves(make_bench: MakeBench, tones: None) -> None:
+    parameters = {"sound_timeout": 30.0, "text_timeout": 30.0, "face_rate": 30.0}
+    bench = make_bench(parameters=parameters)
+    faces = ("rests", "speaks")
+    shapes = {
+        face: bench.talker(hri.FacialLandmarks, f"/humans/faces/{face}/landmarks", 50)
+        for face in faces
+    }
+    crops = {face: bench.talker(Image, f"/humans/faces/{face}/cropped", 50) for face in faces}
+    start = bench.now() - 6 * NS
+    for number in range(25):
+        for face in faces:
+            stamp = start + number * NS // 5
+            crops[face].publish(image_message(stamp))
+            is_open = face == "speaks" and 5 <= number < 20 and number % 2
+            shapes[face].publish(landmarks_message(stamp, 0.06 if is_open else 0.0))
+        came = 4 * (number + 1)
+        bench.wait(lambda c=came: bench.nodes[0]._humans._meter.count >= c, "all have come")
+    play(bench, scene((1, 4, 4), end=6), start)
+    bench.wait(lambda: bench.utterances, "a draft")
+    bench.talker(String, "speech").publish(String(data="which of us is it that speaks now"))
+    bench.wait(lambda: finals(bench), "an utterance")
+    assert finals(bench)[0].face_id == "speaks"
+    bench.wait(lambda: bench.value("utterance_node: dialogue", "face_motion") == "1", "by motion")
+
+
+def landmarks_message(stamp: int, opening: float) -> Any:
+    """A face whose lips are open by so much of the picture's height."""
+    message = hri.FacialLandmarks(width=640, height=480)
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, NS)
+    places = {36: (0.4, 0.4), 39: (0.45, 0.4), 42: (0.55, 0.4), 45: (0.6, 0.4), 27: (0.5, 0.4)}
+    places |= {30: (0.5, 0.5)} | {upper: (0.5, 0.6) for upper in (61, 62, 63)}
+    places |= {lower: (0.5, 0.6 + opening) for lower in (65, 66, 67)}
+    for number, (x, y) in places.items():
+        message.landmarks[number].x, message.landmarks[number].y = x, y
+    return message
 
 
 def test_our_own_voices_are_not_heard_as_those_of_others(make_bench: MakeBench) -> None:

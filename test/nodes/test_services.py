@@ -15,11 +15,12 @@ from lifecycle_msgs.msg import Transition
 from node_bench import LATCHED, Bench, finals, play
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
-from tones import ToneEmbedding, scene, tone
+from tones import LoudIsSpeech, ToneEmbedding, scene, tone, tone_networks
 
 from erc_ros import pipeline
+from erc_ros.dialogue.assembler import UtteranceAssembler
 from erc_ros.dialogue.speakers.embedding import load_manifest
-from erc_ros.dialogue.speakers.enrolment import enrol, save_voices
+from erc_ros.dialogue.speakers.enrolment import enrol, load_voices, save_voices
 from erc_ros.pipeline import Recognition
 from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS
@@ -76,6 +77,40 @@ def test_who_speaks_is_enrolled_and_known_until_they_are_forgotten(
     play(bench, scene((1, 4, 4), end=6), start + 21 * NS)
     bench.wait(lambda: len(finals(bench)) > 3, "and once more")
     assert finals(bench)[-1].person_id == ""
+
+
+def test_who_was_enrolled_is_in_the_file_and_known_after_a_restart(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, network = tmp_path / "voices.json", load_manifest(model_folder("speaker-campplus"))
+
+    def assembler(config: pipeline.PerceptionConfig) -> UtteranceAssembler:
+        known = load_voices(Path(config.known_voices), network.sha256, 64)
+        return UtteranceAssembler(config, LoudIsSpeech(), tone_networks(), known)
+
+    monkeypatch.setattr(pipeline, "_assembler", assembler)
+    save_voices(file, network.sha256, {"Bob": enrol(ToneEmbedding(), tone(20, 6.0))})
+    parameters = {
+        "expect_text": "never",
+        "known_voices": str(file),
+        "speaker_model": "speaker-campplus",
+    }
+    bench = make_bench(parameters=parameters)
+    play(bench, scene((1, 9, 4), end=11), bench.now())
+    bench.wait(lambda: finals(bench), "somebody spoke")
+    answer = bench.call(Enrol, "utterance_node/enrol", Enrol.Request(person_id="Ada"))
+    assert answer.success and str(file) in answer.message, answer.message
+    assert set(load_voices(file, network.sha256, 64)) == {"Ada", "Bob"}
+    before = file.read_bytes()
+    bench.close()
+
+    again = make_bench(parameters=parameters)
+    play(again, scene((1, 5, 4), end=7), again.now())
+    again.wait(lambda: finals(again), "they spoke again")
+    assert finals(again)[-1].person_id == "Ada"
+    forget = ForgetPerson.Request(person_id="Ada")
+    assert again.call(ForgetPerson, "utterance_node/forget_person", forget).success
+    assert set(load_voices(file, network.sha256, 64)) == {"Bob"} and file.read_bytes() != before
 
 
 @pytest.mark.parametrize(

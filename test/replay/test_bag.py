@@ -155,6 +155,8 @@ def example(writer: BagWriter, kind: str) -> object:
     if kind == "sensor_msgs/msg/CompressedImage":
         header = writer.header(START)
         return writer.new(kind, header=header, format="jpeg", data=np.zeros(3, np.uint8))
+    if kind == "audio_common_msgs/msg/AudioData":
+        return writer.new(kind, data=np.zeros(4, np.uint8))
     assert kind == SPEECH
     header = writer.header(START)
     return writer.new(kind, header=header, incremental="", final="a", confidence=1.0, locale="")
@@ -198,6 +200,15 @@ def test_what_each_voice_says_is_preferred_to_all_in_one(tmp_path: Path) -> None
     found = choose_topics(bag, {})
     assert [topic.name for topic in found["humans"]] == voices and "speech" not in found
     assert choose_topics(bag, {"speech": "/speech"})["speech"][0].name == "/speech"
+
+
+def test_what_we_told_ros4hri_ourselves_is_no_input_of_the_next_run(tmp_path: Path) -> None:
+    own = "/humans/voices/erc_c1_0"
+    sound = "audio_common_msgs/msg/AudioData"
+    topics = [("/asr/result", TEXT), (f"{own}/speech", SPEECH), (f"{own}/audio", sound)]
+    bag = write_topics(tmp_path / "bag", [*topics, ("/humans/voices/v1/audio", sound)])
+    chosen = {role: [t.name for t in found] for role, found in choose_topics(bag, {}).items()}
+    assert chosen == {"speech": ["/asr/result"], "humans": ["/humans/voices/v1/audio"]}
 
 
 def test_a_named_topic_must_be_there_and_fit(tmp_path: Path) -> None:

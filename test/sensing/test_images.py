@@ -23,6 +23,10 @@ BYTES_PER_PIXEL = {
     "bgra8": 4,
     "mono8": 1,
     "mono16": 2,
+    "rgb16": 6,
+    "bgr16": 6,
+    "rgba16": 8,
+    "bgra16": 8,
     "yuv422": 2,
     "uyvy": 2,
     "yuv422_yuy2": 2,
@@ -79,6 +83,26 @@ def test_colour(encoding: str, order: list[int], padding: int) -> None:
     read = to_bgr(frame(encoding, with_alpha[..., order], 64, 48, padding))
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, image)
+
+
+@pytest.mark.parametrize("is_bigendian", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "order"),
+    [
+        *(("bgr16", [0, 1, 2]), ("rgb16", [2, 1, 0])),
+        *(("bgra16", [0, 1, 2, 3]), ("rgba16", [2, 1, 0, 3])),
+    ],
+)
+def test_colour_of_16_bits_is_read_by_its_upper_byte(
+    encoding: str, order: list[int], is_bigendian: bool
+) -> None:
+    image = picture()
+    wide = np.dstack([image, np.full(image.shape[:2], 7, np.uint8)])[..., order].astype(np.uint16)
+    raw = (wide * 256 + 99).astype(">u2" if is_bigendian else "<u2")
+    data = raw.tobytes()
+    one = Frame(1, encoding, 64, 48, len(data) // 48, data, is_bigendian=is_bigendian)
+    np.testing.assert_array_equal(to_bgr(one), image)
+    np.testing.assert_array_equal(to_gray(one), cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
 
 
 @pytest.mark.parametrize("padding", [0, 2])
