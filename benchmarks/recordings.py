@@ -405,8 +405,9 @@ def _again(
         for event in recognition.feed(UtteranceEvent(utterance)):
             assert isinstance(event, EstimateEvent)
             if segment is not None and segment.emotion is not None:
-                labels = recording.labels
-                yield labels.index(segment.emotion), labels.index(event.estimate.label)
+                # below `min_confidence` it has no label; the likeliest is compared all the same
+                answered = int(np.argmax(event.estimate.probabilities))
+                yield recording.labels.index(segment.emotion), answered
 
 
 def _face(prediction: Prediction) -> tuple[FaceCrop, ...]:

@@ -336,7 +336,7 @@ class View:
                 yield heading, [(clean(recording.error), None)]
         yield from self._by_system("Warnings", [r.warnings for r in self._whole])
         yield from self._by_system("Missing senses", [_senseless(r) for r in self._whole])
-        yield from self._by_system("Counted", [r.counts for r in self._whole])
+        yield from self._by_system("Counted", [_in_words(r.counts) for r in self._whole])
         if self._truth is not None:
             yield from _entries("Annotated emotions that are not evaluated", self._truth.unmapped)
             yield from _entries("Mended in the annotation", self._truth.repaired)
@@ -363,14 +363,16 @@ def _senseless(recording: Recording) -> dict[str, int]:
     return {name: count for name, count in without.items() if count}
 
 
+def _in_words(counts: Mapping[str, int]) -> dict[str, int]:
+    """By names to read; what replay and pipeline both counted stands there once."""
+    return {name.replace("_", " "): count for name, count in counts.items()}
+
+
 def _entries(
     heading: str, counts: Mapping[str, int]
 ) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
     if counts:
-        yield (
-            heading,
-            [(clean(name).replace("_", " "), count) for name, count in sorted(counts.items())],
-        )
+        yield heading, [(clean(name), count) for name, count in sorted(counts.items())]
 
 
 def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:

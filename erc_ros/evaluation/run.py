@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import EstimateEvent, PipelineEvent
 from erc_ros.replay.bag import Bag, BagRecord
-from erc_ros.replay.offline import replay
+from erc_ros.replay.consent import withheld_times
+from erc_ros.replay.offline import TEXTS_LEFT_OUT, replay
 from erc_ros.replay.rows import Row
 from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS
@@ -27,6 +29,7 @@ Progress = Callable[[float], None]
 TOLD_EVERY = 256  # messages
 SILENT = NS  # how long an utterance without sound is taken to be
 FRAME = SAMPLE_RATE // 50  # of which the level is taken
+LEFT_OUT = "recording_allowed is false: words, sound and faces of utterances are left out"
 QUIET = 10  # per cent of the frames of an utterance that count as its noise
 
 
@@ -82,6 +85,9 @@ def answer(
 ) -> SystemAnswers:
     """Feed a recording through the pipeline.
 
+    Of an utterance nothing is kept but its answer where `recording_allowed` was false at any time
+    between its beginning and its answer, also if that was told before the part begins.
+
     Raises:
         BagError, BundleError, SpeakerModelError, FileNotFoundError: as `replay` does.
     """
@@ -89,15 +95,27 @@ def answer(
     labels = system.bundle().labels
     opened = _PartOfBag(bag, part or TimeRange(), progress)
     with opened:
+        withheld = withheld_times(opened)
         result = replay(opened, topics, system.robot, heard.watch)
     origin = opened.origin or 0
-    rows = sorted(result.rows, key=lambda row: (row.start, row.end))
+    predictions = []
+    warnings = Counter(result.warnings)
+    for row in sorted(result.rows, key=lambda row: (row.start, row.end)):
+        if not row.is_final:
+            continue
+        utterance, face, answered = heard.of(row)
+        found = _prediction(row, utterance, face, answered, origin)
+        if withheld.touch(min(row.start, answered), answered):
+            found = replace(found, text="", audio=None, face=None)
+            warnings[LEFT_OUT] += 1
+        predictions.append(found)
+    del warnings[TEXTS_LEFT_OUT]  # a part of the same
     return SystemAnswers(
         labels,
-        tuple(_prediction(row, *heard.of(row), origin) for row in rows if row.is_final),
+        tuple(predictions),
         origin,
         max(0, opened.last - origin),
-        dict(sorted(result.warnings.items())),
+        dict(sorted(warnings.items())),
         dict(sorted(result.counts.items())),
     )
 

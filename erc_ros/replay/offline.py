@@ -35,6 +35,7 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript
 
 TICK = seconds(0.1)  # between two looks at the clock, as in utterance_node
+TEXTS_LEFT_OUT = "recording_allowed is false: texts are left out"
 
 Call = tuple[str, tuple[Any, ...]]
 """A method of the pipeline, and its arguments."""
@@ -231,7 +232,7 @@ class ReplayedAnswers:
                 row = row_of_estimate(estimate, self._pipeline.bundle)
                 if not self.keeps_text:
                     row = replace(row, text="")
-                    self.warnings["recording_allowed is false: texts are left out"] += 1
+                    self.warnings[TEXTS_LEFT_OUT] += 1
                 self.rows = with_row(self.rows, row)
                 for note in estimate.notes:
                     self.warnings[f"recogniser: {note}"] += 1

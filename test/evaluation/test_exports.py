@@ -430,21 +430,27 @@ def test_the_same_recording_gives_the_same_media(tmp_path: Path, conversation: P
     assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]
 
 
-def test_a_gap_in_the_sound_is_silence(tmp_path: Path, sound: np.ndarray) -> None:
-    """Sound that begins late, or stops for a while, stays where it was heard."""
-    from erc_ros.evaluation.exports import write_media
+def write_sound(bag: Path, sound: np.ndarray, ahead: int = 0) -> None:
+    """A recording of chunks of 20 ms, none from 1 to 1.5 s; stamps `ahead` (ns) of the clock."""
     from erc_ros.replay.bag import BagWriter
 
     kind = "audio_common_msgs/msg/AudioDataStamped"
     data = np.rint(sound * 32767).astype("<i2")
-    with BagWriter(tmp_path / "bag") as writer:
+    with BagWriter(bag) as writer:
         for first in range(0, len(data), 320):
-            stamp = made_up.START + first * NS // 16000
-            if not NS <= stamp - made_up.START < 1.5 * NS:
+            time = made_up.START + first * NS // 16000
+            if not NS <= time - made_up.START < 1.5 * NS:
                 chunk = np.frombuffer(data[first : first + 320].tobytes(), np.uint8)
                 audio = writer.new("audio_common_msgs/msg/AudioData", data=chunk)
-                message = writer.new(kind, header=writer.header(stamp, "mic"), audio=audio)
-                writer.write("/audio", kind, stamp, message)
+                message = writer.new(kind, header=writer.header(time + ahead, "mic"), audio=audio)
+                writer.write("/audio", kind, time, message)
+
+
+def test_a_gap_in_the_sound_is_silence(tmp_path: Path, sound: np.ndarray) -> None:
+    """Sound that begins late, or stops for a while, stays where it was heard."""
+    from erc_ros.evaluation.exports import write_media
+
+    write_sound(tmp_path / "bag", sound)
     origin = made_up.START - NS  # something else came a second before
     (file,) = write_media(tmp_path / "bag", {}, origin, tmp_path, "a")
     with wave.open(str(file), "rb") as stream:
@@ -453,6 +459,16 @@ def test_a_gap_in_the_sound_is_silence(tmp_path: Path, sound: np.ndarray) -> Non
     assert loud[0] / 16000 == pytest.approx(3.0, abs=0.02)
     assert loud[-1] / 16000 == pytest.approx(4.0, abs=0.02)
     assert len(heard) / 16000 == pytest.approx(7.0, abs=0.03)
+
+
+def test_stamps_of_another_clock_do_not_fill_the_disk_with_silence(
+    tmp_path: Path, sound: np.ndarray
+) -> None:
+    from erc_ros.evaluation.exports import write_media
+
+    write_sound(tmp_path / "bag", sound, ahead=86_400 * NS)
+    assert write_media(tmp_path / "bag", {}, made_up.START, tmp_path, "a") == []
+    assert not (tmp_path / "a.wav").exists()
 
 
 @pytest.mark.parametrize("lines_of", [lines_of_truth, lines_of_answers])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import PerceptionConfig
 from erc_ros.replay.bag import Bag, BagRecord, Topic
+from erc_ros.replay.consent import WithheldTimes, withheld_times
 from erc_ros.replay.offline import adapter_of, heard_topics
 from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.frames import Frame
@@ -30,6 +31,7 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
 _TOLERANCE = seconds(0.02)  # steps of the clock below this are not heard as gaps
+_AHEAD = seconds(60.0)  # stamps so much later than their message are of another clock
 _MILLISECONDS = Fraction(1, 1000)
 _WIDEST = 1280  # pixels; wider pictures are scaled down
 
@@ -44,6 +46,8 @@ def write_media(
 ) -> list[Path]:
     """Cut NAME.wav and NAME.mp4 from a recording, as far as it has sound and pictures.
 
+    While `recording_allowed` was false, the sound is silent and the film black.
+
     Args:
         topics, robot: as `replay` takes them.
         origin: ns, the recording's first message.
@@ -56,9 +60,10 @@ def write_media(
     folder.mkdir(parents=True, exist_ok=True)
     with Bag(bag) as opened:
         heard = heard_topics(opened, topics, robot.utterance_node, Counter())
+        withheld = withheld_times(opened)
         files = (
-            write_wav(opened, heard, origin, folder / f"{name}.wav", robot.pipeline),
-            write_mp4(opened, heard, origin, folder / f"{name}.mp4"),
+            write_wav(opened, heard, origin, folder / f"{name}.wav", robot.pipeline, withheld),
+            write_mp4(opened, heard, origin, folder / f"{name}.mp4", withheld),
         )
     return [file for file in files if file is not None]
 
@@ -69,18 +74,21 @@ def write_wav(
     origin: int,
     file: Path,
     config: PerceptionConfig,
+    withheld: WithheldTimes,
 ) -> Path | None:
     """Write the sound as the pipeline hears it: mono, 16 kHz, 16 bit; None where there is none.
 
-    Gaps are silent, so that a time in the file is a time of the recording.
+    Gaps are silent, so that a time in the file is a time of the recording; sound whose stamps lie
+    minutes after it was recorded is left out.
 
     Args:
         topics: as `heard_topics` gives them.
+        withheld: then it is silent as well.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    sounds = _sounds(bag, topics, config)
+    sounds = _sounds(bag, topics, config, withheld)
     first = next(sounds, None)
     if first is None:
         return None
@@ -91,6 +99,7 @@ def write_wav(
         stream.setframerate(SAMPLE_RATE)
         for sound in chain((first,), sounds):
             samples = np.clip(np.rint(sound.samples * 32768), -32768, 32767).astype("<i2")
+            _silence(samples, sound.start, withheld)
             expected = (sound.start - origin) * SAMPLE_RATE // NS
             missing = expected - written
             if abs(missing) * NS <= _TOLERANCE * SAMPLE_RATE and written:
@@ -103,8 +112,18 @@ def write_wav(
     return file
 
 
+def _silence(samples: NDArray[np.int16], start: int, withheld: WithheldTimes) -> None:
+    """What was heard from `start` (ns) on, silent where nothing may be kept."""
+    for span in withheld.spans:
+        first, last = ((time - start) * SAMPLE_RATE // NS for time in span)
+        samples[max(0, first) : max(0, last + 1)] = 0
+
+
 def _sounds(
-    bag: Bag, topics: Mapping[str, list[Topic]], config: PerceptionConfig
+    bag: Bag,
+    topics: Mapping[str, list[Topic]],
+    config: PerceptionConfig,
+    withheld: WithheldTimes,
 ) -> Iterator[Sound]:
     heard = Microphone(
         AudioFormat(config.audio_rate, config.audio_channels, config.audio_format),
@@ -113,20 +132,22 @@ def _sounds(
         capacity=config.audio_queue,
     )
     heard.expects_info = "audio_info" in topics
+    now = 0
     for record in _records(bag, topics, ("audio", "audio_info")):
+        now = record.time
         try:
             value = adapter_of(record).read(record.message, record.time)
             if isinstance(value, AudioFormat):
                 heard.inform(value)
-            elif isinstance(value, SoundChunk):
-                yield from _only_sound(heard.feed(value))
+            elif isinstance(value, SoundChunk) and not withheld.touch(record.time, record.time):
+                yield from _sound_until(now + _AHEAD, heard.feed(value))
         except ValueError:
             continue  # the replay counts and names it
-    yield from _only_sound(heard.flush())
+    yield from _sound_until(now + _AHEAD, heard.flush())
 
 
-def _only_sound(events: Iterable[object]) -> Iterator[Sound]:
-    return (event for event in events if isinstance(event, Sound))
+def _sound_until(latest: int, events: Iterable[object]) -> Iterator[Sound]:
+    return (event for event in events if isinstance(event, Sound) and event.start <= latest)
 
 
 def _records(
@@ -135,8 +156,18 @@ def _records(
     return bag.messages({topic.name for role in roles for topic in topics.get(role, ())})
 
 
-def write_mp4(bag: Bag, topics: Mapping[str, list[Topic]], origin: int, file: Path) -> Path | None:
+def write_mp4(
+    bag: Bag,
+    topics: Mapping[str, list[Topic]],
+    origin: int,
+    file: Path,
+    withheld: WithheldTimes,
+) -> Path | None:
     """Write the camera's pictures as H.264, each at its time; None where there are none.
+
+    Args:
+        topics: as `heard_topics` gives them.
+        withheld: then it is black.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -145,7 +176,7 @@ def write_mp4(bag: Bag, topics: Mapping[str, list[Topic]], origin: int, file: Pa
         return None
     import av
 
-    pictures = _pictures(bag, topics, origin)
+    pictures = _pictures(bag, topics, origin, withheld)
     first = next(pictures, None)
     if first is None:
         return None
@@ -182,7 +213,7 @@ def _stream(container: Any, picture: NDArray[np.uint8]) -> Any:
 
 
 def _pictures(
-    bag: Bag, topics: Mapping[str, list[Topic]], origin: int
+    bag: Bag, topics: Mapping[str, list[Topic]], origin: int, withheld: WithheldTimes
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """(ms, picture), the times rising from 0: the first picture stands from the beginning on."""
     last = -1
@@ -192,6 +223,8 @@ def _pictures(
             if not isinstance(frame, Frame):
                 continue
             picture = to_bgr(frame)
+            if withheld.touch(*sorted((frame.stamp, record.time))):
+                picture = np.zeros_like(picture)
         except (ValueError, ImageError):
             continue  # the replay counts and names it
         time = (frame.stamp - origin) // 1_000_000

@@ -1,0 +1,45 @@
+"""When nothing of a recording may be kept: while its topic `recording_allowed` was false.
+
+`replay` leaves texts out of its rows as the nodes do. Whoever cuts sound and pictures from a
+recording asks here: by the times at which something was recorded, and at which it happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from erc_ros.replay.bag import Bag, BagError, tells_consent
+
+_EVER = 2**63 - 1  # ns
+
+
+@dataclass(frozen=True, slots=True)
+class WithheldTimes:
+    """Times of a recording, ns, of which nothing may be kept.
+
+    spans: (from, until), the last moment not among them; in their order, apart from each other.
+    """
+
+    spans: tuple[tuple[int, int], ...] = ()
+
+    def touch(self, start: int, end: int) -> bool:
+        """Does anything between these times, both included, lie in one of the spans?"""
+        return any(start < until and since <= end for since, until in self.spans)
+
+
+def withheld_times(bag: Bag) -> WithheldTimes:
+    """What the recording says of itself; what was told last holds to its end."""
+    spans: list[tuple[int, int]] = []
+    since: int | None = None
+    topics = {topic.name for topic in bag.topics if tells_consent(topic.name, topic.type)}
+    for raw in bag.raw(topics):
+        try:
+            is_allowed = bool(bag.decode(raw).data)
+        except BagError:  # `Bag.messages` counts and names it
+            continue
+        if not is_allowed and since is None:
+            since = raw.time
+        elif is_allowed and since is not None:
+            spans.append((since, raw.time))
+            since = None
+    return WithheldTimes((*spans, (since, _EVER)) if since is not None else tuple(spans))
