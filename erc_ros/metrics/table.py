@@ -22,11 +22,6 @@ def percent(values: Sequence[float]) -> str:
     return with_deviation(100 * mean(values), deviation(values), 2, 100)
 
 
-def fraction(values: Sequence[float]) -> str:
-    """0.6532 ± 0.0041; without a deviation of a single value."""
-    return with_deviation(mean(values), deviation(values), 4)
-
-
 def with_deviation(value: float, spread: float | None, digits: int, factor: float = 1.0) -> str:
     """`value` ± `factor` * `spread`; None leaves the second away."""
     text = f"{value:.{digits}f}"

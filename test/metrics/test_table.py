@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from erc_ros.metrics.table import deviation, fraction, markdown, percent, with_deviation
+from erc_ros.metrics.table import deviation, markdown, percent, with_deviation
 
 
 def test_a_single_run_has_no_deviation() -> None:
     assert deviation([0.5]) is None
-    assert percent([0.5]) == "50.00" and fraction([0.5]) == "0.5000"
+    assert percent([0.5]) == "50.00"
 
 
 def test_several_runs_are_mean_and_deviation() -> None:
     assert percent([0.6, 0.7]) == "65.00 ± 7.07"
-    assert fraction([0.6, 0.7]) == "0.6500 ± 0.0707"
     assert with_deviation(1.0, 0.5, 1) == "1.0 ± 0.5"
 
 

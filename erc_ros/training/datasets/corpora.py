@@ -35,7 +35,7 @@ CORPORA: dict[str, Callable[[Path, str], Split]] = {
     "iemocap-4-faces": partial(iemocap.read_iemocap, classes=4, faces=True),
     "emotionlines": emotionlines.read_emotionlines,
     "emocontext": emocontext.read_emocontext,
-    "goemotions": goemotions.read_goemotions_split,
+    "goemotions": goemotions.read_goemotions,
     "robot-dialogues": robot_dialogues.read_robot_dialogues,
     "mosi": mosi.read_mosi_words,
     "ravdess": ravdess.read_ravdess,

@@ -24,12 +24,7 @@ COLUMNS = ("text", "label", "id")
 SEVERAL = "several labels"
 
 
-def read_goemotions(data: Path, split: str) -> tuple[Conversation, ...]:
-    """The conversations of `read_goemotions_split`."""
-    return read_goemotions_split(data, split).conversations
-
-
-def read_goemotions_split(data: Path, split: str) -> Split:
+def read_goemotions(data: Path, split: str) -> Split:
     """The rows of one split that have a single label, each a conversation of one utterance.
 
     Raises:

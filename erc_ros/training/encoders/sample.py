@@ -20,7 +20,7 @@ class Sample:
     key: unique within the corpus. turns: what was said before, oldest first, and the utterance
     itself last. sound: (n,) or (n, channels), int16 or float in [-1, 1], at `sample_rate` Hz; a
     clip that was recorded at another rate than it says comes out wrong, so say the true one.
-    frames: (T, H, W, 3) uint8 RGB, in their order. faces: crops (H, W, 3) BGR or (H, W) gray uint8.
+    frames: (T, H, W, 3) uint8 RGB, in their order.
     """
 
     key: str
@@ -28,7 +28,6 @@ class Sample:
     sound: NDArray[np.int16] | NDArray[np.float32] | None = None
     sample_rate: int = SAMPLE_RATE
     frames: NDArray[np.uint8] | None = None
-    faces: tuple[NDArray[np.uint8], ...] = ()
 
 
 class Encoder(Protocol):

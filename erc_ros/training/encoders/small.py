@@ -1,4 +1,4 @@
-"""The robot's own small encoders, as parts in ONNX: a corpus then looks as it does on the robot."""
+"""The robot's own small speech encoder, as a part in ONNX: a corpus then sounds as on the robot."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.audio import WINDOW, audio_input
-from erc_ros.encoders.face import face_input
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
 from erc_ros.training.encoders.audio.pretrained import waveform
 from erc_ros.training.encoders.sample import Sample, check, unusable_sound
-from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
+from erc_ros.values.utterance import SAMPLE_RATE
 
 
 class BundleSpeechEncoder:
@@ -49,42 +48,6 @@ class BundleSpeechEncoder:
             answer = self._network({"features": features[None], "frames": frames})
             rows.append(answer["embedding"])
         return np.concatenate(rows)
-
-
-class FaceEncoder:
-    """Face crops -> mean embedding by a face.onnx, such as runs/face/best/face.onnx; (N, 128).
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a part with other inputs.
-    """
-
-    modality = "visual"
-
-    def __init__(self, part: Path) -> None:
-        self._network = _part(part, ["faces"])
-        self.name = f"face-{_digest(part)}"
-        self.dimension = _width(part)
-
-    def refuses(self, sample: Sample) -> str:
-        """At least one face is needed, and every one a picture."""
-        if not sample.faces:
-            return "no face"
-        try:
-            face_input(_crops(sample))
-        except ValueError as error:
-            return str(error)
-        return ""
-
-    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, 128), each the mean over at most 8 of its faces; see `sample.Encoder`."""
-        check(self, samples)
-        rows = [self._network({"faces": face_input(_crops(s))})["embedding"] for s in samples]
-        return np.stack([row.mean(axis=0) for row in rows])
-
-
-def _crops(sample: Sample) -> list[FaceCrop]:
-    return [FaceCrop(number, pixels) for number, pixels in enumerate(sample.faces)]
 
 
 def _part(file: Path, inputs: list[str]) -> Network:

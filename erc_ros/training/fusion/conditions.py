@@ -33,7 +33,6 @@ MISSING, AS_IT_IS, ANY, ANOTHER, SAME = (
 )
 ALWAYS = tuple(f"always {label}" for label in LABELS)
 TOLERANCE = 0.5  # points of weighted F1 that a sense may cost
-SENSES = {"audio": "sound", "visual": "face"}
 
 
 @dataclass(frozen=True, eq=False)

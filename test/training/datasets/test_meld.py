@@ -230,7 +230,7 @@ def test_goemotions_keeps_single_labels(tmp_path: Path) -> None:
     (folder / "ekman_train.tsv").write_text(
         'text\tlabel\tid\n"quoted\t0\ta\nboth\t0,1\tb\nok\t1\tc\n'
     )
-    rows = read_goemotions(tmp_path, "train")
+    rows = read_goemotions(tmp_path, "train").conversations
     assert [(r.utterances[0].text, LABELS[r.utterances[0].label]) for r in rows] == [
         ('"quoted', "anger"),
         ("ok", "joy"),
@@ -240,7 +240,7 @@ def test_goemotions_keeps_single_labels(tmp_path: Path) -> None:
 
 
 def test_the_rows_of_goemotions_that_are_left_out_are_counted(tmp_path: Path) -> None:
-    from erc_ros.training.datasets.goemotions import read_goemotions_split
+    from erc_ros.training.datasets.goemotions import read_goemotions
 
     folder = tmp_path / "goemotions"
     folder.mkdir()
@@ -248,12 +248,12 @@ def test_the_rows_of_goemotions_that_are_left_out_are_counted(tmp_path: Path) ->
         "text\tlabel\tid\na\t0\tx\nb\t0,1\ty\nc\t7\tz\nd\t1\n\t1\tempty\n"
     )
     with pytest.raises(FileNotFoundError, match=r"ekman_labels\.txt"):
-        read_goemotions_split(tmp_path, "train")
+        read_goemotions(tmp_path, "train")
     (folder / "ekman_labels.txt").write_text("anger\nhappiness\n")
     with pytest.raises(ValueError, match=r"labels \['happiness'\]; known are neutral"):
-        read_goemotions_split(tmp_path, "train")
+        read_goemotions(tmp_path, "train")
     (folder / "ekman_labels.txt").write_text("anger\njoy\n")
-    split = read_goemotions_split(tmp_path, "train")
+    split = read_goemotions(tmp_path, "train")
     assert [c.name for c in split.conversations] == ["train/x", "train/empty"]
     assert split.findings.rows("several labels") == (3,)
     assert split.refused == ((4, "unknown label '7'"), (5, "too few or too many columns"))
