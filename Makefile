@@ -19,6 +19,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export ROS_DOMAIN_ID ?= 77
 # Two processes, for two processors and 8 GB are enough to work here. The tests of a file share what
 # they made; one that hangs ends its process (pyproject.toml), and with it the run.
+test lowest: export OMP_NUM_THREADS ?= 1
 TOGETHER := -n 2 --dist loadfile --max-worker-restart 0
 
 SOURCES := $(shell find interfaces msg srv erc_ros config corpora launch models requirements scripts \
