@@ -58,15 +58,20 @@ def _find(model: str) -> Path:
         ) from error
 
 
-def load(auto: Any, folder: Path) -> Any:
+def load(auto: Any, folder: Path, layers: int = 0) -> Any:
     """`auto`'s model (AutoModel, ...) in `folder`, in eval mode, in float32.
 
+    Args:
+        layers: only so many, the lowest ones; 0: all.
+
     Raises:
-        ValueError: of an architecture that this transformers does not have, or broken files.
+        ValueError: of an architecture that this transformers does not have, fewer layers than are
+            asked for, or broken files.
     """
+    fewer = {"num_hidden_layers": layers} if layers else {}
     try:
         model, report = auto.from_pretrained(
-            folder, use_safetensors=True, dtype="float32", output_loading_info=True, **SAFELY
+            folder, use_safetensors=True, dtype="float32", output_loading_info=True, **fewer, **SAFELY
         )
     except Exception as error:  # the library raises whatever the broken file led to
         raise ValueError(f"{folder} cannot be loaded as {auto.__name__}: {error}") from error

@@ -113,10 +113,14 @@ class FrozenSpeechStage:
 EncoderStage = TextStage | SpeechStage | VideoStage
 
 
-def learn_alone(stage: EncoderStage, work: Work) -> None:
-    """Fine-tune on the labels."""
+def learn_alone(stage: EncoderStage, work: Work, stored: Sequence[str] = SPLITS) -> None:
+    """Fine-tune on the labels.
+
+    Args:
+        stored: the splits whose features and answers are kept: train is for a stage that reads it.
+    """
     for seed in work.seeds:
-        _learn(stage, work, seed, None)
+        _learn(stage, work, seed, None, stored)
 
 
 def learn_from(teacher: str, stage: EncoderStage, work: Work) -> None:
@@ -135,7 +139,13 @@ def embed_only(stage: FrozenSpeechStage, work: Work) -> None:
     save_reading(encoder, stage.encoder, work.material, work.folder)
 
 
-def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> None:
+def _learn(
+    stage: EncoderStage,
+    work: Work,
+    seed: int,
+    teacher: Path | None,
+    stored: Sequence[str] = SPLITS,
+) -> None:
     folder = work.folder / f"seed-{seed}"
     trainer = replace(stage.trainer, seed=seed)
     settings = plain(asdict(replace(stage, trainer=trainer)))
@@ -162,9 +172,10 @@ def _learn(stage: EncoderStage, work: Work, seed: int, teacher: Path | None) -> 
     save_reading(encoder, stage.encoder, material, folder)
     trained = make_encoder(replace(stage.encoder, model=str(folder / ENCODER)))
     trained.model.to(trainer.device)
-    for name, split in material.splits.items():
-        encode_split(material.corpus, split.split, trained, folder / FEATURES / name)
-    write_answers(folder, head)
+    for name in stored:
+        split = material.splits[name].split
+        encode_split(material.corpus, split, trained, folder / FEATURES / name)
+    write_answers(folder, head, stored)
     found = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds, "encoder": trained.name}
     keep_results(folder, material, {"seed": seed, "settings": settings, **found})
 
@@ -313,10 +324,10 @@ def save_head(student: Student, folder: Path) -> Classifier:
     return weight, bias
 
 
-def write_answers(folder: Path, head: Classifier) -> None:
+def write_answers(folder: Path, head: Classifier, splits: Sequence[str] = SPLITS) -> None:
     """The stores `answers`: a linear classifier (weight, bias) of the stores `features`."""
     weight, bias = head
-    for name in SPLITS:
+    for name in splits:
         store = FeatureStore(folder / FEATURES / name)
         keys = store.keys()
         logits = (store.take(keys)[0] @ weight.T + bias).astype(np.float32)

@@ -83,8 +83,12 @@ class Material:
             yield from (f"{self.corpus} {name}: {line}" for line in split.split.findings.lines())
 
 
-def read_material(corpus: str, data: Path, limit: int = 0) -> Material:
+def read_material(corpus: str, data: Path, limit: int = 0, train_limit: int = 0) -> Material:
     """A corpus by its name; see `corpora.read`.
+
+    Args:
+        limit: the first conversations of each split; 0: all.
+        train_limit: those of the train split; 0: all.
 
     Raises:
         RecipeError: no such corpus, or one without usable utterances.
@@ -94,11 +98,11 @@ def read_material(corpus: str, data: Path, limit: int = 0) -> Material:
         splits = {name: corpora.read(corpus, data, name) for name in SPLITS}
     except ValueError as error:
         raise RecipeError(f"{corpus} in {data}: {error}") from error
-    if limit:
-        splits = {
-            name: replace(split, conversations=split.conversations[:limit])
-            for name, split in splits.items()
-        }
+    for most, names in ((limit, SPLITS), (train_limit, SPLITS[:1])):
+        if most:
+            for name in names:
+                some = splits[name].conversations[:most]
+                splits[name] = replace(splits[name], conversations=some)
     parts = {name: _utterances(corpus, split) for name, split in splits.items()}
     return Material(corpus, limit, splits["train"].labels, parts)
 

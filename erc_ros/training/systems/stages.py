@@ -45,10 +45,12 @@ class SystemConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     limit: int = 0
     """For a trial: so many conversations of each split, the first ones; 0: all."""
+    train_limit: int = 0
+    """Learn from so many conversations of the train split only, the first ones; 0: all."""
 
     def __post_init__(self) -> None:
-        if not self.seeds or min(self.seeds) < 0 or self.limit < 0:
-            raise ValueError("seeds must be some numbers from 0, and limit must not be negative")
+        if not self.seeds or min(self.seeds) < 0 or min(self.limit, self.train_limit) < 0:
+            raise ValueError("seeds must be some numbers from 0, and no limit may be negative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,7 @@ def run_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
     recipe.refuse_other_sections(SECTIONS)
     config = recipe.section("system", SystemConfig)
     chosen = chosen_stages(recipe, stages)
-    material = read_material(config.corpus, recipe.data, config.limit)
+    material = read_material(config.corpus, recipe.data, config.limit, config.train_limit)
     for line in material.lines():
         print(line, flush=True)
     for stage, section in chosen:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.runs import MEASURED
 from erc_ros.training.systems.encoders import TextStage, learn_alone
 from erc_ros.training.systems.stages import Stage, run_stages
 
 STAGES = tuple(
-    Stage(name, TextStage, learn_alone)
+    Stage(name, TextStage, partial(learn_alone, stored=MEASURED))
     for name in ("magtkd", "summer", "lpgnet", "ddvlm", "ddvlm_plain")
 )
 

@@ -58,8 +58,12 @@ class TextEncoderConfig:
     max_tokens: int = 512
     """Longest input, special tokens counted; never more than the model takes."""
     batch_size: int = 32
+    layers: int = 0
+    """Only so many of its layers, the lowest ones; 0: all."""
 
     def __post_init__(self) -> None:
+        if self.layers < 0:
+            raise ValueError(f"layers is {self.layers}, must be 0 (all) or more")
         if self.prompt not in PROMPTS:
             raise ValueError(f"prompt is {self.prompt!r}, must be one of {PROMPTS}")
         if self.reading not in READINGS:
@@ -100,12 +104,14 @@ class PretrainedTextEncoder:
         folder = pretrained.local_folder(config.model)
         self.config = config
         self.batch_size = config.batch_size
-        self.model: nn.Module = pretrained.load(AutoModel, folder)
+        self.model: nn.Module = pretrained.load(AutoModel, folder, config.layers)
         self.tokenizer = pretrained.load_processor(AutoTokenizer, folder)
         if config.speakers:
             add_speakers(self.tokenizer, self.model)
         self.dimension = int(self.model.config.hidden_size)
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
+        if not config.layers:
+            del settings["layers"]  # so that an encoder that has all keeps its name
         self.name = f"text-{config.prompt}-{pretrained.digest(folder, **settings)}"
         self._first = self._token("cls_token", "bos_token")
         self._end = self._token("sep_token", "eos_token")
