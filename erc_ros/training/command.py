@@ -23,6 +23,8 @@ KINDS = {
     "text-bundle": "erc_ros.training.export.text_bundle:train",
     "mosi": "erc_ros.training.comparison.mosi:train",
     "simulated": "erc_ros.training.comparison.simulated:train",
+    "meld-dev-sound": "erc_ros.training.comparison.real:train_sound",
+    "ravdess-faces": "erc_ros.training.comparison.real:train_faces",
     "stored": "erc_ros.training.comparison.stored:train",
     "distillation": "erc_ros.training.distillation.train:train",
     "descriptions": "erc_ros.training.features.descriptions:train",

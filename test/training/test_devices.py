@@ -23,11 +23,7 @@ from torch import nn  # noqa: E402
 from erc_ros.encoders.text import Turn  # noqa: E402
 from erc_ros.training.datasets.ferplus import Faces, FerPlus  # noqa: E402
 from erc_ros.training.distillation import task as distillation  # noqa: E402
-from erc_ros.training.distillation.sources import (  # noqa: E402
-    ClassifierConfig,
-    FeatureNetwork,
-    StoredInputs,
-)
+from erc_ros.training.distillation.sources import StoredInputs  # noqa: E402
 from erc_ros.training.ema import SelfDistillationConfig  # noqa: E402
 from erc_ros.training.encoders.audio import train as audio  # noqa: E402
 from erc_ros.training.encoders.audio.model import AudioNetworkConfig  # noqa: E402
@@ -36,6 +32,7 @@ from erc_ros.training.encoders.augmentation import (  # noqa: E402
     FaceAugmentation,
     SpeechAugmentation,
 )
+from erc_ros.training.encoders.features import ClassifierConfig, FeatureNetwork  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.text.pretrained import TextEncoderConfig  # noqa: E402
 from erc_ros.training.encoders.trainable import make_encoder  # noqa: E402

@@ -89,7 +89,7 @@ class ComparisonConfig:
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     modes: tuple[str, ...] = ("offline", "causal")
-    """Of heads with context."""
+    """Of heads with context; `no context`: every utterance is a conversation by itself."""
     epoch: str = "dev"
     """Which one is tested: the best on `dev`, or the `last` where dev cannot choose."""
     resamples: int = 2000
@@ -98,8 +98,8 @@ class ComparisonConfig:
     def __post_init__(self) -> None:
         if not self.seeds or self.resamples < 1:
             raise ValueError("it takes a seed and a resample to compare anything")
-        if not self.modes or set(self.modes) - set(MODES[1:]):
-            raise ValueError(f"modes is {self.modes}; they are {MODES[1:]}")
+        if not self.modes or set(self.modes) - set(MODES):
+            raise ValueError(f"modes is {self.modes}; they are {MODES}")
         if self.epoch not in ("dev", "last"):
             raise ValueError(f"epoch is {self.epoch!r}, must be 'dev' or 'last'")
 
@@ -322,10 +322,20 @@ def trained_teacher(
     return teacher
 
 
+def is_cut(row: TableRow, mode: str) -> bool:
+    """Whether a head that would use the conversation gets none."""
+    return mode == MODES[0] and row.head not in WITHOUT_CONTEXT
+
+
+def cut(data: Dialogues) -> Dialogues:
+    """Every utterance as a conversation by itself."""
+    return replace(data, first=np.arange(len(data.first)))
+
+
 def new_head(row: TableRow, mode: str, corpus: ComparisonData, network: HeadSizes) -> Head:
     """The row's head with new weights."""
     fixed = {
-        "causal": mode == "causal",
+        "causal": mode == "causal" or is_cut(row, mode),
         "embeddings": corpus.splits["train"].sizes,
         "labels": len(corpus.labels),
     }
@@ -344,6 +354,12 @@ def run(
 ) -> dict[str, Any]:
     """Train one model and test it once."""
     trainer, splits, classes = setup.trainer, corpus.splits, len(corpus.labels)
+    if is_cut(row, mode):  # as many utterances in a batch as there would be with conversations
+        train = splits["train"]
+        longer = round(len(train.first) / len(np.unique(train.first)))
+        trainer = replace(trainer, batch_size=trainer.batch_size * max(1, longer))
+        splits = {name: cut(data) for name, data in splits.items()}
+        corpus = replace(corpus, splits=splits)
     set_seeds(trainer.seed)
     model = new_head(row, mode, corpus, setup.network)
     if setup.begin is not None:

@@ -38,6 +38,7 @@ CORPORA: dict[str, Callable[[Path, str], Split]] = {
     "goemotions": goemotions.read_goemotions,
     "robot-dialogues": robot_dialogues.read_robot_dialogues,
     "mosi": mosi.read_mosi_words,
+    "mosi-features": mosi.read_mosi_features,
     "ravdess": ravdess.read_ravdess,
     "emodb": emodb.read_emodb,
     "nemo": nemo.read_nemo,

@@ -12,7 +12,7 @@ estimate of test, and a choice on dev is hardly a choice. Folder layout:
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,26 @@ def read_mosi_words(data: Path, split: str) -> Split:
     conversations = (Conversation(f"{split}/{name}", tuple(u)) for name, u in videos.items())
     findings = incomplete(f"CMU-MOSI {official}", len(names), UTTERANCES[official])
     return Split(split, tuple(conversations), LABELS, findings)
+
+
+def read_mosi_features(data: Path, split: str) -> Split:
+    """The same utterances with their features, standardised as `read_mosi` does.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_mosi_words`.
+    """
+    words = read_mosi_words(data, split)
+    videos = read_mosi(data)[split]
+    if tuple(f"{split}/{name}" for name in videos.names) != tuple(
+        conversation.name for conversation in words.conversations
+    ):
+        raise ValueError(f"{split}: the utterances of a video must follow one another")
+    rows = iter(zip(*videos.features, strict=True))
+    conversations = tuple(
+        replace(c, utterances=tuple(replace(u, features=next(rows)) for u in c.utterances))
+        for c in words.conversations
+    )
+    return replace(words, conversations=conversations)
 
 
 _Rows = tuple[list[NDArray[np.float32]], NDArray[np.int64], list[str]]

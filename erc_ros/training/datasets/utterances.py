@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from erc_ros.training.datasets.findings import NOTHING, Finding, Findings
 
@@ -30,6 +33,7 @@ class LabelledUtterance:
     unknown or impossible. votes: how raters voted, a share for each label, empty where unknown.
     clip: the file with its sound (MELD: and picture); None where there is none or it is broken.
     pictures: the file with its pictures, a clip or the crops of `erc cut-faces`; None as above.
+    features: of its text, sound and pictures, (d_m,) each, where a corpus is published as such.
     """
 
     text: str
@@ -42,6 +46,7 @@ class LabelledUtterance:
     clip: Path | None = None
     pictures: Path | None = None
     among: tuple[int, ...] = ()
+    features: tuple[NDArray[np.float32], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def is_labelled(self) -> bool:

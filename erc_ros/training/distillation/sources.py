@@ -51,6 +51,7 @@ from erc_ros.training.encoders.augmentation import (
     augment_faces,
     hide_parts,
 )
+from erc_ros.training.encoders.features import ClassifierConfig, FeatureNetwork
 from erc_ros.training.encoders.visual import model as face_model
 from erc_ros.training.encoders.visual import train as face_training
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
@@ -62,37 +63,6 @@ from erc_ros.training.features.store import FeatureStore
 from erc_ros.training.onnx import export_audio, export_face
 
 SECTIONS = ("faces", "mosi", "simulated", "classifier", "teacher", "network")
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifierConfig:
-    """The section `classifier`: a network on stored features, the teacher's and the students'."""
-
-    hidden: int = 128
-    dropout: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.hidden < 1 or not 0 <= self.dropout < 1:
-            raise ValueError(f"hidden ({self.hidden}) or dropout ({self.dropout}) is no size")
-
-
-class FeatureNetwork(nn.Module):
-    """Stored features (N, size) -> (N, hidden)."""
-
-    def __init__(self, size: int, config: ClassifierConfig) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(size),
-            nn.Dropout(config.dropout),
-            nn.Linear(size, config.hidden),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, size) -> (N, hidden)."""
-        hidden: Tensor = self.layers(features)
-        return hidden
 
 
 @dataclass(frozen=True, eq=False)

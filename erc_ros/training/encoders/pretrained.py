@@ -68,10 +68,10 @@ def load(auto: Any, folder: Path, layers: int = 0) -> Any:
         ValueError: of an architecture that this transformers does not have, fewer layers than are
             asked for, or broken files.
     """
-    fewer = {"num_hidden_layers": layers} if layers else {}
+    how = {**SAFELY, "num_hidden_layers": layers} if layers else SAFELY
     try:
         model, report = auto.from_pretrained(
-            folder, use_safetensors=True, dtype="float32", output_loading_info=True, **fewer, **SAFELY
+            folder, use_safetensors=True, dtype="float32", output_loading_info=True, **how
         )
     except Exception as error:  # the library raises whatever the broken file led to
         raise ValueError(f"{folder} cannot be loaded as {auto.__name__}: {error}") from error

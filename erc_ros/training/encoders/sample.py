@@ -21,6 +21,7 @@ class Sample:
     itself last. sound: (n,) or (n, channels), int16 or float in [-1, 1], at `sample_rate` Hz; a
     clip that was recorded at another rate than it says comes out wrong, so say the true one.
     frames: (T, H, W, 3) uint8 RGB, in their order.
+    features: (d,) where the corpus is published as features of this modality.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Sample:
     sound: NDArray[np.int16] | NDArray[np.float32] | None = None
     sample_rate: int = SAMPLE_RATE
     frames: NDArray[np.uint8] | None = None
+    features: NDArray[np.float32] | None = None
 
 
 class Encoder(Protocol):

@@ -7,6 +7,7 @@ from typing import Any
 
 from erc_ros.training.encoders.audio.emotion2vec import KIND, Emotion2vecEncoder
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
+from erc_ros.training.encoders.features import FEATURES, FeaturesEncoder, asks_for_features
 from erc_ros.training.encoders.pretrained import Trainable
 from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder, network_kind
 from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
@@ -23,7 +24,7 @@ CONFIGS: dict[str, type[Any]] = {
 def make_encoder(config: Any) -> Trainable:
     """The encoder that a configuration asks for.
 
-    One of Hugging Face, emotion2vec, or one of the robot's own.
+    One of Hugging Face, emotion2vec, one of the robot's own, or a network on published features.
 
     Raises:
         FileNotFoundError: the model is not on this machine.
@@ -35,6 +36,9 @@ def make_encoder(config: Any) -> Trainable:
         VideoEncoderConfig: VideoEncoder,
     }
     kind = network_kind(config.model)
+    if kind == FEATURES or asks_for_features(config.model):
+        modality = next(name for name, cls in CONFIGS.items() if isinstance(config, cls))
+        return FeaturesEncoder(modality, config.model, config.batch_size)
     if kind == KIND:
         kinds |= {SpeechEncoderConfig: Emotion2vecEncoder}
     elif kind:

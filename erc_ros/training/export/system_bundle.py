@@ -32,8 +32,9 @@ from erc_ros.networks.session import signature
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
 from erc_ros.training.datasets import corpora, licences
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
+from erc_ros.training.encoders.features import FEATURES
 from erc_ros.training.encoders.pretrained import Trainable
-from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder
+from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder, network_kind
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder
 from erc_ros.training.encoders.trainable import CONFIGS, make_encoder
@@ -184,6 +185,11 @@ def _reading(run: Path, stage: str, seed: int, modality: str) -> Reading:
             f"{run}: the {modality} features come from the stage {stage}, which leaves no network "
             f"that a robot could run; give --without {modality}, a --row of the fusion that reads "
             "another one, or a recipe that trains one"
+        )
+    if network_kind(str(folder / "encoder")) == FEATURES:
+        raise RecipeError(
+            f"{run}: the stage {stage} reads published features of {modality}, and nobody gives a "
+            "robot those; it runs what was trained on words, sound or pictures themselves"
         )
     content = read_json(file)
     if content.get("modality") != modality:

@@ -36,6 +36,7 @@ from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
 from erc_ros.training.encoders.sample import Encoder, Sample
 from erc_ros.training.features.store import create, damage, read_shard, write_shard
 from erc_ros.training.manifest import attention_shape, open_prompt
+from erc_ros.values.utterance import MODALITIES
 
 SHARD = 512  # utterances, about
 AT_ONCE = 16  # utterances whose sound or pictures are in memory
@@ -281,6 +282,8 @@ def sample_of(
     Raises:
         UnusableMediaError: it has no clip, or a broken one.
     """
+    if utterance.features:
+        return Sample(key, turns, features=utterance.features[MODALITIES.index(modality)])
     if modality == "text":
         return Sample(key, turns)
     file = utterance.clip if modality == "audio" else utterance.pictures

@@ -8,6 +8,7 @@
 | `text_plain` | table 4 | the same from the labels alone |
 | `descriptions` | 3.3 | a vision-language model says what is seen in a clip; or a file of that |
 | `sentences` | 3.3 | a sentence encoder embeds what was said |
+| `published` | - | instead of both: the features that a corpus is published as |
 | `visual` | table 4 | a student of those embeddings, from the labels alone |
 | `visual_kd` | 3.5 | the same taught by the text stage: response, feature and JSD |
 | `camera` | - | an encoder of clips taught by that student: what a robot can run |
@@ -30,16 +31,20 @@ from erc_ros.training.heads.ddvlm import Ddvlm
 from erc_ros.training.systems.descriptions import (
     DescriptionsStage,
     FeatureStudentStage,
+    PublishedStage,
     SentencesStage,
     describe,
     embed_sentences,
     learn_features,
+    store_published,
 )
 from erc_ros.training.systems.encoders import HEAD, TextStage, VideoStage, learn_alone, learn_from
 from erc_ros.training.systems.fusion import FusionStage, fuse
 from erc_ros.training.systems.stages import Stage, Work, run_stages
 
 USUAL = {"text": ("text", "text_plain"), "visual": ("visual_kd", "camera", "visual")}
+
+SOURCES = ("sentences", "published")
 
 
 def begin_with_text(head: Head, work: Work, reads: dict[str, str], seed: int) -> None:
@@ -57,17 +62,14 @@ STAGES = (
     Stage("text_plain", TextStage, learn_alone),
     Stage("descriptions", DescriptionsStage, describe, seeded=False),
     Stage("sentences", SentencesStage, embed_sentences, needs=("descriptions",), seeded=False),
-    Stage(
-        "visual",
-        FeatureStudentStage,
-        partial(learn_features, source="sentences"),
-        needs=("sentences",),
-    ),
+    Stage("published", PublishedStage, store_published, seeded=False),
+    Stage("visual", FeatureStudentStage, partial(learn_features, sources=SOURCES), reads=SOURCES),
     Stage(
         "visual_kd",
         FeatureStudentStage,
-        partial(learn_features, source="sentences", teacher="text"),
-        needs=("text", "sentences"),
+        partial(learn_features, sources=SOURCES, teacher="text"),
+        needs=("text",),
+        reads=SOURCES,
     ),
     Stage("camera", VideoStage, partial(learn_from, "visual_kd"), needs=("visual_kd",)),
     Stage(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from erc_ros.training.datasets.corpora import UnusableMediaError
-from erc_ros.training.distillation.sources import ClassifierConfig, FeatureNetwork, StoredInputs
+from erc_ros.training.distillation.sources import StoredInputs
 from erc_ros.training.distillation.task import DistillationLoss, ModelInputs, fit_student
 from erc_ros.training.encoders.descriptions import (
     Describer,
@@ -27,6 +27,7 @@ from erc_ros.training.encoders.descriptions import (
     describe_all,
     read,
 )
+from erc_ros.training.encoders.features import ClassifierConfig, FeatureNetwork
 from erc_ros.training.encoders.packaged import PACKAGED
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.encoders.text.pretrained import sentence_encoder
@@ -46,6 +47,7 @@ from erc_ros.training.systems.encoders import (
 )
 from erc_ros.training.systems.material import Material, Utterances
 from erc_ros.training.systems.stages import Work
+from erc_ros.values.utterance import MODALITIES
 
 DESCRIPTIONS = "descriptions.jsonl"
 AT_ONCE = 64
@@ -71,6 +73,17 @@ class SentencesStage:
 
     model: str = PACKAGED
     """DDVLM: sentence-transformers/all-mpnet-base-v2."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedStage:
+    """Features as they were published, of a corpus that has them."""
+
+    modality: str = "visual"
+
+    def __post_init__(self) -> None:
+        if self.modality not in MODALITIES:
+            raise ValueError(f"modality is {self.modality!r}, must be one of {MODALITIES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +150,35 @@ def embed_sentences(stage: SentencesStage, work: Work) -> None:
         )
 
 
-def learn_features(stage: FeatureStudentStage, work: Work, source: str, teacher: str = "") -> None:
-    """Train the network on the features of the stage `source`, alone or taught by a stage."""
+def store_published(stage: PublishedStage, work: Work) -> None:
+    """The feature stores of what a corpus is published as.
+
+    Raises:
+        ValueError: it is published as clips.
+    """
+    which = MODALITIES.index(stage.modality)
+    for name, split in work.material.splits.items():
+        features = [said.features[which] for said in split.said if said.features]
+        if len(features) < len(split.said):
+            raise ValueError(f"{work.material.corpus} {name} is not published as features")
+        encoder = f"published-{stage.modality}"
+        write_store(work.folder / FEATURES / name, encoder, split.keys, np.stack(features), {})
+
+
+def learn_features(
+    stage: FeatureStudentStage, work: Work, sources: Sequence[str], teacher: str = ""
+) -> None:
+    """Train the network on the features of a stage, alone or taught by another.
+
+    Args:
+        sources: the stages whose features it may be, the first that the recipe has.
+
+    Raises:
+        ValueError: it has none.
+    """
+    source = next((name for name in sources if name in work.inputs), "")
+    if not source:
+        raise ValueError(f"there are no features to learn from: name stages.{sources[0]} before it")
     for seed in work.seeds:
         taught = work.read(teacher, seed) if teacher else None
         _learn(stage, work, seed, work.read(source, seed), taught)

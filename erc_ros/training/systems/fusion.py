@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
 from erc_ros.training.comparison.train import (
+    MODES,
     RIDGE,
     ComparisonConfig,
     ComparisonData,
@@ -70,6 +71,8 @@ class FusionStage:
     def __post_init__(self) -> None:
         if not self.rows:
             raise ValueError("rows is empty; the first one is the system, such as {head: magtkd}")
+        if MODES[0] in self.modes:
+            raise ValueError(f"modes is {self.modes}; a system has {' and '.join(MODES[1:])}")
         check_rows(self.table_rows, self.trainer)
         self.comparison((0,))
 

@@ -73,6 +73,8 @@ class Material:
                 files = [(f.name, f.stat().st_size) for f in (said.clip, said.pictures) if f]
                 record = [key, said.speaker, said.label, said.text, files]
                 digest.update(json.dumps(record).encode())
+                for features in said.features:
+                    digest.update(features.tobytes())
         return {"name": self.corpus, "limit": self.limit, "digest": digest.hexdigest()[:16]}
 
     def lines(self) -> Iterator[str]:

@@ -33,7 +33,7 @@ from erc_ros.training.systems.stages import SystemConfig
 from erc_ros.values.tables import build
 
 FIGURES = "figures"
-FAMILY = ("-clips", "-faces")
+FAMILY = ("-clips", "-faces", "-features")
 """Endings of a corpus' name that say what is read of it, not which corpus it is."""
 
 
@@ -126,8 +126,7 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
     rows = []
     known = list(_runs_of(recipe))
     for row in table.rows:
-        paper = row.figures.get(family)
-        said = [f"{figure:.2f}" for figure in paper] if paper else ["-"] * len(table.metrics)
+        said = _of_paper(row, family, len(table.metrics))
         measured = list(_measured(row.run, table.metrics, recipe.out))
         for number, (mode, cells) in enumerate(measured):
             rows.append([f"{row.name}{mode}", *(said if not number else [""] * len(said)), *cells])
@@ -140,6 +139,15 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
     names = [name.replace("_", " ") for name in table.metrics]
     head = ["", *(f"paper, {name}" for name in names), *(f"here, {name}" for name in names)]
     return markdown(head, rows)
+
+
+def _of_paper(row: PublishedRow, corpus: str, count: int) -> list[str]:
+    """Its figures; of a corpus that it has none of, those of another one, named."""
+    if corpus in row.figures:
+        return [f"{figure:.2f}" for figure in row.figures[corpus]]
+    if other := next(iter(row.figures), ""):
+        return [f"{figure:.2f} ({other})" for figure in row.figures[other]]
+    return ["-"] * count
 
 
 def _measured(run: str, metrics: Sequence[str], out: Path) -> Iterator[tuple[str, list[str]]]:

@@ -20,11 +20,7 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
-from erc_ros.training.distillation.sources import (  # noqa: E402
-    ClassifierConfig,
-    FeatureNetwork,
-    StoredInputs,
-)
+from erc_ros.training.distillation.sources import StoredInputs  # noqa: E402
 from erc_ros.training.distillation.task import (  # noqa: E402
     DistillationConfig,
     DistillationLoss,
@@ -38,6 +34,7 @@ from erc_ros.training.distillation.task import (  # noqa: E402
 from erc_ros.training.encoders.audio import model as audio_model  # noqa: E402
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig  # noqa: E402
 from erc_ros.training.encoders.clips import PretrainedNetwork  # noqa: E402
+from erc_ros.training.encoders.features import ClassifierConfig, FeatureNetwork  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.visual import model as face_model  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402

@@ -1,0 +1,136 @@
+"""Corpora that are published as features: a small network on them takes the encoder's place.
+
+`model: features-73` in a recipe begins with fresh weights for 73 numbers an utterance; a folder
+that `save` wrote goes on with those in it. A robot cannot run it: nobody gives it such features.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from erc_ros.training.encoders import pretrained
+from erc_ros.training.encoders.sample import Sample
+from erc_ros.training.engine.runs import read_json, write_json
+from erc_ros.values.tables import build
+
+FEATURES = "features"
+NETWORK, WEIGHTS = "network.json", "model.safetensors"
+_NEW = re.compile(r"features-([1-9]\d{0,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierConfig:
+    """The section `classifier`: a network on stored features, the teacher's and the students'."""
+
+    hidden: int = 128
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1 or not 0 <= self.dropout < 1:
+            raise ValueError(f"hidden ({self.hidden}) or dropout ({self.dropout}) is no size")
+
+
+class FeatureNetwork(nn.Module):
+    """Stored features (N, size) -> (N, hidden)."""
+
+    def __init__(self, size: int, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(size),
+            nn.Dropout(config.dropout),
+            nn.Linear(size, config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, size) -> (N, hidden)."""
+        hidden: Tensor = self.layers(features)
+        return hidden
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSizes:
+    """What network.json says: how many numbers go in, and the network's sizes."""
+
+    size: int
+    hidden: int = 64
+    dropout: float = 0.5
+
+
+def asks_for_features(model: str) -> bool:
+    """Whether a recipe's `model` is a network on published features."""
+    return _NEW.fullmatch(model) is not None
+
+
+class FeaturesEncoder:
+    """Published features -> embedding (N, 64); see `pretrained.Trainable`.
+
+    Args:
+        modality: whose features; text, audio or visual.
+        model: `features-N`, or a folder.
+
+    Raises:
+        ValueError: the folder is of another modality.
+    """
+
+    def __init__(self, modality: str, model: str, batch_size: int) -> None:
+        self.modality, self.batch_size = modality, batch_size
+        if new := _NEW.fullmatch(model):
+            self._sizes, self.name = FeatureSizes(int(new[1])), f"{modality}-{model}-new"
+        else:
+            content = read_json(Path(model) / NETWORK)
+            if content.get("modality") != modality:
+                raise ValueError(f"{model} is of {content.get('modality')}, not of {modality}")
+            self._sizes = build(FeatureSizes, content["sizes"], f"{model}/{NETWORK}")
+            self.name = f"{modality}-features-{pretrained.digest(Path(model))}"
+        network = ClassifierConfig(self._sizes.hidden, self._sizes.dropout)
+        self.model: nn.Module = FeatureNetwork(self._sizes.size, network)
+        self.dimension = network.hidden
+        if not new:
+            self.model.load_state_dict(load_file(Path(model) / WEIGHTS))
+        self.model.eval()
+
+    def refuses(self, sample: Sample) -> str:
+        """As many finite numbers as the network takes are needed."""
+        if sample.features is None:
+            return "no features: the corpus is not published as such"
+        if sample.features.shape != (self._sizes.size,):
+            return f"features {sample.features.shape} for a network of {self._sizes.size}"
+        return "" if np.isfinite(sample.features).all() else "features that are not finite"
+
+    def size(self, sample: Sample) -> int:
+        """All cost the same."""
+        return 1
+
+    def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """features (N, size)."""
+        given = [sample.features for sample in samples if sample.features is not None]
+        return {"features": torch.from_numpy(np.stack(given).astype(np.float32))}
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What `collate` made -> (N, 64)."""
+        embedding: Tensor = self.model(inputs["features"])
+        return embedding
+
+    def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """(N, 64); see `pretrained.encode`."""
+        return pretrained.encode(self, samples)
+
+    def save(self, folder: Path) -> None:
+        """network.json and model.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        sizes = {name: getattr(self._sizes, name) for name in ("size", "hidden", "dropout")}
+        content = {"kind": FEATURES, "modality": self.modality, "sizes": sizes}
+        write_json(folder / NETWORK, content)
