@@ -91,8 +91,9 @@ def compare_folds(recipe: Recipe, corpus: FoldedCorpus, count: int) -> Answers:
     found = {key: np.stack(answers) for key, answers in said.items()}
     text = table(found, corpus, setup.config, count)
     (recipe.out / "table.md").write_text(text, encoding="utf-8")
-    named = {f"{row.title}, {mode}": answers for (row, mode), answers in found.items()}
-    np.savez(recipe.out / "answers.npz", labels=corpus.data.labels, groups=corpus.groups, **named)
+    arrays: dict[str, Any] = {f"{row.title}, {mode}": each for (row, mode), each in found.items()}
+    arrays |= {"labels": corpus.data.labels, "groups": corpus.groups}
+    np.savez(recipe.out / "answers.npz", **arrays)
     print(f"\n{text}")
     return found
 
