@@ -390,7 +390,7 @@ def _key(utterance: Utterance) -> _Key:
         utterance.utterance_id,
         utterance.start,
         utterance.end,
-        zlib.crc32(np.ascontiguousarray(utterance.audio)),  # a text may bring another sound
+        zlib.crc32(np.ascontiguousarray(utterance.audio).data),  # a text may bring another sound
         len(utterance.faces),
     )
 
