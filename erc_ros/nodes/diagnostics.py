@@ -60,7 +60,8 @@ class Losses:
     """What DDS itself lost on the way, by the gaps in its publishers' sequence numbers.
 
     An estimate: what was lost before the first message and after the last one is not seen, nor is
-    anything where the numbers are not told (before Jazzy; some implementations).
+    anything where the numbers are not told (before Jazzy; some implementations). Jazzy does not
+    tell whose number it is: there only a topic's sole publisher is counted.
     """
 
     _MOST_PUBLISHERS = 64
@@ -69,12 +70,15 @@ class Losses:
         self.count = 0
         self._last: OrderedDict[bytes, int] = OrderedDict()  # publisher -> its latest number
 
-    def note(self, info: Mapping[str, Any]) -> None:
-        """A message came, with what rclpy tells about it."""
+    def note(self, info: Mapping[str, Any], sole: bytes = b"") -> None:
+        """A message came, with what rclpy tells about it.
+
+        sole: the only publisher that there is; b"" there are others, or it is not known.
+        """
         number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
-        if number is None or publisher is None:
+        gid = sole if publisher is None else bytes(publisher["data"])
+        if number is None or not gid:
             return
-        gid = bytes(publisher["data"])
         last = self._last.get(gid, number - 1)
         if number > last:
             self.count += number - last - 1

@@ -74,6 +74,7 @@ class Input:
         self._replugged, self._gone = replugged, gone
         self._was_published = False
         self._publishers: frozenset[bytes] = frozenset()  # the last ones there were
+        self._sole = b""  # the only publisher of all topics, if there is just one
         self._meter, self._losses = Meter(), Losses()
         self._bad_before = 0
         self._had_publisher = False
@@ -176,6 +177,7 @@ class Input:
         if self._was_published and not publishers:
             self._gone()
         self._was_published = bool(publishers)
+        self._sole = next(iter(publishers)) if len(publishers) == 1 else b""
         self._publishers = publishers or self._publishers
 
     def _takes(self, type_name: str) -> bool:
@@ -192,7 +194,7 @@ class Input:
         def receive(message: Any, info: Any) -> None:
             now = time.monotonic_ns()
             meter.tick(now)
-            losses.note(info)
+            losses.note(info, self._sole)
             size = size_of(message)
             if is_small and size > HUGE:
                 self._huge_at = now

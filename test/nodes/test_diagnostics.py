@@ -62,7 +62,11 @@ def test_what_dds_lost_is_counted_per_publisher() -> None:
     losses.note(info(1, b"another one"))
     losses.note(info(None))
     losses.note({})  # as on Humble
+    losses.note({"publication_sequence_number": 900})  # as on Jazzy, of several publishers
     assert losses.count == 399
+    for number in (3, 5):
+        losses.note({"publication_sequence_number": number}, sole=b"c")
+    assert losses.count == 400
 
 
 def test_publishers_without_end_do_not_fill_the_memory() -> None:

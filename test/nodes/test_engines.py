@@ -18,7 +18,9 @@ def test_the_node_answers_while_engines_are_built_and_then_uses_them(
     bench = make_bench()
     bench.say("what is it?")
     bench.wait(
-        lambda: bench.value("emotion_node: engines", "state") == "done", "the engines are built"
+        lambda: bench.value("emotion_node: engines", "state") == "done",
+        "the engines are built",
+        patience=120.0,  # by a process of the lowest priority
     )
     assert bench.value("emotion_node: engines", "percent") == "100"
     assert all(
