@@ -3,6 +3,7 @@
     python -m benchmarks.soak --hours 2 --seed 0 --out out/soak        over DDS, both modes
     ... --page docs/results/soak.md                                    and into the documents
     python -m benchmarks.soak --hours 24 --core --out out/soak_core    the pipeline without DDS
+    ... --page docs/results/soak_core.md
 
 Over DDS, the written dialogue of the demo is spoken again and again while sensors are killed and
 come back, clocks jump, conversations are reset, and one message in a hundred is made to do harm.
@@ -10,6 +11,9 @@ All the time: are the processes alive, are memory, threads, descriptors and the 
 fault, a text must be answered. At the end every message that was sent is accounted for: received,
 or counted as lost. report.md and pictures go into the folder; the exit status is 1 where a check
 failed.
+
+Without DDS the hours take as long as the processor needs; Ctrl-C or SIGTERM ends them earlier, and
+the report tells how many there were.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -89,8 +94,25 @@ def memory_of(pid: int) -> float:
 # --- without DDS ---
 
 
+@contextmanager
+def until_told(*signals: signal.Signals) -> Iterator[Event]:
+    """An event that is set by the first of these signals, which then ends nothing."""
+    told = Event()
+    before = {each: signal.signal(each, lambda number, frame: told.set()) for each in signals}
+    try:
+        yield told
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def core(hours: float, watch: Watch, bundle: str = "", speakers: bool = True) -> None:
     """Hours of the dialogue through the pipeline, as fast as it goes."""
+    with until_told(signal.SIGINT, signal.SIGTERM) as told:
+        _core(hours, watch, bundle, speakers, told)
+
+
+def _core(hours: float, watch: Watch, bundle: str, speakers: bool, told: Event) -> None:
     from erc_ros.pipeline import EstimateEvent, Pipeline, PipelineConfig
     from erc_ros.sensing.microphone import SoundChunk
     from erc_ros.values.transcript import Transcript
@@ -104,7 +126,7 @@ def core(hours: float, watch: Watch, bundle: str = "", speakers: bool = True) ->
     start, used = now, time.process_time()
     size = SAMPLE_RATE // 10
     with Pipeline(PipelineConfig.from_parameters(options)) as pipeline:
-        while now - start < hours * 3600 * NS:
+        while now - start < hours * 3600 * NS and not told.is_set():
             waiting = list(phrases)
             for first in range(0, len(data) - size, size):
                 chunk = SoundChunk(data[first : first + size].tobytes(), now, now + NS // 10, "mic")
@@ -115,8 +137,8 @@ def core(hours: float, watch: Watch, bundle: str = "", speakers: bool = True) ->
                     texts += 1
                 found += pipeline.advance(now)
                 if (simulated := (now - start) / NS) >= next_note:
-                    watch.note("memory", simulated, memory_of(os.getpid()))
-                    next_note = simulated + hours * 3600 / 200
+                    _look(watch, "core", simulated, {"": os.getpid()})
+                    next_note = simulated + hours * 3600 / 400
                 estimates += sum(
                     isinstance(event, EstimateEvent) and event.estimate.utterance.is_final
                     for event in found
@@ -125,6 +147,10 @@ def core(hours: float, watch: Watch, bundle: str = "", speakers: bool = True) ->
     wall, used = time.monotonic() - begin, time.process_time() - used
     simulated = (now - start) / NS
     watch.check(
+        simulated >= hours * 3600,
+        f"{simulated / 3600:.1f} hours of conversation, {hours:g} were asked for",
+    )
+    watch.check(
         simulated >= SPEED * used,
         f"{simulated / 3600:.2f} h in {wall:.0f} s and {used:.0f} s of processor time: "
         f"{simulated / used:.0f} times real time",
@@ -132,7 +158,15 @@ def core(hours: float, watch: Watch, bundle: str = "", speakers: bool = True) ->
     watch.check(
         0 <= estimates - texts <= texts, f"{texts} texts were said, {estimates} estimates came"
     )
-    watch.check_flat("memory", 20.0, "MiB")
+    by_hour = {int(at // 3600): value for at, value in watch.curves["core memory"]}
+    told_by_hour = ", ".join(f"{value:.0f}" for value in by_hour.values())
+    watch.check(True, f"MiB at the end of each hour: {told_by_hour}")
+    for name, most, unit in (
+        ("memory", 20.0, "MiB"),
+        ("threads", 2.0, ""),
+        ("descriptors", 6.0, ""),
+    ):
+        watch.check_flat(f"core {name}", most, unit)
 
 
 # --- over DDS ---
@@ -338,7 +372,8 @@ def over_dds(mode: str, duration: float, seed: int, folder: Path, watch: Watch) 
             if robot.random.randrange(HOSTILE) == 0:
                 robot.harm()
             if now > next_look:
-                _look(watch, mode, now - begin, pids, log)
+                _look(watch, mode, now - begin, {f" {n}": pid for n, pid in enumerate(pids)})
+                watch.note(f"{mode} log", now - begin, log.stat().st_size / 1000)
                 next_look = now + 1.0
             if now > next_fault:
                 name, cause = faults[fault_number % len(faults)]
@@ -366,14 +401,14 @@ def over_dds(mode: str, duration: float, seed: int, folder: Path, watch: Watch) 
     robot.close()
 
 
-def _look(watch: Watch, mode: str, at: float, pids: list[int], log: Path) -> None:
-    for place, pid in enumerate(pids):
+def _look(watch: Watch, mode: str, at: float, processes: dict[str, int]) -> None:
+    """processes: by the end of their curves' names."""
+    for name, pid in processes.items():
         if not Path(f"/proc/{pid}").exists():
             continue
-        watch.note(f"{mode} memory {place}", at, memory_of(pid))
-        watch.note(f"{mode} threads {place}", at, len(os.listdir(f"/proc/{pid}/task")))
-        watch.note(f"{mode} descriptors {place}", at, len(os.listdir(f"/proc/{pid}/fd")))
-    watch.note(f"{mode} log", at, log.stat().st_size / 1000)
+        watch.note(f"{mode} memory{name}", at, memory_of(pid))
+        watch.note(f"{mode} threads{name}", at, len(os.listdir(f"/proc/{pid}/task")))
+        watch.note(f"{mode} descriptors{name}", at, len(os.listdir(f"/proc/{pid}/fd")))
 
 
 def _faults(robot: Robot) -> list[tuple[str, Callable[[], None]]]:
@@ -519,8 +554,9 @@ def publish(report: Path, page: Path) -> None:
     images = page.parents[1] / "images"
     images.mkdir(exist_ok=True)
     for picture in sorted(report.glob("*.png")):
-        shutil.copyfile(picture, images / f"soak-{picture.name}")
-        text = text.replace(f"]({picture.name})", f"](../images/soak-{picture.name})")
+        name = f"{page.stem}-{picture.name}"
+        shutil.copyfile(picture, images / name)
+        text = text.replace(f"]({picture.name})", f"](../images/{name})")
     page.write_text(text, encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,26 @@ def test_all_of_a_conversation_through_the_core_is_answered_in_flat_memory(
     core(0.03, watch, str(write_tiny_bundle(tmp_path / "bundle")), speakers=False)
     assert [what for holds, what in watch.checks if not holds] == []
     write(tmp_path, watch, "python -m benchmarks.soak --core")
-    assert "3 checks, 0 failed" in (tmp_path / "report.md").read_text()
+    assert "7 checks, 0 failed" in (tmp_path / "report.md").read_text()
     page = tmp_path / "docs" / "results" / "soak.md"
     page.parent.mkdir(parents=True)
     soak.publish(tmp_path, page)
     assert "](../images/soak-memory.png)" in page.read_text()
     assert (tmp_path / "docs" / "images" / "soak-memory.png").stat().st_size > 1000
     assert (tmp_path / "memory.png").stat().st_size > 1000
+
+
+def test_a_run_that_is_ended_early_tells_how_long_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bundles import write_tiny_bundle
+
+    monkeypatch.setattr(soak, "memory_of", lambda pid: signal.raise_signal(signal.SIGTERM) or 1.0)
+    before = signal.getsignal(signal.SIGTERM)
+    watch = Watch()
+    core(1000.0, watch, str(write_tiny_bundle(tmp_path / "bundle")), speakers=False)
+    assert watch.checks[0] == (False, "0.0 hours of conversation, 1000 were asked for")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_rises_is_noticed() -> None:
