@@ -36,13 +36,16 @@ KEPT_FLOAT32 = [
     "Sqrt",
     "CumSum",
     "Range",
+    "Exp",  # of differences in a log-sum-exp; of 12 already infinite in float16
+    "Log",  # of shares: float16 ends at 6e-8
 ]
 QUANTIZED_OPSET = 19  # from here on QuantizeLinear and DequantizeLinear take float16
 
 
 def load(file: Path) -> onnx.ModelProto:
-    """An ONNX file, with sums over positions and embedding tables as TensorRT takes them."""
+    """An ONNX file; sums of positions, log-sum-exp and embedding tables as TensorRT takes them."""
     model = _sum_in_float(onnx.load(str(file)))
+    _spell_out_log_sum_exp(model)
     _restore_tables(model)
     return model
 
@@ -60,8 +63,8 @@ def axes(model: onnx.ModelProto) -> dict[str, tuple[int | str | None, ...]]:
 
 def problems(model: onnx.ModelProto) -> list[str]:
     """Why TensorRT would not take the model, each with the way out; [] if nothing is known."""
-    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     found = []
+    opset = _opset(model)
     if opset > LARGEST_OPSET:
         found.append(f"opset {opset}, TensorRT takes up to {LARGEST_OPSET}: export it with that")
     types, constants = _types(model), _constants(model)
@@ -73,6 +76,10 @@ def problems(model: onnx.ModelProto) -> list[str]:
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
         found.append(f"{text} ({places[0]}{more})")
     return found
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def _grouped(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -214,6 +221,45 @@ def _sum_in_float(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
+
+
+def _spell_out_log_sum_exp(model: onnx.ModelProto) -> None:
+    """ReduceLogSumExp(x) as log(sum(exp(x - m))) + m with the largest m, which overflows nowhere.
+
+    TensorRT has no such layer.
+    """
+    opset = _opset(model)
+    constants, nodes = _constants(model), list[onnx.NodeProto]()
+    for node in model.graph.node:
+        found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        axes = constants.get(node.input[1]) if len(node.input) > 1 else found.get("axes")
+        if node.op_type != "ReduceLogSumExp" or axes is None:
+            nodes.append(copy.deepcopy(node))
+            continue
+        x, y = node.input[0], node.output[0]
+        most, rest, powers, total, log, wide, over = (
+            f"{y}_{name}" for name in ("most", "rest", "powers", "sum", "log", "wide", "axes")
+        )
+        over_axes = numpy_helper.from_array(np.asarray(axes, np.int64).reshape(-1), over)
+        model.graph.initializer.append(over_axes)
+        keeps = found.get("keepdims", 1)
+        last = y if keeps else wide
+        largest = helper.make_node("ReduceMax", [x, over], [most], keepdims=1)
+        if opset < 18:  # from there on it takes its axes as an input
+            axes = numpy_helper.to_array(over_axes).tolist()
+            largest = helper.make_node("ReduceMax", [x], [most], keepdims=1, axes=axes)
+        nodes += [
+            largest,
+            helper.make_node("Sub", [x, most], [rest]),
+            helper.make_node("Exp", [rest], [powers]),
+            helper.make_node("ReduceSum", [powers, over], [total], keepdims=1),
+            helper.make_node("Log", [total], [log]),
+            helper.make_node("Add", [log, most], [last]),
+        ]
+        if not keeps:
+            nodes.append(helper.make_node("Squeeze", [wide, over], [y]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _restore_tables(model: onnx.ModelProto) -> None:

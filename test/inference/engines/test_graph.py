@@ -20,8 +20,9 @@ MODELS = sorted((Path(__file__).parents[3] / "models/edge-small").glob("*.onnx")
 FLOAT, INT8 = TensorProto.FLOAT, TensorProto.INT8
 
 
-def small(text: str, **initializers: Any) -> onnx.ModelProto:
-    model = parser.parse_model(f'<ir_version: 8, opset_import: ["": 17, "com.other": 1]>\n{text}')
+def small(text: str, opset: int = 17, **initializers: Any) -> onnx.ModelProto:
+    head = f'<ir_version: 8, opset_import: ["": {opset}, "com.other": 1]>'
+    model = parser.parse_model(f"{head}\n{text}")
     arrays = {name: np.asarray(array) for name, array in initializers.items()}
     model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items())
     return model
@@ -284,6 +285,29 @@ def test_positions_are_summed_as_floats_with_the_same_result(tmp_path: Path) -> 
     x = np.array([[1, 0, 1, 1], [5, 5, 5, 100_000]])
     found = on_cpu(loaded.SerializeToString())({"x": x})["y"]
     np.testing.assert_array_equal(found, x.cumsum(axis=1))
+
+
+@pytest.mark.parametrize("keeps", [0, 1])
+@pytest.mark.parametrize("opset", [17, 18])
+def test_a_log_sum_exp_is_spelled_out_and_overflows_nowhere(
+    opset: int, keeps: int, tmp_path: Path
+) -> None:
+    given = f"<axes = [1], keepdims = {keeps}> (x)"
+    if opset >= 18:
+        given = f"<keepdims = {keeps}> (x, axis)"
+    model = small(
+        f"g (float[B, U] x) => (float[B{', 1' * keeps}] y) {{ y = ReduceLogSumExp {given} }}",
+        opset,
+        axis=np.array([1]),
+    )
+    onnx.save(model, str(tmp_path / "sums.onnx"))
+    loaded = graph.load(tmp_path / "sums.onnx")
+    assert graph.problems(model) and graph.problems(loaded) == []
+    x = np.array([[1.0, 2.0, -3.0], [80.0, 79.0, 0.0], [-80.0, -80.0, -80.0]], np.float32)
+    expected = np.logaddexp.reduce(x.astype(np.float64), axis=1, keepdims=bool(keeps))
+    for form in (loaded, graph.strongly_typed(loaded)):
+        found = on_cpu(form.SerializeToString())({"x": x})["y"]
+        np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
 def test_axes_are_sizes_names_or_unknown() -> None:
