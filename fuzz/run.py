@@ -1,406 +1,229 @@
 """Inputs made to break the parsers: a target per parser, valid inputs changed at random.
 
-    python -m fuzz.run --inputs 10000 --seed 0 [--target bags]
+    python -m fuzz.run --inputs 1000 --seed 0 [--target mcap]
+    python -m fuzz.run --share 1000000 --page docs/results/fuzzing.md     shared by their speed
 
-A parser may refuse an input by the error that it documents; anything else is a find: it is printed,
-kept in fuzz/corpus/TARGET, and tried first from then on. Prints how many inputs each target had.
+A parser may refuse an input by the error that it documents. Anything else is a find: another error,
+an answer that cannot be (targets.py), a process that dies, takes too long or too much memory. Finds
+are printed, kept in fuzz/corpus/TARGET, and tried first from then on.
+
+Every input follows from seed, target and its number alone, and is tried in a process that may die.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
+import mmap
+import os
+import resource
+import signal
 import struct
 import sys
-import tempfile
 import time
-import wave
-from array import array
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from random import Random
 
-import cv2
-import numpy as np
-import yaml
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
+from fuzz.targets import Target, targets
 
 CORPUS = Path(__file__).parent / "corpus"
+LONGEST = 10.0  # s, that an input may take
+MEMORY = 2**30  # bytes that the inputs may take beside what the process has
+BATCH = 20_000  # inputs of a process
+BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 
 
-@dataclass(frozen=True)
-class Target:
-    """read(bytes) raises one of `refusals`, or nothing. seeds: valid inputs to begin with."""
+@dataclass
+class Found:
+    """Of one target. finds: what -> the input."""
 
-    read: Callable[[bytes], object]
-    refusals: tuple[type[Exception], ...]
-    seeds: tuple[bytes, ...]
-
-
-def _file_target(
-    name: str, read: Callable[[Path], object], refusals: tuple[type[Exception], ...], *seeds: bytes
-) -> Target:
-    folder = tempfile.TemporaryDirectory(prefix="erc-fuzz-")
-
-    def read_bytes(data: bytes) -> object:
-        file = Path(folder.name, name)  # keeps the folder for as long as the target lives
-        file.write_bytes(data)
-        return read(file)
-
-    return Target(read_bytes, refusals, seeds)
+    inputs: int = 0
+    seconds: float = 0.0
+    refused: int = 0
+    finds: dict[str, bytes] = field(default_factory=dict)
 
 
-# --- messages ---
+def made(target: Target, name: str, seed: int, number: int) -> bytes:
+    """An input by its number; negative ones are those that are known."""
+    if number < 0:
+        known = _known(target, name)
+        return known[number + len(known)]
+    random = Random(f"{seed} {name} {number}")
+    if random.randrange(50) == 0:
+        return random.randbytes(random.randrange(600))
+    return random.choice(target.changes)(random, random.choice(target.seeds))
 
 
-def _numbers(data: bytes) -> Any:
-    """Values of every kind out of bytes, the odd ones often."""
-    stream = io.BytesIO(data)
-
-    def number(form: str) -> Any:
-        size = struct.calcsize(form)
-        return struct.unpack(form, stream.read(size).ljust(size, b"\xff"))[0]
-
-    def text() -> str:
-        length = number("<B")
-        return stream.read(length if length < 200 else 5000).decode("utf-8", "replace")
-
-    return SimpleNamespace(number=number, text=text, rest=stream.read)
+def _known(target: Target, name: str) -> tuple[bytes, ...]:
+    kept = (file.read_bytes() for file in sorted((CORPUS / name).glob("*")))
+    return (*kept, *target.seeds)
 
 
-def _message(data: bytes) -> None:
-    from erc_ros.adapters import ADAPTERS, humans_adapter, size_of
-
-    draw = _numbers(data)
-    stamp = SimpleNamespace(sec=draw.number("<i"), nanosec=draw.number("<I"))
-    header = SimpleNamespace(stamp=stamp, frame_id=draw.text())
-    word = SimpleNamespace(
-        word=draw.text(), start_time=draw.number("<d"), end_time=draw.number("<d")
-    )
-    adapters = list(ADAPTERS.values())
-    for topic, kind in (
-        ("/humans/candidate_matches", "hri_msgs/msg/IdsMatch"),
-        ("/humans/persons/p/face_id", "std_msgs/msg/String"),
-        ("/humans/voices/v/speech", "hri_msgs/msg/LiveSpeech"),
-    ):
-        found = humans_adapter(topic, kind)
-        assert found is not None
-        adapters.append(found)
-    which = adapters[draw.number("<B") % len(adapters)]
-    message = SimpleNamespace(
-        header=header,
-        encoding=draw.text(),
-        format=draw.text(),
-        width=draw.number("<I"),
-        height=draw.number("<I"),
-        step=draw.number("<I"),
-        is_bigendian=draw.number("<B"),
-        final=draw.text(),
-        incremental=draw.text(),
-        confidence=draw.number("<f"),
-        locale=draw.text(),
-        text=draw.text(),
-        audio_time=draw.number("<f"),
-        transcription_time=draw.number("<f"),
-        sentences=[SimpleNamespace(header=header, words=[word])],
-        transcript=[draw.text()],
-        coding_format=draw.text(),
-        sample_rate=draw.number("<I"),
-        channels=draw.number("<B"),
-        sample_format=draw.text(),
-        id1=draw.text(),
-        id2=draw.text(),
-        id1_type=draw.number("<b"),
-        id2_type=draw.number("<b"),
-    )
-    message.data = draw.rest()
-    message.audio = SimpleNamespace(data=message.data)
-    read = getattr(which.read, "__name__", "")
-    if read in ("_string", "read"):
-        message.data = message.data.decode("utf-8", "replace")
-    if read == "_candidates":
-        message.confidence = [message.confidence]
-    if read == "_audio_stamped":
-        info = SimpleNamespace(format=draw.number("<i"), channels=message.channels, rate=16_000)
-        arrays = SimpleNamespace(int16_data=array("h", [1, 2]), float32_data=[0.5])
-        message.audio = SimpleNamespace(info=info, audio_data=arrays)
-    size_of(message)
-    which.read(message, 10**18)
+def attempt(target: Target, data: bytes) -> str | None:
+    """What is wrong; "": it was refused, None: it was read."""
+    try:
+        target.read(data)
+    except target.refusals:
+        return ""
+    except Exception as error:  # noqa: BLE001  (that is what is looked for)
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        code = trace.tb_frame.f_code.co_filename if trace else "?"
+        where = f"{Path(code).name}:{trace.tb_lineno}" if trace else ""
+        return f"{type(error).__name__} at {where}: {str(error)[:120]}"
+    return None
 
 
-def _picture(data: bytes) -> object:
-    from erc_ros.sensing.frames import Frame
-    from erc_ros.sensing.images import image_size, to_bgr, to_gray
-
-    frame = Frame(1, "jpeg", 0, 0, 0, data)
-    image_size(frame)
-    to_gray(frame, 320)
-    return to_bgr(frame)
-
-
-def _raw_picture(data: bytes) -> object:
-    from erc_ros.sensing.frames import Frame
-    from erc_ros.sensing.images import _READERS, to_bgr
-
-    draw = _numbers(data)
-    names = list(_READERS)
-    name = names[draw.number("<B") % len(names)]
-    width, height, step = (draw.number("<H") for _ in range(3))
-    return to_bgr(Frame(1, name, width, height, step, draw.rest(), "", bool(width % 2)))
-
-
-# --- sound ---
-
-
-def _sound(data: bytes) -> None:
-    from erc_ros.sensing.audio import _SAMPLE_TYPES, AudioFormat
-    from erc_ros.sensing.microphone import Microphone, SoundChunk
-
-    draw = _numbers(data)
-    names = [*_SAMPLE_TYPES, "MP3", draw.text()]
-    form = AudioFormat(
-        draw.number("<H"), draw.number("<B") % 10, names[draw.number("<B") % len(names)]
-    )
-    microphone = Microphone(form)
-    while chunk := draw.rest(64):
-        stamp = draw.number("<q")
-        list(microphone.feed(SoundChunk(chunk, stamp, 10**18, "")))
-    microphone.flush()
-
-
-def _wave_file(file: Path) -> object:
-    from erc_ros.nodes.enrol import read_wave
-
-    return read_wave(file)
-
-
-def _wave() -> bytes:
-    stream = io.BytesIO()
-    with wave.open(stream, "wb") as sound:
-        sound.setparams((1, 2, 16_000, 0, "NONE", ""))
-        sound.writeframes(np.arange(1000, dtype="<i2").tobytes())
-    return stream.getvalue()
-
-
-# --- files ---
-
-
-def _bag(file: Path) -> None:
-    from erc_ros.replay.bag import Bag
-
-    with Bag(file) as bag:
-        for _ in bag.messages({topic.name for topic in bag.topics}):
-            pass
-
-
-def _bags() -> dict[str, bytes]:
-    from erc_ros.replay.bag import BagWriter
-
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for storage in ("mcap", "sqlite3"):
-            path = Path(folder, storage)
-            with BagWriter(path, storage) as writer:
-                kind = "std_msgs/msg/String"
-                for number in range(5):
-                    writer.write("/speech", kind, number, writer.new(kind, data="hello"))
-            (file,) = (f for f in path.iterdir() if f.suffix != ".yaml")
-            found[file.suffix] = file.read_bytes()
+def run(name: str, target: Target, inputs: int, seed: int) -> Found:
+    """Try what is known, then `inputs` inputs."""
+    found, begin = Found(), time.monotonic()
+    number = -len(_known(target, name))
+    while number < inputs:
+        number = _in_child(target, name, seed, range(number, min(number + BATCH, inputs)), found)
+    found.inputs = inputs
+    found.seconds = time.monotonic() - begin
     return found
 
 
-def _voices(file: Path) -> object:
-    from erc_ros.dialogue.speakers.enrolment import load_voices
-
-    return load_voices(file, "a", 2)
-
-
-def _bundle(file: Path) -> object:
-    from erc_ros.inference.bundle import load_bundle
-
-    return load_bundle(file.parent)
-
-
-def _recipe(file: Path) -> object:
-    from erc_ros.training.engine.recipe import read_recipe
-
-    return read_recipe(file, file.parent / "out")
-
-
-def _annotation(file: Path) -> object:
-    from erc_ros.evaluation.truth import read
-
-    return read(file)
-
-
-def targets() -> dict[str, Target]:
-    """By name."""
-    from erc_ros.dialogue.speakers.enrolment import EnrolmentError
-    from erc_ros.evaluation.truth.marks import TruthError
-    from erc_ros.inference.bundle import BundleError
-    from erc_ros.replay.bag import BagError
-    from erc_ros.resources import model_folder
-    from erc_ros.training.engine.recipe import RecipeError
-
-    picture = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
-    jpeg, png = (cv2.imencode(end, picture)[1].tobytes() for end in (".jpg", ".png"))
-    bags = _bags()
-    voice = {"total": [1.0, 2.0], "weight": 1.0, "heard": 5.0}
-    voices = json.dumps({"format": 2, "model_sha256": "a", "voices": {"Ada": voice}}).encode()
-    manifest = (model_folder("edge-small") / "bundle.yaml").read_bytes()
-    recipe = yaml.safe_dump({"kind": "text", "seed": 1, "trainer": {"epochs": 1}}).encode()
-    csv = b"recording,start,end,label,speaker,text\na,0.0,1.5,joy,A,hello\n"
-    rttm = b"SPEAKER a 1 0.00 1.50 <NA> <NA> A <NA> <NA>\n"
-    stm = b"a 1 A 0.00 1.50 <o> hello there\n"
-    seglst = json.dumps(
-        [{"session_id": "a", "start_time": "0", "end_time": "1", "words": "hi", "speaker": "A"}]
-    ).encode()
-    grid = (
-        b'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 1\n'
-        b'tiers? <exists>\nsize = 1\nitem []:\n    item [1]:\n        class = "IntervalTier"\n'
-        b'        name = "emotion"\n        xmin = 0\n        xmax = 1\n'
-        b"        intervals: size = 1\n"
-        b"        intervals [1]:\n            xmin = 0\n            xmax = 1\n"
-        b'            text = "joy"\n'
-    )
-    elan = (
-        b'<?xml version="1.0"?><ANNOTATION_DOCUMENT><TIME_ORDER>'
-        b'<TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="0"/>'
-        b'<TIME_SLOT TIME_SLOT_ID="t2" TIME_VALUE="900"/></TIME_ORDER>'
-        b'<TIER TIER_ID="emotion"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" '
-        b'TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2"><ANNOTATION_VALUE>joy</ANNOTATION_VALUE>'
-        b"</ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>"
-    )
-    value = (ValueError,)
-    found = {
-        "messages": Target(_message, value, (bytes(300), bytes(range(256)) * 2)),
-        "pictures": Target(_picture, value, (jpeg, png)),
-        "raw_pictures": Target(_raw_picture, value, (bytes([0, 4, 0, 4, 0, 0, 0]) + bytes(48),)),
-        "sound": Target(_sound, value, (struct.pack("<BHBB", 0, 16_000, 1, 0) + bytes(400),)),
-        "wave_files": _file_target("voice.wav", _wave_file, (EnrolmentError,), _wave()),
-        "voices": _file_target("voices.json", _voices, (EnrolmentError,), voices),
-        "bundles": _file_target("bundle.yaml", _bundle, (BundleError,), manifest),
-        "recipes": _file_target("recipe.yaml", _recipe, (RecipeError,), recipe),
-        "mcap": _file_target("bag.mcap", _bag, (BagError,), bags[".mcap"]),
-        "sqlite": _file_target("bag.db3", _bag, (BagError,), bags[".db3"]),
-    }
-    for suffix, data in (
-        (".csv", csv),
-        (".rttm", rttm),
-        (".stm", stm),
-        (".json", seglst),
-        (".TextGrid", grid),
-        (".eaf", elan),
-    ):
-        name = f"annotations{suffix.lower().replace('.', '_')}"
-        found[name] = _file_target(f"truth{suffix}", _annotation, (TruthError,), data)
-    return found
-
-
-# --- changed at random ---
-
-
-@st.composite
-def changed(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
-    """One of the seeds with bytes changed, cut out, doubled or put in; sometimes none of it."""
-    if draw(st.integers(0, 9)) == 0:
-        return draw(st.binary(max_size=600))
-    data = bytearray(draw(st.sampled_from(seeds)))
-    for _ in range(draw(st.integers(1, 6))):
-        at = draw(st.integers(0, len(data)))
-        what = draw(st.integers(0, 4))
-        if what == 0 and at < len(data):
-            data[at] = draw(st.integers(0, 255))
-        elif what == 1:
-            data[at : at + draw(st.integers(1, 64))] = b""
-        elif what == 2:
-            data[at:at] = data[at : at + draw(st.integers(1, 200))]
-        elif what == 3:
-            data[at:at] = draw(st.binary(min_size=1, max_size=16))
+def _in_child(target: Target, name: str, seed: int, numbers: range, found: Found) -> int:
+    """Try these inputs in a process of their own. Returns the number to go on with."""
+    at = mmap.mmap(-1, 8)  # the number at work, for whoever finds the process dead
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _child(target, name, seed, numbers, at, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        told = stream.read()
+    _, status = os.waitpid(child, 0)
+    lines = [json.loads(line) for line in told.splitlines()]
+    for line in lines:
+        if "find" in line:
+            found.finds.setdefault(line["find"], made(target, name, seed, line["number"]))
         else:
-            odd = (
-                b"\xff" * 8,
-                b"\x00" * 8,
-                b"-1",
-                b"1e400",
-                b"nan",
-                b"[" * 50,
-                b"\x7f\xff\xff\xff",
-            )
-            data[at : at + 8] = draw(st.sampled_from(odd))
-    return bytes(data)
+            found.refused += line["refused"]
+    if status == 0:
+        return numbers.stop
+    (number,) = struct.unpack("<q", at)
+    if os.WIFSIGNALED(status):
+        ended = signal.Signals(os.WTERMSIG(status))
+        why = f"more than {LONGEST:g} s" if ended is signal.SIGALRM else f"ended by {ended.name}"
+    else:
+        why = f"ended with status {os.waitstatus_to_exitcode(status)}"
+    found.finds.setdefault(why, made(target, name, seed, number))
+    return int(number) + 1
 
 
-def run(name: str, target: Target, inputs: int, start: int) -> int:
-    """Try `inputs` inputs; the number of finds."""
-    finds: dict[str, bytes] = {}
+def _child(
+    target: Target, name: str, seed: int, numbers: range, at: mmap.mmap, writer: int
+) -> None:
+    """Never returns. Writes a line for each new find, and one with the count at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg has a word for every damaged picture
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seen, refused = set[str](), 0
+    try:
+        for number in numbers:
+            struct.pack_into("<q", at, 0, number)
+            signal.setitimer(signal.ITIMER_REAL, LONGEST)  # ends the process
+            what = attempt(target, made(target, name, seed, number))
+            if what:
+                place = what.partition(": ")[0]
+                if place not in seen:
+                    seen.add(place)
+                    os.write(writer, _line(find=what, number=number))
+            refused += what == ""
+        os.write(writer, _line(refused=refused))
+        os._exit(0)
+    finally:  # what is no Exception
+        os._exit(1)
 
-    def attempt(data: bytes) -> None:
-        try:
-            target.read(data)
-        except target.refusals:
-            pass
-        except Exception as error:  # noqa: BLE001  (that is what is looked for)
-            trace = error.__traceback__
-            while trace is not None and trace.tb_next is not None:
-                trace = trace.tb_next
-            where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
-            finds.setdefault(f"{type(error).__name__} at {where}: {str(error)[:120]}", data)
 
-    for file in sorted((CORPUS / name).glob("*")):
-        attempt(file.read_bytes())
-    for data in target.seeds:
-        attempt(data)
+def _line(**values: object) -> bytes:
+    return json.dumps(values).encode() + b"\n"
 
-    @seed(start)
-    @settings(
-        max_examples=inputs,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(changed(target.seeds))
-    def explore(data: bytes) -> None:
-        attempt(data)
 
-    explore()
-    kinds = {}
-    for what, data in finds.items():
-        kinds.setdefault(
-            what.partition(":")[0] + what.partition(":")[2].partition(":")[0], (what, data)
-        )
-    for what, data in kinds.values():
+def keep(name: str, found: Found) -> None:
+    """Print the finds, and put their inputs into the corpus."""
+    for what, data in found.finds.items():
+        print(f"  {name}: {what}")
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
         (CORPUS / name / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-        print(f"  {name}: {what}")
-    return len(kinds)
+
+
+def shares(every: Mapping[str, Target], inputs: int, seed: int) -> Iterator[tuple[str, int]]:
+    """How many of the inputs each target gets: a tenth alike, the rest so that all take as long."""
+    least = max(1, inputs // 10 // len(every))
+    speeds = {n: 50 / max(1e-6, run(n, t, 50, seed + 1).seconds) for n, t in every.items()}
+    left = inputs - least * len(every)
+    yield from ((name, least + int(left * s / sum(speeds.values()))) for name, s in speeds.items())
+
+
+def table(found: Mapping[str, Found]) -> list[str]:
+    """Markdown."""
+    lines = ["| target | inputs | refused | seconds | finds |", "|---|---|---|---|---|"]
+    for name, each in found.items():
+        share = each.refused / max(1, each.inputs)
+        lines.append(
+            f"| {name} | {each.inputs:,} | {share:.0%} | {each.seconds:.0f} | {len(each.finds)} |"
+        )
+    total = sum(each.inputs for each in found.values())
+    spent = sum(each.seconds for each in found.values())
+    finds = sum(len(each.finds) for each in found.values())
+    return [*lines, f"| **all** | **{total:,}** | | {spent:.0f} | {finds} |"]
+
+
+def put(page: Path, text: str) -> None:
+    """Between the two marks of the page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The number of finds decides: 1 where there was any."""
     parser = argparse.ArgumentParser(prog="fuzz.run", description="Inputs made to break parsers.")
     parser.add_argument("--inputs", type=int, default=1000, help="of each target")
+    parser.add_argument("--share", type=int, help="of all targets together, more of the fast ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", help="only this one")
+    parser.add_argument("--page", type=Path, help="put the table into docs/results/fuzzing.md")
     options = parser.parse_args(argv)
     every = targets()
     if options.target and options.target not in every:
         parser.error(f"--target is one of {', '.join(every)}")
-    found = 0
+    if options.target:
+        every = {options.target: every[options.target]}
+    counts = dict.fromkeys(every, options.inputs)
+    if options.share:
+        counts = dict(shares(every, options.share, options.seed))
+    results: dict[str, Found] = {}
     for name, target in every.items():
-        if options.target in (None, name):
-            begin = time.monotonic()
-            new = run(name, target, options.inputs, options.seed)
-            found += new
-            wall = time.monotonic() - begin
-            print(f"{name:22} {options.inputs:8} inputs {new:3} finds {wall:7.1f} s", flush=True)
-    return 1 if found else 0
+        found = results[name] = run(name, target, counts[name], options.seed)
+        print(
+            f"{name:22} {found.inputs:8} inputs {len(found.finds):3} finds {found.seconds:7.1f} s "
+            f"{found.refused / max(1, found.inputs):4.0%} refused",
+            flush=True,
+        )
+        keep(name, found)
+    if options.page is not None:
+        line = " ".join(argv if argv is not None else sys.argv[1:])
+        put(
+            options.page,
+            f"`python -m fuzz.run {line}` on {date.today():%Y-%m-%d}, Python "
+            f"{sys.version.split()[0]}:\n\n" + "\n".join(table(results)),
+        )
+    return 1 if any(found.finds for found in results.values()) else 0
 
 
 if __name__ == "__main__":

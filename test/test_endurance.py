@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from benchmarks import soak
 from benchmarks.soak import Watch, core, write
+from fuzz import run
+from fuzz.targets import Target, targets
 
 pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
 
@@ -55,34 +59,96 @@ def test_what_rises_is_noticed() -> None:
     assert [holds for holds, _ in watch.checks] == [True, False]
 
 
-@pytest.mark.parametrize(
-    "name", ["messages", "raw_pictures", "sound", "wave_files", "voices", "bundles"]
-)
-def test_a_parser_refuses_what_it_cannot_read_and_nothing_else_happens(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def parsers() -> Mapping[str, Target]:
     pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
+    pytest.importorskip("defusedxml", reason="the extra [evaluate] is not installed")
     pytest.importorskip("torch", reason="the extra [train] is not installed")
-    from fuzz import run
+    return targets()
 
+
+def test_what_was_found_is_mended_and_every_parser_stands_some_more(
+    parsers: Mapping[str, Target],
+) -> None:
+    assert {folder.name for folder in run.CORPUS.iterdir()} <= {*parsers, "utterances"}
+    for name, target in parsers.items():
+        assert run.run(name, target, 30, 0).finds == {}, name
+
+
+def test_a_parser_has_valid_inputs_and_looks_behind_its_first_check(
+    parsers: Mapping[str, Target],
+) -> None:
+    for name, target in parsers.items():
+        found = [run.attempt(target, data) for data in target.seeds]
+        assert found.count(None) > len(found) / 2, name
+        changed = [run.attempt(target, run.made(target, name, 1, n)) for n in range(60)]
+        assert changed.count(None) > 0, name
+
+
+def target(read: Callable[[bytes], object]) -> Target:
+    return Target(read, (ValueError,), (b"seed",))
+
+
+def odd(data: bytes) -> None:
+    if data != b"seed":
+        raise KeyError("a find")
+
+
+def dies(data: bytes) -> None:
+    if data != b"seed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs(data: bytes) -> None:
+    while data != b"seed":
+        pass
+
+
+def swells(data: bytes) -> None:
+    if data != b"seed":
+        bytearray(2**31)
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (odd, "KeyError at test_endurance.py"),
+        (dies, "ended by SIGKILL"),
+        (hangs, "more than 0.2 s"),
+        (swells, "MemoryError at test_endurance.py"),
+    ],
+)
+def test_what_breaks_a_parser_is_kept_and_tried_first(
+    read: Callable[[bytes], object], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(run, "CORPUS", tmp_path)
-    assert run.run(name, run.targets()[name], 50, 0) == 0
-
-
-def test_a_find_is_kept_and_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from fuzz import run
-
-    monkeypatch.setattr(run, "CORPUS", tmp_path)
-    tried: list[bytes] = []
-
-    def read(data: bytes) -> None:
-        tried.append(data)
-        if len(data) > 3:
-            raise KeyError("a find")
-
-    target = run.Target(read, (ValueError,), (b"seed",))
-    assert run.run("any", target, 20, 0) == 1
+    monkeypatch.setattr(run, "LONGEST", 0.2)
+    found = run.run("any", target(read), 3, 0)
+    (what,) = found.finds
+    assert what.startswith(told) and found.inputs == 3
+    run.keep("any", found)
     (kept,) = (tmp_path / "any").iterdir()
-    tried.clear()
-    run.run("any", target, 1, 0)
-    assert tried[0] == kept.read_bytes()
+    assert run.made(target(read), "any", 0, -2) == kept.read_bytes()
+    assert run.run("any", target(read), 0, 0).finds == {what: kept.read_bytes()}
+
+
+def test_an_input_follows_from_seed_target_and_number(parsers: Mapping[str, Target]) -> None:
+    for name, target in parsers.items():
+        assert run.made(target, name, 3, 5) == run.made(target, name, 3, 5)
+        assert len({run.made(target, name, 3, number) for number in range(40)}) > 20, name
+
+
+def test_inputs_are_shared_by_speed_and_the_table_is_put_into_its_page(tmp_path: Path) -> None:
+    every = {"idle": target(len), "odd": target(odd)}
+    counts = dict(run.shares(every, 2000, 0))
+    assert set(counts) == set(every) and 1900 < sum(counts.values()) <= 2000
+    assert min(counts.values()) >= 100
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
+    lines = run.table({"idle": run.Found(1500, 2.0, 300)})
+    run.put(page, "\n".join(lines))
+    assert "| idle | 1,500 | 20% | 2 | 0 |" in page.read_text()
+    assert "old" not in page.read_text() and page.read_text().endswith("after\n")
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="has no lines"):
+        run.put(page, "")

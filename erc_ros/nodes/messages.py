@@ -207,10 +207,10 @@ def utterance_value(message: UtteranceMessage) -> Utterance:
         end=end,
         text=message.text,
         locale=message.locale,
-        text_confidence=message.text_confidence,
+        text_confidence=_share(message.text_confidence),
         speaker_id=message.speaker_id,
-        speaker_confidence=message.speaker_confidence,
-        overlap=message.overlap,
+        speaker_confidence=_share(message.speaker_confidence),
+        overlap=_share(message.overlap),
         voice_id=message.voice_id,
         face_id=message.face_id,
         person_id=message.person_id,
@@ -219,6 +219,11 @@ def utterance_value(message: UtteranceMessage) -> Utterance:
         audio=np.array(message.audio, np.int16),
         faces=_faces(message.faces, name),
     )
+
+
+def _share(value: float) -> float:
+    """NaN, which is unknown, for what is none."""
+    return value if 0.0 <= value <= 1.0 else math.nan
 
 
 def _check_sizes(message: UtteranceMessage, name: str) -> None:

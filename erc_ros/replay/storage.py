@@ -362,6 +362,8 @@ def _strings(body: bytes, position: int, count: int) -> list[str]:
 
 # --- sqlite3 ---
 
+# sqlite3 also fails while it decodes what SQLite says of a damaged file.
+_DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
 _TABLES = ("topics", "messages", "message_definitions")
 
 
@@ -438,7 +440,7 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
             connection.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id")
         )
         (start,) = connection.execute("SELECT min(timestamp) FROM messages").fetchone()
-    except sqlite3.DatabaseError as error:
+    except _DAMAGED as error:
         connection.close()
         raise StorageError(_reason(error)) from error
     except BaseException:
@@ -459,7 +461,7 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
                 message = None if row is None else _row(row, channels, file, warnings)
                 if message is not None:
                     yield message
-        except sqlite3.DatabaseError as error:
+        except _DAMAGED as error:
             warnings[f"the recording is damaged ({_reason(error)}); the rest is missing"] += 1
 
     found: Counter[Channel] = Counter()
@@ -493,7 +495,7 @@ def _rows_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:
             while held and (not torn or bytes_held - held[0][1] >= page):
                 bytes_held -= held[0][1]
                 yield held.popleft()[0]
-    except (sqlite3.DatabaseError, StorageError) as error:
+    except (*_DAMAGED, StorageError) as error:
         warnings[f"{file.name}: stopped at a damaged page ({_reason(error)})"] += 1
     finally:
         if torn:

@@ -72,7 +72,13 @@ def read_manifest(path: Path, version: int, cls: type[M], about: Set[str] = ABOU
             raise SpeakerModelError(f"{path}: {field.name} is {value}, must be positive")
     if manifest.rate != SAMPLE_RATE:
         raise SpeakerModelError(f"{path}: rate {manifest.rate}, sound here has {SAMPLE_RATE}")
-    _check_file(path.with_name(manifest.file), manifest.sha256, path.name)
+    try:
+        file = path.with_name(manifest.file)
+    except ValueError as error:
+        raise SpeakerModelError(
+            f"{path}: file is {shown(manifest.file)}, must be the name of a file beside it"
+        ) from error
+    _check_file(file, manifest.sha256, path.name)
     return manifest
 
 
@@ -81,6 +87,8 @@ def _check_file(path: Path, sha256: str, manifest: str) -> None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise SpeakerModelError(f"{path}: cannot be read ({error})") from error
+    except ValueError as error:  # a name that no file can have
+        raise SpeakerModelError(f"{manifest}: {shown(path.name)} cannot be read") from error
     if found != sha256:
         raise SpeakerModelError(f"{path}: sha256 is {found}, {manifest} says {sha256}")
 
