@@ -178,7 +178,7 @@ def _utterance(data: bytes) -> None:
     )
     samples = draw.rest()
     message.audio = array("h", samples[: len(samples) // 2 * 2])
-    value = utterance_value(message)  # type: ignore[arg-type]
+    value = utterance_value(message)
     assert value.end >= value.start and len(value.faces) <= bounds.FACES
     assert len(value.audio) <= bounds.UTTERANCE_SAMPLES and len(value.text) <= bounds.TEXT
     for share in (value.text_confidence, value.speaker_confidence, value.overlap):

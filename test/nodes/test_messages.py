@@ -65,6 +65,13 @@ def test_an_overlap_that_is_unknown_stays_unknown() -> None:
     assert math.isnan(through_a_message(an_utterance(overlap=math.nan)).overlap)
 
 
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.inf, -math.inf])
+def test_a_share_that_is_none_is_unknown(value: float) -> None:
+    names = ("text_confidence", "speaker_confidence", "overlap")
+    after = through_a_message(an_utterance(**dict.fromkeys(names, value)))
+    assert all(math.isnan(getattr(after, name)) for name in names)
+
+
 def test_text_and_media_stay_out_when_they_shall() -> None:
     after = through_a_message(an_utterance(), text=False, media=False)
     assert (after.text, after.locale, len(after.audio), after.faces) == ("", "", 0, ())

@@ -79,7 +79,7 @@ def problems(model: onnx.ModelProto) -> list[str]:
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return int(max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx")))
 
 
 def _grouped(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
