@@ -11,6 +11,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 OTHERS = {"metadata.yaml", "recipe.yaml", "_diagnostic_updater.py"}  # of bags, runs and libraries
 
+EXTRA = re.compile(r"`\[(\w+)\]`")
+
 
 def tracked() -> list[str]:
     if not (REPOSITORY / ".git").exists():
@@ -32,3 +34,18 @@ def test_every_file_and_module_that_a_document_names_is_there() -> None:
         named |= {module.replace(".", "/") + ".py" for module in modules}
         missing += [f"{document}: {name}" for name in sorted(named) if name not in ends]
     assert not missing, "\n".join(missing)
+
+
+def test_the_installation_page_has_every_extra_and_every_file_of_requirements() -> None:
+    if not (REPOSITORY / "setup.py").is_file():
+        pytest.skip("not a source tree")
+    page = (REPOSITORY / "docs/installation.md").read_text(encoding="utf-8")
+    extras = (REPOSITORY / "setup.py").read_text(encoding="utf-8").partition("extras_require")[2]
+    defined = set(re.findall(r'^        "(\w+)": \[', extras, re.MULTILINE))
+    told = {
+        name for row in re.findall(r"^\| (`\[.*?) \|", page, re.M) for name in EXTRA.findall(row)
+    }
+    assert told == defined
+    versions = page.partition("## Versions")[2]
+    files = {entry.name + "/" * entry.is_dir() for entry in (REPOSITORY / "requirements").iterdir()}
+    assert set(re.findall(r"^\| `([\w.]+/?)` \|", versions, re.M)) == files

@@ -108,6 +108,40 @@ def test_what_replay_adds_to_a_ros_machine_is_tested_and_leaves_its_libraries_al
     assert not named & {"numpy", "opencv-python", "opencv-python-headless", "PyYAML", "matplotlib"}
 
 
+@pytest.mark.parametrize("has_hri_msgs", [True, False])
+def test_what_has_no_rosdep_key_is_installed_by_a_script(
+    has_hri_msgs: bool, tmp_path: Path
+) -> None:
+    """With stand-ins for apt and pip: neither a ROS installation nor its packages are here."""
+    script = REPOSITORY / "scripts" / "ros_dependencies"
+    if not script.is_file():
+        pytest.skip("not a source tree")
+    for name in ("apt-get", "apt-cache", "python3", "sudo"):
+        status = int(name == "apt-cache" and not has_hri_msgs)
+        stand_in = tmp_path / name
+        stand_in.write_text(f'#!/bin/sh\necho {name} "$@" >> "{tmp_path}/log"\nexit {status}\n')
+        stand_in.chmod(0o755)
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        line = ["bash", str(script), *arguments]
+        environment = {"PATH": path, **variables}
+        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+
+    refused = run()
+    assert refused.returncode == 1 and "source ROS 2 first" in refused.stderr
+    done = run("replay", "--break-system-packages", ROS_DISTRO="jazzy")
+    assert done.returncode == 0, done.stderr
+    assert ("no ros-jazzy-hri-msgs" in done.stderr) != has_hri_msgs
+    log = (tmp_path / "log").read_text()
+    assert ("opencv-data python3-pip python3-matplotlib" in log) and "--no-deps" in log
+    assert ("matplotlib ros-jazzy-hri-msgs" in log) == has_hri_msgs
+    (line,) = [line for line in log.splitlines() if line.startswith("python3")]
+    files = [str(REPOSITORY / "requirements" / name) for name in ("ros.txt", "replay.txt")]
+    options = ["--no-deps", "--break-system-packages"]
+    assert line.split()[1:] == ["-m", "pip", "install", *options, "-r", files[0], "-r", files[1]]
+
+
 def test_the_installed_version_is_that_of_package_xml() -> None:
     share = shared("config").parent
     written = ElementTree.parse(share / "package.xml").findtext("version")
