@@ -49,3 +49,17 @@ def test_the_installation_page_has_every_extra_and_every_file_of_requirements() 
     versions = page.partition("## Versions")[2]
     files = {entry.name + "/" * entry.is_dir() for entry in (REPOSITORY / "requirements").iterdir()}
     assert set(re.findall(r"^\| `([\w.]+/?)` \|", versions, re.M)) == files
+
+
+def test_nothing_tells_to_install_what_no_index_has() -> None:
+    """The package is not on PyPI: `pip install 'erc_ros[replay]'` fails."""
+    named = [
+        file for file in tracked() if file.endswith((".py", ".md")) and "CHANGELOG" not in file
+    ]
+    wrong = re.compile(r"pip install [^\n]*'?erc_ros" + r"\[")
+    found = [
+        file
+        for file in named
+        if wrong.search((REPOSITORY / file).read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert found in ([], ["test/test_documents.py"])

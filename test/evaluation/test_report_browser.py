@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("jinja2")
 pytest.importorskip("av")
-pytest.importorskip("selenium", reason="selenium is missing: pip install 'erc_ros[test]'")
+pytest.importorskip("selenium", reason="selenium is missing: pip install selenium")
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By

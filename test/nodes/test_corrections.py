@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from audio_common_msgs.msg import AudioInfo
 from erc_msgs.msg import EmotionEstimate
 from node_bench import Bench
 from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image
+from std_msgs.msg import Bool, String
 
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
+from erc_ros.nodes import inputs
 from erc_ros.nodes.messages import (
     speaker_correction_message,
     speaker_correction_value,
@@ -150,15 +154,25 @@ def test_nobody_waits_for_a_message_that_cannot_be_used(make_bench: MakeBench) -
     assert bench.value("emotion_node: recogniser", "lost_by_dds") == "0"
 
 
-def test_every_callback_of_a_subscription_takes_one_argument(make_bench: MakeBench) -> None:
+def test_every_callback_of_a_subscription_takes_one_argument(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Humble's executor passes the message alone."""
-    for node in make_bench(split=True).nodes:
-        for subscription in node.subscriptions:
-            if (
-                "parameter_events" not in subscription.topic_name
-                and node.get_name() == "emotion_node"
-            ):
-                assert len(signature(subscription.callback).parameters) == 1
+    monkeypatch.setattr(inputs, "TELLS_INFO", False)  # as it finds itself there
+    bench = make_bench(split=True, parameters={"publish_view": True, "publish_voices": True})
+    inputs_of_all = ((String, "speech"), (Image, "image"), (AudioInfo, "audio_info"))
+    people = ((Bool, "/humans/faces/f1/is_speaking"), (String, "/humans/persons/p1/face_id"))
+    for kind, topic in (*inputs_of_all, *people, (Bool, "recording_allowed")):
+        bench.talker(kind, topic)
+    heard = {
+        subscription.topic_name: subscription.callback
+        for node in bench.nodes
+        for subscription in node.subscriptions
+        if "parameter_events" not in subscription.topic_name
+    }
+    assert {"/utterances", "/speech", "/image", "/humans/faces/f1/is_speaking"} <= heard.keys()
+    for topic, callback in heard.items():
+        assert len(signature(callback).parameters) == 1, topic
 
 
 def test_a_correction_is_the_same_after_its_way_through_a_message() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,75 @@ def test_every_executable_of_the_system_is_a_module_and_the_launch_file_compiles
             assert importlib.util.find_spec(f"erc_ros.nodes.{name}") is not None
     file = REPOSITORY / "launch/emotion.launch.py"
     compile(file.read_text(), str(file), "exec")
+
+
+class Recorded:
+    """Stands for a class of launch: remembers what it was made of."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.arguments, self.options = arguments, options
+
+    def perform(self, context: Any) -> str:  # of a LaunchConfiguration
+        return str(context.launch_configurations[self.arguments[0]])
+
+
+def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The launch file as a module, with stand-ins for launch, which PyPI lacks."""
+    names = {
+        "launch": ("LaunchDescription",),
+        "launch.actions": ("DeclareLaunchArgument", "LogInfo", "OpaqueFunction"),
+        "launch.substitutions": ("LaunchConfiguration",),
+        "launch_ros": (),
+        "launch_ros.actions": ("Node",),
+    }
+    for module, classes in names.items():
+        stand_in = types.ModuleType(module)
+        for name in classes:
+            setattr(stand_in, name, type(name, (Recorded,), {}))
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    found: dict[str, Any] = runpy.run_path(str(REPOSITORY / "launch/emotion.launch.py"))
+    return types.SimpleNamespace(**found)
+
+
+@pytest.mark.parametrize("mode", SYSTEM.modes)
+def test_the_launch_file_gives_its_processes_what_was_asked_for(
+    mode: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in PROFILE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    file = launch_file(monkeypatch)
+    (description,) = file.generate_launch_description().arguments
+    given = {
+        entity.arguments[0]: entity.options["default_value"]
+        for entity in description
+        if type(entity).__name__ == "DeclareLaunchArgument"
+    }
+    assert given.keys() == SYSTEM.arguments.keys()
+    parameters = tmp_path / "robot.yaml"
+    parameters.write_text("{}")
+    given |= {"mode": mode, "device": "cpu", "params_file": str(parameters), "respawn": "true"}
+    given |= {"audio": "/microphone", "namespace": "robot", "imgae": "/camera"}
+    context = types.SimpleNamespace(launch_configurations=given)
+    warning, *nodes = file.start(context)
+    assert "imgae" in warning.options["msg"] and "image" in warning.options["msg"]
+    assert tuple(node.options["executable"] for node in nodes) == SYSTEM.modes[mode]
+    before = dict(os.environ)
+    for node in nodes:
+        options = node.options
+        line = options["arguments"]  # of which the later wins
+        assert line[0] == "--ros-args" and "name" not in options
+        assert line[line.index("--params-file") + 1] == str(parameters)
+        assert line.index("--params-file") < line.index("device:=cpu")
+        assert ("audio", "/microphone") in options["remappings"]
+        assert options["respawn"] is True and options["namespace"] == "robot"
+        # for these processes only
+        assert (
+            set(options["additional_env"]) <= set(PROFILE_VARIABLES) and options["additional_env"]
+        )
+    assert dict(os.environ) == before
+    given["params_file"] = str(tmp_path / "robto.yaml")
+    with pytest.raises(FileNotFoundError, match=r"robto\.yaml"):
+        file.start(context)
 
 
 def test_the_launch_file_starts_a_process_per_executable() -> None:

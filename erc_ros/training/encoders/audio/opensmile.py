@@ -2,7 +2,7 @@
 
 openSMILE is not part of this project's licence: its terms allow research and personal use, no
 commercial one without audEERING's consent. So it is an extra of its own that nothing else needs
-(`pip install 'erc_ros[opensmile]'`), and a robot never runs it.
+(`pip install opensmile`), and a robot never runs it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class OpenSmileEncoder:
             import opensmile
         except ImportError as error:
             raise FileNotFoundError(
-                "openSMILE is not installed: pip install 'erc_ros[opensmile]' (its licence is for"
+                "openSMILE is not installed: pip install 'opensmile>=2.5' (its licence is for"
                 " research, not for products), or give the recipe the stage audio instead"
             ) from error
         self._smile = opensmile.Smile(
