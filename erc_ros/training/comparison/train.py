@@ -211,9 +211,39 @@ def rows(recipe: Recipe) -> list[TableRow]:
     values = recipe.sections.get("rows")
     if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
         raise RecipeError("section 'rows' must be a list of tables such as `- {head: magtkd}`")
-    found = [build(TableRow, value, f"rows[{n}]") for n, value in enumerate(values)]
+    spread = spread_out(values)
+    found = [build(TableRow, value, f"rows[{n}]") for n, value in enumerate(spread)]
     check_rows(found, recipe.section("trainer", TrainerConfig))
     return found
+
+
+def spread_out(values: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows as they are; one with `grid`, a list for each of some weights, as a row for each choice.
+
+    Raises:
+        RecipeError: a grid is no table of lists.
+    """
+    result: list[Mapping[str, Any]] = []
+    for value in values:
+        if "grid" not in value:
+            result.append(value)
+            continue
+        grid = value["grid"]
+        if (
+            not isinstance(grid, Mapping)
+            or not grid
+            or not all(isinstance(choices, list) and choices for choices in grid.values())
+        ):
+            raise RecipeError(f"grid must be lists, such as {{alpha: [0.0, 0.1]}}, not {grid!r}")
+        rest = {key: each for key, each in value.items() if key != "grid"}
+        for chosen in product(*grid.values()):
+            weights = dict(zip(grid, chosen, strict=True))
+            told = ", ".join(f"{name} {number}" for name, number in weights.items())
+            name = f"{value.get('name', value.get('head', ''))}, {told}"
+            result.append(
+                {**rest, "name": name, "weights": {**value.get("weights", {}), **weights}}
+            )
+    return result
 
 
 def check_rows(rows: Sequence[TableRow], trainer: TrainerConfig) -> None:

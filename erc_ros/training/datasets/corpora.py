@@ -29,6 +29,11 @@ CORPORA: dict[str, Callable[[Path, str], Split]] = {
     "meld": meld.read_meld,
     "meld-clips": partial(meld.read_meld, clips=True, open_clips=False),
     "meld-faces": partial(meld.read_meld, clips=True, open_clips=False, faces=True),
+    "meld-3": partial(meld.read_meld, sentiments=True),
+    "meld-3-clips": partial(meld.read_meld, clips=True, open_clips=False, sentiments=True),
+    "meld-3-faces": partial(
+        meld.read_meld, clips=True, open_clips=False, faces=True, sentiments=True
+    ),
     "iemocap-6": partial(iemocap.read_iemocap, classes=6),
     "iemocap-4": partial(iemocap.read_iemocap, classes=4),
     "iemocap-6-faces": partial(iemocap.read_iemocap, classes=6, faces=True),

@@ -48,11 +48,18 @@ COLUMNS = (
     "Sr No.", "Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID",
     "StartTime", "EndTime",
 )  # fmt: skip
+SENTIMENT = "Sentiment"
+SENTIMENTS = ("neutral", "positive", "negative")
 _TIME = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
 
 
 def read_meld(
-    data: Path, split: str, clips: bool = False, open_clips: bool = True, faces: bool = False
+    data: Path,
+    split: str,
+    clips: bool = False,
+    open_clips: bool = True,
+    faces: bool = False,
+    sentiments: bool = False,
 ) -> Split:
     """Read one split from `data`, the folder that holds meld_annotations or MELD.Raw (or is it).
 
@@ -61,6 +68,7 @@ def read_meld(
         open_clips: open each (about 10 ms) and leave those out that cannot be read; else they are
             met when they are used.
         faces: its pictures are the crops of `erc cut-faces`, not the whole clip.
+        sentiments: the three labels of the column Sentiment instead of the seven emotions.
 
     Raises:
         FileNotFoundError: no such file, clips or crops; says where it was sought and the way out.
@@ -73,9 +81,11 @@ def read_meld(
     cut = CutFaces.read(data, "meld", split) if faces else None
     dialogues: dict[int, list[tuple[str, LabelledUtterance]]] = defaultdict(list)
     found: list[Finding] = []
-    for row in read_records(path, COLUMNS):
+    for row in read_records(path, (*COLUMNS, SENTIMENT) if sentiments else COLUMNS):
         try:
             dialogue, speaker, utterance = _utterance(row.fields)
+            if sentiments:
+                utterance = replace(utterance, label=_sentiment(row.fields))
         except ValueError as error:
             found.append(Finding(UNUSABLE_ROW, "skipped", path.name, row.number, str(error)))
             continue
@@ -96,7 +106,14 @@ def read_meld(
         dialogues[dialogue].append((speaker, utterance))
     conversations = tuple(_conversation(split, *item) for item in sorted(dialogues.items()))
     findings = Findings(tuple(found)) + incomplete(path.name, count(conversations), SPLITS[split])
-    return Split(split, conversations, LABELS, findings)
+    return Split(split, conversations, SENTIMENTS if sentiments else LABELS, findings)
+
+
+def _sentiment(row: dict[str, str | None]) -> int:
+    said = (row[SENTIMENT] or "").strip().lower()
+    if said not in SENTIMENTS:
+        raise ValueError(f"unknown sentiment {said!r}")
+    return SENTIMENTS.index(said)
 
 
 def _faults(file: str, row: CorpusRecord, utterance: LabelledUtterance) -> list[Finding]:

@@ -54,6 +54,12 @@ def _part(file: Path, inputs: list[str]) -> Network:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: train it first, or take a bundle's part")
     found = list(signature(file).inputs)
+    if "voice" in found and "features" in inputs:
+        raise ValueError(
+            f"{file} hears what a speaker network says of a voice, and this encodes sound as"
+            " log-mel: give the folder of one that hears it, such as runs/audio_log_mel/best (erc"
+            " train config/training/audio_log_mel.yaml)"
+        )
     if found != inputs:
         raise ValueError(f"{file} takes {found}, not {inputs}: it is a part for another modality")
     return Network(file)

@@ -31,6 +31,7 @@ from erc_ros.training.comparison.train import (
     finished_run,
     new_head,
     run_folder,
+    spread_out,
     table,
     variants,
 )
@@ -77,9 +78,14 @@ class FusionStage:
         self.comparison((0,))
 
     @property
+    def all_rows(self) -> list[Mapping[str, Any]]:
+        """One for each choice of a grid of weights."""
+        return spread_out(self.rows)
+
+    @property
     def table_rows(self) -> list[TableRow]:
         """The rows without what they read."""
-        plain = [{k: v for k, v in row.items() if k != "reads"} for row in self.rows]
+        plain = [{k: v for k, v in row.items() if k != "reads"} for row in self.all_rows]
         return [build(TableRow, row, f"rows[{number}]") for number, row in enumerate(plain)]
 
     def comparison(self, seeds: tuple[int, ...]) -> ComparisonConfig:
@@ -112,7 +118,8 @@ def fuse(
     """
     setup = Setup(stage.comparison(work.seeds), stage.network, stage.dropout, stage.trainer)
     rows = stage.table_rows
-    reads = {row: _reads(values, work, usual) for row, values in zip(rows, stage.rows, strict=True)}
+    given = zip(rows, stage.all_rows, strict=True)
+    reads = {row: _reads(values, work, usual) for row, values in given}
 
     @lru_cache(maxsize=2)
     def data_of(read: tuple[tuple[str, str], ...], seed: int) -> ComparisonData:
@@ -122,13 +129,13 @@ def fuse(
     for seed in work.seeds:
         for row, mode in variants(rows, stage.modes):
             corpus = data_of(tuple(reads[row].items()), seed)
-            given = None
+            frozen = None
             if teacher and row.head != RIDGE and row.objective_config.TEACHER:
-                given = read_teacher(work.inputs[teacher], row, mode, seed, corpus, setup)
+                frozen = read_teacher(work.inputs[teacher], row, mode, seed, corpus, setup)
             of_row = setup
             if begin is not None:
                 of_row = replace(setup, begin=partial(_begin, begin, work, reads[row], seed))
-            result = finished_run(row, mode, seed, corpus, of_row, work.folder, given)
+            result = finished_run(row, mode, seed, corpus, of_row, work.folder, frozen)
             results.setdefault((row, mode), []).append(result)
             if row.head != RIDGE:
                 _finish(row, mode, seed, corpus, setup, work.folder, reads[row])

@@ -50,7 +50,9 @@ class SystemConfig:
 
     def __post_init__(self) -> None:
         if not self.seeds or min(self.seeds) < 0 or min(self.limit, self.train_limit) < 0:
-            raise ValueError("seeds must be some numbers from 0, and no limit may be negative")
+            raise ValueError(
+                "seeds must be some numbers from 0; limit and train_limit must not be negative"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from erc_ros.metrics.table import markdown, percent
-from erc_ros.training.comparison.train import MODES, TableRow, run_folder
+from erc_ros.training.comparison.train import MODES, TableRow, run_folder, spread_out
 from erc_ros.training.engine import table as runs_table
 from erc_ros.training.engine.recipe import Recipe, RecipeError, read_recipe
 from erc_ros.training.engine.runs import METRICS, RunError, read_metrics, seed_folders
@@ -114,7 +114,8 @@ def _runs_of(recipe: Recipe) -> Iterator[str]:
     """The stages that are measured, and the rows of the fusion."""
     for name, stage in recipe.sections["stages"].items():
         if "rows" in stage:
-            yield from (f"{name}/{row.get('name', row['head'])}" for row in stage["rows"])
+            rows = spread_out(stage["rows"])
+            yield from (f"{name}/{row.get('name', row['head'])}" for row in rows)
         elif "trainer" in stage:
             yield name
 

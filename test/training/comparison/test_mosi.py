@@ -93,6 +93,32 @@ def test_the_comparison_of_the_recipe_runs_on_it(tmp_path: Path) -> None:
     assert "| ridge, no context | 274 |" in table and "Dev (1 videos)" in table
 
 
+def test_a_grid_of_weights_is_a_row_for_each_choice(tmp_path: Path) -> None:
+    grid_row: dict[str, object] = {
+        "head": "magtkd",
+        "group": "MAGTKD",
+        "weights": {"alpha": 0.5},
+        "grid": {"alpha": [0.0, 0.1], "beta": [0.0, 0.2]},
+    }
+    sections = {
+        "mosi": {"dev_videos": 1},
+        "comparison": {"seeds": [0], "modes": ["causal"], "epoch": "last", "resamples": 20},
+        "rows": [grid_row],
+        "network": {"width": 8, "dropout": 0.0, "input_dropout": 0.0},
+        "trainer": {"epochs": 1, "batch_size": 2, "learning_rate": 0.02},
+    }
+    train(Recipe("mosi", sections, tmp_path / "out", write(tmp_path)))
+    found = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("result.json"))]
+    weights = [each["settings"]["row"]["weights"] for each in found]
+    assert [(each["alpha"], each["beta"]) for each in weights] == [
+        (0.0, 0.0), (0.0, 0.2), (0.1, 0.0), (0.1, 0.2),
+    ]  # fmt: skip
+    assert "| magtkd, alpha 0.1, beta 0.2, causal |" in (tmp_path / "out/table.md").read_text()
+    grid_row["grid"] = {"alpha": 0.1}
+    with pytest.raises(RecipeError, match="grid must be lists"):
+        train(Recipe("mosi", sections, tmp_path / "again", tmp_path))
+
+
 def test_files_that_do_not_belong_together_end_the_training(tmp_path: Path) -> None:
     data = write(tmp_path, test_label=np.full(5, 2, np.int8))
     with pytest.raises(RecipeError, match="CMU-MOSI in"):

@@ -42,6 +42,12 @@ def test_pictures_are_evenly_over_the_clip_and_no_more_than_asked_for(tmp_path: 
     assert len(pictures_of(clip, 500)) == 48  # all there are
 
 
+def test_a_video_of_one_frame_is_one(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 1 / 24)
+    check_pictures(clip)
+    assert pictures_of(clip, 8).shape == (1, 24, 32, 3)
+
+
 def test_a_good_clip_passes_the_check(tmp_path: Path) -> None:
     check_pictures(write_clip(tmp_path / "a.mp4"))
 

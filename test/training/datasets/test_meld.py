@@ -39,6 +39,19 @@ def write(folder: Path, *rows: str | bytes, split: str = "train") -> Path:
     return folder
 
 
+def test_the_three_sentiments_can_take_the_emotions_place(tmp_path: Path) -> None:
+    unknown = row(index=1).replace("positive", "mixed")
+    split = read_meld(write(tmp_path, row(), unknown), "train", sentiments=True)
+    ((utterance,),) = (c.utterances for c in split.conversations)
+    assert split.labels == ("neutral", "positive", "negative")
+    assert split.labels[utterance.label] == "positive"
+    assert split.refused == ((3, "unknown sentiment 'mixed'"),)
+    file = tmp_path / "meld_annotations" / "train_sent_emo.csv"
+    file.write_text(HEADER.replace("Sentiment,", "") + row().replace("positive,", ""))
+    with pytest.raises(ValueError, match=r"lacks the columns .'Sentiment'"):
+        read_meld(tmp_path, "train", sentiments=True)
+
+
 def test_a_row_becomes_an_utterance(tmp_path: Path) -> None:
     (conversation,) = read_meld(write(tmp_path, row()), "train").conversations
     (utterance,) = conversation.utterances

@@ -155,6 +155,20 @@ def save(weights: dict[str, torch.Tensor], folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def test_only_the_lower_layers_can_be_taken(bert: Path, tmp_path: Path) -> None:
+    whole, part = encoder(bert), encoder(bert, layers=1)
+    assert len(whole.model.encoder.layer) > 1 and len(part.model.encoder.layer) == 1
+    for name, weights in part.model.encoder.layer[0].state_dict().items():
+        assert torch.equal(weights, whole.model.encoder.layer[0].state_dict()[name])
+    assert encoder(bert, layers=0).name == whole.name != part.name
+    part.save(tmp_path / "saved")
+    sample = Sample("a", turns=(Turn(1, "Where were you?"),))
+    again = encoder(tmp_path / "saved")  # the folder says how many it has
+    np.testing.assert_array_equal(again.encode([sample]), part.encode([sample]))
+    with pytest.raises(ValueError, match="its weights lack"):
+        encoder(bert, layers=9)
+
+
 def test_the_same_model_loaded_twice_gives_the_same_embeddings(bert: Path) -> None:
     np.testing.assert_array_equal(encoder(bert).encode([TALK]), encoder(bert).encode([TALK]))
 

@@ -119,3 +119,8 @@ def test_a_part_for_another_modality_is_refused(tmp_path: Path) -> None:
         BundleSpeechEncoder(BUNDLE / "face.onnx")
     with pytest.raises(FileNotFoundError, match="missing"):
         BundleSpeechEncoder(tmp_path / "audio.onnx")
+
+
+def test_a_part_that_hears_a_speaker_network_says_which_one_to_take() -> None:
+    with pytest.raises(ValueError, match=r"speaker network .*erc train config/training/audio_log"):
+        BundleSpeechEncoder(BUNDLE / "audio.onnx")

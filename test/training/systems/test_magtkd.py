@@ -208,8 +208,10 @@ def test_what_cannot_be_trained_is_refused(
     }
     texts_only = {**magtkd(tiny), "system": {"corpus": "meld", "seeds": [0]}}
     texts_only["stages"] = {"audio": {**texts_only["stages"]["audio_kd"]}}
+    no_pictures = {**texts_only, "stages": {"visual": magtkd(tiny)["stages"]["visual"]}}
     for number, (recipe, message) in enumerate(
         [
+            (no_pictures, "no utterance of meld train has visual: {'no clip': "),
             (without_mask, "its tokenizer has no mask token"),
             (absent, "is neither a folder nor in the local Hugging Face cache"),
             (wrong_kind, "stages.audio_kd needs stages.text"),

@@ -15,6 +15,7 @@ pytest.importorskip("torch", reason="needs the extra [train]")
 sys.path.insert(0, str(Path(__file__).parents[1] / "comparison"))
 from test_mosi import write
 
+from benchmarks import feature_pictures
 from erc_ros.cli import main
 from erc_ros.training.datasets import mosi
 from erc_ros.training.datasets.corpora import read
@@ -70,6 +71,24 @@ def test_a_system_is_trained_to_its_table(
     printed = capsys.readouterr().out
     assert "(meld)" in printed or "(iemocap-4)" in printed  # the paper's figure, of another corpus
     assert "(1 seed)" in printed
+    assert feature_pictures.main([str(stages / "text")]) == 0
+    assert (stages / "text" / "features-test.png").stat().st_size > 1000
+    row = next((stages / "fusion").glob("*/seed-0")).parent
+    assert feature_pictures.main([str(row)]) == 1
+    assert "keeps no features" in capsys.readouterr().err
+
+
+def test_a_student_needs_features_to_learn_from(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    file = recipe(tmp_path, "ddvlm")
+    content = yaml.safe_load(file.read_text())
+    del content["stages"]["published"]
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["train", str(file), "--data", str(corpus), "--seed", "0"]) == 2
+    assert "stage visual: there are no features to learn from" in capsys.readouterr().err
 
 
 def test_a_robot_cannot_run_published_features(

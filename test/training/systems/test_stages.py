@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -269,3 +269,21 @@ def test_a_trial_takes_the_first_conversations(tmp_path: Path) -> None:
 
     run_stages(recipe(tmp_path, {"text": {}}, limit=1), stages(text=look))
     assert seen == [1]
+
+
+def test_a_part_of_the_train_split_leaves_dev_and_test_whole(tmp_path: Path) -> None:
+    seen: list[dict[str, int]] = []
+
+    def look(settings: Settings, work: Work) -> None:
+        parts = work.material.splits.items()
+        seen.append({name: len(np.unique(part.conversations)) for name, part in parts})
+
+    recipe(tmp_path, {"text": {}})
+    for split in ("train", "dev"):
+        with (tmp_path / "data" / "meld_annotations" / f"{split}_sent_emo.csv").open("a") as file:
+            file.write('1,"Again",A,joy,positive,1,0,1,1,"0:0:1,0","0:0:2,0"\n')
+    for number, most in enumerate((0, 1)):
+        run = recipe(tmp_path, {"text": {}}, train_limit=most)
+        run_stages(replace(run, out=tmp_path / str(number)), stages(text=look))
+    whole, part = seen
+    assert whole == {"train": 2, "dev": 2, "test": 1} and part == {**whole, "train": 1}
