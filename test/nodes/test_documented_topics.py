@@ -15,6 +15,8 @@ from rclpy.qos import QoSDurabilityPolicy, QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Bool, String
 
+from erc_ros.nodes.utterance_node import STREAM_EVENTS
+
 PAGE = Path(__file__).parents[2] / "docs" / "ros.md"
 MakeBench = Callable[..., Bench]
 # Everybody's, and what rclpy opens for parameters and the lifecycle.
@@ -109,3 +111,16 @@ def test_every_topic_is_in_the_documentation_as_it_is(make_bench: MakeBench) -> 
         if not STANDARD.fullmatch(name)
     }
     assert offered == services()
+    bench.wait(lambda: "emotion_node: recogniser" in bench.diagnoses, "diagnoses")
+    section = PAGE.read_text(encoding="utf-8").partition("\n## Diagnostics\n")[2]
+    told = {
+        name
+        for names in re.findall(r"^\| (`[^|]+) \|", section.partition("\n## ")[0], re.M)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert {name.partition(": ")[2] for name in bench.diagnoses} <= told
+
+
+def test_every_counter_of_the_microphone_is_in_the_documentation() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert not [kind.__name__ for kind in STREAM_EVENTS if f"`{kind.__name__}`" not in page]

@@ -20,7 +20,7 @@ def test_the_node_answers_while_engines_are_built_and_then_uses_them(
     bench.wait(
         lambda: bench.value("emotion_node: engines", "state") == "done",
         "the engines are built",
-        patience=120.0,  # by a process of the lowest priority
+        patience=60.0,  # by a process of its own
     )
     assert bench.value("emotion_node: engines", "percent") == "100"
     assert all(

@@ -1,6 +1,6 @@
 """Engines are built beside the networks that answer meanwhile, in a process of its own.
 
-    python -m erc_ros.inference.engines.background BUNDLE LIBRARY      what that process runs
+    python -m erc_ros.inference.engines.background BUNDLE LIBRARY NICE      what that process runs
 
 A process, since TensorRT may end the one that it is in. It has the lowest priority, and ends with
 the one that started it. What it builds is compared and timed there (`build`); what ONNX Runtime
@@ -170,6 +170,7 @@ class EngineBuild:
     def _run(self, sizes: Mapping[str, int], begin: float) -> tuple[int, str]:
         """The process's exit status, and the last line of what it complained of."""
         command = [sys.executable, "-m", __name__, str(self._bundle.folder), gpu.LIBRARY]
+        command.append(str(PRIORITY))
         pipe = subprocess.PIPE
         with self._starting:
             if self._stopped.is_set():
@@ -226,14 +227,14 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def main(folder: str, library: str) -> None:
+def main(folder: str, library: str, priority: str) -> None:
     """What the building process runs."""
     gpu.LIBRARY = library
-    os.nice(PRIORITY)
+    os.nice(int(priority))
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     failed = build(folder, say=lambda text: _tell({"said": text}), show=_show, again=False)
     _tell({"failed": failed})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

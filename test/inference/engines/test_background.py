@@ -115,7 +115,7 @@ def test_a_killed_parent_takes_the_build_with_it(
     folder: Path, tensorrt: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN", "slow")
-    line = [sys.executable, "-m", background.__name__, str(folder), gpu.LIBRARY]
+    line = [sys.executable, "-m", background.__name__, str(folder), gpu.LIBRARY, "0"]
     pipe = subprocess.PIPE
     child = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
     assert child.stdin is not None and child.stdout is not None
