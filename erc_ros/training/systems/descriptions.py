@@ -212,7 +212,7 @@ def _learn(
     network = partial(FeatureNetwork, stores["train"].dimension, stage.network)
     task = student_task("visual", network, hidden, material, parts)
     loss = ALONE if teacher is None else stage.loss
-    student, fitted = fit_student(task, CHOICE, loss, trainer, folder)
+    student, fitted = fit_student(task, replace(CHOICE, epoch=work.epoch), loss, trainer, folder)
     save_weights(student.encoder, folder / "network.safetensors")
     student.eval()
     for name, store in stores.items():

@@ -166,7 +166,9 @@ def _learn(
                         encoder.dimension, material, parts)  # fmt: skip
     loss = ALONE if teacher is None or isinstance(stage, TextStage) else stage.loss
     average = stage.self_distillation if isinstance(stage, TextStage) else None
-    student, fitted = fit_student(task, CHOICE, loss, trainer, folder, stage.dropout, average)
+    student, fitted = fit_student(
+        task, replace(CHOICE, epoch=work.epoch), loss, trainer, folder, stage.dropout, average
+    )
     encoder.save(folder / ENCODER)
     head = save_head(student, folder)
     save_reading(encoder, stage.encoder, material, folder)

@@ -130,7 +130,8 @@ def fuse(
         for row, mode in variants(rows, stage.modes):
             corpus = data_of(tuple(reads[row].items()), seed)
             frozen = None
-            if teacher and row.head != RIDGE and row.objective_config.TEACHER:
+            fits = dict(row.options) == dict(rows[0].options)  # else it trains one of its own shape
+            if teacher and fits and row.head != RIDGE and row.objective_config.TEACHER:
                 frozen = read_teacher(work.inputs[teacher], row, mode, seed, corpus, setup)
             of_row = setup
             if begin is not None:

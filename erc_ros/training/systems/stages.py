@@ -47,8 +47,12 @@ class SystemConfig:
     """For a trial: so many conversations of each split, the first ones; 0: all."""
     train_limit: int = 0
     """Learn from so many conversations of the train split only, the first ones; 0: all."""
+    epoch: str = "dev"
+    """Of the encoders' stages: the best on `dev`, or the `last` where dev cannot choose."""
 
     def __post_init__(self) -> None:
+        if self.epoch not in ("dev", "last"):
+            raise ValueError(f"epoch is {self.epoch!r}, must be 'dev' or 'last'")
         if not self.seeds or min(self.seeds) < 0 or min(self.limit, self.train_limit) < 0:
             raise ValueError(
                 "seeds must be some numbers from 0; limit and train_limit must not be negative"
@@ -60,13 +64,14 @@ class Work:
     """What a stage is given.
 
     folder: to write into, what an earlier attempt left is still there. seeds: to be done. inputs:
-    the folders of the finished stages that it reads.
+    the folders of the finished stages that it reads. epoch: which one of an encoder is taken.
     """
 
     folder: Path
     seeds: tuple[int, ...]
     material: Material
     inputs: Mapping[str, Path]
+    epoch: str = "dev"
 
     def read(self, stage: str, seed: int) -> Path:
         """The folder of a stage that this one reads; of this seed, if there is one for each."""
@@ -123,7 +128,7 @@ def run_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
         print(line, flush=True)
     for stage, section in chosen:
         seeds = recipe.seeds(config.seeds) if stage.seeded else ()
-        _run(stage, section, seeds, material, recipe.out / "stages")
+        _run(stage, section, seeds, material, recipe.out / "stages", config.epoch)
         if stage.name == recipe.until:
             print(f"stopped after {stage.name}, as asked for", flush=True)
             return
@@ -172,12 +177,19 @@ def read_record(folder: Path) -> Record | None:
 
 
 def _run(
-    stage: Stage, section: Any, seeds: tuple[int, ...], material: Material, stages: Path
+    stage: Stage,
+    section: Any,
+    seeds: tuple[int, ...],
+    material: Material,
+    stages: Path,
+    epoch: str,
 ) -> None:
     place, work = stages / stage.name, stages / f"{stage.name}{UNFINISHED}"
     read = {name: stages / name for name in (*stage.needs, *stage.reads)}
     read = {name: folder for name, folder in read.items() if (folder / RECORD).is_file()}
     settings = plain({"stage": asdict(section), "corpus": material.settings})
+    if epoch != "dev":
+        settings["epoch"] = epoch
     inputs = {name: _digest(folder) for name, folder in read.items()}
     wanted = Record(settings, inputs)
     if there := read_record(place):
@@ -200,7 +212,7 @@ def _run(
     print(f"{stage.name}: begins", flush=True)
     begin = time.monotonic()
     try:
-        stage.run(section, Work(work, seeds, material, read))
+        stage.run(section, Work(work, seeds, material, read, epoch))
         seconds = begun.seconds + time.monotonic() - begin
         done = tuple(sorted({*begun.seeds, *seeds}))
         write_json(work / RECORD, asdict(Record(settings, inputs, done, True, seconds)))

@@ -99,13 +99,16 @@ def tables(file: Path, run: Path) -> str:
     corpus = recipe.section("system", SystemConfig).corpus
     published = read_figures(file.parent / FIGURES / f"{recipe.kind}.yaml")
     named = {row.run for table in published for row in table.rows}
-    further = tuple(PublishedRow(name, name) for name in _runs_of(recipe) if name not in named)
+    told = {*named, *(run.partition("/")[0] for run in named)}  # a teacher's stage has its row
+    further = tuple(PublishedRow(name, name) for name in _runs_of(recipe) if name not in told)
     if further:
         published.append(
             PublishedTable("What the paper has no row for", ("accuracy", "weighted_f1"), further)
         )
     lines = [f"# {recipe.kind} on {corpus}: {file}"]
     for table in published:
+        if not _is_of(table, _family(corpus)):
+            continue
         lines += ["", f"## {table.title}", "", *_lines(table, recipe, corpus, file)]
     return "\n".join(lines) + "\n"
 
@@ -120,10 +123,20 @@ def _runs_of(recipe: Recipe) -> Iterator[str]:
             yield name
 
 
-def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> list[str]:
-    family = corpus
+def _family(corpus: str) -> str:
     for ending in FAMILY:
-        family = family.removesuffix(ending)
+        corpus = corpus.removesuffix(ending)
+    return corpus
+
+
+def _is_of(table: PublishedTable, corpus: str) -> bool:
+    """Whether it says anything of a corpus: figures of classes are of those that have them."""
+    has_figures = any(corpus in row.figures for row in table.rows)
+    return has_figures or not any("." in metric for metric in table.metrics)
+
+
+def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> list[str]:
+    family = _family(corpus)
     rows = []
     known = list(_runs_of(recipe))
     for row in table.rows:

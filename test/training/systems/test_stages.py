@@ -271,6 +271,20 @@ def test_a_trial_takes_the_first_conversations(tmp_path: Path) -> None:
     assert seen == [1]
 
 
+def test_the_last_epoch_can_be_asked_for_where_dev_cannot_choose(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def look(settings: Settings, work: Work) -> None:
+        seen.append(work.epoch)
+
+    run_stages(recipe(tmp_path, {"text": {}}), stages(text=look))
+    with pytest.raises(RecipeError, match="epoch is not set there and last here"):
+        run_stages(recipe(tmp_path, {"text": {}}, epoch="last"), stages(text=look))
+    again = replace(recipe(tmp_path, {"text": {}}, epoch="last"), out=tmp_path / "again")
+    run_stages(again, stages(text=look))
+    assert seen == ["dev", "last"]
+
+
 def test_a_part_of_the_train_split_leaves_dev_and_test_whole(tmp_path: Path) -> None:
     seen: list[dict[str, int]] = []
 
