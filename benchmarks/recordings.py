@@ -6,19 +6,23 @@ acted: conversations composed of RAVDESS's and EmoDB's clips; spoken: lines of M
 dialogues, said by the demo's synthetic voices; both by number of speakers and noise, through the
 shipped bundle. unseen: the same of nEMO (docs/datasets.md). recorded: the real call and
 the AMI excerpts. links: what speakers, words and modalities cost; the camera sees pictures of
-FER+'s test split. speed: times real time and memory, with a camera. workers: 1 against 2 processes,
-and the memory of each. Data: $ERC_DATA. Nobody ever spoke as in the composed ones.
+FER+'s test split. speed: the whole command, with a camera: times real time and memory. workers: 1
+against 2 processes, the memory of each, and whether it grows. Data: $ERC_DATA. Nobody ever spoke as
+in the composed ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
-import resource
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,11 +37,11 @@ from benchmarks.conversations import (
     _loud_part,
     add_noise,
     call,
-    data_folder,
     meetings,
     read,
     reverberate,
 )
+from benchmarks.machine import description
 from erc_ros.demo.conversation_bag import (
     HEIGHT,
     VOICES,
@@ -58,6 +62,7 @@ from erc_ros.evaluation.scores import system_scores
 from erc_ros.evaluation.tally import conversations
 from erc_ros.metrics.classification import accuracy, weighted_f1
 from erc_ros.pipeline import EstimateEvent, Recognition
+from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.events import UtteranceEvent
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
@@ -181,7 +186,7 @@ def faces(seen: Sequence[tuple[Phrase, str]], random: np.random.Generator) -> Ca
     wall = np.full((HEIGHT, WIDTH, 3), 140, np.uint8)
 
     def view(time: float) -> NDArray[np.uint8]:
-        frame = wall.copy()
+        frame: NDArray[np.uint8] = wall.copy()
         for phrase, face in shown:
             if phrase.start - 0.2 <= time <= phrase.end + 0.2:
                 top, left = (HEIGHT - face.shape[0]) // 2, (WIDTH - face.shape[1]) // 2
@@ -435,26 +440,43 @@ def misheard(text: str, random: np.random.Generator) -> str:
 
 
 def speed(folder: Path, minutes: float) -> None:
-    """Results d: a bag with a camera of 640 x 480 at 15 Hz, sound and texts."""
-    bag = folder / f"camera-{minutes:g}-minutes"
+    """Results d: `erc evaluate-bag` on a bag with a camera of 640 x 480 at 15 Hz, sound and texts.
+
+    The command as it is typed, in a process of its own; then once more, when the answers are kept.
+    """
+    bag, out = folder / f"camera-{minutes:g}-minutes", folder / f"speed-{time.time_ns()}"
     if not bag.exists():
         sound, phrases = _long(minutes * 60)
         seen = phrases[::3]
         write_conversation(bag, sound, phrases, portrait(seen))
-    began, used = time.perf_counter(), time.process_time()
-    recording = evaluate(EvaluationJob(bag.name, bag, SHIPPED))
-    wall, cpu = time.perf_counter() - began, time.process_time() - used
-    if recording.error:
-        raise RuntimeError(recording.error)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    length = recording.duration / NS
     size = sum(file.stat().st_size for file in bag.rglob("*") if file.is_file()) / 2**20
+    wall, cpu, peak = _timed_command("evaluate-bag", str(bag), "--out", str(out))
+    again, _, _ = _timed_command("evaluate-bag", str(bag), "--out", str(out))
+    (recording,) = json.loads((out / "scores.json").read_text())["recordings"]
+    length = recording["duration_s"]
+    print(description())
     print(
-        f"{length / 60:.1f} minutes of bag ({size:.0f} MiB, {len(recording.predictions)} "
-        f"utterances): {wall:.1f} s, {length / wall:.1f} times real time; {cpu:.1f} s of "
-        f"processor, {length / cpu:.1f} times; peak memory {peak:.0f} MiB; "
-        f"load of the machine {os.getloadavg()[0]:.1f}"
+        f"{length / 60:.1f} minutes of bag ({size:.0f} MiB, {recording['utterances']} "
+        f"utterances): {wall:.1f} s, {length / wall:.1f} times real time, of these {again:.1f} s "
+        f"to start and for scores, report and exports; {cpu:.1f} s of processor, "
+        f"{length / cpu:.1f} times; peak memory {peak:.0f} MiB"
     )
+
+
+def _timed_command(*arguments: str) -> tuple[float, float, float]:
+    """Call `erc`: s that it took, s of processor, MiB at most.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "erc_ros.cli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10
 
 
 def _long(duration: float) -> tuple[NDArray[np.float32], list[Phrase]]:
@@ -475,21 +497,66 @@ def _long(duration: float) -> tuple[NDArray[np.float32], list[Phrase]]:
 
 
 def workers(folder: Path, seeds: int) -> None:
-    """The same recordings with 1 and with 2 processes."""
+    """The same recordings with 1 and with 2 processes; memory after each, and of each process."""
     made = [compose("MELD", 3, None, seed, folder) for seed in range(seeds)]
     jobs = [job_of(bag, [truth]) for bag, truth in made]
+    print(description(), flush=True)
     for number in (1, 2):
         out = folder / f"kept-{number}-{time.time_ns()}"
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        after: list[float] = []
+
+        def watch(done: float, after: list[float] = after) -> None:
+            if int(done) > len(after):
+                after.append(_peak(os.getpid()))
+
         began = time.perf_counter()
-        found = [kept.load() for kept in run(jobs, out, number)]
+        with _peaks_of_ray() as found:
+            recordings = [kept.load() for kept in run(jobs, out, number, watch=watch)]
         wall = time.perf_counter() - began
-        length = sum(recording.duration for recording in found) / NS
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        length = sum(recording.duration for recording in recordings) / NS
+        if number == 1:
+            memory = "peak memory after each: " + ", ".join(f"{each:.0f}" for each in after)
+        else:
+            memory = "peak memory of each: " + ", ".join(f"{each:.0f}" for each in found.values())
         print(
             f"{number} workers: {len(jobs)} recordings, {length / 60:.1f} minutes, in {wall:.1f} "
-            f"s, {length / wall:.1f} times real time; peak memory of this process {peak:.0f} MiB",
+            f"s, {length / wall:.1f} times real time; {memory} MiB",
             flush=True,
         )
+
+
+def _peak(process: int) -> float:
+    """MiB that it has had at most; 0 where it is gone."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0][1]) / 2**10 if lines else 0.0
+
+
+@contextmanager
+def _peaks_of_ray() -> Iterator[dict[int, float]]:
+    """Process -> MiB at most, of the workers that Ray gives something to do meanwhile."""
+    found: dict[int, float] = {}
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.1):
+            for folder in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    if (folder / "cmdline").read_bytes().startswith(b"ray::_result"):
+                        number = int(folder.name)
+                        found[number] = max(found.get(number, 0.0), _peak(number))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        looking.join()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

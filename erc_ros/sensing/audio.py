@@ -182,11 +182,12 @@ class AudioStream:
             raise ValueError(f"the only audio channel, {self._reference}, is the reference")
         if not len(samples):
             return []
-        chunk = Chunk(samples[:, 0], None, rate, source=source)
         if stamp is not None and stamp > 0:
-            chunk = replace(chunk, stamp=stamp)
-        elif arrival is not None and arrival > 0:
-            chunk = replace(chunk, stamp=arrival - chunk.duration, is_exact=False)
+            chunk = Chunk(samples[:, 0], stamp, rate, source=source)
+        else:
+            chunk = Chunk(samples[:, 0], None, rate, source=source)
+            if arrival is not None and arrival > 0:
+                chunk = replace(chunk, stamp=arrival - chunk.duration, is_exact=False)
         start = self._clock.now + self._clock.held_duration if self._clock.rate else chunk.stamp
         samples, events = repair(samples, start or 0)
         self._clock, outputs = step(self._clock, replace(chunk, samples=self._mix(samples)))

@@ -396,10 +396,12 @@ def _remember(clock: Clock, chunk: Chunk) -> tuple[bool, Clock]:
     mark = (chunk.stamp, checksum, chunk.duration)
     if mark in clock.recent:
         return True, replace(clock, is_stamped=True)
-    recent = [*clock.recent, mark]
-    while sum(duration for _, _, duration in recent) > REMEMBERED and len(recent) > 1:
-        del recent[0]
-    return False, replace(clock, recent=tuple(recent[-MOST_REMEMBERED:]), is_stamped=True)
+    recent = (*clock.recent, mark)
+    first, remembered = 0, sum([duration for _, _, duration in recent])
+    while remembered > REMEMBERED and first < len(recent) - 1:
+        remembered -= recent[first][2]
+        first += 1
+    return False, replace(clock, recent=recent[first:][-MOST_REMEMBERED:], is_stamped=True)
 
 
 def _is_of_another(clock: Clock, chunk: Chunk, stamp: int) -> bool:
@@ -418,7 +420,7 @@ def _tell_apart(clock: Clock, chunk: Chunk, stamp: int) -> tuple[bool, Clock]:
     stamps = (*clock.stamps, stamp)[-PATTERN:]
     ordered = sorted(stamps)
     steps = [later - earlier for earlier, later in zip(ordered, ordered[2:], strict=False)]
-    fits = sum(abs(step - length) <= length // 4 for step in steps)
+    fits = len([step for step in steps if abs(step - length) <= length // 4])
     is_double = len(stamps) == PATTERN and fits >= 0.9 * len(steps)
     if is_double and not clock.is_double:  # the oldest stamp is from before the second one came
         last_end = stamps[0] + (stamp - stamps[0] + length - length // 8) // length * length

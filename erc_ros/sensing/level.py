@@ -71,6 +71,9 @@ def _samples_in(duration: int, rate: int) -> int:
 def _find_silences(zeros: int, samples: NDArray[np.float32], least: int) -> tuple[int, list[int]]:
     """New run of zeros at the end, and where runs begin that reached `least` in this chunk."""
     sounding = np.flatnonzero(samples.any(axis=1))
+    if zeros + len(samples) < least:  # nearly always: no run can be long enough
+        last = int(sounding[-1]) if len(sounding) else -1 - zeros
+        return len(samples) - 1 - last, []
     before = np.concatenate([[-1 - zeros], sounding])  # the sounding sample before each run
     lengths = np.diff(np.concatenate([before, [len(samples)]])) - 1
     is_new = lengths >= least

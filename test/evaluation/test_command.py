@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import shutil
@@ -300,6 +301,22 @@ def test_exports_are_truth_again(
     assert {"talk.wav", "talk.mp4", "talk.eaf", "talk.bag"} <= {path.name for path in out.iterdir()}
     again = evaluate(bag, "--truth", out / "talk.truth.eaf", "--export", out=tmp_path / "again")[1]
     assert again["systems"] == scores["systems"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_bar_tells_the_time_that_is_left_on_a_terminal_alone(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from erc_ros.evaluation.command import watched
+
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with watched(2) as watch:
+        for done in (0.5, 1.0, 2.0):
+            watch(done)
+    shown = stream.getvalue()
+    assert ("2.00/2 recordings" in shown and "left" in shown) if is_terminal else shown == ""
 
 
 def test_help_names_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
