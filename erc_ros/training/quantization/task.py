@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,7 @@ class Task:
         self.parts, self.encoders = tuple(bundle.parts), tuple(bundle.encoders)
         self._prompt = text_prompt(bundle.text)
         self._fusion_sizes = fusion_sizes(bundle)
+        self._heard: dict[bytes, Floats] = {}
 
     def file(self, part: str) -> Path:
         """The float32 network of a part."""
@@ -373,11 +375,19 @@ class Task:
             return None
         if not isinstance(self.bundle.audio, VoiceAudio):
             return run(audio_inputs(self.bundle.audio, sound))["embedding"]
-        features = self._voice(sound)
-        if features is None:
-            features = np.zeros(self.bundle.audio.features, np.float32)
+        features = self._features(sound)
         alone = HeardVoice("", "", features)  # each sound as the first of its speaker
         return run(voice_inputs([alone], (), self.bundle.audio.heard))["embedding"]
+
+    def _features(self, sound: NDArray[np.int16]) -> Floats:
+        """What the speaker network says; it is never quantized, so each sound is asked of once."""
+        assert isinstance(self.bundle.audio, VoiceAudio)
+        key = blake2b(sound.tobytes(), digest_size=16).digest()
+        if key not in self._heard:
+            found = self._voice(sound)
+            nothing = np.zeros(self.bundle.audio.features, np.float32)
+            self._heard[key] = nothing if found is None else found
+        return self._heard[key]
 
     @cached_property
     def _voice(self) -> VoiceFeatures:
