@@ -81,12 +81,14 @@ def _port(port: Any) -> Port:
     return port.type[len("tensor(") : -1], shape
 
 
-def on_cpu(file: Path | bytes, optimized: bool = False) -> Run:
+def on_cpu(file: Path | bytes, optimized: bool = False, as_written: bool = False) -> Run:
     """ONNX Runtime on the CPU, nothing else tried.
 
     Args:
         file: the ONNX file, or what is in it.
         optimized: `file` comes from `save_optimized`, on this processor by this version.
+        as_written: Q/DQ pairs are computed as they stand. Otherwise it makes products of its own of
+            them, some with int8 activations where the graph has floats.
 
     Raises:
         NetworkError: the file cannot be read.
@@ -94,6 +96,8 @@ def on_cpu(file: Path | bytes, optimized: bool = False) -> Run:
     options = session_options()
     if optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if as_written:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     return _function(_open(file, options, [PROVIDERS["cpu"]]))
 
 

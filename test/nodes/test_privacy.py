@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+import sys
 import tempfile
+import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +105,85 @@ def test_an_error_that_quotes_what_was_said_is_told_without_it(
     for status in bench.diagnoses.values():
         assert not any(MARKER in value.value for value in status.values)
         assert MARKER not in status.message
+
+
+@pytest.mark.parametrize("mode", ["single", "split"])
+def test_nothing_that_was_said_is_left_by_processes_that_were_attacked_and_crashed(
+    mode: str, make_bench: Any, bundle: Path, tmp_path: Path
+) -> None:
+    home, log = tmp_path / "home", tmp_path / "log"
+    home.mkdir()
+    places = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "ROS_HOME", "ROS_LOG_DIR")
+    line = [sys.executable, "-m", "erc_ros.nodes.run", f"mode:={mode}", f"bundle:={bundle}"]
+    bench = make_bench(nodes=lambda **_: [])
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            line,
+            cwd=REPOSITORY,
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, **dict.fromkeys(places, str(home))},
+        )
+    try:
+        speech = bench.talker(String, "speech")
+        microphone = bench.talker(AudioDataStamped, "audio", QoSProfile(depth=10))
+        camera = bench.talker(CompressedImage, "image/compressed", QoSProfile(depth=10))
+        raw = array("B", f"{MARKER * 99}.".encode())  # an odd number of bytes, and no picture
+        due = 0.0
+
+        def attacked() -> bool:
+            nonlocal due
+            if (now := time.monotonic()) >= due:
+                due = now + 1.0
+                speech.publish(String(data=f"my secret is {MARKER}"))
+                speech.publish(String(data=f"{MARKER} " * 20_000))
+                sound = sound_message(np.zeros(160, np.int16), bench.now())
+                sound.audio.data = raw
+                microphone.publish(sound)
+                picture = CompressedImage(format="jpeg", data=array("B", b"\xff\xd8") + raw)
+                picture.header.stamp = sound.header.stamp
+                camera.publish(picture)
+            hurt = [bench.value(f"utterance_node: {n}", "unusable") for n in ("image", "audio")]
+            return bool(bench.estimates) and all(count not in ("", "0") for count in hurt)
+
+        bench.wait(attacked, "it answered, and refused sound and picture", patience=90.0)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGSEGV)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait(10)
+    told = log.read_bytes()
+    assert b"Segmentation fault" in told  # the report of the crash is there
+    assert MARKER.encode() not in told
+    for status in bench.diagnoses.values():
+        texts = [status.message, *(value.value for value in status.values)]
+        assert not any(MARKER in text for text in texts), status.name
+    for file in recent_files(home, 0.0):
+        assert MARKER.encode() not in file.read_bytes(), file
+
+
+def test_an_error_that_ends_a_thread_or_the_process_is_told_by_its_places_alone() -> None:
+    lines = [
+        "import threading",
+        "from erc_ros.nodes.process import tell_no_words",
+        "tell_no_words()",
+        "def fails():",
+        f"    raise ValueError('my secret is {MARKER}')",
+        "thread = threading.Thread(target=fails)",
+        "thread.start()",
+        "thread.join()",
+        "fails()",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stderr.count("ended by an error") == 2
+    assert "ValueError" in done.stderr and MARKER not in done.stdout + done.stderr
 
 
 def test_nothing_in_the_tree_reads_or_writes_pickles() -> None:

@@ -20,7 +20,7 @@ from erc_ros.inference.manifest import MANIFEST
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.manifest import write_manifest
 from erc_ros.training.quantization import report
-from erc_ros.training.quantization.engine_graphs import EngineGraphs
+from erc_ros.training.quantization.engine_graphs import EngineGraphs, as_written
 from erc_ros.training.quantization.gate import Bench, RefusedError, judge
 from erc_ros.training.quantization.schemes import FOR_TENSORRT, SCHEMES, QuantizationError
 from erc_ros.training.quantization.selection import Made, Tried, by_schemes, fastest, for_tensorrt
@@ -137,7 +137,8 @@ def quantize_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         folder, staged = Path(scratch) / "candidates", Path(scratch) / "bundle"
         folder.mkdir()
-        bench = Bench(task, EngineGraphs(folder)) if target == "tensorrt" else Bench(task)
+        graphs = (EngineGraphs(folder), as_written)
+        bench = Bench(task, *graphs) if target == "tensorrt" else Bench(task)
         tried: dict[str, list[Tried]] = {}
         say(f"quantizing {', '.join(parts)}: {scheme}")
         if scheme == AUTO:

@@ -2,17 +2,25 @@
 
 An engine computes in float16 what its ONNX file has in float32, and takes int8 in one form only. So
 the gate of `erc quantize --target tensorrt` asks ONNX Runtime about the very graph that
-`erc build-engines` will give to TensorRT, also of parts that stay float32.
+`erc build-engines` will give to TensorRT, also of parts that stay float32, and lets it compute the
+Q/DQ pairs as they stand.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import onnx
 
 from erc_ros.inference.engines import graph
+from erc_ros.networks.session import Run, on_cpu
 from erc_ros.training.quantization.schemes import QuantizationError
+
+
+as_written: Callable[[Path], Run] = partial(on_cpu, as_written=True)
+"""Runs a graph on the CPU: int8 weights alone are not multiplied by int8 activations there."""
 
 
 class EngineGraphs:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from erc_ros.metrics.classification import weighted_f1
 from erc_ros.metrics.significance import paired_bootstrap
 from erc_ros.networks.network import Network
-from erc_ros.training.quantization.task import ENCODERS, Task, owners_of
+from erc_ros.training.quantization.task import ENCODERS, Run, Task, owners_of
 
 Floats = NDArray[np.float32]
 Choice = Mapping[str, Path]
@@ -84,11 +84,18 @@ class Bench:
 
     Args:
         form: the file that a choice's file is run as, where that is another one (`engine_graphs`).
+        opened: how a file is run.
     """
 
-    def __init__(self, task: Task, form: Callable[[Path], Path] = lambda file: file) -> None:
+    def __init__(
+        self,
+        task: Task,
+        form: Callable[[Path], Path] = lambda file: file,
+        opened: Callable[[Path], Run] = Network,
+    ) -> None:
         self.task = task
         self._form = form
+        self._opened = opened
         self.floats: Choice = {part: task.file(part) for part in task.parts}
         self._embeddings: dict[tuple[str, Path, str], Floats] = {}
         self._logits: dict[tuple[object, ...], Floats] = {}
@@ -102,8 +109,8 @@ class Bench:
             embeddings = {
                 part: self._embedded(part, choice[part], split) for part in self.task.encoders
             }
-            network = Network(choice["fusion"])
-            self._logits[key] = self.task.logits(network, embeddings, split, seen)
+            fusion = self._opened(choice["fusion"])
+            self._logits[key] = self.task.logits(fusion, embeddings, split, seen)
         return self._logits[key]
 
     def compare(
@@ -121,7 +128,7 @@ class Bench:
     def _embedded(self, part: str, file: Path, split: str) -> Floats:
         key = (part, file, split)
         if key not in self._embeddings:
-            self._embeddings[key] = self.task.embed(part, Network(file), split)
+            self._embeddings[key] = self.task.embed(part, self._opened(file), split)
         return self._embeddings[key]
 
 
