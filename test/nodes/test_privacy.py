@@ -125,6 +125,7 @@ def test_nothing_that_was_said_is_left_by_processes_that_were_attacked_and_crash
             env={**os.environ, **dict.fromkeys(places, str(home))},
         )
     try:
+        bench.wait(lambda: len(bench.diagnoses) > 4, "the nodes tell of themselves", patience=90.0)
         speech = bench.talker(String, "speech")
         microphone = bench.talker(AudioDataStamped, "audio", QoSProfile(depth=10))
         camera = bench.talker(CompressedImage, "image/compressed", QoSProfile(depth=10))

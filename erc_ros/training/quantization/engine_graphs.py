@@ -18,7 +18,6 @@ from erc_ros.inference.engines import graph
 from erc_ros.networks.session import Run, on_cpu
 from erc_ros.training.quantization.schemes import QuantizationError
 
-
 as_written: Callable[[Path], Run] = partial(on_cpu, as_written=True)
 """Runs a graph on the CPU: int8 weights alone are not multiplied by int8 activations there."""
 
