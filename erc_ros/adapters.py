@@ -38,6 +38,7 @@ from erc_ros.values.bounds import (
     CHUNK_BYTES,
     ID,
     NAME,
+    SIDE,
     TEXT,
     TOLD_SECONDS,
     WORDS,
@@ -307,6 +308,7 @@ _KINDS: dict[int, Kind] = {1: "person", 2: "face", 4: "voice"}
 OWN_VOICE = "erc_"  # how the ids of voices begin that utterance_node itself publishes
 HUMAN_ID = "[A-Za-z][A-Za-z0-9_]*"
 _ID = f"({HUMAN_ID})"
+OUTSIDE = 10.0  # pictures that a landmark may lie beside its own: of a face that is cut off
 
 
 def humans_adapter(topic: str, type_name: str, namespace: str = "/humans") -> Adapter | None:
@@ -342,8 +344,11 @@ def _face_landmarks(face: str) -> Adapter:
             )
         size = max(1, message.width), max(1, message.height)
         points = np.array([(point.x, point.y) for point in message.landmarks], np.float32)
-        if not np.isfinite(points).all():
-            raise UnusableMessageError("landmarks of a face are no numbers")
+        if not (max(size) <= SIDE and (np.abs(points) <= OUTSIDE).all()):  # false for NaN as well
+            raise UnusableMessageError(
+                f"landmarks of a face in a picture of {size[0]}x{size[1]} are no places in it: "
+                "REP-155 has shares of its width and height"
+            )
         stamp = stamp_of(message.header) or arrival
         return FaceLandmarks(face, stamp, points * np.array(size, np.float32))
 

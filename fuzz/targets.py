@@ -102,6 +102,8 @@ def _message(data: bytes) -> None:
         ("/humans/candidate_matches", "hri_msgs/msg/IdsMatch"),
         ("/humans/persons/p/face_id", "std_msgs/msg/String"),
         ("/humans/voices/v/speech", "hri_msgs/msg/LiveSpeech"),
+        ("/humans/faces/f/landmarks", "hri_msgs/msg/FacialLandmarks"),
+        ("/humans/voices/v/audio", "audio_common_msgs/msg/AudioDataStamped"),
     ):
         found = humans_adapter(topic, kind)
         assert found is not None
@@ -136,6 +138,7 @@ def _message(data: bytes) -> None:
         id2=draw.text(),
         id1_type=draw.number("<b"),
         id2_type=draw.number("<b"),
+        landmarks=[SimpleNamespace(x=draw.number("<f"), y=draw.number("<f"), c=1.0)] * 70,
     )
     message.data = draw.rest()
     message.audio = SimpleNamespace(data=message.data)
@@ -408,7 +411,7 @@ def targets() -> dict[str, Target]:
     sounds = tuple(bytes([0, 0, 125, n, 1, n]) + bytes(300) for n in range(4))
     refused = (ValueError,)
     found = {
-        "messages": Target(_message, refused, tuple(bytes([n]) + bytes(300) for n in range(14))),
+        "messages": Target(_message, refused, tuple(bytes([n]) + bytes(300) for n in range(16))),
         "pictures": Target(_picture, refused, (jpeg, png), (of_bytes, in_place, of_png)),
         "raw_pictures": Target(_raw_picture, refused, tuple(bytes([n]) + raw for n in range(24))),
         "sound": Target(_sound, refused, sounds),

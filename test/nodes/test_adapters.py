@@ -269,9 +269,13 @@ def test_landmarks_are_read_in_pixels() -> None:
     assert isinstance(value, FaceLandmarks)
     assert (value.face_id, value.stamp, value.points.shape) == ("f1", 5 * NS, (70, 2))
     assert value.points[7].tolist() == [320.0, 120.0]
-    for broken in (points(68), points(x=math.nan), points(y=math.inf)):
+    for broken in (points(68), points(x=math.nan), points(y=math.inf), points(x=640.0)):
         with pytest.raises(UnusableMessageError, match="landmarks"):
             adapter.read(broken, ARRIVAL)
+    wide = points()
+    wide.width = 2**32 - 1
+    with pytest.raises(UnusableMessageError, match="4294967295x480"):
+        adapter.read(wide, ARRIVAL)
 
 
 def test_the_sound_of_a_voice_is_read_as_that_of_a_microphone() -> None:
