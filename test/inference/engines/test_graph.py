@@ -310,6 +310,23 @@ def test_a_log_sum_exp_is_spelled_out_and_overflows_nowhere(
         np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
+def test_int8_weights_alone_are_multiplied_by_float_activations_where_that_is_asked() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-127, 128, (64, 32)).astype(np.int8)
+    scales = rng.uniform(0.01, 0.02, 32).astype(np.float32)
+    model = small(
+        "g (float[B, 64] x) => (float[B, 32] y)"
+        " { f = DequantizeLinear <axis = 1> (w, s) y = MatMul (x, f) }",
+        21,
+        w=weights,
+        s=scales,
+    )
+    x = rng.normal(0, 1, (8, 64)).astype(np.float32)
+    x[:, 0] = 300  # int8 activations would lose the others beside it
+    found = on_cpu(model.SerializeToString(), as_written=True)({"x": x})["y"]
+    np.testing.assert_allclose(found, x @ (weights * scales), rtol=1e-4, atol=1e-3)
+
+
 def test_axes_are_sizes_names_or_unknown() -> None:
     model = helper.make_model(
         helper.make_graph(
