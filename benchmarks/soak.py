@@ -6,7 +6,8 @@
     ... --page docs/results/soak_core.md
 
 Over DDS, the written dialogue of the demo is spoken again and again while sensors are killed and
-come back, clocks jump, conversations are reset, and one message in a hundred is made to do harm.
+come back with other rates and formats, clocks drift and jump, conversations are reset, and one
+message in a hundred is made to do harm.
 All the time: are the processes alive, are memory, threads, descriptors and the log flat? After each
 fault, a text must be answered. At the end every message that was sent is accounted for: received,
 or counted as lost. report.md and pictures go into the folder; the exit status is 1 where a check
@@ -56,6 +57,7 @@ CHUNK = SAMPLE_RATE // 50
 HOSTILE = 100  # one message in so many
 ANSWER = 20.0  # s until a clean text must be answered after a fault
 WARM_UP = 0.35  # of the time, before memory must be flat
+DRIFT = 1e-4  # by which the sensors' clock is too fast
 SPEED = 20  # times real time, of processor time, without DDS
 MIB = 2**20
 
@@ -193,6 +195,8 @@ class Robot:
         self.unsent = 0  # messages that DDS did not take from us
         self.hostile = 0
         self.offset = 0  # ns, of the sensors' clock
+        self.rate = SAMPLE_RATE  # of the microphone, Hz
+        self.format = "jpeg"  # of the camera
         self.begin = time.monotonic()
         self.publishers: dict[str, Any] = {}
         self.node.create_subscription(EmotionEstimate, "emotions", self._answered, 100)
@@ -227,12 +231,13 @@ class Robot:
 
     def plug(self, name: str) -> None:
         """A sensor that somebody listens to."""
-        from audio_common_msgs.msg import AudioDataStamped
+        from audio_common_msgs.msg import AudioDataStamped, AudioInfo
         from sensor_msgs.msg import CompressedImage
         from std_msgs.msg import Bool, String
 
         kinds = {
             "audio": AudioDataStamped,
+            "audio_info": AudioInfo,
             "image/compressed": CompressedImage,
             "speech": String,
             "robot_speaking": Bool,
@@ -245,7 +250,8 @@ class Robot:
         self.node.destroy_publisher(self.publishers.pop(name))
 
     def stamp(self, message: Any) -> None:
-        now = self.node.get_clock().now().nanoseconds + self.offset
+        drifted = seconds((time.monotonic() - self.begin) * DRIFT)
+        now = self.node.get_clock().now().nanoseconds + self.offset + drifted
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(max(0, now), NS)
 
     def send(self, name: str, message: Any) -> None:
@@ -268,13 +274,16 @@ class Robot:
         message = AudioDataStamped()
         self.stamp(message)
         message.header.frame_id = "microphone"
+        more, less = max(1, self.rate // SAMPLE_RATE), max(1, SAMPLE_RATE // self.rate)
+        samples = np.repeat(samples[::less], more)
         message.audio.data = array("B", samples.astype("<i2").tobytes())
         self.send("audio", message)
 
-    def see(self, picture: bytes) -> None:
+    def see(self, pictures: dict[str, bytes]) -> None:
+        """pictures: the same in every format."""
         from sensor_msgs.msg import CompressedImage
 
-        message = CompressedImage(format="jpeg", data=array("B", picture))
+        message = CompressedImage(format=self.format, data=array("B", pictures[self.format]))
         self.stamp(message)
         self.send("image/compressed", message)
 
@@ -344,7 +353,8 @@ def over_dds(mode: str, duration: float, seed: int, folder: Path, watch: Watch) 
     sound, phrases = perform(DIALOGUE, synthesiser(), seed)
     data = (np.clip(sound, -1, 1) * 32767).astype("<i2")
     shape = (240, 320, 3)
-    frame = cv2.imencode(".jpg", np.full(shape, 128, np.uint8))[1].tobytes()
+    grey = np.full(shape, 128, np.uint8)
+    frames = {name: cv2.imencode(f".{name}", grey)[1].tobytes() for name in ("jpeg", "png")}
     log = folder / f"{mode}.log"
     robot = Robot(seed)
     with system(mode, log) as process:
@@ -368,7 +378,7 @@ def over_dds(mode: str, duration: float, seed: int, folder: Path, watch: Watch) 
             if position + CHUNK > len(data):
                 position, waiting = 0, list[Phrase](phrases)
             if number % 10 == 0:
-                robot.see(frame)
+                robot.see(frames)
             if robot.random.randrange(HOSTILE) == 0:
                 robot.harm()
             if now > next_look:
@@ -420,6 +430,23 @@ def _faults(robot: Robot) -> list[tuple[str, Callable[[], None]]]:
 
         return cause
 
+    def another_rate(rate: int) -> Callable[[], None]:
+        def cause() -> None:
+            from audio_common_msgs.msg import AudioInfo
+
+            robot.unplug("audio")
+            if "audio_info" not in robot.publishers:
+                robot.plug("audio_info")
+            robot.rate = rate
+            form = {"sample_format": "S16LE", "coding_format": "WAVE"}
+            robot.send("audio_info", AudioInfo(channels=1, sample_rate=rate, **form))
+            robot.plug("audio")
+
+        return cause
+
+    def another_format() -> None:
+        robot.format = "png" if robot.format == "jpeg" else "jpeg"
+
     def jump(by: float) -> Callable[[], None]:
         def cause() -> None:
             robot.offset += seconds(by)
@@ -451,11 +478,15 @@ def _faults(robot: Robot) -> list[tuple[str, Callable[[], None]]]:
     return [
         ("a microphone that died", replug("audio")),
         ("a clock that jumped ahead", jump(30.0)),
+        ("a microphone of 48 kHz", another_rate(48_000)),
         ("a camera that died", replug("image/compressed")),
         ("a flood", flood),
+        ("a camera of another format", another_format),
         ("a clock that jumped back", jump(-45.0)),
         ("a synthesiser that died", synthesiser_dies),
         ("a reset", reset),
+        ("a microphone of 8 kHz", another_rate(8_000)),
+        ("a microphone of 16 kHz", another_rate(SAMPLE_RATE)),
         ("a clock that was set right", jump(15.0)),
     ]
 
