@@ -19,13 +19,15 @@ Training and the running robot use this same code.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 
 UNKNOWN_SPEAKER = 0
 LAST_SPEAKER = 9  # the tenth and every later speaker of a conversation share it
@@ -35,6 +37,9 @@ MAX_CHARACTERS = 4096  # of one utterance; what stands before cannot reach the m
 
 PROMPTS = ("magtkd", "ddvlm", "plain")
 """What a whole prompt asks, see `WholePrompt`."""
+
+_EMOTICON = re.compile(r"[:;=]['’]?-?[()\[\]/\\|]")
+"""A face of punctuation alone, as people type it."""
 
 Block = tuple[int, ...]
 """The tokens of one utterance: <si> text [SEP]; in a whole prompt <si> text."""
@@ -132,6 +137,8 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer, roles: TokenRoles = BERT_ROLES) -> None:
         self._tokenizer = tokenizer
+        unknown = getattr(tokenizer.model, "unk_token", None)  # some know every character
+        self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
         # What people say is text, even if somebody spells out "<s1>" or "[MASK]".
         tokenizer.encode_special_tokens = True
         self.start = self._special(roles.start)
@@ -158,15 +165,23 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of plain text, without any special token. Any str is fine, "" gives []."""
-        if len(text) > MAX_CHARACTERS:
-            text = text[-MAX_CHARACTERS:]
-        # A lone surrogate is no Unicode text, and the library would refuse it. The space before
-        # makes the first word the same as any other, where that matters (byte-level BPE).
-        text = text.encode("utf-8", "replace").decode("utf-8").strip()
-        if not text:
-            return []
-        ids: list[int] = self._tokenizer.encode(f" {text}", add_special_tokens=False).ids
+        ids: list[int] = self._read(_clean(text)).ids
         return ids
+
+    def can_read(self, text: str) -> bool:
+        """Whether there is a word in it that the vocabulary knows, a number, a sign or an emoticon.
+
+        Punctuation says nothing of an emotion, nor does what is unknown: an emoji or a whole script
+        for a vocabulary of English, all the same token to the encoder.
+        """
+        text = _clean(text)
+        if _EMOTICON.search(text):
+            return True
+        found = self._read(text)
+        return any(
+            token != self._unknown and _has_words(f" {text}"[begin:end])
+            for token, (begin, end) in zip(found.ids, found.offsets, strict=True)
+        )
 
     def speaker(self, number: int) -> list[int]:
         """The token of a speaker, 0..9; [] where speakers are not named.
@@ -177,6 +192,11 @@ class Vocabulary:
         if not 0 <= number <= LAST_SPEAKER:
             raise ValueError(f"speaker is {number}, must be 0..{LAST_SPEAKER}")
         return [self.speakers[number]] if self.speakers else []
+
+    def _read(self, text: str) -> Encoding:
+        # The space before makes the first word the same as any other, where that matters
+        # (byte-level BPE).
+        return self._tokenizer.encode(f" {text}" if text else "", add_special_tokens=False)
 
     def _special(self, token: str) -> int:
         index = self._tokenizer.token_to_id(token)
@@ -246,6 +266,10 @@ class TextPrompt:
     def encode(self, text: str) -> list[int]:
         """See `Vocabulary.encode`."""
         return self._vocabulary.encode(text)
+
+    def can_read(self, text: str) -> bool:
+        """See `Vocabulary.can_read`."""
+        return self._vocabulary.can_read(text)
 
     def block(self, turn: Turn) -> Block:
         """<si> text [SEP], at most half of what fits; of a longer text the end is kept.
@@ -365,6 +389,10 @@ class WholePrompt:
         """Whether the network has to be told where the mask is."""
         return self._prompt != "plain"
 
+    def can_read(self, text: str) -> bool:
+        """See `Vocabulary.can_read`."""
+        return self._vocabulary.can_read(text)
+
     def block(self, turn: Turn) -> Block:
         """<si> text.
 
@@ -407,6 +435,16 @@ class WholePrompt:
             return end
         question = [*self._now, *(speaker or self._someone), *self._feels]
         return question if self._prompt == "ddvlm" else [*end, *question, *self._mask, *end]
+
+
+def _clean(text: str) -> str:
+    """The end of a text, as Unicode: the tokenizer would refuse a lone surrogate."""
+    return text[-MAX_CHARACTERS:].encode("utf-8", "replace").decode("utf-8").strip()
+
+
+def _has_words(text: str) -> bool:
+    """Whether there is a letter, a number or a symbol in it (Unicode's L, N and S)."""
+    return any(unicodedata.category(character)[0] in "LNS" for character in text)
 
 
 def _visible(owners: NDArray[np.int64], kept: int, past: int) -> NDArray[np.bool_]:

@@ -143,9 +143,9 @@ class Recogniser:
         """Recognise an utterance.
 
         A final one is remembered as history of those after it; a draft (`is_final` False) gets its
-        estimate and is not. Another conversation id begins with an empty history. Sound that is
-        shorter than 0.3 s or silent, pictures that are none, and embeddings that are not finite
-        count as missing; `Estimate.notes` says so.
+        estimate and is not. Another conversation id begins with an empty history. Text without a
+        word that the vocabulary knows, sound that is shorter than 0.3 s or silent, pictures that
+        are none, and embeddings that are not finite count as missing; `Estimate.notes` says so.
         """
         begin = time.perf_counter_ns()
         self._reread(utterance.conversation_id)
@@ -288,6 +288,8 @@ class Recogniser:
         if not turn.text:
             return before, MISSING
         begin = time.perf_counter_ns()
+        if not self._prompt.can_read(turn.text):
+            return before, Encoded(None, 0, "the text has no word that the model knows")
         window = self._prompt.slide(before, turn)
         return window, self._embed(window, begin)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from bundles import tiny_byte_level
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -18,7 +19,10 @@ from erc_ros.encoders.text import (
     Block,
     Layout,
     TextPrompt,
+    TokenRoles,
     Turn,
+    Vocabulary,
+    WholePrompt,
     add_speaker_tokens,
     speaker_index,
     speaker_indices,
@@ -171,6 +175,32 @@ def test_what_people_say_never_becomes_a_special_token(said: list[Turn]) -> None
 def test_any_text_makes_a_prompt(text: str) -> None:
     for said in ([Turn(1, text)], [Turn(1, text), Turn(2, "yes")], [Turn(1, "yes"), Turn(2, text)]):
         assert 1 + QUESTION < len(last(window_of(said)).input_ids) <= 24
+
+
+NO_WORDS = ["", "  ", "...", "... ?! --", "。。。", "？！", "…", "\u0301", "\ud800"]
+
+
+@pytest.mark.parametrize("text", NO_WORDS)
+def test_punctuation_is_nothing_to_read(text: str) -> None:
+    assert not PROMPT.can_read(text)
+
+
+@pytest.mark.parametrize("text", ["嗎", "مرحبا", "😢", "?! 😡", "hello"])
+def test_what_the_vocabulary_does_not_know_is_nothing_to_read(text: str) -> None:
+    assert not PROMPT.can_read(text)
+
+
+@pytest.mark.parametrize("text", ["yes", "... no!", "Never 嗎", "4", ":(", "oh :'-)", "<"])
+def test_words_numbers_signs_and_emoticons_are_something_to_read(text: str) -> None:
+    assert PROMPT.can_read(text)
+
+
+@pytest.mark.parametrize("text", ["嗎", "مرحبا", "नमस्ते", "😢", "Grüße", "4"])
+def test_a_vocabulary_of_bytes_can_read_every_script_but_no_punctuation(text: str) -> None:
+    roles = TokenRoles("<s>", "</s>", "<mask>")
+    prompt = WholePrompt(Vocabulary(tiny_byte_level(), roles), 32, "plain")
+    assert prompt.can_read(text) and prompt.can_read(f"... {text}")
+    assert not prompt.can_read("... ?! --")
 
 
 def test_of_a_text_that_is_too_long_the_end_is_kept() -> None:

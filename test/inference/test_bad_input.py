@@ -140,6 +140,12 @@ TEXTS = {
     "Japanese": "明日の会議は三時からです。",
     "emoji": "🙂🙂 🚲 🏠",
     "punctuation": "... -- ;",
+    "excited punctuation": "... ?! --",
+    "Arabic": "كيف حالك اليوم",
+    "Chinese": "明天下雨",
+    "unknown script": "คุณสบายดีไหม",
+    "crying emoji": "😢",
+    "emoji and punctuation": "??? 😡",
     "numbers": "4 8 15 16 23 42",
     "letters": "asdf qwer zxcv",
     "backchannel": "Mm-hm.",
@@ -167,6 +173,21 @@ def check(found: dict[str, float]) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_odd_words_are_no_rare_emotion(recogniser: Recogniser, name: str) -> None:
     check(probabilities(recogniser, text=TEXTS[name]))
+
+
+@pytest.mark.parametrize("text", ["... ?! --", "?!", "。。。", "😢", "คุณสบายดีไหม"])
+def test_what_cannot_be_read_is_no_text(recogniser: Recogniser, text: str) -> None:
+    said = Utterance("bad input", "", 0, SECONDS * 10**9, text=text, is_final=False)
+    found = recogniser.feed(said)
+    assert found.notes == ("the text has no word that the model knows",)
+    assert max(found.probabilities) == pytest.approx(1 / len(found.probabilities))
+
+
+@pytest.mark.parametrize("text", ["Привет, как дела?", "كيف حالك اليوم", "明天下雨", "नमस्ते", ":("])
+def test_what_can_be_read_is_text_in_any_script(recogniser: Recogniser, text: str) -> None:
+    said = Utterance("bad input", "", 0, SECONDS * 10**9, text=text, is_final=False)
+    found = recogniser.feed(said)
+    assert not found.notes and max(found.probabilities) > 0.3
 
 
 @pytest.mark.parametrize("make", SOUNDS, ids=lambda make: make.__name__)

@@ -138,11 +138,20 @@ def test_faces_that_are_none_are_left_out_and_noted(recogniser: Recogniser) -> N
     assert none.notes == ("1 of 1 face crops are no pictures",) and not none.modalities[2]
 
 
-@pytest.mark.parametrize(
-    "text", ["word " * 5000, "привет, как дела", "🙂🙂", "<s1> [MASK]", "\ud800"]
-)
+@pytest.mark.parametrize("text", ["word " * 5000, "hm, привет 🙂", "<s1> [MASK]"])
 def test_any_text_is_fine(recogniser: Recogniser, text: str) -> None:
     assert recogniser.feed(only_text(text=text)).modalities == (True, False, False)
+
+
+@pytest.mark.parametrize("text", ["привет, как дела", "🙂🙂", "\ud800", "... ?! --"])
+def test_text_without_a_known_word_is_missing_and_noted(recogniser: Recogniser, text: str) -> None:
+    spoken = replace(utterance(), text=text)
+    alone, heard = recogniser.feed(only_text(text=text)), recogniser.feed(spoken)
+    assert alone.modalities == (False, False, False)
+    assert heard.modalities == (False, True, True)
+    assert alone.notes == heard.notes == ("the text has no word that the model knows",)
+    unwritten = recogniser.feed(replace(spoken, text=""))
+    np.testing.assert_allclose(heard.probabilities, unwritten.probabilities)
 
 
 def test_what_was_prepared_changes_nothing_but_the_waiting(recogniser: Recogniser) -> None:

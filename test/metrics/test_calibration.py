@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from erc_ros.metrics.calibration import fit_temperature, log_likelihood_loss
-from erc_ros.metrics.classification import calibration_error
+from erc_ros.metrics.calibration import fit_confidence, fit_temperature, log_likelihood_loss
+from erc_ros.metrics.classification import calibration_error, softmax
 
 
 def overconfident(temperature: float, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -20,6 +20,22 @@ def overconfident(temperature: float, count: int = 4000) -> tuple[np.ndarray, np
 def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
     logits, labels = overconfident(temperature)
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.08)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 1.8])
+def test_confidence_finds_it_as_well(temperature: float) -> None:
+    logits, labels = overconfident(temperature)
+    assert fit_confidence(logits, labels) == pytest.approx(temperature, rel=0.15)
+
+
+def test_under_another_prior_confidence_is_nearer_to_how_often_it_is_right() -> None:
+    logits, labels = overconfident(1.0)
+    shifted = logits - np.array([2.0, 0.0, 0.0, 0.0, 0.0])  # believes too little in the first
+
+    def error(temperature: float) -> float:
+        return calibration_error(labels, softmax(shifted / temperature))
+
+    assert error(fit_confidence(shifted, labels)) < error(fit_temperature(shifted, labels))
 
 
 def test_calibration_repairs_confidence_and_keeps_the_labels() -> None:
@@ -39,3 +55,5 @@ def test_nothing_to_calibrate_on_is_an_error() -> None:
         fit_temperature(np.zeros((0, 5)), np.zeros(0, np.int64))
     with pytest.raises(ValueError, match="finite logits"):
         fit_temperature(np.full((1, 5), np.nan), np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="finite logits"):
+        fit_confidence(np.zeros((0, 5)), np.zeros(0, np.int64))

@@ -20,7 +20,7 @@ from erc_ros.inference.bundle import Bundle, text_prompt
 from erc_ros.inference.estimate import softmax
 from erc_ros.inference.manifest import modality_set
 from erc_ros.inference.text_encoders import open_text_encoder
-from erc_ros.metrics.calibration import fit_temperature
+from erc_ros.metrics.calibration import fit_confidence
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import Run
@@ -155,7 +155,7 @@ def read_text(
 
 def calibrate(trial: BundleTrial) -> dict[str, float]:
     """The temperature for each set of modalities, on this split: modalities -> temperature."""
-    return {modality_set(seen): fit_temperature(*_pooled(trial, seen)) for seen in SETS}
+    return {modality_set(seen): fit_confidence(*_pooled(trial, seen)) for seen in SETS}
 
 
 def calibration_errors(

@@ -22,6 +22,7 @@ from erc_ros.training.encoders.augmentation import (  # noqa: E402
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig  # noqa: E402
 from erc_ros.training.encoders.visual.train import (  # noqa: E402
     as_input,
+    class_bias,
     correct_prior,
     meld_labels,
     meld_probabilities,
@@ -211,10 +212,31 @@ def test_a_class_that_is_never_recalled_moves_the_prior(corpus: Path) -> None:
         data.valid.targets[data.valid.labels == HAPPY],
         data.valid.labels[data.valid.labels == HAPPY],
     )
-    assert correct_prior(model, ferplus.FerPlus(rare, happy, data.test)) < 0
+    found = correct_prior(model, ferplus.FerPlus(rare, happy, data.test))
+    assert found[HAPPY] > found[NEUTRAL]
     with torch.no_grad():
         faces = as_input(torch.from_numpy(happy.pictures))
         assert (model.head(model(faces)).argmax(1) == HAPPY).all()
+
+
+def test_biases_recall_every_class_half_of_the_time_and_cost_little() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), (300, 200, 60, 20))
+    logits = generator.normal(size=(len(labels), 4)).astype(np.float32)
+    logits[np.arange(len(labels)), labels] += 1.5
+    logits += np.array([1.0, 0.3, -0.5, -2.0], np.float32)  # rare ones are hardly ever said
+
+    def recalls(bias: object) -> list[float]:
+        said = (logits + bias).argmax(axis=1)
+        return [float((said[labels == c] == c).mean()) for c in range(4)]
+
+    frequency = np.bincount(labels) / np.float32(len(labels))
+    found = class_bias(logits, labels, frequency)
+    assert min(recalls(np.zeros(4))) < 0.2
+    assert min(recalls(found)) >= 0.5
+    said = (logits + found).argmax(axis=1)
+    assert (said == labels).mean() > ((logits - np.log(frequency)).argmax(axis=1) == labels).mean()
+    assert class_bias(logits, labels, frequency) == found
 
 
 def test_without_strength_only_mirroring_is_left() -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from erc_ros.encoders.face import SIZE
+from erc_ros.inference.bundle import sha256_of
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets import ferplus
 from erc_ros.training.datasets.ferplus import CLASSES, TO_MELD, Faces, FerPlus
@@ -41,12 +42,22 @@ from erc_ros.training.engine.trainer import (
     TrainerConfig,
     device_of,
     fit,
+    load_weights,
     save_weights,
     set_seeds,
 )
 from erc_ros.training.onnx import export_face
 
-WORST_RECALL = 0.5  # of every class on validation, if the prior can be set so
+WORST_RECALL = 0.5  # of every class on validation, if biases can be found for it
+STEP = 0.1  # of a class's bias: smaller ones would follow single pictures
+
+
+@dataclass(frozen=True, slots=True)
+class FaceConfig:
+    """The section `face` of a face recipe."""
+
+    start: str = ""
+    """Folder of an earlier face training whose weights are the first; "": random ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +87,18 @@ def train(recipe: Recipe) -> None:
     Raises:
         RecipeError, FileNotFoundError: the recipe or the data is not usable.
     """
-    recipe.refuse_other_sections({"trainer", "network", "augmentation", "sampling"})
+    recipe.refuse_other_sections({"face", "trainer", "network", "augmentation", "sampling"})
+    start = recipe.section("face", FaceConfig).start
     config = recipe.section("trainer", TrainerConfig)
     network = recipe.section("network", FaceNetworkConfig)
     augmentation = recipe.section("augmentation", FaceAugmentation)
     sampling = recipe.section("sampling", FaceSampling)
     data = ferplus.load(recipe.data / "fer2013plus")
-    record(recipe.out, corpora=["ferplus"])
+    record(recipe.out, corpora=["ferplus"], teachers=[start] if start else [])
     print(f"FER+: left out {json.dumps(data.skipped)}")
     out = recipe.out / f"seed-{config.seed}"
-    model = fit_faces(data, config, network, augmentation, sampling, out)
+    first = Path(start) / WEIGHTS if start else None
+    model = fit_faces(data, config, network, augmentation, sampling, out, first)
     correction = correct_prior(model, data)
     save_weights(model, out / WEIGHTS)
     write_metrics({**finish(model, data, config.seed, out), "prior_correction": correction}, out)
@@ -101,10 +114,16 @@ def fit_faces(
     augmentation: FaceAugmentation,
     sampling: FaceSampling,
     out: Path,
+    start: Path | None = None,
 ) -> FaceNetwork:
-    """Train on data.train; the returned model is that of the epoch best on data.valid."""
+    """Train on data.train; the returned model is that of the epoch best on data.valid.
+
+    start: a checkpoint of the same network whose weights are the first; None: random ones.
+    """
     set_seeds(config.seed)
     model = FaceNetwork(network)
+    if start is not None:
+        load_weights(model, start)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(config.seed)
     pictures, targets = torch.from_numpy(data.train.pictures), torch.from_numpy(data.train.targets)
@@ -159,6 +178,7 @@ def fit_faces(
             "network": asdict(network),
             "augmentation": asdict(augmentation),
             "sampling": asdict(sampling),
+            "start": sha256_of(start) if start is not None else "",
         },
     )
     return model
@@ -177,30 +197,48 @@ def _beta(alpha: float, generator: torch.Generator) -> Tensor:
     return draws.min()
 
 
-def correct_prior(model: FaceNetwork, data: FerPlus) -> float:
-    """Add a share of the classes' log frequency to the head's bias, as chosen on validation.
-
-    Most accurate of those that recall every class at least half of the time; where none does, what
-    lacks counts as much as accuracy. Returns the share; below 0 favours rare classes.
-    """
+def correct_prior(model: FaceNetwork, data: FerPlus) -> list[float]:
+    """Add to the head's bias what validation asks for (`class_bias`); returns it, (C,)."""
     logits = np.log(np.maximum(predict(model, data.valid.pictures)[1], 1e-12))
-    frequency = data.train.targets.mean(axis=0) + 1e-4
-    labels, classes = data.valid.labels, len(CLASSES)
-    present = np.unique(labels)
-
-    def worth(share: float) -> float:
-        predicted = (logits + share * np.log(frequency)).argmax(axis=1)
-        recalls = [(predicted[labels == label] == label).mean() for label in present]
-        lacking = max(0.0, WORST_RECALL - float(min(recalls)))
-        return metrics.accuracy(labels, predicted, classes) - lacking
-
-    shares = [step / 20 for step in range(-20, 21)]
-    best = max(shares, key=lambda share: (worth(share), -abs(share)))
+    found = class_bias(logits, data.valid.labels, data.train.targets.mean(axis=0) + 1e-4)
     head = model.head[1]
     assert isinstance(head, nn.Linear)
     with torch.no_grad():
-        head.bias.add_(torch.from_numpy((best * np.log(frequency)).astype(np.float32)))
-    return best
+        head.bias.add_(torch.tensor(found, dtype=head.bias.dtype))
+    return found
+
+
+def class_bias(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], frequency: NDArray[np.float32]
+) -> list[float]:
+    """What is added to each class: most accurate of what recalls every class half of the time.
+
+    Where nothing does, what lacks counts as much as accuracy. First a share of the log frequency
+    (below 0 favours rare classes), then one class after the other in small steps, as long as
+    something is gained: from anywhere else the steps end where frequent classes pay.
+
+    Args:
+        logits: (N, C). labels: (N,) of validation. frequency: (C,) in training.
+    """
+    present = np.unique(labels)
+
+    def worth(bias: NDArray[np.float64]) -> float:
+        predicted = (logits + bias).argmax(axis=1)
+        recalls = np.array([(predicted[labels == label] == label).mean() for label in present])
+        lacking = np.maximum(0.0, WORST_RECALL - recalls).sum()
+        return float((predicted == labels).mean() - lacking)
+
+    shares = [step / 20 for step in range(-20, 21)]
+    prior = np.log(frequency.astype(np.float64))
+    share = max(shares, key=lambda share: (worth(share * prior), -abs(share)))
+    bias, best, before = share * prior, worth(share * prior), -np.inf
+    steps = [sign * STEP * row for row in np.eye(logits.shape[1]) for sign in (-1, 1)]
+    while best > before:
+        before = best
+        near = max((bias + step for step in steps), key=worth)
+        if (found := worth(near)) > best:
+            best, bias = found, near
+    return [round(float(value), 4) for value in bias]
 
 
 def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str, Any]:
