@@ -62,8 +62,10 @@ def write_prompt(folder: Path, prompt: TextPrompt) -> None:
     (folder / PROMPT).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def open_prompt(folder: Path) -> TextPrompt:
+def open_prompt(folder: Path, max_tokens: int = 0) -> TextPrompt:
     """What lays out conversations for the text encoder of a training run.
+
+    max_tokens: 0 as it was trained.
 
     Raises:
         FileNotFoundError: no tokenizer there.
@@ -73,7 +75,7 @@ def open_prompt(folder: Path) -> TextPrompt:
     said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return TextPrompt.from_file(
         folder / "tokenizer.json",
-        said.get("max_tokens", MAX_TOKENS),
+        max_tokens or said.get("max_tokens", MAX_TOKENS),
         has_question=said.get("question", True),
     )
 

@@ -58,6 +58,20 @@ def test_every_text_gets_an_estimate_in_its_order(recording: Path, robot: RobotC
     assert result.timing["times_real_time"] > 0
 
 
+def test_the_bundle_for_companies_answers_from_the_words_alone(
+    recording: Path, robot: RobotConfig
+) -> None:
+    """edge-open has neither sound nor faces; there is somebody to be seen here."""
+    result = run(recording, robot.changed(bundle="edge-open"))
+    assert result.bundle.name == "edge-open"
+    assert [row.text for row in result.rows] == TEXTS
+    assert [row.label for row in result.rows[:1]] == ["joy"]
+    for row in result.rows:
+        assert row.modalities == {"text": True, "audio": False, "visual": False}
+        assert sum(row.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert not result.warnings
+
+
 def test_the_files_say_the_same_and_can_be_read(
     recording: Path, robot: RobotConfig, tmp_path: Path
 ) -> None:

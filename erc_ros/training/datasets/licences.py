@@ -10,13 +10,15 @@ class Terms:
     """A corpus in words.
 
     title: its name, and what is used of it. about: who speaks, how. licence: in short; empty where
-    nobody knows it. is_commercial: whether commercial use is allowed beyond doubt.
+    nobody knows it. is_commercial: whether commercial use is allowed beyond doubt. source: where
+    that is said, and whom to name.
     """
 
     title: str
     about: str
     licence: str
     is_commercial: bool = False
+    source: str = ""
 
 
 TERMS = {
@@ -41,12 +43,20 @@ TERMS = {
     "emocontext": Terms(
         "EmoContext (SemEval 2019)", "English chats of three turns", "research use"
     ),
-    "goemotions": Terms("GoEmotions", "comments on Reddit, in English", "CC BY 4.0", True),
+    "goemotions": Terms(
+        "GoEmotions",
+        "comments on Reddit, in English",
+        "CC BY 4.0",
+        True,
+        "Demszky et al. 2020, by Google Research, whose repository says that all its data sets are"
+        " released under it: https://github.com/google-research/google-research",
+    ),
     "robot-dialogues": Terms(
         "the project's robot dialogues",
         "written dialogues between people and a robot, in English",
         "CC0 1.0",
         True,
+        "corpora/robot_dialogues/README.md: written for this project by a language model",
     ),
     "iemocap-4": Terms(
         "IEMOCAP, 4 labels", "ten actors, scripted and improvised", "on request, research use"

@@ -71,9 +71,9 @@ def measure_encoder(test: EncoderTest, file: Path) -> Measured:
     return Measured(test.metric, scores["dev"], scores["test"], embeddings)
 
 
-def text_test(run: Path, data: Path) -> EncoderTest:
-    """MELD, utterance by utterance; weighted F1."""
-    prompt = open_prompt(run)
+def text_test(run: Path, data: Path, max_tokens: int = 0) -> EncoderTest:
+    """MELD, utterance by utterance; weighted F1. max_tokens: 0 as it was trained."""
+    prompt = open_prompt(run, max_tokens)
     meld = {split: read_meld(data, split).conversations for split in ("dev", "test")}
 
     def embed(file: Path, split: str) -> NDArray[np.float32]:

@@ -10,13 +10,14 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Turn
-from erc_ros.inference.bundle import Bundle, text_prompt
+from erc_ros.inference.bundle import Bundle, fusion_sizes, text_prompt
 from erc_ros.inference.estimate import softmax
 from erc_ros.inference.manifest import modality_set
 from erc_ros.inference.text_encoders import open_text_encoder
@@ -132,6 +133,7 @@ def read_text(
     """Logits (N, C) of all utterances from text alone; and which are the last ones (M,)."""
     prompt = text_prompt(bundle.text)
     text, fusion = Network(bundle.text.file), Network(bundle.fusion.file)
+    names = fusion_sizes(bundle)
     rows = []
     for conversation in conversations:
         encoder = open_text_encoder(text, bundle.text, prompt)
@@ -150,7 +152,11 @@ def read_text(
         speakers=speakers_of(conversations),
         first=np.repeat(first, np.diff(np.concatenate([first, ends[-1:]]))),
     )
-    return answers(fusion, data, bundle.fusion.context, (True, False, False)), ends - 1
+
+    def asked(inputs: dict[str, NDArray[Any]]) -> dict[str, Floats]:
+        return fusion({name: inputs[name] for name in names})  # text alone has no other senses
+
+    return answers(asked, data, bundle.fusion.context, (True, False, False)), ends - 1
 
 
 def calibrate(trial: BundleTrial) -> dict[str, float]:

@@ -789,3 +789,4 @@ def test_a_bundle_of_text_alone_answers_as_the_trained_model(
     card = (made / "README.md").read_text()
     assert "EmoContext" in card and "non-commercial" in card
     assert ("an unseen corpus" in card) == (left_out == "meld")
+    assert "| emocontext, " in card and ("(unseen) |" in card) == bool(left_out)
