@@ -4,7 +4,8 @@
 
 Reads test/assets/contrast_pairs.yaml. Text alone; every pair is asked twice with its history and
 once without. Prints how often the emotion that was written for a history is the first of all seven,
-and how often the histories move the two emotions' odds to the right side.
+and how often the histories move the two emotions' odds to the right side; with 95 % intervals over
+the pairs.
 """
 
 from __future__ import annotations
@@ -68,6 +69,13 @@ def answer(recogniser: Recogniser, turns: Sequence[str], conversation: str) -> N
     return np.asarray(estimate.probabilities)
 
 
+def interval(values: NDArray[np.float64]) -> str:
+    """Mean of (pairs,) in percent, and where 95 % of 2,000 resamples of the pairs lie."""
+    rows = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
+    low, high = np.percentile(100 * values[rows].mean(axis=1), [2.5, 97.5])
+    return f"{100 * values.mean():5.1f} % ({low:.1f} to {high:.1f})"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ask every pair and print the table."""
     parser = argparse.ArgumentParser(
@@ -89,10 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 right_without.append(labels[alone.argmax()] == name)
                 odds.append(np.log(after[one] / after[other]))
             right_side.append(odds[0] > odds[1])
+    by_pair = [np.reshape(each, (-1, 2)).mean(axis=1) for each in (right_with, right_without)]
     print(f"{bundle.name} {bundle.version}, {len(pairs)} pairs, text alone")
-    print(f"right with the history     {100 * np.mean(right_with):5.1f} %")
-    print(f"right without it           {100 * np.mean(right_without):5.1f} %  (at most 50)")
-    print(f"odds move to the right side {100 * np.mean(right_side):4.1f} %  (chance 50)")
+    print(f"right with the history      {interval(by_pair[0])}")
+    print(f"right without it            {interval(by_pair[1])}, at most 50")
+    print(f"difference                  {interval(by_pair[0] - by_pair[1])}")
+    print(f"odds move to the right side {interval(np.array(right_side, float))}, chance 50")
 
 
 if __name__ == "__main__":

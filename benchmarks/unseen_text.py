@@ -2,10 +2,10 @@
 
     python -m benchmarks.unseen_text [--bundle edge-small] [--most 2000] [--without-history]
 
-The test splits of EmoContext (four classes, the last of three turns), GoEmotions (single comments)
-and the robot dialogues, text alone, as the recogniser answers. A class that may be several of the
-seven labels ("others" of EmoContext) has the sum of their probabilities. Percent, with 95 %
-intervals over conversations.
+The test splits of MELD, EmoContext (four classes, the last of three turns), GoEmotions (single
+comments) and the robot dialogues, text alone, as the recogniser answers. A class that may be
+several of the seven labels ("others" of EmoContext) has the sum of their probabilities. Percent,
+with 95 % intervals over conversations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from erc_ros.training.encoders.text.mixture import Corpus, read_corpus
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.utterance import Utterance
 
-CORPORA = ("emocontext", "goemotions", "robot-dialogues")
+CORPORA = ("meld", "emocontext", "goemotions", "robot-dialogues")
 TURN = 3.0  # s from one turn to the next
 FIGURES = ("weighted_f1", "macro_f1", "unweighted_recall", "calibration_error")
 

@@ -39,7 +39,7 @@ from erc_ros.training.datasets import licences
 from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.training.encoders.evaluation import EncoderTest, measure_encoder, text_test
 from erc_ros.training.encoders.text.mixture import CORPORA, portion, read_corpus
-from erc_ros.training.engine.history import whole_history
+from erc_ros.training.engine.history import read_history, whole_history
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.export.bundle_assembly import ANCHORS, megabytes, publish
 from erc_ros.training.fusion.bundle_trial import read_text
@@ -163,7 +163,8 @@ def train(recipe: Recipe) -> None:
         if config.beside:
             bundles.append(load_bundle(model_folder(config.beside)))
         scores = {bundle.name: corpus_scores(bundle, recipe.data) for bundle in bundles}
-        write_card(staged / CARD, config, whole_history(run).commands, learned_from, found, scores)
+        commands = (*whole_history(run).commands, *read_history(recipe.out).commands)
+        write_card(staged / CARD, config, commands, learned_from, found, scores)
         publish(staged, Path(config.folder))
     bundle = load_bundle(config.folder)
     print(f"{bundle.folder}: {megabytes(bundle):.1f} MB, MELD weighted F1 {found}")

@@ -1,11 +1,10 @@
 """Fit a late fusion (`heads.pooling`): what each sense says, calibrated, and how far it is trusted.
 
-The text keeps its encoder's own classifier, which learned from all its corpora, but for how often
-each label comes: one that is fitted to these dialogues alone forgets what the others taught
-(docs/results/trust.md, "What the fusion took from the text"). Each sense has a linear classifier on
-its embeddings, by logistic regression on the train split. All get a temperature from dev, whose
-clips the encoders have not met. Then dev says how much a sense is to be doubted beside the text: so
-much that it costs next to nothing while it is broken.
+Every sense has a linear classifier on its embeddings, by logistic regression on the train split,
+and a temperature from dev, whose clips the encoders have not met. The text's is fitted as well:
+its encoder's own knows more of what a conversation means, but takes plain sentences for fear
+(docs/results/trust.md, "What the fusion took from the text"). Then dev says how much a sense is to
+be doubted beside the text: so much that it costs next to nothing while it is broken.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from erc_ros.metrics.calibration import fit_temperature, log_likelihood_loss
 from erc_ros.metrics.classification import weighted_f1
 from erc_ros.training.fusion.conditions import TOLERANCE, Result, as_they_are, worst
 from erc_ros.training.fusion.dialogues import Dialogues
-from erc_ros.training.heads.base import AUDIO, MODALITIES, TEXT, VISUAL
+from erc_ros.training.heads.base import AUDIO, MODALITIES, VISUAL
 from erc_ros.training.heads.pooling import Pooling
 
 Floats = NDArray[np.float32]
@@ -50,13 +49,6 @@ class Linear:
         found: Floats = embeddings @ self.weight.T + self.bias
         return found
 
-    def at(self, temperature: float) -> Linear:
-        """The same answers, as sure as this temperature makes them."""
-        return Linear(
-            (self.weight / temperature).astype(np.float32),
-            (self.bias / temperature).astype(np.float32),
-        )
-
 
 def fit_sense(
     train: Floats, labels: NDArray[np.int64], dev: Floats, truth: NDArray[np.int64]
@@ -70,46 +62,29 @@ def fit_sense(
             warnings.simplefilter("ignore", ConvergenceWarning)  # settled long before
             model.fit(scaler.transform(train), labels)
         weight = model.coef_ / scaler.scale_
-        found = Linear(weight, model.intercept_ - weight @ scaler.mean_)
-        logits = found(dev)
+        bias = model.intercept_ - weight @ scaler.mean_
+        logits = dev @ weight.T + bias
         temperature = fit_temperature(logits, truth)
         loss = log_likelihood_loss(logits, truth, temperature)
         if best is None or loss < best[0]:
-            best = loss, found.at(temperature)
+            found = Linear(
+                (weight / temperature).astype(np.float32), (bias / temperature).astype(np.float32)
+            )
+            best = loss, found
     assert best is not None
     return best[1]
-
-
-def fit_bias(text: Linear, train: Floats, labels: NDArray[np.int64]) -> Linear:
-    """A classifier whose answers come as often as these labels: another bias, and one scale."""
-    logits = torch.from_numpy(train @ text.weight.T)
-    truth = torch.from_numpy(labels)
-    bias = torch.from_numpy(text.bias.copy()).requires_grad_()
-    scale = torch.ones((), requires_grad=True)
-    optimizer = torch.optim.LBFGS([bias, scale], max_iter=100)
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = nn.functional.cross_entropy(scale * logits + bias, truth)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return Linear(text.weight * np.float32(scale.item()), bias.detach().numpy())
 
 
 def fit_pooling(
     model: Pooling,
     train: Dialogues,
     dev: Dialogues,
-    text: Linear,
     measure: Callable[[nn.Module], Sequence[Result]],
     say: Callable[[str], None] = print,
 ) -> None:
     """Set the classifiers, the prior and the doubts of `model`.
 
-    text: the classifier of the text's encoder. measure: the conditions on dev
-    (`conditions.measure_conditions`).
+    measure: the conditions on dev (`conditions.measure_conditions`).
 
     Raises:
         ValueError: the train split lacks a label.
@@ -122,12 +97,12 @@ def fit_pooling(
     for m, name in enumerate(MODALITIES):
         heard = known if train.present is None else known & train.present[:, m]
         shown = dev.labels >= 0 if dev.present is None else (dev.labels >= 0) & dev.present[:, m]
-        there, truth = getattr(dev, name)[shown], dev.labels[shown]
-        if m == TEXT:
-            fitted = fit_bias(text, train.text[heard], train.labels[heard])
-            fitted = fitted.at(fit_temperature(fitted(there), truth))
-        else:
-            fitted = fit_sense(getattr(train, name)[heard], train.labels[heard], there, truth)
+        fitted = fit_sense(
+            getattr(train, name)[heard],
+            train.labels[heard],
+            getattr(dev, name)[shown],
+            dev.labels[shown],
+        )
         classifier: nn.Linear = model.classifiers[m]  # type: ignore[assignment]
         with torch.no_grad():
             classifier.weight.copy_(torch.from_numpy(fitted.weight))

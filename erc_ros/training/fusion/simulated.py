@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from erc_ros.training.engine.embeddings import FILE, Embedded, load_embeddings
 from erc_ros.training.engine.runs import SPLITS
 from erc_ros.training.fusion.dialogues import Dialogues
-from erc_ros.training.fusion.pooling import Linear, fit_sense
+from erc_ros.training.fusion.pooling import fit_sense
 from erc_ros.training.fusion.simulation import Matched, Weakness, match
 
 
@@ -66,16 +66,6 @@ def read_rightly(
     """Where the text's own answer is right, (N,) per split: a linear one, fitted on train."""
     answer = fit_sense(embeddings["train"], labels["train"], embeddings["dev"], labels["dev"])
     return {s: answer(e).argmax(axis=1) == labels[s] for s, e in embeddings.items()}
-
-
-def text_classifier(folders: EncoderFolders) -> Linear:
-    """What the text's encoder was trained with.
-
-    Raises:
-        FileNotFoundError: it is missing; says where.
-    """
-    head = load_file(_trained(Path(folders.text), "text").with_name("head.safetensors"))
-    return Linear(head["weight"], head["bias"])
 
 
 def senses(folders: EncoderFolders) -> dict[str, Embedded]:

@@ -74,13 +74,7 @@ from erc_ros.training.fusion.objectives import (
     objective_of,
 )
 from erc_ros.training.fusion.pooling import fit_pooling
-from erc_ros.training.fusion.simulated import (
-    EncoderFolders,
-    describe,
-    read_dialogues,
-    senses,
-    text_classifier,
-)
+from erc_ros.training.fusion.simulated import EncoderFolders, describe, read_dialogues, senses
 from erc_ros.training.fusion.simulation import DRAWS, Matched, ModalityDropout, Weakness
 from erc_ros.training.fusion.train import HeadSizes, train_head
 from erc_ros.training.heads.base import MODALITIES, TEXT, Head
@@ -262,8 +256,7 @@ def train_seed(
         model = make_head(name, sizes)
         assert isinstance(model, Pooling)
         begin = time.monotonic()
-        text = text_classifier(config.folders)
-        fit_pooling(model, splits["train"], splits["dev"], text, measure_on_dev)
+        fit_pooling(model, splits["train"], splits["dev"], measure_on_dev)
         out.mkdir(parents=True, exist_ok=True)
         training = {"seconds": time.monotonic() - begin, "prior_correction": 0.0}
     else:
