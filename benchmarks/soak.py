@@ -545,6 +545,11 @@ def write(folder: Path, watch: Watch, command: str) -> None:
     from matplotlib import pyplot
 
     failed = sum(not holds for holds, _ in watch.checks)
+    often = Counter(watch.checks)  # what is checked again after every fault is one row
+    rows = [
+        (what, often[True, what], often[False, what])
+        for what in dict.fromkeys(what for _, what in watch.checks)
+    ]
     lines = [
         "# Endurance",
         "",
@@ -552,9 +557,9 @@ def write(folder: Path, watch: Watch, command: str) -> None:
         "",
         f"On {description()}; {date.today():%Y-%m-%d}.",
         "",
-        "| | |",
-        "|---|---|",
-        *(f"| {'ok' if holds else '**failed**'} | {what} |" for holds, what in watch.checks),
+        "| ok | failed | |",
+        "|---|---|---|",
+        *(f"| {ok or ''} | {f'**{bad}**' if bad else ''} | {what} |" for what, ok, bad in rows),
         "",
     ]
     kinds = ("memory", "threads", "descriptors", "log", "latency")
