@@ -73,6 +73,9 @@ TERMS = {
         for number in (4, 6)
     },
     "mosi": Terms("CMU-MOSI", "English video monologues", "research use"),
+    "mosi-features": Terms(
+        "CMU-MOSI, published features", "English video monologues", "research use"
+    ),
     "ravdess": Terms(
         "RAVDESS speech", "acted English sentences of 24 adults", "CC BY-NC-SA 4.0: non-commercial"
     ),
