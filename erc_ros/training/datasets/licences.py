@@ -22,21 +22,19 @@ class Terms:
 
 
 TERMS = {
-    "meld": Terms(
-        "MELD, text and labels",
-        "English dialogue of a television comedy",
-        "annotations GPL-3.0, the dialogue is television text: research use",
-    ),
-    "meld-clips": Terms(
-        "MELD with its clips",
-        "English dialogue of a television comedy",
-        "annotations GPL-3.0, sound and pictures are television: research use",
-    ),
-    "meld-faces": Terms(
-        "MELD with the faces of its clips",
-        "English dialogue of a television comedy",
-        "annotations GPL-3.0, sound and pictures are television: research use",
-    ),
+    **{
+        f"{name}{form}": Terms(
+            f"{title}{content}",
+            "English dialogue of a television comedy",
+            f"annotations GPL-3.0, {owned}: research use",
+        )
+        for name, title in (("meld", "MELD"), ("meld-3", "MELD of 3 labels"))
+        for form, content, owned in (
+            ("", ", text and labels", "the dialogue is television text"),
+            ("-clips", " with its clips", "sound and pictures are television"),
+            ("-faces", " with the faces of its clips", "sound and pictures are television"),
+        )
+    },
     "emotionlines": Terms(
         "EmotionLines' votes", "English dialogue of a television comedy", "research use"
     ),
