@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, place, read_bytes
+from erc_ros.evaluation.truth.marks import LONGEST, Mark, TruthError, meaning, place, read_bytes
 
 _MILLISECOND = 1_000_000  # ns
 
@@ -73,6 +73,8 @@ def _tier(path: Path, document: Any, tier: str) -> Iterator[Mark]:
             raise TruthError(
                 f"{place(source)} ({name}): has no time of its own; give it one in ELAN"
             )
+        if max(map(abs, times)) > LONGEST * 1000:
+            raise TruthError(f"{place(source)} ({name}): {max(times)} ms is no time")
         yield Mark(
             kind, times[0] * _MILLISECOND, times[1] * _MILLISECOND, speaker, value.strip(), source
         )

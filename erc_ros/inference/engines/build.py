@@ -93,7 +93,7 @@ def build(
             if again or not _is_refused(name, part.file, machine.key(part.file), say)
         ]
         if source is not bundle and todo:
-            parts = recorded(source)
+            parts = recorded(source, as_written=True)
         for part in parts:
             if part.name not in todo:
                 continue
@@ -143,13 +143,13 @@ def check(folder: Path | str, say: Say = print) -> list[str]:
     bundle = load_bundle(folder)
     failed = []
     try:
-        bundle = for_tensorrt(bundle)
+        source = for_tensorrt(bundle)
     except EngineError as error:
         return [f"TensorRT: {error}"]
-    for part in recorded(bundle):
+    for part in recorded(source, as_written=True):
         try:
-            model, shapes = _prepared(part, bundle)
-            worst = disagreement(on_cpu(model), part.stored, HALF)
+            model, shapes = _prepared(part, source)
+            worst = disagreement(on_cpu(model, as_written=True), part.stored, HALF)
         except EngineError as error:
             failed.append(f"{part.name}: {error}")
             continue
@@ -160,8 +160,11 @@ def check(folder: Path | str, say: Say = print) -> list[str]:
     return failed
 
 
-def recorded(bundle: Bundle) -> list[EnginePart]:
-    """What each model gets and answers when a made-up conversation is recognised on the CPU."""
+def recorded(bundle: Bundle, as_written: bool = False) -> list[EnginePart]:
+    """What each model gets and answers when a made-up conversation is recognised on the CPU.
+
+    as_written: the answers are those of Q/DQ pairs as they stand, for engines; see `on_cpu`.
+    """
     seen: dict[Path, list[dict[str, NDArray[Any]]]] = {}
 
     def note(file: Path, inputs: Mapping[str, NDArray[Any]]) -> None:
@@ -173,7 +176,8 @@ def recorded(bundle: Bundle) -> list[EnginePart]:
             recogniser.feed(utterance)
     files = {name: part.file for name, part in bundle.parts.items()}
     return [
-        EnginePart(name, file, tuple(_answered(file, seen[file]))) for name, file in files.items()
+        EnginePart(name, file, tuple(_answered(file, seen[file], as_written)))
+        for name, file in files.items()
     ]
 
 
@@ -201,12 +205,14 @@ def conversation(bundle: Bundle) -> Iterator[Utterance]:
         )
 
 
-def _answered(file: Path, calls: list[dict[str, NDArray[Any]]]) -> Iterator[Stored]:
+def _answered(
+    file: Path, calls: list[dict[str, NDArray[Any]]], as_written: bool
+) -> Iterator[Stored]:
     """A few calls of different shapes, from the smallest to the largest, with their answers."""
     shapes = {tuple(x.shape for x in inputs.values()): inputs for inputs in calls}
     ordered = sorted(shapes.values(), key=lambda inputs: sum(x.size for x in inputs.values()))
     places = np.linspace(0, len(ordered) - 1, min(KEPT_INPUTS, len(ordered)))
-    network = on_cpu(file)
+    network = on_cpu(file, as_written=as_written)
     for place in places.round().astype(int):
         yield ordered[place], network(ordered[place])
 
