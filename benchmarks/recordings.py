@@ -488,6 +488,17 @@ def speed(folder: Path, minutes: float) -> None:
     )
 
 
+# A small process between: Linux counts the memory of who starts a process as its peak, and we may
+# have made an hour of sound and pictures.
+WATCH = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+sys.exit(status)
+"""
+
+
 def _timed_command(*arguments: str) -> tuple[float, float, float]:
     """Call `erc`: s that it took, s of processor, MiB at most.
 
@@ -495,13 +506,12 @@ def _timed_command(*arguments: str) -> tuple[float, float, float]:
         RuntimeError: it failed.
     """
     began = time.perf_counter()
-    command = [sys.executable, "-m", "erc_ros.cli", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed")
-    return time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10
+    command = [sys.executable, "-c", WATCH, sys.executable, "-m", "erc_ros.cli", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise RuntimeError(f"erc {' '.join(arguments)} failed")
+    used, peak = map(float, done.stdout.split())
+    return time.perf_counter() - began, used, peak / 2**10
 
 
 def _long(duration: float) -> tuple[NDArray[np.float32], list[Phrase]]:
