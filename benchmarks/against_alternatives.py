@@ -376,7 +376,7 @@ def median_prepared(recogniser: Recogniser, said: list[Utterance]) -> float:
     times = []
     for utterance in said:
         recogniser.prepare(replace(utterance, text="", is_final=False))
-        time.sleep(0.1)
+        time.sleep(0.1)  # what a recogniser takes at least after speech has ended; not waited for
         begin = time.perf_counter_ns()
         recogniser.feed(utterance)
         times.append(time.perf_counter_ns() - begin)

@@ -406,12 +406,12 @@ class Perception:
         To be called about every 0.1 s of that clock, whether or not anything comes in.
         """
         found = [] if self._faces is None else self._see(self._faces.advance)
-        return [*found, *self._named(self._assembler.advance(now))]
+        return [*found, *self._completed(self._assembler.advance(now))]
 
     def reset(self) -> list[PerceptionEvent]:
         """End the conversation now: what comes next belongs to a new one."""
         found = [] if self._faces is None else self._see(self._faces.finish)
-        found += self._named(self._assembler.reset())
+        found += self._completed(self._assembler.reset())
         self._voices.clear()
         return found
 
@@ -419,7 +419,7 @@ class Perception:
         """The inputs have ended: everything goes out, the conversation ends."""
         found = [] if self._faces is None else self._see(self._faces.finish)
         found += _until_refused(self._hear(self._microphone.flush()), "audio")
-        found += self._named(self._assembler.flush())
+        found += self._completed(self._assembler.flush())
         if self._faces is not None:
             self._faces.reset()
         return found
@@ -504,9 +504,11 @@ class Perception:
         elif isinstance(value, Frame):
             yield from self._look(value)
         elif isinstance(value, Transcript):
-            yield from self._named(self._assembler.feed_transcript(value))
+            yield from self._completed(self._assembler.feed_transcript(value))
         elif isinstance(value, RobotSpeaking):
-            yield from self._named(self._assembler.feed_robot_speaking(value.stamp, value.speaking))
+            yield from self._completed(
+                self._assembler.feed_robot_speaking(value.stamp, value.speaking)
+            )
         elif isinstance(value, TrackedFace):
             self.counts["tracked_faces"] += 1
             self._others_until = value.frame.stamp + OTHERS_FACES
@@ -514,21 +516,21 @@ class Perception:
                 observe_crop(value.face_id, value.frame, self._crop_size)
             )
         elif isinstance(value, FaceSpeaking):
-            yield from self._named(
+            yield from self._completed(
                 self._assembler.feed_face_speaking(value.face_id, value.stamp, value.speaking)
             )
         elif isinstance(value, VoiceSpeaking):
-            yield from self._named(
+            yield from self._completed(
                 self._assembler.feed_voice_speaking(value.voice_id, value.stamp, value.speaking)
             )
         elif isinstance(value, VoiceSound):
             self._voices.feed(value.voice_id, value.chunk)
         elif isinstance(value, FaceLandmarks):
-            yield from self._named(
+            yield from self._completed(
                 self._assembler.feed_landmarks(value.face_id, value.stamp, value.points)
             )
         elif isinstance(value, IdentityMatch):
-            yield from self._named(self._assembler.feed_match(value))
+            yield from self._completed(self._assembler.feed_match(value))
         else:
             yield from self._set_up(value)
 
@@ -553,7 +555,7 @@ class Perception:
             else:
                 self.counts[type(event).__name__] += 1
                 yield event
-            yield from self._named(self._assembler.feed_sound(event))
+            yield from self._completed(self._assembler.feed_sound(event))
 
     def _look(self, frame: Frame) -> Iterator[PerceptionEvent]:
         self._camera_frame_id = self._camera_frame_id or frame.frame_id
@@ -571,11 +573,11 @@ class Perception:
             found = search()
             self.faces = tuple(found) or self.faces
             for face in found:
-                yield from self._named(self._assembler.feed_face(face))
+                yield from self._completed(self._assembler.feed_face(face))
 
         return _until_refused(events(), "image")
 
-    def _named(self, events: Iterable[Event]) -> Iterator[Event]:
+    def _completed(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events, with the frame of the inputs in their utterances, and voices alone."""
         for event in events:
             if isinstance(event, (UtteranceEvent, TextCorrected)):

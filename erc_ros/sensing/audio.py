@@ -182,12 +182,10 @@ class AudioStream:
             raise ValueError(f"the only audio channel, {self._reference}, is the reference")
         if not len(samples):
             return []
-        if stamp is not None and stamp > 0:
-            chunk = Chunk(samples[:, 0], stamp, rate, source=source)
-        else:
-            chunk = Chunk(samples[:, 0], None, rate, source=source)
-            if arrival is not None and arrival > 0:
-                chunk = replace(chunk, stamp=arrival - chunk.duration, is_exact=False)
+        given = stamp if stamp is not None and stamp > 0 else None
+        chunk = Chunk(samples[:, 0], given, rate, source=source)
+        if given is None and arrival is not None and arrival > 0:
+            chunk = replace(chunk, stamp=arrival - chunk.duration, is_exact=False)
         start = self._clock.now + self._clock.held_duration if self._clock.rate else chunk.stamp
         samples, events = repair(samples, start or 0)
         self._clock, outputs = step(self._clock, replace(chunk, samples=self._mix(samples)))

@@ -27,17 +27,14 @@ from erc_ros.training.comparison.train import (
     MODES,
     ComparisonConfig,
     ComparisonData,
-    Setup,
     TableRow,
     finished_run,
     rows,
+    setup_of,
     variants,
 )
 from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.fusion.dialogues import Dialogues
-from erc_ros.training.fusion.simulation import ModalityDropout
-from erc_ros.training.fusion.train import HeadSizes
 from erc_ros.training.heads.base import MODALITIES
 
 LARGEST = 5.0
@@ -70,12 +67,7 @@ def compare_folds(recipe: Recipe, corpus: FoldedCorpus, count: int) -> Answers:
     Raises:
         RecipeError: the recipe is not usable, or there are fewer groups than folds.
     """
-    setup = Setup(
-        recipe.section("comparison", ComparisonConfig),
-        recipe.section("network", HeadSizes),
-        recipe.section("dropout", ModalityDropout),
-        recipe.section("trainer", TrainerConfig),
-    )
+    setup = setup_of(recipe)
     table_rows = list(variants(rows(recipe), setup.config.modes))
     said: dict[tuple[TableRow, str], list[NDArray[np.int64]]] = {key: [] for key in table_rows}
     for seed in recipe.seeds(setup.config.seeds):

@@ -167,6 +167,20 @@ class Setup:
     """Called with a new head: it may get weights to begin with."""
 
 
+def setup_of(recipe: Recipe) -> Setup:
+    """What a recipe's sections say of all its rows.
+
+    Raises:
+        RecipeError: a section is not usable.
+    """
+    return Setup(
+        recipe.section("comparison", ComparisonConfig),
+        recipe.section("network", HeadSizes),
+        recipe.section("dropout", ModalityDropout),
+        recipe.section("trainer", TrainerConfig),
+    )
+
+
 Results = dict[tuple[TableRow, str], list[dict[str, Any]]]
 
 
@@ -176,12 +190,7 @@ def compare(recipe: Recipe, corpus: ComparisonData) -> None:
     Raises:
         RecipeError: the recipe is not usable.
     """
-    setup = Setup(
-        recipe.section("comparison", ComparisonConfig),
-        recipe.section("network", HeadSizes),
-        recipe.section("dropout", ModalityDropout),
-        recipe.section("trainer", TrainerConfig),
-    )
+    setup = setup_of(recipe)
     table_rows = list(variants(rows(recipe), setup.config.modes))
     found: Results = {key: [] for key in table_rows}
     seeds = recipe.seeds(setup.config.seeds)

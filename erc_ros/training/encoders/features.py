@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from erc_ros.training.encoders import pretrained
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.engine.runs import read_json, write_json
+from erc_ros.training.engine.trainer import save_weights
 from erc_ros.values.tables import build
 
 FEATURES = "features"
@@ -129,8 +130,7 @@ class FeaturesEncoder:
     def save(self, folder: Path) -> None:
         """network.json and model.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
-        save_file(state, folder / WEIGHTS)
+        save_weights(self.model, folder / WEIGHTS)
         sizes = {name: getattr(self._sizes, name) for name in ("size", "hidden", "dropout")}
         content = {"kind": FEATURES, "modality": self.modality, "sizes": sizes}
         write_json(folder / NETWORK, content)
