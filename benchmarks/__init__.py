@@ -1,3 +1,7 @@
 """Everything that is measured, each with its command. See docs/results.md."""
 
-import erc_ros  # noqa: F401  before numpy: it says how many threads numpy's products take
+import os
+
+# As the nodes and the commands have it. Beside ONNX Runtime, OpenBLAS's own threads win nothing,
+# and they wait for work by spinning: half of the processor time of a day of conversation.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
