@@ -395,11 +395,13 @@ class UtteranceAssembler:
         return out
 
     def _draft(self) -> list[Event]:
-        """A draft of what is being said, every `provisional_period`."""
+        """A draft of what is being said: at a pause, and every `provisional_period`."""
         if not self._speech.is_draft_due():
             return []
         out: list[Event] = []
-        least = min(self._config.provisional_period, self._config.stretch.min_left_over)
+        least = self._config.stretch.min_left_over
+        if self._config.provisional_period:
+            least = min(least, self._config.provisional_period)
         known = self._speech.open.state.utterance_id
         for piece in self._speech.piece():
             if piece.end - piece.start >= seconds(least):

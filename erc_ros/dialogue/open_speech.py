@@ -47,6 +47,14 @@ class StretchConfig:
         "s",
         (0.0, 10.0),
     )
+    draft_pause: float = setting(
+        0.16,
+        "and a draft goes out where nobody speaks for so long, so that sound and faces are read "
+        "before the text comes; 0: only at the end",
+        "s",
+        (0.0, 3.0),
+        source="benchmarks.latency",
+    )
     min_fragment: float = setting(
         0.3,
         "what follows a claim and is shorter is no utterance without a text",
@@ -76,8 +84,8 @@ class OpenSpeechConfig:
 
     provisional_period: float = setting(
         0.0,
-        "while somebody speaks, a draft goes out this often (at least 0.1); 0: only when the "
-        "speech has ended",
+        "while somebody speaks, a draft goes out this often (at least 0.1); 0: only where it "
+        "pauses or has ended",
         "s",
         (0.0, 10.0),
         parameter="provisional_period",
@@ -169,10 +177,13 @@ def is_unheard(state: OpenSpeechState, config: OpenSpeechConfig, end: int) -> bo
 
 def is_draft_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int) -> bool:
     """Is it time for another draft of what is being said?"""
-    period = seconds(config.provisional_period)
-    if not period or state.start is None:
+    if state.start is None:
         return False
-    return heard_until - max(state.start, state.drafted) >= period
+    period, pause = seconds(config.provisional_period), seconds(config.stretch.draft_pause)
+    last = state.activity.last_voiced
+    if pause and heard_until - last >= pause and last > max(state.start, state.drafted):
+        return True
+    return period > 0 and heard_until - max(state.start, state.drafted) >= period
 
 
 def closed(

@@ -101,8 +101,10 @@ def listener(**config: object) -> UtteranceAssembler:
 
 def test_speech_and_its_text_become_one_utterance() -> None:
     events = play(listener(), scene((1, 3, 5)), [final("How are you today?", 3.6)])
-    (draft,), (utterance,) = drafts(events), finals(events)
+    (at_pause, draft), (utterance,) = drafts(events), finals(events)
     assert utterance.text == "How are you today?"
+    assert (at_pause.utterance_id, span(at_pause)) == (utterance.utterance_id, span(utterance))
+    assert np.array_equal(at_pause.audio, utterance.audio)  # so that it can be read beforehand
     assert span(utterance) == (pytest.approx(1.0, abs=0.15), pytest.approx(3.0, abs=0.15))
     assert (draft.utterance_id, draft.text) == (utterance.utterance_id, "")
     assert utterance.conversation_id == f"c{utterance.start}"
@@ -181,11 +183,11 @@ def test_without_a_recogniser_nothing_waits_after_three_timeouts() -> None:
     events = play(ears, scene((1, 3, 5))[: round(3.6 * RATE)], start=23)
     (utterance,) = finals(events)
     assert span(utterance)[1] == pytest.approx(26, abs=0.15)
-    assert drafts(events) == []
+    assert len(drafts(events)) == 1  # at the pause
     # and a text makes it wait again
     events = ears.feed_transcript(final("Hello.", 27.0))
     events += play(ears, scene((1, 3, 5))[: round(3.6 * RATE)], start=29)
-    assert len(drafts(events)) == 1
+    assert len(drafts(events)) == 2  # and at the end of the speech
     assert [u.text for u in finals(events)] == ["Hello."]
 
 

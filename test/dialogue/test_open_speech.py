@@ -10,6 +10,7 @@ from erc_ros.dialogue.open_speech import (
     OpenSpeech,
     OpenSpeechConfig,
     OpenSpeechState,
+    StretchConfig,
     closed,
     is_draft_due,
     is_unheard,
@@ -71,10 +72,25 @@ def test_speech_that_an_update_has_heard_needs_no_other_one_at_its_end() -> None
 
 
 def test_a_draft_is_due_every_period_and_never_without_one() -> None:
-    state = speech(1, 3)
-    often = OpenSpeechConfig(provisional_period=0.5)
-    assert is_draft_due(state, often, seconds(1.5)) and not is_draft_due(state, CONFIG, seconds(9))
+    state, never = speech(1, 3), StretchConfig(draft_pause=0.0)
+    often = OpenSpeechConfig(provisional_period=0.5, stretch=never)
+    assert is_draft_due(state, often, seconds(1.5))
+    assert not is_draft_due(state, OpenSpeechConfig(stretch=never), seconds(9))
     assert not is_draft_due(replace(state, drafted=seconds(1.5)), often, seconds(1.9))
+
+
+def test_a_draft_is_due_once_in_every_pause() -> None:
+    state = speech(1, 3)
+    assert not is_draft_due(state, CONFIG, seconds(3.15))
+    assert is_draft_due(state, CONFIG, seconds(3.16))
+    drafted = replace(state, drafted=seconds(3.16))
+    assert not is_draft_due(drafted, CONFIG, seconds(3.25))
+    on = replace(drafted, activity=replace(drafted.activity, last_voiced=seconds(3.4)))
+    assert not is_draft_due(on, CONFIG, seconds(3.5))
+    assert is_draft_due(on, CONFIG, seconds(3.6))
+    assert not is_draft_due(replace(on, start=None), CONFIG, seconds(3.6))
+    claimed = replace(on, start=seconds(3.4), claimed_until=seconds(3.4))
+    assert not is_draft_due(claimed, CONFIG, seconds(3.6))  # nothing was said since
 
 
 def test_a_stretch_ends_as_one_piece_for_each_speaker() -> None:
