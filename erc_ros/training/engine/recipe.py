@@ -35,6 +35,20 @@ class CheckpointError(RecipeError):
     """What lies in the folder is damaged or of another training; the message says what to do."""
 
 
+class TooLargeError(RecipeError):
+    """A GPU's memory does not hold what a step needs at least.
+
+    Args:
+        what: such as "a batch of 8".
+        single: it is one example; a smaller batch_size would not help.
+    """
+
+    def __init__(self, what: str, single: bool = False) -> None:
+        way_out = "the length of the inputs, or take a smaller model" if single else "batch_size"
+        super().__init__(f"the memory does not hold {what}: lower {way_out}")
+        self.what, self.single = what, single
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One training to run: the recipe's sections and where things are.

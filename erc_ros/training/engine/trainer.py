@@ -7,6 +7,9 @@ OUT/best.safetensors   weights of the best epoch so far
 OUT/training.json      what was done, once it is finished
 OUT/unfinished.pt      after every epoch, until it is finished: from there a killed training goes on
 OUT/tensorboard/       if asked for
+
+A batch of row numbers that a GPU's memory does not hold is halved, again and again, and the parts'
+gradients are summed: a step still learns from the whole batch.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import logging
 import math
 import random
 import time
@@ -33,7 +37,12 @@ from torch import Tensor, nn
 from erc_ros.training.engine import checkpoint
 from erc_ros.training.engine.checkpoint import Stateful
 from erc_ros.training.engine.distributed import OneProcess, launch
-from erc_ros.training.engine.recipe import WAY_OUT, CheckpointError, check_same
+from erc_ros.training.engine.recipe import (
+    WAY_OUT,
+    CheckpointError,
+    TooLargeError,
+    check_same,
+)
 from erc_ros.training.engine.runs import UNFINISHED, write_json, write_whole
 
 Batch = TypeVar("Batch")
@@ -41,6 +50,7 @@ Model = TypeVar("Model", bound=nn.Module)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICES = ("cpu", "cuda")
 WEIGHTS, RECORD = "best.safetensors", "training.json"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +159,8 @@ def fit(
             Anything with a length that can be iterated over will do: a DataLoader keeps only
             some of them in memory. Tensors in them, also in tuples and tables, are moved to the
             device.
-        loss: scalar, the mean over the batch; called in train mode under autocast.
+        loss: scalar, the mean over the batch; called in train mode under autocast. Of a batch that
+            is an array of row numbers, it may be asked for a part, if memory is short.
         evaluate: dev metrics; called in eval mode without gradients, under autocast.
         choose: the metric to maximise; of equal epochs the first wins.
         out: folder for best.safetensors (weights) and training.json (config and history).
@@ -168,6 +179,7 @@ def fit(
         KeyError: `evaluate` does not return the metric `choose`.
         ValueError: an epoch without batches; a device that is not there.
         CheckpointError: `out` holds a training with other settings, or a damaged one.
+        TooLargeError: a GPU's memory does not hold a batch that cannot be halved (any more).
         RuntimeError: one of several processes failed.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -309,6 +321,7 @@ class _Training:
         self._history: list[dict[str, float]] = []
         self._best = -1
         self._mean_loss = float("nan")
+        self._parts = 1  # in which a batch goes through the model
         self._say = task.say if process.rank == 0 else _silent
         self.log = _Log(task.out if config.tensorboard and process.rank == 0 else None)
         self._progress = _Progress(total, self._say)
@@ -349,20 +362,61 @@ class _Training:
         return itertools.islice(twice, rank, steps * count, count)
 
     def _step(self, batch: Any) -> float:
-        config = self._task.config
-        with autocast(self._model, config.precision):
-            value = self._loss(_to(batch, self._process.device))
-        found = float(value.item())
-        if not math.isfinite(found):
-            raise FloatingPointError(_not_finite(found, self._progress.step, config))
-        self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(value).backward()
+        while (found := self._gradients(batch)) is None:
+            self._halve(batch)
         self._scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_(self._model.parameters(), config.clip)
+        nn.utils.clip_grad_norm_(self._model.parameters(), self._task.config.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()
         return found
+
+    def _gradients(self, batch: Any) -> float | None:
+        """Leave the loss's gradients in the model, and return it; None: the memory is too small."""
+        self._optimizer.zero_grad(set_to_none=True)
+        parts = np.array_split(batch, min(self._parts, len(batch))) if self._parts > 1 else [batch]
+        total = 0.0
+        try:
+            for part in parts:
+                with autocast(self._model, self._task.config.precision):
+                    value = self._loss(_to(part, self._process.device))
+                if len(parts) > 1:
+                    value = value * (len(part) / len(batch))
+                found = float(value.item())
+                if not math.isfinite(found):
+                    raise FloatingPointError(
+                        _not_finite(found, self._progress.step, self._task.config)
+                    )
+                self._scaler.scale(value).backward()
+                total += found
+        except torch.OutOfMemoryError:
+            return None  # with the exception goes what it keeps of the failed attempt
+        return total
+
+    def _halve(self, batch: Any) -> None:
+        """Let batches go through the model in twice as many parts.
+
+        Raises:
+            TooLargeError: that cannot be.
+        """
+        size = self._task.config.batch_size
+        if self._process.count > 1:  # the others would wait for gradients that do not come
+            raise TooLargeError(f"a batch of {size} in each of {self._process.count} processes")
+        if not isinstance(batch, np.ndarray):
+            raise TooLargeError(f"a batch of {size}")
+        if self._parts >= len(batch):
+            raise TooLargeError("a single example", single=True)
+        self._parts *= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        _logger.warning(
+            "the GPU's memory does not hold a batch of %d: it now goes through in %d parts;"
+            " a step still learns from all of it, but batch norm, and what a loss compares"
+            " within a batch, see a part. trainer.batch_size: %d would do without",
+            len(batch),
+            self._parts,
+            max(1, size // self._parts),
+        )
 
     def evaluate(self) -> bool:
         """Dev metrics of the epoch; is it the best so far?"""
@@ -449,6 +503,7 @@ class _Training:
             "best_epoch": self._best + 1,
             "history": self._history,
             "seconds": round(self._progress.seconds, 1),
+            "batch_parts": self._parts,
             "sha256": _sha256(task.out / WEIGHTS),
         }
         write_json(task.out / RECORD, record)

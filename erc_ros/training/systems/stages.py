@@ -25,7 +25,13 @@ from typing import Any
 
 import torch
 
-from erc_ros.training.engine.recipe import Recipe, RecipeError, build, check_same
+from erc_ros.training.engine.recipe import (
+    Recipe,
+    RecipeError,
+    TooLargeError,
+    build,
+    check_same,
+)
 from erc_ros.training.engine.runs import plain, read_json, write_json
 from erc_ros.training.systems.material import Material, read_material
 
@@ -233,22 +239,27 @@ def _digest(folder: Path) -> str:
 def _explained(error: Exception, name: str, section: Any, stages: Path) -> RecipeError | None:
     """The error as one that names the stage, the reason and the way out; None: it does already."""
     text = str(error)
+    again = "then give the same command again: what is finished stays"
+    if isinstance(error, TooLargeError):
+        lower = _lower(name, section, error.single)
+        return RecipeError(f"stage {name}: the memory does not hold {error.what}: {lower}, {again}")
     if isinstance(error, RecipeError | FileNotFoundError):
         return None
-    again = "then give the same command again: what is finished stays"
     if any(sign in text for sign in FULL) or getattr(error, "errno", None) in FULL_NUMBERS:
         return RecipeError(f"stage {name}: no room to write in {stages}: make room, {again}")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
+    too_large = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    # Of one of several processes, there is the text alone.
+    if too_large or any(sign in text for sign in ("allocate memory", TooLargeError.__name__)):
         return RecipeError(f"stage {name} ran out of memory: {_lower(name, section)}, {again}")
     if isinstance(error, ValueError | ArithmeticError):
         return RecipeError(f"stage {name}: {text}")
     return None
 
 
-def _lower(name: str, section: Any) -> str:
-    """Which key to lower, and what it is now."""
+def _lower(name: str, section: Any, single: bool = False) -> str:
+    """Which key to lower, and what it is now. single: one example at a time was tried already."""
     trainer = getattr(section, "trainer", None)
-    if trainer is not None and trainer.batch_size > 1:
+    if trainer is not None and trainer.batch_size > 1 and not single:
         now = trainer.batch_size
         return f"lower stages.{name}.trainer.batch_size, which is {now} (halve it)"
     encoder = getattr(section, "encoder", None)

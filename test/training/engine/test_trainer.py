@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from erc_ros.training.ema import EmaDistillation  # noqa: E402
 from erc_ros.training.engine.recipe import (  # noqa: E402
     CheckpointError,
     RecipeError,
+    TooLargeError,
     build,
     keep,
     read_recipe,
@@ -397,6 +398,61 @@ def test_weights_that_were_changed_afterwards_are_not_kept(tmp_path: Path) -> No
     again = Trainee(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         again.fit(keep_finished=True, loss=until(0, again.loss))
+
+
+# --- a GPU whose memory is too small ---------------------------------------------------------
+
+
+@dataclass
+class SmallMemory:
+    """A line through rows of (x, 3 x); a loss that takes no more than `most` of them at once."""
+
+    most: int
+    asked: list[int] = field(default_factory=list)
+
+    def fit(self, out: Path, batch: Any = None, **changes: Any) -> nn.Linear:
+        torch.manual_seed(0)
+        model = nn.Linear(1, 1)
+        rows = np.arange(12) if batch is None else batch
+        small_fit(out, model=model, batches=lambda _: [rows] * 2, loss=self.loss,
+                  config=config(batch_size=12, **changes))  # fmt: skip
+        return model
+
+    def loss(self, model: nn.Linear, rows: np.ndarray) -> Tensor:
+        self.asked.append(len(rows))
+        answers = model(torch.as_tensor(rows)[:, None] / 12)
+        if len(rows) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return (answers[:, 0] - torch.as_tensor(rows) / 4).square().mean()
+
+
+@pytest.mark.parametrize("most", [6, 4, 1])
+def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_learned_from_as_a_whole(
+    most: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = SmallMemory(12).fit(tmp_path / "whole")
+    small = SmallMemory(most)
+    in_parts = small.fit(tmp_path / "parts")
+    assert in_parts.weight.item() == pytest.approx(whole.weight.item(), abs=1e-6)
+    assert in_parts.bias.item() == pytest.approx(whole.bias.item(), abs=1e-6)
+    parts = {6: 2, 4: 4, 1: 16}[most]
+    records = [json.loads((tmp_path / n / "training.json").read_text()) for n in ("whole", "parts")]
+    assert [record["batch_parts"] for record in records] == [1, parts]
+    for one, other in zip(*(record["history"] for record in records), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    assert len(caplog.records) == len([n for n in small.asked if n > most])  # each told once
+    assert f"{parts} parts" in caplog.messages[-1] and "trainer.batch_size" in caplog.messages[-1]
+
+
+def test_what_cannot_be_halved_says_what_to_lower(tmp_path: Path) -> None:
+    with pytest.raises(TooLargeError, match=r"hold a single example: lower the length") as found:
+        SmallMemory(0).fit(tmp_path / "single")
+    assert found.value.single
+    with pytest.raises(TooLargeError, match="a batch of 12: lower batch_size"):
+        SmallMemory(4).fit(tmp_path / "tensor", torch.arange(12))
+    pytest.importorskip("accelerate")
+    with pytest.raises(Exception, match=r"TooLargeError: .* a batch of 12 in each of 2 processes"):
+        SmallMemory(4).fit(tmp_path / "processes", processes=2)
 
 
 # --- several processes, logs -----------------------------------------------------------------

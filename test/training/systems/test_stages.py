@@ -19,11 +19,23 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
+import tiny_models  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
-from erc_ros.training.engine.recipe import Recipe, RecipeError  # noqa: E402
+from erc_ros.training.encoders.audio.pretrained import (  # noqa: E402
+    SpeechEncoder,
+    SpeechEncoderConfig,
+)
+from erc_ros.training.encoders.visual.pretrained import (  # noqa: E402
+    VideoEncoder,
+    VideoEncoderConfig,
+)
+from erc_ros.training.engine.recipe import Recipe, RecipeError, TooLargeError  # noqa: E402
+from erc_ros.training.engine.runs import read_json  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
+from erc_ros.training.systems.encoders import usable_rows  # noqa: E402
+from erc_ros.training.systems.material import Material, read_material  # noqa: E402
 from erc_ros.training.systems.stages import Stage, Work, read_record, run_stages  # noqa: E402
 
 HEADER = (
@@ -238,6 +250,27 @@ def test_too_little_memory_names_the_key_to_lower(batch: int, way_out: str, tmp_
         run_stages(recipe(tmp_path, {"text": {"trainer": trainer}}), stages(text=need_much))
 
 
+@pytest.mark.parametrize(
+    ("error", "way_out"),
+    [
+        (TooLargeError("a batch of 8"), r"a batch of 8: lower stages\.text\.trainer\.batch_size"),
+        (TooLargeError("a single example", single=True), "single example: take a smaller model"),
+        (torch.OutOfMemoryError("CUDA out of memory"), r"lower stages\.text\.trainer\.batch_size"),
+        (RuntimeError("TooLargeError: of a process"), r"lower stages\.text\.trainer\.batch_size"),
+    ],
+    ids=["batch", "single", "elsewhere", "process"],
+)
+def test_a_gpu_that_is_too_small_names_the_key_to_lower(
+    error: Exception, way_out: str, tmp_path: Path
+) -> None:
+    def need_much(settings: Settings, work: Work) -> None:
+        raise error
+
+    trainer = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
+    with pytest.raises(RecipeError, match=f"stage text.*{way_out}"):
+        run_stages(recipe(tmp_path, {"text": {"trainer": trainer}}), stages(text=need_much))
+
+
 def test_a_killed_process_leaves_whole_stages_only(tmp_path: Path) -> None:
     recipe(tmp_path, {})
     program = (
@@ -301,3 +334,50 @@ def test_a_part_of_the_train_split_leaves_dev_and_test_whole(tmp_path: Path) -> 
         run_stages(replace(run, out=tmp_path / str(number)), stages(text=look))
     whole, part = seen
     assert whole == {"train": 2, "dev": 2, "test": 1} and part == {**whole, "train": 1}
+
+
+# --- clips of a real corpus: those that can be used are, the others are counted ---------------
+
+FOLDERS = ("train_splits", "dev_splits_complete", "output_repeated_splits_test")
+
+
+@pytest.fixture
+def material(tmp_path: Path) -> Material:
+    """Of each split's seven utterances: a good clip, a silent one, a single frame, a broken one."""
+    pytest.importorskip("av", reason="needs the extra [train]")
+    from clips import write_clip
+
+    data = write_texts(tmp_path / "data")
+    for name in FOLDERS:
+        folder = data / "MELD.Raw" / name
+        write_clip(folder / "dia0_utt0.mp4")
+        write_clip(folder / "dia0_utt1.mp4", sound=False)
+        write_clip(folder / "dia0_utt2.mp4", 1 / 24)
+        (folder / "dia0_utt3.mp4").write_bytes(b"broken")
+    return read_material("meld-clips", data)
+
+
+def test_a_clip_without_sound_is_seen_and_a_video_of_one_frame_too(
+    material: Material, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = VideoEncoderConfig(str(tiny_models.video(tmp_path / "video", "Timesformer")))
+    encoder = VideoEncoder(config)
+    rows = usable_rows(material, encoder, tmp_path / "unusable.json")
+    assert {name: chosen.tolist() for name, chosen in rows.items()} == {
+        name: [0, 1, 2] for name in ("train", "dev", "test")
+    }
+    assert "dev: 3 utterances left out: no clip" in capsys.readouterr().out
+    single = material.splits["train"].sample(2, "visual")
+    assert single.frames is not None and len(single.frames) == 1
+    assert np.isfinite(encoder.encode([single])).all()
+
+
+def test_of_a_clip_without_sound_nothing_is_heard(
+    material: Material, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = SpeechEncoderConfig(str(tiny_models.speech(tmp_path / "speech", "Data2VecAudio")))
+    file = tmp_path / "unusable.json"
+    rows = usable_rows(material, SpeechEncoder(config), file)
+    assert all(chosen.tolist() == [0, 2] for chosen in rows.values())
+    assert "train: 1 utterances left out: no sound" in capsys.readouterr().out
+    assert read_json(file)["dev/0/1"] == "no sound"
