@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -144,6 +144,14 @@ class Trainable(Encoder, Protocol):
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The model's inputs -> (N, dimension)."""
+
+
+@runtime_checkable
+class SequenceEncoder(Trainable, Protocol):
+    """One that can also tell what it made of every token or frame."""
+
+    def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The model's inputs -> tokens or frames (N, L, dimension), which there are (N, L) bool."""
 
 
 @torch.inference_mode()

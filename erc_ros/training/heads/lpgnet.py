@@ -9,11 +9,13 @@ once); a missing modality is never looked at, and a learned vector stands in for
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from erc_ros.training.heads.attention import Attention, attention_masks
 from erc_ros.training.heads.base import MODALITIES, Details, Head, HeadConfig, Inputs
@@ -167,3 +169,56 @@ class Lpgnet(Head):
             for m in range(len(MODALITIES))
         ]
         return torch.stack(parts, dim=-2)
+
+
+class FrameLpgnet(nn.Module):
+    """LPGNet (Frame): the same network over the tokens and frames of one utterance.
+
+    Its n-th token and its n-th frame stand where the n-th utterance of a conversation stands. How
+    these places become one answer the paper leaves open: here it is the mean of theirs.
+
+    Raises:
+        ValueError: the configuration is causal; an utterance is read as a whole.
+    """
+
+    def __init__(self, config: LpgnetConfig) -> None:
+        super().__init__()
+        if config.causal:
+            raise ValueError("an utterance is read as a whole, so causal must be False")
+        self.config = config
+        self.head = Lpgnet(config)
+
+    def forward(self, sequences: Mapping[str, tuple[Tensor, Tensor]]) -> Details:
+        """As of N conversations of one utterance each.
+
+        sequences: modality -> tokens or frames (N, L, d_m), which there are (N, L) bool; each
+        modality has its own L.
+        """
+        longest = max(states.shape[1] for states, _ in sequences.values())
+        count = len(next(iter(sequences.values()))[0])
+        some = next(self.head.parameters())
+        embeddings, seen = [], []
+        for size, name in zip(self.config.embeddings, MODALITIES, strict=True):
+            states, there = sequences.get(
+                name, (some.new_zeros(count, 0, size), some.new_zeros(count, 0, dtype=torch.bool))
+            )
+            behind = longest - states.shape[1]
+            embeddings.append(pad(states, (0, 0, 0, behind)))  # (N, L, d_m)
+            seen.append(pad(there, (0, behind)))  # (N, L)
+        here = torch.stack(seen, dim=-1)  # (N, L, 3)
+        valid = here.any(dim=-1)  # (N, L)
+        nobody = torch.zeros_like(valid, dtype=torch.long)
+        found = self.head.details(*embeddings, here, nobody, valid)
+        return Details(
+            _mean(found.logits, valid),
+            _mean(found.weights, valid),
+            _mean(found.unimodal, here),
+            _mean(found.features, here),
+        )
+
+
+def _mean(x: Tensor, there: Tensor) -> Tensor:
+    """Over the places that there are: x (N, L, ..., k), there (N, L, ...) -> (N, 1, ..., k)."""
+    weights = there[..., None].to(x.dtype)
+    total = (x * weights).sum(dim=1, keepdim=True)
+    return total / weights.sum(dim=1, keepdim=True).clamp_min(1.0)

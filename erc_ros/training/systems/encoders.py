@@ -44,8 +44,9 @@ from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig
 from erc_ros.training.encoders.clips import PretrainedNetwork
 from erc_ros.training.encoders.pretrained import Trainable
 from erc_ros.training.encoders.text.pretrained import TextEncoderConfig
-from erc_ros.training.encoders.trainable import make_encoder
+from erc_ros.training.encoders.trainable import CONFIGS, make_encoder
 from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
+from erc_ros.training.engine.recipe import build
 from erc_ros.training.engine.runs import (
     MEASURED,
     METRICS,
@@ -189,6 +190,17 @@ def save_reading(encoder: Trainable, config: Any, material: Material, folder: Pa
     write_json(
         folder / READING, {"modality": encoder.modality, "options": options, "labels": labels}
     )
+
+
+def saved_encoder(folder: Path) -> Trainable:
+    """The encoder that a stage left in its folder of a seed.
+
+    Raises:
+        ValueError, FileNotFoundError: it left none, or a damaged one.
+    """
+    content = read_json(folder / READING)
+    values = {"model": str(folder / ENCODER), **content["options"]}
+    return make_encoder(build(CONFIGS[content["modality"]], values, f"{folder / READING}: options"))
 
 
 def usable_rows(material: Material, encoder: Trainable, file: Path) -> dict[str, NDArray[np.int64]]:

@@ -8,6 +8,7 @@
 | `audio` | 4.2 | emotion2vec as it was published: the mean of its frames |
 | `audio_tuned` | - | instead of it: a waveform encoder that is fine-tuned, or the robot's own |
 | `fusion` | 3.3-3.6 | LPIA, dual gates, self-distillation: two modalities, four attentions |
+| `frames` | 4.4 | LPGNet (Frame): the same over tokens and frames, both encoders frozen |
 
 Its figures are one-vs-all, averaged over the classes; `erc evaluate` prints both kinds by name.
 """
@@ -24,22 +25,24 @@ from erc_ros.training.systems.encoders import (
     embed_only,
     learn_alone,
 )
+from erc_ros.training.systems.frames import SOUND, TEXT, FrameStage, learn_from_frames
 from erc_ros.training.systems.fusion import FusionStage, fuse
 from erc_ros.training.systems.stages import Stage, run_stages
 
-USUAL = {"text": ("text",), "audio": ("audio", "audio_tuned")}
+USUAL = {"text": (TEXT,), "audio": SOUND}
 
 STAGES = (
-    Stage("text", TextStage, learn_alone),
+    Stage(TEXT, TextStage, learn_alone),
     Stage("audio", FrozenSpeechStage, embed_only, seeded=False),
     Stage("audio_tuned", SpeechStage, learn_alone),
     Stage(
         "fusion",
         FusionStage,
         partial(fuse, usual=USUAL),
-        needs=("text",),
-        reads=("audio", "audio_tuned"),
+        needs=(TEXT,),
+        reads=SOUND,
     ),
+    Stage("frames", FrameStage, learn_from_frames, needs=(TEXT,), reads=SOUND),
 )
 
 

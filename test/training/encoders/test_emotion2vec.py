@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 from erc_ros.cli import main  # noqa: E402
 from erc_ros.training.encoders.audio.emotion2vec import Emotion2vec, convert, slopes  # noqa: E402
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig  # noqa: E402
+from erc_ros.training.encoders.pretrained import SequenceEncoder  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.trainable import make_encoder  # noqa: E402
 
@@ -88,6 +89,11 @@ def test_an_utterance_is_the_mean_of_its_frames_whatever_is_beside_it(
         frames = encoder.model(normal[None])
     assert frames.shape == (1, 49, D), "50 Hz"
     np.testing.assert_allclose(frames.mean(dim=1)[0], together[0], atol=1e-3)
+    assert isinstance(encoder, SequenceEncoder)
+    with torch.inference_mode():
+        states, there = encoder.sequence(encoder.collate(samples))
+    assert states.shape == (2, 49, D) and there.sum(dim=1).tolist() == [49, 12]
+    np.testing.assert_allclose(states[1, :12].mean(dim=0), together[1], atol=1e-5)
     assert encoder.refuses(Sample("none", sound=long[:300])) == "sound shorter than a frame"
 
 

@@ -18,6 +18,7 @@ from erc_ros.training.encoders.audio.pretrained import (  # noqa: E402
     receptive_field,
     waveform,
 )
+from erc_ros.training.encoders.pretrained import SequenceEncoder  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 
 KINDS = [("Wav2Vec2", "layer"), ("Wav2Vec2", "group"), ("WavLM", "layer"), ("Data2VecAudio", "-")]
@@ -80,6 +81,12 @@ def test_a_batch_of_a_training_hears_no_padding_either(
         together.detach().numpy(), torch.stack(alone).detach().numpy(), atol=2e-5
     )
     assert together.requires_grad
+    states, there = model.sequence(model.collate(samples))
+    assert isinstance(model, SequenceEncoder) and there.sum(dim=1).argmin() == 1
+    means = [states[row, there[row]].mean(dim=0) for row in range(3)]
+    np.testing.assert_allclose(
+        torch.stack(means).detach().numpy(), together.detach().numpy(), atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])

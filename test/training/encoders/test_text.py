@@ -112,6 +112,17 @@ def test_an_embedding_does_not_depend_on_the_batch(roberta: Path, prompt: str) -
         np.testing.assert_allclose(row, model.encode([sample])[0], atol=1e-5)
 
 
+def test_tokens_are_told_one_by_one(roberta: Path) -> None:
+    model = encoder(roberta, prompt="plain", reading="mean")
+    samples = [TALK, LONG]
+    with torch.inference_mode():
+        states, there = model.sequence(model.collate(samples))
+    assert isinstance(model, pretrained.SequenceEncoder)
+    assert there.sum(dim=1).tolist() == [len(model.tokens(sample)[0]) for sample in samples]
+    for row, embedding in enumerate(model.encode(samples)):
+        np.testing.assert_allclose(states[row, there[row]].mean(dim=0), embedding, atol=1e-5)
+
+
 def test_words_that_look_like_special_tokens_are_words(roberta: Path) -> None:
     model = encoder(roberta, history=0)
     ids, _ = model.tokens(Sample("a", (Turn(1, "what <s2> </s> <mask>"),)))

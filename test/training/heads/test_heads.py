@@ -10,9 +10,11 @@ import onnx
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from erc_ros.networks.network import Network
 from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.lpgnet import FrameLpgnet, LpgnetConfig
 from erc_ros.training.heads.registry import HEADS
 from erc_ros.training.heads.summer import Experts, SummerConfig, moves, run
 from erc_ros.training.onnx import export_fusion
@@ -274,6 +276,45 @@ def test_experts_read_what_was_seen_in_both_directions() -> None:
     assert (forward @ x)[0, :, 0].tolist() == [1, 3, 4, 0, 0]
     assert (backward @ x)[0, :, 0].tolist() == [4, 3, 1, 0, 0]
     assert (forward.transpose(1, 2) @ forward @ x)[0, :, 0].tolist() == [0, 1, 0, 3, 4]
+
+
+@pytest.mark.parametrize("lengths", [(1, 1), (3, 9), (9, 2)])
+@torch.no_grad()
+def test_tokens_and_frames_of_an_utterance_become_one_answer(lengths: tuple[int, int]) -> None:
+    config = LpgnetConfig(width=16, causal=False, embeddings=(8, 12, 1), labels=4,
+                          modalities=("text", "audio"))  # fmt: skip
+    torch.manual_seed(0)
+    model = FrameLpgnet(config).eval()
+    tokens, frames = torch.randn(2, lengths[0], 8), torch.randn(2, lengths[1], 12)
+    there = [torch.ones(2, n, dtype=torch.bool) for n in lengths]
+    whole = model({"text": (tokens, there[0]), "audio": (frames, there[1])})
+    assert whole.logits.shape == (2, 1, 4) and whole.unimodal.shape == (2, 1, 3, 4)
+    torch.testing.assert_close(whole.weights.sum(dim=-1), torch.ones(2, 1))
+    # What stands behind the end of either, even nonsense, changes nothing.
+    behind = torch.full((2, 5, 8), 7.0), torch.full((2, 4, 12), -7.0)
+    longer = [pad(mask, (0, extra.shape[1])) for mask, extra in zip(there, behind, strict=True)]
+    padded = model(
+        {
+            "text": (torch.cat([tokens, behind[0]], dim=1), longer[0]),
+            "audio": (torch.cat([frames, behind[1]], dim=1), longer[1]),
+        }
+    )
+    for one, other in zip(whole, padded, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    # Each place counts: another frame, another answer.
+    frames[:, -1, 0] += 3
+    moved = model({"text": (tokens, there[0]), "audio": (frames, there[1])})
+    assert not torch.allclose(moved.logits, whole.logits)
+    # Without sound the text answers alone.
+    alone = model({"text": (tokens, there[0]), "audio": (frames, torch.zeros_like(there[1]))})
+    only = model({"text": (tokens, there[0])})
+    torch.testing.assert_close(alone.logits, only.logits)
+    assert not alone.weights[..., 1].any() and not alone.unimodal[..., 2, :].any()
+
+
+def test_an_utterance_is_not_read_causally() -> None:
+    with pytest.raises(ValueError, match="read as a whole"):
+        FrameLpgnet(LpgnetConfig(width=16))
 
 
 def test_offline_lpgnet_normalises_each_conversation_once() -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("av", reason="needs the extra [train]")
 pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
 
 from safetensors.torch import load_file  # noqa: E402
-from tiny_systems import ddvlm, lpgnet, summer, train  # noqa: E402
+from tiny_systems import QUICK, SMALL_HEAD, ddvlm, lpgnet, summer, train  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
 from erc_ros.networks.network import Network  # noqa: E402
@@ -85,6 +85,32 @@ def test_lpgnet_has_two_modalities_and_four_attentions(
         }
     )
     assert answer["logits"].shape == (b, u, 4) and not answer["weights"][..., 2].any()
+
+
+def test_lpgnet_can_read_tokens_and_frames(
+    tiny: dict[str, str],
+    generated_iemocap: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = lpgnet(tiny)
+    del recipe["stages"]["fusion"]
+    trainer = {"epochs": 12, "batch_size": 8, "learning_rate": 5.0e-3}
+    recipe["stages"]["frames"] = {"network": SMALL_HEAD, "trainer": trainer, "max_length": 40}
+    out = tmp_path / "out"
+    assert train(recipe, generated_iemocap, out) == 0
+    seed = out / "stages" / "frames" / "seed-0"
+    report = read_metrics(seed)["test_report"]
+    assert report["accuracy"] > 0.5  # the text tells the label
+    assert set(read_run(out / "stages" / "frames").names) == {"happy", "sad", "neutral", "angry"}
+    answers = FeatureStore(seed / "answers" / "test")
+    assert answers.dimension == 4 and len(answers) == read_run(seed).splits["test"].labels.size
+
+    recipe["stages"]["audio_tuned"] = {"encoder": {"model": "log-mel"}, "trainer": QUICK}
+    del recipe["stages"]["audio"]
+    recipe["stages"]["frames"] = recipe["stages"].pop("frames")  # behind it
+    assert train(recipe, generated_iemocap, tmp_path / "log-mel") == 2
+    assert "stage audio_tuned has one embedding an utterance and no" in capsys.readouterr().err
 
 
 def test_summer_reads_its_frozen_teacher(

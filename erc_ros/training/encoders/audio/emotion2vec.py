@@ -278,10 +278,23 @@ class Emotion2vecEncoder:
             "count": torch.tensor([len(sound) for sound in sounds]),
         }
 
+    def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `collate` made -> its frames (N, T, d), and which there are (N, T) bool."""
+        clips = self._frames(inputs)
+        there = [
+            torch.ones(len(frames), dtype=torch.bool, device=frames.device) for frames in clips
+        ]
+        pad = nn.utils.rnn.pad_sequence
+        return pad(clips, batch_first=True), pad(there, batch_first=True)
+
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
+        return torch.stack([frames.mean(dim=0) for frames in self._frames(inputs)])
+
+    def _frames(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """(T, d) of each clip."""
         rows = zip(inputs["sound"], inputs["count"].tolist(), strict=True)
-        return torch.cat([self.model(row[None, :count]).mean(dim=1) for row, count in rows])
+        return [self.model(row[None, :count])[0] for row, count in rows]
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `pretrained.encode`."""

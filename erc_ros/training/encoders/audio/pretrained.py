@@ -18,6 +18,7 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoModel
 
 from erc_ros.training.encoders import pretrained
@@ -121,13 +122,26 @@ class SpeechEncoder:
             return torch.cat([self._embed(_without_padding(inputs, row)) for row in rows])
         return self._embed(inputs)
 
-    def _embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `collate` made -> its frames (N, T, d), and which there are (N, T) bool."""
+        there = inputs["frame_mask"].bool()
+        if not self._one_by_one:
+            return self._frames(inputs), there
+        rows = range(len(there))
+        alone = [self._frames(_without_padding(inputs, row))[0] for row in rows]
+        return pad_sequence(alone, batch_first=True), there
+
+    def _frames(self, inputs: Mapping[str, Tensor]) -> Tensor:
         mask = inputs["attention_mask"]
-        states = self.model(
+        states: Tensor = self.model(
             input_values=inputs["input_values"],
             # Models that never saw a mask in training are not given one without need.
             attention_mask=None if bool(mask.all()) else mask,
         ).last_hidden_state  # (N, T, d)
+        return states
+
+    def _embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        states = self._frames(inputs)  # (N, T, d)
         if self.config.reading == "first":
             first: Tensor = states[:, 0]
             return first

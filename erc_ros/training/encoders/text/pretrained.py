@@ -189,10 +189,15 @@ class PretrainedTextEncoder:
         mask_index = torch.tensor([at for _, at in prompts])
         return {"input_ids": input_ids, "attention_mask": attention_mask, "mask_index": mask_index}
 
+    def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `collate` made -> its tokens (N, L, d), and which there are (N, L) bool."""
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        states: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return states, mask.bool()
+
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (N, L, d)
+        states, mask = self.sequence(inputs)  # (N, L, d), (N, L)
         if self.config.prompt != "plain":
             embedding = read_at(states, inputs["mask_index"])
         elif self.config.reading == "first":
