@@ -72,6 +72,8 @@ __all__ = [
     "UtteranceEvent",
 ]
 
+JOINED = seconds(1.0)  # a longer pause inside of what one text tells is rare
+
 
 @dataclass(frozen=True)
 class AssemblerConfig(SpeechSegmenterConfig, TextMatchingConfig, UtteranceLogConfig):
@@ -409,8 +411,18 @@ class UtteranceAssembler:
                 known = known or self._log.next_id()
                 piece = replace(piece, utterance_id=known)
                 out.append(self._event(piece, self._partial(piece), is_final=False))
+                if joined := self._joined(piece):
+                    out.append(self._event(joined, self._partial(joined), is_final=False))
         self._speech.drafted(known)
         return out
+
+    def _joined(self, piece: Piece) -> Piece | None:
+        """With what was said just before and waits for its text: one text may be of all of it."""
+        first = piece
+        for before in reversed(self._texts.candidates([])):
+            if before.utterance_id and 0 <= first.start - before.end <= JOINED:
+                first = before
+        return None if first is piece else replace(first, end=piece.end)
 
     def _wait(self, piece: Piece, least: float = 0.0, heard_until: int = 0) -> list[Event]:
         """A piece of speech is complete; it waits for its text, if there is any to be expected.

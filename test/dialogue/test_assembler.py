@@ -114,6 +114,16 @@ def test_speech_and_its_text_become_one_utterance() -> None:
     assert utterance.audio.dtype == np.int16 and abs(len(utterance.audio) - expected) < 1_100
 
 
+def test_what_was_said_before_a_pause_is_drafted_with_what_follows() -> None:
+    text = final("Well, I do not really know about that.", 3.75)
+    events = play(listener(), scene((1, 2.2, 5), (2.6, 3.4, 5)), [text])
+    (utterance,) = finals(events)
+    assert span(utterance) == (pytest.approx(1.0, abs=0.15), pytest.approx(3.4, abs=0.15))
+    joined = [draft for draft in drafts(events) if span(draft) == span(utterance)]
+    assert [draft.utterance_id for draft in joined] == [utterance.utterance_id]
+    assert np.array_equal(joined[0].audio, utterance.audio)
+
+
 def test_speakers_are_told_apart_and_recognised_again() -> None:
     sound = scene((1, 4, 5), (5, 9, 20), (10, 13, 5))
     texts = [

@@ -389,7 +389,7 @@ def test_a_queue_that_is_full_drops_the_oldest_and_counts(make_bench: MakeBench)
     class Slow:
         def feed(self, frame: object) -> list[object]:
             busy.set()
-            go_on.wait(10)
+            go_on.wait(60)
             return []
 
         def reset(self) -> None:
