@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 METRICS, ANSWERS, BEST = "metrics.json", "logits.npz", "best"
 UNFINISHED = "unfinished.pt"
+READING = "reading.json"
+"""Beside an encoder/: how it is read."""
 FINAL = "FINAL"
 """A file of this name in RUN/best: something was built on what lies there, so it stays."""
 SPLITS = ("train", "dev", "test")

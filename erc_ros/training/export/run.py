@@ -1,6 +1,7 @@
 """`erc export RUN`: the ONNX file of a finished run's chosen checkpoint, compared with torch.
 
-With `--bundle DIR`, of a system's run: the whole bundle (`system_bundle`).
+With `--bundle DIR`, of a system's run: the whole bundle (`system_bundle`). Of a seed of one of its
+encoders' stages (RUN/stages/text/seed-0): that encoder.
 
 The run's folder says what it is: recipe.yaml the network, best/metrics.json which seed was chosen.
 The trainings write the same file when they end; this makes it again, from the checkpoint alone.
@@ -19,7 +20,7 @@ from safetensors import safe_open
 
 from erc_ros.training import onnx
 from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_recipe
-from erc_ros.training.engine.runs import BEST, METRICS, RunError, read_json
+from erc_ros.training.engine.runs import BEST, METRICS, READING, RunError, read_json
 from erc_ros.training.engine.trainer import WEIGHTS, load_weights
 
 
@@ -81,6 +82,16 @@ def _size(encoder: Path, name: str) -> int:
         return int(arrays.get_slice(name).get_shape()[1])
 
 
+def _export_stage(seed: Path, file: Path) -> float:
+    from erc_ros.training.export.encoders import export_encoder
+    from erc_ros.training.systems.encoders import saved_encoder
+
+    try:
+        return export_encoder(saved_encoder(seed), file)
+    except TypeError as error:
+        raise RecipeError(f"{seed}: {error}") from error
+
+
 EXPORTS: dict[str, Callable[[Recipe, dict[str, Any], Path], float]] = {
     "text": export_text,
     "audio": export_audio,
@@ -93,6 +104,8 @@ EXPORTS: dict[str, Callable[[Recipe, dict[str, Any], Path], float]] = {
 def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
     """Write the chosen checkpoint of a run; default RUN/best/KIND.onnx.
 
+    Of a seed of an encoder's stage it is that encoder; default RUN/encoder.onnx.
+
     Returns:
         The file, and its largest difference from torch on examples.
 
@@ -101,6 +114,9 @@ def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
         FileNotFoundError: a checkpoint, or an encoder below it, is missing.
         ArithmeticError, ValueError: the file differs from torch by more than 1e-4.
     """
+    if (run / READING).is_file():
+        file = file or run / "encoder.onnx"
+        return file, _export_stage(run, file)
     recipe = read_recipe(run / KEPT, run, run)
     if recipe.kind not in EXPORTS:
         raise RecipeError(f"{run} is a run of kind {recipe.kind!r}; export knows {list(EXPORTS)}")
@@ -123,8 +139,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="erc export", description="ONNX file of a run's chosen checkpoint, checked with torch."
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default RUN/best/KIND.onnx")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="folder of a finished training, or of a stage's seed"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="default RUN/best/KIND.onnx; of a stage's seed RUN/encoder.onnx",
+    )
     parser.add_argument(
         "--bundle", type=Path, metavar="DIR", help="of a system's run: the bundle for the robot"
     )

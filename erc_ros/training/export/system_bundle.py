@@ -37,11 +37,10 @@ from erc_ros.training.encoders.pretrained import Trainable
 from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder, network_kind
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder
-from erc_ros.training.encoders.trainable import CONFIGS, make_encoder
 from erc_ros.training.encoders.visual.pretrained import VideoEncoder
 from erc_ros.training.engine.history import RunHistory, whole_history
-from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, build, read_recipe
-from erc_ros.training.engine.runs import BEST, MEASURED, METRICS, read_json, read_metrics
+from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_recipe
+from erc_ros.training.engine.runs import BEST, MEASURED, METRICS, READING, read_json, read_metrics
 from erc_ros.training.export.bundle_assembly import ANCHORS, FILES, publish
 from erc_ros.training.export.card import FUSION_HEADS, CardPart, write_card
 from erc_ros.training.export.encoders import export_encoder
@@ -49,6 +48,7 @@ from erc_ros.training.fusion.bundle_trial import answers
 from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.heads.base import MODALITIES
 from erc_ros.training.manifest import write_manifest
+from erc_ros.training.systems.encoders import saved_encoder
 from erc_ros.values.utterance import SAMPLE_RATE
 
 LEAST_TO_CALIBRATE = 50
@@ -69,12 +69,11 @@ SPOKEN = (
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A stage's encoder of one seed: where it lies, how it is read, and for which labels."""
+    """A stage's encoder of one seed: where it lies, and for which labels."""
 
     stage: str
     folder: Path
     modality: str
-    options: Mapping[str, Any]
     labels: tuple[str, ...]
 
     def load(self) -> Trainable:
@@ -83,8 +82,7 @@ class Reading:
         Raises:
             ValueError, FileNotFoundError: its files are damaged, missing, or fit no such encoder.
         """
-        values = {"model": str(self.folder / "encoder"), **self.options}
-        return make_encoder(build(CONFIGS[self.modality], values, f"{self.folder}: options"))
+        return saved_encoder(self.folder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +177,7 @@ def _reading(run: Path, stage: str, seed: int, modality: str) -> Reading:
     folder = run / "stages" / stage
     if (folder / f"seed-{seed}").is_dir():
         folder = folder / f"seed-{seed}"
-    file = folder / "reading.json"
+    file = folder / READING
     if not file.is_file() or not (folder / "encoder").is_dir():
         raise RecipeError(
             f"{run}: the {modality} features come from the stage {stage}, which leaves no network "
@@ -194,9 +192,7 @@ def _reading(run: Path, stage: str, seed: int, modality: str) -> Reading:
     content = read_json(file)
     if content.get("modality") != modality:
         raise RecipeError(f"{file} is of {content.get('modality')!r}, not of {modality}")
-    return Reading(
-        stage, folder, modality, dict(content["options"]), tuple(map(str, content["labels"]))
-    )
+    return Reading(stage, folder, modality, tuple(map(str, content["labels"])))
 
 
 def export_bundle(

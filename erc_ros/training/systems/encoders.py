@@ -50,6 +50,7 @@ from erc_ros.training.engine.recipe import build
 from erc_ros.training.engine.runs import (
     MEASURED,
     METRICS,
+    READING,
     SPLITS,
     finished,
     plain,
@@ -65,7 +66,7 @@ from erc_ros.training.systems.material import Material, Utterances
 from erc_ros.training.systems.stages import Work
 
 FEATURES, ANSWERS, ENCODER = "features", "answers", "encoder"
-HEAD, READING = "head.safetensors", "reading.json"
+HEAD = "head.safetensors"
 ALONE = DistillationLoss(response=0.0, feature=0.0)
 CHOICE = DistillationConfig(metric="weighted_f1")
 
@@ -198,9 +199,12 @@ def saved_encoder(folder: Path) -> Trainable:
     Raises:
         ValueError, FileNotFoundError: it left none, or a damaged one.
     """
-    content = read_json(folder / READING)
-    values = {"model": str(folder / ENCODER), **content["options"]}
-    return make_encoder(build(CONFIGS[content["modality"]], values, f"{folder / READING}: options"))
+    file = folder / READING
+    content = read_json(file)
+    config, options = CONFIGS.get(content.get("modality", "")), content.get("options")
+    if config is None or not isinstance(options, dict):
+        raise ValueError(f"{file} does not say how the encoder is read: train the stage again")
+    return make_encoder(build(config, {"model": str(folder / ENCODER), **options}, str(file)))
 
 
 def usable_rows(material: Material, encoder: Trainable, file: Path) -> dict[str, NDArray[np.int64]]:

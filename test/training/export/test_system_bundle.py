@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.manifest import FaceCrops, LogMelAudio
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import observed
+from erc_ros.networks.session import signature
 from erc_ros.training.datasets import corpora
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig
 from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder
@@ -236,6 +238,22 @@ UNUSABLE: dict[str, tuple[Change, str]] = {
         "kind 'face', not of a system",
     ),
 }
+
+
+def test_an_encoder_of_a_stage_is_exported_by_itself(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = run / "stages" / "text" / "seed-1"
+    assert main(["export", str(seed)]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"encoder\.onnx: differs from torch by [\d.]+e-0[4-9]", told)
+    assert set(signature(seed / "encoder.onnx").inputs) >= {"input_ids", "attention_mask"}
+    change(seed / "reading.json", options={"prompt": "nobody's"})
+    assert main(["export", str(seed)]) == 1
+    assert 'prompt is "nobody\'s"' in capsys.readouterr().err
+    change(seed / "reading.json", options=None)
+    assert main(["export", str(seed)]) == 1
+    assert "reading.json does not say how the encoder is read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", UNUSABLE)
