@@ -28,16 +28,25 @@ pytestmark = pytest.mark.dds
 SIDE = 112  # pixels; more than the nodes keep without being told
 
 
+@pytest.mark.parametrize(
+    ("head", "without"),
+    [
+        ("magtkd", ()),
+        pytest.param("summer", (), marks=pytest.mark.long),
+        pytest.param("lpgnet", ("visual",), marks=pytest.mark.long),
+        pytest.param("ddvlm", ("audio",), marks=pytest.mark.long),
+    ],
+)
 def test_a_system_runs_in_the_nodes_as_in_the_replay(
-    generated_meld: Path, tmp_path: Path, robot: RobotConfig
+    head: str, without: tuple[str, ...], generated_meld: Path, tmp_path: Path, robot: RobotConfig
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "MELD.Raw").symlink_to(generated_meld / "MELD.Raw")
     assert main(["cut-faces", "meld", "--data", str(data), "--crops", "4", "--size", "64"]) == 0
-    run = write_system_run(tmp_path / "run", data, "meld-faces", side=SIDE)
-    bundle, _ = export_bundle(run, tmp_path / "bundle", data)
-    assert bundle.visual is not None and bundle.visual.size == SIDE
+    run = write_system_run(tmp_path / "run", data, "meld-faces", head, side=SIDE)
+    bundle, _ = export_bundle(run, tmp_path / "bundle", data, without=without)
+    assert bundle.visual is None if "visual" in without else bundle.visual.size == SIDE
     recogniser = SimulatedRecogniser(type=recognisable_speech())
     path = write_recording("meld", tmp_path / "bag", dialogues=1, recogniser=recogniser)
     system = robot.changed(bundle=str(bundle.folder))
@@ -48,6 +57,7 @@ def test_a_system_runs_in_the_nodes_as_in_the_replay(
     assert [row.text for row in live.rows] == [row.text for row in offline.rows]
     assert len(live.rows) == 8
     for mine, theirs in zip(live.rows, offline.rows, strict=True):
-        assert all(mine.modalities.values()) and set(mine.probabilities) == set(bundle.labels)
+        assert {name for name, seen in mine.modalities.items() if not seen} == set(without)
+        assert set(mine.probabilities) == set(bundle.labels)
         assert mine.label == theirs.label
     assert live.bundle.sha256 == bundle.sha256

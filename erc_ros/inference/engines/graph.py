@@ -191,6 +191,7 @@ def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
     for number, node in enumerate(kept.graph.node):
         # onnxruntime 1.23 names its casts after the node, which may have no name.
         node.name = node.name or f"{node.op_type}_{number}"
+    _give_each_its_own(kept.graph)
     typed: onnx.ModelProto = convert_float_to_float16(
         kept, keep_io_types=True, op_block_list=KEPT_FLOAT32
     )
@@ -198,6 +199,27 @@ def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
     del typed.graph.value_info[:]  # some still tell the type from before
     onnx.checker.check_model(typed)
     return typed
+
+
+def _give_each_its_own(graph: onnx.GraphProto) -> None:
+    """A constant for each node that stays in float32, also where several have the same.
+
+    Exporters write equal ones once, such as biases that are all 0, and the conversion would name
+    the casts after the constant.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    used: set[str] = set()
+    for node in graph.node:
+        if node.op_type not in KEPT_FLOAT32:
+            continue
+        for place, name in enumerate(node.input):
+            if name in used:
+                own = copy.deepcopy(constants[name])
+                own.name = f"{name}_{node.name}_{place}"
+                graph.initializer.append(own)
+                node.input[place] = own.name
+            elif name in constants:
+                used.add(name)
 
 
 def _sum_in_float(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -58,11 +58,12 @@ def _find(model: str) -> Path:
         ) from error
 
 
-def load(auto: Any, folder: Path, layers: int = 0) -> Any:
-    """`auto`'s model (AutoModel, ...) in `folder`, in eval mode, in float32.
+def load(auto: Any, folder: Path, layers: int = 0, dtype: torch.dtype = torch.float32) -> Any:
+    """`auto`'s model (AutoModel, ...) in `folder`, in eval mode.
 
     Args:
         layers: only so many, the lowest ones; 0: all.
+        dtype: of its weights; a model that is trained stays in float32.
 
     Raises:
         ValueError: of an architecture that this transformers does not have, fewer layers than are
@@ -71,7 +72,7 @@ def load(auto: Any, folder: Path, layers: int = 0) -> Any:
     how = {**SAFELY, "num_hidden_layers": layers} if layers else SAFELY
     try:
         model, report = auto.from_pretrained(
-            folder, use_safetensors=True, dtype="float32", output_loading_info=True, **how
+            folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **how
         )
     except Exception as error:  # the library raises whatever the broken file led to
         raise ValueError(f"{folder} cannot be loaded as {auto.__name__}: {error}") from error

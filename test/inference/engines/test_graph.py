@@ -161,6 +161,23 @@ def test_symmetric_pairs_are_well_formed_and_survive_float16() -> None:
     assert np.abs(found - expected).max() < within * np.abs(expected).max()
 
 
+def test_norms_may_share_their_constants() -> None:
+    model = small(
+        """g (float[B, 4] x) => (float[B, 4] y) {
+        one = LayerNormalization (x, same, same)
+        two = MatMul (one, weight)
+        three = LayerNormalization (two, same, same)
+        y = Add (three, same)
+        }""",
+        same=np.array([0.5, 1.0, 1.5, 2.0], np.float32),
+        weight=np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32),
+    )
+    typed = graph.strongly_typed(model)
+    x = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
+    expected, found = (on_cpu(m.SerializeToString())({"x": x})["y"] for m in (model, typed))
+    assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
+
+
 def test_a_model_in_float16_stays_as_it_is() -> None:
     once = graph.strongly_typed(quantized())
     assert graph.strongly_typed(once) == once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,12 @@ def test_attempts_can_be_repeated_and_differ(describer: Describer) -> None:
     assert said[:2] == said[3:] and len(set(said)) == 3
 
 
+def test_half_the_memory_is_another_models_name(describer: Describer) -> None:
+    half = Describer(replace(describer._config, precision="bf16"))
+    assert half.model.dtype == torch.bfloat16 and half.name != describer.name
+    assert half.describe(Sample("a", frames=FRAMES), 0) is not None
+
+
 def test_the_model_sees_the_picture(describer: Describer) -> None:
     black = describer._inputs(Sample("a", frames=np.zeros_like(FRAMES)))
     white = describer._inputs(Sample("a", frames=np.full_like(FRAMES, 255)))
@@ -170,6 +177,12 @@ def test_the_model_sees_the_picture(describer: Describer) -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    for wrong in ({"frames": 0}, {"tries": 0}, {"longest": 0}, {"temperature": 0.0}):
+    for wrong in (
+        {"frames": 0},
+        {"tries": 0},
+        {"longest": 0},
+        {"temperature": 0.0},
+        {"precision": "int4"},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             DescriberConfig("m", **wrong)  # type: ignore[arg-type]
