@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -92,8 +94,10 @@ def build(
             for name, part in source.parts.items()
             if again or not _is_refused(name, part.file, machine.key(part.file), say)
         ]
-        if source is not bundle and todo:
-            parts = recorded(source, as_written=True)
+        try:
+            parts = recorded(source, for_engines=True) if todo else []
+        except EngineError as error:
+            return [f"TensorRT: {error}"]
         for part in parts:
             if part.name not in todo:
                 continue
@@ -146,7 +150,11 @@ def check(folder: Path | str, say: Say = print) -> list[str]:
         source = for_tensorrt(bundle)
     except EngineError as error:
         return [f"TensorRT: {error}"]
-    for part in recorded(source, as_written=True):
+    try:
+        parts = recorded(source, for_engines=True)
+    except EngineError as error:
+        return [f"TensorRT: {error}"]
+    for part in parts:
         try:
             model, shapes = _prepared(part, source)
             worst = disagreement(on_cpu(model, as_written=True), part.stored, HALF)
@@ -160,10 +168,14 @@ def check(folder: Path | str, say: Say = print) -> list[str]:
     return failed
 
 
-def recorded(bundle: Bundle, as_written: bool = False) -> list[EnginePart]:
+def recorded(bundle: Bundle, for_engines: bool = False) -> list[EnginePart]:
     """What each model gets and answers when a made-up conversation is recognised on the CPU.
 
-    as_written: the answers are those of Q/DQ pairs as they stand, for engines; see `on_cpu`.
+    for_engines: the answers are those of the graph that an engine is made of, in float32, with Q/DQ
+    pairs as they stand.
+
+    Raises:
+        EngineError: `for_engines` needs the package onnx.
     """
     seen: dict[Path, list[dict[str, NDArray[Any]]]] = {}
 
@@ -176,7 +188,7 @@ def recorded(bundle: Bundle, as_written: bool = False) -> list[EnginePart]:
             recogniser.feed(utterance)
     files = {name: part.file for name, part in bundle.parts.items()}
     return [
-        EnginePart(name, file, tuple(_answered(file, seen[file], as_written)))
+        EnginePart(name, file, tuple(_answered(file, seen[file], for_engines)))
         for name, file in files.items()
     ]
 
@@ -206,13 +218,15 @@ def conversation(bundle: Bundle) -> Iterator[Utterance]:
 
 
 def _answered(
-    file: Path, calls: list[dict[str, NDArray[Any]]], as_written: bool
+    file: Path, calls: list[dict[str, NDArray[Any]]], for_engines: bool
 ) -> Iterator[Stored]:
     """A few calls of different shapes, from the smallest to the largest, with their answers."""
     shapes = {tuple(x.shape for x in inputs.values()): inputs for inputs in calls}
     ordered = sorted(shapes.values(), key=lambda inputs: sum(x.size for x in inputs.values()))
     places = np.linspace(0, len(ordered) - 1, min(KEPT_INPUTS, len(ordered)))
-    network = on_cpu(file, as_written=as_written)
+    network = on_cpu(file)
+    if for_engines:
+        network = on_cpu(_graphs().load(file).SerializeToString(), as_written=True)
     for place in places.round().astype(int):
         yield ordered[place], network(ordered[place])
 
@@ -270,17 +284,21 @@ def _side_by_side(works: Sequence[Callable[[], object]], repeats: int) -> list[f
     return [1e3 * statistics.median(taken) for taken in times]
 
 
+def _graphs() -> ModuleType:
+    """What makes graphs fit for TensorRT; raises EngineError where the package onnx is not."""
+    try:
+        return import_module("erc_ros.inference.engines.graph")
+    except ImportError as error:
+        raise EngineError(f"building engines needs onnx ({error}): pip install onnx") from error
+
+
 def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
     """The model as TensorRT takes it, and its profiles.
 
     Raises:
         EngineError: it does not; says why, and the way out.
     """
-    try:
-        from erc_ros.inference.engines import graph
-    except ImportError as error:
-        raise EngineError(f"building engines needs onnx ({error}): pip install onnx") from error
-
+    graph = _graphs()
     model = graph.load(part.file)
     if found := graph.problems(model):
         more = f"; and {len(found) - 2} other problems" if len(found) > 2 else ""
@@ -298,7 +316,8 @@ def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
                 raise EngineError(f"{part.file.name}: {error}") from error
             if left:
                 raise EngineError(f"{part.file.name}: the shape of {left[0]} stays unknown")
-    return graph.strongly_typed(model).SerializeToString(), shapes
+    typed: bytes = graph.strongly_typed(model).SerializeToString()
+    return typed, shapes
 
 
 def _build_engine(

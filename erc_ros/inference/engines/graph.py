@@ -43,10 +43,15 @@ QUANTIZED_OPSET = 19  # from here on QuantizeLinear and DequantizeLinear take fl
 
 
 def load(file: Path) -> onnx.ModelProto:
-    """An ONNX file; sums of positions, log-sum-exp and embedding tables as TensorRT takes them."""
+    """An ONNX file, with what TensorRT does not take in the form that it takes.
+
+    Positions are summed as floats, log-sum-exp is spelled out, int8 embedding tables and the int8
+    weights of products whose activations are quantized while they run become float, same values.
+    """
     model = _sum_in_float(onnx.load(str(file)))
     _spell_out_log_sum_exp(model)
     _restore_tables(model)
+    _restore_products(model)
     return model
 
 
@@ -305,6 +310,34 @@ def _restore_tables(model: onnx.ModelProto) -> None:
         graph.initializer.append(numpy_helper.from_array(table.astype(np.float32) * scale, name))
         node.op_type = "Gather"
         node.input[:] = [name, rows.input[1]]
+    _drop_unused(graph)
+
+
+def _restore_products(model: onnx.ModelProto) -> None:
+    """Products of dynamic int8, which is made for CPUs, as float32 with the same weights.
+
+    Cast(MatMulInteger(quantized x, w, z, zero)) * (scale of x * scale) becomes
+    MatMul(x, (w - zero) * scale): only the rounding of x is gone.
+    """
+    graph, constants = model.graph, _constants(model)
+    made = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type != "Mul":
+            continue
+        cast, scales = (made.get(name, onnx.NodeProto()) for name in node.input)
+        product = made.get(cast.input[0], onnx.NodeProto()) if cast.op_type == "Cast" else cast
+        if product.op_type != "MatMulInteger" or scales.op_type != "Mul":
+            continue
+        quantizer = made.get(product.input[0], onnx.NodeProto())
+        weights, scale = constants.get(product.input[1]), constants.get(scales.input[1])
+        zero = constants.get(product.input[3], np.int8(0)) if len(product.input) > 3 else np.int8(0)
+        if quantizer.op_type != "DynamicQuantizeLinear" or weights is None or scale is None:
+            continue
+        name = f"{node.output[0]}_weights"
+        floats = (weights.astype(np.float32) - zero.astype(np.float32)) * scale
+        graph.initializer.append(numpy_helper.from_array(floats, name))
+        node.op_type = "MatMul"
+        node.input[:] = [quantizer.input[0], name]
     _drop_unused(graph)
 
 

@@ -142,12 +142,31 @@ def test_check_tells_what_is_fit_for_tensorrt(
     assert "text: " in lines[0] and "3 shape profiles" in lines[0] and not engines.exists()
 
 
+@pytest.mark.parametrize("name", ["edge-small", "edge-open"])
+def test_the_bundles_that_ship_are_fit_for_tensorrt_as_they_are(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["build-engines", name, "--check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and all("fit for TensorRT, float16" in line for line in lines)
+    assert all(float(line.split("differs by ")[1].rstrip("%")) < 1 for line in lines)
+
+
 def test_check_names_what_is_not_and_the_way_out(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quantize = pytest.importorskip("onnxruntime.quantization")
     source, target = folder / "face.onnx", folder / "int8.onnx"
-    quantize.quantize_dynamic(str(source), str(target))
+
+    class Faces(quantize.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        left = 1
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            self.left -= 1
+            return FACES if self.left >= 0 else None
+
+    unsigned = quantize.QuantType.QUInt8
+    quantize.quantize_static(str(source), str(target), Faces(), activation_type=unsigned)
     target.replace(source)
     manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
     manifest.pop("files")
@@ -156,7 +175,7 @@ def test_check_names_what_is_not_and_the_way_out(
     said = capsys.readouterr().out
     assert "not built: visual: TensorRT does not take face.onnx" in said
     assert (
-        "made for CPUs" in said
+        "quantize symmetrically" in said
         and "erc quantize FLOAT32_BUNDLE --target tensorrt --out" in said
         and "text: fit" in said
     )
@@ -183,6 +202,23 @@ def test_engines_are_built_agree_and_run(
     network = open_network(folder / "text.onnx", "auto")
     assert (network.device, network.note) == ("tensorrt", "")
     same_answers(folder, "auto")
+
+
+def test_a_network_of_dynamic_int8_becomes_an_engine_as_well(
+    folder: Path, tensorrt: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quantize = pytest.importorskip("onnxruntime.quantization")
+    quantize.quantize_dynamic(
+        str(folder / "text.onnx"), str(folder / "int8.onnx"), op_types_to_quantize=["MatMul"]
+    )
+    (folder / "int8.onnx").replace(folder / "text.onnx")
+    manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
+    manifest.pop("files")
+    write_manifest(folder, manifest)
+    assert build(folder) == []
+    assert open_network(folder / "text.onnx", "auto").device == "tensorrt"
+    assert "text: engine for" in capsys.readouterr().out
+    same_answers(folder, "auto")  # on the CPU with int8 activations
 
 
 def test_the_form_for_tensorrt_that_lies_in_a_bundle_becomes_its_engines(

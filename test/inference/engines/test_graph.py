@@ -327,6 +327,33 @@ def test_a_log_sum_exp_is_spelled_out_and_overflows_nowhere(
         np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "with zero points"])
+def test_a_product_of_dynamic_int8_becomes_float_with_the_same_weights(
+    tmp_path: Path, symmetric: bool
+) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0.3, 1, (64, 32)).astype(np.float32)
+    model = small("g (float[B, 64] x) => (float[B, 32] y) { y = MatMul (x, w) }", w=weights)
+    onnx.save(model, str(tmp_path / "float.onnx"))
+    quantization.quantize_dynamic(
+        str(tmp_path / "float.onnx"),
+        str(tmp_path / "int8.onnx"),
+        per_channel=symmetric,
+        weight_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
+    )
+    loaded = graph.load(tmp_path / "int8.onnx")
+    assert graph.problems(onnx.load(str(tmp_path / "int8.onnx")))
+    assert graph.problems(loaded) == [] and [n.op_type for n in loaded.graph.node] == ["MatMul"]
+    x = rng.normal(0, 1, (8, 64)).astype(np.float32)
+    x[:, 0] = 300  # int8 activations lose the others beside it
+    found = on_cpu(loaded.SerializeToString())({"x": x})["y"]
+    step = np.ptp(weights) / 254
+    np.testing.assert_allclose(found, x @ weights, atol=np.abs(x).sum(axis=1).max() * step)
+    (table,) = (numpy_helper.to_array(tensor) for tensor in loaded.graph.initializer)
+    np.testing.assert_allclose(found, x @ table, rtol=1e-4, atol=1e-3)
+
+
 def test_int8_weights_alone_are_multiplied_by_float_activations_where_that_is_asked() -> None:
     rng = np.random.default_rng(0)
     weights = rng.integers(-127, 128, (64, 32)).astype(np.int8)
