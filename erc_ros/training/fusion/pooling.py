@@ -3,8 +3,9 @@
 Every sense has a linear classifier on its embeddings, by logistic regression on the train split,
 and a temperature from dev, whose clips the encoders have not met. The text's is fitted as well:
 its encoder's own knows more of what a conversation means, but takes plain sentences for fear
-(docs/results/trust.md, "What the fusion took from the text"). Then dev says how much a sense is to
-be doubted beside the text: so much that it costs next to nothing while it is broken.
+(docs/results/trust.md, "What the fusion took from the text"). MELD has hardly any of those, so it
+may learn from others, too (`simulated.more_text`). Then dev says how much a sense is to be
+doubted beside the text: so much that it costs next to nothing while it is broken.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from erc_ros.metrics.calibration import fit_temperature, log_likelihood_loss
 from erc_ros.metrics.classification import weighted_f1
 from erc_ros.training.fusion.conditions import TOLERANCE, Result, as_they_are, worst
 from erc_ros.training.fusion.dialogues import Dialogues
-from erc_ros.training.heads.base import AUDIO, MODALITIES, VISUAL
+from erc_ros.training.heads.base import AUDIO, MODALITIES, TEXT, VISUAL
 from erc_ros.training.heads.pooling import Pooling
 
 Floats = NDArray[np.float32]
@@ -81,10 +82,14 @@ def fit_pooling(
     dev: Dialogues,
     measure: Callable[[nn.Module], Sequence[Result]],
     say: Callable[[str], None] = print,
+    more_text: tuple[Floats, NDArray[np.int64]] | None = None,
 ) -> None:
     """Set the classifiers, the prior and the doubts of `model`.
 
-    measure: the conditions on dev (`conditions.measure_conditions`).
+    Args:
+        measure: the conditions on dev (`conditions.measure_conditions`).
+        more_text: embeddings (N, E) and labels (N,) of other words that the text's classifier
+            learns from beside those of `train`.
 
     Raises:
         ValueError: the train split lacks a label.
@@ -97,12 +102,11 @@ def fit_pooling(
     for m, name in enumerate(MODALITIES):
         heard = known if train.present is None else known & train.present[:, m]
         shown = dev.labels >= 0 if dev.present is None else (dev.labels >= 0) & dev.present[:, m]
-        fitted = fit_sense(
-            getattr(train, name)[heard],
-            train.labels[heard],
-            getattr(dev, name)[shown],
-            dev.labels[shown],
-        )
+        rows, labels = getattr(train, name)[heard], train.labels[heard]
+        if m == TEXT and more_text is not None:
+            rows = np.concatenate([rows, more_text[0]])
+            labels = np.concatenate([labels, more_text[1]])
+        fitted = fit_sense(rows, labels, getattr(dev, name)[shown], dev.labels[shown])
         classifier: nn.Linear = model.classifiers[m]  # type: ignore[assignment]
         with torch.no_grad():
             classifier.weight.copy_(torch.from_numpy(fitted.weight))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from erc_ros.training.encoders.text.evaluation import predict
+from erc_ros.training.encoders.text.examples import MOST_REPEATED, TextConfig
+from erc_ros.training.encoders.text.mixture import read_corpus, repeated
+from erc_ros.training.encoders.text.model import load_tokenizer, make_model
 from erc_ros.training.engine.embeddings import FILE, Embedded, load_embeddings
+from erc_ros.training.engine.history import folder_of
+from erc_ros.training.engine.recipe import KEPT, read_recipe
 from erc_ros.training.engine.runs import SPLITS
+from erc_ros.training.engine.trainer import load_weights
 from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.fusion.pooling import fit_sense
 from erc_ros.training.fusion.simulation import Matched, Weakness, match
@@ -58,6 +66,31 @@ def read_dialogues(
         for split in SPLITS
     }
     return splits, simulated
+
+
+def more_text(
+    folder: Path, corpora: Sequence[str], data: Path
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Words of other corpora as the text encoder sees them: embeddings (N, E) and labels (N,).
+
+    The train splits of `corpora` (`mixture.CORPORA`). Single sentences are there once more, said
+    two to six times in a row: what is plain stays plain when it is repeated.
+
+    Raises:
+        FileNotFoundError: the encoder is not trained yet, or a corpus is missing.
+    """
+    weights = _trained(folder, "text").with_name("best.safetensors")
+    recipe = read_recipe(folder_of(folder) / KEPT, folder)
+    config = recipe.section("text", TextConfig)
+    model = make_model(0.0, config.reading)
+    load_weights(model, weights)
+    rng = random.Random(0)
+    said = [c for name in corpora for c in read_corpus(name, data, "train").conversations]
+    again = [repeated(c, rng.randint(2, MOST_REPEATED)) for c in said if len(c.utterances) == 1]
+    prompt = config.prompt(load_tokenizer())
+    embeddings, labels = predict(model, [*said, *again], prompt, config, ask=model.embed)
+    is_known = labels >= 0
+    return embeddings[is_known], labels[is_known]
 
 
 def read_rightly(

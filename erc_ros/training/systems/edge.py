@@ -33,6 +33,7 @@ from torch import nn
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.text.evaluation import best_prior_correction
+from erc_ros.training.encoders.text.mixture import CORPORA
 from erc_ros.training.engine.embeddings import Embedded
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
@@ -74,7 +75,13 @@ from erc_ros.training.fusion.objectives import (
     objective_of,
 )
 from erc_ros.training.fusion.pooling import fit_pooling
-from erc_ros.training.fusion.simulated import EncoderFolders, describe, read_dialogues, senses
+from erc_ros.training.fusion.simulated import (
+    EncoderFolders,
+    describe,
+    more_text,
+    read_dialogues,
+    senses,
+)
 from erc_ros.training.fusion.simulation import DRAWS, Matched, ModalityDropout, Weakness
 from erc_ros.training.fusion.train import HeadSizes, train_head
 from erc_ros.training.heads.base import MODALITIES, TEXT, Head
@@ -101,6 +108,8 @@ class FusionConfig:
     """Folders of the trained encoders."""
     audio: str = "runs/audio/best"
     visual: str = "runs/face/best"
+    text_also: tuple[str, ...] = ()
+    """Of pooling: corpora that its text classifier learns from beside MELD."""
 
     @property
     def folders(self) -> EncoderFolders:
@@ -113,6 +122,8 @@ class FusionConfig:
             raise ValueError("heads must not be empty")
         for head in self.heads:
             check_name(head)
+        if unknown := set(self.text_also) - set(CORPORA[1:]):
+            raise ValueError(f"text_also names {sorted(unknown)}: known are {CORPORA[1:]}")
 
 
 def train(recipe: Recipe) -> None:
@@ -127,18 +138,25 @@ def train(recipe: Recipe) -> None:
     network = recipe.section("network", HeadSizes)
     dropout = recipe.section("dropout", ModalityDropout)
     splits, simulated = read_dialogues(config.folders, recipe.section("simulation", Weakness))
-    record(recipe.out, teachers=[config.text, config.audio, config.visual])
+    record(
+        recipe.out,
+        corpora=config.text_also,
+        teachers=[config.text, config.audio, config.visual],
+    )
     describe(simulated)
     measure_on_dev = partial(
         dev_conditions, splits["dev"], senses(config.folders), simulated, config.context
     )
+    more = None
+    if config.text_also and "pooling" in config.heads:
+        more = more_text(Path(config.text), config.text_also, recipe.data)
     best = {}
     for head in config.heads:
         for seed in recipe.seeds(config.seeds):
             seeded = replace(trainer, seed=seed)
             out = recipe.out / head / f"seed-{seed}"
             train_seed(
-                splits, simulated, config, head, seeded, network, dropout, out, measure_on_dev
+                splits, simulated, config, head, seeded, network, dropout, out, measure_on_dev, more
             )
         best[head] = choose_best(recipe.out / head, FILES)
     chosen = choose_head(best, recipe.out)
@@ -214,6 +232,7 @@ def train_seed(
     dropout: ModalityDropout,
     out: Path,
     measure_on_dev: Callable[[nn.Module], list[Result]],
+    more_text: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> None:
     """Train one seed of a head, test it once, export it; writes metrics.json."""
     settings = {
@@ -221,6 +240,7 @@ def train_seed(
         "dropout": asdict(dropout),
         "trainer": asdict(trainer),
         "context": config.context,
+        "text_also": list(config.text_also),
         "simulation": {modality: matched.mismatch for modality, matched in simulated.items()},
         "embeddings": {m: float(np.abs(getattr(splits["train"], m)).sum()) for m in MODALITIES},
     }
@@ -256,7 +276,7 @@ def train_seed(
         model = make_head(name, sizes)
         assert isinstance(model, Pooling)
         begin = time.monotonic()
-        fit_pooling(model, splits["train"], splits["dev"], measure_on_dev)
+        fit_pooling(model, splits["train"], splits["dev"], measure_on_dev, more_text=more_text)
         out.mkdir(parents=True, exist_ok=True)
         training = {"seconds": time.monotonic() - begin, "prior_correction": 0.0}
     else:

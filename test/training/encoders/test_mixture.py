@@ -20,6 +20,7 @@ from erc_ros.training.encoders.text.mixture import (  # noqa: E402
     in_turns,
     portion,
     read_corpus,
+    repeated,
     thinned,
 )
 from erc_ros.training.losses import cross_entropy_among  # noqa: E402
@@ -72,6 +73,15 @@ def test_the_first_sentences_of_a_comment_become_history() -> None:
         alone = Conversation("x", (LabelledUtterance(text, 1, 3, 0),))
         assert in_turns(alone, random.Random(0)) is alone
     assert in_turns(chat(1), random.Random(0)) == chat(1)
+
+
+def test_a_comment_is_said_again_and_means_the_same() -> None:
+    comment = LabelledUtterance("The tap drips.", 1, 0, 0)
+    three = repeated(Conversation("x", (comment,)), 3).utterances
+    assert [(u.text, u.speaker, u.label, u.index) for u in three] == [
+        ("The tap drips.", 1, 0, place) for place in range(3)
+    ]
+    assert repeated(chat(1), 3) == chat(1), "a conversation stays as it is"
 
 
 def test_only_turns_without_a_label_are_left_out() -> None:

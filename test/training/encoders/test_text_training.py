@@ -34,6 +34,7 @@ from erc_ros.encoders.text import (  # noqa: E402
 from erc_ros.inference.bundle import load_bundle  # noqa: E402
 from erc_ros.inference.recogniser import Recogniser  # noqa: E402
 from erc_ros.metrics.classification import softmax  # noqa: E402
+from erc_ros.training.datasets.robot_dialogues import read_robot_dialogues  # noqa: E402
 from erc_ros.training.datasets.utterances import (  # noqa: E402
     LABELS,
     Conversation,
@@ -68,6 +69,7 @@ from erc_ros.training.encoders.text.train import Teacher  # noqa: E402
 from erc_ros.training.engine.recipe import RecipeError, read_recipe  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig, load_weights  # noqa: E402
 from erc_ros.training.export import text_bundle  # noqa: E402
+from erc_ros.training.fusion.simulated import more_text  # noqa: E402
 from erc_ros.values.utterance import Utterance  # noqa: E402
 
 WORDS = ["now", "feels", "speaker", "someone", "good", "bad", "day", "what", "a", "##b"]
@@ -652,6 +654,7 @@ text:
   pretraining: {meld: 0.5, goemotions: 0.5, emocontext: 0.5}
   mixed: {emocontext: 0.5, robot-dialogues: 1}
   in_turns: 0.5
+  repeated: 0.2
   missing: 0.2
   word_errors: 0.1
 pretrainer: {epochs: 2, batch_size: 8, learning_rate: 1.0e-3}
@@ -676,6 +679,7 @@ def make_more_data(data: Path) -> Path:
         f"- group: g{n}\n  turns: [[Robot, good day, neutral], [Ilse, bad, {LABELS[n % 7]}]]\n"
         for n in range(60)
     )
+    talks += "".join(f"- turns: [[Ilse, good {word}, joy]]\n" for word in WORDS if word.isalpha())
     (data / "robot_dialogues" / "part_01.yaml").write_text(talks)
     return data
 
@@ -715,6 +719,12 @@ def test_a_training_on_several_corpora_that_is_killed_goes_on(
     }
     said = json.loads((tmp_path / "whole" / "best" / "prompt.json").read_text())
     assert said == {"max_tokens": 40, "question": False}
+    (tmp_path / "whole" / "recipe.yaml").write_text(MIXED)  # as `erc train` does
+    more = more_text(tmp_path / "whole" / "best", ["robot-dialogues"], data)
+    known = read_robot_dialogues(data, "train").conversations
+    single = sum(len(c.utterances) == 1 for c in known)
+    assert 2 * single <= len(more[0]) - len(known) <= 6 * single, "single ones are said again"
+    assert more[0].shape[1] == SIZE.width and len(set(more[1].tolist())) == len(LABELS)
 
 
 @pytest.mark.filterwarnings("ignore")

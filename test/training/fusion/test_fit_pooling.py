@@ -56,6 +56,27 @@ def test_a_fitted_head_is_calibrated_and_doubts_the_senses_beside_the_text() -> 
     assert 0 < model.broken[1] < 1 and model.broken[0] == 0
 
 
+def test_the_text_may_learn_from_other_words_too() -> None:
+    train, dev = dialogues(300), dialogues(300)
+    draws = RNG.permutation(300)[None]
+    audio, visual = Sense(dev.audio, dev.labels, draws), Sense(dev.visual, dev.labels, draws)
+
+    def measure(model: torch.nn.Module) -> list[Result]:
+        return measure_conditions(
+            lambda data, seen: predict_windows(model, data, 1, seen), dev, audio, visual
+        )
+
+    words = np.zeros((200, SIZE), np.float32)
+    words[:, 7] = 3.0  # of which nobody says anything in `train`
+    fear = np.full(200, 2, np.int64)
+    heads = [Pooling(PoolingConfig(embeddings=(SIZE,) * 3, labels=LABELS)) for _ in range(2)]
+    for head, more in zip(heads, (None, (words, fear)), strict=True):
+        fit_pooling(head, train, dev, measure, lambda line: None, more_text=more)
+    without, with_them = (head.classifiers[0](torch.from_numpy(words[:1])) for head in heads)
+    assert with_them.argmax() == 2 and without.argmax() != 2
+    assert torch.equal(heads[0].classifiers[1].weight, heads[1].classifiers[1].weight)
+
+
 def test_a_label_that_never_comes_is_refused() -> None:
     train = dialogues(50)
     train.labels[train.labels == 2] = 0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance
-from erc_ros.training.encoders.text.mixture import CORPORA, in_turns, thinned
+from erc_ros.training.encoders.text.mixture import CORPORA, in_turns, repeated, thinned
 from erc_ros.training.encoders.text.model import READINGS
 from erc_ros.training.encoders.text.recognition_errors import (
     SimulatedWordErrors,
@@ -25,6 +25,7 @@ from erc_ros.training.encoders.text.recognition_errors import (
 
 ATTENTIONS = ("causal", "full")
 OBJECTIVES = ("cross_entropy", "class_balanced", "logit_adjusted")
+MOST_REPEATED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class TextConfig:
     """Folder of a trained teacher (`text_export`): the student starts with its weights and learns
     from its embeddings and answers too."""
     teaching: float = 0.5
-    """How much of the loss is the teacher's: its answers softened, and its embeddings."""
+    """How much of the loss is the teacher's: its answers softened, and its embeddings. 0: the
+    training only starts with its weights, and goes on with other data."""
     word_errors: float = 0.0
     """Training dialogues get word errors at a rate drawn from 0 to this (`recognition_errors`)."""
     speaker_errors: float = 0.0
@@ -72,6 +74,9 @@ class TextConfig:
     """Share of the turns without a label that are left out of the history."""
     in_turns: float = 0.0
     """Share of GoEmotions' comments whose first sentences become history (`mixture.in_turns`)."""
+    repeated: float = 0.0
+    """Share of the single comments that are mixed in which their speaker says two to six times in
+    a row, each time meaning the same (`mixture.repeated`)."""
     most_per_label: int = 5000
     """Of GoEmotions' rows, which are mostly neutral or joy."""
     pretraining: Mapping[str, float] = field(default_factory=lambda: {"goemotions": 1.0})
@@ -84,7 +89,7 @@ class TextConfig:
         if not self.seeds:
             raise ValueError("seeds must not be empty")
         names = ["votes", "smoothing", "unknown_speakers", "plain", "forget", "dropout"]
-        for name in [*names, "word_errors", "speaker_errors", "missing"]:
+        for name in [*names, "word_errors", "speaker_errors", "missing", "repeated"]:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1)")
         if not 0 <= self.in_turns <= 1:
@@ -101,6 +106,10 @@ class TextConfig:
             raise ValueError(f"attention is {self.attention!r}, must be one of {ATTENTIONS}")
         if not 0 <= self.teaching <= 1:
             raise ValueError(f"teaching is {self.teaching}, must be in [0, 1]")
+        if self.teacher and self.teaching and self.mixed:
+            raise ValueError(
+                "a teacher knows MELD's dialogues alone: set teaching to 0, or mix none"
+            )
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}, must be in [0, 1)")
         if self.objective not in OBJECTIVES:
@@ -179,6 +188,8 @@ def augmented(
     """A training dialogue, varied as the robot will hear it."""
     if config.in_turns and rng.random() < config.in_turns:
         dialogue = in_turns(dialogue, rng)
+    if config.repeated and rng.random() < config.repeated:
+        dialogue = repeated(dialogue, rng.randint(2, MOST_REPEATED))
     if config.missing:
         dialogue = thinned(dialogue, config.missing, rng)
     if config.speaker_errors:

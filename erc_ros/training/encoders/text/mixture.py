@@ -124,6 +124,21 @@ def in_turns(conversation: Conversation, rng: random.Random) -> Conversation:
     return replace(conversation, utterances=(first, last))
 
 
+def repeated(conversation: Conversation, times: int) -> Conversation:
+    """A single comment as if its speaker said it `times` times in a row, meaning the same.
+
+    Elsewhere who says something twice in a row means more by it the second time: without such
+    rows, plain words that are said again and again drift to a rare emotion. Conversations stay as
+    they are.
+    """
+    if len(conversation.utterances) != 1:
+        return conversation
+    (said,) = conversation.utterances
+    return replace(
+        conversation, utterances=tuple(replace(said, index=place) for place in range(times))
+    )
+
+
 def thinned(conversation: Conversation, share: float, rng: random.Random) -> Conversation:
     """Without a share of the turns that nobody labelled: what the robot said, say."""
     kept = tuple(u for u in conversation.utterances if u.is_labelled or rng.random() >= share)

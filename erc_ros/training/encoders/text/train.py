@@ -196,14 +196,15 @@ def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: 
     """What comes before MELD; returns the checkpoint. One of the same settings is used again."""
     checkpoint, record = out / "best.safetensors", out / "settings.json"
     settings = {"trainer": asdict(trainer), **_settings(config)}
-    del settings["mixed"]
+    for later in ("mixed", "repeated"):
+        del settings[later]
     if checkpoint.is_file() and finished(record, settings):
         print(f"pretrained encoder: {checkpoint}")
         return checkpoint
     prompt = config.prompt(load_tokenizer())
     set_seeds(trainer.seed)
     model = make_model(config.dropout, config.reading)
-    alone = replace(config, ema=0.0, objective="cross_entropy")
+    alone = replace(config, ema=0.0, objective="cross_entropy", repeated=0.0)
     rows = mixture(sources, config.pretraining, prompt, alone, trainer.seed)
     dev = {name: corpus for name, corpus in sources.dev.items() if name in config.pretraining}
     _fit(model, alone, trainer, rows, dev, prompt, out)
@@ -243,7 +244,8 @@ def train_seed(
         load_weights(model, start)
     prompt = config.prompt(load_tokenizer())
     dialogues = splits["train"].conversations
-    teacher = Teacher.load(Path(config.teacher), dialogues) if config.teacher else None
+    is_taught = bool(config.teacher) and config.teaching > 0
+    teacher = Teacher.load(Path(config.teacher), dialogues) if is_taught else None
     others = mixture(sources, config.mixed, prompt, config, trainer.seed)
     errors = SimulatedWordErrors(u.text for d in dialogues for u in d.utterances)
 
