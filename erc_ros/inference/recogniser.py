@@ -156,7 +156,8 @@ class Recogniser:
         history, answered = self._recognise(self._history, utterance, *prepared, begin=begin)
         if utterance.is_final:
             self._history = history
-        self._catching_up = self._workers.submit(self._text.catch_up)
+        # An utterance without text did not wait for the one before to be caught up with.
+        self._catching_up = self._workers.submit(self._text_encoder().catch_up)
         return answered
 
     def correct(self, correction: SpeakerCorrected) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -183,6 +184,28 @@ def test_history_counts_until_the_conversation_changes(recogniser: Recogniser) -
     assert not same(alone, recogniser.feed(utterance(5)))
     changed = recogniser.feed(utterance(5, conversation_id="d", speaker_id="x"))
     assert same(alone, changed)
+
+
+def test_no_two_work_in_the_text_encoder_at_once(recogniser: Recogniser) -> None:
+    """Utterances without text come at once after each other, while the first is caught up with."""
+    encoder = recogniser._text
+    catch_up, inside, met = encoder.catch_up, threading.Lock(), threading.Event()
+
+    def watched() -> None:
+        if not inside.acquire(blocking=False):
+            met.set()
+            return
+        try:
+            met.wait(0.05)  # somebody else may come meanwhile
+            catch_up()
+        finally:
+            inside.release()
+
+    with mock.patch.object(encoder, "catch_up", watched):
+        for number, text in enumerate(("Hello there.", "", "", "Hello.")):
+            recogniser.feed(only_text(number, text=text))
+        recogniser._catching_up.result()
+    assert not met.is_set()
 
 
 def test_reset_forgets_that_conversation_only(recogniser: Recogniser) -> None:
