@@ -1,11 +1,14 @@
 """Words of corpora that a bundle was not trained on (or was: its card says it), through the bundle.
 
     python -m benchmarks.unseen_text [--bundle edge-small] [--most 2000] [--without-history]
+    python -m benchmarks.unseen_text --corpus dailydialog --corpus emorynlp --corpus reccon-iemocap
 
 The test splits of MELD, EmoContext (four classes, the last of three turns), GoEmotions (single
-comments) and the robot dialogues, text alone, as the recogniser answers. A class that may be
-several of the seven labels ("others" of EmoContext) has the sum of their probabilities. Percent,
-with 95 % intervals over conversations.
+comments), the robot dialogues, and of three corpora that nobody may train on (those of the second
+command; left out where they are not in the data folder), text alone, as the recogniser answers. A
+class that may be several of the seven labels ("others" of EmoContext) has the sum of their
+probabilities. Labels that a corpus does not have are never the answer: the probabilities of its
+own are scaled to a sum of 1. Percent, with 95 % intervals over conversations.
 """
 
 from __future__ import annotations
@@ -22,14 +25,26 @@ from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
+from erc_ros.training.datasets.unseen import UNSEEN
 from erc_ros.training.datasets.utterances import LABELS, Conversation
-from erc_ros.training.encoders.text.mixture import Corpus, read_corpus
+from erc_ros.training.encoders.text.mixture import Corpus, in_our_labels, read_corpus
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.utterance import Utterance
 
-CORPORA = ("meld", "emocontext", "goemotions", "robot-dialogues")
+CORPORA = ("meld", "emocontext", "goemotions", "robot-dialogues", *UNSEEN)
 TURN = 3.0  # s from one turn to the next
 FIGURES = ("weighted_f1", "macro_f1", "unweighted_recall", "calibration_error")
+
+
+def read_test(name: str, data: Path) -> Corpus:
+    """The test split of one of CORPORA.
+
+    Raises:
+        FileNotFoundError: it is not in `data`.
+    """
+    if name in UNSEEN:
+        return in_our_labels(name, UNSEEN[name](data, "test"))
+    return read_corpus(name, data, "test")
 
 
 def read_to(
@@ -72,6 +87,7 @@ def measure(bundle: str, corpus: Corpus, has_history: bool) -> list[str]:
     owners = np.repeat(np.arange(len(answers)), [len(rows) for rows in answers])
     ours = np.concatenate([rows for rows in answers if len(rows)])[:, order]
     summed = np.stack([ours[:, list(each)].sum(axis=1) for each in corpus.classes], axis=1)
+    summed /= summed.sum(axis=1, keepdims=True)
     truth = np.array(corpus.truth())
     found = metrics.intervals(truth, summed[None], names(corpus), owners, resamples=300)
     how = "with history" if has_history else "without"
@@ -101,7 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     print(f"| corpus | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
     for name in options.corpus or CORPORA:
-        corpus = read_corpus(name, data_folder(options.data), "test")
+        try:
+            corpus = read_test(name, data_folder(options.data))
+        except FileNotFoundError as error:
+            if options.corpus or name not in UNSEEN:
+                raise
+            print(f"{name} is left out: {error}", flush=True)
+            continue
         drawn = np.random.default_rng(0).permutation(len(corpus.conversations))[: options.most]
         kept = tuple(corpus.conversations[n] for n in sorted(drawn))
         corpus = Corpus(name, kept, corpus.classes)

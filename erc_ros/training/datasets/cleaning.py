@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,18 @@ def decode_lines(content: bytes) -> tuple[list[str], set[int]]:
             lines.append(line.decode("cp1252", "replace").replace("\ufffd", ""))
             windows.add(number)
     return lines, windows
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: it is cut, or something else; names the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is cut or no JSON ({error}); get it again") from error
 
 
 def repair(text: str) -> str:

@@ -7,12 +7,11 @@ that is in MELD's dev or test never is in its train (tested). Utterances without
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from erc_ros.encoders.text import speaker_indices
-from erc_ros.training.datasets.cleaning import repair
+from erc_ros.training.datasets.cleaning import read_json, repair
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -75,10 +74,7 @@ def read_turns(path: Path) -> list[list[dict[str, Any]]]:
             f"{path} is missing: get EmotionLines (Friends) as train.json, dev.json, test.json,"
             " or train without votes (votes: 0)"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is cut or no JSON ({error}); get it again") from error
+    content = read_json(path)
     if not isinstance(content, list) or not all(isinstance(d, list) for d in content):
         raise ValueError(f"{path} must be a list of dialogues, each a list of utterances")
     return content

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.unseen import UNSEEN
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance, Split
 
 CORPORA = ("meld", "goemotions", "emocontext", "robot-dialogues")
@@ -39,13 +40,10 @@ class Corpus:
     conversations: tuple[Conversation, ...]
     classes: tuple[tuple[int, ...], ...]
 
-    def __post_init__(self) -> None:
-        if self.name not in CORPORA:
-            raise ValueError(f"corpus {self.name!r} is unknown; known are {', '.join(CORPORA)}")
-
     @property
     def number(self) -> int:
-        """Its place in CORPORA."""
+        """Its place in CORPORA. ValueError: nobody trains on it."""
+        _check(self.name)
         return CORPORA.index(self.name)
 
     def truth(self) -> list[int]:
@@ -63,10 +61,10 @@ def read_corpus(name: str, data: Path, split: str) -> Corpus:
 
     Raises:
         FileNotFoundError: it is not in `data`.
-        ValueError: an unknown corpus or split, or a label that means nothing here.
+        ValueError: an unknown corpus or split, one to measure with only (`datasets.unseen`), or a
+            label that means nothing here.
     """
-    if name not in CORPORA:
-        raise ValueError(f"corpus {name!r} is unknown; known are {', '.join(CORPORA)}")
+    _check(name)
     theirs = DEV.get(name, split) if split == "dev" else split
     return in_our_labels(name, corpora.read(name, data, theirs))
 
@@ -143,6 +141,13 @@ def thinned(conversation: Conversation, share: float, rng: random.Random) -> Con
     """Without a share of the turns that nobody labelled: what the robot said, say."""
     kept = tuple(u for u in conversation.utterances if u.is_labelled or rng.random() >= share)
     return replace(conversation, utterances=kept) if kept else conversation
+
+
+def _check(name: str) -> None:
+    if name in UNSEEN:
+        raise ValueError(f"corpus {name!r} is to measure with and never to train on")
+    if name not in CORPORA:
+        raise ValueError(f"corpus {name!r} is unknown; known are {', '.join(CORPORA)}")
 
 
 def _meaning(label: str) -> tuple[int, ...]:

@@ -1,0 +1,113 @@
+"""DailyDialog (Li et al. 2017): written everyday dialogues of two, for learners of English.
+
+To measure with only (`unseen`). The publisher's text has spaces around punctuation and inside
+contractions; it is brought near to how people write.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from erc_ros.training.datasets.cleaning import decode_lines, repair
+from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.utterances import (
+    EMPTY_TEXT,
+    LABELS,
+    REPAIRED_TEXT,
+    UNUSABLE_ROW,
+    Conversation,
+    LabelledUtterance,
+    Split,
+    incomplete,
+)
+
+FOLDER = "dailydialog"
+SPLITS = {"dev": "validation", "test": "test"}  # as the publisher calls them
+DIALOGUES = 1000  # in each, as published
+TURN_END = "__eou__"
+EMOTIONS = ("neutral", "anger", "disgust", "fear", "joy", "sadness", "surprise")  # 0 to 6 there
+
+_QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "。": "."})
+_TYPOGRAPHY = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\s+", " "),
+        (r"(\w) ?' ?(s|t|m|d|ll|re|ve)\b", r"\1'\2"),
+        (r"(\w) ' Ve\b", r"\1've"),
+        (r"(?i)\b(o) ' (clock)\b", r"\1'\2"),
+        (r" ([.,!?;:%)]+)", r"\1"),
+        (r"([($£¥#]) ", r"\1"),
+        (r'" ?([^"]*?) ?"', r'"\1"'),
+        (r"([a-z][.!?,;])([A-Z])", r"\1 \2"),
+    )
+)
+
+
+def read_dailydialog(data: Path, split: str) -> Split:
+    """Read one split. Rows are dialogues, by their line.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an unknown split, or two files that do not belong together.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"DailyDialog has the splits {tuple(SPLITS)} here, not {split!r}")
+    theirs = SPLITS[split]
+    file = data / FOLDER / theirs / f"dialogues_{theirs}.txt"
+    dialogues, windows = _lines(file)
+    emotions, _ = _lines(file.with_name(f"dialogues_emotion_{theirs}.txt"))
+    if len(dialogues) != len(emotions):
+        raise ValueError(
+            f"{file} has {len(dialogues)} lines and its emotions have {len(emotions)}: get both"
+            " again, from one archive"
+        )
+    conversations: list[Conversation] = []
+    found: list[Finding] = []
+    for row, (line, digits) in enumerate(zip(dialogues, emotions, strict=True), start=1):
+        raw = line.strip().removesuffix(TURN_END).split(TURN_END)
+        if reason := _wrong_with(raw, digits.split()):
+            found.append(Finding(UNUSABLE_ROW, "skipped", file.name, row, reason))
+            continue
+        if row in windows or repair(line) != line:
+            found.append(Finding(REPAIRED_TEXT, "repaired", file.name, row))
+        texts = [written(repair(text)) for text in raw]
+        if not all(texts):
+            found.append(Finding(EMPTY_TEXT, "masked", file.name, row))
+        utterances = tuple(
+            LabelledUtterance(text, index % 2 + 1, LABELS.index(EMOTIONS[int(digit)]), index)
+            for index, (text, digit) in enumerate(zip(texts, digits.split(), strict=True))
+        )
+        conversations.append(Conversation(f"{split}/{row}", utterances))
+    findings = Findings(tuple(found)) + incomplete(file.name, len(dialogues), DIALOGUES)
+    return Split(split, tuple(conversations), LABELS, findings)
+
+
+def written(text: str) -> str:
+    """Tokens with spaces between them as people write.
+
+    >>> written("No , thanks . I ’ ll take it for $ 5 .Bye !")
+    "No, thanks. I'll take it for $5. Bye!"
+    """
+    text = text.translate(_QUOTES)
+    for pattern, replacement in _TYPOGRAPHY:
+        text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+def _lines(file: Path) -> tuple[list[str], set[int]]:
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no {file}: get DailyDialog's archive from http://yanran.li/dailydialog and unpack it"
+            f" as {FOLDER}"
+        )
+    lines, windows = decode_lines(file.read_bytes())
+    return lines, windows
+
+
+def _wrong_with(turns: list[str], digits: list[str]) -> str:
+    if len(turns) != len(digits):
+        return f"{len(turns)} turns, {len(digits)} labels"
+    known = {str(number) for number in range(len(EMOTIONS))}
+    unknown = [digit for digit in digits if digit not in known]
+    return f"unknown label {unknown[0]!r}" if unknown else ""

@@ -1,0 +1,78 @@
+"""Words of corpora through a bundle (benchmarks/unseen_text.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("soundfile", reason="needs the extra [train]")
+
+from benchmarks.unseen_text import main, measure, read_test
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.resources import model_folder
+from erc_ros.values.utterance import Utterance
+
+TURNS = (
+    ("I just don't understand it.", "frustrated"),
+    ("I am so happy for you!", "excited"),
+    ("I hate you. Get out!", "angry"),
+    ("The table is in the kitchen.", "neutral"),
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "reccon").mkdir()
+    talk = [
+        {"speaker": "AB"[place % 2], "utterance": text, "emotion": emotion}
+        for place, (text, emotion) in enumerate(TURNS)
+    ]
+    (tmp_path / "reccon" / "iemocap_test.json").write_text(json.dumps({"a": [talk], "b": [talk]}))
+    return tmp_path
+
+
+def test_a_row_of_figures_and_one_of_recall_is_printed(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--corpus", "reccon-iemocap", "--data", str(data), "--without-history"])
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2].startswith("| reccon-iemocap, with history, 6 | ")
+    assert rows[4].startswith("| reccon-iemocap, without, 6 | ")
+    assert rows[3].split(":")[0] == "    recall" and "sadness" not in rows[3]
+    assert rows[2].count(" to ") == 4
+
+
+def test_the_answer_is_one_of_the_labels_that_the_corpus_has(data: Path) -> None:
+    """By hand: the answers to single turns, confined to four labels and scaled."""
+    (row, recall) = measure("edge-small", read_test("reccon-iemocap", data), has_history=False)
+    bundle = load_bundle(model_folder("edge-small"))
+    four = [list(bundle.labels).index(name) for name in ("neutral", "sadness", "joy", "anger")]
+    right, confidence = [], []
+    with Recogniser(bundle) as recogniser:
+        for place, label in ((1, 2), (2, 3), (3, 0)):
+            said = Utterance(
+                conversation_id=str(place),
+                utterance_id="0",
+                start=0,
+                end=2_000_000_000,
+                text=TURNS[place][0],
+                speaker_id="speaker1",
+                is_final=True,
+            )
+            shares = np.array(recogniser.feed(said).probabilities)[four]
+            right.append(shares.argmax() == label)
+            confidence.append(shares.max() / shares.sum())
+    assert all(right), "plain sentences"
+    assert recall == "    recall: neutral 100, joy 100, anger 100"
+    assert row.startswith("| reccon-iemocap, without, 6 | 100.0 (")
+    gap = np.abs(np.array(right) - confidence).mean()  # each in a bin of its own
+    assert f"| {100 * gap:.1f} (" in row
+
+
+def test_one_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"iemocap_test\.json.*RECCON"):
+        main(["--corpus", "reccon-iemocap", "--data", str(tmp_path)])
