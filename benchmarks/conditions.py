@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.estimate import softmax
+from erc_ros.inference.estimate import calibrated
 from erc_ros.inference.manifest import modality_set
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.metrics.selective import area_under_risk_coverage, risk_coverage
@@ -46,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for seen in SETS:
         logits, truth = answered(trial, seen)
-        probabilities = softmax(logits / np.float32(bundle.calibration.of(seen)))
+        probabilities = calibrated(logits, bundle.calibration, seen)
         error = 100 * calibration_error(truth, probabilities)
         right = probabilities.argmax(axis=1) == truth
         area = area_under_risk_coverage(probabilities.max(axis=1), right)
         rows.append([modality_set(seen), f"{error:.1f} %", f"{100 * area:.1f}"])
     print("\n".join(markdown(["senses", "calibration error", "area under risk-coverage"], rows)))
     logits, truth = answered(trial, (True, False, False))
-    probabilities = softmax(logits / np.float32(bundle.calibration.of((True, False, False))))
+    probabilities = calibrated(logits, bundle.calibration, (True, False, False))
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     rows = []
     for at_least in LEAST:

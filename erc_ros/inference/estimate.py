@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.inference.bundle import Bundle
+from erc_ros.inference.manifest import Calibration
 from erc_ros.values.utterance import Utterance
 
 UNKNOWN = ""
 """The label of an estimate that is not confident enough to be named."""
+
+SUREST = 0.99
+"""A confidence that a factor raises ends here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +67,7 @@ def estimate(
 
     valence, arousal = sum over labels of probability * anchor.
     """
-    probabilities = softmax(answer.logits / np.float32(bundle.calibration.of(modalities)))
+    probabilities = calibrated(answer.logits, bundle.calibration, modalities)
     best = int(probabilities.argmax())
     valence, arousal = probabilities @ bundle.anchors
     text, audio, visual = (float(weight) for weight in answer.weights)
@@ -106,6 +111,51 @@ def leave_one_out_contributions(
         return otherwise
     result: NDArray[np.float32] = (moved / total).astype(np.float32)
     return result
+
+
+def calibrated(
+    logits: NDArray[np.float32], calibration: Calibration, modalities: Sequence[bool]
+) -> NDArray[np.float32]:
+    """Logits (..., C) of utterances of which these were seen -> probabilities (..., C), sum 1.
+
+    The most probable label is that of the logits, whatever the calibration.
+    """
+    probabilities = softmax(logits / np.float32(calibration.of(modalities)))
+    factors = calibration.factors_of(modalities)
+    return scale_confidence(probabilities, factors) if factors else probabilities
+
+
+def scale_confidence(
+    probabilities: NDArray[np.float32], factors: Sequence[float]
+) -> NDArray[np.float32]:
+    """Multiply the probability of each row's answer by the factor of its label.
+
+    The answer stays: its probability ends where the next one would reach it, and at SUREST. The
+    others share what is left as before.
+
+    Args:
+        probabilities: (..., C), each row with sum 1; the greatest is the answer.
+        factors: (C,) above 0.
+
+    Returns:
+        (..., C), each row with sum 1 within 1e-5.
+    """
+    p = probabilities.astype(np.float64)
+    best = p.argmax(axis=-1, keepdims=True)
+    confidence = np.take_along_axis(p, best, axis=-1)
+    others = np.maximum(p, 1e-30)  # where all is 0 they share evenly
+    np.put_along_axis(others, best, 0.0, axis=-1)
+    others /= others.sum(axis=-1, keepdims=True)
+    next_best = others.max(axis=-1, keepdims=True)
+    least = np.minimum(confidence, 1.0001 * next_best / (1 + next_best))  # a bit above a tie
+    most = np.maximum(confidence, SUREST)
+    scaled = np.clip(confidence * np.asarray(factors)[best], least, most)
+    found = others * (1 - scaled)
+    np.put_along_axis(found, best, scaled, axis=-1)
+    result: NDArray[np.float32] = found.astype(np.float32)
+    # Rounding must not decide between two that are all but equal.
+    is_kept = (scaled != confidence) & (result.argmax(axis=-1, keepdims=True) == best)
+    return np.where(is_kept, result, probabilities)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

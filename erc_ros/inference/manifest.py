@@ -51,6 +51,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "temperature": (1e-3, 1e3),
 }
 """Of every number of that name, wherever it stands."""
+CONFIDENCE_FACTORS = (0.1, 10.0)  # range of each
 
 
 def modality_set(modalities: Sequence[bool]) -> str:
@@ -292,26 +293,38 @@ class Calibration:
     temperature: the logits are divided by it before softmax; 1: not calibrated.
     temperatures: instead of it, for utterances of which exactly these modalities were seen, such as
         "text" or "text+audio"; the others take `temperature`.
+    confidence_factors: for such sets, one for each label: what the confidence is multiplied by
+        where that label is the answer (`estimate.scale_confidence`); the others keep theirs.
     """
 
     temperature: float = 1.0
     temperatures: dict[str, float] = field(default_factory=dict)
+    confidence_factors: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        least, most = RANGES["temperature"]
         for name, found in self.temperatures.items():
-            if name not in MODALITY_SETS:
-                raise ValueError(
-                    f"temperatures names {shown(name)}, known are {', '.join(MODALITY_SETS)}"
-                )
-            if not least <= found <= most:
-                raise ValueError(
-                    f"temperatures.{name} is {found}; it must be in [{least:g}, {most:g}]"
-                )
+            _check_of_set("temperatures", name, (found,), RANGES["temperature"])
+        for name, factors in self.confidence_factors.items():
+            _check_of_set("confidence_factors", name, factors, CONFIDENCE_FACTORS)
 
     def of(self, modalities: Sequence[bool]) -> float:
         """The temperature for an utterance of which these were seen: text, audio, visual."""
         return self.temperatures.get(modality_set(modalities), self.temperature)
+
+    def factors_of(self, modalities: Sequence[bool]) -> tuple[float, ...]:
+        """The confidence factors for such an utterance; empty: none."""
+        return self.confidence_factors.get(modality_set(modalities), ())
+
+
+def _check_of_set(
+    where: str, name: str, values: Sequence[float], limits: tuple[float, float]
+) -> None:
+    if name not in MODALITY_SETS:
+        raise ValueError(f"{where} names {shown(name)}, known are {', '.join(MODALITY_SETS)}")
+    least, most = limits
+    for found in values:
+        if not least <= found <= most:
+            raise ValueError(f"{where}.{name} is {found}; it must be in [{least:g}, {most:g}]")
 
 
 @dataclass(frozen=True)
@@ -348,6 +361,12 @@ class Manifest:
             if not all(abs(x) <= 1 for x in pair):
                 raise ValueError(
                     f"anchors.{label} is {list(pair)!r}; expected [valence, arousal] in [-1, 1]"
+                )
+        for seen, factors in self.calibration.confidence_factors.items():
+            if len(factors) != len(self.labels):
+                raise ValueError(
+                    f"calibration.confidence_factors.{seen} has {len(factors)} values for"
+                    f" {len(self.labels)} labels; every label needs one"
                 )
 
     def parts(self) -> Iterator[tuple[str, Part]]:

@@ -14,6 +14,7 @@ import yaml
 from bundles import CLIP, FRAMES, WIDTH, Kinds, write_tiny_bundle, write_tiny_bundle_3
 
 from erc_ros.inference.bundle import BundleError, load_bundle
+from erc_ros.inference.estimate import Estimate
 from erc_ros.inference.manifest import (
     MANIFEST,
     CachedText,
@@ -164,6 +165,37 @@ def test_each_set_of_modalities_has_its_own_temperature(tmp_path: Path) -> None:
     assert confidence({"text+audio": 0.5}, sound) > both
 
 
+def test_a_set_of_modalities_may_have_a_factor_on_the_confidence_of_each_label(
+    tmp_path: Path,
+) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny")
+    sound = np.random.default_rng(0).integers(-3000, 3000, 16_000).astype(np.int16)
+    labels = load_bundle(folder).labels
+
+    def answer(text: str, **factors: list[float]) -> Estimate:
+        changed = yaml.safe_load((folder / MANIFEST).read_text())
+        changed["calibration"] = {"temperature": 1.5, "confidence_factors": factors}
+        (folder / MANIFEST).write_text(yaml.safe_dump(changed))
+        with Recogniser(load_bundle(folder)) as recogniser:
+            return recogniser.feed(Utterance("c", "u", 0, 1, text=text, audio=sound))
+
+    plain = answer("")
+    factors = [1.0] * len(labels)
+    factors[labels.index(plain.label)] = 1.25
+    surer = answer("", audio=factors)
+    assert surer.label == plain.label
+    assert surer.confidence == pytest.approx(1.25 * plain.confidence)
+    assert surer.probabilities.sum() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_array_equal(
+        answer("", visual=factors).probabilities, plain.probabilities
+    )  # of another set of senses
+    with_text = answer("Well, who would have thought that?")
+    assert (
+        with_text.confidence
+        == answer("Well, who would have thought that?", audio=factors).confidence
+    )
+
+
 def test_format_2_is_read_as_what_it_always_was(tmp_path: Path) -> None:
     old = load_bundle(write_tiny_bundle(tmp_path / "old"))
     new = load_bundle(write_tiny_bundle_3(tmp_path / "new"))
@@ -219,6 +251,26 @@ BROKEN: list[tuple[Change, str]] = [
     (
         lambda m: m["calibration"].update(temperatures={"text": 0.0}),
         r"calibration.*temperatures.text is 0.0",
+    ),
+    (
+        lambda m: m["calibration"].update(confidence_factors={"sound": [1.0] * 7}),
+        r"calibration.*confidence_factors names 'sound', known are text\+audio\+visual",
+    ),
+    (
+        lambda m: m["calibration"].update(confidence_factors={"audio": [1.0]}),
+        r"calibration.confidence_factors.audio has 1 values for \d labels; every label needs one",
+    ),
+    (
+        lambda m: m["calibration"].update(confidence_factors={"audio": [float("nan")]}),
+        r"calibration.*confidence_factors.audio is nan; it must be in \[0.1, 10\]",
+    ),
+    (
+        lambda m: m["calibration"].update(confidence_factors={"audio": [0.0]}),
+        "confidence_factors.audio is 0.0",
+    ),
+    (
+        lambda m: m["calibration"].update(confidence_factors={"audio": 1.0}),
+        "confidence_factors.audio must be a list, got 1.0",
     ),
     (lambda m: m["training"].pop("licence"), r"training lacks \['licence'\]"),
     (lambda m: m.update(sample_rate=16000), r"has no \['sample_rate'\]"),

@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from erc_ros.metrics.calibration import fit_confidence, fit_temperature, log_likelihood_loss
+from erc_ros.metrics.calibration import (
+    fit_confidence,
+    fit_confidence_factors,
+    fit_temperature,
+    log_likelihood_loss,
+)
 from erc_ros.metrics.classification import calibration_error, softmax
 
 
@@ -48,6 +53,35 @@ def test_calibration_repairs_confidence_and_keeps_the_labels() -> None:
         return calibration_error(labels, p / p.sum(axis=1, keepdims=True))
 
     assert error(found) < 0.03 < error(1.0)
+
+
+def answered(share: float, label: int, confidence: float, count: int) -> tuple[np.ndarray, ...]:
+    """`count` answers `label` with this confidence; `share` of them are right."""
+    p = np.full((count, 3), (1 - confidence) / 2)
+    p[:, label] = confidence
+    return p, np.where(np.arange(count) < share * count, label, (label + 1) % 3)
+
+
+def test_each_label_that_is_answered_gets_a_factor_of_its_own() -> None:
+    rows = [answered(0.6, 0, 0.5, 1000), answered(0.2, 1, 0.8, 1000)]
+    p, labels = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    found = fit_confidence_factors(p, labels, people=1_000_000)
+    np.testing.assert_allclose(found, [1.2, 0.25, 1.0], atol=1e-3)
+
+
+def test_the_fewer_people_the_nearer_to_one() -> None:
+    p, labels = answered(0.3, 2, 0.6, 1000)
+    near = [fit_confidence_factors(p, labels, people)[2] for people in (1, 4, 40, 4000)]
+    assert near == sorted(near, reverse=True)
+    assert 0.8 < near[0] < 1 and near[-1] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_nobody_to_fit_factors_to_is_an_error() -> None:
+    p, labels = answered(0.3, 2, 0.6, 10)
+    with pytest.raises(ValueError, match="people is 0"):
+        fit_confidence_factors(p, labels, people=0)
+    with pytest.raises(ValueError, match="at least one utterance"):
+        fit_confidence_factors(p[:0], labels[:0], people=3)
 
 
 def test_nothing_to_calibrate_on_is_an_error() -> None:

@@ -1,8 +1,8 @@
 """`erc calibrate BUNDLE`: make the confidence of a finished bundle mean what it says; measure it.
 
-The temperatures are fitted on dev, on what the bundle's own (quantized) networks answer, one for
-each set of modalities. Then test is looked at once: calibration errors, and what becomes of the
-answers while senses are missing or broken. Manifest and card get what was found.
+Temperatures and confidence factors are fitted on dev, on what the bundle's own (quantized) networks
+answer, for each set of modalities. Then test is looked at once: calibration errors, and what
+becomes of the answers while senses are missing or broken. Manifest and card get what was found.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import yaml
 from numpy.typing import NDArray
 
 from erc_ros.inference.bundle import Bundle, load_bundle
-from erc_ros.inference.estimate import softmax
-from erc_ros.inference.manifest import FORMAT, MANIFEST, modality_set
+from erc_ros.inference.estimate import calibrated
+from erc_ros.inference.manifest import FORMAT, MANIFEST, Calibration, modality_set
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.emocontext import FOLDER as EMOCONTEXT
@@ -42,6 +43,7 @@ from erc_ros.training.manifest import write_manifest
 
 FOUR = {"happy": "joy", "sad": "sadness", "angry": "anger"}  # EmoContext's; all else is `others`
 ROWS = 1500  # of EmoContext
+TEXT = (True, False, False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,27 +79,25 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
         raise ValueError(f"{file} has format {manifest.get('format')}: assemble the bundle anew")
     bundle = load_bundle(folder)
     dev = read_trial(bundle, data, "dev")
-    temperatures = {name: round(value, 3) for name, value in calibrate(dev).items()}
-    everything = temperatures[modality_set((True, True, True))]
+    calibration = calibrate(dev)
     test = read_trial(bundle, data, "test")
     found = measure_conditions(test.predict, test.dialogues, test.audio, test.visual)
     errors = {
-        "dev": calibration_errors(dev, temperatures),
-        "test before": calibration_errors(test),
-        "test": calibration_errors(test, temperatures),
+        "dev": calibration_errors(dev, calibration),
+        "test before": calibration_errors(test, Calibration()),
+        "test": calibration_errors(test, calibration),
     }
     elsewhere = {}
     if (data / EMOCONTEXT).is_dir():
-        elsewhere["EmoContext, 4 classes, text"] = other_text(bundle, data, temperatures["text"])
-    manifest["calibration"] = {"temperature": everything, "temperatures": temperatures}
+        elsewhere["EmoContext, 4 classes, text"] = other_text(bundle, data, calibration)
+    manifest["calibration"] = asdict(calibration)
     manifest["metrics"]["as_it_ships"] = measured = summary(found, errors, elsewhere)
     manifest.pop("files")
     write_manifest(folder, manifest)
     load_bundle(folder)
     write_json(folder / "calibration.json", measured)
-    return write_measured(
-        folder, found, errors, temperatures, elsewhere, abstaining(test, temperatures)
-    )
+    unsure = abstaining(test, calibration)
+    return write_measured(folder, found, errors, bundle.labels, calibration, elsewhere, unsure)
 
 
 def summary(
@@ -121,7 +121,7 @@ def summary(
     }
 
 
-def other_text(bundle: Bundle, data: Path, temperature: float) -> dict[str, float]:
+def other_text(bundle: Bundle, data: Path, calibration: Calibration) -> dict[str, float]:
     """Accuracy and calibration error on EmoContext's last turns, from text alone.
 
     Its four classes: joy, sadness and anger, and the rest of the probability is `others`.
@@ -129,7 +129,7 @@ def other_text(bundle: Bundle, data: Path, temperature: float) -> dict[str, floa
     split = read_emocontext(data, "test")
     chosen = split.conversations[:: max(1, len(split.conversations) // ROWS)]
     logits, last = read_text(bundle, chosen)
-    probabilities = softmax(logits[last] / np.float32(temperature)).astype(np.float64)
+    probabilities = calibrated(logits[last], calibration, TEXT).astype(np.float64)
     four = np.stack(
         [
             probabilities[:, LABELS.index(FOUR[name])] if name in FOUR else 0 * probabilities[:, 0]
@@ -146,13 +146,13 @@ def other_text(bundle: Bundle, data: Path, temperature: float) -> dict[str, floa
 
 
 def abstaining(
-    trial: BundleTrial, temperatures: Mapping[str, float]
+    trial: BundleTrial, calibration: Calibration
 ) -> dict[str, list[tuple[float, float, float, float]]]:
     """For all, and for text: rows of min_confidence, unknown, right of those, of the others."""
     found = {}
-    for seen in (SETS[0], (True, False, False)):
+    for seen in (SETS[0], TEXT):
         logits, truth = answered(trial, seen)
-        probabilities = softmax(logits / np.float32(temperatures[modality_set(seen)]))
+        probabilities = calibrated(logits, calibration, seen)
         confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
         rows = []
         for least in (0.25, 0.3, 0.35, 0.4, 0.5, 0.6):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from erc_ros.inference.manifest import Calibration
 from erc_ros.metrics.table import markdown, with_deviation
 from erc_ros.training.datasets import licences
 from erc_ros.training.engine.history import RunHistory, kind_of, whole_history
@@ -282,13 +283,15 @@ def write_measured(
     folder: Path,
     results: Sequence[Result],
     errors: Mapping[str, Mapping[str, float]],
-    temperatures: Mapping[str, float],
+    labels: Sequence[str],
+    calibration: Calibration,
     elsewhere: Mapping[str, Mapping[str, float]],
     abstaining: Mapping[str, Sequence[tuple[float, float, float, float]]],
 ) -> list[str]:
     """Write the card's section on the finished bundle anew (`erc calibrate`); its lines.
 
     errors: calibration error of each set of modalities on dev, on test before, and on test.
+    calibration: as it is in the manifest now.
     elsewhere: figures on corpora other than MELD. abstaining: see `calibration.abstaining`.
     """
     file = folder / "README.md"
@@ -300,15 +303,26 @@ def write_measured(
         *_precision(read_json(quantization) if quantization.is_file() else {}),
         "Weighted F1 while senses are missing or broken (mean and spread over the draws of the clips):\n",
         *table(results),
-        "\nExpected calibration error, 15 bins; the temperatures are fitted on dev:\n",
+        "\nExpected calibration error, 15 bins; the temperatures and the factors below are fitted on dev:\n",
         *markdown(
             ["modalities seen", "temperature", "dev", "test before", "test"],
             [
                 [seen, f"{t:.2f}", *(f"{100 * errors[e][seen]:.1f} %" for e in errors)]
-                for seen, t in temperatures.items()
+                for seen, t in calibration.temperatures.items()
             ],
         ),
     ]
+    if calibration.confidence_factors:
+        lines += [
+            "\nWhat the confidence is multiplied by after that, by the label that is answered:\n",
+            *markdown(
+                ["modalities seen", *labels],
+                [
+                    [seen, *(f"{factor:.2f}" for factor in factors)]
+                    for seen, factors in calibration.confidence_factors.items()
+                ],
+            ),
+        ]
     for name, values in elsewhere.items():
         told = ", ".join(f"{key} {100 * value:.1f} %" for key, value in values.items())
         lines.append(f"\n{name}: {told}.")

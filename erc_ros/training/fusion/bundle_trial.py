@@ -7,7 +7,7 @@ time, each sound as the first of its speaker, the last utterances of the convers
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import Bundle, fusion_sizes, text_prompt
-from erc_ros.inference.estimate import softmax
-from erc_ros.inference.manifest import modality_set
+from erc_ros.inference.estimate import calibrated, softmax
+from erc_ros.inference.manifest import CONFIDENCE_FACTORS, Calibration, modality_set
 from erc_ros.inference.text_encoders import open_text_encoder
-from erc_ros.metrics.calibration import fit_confidence
+from erc_ros.metrics.calibration import (
+    fit_confidence,
+    fit_confidence_factors,
+    fit_temperature,
+)
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import Run
@@ -49,11 +53,16 @@ Predict = Callable[[Dialogues, Sequence[bool]], Floats]
 
 @dataclass(frozen=True, eq=False)
 class BundleTrial:
-    """One split. dialogues: MELD's text as the bundle reads it, sound and faces as drawn first."""
+    """One split.
+
+    dialogues: MELD's text as the bundle reads it, sound and faces as drawn first. people: whom the
+    clips of sound and faces are of, how many each.
+    """
 
     dialogues: Dialogues
     audio: Sense
     visual: Sense
+    people: tuple[int, int]
     predict: Predict
 
 
@@ -124,7 +133,8 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
         embedded(AS_IT_IS, sense, dialogues, 0, np.random.default_rng(0))
         for sense in (audio, visual)
     ]
-    return BundleTrial(_with(dialogues, *drawn), audio, visual, predict)
+    people = len({clip.speaker for clip in clips}), len(faces)
+    return BundleTrial(_with(dialogues, *drawn), audio, visual, people, predict)
 
 
 def read_text(
@@ -159,21 +169,38 @@ def read_text(
     return answers(asked, data, bundle.fusion.context, (True, False, False)), ends - 1
 
 
-def calibrate(trial: BundleTrial) -> dict[str, float]:
-    """The temperature for each set of modalities, on this split: modalities -> temperature."""
-    return {modality_set(seen): fit_confidence(*_pooled(trial, seen)) for seen in SETS}
+def calibrate(trial: BundleTrial) -> Calibration:
+    """Fitted on this split: a temperature for each set of modalities; without text also factors.
 
-
-def calibration_errors(
-    trial: BundleTrial, temperatures: Mapping[str, float] | None = None
-) -> dict[str, float]:
-    """Expected calibration error of each set of modalities; temperatures None: as it comes."""
-    found = {}
+    Factors only where the confidence is nearer with them. With text nothing is gained by them on
+    MELD dev (docs/results/trust.md).
+    """
+    temperatures, factors = {}, {}
     for seen in SETS:
+        name = modality_set(seen)
         logits, truth = _pooled(trial, seen)
-        temperature = 1.0 if temperatures is None else temperatures[modality_set(seen)]
-        found[modality_set(seen)] = calibration_error(truth, softmax(logits / temperature))
-    return found
+        temperatures[name] = round(fit_confidence(logits, truth), 3)
+        if seen[0]:
+            continue
+        people = min(itertools.compress(trial.people, seen[1:]))
+        temperature = round(fit_temperature(logits, truth), 3)
+        fitted = fit_confidence_factors(softmax(logits / temperature), truth, people)
+        found = tuple(round(float(f), 3) for f in fitted.clip(*CONFIDENCE_FACTORS))
+        plain, scaled = Calibration(temperatures[name]), Calibration(temperature, {}, {name: found})
+        if _error(logits, truth, scaled, seen) < _error(logits, truth, plain, seen):
+            temperatures[name], factors[name] = temperature, found
+    return Calibration(temperatures[modality_set((True, True, True))], temperatures, factors)
+
+
+def calibration_errors(trial: BundleTrial, calibration: Calibration) -> dict[str, float]:
+    """Expected calibration error of each set of modalities."""
+    return {modality_set(seen): _error(*_pooled(trial, seen), calibration, seen) for seen in SETS}
+
+
+def _error(
+    logits: Floats, truth: NDArray[np.int64], calibration: Calibration, seen: Sequence[bool]
+) -> float:
+    return calibration_error(truth, calibrated(logits, calibration, seen))
 
 
 def answered(trial: BundleTrial, seen: Sequence[bool]) -> tuple[Floats, NDArray[np.int64]]:
