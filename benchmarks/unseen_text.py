@@ -8,7 +8,8 @@ comments), the robot dialogues, and of three corpora that nobody may train on (t
 command; left out where they are not in the data folder), text alone, as the recogniser answers. A
 class that may be several of the seven labels ("others" of EmoContext) has the sum of their
 probabilities. Labels that a corpus does not have are never the answer: the probabilities of its
-own are scaled to a sum of 1. Percent, with 95 % intervals over conversations.
+own are scaled to a sum of 1. Percent, with 95 % intervals over conversations. With --against OTHER
+also how much better the bundle is than another one, on the same drawn conversations.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
+from erc_ros.metrics.significance import Difference, paired_bootstrap
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.unseen import UNSEEN
@@ -78,30 +81,54 @@ def names(corpus: Corpus) -> list[str]:
     return [LABELS[c[0]] if len(c) == 1 else "others" for c in corpus.classes]
 
 
-def measure(bundle: str, corpus: Corpus, has_history: bool) -> list[str]:
-    """The rows of the two tables: figures, and recall of each class."""
+class Answers(NamedTuple):
+    """Probabilities (N, classes) of a corpus's labelled utterances, and whose they are, (N,)."""
+
+    probabilities: NDArray[np.float64]
+    owners: NDArray[np.int64]
+
+
+def answer(bundle: str, corpus: Corpus, has_history: bool) -> Answers:
+    """What a bundle says to a corpus."""
     loaded = load_bundle(model_folder(bundle))
     order = [list(loaded.labels).index(label) for label in LABELS]
     with Recogniser(loaded) as recogniser:
-        answers = [read_to(recogniser, c, has_history) for c in corpus.conversations]
-    owners = np.repeat(np.arange(len(answers)), [len(rows) for rows in answers])
-    ours = np.concatenate([rows for rows in answers if len(rows)])[:, order]
+        rows = [read_to(recogniser, c, has_history) for c in corpus.conversations]
+    owners = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
+    ours = np.concatenate([each for each in rows if len(each)])[:, order]
     summed = np.stack([ours[:, list(each)].sum(axis=1) for each in corpus.classes], axis=1)
-    summed /= summed.sum(axis=1, keepdims=True)
+    return Answers(summed / summed.sum(axis=1, keepdims=True), owners)
+
+
+def measured(answers: Answers, corpus: Corpus, how: str) -> list[str]:
+    """The rows of the two tables: figures, and recall of each class."""
     truth = np.array(corpus.truth())
-    found = metrics.intervals(truth, summed[None], names(corpus), owners, resamples=300)
-    how = "with history" if has_history else "without"
-    figures = " | ".join(
-        f"{100 * found[f].value:.1f} ({100 * found[f].low:.1f} to {100 * found[f].high:.1f})"
-        for f in FIGURES
-    )
-    said = summed.argmax(axis=1)
+    p = answers.probabilities
+    found = metrics.intervals(truth, p[None], names(corpus), answers.owners, resamples=300)
+    said = p.argmax(axis=1)
     recall = ", ".join(
         f"{name} {100 * (said[truth == c] == c).mean():.0f}"
         for c, name in enumerate(names(corpus))
         if (truth == c).any()
     )
+    figures = " | ".join(percent(found[name]) for name in FIGURES)
     return [f"| {corpus.name}, {how}, {len(truth)} | {figures} |", f"    recall: {recall}"]
+
+
+def differences(ours: Answers, theirs: Answers, corpus: Corpus) -> dict[str, Difference]:
+    """How much better ours are, by each score of FIGURES, on the same drawn conversations."""
+    said, other = (each.probabilities.argmax(axis=1)[None] for each in (ours, theirs))
+    truth, classes = np.array(corpus.truth()), len(corpus.classes)
+    return {
+        name: paired_bootstrap(truth, said, other, ours.owners, classes, score=name)
+        for name in FIGURES
+        if name in metrics.SCORES
+    }
+
+
+def percent(figure: Difference | metrics.Interval) -> str:
+    """A figure and its 95 % interval."""
+    return f"{100 * figure.value:.1f} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -110,12 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
+    parser.add_argument("--against", help="another bundle; rows with how much --bundle is better")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--most", type=int, default=2000, help="conversations of each corpus")
     parser.add_argument("--corpus", action="append", choices=CORPORA, help="only this one")
     parser.add_argument("--without-history", action="store_true", help="and every turn by itself")
     options = parser.parse_args(arguments)
     print(f"| corpus | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
+    better: dict[str, list[dict[str, Difference]]] = {}
     for name in options.corpus or CORPORA:
         try:
             corpus = read_test(name, data_folder(options.data))
@@ -127,8 +156,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         drawn = np.random.default_rng(0).permutation(len(corpus.conversations))[: options.most]
         kept = tuple(corpus.conversations[n] for n in sorted(drawn))
         corpus = Corpus(name, kept, corpus.classes)
-        for has_history in (True, False) if options.without_history else (True,):
-            print("\n".join(measure(options.bundle, corpus, has_history)), flush=True)
+        for how in ("with history", "without") if options.without_history else ("with history",):
+            ours = answer(options.bundle, corpus, how == "with history")
+            print("\n".join(measured(ours, corpus, how)), flush=True)
+            if options.against:
+                theirs = answer(options.against, corpus, how == "with history")
+                found = differences(ours, theirs, corpus)
+                better.setdefault(how, []).append(found)
+                print("    better by:", ", ".join(f"{k} {percent(d)}" for k, d in found.items()))
+    for how, found_in in better.items():
+        means = ((k, np.mean([found[k].value for found in found_in])) for k in found_in[0])
+        print(f"better by, mean, {how}:", ", ".join(f"{k} {100 * mean:.1f}" for k, mean in means))
 
 
 if __name__ == "__main__":

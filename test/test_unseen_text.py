@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("soundfile", reason="needs the extra [train]")
 
-from benchmarks.unseen_text import main, measure, read_test
+from benchmarks.unseen_text import Answers, answer, differences, main, measured, read_test
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
@@ -48,7 +48,8 @@ def test_a_row_of_figures_and_one_of_recall_is_printed(
 
 def test_the_answer_is_one_of_the_labels_that_the_corpus_has(data: Path) -> None:
     """By hand: the answers to single turns, confined to four labels and scaled."""
-    (row, recall) = measure("edge-small", read_test("reccon-iemocap", data), has_history=False)
+    corpus = read_test("reccon-iemocap", data)
+    row, recall = measured(answer("edge-small", corpus, has_history=False), corpus, "without")
     bundle = load_bundle(model_folder("edge-small"))
     four = [list(bundle.labels).index(name) for name in ("neutral", "sadness", "joy", "anger")]
     right, confidence = [], []
@@ -71,6 +72,25 @@ def test_the_answer_is_one_of_the_labels_that_the_corpus_has(data: Path) -> None
     assert row.startswith("| reccon-iemocap, without, 6 | 100.0 (")
     gap = np.abs(np.array(right) - confidence).mean()  # each in a bin of its own
     assert f"| {100 * gap:.1f} (" in row
+
+
+def test_a_bundle_is_no_better_than_itself(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--corpus", "reccon-iemocap", "--data", str(data), "--against", "edge-small"])
+    *_, one, mean = capsys.readouterr().out.splitlines()
+    scores = ("weighted_f1", "macro_f1", "unweighted_recall")
+    assert one == "    better by: " + ", ".join(f"{s} 0.0 (0.0 to 0.0)" for s in scores)
+    assert mean == "better by, mean, with history: " + ", ".join(f"{s} 0.0" for s in scores)
+
+
+def test_how_much_better_has_its_sign(data: Path) -> None:
+    corpus = read_test("reccon-iemocap", data)
+    right = np.eye(4)[corpus.truth()]
+    wrong = np.roll(right, 1, axis=1)
+    owners = np.repeat([0, 1], 3)
+    for ours, theirs, sign in ((right, wrong, 1), (wrong, right, -1)):
+        found = differences(Answers(ours, owners), Answers(theirs, owners), corpus)
+        assert found["weighted_f1"].value == sign and found["macro_f1"].value * sign > 0.7
+        assert found["unweighted_recall"].value == sign
 
 
 def test_one_that_was_asked_for_must_be_there(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from erc_ros.metrics.classification import SCORES, confusion, draws
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Weighted F1 of a minus that of b: as measured, its 95 % interval, and the p-value."""
+    """A score of a minus that of b: as measured, its 95 % interval, and the p-value."""
 
     value: float
     low: float
@@ -28,12 +28,13 @@ def paired_bootstrap(
     classes: int,
     resamples: int = 2000,
     seed: int = 0,
+    score: str = "weighted_f1",
 ) -> Difference:
     """Draw conversations with replacement, the same ones for both models.
 
     Whole conversations, as their utterances are not independent. truth, conversations (N,); a and b
-    (S, N): predictions of S training seeds, whose weighted F1 is averaged. p: two-sided, twice the
-    share of the draws in which the sign is the other one (half of the ties), at most 1.
+    (S, N): predictions of S training seeds, whose score (`SCORES`) is averaged. p: two-sided, twice
+    the share of the draws in which the sign is the other one (half of the ties), at most 1.
 
     Raises:
         ValueError: other shapes, or labels outside 0..classes-1.
@@ -43,7 +44,7 @@ def paired_bootstrap(
     ids = np.unique(conversations)
     as_they_are = np.ones((1, len(ids)), np.int64)
     times = np.vstack([as_they_are, draws(len(ids), resamples, seed)])  # (R + 1, V)
-    f1 = []
+    scores = []
     for predicted in (a, b):
         counts = np.stack(
             [
@@ -55,8 +56,8 @@ def paired_bootstrap(
             ]
         )  # (S, V, C, C)
         drawn = np.einsum("rv,svij->rsij", times, counts)
-        f1.append(SCORES["weighted_f1"](drawn).mean(axis=1))
-    difference = f1[0] - f1[1]  # (R + 1,)
+        scores.append(SCORES[score](drawn).mean(axis=1))
+    difference = scores[0] - scores[1]  # (R + 1,)
     value, drawn = float(difference[0]), difference[1:]
     low, high = np.quantile(drawn, (0.025, 0.975))
     below = float((drawn < 0).mean() + (drawn == 0).mean() / 2)

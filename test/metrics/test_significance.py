@@ -28,6 +28,14 @@ def test_the_difference_is_that_of_the_mean_weighted_f1() -> None:
     assert turned.value == -found.value and turned.p == found.p
 
 
+def test_any_score_can_be_compared() -> None:
+    a, b = guess(0.7), guess(0.5)
+    found = paired_bootstrap(TRUTH, a, b, CONVERSATIONS, 3, score="accuracy")
+    assert found.value == pytest.approx((a == TRUTH).mean() - (b == TRUTH).mean())
+    with pytest.raises(KeyError, match="f2"):
+        paired_bootstrap(TRUTH, a, b, CONVERSATIONS, 3, score="f2")
+
+
 def test_a_model_is_no_better_than_itself_or_than_one_as_good() -> None:
     a = guess(0.6)
     same = paired_bootstrap(TRUTH, a, a, CONVERSATIONS, 3)

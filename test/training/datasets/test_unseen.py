@@ -84,11 +84,11 @@ def daily(folder: Path, dialogues: str | bytes, emotions: str) -> Path:
 
 
 def test_two_speak_in_turn(tmp_path: Path) -> None:
-    lines = "Hey man , how ? __eou__ I ’ m ill . __eou__ Oh no ! __eou__\nYes ! __eou__\n"
+    lines = "Well , who ? __eou__ I ’ m ill . __eou__ Oh no ! __eou__\nYes ! __eou__\n"
     split = read_dailydialog(daily(tmp_path, lines, "0 5 6 \n4 \n"), "test")
     first, second = split.conversations
     assert said(split, first) == [
-        (1, "neutral", "Hey man, how?"),
+        (1, "neutral", "Well, who?"),
         (2, "sadness", "I'm ill."),
         (1, "surprise", "Oh no!"),
     ]
@@ -241,7 +241,7 @@ def spoken(utterance: Any = "Yes.", emotion: Any = "happy", speaker: Any = "B") 
 
 def test_happy_and_excited_are_joy_and_frustrated_is_history(tmp_path: Path) -> None:
     turns = [
-        spoken("I know. [LAUGHTER]. Dude. [LAUGHTER]"),
+        spoken("Right. [LAUGHTER]. So. [LAUGHTER]"),
         spoken("Wow!", "excited", "A"),
         spoken("Oh.", "frustrated"),
         *(spoken(emotion=emotion) for emotion in ("neutral", "sad", "angry")),
@@ -250,7 +250,7 @@ def test_happy_and_excited_are_joy_and_frustrated_is_history(tmp_path: Path) -> 
     (talk,) = split.conversations
     assert talk.name == "test/train.Ses01F_impro01"
     assert said(split, talk)[:3] == [
-        (1, "joy", "I know. Dude."),
+        (1, "joy", "Right. So."),
         (2, "joy", "Wow!"),
         (1, None, "Oh."),
     ]
