@@ -411,7 +411,8 @@ class UtteranceAssembler:
                 known = known or self._log.next_id()
                 piece = replace(piece, utterance_id=known)
                 out.append(self._event(piece, self._partial(piece), is_final=False))
-                if joined := self._joined(piece):
+                # while somebody speaks no text is of both yet: an encoder would read it for nothing
+                if piece.is_paused and (joined := self._joined(piece)):
                     out.append(self._event(joined, self._partial(joined), is_final=False))
         self._speech.drafted(known)
         return out

@@ -181,7 +181,7 @@ def is_draft_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: 
         return False
     period, pause = seconds(config.provisional_period), seconds(config.stretch.draft_pause)
     last = state.activity.last_voiced
-    if pause and heard_until - last >= pause and last > max(state.start, state.drafted):
+    if pause and last > state.start and state.drafted < last + pause <= heard_until:
         return True
     return period > 0 and heard_until - max(state.start, state.drafted) >= period
 

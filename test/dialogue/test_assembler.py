@@ -122,6 +122,12 @@ def test_what_was_said_before_a_pause_is_drafted_with_what_follows() -> None:
     joined = [draft for draft in drafts(events) if span(draft) == span(utterance)]
     assert [draft.utterance_id for draft in joined] == [utterance.utterance_id]
     assert np.array_equal(joined[0].audio, utterance.audio)
+    for period in (0.2, 0.5):  # while somebody speaks, drafts are of that alone
+        events = play(
+            listener(provisional_period=period), scene((1, 2.2, 5), (2.6, 3.4, 5)), [text]
+        )
+        ends = [span(d)[1] for d in drafts(events) if span(d)[0] < 2 and span(d)[1] > 2.5]
+        assert ends == [span(utterance)[1]]
 
 
 def test_speakers_are_told_apart_and_recognised_again() -> None:

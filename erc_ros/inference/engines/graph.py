@@ -289,18 +289,26 @@ def _spell_out_log_sum_exp(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
+def _scaled_integers(
+    graph: onnx.GraphProto,
+) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto, onnx.NodeProto]]:
+    """Each product of scales and integers, as Cast(integers) * scales: it, and what makes both."""
+    made = {output: node for node in graph.node for output in node.output}
+    nothing = onnx.NodeProto()
+    for node in graph.node:
+        if node.op_type == "Mul":
+            cast, scales = (made.get(name, nothing) for name in node.input)
+            if cast.op_type == "Cast":
+                yield node, made.get(cast.input[0], nothing), scales
+
+
 def _restore_tables(model: onnx.ModelProto) -> None:
     """Embedding tables of int8 rows with a scale each as float32: TensorRT looks up floats only.
 
     Cast(Gather(rows, ids)) * Gather(scales, ids) becomes Gather(rows * scales, ids), same values.
     """
     graph, constants = model.graph, _constants(model)
-    made = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        if node.op_type != "Mul":
-            continue
-        cast, scales = (made.get(name, onnx.NodeProto()) for name in node.input)
-        rows = made.get(cast.input[0], onnx.NodeProto()) if cast.op_type == "Cast" else cast
+    for node, rows, scales in _scaled_integers(graph):
         if not rows.op_type == scales.op_type == "Gather" or rows.input[1] != scales.input[1]:
             continue
         table, scale = constants.get(rows.input[0]), constants.get(scales.input[0])
@@ -321,17 +329,17 @@ def _restore_products(model: onnx.ModelProto) -> None:
     """
     graph, constants = model.graph, _constants(model)
     made = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        if node.op_type != "Mul":
-            continue
-        cast, scales = (made.get(name, onnx.NodeProto()) for name in node.input)
-        product = made.get(cast.input[0], onnx.NodeProto()) if cast.op_type == "Cast" else cast
+    for node, product, scales in _scaled_integers(graph):
         if product.op_type != "MatMulInteger" or scales.op_type != "Mul":
             continue
         quantizer = made.get(product.input[0], onnx.NodeProto())
         weights, scale = constants.get(product.input[1]), constants.get(scales.input[1])
-        zero = constants.get(product.input[3], np.int8(0)) if len(product.input) > 3 else np.int8(0)
-        if quantizer.op_type != "DynamicQuantizeLinear" or weights is None or scale is None:
+        zero: NDArray[Any] | None = np.zeros((), np.int8)
+        if len(product.input) > 3:
+            zero = constants.get(product.input[3])
+        if quantizer.op_type != "DynamicQuantizeLinear":
+            continue
+        if weights is None or scale is None or zero is None:
             continue
         name = f"{node.output[0]}_weights"
         floats = (weights.astype(np.float32) - zero.astype(np.float32)) * scale

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from erc_ros.training.encoders.features import ClassifierConfig, FeatureNetwork
 from erc_ros.training.encoders.packaged import PACKAGED
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.encoders.text.pretrained import sentence_encoder
-from erc_ros.training.engine.runs import METRICS, finished, plain
 from erc_ros.training.engine.trainer import TrainerConfig, save_weights
 from erc_ros.training.features.store import FeatureStore
 from erc_ros.training.systems.encoders import (
@@ -187,13 +186,10 @@ def learn_features(
 def _learn(
     stage: FeatureStudentStage, work: Work, seed: int, source: Path, teacher: Path | None
 ) -> None:
-    folder = work.folder / f"seed-{seed}"
-    trainer = replace(stage.trainer, seed=seed)
-    settings = plain(asdict(replace(stage, trainer=trainer)))
-    if finished(folder / METRICS, settings):
-        print(f"{folder} is there", flush=True)
+    begun = work.begin(stage, seed)
+    if begun is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, trainer, settings = begun
     material, hidden = work.material, stage.network.hidden
     stores = {name: FeatureStore(source / FEATURES / name) for name in material.splits}
 

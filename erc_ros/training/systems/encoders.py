@@ -49,10 +49,8 @@ from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
 from erc_ros.training.engine.recipe import build
 from erc_ros.training.engine.runs import (
     MEASURED,
-    METRICS,
     READING,
     SPLITS,
-    finished,
     plain,
     read_json,
     save_answers,
@@ -148,13 +146,10 @@ def _learn(
     teacher: Path | None,
     stored: Sequence[str] = SPLITS,
 ) -> None:
-    folder = work.folder / f"seed-{seed}"
-    trainer = replace(stage.trainer, seed=seed)
-    settings = plain(asdict(replace(stage, trainer=trainer)))
-    if finished(folder / METRICS, settings):
-        print(f"{folder} is there", flush=True)
+    begun = work.begin(stage, seed)
+    if begun is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, trainer, settings = begun
     material = work.material
     set_seeds(seed)  # the robot's own networks begin with random weights
     encoder = make_encoder(stage.encoder)

@@ -9,7 +9,7 @@ whole and by itself, so that it is for tables and not for a robot.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import reduce
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.training.distillation.task import shuffled_batches
 from erc_ros.training.encoders.pretrained import SequenceEncoder
 from erc_ros.training.engine.prediction import Floats, Indices
-from erc_ros.training.engine.runs import MEASURED, METRICS, finished, plain
+from erc_ros.training.engine.runs import MEASURED
 from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_seeds
 from erc_ros.training.fusion.train import HeadSizes
 from erc_ros.training.heads.base import MODALITIES
@@ -135,13 +135,10 @@ def _logits(model: FrameLpgnet, split: _Sequences, batch_size: int) -> Floats:
 
 
 def _learn(stage: FrameStage, work: Work, seed: int) -> None:
-    folder = work.folder / f"seed-{seed}"
-    trainer = replace(stage.trainer, seed=seed)
-    settings = plain(asdict(replace(stage, trainer=trainer)))
-    if finished(folder / METRICS, settings):
-        print(f"{folder} is there", flush=True)
+    begun = work.begin(stage, seed)
+    if begun is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, trainer, settings = begun
     heard = [name for name in SOUND if name in work.inputs][:1]
     encoders = [_encoder(work.read(name, seed), name, trainer.device) for name in (TEXT, *heard)]
     parts = _parts(encoders, work, stage.max_length)

@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from erc_ros.training.engine.recipe import (
     build,
     check_same,
 )
-from erc_ros.training.engine.runs import plain, read_json, write_json
+from erc_ros.training.engine.runs import METRICS, finished, plain, read_json, write_json
+from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.systems.material import Material, read_material
 
 RECORD, UNFINISHED = "stage.json", ".unfinished"
@@ -83,6 +84,20 @@ class Work:
         """The folder of a stage that this one reads; of this seed, if there is one for each."""
         of_seed = self.inputs[stage] / f"seed-{seed}"
         return of_seed if of_seed.is_dir() else self.inputs[stage]
+
+    def begin(self, stage: Any, seed: int) -> tuple[Path, TrainerConfig, dict[str, Any]] | None:
+        """Folder, trainer and settings of a seed that is to be trained; None: it is there.
+
+        stage: a stage's configuration, with a `trainer`.
+        """
+        folder = self.folder / f"seed-{seed}"
+        trainer: TrainerConfig = replace(stage.trainer, seed=seed)
+        settings = plain(asdict(replace(stage, trainer=trainer)))
+        if finished(folder / METRICS, settings):
+            print(f"{folder} is there", flush=True)
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder, trainer, settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -354,6 +354,19 @@ def test_a_product_of_dynamic_int8_becomes_float_with_the_same_weights(
     np.testing.assert_allclose(found, x @ table, rtol=1e-4, atol=1e-3)
 
 
+def test_a_product_whose_zero_point_is_computed_is_left_and_named(tmp_path: Path) -> None:
+    model = small(
+        "g (float[B, 4] x, int8 wz) => (float[B, 2] y) { q, s, z = DynamicQuantizeLinear (x)"
+        " p = MatMulInteger (q, w, z, wz) f = Cast <to = 1> (p) t = Mul (s, ws) y = Mul (f, t) }",
+        w=np.ones((4, 2), np.int8),
+        ws=np.float32(0.1),
+    )
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    assert any("MatMulInteger" in problem for problem in graph.problems(
+        graph.load(tmp_path / "model.onnx")
+    ))  # fmt: skip
+
+
 def test_int8_weights_alone_are_multiplied_by_float_activations_where_that_is_asked() -> None:
     rng = np.random.default_rng(0)
     weights = rng.integers(-127, 128, (64, 32)).astype(np.int8)
