@@ -45,13 +45,15 @@ QUANTIZED_OPSET = 19  # from here on QuantizeLinear and DequantizeLinear take fl
 def load(file: Path) -> onnx.ModelProto:
     """An ONNX file, with what TensorRT does not take in the form that it takes.
 
-    Positions are summed as floats, log-sum-exp is spelled out, int8 embedding tables and the int8
-    weights of products whose activations are quantized while they run become float, same values.
+    Positions are summed as floats, log-sum-exp is spelled out, and int8 that is made for CPUs
+    (tables, products whose activations are quantized while they run, static pairs with zero points)
+    becomes float with the same weights.
     """
     model = _sum_in_float(onnx.load(str(file)))
     _spell_out_log_sum_exp(model)
     _restore_tables(model)
     _restore_products(model)
+    _restore_pairs(model)
     return model
 
 
@@ -347,6 +349,59 @@ def _restore_products(model: onnx.ModelProto) -> None:
         node.op_type = "MatMul"
         node.input[:] = [quantizer.input[0], name]
     _drop_unused(graph)
+
+
+def _restore_pairs(model: onnx.ModelProto) -> None:
+    """A graph with Q/DQ pairs that TensorRT does not take as float32 with the same weights.
+
+    (w - zero) * scale becomes a constant; what is quantized and read back at once is clipped as
+    there, which may be all that is left of a ReLU. Only the rounding of activations is gone.
+    Symmetric pairs, which TensorRT takes, stay.
+    """
+    graph, constants = model.graph, _constants(model)
+    if not any(_quantization_problems(model, _types(model), constants)):
+        return
+    made = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        scale = constants.get(node.input[1]) if node.op_type == "DequantizeLinear" else None
+        if scale is None:
+            continue
+        zero = constants.get(node.input[2]) if len(node.input) > 2 else np.zeros((), np.uint8)
+        integers, quantizer = constants.get(node.input[0]), made.get(node.input[0])
+        if integers is not None and zero is not None:
+            axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
+            over = [-1 if place == axis else 1 for place in range(integers.ndim)]
+            if scale.size > 1:
+                scale, zero = scale.reshape(over), np.broadcast_to(zero, scale.shape).reshape(over)
+            floats = (integers.astype(np.float32) - zero.astype(np.float32)) * scale
+            node.op_type = "Identity"
+            node.input[:] = [_constant(graph, f"{node.output[0]}_floats", floats)]
+        elif (
+            quantizer is not None
+            and zero is not None
+            and quantizer.op_type == "QuantizeLinear"
+            and list(quantizer.input[1:]) == list(node.input[1:])
+            and scale.size == 1
+        ):
+            limits = np.iinfo(zero.dtype)
+            ends = [(end - np.float32(zero)) * scale for end in (limits.min, limits.max)]
+            node.op_type = "Clip"
+            node.input[:] = [
+                quantizer.input[0],
+                *(
+                    _constant(graph, f"{node.output[0]}_{name}", np.float32(end).reshape(()))
+                    for name, end in zip(("least", "most"), ends, strict=True)
+                ),
+            ]
+        else:
+            continue
+        del node.attribute[:]
+    _drop_unused(graph)
+
+
+def _constant(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
+    graph.initializer.append(numpy_helper.from_array(value, name))
+    return name
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:

@@ -94,7 +94,7 @@ def missing() -> str:
 def precision(model: Path) -> str:
     """What an engine of this ONNX file computes in."""
     quantized = b"DequantizeLinear" in model.read_bytes()
-    return "int8 and float16" if quantized else "float16"
+    return "float16, int8 where it is symmetric" if quantized else "float16"
 
 
 def machine() -> Machine:

@@ -367,6 +367,44 @@ def test_a_product_whose_zero_point_is_computed_is_left_and_named(tmp_path: Path
     ))  # fmt: skip
 
 
+@pytest.mark.parametrize("per_channel", [True, False], ids=["by channel", "one scale"])
+def test_static_int8_for_cpus_becomes_float_with_the_same_weights(
+    tmp_path: Path, per_channel: bool
+) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0.3, 1, (16, 3, 3, 3)).astype(np.float32)
+    bias = rng.normal(0, 1, 16).astype(np.float32)
+    model = small(
+        "g (float[B, 3, 8, 8] x) => (float[B, 16, 6, 6] y) { c = Conv (x, w, b) y = Relu (c) }",
+        w=weights,
+        b=bias,
+    )
+    onnx.save(model, str(tmp_path / "float.onnx"))
+    x = rng.normal(0.5, 1, (4, 3, 8, 8)).astype(np.float32)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        left = 1
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            self.left -= 1
+            return {"x": x} if self.left >= 0 else None
+
+    quantization.quantize_static(
+        str(tmp_path / "float.onnx"),
+        str(tmp_path / "int8.onnx"),
+        Reader(),
+        per_channel=per_channel,
+    )
+    assert graph.problems(onnx.load(str(tmp_path / "int8.onnx")))
+    loaded = graph.load(tmp_path / "int8.onnx")
+    assert graph.problems(loaded) == []
+    expected = on_cpu(model.SerializeToString())({"x": x})["y"]
+    found = on_cpu(loaded.SerializeToString())({"x": x})["y"]
+    assert 0 < np.abs(found - expected).max() < 0.3  # 27 products of weights rounded to 2 / 127
+    assert (expected == 0).any() and np.abs(found[expected == 0]).max() < 0.3
+
+
 def test_int8_weights_alone_are_multiplied_by_float_activations_where_that_is_asked() -> None:
     rng = np.random.default_rng(0)
     weights = rng.integers(-127, 128, (64, 32)).astype(np.int8)
