@@ -1,0 +1,111 @@
+"""Posed faces that no bundle was trained on, through the bundle: what a face alone says.
+
+    python -m benchmarks.unseen_faces [--bundle edge-small]
+
+Reads DATA/ckplus48/EMOTION/*.png, the 48x48 gray pictures of CK+ in the layout in which they go
+round (anger, disgust, fear, happy, sadness, surprise; contempt is left out), the last three of each
+pose. Every picture is an utterance without text and sound of a person of whom nothing is known; the
+answer may be any of the labels. Percent, with 95 % intervals over the people.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.metrics import classification as metrics
+from erc_ros.resources import model_folder
+from erc_ros.training.datasets.folder import data_folder
+from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import FaceCrop, Utterance
+
+FOLDER = "ckplus48"
+EMOTIONS = {
+    "anger": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "happy": "joy",
+    "sadness": "sadness",
+    "surprise": "surprise",
+}
+"""Folder -> label."""
+FIGURES = ("accuracy", "unweighted_recall", "calibration_error")
+
+
+def read_pictures(folder: Path) -> tuple[list[NDArray[np.uint8]], list[str], list[str]]:
+    """Pictures (H, W, 3) BGR, their labels, and whose they are, of the folders of emotions.
+
+    Raises:
+        FileNotFoundError: no pictures there.
+        ValueError: a file is no picture.
+    """
+    pictures, labels, people = [], [], []
+    for name, label in EMOTIONS.items():
+        for file in sorted((folder / name).glob("*.png")):
+            picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+            if picture is None:
+                raise ValueError(f"{file} is no picture")
+            pictures.append(np.asarray(picture, np.uint8))
+            labels.append(label)
+            people.append(file.name.split("_")[0])
+    if not pictures:
+        raise FileNotFoundError(f"no pictures in {folder}/{{{','.join(EMOTIONS)}}}")
+    return pictures, labels, people
+
+
+def look_at(recogniser: Recogniser, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """Probabilities (n, C): each picture is the face of an utterance of its own conversation."""
+    rows = []
+    for number, picture in enumerate(pictures):
+        said = Utterance(
+            conversation_id=f"c{number}",
+            utterance_id="u1",
+            start=0,
+            end=NS,
+            is_final=True,
+            faces=(FaceCrop(NS // 2, picture),),
+        )
+        rows.append(recogniser.feed(said).probabilities)
+    return np.array(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the figures and the recall of each emotion."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    options = parser.parse_args(arguments)
+    pictures, names, people = read_pictures(data_folder(options.data) / FOLDER)
+    bundle = load_bundle(model_folder(options.bundle))
+    order = [list(bundle.labels).index(label) for label in LABELS]
+    with Recogniser(bundle) as recogniser:
+        answers = look_at(recogniser, pictures)[:, order]
+    truth = np.array([LABELS.index(name) for name in names])
+    owners = np.unique(people, return_inverse=True)[1]
+    found = metrics.intervals(truth, answers[None], LABELS, owners, resamples=300)
+    print(f"{bundle.name} {bundle.version}, {len(truth)} pictures of {owners.max() + 1} people")
+    for name in FIGURES:
+        value = found[name]
+        print(
+            f"{name:18} {100 * value.value:.1f} ({100 * value.low:.1f} to {100 * value.high:.1f})"
+        )
+    said = answers.argmax(axis=1)
+    for label in EMOTIONS.values():
+        mine = truth == LABELS.index(label)
+        wrong = np.bincount(said[mine & (said != truth)], minlength=len(LABELS))
+        most = f", else most often {LABELS[wrong.argmax()]}" if wrong.any() else ""
+        print(f"recall {label:11} {100 * (said[mine] == truth[mine]).mean():.0f}{most}")
+
+
+if __name__ == "__main__":
+    main()

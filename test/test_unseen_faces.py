@@ -1,0 +1,67 @@
+"""Posed faces of a corpus through a bundle (benchmarks/unseen_faces.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("soundfile", reason="needs the extra [train]")
+
+from benchmarks.unseen_faces import EMOTIONS, look_at, main, read_pictures
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.resources import model_folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three people with two pictures of each emotion: noise, as what is seen does not matter."""
+    noise = np.random.default_rng(0)
+    for name in EMOTIONS:
+        folder = tmp_path / "ckplus48" / name
+        folder.mkdir(parents=True)
+        for person in range(3):
+            for number in range(2):
+                picture = noise.integers(0, 255, (48, 48), np.uint8)
+                cv2.imwrite(str(folder / f"S{person:03}_001_{number:08}.png"), picture)
+    return tmp_path
+
+
+def test_figures_of_all_pictures_and_people_are_printed(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--data", str(data)])
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].endswith("36 pictures of 3 people")
+    assert [row.split()[0] for row in rows[1:4]] == [
+        "accuracy",
+        "unweighted_recall",
+        "calibration_error",
+    ]
+    assert [row.split()[1] for row in rows[4:]] == list(EMOTIONS.values())
+
+
+def test_pictures_come_with_their_label_and_person(data: Path) -> None:
+    pictures, labels, people = read_pictures(data / "ckplus48")
+    assert {picture.shape for picture in pictures} == {(48, 48, 3)}
+    assert labels.count("joy") == 6 and set(people) == {"S000", "S001", "S002"}
+
+
+def test_a_picture_is_answered_by_its_face_alone_and_like_any_other_time(data: Path) -> None:
+    pictures = read_pictures(data / "ckplus48")[0][:3]
+    with Recogniser(load_bundle(model_folder("edge-small"))) as recogniser:
+        both = look_at(recogniser, [*pictures, *pictures[::-1]])
+    np.testing.assert_allclose(both[:3], both[:2:-1], atol=1e-6)
+    np.testing.assert_allclose(both.sum(axis=1), 1, atol=1e-5)
+    assert np.abs(both[0] - both[1]).max() > 1e-4
+
+
+def test_a_file_that_is_no_picture_and_an_empty_folder_are_named(data: Path) -> None:
+    (data / "ckplus48" / "fear" / "S009_001_00000001.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"S009_001_00000001\.png is no picture"):
+        read_pictures(data / "ckplus48")
+    with pytest.raises(FileNotFoundError, match="no pictures in"):
+        read_pictures(data / "elsewhere")
