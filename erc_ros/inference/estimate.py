@@ -141,7 +141,7 @@ def scale_confidence(
         (..., C), each row with sum 1 within 1e-5.
     """
     p = probabilities.astype(np.float64)
-    best = p.argmax(axis=-1, keepdims=True)
+    best = np.expand_dims(p.argmax(axis=-1), -1)
     confidence = np.take_along_axis(p, best, axis=-1)
     others = np.maximum(p, 1e-30)  # where all is 0 they share evenly
     np.put_along_axis(others, best, 0.0, axis=-1)
@@ -154,7 +154,7 @@ def scale_confidence(
     np.put_along_axis(found, best, scaled, axis=-1)
     result: NDArray[np.float32] = found.astype(np.float32)
     # Rounding must not decide between two that are all but equal.
-    is_kept = (scaled != confidence) & (result.argmax(axis=-1, keepdims=True) == best)
+    is_kept = (scaled != confidence) & (np.expand_dims(result.argmax(axis=-1), -1) == best)
     return np.where(is_kept, result, probabilities)
 
 

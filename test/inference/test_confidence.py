@@ -14,9 +14,10 @@ from erc_ros.inference.manifest import CONFIDENCE_FACTORS, Calibration
 LABELS = 5
 SOUND = (False, True, False)
 FACTORS = st.lists(st.floats(*CONFIDENCE_FACTORS), min_size=LABELS, max_size=LABELS)
+TIES = [float(np.float32(value)) for value in (0.0, 1e-7, 1.0, 1.0000001)]
 LOGITS = st.one_of(
     arrays(np.float32, (3, LABELS), elements=st.floats(-90, 90, width=32)),
-    arrays(np.float32, (3, LABELS), elements=st.sampled_from([0.0, 1e-7, 1.0, 1.0000001])),
+    arrays(np.float32, (3, LABELS), elements=st.sampled_from(TIES)),
 )
 
 
