@@ -169,9 +169,25 @@ def test_what_is_for_tensorrt_is_fit_for_it_and_its_engine_graph_says_the_same(
     assert not any(node.output[0].endswith("bias_DequantizeLinear") for node in graph.node)
 
 
-def test_what_is_made_for_cpus_has_no_engine_graph(picture: Path, tmp_path: Path) -> None:
+def test_the_engine_graph_of_static_int8_for_cpus_is_float_with_the_same_weights(
+    picture: Path, tmp_path: Path
+) -> None:
     quantize(SCHEMES["static"], picture, tmp_path / "small.onnx", faces(16))
-    with pytest.raises(QuantizationError, match=r"does not take small\.onnx: .*symmetrically"):
+    typed = EngineGraphs(tmp_path)(tmp_path / "small.onnx")
+    assert not any("Quantize" in node.op_type for node in onnx.load(str(typed)).graph.node)
+    for feed in faces(4):
+        one, two = (Network(file)(feed)["embedding"] for file in (picture, typed))
+        assert np.abs(one - two).max() < 0.1 * np.abs(one).max()
+
+
+def test_what_tensorrt_does_not_take_has_no_engine_graph(picture: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(picture))
+    model.graph.node[0].domain = "com.example"
+    model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    onnx.save(model, str(tmp_path / "small.onnx"))
+    with pytest.raises(
+        QuantizationError, match=r"does not take small\.onnx: operator com\.example"
+    ):
         EngineGraphs(tmp_path)(tmp_path / "small.onnx")
 
 
