@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.unseen_text import percent
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
@@ -95,10 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = metrics.intervals(truth, answers[None], LABELS, owners, resamples=300)
     print(f"{bundle.name} {bundle.version}, {len(truth)} pictures of {owners.max() + 1} people")
     for name in FIGURES:
-        value = found[name]
-        print(
-            f"{name:18} {100 * value.value:.1f} ({100 * value.low:.1f} to {100 * value.high:.1f})"
-        )
+        print(f"{name:18} {percent(found[name])}")
     said = answers.argmax(axis=1)
     for label in EMOTIONS.values():
         mine = truth == LABELS.index(label)

@@ -303,7 +303,7 @@ def write_measured(
         *_precision(read_json(quantization) if quantization.is_file() else {}),
         "Weighted F1 while senses are missing or broken (mean and spread over the draws of the clips):\n",
         *table(results),
-        "\nExpected calibration error, 15 bins; the temperatures and the factors below are fitted on dev:\n",
+        "\nExpected calibration error, 15 bins; the temperatures are fitted on dev:\n",
         *markdown(
             ["modalities seen", "temperature", "dev", "test before", "test"],
             [
@@ -314,7 +314,7 @@ def write_measured(
     ]
     if calibration.confidence_factors:
         lines += [
-            "\nWhat the confidence is multiplied by after that, by the label that is answered:\n",
+            "\nWhat the confidence is multiplied by after that, by the label that is answered; fitted on dev as well:\n",
             *markdown(
                 ["modalities seen", *labels],
                 [
