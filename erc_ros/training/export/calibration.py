@@ -35,6 +35,7 @@ from erc_ros.training.fusion.bundle_trial import (
     answered,
     calibrate,
     calibration_errors,
+    errors_without_text,
     read_text,
     read_trial,
 )
@@ -82,6 +83,7 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
     calibration = calibrate(dev)
     test = read_trial(bundle, data, "test")
     found = measure_conditions(test.predict, test.dialogues, test.audio, test.visual)
+    without_text = errors_without_text(test, calibration)
     errors = {
         "dev": calibration_errors(dev, calibration),
         "test before": calibration_errors(test, Calibration()),
@@ -91,18 +93,22 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
     if (data / EMOCONTEXT).is_dir():
         elsewhere["EmoContext, 4 classes, text"] = other_text(bundle, data, calibration)
     manifest["calibration"] = asdict(calibration)
-    manifest["metrics"]["as_it_ships"] = measured = summary(found, errors, elsewhere)
+    measured = summary(found, errors, without_text, elsewhere)
+    manifest["metrics"]["as_it_ships"] = measured
     manifest.pop("files")
     write_manifest(folder, manifest)
     load_bundle(folder)
     write_json(folder / "calibration.json", measured)
     unsure = abstaining(test, calibration)
-    return write_measured(folder, found, errors, bundle.labels, calibration, elsewhere, unsure)
+    return write_measured(
+        folder, found, errors, without_text, bundle.labels, calibration, elsewhere, unsure
+    )
 
 
 def summary(
     found: Sequence[Result],
     errors: Mapping[str, Mapping[str, float]],
+    without_text: Mapping[str, Mapping[float, float]],
     elsewhere: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """For the manifest."""
@@ -113,6 +119,10 @@ def summary(
         "calibration_error": {
             split: {seen: round(value, 4) for seen, value in values.items()}
             for split, values in errors.items()
+        },
+        "calibration_error_without_text_by_mismatches": {
+            seen: {f"{share:g}": round(value, 4) for share, value in values.items()}
+            for seen, values in without_text.items()
         },
         "other_corpora": {
             name: {key: round(value, 4) for key, value in values.items()}

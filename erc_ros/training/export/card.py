@@ -283,6 +283,7 @@ def write_measured(
     folder: Path,
     results: Sequence[Result],
     errors: Mapping[str, Mapping[str, float]],
+    without_text: Mapping[str, Mapping[float, float]],
     labels: Sequence[str],
     calibration: Calibration,
     elsewhere: Mapping[str, Mapping[str, float]],
@@ -291,6 +292,7 @@ def write_measured(
     """Write the card's section on the finished bundle anew (`erc calibrate`); its lines.
 
     errors: calibration error of each set of modalities on dev, on test before, and on test.
+    without_text: the same on test for each share of MELD's mismatches.
     calibration: as it is in the manifest now.
     elsewhere: figures on corpora other than MELD. abstaining: see `calibration.abstaining`.
     """
@@ -303,7 +305,8 @@ def write_measured(
         *_precision(read_json(quantization) if quantization.is_file() else {}),
         "Weighted F1 while senses are missing or broken (mean and spread over the draws of the clips):\n",
         *table(results),
-        "\nExpected calibration error, 15 bins; the temperatures are fitted on dev:\n",
+        "\nExpected calibration error, 15 bins; the temperatures are fitted on dev, without text on draws of which",
+        "half as many tell another emotion:\n",
         *markdown(
             ["modalities seen", "temperature", "dev", "test before", "test"],
             [
@@ -312,6 +315,19 @@ def write_measured(
             ],
         ),
     ]
+    if without_text:
+        shares = list(next(iter(without_text.values())))
+        lines += [
+            "\nThe same without text on test, by how many of the clips tell another emotion, as a share of those with",
+            "which they are as weak as MELD's (0: people show what they feel):\n",
+            *markdown(
+                ["modalities seen", *(f"{share:g}" for share in shares)],
+                [
+                    [seen, *(f"{100 * value:.1f} %" for value in values.values())]
+                    for seen, values in without_text.items()
+                ],
+            ),
+        ]
     if calibration.confidence_factors:
         lines += [
             "\nWhat the confidence is multiplied by after that, by the label that is answered; fitted on dev as well:\n",

@@ -36,7 +36,7 @@ from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
 from erc_ros.training.fusion.conditions import AS_IT_IS, MISSING, Sense, embedded
 from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
-from erc_ros.training.fusion.simulation import DRAWS, draw, rates
+from erc_ros.training.fusion.simulation import BETWEEN, DRAWS, draw, rates
 from erc_ros.training.quantization.task import Material, Task, owners_of
 
 MISMATCH = {"audio": 0.56, "visual": 0.69}
@@ -55,13 +55,14 @@ Predict = Callable[[Dialogues, Sequence[bool]], Floats]
 class BundleTrial:
     """One split.
 
-    dialogues: MELD's text as the bundle reads it, sound and faces as drawn first. people: whom the
-    clips of sound and faces are of, how many each.
+    dialogues: MELD's text as the bundle reads it, sound and faces as drawn first. is_right: (N,),
+    where the text is read rightly. people: whom the clips of sound and faces are of, how many each.
     """
 
     dialogues: Dialogues
     audio: Sense
     visual: Sense
+    is_right: NDArray[np.bool_]
     people: tuple[int, int]
     predict: Predict
 
@@ -134,7 +135,7 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
         for sense in (audio, visual)
     ]
     people = len({clip.speaker for clip in clips}), len(faces)
-    return BundleTrial(_with(dialogues, *drawn), audio, visual, people, predict)
+    return BundleTrial(_with(dialogues, *drawn), audio, visual, is_right, people, predict)
 
 
 def read_text(
@@ -172,8 +173,9 @@ def read_text(
 def calibrate(trial: BundleTrial) -> Calibration:
     """Fitted on this split: a temperature for each set of modalities; without text also factors.
 
-    Factors only where the confidence is nearer with them. With text nothing is gained by them on
-    MELD dev (docs/results/trust.md).
+    Without text half as many clips are mismatched (`simulation.BETWEEN`). Factors only where the
+    confidence is nearer with them. With text nothing is gained by them on MELD dev
+    (docs/results/trust.md).
     """
     temperatures, factors = {}, {}
     for seen in SETS:
@@ -193,8 +195,22 @@ def calibrate(trial: BundleTrial) -> Calibration:
 
 
 def calibration_errors(trial: BundleTrial, calibration: Calibration) -> dict[str, float]:
-    """Expected calibration error of each set of modalities."""
+    """Expected calibration error of each set of modalities; without text as it is fitted."""
     return {modality_set(seen): _error(*_pooled(trial, seen), calibration, seen) for seen in SETS}
+
+
+def errors_without_text(
+    trial: BundleTrial, calibration: Calibration
+) -> dict[str, dict[float, float]]:
+    """The same for each share of MELD's mismatches: none, `BETWEEN`, all."""
+    return {
+        modality_set(seen): {
+            share: _error(*_pooled(trial, seen, share), calibration, seen)
+            for share in (0.0, BETWEEN, 1.0)
+        }
+        for seen in SETS
+        if not seen[0]
+    }
 
 
 def _error(
@@ -204,7 +220,10 @@ def _error(
 
 
 def answered(trial: BundleTrial, seen: Sequence[bool]) -> tuple[Floats, NDArray[np.int64]]:
-    """Logits of all draws (DRAWS * N, C) with these modalities, and what would be right."""
+    """Logits of all draws (DRAWS * N, C) with these modalities, and what would be right.
+
+    Without text half as many clips are mismatched (`simulation.BETWEEN`).
+    """
     return _pooled(trial, tuple(seen))
 
 
@@ -268,22 +287,35 @@ def speakers_of(conversations: Sequence[Conversation]) -> NDArray[np.int64]:
 
 
 def _draws(
-    truth: NDArray[np.int64], labels: NDArray[np.int64], is_right: NDArray[np.bool_], name: str
+    truth: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    is_right: NDArray[np.bool_],
+    name: str,
+    share: float = 1.0,
 ) -> NDArray[np.int64]:
+    """(DRAWS, N) clips, this share of MELD's mismatches among them."""
     prior = np.bincount(truth, minlength=len(LABELS)) / len(truth)
-    how = rates(MISMATCH[name], is_right, COUPLING)
+    how = share * rates(MISMATCH[name], is_right, COUPLING)
     seeds = np.arange(DRAWS) * 100 + ("audio", "visual").index(name)
     return np.stack([draw(truth, labels, how, prior, int(seed)) for seed in seeds])
 
 
-def _pooled(trial: BundleTrial, seen: tuple[bool, ...]) -> tuple[Floats, NDArray[np.int64]]:
+def _pooled(
+    trial: BundleTrial, seen: tuple[bool, ...], share: float | None = None
+) -> tuple[Floats, NDArray[np.int64]]:
     data = trial.dialogues
+    if share is None:
+        share = 1.0 if seen[0] else BETWEEN
+    senses = [
+        replace(sense, chosen=_draws(data.labels, sense.labels, trial.is_right, name, share))
+        for name, sense in (("audio", trial.audio), ("visual", trial.visual))
+    ]
     logits = []
     for number in range(DRAWS):
         how = [AS_IT_IS if there else MISSING for there in seen[1:]]
         rng = np.random.default_rng(0)
-        senses = zip(how, (trial.audio, trial.visual), strict=True)
-        drawn = [embedded(state, sense, data, number, rng) for state, sense in senses]
+        states = zip(how, senses, strict=True)
+        drawn = [embedded(state, sense, data, number, rng) for state, sense in states]
         logits.append(trial.predict(_with(data, *drawn), seen))
     return np.concatenate(logits), np.tile(data.labels, DRAWS)
 

@@ -21,7 +21,7 @@ from erc_ros.training.engine.recipe import KEPT, read_recipe
 from erc_ros.training.engine.runs import SPLITS
 from erc_ros.training.engine.trainer import load_weights
 from erc_ros.training.fusion.dialogues import Dialogues
-from erc_ros.training.fusion.pooling import fit_sense
+from erc_ros.training.fusion.pooling import SenseClips, fit_sense
 from erc_ros.training.fusion.simulation import Matched, Weakness, match
 
 
@@ -101,9 +101,14 @@ def read_rightly(
     return {s: answer(e).argmax(axis=1) == labels[s] for s, e in embeddings.items()}
 
 
-def senses(folders: EncoderFolders) -> dict[str, Embedded]:
-    """The clips of sound and faces that dev's utterances get, of people unseen in training."""
-    return {name: clips(Path(getattr(folders, name)) / FILE)["dev"] for name in ("audio", "visual")}
+def sense_clips(folders: EncoderFolders, simulated: Mapping[str, Matched]) -> dict[str, SenseClips]:
+    """The clips of sound and faces by themselves."""
+    found = {}
+    for name, matched in simulated.items():
+        of = clips(Path(getattr(folders, name)) / FILE)
+        between = of["dev"].embeddings[matched.dev_between.ravel()]
+        found[name] = SenseClips(of["train"], of["dev"], between)
+    return found
 
 
 def clips(file: Path) -> dict[str, Embedded]:

@@ -34,7 +34,6 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.text.evaluation import best_prior_correction
 from erc_ros.training.encoders.text.mixture import CORPORA
-from erc_ros.training.engine.embeddings import Embedded
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import (
@@ -74,13 +73,13 @@ from erc_ros.training.fusion.objectives import (
     ObjectiveConfig,
     objective_of,
 )
-from erc_ros.training.fusion.pooling import fit_pooling
+from erc_ros.training.fusion.pooling import SenseClips, fit_pooling
 from erc_ros.training.fusion.simulated import (
     EncoderFolders,
     describe,
     more_text,
     read_dialogues,
-    senses,
+    sense_clips,
 )
 from erc_ros.training.fusion.simulation import DRAWS, Matched, ModalityDropout, Weakness
 from erc_ros.training.fusion.train import HeadSizes, train_head
@@ -144,9 +143,8 @@ def train(recipe: Recipe) -> None:
         teachers=[config.text, config.audio, config.visual],
     )
     describe(simulated)
-    measure_on_dev = partial(
-        dev_conditions, splits["dev"], senses(config.folders), simulated, config.context
-    )
+    senses = sense_clips(config.folders, simulated)
+    measure_on_dev = partial(dev_conditions, splits["dev"], senses, simulated, config.context)
     more = None
     if config.text_also and "pooling" in config.heads:
         more = more_text(Path(config.text), config.text_also, recipe.data)
@@ -156,7 +154,17 @@ def train(recipe: Recipe) -> None:
             seeded = replace(trainer, seed=seed)
             out = recipe.out / head / f"seed-{seed}"
             train_seed(
-                splits, simulated, config, head, seeded, network, dropout, out, measure_on_dev, more
+                splits,
+                simulated,
+                config,
+                head,
+                seeded,
+                network,
+                dropout,
+                out,
+                measure_on_dev,
+                senses,
+                more,
             )
         best[head] = choose_best(recipe.out / head, FILES)
     chosen = choose_head(best, recipe.out)
@@ -202,7 +210,7 @@ def choose_head(best: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, A
 
 def dev_conditions(
     dev: Dialogues,
-    unseen: Mapping[str, Embedded],
+    senses: Mapping[str, SenseClips],
     simulated: Mapping[str, Matched],
     context: int,
     model: nn.Module,
@@ -212,8 +220,8 @@ def dev_conditions(
     if isinstance(model, Pooling):
         context, draws = 1, DRAWS  # it sees no more
     drawn = {
-        name: Sense(unseen[name].embeddings, unseen[name].labels, simulated[name].dev_draws[:draws])
-        for name in ("audio", "visual")
+        name: Sense(clips.dev.embeddings, clips.dev.labels, simulated[name].dev_draws[:draws])
+        for name, clips in senses.items()
     }
 
     def predict(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.float32]:
@@ -232,6 +240,7 @@ def train_seed(
     dropout: ModalityDropout,
     out: Path,
     measure_on_dev: Callable[[nn.Module], list[Result]],
+    senses: Mapping[str, SenseClips],
     more_text: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> None:
     """Train one seed of a head, test it once, export it; writes metrics.json."""
@@ -276,7 +285,9 @@ def train_seed(
         model = make_head(name, sizes)
         assert isinstance(model, Pooling)
         begin = time.monotonic()
-        fit_pooling(model, splits["train"], splits["dev"], measure_on_dev, more_text=more_text)
+        fit_pooling(
+            model, splits["train"], splits["dev"], senses, measure_on_dev, more_text=more_text
+        )
         out.mkdir(parents=True, exist_ok=True)
         training = {"seconds": time.monotonic() - begin, "prior_correction": 0.0}
     else:

@@ -14,6 +14,7 @@ from erc_ros.training.fusion.bundle_trial import (
     answered,
     calibrate,
     calibration_errors,
+    errors_without_text,
 )
 from erc_ros.training.fusion.conditions import Floats, Sense
 from erc_ros.training.fusion.dialogues import Dialogues
@@ -57,7 +58,8 @@ def trial(
 
     nothing = np.zeros((COUNT, len(LABELS)), np.float32)
     dialogues = Dialogues(said(truth), nothing, nothing, truth, truth, np.arange(COUNT))
-    return BundleTrial(dialogues, sense(0), sense(5), people, predict)
+    is_right = np.ones(COUNT, bool)
+    return BundleTrial(dialogues, sense(0), sense(5), is_right, people, predict)
 
 
 def test_every_set_gets_a_temperature_and_without_text_factors_where_they_help() -> None:
@@ -97,3 +99,15 @@ def test_clips_that_were_not_fitted_to_are_nearer_with_factors_and_the_rest_is_a
         other = calibration_errors(fresh, without)
         assert found["visual"] < 0.8 * other["visual"]
         assert all(found[seen] == other[seen] for seen in MODALITY_SETS if seen != "visual")
+
+
+def test_without_text_confidence_fits_what_lies_between_meld_and_the_clips_themselves() -> None:
+    made = trial()
+    calibration = calibrate(made)
+    found = errors_without_text(made, calibration)
+    assert set(found) == {"audio+visual", "audio", "visual"}
+    fitted = calibration_errors(made, calibration)
+    for seen, errors in found.items():
+        assert list(errors) == [0.0, 0.5, 1.0] and errors[0.5] == fitted[seen]
+    for seen in ("audio", "visual"):
+        assert found[seen][0.5] < 0.5 * min(found[seen][0.0], found[seen][1.0])

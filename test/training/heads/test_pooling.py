@@ -20,7 +20,7 @@ def head() -> Pooling:
         torch.nn.init.normal_(classifier.weight, std=1.5)
     prior = torch.tensor([0.4, 0.3, 0.1, 0.1, 0.1])
     made.prior.copy_(prior.log())
-    made.broken.copy_(torch.tensor([0.0, 0.8, 0.6]))
+    made.broken.copy_(torch.tensor([[0.0, 0.8, 0.6], [0.0, 0.0, 0.0]]))
     return made
 
 
@@ -60,14 +60,25 @@ def test_a_sense_can_change_the_odds_only_so_far(head: Pooling) -> None:
     assert (spread <= most + 1e-4).all() and spread.max() > 0.5 * most
 
 
-def test_a_sense_alone_is_believed_and_two_are_weighed(head: Pooling) -> None:
+def test_without_text_senses_are_believed_as_far_as_is_set_for_that(head: Pooling) -> None:
     inputs = embeddings()
     own = head.classifiers[1](inputs[1]).softmax(dim=-1)
     torch.testing.assert_close(answer(head, inputs, (False, True, False)), own)
-    other = head.classifiers[2](inputs[2]).log_softmax(dim=-1)
-    head.together.fill_(0.5)
-    pooled = (0.5 * own.log() + 0.5 * other).softmax(dim=-1)
-    torch.testing.assert_close(answer(head, inputs, (False, True, True)), pooled)
+    with_text = answer(head, inputs, EVERYTHING)
+    head.broken[1] = torch.tensor([0.0, 0.3, 0.5])
+    torch.testing.assert_close(answer(head, inputs, EVERYTHING), with_text)
+    prior = head.prior.exp()
+    torch.testing.assert_close(
+        answer(head, inputs, (False, True, False)), 0.3 * prior + 0.7 * own, atol=1e-5, rtol=1e-4
+    )
+    other = head.classifiers[2](inputs[2]).softmax(dim=-1)
+    both = prior * (0.3 + 0.7 * own / prior) * (0.5 + 0.5 * other / prior)
+    torch.testing.assert_close(
+        answer(head, inputs, (False, True, True)),
+        both / both.sum(dim=-1, keepdim=True),
+        atol=1e-5,
+        rtol=1e-4,
+    )
 
 
 def test_without_text_only_a_share_of_the_prior_counts(head: Pooling) -> None:
