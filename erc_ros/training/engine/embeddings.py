@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 FILE = "embeddings.safetensors"
+OF_NOBODY = "nobody"
+"""Of what shows or says nothing at all, such as pictures without a face; its labels are -1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Embedded:
 
 
 def save_embeddings(splits: Mapping[str, Embedded], file: Path) -> None:
-    """Per split (train, valid, test) the tensors `<split>.embeddings` and `<split>.labels`."""
+    """Per split (train, valid, test, `OF_NOBODY`): `<split>.embeddings`, `<split>.labels`."""
     arrays: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
     for name, split in splits.items():
         arrays[f"{name}.embeddings"] = np.ascontiguousarray(split.embeddings, np.float32)

@@ -60,25 +60,40 @@ class SenseClips:
     """Clips of a sense: what the encoder learned from, and of people whom it has not met.
 
     between: embeddings (draws * N, E) of the clips that stand for dev's N utterances where there is
-    no text, one draw after the other.
+    no text, one draw after the other. nobody: (K, E), of what shows or says nothing at all,
+    where the encoder left any.
     """
 
     train: Embedded
     dev: Embedded
     between: Floats
+    nobody: Floats | None
 
 
 def fit_sense(
-    train: Floats, labels: NDArray[np.int64], dev: Floats, truth: NDArray[np.int64]
+    train: Floats,
+    labels: NDArray[np.int64],
+    dev: Floats,
+    truth: NDArray[np.int64],
+    nobody: Floats | None = None,
 ) -> Linear:
-    """Of the strengths the one with the smallest loss on dev, after its temperature."""
+    """Of the strengths the one with the smallest loss on dev, after its temperature.
+
+    nobody: embeddings (K, E) after which each label is as likely as it is without any.
+    """
     best: tuple[float, Linear] | None = None
+    weights = np.ones(len(labels))
     scaler = StandardScaler().fit(train)
+    if nobody is not None:
+        counts = np.bincount(labels)
+        train = np.concatenate([train, np.repeat(nobody, len(counts), axis=0)])
+        labels = np.concatenate([labels, np.tile(np.arange(len(counts)), len(nobody))])
+        weights = np.concatenate([weights, np.tile(counts / counts.sum(), len(nobody))])
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # settled long before
-            model.fit(scaler.transform(train), labels)
+            model.fit(scaler.transform(train), labels, sample_weight=weights)
         weight = model.coef_ / scaler.scale_
         bias = model.intercept_ - weight @ scaler.mean_
         logits = dev @ weight.T + bias
@@ -123,8 +138,9 @@ def fit_pooling(
     for m in (AUDIO, VISUAL):
         clips = senses[MODALITIES[m]]
         shares = log_shares(clips.train.labels, model.config.labels, f"the {MODALITIES[m]} clips")
+        seen, unseen = clips.train, clips.dev
         fitted = fit_sense(
-            clips.train.embeddings, clips.train.labels, clips.dev.embeddings, clips.dev.labels
+            seen.embeddings, seen.labels, unseen.embeddings, unseen.labels, clips.nobody
         )
         bias = fitted.bias - shares + prior  # as sure of rare labels as of those that come often
         _set(model, m, Linear(fitted.weight, bias.astype(np.float32)))

@@ -15,7 +15,7 @@ from erc_ros.training.encoders.text.evaluation import predict
 from erc_ros.training.encoders.text.examples import MOST_REPEATED, TextConfig
 from erc_ros.training.encoders.text.mixture import read_corpus, repeated
 from erc_ros.training.encoders.text.model import load_tokenizer, make_model
-from erc_ros.training.engine.embeddings import FILE, Embedded, load_embeddings
+from erc_ros.training.engine.embeddings import FILE, OF_NOBODY, Embedded, load_embeddings
 from erc_ros.training.engine.history import folder_of
 from erc_ros.training.engine.recipe import KEPT, read_recipe
 from erc_ros.training.engine.runs import SPLITS
@@ -105,9 +105,11 @@ def sense_clips(folders: EncoderFolders, simulated: Mapping[str, Matched]) -> di
     """The clips of sound and faces by themselves."""
     found = {}
     for name, matched in simulated.items():
-        of = clips(Path(getattr(folders, name)) / FILE)
+        file = Path(getattr(folders, name)) / FILE
+        of, nobody = clips(file), load_embeddings(file).get(OF_NOBODY)
         between = of["dev"].embeddings[matched.dev_between.ravel()]
-        found[name] = SenseClips(of["train"], of["dev"], between)
+        nothing = None if nobody is None else nobody.embeddings
+        found[name] = SenseClips(of["train"], of["dev"], between, nothing)
     return found
 
 

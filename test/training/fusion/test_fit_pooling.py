@@ -37,7 +37,8 @@ def clips(truth: np.ndarray, mismatched: float, noise: float = 0.4) -> SenseClip
     train, dev = (np.arange(count) % LABELS for count in (1400, 700))
     seen = Embedded(embedded(dev, noise), dev)
     rows = np.concatenate([draw(truth, dev, mismatched, PRIOR, seed) for seed in range(3)])
-    return SenseClips(Embedded(embedded(train, noise), train), seen, seen.embeddings[rows])
+    nobody = np.full((40, SIZE), -1.0, np.float32)
+    return SenseClips(Embedded(embedded(train, noise), train), seen, seen.embeddings[rows], nobody)
 
 
 def dialogues(count: int) -> Dialogues:
@@ -88,6 +89,8 @@ def test_a_sense_is_as_sure_as_its_clips_are_right_however_often_a_label_comes()
     alike = (heard - model.prior).detach().numpy()  # as if all labels came as often
     assert (alike.argmax(axis=1) == unclear.dev.labels).mean() > 0.6
     assert fit_temperature(alike, unclear.dev.labels) == pytest.approx(1, abs=0.02)
+    nothing = model.classifiers[1](torch.from_numpy(unclear.nobody[:1])).softmax(dim=-1)
+    torch.testing.assert_close(nothing[0], model.prior.exp(), atol=0.05, rtol=0)
 
 
 def test_the_text_may_learn_from_other_words_too() -> None:

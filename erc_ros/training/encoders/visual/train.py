@@ -28,7 +28,7 @@ from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces, no_faces
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.engine import prediction
-from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
+from erc_ros.training.engine.embeddings import FILE, OF_NOBODY, Embedded, save_embeddings
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import (
@@ -50,6 +50,7 @@ from erc_ros.training.onnx import export_face
 
 WORST_RECALL = 0.5  # of every class on validation, if biases can be found for it
 STEP = 0.1  # of a class's bias: smaller ones would follow single pictures
+NOBODY = 1000  # pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,10 @@ def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str,
         embeddings, probabilities[name] = predict(model, split.pictures)
         known = split.labels >= 0
         embedded[name] = Embedded(embeddings[known], meld_labels(split.labels[known]))
+    nobody = no_faces(NOBODY, SIZE, torch.Generator().manual_seed(seed))[:, 0]
+    pictures = (nobody * 255).round().to(torch.uint8).numpy()
+    no_label = np.full(NOBODY, -1, np.int64)
+    embedded[OF_NOBODY] = Embedded(predict(model, pictures)[0], no_label)
     save_embeddings(embedded, out / FILE)
     save_answers(
         out,
