@@ -4,7 +4,8 @@
 
 Text is real; sound and faces are clips of RAVDESS, EmoDB and FER+, of people whom the bundle has
 not met (`training.fusion.bundle_trial`). Prints every condition against text alone, the calibration
-error of each set of senses, and what abstaining would gain. Needs the extra [train] and corpora.
+error of each set of senses (without text half as many clips tell another emotion: docs/results/
+trust.md), and what abstaining would gain. Needs the extra [train] and corpora.
 """
 
 from __future__ import annotations
