@@ -252,10 +252,14 @@ class Task:
     Args:
         bundle: its sizes, tokenizer and files; the files are the float32 networks.
         material: for every split.
+        workers: how many conversations, clips or pictures at a time; None: as many as cores.
     """
 
-    def __init__(self, bundle: Bundle, material: Mapping[str, AnyMaterial]) -> None:
+    def __init__(
+        self, bundle: Bundle, material: Mapping[str, AnyMaterial], workers: int | None = None
+    ) -> None:
         self.bundle = bundle
+        self._workers = workers or len(os.sched_getaffinity(0))
         self.material = dict(material)
         self.parts, self.encoders = tuple(bundle.parts), tuple(bundle.encoders)
         self._prompt = text_prompt(bundle.text)
@@ -271,7 +275,7 @@ class Task:
         """What an encoder says about every utterance, (N, E); NaN where it has nothing to say."""
         material = self.material[split]
         if part == "text":
-            rows = _each(lambda c: self._text(run, c), material.conversations)
+            rows = self._each(lambda c: self._text(run, c), material.conversations)
             return np.concatenate([row for row in rows if len(row)])
         chosen, clips = material.drawn(part)
         used = np.unique(chosen)
@@ -282,7 +286,7 @@ class Task:
             found = read(run, clips[index])
             return nothing if found is None else found.mean(axis=0)
 
-        embedded = np.stack(_each(one, used.tolist()))
+        embedded = np.stack(self._each(one, used.tolist()))
         result: Floats = embedded[np.searchsorted(used, chosen)]
         return result
 
@@ -306,16 +310,20 @@ class Task:
             feeds = self._windows(*job, embeddings, seen)
             return [run(feed)["logits"][:, -1] for feed in feeds]
 
-        return np.concatenate([row for rows in _each(answer, jobs) for row in rows])
+        return np.concatenate([row for rows in self._each(answer, jobs) for row in rows])
 
     def feeds(self, part: str, split: str, limit: int) -> list[Feed]:
-        """At most `limit` inputs of a part as they come while the float32 networks work."""
+        """At most `limit` inputs of a part as they come while the float32 networks work.
+
+        One after the other, so that they are the same ones in the same order every time.
+        """
         small = self._first(split, limit)
         recorded: list[Feed] = []
 
         def recording(network: Run) -> Run:
             def run(feed: dict[str, NDArray[Any]]) -> dict[str, Floats]:
-                recorded.append(feed)
+                # the text encoder writes over the keys and values that it gave
+                recorded.append({name: np.array(value) for name, value in feed.items()})
                 return network(feed)
 
             return run
@@ -361,7 +369,12 @@ class Task:
             kept.append(conversation)
             count += len(conversation.utterances)
         few = replace(material, conversations=tuple(kept))
-        return Task(self.bundle, {**self.material, split: few})
+        return Task(self.bundle, {**self.material, split: few}, workers=1)
+
+    def _each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """In their order; ONNX Runtime lets go of the interpreter while it computes."""
+        with ThreadPoolExecutor(self._workers) as workers:
+            return list(workers.map(function, items))
 
     def _text(self, run: Run, conversation: Conversation) -> Floats:
         """(n, E): utterance by utterance, with the keys and values of those before."""
@@ -440,9 +453,3 @@ def draw(labels: Labels, clip_labels: Labels, mismatch: float, seed: int) -> Lab
     starts = np.cumsum(counts) - counts
     chosen: Labels = order[starts[wanted] + (place * counts[wanted]).astype(np.int64)]
     return chosen
-
-
-def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """In their order, on all cores; ONNX Runtime lets go of the interpreter while it computes."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as workers:
-        return list(workers.map(function, items))

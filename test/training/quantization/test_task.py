@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from data_folder import need
 
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
-from erc_ros.networks.network import Network
+from erc_ros.networks.network import Network, observed
 from erc_ros.networks.session import signature
 from erc_ros.training.quantization.gate import Bench
 from erc_ros.training.quantization.schemes import check_calibration
@@ -65,6 +66,26 @@ def test_recorded_inputs_fit_their_network(part: str, task: Task) -> None:
     assert 5 <= len(feeds) <= 9
     check_calibration(task.file(part), feeds)
     assert set(feeds[0]) == set(signature(task.file(part)).inputs)
+
+
+@pytest.mark.parametrize("part", ["text", "audio", "visual", "fusion"])
+def test_recorded_inputs_are_those_that_the_network_got_and_always_the_same(
+    part: str, task: Task
+) -> None:
+    given: list[dict[str, np.ndarray]] = []
+
+    def note(file: Path, inputs: Mapping[str, np.ndarray]) -> None:
+        if file == task.file(part):
+            given.append({name: value.copy() for name, value in inputs.items()})
+
+    with observed(note):
+        feeds = task.feeds(part, "calibration", 40)
+    again = task.feeds(part, "calibration", 40)
+    assert len(feeds) > 5
+    for first, second, really in zip(feeds, again, given, strict=False):
+        for name, value in first.items():
+            np.testing.assert_array_equal(value, really[name])
+            np.testing.assert_array_equal(value, second[name])
 
 
 def test_calibration_inputs_come_from_the_training_data_only(task: Task) -> None:
