@@ -88,8 +88,8 @@ class CampPlus(nn.Module):
         return embedding
 
 
-def network(weights: Path | None = None) -> CampPlus:
-    """CAM++ with its weights: (B, T, MEL_BANDS) -> (B, SIZE).
+def published(weights: Path | None = None) -> nn.Module:
+    """CAM++ as it was published, with its weights: (B, T, MEL_BANDS) -> (B, SIZE).
 
     Raises:
         FileNotFoundError: there are no weights.
@@ -97,9 +97,14 @@ def network(weights: Path | None = None) -> CampPlus:
     """
     from speakerlab.models.campplus.DTDNN import CAMPPlus
 
-    published: nn.Module = CAMPPlus(feat_dim=MEL_BANDS, embedding_size=SIZE)
-    published.load_state_dict(WEIGHTS.read(weights))
-    return CampPlus(published.eval()).eval()
+    model: nn.Module = CAMPPlus(feat_dim=MEL_BANDS, embedding_size=SIZE)
+    model.load_state_dict(WEIGHTS.read(weights))
+    return model.eval()
+
+
+def network(weights: Path | None = None) -> CampPlus:
+    """`published`, made faster: the same numbers up to rounding. Raises the same."""
+    return CampPlus(published(weights)).eval()
 
 
 def export(model: nn.Module, folder: Path) -> None:
