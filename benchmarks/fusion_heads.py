@@ -39,7 +39,10 @@ PAPERS = {
     "lpgnet": LpgnetConfig(width=768, embeddings=(768, 768, 768)),
     "ddvlm": DdvlmConfig(width=768, embeddings=(768, 768, 768)),
 }
-"""MELD's sizes where a paper has them; all three modalities, also where the paper has two."""
+"""MELD's sizes where a paper has them; all three modalities, also where the paper has two.
+
+Pooling is of no paper.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("|---" * 7 + "|")
     for name in arguments.heads:
         config, head = HEADS[name]
-        for size, sizes in (("paper's", PAPERS[name]), ("default", config())):
+        papers = {"paper's": PAPERS[name]} if name in PAPERS else {}
+        for size, sizes in {**papers, "default": config()}.items():
             model = head(sizes).eval()
             inputs = example(model, arguments.utterances)
             cells = [

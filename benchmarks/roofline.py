@@ -32,9 +32,11 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from benchmarks.machine import description
-from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.dialogue.speakers.embedding import load_manifest
+from erc_ros.inference.bundle import Bundle, load_bundle, speaker_network
 from erc_ros.inference.engines import graph
 from erc_ros.inference.engines.build import conversation
+from erc_ros.inference.manifest import VoiceAudio
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import observed
 from erc_ros.networks.session import on_cpu, session_options
@@ -217,14 +219,19 @@ def shares(file: Path, calls: list[Inputs]) -> dict[str, float]:
     return {k: v / total for k, v in sorted(spent.items(), key=lambda kv: -kv[1])}
 
 
+def files(bundle: Bundle) -> dict[str, Path]:
+    """The network of each part, and the speaker network where the voice is read with it."""
+    parts = {"text": bundle.text, "audio": bundle.audio, "visual": bundle.visual}
+    found = {name: part.file for name, part in parts.items() if part is not None}
+    if isinstance(bundle.audio, VoiceAudio):
+        folder = speaker_network(bundle)
+        found["speaker network"] = folder / load_manifest(folder).file
+    return {**found, "fusion": bundle.fusion.file}
+
+
 def recorded_calls(bundle: Bundle) -> tuple[dict[str, list[Inputs]], int]:
     """The inputs of every call of each part in a conversation, and its number of utterances."""
-    named = {
-        bundle.text.file: "text",
-        bundle.audio.file: "audio",
-        bundle.visual.file: "visual",
-        bundle.fusion.file: "fusion",
-    }
+    named = {file: name for name, file in files(bundle).items()}
     calls: dict[str, list[Inputs]] = {name: [] for name in named.values()}
 
     def note(file: Path, inputs: Inputs) -> None:
@@ -244,14 +251,9 @@ def measure(bundle: Bundle) -> tuple[Peaks, list[Row]]:
     calls, utterances = recorded_calls(bundle)
     peaks = measured_peaks()
     rows = []
-    for name, part in (
-        ("text", bundle.text),
-        ("audio", bundle.audio),
-        ("visual", bundle.visual),
-        ("fusion", bundle.fusion),
-    ):
+    for name, file in files(bundle).items():
         row = Row(name, utterances, calls=len(calls[name]))
-        run, model = on_cpu(part.file), graph.load(part.file)
+        run, model = on_cpu(file), onnx.load(str(file))
         works = [counted(model, inputs) for inputs in calls[name]]
         row.moving = copying(statistics.mean(work.bytes for work in works))
         for inputs, work in zip(calls[name], works, strict=True):
@@ -263,7 +265,7 @@ def measure(bundle: Bundle) -> tuple[Peaks, list[Row]]:
             row.bound += max(computing, moving) / utterances
             times = _times(partial(run, dict(inputs)), 1 + REPEATS)[1:]
             row.measured += statistics.median(times) / utterances
-        row.shares = shares(part.file, calls[name])
+        row.shares = shares(file, calls[name])
         rows.append(row)
     return peaks, rows
 

@@ -1,0 +1,60 @@
+"""The benchmarks of speed measure what ships: every network of it, read as it is read there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from benchmarks import fusion_heads, roofline
+from benchmarks.against_alternatives import OwnTokens, arrays, bert, in_torch
+from erc_ros.encoders.text import Turn
+from erc_ros.inference.bundle import load_bundle, text_prompt
+from erc_ros.inference.manifest import CachedText
+from erc_ros.inference.text_encoders import CachedTextEncoder
+from erc_ros.networks.network import Network
+from erc_ros.resources import model_folder
+from erc_ros.training.encoders.text.export import export
+from erc_ros.training.encoders.text.model import CachingTextModule, TextModelConfig
+
+SHIPPED = load_bundle(model_folder("edge-small"))
+
+
+def test_every_network_of_an_utterance_is_on_the_roofline_and_int8_counts_as_int8() -> None:
+    calls, utterances = roofline.recorded_calls(SHIPPED)
+    every = ("text", "audio", "visual", "speaker network", "fusion")
+    assert {name: len(made) for name, made in calls.items()} == dict.fromkeys(every, utterances)
+    for name in ("text", "visual", "speaker network"):
+        model = onnx.load(str(roofline.files(SHIPPED)[name]))
+        work = roofline.counted(model, calls[name][0])
+        assert work.int8 > 10 * work.float32
+
+
+def test_a_head_of_no_paper_is_measured_at_its_default_size(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fusion_heads.main(["--heads", "pooling", "--repeats", "1"]) == 0
+    assert "| pooling | default |" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pytorch_reads_an_utterance_as_this_runtime_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = TextModelConfig(
+        vocabulary=30532, layers=2, hidden=64, reading="utterance", width=48, heads=4
+    )
+    export(CachingTextModule(config).eval(), tmp_path / "text.onnx")
+    part = CachedText(
+        tmp_path / "text.onnx", SHIPPED.text.tokenizer, 48, 192, 2, 4, "float32", question=False
+    )
+    prompt = text_prompt(part)
+    mine = CachedTextEncoder(Network(part.file), prompt, part.attention)
+    theirs = in_torch(OwnTokens(bert(part)).eval(), 1)
+    window = ()
+    for speaker, said in ((1, "Where is my dog?"), (2, "He ran away."), (1, "Oh no.")):
+        window = prompt.slide(window, Turn(speaker, said))
+        whole = arrays(prompt.arrange(window, [len(window) - 1]))
+        np.testing.assert_allclose(theirs(whole), mine(window), atol=1e-4)
