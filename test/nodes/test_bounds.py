@@ -53,10 +53,10 @@ def face(data: bytes, format: str = "png") -> CompressedImage:
 
 def test_pictures_that_unpack_to_gigabytes_are_refused_by_their_headers() -> None:
     bomb = face(png(20_000, 20_000))
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(UnusableMessageError, match="20000"):
         utterance_value(said(faces=[bomb, bomb, bomb]))
-    assert time.perf_counter() - begin < 0.1  # decoding one takes seconds
+    assert time.thread_time() - begin < 0.1  # decoding one takes seconds
     many = face(png(1000, 1000))
     with pytest.raises(UnusableMessageError, match="pixels in all"):
         utterance_value(said(faces=[many] * 9))
