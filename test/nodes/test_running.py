@@ -23,6 +23,7 @@ from erc_ros.nodes.emotion import both
 from erc_ros.nodes.messages import from_time
 from erc_ros.nodes.utterance_node import TEXT_QOS
 from erc_ros.sensing.face_search import FaceSearch
+from erc_ros.sensing.faces import FaceObservation
 from erc_ros.values.events import SpeakerCorrected, UtteranceEvent
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import Utterance as SaidUtterance
@@ -383,22 +384,26 @@ def test_what_the_robot_says_is_nobodys_utterance(make_bench: MakeBench) -> None
 def test_a_queue_that_is_full_drops_the_oldest_and_counts(make_bench: MakeBench) -> None:
     bench = make_bench(parameters={"image_queue": 2})
     camera = bench.talker(Image, "image", QoSProfile(depth=10))
-    busy, go_on = threading.Event(), threading.Event()
+    waits, go_on = threading.Event(), threading.Event()
     node = bench.nodes[0]
 
     class Slow:
         def feed(self, frame: object) -> list[object]:
-            busy.set()
             go_on.wait(60)
             return []
 
         def reset(self) -> None:
             pass
 
-    node._perception._faces = FaceSearch(Slow())
+    class Watched(FaceSearch):
+        def finish(self) -> list[FaceObservation]:
+            if self._search is not None:
+                waits.set()
+            return super().finish()
+
+    node._perception._faces = Watched(Slow())
     camera.publish(image_message(bench.now()))
-    assert busy.wait(10)
-    bench.wait(lambda: node._inbox.depth("tick") == 1, "the worker waits for the search")
+    bench.wait(waits.is_set, "the worker waits for the search, as the clock has ticked twice")
     for number in range(1, 6):  # one by one: DDS may lose one of five pictures that come at once
         camera.publish(image_message(bench.now() + number * NS))  # each is due for the detector
         bench.wait(lambda n=number: node._inputs["image"]._meter.count == 1 + n, "it has come")
