@@ -44,7 +44,7 @@ from erc_ros.demo.conversation_bag import DIALOGUE
 from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
 from erc_ros.encoders.face import face_input
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
-from erc_ros.inference.bundle import Bundle, load_bundle, text_prompt
+from erc_ros.inference.bundle import Bundle, load_bundle, speaker_network, text_prompt
 from erc_ros.inference.manifest import CachedText
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.inference.text_encoders import CachedTextEncoder
@@ -321,8 +321,8 @@ class PlainTorch:
         text, audio, visual = bundle.text, bundle.audio, bundle.visual
         self._crops = visual.max_crops, visual.size
         self._prompt = text_prompt(text)
-        self._text = OwnTokens(bert(bundle.text)).eval()
-        self._spectrum = SpeakerEmbedding(model_folder(audio.speaker_network)).features
+        self._text = OwnTokens(bert(text)).eval()
+        self._spectrum = SpeakerEmbedding(speaker_network(bundle)).features
         self._speaker = speaker_export.published()
         members = [VoiceNetwork(VoiceNetworkConfig(), audio.features) for _ in range(VOICES)]
         self._voice = VoiceEnsemble(members).eval()

@@ -221,12 +221,11 @@ def shares(file: Path, calls: list[Inputs]) -> dict[str, float]:
 
 def files(bundle: Bundle) -> dict[str, Path]:
     """The network of each part, and the speaker network where the voice is read with it."""
-    parts = {"text": bundle.text, "audio": bundle.audio, "visual": bundle.visual}
-    found = {name: part.file for name, part in parts.items() if part is not None}
+    found = {name: part.file for name, part in bundle.parts.items()}
     if isinstance(bundle.audio, VoiceAudio):
         folder = speaker_network(bundle)
         found["speaker network"] = folder / load_manifest(folder).file
-    return {**found, "fusion": bundle.fusion.file}
+    return found
 
 
 def recorded_calls(bundle: Bundle) -> tuple[dict[str, list[Inputs]], int]:
