@@ -267,7 +267,9 @@ def _by_times(
     begin = first.start if start - first.start < snap else start
     if last.end - end < snap and not last.is_open:
         return Claim(begin, last.end, tuple(taken))
-    near = [cut for cut in cuts if abs(cut.time - end) < snap and begin < cut.time < last.end]
+    # a cut before the last piece would leave that piece in the claim without any of its speech
+    after = max(begin, last.start)
+    near = [cut for cut in cuts if abs(cut.time - end) < snap and after < cut.time < last.end]
     if near:
         end = min(near, key=lambda cut: (cut.cost + 3 * abs(cut.time - end) / NS, cut.time)).time
     return Claim(begin, min(end, last.end), tuple(taken))

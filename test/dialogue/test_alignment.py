@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from erc_ros.dialogue.alignment import (
@@ -223,6 +223,15 @@ def test_texts_of_the_same_time_or_stamp_and_voice_mean_the_same_speech() -> Non
     assert not is_same_speech(timed(1, 3), stamped(3))
 
 
+def test_a_text_with_times_ends_inside_its_last_piece() -> None:
+    pieces = [piece(0, 2.0), piece(2.1, 2.6, is_open=True)]
+    found = align(pieces, timed(0, 2.35), seconds(2.35), [Cut(seconds(1.98), 0.1)])
+    assert found is not None
+    assert found.pieces == tuple(pieces)
+    assert found.end == seconds(2.35)
+    assert [(rest.start, rest.is_open) for rest in rests(found)] == [(seconds(2.35), True)]
+
+
 def test_a_late_text_fits_speech_of_its_length_that_is_not_long_past() -> None:
     assert late_cost(piece(0, 2), came(4.0), seconds(2.0)) is not None
     assert late_cost(piece(0, 2), came(9.0), seconds(2.0)) is None
@@ -236,6 +245,14 @@ spans = st.lists(st.tuples(st.floats(0.01, 3.0), st.floats(0.05, 4.0)), min_size
 
 
 @given(spans, st.booleans(), st.floats(-1, 30), st.floats(0.1, 20), st.booleans())
+# a text with times that ends before the last piece does, with a dip between its end and that piece
+@example(
+    gaps=[(1, 0.75), (1.5, 0.5), (1.25, 0.5)],
+    is_open=True,
+    time=0,
+    expected=5.25,
+    has_times=True,
+)
 def test_a_claim_lies_in_the_speech_and_loses_nothing(
     gaps: list[tuple[float, float]], is_open: bool, time: float, expected: float, has_times: bool
 ) -> None:
