@@ -1,13 +1,34 @@
 """Emotion recognition in conversation for ROS 2.
 
-The names below are loaded when they are first used, so that importing the package costs nothing and
-changes nothing outside it.
+The names below are loaded when they are first used, so that importing the package costs nothing.
+Importing it disables the telemetry of the libraries that it uses (`NO_TELEMETRY`), in this process
+and in those that it starts.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+NO_TELEMETRY = {
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime 1.31 and later, enabled by default
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub and transformers
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray
+}
+"""Environment variables that keep libraries from reporting their use to their makers."""
+
+# ONNX Runtime reads its variable when it is loaded, so this precedes every other import. Every way
+# into the package imports this module first: commands, nodes, launch file, scripts, and workers.
+if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+    warnings.warn(
+        "onnxruntime was imported before erc_ros, so its telemetry may be enabled: import erc_ros "
+        "first, or set the environment variable ORT_DISABLE_TELEMETRY=1",
+        stacklevel=2,
+    )
+os.environ.update(NO_TELEMETRY)
 
 if TYPE_CHECKING:
     from erc_ros.pipeline import (

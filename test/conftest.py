@@ -12,6 +12,8 @@ import signal
 import pytest
 from generated import generated_iemocap, generated_meld  # noqa: F401  fixtures for every room
 
+import erc_ros  # noqa: F401  before any test imports onnxruntime: it disables its telemetry
+
 # Whoever uses one of these has nodes that talk.
 FIXTURES = {"make_bench", "both_ways", "erc_run"}
 REPETITIONS_ALLOWED = 1
