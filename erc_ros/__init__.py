@@ -33,6 +33,7 @@ os.environ.update(NO_TELEMETRY)
 if TYPE_CHECKING:
     from erc_ros.pipeline import (
         EstimateEvent,
+        InputLate,
         InputRefused,
         Perception,
         PerceptionConfig,
@@ -40,16 +41,21 @@ if TYPE_CHECKING:
         PipelineConfig,
         Recognition,
         RecognitionConfig,
+        RobotSpeaking,
     )
+    from erc_ros.sensing.audio import AudioFormat
     from erc_ros.sensing.frames import Frame
     from erc_ros.sensing.microphone import SoundChunk
+    from erc_ros.values.events import SpeakerCorrected
     from erc_ros.values.transcript import Transcript, Word
     from erc_ros.values.utterance import Utterance
 
 _PIPELINE = "erc_ros.pipeline"
 _MODULES = {
+    "AudioFormat": "erc_ros.sensing.audio",
     "EstimateEvent": _PIPELINE,
     "Frame": "erc_ros.sensing.frames",
+    "InputLate": _PIPELINE,
     "InputRefused": _PIPELINE,
     "Perception": _PIPELINE,
     "PerceptionConfig": _PIPELINE,
@@ -57,15 +63,19 @@ _MODULES = {
     "PipelineConfig": _PIPELINE,
     "Recognition": _PIPELINE,
     "RecognitionConfig": _PIPELINE,
+    "RobotSpeaking": _PIPELINE,
     "SoundChunk": "erc_ros.sensing.microphone",
+    "SpeakerCorrected": "erc_ros.values.events",
     "Transcript": "erc_ros.values.transcript",
     "Utterance": "erc_ros.values.utterance",
     "Word": "erc_ros.values.transcript",
 }
 
 __all__ = [
+    "AudioFormat",
     "EstimateEvent",
     "Frame",
+    "InputLate",
     "InputRefused",
     "Perception",
     "PerceptionConfig",
@@ -73,7 +83,9 @@ __all__ = [
     "PipelineConfig",
     "Recognition",
     "RecognitionConfig",
+    "RobotSpeaking",
     "SoundChunk",
+    "SpeakerCorrected",
     "Transcript",
     "Utterance",
     "Word",

@@ -62,13 +62,14 @@ from erc_ros.values.events import (
     TextCorrected,
     UtteranceEvent,
 )
-from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.nanoseconds import check_time, seconds
 from erc_ros.values.settings import Value, check, configured, setting
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
 OTHERS_FACES = seconds(2.0)  # ROS4HRI faces seen so lately: our own detector rests
 REWOUND = seconds(10.0)  # a picture so much earlier is of a clock that was set back
+LATE = seconds(0.1)  # by which an input may be older than the clock that `advance` set
 
 Config = TypeVar("Config", bound="FromParameters")
 
@@ -215,6 +216,9 @@ class RobotSpeaking:
     stamp: int
     speaking: bool
 
+    def __post_init__(self) -> None:
+        check_time("stamp", self.stamp)
+
 
 @dataclass(frozen=True, slots=True)
 class FaceSpeaking:
@@ -224,6 +228,9 @@ class FaceSpeaking:
     stamp: int
     speaking: bool
 
+    def __post_init__(self) -> None:
+        check_time("stamp", self.stamp)
+
 
 @dataclass(frozen=True, slots=True)
 class VoiceSpeaking:
@@ -232,6 +239,9 @@ class VoiceSpeaking:
     voice_id: str
     stamp: int
     speaking: bool
+
+    def __post_init__(self) -> None:
+        check_time("stamp", self.stamp)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -330,6 +340,21 @@ class InputRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class InputLate:
+    """An input was fed after `advance` had set the clock past its arrival.
+
+    The caller's clock overtook inputs that still waited in a queue: texts can then miss their
+    speech, and the conversation may be restarted. Advance the clock to the arrival of what was fed,
+    and not to the current time.
+
+    source: as in `InputRefused`. late: ns.
+    """
+
+    source: str
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
 class EstimateEvent:
     """How somebody felt during an utterance (`estimate.utterance`).
 
@@ -339,7 +364,7 @@ class EstimateEvent:
     estimate: Estimate
 
 
-PerceptionEvent = Event | MicrophoneEvent | InputRefused
+PerceptionEvent = Event | MicrophoneEvent | InputRefused | InputLate
 PipelineEvent = PerceptionEvent | EstimateEvent
 
 
@@ -349,15 +374,16 @@ PipelineEvent = PerceptionEvent | EstimateEvent
 class Perception:
     """Sound, pictures and texts in; utterances out. Each kind of input may be missing.
 
-    Not thread-safe: one caller. Faces are searched on a thread of its own (`FaceSearch`); `close`
-    ends it.
+    Not thread-safe: one caller. Faces are searched and speakers are told apart on threads of their
+    own; `close` ends them.
 
     Args:
         config: see there.
         assembler: instead of the one that the config describes.
         detector: instead of `config.face_detector`.
 
-    counts: samples (at 16 kHz), frames_searched, tracked_faces, and each kind of microphone event.
+    counts: samples (at 16 kHz), frames_searched, tracked_faces, late_inputs (see `InputLate`), and
+        each kind of microphone event.
 
     Raises:
         ValueError, FileNotFoundError: a model or file that the config names is missing or broken.
@@ -392,19 +418,29 @@ class Perception:
         self.faces: tuple[FaceObservation, ...] = ()
         """Those of the last picture in which our own detector found any."""
         self._others_until = 0  # ns, until when our own detector rests
+        self._advanced: int | None = None  # ns, what `advance` set the clock to last
 
     def feed(self, value: Input) -> list[PerceptionEvent]:
         """Take one input; what became known by it.
 
         What cannot be used is told by an `InputRefused` (of a picture: once it was looked at).
         """
-        return _until_refused(self._take(value), _SOURCES.get(type(value), ""))
+        return [
+            *self._late(value),
+            *_until_refused(self._take(value), _SOURCES.get(type(value), "")),
+        ]
 
     def advance(self, now: int) -> list[PerceptionEvent]:
         """The clock of the stamps has come to `now` (ns): what waited too long goes out.
 
-        To be called about every 0.1 s of that clock, whether or not anything comes in.
+        To be called about every 0.1 s of that clock, whether or not anything comes in. Inputs that
+        arrived before `now` must have been fed; see `InputLate`.
+
+        Raises:
+            TypeError: `now` is not in integer nanoseconds.
         """
+        check_time("now", now)
+        self._advanced = now
         found = [] if self._faces is None else self._see(self._faces.advance)
         return [*found, *self._completed(self._assembler.advance(now))]
 
@@ -425,9 +461,10 @@ class Perception:
         return found
 
     def close(self) -> None:
-        """End the thread that searches for faces."""
+        """End the threads that search for faces and tell speakers apart."""
         if self._faces is not None:
             self._faces.close()
+        self._assembler.close()
 
     def speaking(self) -> tuple[str, str]:
         """The conversation that goes on, and who speaks now; "" none, nobody or somebody unknown.
@@ -496,6 +533,16 @@ class Perception:
     def counters(self) -> dict[str, int]:
         """Everything that was counted: `counts`, and what the assembler counts."""
         return {**self.counts, **self._assembler.counters()}
+
+    def _late(self, value: Input) -> list[PerceptionEvent]:
+        """Did `advance` overtake it?"""
+        if self._advanced is None or not isinstance(value, (SoundChunk, Transcript)):
+            return []
+        late = self._advanced - value.arrival
+        if late <= LATE:
+            return []
+        self.counts["late_inputs"] += 1
+        return [InputLate(_SOURCES[type(value)], late)]
 
     def _take(self, value: Input) -> Iterator[PerceptionEvent]:
         if isinstance(value, SoundChunk):
@@ -698,7 +745,11 @@ class Pipeline:
 
     def __init__(self, config: PipelineConfig) -> None:
         self.perception = Perception(config)
-        self.recognition = Recognition(config)
+        try:
+            self.recognition = Recognition(config)
+        except BaseException:
+            self.perception.close()
+            raise
 
     @property
     def bundle(self) -> Bundle:
@@ -716,7 +767,11 @@ class Pipeline:
     def advance(self, now: int) -> list[PipelineEvent]:
         """The clock of the stamps has come to `now` (ns): what waited too long goes out.
 
-        To be called about every 0.1 s of that clock, whether or not anything comes in.
+        To be called about every 0.1 s of that clock, whether or not anything comes in. Inputs that
+        arrived before `now` must have been fed; see `InputLate`.
+
+        Raises:
+            TypeError: `now` is not in integer nanoseconds.
         """
         return self._with_estimates(self.perception.advance(now))
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,24 @@ from hypothesis import strategies as st
 
 import erc_ros
 from erc_ros import (
+    AudioFormat,
     EstimateEvent,
     Frame,
+    InputLate,
     InputRefused,
     Perception,
     PerceptionConfig,
     Pipeline,
     PipelineConfig,
+    RobotSpeaking,
     SoundChunk,
+    SpeakerCorrected,
     Transcript,
 )
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.pipeline import FormatRefused, RobotSpeaking
+from erc_ros.pipeline import FormatRefused
+from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.faces import Box, FaceObservation
 from erc_ros.values.events import ConversationEnded, Event, UtteranceEvent
 from erc_ros.values.nanoseconds import NS
@@ -50,24 +56,31 @@ def said(text: str, time: int = NS) -> Transcript:
     return Transcript(text, arrival=time)
 
 
-def test_the_example_in_the_readme_gives_an_estimate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_example_in_the_readme_gives_an_estimate(tmp_path: Path, channels: int) -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
     from erc_ros.demo.conversation_bag import VOICES
     from erc_ros.demo.voices import synthesiser
 
     (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     sound = synthesiser().say("I got the job, I am so happy!", VOICES[0])
+    samples = (sound.clip(-1, 1) * 32_767).astype("<i2")
     with wave.open(str(tmp_path / "hello.wav"), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes((sound.clip(-1, 1) * 32_767).astype("<i2").tobytes())
+        file.setparams((channels, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(samples.repeat(channels).tobytes())
+    show = "\nprint(event.estimate.utterance.end - event.estimate.utterance.start)"
+    code += "for event in events:\n    if isinstance(event, EstimateEvent):" + show.replace(
+        "\n", "\n        "
+    )
     (tmp_path / "example.py").write_text(code)
     command = [sys.executable, "example.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    (line,) = run.stdout.splitlines()
+    line, lasts = run.stdout.splitlines()  # one estimate, however many channels
     label, confidence, text = line.split(" ", 2)
     assert label == "joy" and 0.2 < float(confidence) <= 1.0
     assert text == "I got the job, I am so happy!"
+    assert int(lasts) <= len(sound) * NS / 16_000 + NS / 2
 
 
 def test_a_text_becomes_an_utterance_and_then_its_estimate(config: PipelineConfig) -> None:
@@ -107,6 +120,129 @@ def test_what_cannot_be_used_is_told_and_hurts_nothing_else(config: PipelineConf
     assert refused.source == "image" and "rgb9" in refused.reason
     assert mp3 == [InputRefused("audio", "it is MP3")]
     assert any(isinstance(event, EstimateEvent) for event in rest)
+
+
+def samples_of(chunk: SoundChunk, config: PipelineConfig) -> int:
+    """How many samples (16 kHz) a pipeline takes out of a chunk."""
+    heard = 0
+    with Pipeline(config) as pipeline:
+        events = [*pipeline.feed(chunk), *pipeline.flush()]
+        assert not [event for event in events if isinstance(event, InputRefused)]
+        heard = pipeline.perception.counts["samples"]
+    return heard
+
+
+tone = np.sin(np.arange(16_000) * 0.1) / 2
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", ">f4", "i2", "i4"])
+def test_samples_of_an_array_are_what_its_type_says(config: PipelineConfig, kind: str) -> None:
+    full = {"i2": 2**15, "i4": 2**31}.get(kind, 1)
+    samples = (tone * full).astype(kind)
+    assert samples_of(SoundChunk(samples, NS, 2 * NS), config) == 16_000
+    as_bytes = SoundChunk((tone * 2**15).astype("<i2").tobytes(), NS, 2 * NS)
+    heard = []
+    for chunk in (SoundChunk(samples, NS, 2 * NS), as_bytes):
+        perception = Perception(PerceptionConfig(face_detector="none", speaker_model="none"))
+        found = [*perception._microphone.feed(chunk), *perception._microphone.flush()]
+        heard.append(np.concatenate([e.samples for e in found if isinstance(e, Sound)]))
+        perception.close()
+    np.testing.assert_allclose(heard[0], heard[1], atol=2**-14)
+
+
+def test_an_array_of_two_axes_knows_its_channels(config: PipelineConfig) -> None:
+    stereo = np.stack([tone, tone], axis=1).astype(np.float32)
+    assert samples_of(SoundChunk(stereo, NS, 2 * NS), config) == 16_000
+    told = SoundChunk(stereo, NS, 2 * NS, format=AudioFormat(16_000, 2))
+    assert samples_of(told, config) == 16_000
+    interleaved = SoundChunk(stereo.reshape(-1), NS, 2 * NS, format=AudioFormat(16_000, 2))
+    assert samples_of(interleaved, config) == 16_000
+    with Pipeline(config) as pipeline:
+        (refused,) = pipeline.feed(SoundChunk(stereo, NS, NS, format=AudioFormat(16_000, 1)))
+    assert isinstance(refused, InputRefused) and refused.source == "audio"
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (np.zeros(100, np.float16), TypeError),
+        (np.zeros(100, np.int64), TypeError),
+        (np.zeros(100, complex), TypeError),
+        ([0.0, 0.1], TypeError),
+        ("sound", TypeError),
+        (np.array([0.0, 12_000.0], np.float32), ValueError),  # of 16 bit, as floats
+        (np.zeros((2, 16_000), np.float32), ValueError),  # channels first
+        (np.zeros((4, 4, 2), np.float32), ValueError),
+    ],
+)
+def test_other_audio_data_is_refused(data: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        SoundChunk(data, NS, NS)
+
+
+def test_floats_that_are_not_finite_are_replaced_and_counted(config: PipelineConfig) -> None:
+    samples = tone.astype(np.float32)
+    samples[7], samples[9] = np.nan, np.inf
+    with Pipeline(config) as pipeline:
+        pipeline.feed(SoundChunk(samples, NS, 2 * NS))
+        assert pipeline.perception.counts["Repaired"] == 1
+
+
+def test_a_time_in_seconds_is_refused(config: PipelineConfig) -> None:
+    with pytest.raises(TypeError, match="nanoseconds"):
+        Transcript("Hello.", arrival=1.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="nanoseconds"):
+        Transcript("Hello.", arrival=NS, end=1.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="nanoseconds"):
+        SoundChunk(bytes(2), 0.5, NS)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="nanoseconds"):
+        RobotSpeaking(1.0, True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="64 bits"):
+        Transcript("Hello.", arrival=10**30)
+    with Pipeline(config) as pipeline, pytest.raises(TypeError, match="nanoseconds"):
+        pipeline.advance(1.0)  # type: ignore[arg-type]
+    assert Transcript("Hello.", arrival=np.int64(NS)).time == NS  # type: ignore[arg-type]
+
+
+def test_a_clock_that_overtakes_inputs_is_reported(config: PipelineConfig) -> None:
+    with Pipeline(config) as pipeline:
+        events = [*pipeline.advance(5 * NS), *pipeline.feed(said("Late.", 2 * NS))]
+        events += pipeline.feed(SoundChunk(bytes(3200), 2 * NS, 4 * NS))
+        in_time = pipeline.feed(said("In time.", 6 * NS))
+        counts = pipeline.perception.counters()
+    late = [event for event in events if isinstance(event, InputLate)]
+    assert late == [InputLate("speech", 3 * NS), InputLate("audio", NS)]
+    assert counts["late_inputs"] == 2
+    assert not [event for event in in_time if isinstance(event, InputLate)]
+
+
+def test_a_closed_pipeline_leaves_no_thread_and_no_file(config: PipelineConfig) -> None:
+    """Speakers are told apart, and faces are searched: each of them has a thread."""
+    told = replace(config, speaker_model="speaker-campplus")
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * 16_000).astype(np.float32)
+    frame = Frame(2 * NS, "rgb8", 64, 64, 192, bytes(64 * 64 * 3))
+
+    def use() -> tuple[set[str], int]:
+        during = set()
+        with Pipeline(told) as pipeline:
+            pipeline.feed(frame)
+            for number, chunk in enumerate(np.split(noise, 20)):
+                start = NS + number * NS // 10
+                pipeline.feed(SoundChunk(chunk, start, start + NS // 10))
+            pipeline.perception._assembler._diarizer.update()
+            during = {thread.name for thread in threading.enumerate()}
+        return during, len(os.listdir("/proc/self/fd"))
+
+    before = set(threading.enumerate())
+    (during, files), *others = [use() for _ in range(3)]
+    assert any(name.startswith("diarizer") for name in during)
+    assert set(threading.enumerate()) <= before
+    assert [each for _, each in others] == [files, files]
+
+
+def test_scripts_find_what_they_feed_and_receive_in_the_package() -> None:
+    assert {"AudioFormat", "RobotSpeaking", "SpeakerCorrected"} <= set(erc_ros.__all__)
+    assert SpeakerCorrected.__module__ == "erc_ros.values.events"
 
 
 def test_what_is_no_input_at_all_is_an_error(config: PipelineConfig) -> None:

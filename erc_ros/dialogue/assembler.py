@@ -305,6 +305,10 @@ class UtteranceAssembler:
         self._clock = _Clock()
         return out
 
+    def close(self) -> None:
+        """End the thread in which speakers are told apart, unless an executor was passed in."""
+        self._diarizer.close()
+
     def counters(self) -> Mapping[str, int]:
         """How often what happened since the start; what never happened is not there.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.sensing.audio import AudioFormat, Sound, duration
+from erc_ros.sensing.audio import AudioFormat, Sound, duration, format_of
 from erc_ros.sensing.level import within_full_scale
 from erc_ros.sensing.microphone import Microphone, SoundChunk
 from erc_ros.values.nanoseconds import NS, seconds
@@ -49,7 +49,8 @@ class VoiceSounds:
         if len(self._voices) > MAX_VOICES:  # whoever has been silent for longest
             del self._voices[next(iter(self._voices))]
         if chunk.stamp is None:
-            lasts = seconds(duration(chunk.data, chunk.format or self._format))
+            format = format_of(chunk.data, chunk.format, self._format)
+            lasts = seconds(duration(chunk.data, format))
             chunk = SoundChunk(
                 chunk.data, chunk.arrival - lasts, chunk.arrival, chunk.frame_id, chunk.format
             )

@@ -19,6 +19,7 @@ from erc_ros.pipeline import (
     FaceLandmarks,
     FormatExpected,
     FormatRefused,
+    InputLate,
     InputRefused,
     Pipeline,
     PipelineEvent,
@@ -244,5 +245,8 @@ class ReplayedAnswers:
                 topic = self._topics.get(event.source, event.source)
                 complaint = self._complaints.setdefault(topic, f"{topic}: {event.reason}")
                 self.warnings[complaint] += 1
+            elif isinstance(event, InputLate):
+                topic = self._topics.get(event.source, event.source)
+                self.warnings[f"{topic}: messages that are older than the recording's clock"] += 1
             elif isinstance(event, get_args(MicrophoneEvent)):
                 self.warnings[f"audio: {type(event).__name__}"] += 1

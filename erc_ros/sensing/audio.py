@@ -9,6 +9,7 @@ The only mutable part is the soxr stream in `AudioStream`.
 
 from __future__ import annotations
 
+import wave
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,7 +66,27 @@ class AudioFormat:
                 f"known: {', '.join(_SAMPLE_TYPES)}"
             )
 
+    @classmethod
+    def of_wave(cls, file: wave.Wave_read) -> AudioFormat:
+        """The format of what `file.readframes` returns.
 
+        Raises:
+            ValueError: samples of 24 bit, or a rate or number of channels that cannot be read.
+
+        Example:
+            >>> with wave.open("talk.wav") as file:
+            ...     format = AudioFormat.of_wave(file)
+        """
+        width = file.getsampwidth()
+        if width not in _WAVE_FORMATS:
+            raise ValueError(
+                f"the WAV file has samples of {8 * width} bit; 8, 16 and 32 can be read: convert "
+                "it, for example with `ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav`"
+            )
+        return cls(file.getframerate(), file.getnchannels(), _WAVE_FORMATS[width])
+
+
+_WAVE_FORMATS = {1: "U8", 2: "S16LE", 4: "S32LE"}  # by bytes of a sample
 _SAMPLE_TYPES = {
     "S16LE": ("<i2", 2.0**15),
     "S32LE": ("<i4", 2.0**31),
@@ -91,6 +112,79 @@ class Sound:
 
 
 AudioEvent = Sound | ClockEvent | LevelEvent
+
+_ARRAY_FORMATS = {"f4": "F32LE", "i2": "S16LE", "i4": "S32LE"}  # by numpy's name of the type
+_OVERSHOOT = 2.0  # resampling overshoots 1 a little; integers passed as floats exceed this
+
+
+def checked_samples(data: object) -> object:
+    """Audio data as a caller passes it: bytes as they are, typed samples in an array.
+
+    Args:
+        data: bytes, or anything with a buffer of bytes: passed on as it is. A numpy array (or
+            another typed buffer) of float32 or float64 in [-1, 1], of int16 or of int32:
+            (n,) interleaved, or (n, channels).
+
+    Returns:
+        The bytes, or a contiguous array of float32, int16 or int32.
+
+    Raises:
+        TypeError: neither bytes nor an array of these types.
+        ValueError: an array of another shape, or floats that are not in [-1, 1].
+    """
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError) as error:
+        raise TypeError(
+            f"audio data is a {type(data).__name__}; give bytes, or a numpy array of float32 in "
+            "[-1, 1] or int16"
+        ) from error
+    if view.format in ("B", "b", "c"):
+        return data
+    samples = np.asarray(data if isinstance(data, np.ndarray) else view)
+    kind = samples.dtype.str[1:]
+    if kind not in ("f4", "f8", "i2", "i4"):
+        raise TypeError(
+            f"audio data is an array of {samples.dtype}; float32 and float64 in [-1, 1], int16 and "
+            "int32 can be read: convert it"
+        )
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS):
+        raise ValueError(
+            f"audio data is an array of shape {samples.shape}; (n,) or (n, channels) with at most "
+            f"{MAX_CHANNELS} channels is needed: transpose (channels, n)"
+        )
+    if kind in ("i2", "i4"):
+        return np.ascontiguousarray(samples, f"<{kind}")
+    # NaN and infinity pass: `AudioStream.feed` replaces and counts them
+    peak = float(np.max(np.abs(samples), initial=0.0, where=np.isfinite(samples)))
+    if peak > _OVERSHOOT:
+        raise ValueError(
+            f"audio data is an array of {samples.dtype} with values up to {peak:.6g}; floats must "
+            "be in [-1, 1]: divide samples of 16 bit by 32768, or pass them as int16"
+        )
+    return np.ascontiguousarray(samples, "<f4")
+
+
+def format_of(data: object, given: AudioFormat | None, default: AudioFormat) -> AudioFormat:
+    """What the samples of a chunk mean: an array knows its type, and of two axes its channels.
+
+    Args:
+        data: see `checked_samples`. given: of the chunk. default: where the chunk has none.
+
+    Raises:
+        ValueError: the array has other channels than `given`.
+    """
+    format = given or default
+    sample_format = _ARRAY_FORMATS.get(data.dtype.str[1:]) if isinstance(data, np.ndarray) else None
+    if not isinstance(data, np.ndarray) or sample_format is None:
+        return format
+    channels = data.shape[1] if data.ndim == 2 else format.channels
+    if given is not None and channels != given.channels:
+        raise ValueError(
+            f"audio data has {channels} channels, its format {given.channels}: give the number of "
+            "the array"
+        )
+    return replace(format, channels=channels, sample_format=sample_format)
 
 
 def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray[np.float32]:

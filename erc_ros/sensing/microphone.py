@@ -11,18 +11,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from erc_ros.sensing.audio import AudioEvent, AudioFormat, AudioStream, decode, duration
+from erc_ros.sensing.audio import (
+    AudioEvent,
+    AudioFormat,
+    AudioStream,
+    checked_samples,
+    decode,
+    duration,
+    format_of,
+)
 from erc_ros.values.bounds import CHUNK_SECONDS, QUEUE_BYTES
-from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.nanoseconds import check_time, seconds
 
 INFO_TIMEOUT = seconds(6.0)  # audio_capture sends its info every 5 s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SoundChunk:
-    """Interleaved samples as bytes. stamp: ns of the first sample, None = unknown.
+    """Interleaved samples, as bytes or as a numpy array.
 
-    format: what the bytes mean, None where the message does not tell.
+    data: bytes, read as `format` says. Or an array of float32 or float64 in [-1, 1], of int16 or of
+        int32, of shape (n,) (interleaved) or (n, channels): its type and its second axis count,
+        rate and channels of (n,) are those of `format`.
+    stamp: ns of the first sample, None = unknown. arrival: ns, when it was received; where the
+        audio is read from a file, the time of its last sample.
+    format: what the bytes mean, None: as the pipeline's parameters or its `AudioFormat` say.
+
+    Raises:
+        TypeError: a time that is not in integer nanoseconds; data of another type.
+        ValueError: an array of another shape, or floats outside of [-1, 1].
     """
 
     data: Any
@@ -30,6 +47,12 @@ class SoundChunk:
     arrival: int
     frame_id: str = ""
     format: AudioFormat | None = None
+
+    def __post_init__(self) -> None:
+        check_time("arrival", self.arrival)
+        if self.stamp is not None:
+            check_time("stamp", self.stamp)
+        object.__setattr__(self, "data", checked_samples(self.data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +140,7 @@ class Microphone:
     def _listen(self, chunk: SoundChunk) -> list[AudioEvent]:
         if chunk.format is None and self.refused:
             raise ValueError(self.refused)
-        format = chunk.format or self._format
+        format = format_of(chunk.data, chunk.format, self._format)
         if (longest := duration(chunk.data, format)) > CHUNK_SECONDS:
             raise ValueError(
                 f"a chunk of {longest:.0f} s of audio, at most {CHUNK_SECONDS} s are read: let the "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from erc_ros.values.nanoseconds import check_time
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -19,6 +21,10 @@ class Transcript:
     """One result of a speech recogniser, partial or final.
 
     Its speech ended at `end` where the recogniser tells, otherwise at `time` at the latest.
+
+    Raises:
+        TypeError: a time that is not in integer nanoseconds.
+        ValueError: a time that does not fit into 64 bits.
     """
 
     text: str
@@ -32,6 +38,12 @@ class Transcript:
     locale: str = ""
     voice_id: str = ""  # ROS4HRI voice, "" where the topic is not per voice
     person_id: str = ""  # ROS4HRI person, where known
+
+    def __post_init__(self) -> None:
+        check_time("arrival", self.arrival)
+        for name in ("stamp", "start", "end"):
+            if (time := getattr(self, name)) is not None:
+                check_time(name, time)
 
     @property
     def time(self) -> int:

@@ -63,9 +63,16 @@ class Diarizer:
     ) -> None:
         self._config = config
         self._updater = None if networks is None else Updater(config, networks)
-        executor = executor or background_executor("diarizer")
+        self._own = background_executor("diarizer") if executor is None else None
+        executor = executor or self._own
+        assert executor is not None
         self._work = WorkBeside(executor, seconds(config.delay), Diarization())
         self.reset()
+
+    def close(self) -> None:
+        """End the worker thread; an executor that was passed in is left as it is."""
+        if self._own is not None:
+            self._own.shutdown(wait=True, cancel_futures=True)
 
     def reset(self) -> None:
         """Forget sound and speakers: a new conversation."""
