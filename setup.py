@@ -41,6 +41,7 @@ setup(
         NAME: ["py.typed"],
         f"{NAME}.dialogue": ["assets/*"],
         f"{NAME}.evaluation": ["templates/*"],
+        f"{NAME}.training.datasets": ["*.txt"],
         f"{NAME}.demo": ["assets/*", "assets/**/*"],
     },
     include_package_data=False,

@@ -147,9 +147,8 @@ def main() -> int:
     options = parser.parse_args()
     begin, tables = time.monotonic(), [f"Measured on {description()}."]
     print(tables[0] + "\n", flush=True)
-    bench = Bench(
-        Task(load_bundle(options.bundle.resolve()), read_material(data_folder(options.data)))
-    )
+    bundle = load_bundle(options.bundle.resolve())
+    bench = Bench(Task(bundle, read_material(data_folder(options.data), bundle)))
     with tempfile.TemporaryDirectory() as scratch:
         figures = variants(bench, options.shipped, Path(scratch))
         every = [row for rows in figures.values() for row in rows]

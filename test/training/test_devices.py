@@ -22,6 +22,7 @@ from torch import nn  # noqa: E402
 
 from erc_ros.encoders.text import Turn  # noqa: E402
 from erc_ros.training.datasets.ferplus import Faces, FerPlus  # noqa: E402
+from erc_ros.training.datasets.held_out import SpeakerFold  # noqa: E402
 from erc_ros.training.distillation import task as distillation  # noqa: E402
 from erc_ros.training.distillation.sources import StoredInputs  # noqa: E402
 from erc_ros.training.ema import SelfDistillationConfig  # noqa: E402
@@ -225,7 +226,7 @@ def test_encoders_that_stages_train(kind: str, tmp_path: Path) -> None:
 def test_the_audio_network(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     versions = [[rng.normal(size=(20 + n, 64)).astype(np.float16)] for n in range(6)]
-    fold = audio.SpeakerFold(np.arange(4), np.arange(4, 6), np.arange(4, 6))
+    fold = SpeakerFold(np.arange(4), np.arange(4, 6), np.arange(4, 6))
     network = AudioNetworkConfig(widths=(4, 4), hidden=8, dilations=(1,))
     with pytest.raises(DoneError):
         audio.fit_speech(

@@ -6,6 +6,8 @@ Layout of the folder: `labels.npz` (votes10 (N, 10), split (N,), both uint8), `m
 What is left out, and named in `FerPlus.findings`:
 - `repeated`: pictures identical to an earlier one. FER2013 has 1840 of them; 288 test and 279
   validation pictures are in the training part as well, which would flatter every score.
+- `near duplicate`: validation and test images that show a training image again, with another crop
+  or a watermark (`near_duplicates`).
 - `no majority`: validation and test pictures that the FER+ rule gives no class (`majority`).
 - `not rated as a face`: training pictures whose votes mostly say "unknown" or "not a face".
 - `unreadable`: pictures of a mosaic that is missing, broken or of another size.
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 
 from erc_ros.encoders.face import SIZE
 from erc_ros.training.datasets.findings import NOTHING, Finding, Findings
+from erc_ros.training.datasets.near_duplicates import digest, known_near_duplicates
 
 CLASSES = (
     "neutral",
@@ -46,6 +49,7 @@ TO_MELD = {
     "contempt": "disgust",  # MELD has no contempt; Ekman's nearest, both reject the other person
 }
 SPLITS = ("train", "valid", "test")
+FOLDER = "fer2013plus"
 PER_MOSAIC, ROWS, COLUMNS = 1000, 25, 40
 
 
@@ -77,8 +81,12 @@ class FerPlus:
         return self.findings.counts()
 
 
-def load(folder: Path) -> FerPlus:
+def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
     """Read the folder.
+
+    Args:
+        excluded: digests of validation and test images that show a training image again; None:
+            those of FER+ itself (`near_duplicates.INDEX`).
 
     Raises:
         FileNotFoundError: no labels.npz there.
@@ -89,6 +97,8 @@ def load(folder: Path) -> FerPlus:
     first = _first_of_its_kind(pictures, split, readable)
     labels, targets = majority(votes), distribution(votes)
     rated = votes[:, : len(CLASSES)].sum(axis=1) * 2 > votes.sum(axis=1)
+    if excluded is None:
+        excluded = known_near_duplicates()
     found: list[Finding] = []
     parts = []
     for number, name in enumerate(SPLITS):
@@ -98,6 +108,8 @@ def load(folder: Path) -> FerPlus:
             reasons.append(("not rated as a face", rated & (targets.sum(axis=1) > 0)))
         else:
             reasons.append(("no majority", labels >= 0))
+            is_listed = np.array([digest(picture) in excluded for picture in pictures])
+            reasons.append(("near duplicate", ~is_listed))
         for reason, good in reasons:
             found += [
                 Finding(f"{name}: {reason}", "skipped", "labels.npz", int(picture))

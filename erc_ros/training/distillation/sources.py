@@ -29,10 +29,10 @@ from torch import Tensor, nn
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.face import SIZE
-from erc_ros.training.datasets import emodb, ferplus, ravdess
+from erc_ros.training.datasets import ferplus
+from erc_ros.training.datasets.held_out import acted_speech, new_speakers
 from erc_ros.training.datasets.mosi import LABELS as SENTIMENTS
 from erc_ros.training.datasets.mosi import MosiConfig, read_mosi
-from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.distillation.task import (
     DistillationConfig,
@@ -195,12 +195,11 @@ def _simulated(recipe: Recipe) -> list[DistillationTask]:
 
 def _simulated_audio(recipe: Recipe, config: SimulatedConfig) -> tuple[Any, ...]:
     how = SpeechAugmentation(variants=config.audio_versions)
-    data = recipe.data
-    clips = together([ravdess.load(data / "ravdess_speech_16k"), emodb.load(data / "emodb")]).clips
+    clips = acted_speech(recipe.data).clips
     versions = audio_training.all_versions(clips, how)
     labels = np.array([clip.label for clip in clips], np.int64)
-    fold = audio_training.folds(clips)[audio_training.BUNDLE_FOLD]
-    rows = {split: getattr(fold, split) for split in SPLITS}
+    speakers = new_speakers(clips)
+    rows = {split: speakers.rows(clips, split) for split in SPLITS}
     inputs = {s: SpeechInputs([versions[row] for row in rows[s]], how) for s in SPLITS}
     make = partial(AudioNetwork, AudioNetworkConfig())
     return make, audio_model.EMBEDDING, inputs, {s: labels[rows[s]] for s in SPLITS}

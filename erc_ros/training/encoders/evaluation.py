@@ -20,11 +20,10 @@ from erc_ros.encoders.text import Turn
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
-from erc_ros.training.datasets import emodb, ferplus, ravdess
+from erc_ros.training.datasets import ferplus
+from erc_ros.training.datasets.held_out import BUNDLE_FOLD, acted_speech, recorded_speakers
 from erc_ros.training.datasets.meld import read_meld
-from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import LABELS, Conversation
-from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
 from erc_ros.training.engine.history import kind_of
 from erc_ros.training.manifest import attention_shape, open_prompt
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -96,24 +95,29 @@ def read(reader: CachedTextEncoder, conversation: Conversation) -> NDArray[np.fl
 
 
 def audio_test(run: Path, data: Path) -> EncoderTest:
-    """Clips of the speakers that the bundle's encoder never heard; unweighted recall."""
+    """Clips of the speakers that the encoder was not trained on; unweighted recall.
+
+    Raises:
+        ValueError: the run does not record which these are.
+    """
     if kind_of(run) == "voice":
         return voice_test(run)
-    corpus = together([ravdess.load(data / "ravdess_speech_16k"), emodb.load(data / "emodb")])
-    split = folds(corpus.clips)[BUNDLE_FOLD]
+    metrics_file = run / "metrics.json"
+    recorded = json.loads(metrics_file.read_text(encoding="utf-8"))
+    speakers = recorded_speakers(recorded.get("held_out"), str(metrics_file))
+    corpus = acted_speech(data)
     limit = frame_count(round(MAX_SECONDS * SAMPLE_RATE))
     inputs: dict[str, list[NetworkInputs]] = {}
     labels: dict[str, NDArray[np.int64]] = {}
-    for name, indices in (("dev", split.dev), ("test", split.test)):
-        clips = [corpus.clips[index] for index in indices]
+    for name in ("dev", "test"):
+        clips = [corpus.clips[index] for index in speakers.rows(corpus.clips, name)]
         labels[name] = np.array([clip.label for clip in clips], np.int64)
         inputs[name] = []
         for clip in clips:
             features = normalise(log_mel(clip.samples)[-limit:])
             frames = np.array([len(features)], np.int64)
             inputs[name].append({"features": features[None], "frames": frames})
-    seed = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seed"]
-    weights = run.parent / f"seed-{seed}" / f"fold-{BUNDLE_FOLD}" / "best.safetensors"
+    weights = run.parent / f"seed-{recorded['seed']}" / f"fold-{BUNDLE_FOLD}" / "best.safetensors"
     return EncoderTest(
         one_by_one(inputs), labels, _head(weights), metrics.unweighted_recall, "unweighted recall"
     )

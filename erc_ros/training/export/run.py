@@ -39,8 +39,8 @@ def export_text(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
 def export_audio(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     """Of the chosen seed's first fold, which is the one in the bundle."""
     from erc_ros.encoders.audio import MEL_BANDS
+    from erc_ros.training.datasets.held_out import BUNDLE_FOLD
     from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig
-    from erc_ros.training.encoders.audio.train import BUNDLE_FOLD
 
     model = AudioNetwork(recipe.section("network", AudioNetworkConfig))
     fold = recipe.out / f"seed-{chosen['seed']}" / f"fold-{BUNDLE_FOLD}"

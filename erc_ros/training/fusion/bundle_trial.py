@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import Bundle, fusion_sizes, text_prompt
 from erc_ros.inference.estimate import calibrated, softmax
-from erc_ros.inference.manifest import CONFIDENCE_FACTORS, Calibration, modality_set
+from erc_ros.inference.manifest import CONFIDENCE_FACTORS, MANIFEST, Calibration, modality_set
 from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.metrics.calibration import (
     fit_confidence,
@@ -29,11 +29,11 @@ from erc_ros.metrics.calibration import (
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import Run
-from erc_ros.training.datasets import emodb, ferplus, ravdess
+from erc_ros.training.datasets import ferplus
+from erc_ros.training.datasets.held_out import acted_speech, speakers_of_bundle
 from erc_ros.training.datasets.meld import read_meld
-from erc_ros.training.datasets.speech import Clip, together
+from erc_ros.training.datasets.speech import Clip
 from erc_ros.training.datasets.utterances import LABELS, Conversation
-from erc_ros.training.encoders.audio.train import BUNDLE_FOLD, folds
 from erc_ros.training.fusion.conditions import AS_IT_IS, MISSING, Sense, embedded
 from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
 from erc_ros.training.fusion.simulation import BETWEEN, DRAWS, draw, rates
@@ -239,25 +239,22 @@ def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bo
 
 
 def unseen_clips(bundle: Bundle, data: Path, split: str) -> list[Clip]:
-    """At most CLIPS of RAVDESS and EmoDB, of speakers whom the bundle's part did not learn from.
+    """At most CLIPS of RAVDESS and EmoDB, of speakers that the bundle was not trained on.
 
-    Those are `training.held_out.audio` of its manifest; where it says none, those of the fold that
-    edge-small 0.2.0 left out.
+    Raises:
+        ValueError: the manifest does not say which these are (`training.held_out.audio`).
     """
-    corpus = together([ravdess.load(data / ravdess.FOLDER), emodb.load(data / emodb.FOLDER)]).clips
-    held_out = bundle.training.get("held_out", {}).get("audio")
-    if held_out is None:
-        fold = folds(corpus)[BUNDLE_FOLD]
-        chosen = [corpus[row] for row in getattr(fold, split)]
-    else:
-        chosen = [clip for clip in corpus if clip.speaker in held_out[split]]
+    corpus = acted_speech(data).clips
+    source = str(bundle.folder / MANIFEST)
+    speakers = speakers_of_bundle(bundle.training, bundle.audio is not None, corpus, source)
+    chosen = [corpus[row] for row in speakers.rows(corpus, split)]
     kept = np.random.default_rng(0).permutation(len(chosen))[:CLIPS]
     return [chosen[row] for row in sorted(kept)]
 
 
 def unseen_faces(data: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """At most three times CLIPS pictures of FER+ (valid for dev), and their labels."""
-    pictures = ferplus.load(data / "fer2013plus")
+    pictures = ferplus.load(data / ferplus.FOLDER)
     faces = pictures.test if split == "test" else pictures.valid
     to_meld = np.array([LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES])
     known = np.flatnonzero(faces.labels >= 0)

@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import Bundle, fusion_sizes, speaker_network, text_prompt
 from erc_ros.inference.inputs import audio_inputs, unusable, visual_inputs
-from erc_ros.inference.manifest import VoiceAudio
+from erc_ros.inference.manifest import MANIFEST, VoiceAudio
 from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.inference.voice import HeardVoice, VoiceFeatures, voice_inputs
 from erc_ros.networks.network import Network
-from erc_ros.training.datasets import corpora, emodb, ferplus, ravdess
+from erc_ros.training.datasets import corpora, ferplus
+from erc_ros.training.datasets.held_out import acted_speech, speakers_of_bundle
 from erc_ros.training.datasets.meld import read_meld
-from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.values.utterance import FaceCrop, Utterance
 
@@ -190,7 +190,7 @@ def material_of(bundle: Bundle, data: Path, corpus: str = "") -> Mapping[str, An
                 f"{bundle.folder} answers with {', '.join(bundle.labels)} and does not say what it "
                 "learned from: name a corpus with these labels (--corpus)"
             )
-        return read_material(data)
+        return read_material(data, bundle)
     found: dict[str, CorpusMaterial] = {}
     for split in SPLITS:
         read = corpora.read(corpus, data, "train" if split == "calibration" else split)
@@ -206,26 +206,25 @@ def material_of(bundle: Bundle, data: Path, corpus: str = "") -> Mapping[str, An
     return found
 
 
-def read_material(data: Path) -> dict[str, Material]:
+def read_material(data: Path, bundle: Bundle) -> dict[str, Material]:
     """MELD's dialogues with RAVDESS, EmoDB and FER+, per split.
 
-    Speakers and faces of dev and test were not in the training of the encoders.
+    Speakers of dev and test are those that the manifest of the bundle names as held out
+    (`training.held_out.audio`); calibration takes all others. Faces follow the split of FER+.
 
     Raises:
-        FileNotFoundError: a data set is missing; says which and where it was looked for.
+        FileNotFoundError: a data set is missing; says which and where it was expected.
+        ValueError: the bundle has an audio part and its manifest does not name held-out speakers.
     """
     meld = {s: read_meld(data, "train" if s == "calibration" else s).conversations for s in SPLITS}
-    from erc_ros.training.encoders.audio.train import (  # torch, which the rest does without
-        BUNDLE_FOLD,
-        folds,
-    )
-
     step = max(1, len(meld["calibration"]) // CALIBRATION_DIALOGUES)
     meld["calibration"] = meld["calibration"][::step]
-    clips = together([ravdess.load(data / "ravdess_speech_16k"), emodb.load(data / "emodb")]).clips
-    fold = folds(clips)[BUNDLE_FOLD]
-    chosen = {"calibration": fold.train[::8], "dev": fold.dev, "test": fold.test}
-    pictures = ferplus.load(data / "fer2013plus")
+    clips = acted_speech(data).clips
+    source = str(bundle.folder / MANIFEST)
+    speakers = speakers_of_bundle(bundle.training, bundle.audio is not None, clips, source)
+    chosen = {split: speakers.rows(clips, split) for split in ("dev", "test")}
+    chosen["calibration"] = speakers.rows(clips, "train")[::8]
+    pictures = ferplus.load(data / ferplus.FOLDER)
     result = {}
     for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True):
         faces = getattr(pictures, name)

@@ -109,7 +109,7 @@ def test_no_picture_of_fer_is_in_two_splits() -> None:
 def test_speakers_never_cross_the_folds() -> None:
     need("ravdess_speech_16k", "emodb")
     pytest.importorskip("torch", reason="needs the extra [train]")
-    from erc_ros.training.encoders.audio.train import folds
+    from erc_ros.training.datasets.held_out import folds
 
     corpus = together([load_names(ravdess), load_names(emodb)])
     tested: list[str] = []

@@ -15,6 +15,7 @@ from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import Network, observed
 from erc_ros.networks.session import signature
+from erc_ros.resources import model_folder
 from erc_ros.training.quantization.gate import Bench
 from erc_ros.training.quantization.schemes import check_calibration
 from erc_ros.training.quantization.task import (
@@ -114,11 +115,12 @@ def test_material_without_a_label_s_clip_is_refused(material: dict[str, Material
 
 def test_missing_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"train_sent_emo\.csv"):
-        read_material(tmp_path)
+        read_material(tmp_path, load_bundle(model_folder("edge-small")))
 
 
 def test_the_real_data_make_three_splits() -> None:
-    found = read_material(need("meld_annotations", "ravdess_speech_16k", "emodb", "fer2013plus"))
+    data = need("meld_annotations", "ravdess_speech_16k", "emodb", "fer2013plus")
+    found = read_material(data, load_bundle(model_folder("edge-small")))
     assert {split: len(m.labels) for split, m in found.items() if split != "calibration"} == {
         "dev": 1109,
         "test": 2610,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,15 @@ from torch.nn.functional import cross_entropy
 
 from erc_ros.encoders.audio import MAX_SECONDS, MEL_BANDS, frame_count, log_mel, normalise
 from erc_ros.metrics import classification as metrics
-from erc_ros.training.datasets import emodb, ravdess
-from erc_ros.training.datasets.speech import Clip, SpeechCorpus, together
+from erc_ros.training.datasets.held_out import (
+    BUNDLE_FOLD,
+    FOLDS,
+    SpeakerFold,
+    acted_speech,
+    folds,
+    speakers_of,
+)
+from erc_ros.training.datasets.speech import Clip, SpeechCorpus
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig, pad
 from erc_ros.training.encoders.augmentation import SpeechAugmentation, augment_speech, hide_parts
@@ -40,21 +47,10 @@ from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_s
 from erc_ros.training.onnx import export_audio
 from erc_ros.values.utterance import SAMPLE_RATE
 
-FOLDS = 5
-BUNDLE_FOLD = 0  # whose model is exported
 LABEL_SMOOTHING = 0.1
 FEATURE_SEED = 1234  # the changed versions of the clips are the same for every seed
 
 Features = NDArray[np.float16]
-
-
-@dataclass(frozen=True, eq=False)
-class SpeakerFold:
-    """Indices of clips; no speaker is in two of the three."""
-
-    train: NDArray[np.int64]
-    dev: NDArray[np.int64]
-    test: NDArray[np.int64]
 
 
 def train(recipe: Recipe) -> None:
@@ -70,9 +66,7 @@ def train(recipe: Recipe) -> None:
     config = recipe.section("trainer", TrainerConfig)
     network = recipe.section("network", AudioNetworkConfig)
     augmentation = recipe.section("augmentation", SpeechAugmentation)
-    corpus = together(
-        [ravdess.load(recipe.data / "ravdess_speech_16k"), emodb.load(recipe.data / "emodb")]
-    )
+    corpus = acted_speech(recipe.data)
     print(f"{len(corpus.clips)} clips, left out {json.dumps(corpus.skipped)}", flush=True)
     record(recipe.out, corpora=["ravdess", "emodb"])
     versions = all_versions(corpus.clips, augmentation)
@@ -97,7 +91,7 @@ def train(recipe: Recipe) -> None:
                 labels[split.test], probabilities[split.test], LABELS
             )
             result["held_out"] = {
-                part: sorted({corpus.clips[index].speaker for index in getattr(split, part)})
+                part: sorted(speakers_of(corpus.clips, getattr(split, part)))
                 for part in ("dev", "test")
             }
     result |= score(corpus, labels, probabilities)
@@ -112,31 +106,6 @@ def train(recipe: Recipe) -> None:
     write_metrics(result, out)
     best = choose_best(recipe.out, ["audio.onnx", FILE])
     print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
-
-
-def folds(clips: Sequence[Clip]) -> list[SpeakerFold]:
-    """Five splits by speaker; the test parts are disjoint and cover everybody.
-
-    Every fold has its share of each corpus and sex. Half of the next fold's speakers are dev.
-    """
-    groups: dict[tuple[str, str], set[str]] = {}
-    for clip in clips:
-        groups.setdefault((clip.corpus, clip.sex), set()).add(clip.speaker)
-    fold_of: dict[str, int] = {}
-    half_of: dict[str, int] = {}
-    dealt = 0
-    for key in sorted(groups):
-        for speaker in sorted(groups[key]):
-            fold_of[speaker], half_of[speaker] = dealt % FOLDS, dealt // FOLDS % 2
-            dealt += 1
-    fold = np.array([fold_of[clip.speaker] for clip in clips])
-    half = np.array([half_of[clip.speaker] for clip in clips])
-    splits = []
-    for number in range(FOLDS):
-        test = fold == number
-        dev = (fold == (number + 1) % FOLDS) & (half == 0)
-        splits.append(SpeakerFold(*(np.flatnonzero(part) for part in (~test & ~dev, dev, test))))
-    return splits
 
 
 def all_versions(clips: Sequence[Clip], how: SpeechAugmentation) -> list[list[Features]]:
