@@ -46,6 +46,12 @@ DEFINITION = 262_144  # characters of a message definition
 TOPICS = 10_000  # topics of a recording
 TOPIC_NAME = 1024  # characters of a topic's name, and of its type's
 
+# Media files and their transcripts.
+MEDIA_SECONDS = 86_400  # of a media file; a longer one is refused, one that hides it is cut
+MEDIA_TRACKS = 64  # audio tracks of a media file; further ones are ignored
+TRANSCRIPT_BYTES = 64 * 2**20  # of a transcript file
+CUES = 500_000  # entries of a transcript file
+
 # Durations that a recogniser may tell, in s; longer ones are as good as none.
 TOLD_SECONDS = 3600.0
 

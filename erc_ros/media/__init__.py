@@ -1,0 +1,1 @@
+"""Media files and transcripts as the values that the pipeline takes."""

@@ -1,0 +1,309 @@
+"""Media files (MP4, MKV, WebM, WAV, FLAC, MP3, ...) as audio chunks and camera frames, with PyAV.
+
+The container is recognized by its first bytes and never by its name, so that a file cannot make the
+demuxer open playlists, other files or network addresses. Times count from the start of the media
+timeline, as a player shows them; `ORIGIN` is that start on the pipeline's clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.sensing.audio import MAX_RATE, MIN_RATE, AudioFormat
+from erc_ros.sensing.frame_throttle import FrameThrottle
+from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.values.bounds import MEDIA_SECONDS, MEDIA_TRACKS, PIXELS, SIDE, shown
+from erc_ros.values.nanoseconds import NS, seconds
+
+if TYPE_CHECKING:
+    import av
+
+ORIGIN = NS  # ns; the pipeline treats a stamp of 0 as unknown
+CHUNK = seconds(0.1)  # duration of an audio chunk
+MAX_SIDE = 1280  # pixels; larger frames are scaled down, which the face detector does anyway
+_GAP = seconds(0.002)  # audio that begins this much off its expected time starts a new chunk
+_START = {  # first bytes of a file -> name of FFmpeg's demuxer
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"fLaC": "flac",
+    b"OggS": "ogg",
+    b"ID3": "mp3",
+}
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # QuickTime, MP4
+SUFFIXES = (
+    ".aac", ".avi", ".flac", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".oga", ".ogg",
+    ".opus", ".wav", ".webm",
+)  # fmt: skip
+"""File names that are taken for media files; the content decides what they are."""
+
+
+class MediaError(ValueError):
+    """A media file that cannot be used; says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioTrack:
+    """One audio track. rate: Hz. language: as the file names it, "" if it does not."""
+
+    rate: int
+    channels: int
+    codec: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTrack:
+    """The video track. width, height: pixels as displayed. rate: mean frames per second."""
+
+    width: int
+    height: int
+    rate: float
+    codec: str
+
+
+class MediaFile:
+    """One media file; every method reads it from its start.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        duration: ns of the longest track; 0 where the file does not state it.
+        audio, video: its tracks. warnings: what could not be decoded, with counts.
+
+    Raises:
+        MediaError: not a media file, no audio and no video track, or longer than allowed.
+        FileNotFoundError: there is no such file.
+
+    Example:
+        >>> media = MediaFile(Path("talk.mp4"))
+        >>> for chunk in media.chunks():
+        ...     pipeline.feed(chunk)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.warnings: Counter[str] = Counter()
+        with self._opened() as container:
+            self.audio = tuple(_audio_track(s) for s in container.streams.audio[:MEDIA_TRACKS])
+            images = [s for s in container.streams.video if not _is_cover(s)]
+            self.video = _video_track(images[0]) if images else None
+            self.duration = _duration(container)
+        if not self.audio and self.video is None:
+            raise MediaError(f"{path} has neither an audio nor a video track")
+        if self.duration > MEDIA_SECONDS * NS:
+            raise MediaError(
+                f"{path} lasts {self.duration / NS / 3600:.1f} h; at most "
+                f"{MEDIA_SECONDS // 3600} h are read: cut it into parts"
+            )
+
+    def chunks(self, track: int = 0) -> Iterator[SoundChunk]:
+        """Yield the audio of a track as mono int16 chunks of about 0.1 s, in the order of time.
+
+        Each chunk's `stamp` is the time of its first sample and `arrival` that after its last one.
+
+        Raises:
+            MediaError: there is no such track.
+        """
+        if not 0 <= track < len(self.audio):
+            raise MediaError(
+                f"{self.path} has no audio track {track}; it has {len(self.audio)}, from 0"
+            )
+        rate = min(max(self.audio[track].rate, MIN_RATE), MAX_RATE)
+        format = AudioFormat(rate, 1, "S16LE")
+        parts: list[NDArray[np.int16]] = []
+        begin = size = 0
+        for stamp, samples in self._samples(track, rate):
+            if parts and abs(stamp - begin - size * NS // rate) > _GAP:
+                yield _chunk(parts, begin, format)
+                parts, size = [], 0
+            begin = begin if parts else stamp
+            parts.append(samples)
+            size += len(samples)
+            if size * NS >= CHUNK * rate:
+                yield _chunk(parts, begin, format)
+                parts, size = [], 0
+        if parts:
+            yield _chunk(parts, begin, format)
+
+    def frames(self, rate: float) -> Iterator[Frame]:
+        """Yield at most `rate` frames per second (bgr8, upright), in the order of time."""
+        throttle = FrameThrottle(rate)
+        with self._opened() as container:
+            streams = [s for s in container.streams.video if not _is_cover(s)]
+            if not streams:
+                return
+            stream = streams[0]
+            stream.thread_type = "AUTO"
+            stream.codec_context.options = {"max_pixels": str(PIXELS)}
+            if float(stream.average_rate or 0) >= 2 * rate:
+                stream.codec_context.skip_frame = "NONREF"  # frames that no other one needs
+            start = _start(container)
+            last = ORIGIN - 1
+            for frame in self._decoded(container, stream):
+                if frame.width * frame.height > PIXELS or max(frame.width, frame.height) > SIDE:
+                    self.warnings["video: a frame has too many pixels, skipped"] += 1
+                    continue
+                stamp = _stamp(frame, start)
+                if stamp is None or stamp <= last:
+                    self.warnings["video: a frame without a usable time, skipped"] += 1
+                    continue
+                if stamp - ORIGIN > MEDIA_SECONDS * NS:
+                    self.warnings["video: longer than allowed, cut"] += 1
+                    return
+                last = stamp
+                if throttle.takes(stamp):
+                    pixels = _pixels(frame)
+                    yield Frame(
+                        stamp=stamp,
+                        encoding="bgr8",
+                        width=pixels.shape[1],
+                        height=pixels.shape[0],
+                        step=pixels.shape[1] * 3,
+                        data=pixels.tobytes(),
+                    )
+
+    def _samples(self, track: int, rate: int) -> Iterator[tuple[int, NDArray[np.int16]]]:
+        """(time of the first sample in ns, mono int16 samples) of each decoded part."""
+        import av
+
+        with self._opened() as container:
+            stream = container.streams.audio[track]
+            start = _start(container)
+            resampler = shape = None
+            for frame in self._decoded(container, stream):
+                stamp = _stamp(frame, start)
+                if stamp is not None and stamp - ORIGIN > MEDIA_SECONDS * NS:
+                    self.warnings["audio: longer than allowed, cut"] += 1
+                    return
+                if shape != (frame.format.name, frame.layout.name, frame.sample_rate):
+                    shape = frame.format.name, frame.layout.name, frame.sample_rate
+                    resampler = av.AudioResampler("s16", "mono", rate)
+                assert resampler is not None
+                for part in resampler.resample(frame):
+                    first = _stamp(part, start)
+                    if first is None:
+                        first = stamp
+                    if first is None:
+                        self.warnings["audio: a part without a time, skipped"] += 1
+                        continue
+                    yield first, part.to_ndarray().reshape(-1)
+
+    def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
+        """Every frame that can be decoded; damage is counted, a cut file ends early."""
+        import av
+
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError):
+                self.warnings[f"{stream.type}: the file is cut or damaged, read up to there"] += 1
+                return
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                self.warnings[f"{stream.type}: a part could not be decoded, skipped"] += 1
+                continue
+            yield from frames
+
+    @contextmanager
+    def _opened(self) -> Iterator[av.container.InputContainer]:
+        import av
+
+        with self.path.open("rb") as stream:
+            kind = _kind(stream.read(12))
+            if kind is None:
+                raise MediaError(
+                    f"{self.path} is not a media file that can be read; "
+                    "convert it, for example to MP4 or WAV"
+                )
+            stream.seek(0)
+            try:
+                container = av.open(stream, format=kind)
+            except (av.FFmpegError, OSError) as error:
+                raise MediaError(
+                    f"{self.path} could not be opened as {kind}: the file is damaged or was cut "
+                    "while it was recorded"
+                ) from error
+            with container:
+                yield container
+
+
+def _kind(head: bytes) -> str | None:
+    for start, name in _START.items():
+        if head.startswith(start):
+            return name
+    if head[4:8] in _BOXES:
+        return "mov"
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"RIFF" and head[8:11] == b"AVI":
+        return "avi"
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return "aac" if head[1] & 0x06 == 0 else "mp3"
+    return None
+
+
+def _is_cover(stream: Any) -> bool:
+    """A cover picture is stored as a video track of one frame."""
+    attached = getattr(stream.disposition, "attached_pic", None)
+    return bool(stream.disposition & attached) if attached is not None else False
+
+
+def _audio_track(stream: Any) -> AudioTrack:
+    codec = stream.codec_context
+    language = shown(stream.metadata.get("language", "")).strip("'")
+    return AudioTrack(codec.sample_rate or MIN_RATE, codec.channels or 1, codec.name, language)
+
+
+def _video_track(stream: Any) -> VideoTrack:
+    codec = stream.codec_context
+    return VideoTrack(codec.width, codec.height, float(stream.average_rate or 0), codec.name)
+
+
+def _duration(container: Any) -> int:
+    if container.duration:
+        return int(container.duration) * 1000
+    lengths = [s.duration * s.time_base for s in container.streams if s.duration and s.time_base]
+    return int(max(lengths, default=Fraction(0)) * NS)
+
+
+def _start(container: Any) -> Fraction:
+    """s; where the media timeline begins."""
+    return Fraction(container.start_time or 0, 1_000_000)
+
+
+def _stamp(frame: Any, start: Fraction) -> int | None:
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return ORIGIN + int((frame.pts * frame.time_base - start) * NS)
+
+
+def _chunk(parts: list[NDArray[np.int16]], begin: int, format: AudioFormat) -> SoundChunk:
+    samples = np.concatenate(parts)
+    end = begin + len(samples) * NS // format.rate
+    return SoundChunk(samples.astype("<i2", copy=False).tobytes(), begin, end, format=format)
+
+
+def _pixels(frame: Any) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 BGR, upright, at most MAX_SIDE pixels a side."""
+    scale = min(1.0, MAX_SIDE / max(frame.width, frame.height))
+    size = {
+        "width": max(2, round(frame.width * scale)),
+        "height": max(2, round(frame.height * scale)),
+    }
+    pixels: NDArray[np.uint8] = frame.reformat(format="bgr24", **size).to_ndarray()
+    turns = round((frame.rotation or 0) / 90) % 4  # counterclockwise, from the display matrix
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
