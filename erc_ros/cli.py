@@ -212,11 +212,15 @@ def _enrol(argv: Sequence[str]) -> int:
 
 
 def _replay(argv: Sequence[str]) -> int:
+    from erc_ros.media.options import transcript_option
+
     parser = argparse.ArgumentParser(
         prog="erc replay",
-        description="Estimates, counts and a timeline picture from a recording (rosbag2).",
+        description="Estimates, counts and a timeline picture from a recording: a rosbag2, or a "
+        "video or audio file.",
     )
-    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap or .db3 file")
+    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
+    transcript_option(parser)
     parser.add_argument("--out", type=Path, help="folder for the results; default out/<bag's name>")
     for role in ("image", "audio", "speech"):
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
@@ -235,14 +239,19 @@ def _replay(argv: Sequence[str]) -> int:
 
 
 def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -> int:
+    from erc_ros.evaluation.transcripts import cues_for
     from erc_ros.replay.bag import Bag
     from erc_ros.replay.offline import replay
+    from erc_ros.replay.recording import open_recording
     from erc_ros.replay.report import write
 
     check_folder(out)
     robot = _robot(options)
-    with Bag(options.bag) as bag:
+    cues = cues_for(options.bag, options.transcript, _say)
+    with open_recording(options.bag, cues, robot.utterance_node.face_rate) as bag:
         if options.via_dds:
+            if not isinstance(bag, Bag):
+                raise ValueError("--via-dds plays a rosbag2; `erc import` makes one of a file")
             from erc_ros.replay.via_dds import play
 
             result = play(bag, topics, robot, options.rate, _print_row(not options.no_text))
@@ -251,6 +260,10 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     files = write(result, out, with_text=not options.no_text)
     _print_end(result, files)
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _demo(argv: Sequence[str]) -> int:

@@ -13,6 +13,8 @@ from erc_ros.evaluation.exports import write_lines, write_media
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.run import EvaluatedSystem
+from erc_ros.evaluation.transcripts import cues_for
+from erc_ros.media.options import transcript_option
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.replay.bag import BagError
 from erc_ros.values.files import check_folder
@@ -43,7 +45,15 @@ def main(argv: Sequence[str]) -> int:
     robot = robot.changed(**{name: value for name, value in chosen.items() if value is not None})
     topics = tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
     system = EvaluatedSystem(Path(robot.emotion_node.bundle).name, robot)
-    job = EvaluationJob(name, options.bag, system, topics=topics, with_media=False)
+    cues_for(options.bag, options.transcript, lambda text: print(text, file=sys.stderr))
+    job = EvaluationJob(
+        name,
+        options.bag,
+        system,
+        topics=topics,
+        with_media=False,
+        transcript=options.transcript,
+    )
     with watched(1) as watch:
         recording = evaluate(job, watch)
     if recording.error:
@@ -77,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         "with sound and film cut for ELAN: correct it there, then give it to "
         "`erc evaluate-bag --truth`.",
     )
-    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap or .db3 file")
+    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
+    transcript_option(parser)
     parser.add_argument("--out", type=Path, help="folder; default out/<bag's name>-annotation")
     parser.add_argument(
         "--format", choices=tuple(SUFFIXES), default="eaf", help="ELAN (eaf), Praat, or a table"

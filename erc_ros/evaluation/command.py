@@ -23,7 +23,9 @@ from erc_ros.evaluation.results import summary, write_scores
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
 from erc_ros.evaluation.scores import evaluate
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
+from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
+from erc_ros.media.options import transcript_option
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.values.files import check_folder, write_whole
 from erc_ros.values.nanoseconds import NS, seconds
@@ -45,6 +47,12 @@ def main(argv: Sequence[str]) -> int:
     for system in systems:
         system.bundle()  # a mistake in it is one of all recordings
     own, shared = assign_truth(list(bags), options.truth or [])
+    if options.transcript is not None and len(bags) > 1:
+        raise ValueError(
+            "--transcript is for one recording; of several, put NAME.srt or NAME.vtt next to each"
+        )
+    for bag in bags.values():
+        cues_for(bag, options.transcript, lambda text: print(text, file=sys.stderr))
     out: Path = options.out or Path("out") / f"evaluation-{next(iter(bags))}"
     check_folder(out)
     jobs = [
@@ -59,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
             TimeRange(_time(options.start), None if options.end is None else _time(options.end)),
             _time(options.offset),
             not options.no_media,
+            options.transcript,
         )
         for name, bag in bags.items()
         for system in systems
@@ -87,8 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="BAG",
-        help="rosbag2 folders or files, or a folder of them",
+        help="rosbag2 folders or files, media files, or a folder of them",
     )
+    transcript_option(parser)
     parser.add_argument(
         "--truth",
         nargs="+",

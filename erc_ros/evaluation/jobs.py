@@ -18,6 +18,7 @@ from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.matching import match
 from erc_ros.evaluation.records import Recording, Truth
 from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer
+from erc_ros.evaluation.transcripts import cues_for, find_transcript
 from erc_ros.evaluation.truth.joining import LabelMap, join, of_recording, read_label_map
 from erc_ros.evaluation.truth.marks import Mark
 from erc_ros.values.files import explain
@@ -33,7 +34,7 @@ class EvaluationJob:
     name: of the recording, unique. truth: files of this recording; shared: files of several, in
     which it is found by its name. topics: (role, topic) pairs that the user chose. offset: ns,
     added to the times of the annotations. with_media: False keeps sound and faces out of the
-    result.
+    result. transcript: of a media file; None: a subtitle file of its name, if there is one.
     """
 
     name: str
@@ -46,6 +47,7 @@ class EvaluationJob:
     part: TimeRange = field(default_factory=TimeRange)
     offset: int = 0
     with_media: bool = True
+    transcript: Path | None = None
 
 
 def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
@@ -56,7 +58,8 @@ def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
 def answered(job: EvaluationJob, progress: Progress | None = None) -> Recording:
     """The recording without truth: the long part of the work, which no annotation changes."""
     try:
-        found = answer(job.bag, job.system, dict(job.topics), job.part, progress)
+        cues = cues_for(job.bag, job.transcript)
+        found = answer(job.bag, job.system, dict(job.topics), job.part, progress, cues)
     except (ValueError, OSError, RuntimeError) as error:
         return _failed(job, error)
     predictions = found.predictions
@@ -150,8 +153,10 @@ def key(job: EvaluationJob) -> str:
         "libraries": [np.__version__, onnxruntime.__version__],
     }
     total = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    transcript = find_transcript(job.bag) if job.transcript is None else job.transcript
     groups = [
         [job.bag],
+        [] if transcript is None else [transcript],
         job.system.model_folders(),
         _sources(),
     ]

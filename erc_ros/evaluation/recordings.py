@@ -8,6 +8,7 @@ from pathlib import Path
 
 from erc_ros.evaluation.truth import READERS
 from erc_ros.evaluation.truth.marks import TruthError
+from erc_ros.replay.recording import is_media
 
 STORAGE = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
@@ -25,12 +26,12 @@ def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist; give a rosbag2 folder or file")
+            raise FileNotFoundError(f"{path} does not exist; give a rosbag2 or a media file")
         inside = (
             [path] if _is_bag(path) else [each for each in sorted(path.iterdir()) if _is_bag(each)]
         )
         if not inside:
-            raise ValueError(f"{path} has no recording: neither metadata.yaml nor .mcap or .db3")
+            raise ValueError(f"{path} has no recording: neither a rosbag2 nor a media file")
         found += inside
     found = list(dict.fromkeys(found))
     short = Counter(_name(path) for path in found)
@@ -44,7 +45,7 @@ def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
 
 def _is_bag(path: Path) -> bool:
     if path.is_file():
-        return path.name.endswith(STORAGE)
+        return path.name.endswith(STORAGE) or is_media(path)
     if not path.is_dir():
         return False
     storage = [each for each in path.iterdir() if each.is_file() and each.name.endswith(STORAGE)]
@@ -55,7 +56,7 @@ def _name(path: Path) -> str:
     name = path.resolve().name
     for suffix in STORAGE:
         name = name.removesuffix(suffix)
-    return name
+    return path.stem if is_media(path) else name
 
 
 def assign_truth(

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from erc_ros.evaluation.records import Prediction
 from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.media.transcripts import Cue
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import EstimateEvent, PipelineEvent
-from erc_ros.replay.bag import Bag, BagRecord
+from erc_ros.replay.bag import BagRecord, Recording
 from erc_ros.replay.consent import withheld_times
 from erc_ros.replay.offline import TEXTS_LEFT_OUT, replay
+from erc_ros.replay.recording import open_recording
 from erc_ros.replay.rows import Row
 from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS
@@ -82,6 +84,7 @@ def answer(
     topics: Mapping[str, str],
     part: TimeRange | None = None,
     progress: Progress | None = None,
+    cues: Collection[Cue] = (),
 ) -> SystemAnswers:
     """Feed a recording through the pipeline.
 
@@ -93,9 +96,10 @@ def answer(
     """
     heard = _Heard()
     labels = system.bundle().labels
-    opened = _PartOfBag(bag, part or TimeRange(), progress)
-    with opened:
-        withheld = withheld_times(opened)
+    rate = system.robot.utterance_node.face_rate
+    with open_recording(bag, cues, rate) as recording:
+        withheld = withheld_times(recording)
+        opened = _PartOfRecording(recording, part or TimeRange(), progress)
         result = replay(opened, topics, system.robot, heard.watch)
     origin = opened.origin or 0
     predictions = []
@@ -120,21 +124,22 @@ def answer(
     )
 
 
-class _PartOfBag(Bag):
-    """A recording whose messages are those of a part of it; tells how far it is.
+class _PartOfRecording:
+    """A recording whose messages are those of a part of it; reports how far it is.
 
-    origin: ns, time of its first message (of the topics that are heard); last: of the last one.
+    origin: ns, time of its first message (of the topics that are used); last: of the last one.
     """
 
-    def __init__(self, path: Path, part: TimeRange, progress: Progress | None) -> None:
-        super().__init__(path)
+    def __init__(self, recording: Recording, part: TimeRange, progress: Progress | None) -> None:
+        self.path, self.topics = recording.path, recording.topics
+        self.warnings = recording.warnings
         self.origin: int | None = None
         self.last = 0
-        self._part, self._progress = part, progress
+        self._recording, self._part, self._progress = recording, part, progress
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
         total = sum(topic.count for topic in self.topics if topic.name in topics)
-        for number, record in enumerate(super().messages(topics)):
+        for number, record in enumerate(self._recording.messages(topics)):
             if self.origin is None:
                 self.origin = record.time
             if self._progress is not None and number % TOLD_EVERY == 0:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,6 @@ from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import SoundChunk
 from erc_ros.values.bounds import MEDIA_SECONDS, MEDIA_TRACKS, PIXELS, SIDE, shown
 from erc_ros.values.nanoseconds import NS, seconds
-
-if TYPE_CHECKING:
-    import av
 
 ORIGIN = NS  # ns; the pipeline treats a stamp of 0 as unknown
 CHUNK = seconds(0.1)  # duration of an audio chunk
@@ -196,7 +193,7 @@ class MediaFile:
                     if first is None:
                         self.warnings["audio: a part without a time, skipped"] += 1
                         continue
-                    yield first, part.to_ndarray().reshape(-1)
+                    yield first, np.asarray(part.to_ndarray(), np.int16).reshape(-1)
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Every frame that can be decoded; damage is counted, a cut file ends early."""
@@ -219,7 +216,7 @@ class MediaFile:
             yield from frames
 
     @contextmanager
-    def _opened(self) -> Iterator[av.container.InputContainer]:
+    def _opened(self) -> Iterator[Any]:
         import av
 
         with self.path.open("rb") as stream:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
@@ -71,6 +71,33 @@ class Raw:
     topic: str
     type: str
     data: bytes
+
+
+class Recording(Protocol):
+    """What replay and evaluation need of a recording; `Bag` is one, too.
+
+    topics: what it has. warnings: what could not be read, with counts.
+    """
+
+    path: Path
+    topics: list[Topic]
+    warnings: Counter[str]
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
+        """Yield the messages of these topics in the order of time."""
+
+
+class OpenRecording(Recording, Protocol):
+    """A recording that is to be closed, as in a `with` statement."""
+
+    def __enter__(self) -> OpenRecording: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
 class Bag:
@@ -315,6 +342,8 @@ ROLES = ("image", "audio", "audio_info", "speech", "robot_speaking")  # the inpu
 CONSENT = "recording_allowed"  # and whether texts may be kept
 HUMANS = "humans"  # and what ROS4HRI publishes, each topic under its own name
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
+VALUES = {"audio": "SoundChunk", "image": "Frame", "speech": "Transcript"}
+"""Role -> type of a `BagRecord` whose message is a value of the pipeline already (media files)."""
 _CHOSEN = ("image", "audio", "speech")  # the user can name these, and one of them is needed
 # Types that carry anything: taken by themselves only where the topic's name says what it is.
 _VAGUE = {
@@ -324,7 +353,7 @@ _VAGUE = {
 
 
 def choose_topics(
-    bag: Bag,
+    bag: Recording,
     chosen: Mapping[str, str],
     warnings: Counter[str] | None = None,
     humans: str = "/humans",
@@ -367,10 +396,10 @@ def tells_consent(topic: str, type_name: str) -> bool:
     return type_name == "std_msgs/msg/Bool" and topic.rpartition("/")[2] == CONSENT
 
 
-def _named(bag: Bag, role: str, name: str) -> Topic:
+def _named(bag: Recording, role: str, name: str) -> Topic:
     for topic in bag.topics:
         if topic.name == name:
-            if topic.type not in types_of(role):
+            if topic.type not in _types_of(role):
                 raise BagError(
                     f"{name} is of type {topic.type}; as {role} can be used: "
                     f"{', '.join(types_of(role))}"
@@ -380,18 +409,22 @@ def _named(bag: Bag, role: str, name: str) -> Topic:
     raise BagError(f"{bag.path} has no topic {name}; it has: {names}")
 
 
+def _types_of(role: str) -> list[str]:
+    return types_of(role) + [kind for name, kind in VALUES.items() if name == role]
+
+
 def _of_somebody(topic: Topic, humans: str) -> bool:
     return bool(humans) and topic.name.startswith(f"/{humans.strip('/')}/")
 
 
 def _by_type(
-    bag: Bag, role: str, people: Sequence[Topic], humans: str, warnings: Counter[str]
+    bag: Recording, role: str, people: Sequence[Topic], humans: str, warnings: Counter[str]
 ) -> list[Topic]:
-    kinds = types_of(role)
+    kinds = _types_of(role)
     found = [t for t in bag.topics if t.type in kinds and t.count and _speaks(t)]
     # what is told of single people, also by ourselves when it was recorded, is not told of all
     found = [t for t in found if t not in people and not _of_somebody(t, humans)]
-    for kind in types_of(role):
+    for kind in kinds:
         same = [t for t in found if t.type == kind]
         if not same:
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from erc_ros.replay.bag import Bag, BagError, tells_consent
+from erc_ros.replay.bag import Bag, BagError, Recording, tells_consent
 
 _EVER = 2**63 - 1  # ns
 
@@ -27,8 +27,10 @@ class WithheldTimes:
         return any(start < until and since <= end for since, until in self.spans)
 
 
-def withheld_times(bag: Bag) -> WithheldTimes:
+def withheld_times(bag: Recording) -> WithheldTimes:
     """What the recording says of itself; what was told last holds to its end."""
+    if not isinstance(bag, Bag):
+        return WithheldTimes()  # a media file has no such topic
     spans: list[tuple[int, int]] = []
     since: int | None = None
     topics = {topic.name for topic in bag.topics if tells_consent(topic.name, topic.type)}

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from erc_ros.adapters import ADAPTERS, Adapter, humans_adapter
 from erc_ros.parameters import RobotConfig, UtteranceNodeConfig
@@ -19,13 +19,14 @@ from erc_ros.pipeline import (
     FaceLandmarks,
     FormatExpected,
     FormatRefused,
+    Input,
     InputLate,
     InputRefused,
     Pipeline,
     PipelineEvent,
     TrackedFace,
 )
-from erc_ros.replay.bag import Bag, BagRecord, Topic, choose_topics, tells_consent
+from erc_ros.replay.bag import VALUES, BagRecord, Recording, Topic, choose_topics, tells_consent
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
 from erc_ros.sensing.frame_throttle import FrameThrottle
@@ -47,7 +48,7 @@ Watch = Callable[[PipelineEvent, int], None]
 
 
 def replay(
-    bag: Bag,
+    bag: Recording,
     topics: Mapping[str, str],
     robot: RobotConfig | None = None,
     watch: Watch | None = None,
@@ -94,7 +95,7 @@ def replay(
 
 
 def heard_topics(
-    bag: Bag, chosen: Mapping[str, str], node: UtteranceNodeConfig, warnings: Counter[str]
+    bag: Recording, chosen: Mapping[str, str], node: UtteranceNodeConfig, warnings: Counter[str]
 ) -> dict[str, list[Topic]]:
     """The topics of a recording that utterance_node would hear with these parameters.
 
@@ -121,7 +122,16 @@ def heard_topics(
 
 def adapter_of(record: BagRecord, namespace: str = "/humans") -> Adapter:
     """How to read a record: by its topic where that says it (ROS4HRI), else by its type."""
+    if record.type in _VALUE_ADAPTERS:
+        return _VALUE_ADAPTERS[record.type]
     return humans_adapter(record.topic, record.type, namespace) or ADAPTERS[record.type]
+
+
+def _value(value: Any, arrival: int) -> Input:
+    return cast("Input", value)
+
+
+_VALUE_ADAPTERS = {kind: Adapter(role, _value) for role, kind in VALUES.items()}
 
 
 class _Reader:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import PerceptionConfig
-from erc_ros.replay.bag import Bag, BagRecord, Topic
+from erc_ros.replay.bag import BagRecord, Recording, Topic
 from erc_ros.replay.consent import WithheldTimes, withheld_times
 from erc_ros.replay.offline import adapter_of, heard_topics
+from erc_ros.replay.recording import open_recording
 from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, to_bgr
@@ -33,6 +34,7 @@ from erc_ros.values.utterance import SAMPLE_RATE
 _TOLERANCE = seconds(0.02)  # steps of the clock below this are not heard as gaps
 _AHEAD = seconds(60.0)  # stamps so much later than their message are of another clock
 _MILLISECONDS = Fraction(1, 1000)
+_FILM_RATE = 15.0  # Hz; of a film that is cut from a media file
 _WIDEST = 1280  # pixels; wider pictures are scaled down
 
 
@@ -58,7 +60,7 @@ def write_media(
     """
     robot = RobotConfig() if robot is None else robot
     folder.mkdir(parents=True, exist_ok=True)
-    with Bag(bag) as opened:
+    with open_recording(bag, frame_rate=_FILM_RATE) as opened:
         heard = heard_topics(opened, topics, robot.utterance_node, Counter())
         withheld = withheld_times(opened)
         files = (
@@ -69,7 +71,7 @@ def write_media(
 
 
 def write_wav(
-    bag: Bag,
+    bag: Recording,
     topics: Mapping[str, list[Topic]],
     origin: int,
     file: Path,
@@ -120,7 +122,7 @@ def _silence(samples: NDArray[np.int16], start: int, withheld: WithheldTimes) ->
 
 
 def _sounds(
-    bag: Bag,
+    bag: Recording,
     topics: Mapping[str, list[Topic]],
     config: PerceptionConfig,
     withheld: WithheldTimes,
@@ -151,13 +153,13 @@ def _sound_until(latest: int, events: Iterable[object]) -> Iterator[Sound]:
 
 
 def _records(
-    bag: Bag, topics: Mapping[str, list[Topic]], roles: tuple[str, ...]
+    bag: Recording, topics: Mapping[str, list[Topic]], roles: tuple[str, ...]
 ) -> Iterator[BagRecord]:
     return bag.messages({topic.name for role in roles for topic in topics.get(role, ())})
 
 
 def write_mp4(
-    bag: Bag,
+    bag: Recording,
     topics: Mapping[str, list[Topic]],
     origin: int,
     file: Path,
@@ -213,7 +215,7 @@ def _stream(container: Any, picture: NDArray[np.uint8]) -> Any:
 
 
 def _pictures(
-    bag: Bag, topics: Mapping[str, list[Topic]], origin: int, withheld: WithheldTimes
+    bag: Recording, topics: Mapping[str, list[Topic]], origin: int, withheld: WithheldTimes
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """(ms, picture), the times rising from 0: the first picture stands from the beginning on."""
     last = -1

@@ -1,0 +1,79 @@
+"""The transcript of a media file: named by the user, or a subtitle file of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from erc_ros.evaluation import truth
+from erc_ros.media.files import MediaFile
+from erc_ros.media.transcripts import READERS, Cue, TranscriptError, check_fit, read_cues
+from erc_ros.replay.recording import is_media
+
+SIDECARS = (".srt", ".vtt")
+NO_TRANSCRIPT = (
+    "no transcript: estimates rest on voice and face, which are far less accurate than words; "
+    "give one with --transcript"
+)
+
+
+def find_transcript(media: Path) -> Path | None:
+    """Return the subtitle file that has the media file's name; None where there is none."""
+    for suffix in SIDECARS:
+        if (file := media.with_suffix(suffix)).is_file():
+            return file
+    return None
+
+
+def cues_for(
+    recording: Path, transcript: Path | None, say: Callable[[str], None] | None = None
+) -> list[Cue]:
+    """Return the transcript of a recording; a rosbag2 has it in a topic, so the list is empty.
+
+    Args:
+        recording: a media file or a rosbag2.
+        transcript: as the user named it; None: the subtitle file of the same name.
+        say: receives one line about what is used, or missing.
+
+    Raises:
+        TranscriptError: it cannot be used, or is that of another recording.
+        MediaError: the recording cannot be used.
+        FileNotFoundError: there is no such file.
+    """
+    if not is_media(recording):
+        if transcript is not None:
+            raise TranscriptError(
+                f"{recording} is a rosbag2, which has its transcript in a topic: "
+                "--transcript is for media files"
+            )
+        return []
+    path = find_transcript(recording) if transcript is None else transcript
+    if path is None:
+        if say is not None:
+            say(f"warning: {recording.name}: {NO_TRANSCRIPT}")
+        return []
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give the file of a transcript")
+    cues = read_transcript(path)
+    if recording.is_file():
+        check_fit(cues, MediaFile(recording).duration, path.name)
+    if say is not None:
+        speakers = len({cue.speaker for cue in cues} - {""})
+        known = f", {speakers} speakers" if speakers else ", speakers by voice"
+        say(f"transcript: {path.name}, {len(cues)} entries{known}")
+    return cues
+
+
+def read_transcript(path: Path) -> list[Cue]:
+    """Return the cues of a transcript, or of the text tiers of an annotation (ELAN, TextGrid).
+
+    Raises:
+        TranscriptError: it cannot be used. OSError: the file cannot be read.
+    """
+    if path.suffix.casefold() in READERS:
+        return read_cues(path)
+    marks = [mark for mark in truth.read(path) if mark.kind == "text" and mark.value]
+    if not marks:
+        raise TranscriptError(f"{path.name} has no tier of words")
+    cues = [Cue(mark.start, mark.end, mark.value, mark.speaker) for mark in marks]
+    return sorted(cues, key=lambda cue: (cue.start, cue.end))
