@@ -13,13 +13,13 @@ import pytest
 from generated import generated_iemocap, generated_meld  # noqa: F401  fixtures for every room
 from hypothesis import HealthCheck, settings
 
+import erc_ros  # noqa: F401  before any test imports onnxruntime: it disables its telemetry
+
 # A busy machine must not fail a property: time limits of examples measure the machine.
 settings.register_profile(
     "erc_ros", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("erc_ros")
-
-import erc_ros  # noqa: F401  before any test imports onnxruntime: it disables its telemetry
 
 # Whoever uses one of these has nodes that talk.
 FIXTURES = {"make_bench", "both_ways", "erc_run"}
