@@ -25,7 +25,7 @@ def photographs(count: int, seed: int = 0) -> np.ndarray:
 def watermarked(image: np.ndarray) -> np.ndarray:
     """Brighter, with less contrast, and with letters over it."""
     changed = (image * 0.6 + 60).astype(np.uint8)
-    return cv2.putText(changed, "www", (4, 44), cv2.FONT_HERSHEY_PLAIN, 0.6, 200)
+    return cv2.putText(changed, "w", (4, 44), cv2.FONT_HERSHEY_PLAIN, 0.6, 150)
 
 
 def cropped(image: np.ndarray) -> np.ndarray:
