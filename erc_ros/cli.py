@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _extra(name: str) -> str:
-    return f"in the source tree, pip install -c requirements/tested.txt '.[{name}]'"
+    return f"in the source tree, pip install '.[{name}]'"
 
 
 _REPLAY = (

@@ -62,8 +62,7 @@ class Synthesiser:
             import espeakng_loader
         except ImportError as error:
             raise VoiceError(
-                "synthetic voices need espeakng-loader: in the source tree, "
-                "pip install -c requirements/tested.txt '.[demo]'"
+                "synthetic voices need espeakng-loader: in the source tree, pip install '.[demo]'"
             ) from error
         data = Path(espeakng_loader.get_data_path())
         self._library: Any = ctypes.CDLL(espeakng_loader.get_library_path())

@@ -126,6 +126,8 @@ def train(recipe: Recipe) -> None:
             content["training"]["held_out"] = held_out
         write_manifest(staged, content)
         write_card(staged / "README.md", content, trained, summary, config.note)
+        learned_from = corpora(trained)
+        licences.write_license(staged, config.name, config.version, learned_from, licences.MINILM)
         load_bundle(staged)
         publish(staged, Path(config.folder))
     bundle = load_bundle(config.folder)

@@ -152,6 +152,7 @@ def test_trained_parts_become_a_bundle_that_runs(recipe: Recipe, tmp_path: Path)
     assert {file.name for file in folder.iterdir()} == {
         "bundle.yaml",
         "README.md",
+        "LICENSE",
         "tokenizer.json",
         "text.onnx",
         "audio.onnx",
@@ -164,6 +165,7 @@ def test_trained_parts_become_a_bundle_that_runs(recipe: Recipe, tmp_path: Path)
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "What is simulated" in card and "{name}" not in card
     assert "not recorded: ask whoever trained it" in card
+    assert "No permission is granted" in (folder / "LICENSE").read_text(encoding="utf-8")
     assert bundle.text.precision == "float32" and bundle.text.attention == (1, 12, 32)
     assert bundle.text.max_tokens == 96 and not bundle.text.question
     assert set(bundle.metrics["parts"]) == {"text", "audio", "visual"}

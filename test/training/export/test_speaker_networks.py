@@ -143,6 +143,7 @@ class Line(nn.Module):
         return self.dense(self.layers(features.transpose(1, 2)).mean(2))
 
 
+@pytest.mark.data
 def test_a_speaker_network_becomes_small_and_says_the_same(tmp_path: Path) -> None:
     need("ami_diarization_30s")
     folder = tmp_path / "speaker-line"

@@ -76,6 +76,7 @@ def test_the_bundle_says_what_the_run_knew(exported: Path) -> None:
     assert (bundle.visual.size, bundle.visual.frames, bundle.visual.embedding) == (32, 8, 32)
     assert bundle.fusion.context == 5 and bundle.training["corpus"] == "meld-faces"
     assert set(bundle.metrics["test_weighted_f1"]) >= {"text+audio+visual", "text"}
+    assert "non-commercial purposes only" in (exported / "LICENSE").read_text()
     card = (exported / "README.md").read_text()
     assert "roberta, fine-tuned in the stage text" in card and "MAGT (MAGTKD" in card
 
