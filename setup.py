@@ -12,6 +12,8 @@ NAME = "erc_ros"
 SHARE = f"share/{NAME}"
 COMMANDS = ("emotion", "emotion_node", "erc", "utterance_node")  # for `ros2 run`
 HERE = Path(__file__).resolve().parent
+ROSBAGS = "rosbags>=0.11.9,<0.12"
+PYANNOTE = "pyannote.metrics>=3.2,<5"  # 3 is the last one for Python 3.10
 
 
 def text_of(element: str) -> str:
@@ -33,8 +35,10 @@ setup(
     name=NAME,
     version=text_of("version"),
     description=text_of("description"),
-    license="Apache-2.0",
-    license_files=["LICENSE"],
+    # The code; Silero's and pyannote's networks; the corpus and the face of the demo; the default
+    # bundle, which is for non-commercial use.
+    license_expression="Apache-2.0 AND MIT AND CC0-1.0 AND LicenseRef-erc-edge-small",
+    license_files=["LICENSE", "models/*/LICENSE", "erc_ros/dialogue/assets/LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
@@ -54,7 +58,7 @@ setup(
         *tree("models"),
         (f"lib/{NAME}", [f"scripts/{name}" for name in COMMANDS]),
     ],
-    # Bounds only: requirements/ has the versions that are tested, the oldest and the newest.
+    # Ranges: requirements/ has the versions that are tested, the oldest and the newest.
     # Never add the interfaces' wheel here: on a ROS installation colcon builds them.
     install_requires=[
         "numpy>=1.21.5",
@@ -64,37 +68,42 @@ setup(
         "soxr>=0.5",
         "tokenizers>=0.21",
     ],
+    # Ranges, so that the package can be installed together with others; requirements/lock.txt has
+    # the versions that are tested.
     extras_require={
-        # ROS 2 Kilted as wheels, for machines without a ROS installation (x86-64).
+        # ROS 2 Kilted as wheels, for machines without a ROS installation (x86-64). ~= keeps to the
+        # distribution.
         "ros": [
-            "ros-rclpy[fastrtps]==9.1.2",
-            "ros-diagnostic-msgs==5.5.1",
-            "ros-lifecycle-msgs==2.3.0",
-            "ros-sensor-msgs==5.5.1",
-            "ros-std-msgs==5.5.1",
-            "ros-std-srvs==5.5.1",
-            "ros-visualization-msgs==5.5.1",
+            "ros-rclpy[fastrtps]~=9.1.2",
+            "ros-diagnostic-msgs~=5.5.1",
+            "ros-lifecycle-msgs~=2.3.0",
+            "ros-sensor-msgs~=5.5.1",
+            "ros-std-msgs~=5.5.1",
+            "ros-std-srvs~=5.5.1",
+            "ros-visualization-msgs~=5.5.1",
         ],
-        # Instead of onnxruntime, never beside it: they overwrite each other (docs/engines.md).
-        "gpu": ["onnxruntime-gpu>=1.23.2"],
+        # There is no extra for CUDA: onnxruntime-gpu would be installed over onnxruntime, into the
+        # same folder, and an extra cannot replace a dependency (docs/engines.md has the commands).
         "engines": ["onnx>=1.17"],  # erc build-engines for TensorRT
-        "replay": ["matplotlib>=3.5", "rosbags==0.11.9"],
+        # TensorRT as wheels for x86-64; JetPack has its own.
+        "tensorrt": ["onnx>=1.17", "tensorrt>=10.3; platform_machine == 'x86_64'"],
+        "replay": ["matplotlib>=3.5", ROSBAGS],
         "media": ["av>=14", "matplotlib>=3.5", "tqdm>=4.60"],  # erc replay talk.mp4
-        "demo": ["espeakng-loader==0.2.4"],
-        "bench": ["pyannote.metrics==4.2.0", "scipy"],
+        "demo": ["espeakng-loader>=0.2.4,<0.3"],
+        "bench": [PYANNOTE, "scipy"],
         "evaluate": [  # erc evaluate-bag: annotations in, scores and a report out
-            "av>=14",  # sound and pictures of the report, WAV and MP4 for ELAN
-            "defusedxml==0.7.1",
+            "av>=14",  # audio and images of the report, WAV and MP4 for ELAN
+            "defusedxml>=0.7.1",
             "jinja2>=3.1",  # the report
             "matplotlib>=3.5",
-            "praatio==6.2.2",  # TextGrid
-            "pympi-ling==1.71",  # ELAN
-            "rosbags==0.11.9",
+            "praatio>=6.2,<7",  # TextGrid
+            "pympi-ling>=1.70,<2",  # ELAN
+            ROSBAGS,
             "tqdm>=4.60",
         ],
         "train": [
-            "accelerate>=1.15",  # several GPUs
-            "av>=14",  # the sound and pictures of MELD's clips
+            "accelerate>=1.10",  # several GPUs
+            "av>=14",  # the audio and images of MELD's clips
             "matplotlib>=3.5",
             "onnx>=1.17",
             "onnxscript",
@@ -102,27 +111,35 @@ setup(
             "safetensors",
             "scikit-learn",
             "soundfile",
-            "tensorboardX>=2.6.5",
-            "torch==2.13.0",
+            "tensorboardX>=2.6.2",
+            "torch>=2.6",
+            "tqdm>=4.60",
             "transformers>=5",
         ],
-        "opensmile": ["opensmile>=2.5"],  # SUMMER's acoustics; its licence is for research only
+        "opensmile": ["opensmile>=2.5"],  # SUMMER's acoustics; its license is for research only
         "ray": ["ray[data]>=2.40"],  # encoding a corpus on several machines
         "test": [
             "hypothesis>=6",
-            "meeteval==0.4.3",  # compares the word error rates; a source package, needs g++
+            "meeteval>=0.4.3,<0.5",  # compares the word error rates; a source package, needs g++
             "onnx>=1.17",
             "py_trees>=2.3",  # runs an example
-            "pyannote.metrics==4.2.0",  # compares the errors of speakers and emotions
+            PYANNOTE,  # compares the errors of speakers and emotions
             "pytest>=8",
             "pytest-cov>=6",
             "pytest-xdist>=3.6",  # `make test` uses two processes
             "pytest-rerunfailures>=16.1",  # for the marker `dds` alone: test/conftest.py
-            "rosbags-image==0.10.4",
+            "rosbags-image>=0.10.4,<0.11",
+            "scipy",
             "selenium>=4.30",  # the report in a browser
             "soundfile",
         ],
-        "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2"],  # pinned for Python 3.11 on
-        "lint": ["import-linter>=2.16", "mypy>=2", "ruff", "types-PyYAML"],
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2"],
+        # import-linter with all kinds of contracts of pyproject.toml needs Python 3.11.
+        "lint": [
+            "import-linter>=2.16; python_version >= '3.11'",
+            "mypy>=2",
+            "ruff",
+            "types-PyYAML",
+        ],
     },
 )

@@ -1,13 +1,20 @@
-"""Which tests may be run a second time, and what that says about the run.
+"""What the markers `dds` and `data` mean, which examples hypothesis tries, and the closing summary.
 
 Tests that need discovery between ROS 2 participants (the marker `dds`) depend on the machine:
-docs/known_issues.md has what is known about that. They alone may fail once; how many did is told at
-the end, and more than one fails the run, so that a fault of ours cannot hide behind the repetition.
+docs/known_issues.md has what is known about that. They alone may fail once; how many did is printed
+at the end, and more than one fails the run, so that an error cannot hide behind the repetition.
+
+Tests that read a corpus (the marker `data`) are skipped without $ERC_DATA. The summary counts them.
+
+hypothesis tries the same examples in every run, but with ERC_EXAMPLES=fresh (`make test-fresh`)
+new ones, and prints how to repeat one that fails.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Generator
 
 import pytest
 from generated import generated_iemocap, generated_meld  # noqa: F401  fixtures for every room
@@ -17,9 +24,14 @@ import erc_ros  # noqa: F401  before any test imports onnxruntime: it disables i
 
 # A busy machine must not fail a property: time limits of examples measure the machine.
 settings.register_profile(
-    "erc_ros", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "fresh",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    derandomize=False,  # also where the variable CI is set
 )
-settings.load_profile("erc_ros")
+settings.register_profile("same", settings.get_profile("fresh"), derandomize=True, database=None)
+settings.load_profile("fresh" if os.environ.get("ERC_EXAMPLES") == "fresh" else "same")
 
 # Whoever uses one of these has nodes that talk.
 FIXTURES = {"make_bench", "both_ways", "erc_run"}
@@ -45,6 +57,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, object]:
+    """A test that is skipped for lack of data must be marked, or `make test-data` would miss it."""
+    report = yield
+    if report.skipped and lacks_data(report) and not item.get_closest_marker("data"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} needs ERC_DATA: mark it `data`"
+    return report
+
+
+def lacks_data(report: pytest.TestReport) -> bool:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    return "ERC_DATA" in reason
+
+
+def marked_data(report: pytest.TestReport) -> bool:
+    return getattr(report, "when", "") == "call" and "data" in report.keywords
+
+
 def repeated(config: pytest.Config) -> list[pytest.TestReport]:
     """The failures after which a test was run again."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -61,6 +92,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    stats = terminalreporter.stats
+    with_data = [r for r in stats.get("passed", []) + stats.get("failed", []) if marked_data(r)]
+    without = [report for report in stats.get("skipped", []) if lacks_data(report)]
+    terminalreporter.line(
+        f"tests with data: {len(with_data)} run, {len(without)} skipped for lack of it"
+        + (" (ERC_DATA names the folder of the corpora: docs/datasets.md)" if without else "")
+    )
     failures = repeated(config)
     count = f"tests run a second time: {len(failures)}"
     terminalreporter.line(f"{count} (more than {REPETITIONS_ALLOWED} fails the run)")

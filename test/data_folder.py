@@ -1,4 +1,4 @@
-"""Where the data sets of the tests lie: $ERC_DATA. Without it their tests are skipped."""
+"""Where the data sets of the tests are: $ERC_DATA. Without it tests marked `data` are skipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATA = Path(os.environ.get("ERC_DATA") or ROOT / "ERC_DATA is not set")
 
 
 def need(*folders: str) -> Path:
-    """The data folder; the test is skipped where it lacks one of `folders`."""
+    """Return the data folder; skip the test, which must be marked `data`, if it lacks `folders`."""
     for folder in folders:
         if not (DATA / folder).exists():
             pytest.skip(f"set ERC_DATA to the folder that has {folder} (docs/datasets.md)")

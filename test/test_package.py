@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import email
 import os
 import re
+import runpy
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -74,38 +77,153 @@ def test_every_command_is_an_executable_for_ros2_run() -> None:
         assert os.access(folder / name, os.X_OK), f"{folder / name} is missing"
 
 
-@pytest.mark.parametrize(
-    ("hashed", "plain"), [("ros", "ros"), ("replay", "replay"), ("all", "tested")]
-)
-def test_what_is_installed_by_hash_is_what_is_pinned(hashed: str, plain: str) -> None:
-    folder = REPOSITORY / "requirements"
-    if not folder.is_dir():
-        pytest.skip("not a source tree")
-
-    def pins(text: str) -> set[str]:
-        found = re.findall(r"^([A-Za-z0-9._-]+==[^\s;\\]+)", text, re.MULTILINE)
-        return {name.lower().replace("_", "-").replace(".", "-") for name in found}
-
-    text = (folder / "hashed" / f"{hashed}.txt").read_text(encoding="utf-8")
-    pinned = pins((folder / f"{plain}.txt").read_text(encoding="utf-8"))
-    without = {pin for pin in pinned if pin.startswith("torch==")}
-    assert pins(text) == pinned - without
-    for requirement in re.split(r"^(?=[A-Za-z])", text, flags=re.MULTILINE):
-        lines = [line for line in requirement.splitlines() if not line.startswith("#")]
-        assert not lines or re.search(r"--hash=sha256:[0-9a-f]{64}", requirement), lines[0]
+LOCK = REPOSITORY / "requirements" / "lock.txt"
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+in_source_tree = pytest.mark.skipif(not LOCK.is_file(), reason="not a source tree")
 
 
-def test_what_replay_adds_to_a_ros_machine_is_tested_and_leaves_its_libraries_alone() -> None:
-    if not (REPOSITORY / "requirements").is_dir():
-        pytest.skip("not a source tree")
+def pins(text: str, python: str, machine: str = "x86_64") -> dict[str, str]:
+    """Name -> version of what a requirements file pins for a Python on Linux."""
+    packaging = pytest.importorskip("packaging.requirements")
+    utils = pytest.importorskip("packaging.utils")
+    environment = {"python_version": python, "python_full_version": f"{python}.20"}
+    environment |= {"sys_platform": "linux", "platform_machine": machine, "os_name": "posix"}
+    environment |= {"platform_system": "Linux", "implementation_name": "cpython"}
+    environment |= {"platform_python_implementation": "CPython"}
+    pinned: dict[str, str] = {}
+    for line in re.findall(r"^[A-Za-z0-9][^#\\\n]*", text, re.MULTILINE):
+        requirement = packaging.Requirement(line.strip())
+        if requirement.marker and not requirement.marker.evaluate({**environment, "extra": ""}):
+            continue
+        (specifier,) = requirement.specifier
+        name = utils.canonicalize_name(requirement.name)
+        assert specifier.operator == "==" and name not in pinned, line
+        pinned[name] = specifier.version
+    return pinned
 
-    def pins(file: str) -> set[str]:
-        lines = (REPOSITORY / "requirements" / file).read_text(encoding="utf-8").splitlines()
-        return {line.partition(";")[0].strip() for line in lines if line and line[0] != "#"}
 
-    assert pins("replay.txt") <= pins("tested.txt")
-    named = {pin.partition("==")[0] for pin in pins("replay.txt")}
-    assert not named & {"numpy", "opencv-python", "opencv-python-headless", "PyYAML", "matplotlib"}
+def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What setup.py passes to setuptools."""
+    given: dict[str, Any] = {}
+    setuptools = pytest.importorskip("setuptools")
+    monkeypatch.chdir(REPOSITORY)  # setup.py changes the folder, too
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: given.update(arguments))
+    runpy.run_path(str(REPOSITORY / "setup.py"))
+    return given
+
+
+@in_source_tree
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_has_one_fitting_version_of_everything_for_each_python(
+    python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaging = pytest.importorskip("packaging.requirements")
+    utils = pytest.importorskip("packaging.utils")
+    given = setup_arguments(monkeypatch)
+    torch = (REPOSITORY / "requirements" / "torch.txt").read_text(encoding="utf-8")
+    locked = pins(LOCK.read_text(encoding="utf-8") + torch, python)
+    extras = {name: of for name, of in given["extras_require"].items() if name != "tensorrt"}
+    for line in [*given["install_requires"], *(line for of in extras.values() for line in of)]:
+        requirement = packaging.Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"python_version": python}):
+            continue
+        name = utils.canonicalize_name(requirement.name)
+        assert requirement.specifier.contains(locked[name], prereleases=True), (line, locked[name])
+    assert {"numpy", "torch", "sympy", "huggingface-hub", "ros-rmw-fastrtps-cpp"} <= set(locked)
+
+
+@in_source_tree
+def test_extras_have_ranges_and_never_a_second_build_of_onnxruntime(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extras = setup_arguments(monkeypatch)["extras_require"]
+    lines = [line for of in extras.values() for line in of]
+    assert not [line for line in lines if "==" in line.partition(";")[0]]
+    assert not [line for line in lines if line.startswith("onnxruntime")]
+    assert any(line.startswith("tensorrt") for line in extras["tensorrt"])
+
+
+@in_source_tree
+def test_every_locked_file_has_its_hash_and_no_address() -> None:
+    text = LOCK.read_text(encoding="utf-8")
+    for requirement in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement), requirement
+    assert "://" not in text and "index-url" not in text and "find-links" not in text
+
+
+@in_source_tree
+@pytest.mark.parametrize("file", ["ros.txt", "replay.txt"])
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_what_pip_adds_to_a_ros_machine_is_locked_and_leaves_its_libraries_alone(
+    file: str, python: str, machine: str
+) -> None:
+    locked = pins(LOCK.read_text(encoding="utf-8"), python, machine)
+    text = (REPOSITORY / "requirements" / file).read_text(encoding="utf-8")
+    named = pins(text, python, machine)
+    assert named.items() <= locked.items()
+    assert not set(named) & {"numpy", "opencv-python", "opencv-python-headless", "pyyaml"}
+    assert "matplotlib" not in named
+
+
+@in_source_tree
+def test_the_constraints_are_the_lock_without_hashes() -> None:
+    script = REPOSITORY / "scripts" / "constraints"
+    printed = subprocess.run([str(script)], capture_output=True, text=True, check=True).stdout
+    assert "hash" not in printed and "\\" not in printed
+    torch = (REPOSITORY / "requirements" / "torch.txt").read_text(encoding="utf-8")
+    locked = pins(LOCK.read_text(encoding="utf-8") + torch, "3.11")
+    assert pins(printed, "3.11") == locked
+
+
+def test_each_bundle_has_its_license_which_names_the_data_it_learned_from() -> None:
+    yaml = pytest.importorskip("yaml")
+    models = shared("models")
+    folders = sorted(folder for folder in models.iterdir() if folder.is_dir())
+    assert {"edge-open", "edge-small", "segmentation", "speaker-campplus"} <= {
+        folder.name for folder in folders
+    }
+    for folder in folders:
+        text = " ".join((folder / "LICENSE").read_text(encoding="utf-8").split())
+        manifest = folder / "bundle.yaml"
+        if manifest.is_file():
+            training = yaml.safe_load(manifest.read_text(encoding="utf-8"))["training"]
+            assert all(title in text for title in training["data"]), folder
+            limited = "non-commercial" in training["licence"]
+            assert limited == ("non-commercial purposes only" in text), folder
+            assert limited != ("SPDX: Apache-2.0" in text), folder
+
+
+@in_source_tree
+def test_the_first_screen_of_the_readme_says_language_and_license_of_the_default_bundle() -> None:
+    first = (REPOSITORY / "README.md").read_text(encoding="utf-8")[:1500].lower()
+    assert "english only" in first and "non-commercial" in first
+    assert "models/edge-small/license" in first
+
+
+@in_source_tree
+def test_the_metadata_of_the_wheel_name_every_license(tmp_path: Path) -> None:
+    setuptools = pytest.importorskip("setuptools")
+    if int(setuptools.__version__.partition(".")[0]) < 77:
+        pytest.skip("setuptools is too old for license expressions; pip builds with a newer one")
+    copy = tmp_path / "copy"
+    kept = ["LICENSE", "package.xml", "pyproject.toml", "setup.py", "setup.cfg", "resource"]
+    kept += ["scripts", "config", "launch", "corpora", "models", "erc_ros"]
+    copy.mkdir()
+    for name in kept:
+        (copy / name).symlink_to(REPOSITORY / name)
+    line = [sys.executable, "setup.py", "-q", "dist_info", "--output-dir", str(tmp_path)]
+    subprocess.run(line, cwd=copy, check=True, capture_output=True)
+    (folder,) = tmp_path.glob("*.dist-info")
+    metadata = email.message_from_string((folder / "METADATA").read_text(encoding="utf-8"))
+    expression = metadata["License-Expression"]
+    assert "Apache-2.0" in expression and "LicenseRef-erc-edge-small" in expression
+    files = set(metadata.get_all("License-File") or ())
+    assert files == {
+        "LICENSE",
+        "erc_ros/dialogue/assets/LICENSE",
+        *(f"models/{name}/LICENSE" for name in os.listdir(REPOSITORY / "models")),
+    }
 
 
 @pytest.mark.parametrize("has_hri_msgs", [True, False])

@@ -125,6 +125,7 @@ def compose(actors: list[int], seed: int) -> tuple[NDArray[np.float32], list[Spe
     return np.concatenate(parts), turns
 
 
+@pytest.mark.data
 @pytest.mark.parametrize("actors", [[1, 2], [3, 12], [5, 6, 14]])
 def test_people_who_take_turns_are_told_apart(
     networks: DiarizationNetworks, actors: list[int]
@@ -163,6 +164,7 @@ def call(networks: DiarizationNetworks) -> Call:
     return listened
 
 
+@pytest.mark.data
 @pytest.mark.parametrize(("has_times", "seed"), [(True, 0), (False, 0), (False, 1)])
 def test_every_phrase_of_the_call_finds_its_speech(call: Call, has_times: bool, seed: int) -> None:
     found = [utterance for utterance in finals(call(has_times, seed)) if utterance.text]
@@ -193,6 +195,7 @@ def right_words(utterances: list[Utterance]) -> float:
     ) / len(truth)
 
 
+@pytest.mark.data
 @pytest.mark.parametrize(
     ("has_times", "published", "later"), [(True, 0.9, 0.95), (False, 0.9, 0.92)]
 )
@@ -204,6 +207,7 @@ def test_the_words_of_the_call_go_to_the_right_speaker(
     assert right_words(known(events)) >= later
 
 
+@pytest.mark.data
 def test_alike_voices_stay_apart_when_their_beginning_is_long_past(
     networks: DiarizationNetworks,
 ) -> None:
@@ -222,6 +226,7 @@ def test_alike_voices_stay_apart_when_their_beginning_is_long_past(
     assert agreement(turns, said, times * length) >= 0.85
 
 
+@pytest.mark.data
 def test_any_chunking_of_a_recording_gives_identical_utterances(
     networks: DiarizationNetworks,
 ) -> None:

@@ -65,6 +65,7 @@ def frames_of(network: Segmentation, first: int, last: int) -> slice:
     return slice(*(max(0, round((n - network.field / 2) / network.hop)) for n in (first, last)))
 
 
+@pytest.mark.data
 def test_two_people_in_turn_are_two_voices_at_their_times(network: Segmentation) -> None:
     found = network.run(np.concatenate([clip(1), clip(2), clip(1, "03"), clip(2, "03")]))
     heard = [
@@ -74,6 +75,7 @@ def test_two_people_in_turn_are_two_voices_at_their_times(network: Segmentation)
     assert heard[0] == heard[2] != heard[1] == heard[3]
 
 
+@pytest.mark.data
 def test_two_people_at_once_are_two_voices_at_once(network: Segmentation) -> None:
     alone = network.run(np.concatenate([clip(1), clip(1, "03"), clip(2), clip(2, "03")]))
     both = network.run(

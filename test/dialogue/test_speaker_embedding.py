@@ -159,6 +159,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         SpeakerEmbedding(tmp_path)
 
 
+@pytest.mark.data
 def test_clips_of_one_speaker_are_more_alike_than_clips_of_two(network: SpeakerEmbedding) -> None:
     need("ravdess_speech_16k")
     import soundfile

@@ -45,6 +45,7 @@ def predicted(recogniser: Recogniser, utterances: Iterable[Utterance]) -> list[i
     return [LABELS.index(recogniser.feed(utterance).label) for utterance in utterances]
 
 
+@pytest.mark.data
 def test_text_alone(recogniser: Recogniser) -> None:
     """The first 40 dialogues of MELD's dev part, in their order, with their history."""
     need("meld_annotations")
@@ -67,6 +68,7 @@ def test_text_alone(recogniser: Recogniser) -> None:
     assert found == pytest.approx(TEXT, abs=TOLERANCE)
 
 
+@pytest.mark.data
 def test_sound_alone(recogniser: Recogniser) -> None:
     """Every eighth clip of RAVDESS and EmoDB, each a conversation of its own: training data."""
     truth, utterances = [], []
@@ -90,6 +92,7 @@ def test_sound_alone(recogniser: Recogniser) -> None:
     assert found == pytest.approx(SOUND, abs=TOLERANCE)
 
 
+@pytest.mark.data
 def test_faces_alone(recogniser: Recogniser) -> None:
     """Every tenth picture of FER+'s test part, which no part was trained on."""
     need("fer2013plus")

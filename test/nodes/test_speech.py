@@ -129,6 +129,7 @@ def both_ways(bundle: Path, speech: np.ndarray) -> dict[bool, Heard]:
     return said_both_ways(bundle, speech)
 
 
+@pytest.mark.data
 @pytest.mark.parametrize("split", [False, True])
 def test_speech_with_face_and_text_becomes_one_estimate(
     both_ways: dict[bool, Heard], split: bool
@@ -144,6 +145,7 @@ def test_speech_with_face_and_text_becomes_one_estimate(
     assert all(bool(len(u.audio)) == bool(u.faces) == split for u in utterances)
 
 
+@pytest.mark.data
 def test_two_processes_say_exactly_what_one_says(both_ways: dict[bool, Heard]) -> None:
     one, two = (both_ways[split][0] for split in (False, True))
     for name in EmotionEstimate.get_fields_and_field_types():
@@ -151,6 +153,7 @@ def test_two_processes_say_exactly_what_one_says(both_ways: dict[bool, Heard]) -
             np.testing.assert_equal(getattr(one, name), getattr(two, name), name)  # NaN is NaN
 
 
+@pytest.mark.data
 def test_a_bundle_of_waveform_clip_and_whole_prompt_runs_in_one_process_and_in_two(
     tmp_path: Path, speech: np.ndarray
 ) -> None:
@@ -164,6 +167,7 @@ def test_a_bundle_of_waveform_clip_and_whole_prompt_runs_in_one_process_and_in_t
     assert faces and {face.shape for face in faces} == {(CLIP, CLIP, 3)}
 
 
+@pytest.mark.data
 def test_drafts_go_out_while_somebody_speaks(make_bench: MakeBench, speech: np.ndarray) -> None:
     bench = make_bench(parameters={"use_sim_time": True, "provisional_period": 0.5})
     Play(bench).sound(speech[: 3 * RATE])  # the sentence goes on
@@ -175,6 +179,7 @@ def test_drafts_go_out_while_somebody_speaks(make_bench: MakeBench, speech: np.n
     assert ends == sorted(set(ends)) and all(u.speaker_id == "" for u in drafts)
 
 
+@pytest.mark.data
 def test_a_microphone_that_dies_in_mid_sentence_closes_it(
     make_bench: MakeBench, speech: np.ndarray
 ) -> None:

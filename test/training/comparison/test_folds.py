@@ -125,6 +125,7 @@ class Lengths:
         return np.array([[len(s.turns[-1].text), 1] for s in samples], np.float32)
 
 
+@pytest.mark.data
 def test_published_sound_is_joined_by_the_numbers_of_dialogue_and_utterance(tmp_path: Path) -> None:
     split = corpora.read("meld", need("meld_annotations"), "dev")
     said = [(c, u) for c in split.conversations for u in c.utterances]

@@ -71,6 +71,7 @@ def test_a_missing_folder_and_too_many_dev_videos_are_refused(tmp_path: Path) ->
         read_mosi(write(tmp_path), dev_videos=4)
 
 
+@pytest.mark.data
 def test_the_real_corpus_has_the_known_sizes() -> None:
     splits = read_mosi(need("mosi_bclstm_features"))
     assert [len(splits[s].names) for s in ("train", "dev", "test")] == [50, 12, 31]

@@ -45,6 +45,7 @@ FOLDERS |= {"mosi": "mosi_bclstm_features", "ravdess": "ravdess_speech_16k"}
 FOLDERS |= {"nemo": "nemo", "ased": "ased"}
 
 
+@pytest.mark.data
 @pytest.mark.parametrize(("corpus", "split"), SIZES)
 def test_the_real_corpora_are_complete_and_their_keys_unique(corpus: str, split: str) -> None:
     need(FOLDERS[corpus])
@@ -82,6 +83,7 @@ def passages(split: Split) -> set[tuple[str, ...]]:
     return found
 
 
+@pytest.mark.data
 def test_emotionlines_follows_the_split_of_meld() -> None:
     need("meld_annotations", "emotionlines_friends")
     meld = {name: passages(read_meld(DATA, name)) for name in ("train", "dev", "test")}
@@ -93,6 +95,7 @@ def test_emotionlines_follows_the_split_of_meld() -> None:
     assert (lines & meld["test"]) <= meld["train"]
 
 
+@pytest.mark.data
 def test_no_picture_of_fer_is_in_two_splits() -> None:
     need("fer2013plus")
     data = ferplus.load(DATA / "fer2013plus")
@@ -106,6 +109,7 @@ def test_no_picture_of_fer_is_in_two_splits() -> None:
     assert data.skipped["test: repeated"] >= 288 and data.skipped["valid: repeated"] >= 279
 
 
+@pytest.mark.data
 def test_speakers_never_cross_the_folds() -> None:
     need("ravdess_speech_16k", "emodb")
     pytest.importorskip("torch", reason="needs the extra [train]")
@@ -139,6 +143,7 @@ def load_names(corpus: object) -> object:
     return SpeechCorpus(tuple(clips))
 
 
+@pytest.mark.data
 def test_no_video_of_mosi_is_in_two_splits_and_words_and_features_agree() -> None:
     need("mosi_bclstm_features")
     features = read_mosi(DATA)

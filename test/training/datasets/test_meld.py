@@ -204,12 +204,7 @@ def test_missing_votes_are_told_with_the_way_out(tmp_path: Path) -> None:
         with_votes(read_meld(write(tmp_path, row()), "train"), tmp_path)
 
 
-needs_data = pytest.mark.skipif(
-    not (DATA / "meld_annotations").is_dir(), reason=f"no MELD in {DATA}"
-)
-
-
-@needs_data
+@pytest.mark.data
 @pytest.mark.parametrize(
     ("split", "dialogues", "counts"),
     [
@@ -219,16 +214,16 @@ needs_data = pytest.mark.skipif(
     ],
 )
 def test_the_real_files_are_complete(split: str, dialogues: int, counts: list[int]) -> None:
-    read = read_meld(DATA, split)
+    read = read_meld(need("meld_annotations"), split)
     labels = [u.label for c in read.conversations for u in c.utterances]
     assert len(read.conversations) == dialogues and not read.refused
     assert [labels.count(label) for label in range(7)] == counts
     assert len(read.bad_times) == (3 if split == "test" else 0)
 
 
-@needs_data
+@pytest.mark.data
 def test_nearly_every_training_utterance_has_votes() -> None:
-    need("emotionlines_friends")
+    need("meld_annotations", "emotionlines_friends")
     train = with_votes(read_meld(DATA, "train"), DATA)
     found = [bool(u.votes) for c in train.conversations for u in c.utterances]
     assert sum(found) / len(found) > 0.99

@@ -44,6 +44,7 @@ def said(split: Split, conversation: Conversation) -> list[tuple[int, str | None
     ]
 
 
+@pytest.mark.data
 @pytest.mark.parametrize(("corpus", "split"), SIZES)
 def test_the_real_ones_are_as_published(corpus: str, split: str) -> None:
     need(corpus.split("-")[0])

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from bundles import tiny_tokenizer, write_tiny_bundle
 from data_folder import need
 from safetensors.numpy import save_file
@@ -49,6 +50,7 @@ def test_an_utterance_is_read_after_those_before_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(together[0], first[0], atol=1e-5)
 
 
+@pytest.mark.data
 def test_meld_is_read_utterance_by_utterance(tmp_path: Path) -> None:
     data = need("meld_annotations")
     write_tiny_bundle(tmp_path)

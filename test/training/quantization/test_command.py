@@ -158,12 +158,12 @@ def test_what_loses_too_much_is_refused_and_nothing_is_written(
     write_manifest(bundle_folder, tiny_manifest())
     right = labelled_as_answered(Task(load_bundle(bundle_folder), material))
     monkeypatch.setattr(command, "material_of", lambda bundle, data, corpus: right)
-    out = tmp_path / "small"
-    assert main([str(bundle_folder), "--scheme", "weight-only", "--out", str(out)]) == 3
+    out, data = tmp_path / "small", f"--data={tmp_path}"  # nothing is read from there
+    assert main([str(bundle_folder), "--scheme", "weight-only", "--out", str(out), data]) == 3
     said = capsys.readouterr().err
     assert "refused: weighted F1 on dev falls by" in said and "blame is the part fusion" in said
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
-    arguments = [str(bundle_folder), "--scheme", "weight-only", "--part", "audio"]
+    arguments = [str(bundle_folder), "--scheme", "weight-only", "--part", "audio", data]
     assert main([*arguments, "--max-drop", "20", "--out", str(out)]) == 0
     assert "| audio | weight-only |" in capsys.readouterr().out
 
@@ -238,10 +238,12 @@ def test_a_full_disk_leaves_no_half_bundle(
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes of a file
     try:
-        status = main([str(bundle_folder), "--scheme", "weight-only", "--max-drop", "100"])
+        arguments = ["--scheme", "weight-only", "--max-drop", "100", "--data", str(tmp_path)]
+        status = main([str(bundle_folder), *arguments])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert status == 1 and "nothing was written" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert status == 1 and "nothing was written" in error and "ERC_DATA" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 

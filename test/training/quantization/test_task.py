@@ -118,6 +118,7 @@ def test_missing_data_are_named(tmp_path: Path) -> None:
         read_material(tmp_path, load_bundle(model_folder("edge-small")))
 
 
+@pytest.mark.data
 def test_the_real_data_make_three_splits() -> None:
     data = need("meld_annotations", "ravdess_speech_16k", "emodb", "fer2013plus")
     found = read_material(data, load_bundle(model_folder("edge-small")))
