@@ -75,6 +75,7 @@ def test_missing_data_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert str(tmp_path) in capsys.readouterr().err
 
 
+@pytest.mark.data
 def test_no_image_of_fer_test_shows_a_training_image_again() -> None:
     """A sample: all of test takes a quarter of a minute."""
     data = ferplus.load(need("fer2013plus") / ferplus.FOLDER)
