@@ -33,9 +33,10 @@ from erc_ros import (
     SpeakerCorrected,
     Transcript,
 )
+from erc_ros.dialogue.alignment import expected_duration
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.pipeline import FormatRefused
+from erc_ros.pipeline import FormatRefused, TrackedFace, VoiceSound
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.faces import Box, FaceObservation
 from erc_ros.values.events import ConversationEnded, Event, UtteranceEvent
@@ -426,3 +427,39 @@ def test_a_text_does_not_wait_for_the_search_for_faces() -> None:
     perception.advance(2 * NS + 1)
     assert notes.given[-2:] == [f"face {NS}", "tick"]
     perception.close()
+
+
+# --- faces and voices that another node found (ROS4HRI) ---
+
+
+def test_the_own_detector_rests_while_others_send_faces_and_after_the_clock_was_set_back() -> None:
+    sees = Sees()
+    perception = Perception(PerceptionConfig(face_rate=30.0), Notes(), sees)
+    black = bytes(64 * 48 * 3)
+    perception.feed(TrackedFace("anna", Frame(100 * NS, "rgb8", 64, 48, 192, black)))
+    for time in (101, 103, 95, 50, 51):  # s; at 50 s a recording has started again
+        perception.feed(Frame(time * NS, "rgb8", 64, 48, 192, black))
+    perception.flush()
+    perception.close()
+    assert sees.frames == [103 * NS, 50 * NS, 51 * NS]
+    assert perception.counts["frames_searched"] == 3 and perception.counts["tracked_faces"] == 1
+
+
+def test_a_text_without_speech_gets_the_voice_of_the_time_it_took() -> None:
+    config = PerceptionConfig(speaker_model="none", face_detector="none")
+    perception = Perception(config)
+    voice = np.random.default_rng(0).integers(-9000, 9000, 10 * 16_000).astype("<i2")
+    for number in range(100):  # 10 s in chunks of 0.1 s
+        part = voice[number * 1600 : (number + 1) * 1600].tobytes()
+        stamp = NS + number * NS // 10
+        perception.feed(VoiceSound("v1", SoundChunk(part, stamp, stamp + NS // 10)))
+    text = "This took me a few seconds to say."
+    told = Transcript(text, arrival=11 * NS, voice_id="v1")
+    events = [*perception.feed(told), *perception.flush()]
+    perception.close()
+    (utterance,) = {e.utterance for e in events if isinstance(e, UtteranceEvent)}
+    assert utterance.start == utterance.end
+    took = expected_duration(text, config.seconds_per_character) / NS
+    assert 1 < took < 9
+    assert len(utterance.audio) / 16_000 == pytest.approx(took, abs=0.01)
+    np.testing.assert_allclose(utterance.audio, voice[-len(utterance.audio) :], atol=1)

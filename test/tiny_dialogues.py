@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,14 +37,19 @@ def tiny_material(seed: int, conversations: int = 4, length: int = 7) -> Materia
     )
 
 
-def labelled_as_answered(task: Task) -> dict[str, Material]:
-    """The same material, dev labelled as the bundle answers, so that its F1 there is 100."""
+def labelled_as_answered(
+    task: Task, seen: Sequence[bool] = (True, True, True)
+) -> dict[str, Material]:
+    """The same material, dev labelled as the bundle answers from the modalities `seen`.
+
+    So its F1 there is 100.
+    """
     dev = task.material["dev"]
     # One sound and one face, as clips are drawn by the labels, which change here.
     faces = np.repeat(dev.faces[:1], len(dev.faces), axis=0)
     dev = replace(dev, sounds=dev.sounds[:1] * len(dev.sounds), faces=faces)
     bench = Bench(Task(task.bundle, {"dev": dev}))
-    answers = iter(bench.logits(bench.floats, "dev").argmax(axis=1).tolist())
+    answers = iter(bench.logits(bench.floats, "dev", seen).argmax(axis=1).tolist())
     conversations = tuple(
         replace(c, utterances=tuple(replace(u, label=next(answers)) for u in c.utterances))
         for c in dev.conversations

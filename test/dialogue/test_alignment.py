@@ -91,6 +91,12 @@ def test_a_change_of_speaker_is_not_crossed_lightly() -> None:
     assert claim(pieces, came(3.0), expected=2.4) == (0.0, 2.0)
 
 
+def test_turns_that_touch_are_two_speakers_although_neither_is_known() -> None:
+    for pause, end in ((0.05, 2.85), (0.0, 2.0)):
+        pieces = [piece(0, 2.0), piece(2.0 + pause, 2.8 + pause)]
+        assert claim(pieces, came(3.0), expected=2.8) == (0.0, end)
+
+
 def test_a_later_text_that_comes_first_leaves_older_speech_to_its_own() -> None:
     pieces = [piece(0, 2.5), piece(3, 5.5)]
     assert claim(pieces, came(6.0), expected=2.5) == (3.0, 5.5)
@@ -147,6 +153,13 @@ def test_without_times_of_words_it_is_split_by_duration_at_the_end_of_a_sentence
         "At the sea.",
     ]
     assert parts("one two three four", piece(0, 2, 0), piece(2, 4, 1)) == ["one two", "three four"]
+
+
+def test_in_a_long_pause_the_turn_is_halfway_between_the_speakers() -> None:
+    for end, expected in ((1.9, ["one two", "three"]), (2.9, ["one", "two three"])):
+        start = end - 0.3  # of the second word, which lies before or after the middle at 2 s
+        text = spoken(("one", 0, 1.0), ("two", start, end), ("three", 3.2, 4.0))
+        assert parts(text, piece(0, 1.0, 0), piece(3.0, 4.0, 1)) == expected
 
 
 def test_words_whose_speech_has_no_text_leave_it_without() -> None:

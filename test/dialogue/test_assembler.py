@@ -23,6 +23,7 @@ from erc_ros.dialogue.assembler import (
     UtteranceAssembler,
     UtteranceEvent,
 )
+from erc_ros.dialogue.open_speech import StretchConfig
 from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import VoiceActivityConfig
@@ -167,6 +168,16 @@ def test_times_of_the_recogniser_are_believed() -> None:
     found = finals(play(listener(text_timeout=5.0), sound, [late, early]))
     assert [u.text for u in found] == ["Second.", "First."]
     assert span(found[0])[0] > 3.2 and span(found[1])[1] < 3.2
+
+
+def test_speech_after_the_claimed_part_is_an_utterance_and_a_scrap_before_it_is_not() -> None:
+    text = final("Hello.", 3.9, start=at(1.4), end=at(2.6))
+    after, before = 3.1 - 2.6, 1.4 - 0.9  # s, both shorter than what may be left before a text
+    assert max(after, before) < StretchConfig().min_left_over
+    found = finals(play(listener(), scene((1, 3, 5)), [text]))
+    assert [u.text for u in found] == ["Hello.", ""]
+    assert span(found[0]) == (1.4, 2.6)
+    assert span(found[1]) == (2.6, pytest.approx(3.1, abs=0.03))
 
 
 def test_a_voice_id_overrides_what_was_heard() -> None:

@@ -103,6 +103,27 @@ def test_the_margin_finds_the_speaker_and_seldom_takes_a_silent_face() -> None:
     )
 
 
+def test_no_face_is_chosen_while_the_motion_of_another_is_unknown() -> None:
+    assert clearly_most({"a": 2.0, "b": 0.0}) == "a"
+    assert clearly_most({"a": 2.0, "b": 0.0, "c": None}) == ""  # c may be the one who speaks
+    assert clearly_most({"a": 2.0, "c": None}) == clearly_most({"a": 2.0}) == ""
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(-3, 3))
+def test_a_mouth_that_moved_in_speech_before_the_utterance_does_not_count(
+    before: float, during: float, resting: float
+) -> None:
+    voice = [(T0 + n * NS // 20, 0.05 if n < 40 else 0.9) for n in range(160)]  # speech from 2 s
+    start = T0 + seconds(5)
+    glimpses = [
+        Glimpse(T0 + n * NS // 5, T0 + (n + 1) * NS // 5, motion)
+        for n, motion in enumerate([resting] * 10 + [before] * 15 + [during] * 10)
+    ]
+    found = speech_motion(glimpses, voice, start)
+    assert found == pytest.approx(during - resting, abs=1e-6)
+    assert speech_motion(glimpses[:25], voice, start) is None  # no picture of the utterance
+
+
 def landmarks(opening: float, random: np.random.Generator) -> NDArray[np.float32]:
     """A face of 70 points, 100 pixels between the eyes, that turns, comes nearer and trembles."""
     points = random.uniform(-60, 60, (70, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,6 +98,18 @@ def test_stretches_are_in_order_and_never_overlap(probabilities: list[float]) ->
         if isinstance(event, Ended):
             assert last <= event.start < event.end
             last = event.end
+
+
+@given(st.lists(st.tuples(st.integers(6, 20), st.integers(4, 20)), min_size=2, max_size=6))
+def test_padding_never_reaches_into_the_stretch_before(runs: list[tuple[int, int]]) -> None:
+    config = VoiceActivityConfig(hangover=0.12, padding=0.12)  # two paddings exceed the silence
+    probabilities = [p for voiced, quiet in runs for p in [0.9] * voiced + [0.0] * quiet]
+    activity, events = run(probabilities, config)
+    events += finish(activity, config)[1]
+    ended = [event for event in events if isinstance(event, Ended)]
+    assert len(ended) == len(runs)
+    for before, after in pairwise(ended):
+        assert before.end <= after.start
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.encoders.face import MAX_CROPS, SIZE, face_input, spread, to_gray
+from erc_ros.encoders.face import MAX_CROPS, SIZE, clip_input, face_input, spread, to_gray
 from erc_ros.values.utterance import FaceCrop
 
 
@@ -86,3 +86,16 @@ def test_a_fine_pattern_becomes_gray_not_a_false_pattern() -> None:
 def test_what_is_no_picture_is_refused_by_shape_and_type(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"face crop is \(H, W, 3\)"):
         to_gray(pixels)
+
+
+@pytest.mark.parametrize(
+    ("count", "frames", "expected"),
+    [(9, 3, [1, 4, 7]), (15, 5, [1, 4, 7, 10, 13]), (3, 3, [0, 1, 2]), (1, 4, [0] * 4)],
+)
+def test_a_clip_shows_the_middle_of_each_part_of_the_utterance(
+    count: int, frames: int, expected: list[int]
+) -> None:
+    crops = [crop(number, size=8) for number in range(count)]
+    clip = clip_input(crops, frames, 8, (0, 0, 0), (1, 1, 1))
+    assert clip.shape == (frames, 3, 8, 8)
+    np.testing.assert_allclose(clip[:, 0, 0, 0] * 255, expected, atol=1e-4)

@@ -15,6 +15,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from erc_ros.encoders.text import (
+    MAX_CHARACTERS,
     SPEAKER_TOKENS,
     Block,
     Layout,
@@ -206,6 +207,11 @@ def test_a_vocabulary_of_bytes_can_read_every_script_but_no_punctuation(text: st
 def test_of_a_text_that_is_too_long_the_end_is_kept() -> None:
     block = PROMPT.block(Turn(1, "no " * 50 + "never mind"))
     assert len(block) == 9 and read(block).endswith("no never mind [SEP]")
+
+
+def test_of_a_text_beyond_the_bound_in_characters_the_end_is_kept() -> None:
+    block = PROMPT.block(Turn(1, "no " * MAX_CHARACTERS + "never mind"))
+    assert read(block).endswith("no never mind [SEP]")
 
 
 @pytest.mark.parametrize("speaker", [-1, 10])

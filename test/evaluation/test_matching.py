@@ -26,6 +26,15 @@ def test_what_happens_at_one_time_belongs_together() -> None:
     assert match(truth, found) == (AnswerMatch(0, 0), AnswerMatch(1, 1))
 
 
+def test_an_utterance_of_another_length_matches_from_half_of_the_shorter_one_on() -> None:
+    for long in ((6, 100), (-90, 4)):  # 4 of 10 are shared
+        apart = match(stretches((0, 10)), stretches(long))
+        assert set(apart) == {AnswerMatch(0, None), AnswerMatch(None, 0)}
+    for long in ((5, 100), (-90, 5)):
+        assert match(stretches((0, 10)), stretches(long)) == (AnswerMatch(0, 0),)
+        assert match(stretches(long), stretches((0, 10))) == (AnswerMatch(0, 0),)
+
+
 def test_less_than_half_of_the_shorter_one_is_no_match() -> None:
     assert match(stretches((0, 10)), stretches((6, 16))) == (
         AnswerMatch(0, None),

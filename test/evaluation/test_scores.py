@@ -144,6 +144,17 @@ def test_speakers_are_mapped_within_each_conversation() -> None:
     assert scored(recording(truth, answers)).figures["der"].value == 0
 
 
+def test_a_segment_between_two_conversations_counts_in_the_nearer_one() -> None:
+    answers = [
+        prediction(0, 10, "0", "joy", conversation="1"),
+        prediction(30, 40, "0", "joy", conversation="2"),
+    ]
+    for start, expected in ((14, [1, 0]), (17, [1, 0]), (20, [0, 1]), (24, [0, 1])):
+        truth = [segment(start, start + 4, "Anna", "joy")]
+        found = conversations(recording(truth, answers))
+        assert [each.sums["matching"][0] for each in found] == expected, start
+
+
 def test_whoever_is_unknown_is_one_more_speaker() -> None:
     truth = [segment(0, 4, "Anna"), segment(5, 9, "Ben")]
     answers = [prediction(0, 4, "", "joy"), prediction(5, 9, "", "joy")]

@@ -73,6 +73,20 @@ def test_half_the_evidence_after_the_half_life() -> None:
     assert state.probabilities == pytest.approx([(1 / 3) / 1.5, (1 / 3 + 0.5) / 1.5, (1 / 3) / 1.5])
 
 
+def test_an_utterance_counts_as_much_as_its_greatest_probability() -> None:
+    for probabilities in ((0.0, 1.0, 0.0), (0.25, 0.5, 0.25), (0.3, 0.3, 0.4)):
+        state = states(prior=1.0).feed(estimate(1, probabilities))
+        assert state is not None
+        assert state.uncertainty == pytest.approx(1 / (1 + max(probabilities)))
+
+
+def test_before_the_end_of_an_utterance_it_counts_fully_and_no_more() -> None:
+    known = states(half_life=20.0, prior=1.0)
+    known.feed(estimate(1, (0.0, 1.0, 0.0), end=100.0))
+    before, at_end = known.of(ANNA, seconds(60.0)), known.of(ANNA, seconds(100.0))
+    assert before.uncertainty == at_end.uncertainty == pytest.approx(0.5)
+
+
 def test_an_utterance_of_which_nothing_is_known_says_nothing() -> None:
     known = states()
     state = known.feed(estimate(1, (1 / 3,) * 3, modalities=(False, False, False)))

@@ -159,6 +159,22 @@ def test_a_correction_beyond_the_fusions_window_still_moves_the_voice(folder: Pa
         assert heard_by_the_part(recogniser, utterance(99, "2"))[-1] == 1
 
 
+def test_after_a_correction_voices_count_as_if_the_speaker_had_been_known_at_once(
+    folder: Path,
+) -> None:
+    bundle = load_bundle(folder)
+    last = replace(utterance(9, "0"), audio=np.zeros(0, np.int16))  # only the history has a voice
+    found = []
+    for mistaken in ("0", "1"):
+        with Recogniser(bundle) as recogniser:
+            for number in range(3):
+                recogniser.feed(utterance(number, mistaken if number == 1 else "0"))
+            if mistaken == "1":
+                assert recogniser.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
+            found.append(recogniser.feed(last).probabilities)
+    np.testing.assert_array_equal(*found)
+
+
 def test_digital_noise_without_a_voice_is_no_sound(folder: Path) -> None:
     steady = np.full(SAMPLE_RATE, 9000, np.int16)  # a direct current: no frequency has any of it
     with Recogniser(load_bundle(folder)) as recogniser:

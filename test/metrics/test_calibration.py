@@ -33,6 +33,20 @@ def test_confidence_finds_it_as_well(temperature: float) -> None:
     assert fit_confidence(logits, labels) == pytest.approx(temperature, rel=0.15)
 
 
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_a_single_lucky_temperature_is_not_chosen(seed: int) -> None:
+    rng = np.random.default_rng(seed)  # few rows: the error jumps from temperature to temperature
+    logits = rng.normal(size=(40, 4)) * 3
+    labels = np.where(rng.random(40) < 0.5, logits.argmax(axis=1), rng.integers(0, 4, 40))
+    tried = np.geomspace(0.2, 2.0, 80)
+    errors = [calibration_error(labels, softmax(logits / t)) for t in tried]
+    means = [np.mean(errors[max(0, n - 1) : n + 2]) for n in range(80)]
+    place = int(np.abs(tried - fit_confidence(logits, labels)).argmin())
+    assert 0 < int(np.argmin(means[1:-1])) + 1 < 79
+    assert means[place] == pytest.approx(min(means[1:-1]))
+    assert int(np.argmin(errors)) != place  # the lowest single one is elsewhere
+
+
 def test_under_another_prior_confidence_is_nearer_to_how_often_it_is_right() -> None:
     logits, labels = overconfident(1.0)
     shifted = logits - np.array([2.0, 0.0, 0.0, 0.0, 0.0])  # believes too little in the first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 
 from erc_ros.adapters import UnusableMessageError
-from erc_ros.nodes.messages import from_time, to_time, utterance_message, utterance_value
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.emotion_state import EmotionState, Person
+from erc_ros.nodes.messages import (
+    from_time,
+    states_message,
+    to_time,
+    utterance_message,
+    utterance_value,
+)
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import FaceCrop, Utterance
 
@@ -98,3 +107,13 @@ def test_a_message_that_makes_no_sense_is_refused(change, word: str) -> None:
 @given(st.integers(0, (2**31 - 1) * NS))
 def test_times_are_exact(stamp: int) -> None:
     assert from_time(to_time(stamp)) == stamp
+
+
+@pytest.mark.parametrize(("last", "age"), [(7 * NS, 3.0), (10 * NS, 0.0), (12 * NS, 0.0)])
+def test_the_age_of_a_state_is_never_negative(bundle: Path, last: int, age: float) -> None:
+    models = load_bundle(bundle)
+    even = np.full(len(models.labels), 1 / len(models.labels))
+    state = EmotionState(Person(person_id="anna"), 10 * NS, even, 0.0, 0.0, 1.0, last, 1)
+    (found,) = states_message([state], models, now=10 * NS).states
+    assert found.age == age
+    assert from_time(found.last) == last

@@ -63,6 +63,16 @@ def test_what_is_not_counted_waits_for_nothing() -> None:
     assert order.feed(0, "of an older version", 0) == ["of an older version"]
 
 
+def test_as_many_wait_as_are_allowed_and_one_more_gives_up_what_is_missing() -> None:
+    order: Resequencer[int] = Resequencer(PATIENCE)
+    order.feed(1, 1, 0)
+    waiting = range(3, 3 + WAITING)
+    assert [item for number in waiting for item in order.feed(number, number, 0)] == []
+    last = 3 + WAITING
+    assert order.feed(last, last, 0) == [*waiting, last]
+    assert order.lost == 1 and not order.waits
+
+
 def test_memory_is_bounded() -> None:
     order: Resequencer[int] = Resequencer(PATIENCE)
     order.feed(1, 1, 0)

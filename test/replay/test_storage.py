@@ -294,5 +294,14 @@ def test_split_recordings_are_read_in_the_order_of_time(tmp_path: Path) -> None:
     assert texts(folder) == ["bag_9", "bag_10"]
 
 
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_an_empty_file_beside_others_costs_nothing(tmp_path: Path, storage: StoragePlugin) -> None:
+    folder = a_bag(tmp_path / "bag", storage)
+    (file,) = (file for file in folder.iterdir() if file.suffix in (".mcap", ".db3"))
+    file.with_name(f"bag_9{file.suffix}").touch()  # the recorder was ended before it wrote to it
+    with Bag(folder) as bag:
+        assert len(list(bag.messages({"/speech"}))) == 300 and bag.warnings
+
+
 def test_the_bound_of_a_record_lets_a_picture_of_8k_through() -> None:
     assert RECORD_BYTES > 7680 * 4320 * 3

@@ -651,3 +651,18 @@ def test_a_clock_that_jumps_an_hour_begins_a_new_line_and_loses_nothing() -> Non
         assert isinstance(jump, Jump)
         assert jump.after - jump.before == pytest.approx(seconds(3600 * hours), abs=5 * MS)
         assert np.array_equal(sound_of(events), sound[:, 0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1_200, 9_000), st.integers(10, 40))
+def test_chunks_from_before_a_gap_are_not_heard_twice(lost: int, back: int) -> None:
+    stream, heard = AudioStream(), noise(2.0)
+    events = play(stream, heard[:RATE], T0, length=320)
+    late = T0 + NS + lost * MS
+    events += play(stream, heard[RATE : RATE + 3200], late)
+    first = RATE - 320 * back  # 0.2 s from before the gap arrive again, with their stamps
+    events += play(stream, heard[first : first + 3200], T0 + first * NS // RATE)
+    events += play(stream, heard[RATE + 3200 :], late + 200 * MS) + stream.flush()
+    again = [Overlap(T0 + (first + 320 * n) * NS // RATE, 20 * MS) for n in range(10)]
+    assert others(events) == [Gap(T0 + NS, lost * MS, filled=False), *again]
+    np.testing.assert_array_equal(sound_of(events), heard[:, 0])

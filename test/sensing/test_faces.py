@@ -18,9 +18,11 @@ from erc_ros.sensing.faces import (
     FaceObservation,
     FaceTracker,
     HaarDetector,
+    Track,
     Tracks,
     YuNetDetector,
     cut_face,
+    follow,
     observe_crop,
     step,
 )
@@ -178,6 +180,21 @@ def test_after_a_loss_a_face_elsewhere_or_of_another_size_is_somebody_else() -> 
         assert found == [["face1"], [], ["face2"]], other
 
 
+def test_a_face_may_reappear_the_farther_away_the_longer_it_was_lost() -> None:
+    here, there = Box(100, 100, 60, 60), Box(160, 100, 60, 60)  # one width away
+    for lost, expected in ((1, "face2"), (7, "face1")):  # detections at 5 Hz
+        tracker = FaceTracker(Script([here], *[[]] * lost, [there]), rate=5)
+        found = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(lost + 2)]
+        assert found[-1] == [expected], f"lost for {lost} detections"
+
+
+@given(st.integers(-300, 300), st.integers(-300, 300))
+def test_one_detection_changes_the_velocity_by_half(before: int, after: int) -> None:
+    track = Track("face1", Box(1000, 0, 60, 60), T0, (float(before), 0.0))
+    seen = follow(track, Box(1000 + after, 0, 60, 60), T0 + NS)  # it moved by `after` in a second
+    assert seen.velocity == ((before + after) / 2, 0.0)
+
+
 def test_two_who_pass_each_other_keep_their_ids() -> None:
     steps = [[Box(30 * n, 100, 60, 60), Box(600 - 30 * n, 140, 60, 60)] for n in range(20)]
     tracker = FaceTracker(Script(*steps), rate=5)
@@ -207,6 +224,15 @@ def test_detection_keeps_its_rate_and_crops_come_with_it() -> None:
     crop = observed[0][0].crop
     assert crop is not None and crop.stamp == T0
     assert crop.pixels.shape == (CROP_SIZE, CROP_SIZE, 3) and crop.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("frames_per_second", [5, 7, 12, 15, 24, 25, 30, 60])
+def test_the_detection_rate_does_not_depend_on_the_camera_rate(frames_per_second: int) -> None:
+    script = Script([Box(0, 0, 20, 20)])
+    tracker = FaceTracker(script, rate=5)
+    for n in range(20 * frames_per_second):
+        tracker.feed(blank(T0 + n * NS // frames_per_second))
+    assert len(script.asked) == 100  # 20 s at 5 Hz
 
 
 def test_frames_between_detections_are_not_decoded() -> None:

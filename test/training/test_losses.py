@@ -52,6 +52,15 @@ def test_similarity_kl_by_hand() -> None:
     assert losses.similarity_kl(teacher, teacher, 0.5, 0.2).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_similarity_kl_compares_each_sample_of_the_teacher_with_those_of_the_student() -> None:
+    teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    student = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # both are like the teacher's first
+    # A row of the teacher is as near to one row of the student as to the other: 1/2, 1/2 (eq. 11).
+    p, q = e / (1 + e), 1 / (1 + e)
+    expected = p * log(2 * p) + q * log(2 * q)
+    assert losses.similarity_kl(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_softened_kl_by_hand() -> None:
     student, teacher = logits_of([0.5, 0.5], [0.9, 0.1]), logits_of([0.8, 0.2], [0.9, 0.1])
     kl = 0.8 * log(0.8 / 0.5) + 0.2 * log(0.2 / 0.5)
@@ -165,6 +174,14 @@ def test_residual_distillation_by_hand() -> None:
     assert loss.item() == pytest.approx(own + crossed, rel=1e-4)
     plain = losses.residual_distillation(details, None, TWO_SEEN, labels, cross_modal=(0.0, 0.0))
     assert plain.item() == pytest.approx(own, rel=1e-5)
+
+
+def test_residual_distillation_needs_two_samples_with_text_to_relate_them() -> None:
+    details, labels = branches([0.8, 0.2], [0.3, 0.7]), torch.tensor([[0, 1]])
+    seen = TWO_SEEN.clone()
+    seen[0, 1, 0] = False
+    loss = losses.residual_distillation(details, None, seen, labels)
+    assert loss.item() == pytest.approx(-2 * log(0.8) - log(0.3), rel=1e-5)
 
 
 def test_residual_distillation_learns_from_the_average_of_the_text_alone() -> None:

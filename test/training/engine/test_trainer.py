@@ -33,6 +33,7 @@ from erc_ros.training.engine.recipe import (  # noqa: E402
 from erc_ros.training.engine.trainer import (  # noqa: E402
     Fit,
     TrainerConfig,
+    decayed,
     fit,
     learning_rate_share,
     load_weights,
@@ -442,6 +443,27 @@ def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_learned_from_as_
         assert one == pytest.approx(other, abs=1e-6)
     assert len(caplog.records) == len([n for n in small.asked if n > most])  # each told once
     assert f"{parts} parts" in caplog.messages[-1] and "trainer.batch_size" in caplog.messages[-1]
+
+
+def test_parts_of_unequal_size_count_by_their_size(tmp_path: Path) -> None:
+    batch = np.arange(11)  # parts of 6 and 5, or 3, 3, 3 and 2
+    whole = SmallMemory(12).fit(tmp_path / "whole", batch)
+    for most in (6, 4):
+        in_parts = SmallMemory(most).fit(tmp_path / str(most), batch)
+        assert in_parts.weight.item() == pytest.approx(whole.weight.item(), abs=1e-6)
+        assert in_parts.bias.item() == pytest.approx(whole.bias.item(), abs=1e-6)
+
+
+def test_weight_decay_shrinks_matrices_and_neither_biases_nor_normalisation() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2), nn.Conv1d(2, 2, 3))
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    optimizer = torch.optim.AdamW(decayed(model, weight_decay=0.5), lr=0.1)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, value in model.named_parameters():
+        shrinks = name in ("0.weight", "2.weight")
+        torch.testing.assert_close(value.detach(), before[name] * (0.95 if shrinks else 1))
 
 
 def test_what_cannot_be_halved_says_what_to_lower(tmp_path: Path) -> None:

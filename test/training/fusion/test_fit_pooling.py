@@ -93,6 +93,24 @@ def test_a_sense_is_as_sure_as_its_clips_are_right_however_often_a_label_comes()
     torch.testing.assert_close(nothing[0], model.prior.exp(), atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize("frequent", [0, 3])
+def test_how_often_a_label_comes_among_the_clips_does_not_count(frequent: int) -> None:
+    """Clips that say nothing leave the dialogues' prior, whatever the clips' own shares are."""
+    train, dev = dialogues(300), dialogues(300)
+    shares = np.full(LABELS, 0.5 / (LABELS - 1))
+    shares[frequent] = 0.5
+    labels = RNG.choice(LABELS, 2000, p=shares)
+    rows = np.asarray(RNG.normal(size=(2000, SIZE)), np.float32)  # of no label in particular
+    seen, unseen = Embedded(rows[:1000], labels[:1000]), Embedded(rows[1000:], labels[1000:])
+    of_dev = draw(dev.labels, unseen.labels, 0.5, PRIOR, 0)
+    empty = SenseClips(seen, unseen, unseen.embeddings[of_dev], None)
+    model = Pooling(PoolingConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
+    senses = {"audio": empty, "visual": empty}
+    fit_pooling(model, train, dev, senses, measured_on(dev), lambda line: None)
+    said = model.classifiers[1](torch.zeros(1, SIZE)).softmax(dim=-1)[0].detach().numpy()
+    assert np.abs(said - np.bincount(train.labels) / 300).max() < 0.12
+
+
 def test_the_text_may_learn_from_other_words_too() -> None:
     train, dev = dialogues(300), dialogues(300)
     words = np.zeros((200, SIZE), np.float32)

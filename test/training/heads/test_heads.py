@@ -233,6 +233,22 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         HEADS["ddvlm"][0](lowest_gate=0.7)
 
 
+def test_ddvlm_corrects_the_logits_of_the_text_and_without_text_the_mean_of_the_others() -> None:
+    model = head("ddvlm")
+    for parameter in model.corrections.parameters():
+        nn.init.zeros_(parameter)
+    for m, bias in ((1, 1.0), (2, 3.0)):
+        nn.init.constant_(model.corrections[m - 1].own.bias[:1], bias)  # own logits, no correction
+    inputs = conversation()
+    with torch.no_grad():
+        text = model.classifier(inputs["text"])
+        torch.testing.assert_close(model(**inputs)[0], text)
+        inputs["modalities"][..., 0] = False
+        expected = torch.zeros_like(text)
+        expected[..., 0] = 2.0
+        torch.testing.assert_close(model(**inputs)[0], expected)
+
+
 def test_summer_refuses_an_alpha_and_a_width_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="alpha"):
         SummerConfig(alpha=0.0)

@@ -11,7 +11,14 @@ import pytest
 from onnx import numpy_helper
 from tiny_dialogues import labelled_as_answered
 
-from erc_ros.training.quantization.gate import Bench, RefusedError, compare, judge, passes
+from erc_ros.training.quantization.gate import (
+    TEXT_ALONE,
+    Bench,
+    RefusedError,
+    compare,
+    judge,
+    passes,
+)
 from erc_ros.training.quantization.schemes import SCHEMES, quantize
 from erc_ros.training.quantization.task import Task
 
@@ -81,6 +88,18 @@ def test_the_spoiled_part_is_to_blame(part: str, right_task: Task, tmp_path: Pat
         verdict.refuse(0.3)
     verdict.refuse(100.0)
     assert not passes(bench, {**bench.floats, **choice}, 0.3)
+
+
+def test_a_choice_that_loses_too_much_from_text_alone_does_not_pass(
+    task: Task, tmp_path: Path
+) -> None:
+    bench = Bench(Task(task.bundle, labelled_as_answered(task, TEXT_ALONE)))
+    file = spoiled(bench.floats["fusion"], tmp_path / "fusion.onnx", 3.0)
+    verdict = judge(bench, {"fusion": file})
+    choice, total, text = {**bench.floats, "fusion": file}, verdict.total.drop, verdict.text.drop
+    assert text > total
+    assert not passes(bench, choice, (total + text) / 2)
+    assert passes(bench, choice, text)
 
 
 def test_text_alone_has_to_pass_as_well(right_task: Task, tmp_path: Path) -> None:

@@ -104,6 +104,21 @@ def error(before: Path, after: Path, feeds: list[dict[str, np.ndarray]]) -> floa
     return float(np.linalg.norm(one - two) / np.linalg.norm(one))
 
 
+@pytest.mark.parametrize("name", ["dynamic", "smoothquant", "smoothquant-ratio"])
+def test_weights_of_dynamic_schemes_use_seven_bits(name: str, words: Path, tmp_path: Path) -> None:
+    """CPUs without VNNI add pairs of products in 16 bits, which overflow with eight bits."""
+    small = tmp_path / "small.onnx"
+    quantize(SCHEMES[name], words, small, sentences(16))
+    graph = onnx.load(str(small)).graph
+    multiplied = {node.input[1] for node in graph.node if node.op_type == "MatMulInteger"}
+    weights = [
+        onnx.numpy_helper.to_array(t).astype(int) for t in graph.initializer if t.name in multiplied
+    ]
+    assert len(weights) == 2  # the linear layers
+    for weight in weights:
+        assert 48 < abs(weight).max() <= 64
+
+
 @pytest.mark.parametrize("name", SCHEMES)
 def test_text_becomes_smaller_and_says_the_same(name: str, words: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.onnx"
