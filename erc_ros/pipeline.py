@@ -57,6 +57,7 @@ from erc_ros.sensing.microphone import Microphone, MicrophoneEvent, SoundChunk
 from erc_ros.values.errors import in_words
 from erc_ros.values.events import (
     ConversationEnded,
+    DeviceReplaced,
     Event,
     SpeakerCorrected,
     TextCorrected,
@@ -592,6 +593,7 @@ class Perception:
         elif isinstance(value, MicrophoneReplaced):
             self.frame_id = ""
             yield from self._hear(self._microphone.replug())
+            yield DeviceReplaced("audio")
         elif value is not None:
             raise TypeError(f"{type(value).__name__} is no input of the pipeline")
 
@@ -682,11 +684,24 @@ class Recognition:
             self.counts["not_relabelled"] += len(event.utterance_ids) - found
         elif isinstance(event, ConversationEnded):
             self._recogniser.reset(event.conversation_id)
+        elif isinstance(event, DeviceReplaced):
+            self._recogniser.reset_reliability(event.modality)
         return []
 
     def reset(self) -> None:
-        """Forget the conversation of the last utterance."""
+        """Forget the conversation of the last utterance, and how reliable voice and face are."""
         self._recogniser.reset(self._conversation)
+        self._recogniser.reset_reliability()
+
+    @property
+    def reliability(self) -> dict[str, float]:
+        """Estimated probability that "audio" and "visual" work; empty: it is not estimated."""
+        return self._recogniser.reliability
+
+    @property
+    def distrust(self) -> tuple[str, ...]:
+        """Which modalities are not trusted now, and why."""
+        return self._recogniser.distrust
 
     def close(self) -> None:
         """End the recogniser's threads."""
@@ -780,8 +795,10 @@ class Pipeline:
         return self._with_estimates(self.perception.flush())
 
     def reset(self) -> list[PipelineEvent]:
-        """End the conversation now: what comes next belongs to a new one."""
-        return self._with_estimates(self.perception.reset())
+        """End the conversation now; how reliable voice and face are is forgotten as well."""
+        events = self._with_estimates(self.perception.reset())
+        self.recognition.reset()
+        return events
 
     def close(self) -> None:
         """End all threads."""

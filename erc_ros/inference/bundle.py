@@ -39,6 +39,7 @@ from erc_ros.inference.manifest import (
     named_files,
     parse,
 )
+from erc_ros.inference.reliability import ReliabilityConfig
 from erc_ros.networks.session import NetworkError, Port, Signature, signature
 from erc_ros.resources import model_folder
 from erc_ros.values.tables import LARGEST, parse_table
@@ -54,6 +55,8 @@ class Bundle:
     anchors: (C, 2) valence and arousal of each label, both in [-1, 1].
     audio, visual: None where the bundle has no encoder for that modality.
     calibration: what the logits are divided by before softmax.
+    reliability: constants of the running estimate of how far voice and face can be relied on; None:
+        the fusion network's output is used as it is.
     sha256: of the manifest's bytes; the manifest holds the hashes of all files, so it covers them.
     """
 
@@ -70,6 +73,7 @@ class Bundle:
     calibration: Calibration
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    reliability: ReliabilityConfig | None = None
 
     @property
     def float32_sha256(self) -> str:
@@ -115,6 +119,7 @@ def load_bundle(path: Path | str) -> Bundle:
         calibration=manifest.calibration,
         training=manifest.training,
         metrics=manifest.metrics,
+        reliability=manifest.reliability,
     )
     try:
         text_prompt(bundle.text)
@@ -202,8 +207,13 @@ def fusion_signature(bundle: Bundle, found: Signature) -> Signature:
         "logits": ("float", (None, None, len(bundle.labels))),
         "weights": ("float", (None, None, 3)),
     }
+    if MODALITY_LOGITS in found.outputs:
+        outputs[MODALITY_LOGITS] = ("float", (None, None, 3, len(bundle.labels)))
     return Signature(inputs, outputs)
 
+
+MODALITY_LOGITS = "modality_logits"
+"""A fusion of independent modalities may say what each indicates alone: (B, U, 3, C)."""
 
 OPTIONAL_INPUTS: dict[str, Port] = {
     "modalities": ("bool", (None, None, 3)),

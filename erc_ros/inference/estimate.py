@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,20 @@ UNKNOWN = ""
 
 SUREST = 0.99
 """A confidence that a factor raises ends here."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Influence:
+    """Why an estimate is as it is: what each modality contributed.
+
+    alone: (3, C), what text, audio and visual indicate separately; 0 where missing.
+    without: (3, C), calibrated, the result without each; 0 where nothing else is there.
+    reliability: (3,), estimated probability that each modality works; text is the reference, 1.
+    """
+
+    alone: NDArray[np.float32]
+    without: NDArray[np.float32]
+    reliability: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,15 +52,20 @@ class Estimate:
     latency: dict[str, int]  # ns per stage: text, audio, visual (each in its worker), fusion
     latency_total: int  # ns from the utterance's arrival to this estimate
     is_final: bool
-    notes: tuple[str, ...] = ()  # what of the input was left out, and why
+    notes: tuple[str, ...] = ()  # what of the input was left out or not trusted, and why
+    influence: Influence | None = None  # None: the bundle does not estimate reliability
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FusionOutput:
-    """The fusion's answer for one utterance: logits (C,) and modality weights (3,)."""
+    """The fusion's answer for one utterance: logits (C,) and modality weights (3,).
+
+    influence: with `without` not calibrated yet.
+    """
 
     logits: NDArray[np.float32]
     weights: NDArray[np.float32]
+    influence: Influence | None = None
 
 
 def uniform_output(labels: int) -> FusionOutput:
@@ -84,7 +103,22 @@ def estimate(
         latency_total=latency_total,
         is_final=utterance.is_final,
         notes=notes,
+        influence=_calibrated_influence(bundle.calibration, answer.influence, modalities),
     )
+
+
+def _calibrated_influence(
+    calibration: Calibration, influence: Influence | None, modalities: tuple[bool, bool, bool]
+) -> Influence | None:
+    if influence is None or not any(modalities):
+        return None
+    without = np.zeros_like(influence.without)
+    for m in range(3):
+        others = [seen and m != other for other, seen in enumerate(modalities)]
+        if any(others):
+            logits = np.log(np.maximum(influence.without[m], 1e-12))
+            without[m] = calibrated(logits, calibration, others)
+    return replace(influence, without=without)
 
 
 def leave_one_out_contributions(

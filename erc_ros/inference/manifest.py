@@ -25,6 +25,7 @@ from typing import Any
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.text import BERT_ROLES, PROMPTS, TokenRoles
+from erc_ros.inference.reliability import ReliabilityConfig
 from erc_ros.values.tables import build, shown
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE
 
@@ -344,6 +345,7 @@ class Manifest:
     calibration: Calibration = Calibration()
     audio: Any = None
     visual: Any = None
+    reliability: ReliabilityConfig | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "version"):
@@ -362,6 +364,11 @@ class Manifest:
                 raise ValueError(
                     f"anchors.{label} is {list(pair)!r}; expected [valence, arousal] in [-1, 1]"
                 )
+        if self.reliability is not None and len(self.reliability.prior) != len(self.labels):
+            raise ValueError(
+                f"reliability.prior has {len(self.reliability.prior)} values for"
+                f" {len(self.labels)} labels; every label needs one"
+            )
         for seen, factors in self.calibration.confidence_factors.items():
             if len(factors) != len(self.labels):
                 raise ValueError(

@@ -20,8 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Block, Turn
+from erc_ros.inference import evidence, reliability
 from erc_ros.inference.backend import open_network
-from erc_ros.inference.bundle import Bundle, fusion_sizes, speaker_network, text_prompt
+from erc_ros.inference.bundle import (
+    MODALITY_LOGITS,
+    Bundle,
+    fusion_sizes,
+    speaker_network,
+    text_prompt,
+)
 from erc_ros.inference.estimate import (
     Estimate,
     FusionOutput,
@@ -42,8 +49,10 @@ from erc_ros.inference.history import (
 )
 from erc_ros.inference.inputs import audio_inputs, unusable, visual_inputs
 from erc_ros.inference.manifest import AudioPart, VisualPart, VoiceAudio
+from erc_ros.inference.reliability import Memory
 from erc_ros.inference.text_encoders import TextEncoder, open_text_encoder
 from erc_ros.inference.voice import HeardVoice, VoiceFeatures, remember, voice_inputs
+from erc_ros.networks.session import signature
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
@@ -94,6 +103,9 @@ class Recogniser:
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="encoder")
         self._drafts: OrderedDict[_Key, _Prepared] = OrderedDict()
         self._history = ConversationHistory()
+        config = bundle.reliability
+        self._memory = None if config is None else reliability.start(config)
+        self._has_modality_logits = MODALITY_LOGITS in signature(bundle.fusion.file).outputs
 
     def reopen(self) -> None:
         """Look for the best device of each network anew; may be called from any thread."""
@@ -118,8 +130,10 @@ class Recogniser:
             faces=tuple(FaceCrop(0, picture) for picture in pictures),
         )
         history = ConversationHistory()
+        memory = self._memory
         for _ in range(self.bundle.fusion.context):
-            history, _ = self._recognise(history, utterance, *self._encode(utterance))
+            coming = self._encode(utterance)
+            history, memory, _ = self._recognise(history, memory, utterance, *coming)
         self._text_encoder().forget()
 
     def prepare(self, draft: Utterance) -> None:
@@ -153,9 +167,11 @@ class Recogniser:
         prepared = self._drafts.get(key) or self._encode(utterance)
         if utterance.is_final:
             self._drafts.pop(key, None)
-        history, answered = self._recognise(self._history, utterance, *prepared, begin=begin)
+        history, memory, answered = self._recognise(
+            self._history, self._memory, utterance, *prepared, begin=begin
+        )
         if utterance.is_final:
-            self._history = history
+            self._history, self._memory = history, memory
         # An utterance without text did not wait for the one before to be caught up with.
         self._catching_up = self._workers.submit(self._text_encoder().catch_up)
         return answered
@@ -185,6 +201,37 @@ class Recogniser:
         for key in [key for key in self._drafts if key[0] == conversation_id]:
             self._forget(key)
 
+    def reset_reliability(self, modality: str = "") -> None:
+        """Forget how far "audio" or "visual" can be relied on, or both (""): the device is new."""
+        config = self.bundle.reliability
+        if config is None or self._memory is None:
+            return
+        if modality:
+            self._memory = reliability.forget(config, self._memory, modality)
+        else:
+            self._memory = reliability.start(config)
+
+    @property
+    def reliability(self) -> dict[str, float]:
+        """Estimated probability that "audio" and "visual" work; empty: it is not estimated."""
+        if self._memory is None:
+            return {}
+        estimated = self._memory.state.reliability.tolist()
+        there = self.bundle.encoders
+        return {
+            name: value
+            for name, value in zip(reliability.ESTIMATED, estimated, strict=True)
+            if name in there
+        }
+
+    @property
+    def distrust(self) -> tuple[str, ...]:
+        """Which modalities are not trusted now, and why."""
+        config = self.bundle.reliability
+        if config is None or self._memory is None:
+            return ()
+        return reliability.notes(config, self._memory.state, self.bundle.labels)
+
     def close(self) -> None:
         """Stop the workers."""
         self._workers.shutdown(wait=True, cancel_futures=True)
@@ -208,11 +255,12 @@ class Recogniser:
     def _recognise(
         self,
         history: ConversationHistory,
+        memory: Memory | None,
         utterance: Utterance,
         coming_audio: Future[Encoded],
         coming_visual: Future[Encoded],
         begin: int | None = None,
-    ) -> tuple[ConversationHistory, Estimate]:
+    ) -> tuple[ConversationHistory, Memory | None, Estimate]:
         begin = time.perf_counter_ns() if begin is None else begin
         history, speaker = enter(history, utterance)
         window, text = self._encode_text(history, Turn(speaker, utterance.text.strip()))
@@ -228,15 +276,20 @@ class Recogniser:
         if text.embedding is not None:
             entry = WindowEntry(utterance.utterance_id, window[-1])
             history = replace(history, window=(*history.window, entry)[-len(window) :])
-        answer, fusion = self._fuse(history, embeddings)
+        if memory is None:
+            answer, fusion = self._fuse(history, embeddings)
+        else:
+            memory, answer, fusion = self._fuse_reliably(history, memory, embeddings, utterance)
         notes = [encoded.note for encoded in (text, audio, visual, fusion) if encoded.note]
+        if memory is not None and self.bundle.reliability is not None:
+            notes += reliability.notes(self.bundle.reliability, memory.state, self.bundle.labels)
         latency = {
             "text": text.duration,
             "audio": audio.duration,
             "visual": visual.duration,
             "fusion": fusion.duration,
         }
-        return history, estimate(
+        estimated = estimate(
             self.bundle,
             utterance,
             answer,
@@ -245,6 +298,7 @@ class Recogniser:
             time.perf_counter_ns() - begin,
             tuple(notes),
         )
+        return history, memory, estimated
 
     def _encode(self, utterance: Utterance) -> _Prepared:
         audio, visual = self.bundle.audio, self.bundle.visual
@@ -373,6 +427,36 @@ class Recogniser:
                 logits, np.array(left_out), embeddings.modalities, weights
             )
         return FusionOutput(logits, weights), Encoded(None, time.perf_counter_ns() - begin)
+
+    def _fuse_reliably(
+        self,
+        history: ConversationHistory,
+        memory: Memory,
+        embeddings: UtteranceEmbeddings,
+        utterance: Utterance,
+    ) -> tuple[Memory, FusionOutput, Encoded]:
+        """Fuse with the reliability of each modality; the memory after the utterance."""
+        config = self.bundle.reliability
+        assert config is not None
+        if not any(embeddings.modalities):
+            return memory, uniform_output(len(self.bundle.labels)), MISSING
+        begin = time.perf_counter_ns()
+        key = utterance.conversation_id, utterance.utterance_id
+        _, has_audio, has_visual = embeddings.modalities
+        microphone = utterance.frame_id if has_audio else ""
+        camera = utterance.faces[0].frame_id if has_visual and utterance.faces else ""
+        memory = reliability.enter(config, memory, key, (microphone, camera))
+        inputs = fusion_input(history.utterances, self._fusion_sizes)
+        reading = evidence.read(
+            self._fusion, config, inputs, embeddings.modalities, self._has_modality_logits
+        )
+        if reading is None:
+            duration = time.perf_counter_ns() - begin
+            failed = Encoded(None, duration, "the fusion's answer is not finite")
+            return memory, uniform_output(len(self.bundle.labels)), failed
+        state, output = evidence.fuse(config, memory.state, reading)
+        memory = reliability.remember(memory, key, state)
+        return memory, output, Encoded(None, time.perf_counter_ns() - begin)
 
     def _forget(self, key: _Key) -> None:
         for future in self._drafts.pop(key, ()):

@@ -343,6 +343,8 @@ class EmotionNode(ManagedNode):
             "unusable": self._bad,
             "relabelled": recognition.counts["relabelled"],
             "not_relabelled": recognition.counts["not_relabelled"],
+            **{f"reliability_{name}": round(p, 3) for name, p in recognition.reliability.items()},
+            **({"not_trusted": "; ".join(recognition.distrust)} if recognition.distrust else {}),
         }
         for name, latencies in list(self._latencies.items()):
             values[f"latency_{name}_p50_ms"] = latencies.milliseconds(0.5)

@@ -43,6 +43,7 @@ from erc_ros.sensing.microphone import MicrophoneEvent, SoundChunk
 from erc_ros.values.errors import in_words
 from erc_ros.values.events import (
     ConversationEnded,
+    DeviceReplaced,
     SpeakerCorrected,
     TextCorrected,
     UtteranceEvent,
@@ -61,7 +62,13 @@ IMAGE_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 STREAM_EVENTS = tuple(kind for kind in get_args(MicrophoneEvent) if kind is not Sound)
-FOR_RECOGNITION = (UtteranceEvent, TextCorrected, SpeakerCorrected, ConversationEnded)
+FOR_RECOGNITION = (
+    UtteranceEvent,
+    TextCorrected,
+    SpeakerCorrected,
+    ConversationEnded,
+    DeviceReplaced,
+)
 
 
 def not_recorded(method: str, *arguments: object) -> None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from erc_ros.inference.bundle import MODALITY_LOGITS
 from erc_ros.networks.network import Network
 from erc_ros.training.heads.base import MODALITIES, Head
 
@@ -92,11 +93,35 @@ def _largest(found: NDArray[Any], expected: NDArray[Any]) -> float:
 
 
 def export_fusion(head: Head, file: Path) -> float:
-    """Write a fusion head; see `write_onnx`."""
+    """Write a fusion head; see `write_onnx`. An independent one also gives `modality_logits`."""
     examples = [_conversations(head, b, u) for b, u in ((2, 3), (1, 1), (3, 7))]
     outputs = ["logits", "weights"]
+    model: nn.Module = head
+    if head.INDEPENDENT:
+        outputs, model = [*outputs, MODALITY_LOGITS], _WithModalities(head)
     axes = {name: {0: "B", 1: "U"} for name in [*examples[0], *outputs]}
-    return write_onnx(head, examples, file, outputs, axes)
+    return write_onnx(model, examples, file, outputs, axes)
+
+
+class _WithModalities(nn.Module):
+    """A head with the logits of each modality as its third output."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self._head = head
+
+    def forward(
+        self,
+        text: Tensor,
+        audio: Tensor,
+        visual: Tensor,
+        modalities: Tensor,
+        speakers: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Head.forward`, and (B, U, 3, C)."""
+        details = self._head.details(text, audio, visual, modalities, speakers, valid)
+        return details.logits, details.weights, details.unimodal
 
 
 def export_audio(network: nn.Module, file: Path, bands: int) -> float:

@@ -61,4 +61,13 @@ class Counted:
     amount: int = 1
 
 
-Event = UtteranceEvent | TextCorrected | SpeakerCorrected | ConversationEnded | Counted
+@dataclass(frozen=True, slots=True)
+class DeviceReplaced:
+    """Another device sends a modality ("audio" or "visual") from now on."""
+
+    modality: str
+
+
+Event = (
+    UtteranceEvent | TextCorrected | SpeakerCorrected | ConversationEnded | DeviceReplaced | Counted
+)

@@ -82,6 +82,9 @@ class Details(NamedTuple):
 class Head(nn.Module, ABC):
     """A fusion model. A subclass says how it fuses; this says what goes in and comes out."""
 
+    INDEPENDENT: ClassVar[bool] = False
+    """Whether its modalities are independent evidence, each with a calibrated classifier."""
+
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config

@@ -38,6 +38,8 @@ class PoolingConfig(HeadConfig):
 class Pooling(Head):
     """A linear classifier for each sense, and how often each is taken to be broken."""
 
+    INDEPENDENT = True
+
     def __init__(self, config: PoolingConfig) -> None:
         super().__init__(config)
         self.classifiers = nn.ModuleList(

@@ -1,0 +1,84 @@
+"""What the fusion network says of each modality alone, and the result with their reliability."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.inference.bundle import MODALITY_LOGITS
+from erc_ros.inference.estimate import (
+    FusionOutput,
+    Influence,
+    leave_one_out_contributions,
+    softmax,
+)
+from erc_ros.inference.reliability import LEAST, Reading, ReliabilityConfig, State, step
+from erc_ros.networks.session import Run
+
+SUBSETS = tuple(subset for subset in itertools.product((False, True), repeat=3) if any(subset))
+
+
+def read(
+    network: Run,
+    config: ReliabilityConfig,
+    inputs: dict[str, NDArray[Any]],
+    modalities: Sequence[bool],
+    has_modality_logits: bool,
+) -> Reading | None:
+    """What the modalities report of the last utterance; None: the network's output is not finite.
+
+    A network with the output `modality_logits` runs once. Any other runs once for each set of the
+    modalities that are there, and what it says of one alone is that modality's report.
+
+    Args:
+        inputs: of one conversation, see `history.fusion_input`.
+        modalities: of text, audio, visual, which are there; at least one.
+    """
+    present = np.array(modalities)
+    prior = np.array(config.prior)
+    alone = np.tile(prior, (3, 1))
+    if has_modality_logits:
+        logits = network(inputs)[MODALITY_LOGITS][0, -1]  # (3, C)
+        alone[present] = softmax(logits[present])
+        return Reading(alone, present) if np.isfinite(alone).all() else None
+    subsets = [subset for subset in SUBSETS if not any(np.array(subset) & ~present)]
+    repeated = {name: np.repeat(array, len(subsets), axis=0) for name, array in inputs.items()}
+    repeated["modalities"][:, -1] = subsets
+    found = softmax(network(repeated)["logits"][:, -1])  # (subsets, C)
+    if not np.isfinite(found).all():
+        return None
+    joint = np.tile(prior, (2, 2, 2, 1))
+    for subset, row in zip(subsets, found, strict=True):
+        joint[tuple(map(int, subset))] = row
+        if sum(subset) == 1:
+            alone[subset.index(True)] = row
+    return Reading(alone, present, joint)
+
+
+def fuse(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[State, FusionOutput]:
+    """The state after an utterance, and its result; weights: how much each modality changed it.
+
+    A weight is the total variation between the results with and without a modality, as a share of
+    the sum; if no modality changes anything, the words have all of it, or those that are there.
+    """
+    state, outcome = step(config, state, reading)
+    there = reading.present
+    logits = np.log(np.maximum(outcome.probabilities, LEAST)).astype(np.float32)
+    without = np.log(np.maximum(outcome.without, LEAST)).astype(np.float32)
+    otherwise = np.array([1.0, 0.0, 0.0]) if there[0] else there / there.sum()
+    weights = leave_one_out_contributions(
+        logits,
+        without,
+        (bool(there[0]), bool(there[1]), bool(there[2])),
+        otherwise.astype(np.float32),
+    )
+    influence = Influence(
+        alone=np.where(there[:, None], reading.alone, 0.0).astype(np.float32),
+        without=outcome.without.astype(np.float32),
+        reliability=np.concatenate([[1.0], outcome.reliability]).astype(np.float32),
+    )
+    return state, FusionOutput(logits, weights, influence)
