@@ -31,6 +31,7 @@ if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "
 os.environ.update(NO_TELEMETRY)
 
 if TYPE_CHECKING:
+    from erc_ros.evaluation.analysis import Analysis, EmotionSegment, analyze, estimate
     from erc_ros.pipeline import (
         EstimateEvent,
         InputLate,
@@ -51,8 +52,11 @@ if TYPE_CHECKING:
     from erc_ros.values.utterance import Utterance
 
 _PIPELINE = "erc_ros.pipeline"
+_ANALYSIS = "erc_ros.evaluation.analysis"
 _MODULES = {
+    "Analysis": _ANALYSIS,
     "AudioFormat": "erc_ros.sensing.audio",
+    "EmotionSegment": _ANALYSIS,
     "EstimateEvent": _PIPELINE,
     "Frame": "erc_ros.sensing.frames",
     "InputLate": _PIPELINE,
@@ -69,10 +73,14 @@ _MODULES = {
     "Transcript": "erc_ros.values.transcript",
     "Utterance": "erc_ros.values.utterance",
     "Word": "erc_ros.values.transcript",
+    "analyze": _ANALYSIS,
+    "estimate": _ANALYSIS,
 }
 
 __all__ = [
+    "Analysis",
     "AudioFormat",
+    "EmotionSegment",
     "EstimateEvent",
     "Frame",
     "InputLate",
@@ -89,6 +97,8 @@ __all__ = [
     "Transcript",
     "Utterance",
     "Word",
+    "analyze",
+    "estimate",
 ]
 
 
