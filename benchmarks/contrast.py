@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from benchmarks.record import write_results
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
@@ -69,10 +70,16 @@ def answer(recogniser: Recogniser, turns: Sequence[str], conversation: str) -> N
     return np.asarray(estimate.probabilities)
 
 
-def interval(values: NDArray[np.float64]) -> str:
-    """Mean of (pairs,) in percent, and where 95 % of 2,000 resamples of the pairs lie."""
+def bounds(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Where 95 % of 2,000 resamples of the pairs lie, in percent."""
     rows = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
     low, high = np.percentile(100 * values[rows].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def interval(values: NDArray[np.float64]) -> str:
+    """Mean of (pairs,) in percent, and where 95 % of 2,000 resamples of the pairs lie."""
+    low, high = bounds(values)
     return f"{100 * values.mean():5.1f} % ({low:.1f} to {high:.1f})"
 
 
@@ -82,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
-    bundle = load_bundle(model_folder(parser.parse_args(arguments).bundle))
+    parser.add_argument("--results", metavar="NAME", help="write benchmarks/results/NAME.json")
+    options = parser.parse_args(arguments)
+    bundle = load_bundle(model_folder(options.bundle))
     pairs = read_pairs()
     labels = list(bundle.labels)
     right_with, right_without, right_side = [], [], []
@@ -103,6 +112,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"right without it            {interval(by_pair[1])}, at most 50")
     print(f"difference                  {interval(by_pair[0] - by_pair[1])}")
     print(f"odds move to the right side {interval(np.array(right_side, float))}, chance 50")
+    if options.results:
+        difference = by_pair[0] - by_pair[1]
+        low, high = bounds(difference)
+        figures = {
+            "pairs": len(pairs),
+            "with": 100 * by_pair[0].mean(),
+            "without": 100 * by_pair[1].mean(),
+            "difference": 100 * difference.mean(),
+            "difference_low": low,
+            "difference_high": high,
+            "odds": 100 * np.mean(right_side),
+        }
+        command = "python -m benchmarks.contrast"
+        command += f" --bundle {options.bundle} --results {options.results}"
+        conditions = "212 written pairs of histories, text only; a development set of edge-small"
+        write_results(options.results, command, bundle, figures, conditions)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.record import write_results
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
@@ -131,6 +132,22 @@ def percent(figure: Difference | metrics.Interval) -> str:
     return f"{100 * figure.value:.1f} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
 
 
+def measured_figures(answers: Answers, corpus: Corpus) -> dict[str, float]:
+    """FIGURES in percent with the ends of their 95 % intervals, and the recall of each class."""
+    truth, p = np.array(corpus.truth()), answers.probabilities
+    found = metrics.intervals(truth, p[None], names(corpus), answers.owners, resamples=300)
+    said = p.argmax(axis=1)
+    figures: dict[str, float] = {"utterances": len(truth)}
+    for name in FIGURES:
+        interval = found[name]
+        figures[name] = 100 * interval.value
+        figures[f"{name}_low"], figures[f"{name}_high"] = 100 * interval.low, 100 * interval.high
+    for c, name in enumerate(names(corpus)):
+        if (truth == c).any():
+            figures[f"recall_{name}"] = 100 * float((said[truth == c] == c).mean())
+    return figures
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a row for each corpus."""
     parser = argparse.ArgumentParser(
@@ -142,7 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=2000, help="conversations of each corpus")
     parser.add_argument("--corpus", action="append", choices=CORPORA, help="only this one")
     parser.add_argument("--without-history", action="store_true", help="and every turn by itself")
+    parser.add_argument("--results", metavar="NAME", help="write benchmarks/results/NAME.json")
     options = parser.parse_args(arguments)
+    results: dict[str, dict[str, float]] = {}
     print(f"| corpus | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
     better: dict[str, list[dict[str, Difference]]] = {}
     for name in options.corpus or CORPORA:
@@ -159,11 +178,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for how in ("with history", "without") if options.without_history else ("with history",):
             ours = answer(options.bundle, corpus, how == "with history")
             print("\n".join(measured(ours, corpus, how)), flush=True)
+            key = name if how == "with history" else f"{name} without history"
+            results[key] = measured_figures(ours, corpus)
             if options.against:
                 theirs = answer(options.against, corpus, how == "with history")
                 found = differences(ours, theirs, corpus)
                 better.setdefault(how, []).append(found)
                 print("    better by:", ", ".join(f"{k} {percent(d)}" for k, d in found.items()))
+    if options.results:
+        corpora = "".join(f" --corpus {name}" for name in options.corpus or ())
+        command = (
+            f"python -m benchmarks.unseen_text --bundle {options.bundle} --most {options.most}"
+            f"{corpora}{' --without-history' * options.without_history} --results {options.results}"
+        )
+        conditions = "Test splits, text only, reference transcripts and speaker labels; percent"
+        bundle = load_bundle(model_folder(options.bundle))
+        write_results(options.results, command, bundle, results, conditions)
     for how, found_in in better.items():
         means = ((k, np.mean([found[k].value for found in found_in])) for k in found_in[0])
         print(f"better by, mean, {how}:", ", ".join(f"{k} {100 * mean:.1f}" for k, mean in means))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,11 @@ from erc_ros.training.engine.embeddings import FILE
 from erc_ros.training.engine.history import kind_of
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import MEASURED, read_metrics
-from erc_ros.training.export.card import CardPart, corpora, read_parts, write_card
+from erc_ros.training.export.card import CardPart, corpora, fusion_head, read_parts, write_card
 from erc_ros.training.fusion.bundle_trial import SETS, answers
 from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.fusion.simulated import clips
+from erc_ros.training.heads.registry import HEADS
 from erc_ros.training.manifest import attention_shape, fix_output, open_prompt, write_manifest
 from erc_ros.training.systems import edge
 
@@ -76,6 +77,7 @@ class BundleConfig:
     visual: str = "runs/face/best"
     fusion: str = "runs/fusion/best"
     context: int = 16
+    """Utterances that the fusion sees; 1 for a fusion model that reads no context."""
     note: str = ""
     """What else the model card has to say."""
 
@@ -113,6 +115,7 @@ def train(recipe: Recipe) -> None:
             if not said[name]:
                 fix_output(staged / FILES[name], "embedding", size)
         splits = deployed(config, parts)
+        config = replace(config, context=fused_utterances(runs["fusion"], config.context))
         summary = calibrate(staged / FILES["fusion"], splits, config.context)
         summary["parts"] = {name: report(part) for name, part in parts.items()}
         trained = read_parts(runs)
@@ -132,6 +135,12 @@ def train(recipe: Recipe) -> None:
         publish(staged, Path(config.folder))
     bundle = load_bundle(config.folder)
     print(f"{bundle.folder}: {megabytes(bundle):.1f} MB, sha256 {bundle.sha256}")
+
+
+def fused_utterances(run: Path, context: int) -> int:
+    """`context`, or 1 where the fusion model of this run reads no context."""
+    head = fusion_head(read_metrics(run))
+    return context if head not in HEADS or HEADS[head][1].READS_CONTEXT else 1
 
 
 def told(run: Path) -> Measured:

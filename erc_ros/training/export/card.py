@@ -25,7 +25,7 @@ FUSION_HEADS = {
     "summer": "SDMoE and HCMF (SUMMER)",
     "lpgnet": "LPIA and dual gates (LPGNet)",
     "ddvlm": "residual fusion (DDVLM)",
-    "pooling": "late fusion of calibrated senses, each of which may be broken",
+    "pooling": "late fusion of one calibrated classifier per modality, each mixed with a uniform outlier component",
 }
 NETWORKS = {
     "text": "all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, causal between utterances",
@@ -34,14 +34,15 @@ NETWORKS = {
     "face": "residual CNN on gray faces",
 }
 """kind of recipe -> the network that it trains."""
+MODALITY_NAMES = {"text": "text", "audio": "audio", "visual": "faces"}
 NOT_RECORDED = "not recorded"
 CALIBRATED = (("dev", "after"), ("test", "before"), ("test", "after"))
 
-BEGIN = """# {name} {version}: emotion of an utterance from text, sound and faces
+BEGIN = """# {name} {version}: emotion of an utterance from {modalities}
 
-A bundle for `erc_ros`: three encoders and a causal fusion over the last {context} utterances of a
-conversation. It gives calibrated probabilities of {count} emotions ({labels}), and
-valence and arousal derived from them.
+A model package ("bundle") for `erc_ros`: {encoders} and {fusion}
+It estimates probabilities of {count} emotions ({labels}), and
+valence and arousal derived from them. The probabilities are calibrated on the corpora named below only.
 
 {made}
 {note}
@@ -55,13 +56,19 @@ shows is not what a person feels, and it differs between people, cultures and si
 SIMULATED = """
 ## What is simulated
 
-The fusion did not learn from recordings with text, sound and face together: each utterance of {text} got
-the embedding of a clip with the same label from {clips}, drawn for each utterance on its own, so
-that only text carries context. Part of them was replaced by clips of any label, until a linear probe on
-each modality alone was as weak as is published for real recordings: {simulation}.
-**Numbers that involve these modalities are therefore no benchmark results**; they only show that the
-fusion uses what it gets and survives what is missing.
+There were no recordings with text, audio and faces of the same person. Each utterance of {text} was paired with
+a clip of the same label from {clips}, drawn for each utterance independently. A part of the clips was
+replaced by clips of any label, until a linear classifier on each modality alone was as accurate as is
+published for real recordings: {simulation}.
+{learned}
+**No figure that involves audio or faces is a benchmark result.** They show only that the fusion uses its
+input and how it behaves when a modality is missing or broken.
 """
+LEARNED_FROM_PAIRS = "The fusion was trained on these pairs."
+LEARNED_FROM_CLIPS = (
+    "The classifiers of audio and faces inside the fusion learned from the clips themselves; how often each"
+    " modality\nis taken to be uninformative was fitted on these pairs."
+)
 LIMITS = """
 ## Limits
 
@@ -97,10 +104,45 @@ def read_part(run: Path) -> CardPart:
     """Raises FileNotFoundError for a run without metrics.json."""
     metrics = read_metrics(run)
     network = NETWORKS.get(kind_of(run), NOT_RECORDED)
-    if "head" in metrics:
-        network = f"{FUSION_HEADS.get(metrics['head'], metrics['head'])}, causal"
+    if fusion_head(metrics):
+        network = f"{fusion_name(metrics)}, causal"
         network += f", {metrics['parameters'] / 1e6:.1f} M"
     return CardPart(whole_history(run), metrics, network)
+
+
+def fusion_head(metrics: Mapping[str, Any]) -> str:
+    """The name of the fusion model in a metrics.json; "" where it names none.
+
+    `erc train config/training/fusion.yaml` writes `head`, the rows of a system or a comparison
+    write `settings.row.head`.
+    """
+    settings = metrics.get("settings")
+    row = settings.get("row") if isinstance(settings, Mapping) else None
+    head = row.get("head") if isinstance(row, Mapping) else None
+    return str(metrics.get("head") or head or "")
+
+
+def fusion_name(metrics: Mapping[str, Any]) -> str:
+    """The fusion model in words; its own name where there are no words for it."""
+    head = fusion_head(metrics)
+    return FUSION_HEADS.get(head, head) or f"fusion model {NOT_RECORDED}"
+
+
+def fusion_sentence(context: int, is_causal: bool) -> str:
+    """What the fusion sees, from `fusion` of the manifest."""
+    if context == 1:
+        return (
+            "a fusion of the current utterance alone.\nEarlier utterances reach the result through the"
+            " encoders only."
+        )
+    how = "causal fusion" if is_causal else "fusion"
+    return f"a {how} over the last {context} utterances of a\nconversation."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names as "text", "text and audio" or "text, audio and faces"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def corpora(parts: Mapping[str, CardPart]) -> list[str]:
@@ -125,10 +167,13 @@ def write_card(
             `temperatures`, `calibration_error` (split -> modalities -> before, after).
         note: what else a reader has to know, from the recipe.
     """
+    encoders = [name for name in MODALITY_NAMES if name in manifest]
     begin = BEGIN.format(
         name=manifest["name"],
         version=manifest["version"],
-        context=manifest["fusion"]["context"],
+        modalities=listed([MODALITY_NAMES[name] for name in encoders]),
+        encoders=f"{len(encoders)} encoder{'s' * (len(encoders) > 1)}",
+        fusion=fusion_sentence(manifest["fusion"]["context"], manifest["fusion"]["causal"]),
         count=len(manifest["labels"]),
         labels=", ".join(manifest["labels"]),
         made=_made(parts),
@@ -149,7 +194,10 @@ def _made(parts: Mapping[str, CardPart]) -> str:
     if not commands:
         return "Which commands made it was not recorded."
     lines = "\n".join(f"    {command}" for command in commands)
-    return f"Made by these commands; every number here comes out of them:\n\n{lines}"
+    return (
+        "These commands trained its float32 networks; `erc quantize` and `erc calibrate` may have"
+        f" changed\nthem since (`precision` and `metrics` in bundle.yaml):\n\n{lines}"
+    )
 
 
 def _networks(parts: Mapping[str, CardPart]) -> str:
@@ -178,6 +226,9 @@ def _simulated(parts: Mapping[str, CardPart]) -> str:
     read = parts["text"].history.corpora
     clips = [c for name in found if name in parts for c in parts[name].history.corpora]
     return SIMULATED.format(
+        learned=LEARNED_FROM_CLIPS
+        if fusion_head(parts["fusion"].metrics) == "pooling"
+        else LEARNED_FROM_PAIRS,
         text=_titles(["meld"] if "meld" in read else read[-1:]),
         clips=_titles(clips),
         simulation="; ".join(
@@ -216,9 +267,9 @@ def _results(parts: Mapping[str, CardPart], summary: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "\n## Results\n",
-            "Checkpoints, prior correction and seed were chosen on dev; test was looked at once per seed. Mean and",
-            'standard deviation over seeds; "bundle" is the model that was chosen. Causal, gold speakers (indices',
-            "within the dialogue), gold text. All in float32; [quantization.md](quantization.md), where it lies",
+            "Checkpoints, prior correction and seed were chosen on dev. Mean and",
+            'standard deviation over seeds; "bundle" is the model that was chosen. Causal, reference speaker labels (indices',
+            "within the dialogue), reference transcripts. All in float32; [quantization.md](quantization.md), where it lies",
             f"beside this card, says what the smaller networks keep of it.{''.join(_not_the_best(parts))}\n",
             *markdown(["figure", "seeds", "test, mean ± deviation", "bundle (test)"], rows),
             "\nTest, weighted F1 through the fusion:\n",
@@ -300,8 +351,9 @@ def write_measured(
     quantization = folder / "quantization.json"
     card = file.read_text(encoding="utf-8") if file.is_file() else ""
     lines = [
-        "Every figure here is of the files in this folder, by `erc calibrate`: MELD test, causal, gold speakers, gold",
-        "text; sound and faces are clips of people whom it has not met, drawn as weak as is published for MELD's own.\n",
+        "Every figure here is of the files in this folder, by `erc calibrate`: MELD test, causal, reference speaker labels and",
+        "transcripts. Text is MELD's. **Audio and faces are simulated**: clips of held-out people of other corpora, degraded to",
+        "the accuracy that is published for MELD's own audio and video.\n",
         *_precision(read_json(quantization) if quantization.is_file() else {}),
         "Weighted F1 while senses are missing or broken (mean and spread over the draws of the clips):\n",
         *table(results),

@@ -41,8 +41,8 @@ from erc_ros.training.encoders.visual.pretrained import VideoEncoder
 from erc_ros.training.engine.history import RunHistory, whole_history
 from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_recipe
 from erc_ros.training.engine.runs import BEST, MEASURED, METRICS, READING, read_json, read_metrics
-from erc_ros.training.export.bundle_assembly import ANCHORS, FILES, publish
-from erc_ros.training.export.card import FUSION_HEADS, CardPart, write_card
+from erc_ros.training.export.bundle_assembly import ANCHORS, FILES, fused_utterances, publish
+from erc_ros.training.export.card import CardPart, fusion_name, write_card
 from erc_ros.training.export.encoders import export_encoder
 from erc_ros.training.fusion.bundle_trial import answers
 from erc_ros.training.fusion.dialogues import Dialogues
@@ -211,7 +211,8 @@ def export_bundle(
     Args:
         data: the folder of the data sets; dev chooses the temperatures.
         name: of the bundle; "": the recipe's kind and corpus.
-        context: utterances that the fusion sees, the current one included.
+        context: utterances that the fusion sees, the current one included; 1 is taken for a fusion
+            model that reads no context.
         without: modalities that the bundle does without, though the system has them.
         row: as in `read_system`.
 
@@ -230,6 +231,7 @@ def export_bundle(
             "ANCHORS in erc_ros/training/export/bundle_assembly.py"
         )
     splits = read_dialogues(system, data)
+    context = fused_utterances(system.fusion, context)
     note = SCENES if "visual" in system.readings and "faces" not in system.corpus else ""
     with tempfile.TemporaryDirectory() as scratch:
         staged = Path(scratch)
@@ -487,6 +489,5 @@ def _card_parts(system: TrainedSystem) -> dict[str, CardPart]:
             read_metrics(reading.folder) if measured else {},
             f"{kind}, {how} the stage {reading.stage}",
         )
-    head = str(system.found.get("head", system.recipe.kind))
-    parts["fusion"] = CardPart(history, system.found, f"{FUSION_HEADS.get(head, head)}, causal")
+    parts["fusion"] = CardPart(history, system.found, f"{fusion_name(system.found)}, causal")
     return parts

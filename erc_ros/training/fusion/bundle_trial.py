@@ -227,6 +227,18 @@ def answered(trial: BundleTrial, seen: Sequence[bool]) -> tuple[Floats, NDArray[
     return _pooled(trial, tuple(seen))
 
 
+def simulated_logits(
+    trial: BundleTrial, seen: Sequence[bool], mismatches: float
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Logits of all draws (DRAWS * N, C) with these modalities, and the labels.
+
+    Args:
+        mismatches: share of the mismatched clips that degrade the modalities to MELD's accuracy; 1:
+            as published for MELD, 0: every clip has the label of its utterance.
+    """
+    return _pooled(trial, tuple(seen), mismatches)
+
+
 def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bool]) -> Floats:
     """Logits (N, C) of the exported fusion for every utterance, as the recogniser gets them."""
     found = []

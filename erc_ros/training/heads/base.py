@@ -84,6 +84,8 @@ class Head(nn.Module, ABC):
 
     INDEPENDENT: ClassVar[bool] = False
     """Whether its modalities are independent evidence, each with a calibrated classifier."""
+    READS_CONTEXT: ClassVar[bool] = True
+    """Whether other utterances of the conversation change the logits of an utterance."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()

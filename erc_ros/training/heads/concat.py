@@ -23,6 +23,8 @@ class ConcatConfig(HeadConfig):
 class Concat(Head):
     """Linear, norm, dropout per modality; a module shared by the three; a linear classifier."""
 
+    READS_CONTEXT = False
+
     def __init__(self, config: ConcatConfig) -> None:
         super().__init__(config)
         d = config.width

@@ -102,6 +102,8 @@ class Correction(nn.Module):
 class Ddvlm(Head):
     """The text's logits, and a correction from each other modality."""
 
+    READS_CONTEXT = False
+
     def __init__(self, config: DdvlmConfig) -> None:
         super().__init__(config)
         d = config.embeddings[TEXT]

@@ -39,6 +39,7 @@ class Pooling(Head):
     """A linear classifier for each sense, and how often each is taken to be broken."""
 
     INDEPENDENT = True
+    READS_CONTEXT = False
 
     def __init__(self, config: PoolingConfig) -> None:
         super().__init__(config)

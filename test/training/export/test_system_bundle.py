@@ -81,6 +81,24 @@ def test_the_bundle_says_what_the_run_knew(exported: Path) -> None:
     assert "roberta, fine-tuned in the stage text" in card and "MAGT (MAGTKD" in card
 
 
+def test_the_card_names_the_fusion_model_and_what_it_sees(
+    exported: Path, meld: Path, tmp_path: Path
+) -> None:
+    """A row of another fusion model in a run of MAGTKD; Concat sees one utterance at a time."""
+    card = (exported / "README.md").read_text()
+    assert "causal fusion over the last 5 utterances" in card
+    run = write_system_run(tmp_path / "run", meld, "meld-faces", head="concat", kind="magtkd")
+    folder = tmp_path / "bundle"
+    without = ["--without", "audio", "--without", "visual"]
+    arguments = ["--bundle", str(folder), "--data", str(meld), *without]
+    assert main(["export", str(run), *arguments]) == 0
+    card = (folder / "README.md").read_text()
+    assert "Concat" in card and "MAGT (" not in card
+    assert load_bundle(folder).fusion.context == 1
+    assert "over the last" not in card and "current utterance alone" in card
+    assert "emotion of an utterance from text\n" in card
+
+
 def test_the_robot_sees_what_the_training_saw(exported: Path, meld: Path, finished: Path) -> None:
     """The recogniser's embeddings are those of the feature stores, from words, sound and faces."""
     split = corpora.read("meld-faces", meld, "test")

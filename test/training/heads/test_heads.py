@@ -22,7 +22,7 @@ from erc_ros.training.onnx import export_fusion
 SIZES = (12, 8, 6)
 NAMES = ("text", "audio", "visual")
 ALL = sorted(HEADS)
-WITH_CONTEXT = ["lpgnet", "magtkd", "summer"]
+WITH_CONTEXT = [name for name in ALL if HEADS[name][1].READS_CONTEXT]
 BOTH = [(name, causal) for name in ALL for causal in (True, False)]
 ABLATIONS = [(name, part) for name in ALL for part in HEADS[name][0].PARTS]
 
@@ -57,6 +57,17 @@ def test_a_causal_head_does_not_see_the_future(name: str) -> None:
     for old, new in zip(before, model(**inputs), strict=True):
         assert torch.equal(old[:, :4], new[:, :4])
     assert not torch.equal(before[0][:, 4], model(**inputs)[0][:, 4])
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - set(WITH_CONTEXT)))
+def test_a_head_without_context_sees_one_utterance(name: str) -> None:
+    model, inputs = head(name), conversation()
+    before = model(**inputs)[0]
+    inputs["text"][:, 2] = torch.linspace(-9, 9, 12)
+    after = model(**inputs)[0]
+    others = [0, 1, 3, 4, 5]
+    assert torch.allclose(before[:, others], after[:, others])
+    assert not torch.allclose(before[:, 2], after[:, 2])
 
 
 @pytest.mark.parametrize("name", WITH_CONTEXT)

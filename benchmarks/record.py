@@ -1,0 +1,77 @@
+"""Results files: figures with the command, date, commit and bundle that they come from.
+
+`benchmarks/results/NAME.json` is written by the command that it names. Markdown pages refer to its
+figures (`benchmarks.figures`), and test/test_figures.py compares them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from erc_ros.inference.bundle import Bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MEASURED, RECORDED = "measured", "recorded"
+"""Written by its command; or copied from a page, with the date and commit of that measurement."""
+
+
+def write_results(
+    name: str, command: str, bundle: Bundle, figures: Mapping[str, Any], conditions: str
+) -> Path:
+    """Write `RESULTS/NAME.json`.
+
+    Args:
+        name: of the file, without its ending.
+        command: what a reader runs to get the same.
+        bundle: that was measured; the digests of its files are stored.
+        figures: numbers, nested by name; percentages as percent.
+        conditions: what was measured on, in one or two sentences.
+    """
+    content = {
+        "status": MEASURED,
+        "command": command,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "commit": commit(),
+        "bundle": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "files": networks(bundle.folder),
+        },
+        "conditions": conditions,
+        "figures": rounded(figures),
+    }
+    file = RESULTS / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return file
+
+
+def networks(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256 of the ONNX files of a bundle, as its manifest states them."""
+    import yaml
+
+    files = yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))["files"]
+    return {name: str(entry["sha256"]) for name, entry in files.items() if name.endswith(".onnx")}
+
+
+def commit() -> str:
+    """The short hash of HEAD; "unknown" outside a clone."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def rounded(value: Any) -> Any:
+    """The same with numbers of at most four decimals."""
+    if isinstance(value, Mapping):
+        return {name: rounded(each) for name, each in value.items()}
+    return value if isinstance(value, (str, bool, int)) else round(float(value), 4)
