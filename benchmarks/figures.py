@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.record import MEASURED, RESULTS, ROOT, networks
+from benchmarks.record import MEASURED, RESULTS, ROOT, fingerprint
 
 FIGURE = re.compile(
     r"(?P<number>[-+]?\d[\d,]*(?:\.\d+)?)(?P<between>\*{0,2}(?: ?%)?\*{0,2})"
@@ -113,14 +113,14 @@ def update(page: Path, root: Path = ROOT) -> bool:
 
 
 def stale(root: Path = ROOT) -> list[str]:
-    """A line for every measured results file whose bundle has other networks now."""
+    """A line for every measured results file whose bundle is another one now."""
     lines = []
     for file in sorted((root / "benchmarks" / "results").glob("*.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["status"] != MEASURED:
             continue
         bundle = content["bundle"]
-        if networks(root / "models" / bundle["name"]) != bundle["files"]:
+        if fingerprint(root / "models" / bundle["name"]) != bundle["sha256"]:
             lines.append(f"{file.name}: {bundle['name']} has changed; run: {content['command']}")
     return lines
 

@@ -6,6 +6,7 @@ figures (`benchmarks.figures`), and test/test_figures.py compares them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -13,11 +14,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from erc_ros.inference.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MEASURED, RECORDED = "measured", "recorded"
+DECISIVE = (
+    "labels", "text", "audio", "visual", "fusion", "calibration", "reliability", "files"
+)  # fmt: skip
 """Written by its command; or copied from a page, with the date and commit of that measurement."""
 
 
@@ -29,7 +35,7 @@ def write_results(
     Args:
         name: of the file, without its ending.
         command: what a reader runs to get the same.
-        bundle: that was measured; the digests of its files are stored.
+        bundle: that was measured; the digest of its networks and settings is stored.
         figures: numbers, nested by name; percentages as percent.
         conditions: what was measured on, in one or two sentences.
     """
@@ -41,7 +47,7 @@ def write_results(
         "bundle": {
             "name": bundle.name,
             "version": bundle.version,
-            "files": networks(bundle.folder),
+            "sha256": fingerprint(bundle.folder),
         },
         "conditions": conditions,
         "figures": rounded(figures),
@@ -52,12 +58,11 @@ def write_results(
     return file
 
 
-def networks(folder: Path) -> dict[str, str]:
-    """File name -> SHA-256 of the ONNX files of a bundle, as its manifest states them."""
-    import yaml
-
-    files = yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))["files"]
-    return {name: str(entry["sha256"]) for name, entry in files.items() if name.endswith(".onnx")}
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of what decides the estimates of a bundle: its networks, tokens and calibration."""
+    manifest = yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))
+    decisive = {name: manifest.get(name) for name in DECISIVE}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def commit() -> str:

@@ -128,14 +128,20 @@ def fusion_name(metrics: Mapping[str, Any]) -> str:
     return FUSION_HEADS.get(head, head) or f"fusion model {NOT_RECORDED}"
 
 
-def fusion_sentence(context: int, is_causal: bool) -> str:
-    """What the fusion sees, from `fusion` of the manifest."""
+def fusion_sentence(manifest: Mapping[str, Any]) -> str:
+    """What the fusion sees, from `fusion` and `reliability` of the manifest."""
+    context = manifest["fusion"]["context"]
+    if manifest.get("reliability"):
+        return (
+            "a fusion of the current utterance.\nHow far voice and face can be relied on is estimated"
+            " from the utterances before it."
+        )
     if context == 1:
         return (
             "a fusion of the current utterance alone.\nEarlier utterances reach the result through the"
             " encoders only."
         )
-    how = "causal fusion" if is_causal else "fusion"
+    how = "causal fusion" if manifest["fusion"]["causal"] else "fusion"
     return f"a {how} over the last {context} utterances of a\nconversation."
 
 
@@ -173,7 +179,7 @@ def write_card(
         version=manifest["version"],
         modalities=listed([MODALITY_NAMES[name] for name in encoders]),
         encoders=f"{len(encoders)} encoder{'s' * (len(encoders) > 1)}",
-        fusion=fusion_sentence(manifest["fusion"]["context"], manifest["fusion"]["causal"]),
+        fusion=fusion_sentence(manifest),
         count=len(manifest["labels"]),
         labels=", ".join(manifest["labels"]),
         made=_made(parts),
