@@ -19,6 +19,10 @@ from erc_ros.pipeline import PerceptionConfig, PipelineConfig, RecognitionConfig
 from erc_ros.values.settings import SettingEntry, Value, configured, entries, setting, values_of
 
 _AUTOSTART = "configure and activate by itself, without launch or `ros2 lifecycle`"
+_RECORDING = (
+    "whether texts, audio and images may be published, and voices be enrolled, until a message on "
+    "the topic `recording_allowed` says otherwise"
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class UtteranceNodeConfig(PerceptionConfig):
     publish_voice_audio: bool = setting(
         False, "with `publish_voices`: the sound of each utterance on `voices/<id>/audio`"
     )
+    recording_allowed: bool = setting(True, _RECORDING, changes="start")
     publish_text: bool = setting(
         True,
         "false keeps what was said out of `utterances`; with two processes the emotion node then "
@@ -118,6 +123,7 @@ class EmotionNodeConfig(RecognitionConfig):
     """Parameters of emotion_node."""
 
     autostart: bool = setting(True, _AUTOSTART, changes="start")
+    recording_allowed: bool = setting(True, _RECORDING, changes="start")
     publish_text: bool = setting(
         True, "false keeps what was said out of `emotions`", changes="anytime"
     )

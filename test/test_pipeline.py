@@ -99,6 +99,19 @@ def test_a_text_becomes_an_utterance_and_then_its_estimate(config: PipelineConfi
     assert float(estimate.probabilities.sum()) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_reset_forgets_the_audio_of_voices(config: PipelineConfig, is_reset: bool) -> None:
+    samples = np.random.default_rng(0).integers(-9000, 9000, 16_000).astype("<i2").tobytes()
+    with Pipeline(config) as pipeline:
+        pipeline.feed(VoiceSound("v1", SoundChunk(samples, 10 * NS, 11 * NS)))
+        if is_reset:
+            pipeline.reset()
+        text = Transcript("Hello.", arrival=11 * NS, start=10 * NS, end=11 * NS, voice_id="v1")
+        events = [*pipeline.feed(text), *pipeline.flush()]
+    (said,) = (event.utterance for event in events if isinstance(event, UtteranceEvent))
+    assert said.voice_id == "v1" and bool(len(said.audio)) != is_reset
+
+
 def test_a_reset_begins_a_new_conversation(config: PipelineConfig) -> None:
     with Pipeline(config) as pipeline:
         events = [*pipeline.feed(said("You again.")), *pipeline.reset()]

@@ -1,39 +1,91 @@
-"""May what is said and seen be kept? A latched topic says so, and both nodes heed it at once."""
+"""May texts, audio and images be published? A topic says so, best a latched one."""
 
 from __future__ import annotations
 
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import Bool
 
-from erc_ros.nodes.managed_node import ManagedNode
-from erc_ros.nodes.matching_qos import MatchingSubscription
+if TYPE_CHECKING:
+    from erc_ros.nodes.managed_node import ManagedNode
 
 TOPIC = "recording_allowed"
-QOS = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
+LOOK = 0.25  # s between two queries of the graph
+DISCOVERY = 3.0  # s from the node's creation until all publishers of the topic are discovered
+ANSWER = 8  # queries, each with time for a latched message to arrive, after which none is expected
+
+_Offer = tuple[QoSDurabilityPolicy, QoSReliabilityPolicy]
 
 
 class RecordingConsent:
-    """Whether texts, sound and pictures may go out. Call `look` now and then.
+    """Whether texts, audio and images may be published; one object per process.
 
-    allowed: as was told last, also if whoever told it is gone; True before. Read by any thread.
+    It lives as long as its node, so the last message holds through every lifecycle transition, also
+    when its publisher is gone. Until the graph was queried nothing is decided and nothing allowed:
+    the workers wait for `wait`. Where no publisher is discovered, or it stays silent, the default
+    holds.
+
+    Args:
+        node: subscribes and queries the graph, in every lifecycle state.
+        default: the answer until a message comes.
     """
 
-    def __init__(self, node: ManagedNode) -> None:
-        self.allowed = True
-        self._node = node
-        self._subscription = MatchingSubscription(node, Bool, TOPIC, self._hear, QOS)
+    def __init__(self, node: ManagedNode, default: bool) -> None:
+        self._node, self._value = node, default
+        self._decided = threading.Event()
+        self._discovered_by = time.monotonic() + DISCOVERY
+        self._queries_left = ANSWER
+        self._subscriptions: dict[_Offer, object] = {}
+        node.create_timer(LOOK, self.look, clock=node.steady)
+
+    @property
+    def allowed(self) -> bool:
+        """Whether content may be published now; False before it is decided. Any thread may ask."""
+        return self._decided.is_set() and self._value
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is decided, for at most `seconds`; return whether it is.
+
+        Call it in a worker: the executor has to take the message in meanwhile.
+        """
+        return self._decided.wait(seconds)
 
     def look(self) -> None:
-        """Listen to who publishes it."""
-        self._subscription.look()
+        """Subscribe to the publishers that the graph has, and decide when no answer is to come."""
+        topic = self._node.resolve_topic_name(TOPIC)
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        for qos in (info.qos_profile for info in publishers):
+            offer = qos.durability, qos.reliability
+            # One for each kind of publisher: a latched subscription receives nothing from volatile
+            # publishers, a volatile one nothing that was sent before it.
+            if offer not in self._subscriptions:
+                wanted = QoSProfile(depth=1, durability=offer[0], reliability=offer[1])
+                self._subscriptions[offer] = self._node.subscribe_to(
+                    Bool, TOPIC, self._receive, wanted, matched=True
+                )
+        if self._decided.is_set():
+            return
+        if self._subscriptions:
+            # Queries are counted instead of seconds: while a node loads its models, the executor
+            # is busy, and a message that has arrived is not taken in.
+            self._queries_left -= 1
+        if self._queries_left <= 0 or (
+            not self._subscriptions and time.monotonic() > self._discovered_by
+        ):
+            self._decided.set()
 
-    def close(self) -> None:
-        """Stop listening."""
-        self._subscription.close()
+    def tell(self, allowed: bool) -> None:
+        """Decide, as a message does."""
+        changed = allowed != self._value
+        self._value = allowed
+        self._decided.set()
+        if changed:
+            told = "may be published again" if allowed else "are held back from now on"
+            self._node.get_logger().info(f"{TOPIC}: texts, audio and images {told}")
 
-    def _hear(self, message: Bool) -> None:
+    def _receive(self, message: Bool) -> None:
         # In the callback, not in the worker's turn: what waits in its queue is held back as well.
-        if message.data != self.allowed:
-            self.allowed = bool(message.data)
-            told = "may go out again" if self.allowed else "are held back from now on"
-            self._node.get_logger().info(f"{TOPIC}: texts, sound and pictures {told}")
+        self.tell(bool(message.data))

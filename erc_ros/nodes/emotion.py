@@ -16,4 +16,7 @@ def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[Man
     record: see `UtteranceNode`.
     """
     emotion_node = EmotionNode(subscribes=False, **options)
-    return [UtteranceNode(emotion_node.receive, record, **options), emotion_node]
+    utterance_node = UtteranceNode(
+        emotion_node.receive, record, consent=emotion_node.consent, **options
+    )
+    return [utterance_node, emotion_node]

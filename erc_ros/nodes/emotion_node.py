@@ -19,7 +19,6 @@ from erc_ros.inference.emotion_state import EmotionStateTracker
 from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import Estimate
 from erc_ros.nodes import diagnostics, services
-from erc_ros.nodes.consent import RecordingConsent
 from erc_ros.nodes.diagnostics import Latencies, Meter
 from erc_ros.nodes.expressions import Expressions
 from erc_ros.nodes.handover import Handover
@@ -90,7 +89,6 @@ class EmotionNode(ManagedNode):
         if p["publish_expression"]:
             self._expressions = Expressions(self, p["humans_namespace"])
         self._recognition = Recognition(p.config(EmotionNodeConfig))
-        self._consent = RecordingConsent(self)
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = 0
         self._order: Resequencer[Arrived] = Resequencer(PATIENCE)
@@ -122,8 +120,9 @@ class EmotionNode(ManagedNode):
             },
             silent=frozenset({services.INPUT, "tick"}),
         )
-        self._consent.look()
-        self._worker = Worker("recognition", inbox, self._handle, self.failed, self._finish)
+        self._worker = Worker(
+            "recognition", inbox, self._handle, self.failed, self._finish, self.consent.wait
+        )
         if self._subscribes:
             corrections = self.subscribe_to(
                 SpeakerCorrection, "speaker_corrections", self._hear_correction, UTTERANCE_QOS
@@ -143,8 +142,6 @@ class EmotionNode(ManagedNode):
         self._live_subscriptions = []
         for timer in self._live:
             self.destroy_timer(timer)
-        if self._live:
-            self._consent.close()
         self._live = []
         if self._worker is not None:
             self._worker.stop()
@@ -190,7 +187,6 @@ class EmotionNode(ManagedNode):
             self._inbox.put("tick", None)
 
     def _look(self) -> None:
-        self._consent.look()
         if self._expressions is not None:
             self._expressions.look()
 
@@ -249,9 +245,9 @@ class EmotionNode(ManagedNode):
             self._states.end_conversation(event.conversation_id)
         recognition.publish_provisional = self.parameters["publish_provisional"]
         recognition.min_confidence = self.parameters["min_confidence"]
-        text = self._consent.allowed and self.parameters["publish_text"]
         for found in recognition.feed(event):
             estimate = found.estimate
+            text = self.consent.allowed and self.parameters["publish_text"]
             message = estimate_message(estimate, recognition.bundle, text, handed.sequence)
             total = time.monotonic_ns() - handed.arrived
             stages = {**stages, **estimate.latency}

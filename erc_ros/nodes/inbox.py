@@ -91,6 +91,11 @@ class Inbox:
             self._closed = True
             self._changed.notify_all()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def depth(self, input: str) -> int:
         """How many wait."""
         return len(self._queues[input])
@@ -110,6 +115,8 @@ class Worker:
     Args:
         handle: called with each item. An exception in it goes to `failed` and ends nothing.
         finish: called last, in the same thread.
+        ready: waits for at most so many seconds until the worker may begin, and says whether it
+            may. Nothing is taken before, unless the inbox is closed.
     """
 
     def __init__(
@@ -119,8 +126,10 @@ class Worker:
         handle: Callable[[Item], None],
         failed: Callable[[Item, Exception], None],
         finish: Callable[[], None] = lambda: None,
+        ready: Callable[[float], bool] = lambda seconds: True,
     ) -> None:
         self._inbox = inbox
+        self._ready = ready
         self._handle = handle
         self._failed = failed
         self._finish = finish
@@ -128,6 +137,8 @@ class Worker:
         self._thread.start()
 
     def _run(self) -> None:
+        while not self._inbox.is_closed and not self._ready(0.05):
+            pass
         while (item := self._inbox.take()) is not None:
             self._attempt(item)
         try:

@@ -19,6 +19,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.complaints import Complaints
+from erc_ros.nodes.consent import RecordingConsent
 from erc_ros.nodes.inbox import Item
 from erc_ros.nodes.memory import give_memory_back
 from erc_ros.nodes.parameters import NodeParameters
@@ -40,11 +41,16 @@ class ManagedNode(LifecycleNode, ABC):
     Args:
         kind: name of the node (`parameters.NODES`).
         defaults: other parameter defaults than the config's.
+        consent: of another node of this process; None: this node makes its own.
         options: passed on to LifecycleNode (namespace, context, parameter_overrides, ...).
     """
 
     def __init__(
-        self, kind: str, defaults: Mapping[str, Value] | None = None, **options: Any
+        self,
+        kind: str,
+        defaults: Mapping[str, Value] | None = None,
+        consent: RecordingConsent | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(kind, **options)
         self._refuse_invalid_transitions()
@@ -56,6 +62,8 @@ class ManagedNode(LifecycleNode, ABC):
         self.parameters = NodeParameters(self, kind, lambda: self.configured, defaults)
         # These timers measure real time, also while a simulated clock stands still.
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
+        # For the whole life of the node: a transition must not forget what was not allowed.
+        self.consent = consent or RecordingConsent(self, self.parameters["recording_allowed"])
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(
             REPORT_PERIOD,
@@ -286,7 +294,11 @@ class ManagedNode(LifecycleNode, ABC):
         state = "active" if self.active else "inactive" if self.configured else "unconfigured"
         state = "finalized" if self._finalized else state
         problems = [diagnostics.error(self._problem)] if self._problem else []
-        values = {"state": state, "not_logged": self.complaints.left_out}
+        values = {
+            "state": state,
+            "not_logged": self.complaints.left_out,
+            "recording_allowed": self.consent.allowed,
+        }
         found.insert(0, diagnostics.status("state", values, problems, fine=state))
         for entry in found:
             entry.name = f"{name}: {entry.name}"

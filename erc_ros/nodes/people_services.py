@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from erc_msgs.srv import Enrol, ForgetPerson
 
+from erc_ros.nodes.consent import TOPIC, RecordingConsent
 from erc_ros.nodes.services import Services
 from erc_ros.pipeline import Perception
 
@@ -16,16 +17,25 @@ class PeopleServices:
     Args:
         perception: of the active node.
         file: where voices are kept, "" nowhere.
+        consent: nobody is enrolled without it.
     """
 
     def __init__(
-        self, services: Services, perception: Callable[[], Perception], file: Callable[[], str]
+        self,
+        services: Services,
+        perception: Callable[[], Perception],
+        file: Callable[[], str],
+        consent: RecordingConsent,
     ) -> None:
-        self._perception, self._file = perception, file
+        self._perception, self._file, self._consent = perception, file, consent
         services.offer(Enrol, "~/enrol", self._enrol)
         services.offer(ForgetPerson, "~/forget_person", self._forget)
 
     def _enrol(self, request: Enrol.Request, response: Enrol.Response) -> str:
+        if not self._consent.allowed:
+            raise ValueError(
+                f"{TOPIC} is false, so no voice may be kept: publish true on it, then enroll"
+            )
         response.heard = self._perception().enrol(
             request.person_id, request.speaker_id, request.conversation_id
         )

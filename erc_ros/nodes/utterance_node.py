@@ -15,7 +15,6 @@ from std_srvs.srv import Trigger
 
 from erc_ros.adapters import message_class, stamp_of
 from erc_ros.nodes import diagnostics, services
-from erc_ros.nodes.consent import RecordingConsent
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
 from erc_ros.nodes.inbox import Inbox, Item, Worker
@@ -107,7 +106,7 @@ class UtteranceNode(ManagedNode):
         super().__init__("utterance_node", defaults={"publish_media": hand_over is None}, **options)
         offers = services.Services(self, lambda: self._inbox)
         offers.offer(Trigger, "~/reset", self._reset)
-        PeopleServices(offers, self._working, lambda: self.parameters["known_voices"])
+        PeopleServices(offers, self._working, lambda: self.parameters["known_voices"], self.consent)
 
     # Lifecycle ------------------------------------------------------------------------------
 
@@ -159,7 +158,6 @@ class UtteranceNode(ManagedNode):
             },
             silent=frozenset({"tick", "microphone", "robot_gone", services.INPUT}),
         )
-        self._consent = RecordingConsent(self)
         self._humans = humans = Humans(self, inbox, p["humans_namespace"], p["face_rate"])
         self._inputs = {}
         self._format_expected = False
@@ -210,7 +208,9 @@ class UtteranceNode(ManagedNode):
             self.create_timer(TICK, self._tick),
             self.create_timer(LOOK, self._look, clock=self.steady),
         ]
-        self._worker = Worker("perception", inbox, self._handle, self.failed, self._finish)
+        self._worker = Worker(
+            "perception", inbox, self._handle, self.failed, self._finish, self.consent.wait
+        )
 
     def stop(self) -> None:
         for source in self._inputs.values():
@@ -219,8 +219,6 @@ class UtteranceNode(ManagedNode):
             self._humans.close()
         for timer in self._live:
             self.destroy_timer(timer)
-        if self._live:
-            self._consent.close()
         self._live = []
         if self._worker is not None:
             self._worker.stop()
@@ -251,7 +249,6 @@ class UtteranceNode(ManagedNode):
     def _look(self) -> None:
         for source in self._inputs.values():
             source.look()
-        self._consent.look()
         for part in (self._voices, self._view):
             if part is not None:
                 part.look()
@@ -287,7 +284,7 @@ class UtteranceNode(ManagedNode):
             self._note_stamp(value, arrival)
             self._give(self._call("feed", value), item.arrived, taken)
             # After what it is for: drawing must not make an utterance wait.
-            if self._view is not None and isinstance(value, Frame) and self._consent.allowed:
+            if self._view is not None and isinstance(value, Frame) and self.consent.allowed:
                 self._view.show(value, self._working().faces)
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
@@ -323,7 +320,7 @@ class UtteranceNode(ManagedNode):
                 self._hand_over(Handover(event, arrived, stages, sequence))
         for event, sequence in numbered:
             if voices is not None:
-                allowed = self._consent.allowed
+                allowed = self.consent.allowed
                 text = allowed and self.parameters["publish_text"]
                 voices.tell(event, text, allowed, self._working().known_names)
             if isinstance(event, (UtteranceEvent, TextCorrected)):
@@ -347,7 +344,7 @@ class UtteranceNode(ManagedNode):
 
     def _publish(self, utterance: Utterance, sequence: int) -> None:
         self._counts["utterances"] += utterance.is_final
-        allowed = self._consent.allowed
+        allowed = self.consent.allowed
         text = allowed and self.parameters["publish_text"]
         media = allowed and self.parameters["publish_media"]
         self._outputs["utterances"].publish(utterance_message(utterance, text, media, sequence))

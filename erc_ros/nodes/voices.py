@@ -249,12 +249,18 @@ class Voices:
     def _introduce(self, voice: _Voice, now: int) -> None:
         """Send what waits for a listener, if there is one or none came in time."""
         waiting, voice.waiting = voice.waiting, []
-        for part, message in waiting:
+        for part, message in self._allowed(waiting):
             publisher = voice.publishers[part]
             if now - voice.since < INTRODUCTION and not publisher.get_subscription_count():
                 voice.waiting.append((part, message))
             else:
                 publisher.publish(message)
+
+    def _allowed(self, waiting: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        """Of these parts and messages, those that may still be published."""
+        if self._node.consent.allowed:
+            return waiting
+        return [(part, message) for part, message in waiting if part == "is_speaking"]
 
     def _publish_list(self, stamp: int) -> None:
         message = self._kinds[IDS](ids=list(self._voices))
@@ -267,7 +273,7 @@ class Voices:
         for voice in self._voices.values():
             for kind, name in list(voice.told):
                 self._match(voice, kind, name, 0.0)
-            for part, message in voice.waiting:
+            for part, message in self._allowed(voice.waiting):
                 voice.publishers[part].publish(message)
             for publisher in voice.publishers.values():
                 self._node.destroy_publisher(publisher)

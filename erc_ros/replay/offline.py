@@ -146,7 +146,7 @@ class _Reader:
         self.warnings: Counter[str] = Counter()
         self.topics: dict[str, str] = {}
         self.first = self.last = 0  # ns, time of the first and last record
-        self.recording_allowed = True
+        self.recording_allowed = node.recording_allowed
         self._node = node
         self._expects_format = expects_format
         self._throttles: dict[str, FrameThrottle] = {}  # by topic

@@ -47,7 +47,7 @@ from tones import LoudIsSpeech, tone_networks  # noqa: E402
 
 from erc_ros import pipeline  # noqa: E402
 from erc_ros.dialogue.assembler import UtteranceAssembler  # noqa: E402
-from erc_ros.nodes import managed_node  # noqa: E402
+from erc_ros.nodes import consent, managed_node  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +60,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_bench(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
     """Makes a bench; everything on it is ended after the test. Diagnostics come more often."""
     monkeypatch.setattr(managed_node, "REPORT_PERIOD", 0.2)
+    monkeypatch.setattr(consent, "DISCOVERY", 0.1)  # test_consent.py waits as long as a robot
     made: list[Bench] = []
 
     def make(**options: object) -> Bench:

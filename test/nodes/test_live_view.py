@@ -76,7 +76,7 @@ def test_pictures_are_drawn_only_while_somebody_looks_and_it_is_allowed(
     assert (pictures[-1].width, pictures[-1].height, pictures[-1].encoding) == (160, 120, "bgr8")
     assert pictures[-1].header.frame_id == "camera"
     assert [one.label for one in node._view._now()] == [estimate.label]
-    node._consent.allowed = False
+    node.consent.tell(False)
     bench.wait(look(2), "it is known")
     count = len(drawn)
     bench.wait(look(3), "three more frames")

@@ -307,7 +307,7 @@ def test_what_may_not_be_recorded_is_not_told_by_a_voice(
 ) -> None:
     parameters = {"publish_voices": True, "publish_voice_audio": True, "expect_text": "never"}
     bench = make_bench(parameters=parameters)
-    bench.nodes[0]._consent.allowed = False
+    bench.nodes[0].consent.tell(False)
     people = HRIListener(bench)
     play(bench, scene((0.5, 3, 4), end=5), bench.now())
     bench.wait(lambda: people.voices and finals(bench), "a voice")

@@ -207,12 +207,12 @@ def test_texts_and_media_are_held_back_at_once_and_late_nodes_know(
     told.publish(Bool(data=False))
     parameters = {"publish_media": True, "text_timeout": 0.3}
     bench = make_bench(split=split, parameters=parameters)
-    bench.wait(lambda: not any(node._consent.allowed for node in bench.nodes), "both know")
+    bench.wait(lambda: not any(node.consent.allowed for node in bench.nodes), "both know")
     held_back = bench.say("secret")
     assert held_back.text == "" and held_back.modalities[0] != split
     play(bench, scene((1, 2, 4), end=4), bench.now())
     bench.wait(lambda: len(bench.estimates) == len(finals(bench)) == 2, "somebody spoke")
     assert not any(u.text or len(u.audio) or u.faces for u in bench.utterances)
     told.publish(Bool(data=True))
-    bench.wait(lambda: all(node._consent.allowed for node in bench.nodes), "both know")
+    bench.wait(lambda: all(node.consent.allowed for node in bench.nodes), "both know")
     assert bench.say("told to all").text == "told to all"

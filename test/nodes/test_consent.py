@@ -1,0 +1,162 @@
+"""`recording_allowed` over DDS: what is not allowed is published at no time of a node's life."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from erc_msgs.srv import Enrol
+from lifecycle_msgs.msg import Transition
+from node_bench import LATCHED, Bench, finals, play
+from std_msgs.msg import Bool, String
+from tones import scene
+
+from erc_ros.nodes import consent
+
+MakeBench = Callable[..., Bench]
+REPOSITORY = Path(__file__).parents[2]
+NODES = ("utterance_node", "emotion_node")
+REAL = consent.DISCOVERY  # s, before the fixture of the other tests shortens it
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_robot(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consent, "DISCOVERY", REAL)
+
+
+def talk(bench: Bench) -> None:
+    """A text every 50 ms."""
+    speech = bench.probe.create_publisher(String, "speech", 50)
+    number = iter(range(10**9))
+    bench.probe.create_timer(0.05, lambda: speech.publish(String(data=f"secret {next(number)}")))
+
+
+def tell(bench: Bench, allowed: bool, qos: Any = LATCHED) -> Any:
+    publisher = bench.probe.create_publisher(Bool, "recording_allowed", qos)
+    publisher.publish(Bool(data=allowed))
+    return publisher
+
+
+def texts(bench: Bench) -> list[str]:
+    return [message.text for message in (*bench.utterances, *bench.estimates) if message.text]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_no_text_is_published_where_a_latched_false_was_there_first(
+    make_bench: MakeBench, split: bool
+) -> None:
+    town = make_bench(nodes=lambda **_: [])
+    tell(town, False)
+    talk(town)
+    for _ in range(3):
+        bench = make_bench(split=split)
+        bench.wait(lambda b=bench: len(b.estimates) > 20, "estimates")
+        assert texts(bench) == []
+        bench.close()
+    assert texts(town) == []
+
+
+def test_without_a_publisher_the_wait_is_bounded_and_nothing_is_lost(make_bench: MakeBench) -> None:
+    begin = time.monotonic()
+    bench = make_bench()
+    assert bench.say("the first").text == "the first"
+    assert time.monotonic() - begin < REAL + 10.0
+    assert bench.nodes[0].consent is bench.nodes[1].consent
+
+
+def test_what_a_publisher_said_holds_when_it_is_gone_through_every_transition(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench(split=True)
+    assert bench.say("before").text == "before"
+    teller = tell(bench, False)
+    bench.wait(lambda: not any(node.consent.allowed for node in bench.nodes), "both know")
+    bench.probe.destroy_publisher(teller)
+    before = len(texts(bench))
+    t = Transition
+    for steps in (
+        (t.TRANSITION_DEACTIVATE, t.TRANSITION_ACTIVATE),
+        (t.TRANSITION_DEACTIVATE, t.TRANSITION_CLEANUP)
+        + (t.TRANSITION_CONFIGURE, t.TRANSITION_ACTIVATE),
+    ):
+        for node in NODES:
+            assert all(bench.change(node, step) for step in steps)
+        bench.wait(lambda: bench._text.get_subscription_count() > 0, "it listens again")
+        assert bench.say("secret").text == ""
+    assert len(texts(bench)) == before
+    tell(bench, True)
+    bench.wait(lambda: all(node.consent.allowed for node in bench.nodes), "both know")
+    assert bench.say("allowed").text == "allowed"
+
+
+@pytest.mark.parametrize("mode", ["single", "split"])
+def test_a_respawned_process_publishes_nothing_before_it_looked(
+    make_bench: MakeBench, bundle: Path, tmp_path: Path, mode: str
+) -> None:
+    bench = make_bench(nodes=lambda **_: [])
+    tell(bench, False)
+    talk(bench)
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("/**/utterance_node: {ros__parameters: {speaker_model: none}}")
+    arguments = [f"mode:={mode}", f"bundle:={bundle}", f"params_file:={parameters}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "erc_ros.nodes.run", *arguments, "respawn:=true"],
+        cwd=REPOSITORY,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        bench.wait(lambda: len(bench.estimates) > 20, "estimates", patience=60.0)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        before = {message.conversation_id for message in bench.estimates}
+
+        def again() -> bool:
+            return len([m for m in bench.estimates if m.conversation_id not in before]) > 20
+
+        bench.wait(again, "estimates of the new process", patience=60.0)
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert texts(bench) == []
+
+
+def test_nobody_is_enrolled_while_it_is_false(make_bench: MakeBench, tones: None) -> None:
+    bench = make_bench(parameters={"text_timeout": 0.3})
+    tell(bench, False)
+    bench.wait(lambda: bench.nodes[0].consent.wait(0.0), "it is known")
+    play(bench, scene((1, 8, 4), end=10), bench.now())
+    bench.wait(lambda: finals(bench), "somebody spoke")
+    request = Enrol.Request(person_id="Ada")
+    answer = bench.call(Enrol, "utterance_node/enrol", request)
+    assert not answer.success and "recording_allowed" in answer.message and answer.heard == 0
+    assert not bench.nodes[0]._working().known_names
+    tell(bench, True)
+    bench.wait(lambda: bench.nodes[0].consent.allowed, "it is known")
+    answer = bench.call(Enrol, "utterance_node/enrol", request)
+    assert answer.success, answer.message
+    assert bench.nodes[0]._working().known_names == {"Ada"}
+
+
+def test_a_robot_can_be_told_to_publish_nothing_until_it_is_allowed(make_bench: MakeBench) -> None:
+    bench = make_bench(parameters={"recording_allowed": False})
+    assert bench.say("secret").text == ""
+    teller = tell(bench, True, 10)  # volatile and repeated, as `ros2 topic pub` does by default
+    bench.probe.create_timer(0.2, lambda: teller.publish(Bool(data=True)))
+    bench.wait(lambda: bench.nodes[0].consent.allowed, "it is known")
+    assert bench.say("allowed").text == "allowed"
+
+
+def test_a_latched_publisher_is_heard_among_volatile_ones(make_bench: MakeBench) -> None:
+    town = make_bench(nodes=lambda **_: [])
+    tell(town, False)
+    town.probe.create_publisher(Bool, "recording_allowed", 10)  # and says nothing
+    bench = make_bench()
+    assert bench.say("secret").text == ""
