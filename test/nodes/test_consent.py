@@ -83,8 +83,12 @@ def test_what_a_publisher_said_holds_when_it_is_gone_through_every_transition(
     t = Transition
     for steps in (
         (t.TRANSITION_DEACTIVATE, t.TRANSITION_ACTIVATE),
-        (t.TRANSITION_DEACTIVATE, t.TRANSITION_CLEANUP)
-        + (t.TRANSITION_CONFIGURE, t.TRANSITION_ACTIVATE),
+        (
+            t.TRANSITION_DEACTIVATE,
+            t.TRANSITION_CLEANUP,
+            t.TRANSITION_CONFIGURE,
+            t.TRANSITION_ACTIVATE,
+        ),
     ):
         for node in NODES:
             assert all(bench.change(node, step) for step in steps)

@@ -140,6 +140,7 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
         modality_names=list(MODALITIES),
         modalities=np.array(answer.modalities),
         modality_weights=np.array(answer.weights, np.float32),
+        text_excluded="",
         is_final=answer.is_final,
         bundle_name=recording.system,
         bundle_version="",
