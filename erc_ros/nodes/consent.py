@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import Bool
-
-if TYPE_CHECKING:
-    from erc_ros.nodes.managed_node import ManagedNode
 
 TOPIC = "recording_allowed"
 LOOK = 0.25  # s between two queries of the graph
@@ -33,13 +31,13 @@ class RecordingConsent:
         default: the answer until a message comes.
     """
 
-    def __init__(self, node: ManagedNode, default: bool) -> None:
+    def __init__(self, node: Node, default: bool) -> None:
         self._node, self._value = node, default
         self._decided = threading.Event()
         self._discovered_by = time.monotonic() + DISCOVERY
         self._queries_left = ANSWER
         self._subscriptions: dict[_Offer, object] = {}
-        node.create_timer(LOOK, self.look, clock=node.steady)
+        node.create_timer(LOOK, self.look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def allowed(self) -> bool:
@@ -63,8 +61,8 @@ class RecordingConsent:
             # publishers, a volatile one nothing that was sent before it.
             if offer not in self._subscriptions:
                 wanted = QoSProfile(depth=1, durability=offer[0], reliability=offer[1])
-                self._subscriptions[offer] = self._node.subscribe_to(
-                    Bool, TOPIC, self._receive, wanted, matched=True
+                self._subscriptions[offer] = self._node.create_subscription(
+                    Bool, TOPIC, self._receive, wanted
                 )
         if self._decided.is_set():
             return
