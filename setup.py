@@ -87,7 +87,7 @@ setup(
         "engines": ["onnx>=1.17"],  # erc build-engines for TensorRT
         # TensorRT as wheels for x86-64; JetPack has its own.
         "tensorrt": ["onnx>=1.17", "tensorrt>=10.3; platform_machine == 'x86_64'"],
-        "replay": ["matplotlib>=3.5", ROSBAGS],
+        "replay": ["matplotlib>=3.5", ROSBAGS, "tqdm>=4.60"],
         "media": ["av>=14", "matplotlib>=3.5", "tqdm>=4.60"],  # erc replay talk.mp4
         "demo": ["espeakng-loader>=0.2.4,<0.3"],
         "bench": [PYANNOTE, "scipy"],

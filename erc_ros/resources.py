@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import site
+import subprocess
 import sys
 import sysconfig
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from xml.etree import ElementTree
 
 _SOURCE = Path(__file__).resolve().parents[1]
 
@@ -69,3 +73,30 @@ def model_folder(name_or_path: str) -> Path:
             f"there is no model {name_or_path!r}: give a folder, or one of {there}"
         )
     raise FileNotFoundError(f"there is no model folder {path}")
+
+
+def package_version() -> str:
+    """Return the version of this package, as package.xml states it."""
+    return ElementTree.parse(shared("config").parent / "package.xml").findtext("version", "")
+
+
+def commit() -> str:
+    """Return the commit that this package is of, "" where it is not known.
+
+    In a source tree git knows it, with "+changes" if files differ; of a package that pip installed
+    from a repository, pip does.
+    """
+    if (_SOURCE / ".git").exists():
+        line = ["git", "-C", str(_SOURCE), "describe", "--always", "--abbrev=12", "--exclude=*"]
+        try:
+            done = subprocess.run(
+                [*line, "--dirty=+changes"], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+    try:
+        origin = distribution("erc_ros").read_text("direct_url.json")
+        return str(json.loads(origin or "{}").get("vcs_info", {}).get("commit_id", ""))[:12]
+    except (PackageNotFoundError, ValueError):
+        return ""

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+import erc_ros
+from erc_ros import resources
 from erc_ros.cli import main
+from erc_ros.inference.bundle import read_manifest
+from erc_ros.resources import model_folder, shared
 
 
 def test_without_a_command_it_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +32,101 @@ def test_without_a_command_it_lists_them(capsys: pytest.CaptureFixture[str]) -> 
 def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly"]) == 2
     assert "unknown command 'fly'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("eval", ["evaluate", "evaluate-bag"]),
+        ("evaluate_bag", ["evaluate-bag"]),
+        ("relpay", ["replay"]),
+        ("make", ["make-bag", "make-corpus"]),
+        ("fly", []),
+    ],
+)
+def test_a_near_miss_is_answered_with_the_commands_that_may_be_meant(
+    typed: str, meant: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([typed]) == 2
+    first = capsys.readouterr().err.splitlines()[0]
+    _, _, suggested = first.partition("did you mean ")
+    assert sorted(suggested.rstrip("?").split(" or ")) == (meant or [""])
+
+
+def test_the_version_names_package_commit_and_default_bundle(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--version"]) == 0
+    line = capsys.readouterr().out
+    package = ElementTree.parse(shared("config").parent / "package.xml").findtext("version")
+    manifest = read_manifest(model_folder("edge-small"))
+    assert line.startswith(f"erc_ros {package}")
+    assert line.endswith(f"bundle edge-small {manifest.version}\n")
+    root = Path(erc_ros.__file__).parents[1]
+    if (root / ".git").exists():
+        git = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        head = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        assert f"(commit {head[:12]}" in line
+
+
+def test_the_commit_of_what_pip_installed_from_a_repository_is_pips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "erc_ros-0.1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: erc_ros\nVersion: 0.1.0\n")
+    vcs = {"vcs": "git", "commit_id": "0123456789abcdef0123"}
+    (folder / "direct_url.json").write_text(json.dumps({"url": "x", "vcs_info": vcs}))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(resources, "_SOURCE", tmp_path)  # as in site-packages: no .git
+    assert resources.commit() == "0123456789ab"
+    (folder / "direct_url.json").unlink()
+    assert resources.commit() == ""
+
+
+def on_a_terminal(arguments: list[str]) -> str:
+    """What a command writes to a standard error that is a terminal."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # rows, columns
+    line = [sys.executable, "-m", "erc_ros.cli", *arguments]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=slave) as process:
+        os.close(slave)
+        written = b""
+        with suppress(OSError):  # the other end was closed
+            while part := os.read(master, 4096):
+                written += part
+    os.close(master)
+    assert process.returncode == 0, written.decode()
+    return written.decode()
+
+
+@pytest.mark.parametrize("command", ["replay", "annotate", "make-corpus"])
+def test_long_commands_show_how_far_they_are_on_a_terminal_only(
+    command: str, tmp_path: Path
+) -> None:
+    for module in ("rosbags", "tqdm", "av", "jinja2", "espeakng_loader"):
+        pytest.importorskip(module, reason="an extra is not installed")
+    from bundles import write_tiny_bundle
+
+    from erc_ros.replay.bag import BagWriter
+
+    if command == "make-corpus":
+        arguments = [command, "iemocap", str(tmp_path), "--dialogues", "8"]
+    else:
+        kind = "std_msgs/msg/String"
+        with BagWriter(tmp_path / "bag") as writer:
+            for number in range(3):
+                stamp = 10**18 + number * 10**9
+                writer.write("/speech", kind, stamp, writer.new(kind, data="Hello."))
+        bundle = str(write_tiny_bundle(tmp_path / "bundle"))
+        arguments = [command, str(tmp_path / "bag"), "--bundle", bundle]
+        arguments += ["--speaker-model", "none", "--out", str(tmp_path / "out")]
+    shown = on_a_terminal(arguments)
+    assert "0%|" in shown and "100%|" in shown, shown
+    if command == "replay":
+        line = [sys.executable, "-m", "erc_ros.cli", *arguments]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        assert "%|" not in done.stderr
 
 
 def test_a_missing_recording_is_one_line(
@@ -39,20 +145,33 @@ def test_a_missing_recording_is_one_line(
         ("replay", "rosbags", "requirements/replay.txt"),
         ("make-bag", "espeakng_loader", "'.[demo]'"),
         ("export-speaker", "torch", "'.[train]'"),
+        ("export", "safetensors", "'.[train]'"),
+        ("export", "onnx", "'.[engines]'"),
+        ("run", "rclpy", "ROS 2"),
+        ("run", "diagnostic_msgs", "ROS 2"),
+        ("run", "erc_msgs", "./interfaces"),
+        ("demo", "rclpy", "ROS 2"),
+        ("demo", "diagnostic_msgs", "ROS 2"),
+        ("demo", "espeakng_loader", "'.[demo]'"),
+        ("demo", "rosbags", "requirements/replay.txt"),
+        ("replay", "numpy", "pip install numpy"),
     ],
 )
 def test_a_missing_extra_is_named(command: str, module: str, way_out: str, tmp_path: Path) -> None:
-    arguments = (
-        [command] if command in ("run", "export-speaker") else [command, str(tmp_path / "b")]
-    )
+    without_arguments = ("run", "export-speaker", "demo")
+    arguments = [command] if command in without_arguments else [command, str(tmp_path / "b")]
     code = (
         f"import sys; sys.modules[{module!r}] = None; "
         f"from erc_ros.cli import main; sys.exit(main({arguments!r}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert way_out in done.stderr
-    assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    named = module.replace("_", "-") if module == "espeakng_loader" else module
+    assert line.startswith("erc") and f"{named}: " in line and way_out in line
+    assert not (tmp_path / "out" / "demo" / "bag").exists()
 
 
 def test_a_replay_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

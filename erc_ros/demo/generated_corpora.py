@@ -173,7 +173,13 @@ class Performance:
         return self.sound[max(0, round(first * SAMPLE_RATE)) : round(last * SAMPLE_RATE)]
 
 
-def write_corpus(layout: str, folder: Path, dialogues: int = 12, seed: int = 0) -> Path:
+def write_corpus(
+    layout: str,
+    folder: Path,
+    dialogues: int = 12,
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Path:
     """Write a corpus below `folder`, where the reader of that corpus looks for it.
 
     The same in every new process; the synthesiser remembers what it said before, so that a second
@@ -182,6 +188,7 @@ def write_corpus(layout: str, folder: Path, dialogues: int = 12, seed: int = 0) 
     Args:
         layout: "meld" or "iemocap".
         dialogues: of eight turns; at least 8, so that no split is empty.
+        progress: takes the number of dialogues that are written.
 
     Returns:
         The corpus' own folder.
@@ -201,8 +208,14 @@ def write_corpus(layout: str, folder: Path, dialogues: int = 12, seed: int = 0) 
         raise FileExistsError(f"{root} is there already: name another folder, or remove it")
     engine = synthesiser()
     rng = np.random.default_rng(seed)
-    performed = (_perform(layout, rng, engine) for _ in range(dialogues))
-    writers[layout](root, performed, dialogues)
+
+    def performances() -> Iterator[Performance]:
+        for number in range(dialogues):
+            progress(number)  # the writer asks for the next one when it has written the last one
+            yield _perform(layout, rng, engine)
+
+    writers[layout](root, performances(), dialogues)
+    progress(dialogues)
     return root
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from erc_ros.evaluation.command import watched
 from erc_ros.evaluation.exports import write_lines, write_media
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
@@ -17,6 +16,7 @@ from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.media.options import transcript_option
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.replay.bag import BagError
+from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder
 
 ROLES = ("image", "audio", "speech")
@@ -54,8 +54,9 @@ def main(argv: Sequence[str]) -> int:
         with_media=False,
         transcript=options.transcript,
     )
-    with watched(1) as watch:
+    with progress_bar() as watch:
         recording = evaluate(job, watch)
+        watch(1.0)
     if recording.error:
         raise BagError(recording.error)
     media: list[Path] = []

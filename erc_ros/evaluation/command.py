@@ -8,8 +8,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
 from erc_ros.media.options import transcript_option
 from erc_ros.parameters import RobotConfig, read_parameters
+from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder, write_whole
 from erc_ros.values.nanoseconds import NS, seconds
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     ]
     _check_truth(jobs)
     began = time.perf_counter()
-    with watched(len(jobs)) as watch:
+    with progress_bar(len(jobs), "recordings") as watch:
         kept = run(jobs, out / KEPT, options.workers, options.cluster, watch)
     files, failed = _write(kept, systems, out, options)
     took = {"jobs": len(jobs), "wall_s": round(time.perf_counter() - began, 3)}
@@ -200,20 +200,6 @@ def _check_truth(jobs: Sequence[EvaluationJob]) -> None:
                 raise
         else:
             return
-
-
-@contextmanager
-def watched(total: int) -> Iterator[Callable[[float], None]]:
-    """A bar with the time that is left; nothing where there is no terminal."""
-    from tqdm import tqdm
-
-    form = "{l_bar}{bar}| {n:.2f}/{total} recordings, {elapsed} gone, {remaining} left"
-    with tqdm(total=total, bar_format=form, disable=None) as bar:
-
-        def watch(done: float) -> None:
-            bar.update(done - bar.n)
-
-        yield watch
 
 
 # --- what is written ---

@@ -19,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from erc_ros.networks import gpu
+from erc_ros.networks.installed import mixed_builds
 from erc_ros.networks.session import PROVIDERS, NetworkError, Run, on_cpu, on_cuda
 
 
@@ -37,7 +38,7 @@ class Device:
 
 def _no_cuda(file: Path) -> str:
     if PROVIDERS["cuda"] not in ort.get_available_providers():
-        return "this onnxruntime is built without it"
+        return mixed_builds() or "this onnxruntime is built without it"
     if gpu.driver() is None:
         return f"no NVIDIA driver ({gpu.LIBRARY})"
     if b"DynamicQuantizeLinear" in file.read_bytes():

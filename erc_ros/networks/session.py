@@ -7,6 +7,7 @@ One thread per session and no spinning: two sessions whose threads spin against 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,8 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
+
+from erc_ros.networks.installed import mixed_builds
+
+if mixed_builds():
+    warnings.warn(mixed_builds(), RuntimeWarning, stacklevel=2)
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    if mixed_builds():
+        raise ImportError(f"{error}; {mixed_builds()}") from error
+    raise
 
 Shape = tuple["int | None", ...]  # None = any size
 Port = tuple[str, Shape]  # element type as ONNX names it ("float", "int64", "bool"), shape
@@ -115,7 +126,10 @@ def on_cuda(file: Path) -> Run:
     if provider not in available:
         raise NetworkError(
             f"device 'cuda' needs {provider}, this onnxruntime has {', '.join(available)}; "
-            "install onnxruntime-gpu or set device to 'cpu'"
+            + (
+                mixed_builds()
+                or "replace onnxruntime by onnxruntime-gpu or set device to 'cpu' (docs/engines.md)"
+            )
         )
     if find_spec("nvidia") is not None:  # CUDA's libraries as wheels, which nobody else finds
         ort.preload_dlls()

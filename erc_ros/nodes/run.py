@@ -14,10 +14,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 
 from erc_ros.nodes.system import RESPAWN_DELAY, NodeProcesses, environment, read_system
 
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+NEEDED = (
+    "rclpy",
+    "diagnostic_msgs",
+    "lifecycle_msgs",
+    "sensor_msgs",
+    "std_msgs",
+    "std_srvs",
+    "erc_msgs",
+)
 PATIENCE = 10.0  # s for a node to end by itself after SIGTERM
 
 
@@ -27,9 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 after a signal, 1 where a process ended by itself (and is not to be started again), 2 for
         wrong arguments.
+
+    Raises:
+        ModuleNotFoundError: ROS 2 or the messages are not installed; the nodes would not start.
     """
     system = read_system()
     args = _parser(system).parse_args(argv)
+    for package in NEEDED:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     try:
         given = _given(args.arguments)
         values = system.values(given)
