@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -37,4 +38,37 @@ def test_a_pair_with_one_emotion_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_asks_the_shipped_bundle(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
-    assert "right with the history" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    figures = re.findall(
+        r"^(.*\S) +(-?[\d.]+) % \((-?[\d.]+) to (-?[\d.]+)\)", printed, re.MULTILINE
+    )
+    assert [name for name, *_ in figures] == [
+        "right with the history",
+        "right without it",
+        "difference",
+        "odds move to the right side",
+    ]
+    for _, value, low, high in figures:
+        assert float(low) < float(value) < float(high)
+    with_history, without, difference, odds = (float(value) for _, value, *_ in figures)
+    assert difference == pytest.approx(with_history - without, abs=0.11)  # each is rounded
+    assert without < with_history < 100 and without <= 50
+    assert 50 < odds < 100  # chance is 50
+
+
+def test_the_figures_count_what_a_bundle_answers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By hand: of a sentence whose words tell the emotion the history changes nothing."""
+    file = tmp_path / "pairs.yaml"
+    file.write_text(
+        '- {last: "I am so happy, this is wonderful!", joy: ["Hello."], anger: ["Hello."]}\n'
+        '- {last: "I am so angry with you!", sadness: ["Hello."], anger: ["Hello."]}\n'
+    )
+    monkeypatch.setattr("benchmarks.contrast.read_pairs", lambda: read_pairs(file))
+    main([])
+    printed = capsys.readouterr().out
+    assert re.search(r"right with the history +50\.0 % \(50\.0 to 50\.0\)", printed)
+    assert re.search(r"right without it +50\.0 %", printed)
+    assert re.search(r"difference +0\.0 %", printed)
+    assert re.search(r"right side +0\.0 %", printed)  # the same history gives the same odds

@@ -16,6 +16,7 @@ import pytest
 from bundles import write_tiny_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tones import LoudIsSpeech, scene, tone_networks
 
 import erc_ros
 from erc_ros import (
@@ -35,8 +36,16 @@ from erc_ros import (
 )
 from erc_ros.dialogue.alignment import expected_duration
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
+from erc_ros.dialogue.speakers.embedding import load_manifest
+from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.pipeline import FormatRefused, TrackedFace, VoiceSound
+from erc_ros.pipeline import (
+    FormatRefused,
+    MicrophoneReplaced,
+    TrackedFace,
+    VoiceSound,
+)
+from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.faces import Box, FaceObservation
 from erc_ros.values.events import ConversationEnded, Event, UtteranceEvent
@@ -476,3 +485,103 @@ def test_a_text_without_speech_gets_the_voice_of_the_time_it_took() -> None:
     assert 1 < took < 9
     assert len(utterance.audio) / 16_000 == pytest.approx(took, abs=0.01)
     np.testing.assert_allclose(utterance.audio, voice[-len(utterance.audio) :], atol=1)
+
+
+# --- what the halves report ---
+
+
+def heard(samples: np.ndarray, start: int, frame_id: str = "") -> SoundChunk:
+    data = (samples.clip(-1, 1) * 32_767).astype("<i2").tobytes()
+    return SoundChunk(data, start, start + len(samples) * NS // 16_000, frame_id)
+
+
+def test_a_reset_takes_in_the_faces_that_are_still_searched_for() -> None:
+    notes = Notes()
+    perception = Perception(PerceptionConfig(), notes, Sees())
+    perception.feed(Frame(NS, "rgb8", 64, 48, 192, bytes(64 * 48 * 3)))
+    perception.reset()
+    assert notes.given == [f"face {NS}"]
+    perception.close()
+
+
+def test_another_microphone_has_its_own_frame() -> None:
+    config = PerceptionConfig(speaker_model="none", face_detector="none")
+    perception = Perception(config)
+    found = []
+    for name in ("left", "right"):
+        perception.feed(MicrophoneReplaced())
+        found.append(perception.frame_id)
+        perception.feed(AudioFormat(16_000, 1, "S16LE"))
+        perception.feed(heard(np.zeros(320), NS, name))
+        found.append(perception.frame_id)
+    perception.close()
+    assert found == ["", "left", "", "right"]
+
+
+def test_without_a_detector_no_picture_is_looked_at() -> None:
+    perception = Perception(PerceptionConfig(speaker_model="none", face_detector="none"))
+    broken = Frame(NS, "jpeg", 0, 0, 0, b"no picture at all")
+    assert [*perception.feed(broken), *perception.flush()] == []
+    assert perception.counts["frames_searched"] == 0 and perception.faces == ()
+    perception.close()
+
+
+def test_a_detector_of_which_there_is_no_file_or_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(b"this is no model")
+    for file, complaint in ((tmp_path / "none.onnx", "is no file"), (wrong, r"wrong\.onnx")):
+        config = PerceptionConfig(speaker_model="none", face_detector="yunet", face_model=str(file))
+        with pytest.raises(ValueError, match=complaint):
+            Perception(config)
+
+
+def test_estimates_are_counted_with_what_they_were_made_of(config: PipelineConfig) -> None:
+    noise = np.random.default_rng(0).integers(-8000, 8000, 16_000).astype(np.int16)
+    utterances = [
+        erc_ros.Utterance("c", "u1", 0, NS, "Well", is_final=True),
+        erc_ros.Utterance("c", "u2", NS, 2 * NS, "Well", is_final=True, audio=noise),
+        erc_ros.Utterance("c", "u3", 2 * NS, 3 * NS, "", is_final=True, audio=noise),
+    ]
+    with Pipeline(config) as pipeline:
+        for utterance in utterances:
+            pipeline.recognition.feed(UtteranceEvent(utterance))
+        counts = +pipeline.recognition.counts
+        devices = pipeline.recognition.devices()
+    assert counts == {"estimates": 3, "with_text": 2, "with_audio": 2}
+    assert set(devices) == {"text", "audio", "visual", "fusion"}
+    assert set(devices.values()) == {"cpu"}
+
+
+def test_a_voice_is_enrolled_known_again_kept_in_the_file_and_forgotten(tmp_path: Path) -> None:
+    config = PerceptionConfig(known_voices=str(tmp_path / "voices"), face_detector="none")
+    ears = UtteranceAssembler(config, LoudIsSpeech(), tone_networks())
+    perception = Perception(config, ears)
+
+    def persons(start: int, voice: int) -> list[str]:
+        sound, events = scene((0.5, 7.5, voice)), []
+        for at in range(0, len(sound), 1600):
+            events += perception.feed(heard(sound[at : at + 1600], start + at * NS // 16_000))
+        events += perception.advance(start + 9 * NS)
+        finals = [e.utterance for e in events if isinstance(e, UtteranceEvent)]
+        return [said.person_id for said in finals if said.is_final]
+
+    with pytest.raises(EnrolmentError):
+        perception.enrol("Ada")  # nobody has spoken
+    assert set(persons(NS, 4)) <= {""}
+    for name in ("", "   ", "n" * 1000):
+        with pytest.raises(EnrolmentError, match="characters"):
+            perception.enrol(name)
+    with pytest.raises(EnrolmentError, match="over"):
+        perception.enrol("Ada", conversation_id="another")
+    assert perception.known_names == frozenset()
+    assert 5 < perception.enrol(" Ada ") <= 7
+    assert perception.known_names == {"Ada"}
+    network = load_manifest(model_folder(config.speaker_model)).sha256
+    file = Path(config.known_voices)
+    assert set(load_voices(file, network, 64)) == {"Ada"}
+    assert set(persons(20 * NS, 4)) == {"Ada"}
+    with pytest.raises(EnrolmentError, match="nobody of this name"):
+        perception.forget_person("Bob")
+    perception.forget_person("Ada")
+    assert perception.known_names == frozenset() and load_voices(file, network, 64) == {}
+    perception.close()

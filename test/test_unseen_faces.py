@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -42,6 +43,21 @@ def test_figures_of_all_pictures_and_people_are_printed(
         "calibration_error",
     ]
     assert [row.split()[1] for row in rows[4:]] == list(EMOTIONS.values())
+    # By hand: every emotion has as many pictures, so both rates are the same.
+    pictures, labels, _ = read_pictures(data / "ckplus48")
+    bundle = load_bundle(model_folder("edge-small"))
+    with Recogniser(bundle) as recogniser:
+        answers = look_at(recogniser, pictures)
+    answered = [bundle.labels[place] for place in answers.argmax(axis=1)]
+    right = {label: 0 for label in EMOTIONS.values()}
+    for label, answer in zip(labels, answered, strict=True):
+        right[label] += label == answer
+    rate = 100 * sum(right.values()) / 36
+    assert float(rows[1].split()[1]) == pytest.approx(rate, abs=0.051)
+    assert float(rows[2].split()[1]) == pytest.approx(rate, abs=0.051)
+    recalls = [int(re.split(r"[ ,]+", row)[2]) for row in rows[4:]]
+    assert recalls == [round(100 * count / 6) for count in right.values()]
+    assert 0 < sum(right.values()) < 36
 
 
 def test_pictures_come_with_their_label_and_person(data: Path) -> None:

@@ -87,7 +87,19 @@ def test_the_files_say_the_same_and_can_be_read(
         assert float(line[f"p_{entry['label']}"]) == entry["confidence"]
         assert int(line["start"]) == entry["start"] >= START
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
-    assert summary["utterances"] == 3
+    assert set(summary) == {
+        "bundle",
+        "origin_ns",
+        "utterances",
+        "speakers",
+        "labels",
+        "modalities",
+        "counts",
+        "warnings",
+    }
+    assert summary["utterances"] == sum(summary["labels"].values()) == 3
+    assert summary["modalities"]["text"] == 3 and summary["modalities"]["visual"] <= 3
+    assert TEXTS[2].split(", ", 1)[1] in (tmp_path / "estimates.jsonl").read_text("utf-8")  # 好
     assert summary["bundle"]["name"] == "tiny"
     assert "latency" not in json.dumps(summary)
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")

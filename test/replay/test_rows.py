@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.replay.rows import Row, relabelled, with_row
+from erc_ros.replay.rows import Row, relabelled, row_of_message, with_row
 
 
 def row(number: int, is_final: bool = True, conversation: str = "c", text: str = "") -> Row:
@@ -59,3 +62,56 @@ def test_another_speaker_is_set_in_the_named_utterances_of_the_conversation_only
     rows = [row(1), row(2), row(1, conversation="d"), row(1, is_final=False)]
     found = relabelled(rows, "c", {"u1"}, "7")
     assert [r.speaker_id for r in found] == ["7", "0", "0", "7"]
+
+
+@pytest.mark.parametrize(("overlap", "expected"), [(0.1234567, 0.123457), (math.nan, None)])
+def test_a_row_has_what_the_message_has(overlap: float, expected: float | None) -> None:
+    message_type = pytest.importorskip("erc_msgs.msg", reason="needs ROS").EmotionEstimate
+    message = message_type(
+        conversation_id="c",
+        utterance_id="u",
+        speaker_id="1",
+        voice_id="v",
+        face_id="f",
+        person_id="p",
+        text="Hello.",
+        label="joy",
+        labels=["joy", "anger"],
+        probabilities=[0.75, 0.25],
+        confidence=0.75,
+        valence=0.5,
+        arousal=-0.25,
+        modality_names=["text", "audio", "visual"],
+        modalities=[True, False, True],
+        modality_weights=[0.5, 0.0, 0.25],
+        is_final=True,
+        overlap=overlap,
+    )
+    message.start.sec, message.start.nanosec = 5, 1
+    message.end.sec, message.end.nanosec = 7, 2
+    assert row_of_message(message, 12) == Row(
+        conversation_id="c",
+        utterance_id="u",
+        speaker_id="1",
+        voice_id="v",
+        face_id="f",
+        person_id="p",
+        start=5_000_000_001,
+        end=7_000_000_002,
+        text="Hello.",
+        label="joy",
+        confidence=0.75,
+        valence=0.5,
+        arousal=-0.25,
+        probabilities={"joy": 0.75, "anger": 0.25},
+        modalities={"text": True, "audio": False, "visual": True},
+        weights={"text": 0.5, "audio": 0.0, "visual": 0.25},
+        is_final=True,
+        overlap=expected,
+        latency=12,
+    )
+
+
+def test_a_moved_row_keeps_its_length() -> None:
+    moved = row(5).moved(7)
+    assert (moved.start, moved.end) == (12, 13)

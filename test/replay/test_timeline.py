@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,15 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra [replay] is not installed")
 
+import matplotlib
+
 from erc_ros.replay.report import quantiles
 from erc_ros.replay.rows import Row
-from erc_ros.replay.timeline import COLOURS, PER_PAGE, draw
+from erc_ros.replay.timeline import _LABEL, _TEXT, COLOURS, PER_PAGE, draw
 
 LABELS = list(COLOURS)
+REFERENCE = Path(__file__).parents[1] / "assets" / "timeline.png"
+DRAWN_WITH = "3.11.2"  # Matplotlib's version
 NS = 1_000_000_000
 
 
@@ -56,7 +61,13 @@ def test_each_emotion_has_its_colour_in_the_picture(tmp_path: Path) -> None:
 
 def test_a_recording_without_utterances_has_a_picture_too(tmp_path: Path) -> None:
     (file,) = draw([], tmp_path / "t.png", 0)
-    assert cv2.imread(str(file)) is not None
+    empty = cv2.imread(str(file))
+    assert empty is not None and empty.shape[1] == 1600
+    assert (empty != 255).any(axis=2).sum() > 500  # it says so
+    seen = colours_in(file)
+    colours = {label: tuple(bytes.fromhex(colour[1:])) for label, colour in COLOURS.items()}
+    shown = {label for label, colour in colours.items() if colour in seen}
+    assert shown <= {"neutral"}  # no emotion; gray is in the letters, too
 
 
 def test_a_long_recording_has_several_pictures(tmp_path: Path) -> None:
@@ -68,8 +79,15 @@ def test_a_long_recording_has_several_pictures(tmp_path: Path) -> None:
     "text", ["", "$x^2$ \\frac{", "word " * 500, "W" * 5000, "你好，世界", "a\nb\tc\x00d", "🙂"]
 )
 def test_any_text_can_be_drawn(tmp_path: Path, text: str) -> None:
-    draw([row(0, text=text)], tmp_path / "t.png", 0)
-    assert cv2.imread(str(tmp_path / "t.png")) is not None
+    """What was said changes the column of texts, and nothing else."""
+    pictures = []
+    for said in ("Hello.", text):
+        draw([row(0, text=said)], tmp_path / "t.png", 0)
+        pictures.append(cv2.imread(str(tmp_path / "t.png")))
+    plain, drawn = pictures
+    assert drawn.shape == plain.shape
+    changed = np.flatnonzero((drawn != plain).any(axis=(0, 2))) / 160  # inches from the left
+    assert len(changed) and changed.min() >= _TEXT - 0.05 and changed.max() < _LABEL
 
 
 def test_odd_rows_can_be_drawn(tmp_path: Path) -> None:
@@ -90,6 +108,30 @@ def test_an_utterance_over_which_somebody_else_speaks_is_marked(tmp_path: Path) 
         pictures.append((tmp_path / "t.png").read_bytes())
     unknown, hardly, much = pictures
     assert unknown == hardly != much
+
+
+def test_the_page_looks_as_it_did(tmp_path: Path) -> None:
+    """Compared with a page that a person has looked at.
+
+    After a change that is meant, ERC_WRITE_REFERENCE=1 writes the picture: look at it again.
+    """
+    rows = [
+        row(n, label, weights={"text": 0.5, "audio": 0.1 * n, "visual": 0.4 - 0.05 * n})
+        for n, label in enumerate(LABELS)
+    ]
+    rows[1] = replace(rows[1], overlap=0.5, text="many words " * 20, latency=12_000_000)
+    rows[2] = replace(rows[2], text="", speaker_id="", modalities={"visual": True})
+    rows[3] = replace(rows[3], end=rows[3].start + NS // 10, confidence=0.9, latency=1_000_000_000)
+    rows[4] = replace(rows[4], label="", conversation_id="c2", speaker_id="anna")
+    draw(rows, tmp_path / "t.png", 0)
+    drawn = cv2.imread(str(tmp_path / "t.png"), cv2.IMREAD_COLOR)
+    if os.environ.get("ERC_WRITE_REFERENCE"):
+        cv2.imwrite(str(REFERENCE), drawn, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    reference = cv2.imread(str(REFERENCE), cv2.IMREAD_COLOR)
+    assert drawn.shape == reference.shape
+    differs = (np.abs(drawn.astype(int) - reference) > 48).any(axis=2)
+    # Other versions of Matplotlib and FreeType draw the edges of letters differently.
+    assert differs.sum() <= (0 if matplotlib.__version__ == DRAWN_WITH else 4000)
 
 
 def test_quantiles_are_in_milliseconds() -> None:

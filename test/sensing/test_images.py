@@ -332,9 +332,21 @@ def test_damaged_images_raise_only_image_errors(encoding: str, data: st.DataObje
     raw = bytearray(compressed(picture(), encoding))
     for _ in range(data.draw(st.integers(1, 20))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    for read in (to_bgr, to_gray, image_size):
+    damaged = Frame(1, encoding, 0, 0, 0, bytes(raw))
+    for read, depth in ((to_bgr, (3,)), (to_gray, ())):
         with suppress(ImageError):
-            read(Frame(1, encoding, 0, 0, 0, bytes(raw)))
+            pixels = read(damaged)
+            width, height = image_size(damaged)
+            assert pixels.shape == (height, width, *depth) and pixels.dtype == np.uint8
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(["jpeg", "png"]), st.binary(max_size=200))
+def test_bytes_behind_the_end_of_an_image_change_no_pixel(encoding: str, rest: bytes) -> None:
+    data = compressed(picture(), encoding)
+    whole = to_bgr(Frame(1, encoding, 0, 0, 0, data))
+    assert np.abs(whole.astype(int) - picture()).mean() < (12 if encoding == "jpeg" else 0.1)
+    np.testing.assert_array_equal(to_bgr(Frame(1, encoding, 0, 0, 0, data + rest)), whole)
 
 
 @pytest.mark.skipif(

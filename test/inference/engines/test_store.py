@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import subprocess
 import sys
@@ -161,9 +162,19 @@ def test_what_a_killed_build_left_is_taken_away_and_its_lock_is_free(tmp_path: P
 
 
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
+    def is_free() -> bool:
+        with (tmp_path / "lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
     for _ in range(2):
         with contextlib.suppress(ZeroDivisionError), store.building(tmp_path, pytest.fail):
+            assert not is_free()
             _ = 1 / 0
+        assert is_free()
 
 
 def test_others_cannot_write_where_engines_lie(tmp_path: Path) -> None:
