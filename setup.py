@@ -89,6 +89,10 @@ setup(
         "tensorrt": ["onnx>=1.17", "tensorrt>=10.3; platform_machine == 'x86_64'"],
         "replay": ["matplotlib>=3.5", ROSBAGS, "tqdm>=4.60"],
         "media": ["av>=14", "matplotlib>=3.5", "tqdm>=4.60"],  # erc replay talk.mp4
+        "whisper": ["faster-whisper>=1.1"],  # --recognizer faster-whisper:MODEL
+        "whispercpp": ["pywhispercpp>=1.3"],  # --recognizer whisper.cpp:MODEL
+        "vosk": ["vosk>=0.3.44"],  # --recognizer vosk:FOLDER
+        "pocketsphinx": ["pocketsphinx>=5"],  # --recognizer pocketsphinx, for trials
         "demo": ["espeakng-loader>=0.2.4,<0.3"],
         "bench": [PYANNOTE, "scipy"],
         "evaluate": [  # erc evaluate-bag: annotations in, scores and a report out

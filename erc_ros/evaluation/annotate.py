@@ -13,7 +13,7 @@ from erc_ros.evaluation.exports.lines import Line, lines_of_answers
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.run import EvaluatedSystem
 from erc_ros.evaluation.transcripts import cues_for
-from erc_ros.media.options import transcript_option
+from erc_ros.media.options import transcript_options
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     robot = robot.changed(**{name: value for name, value in chosen.items() if value is not None})
     topics = tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
     system = EvaluatedSystem(Path(robot.emotion_node.bundle).name, robot)
-    cues_for(options.bag, options.transcript, lambda text: print(text, file=sys.stderr))
+    cues_for(options.bag, options.transcript, _say, options.recognizer or "")
     job = EvaluationJob(
         name,
         options.bag,
@@ -53,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
         topics=topics,
         with_media=False,
         transcript=options.transcript,
+        recognizer=options.recognizer or "",
+        language=options.language,
     )
     with progress_bar() as watch:
         recording = evaluate(job, watch)
@@ -75,6 +77,10 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
 def _suggested(line: Line, with_emotions: bool) -> Line:
     """What somebody will really look at; the rest would come back as truth that nobody checked."""
     line = replace(line, valence=None, arousal=None, probabilities=())
@@ -89,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         "`erc evaluate-bag --truth`.",
     )
     parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
-    transcript_option(parser)
+    transcript_options(parser)
     parser.add_argument("--out", type=Path, help="folder; default out/<bag's name>-annotation")
     parser.add_argument(
         "--format", choices=tuple(SUFFIXES), default="eaf", help="ELAN (eaf), Praat, or a table"

@@ -24,7 +24,7 @@ from erc_ros.evaluation.scores import evaluate
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
-from erc_ros.media.options import transcript_option
+from erc_ros.media.options import transcript_options
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder, write_whole
@@ -52,7 +52,12 @@ def main(argv: Sequence[str]) -> int:
             "--transcript is for one recording; of several, put NAME.srt or NAME.vtt next to each"
         )
     for bag in bags.values():
-        cues_for(bag, options.transcript, lambda text: print(text, file=sys.stderr))
+        cues_for(
+            bag,
+            options.transcript,
+            lambda text: print(text, file=sys.stderr),
+            options.recognizer or "",
+        )
     out: Path = options.out or Path("out") / f"evaluation-{next(iter(bags))}"
     check_folder(out)
     jobs = [
@@ -68,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
             _time(options.offset),
             not options.no_media,
             options.transcript,
+            options.recognizer or "",
+            options.language,
         )
         for name, bag in bags.items()
         for system in systems
@@ -98,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BAG",
         help="rosbag2 folders or files, media files, or a folder of them",
     )
-    transcript_option(parser)
+    transcript_options(parser)
     parser.add_argument(
         "--truth",
         nargs="+",

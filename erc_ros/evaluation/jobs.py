@@ -18,7 +18,7 @@ from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.matching import match
 from erc_ros.evaluation.records import Recording, Truth
 from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer
-from erc_ros.evaluation.transcripts import cues_for, find_transcript
+from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
 from erc_ros.evaluation.truth.joining import LabelMap, join, of_recording, read_label_map
 from erc_ros.evaluation.truth.marks import Mark
 from erc_ros.values.files import explain
@@ -35,6 +35,7 @@ class EvaluationJob:
     which it is found by its name. topics: (role, topic) pairs that the user chose. offset: ns,
     added to the times of the annotations. with_media: False keeps sound and faces out of the
     result. transcript: of a media file; None: a subtitle file of its name, if there is one.
+    recognizer, language: of the speech recognizer that takes its place; empty: there is none.
     """
 
     name: str
@@ -48,6 +49,8 @@ class EvaluationJob:
     offset: int = 0
     with_media: bool = True
     transcript: Path | None = None
+    recognizer: str = ""
+    language: str = ""
 
 
 def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
@@ -58,8 +61,9 @@ def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
 def answered(job: EvaluationJob, progress: Progress | None = None) -> Recording:
     """The recording without truth: the long part of the work, which no annotation changes."""
     try:
-        cues = cues_for(job.bag, job.transcript)
-        found = answer(job.bag, job.system, dict(job.topics), job.part, progress, cues)
+        cues = cues_for(job.bag, job.transcript, recognizer=job.recognizer)
+        recognizer = recognizer_for(job.recognizer, job.language)
+        found = answer(job.bag, job.system, dict(job.topics), job.part, progress, cues, recognizer)
     except (ValueError, OSError, RuntimeError) as error:
         return _failed(job, error)
     predictions = found.predictions
@@ -145,6 +149,7 @@ def key(job: EvaluationJob) -> str:
         "topics": sorted(job.topics),
         "part": [job.part.start, job.part.end],
         "with_media": job.with_media,
+        "recognizer": [job.recognizer, job.language],
         "system": job.system.name,
         "parameters": [
             values_of(node)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from erc_ros.evaluation.records import Prediction
 from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.media.recognizers import SpeechRecognizer
 from erc_ros.media.transcripts import Cue
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import EstimateEvent, PipelineEvent
@@ -85,6 +86,7 @@ def answer(
     part: TimeRange | None = None,
     progress: Progress | None = None,
     cues: Collection[Cue] = (),
+    recognizer: SpeechRecognizer | None = None,
 ) -> SystemAnswers:
     """Feed a recording through the pipeline.
 
@@ -97,7 +99,7 @@ def answer(
     heard = _Heard()
     labels = system.bundle().labels
     rate = system.robot.utterance_node.face_rate
-    with open_recording(bag, cues, rate) as recording:
+    with open_recording(bag, cues, rate, recognizer) as recording:
         withheld = withheld_times(recording)
         opened = _PartOfRecording(recording, part or TimeRange(), progress)
         result = replay(opened, topics, system.robot, heard.watch)

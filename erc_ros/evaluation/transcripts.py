@@ -7,6 +7,7 @@ from pathlib import Path
 
 from erc_ros.evaluation import truth
 from erc_ros.media.files import MediaFile
+from erc_ros.media.recognizers import SpeechRecognizer, load_recognizer
 from erc_ros.media.transcripts import READERS, Cue, TranscriptError, check_fit, read_cues
 from erc_ros.replay.recording import is_media
 
@@ -25,8 +26,20 @@ def find_transcript(media: Path) -> Path | None:
     return None
 
 
+def recognizer_for(name: str | None, language: str = "") -> SpeechRecognizer | None:
+    """Return the speech recognizer that the user named; None where none is named.
+
+    Raises:
+        RecognizerError: it cannot be used. ModuleNotFoundError: its library is not installed.
+    """
+    return load_recognizer(name, language) if name else None
+
+
 def cues_for(
-    recording: Path, transcript: Path | None, say: Callable[[str], None] | None = None
+    recording: Path,
+    transcript: Path | None,
+    say: Callable[[str], None] | None = None,
+    recognizer: str = "",
 ) -> list[Cue]:
     """Return the transcript of a recording; a rosbag2 has it in a topic, so the list is empty.
 
@@ -34,6 +47,7 @@ def cues_for(
         recording: a media file or a rosbag2.
         transcript: as the user named it; None: the subtitle file of the same name.
         say: receives one line about what is used, or missing.
+        recognizer: the name of the speech recognizer that takes the place of a transcript.
 
     Raises:
         TranscriptError: it cannot be used, or is that of another recording.
@@ -41,11 +55,17 @@ def cues_for(
         FileNotFoundError: there is no such file.
     """
     if not is_media(recording):
-        if transcript is not None:
+        if transcript is not None or recognizer:
             raise TranscriptError(
                 f"{recording} is a rosbag2, which has its transcript in a topic: "
-                "--transcript is for media files"
+                "--transcript and --recognizer are for media files"
             )
+        return []
+    if recognizer and transcript is not None:
+        raise TranscriptError("give --transcript or --recognizer, not both")
+    if recognizer:
+        if say is not None:
+            say(f"speech recognition: {recognizer}")
         return []
     path = find_transcript(recording) if transcript is None else transcript
     if path is None:

@@ -6,12 +6,21 @@ import argparse
 from pathlib import Path
 
 
-def transcript_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--transcript`, for a command that takes one media file."""
+def transcript_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--transcript`, `--recognizer` and `--language`, for commands that take media files."""
     parser.add_argument(
         "--transcript",
         type=Path,
         metavar="FILE",
         help="what was said in a media file: .srt .vtt .json (Whisper, WhisperX, whisper.cpp, "
         "Vosk) .ctm .stm .csv .tsv .eaf .TextGrid; default: NAME.srt or NAME.vtt next to it",
+    )
+    parser.add_argument(
+        "--recognizer",
+        metavar="KIND:MODEL",
+        help="recognizes the speech of a media file instead: faster-whisper:MODEL, "
+        "whisper.cpp:MODEL, vosk:FOLDER, pocketsphinx (for trials), or package.module:Class",
+    )
+    parser.add_argument(
+        "--language", default="", metavar="CODE", help="of the recognizer, such as en"
     )

@@ -9,9 +9,12 @@ from pathlib import Path
 from types import TracebackType
 
 from erc_ros.media.files import ORIGIN, SUFFIXES, MediaFile
+from erc_ros.media.recognizers import RecognizedSpeech, SpeechRecognizer
 from erc_ros.media.transcripts import Cue, TranscriptError, check_fit, transcripts_of
 from erc_ros.replay.bag import VALUES, Bag, BagRecord, OpenRecording, Topic
+from erc_ros.values.bounds import TEXT
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.transcript import Transcript
 
 IMAGE, SPEECH = "/image", "/speech"
 FRAME_RATE = 5.0  # Hz
@@ -28,6 +31,7 @@ class MediaRecording:
         path: the media file.
         cues: its transcript; empty: there is none.
         frame_rate: Hz; at most so many frames per second are decoded to pixels.
+        recognizer: reads the first audio track that is used, where there is no transcript.
 
     Raises:
         MediaError: the file cannot be used. TranscriptError: it is that of another recording.
@@ -38,10 +42,12 @@ class MediaRecording:
         path: Path,
         cues: Collection[Cue] = (),
         frame_rate: float = FRAME_RATE,
+        recognizer: SpeechRecognizer | None = None,
     ) -> None:
         self.path = path
         self._media = MediaFile(path)
         self._frame_rate = frame_rate
+        self._recognizer = None if cues else recognizer
         check_fit(list(cues), self._media.duration)
         self._transcripts = transcripts_of(cues)
         self.warnings = self._media.warnings
@@ -56,18 +62,17 @@ class MediaRecording:
         ]
         if self._media.video is not None:
             self.topics.append(Topic(IMAGE, VALUES["image"], max(1, round(length * frame_rate))))
-        if self._transcripts:
-            self.topics.append(Topic(SPEECH, VALUES["speech"], len(self._transcripts)))
+        if self._transcripts or self._recognizer is not None:
+            self.topics.append(Topic(SPEECH, VALUES["speech"], max(1, len(self._transcripts))))
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
         """Yield values in the order of their arrival; the first one marks time 0."""
         sources: list[Iterator[BagRecord]] = []
+        recognizer = self._recognizer if SPEECH in topics else None
         for name, track in self._tracks.items():
             if name in topics:
-                sources.append(
-                    BagRecord(chunk.arrival, name, VALUES["audio"], chunk)
-                    for chunk in self._media.chunks(track)
-                )
+                sources.append(self._audio(name, track, recognizer))
+                recognizer = None
         if IMAGE in topics and self._media.video is not None:
             sources.append(
                 BagRecord(frame.stamp, IMAGE, VALUES["image"], frame)
@@ -81,6 +86,20 @@ class MediaRecording:
         if sources:
             yield BagRecord(ORIGIN, SPEECH, VALUES["speech"], None)
         yield from heapq.merge(*sources, key=attrgetter("time"))
+
+    def _audio(
+        self, topic: str, track: int, recognizer: SpeechRecognizer | None
+    ) -> Iterator[BagRecord]:
+        """The audio of a track, and what is recognized in it when its segment has ended."""
+        speech = None if recognizer is None else RecognizedSpeech(recognizer)
+        now = ORIGIN
+        for chunk in self._media.chunks(track):
+            now = chunk.arrival
+            yield BagRecord(now, topic, VALUES["audio"], chunk)
+            if speech is not None:
+                yield from _recognized(speech.feed(chunk), now)
+        if speech is not None:
+            yield from _recognized(speech.flush(), now)
 
     def close(self) -> None:
         """Nothing is kept open between calls."""
@@ -97,13 +116,30 @@ class MediaRecording:
         self.close()
 
 
+def _recognized(cues: Collection[Cue], now: int) -> Iterator[BagRecord]:
+    for cue in cues:
+        text = Transcript(
+            cue.text[:TEXT],
+            arrival=now,
+            start=cue.start,
+            end=cue.end,
+            words=cue.words,
+            confidence=cue.confidence,
+            locale=cue.locale,
+        )
+        yield BagRecord(now, SPEECH, VALUES["speech"], text)
+
+
 def is_media(path: Path) -> bool:
     """Return whether a path is named like a media file."""
     return path.suffix.casefold() in SUFFIXES and not path.is_dir()
 
 
 def open_recording(
-    path: Path, cues: Collection[Cue] = (), frame_rate: float = FRAME_RATE
+    path: Path,
+    cues: Collection[Cue] = (),
+    frame_rate: float = FRAME_RATE,
+    recognizer: SpeechRecognizer | None = None,
 ) -> OpenRecording:
     """Open a rosbag2, or a media file with its transcript.
 
@@ -111,11 +147,12 @@ def open_recording(
         BagError, MediaError, TranscriptError, FileNotFoundError: it cannot be used.
     """
     if not is_media(path):
-        if cues:
+        if cues or recognizer is not None:
             raise TranscriptError(
-                f"{path} is a rosbag2: its transcript is a topic; --transcript is for media files"
+                f"{path} is a rosbag2: its transcript is a topic; --transcript and "
+                "--recognizer are for media files"
             )
         return Bag(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a media file or a rosbag2 folder")
-    return MediaRecording(path, cues, frame_rate)
+    return MediaRecording(path, cues, frame_rate, recognizer)

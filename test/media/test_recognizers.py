@@ -1,0 +1,138 @@
+"""Speech recognition of media files: segments, times, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_clips import write_media
+from numpy.typing import NDArray
+
+from erc_ros.cli import main
+from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, perform
+from erc_ros.demo.voices import synthesiser
+from erc_ros.media.files import ORIGIN, MediaFile
+from erc_ros.media.recognizers import RecognizedSpeech, RecognizerError, load_recognizer
+from erc_ros.media.transcripts import Cue
+from erc_ros.sensing.audio import AudioFormat
+from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.transcript import Word
+
+TURNS = DIALOGUE[:3]
+
+
+class Counting:
+    """Hears the duration of a segment instead of its words."""
+
+    def __init__(self, language: str = "") -> None:
+        self.language = language
+
+    def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
+        length = len(samples) * NS // 16_000
+        word = Word("I", 0, length)
+        return [Cue(0, 10 * length, f"I am so happy {len(samples)}", words=(word,))]
+
+
+class Deaf:
+    """Hears no words."""
+
+    def __init__(self, language: str) -> None:
+        pass
+
+    def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
+        return []
+
+
+def spoken() -> tuple[NDArray[np.int16], list[Phrase]]:
+    audio, phrases = perform(TURNS, synthesiser())
+    return (audio * 32767).astype(np.int16), phrases
+
+
+def cues_of(samples: NDArray[np.int16], size: int) -> list[Cue]:
+    speech, cues = RecognizedSpeech(Counting()), []
+    for at in range(0, len(samples), size):
+        data = samples[at : at + size].tobytes()
+        chunk = SoundChunk(data, ORIGIN + at * NS // 16_000, 0, format=AudioFormat(16_000, 1))
+        cues += speech.feed(chunk)
+    return cues + speech.flush()
+
+
+def test_each_phrase_is_one_segment_at_its_time() -> None:
+    samples, phrases = spoken()
+    cues = cues_of(samples, 1600)
+    assert len(cues) == len(phrases)
+    for cue, phrase in zip(cues, phrases, strict=True):
+        assert (cue.start - ORIGIN) / NS == pytest.approx(phrase.start, abs=0.35)
+        assert (cue.end - ORIGIN) / NS == pytest.approx(phrase.end, abs=0.35)
+        assert (cue.words[0].start, cue.words[0].end) == (cue.start, cue.end)
+
+
+def test_the_size_of_the_chunks_changes_nothing() -> None:
+    samples, _ = spoken()
+    assert cues_of(samples, 1600) == cues_of(samples, 777) == cues_of(samples, 48_000)
+
+
+def test_a_jump_of_the_audio_ends_the_segment() -> None:
+    samples, phrases = spoken()
+    first = phrases[0]
+    middle = round((first.start + first.end) / 2 * 16_000)
+    speech, format = RecognizedSpeech(Counting()), AudioFormat(16_000, 1)
+    cues = speech.feed(SoundChunk(samples[:middle].tobytes(), ORIGIN, 0, format=format))
+    later = ORIGIN + seconds(100)
+    cues += speech.feed(SoundChunk(samples[middle:].tobytes(), later, 0, format=format))
+    assert cues[0].end <= ORIGIN + middle * NS // 16_000
+    assert all(cue.start >= later for cue in cues[1:])
+
+
+def test_a_class_of_the_user_reads_a_film(tmp_path: Path) -> None:
+    audio, phrases = perform(TURNS, synthesiser())
+    path = write_media(tmp_path / "talk.wav", [audio], rate=16_000)
+    name = f"{__name__}:Counting"
+    assert main(["replay", str(path), "--recognizer", name, "--out", str(tmp_path / "out")]) == 0
+    lines = (tmp_path / "out" / "estimates.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    texts = [row["text"] for row in rows if row["is_final"] and row["text"]]
+    assert len(texts) == len(phrases)
+    assert all(text.startswith("I am so happy") for text in texts)
+
+
+def test_no_words_are_no_error(tmp_path: Path) -> None:
+    audio, _ = perform(TURNS[:1], synthesiser())
+    path = write_media(tmp_path / "talk.wav", [audio], rate=16_000)
+    arguments = ["--recognizer", f"{__name__}:Deaf", "--out", str(tmp_path / "out")]
+    assert main(["replay", str(path), *arguments]) == 0
+
+
+@pytest.mark.parametrize("name", ["nonsense", "faster-whisper", "vosk", "os:nothing", "os.path:x"])
+def test_unknown_recognizers_are_refused(name: str) -> None:
+    with pytest.raises(RecognizerError):
+        load_recognizer(name)
+
+
+def test_transcript_and_recognizer_exclude_each_other(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "talk.wav", [np.zeros(16_000, np.float32)], rate=16_000)
+    words = tmp_path / "words.srt"
+    words.write_text("1\n00:00:00,100 --> 00:00:00,500\nhello\n")
+    arguments = ["--transcript", str(words), "--recognizer", f"{__name__}:Deaf"]
+    assert main(["replay", str(path), *arguments, "--out", str(tmp_path / "out")]) == 1
+
+
+def test_pocketsphinx_recognizes_words_of_a_synthetic_voice(tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    audio = synthesiser().say("hello how are you", _voice())
+    path = write_media(tmp_path / "talk.wav", [np.pad(audio, 16_000)], rate=16_000)
+    speech = RecognizedSpeech(load_recognizer("pocketsphinx"))
+    cues = [cue for chunk in MediaFile(path).chunks() for cue in speech.feed(chunk)]
+    cues += speech.flush()
+    words = {word for cue in cues for word in cue.text.split()}
+    assert {"hello", "how", "are", "you"} & words
+    assert all(ORIGIN <= cue.start <= cue.end for cue in cues)
+
+
+def _voice() -> object:
+    from erc_ros.demo.conversation_bag import VOICES
+
+    return VOICES[0]
