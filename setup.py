@@ -126,6 +126,7 @@ setup(
             "hypothesis>=6",
             "meeteval>=0.4.3,<0.5",  # compares the word error rates; a source package, needs g++
             "onnx>=1.17",
+            "pocketsphinx>=5",  # speech recognition with a model in its wheel
             "py_trees>=2.3",  # runs an example
             PYANNOTE,  # compares the errors of speakers and emotions
             "pytest>=8",
