@@ -274,6 +274,17 @@ def test_the_package_is_typed() -> None:
     assert Path(erc_ros.__file__).with_name("py.typed").is_file()
 
 
+def test_package_xml_names_the_licenses_of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = shared("config").parent
+    elements = ElementTree.parse(share / "package.xml").findall("license")
+    names = [element.text for element in elements]
+    assert len(names) == len(set(names)) >= 4 and "LicenseRef-erc-edge-small" in names
+    if (REPOSITORY / "setup.py").is_file():
+        assert setup_arguments(monkeypatch)["license_expression"] == " AND ".join(map(str, names))
+        for element in elements:
+            assert (REPOSITORY / element.get("file", "LICENSE")).is_file()
+
+
 def test_the_licence_is_there_and_named_the_same_everywhere() -> None:
     if not (REPOSITORY / "LICENSE").is_file():
         pytest.skip("not a source tree")
