@@ -8,6 +8,7 @@
 #   make models  edge-small from the corpora ($ERC_DATA) in runs/, resumable; tells the hours first
 #   make lint    ruff, mypy --strict, and who may import whom
 #   make coverage  how much of the rooms below the dialogue their tests run, with a floor
+#   make mutants PACKAGE=sensing  which share of small changes of the code its tests detect
 #   make lowest  the core's tests with the oldest libraries that are supported
 #   make docs    the site of docs/ in build/site, with the public names
 #   make jazzy   the nodes' tests with the wheels of ROS 2 Jazzy
@@ -57,6 +58,15 @@ lint: .venv/.test
 # Not part of `make test`: under Python 3.11 it doubles the time.
 coverage: .venv/.test
 	$(BIN)/python -m pytest -q --cov --cov-report=term test/values test/metrics test/sensing test/encoders
+
+# A sample of the mutants of one package (scripts/mutants.py has the list), in a copy of the tree.
+PACKAGE ?= metrics
+SAMPLE ?= 60
+SEED ?= 1
+mutants: .venv/.test
+	$(INSTALL) '.[mutants]'
+	$(BIN)/python scripts/mutants.py $(PACKAGE) --sample $(SAMPLE) --seed $(SEED) \
+		$(if $(CONFIRM),--confirm)
 
 # Their own announcements are no warnings of ours.
 docs: .venv/.test
@@ -161,4 +171,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test test-data test-fresh bench models docs lint coverage lowest browser jazzy colcon
+.PHONY: demo test mutants test-data test-fresh bench models docs lint coverage lowest browser jazzy colcon

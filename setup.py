@@ -138,6 +138,7 @@ setup(
             "selenium>=4.30",  # the report in a browser
             "soundfile",
         ],
+        "mutants": ["mutmut>=3.8,<4"],  # make mutants
         "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2"],
         # import-linter with all kinds of contracts of pyproject.toml needs Python 3.11.
         "lint": [

@@ -585,3 +585,34 @@ def test_a_voice_is_enrolled_known_again_kept_in_the_file_and_forgotten(tmp_path
     perception.forget_person("Ada")
     assert perception.known_names == frozenset() and load_voices(file, network, 64) == {}
     perception.close()
+
+
+def test_what_the_robot_says_is_no_utterance_and_what_comes_after_is_one() -> None:
+    config = PerceptionConfig(speaker_model="none", face_detector="none", expect_text="never")
+    perception = Perception(config, UtteranceAssembler(config, LoudIsSpeech(), tone_networks()))
+    sound, events = scene((1, 4, 5), (6, 9, 5)), []
+    for at in range(0, len(sound), 1600):
+        if at == 8_000:
+            perception.feed(RobotSpeaking(NS + NS // 2, True))
+        if at == 16_000 * 9 // 2:
+            perception.feed(RobotSpeaking(NS + 9 * NS // 2, False))
+        events += perception.feed(heard(sound[at : at + 1600], NS + at * NS // 16_000))
+    events += perception.flush()
+    perception.close()
+    (utterance,) = {
+        e.utterance for e in events if isinstance(e, UtteranceEvent) and e.utterance.is_final
+    }
+    assert utterance.start / NS == pytest.approx(7, abs=0.2)
+    assert utterance.end / NS == pytest.approx(10, abs=0.2)
+
+
+def test_the_faces_of_the_last_picture_that_had_some_are_known() -> None:
+    perception = Perception(PerceptionConfig(), Notes(), Sees())
+    assert perception.faces == ()
+    for second in (1, 2):
+        perception.feed(Frame(second * NS, "rgb8", 64, 48, 192, bytes(64 * 48 * 3)))
+        perception.advance((second + 1) * NS)
+    perception.flush()
+    (face,) = perception.faces
+    assert (face.stamp, face.box) == (2 * NS, Box(4, 4, 40, 40))
+    perception.close()

@@ -186,3 +186,10 @@ def test_the_report_is_json() -> None:
     p = np.eye(3)[PREDICTED]
     report = json.loads(json.dumps(metrics.report(TRUTH, p, ("a", "b", "c"))))
     assert report["n"] == 6 and report["f1"]["a"] == pytest.approx(0.8)
+
+
+def test_answers_that_are_certain_are_in_the_last_bin() -> None:
+    found = metrics.reliability([0, 1, 0], [[1.0, 0.0], [1.0, 0.0], [0.95, 0.05]], bins=10)
+    assert found.count.tolist() == [0] * 9 + [3]
+    assert found.right.tolist() == [0] * 9 + [2]
+    assert found.confidence[-1] == pytest.approx(2.95)

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from reference_pictures import assert_looks_as_before
+
 from erc_ros.metrics.classification import reliability
 from erc_ros.metrics.pictures import (
     draw_confusion,
@@ -62,3 +64,18 @@ def test_curves_show_every_epoch_and_the_chosen_one() -> None:
 def test_a_picture_is_written_without_a_window(tmp_path: Path) -> None:
     draw_confusion(COUNTS, ("a", "b", "c")).savefig(tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_pictures_look_as_they_did(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    p = random.dirichlet([1, 1, 1], 200)
+    history = [{"loss": 2.0 / n, "weighted_f1": 0.1 * n} for n in range(1, 6)]
+    runs = {f"seed-{seed}": history[: 5 - seed] for seed in range(3)}
+    pictures = {
+        "confusion": draw_confusion(COUNTS, ("joy", "fear", "anger")),
+        "reliability": draw_reliability(reliability(random.integers(0, 3, 200), p)),
+        "curves": draw_curves(runs, "weighted_f1"),
+    }
+    for name, figure in pictures.items():
+        figure.savefig(tmp_path / f"{name}.png")
+        assert_looks_as_before(tmp_path / f"{name}.png", f"{name}.png")

@@ -54,7 +54,7 @@ def test_cpwer_by_hand() -> None:
     assert cp_errors(reference, {"0": ["how", "are", "you", "fine", "thanks"]}) == WordErrors(4, 5)
     assert cp_errors(reference, {}) == WordErrors(5, 5)
     assert cp_errors({}, {"0": ["a"]}) == WordErrors(1, 0)
-    assert math.isnan(cp_errors({}, {}).rate)
+    assert cp_errors({}, {}) == WordErrors(0, 0) and math.isnan(cp_errors({}, {}).rate)
 
 
 def test_tcpwer_does_not_take_a_word_for_one_of_another_time() -> None:

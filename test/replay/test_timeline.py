@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +11,13 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra [replay] is not installed")
 
-import matplotlib
+from reference_pictures import assert_looks_as_before
 
 from erc_ros.replay.report import quantiles
 from erc_ros.replay.rows import Row
 from erc_ros.replay.timeline import _LABEL, _TEXT, COLOURS, PER_PAGE, draw
 
 LABELS = list(COLOURS)
-REFERENCE = Path(__file__).parents[1] / "assets" / "timeline.png"
-DRAWN_WITH = "3.11.2"  # Matplotlib's version
 NS = 1_000_000_000
 
 
@@ -111,10 +108,6 @@ def test_an_utterance_over_which_somebody_else_speaks_is_marked(tmp_path: Path) 
 
 
 def test_the_page_looks_as_it_did(tmp_path: Path) -> None:
-    """Compared with a page that a person has looked at.
-
-    After a change that is meant, ERC_WRITE_REFERENCE=1 writes the picture: look at it again.
-    """
     rows = [
         row(n, label, weights={"text": 0.5, "audio": 0.1 * n, "visual": 0.4 - 0.05 * n})
         for n, label in enumerate(LABELS)
@@ -124,14 +117,7 @@ def test_the_page_looks_as_it_did(tmp_path: Path) -> None:
     rows[3] = replace(rows[3], end=rows[3].start + NS // 10, confidence=0.9, latency=1_000_000_000)
     rows[4] = replace(rows[4], label="", conversation_id="c2", speaker_id="anna")
     draw(rows, tmp_path / "t.png", 0)
-    drawn = cv2.imread(str(tmp_path / "t.png"), cv2.IMREAD_COLOR)
-    if os.environ.get("ERC_WRITE_REFERENCE"):
-        cv2.imwrite(str(REFERENCE), drawn, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    reference = cv2.imread(str(REFERENCE), cv2.IMREAD_COLOR)
-    assert drawn.shape == reference.shape
-    differs = (np.abs(drawn.astype(int) - reference) > 48).any(axis=2)
-    # Other versions of Matplotlib and FreeType draw the edges of letters differently.
-    assert differs.sum() <= (0 if matplotlib.__version__ == DRAWN_WITH else 4000)
+    assert_looks_as_before(tmp_path / "t.png", "timeline.png")
 
 
 def test_quantiles_are_in_milliseconds() -> None:
