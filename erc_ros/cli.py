@@ -285,6 +285,9 @@ def _replay(argv: Sequence[str]) -> int:
         "--no-text", action="store_true", help="keep what was said out of the results"
     )
     parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of another recording in OUT"
+    )
+    parser.add_argument(
         "--via-dds", action="store_true", help="play it through the ROS 2 nodes, in real time"
     )
     parser.add_argument("--rate", type=float, default=1.0, help="speed, with --via-dds")
@@ -300,7 +303,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     from erc_ros.replay.offline import replay
     from erc_ros.replay.progress import ReportingRecording, progress_bar
     from erc_ros.replay.recording import open_recording
-    from erc_ros.replay.report import write
+    from erc_ros.replay.report import check_out, name_of, write
 
     check_folder(out)
     robot = _robot(options)
@@ -308,6 +311,9 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     cues = cues_for(options.bag, options.transcript, _say, options.recognizer or "")
     rate = robot.utterance_node.face_rate
     with open_recording(options.bag, cues, rate, recognizer) as bag:
+        if not options.overwrite:
+            check_out(out, bag)
+        name = name_of(bag)
         if options.via_dds:
             if not isinstance(bag, Bag):
                 raise ValueError("--via-dds plays a rosbag2; `erc import` makes one of a file")
@@ -317,7 +323,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
         else:
             with progress_bar() as progress:
                 result = replay(ReportingRecording(bag, progress), topics, robot)
-    files = write(result, out, with_text=not options.no_text)
+    files = write(result, out, with_text=not options.no_text, recording=name)
     _print_end(result, files)
     return 0
 
@@ -430,7 +436,7 @@ def _print_row(with_text: bool) -> Callable[[Row, int], None]:
         )
         said = f'"{row.text}"' if with_text and row.text else ""
         print(
-            f"{(row.start - origin) / 1e9:6.1f} s  {speaker:<10} {row.label or 'unknown':<9}"
+            f"{(row.start - origin) / 1e9:6.1f} s  {speaker:<10} {_label_of(row):<9}"
             f"{row.confidence:4.0%}  {said}  [{seen}]",
             flush=True,
         )
@@ -438,9 +444,17 @@ def _print_row(with_text: bool) -> Callable[[Row, int], None]:
     return show
 
 
+def _label_of(row: Row) -> str:
+    return row.label or f"unknown ({row.most_probable})"
+
+
 def _print_end(result: Result, files: Sequence[Path]) -> None:
     speakers = len({row.speaker_id for row in result.rows if row.speaker_id})
-    print(f"\n{len(result.rows)} estimates, {speakers} speakers")
+    unknown = sum(not row.label for row in result.rows)
+    print(
+        f"\n{len(result.rows)} estimates, {speakers} speakers"
+        + (f"; {unknown} unknown (confidence below min_confidence)" if unknown else "")
+    )
     for text, count in sorted(result.warnings.items()):
         print(f"warning: {text}" + (f" ({count} times)" if count > 1 else ""), file=sys.stderr)
     timing = result.timing

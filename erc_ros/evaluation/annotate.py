@@ -72,7 +72,11 @@ def main(argv: Sequence[str]) -> int:
     for text, count in sorted(recording.warnings.items()):
         print(f"warning: {text}" + (f" ({count} times)" if count > 1 else ""), file=sys.stderr)
     speakers = len({(each.conversation_id, each.speaker) for each in recording.predictions})
-    print(f"{len(recording.predictions)} utterances, {speakers} speakers")
+    unknown = sum(each.is_unknown for each in recording.predictions)
+    print(
+        f"{len(recording.predictions)} utterances, {speakers} speakers"
+        + (f"; {unknown} unknown (confidence below min_confidence)" if unknown else "")
+    )
     print("\n".join(f"  {each}" for each in [*files, *media]))
     return 0
 

@@ -8,17 +8,17 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from erc_ros.evaluation.exports import FORMATS, write_bag, write_exports, write_media
-from erc_ros.evaluation.jobs import EvaluationJob, read_truth
+from erc_ros.evaluation.jobs import EvaluationJob, check
 from erc_ros.evaluation.many import Kept, run
 from erc_ros.evaluation.recordings import assign_truth, find_bags
-from erc_ros.evaluation.records import Recording, Scores
-from erc_ros.evaluation.report import write_report
-from erc_ros.evaluation.results import summary, write_scores
+from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
+from erc_ros.evaluation.report import REPORT, write_report
+from erc_ros.evaluation.results import notices, reading_in_words, summary, write_scores
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
 from erc_ros.evaluation.scores import evaluate
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
@@ -26,12 +26,22 @@ from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
 from erc_ros.media.options import transcript_options
 from erc_ros.parameters import RobotConfig, read_parameters
+from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder, write_whole
 from erc_ros.values.nanoseconds import NS, seconds
 
 ROLES = ("image", "audio", "speech")
 KEPT = "kept"  # folder of finished results
+MOST_LINES = 40  # of how annotations are read, on the console
+PRINTED = {
+    "accuracy": "accuracy",
+    "coverage": "coverage",
+    "accuracy_covered": "accuracy of these",
+    "teer": "TEER",
+    "der": "DER",
+}
+"""Figures on the console -> how they are called there."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     bags = find_bags(options.bags)
     systems = _systems(options)
-    for system in systems:
-        system.bundle()  # a mistake in it is one of all recordings
+    # a mistake in a model package is one of all recordings
+    labels = {system.name: system.bundle().labels for system in systems}
     own, shared = assign_truth(list(bags), options.truth or [])
     if options.transcript is not None and len(bags) > 1:
         raise ValueError(
@@ -79,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
         for name, bag in bags.items()
         for system in systems
     ]
-    _check_truth(jobs)
+    _check(jobs, labels)
     began = time.perf_counter()
     with progress_bar(len(jobs), "recordings") as watch:
         kept = run(jobs, out / KEPT, options.workers, options.cluster, watch)
@@ -89,6 +99,7 @@ def main(argv: Sequence[str]) -> int:
     if options.no_text:
         shutil.rmtree(out / KEPT)  # words are in it
     print("\n".join(f"  {file}" for file in files))
+    print(f"report: {out / REPORT}")
     return 1 if failed else 0
 
 
@@ -193,20 +204,84 @@ def _systems(options: argparse.Namespace) -> list[EvaluatedSystem]:
     return systems
 
 
-def _check_truth(jobs: Sequence[EvaluationJob]) -> None:
-    """Find a mistake in the annotations at once, not after an hour.
+def _check(jobs: Sequence[EvaluationJob], labels: Mapping[str, Sequence[str]]) -> None:
+    """Find mistakes at once, not after an hour, and print how the annotations are read.
 
     Raises:
-        TruthError: those of no recording can be used; where some can, the others are reported.
+        TruthError: annotations that cannot be used, of any recording.
+        BagError: a part that is not in any recording.
     """
-    for place, job in enumerate(jobs):
+    readings: list[TierReading] = []
+    errors: dict[str, Exception] = {}
+    annotated: dict[str, bool] = {}
+    for job in jobs:
         try:
-            read_truth(job)
-        except TruthError:
-            if place == len(jobs) - 1:
-                raise
-        else:
-            return
+            found = check(job, labels[job.system.name])
+        except (TruthError, BagError) as error:
+            errors.setdefault(f"{job.name}: {error}" if len(jobs) > 1 else str(error), error)
+            continue
+        if job.name not in annotated:
+            readings += found
+        annotated[job.name] = bool(found)
+    wrong = [text for text, error in errors.items() if isinstance(error, TruthError)]
+    if wrong:
+        raise TruthError("\n".join(wrong))
+    if errors and not annotated:
+        raise BagError("\n".join(errors))
+    if readings:
+        print("How the annotations are read:")
+        print("\n".join(f"  {line}" for line in _readings(readings)))
+        without = [name for name, has in annotated.items() if not has]
+        if without:
+            _warn(f"no annotations for {_some(without)}: not scored")
+
+
+def _readings(readings: Sequence[TierReading]) -> list[str]:
+    """A line for each tier; those that are read alike in several files are one line."""
+    groups: dict[tuple[str, str], list[TierReading]] = {}
+    for reading in readings:
+        groups.setdefault((reading.tier, reading_in_words(reading)), []).append(reading)
+    lines = []
+    for (tier, words), group in groups.items():
+        files = {reading.file for reading in group}
+        place = group[0].file if len(files) == 1 else f"{len(files)} files"
+        count = sum(reading.annotations for reading in group)
+        name = f"{place}, tier {tier!r}" if tier else place
+        lines.append(f"{name}: {count} annotations -> {words}")
+    return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], "... (see scores.json)"]
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _report(scores: SystemScores, recordings: Sequence[Recording]) -> str:
+    """The most important figures of a system, and what they were taken over."""
+    own = [r for r in recordings if r.system == scores.system and not r.error]
+    truths = [r.truth for r in own if r.truth is not None]
+    utterances = sum(len(r.predictions) for r in own)
+    if not truths:
+        return f"{scores.system}: {utterances} utterances; without annotations nothing is scored"
+    segments = sum(len(truth.segments) for truth in truths)
+    pairs = sum(m.truth is not None and m.prediction is not None for r in own for m in r.matches)
+    unmapped = sum(sum(truth.unmapped.values()) for truth in truths)
+    lines = [
+        f"{scores.system}: {segments} annotated segments, {pairs} matched with one of {utterances} "
+        f"utterances, {unmapped} emotions that are no labels"
+    ]
+    figures = []
+    for name, shown in PRINTED.items():
+        figure = scores.figures.get(name)
+        if figure is not None and figure.value is not None:
+            figures.append(f"{shown} {figure.value:.3f}")
+    scored = scores.figures["accuracy"].n if "accuracy" in scores.figures else 0
+    lines.append(f"  {scored:g} emotions scored: " + (", ".join(figures) or "no figures"))
+    return "\n".join(lines)
 
 
 # --- what is written ---
@@ -233,9 +308,24 @@ def _write(
     scores = evaluate(
         {name: (labels[name], each) for name, each in found.items()}, _settings(options)
     )
+    for text, names in _by_notice(shown).items():
+        _warn(text if len(shown) == 1 else f"{_some(names)}: {text}")
+    for system in scores.systems:
+        print(_report(system, shown))
     files = write_scores(scores, summaries, out)
     files += _reports(kept, shown, scores, out, options)
     return files, failed
+
+
+def _by_notice(recordings: Sequence[Recording]) -> dict[str, list[str]]:
+    """What the user should know -> the recordings of which it is true."""
+    found: dict[str, list[str]] = {}
+    for recording in recordings:
+        for text in notices(recording):
+            names = found.setdefault(text, [])
+            if recording.name not in names:
+                names.append(recording.name)
+    return found
 
 
 def _reports(

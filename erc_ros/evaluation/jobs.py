@@ -16,11 +16,19 @@ import erc_ros
 from erc_ros.evaluation import run
 from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.matching import match
-from erc_ros.evaluation.records import Recording, Truth
-from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer
+from erc_ros.evaluation.records import Recording, TierReading, Truth
+from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
 from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
-from erc_ros.evaluation.truth.joining import LabelMap, join, of_recording, read_label_map
-from erc_ros.evaluation.truth.marks import Mark
+from erc_ros.evaluation.truth.joining import (
+    LabelMap,
+    check_times,
+    join,
+    of_recording,
+    read_label_map,
+    read_tiers,
+)
+from erc_ros.evaluation.truth.marks import Mark, TruthError
+from erc_ros.replay.recording import open_recording
 from erc_ros.values.files import explain
 from erc_ros.values.settings import values_of
 
@@ -95,6 +103,27 @@ def joined(job: EvaluationJob, recording: Recording) -> Recording:
     return replace(recording, truth=truth, matches=matches)
 
 
+def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
+    """How the annotations of a job are read; finds mistakes before the pipeline runs.
+
+    Raises:
+        TruthError: they cannot be used, or are of another recording.
+        BagError: the part that was asked for is not in the recording.
+    """
+    marks, mapping = read_truth(job)
+    marks, readings = read_tiers(marks, mapping or LabelMap(), labels)
+    try:
+        recording = open_recording(job.bag)
+    except (ValueError, OSError, RuntimeError):
+        return readings  # it is reported with its recording; the others go on
+    with recording:
+        check_part(recording, job.part)
+        first, last = recording.span
+    if marks and last:
+        check_times(marks, (first, last), job.offset)
+    return readings
+
+
 def read_truth(job: EvaluationJob) -> tuple[list[Mark], LabelMap | None]:
     """Its annotations, and what labels mean.
 
@@ -134,6 +163,8 @@ def _truth(
     )
     kept = tuple(each for each in found.segments if each.start >= job.part.start)
     left = len(found.segments) - len(kept)
+    if left and not kept:
+        raise TruthError("all annotations are before --from: nothing is left to compare with")
     repaired = Counter(found.repaired) + Counter({"segments before --from, left out": left})
     return replace(found, segments=kept, repaired=dict(sorted(repaired.items())))
 

@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from erc_ros.evaluation.records import AnswerMatch, Prediction, Recording, Segment, Source, Truth
+from erc_ros.evaluation.records import (
+    AnswerMatch,
+    Prediction,
+    Recording,
+    Segment,
+    Source,
+    TierReading,
+    Truth,
+)
 
 
 class KeptError(ValueError):
@@ -64,7 +72,11 @@ def from_bytes(content: bytes) -> Recording:
         segments = tuple(
             Segment(**{**each, "source": Source(**each["source"])}) for each in truth["segments"]
         )
-        truth = Truth(**{**truth, "segments": segments, "files": tuple(truth["files"])})
+        readings = tuple(
+            TierReading(**{**each, "kinds": tuple(each["kinds"])}) for each in truth["readings"]
+        )
+        lists = {name: tuple(truth[name]) for name in ("files", "notices")}
+        truth = Truth(**{**truth, **lists, "segments": segments, "readings": readings})
     matches = tuple(AnswerMatch(*pair) for pair in record.pop("matches"))
     labels = tuple(record.pop("labels"))
     return Recording(**record, labels=labels, truth=truth, predictions=predictions, matches=matches)

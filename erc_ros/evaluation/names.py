@@ -31,6 +31,16 @@ def speaker_names(answers: Iterable[Prediction]) -> dict[tuple[str, str], str]:
     return result
 
 
+def shown_label(answer: Prediction) -> str:
+    """The label as the robot publishes it; below `min_confidence`, as "unknown (surprise)"."""
+    return f"unknown ({answer.label})" if answer.is_unknown else answer.label
+
+
+def confidence_of(answer: Prediction) -> float:
+    """As it is published."""
+    return float(answer.probabilities.max()) if answer.confidence is None else answer.confidence
+
+
 def clock(time: int) -> str:
     """ns as "1:02" or "1:00:02"."""
     minutes, seconds = divmod(time // NS, 60)

@@ -14,14 +14,24 @@ from numpy.typing import NDArray
 
 from erc_ros.evaluation import pictures
 from erc_ros.evaluation.media import Media
-from erc_ros.evaluation.names import clean, clock, key, moment, speaker_names
+from erc_ros.evaluation.names import (
+    clean,
+    clock,
+    confidence_of,
+    key,
+    moment,
+    shown_label,
+    speaker_names,
+)
 from erc_ros.evaluation.records import Figure, Prediction, Recording, Scores, Segment
+from erc_ros.evaluation.results import notices, reading_in_words
 from erc_ros.replay.timeline import COLOURS
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
 MAIN_FIGURES = (
-    *("accuracy", "weighted_f1", "calibration_error", "teer", "steer", "der", "cpwer"),
+    *("accuracy", "coverage", "accuracy_covered", "weighted_f1", "calibration_error"),
+    *("teer", "steer", "der", "cpwer"),
     *("missed", "invented", "latency_p95_ms"),
 )  # the others are folded away
 _OTHERS = ("#8c6bb1", "#c7a76c", "#1b9e77", "#e7298a", "#8d8d8d")  # colours of other label sets
@@ -36,10 +46,10 @@ _PATTERNS = (
     "repeating-linear-gradient(45deg, #0005 0 4px, #0000 4px 12px)",
     "repeating-linear-gradient(90deg, #0004 0 4px, #0000 4px 12px)",
 )
-RIGHT, WRONG, MISSED = "right", "wrong", "missed"
+RIGHT, WRONG, MISSED, UNKNOWN = "right", "wrong", "missed", "unknown"
 INVENTED, UNLABELLED = "not in the truth", "no emotion in the truth"
 DIFFER = "systems differ"
-_MARKS = {WRONG: "✗ ", MISSED: "! ", INVENTED: "+ "}
+_MARKS = {WRONG: "✗ ", MISSED: "! ", INVENTED: "+ ", UNKNOWN: "? "}
 _STYLES = {WRONG: "wrong", MISSED: "missed", INVENTED: "invented"}
 
 
@@ -113,6 +123,8 @@ class _Row:
             return INVENTED
         if self.truth.emotion is None:
             return UNLABELLED
+        if answer.is_unknown:
+            return UNKNOWN
         return RIGHT if self.truth.emotion == answer.label else WRONG
 
     def status(self, has_truth: bool) -> str:
@@ -158,6 +170,11 @@ class View:
             "arcs": pictures.arcs(people, self._seconds) if people else "",
             "arcs_alt": "Valence and arousal over time. " + "; ".join(map(_arc_in_words, people)),
             "missing": list(self._missing()),
+            "notices": list(dict.fromkeys(clean(n) for r in self._whole for n in notices(r))),
+            "readings": [
+                (clean(r.file), clean(r.tier), clean(reading_in_words(r)), r.annotations)
+                for r in (self._truth.readings if self._truth else ())
+            ],
         }
 
     def data(self) -> dict[str, Any]:
@@ -207,7 +224,7 @@ class View:
         weights = zip(answer.modalities, answer.weights, strict=True)
         return {
             "who": self._names[place][key(answer)],
-            "emotion": clean(answer.label),
+            "emotion": clean(shown_label(answer)),
             "text": self._text(answer.text),
             "probabilities": [_number(value, 4) for value in answer.probabilities],
             "weights": [_number(weight, 4) if had else None for had, weight in weights],
@@ -245,8 +262,9 @@ class View:
                 if answer is None
                 else {
                     "who": names[key(answer)],
-                    "confidence": f"{answer.probabilities.max():.0%}",
+                    "confidence": f"{confidence_of(answer):.0%}",
                     **_shown(answer.label, emotions),
+                    "emotion": clean(shown_label(answer)),
                 }
                 for answer, names in zip(row.answers, self._names, strict=True)
             ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from erc_ros.evaluation.truth import READERS
+from erc_ros.evaluation.truth import READERS, read
 from erc_ros.evaluation.truth.marks import TruthError
 from erc_ros.replay.recording import is_media
 
@@ -68,7 +69,7 @@ def assign_truth(
     files must name the recordings inside. A folder stands for the annotations in it.
 
     Raises:
-        TruthError: a folder without annotations.
+        TruthError: a folder without annotations, or a file that belongs to none of the recordings.
         FileNotFoundError: a file does not exist.
     """
     found: list[Path] = []
@@ -92,4 +93,19 @@ def assign_truth(
             own[max(fitting, key=len)].append(path)
         else:
             shared.append(path)
+            _check_shared(path, names)
     return {name: tuple(each) for name, each in own.items()}, tuple(shared)
+
+
+def _check_shared(path: Path, names: Sequence[str]) -> None:
+    """A file that is not named after a recording must name one inside."""
+    told = {mark.recording for mark in read(path)} - {""}
+    if told & set(names):
+        return
+    near = difflib.get_close_matches(path.name.partition(".")[0], names, 1)
+    meant = near[0] if near else names[0]
+    inside = f"; inside, it names {', '.join(sorted(told)[:5])}" if told else ""
+    raise TruthError(
+        f"{path.name} belongs to none of the recordings ({', '.join(list(names)[:10])}){inside}: "
+        f"call it {meant}{path.suffix} if it annotates {meant}, or name the recordings inside"
+    )

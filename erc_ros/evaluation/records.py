@@ -51,18 +51,38 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class TierReading:
+    """How a tier, or the annotations of one person in a file without tiers, were read.
+
+    kinds: "speech", "text", "emotion", "valence", "arousal"; empty: excluded.
+    speaker: whose, "" where nobody is named. annotations: how many.
+    excluded: why nothing of it was used, "" otherwise.
+    """
+
+    file: str
+    tier: str
+    kinds: tuple[str, ...]
+    speaker: str
+    annotations: int
+    excluded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """What people annotated of one recording, in the order of (start, end, speaker).
 
     unmapped: annotated emotion -> how many segments carry it without being evaluated for it.
     repaired: what was mended while reading ("annotations past the end, cut") -> how often.
     files: names of the files it was read from.
+    readings: how each of their tiers was read. notices: what the user should know of, in sentences.
     """
 
     segments: tuple[Segment, ...]
     unmapped: Mapping[str, int] = field(default_factory=dict)
     repaired: Mapping[str, int] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    readings: tuple[TierReading, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +98,8 @@ class Prediction:
         names somebody, since numbers begin again in every conversation.
     probabilities: (C,) in the order of `Recording.labels`, sum 1.
     valence, arousal: -1..1.
+    label: the most probable one. is_unknown: its confidence is below `min_confidence`, so that the
+        robot publishes no label. confidence: as it is published; None = the largest probability.
     modalities, weights: text, audio, visual: which ones counted, and how much (sum 1, or 0).
     speaker_confidence, overlap: 0..1; None = unknown. overlap: share of its time in which two or
         more people speak.
@@ -105,6 +127,8 @@ class Prediction:
     audio: NDArray[np.int16] | None = None
     face: bytes | None = None
     is_final: bool = True
+    is_unknown: bool = False
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

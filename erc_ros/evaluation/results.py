@@ -11,7 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.records import Figure, Recording, Scores
+from erc_ros.evaluation.names import clean
+from erc_ros.evaluation.records import Figure, Recording, Scores, TierReading
+from erc_ros.evaluation.run import LEFT_OUT
+from erc_ros.replay.offline import NO_AUDIO, NO_TEXT
 from erc_ros.values.files import write_whole
 
 COLUMNS = ("system", "group", "member", "figure", "value", "low", "high", "n")
@@ -53,9 +56,29 @@ def summary(recording: Recording) -> dict[str, Any]:
         "truth_files": [] if truth is None else list(truth.files),
         "unmapped": {} if truth is None else dict(truth.unmapped),
         "repaired": {} if truth is None else dict(truth.repaired),
+        "readings": [] if truth is None else [asdict(each) for each in truth.readings],
+        "notices": notices(recording),
         "warnings": dict(recording.warnings),
         "counts": dict(recording.counts),
     }
+
+
+def notices(recording: Recording) -> list[str]:
+    """What somebody should know before reading the scores."""
+    truth = recording.truth
+    inputs = [text for text in (NO_TEXT, NO_AUDIO, LEFT_OUT) if text in recording.warnings]
+    if not recording.error and not recording.predictions:
+        inputs.append("no utterance was found in this recording")
+    return [*inputs, *(() if truth is None else truth.notices)]
+
+
+def reading_in_words(reading: TierReading) -> str:
+    """Such as "words and emotions of Anna"."""
+    if reading.excluded:
+        return f"excluded: {reading.excluded}"
+    names = {"speech": "turns", "text": "words", "emotion": "emotions"}
+    kinds = " and ".join(names.get(kind, kind) for kind in reading.kinds)
+    return f"{kinds} of {clean(reading.speaker) or 'an unnamed speaker'}"
 
 
 def _rows(scores: Scores) -> Iterator[tuple[Any, ...]]:

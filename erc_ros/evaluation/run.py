@@ -17,7 +17,7 @@ from erc_ros.media.recognizers import SpeechRecognizer
 from erc_ros.media.transcripts import Cue
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import EstimateEvent, PipelineEvent
-from erc_ros.replay.bag import BagRecord, Recording
+from erc_ros.replay.bag import BagError, BagRecord, Recording
 from erc_ros.replay.consent import withheld_times
 from erc_ros.replay.offline import TEXTS_LEFT_OUT, replay
 from erc_ros.replay.recording import open_recording
@@ -99,10 +99,14 @@ def answer(
     heard = _Heard()
     labels = system.bundle().labels
     rate = system.robot.utterance_node.face_rate
+    part = part or TimeRange()
     with open_recording(bag, cues, rate, recognizer) as recording:
+        check_part(recording, part)
         withheld = withheld_times(recording)
-        opened = _PartOfRecording(recording, part or TimeRange(), progress)
+        opened = _PartOfRecording(recording, part, progress)
         result = replay(opened, topics, system.robot, heard.watch)
+        if opened.is_empty:
+            check_part(recording, part, (opened.origin or 0, opened.last))
     origin = opened.origin or 0
     predictions = []
     warnings = Counter(result.warnings)
@@ -126,10 +130,32 @@ def answer(
     )
 
 
+def check_part(bag: Recording, part: TimeRange, span: tuple[int, int] | None = None) -> None:
+    """Check that a part of a recording is in it.
+
+    Args:
+        span: ns, of the first and the last message; None: as the recording's index says.
+
+    Raises:
+        BagError: it is not.
+    """
+    first, last = span or bag.span
+    if part.end is not None and part.end <= part.start:
+        raise BagError(
+            f"--to {part.end / NS:g} s is not after --from {part.start / NS:g} s: nothing is left"
+        )
+    if last and part.start and first + part.start >= last:
+        raise BagError(
+            f"--from {part.start / NS:g} s is after the end of {bag.path}, which lasts "
+            f"{(last - first) / NS:.1f} s"
+        )
+
+
 class _PartOfRecording:
     """A recording whose messages are those of a part of it; reports how far it is.
 
     origin: ns, time of its first message (of the topics that are used); last: of the last one.
+    is_empty: whether no message is in the part.
     """
 
     def __init__(self, recording: Recording, part: TimeRange, progress: Progress | None) -> None:
@@ -137,6 +163,8 @@ class _PartOfRecording:
         self.warnings = recording.warnings
         self.origin: int | None = None
         self.last = 0
+        self.span = recording.span
+        self.is_empty = True
         self._recording, self._part, self._progress = recording, part, progress
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
@@ -151,6 +179,7 @@ class _PartOfRecording:
                 break
             self.last = max(self.last, record.time)
             if since >= self._part.start:
+                self.is_empty = False
                 yield record
 
 
@@ -197,7 +226,9 @@ def _prediction(
         end=end,
         speaker=row.speaker_id,
         text=row.text,
-        label=row.label or max(row.probabilities, key=row.probabilities.__getitem__),
+        label=row.most_probable,
+        is_unknown=not row.label,
+        confidence=row.confidence,
         probabilities=np.array(list(row.probabilities.values()), np.float64),
         valence=row.valence,
         arousal=row.arousal,

@@ -233,6 +233,9 @@ def _of_emotions(sums: Mapping[str, Sums], labels: Sequence[str]) -> dict[str, D
         f1 = np.where(occurs > 0, 2 * right / occurs, np.nan)
     found |= {f"f1 {label}": f1[:, c] for c, label in enumerate(labels)}
     count, hits, confidence = np.moveaxis(sums["reliability"], -2, 0)
+    answers, covered, right_of_covered = np.moveaxis(sums["coverage"], -1, 0)
+    found["coverage"] = _ratio(covered, answers)
+    found["accuracy_covered"] = _ratio(right_of_covered, covered)
     found["calibration_error"] = _ratio(np.abs(hits - confidence).sum(-1), count.sum(-1))
     return found
 
@@ -297,6 +300,8 @@ def _counts(
             return float(sums[kind][0])
         if name.startswith("latency"):
             return float(sum(len(c.latencies) for c in conversations))
+        if name == "accuracy_covered":
+            return float(sums["coverage"][1])
         if name.startswith("f1 "):
             return float(sums["confusion"][labels.index(name[3:])].sum())
         return float(sums["confusion"].sum())

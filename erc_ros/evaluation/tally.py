@@ -39,7 +39,8 @@ Sums = NDArray[np.float64]
 class Answered:
     """The answers to matched segments with an emotion, each (N,), probabilities (N, C).
 
-    truth: label's index. speaker: the annotators'. modalities: such as "text + audio".
+    truth: label's index. speaker: the annotators'. modalities: such as "text + audio". covered:
+    whether the label was published, as its confidence was at least `min_confidence`.
     """
 
     truth: NDArray[np.int64]
@@ -47,19 +48,30 @@ class Answered:
     speaker: tuple[str, ...]
     modalities: tuple[str, ...]
     noise: tuple[str, ...]
+    covered: NDArray[np.bool_]
 
     def sums(self, chosen: NDArray[np.bool_] | None = None) -> dict[str, Sums]:
-        """confusion (C, C), and count, right and confidence of bins (3, BINS)."""
-        truth, p = self.truth, self.probabilities
+        """Sums of the chosen answers, or of all.
+
+        confusion (C, C); reliability: count, right and confidence of bins (3, BINS); coverage:
+        answers, those with a published label, those of them that are right.
+        """
+        truth, p, covered = self.truth, self.probabilities, self.covered
         if chosen is not None:
-            truth, p = truth[chosen], p[chosen]
+            truth, p, covered = truth[chosen], p[chosen], covered[chosen]
         classes = p.shape[1]
         if not len(truth):
-            return {"confusion": np.zeros((classes, classes)), "reliability": np.zeros((3, BINS))}
+            return {
+                "confusion": np.zeros((classes, classes)),
+                "reliability": np.zeros((3, BINS)),
+                "coverage": np.zeros(3),
+            }
+        right = covered & (p.argmax(axis=1) == truth)
         bins = reliability(truth, p, BINS)
         return {
             "confusion": confusion(truth, p.argmax(axis=1), classes).astype(np.float64),
             "reliability": np.stack([bins.count, bins.right, bins.confidence]).astype(np.float64),
+            "coverage": np.array([len(truth), covered.sum(), right.sum()], np.float64),
         }
 
 
@@ -190,6 +202,7 @@ def _answered(recording: Recording, pairs: Sequence[tuple[Segment, Prediction]])
         tuple(s.speaker for s, _ in kept),
         tuple(modalities_of(p) for _, p in kept),
         tuple(noise_of(p) for _, p in kept),
+        np.array([not p.is_unknown for _, p in kept], bool),
     )
 
 

@@ -76,12 +76,16 @@ class Raw:
 class Recording(Protocol):
     """What replay and evaluation need of a recording; `Bag` is one, too.
 
-    topics: what it has. warnings: what could not be read, with counts.
+    topics: what it has. warnings: what could not be read, with counts. span: times (ns) of its
+    first and last message of any topic; (0, 0) where it does not say.
     """
 
     path: Path
     topics: list[Topic]
     warnings: Counter[str]
+
+    @property
+    def span(self) -> tuple[int, int]: ...
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
         """Yield the messages of these topics in the order of time."""
@@ -127,6 +131,12 @@ class Bag:
         for channel, count in self._channels.items():
             counts[channel.topic, channel.type] += count
         self.topics = [Topic(name, kind, count) for (name, kind), count in sorted(counts.items())]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Times (ns) of the first and the last message of any topic; (0, 0) where unknown."""
+        times = [(file.start, file.end) for file in self._files if file.start and file.end]
+        return min((t for t, _ in times), default=0), max((t for _, t in times), default=0)
 
     def raw(self, topics: Collection[str]) -> Iterator[Raw]:
         """The messages of these topics as they were recorded, in log-time order."""
@@ -218,14 +228,15 @@ class Bag:
         self.warnings[f"the recording is damaged ({reasons[-1]}); reading what is whole"] += 1
         counts: Counter[Channel] = Counter()
         start: int | None = None
+        end = 0
         for channel, time, _ in read_without_index(file, self.warnings):
             counts[channel] += 1
-            start = time if start is None else start
+            start, end = time if start is None else start, max(end, time)
 
         def messages(wanted: Collection[Channel]) -> Iterator[Message]:
             return (m for m in read_without_index(file, Counter()) if m[0] in wanted)
 
-        return File(dict(counts), start or 0, messages, lambda: None)
+        return File(dict(counts), start or 0, messages, lambda: None, end)
 
     def _look_for_journals(self) -> None:
         """SQLite keeps the last messages beside the file until the recorder closes it."""

@@ -26,7 +26,17 @@ from erc_ros.pipeline import (
     PipelineEvent,
     TrackedFace,
 )
-from erc_ros.replay.bag import VALUES, BagRecord, Recording, Topic, choose_topics, tells_consent
+from erc_ros.replay.bag import (
+    HUMANS,
+    LIVE_SPEECH,
+    VALUES,
+    BagError,
+    BagRecord,
+    Recording,
+    Topic,
+    choose_topics,
+    tells_consent,
+)
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
 from erc_ros.sensing.frame_throttle import FrameThrottle
@@ -38,6 +48,15 @@ from erc_ros.values.transcript import Transcript
 
 TICK = seconds(0.1)  # between two looks at the clock, as in utterance_node
 TEXTS_LEFT_OUT = "recording_allowed is false: texts are left out"
+
+NO_TEXT = (
+    "no recognized speech in this recording: estimates rest on voice and face only, which are far "
+    "less accurate than words; record the topic of a speech recognizer, or run one over the audio"
+)
+NO_AUDIO = (
+    "no audio in this recording: speakers are not told apart, and utterances are as long as their "
+    "texts are estimated to last"
+)
 
 Call = tuple[str, tuple[Any, ...]]
 """A method of the pipeline, and its arguments."""
@@ -77,6 +96,8 @@ def replay(
                 if watch is not None:
                     watch(event, reader.last)
         wall, cpu = time.perf_counter() - begin, time.process_time() - used
+    if not reader.counts["final texts"]:
+        warnings[NO_TEXT] = 1
     recorded = (reader.last - reader.first) / NS
     return Result(
         rows=answers.rows,
@@ -117,6 +138,19 @@ def heard_topics(
             del found[role]
     if "audio" not in found:
         found.pop("audio_info", None)
+    people = [topic.type for topic in found.get(HUMANS, [])]
+    has_text = "speech" in found or LIVE_SPEECH in people
+    has_audio = "audio" in found or any("Audio" in kind for kind in people)
+    if not has_text and not has_audio:
+        names = ", ".join(f"{topic.name} ({topic.type})" for topic in bag.topics) or "none"
+        raise BagError(
+            f"{bag.path} has neither audio nor recognized speech, so that nobody's utterances can "
+            f"be found; it has: {names}. Name a topic with --audio or --speech, if it is there"
+        )
+    if not has_text:
+        warnings[NO_TEXT] = 1
+    if not has_audio:
+        warnings[NO_AUDIO] = 1
     return found
 
 

@@ -54,6 +54,7 @@ class ReportingRecording:
         self.path: Path = recording.path
         self.topics: list[Topic] = recording.topics
         self.warnings: Counter[str] = recording.warnings
+        self.span: tuple[int, int] = recording.span
         self._recording, self._progress = recording, progress
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:

@@ -65,6 +65,12 @@ class MediaRecording:
         if self._transcripts or self._recognizer is not None:
             self.topics.append(Topic(SPEECH, VALUES["speech"], max(1, len(self._transcripts))))
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Times (ns) of its beginning and end; (0, 0) where the file does not say."""
+        length = self._media.duration
+        return (ORIGIN, ORIGIN + length) if length else (0, 0)
+
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
         """Yield values in the order of their arrival; the first one marks time 0."""
         sources: list[Iterator[BagRecord]] = []

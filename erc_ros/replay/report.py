@@ -11,13 +11,18 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from erc_ros.replay.bag import BagError, Recording
 from erc_ros.replay.rows import BundleName, Row
 from erc_ros.replay.timeline import draw
 from erc_ros.values.files import whole_folder
+from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES
+
+UNKNOWN = "unknown"  # how summary.json counts estimates below `min_confidence`
 
 
 @dataclass
@@ -36,33 +41,64 @@ class Result:
     traces: list[dict[str, int]] = field(default_factory=list)
 
 
-def write(result: Result, folder: Path, with_text: bool = True) -> list[Path]:
+def check_out(folder: Path, bag: Recording) -> None:
+    """Check that `folder` does not hold the results of another recording.
+
+    Raises:
+        BagError: it does.
+    """
+    try:
+        before = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        origin = int(before["origin_ns"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing, or no results of ours
+    first, last = bag.span
+    name = before.get("recording") or "a recording"
+    if not last or (first <= origin <= last and name in ("a recording", name_of(bag))):
+        return
+    began = datetime.fromtimestamp(origin // NS, timezone.utc)
+    raise BagError(
+        f"{folder} holds the results of {name}, which began at {began:%Y-%m-%d %H:%M:%S} UTC and "
+        f"is not {bag.path}: choose another folder with --out, or give --overwrite"
+    )
+
+
+def name_of(bag: Recording) -> str:
+    """What results call a recording."""
+    return bag.path.resolve().stem
+
+
+def write(result: Result, folder: Path, with_text: bool = True, recording: str = "") -> list[Path]:
     """Write everything into `folder` (made if need be), or nothing, and return the files.
 
-    with_text: False keeps what was said out of every file.
+    Args:
+        with_text: False keeps what was said out of every file.
+        recording: its name, "" where it has none.
 
     Raises:
         OSError: it cannot be written; what was there before is as it was.
     """
     rows = [row if with_text else replace(row, text="") for row in result.rows]
     with whole_folder(folder) as new:
-        names = [file.name for file in _write(result, rows, new)]
+        names = [file.name for file in _write(result, rows, new, recording)]
     for old in folder.glob("timeline*.png"):
         if old.name not in names:
             old.unlink()
     return [folder / name for name in names]
 
 
-def _write(result: Result, rows: list[Row], folder: Path) -> list[Path]:
+def _write(result: Result, rows: list[Row], folder: Path, recording: str) -> list[Path]:
     files = [folder / name for name in ("estimates.jsonl", "estimates.csv", "summary.json")]
     files[0].write_text("".join(_json(_entry(row)) + "\n" for row in rows), encoding="utf-8")
     _write_csv(files[1], rows)
     summary = {
+        "recording": recording,
         "bundle": asdict(result.bundle),
         "origin_ns": result.origin,
         "utterances": len(rows),
         "speakers": sorted({row.speaker_id for row in rows}),
-        "labels": dict(sorted(Counter(row.label for row in rows).items())),
+        "labels": dict(sorted(Counter(row.label or UNKNOWN for row in rows).items())),
+        "coverage": round(sum(bool(row.label) for row in rows) / len(rows), 6) if rows else None,
         "modalities": {name: sum(row.modalities[name] for row in rows) for name in MODALITIES},
         "counts": dict(sorted(result.counts.items())),
         "warnings": dict(sorted(result.warnings.items())),
@@ -76,7 +112,7 @@ def _write(result: Result, rows: list[Row], folder: Path) -> list[Path]:
 def _entry(row: Row) -> dict[str, Any]:
     entry = asdict(row)
     del entry["latency"]  # differs from run to run
-    return entry
+    return {**entry, "most_probable": row.most_probable}
 
 
 def _json(entry: dict[str, Any]) -> str:

@@ -50,6 +50,11 @@ class Row:
     overlap: float | None = None  # share of the time in which two or more speak; None = unknown
     latency: int | None = None  # ns from the last input to the estimate; None = not measured
 
+    @property
+    def most_probable(self) -> str:
+        """The label, also where the confidence is too small for one (`label` is empty)."""
+        return self.label or max(self.probabilities, key=self.probabilities.__getitem__, default="")
+
     def moved(self, offset: int) -> Row:
         """The same, `offset` ns later."""
         return replace(self, start=self.start + offset, end=self.end + offset)

@@ -53,7 +53,7 @@ Message = tuple[Channel, int, bytes]  # with the time when it was recorded, ns
 
 @dataclass
 class File:
-    """One file. start: ns, of its first message, as far as it tells.
+    """One file. start, end: ns, of its first and last message, 0 where the file does not say.
 
     messages(channels): those of these channels, by time. close: gives the file back.
     """
@@ -62,6 +62,7 @@ class File:
     start: int
     messages: Callable[[Collection[Channel]], Iterator[Message]]
     close: Callable[[], None]
+    end: int = 0
 
 
 def open_file(file: Path, warnings: Counter[str]) -> File:
@@ -231,7 +232,8 @@ def _open_mcap(file: Path, warnings: Counter[str]) -> File:
     channels: Counter[Channel] = Counter()
     for number, channel in names.channels.items():
         channels[channel] += counts.get(number, 0)
-    return File(dict(channels), chunks[0].start if chunks else 0, messages, stream.close)
+    start, end = (chunks[0].start, max(chunk.end for chunk in chunks)) if chunks else (0, 0)
+    return File(dict(channels), start, messages, stream.close, end)
 
 
 def _summary(stream: BinaryIO) -> tuple[_Names, list[_Chunk], dict[int, int]]:
@@ -439,7 +441,7 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
         counts = dict(
             connection.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id")
         )
-        (start,) = connection.execute("SELECT min(timestamp) FROM messages").fetchone()
+        (times,) = connection.execute("SELECT min(timestamp), max(timestamp) FROM messages")
     except _DAMAGED as error:
         connection.close()
         raise StorageError(_reason(error)) from error
@@ -467,8 +469,8 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
     found: Counter[Channel] = Counter()
     for number, channel in channels.items():
         found[channel] += counts.get(number, 0)
-    first = start if isinstance(start, int) else 0
-    return File(dict(found), first, messages, connection.close)
+    first, last = (time if isinstance(time, int) else 0 for time in times)
+    return File(dict(found), first, messages, connection.close, last)
 
 
 def _rows_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:

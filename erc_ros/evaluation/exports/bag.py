@@ -15,6 +15,7 @@ import numpy as np
 
 from erc_ros.evaluation.exports.foxglove import write_layout
 from erc_ros.evaluation.exports.lines import Line, by_speaker, lines_of_answers, lines_of_truth
+from erc_ros.evaluation.names import confidence_of
 from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.replay.bag import BagWriter
 from erc_ros.values.nanoseconds import NS, seconds
@@ -133,8 +134,8 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
         text_confidence=float("nan"),
         labels=list(recording.labels),
         probabilities=np.asarray(answer.probabilities, np.float32),
-        label=answer.label,
-        confidence=float(answer.probabilities.max()),
+        label="" if answer.is_unknown else answer.label,
+        confidence=confidence_of(answer),
         valence=answer.valence,
         arousal=answer.arousal,
         modality_names=list(MODALITIES),

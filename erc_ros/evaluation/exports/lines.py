@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from erc_ros.evaluation.names import clean, key, speaker_names
+from erc_ros.evaluation.names import clean, confidence_of, key, shown_label, speaker_names
 from erc_ros.evaluation.records import Prediction, Recording, Truth
 
 
@@ -56,8 +56,8 @@ def _of_answer(answer: Prediction, labels: Sequence[str], name: str, with_text: 
         answer.end,
         name,
         clean(answer.text) if with_text else None,
-        answer.label,
-        round(float(answer.probabilities.max()), 3),
+        shown_label(answer),
+        round(confidence_of(answer), 3),
         round(answer.valence, 3),
         round(answer.arousal, 3),
         tuple(

@@ -58,7 +58,7 @@ def _parsed(path: Path) -> Any:
 
 def _tier(path: Path, document: Any, tier: str) -> Iterator[Mark]:
     aligned, references, attributes, _ = document.tiers[tier]
-    kind, speaker = meaning(
+    kind, speaker, is_guess = meaning(
         tier,
         attributes.get("PARTICIPANT", "").strip(),
         _hints(document, attributes.get("LINGUISTIC_TYPE_REF", "")),
@@ -75,9 +75,8 @@ def _tier(path: Path, document: Any, tier: str) -> Iterator[Mark]:
             )
         if max(map(abs, times)) > LONGEST * 1000:
             raise TruthError(f"{place(source)} ({name}): {max(times)} ms is no time")
-        yield Mark(
-            kind, times[0] * _MILLISECOND, times[1] * _MILLISECOND, speaker, value.strip(), source
-        )
+        start, end = times[0] * _MILLISECOND, times[1] * _MILLISECOND
+        yield Mark(kind, start, end, speaker, value.strip(), source, is_guess=is_guess)
 
 
 def _hints(document: Any, type_name: str) -> tuple[str, ...]:

@@ -7,24 +7,29 @@ arousal) of its speaker that covers most of it, if that is at least half.
 
 from __future__ import annotations
 
-import difflib
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from erc_ros.evaluation.records import Segment, Truth
+from erc_ros.evaluation.records import Segment, TierReading, Truth
 from erc_ros.evaluation.truth.marks import Mark, TruthError, place, read_text
+from erc_ros.evaluation.truth.vocabulary import UNKNOWN_WORDS, is_emotion, meant_label
 from erc_ros.values.nanoseconds import NS
 
 UNIX_TIME = 10**8 * NS  # annotations later than this are on the clock of the recording's stamps
 _BASES = ("text", "speech", "emotion")
 _ATTRIBUTES = ("emotion", "valence", "arousal")
 _KINDS = ("speech", "text", *_ATTRIBUTES)
+EMOTIONS_AS_WORDS = 0.8  # share of emotion words from which a tier cannot be what somebody said
+SAME_TIMES = 0.8  # share of annotations of two files that must lie at the same times
+_OTHER_TIER = "its name says that it has neither words, turns nor emotions"
+_LEFT_OUT = "excluded by the label map"
+UNSURE = "unknown ("  # how an estimate below `min_confidence` begins that nobody corrected
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +98,202 @@ def join(
 
     Raises:
         TruthError: nothing lies within the recording; two annotations contradict each other; files
-            that name nobody in common; a mapping onto a label that does not exist; a span that
-            ends before it starts; a valence that is no number in -1..1.
+            that name nobody in common, or annotate the same at other times; a tier that cannot be
+            what its name says; a mapping onto a label that does not exist; only emotions that are
+            no labels; a span that ends before it starts; a valence that is no number in -1..1.
     """
     mapping = mapping or LabelMap()
-    _check_mapping(mapping, labels)
     repaired: Counter[str] = Counter()
-    known = [mark for each in marks if (mark := _meant(each, mapping, repaired)) is not None]
+    known, readings = read_tiers(list(marks), mapping, labels, repaired)
     files = tuple(dict.fromkeys(mark.source.file for mark in known))
-    _check_names(known, labels)
     placed = _placed(known, origin, duration, offset, repaired)
     segments, unmapped = _segments(placed, mapping, labels, repaired)
     segments.sort(key=lambda each: (each.start, each.end, each.speaker))
     return Truth(
-        tuple(segments), dict(sorted(unmapped.items())), dict(sorted(repaired.items())), files
+        tuple(segments),
+        dict(sorted(unmapped.items())),
+        dict(sorted(repaired.items())),
+        files,
+        readings,
+        tuple(_notices(known, segments, unmapped, labels)),
     )
+
+
+def read_tiers(
+    marks: Sequence[Mark],
+    mapping: LabelMap,
+    labels: Sequence[str],
+    repaired: Counter[str] | None = None,
+) -> tuple[list[Mark], tuple[TierReading, ...]]:
+    """The annotations that are evaluated, and how each tier was read.
+
+    Everything that is checked here needs no recording, and so can be checked before a long run.
+
+    Raises:
+        TruthError: see `join`.
+    """
+    _check_mapping(mapping, labels)
+    _check_tiers(marks, mapping, labels)
+    repaired = Counter() if repaired is None else repaired
+    known = [mark for each in marks if (mark := _meant(each, mapping, repaired)) is not None]
+    _check_names(known, labels)
+    _check_emotions(known, mapping, labels)
+    _check_clocks(known)
+    return known, _readings(marks, mapping)
+
+
+def check_times(marks: Sequence[Mark], span: tuple[int, int], offset: int) -> None:
+    """Check that some of the annotations are within a recording's first and last message (ns).
+
+    Raises:
+        TruthError: none is.
+    """
+    _placed(marks, span[0], span[1] - span[0], offset, Counter())
+
+
+def _readings(marks: Sequence[Mark], mapping: LabelMap) -> tuple[TierReading, ...]:
+    counts: dict[tuple[str, str, str], Counter[str]] = {}
+    excluded: dict[tuple[str, str, str], str] = {}
+    for mark in marks:
+        tier, kind, speaker, reason = mark.source.tier, mark.kind, mark.speaker, ""
+        if tier and tier in mapping.tiers:
+            kind, _, speaker = mapping.tiers[tier].partition("@")
+            reason = "" if kind else _LEFT_OUT
+        elif not kind:
+            reason = _OTHER_TIER
+        key = mark.source.file, tier, speaker
+        counts.setdefault(key, Counter())[kind] += 1
+        excluded[key] = reason
+    return tuple(
+        TierReading(
+            *(file, tier),
+            tuple(kind for kind in _KINDS if found[kind]),
+            speaker,
+            max(found.values()),
+            excluded[file, tier, speaker],
+        )
+        for (file, tier, speaker), found in counts.items()
+    )
+
+
+def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]) -> None:
+    """Tiers that only their name made the words of a person: can they be that?"""
+    values: dict[tuple[str, str], list[str]] = defaultdict(list)
+    guessed: set[tuple[str, str]] = set()
+    named: dict[str, set[str]] = defaultdict(set)  # people that a file names otherwise
+    for mark in marks:
+        file, tier = mark.source.file, mark.source.tier
+        if tier in mapping.tiers:
+            named[file].add(mapping.tiers[tier].partition("@")[2])
+            continue
+        if mark.is_guess and mark.kind:
+            guessed.add((file, tier))
+        elif mark.kind and mark.speaker:
+            named[file].add(mark.speaker)
+        if mark.kind == "text" and tier and mark.value:
+            values[file, tier].append(mark.value)
+    for (file, tier), said in values.items():
+        emotions = [value for value in said if is_emotion(value, labels)]
+        if len(said) > 1 and len(emotions) >= EMOTIONS_AS_WORDS * len(said):
+            raise TruthError(
+                f"{file}: tier {tier!r} was read as what {tier!r} said, but {len(emotions)} of its "
+                f"{len(said)} annotations are emotions ({_some(set(emotions), 3)}): say whose they "
+                f"are in a file for --labels: `tiers: {{{tier}: emotion@SPEAKER}}`"
+            )
+    everybody = {name.casefold() for names in named.values() for name in names if name}
+    for file in dict.fromkeys(file for file, _ in guessed):
+        if not any(name for name in named[file]):
+            continue  # all of its tiers are named after people
+        unclear = {tier for of, tier in guessed if of == file and tier.casefold() not in everybody}
+        if unclear:
+            some = sorted(unclear)[0]
+            raise TruthError(
+                f"{file}: it is not clear what {_quoted(unclear)} "
+                f"{'annotates' if len(unclear) == 1 else 'annotate'}: the file has other tiers of "
+                f"{_some(named[file] - {''})}. Say in a file for --labels whether it is what a "
+                f"person said or nothing to evaluate: `tiers: {{{some}: text@SPEAKER}}` or "
+                f"`tiers: {{{some}: ~}}`"
+            )
+
+
+def _quoted(tiers: Collection[str]) -> str:
+    return f"tier{'s' if len(tiers) > 1 else ''} " + _some({repr(tier) for tier in tiers})
+
+
+def _check_emotions(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]) -> None:
+    """Emotions of which the system knows none: their scores would be empty."""
+    words = Counter(mark.value for mark in marks if mark.kind == "emotion")
+    if words and not any(_is_known(word, mapping, labels) for word in words):
+        raise TruthError(
+            f"none of the annotated emotions ({_some(words)}) is a label of the model package "
+            f"({', '.join(labels)}): map them in a file for --labels, "
+            f"{_suggested_map(words, labels)}; `WORD: ~` excludes one"
+        )
+
+
+def _is_known(word: str, mapping: LabelMap, labels: Sequence[str]) -> bool:
+    name = word.casefold()
+    return name in mapping.labels or any(label.casefold() == name for label in labels)
+
+
+def _suggested_map(words: Iterable[str], labels: Sequence[str]) -> str:
+    """Such as "`happy: joy`, `bored: ~`"."""
+    return ", ".join(
+        f"`{word}: {meant_label(word, labels) or '~'}`" for word in sorted(words)[:_SUGGESTED]
+    )
+
+
+_SUGGESTED = 12  # words in a suggestion
+
+
+def _check_clocks(marks: Sequence[Mark]) -> None:
+    """Two files that annotate the same of the same person must agree on when that was."""
+    spans: dict[tuple[str, str], dict[str, list[Mark]]] = defaultdict(lambda: defaultdict(list))
+    for mark in marks:
+        spans[mark.kind, mark.speaker][mark.source.file].append(mark)
+    for (kind, speaker), files in spans.items():
+        names = list(files)
+        for number, second in enumerate(names):
+            for first in names[:number]:
+                _check_clock(kind, speaker, files[first], files[second])
+
+
+def _check_clock(kind: str, speaker: str, first: Sequence[Mark], second: Sequence[Mark]) -> None:
+    start = max(min(mark.start for mark in each) for each in (first, second))
+    end = min(max(mark.end for mark in each) for each in (first, second))
+    both = [[m for m in each if m.end > start and m.start < end] for each in (first, second)]
+    fewer, more = sorted(both, key=len)
+    if not fewer:
+        return  # one goes on where the other ends
+    spans = _Spans(more)
+    same = sum(_covering(mark, spans) is not None for mark in fewer)
+    if same < SAME_TIMES * len(fewer):
+        what = {"text": "words", "speech": "turns", "emotion": "emotions"}.get(kind, kind)
+        raise TruthError(
+            f"{first[0].source.file} and {second[0].source.file} both annotate the {what} of "
+            f"{speaker or 'the recording'}, and {len(fewer) - same} of {len(fewer)} annotations "
+            "lie at other times: two annotators, or two clocks. Evaluate them one at a time, each "
+            "with its own --offset"
+        )
+
+
+def _notices(
+    marks: Sequence[Mark],
+    segments: Sequence[Segment],
+    unmapped: Mapping[str, int],
+    labels: Sequence[str],
+) -> Iterator[str]:
+    """What the user should know of before reading the scores."""
+    if not any(mark.kind == "emotion" for mark in marks):
+        yield "the annotations have no emotions: only speakers and words can be scored"
+    if unmapped:
+        count = sum(unmapped.values())
+        total = count + sum(segment.emotion is not None for segment in segments)
+        words = ", ".join(f"{word} ({number})" for word, number in unmapped.items())
+        yield (
+            f"{count} of {total} annotated emotions are no labels of the model package and are "
+            f"not scored: {words}; map them with --labels, {_suggested_map(unmapped, labels)}"
+        )
 
 
 def of_recording(marks: Sequence[Mark], name: str) -> list[Mark]:
@@ -131,8 +317,8 @@ def _some(names: Collection[str], most: int = 5) -> str:
 def _check_mapping(mapping: LabelMap, labels: Sequence[str]) -> None:
     for annotated, label in mapping.labels.items():
         if label and label not in labels:
-            near = difflib.get_close_matches(label, labels, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = meant_label(label, labels) or meant_label(annotated, labels)
+            hint = f"; did you mean {near}?" if near else ""
             raise TruthError(
                 f"{annotated!r} is mapped to {label!r}, which is none of {', '.join(labels)}{hint}"
             )
@@ -287,7 +473,9 @@ def _segments(
             emotion = None
             if "emotion" in found:
                 emotion = _label(found["emotion"].value, mapping, labels)
-                if not emotion:
+                if not emotion and _is_left_out(found["emotion"].value, mapping):
+                    repaired["emotions that the label map or the annotator excludes"] += 1
+                elif not emotion:
                     unmapped[found["emotion"].value] += 1
             segments.append(
                 Segment(
@@ -338,6 +526,14 @@ def _covering(base: Mark, spans: _Spans) -> Mark | None:
     if best is None or 2 * _shared(base, best) < base.end - base.start:
         return None
     return best
+
+
+def _is_left_out(annotated: str, mapping: LabelMap) -> bool:
+    """Whether somebody said that this emotion is not scored: the label map, or the annotator."""
+    name = annotated.casefold()
+    if name in mapping.labels:
+        return not mapping.labels[name]
+    return name in UNKNOWN_WORDS or name.startswith(UNSURE)
 
 
 def _label(annotated: str, mapping: LabelMap, labels: Sequence[str]) -> str:

@@ -16,13 +16,20 @@ LONGEST = 10**10  # s; a time beyond is no time (Unix time is below 2e9)
 
 # What a tier says, by the words people use in names of tiers, types and vocabularies.
 _KINDS = {
-    **dict.fromkeys(("emotion", "emotions", "affect", "feeling"), "emotion"),
+    **dict.fromkeys(("emotion", "emotions", "emo", "affect", "feeling", "mood"), "emotion"),
     **dict.fromkeys(("text", "transcript", "transcription", "words", "utterance"), "text"),
     **dict.fromkeys(("utterances", "tx", "txt"), "text"),
     **dict.fromkeys(("speech", "turn", "turns"), "speech"),
     "valence": "valence",
     "arousal": "arousal",
 }
+# Tiers of these names describe something else.
+_OTHER_NAMES = (
+    "gaze note notes comment comments gesture gestures head hand hands posture laughter event "
+    "events noise topic task phase condition section action actions act dialogact marker markers "
+    "sync todo remark remarks face facial"
+)
+_OTHER = frozenset(_OTHER_NAMES.split())
 
 
 class TruthError(ValueError):
@@ -37,6 +44,7 @@ class Mark:
     start, end: ns on the annotation's own clock. speaker: "" where nobody is named.
     value: as it stands there, without blanks around it.
     recording: which one it is of, "" where the format does not tell.
+    is_guess: only the name of the tier made it words of a person of that name.
     """
 
     kind: str
@@ -46,6 +54,7 @@ class Mark:
     value: str
     source: Source
     recording: str = ""
+    is_guess: bool = False
 
 
 def place(source: Source) -> str:
@@ -95,23 +104,33 @@ def time_of(text: str, source: Source) -> int:
     return round(value * NS)
 
 
-def meaning(tier: str, participant: str = "", hints: Collection[str] = ()) -> tuple[str, str]:
-    """(kind, speaker) of a tier; kind "" for one that says something else.
+def meaning(tier: str, participant: str = "", hints: Collection[str] = ()) -> tuple[str, str, bool]:
+    """(kind, speaker, whether it is a guess) of a tier; kind "" for one that says something else.
 
-    "emotion@Anna", "Anna emotion", "Anna_emotion" and a tier "emotion" whose participant is Anna
-    are Anna's emotions. hints: names of its type and its controlled vocabulary, asked where the
-    tier's name tells no kind. A tier that tells none at all has the words of somebody of its name.
+    "emotion@Anna", "Anna emotion", "Anna_emotion", "Anna-Emo", "AnnaEmo" and a tier "emotion" whose
+    participant is Anna are Anna's emotions. hints: names of its type and its controlled vocabulary,
+    which count where the tier's name tells no kind. Any other tier has the words of its
+    participant; without one, it is guessed to have the words of a person of its name.
     """
     hinted = next((kind for hint in hints if (kind := _kind(hint))), "")
     before, at, after = tier.rpartition("@")
     if at:
-        return _KINDS.get(before.strip().casefold(), "") or hinted, participant or after.strip()
-    words = re.split(r"[\s_:.-]+", tier.strip())
-    for word, others in ((words[-1], words[:-1]), (words[0], words[1:])):
-        kind = _KINDS.get(word.casefold(), "")
-        if kind:
-            return kind, participant or " ".join(others)
-    return hinted or "text", participant or tier.strip()
+        kind = _KINDS.get(before.strip().casefold(), "") or hinted
+        return kind, participant or after.strip(), False
+    for name in (tier.strip(), _CAMEL.sub(" ", tier.strip())):
+        words = re.split(r"[\s_:.-]+", name)
+        for word, others in ((words[-1], words[:-1]), (words[0], words[1:])):
+            kind = _KINDS.get(word.casefold(), "")
+            if kind:
+                return kind, participant or " ".join(others), False
+    if hinted:
+        return hinted, participant or tier.strip(), False
+    if _OTHER & {word.casefold() for word in words}:
+        return "", participant or tier.strip(), False
+    return "text", participant or tier.strip(), not participant
+
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")  # in "P1Emo", before "Emo"
 
 
 def _kind(name: str) -> str:

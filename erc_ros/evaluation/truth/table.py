@@ -52,9 +52,9 @@ def read(path: Path) -> list[Mark]:
 
 def _of_axis(fields: Mapping[str, str], times: tuple[int, int], source: Source) -> Mark:
     axis = fields["axisName"]
-    kind, speaker = meaning(axis, hints=(fields.get("axisBooklistName", ""),))
+    kind, speaker, is_guess = meaning(axis, hints=(fields.get("axisBooklistName", ""),))
     source = Source(source.file, axis, source.line)
-    return Mark(kind, *times, speaker, fields.get("text", ""), source)
+    return Mark(kind, *times, speaker, fields.get("text", ""), source, is_guess=is_guess)
 
 
 def _of_row(fields: Mapping[str, str], times: tuple[int, int], source: Source) -> Iterator[Mark]:

@@ -31,12 +31,13 @@ def read(path: Path) -> list[Mark]:
             ) from error
     marks = []
     for tier in grid.tiers:
-        kind, speaker = meaning(tier.name)
+        kind, speaker, is_guess = meaning(tier.name)
         if not isinstance(tier, IntervalTier):
             kind = ""
         for number, entry in enumerate(tier.entries, start=1):
             source = Source(path.name, tier.name, number)
             start = time_of(str(entry[0]), source)
             end = time_of(str(entry[1]), source) if kind else start
-            marks.append(Mark(kind, start, end, speaker, str(entry[-1]).strip(), source))
+            value = str(entry[-1]).strip()
+            marks.append(Mark(kind, start, end, speaker, value, source, is_guess=is_guess))
     return marks

@@ -1,0 +1,67 @@
+"""Words that annotators use for emotions, and the labels that they usually mean."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+from types import MappingProxyType
+
+_WORDS = {
+    "joy": "joyful happy happiness happily joyous glad cheerful amused amusement delight delighted "
+    "laughing positive enjoyment freude fröhlich glücklich joie alegría felicidad",
+    "sadness": "sad sorrow sorrowful unhappy unhappiness depressed grief melancholy down crying "
+    "traurig trauer traurigkeit tristesse triste tristeza",
+    "anger": "angry mad annoyed annoyance furious fury rage irritated irritation frustrated "
+    "frustration wut wütend ärger zorn colère ira enfado",
+    "fear": "fearful afraid scared frightened anxious anxiety nervous terrified terror worried "
+    "angst ängstlich furcht peur miedo",
+    "surprise": "surprised surprising astonished astonishment amazed amazement startled "
+    "überraschung überrascht sorpresa",
+    "disgust": "disgusted disgusting revulsion ekel dégoût asco",
+    "neutral": "neutrality calm none normal neutre",
+    "contempt": "contemptuous scorn disdain verachtung",
+    "excitement": "excited exciting",
+    "boredom": "bored boring",
+    "confusion": "confused",
+    "trust": "trusting trustful",
+    "anticipation": "anticipating expectant",
+    "love": "loving affection",
+    "pride": "proud",
+    "shame": "ashamed embarrassed embarrassment guilt guilty",
+}
+_ABBREVIATED = ("joy", "sadness", "anger", "fear", "surprise", "disgust", "neutral")
+EMOTION_WORDS = MappingProxyType(
+    {emotion[:3]: emotion for emotion in _ABBREVIATED}
+    | {word: emotion for emotion, words in _WORDS.items() for word in (emotion, *words.split())}
+)
+"""A word or a usual abbreviation (three letters), in lower case -> the emotion that it names."""
+
+_MEANT = MappingProxyType(
+    {"excitement": "joy", "contempt": "disgust"}
+)  # where the label is missing
+UNKNOWN_WORDS = frozenset(("unknown", "unclear", "undecided", "n/a", "na", "?", "xxx", "other"))
+"""Annotations that say that the annotator could not tell."""
+
+
+def is_emotion(word: str, labels: Collection[str] = ()) -> bool:
+    """Whether an annotation is the name of an emotion: one of `labels`, or a usual word."""
+    name = word.strip().casefold()
+    return name in EMOTION_WORDS or name in {label.casefold() for label in labels}
+
+
+def meant_label(word: str, labels: Sequence[str]) -> str:
+    """The label that an annotated word probably means, "" where there is none.
+
+    By meaning; by spelling only where the word does not name another emotion.
+
+    Example:
+        >>> meant_label("happiness", ("joy", "sadness"))
+        'joy'
+    """
+    name = word.strip().casefold()
+    by_meaning = {EMOTION_WORDS.get(label.casefold(), label.casefold()): label for label in labels}
+    emotion = EMOTION_WORDS.get(name, "")
+    if emotion:
+        return by_meaning.get(emotion) or by_meaning.get(_MEANT.get(emotion, ""), "")
+    near = difflib.get_close_matches(name, [label.casefold() for label in labels], 1, 0.75)
+    return next((label for label in labels if near and label.casefold() == near[0]), "")
