@@ -15,6 +15,7 @@ from erc_ros.cli import main
 from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, perform, portrait
 from erc_ros.demo.voices import synthesiser
 from erc_ros.replay.offline import replay
+from erc_ros.replay.bag import BagError
 from erc_ros.replay.recording import open_recording
 
 TURNS = DIALOGUE[:4]
@@ -129,7 +130,7 @@ def test_the_transcript_of_another_recording_is_refused_before_anything_is_compu
     assert not list(out.glob("*.eaf")) if out.exists() else True
 
 
-def test_audio_alone_and_video_alone_are_recordings(
+def test_audio_alone_is_a_recording_and_video_alone_is_refused(
     talk: tuple[Path, list[Phrase]], tmp_path: Path
 ) -> None:
     audio, phrases = perform(TURNS[:1], synthesiser())
@@ -139,10 +140,9 @@ def test_audio_alone_and_video_alone_are_recordings(
     camera = portrait(phrases)
     images = [(n / 10, camera(n / 10)) for n in range(20)]
     path = write_media(tmp_path / "film.mp4", images=images)
-    with open_recording(path) as recording:
-        result = replay(recording, {})
-    assert result.rows == []
-    assert any("audio" in warning for warning in result.warnings)
+    # video alone has no utterance: an empty result would look like an answer
+    with open_recording(path) as recording, pytest.raises(BagError, match="neither audio"):
+        replay(recording, {})
 
 
 def test_ten_seconds_of_video_in_a_longer_audio_are_read_in_bounded_memory(
