@@ -14,8 +14,8 @@ from media_clips import tone, write_media
 from erc_ros.cli import main
 from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, perform, portrait
 from erc_ros.demo.voices import synthesiser
-from erc_ros.replay.offline import replay
 from erc_ros.replay.bag import BagError
+from erc_ros.replay.offline import replay
 from erc_ros.replay.recording import open_recording
 
 TURNS = DIALOGUE[:4]
