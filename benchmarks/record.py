@@ -21,10 +21,11 @@ from erc_ros.inference.bundle import Bundle
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MEASURED, RECORDED = "measured", "recorded"
+"""Written by its command; or copied from a page, with the date and commit of that measurement."""
 DECISIVE = (
     "labels", "text", "audio", "visual", "fusion", "calibration", "reliability", "files"
 )  # fmt: skip
-"""Written by its command; or copied from a page, with the date and commit of that measurement."""
+"""Sections of a manifest that decide the estimates."""
 
 
 def write_results(

@@ -14,7 +14,9 @@ was computed for an utterance stays true while the conversation goes on: the rob
 utterance once, with the keys and values of those before it at hand, and training reads every
 utterance of a dialogue in one pass (`arrange` lays out both).
 
-Training and the running robot use this same code.
+The training of the small text encoder and the running robot use this code. The papers' encoders
+build their prompts in `training/encoders/text/pretrained.py`; `erc export` checks that both give
+equal tokens.
 """
 
 from __future__ import annotations

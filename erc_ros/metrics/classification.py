@@ -54,6 +54,12 @@ def _f1(counts: Counts) -> Floats:
     return result
 
 
+def _recall(counts: Counts) -> Floats:
+    """Of each class; 0 for one that does not occur."""
+    result: Floats = _right(counts) / np.maximum(counts.sum(axis=-1), 1)
+    return result
+
+
 def _accuracy(counts: Counts) -> Floats:
     result: Floats = _right(counts).sum(axis=-1) / counts.sum(axis=(-2, -1))
     return result
@@ -77,7 +83,7 @@ def _macro_f1(counts: Counts) -> Floats:
 
 def _unweighted_recall(counts: Counts) -> Floats:
     support = counts.sum(axis=-1)
-    return _mean_of(_right(counts) / np.maximum(support, 1), support > 0)
+    return _mean_of(_recall(counts), support > 0)
 
 
 def _accuracy_of_each(counts: Counts) -> Floats:
@@ -222,6 +228,7 @@ def report(truth: ArrayLike, probabilities: ArrayLike, labels: Sequence[str]) ->
         **{name: float(score(counts)) for name, score in SCORES.items()},
         "calibration_error": calibration_error(truth, p),
         "f1": dict(zip(labels, _f1(counts).tolist(), strict=True)),
+        "recall": dict(zip(labels, _recall(counts).tolist(), strict=True)),
         "one_vs_all": {
             label: {"accuracy": float(accuracy), "f1": float(f1)}
             for label, accuracy, f1 in zip(

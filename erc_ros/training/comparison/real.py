@@ -33,6 +33,8 @@ from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.features.encode import BundleText
 from erc_ros.training.fusion.dialogues import Dialogues
 
+NO_TEXT = 64
+"""Dimensions of the text where there is none: DDVLM projects other modalities into its space."""
 VOICE, JOINT = "voice.safetensors", "joint_errors.md"
 NOTE_SOUND = (
     "Sound as it is in the series: published features of a wav2vec 2.0 that others fine-tuned, how"
@@ -155,7 +157,7 @@ def ravdess_clips(
     present = np.zeros((count, 3), bool)
     present[:, 1], present[:, 2] = voice.any(axis=1), True
     faces = np.stack([units[_fields(clip.name)] for clip in both])
-    nothing = np.zeros((count, 1), np.float32)
+    nothing = np.zeros((count, NO_TEXT), np.float32)
     rows = np.arange(count)
     ones = np.ones(count, np.int64)
     found = Dialogues(nothing, voice, faces, voices.labels, ones, rows, present)

@@ -304,7 +304,7 @@ def write_card(
         for terms in map(licences.terms, learned_from)
     )
     made = "\n".join(f"    {command}" for command in commands)
-    unseen = "MELD was not in its training: an unseen corpus.\n"
+    unseen = "MELD was not in its training.\n"
     file.write_text(
         f"# {config.name} {config.version}: emotion of an utterance from its words\n\n"
         "Text alone: all-MiniLM-L6-v2 (22 M, Apache-2.0), fine-tuned, and its own"
@@ -325,7 +325,7 @@ def score_table(
     """Each corpus's test split through the bundle, beside another one's if there is one."""
     names = list(scores)
     rows = [
-        [f"{corpus}, {score.count}" + ("" if corpus in learned_from else " (unseen)")]
+        [f"{corpus}, {score.count}" + ("" if corpus in learned_from else " (not in the training)")]
         + [str(scores[name][corpus]) for name in names]
         for corpus, score in scores[names[0]].items()
     ]

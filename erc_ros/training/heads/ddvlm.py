@@ -48,6 +48,22 @@ class DdvlmConfig(HeadConfig):
             )
 
 
+def check_text_size(size: int, labels: int) -> None:
+    """Refuse a text space that is too small for the labels.
+
+    Audio and visual embeddings are projected into the space of the text embedding. In a space of
+    one dimension the labels are points on a line, and a layer norm makes every input equal.
+
+    Raises:
+        ValueError: fewer dimensions than labels.
+    """
+    if size < labels:
+        raise ValueError(
+            f"the text embedding has {size} dimensions; DDVLM projects the other modalities into"
+            f" its space and needs at least {labels}, one for each label"
+        )
+
+
 class Correction(nn.Module):
     """What one other modality adds to the text's logits."""
 
@@ -107,6 +123,7 @@ class Ddvlm(Head):
     def __init__(self, config: DdvlmConfig) -> None:
         super().__init__(config)
         d = config.embeddings[TEXT]
+        check_text_size(d, config.labels)
         self.missing = nn.Parameter(torch.randn(d) * 0.02)
         self.classifier = nn.Sequential(
             nn.Dropout(config.input_dropout), nn.Linear(d, config.labels)

@@ -798,5 +798,5 @@ def test_a_bundle_of_text_alone_answers_as_the_trained_model(
     assert np.allclose(found, expected, atol=1e-4 if not scheme else 0.05)
     card = (made / "README.md").read_text()
     assert "EmoContext" in card and "non-commercial" in card
-    assert ("an unseen corpus" in card) == (left_out == "meld")
-    assert "| emocontext, " in card and ("(unseen) |" in card) == bool(left_out)
+    assert ("MELD was not in its training" in card) == (left_out == "meld")
+    assert "| emocontext, " in card and ("(not in the training) |" in card) == bool(left_out)

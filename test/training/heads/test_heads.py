@@ -362,3 +362,10 @@ def test_offline_lpgnet_normalises_each_conversation_once() -> None:
     torch.testing.assert_close(compress.norm.running_mean, 0.1 * h.mean(0))
     nobody = torch.zeros_like(seen)
     assert compress(x, nobody).isfinite().all() and compress.eval()(x, nobody).isfinite().all()
+
+
+def test_ddvlm_refuses_a_text_space_smaller_than_the_labels() -> None:
+    """Voice and face are projected into it: with one dimension seven labels lie on a line."""
+    config, model = HEADS["ddvlm"]
+    with pytest.raises(ValueError, match="at least 7"):
+        model(config(width=16, embeddings=(1, 8, 8), labels=7))
