@@ -20,9 +20,10 @@ pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from erc_ros.replay import storage
-from erc_ros.replay.bag import Bag, BagError
+from erc_ros.replay.bag import Bag, BagError, _typestore_of
 from erc_ros.replay.definitions import typestore
-from erc_ros.values.bounds import RECORD_BYTES
+from erc_ros.values import bounds
+from erc_ros.values.bounds import RECORD_BYTES, TOPIC_NAME
 
 TEXT = "std_msgs/msg/String"
 MIB = 2**20
@@ -292,6 +293,67 @@ def test_split_recordings_are_read_in_the_order_of_time(tmp_path: Path) -> None:
             writer.write(connection, 10 + number, message)
         next((tmp_path / name).glob("*.mcap")).rename(folder / f"{name}.mcap")
     assert texts(folder) == ["bag_9", "bag_10"]
+
+
+def test_what_cannot_be_overtaken_any_more_is_handed_on_while_the_rest_is_read() -> None:
+    channel, read = storage.Channel("/speech", TEXT), []
+
+    def arriving(times: list[int], size: int = 0) -> Iterator[storage.Message]:
+        for time_of in times:
+            read.append(time_of)
+            yield channel, time_of, bytes(size)
+
+    late = storage.LATENESS
+    ordered = storage._ordered(arriving([5, 3, 4, late + 4, late + 9, late + 8]))
+    assert next(ordered)[1] == 3
+    assert len(read) == 4  # the fourth is so late that no later one can be before the first
+    assert [message[1] for message in ordered] == [4, 5, late + 4, late + 8, late + 9]
+    read.clear()
+    large = storage.OVERLAPPING_BYTES // 2 + 1
+    assert next(storage._ordered(arriving([2, 1, 0], large)))[1] == 1
+    assert len(read) == 2  # no more may wait
+
+
+def test_a_packed_chunk_may_have_as_many_bytes_as_it_claims_and_no_more() -> None:
+    frame = pytest.importorskip("lz4.frame")
+    packed = frame.compress(bytes(range(200)))
+    for unpack, data in ((storage._unpack_lz4, packed), (storage.unpack_zstd, zstd([bytes(200)]))):
+        assert len(unpack(data, 200)) == 200
+        with pytest.raises(storage.StorageError):
+            unpack(data, 199)
+
+
+def test_a_recording_has_at_most_so_many_topics() -> None:
+    storage._check_topic("/speech", TEXT, bounds.TOPICS - 1)
+    with pytest.raises(storage.StorageError, match="topics"):
+        storage._check_topic("/speech", TEXT, bounds.TOPICS)
+    storage._check_topic("t" * TOPIC_NAME, "t" * TOPIC_NAME, 0)
+    for name, kind in (("t" * (TOPIC_NAME + 1), "t"), ("t", "t" * (TOPIC_NAME + 1)), (b"t", "t")):
+        with pytest.raises(storage.StorageError):
+            storage._check_topic(name, kind, 0)
+
+
+def test_types_that_a_recording_describes_in_idl_are_read() -> None:
+    idl = """IDL: somebody_msgs/msg/Said
+module somebody_msgs { module msg { struct Said {
+    string words; double loudness; somebody_msgs::msg::Mood mood;
+}; }; };
+"""
+    mood = """IDL: somebody_msgs/msg/Mood
+module somebody_msgs { module msg { struct Mood { octet kind; }; }; };
+"""
+    text = ("=" * 80 + "\n").join(("", idl, mood))
+    store = _typestore_of(storage.Channel("/said", "somebody_msgs/msg/Said", "ros2idl", text))
+    assert store is not None
+    types = store.types
+    said = types["somebody_msgs/msg/Said"]("Hello.", 0.5, types["somebody_msgs/msg/Mood"](3))
+    data = store.serialize_cdr(said, "somebody_msgs/msg/Said")
+    read = store.deserialize_cdr(data, "somebody_msgs/msg/Said")
+    assert (read.words, read.loudness, read.mood.kind) == ("Hello.", 0.5, 3)
+    broken = storage.Channel("/said", "somebody_msgs/msg/Said", "ros2idl", "IDL: no\nmodule {")
+    assert _typestore_of(broken) is None  # nor is it one that we know
+    known = storage.Channel("/speech", TEXT, "ros2idl", "IDL: no\nmodule {")
+    assert _typestore_of(known) is not None
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
