@@ -247,6 +247,12 @@ def test_the_size_of_a_message_is_that_of_its_arrays_and_texts() -> None:
     crop = face(png(100, 100))
     message = said(faces=[crop, crop], text="t" * 1000)
     assert size_of(message) == pytest.approx(2 * len(crop.data) + 1000, abs=500)
+    # Beyond what every message of its type has, exactly its data.
+    assert size_of(message) - size_of(said(faces=[crop, crop], text="")) == 1000
+    one, two = (sound_message(np.zeros(count, np.int16), 1) for count in (1000, 3000))
+    assert size_of(two) - size_of(one) == 4000
+    one, two = (image_message(1, width=64, height=height) for height in (48, 96))
+    assert size_of(two) - size_of(one) == 3 * 64 * 48
 
 
 def test_a_flood_of_huge_chunks_stays_within_the_bytes_of_its_queue(make_bench: Any) -> None:
