@@ -221,11 +221,18 @@ def _transcription(message: Any, arrival: int) -> Transcript | None:
     text = _text(message.text)
     if not text.strip():
         return None
+    found = Transcript(text=text, arrival=arrival, no_speech=_no_speech(message))
     heard, took = float(message.audio_time), float(message.transcription_time)
     if not (0 < heard <= TOLD_SECONDS and 0 <= took <= TOLD_SECONDS):
-        return Transcript(text=text, arrival=arrival)
+        return found
     end = arrival - seconds(took)
-    return Transcript(text=text, arrival=arrival, start=end - seconds(heard), end=end)
+    return replace(found, start=end - seconds(heard), end=end)
+
+
+def _no_speech(message: Any) -> float:
+    """The probability that nobody spoke, of messages that have it; else NaN."""
+    value = float(getattr(message, "no_speech_prob", math.nan))
+    return value if 0.0 <= value <= 1.0 else math.nan
 
 
 def _candidates(message: Any, arrival: int) -> Transcript | None:

@@ -35,6 +35,7 @@ from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_network
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.dialogue.voice_sounds import VoiceSounds
+from erc_ros.encoders.language import TextExclusion
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
 from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.inference.engines.background import EngineBuild
@@ -653,7 +654,8 @@ class Recognition:
     threads.
 
     counts: estimates; with_text, with_audio, with_visual of them; unknown of them, whose confidence
-        was below `min_confidence`; relabelled and not_relabelled:
+        was below `min_confidence`; text_excluded_REASON, see `encoders.language.TextExclusion`;
+        relabelled and not_relabelled:
         utterances whose speaker was corrected, and is or is not remembered.
 
     Raises:
@@ -719,6 +721,13 @@ class Recognition:
             return None
         return EngineBuild(self.bundle, self._recogniser.reopen)
 
+    def texts_excluded(self) -> dict[str, int]:
+        """Why texts were not used -> how many; see `encoders.language.TextExclusion`."""
+        counts = {
+            reason.value: self.counts[f"text_excluded_{reason.value}"] for reason in TextExclusion
+        }
+        return {reason: count for reason, count in counts.items() if count}
+
     def devices(self) -> dict[str, str]:
         """Part of the bundle -> what it runs on, and why on nothing better."""
         return {
@@ -739,6 +748,8 @@ class Recognition:
         self.counts["unknown"] += not estimate.label
         for name, seen in zip(("text", "audio", "visual"), estimate.modalities, strict=True):
             self.counts[f"with_{name}"] += bool(seen)
+        if estimate.text_excluded:
+            self.counts[f"text_excluded_{estimate.text_excluded}"] += 1
         return [EstimateEvent(estimate)]
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from erc_ros.dialogue.alignment import Claim, Piece, expected_duration, majority, rests
 from erc_ros.dialogue.face_history import FaceHistory, Seen
+from erc_ros.dialogue.non_speech import is_invented, spoken_words
 from erc_ros.dialogue.open_speech import SpeechStretch
 from erc_ros.dialogue.sound_history import SoundHistory
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
@@ -73,6 +74,8 @@ __all__ = [
 ]
 
 JOINED = seconds(1.0)  # a longer pause inside of what one text tells is rare
+QUIET_BEFORE = seconds(2.0)  # a text without times comes within this time after its speech
+QUIET = 0.3  # probability of speech below which a frame is evidence that nobody speaks
 
 
 @dataclass(frozen=True)
@@ -315,11 +318,12 @@ class UtteranceAssembler:
         utterances, drafts, merged_drafts (a text claimed several at once), withdrawn_drafts (of
         open speech that came to nothing), speech_without_text, texts_without_speech, fragments
         (scraps of speech beside a claim, dropped), partial_texts, empty_texts, repeated_texts,
-        long_texts, late_texts and corrected_texts (of an utterance that was final), split_texts (of
-        several speakers), robot_texts, robot_speech (dropped), barge_ins (speech that began while
-        the robot spoke), speaker_corrections, sound_timeouts, clock_jumps, conversations; and of
-        final utterances, how their face was found: face_match, face_is_speaking, face_motion,
-        face_only, face_unclear (several, none chosen).
+        non_speech_texts (tags of sounds) and invented_texts (what recognizers write for silence)
+        where nobody spoke, dropped; long_texts, late_texts and corrected_texts (of an utterance
+        that was final), split_texts (of several speakers), robot_texts, robot_speech (dropped),
+        barge_ins (speech that began while the robot spoke), speaker_corrections, sound_timeouts,
+        clock_jumps, conversations; and of final utterances, how their face was found: face_match,
+        face_is_speaking, face_motion, face_only, face_unclear (several, none chosen).
         """
         return dict(self._counters)
 
@@ -536,12 +540,26 @@ class UtteranceAssembler:
         """A text without speech."""
         if self._is_of_robot(transcript):
             return [self._count("robot_texts", transcript.arrival)]
+        if not spoken_words(transcript.text):
+            return [self._count("non_speech_texts", transcript.arrival)]
+        if is_invented(transcript.text) and self._was_quiet(transcript):
+            return [self._count("invented_texts", transcript.arrival)]
         end = transcript.time
         start = end if transcript.start is None else transcript.start
         out = self._end_conversation() if self._log.is_over(start) else []
         self._log.spoke(start, end)
         self._counters["texts_without_speech"] += 1
         return [*out, self._final(Piece(start, end, utterance_id=self._log.next_id()), transcript)]
+
+    def _was_quiet(self, transcript: Transcript) -> bool:
+        """Was there sound at the time of the text, and hardly any sign of speech in it?"""
+        end, start = transcript.time, transcript.start
+        if start is None:
+            took = expected_duration(transcript.text, self._config.seconds_per_character)
+            start = end - took - QUIET_BEFORE
+        frames = self._sound.probabilities(start, end)
+        is_covered = 2 * len(frames) * FRAME_TIME >= end - start
+        return is_covered and all(probability < QUIET for _, probability in frames)
 
     def _replace_text(self, final: FinalText, transcript: Transcript, why: str) -> list[Event]:
         corrected = self._log.replace_text(final, transcript, self._config.text_splitting)

@@ -14,6 +14,7 @@ from erc_ros.dialogue.alignment import (
     expected_duration,
     is_same_speech,
 )
+from erc_ros.dialogue.non_speech import is_invented
 from erc_ros.dialogue.speakers.turns import TurnCorrection
 from erc_ros.dialogue.text_splitting import TextSplittingConfig, text_within
 from erc_ros.values.nanoseconds import seconds
@@ -22,6 +23,7 @@ from erc_ros.values.transcript import Transcript
 
 MAX_HELD = 16  # texts that wait for sound
 MAX_RECENT = 16  # texts that are compared with what comes
+NO_SPEECH = 0.6  # probability, Whisper's own default, from which on a segment is silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ def admitted(
     text = transcript.text.strip()
     if not text:
         return state, None, ["empty_texts"]
+    if transcript.no_speech >= NO_SPEECH and is_invented(text):
+        return state, None, ["invented_texts"]
     counts = []
     if len(text) > config.max_text:
         counts.append("long_texts")

@@ -185,6 +185,18 @@ class Vocabulary:
             for token, (begin, end) in zip(found.ids, found.offsets, strict=True)
         )
 
+    def unknown_letters(self, text: str) -> float:
+        """Share, 0 to 1, of a text's letters that are in tokens which the vocabulary lacks."""
+        text = f" {_clean(text)}"
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        letters = sum(map(str.isalpha, text))
+        unknown = sum(
+            sum(map(str.isalpha, text[begin:end]))
+            for token, (begin, end) in zip(found.ids, found.offsets, strict=True)
+            if token == self._unknown
+        )
+        return unknown / letters if letters else 0.0
+
     def speaker(self, number: int) -> list[int]:
         """The token of a speaker, 0..9; [] where speakers are not named.
 
@@ -272,6 +284,10 @@ class TextPrompt:
     def can_read(self, text: str) -> bool:
         """See `Vocabulary.can_read`."""
         return self._vocabulary.can_read(text)
+
+    def unknown_letters(self, text: str) -> float:
+        """See `Vocabulary.unknown_letters`."""
+        return self._vocabulary.unknown_letters(text)
 
     def block(self, turn: Turn) -> Block:
         """<si> text [SEP], at most half of what fits; of a longer text the end is kept.
@@ -394,6 +410,10 @@ class WholePrompt:
     def can_read(self, text: str) -> bool:
         """See `Vocabulary.can_read`."""
         return self._vocabulary.can_read(text)
+
+    def unknown_letters(self, text: str) -> float:
+        """See `Vocabulary.unknown_letters`."""
+        return self._vocabulary.unknown_letters(text)
 
     def block(self, turn: Turn) -> Block:
         """<si> text.

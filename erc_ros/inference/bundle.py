@@ -57,6 +57,7 @@ class Bundle:
     calibration: what the logits are divided by before softmax.
     reliability: constants of the running estimate of how far voice and face can be relied on; None:
         the fusion network's output is used as it is.
+    languages: BCP-47 tags of the languages that the text encoder reads; (): not told.
     sha256: of the manifest's bytes; the manifest holds the hashes of all files, so it covers them.
     """
 
@@ -73,6 +74,7 @@ class Bundle:
     calibration: Calibration
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
     reliability: ReliabilityConfig | None = None
 
     @property
@@ -119,6 +121,7 @@ def load_bundle(path: Path | str) -> Bundle:
         calibration=manifest.calibration,
         training=manifest.training,
         metrics=manifest.metrics,
+        languages=manifest.languages,
         reliability=manifest.reliability,
     )
     try:

@@ -54,6 +54,7 @@ class Estimate:
     is_final: bool
     notes: tuple[str, ...] = ()  # what of the input was left out or not trusted, and why
     influence: Influence | None = None  # None: the bundle does not estimate reliability
+    text_excluded: str = ""  # a `TextExclusion` where there was a text that was not used
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +82,7 @@ def estimate(
     latency: dict[str, int],
     latency_total: int,
     notes: tuple[str, ...] = (),
+    text_excluded: str = "",
 ) -> Estimate:
     """Turn logits into calibrated probabilities and what follows from them.
 
@@ -103,6 +105,7 @@ def estimate(
         latency_total=latency_total,
         is_final=utterance.is_final,
         notes=notes,
+        text_excluded=text_excluded,
         influence=_calibrated_influence(bundle.calibration, answer.influence, modalities),
     )
 

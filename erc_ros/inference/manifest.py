@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_ros.encoders.audio import MEL_BANDS
+from erc_ros.encoders.language import primary_language
 from erc_ros.encoders.text import BERT_ROLES, PROMPTS, TokenRoles
 from erc_ros.inference.reliability import ReliabilityConfig
 from erc_ros.values.tables import build, shown
@@ -330,7 +331,11 @@ def _check_of_set(
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of bundle.yaml. A bundle may lack its audio or its visual part."""
+    """The whole of bundle.yaml. A bundle may lack its audio or its visual part.
+
+    languages: BCP-47 tags of the languages that the text encoder reads; (): not told, and then no
+        text is excluded for its language.
+    """
 
     format: int
     name: str
@@ -346,11 +351,17 @@ class Manifest:
     audio: Any = None
     visual: Any = None
     reliability: ReliabilityConfig | None = None
+    languages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("name", "version"):
             if not getattr(self, name).strip():
                 raise ValueError(f"{name} is empty; give one")
+        for tag in self.languages:
+            if not primary_language(tag):
+                raise ValueError(
+                    f"languages holds {shown(tag)}; expected BCP-47 tags such as en or de-AT"
+                )
         if len(self.labels) < 2 or not all(self.labels):
             raise ValueError(f"labels must be at least two names, found {list(self.labels)!r}")
         if len(set(self.labels)) != len(self.labels):

@@ -19,6 +19,8 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.dialogue.non_speech import spoken_words
+from erc_ros.encoders.language import LanguageCheck, TextExclusion
 from erc_ros.encoders.text import Block, Turn
 from erc_ros.inference import evidence, reliability
 from erc_ros.inference.backend import open_network
@@ -61,11 +63,15 @@ DRAFTS = 8  # prepared utterances that may wait for their final text
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """A modality of one utterance. embedding: None if missing; duration: ns; note: why, or ""."""
+    """A modality of one utterance. embedding: None if missing; duration: ns; note: why, or "".
+
+    excluded: the `TextExclusion` of a text that is not used.
+    """
 
     embedding: Embedding | None
     duration: int = 0
     note: str = ""
+    excluded: str = ""
 
 
 MISSING = Encoded(None)
@@ -94,6 +100,7 @@ class Recogniser:
             name: open_network(part.file, device) for name, part in bundle.parts.items()
         }
         self._prompt = text_prompt(bundle.text)
+        self._language = LanguageCheck(bundle.languages, self._prompt.unknown_letters)
         self._text = open_text_encoder(self.networks["text"], bundle.text, self._prompt)
         self._catching_up: Future[None] = Future()  # of the text encoder, after an estimate
         self._catching_up.set_result(None)
@@ -145,7 +152,7 @@ class Recogniser:
         """
         self._reread(draft.conversation_id)
         history, speaker = enter(self._history, draft)
-        self._encode_text(history, Turn(speaker, draft.text.strip()))
+        self._encode_text(history, speaker, draft)
         key = _key(draft)
         if key in self._drafts:
             return
@@ -157,9 +164,10 @@ class Recogniser:
         """Recognise an utterance.
 
         A final one is remembered as history of those after it; a draft (`is_final` False) gets its
-        estimate and is not. Another conversation id begins with an empty history. Text without a
-        word that the vocabulary knows, sound that is shorter than 0.3 s or silent, pictures that
-        are none, and embeddings that are not finite count as missing; `Estimate.notes` says so.
+        estimate and is not. Another conversation id begins with an empty history. Text of a
+        language that the bundle does not read or without a word that the vocabulary knows, sound
+        that is shorter than 0.3 s or silent, pictures that are none, and embeddings that are not
+        finite count as missing; `Estimate.notes` says so.
         """
         begin = time.perf_counter_ns()
         self._reread(utterance.conversation_id)
@@ -263,7 +271,7 @@ class Recogniser:
     ) -> tuple[ConversationHistory, Memory | None, Estimate]:
         begin = time.perf_counter_ns() if begin is None else begin
         history, speaker = enter(history, utterance)
-        window, text = self._encode_text(history, Turn(speaker, utterance.text.strip()))
+        window, text = self._encode_text(history, speaker, utterance)
         audio, visual = coming_audio.result(), coming_visual.result()
         if isinstance(self.bundle.audio, VoiceAudio) and audio.embedding is not None:
             heard = HeardVoice(utterance.utterance_id, utterance.speaker_id, audio.embedding)
@@ -297,6 +305,7 @@ class Recogniser:
             latency,
             time.perf_counter_ns() - begin,
             tuple(notes),
+            text.excluded,
         )
         return history, memory, estimated
 
@@ -336,17 +345,29 @@ class Recogniser:
         self._history = replace(history, utterances=utterances, unread=0)
 
     def _encode_text(
-        self, history: ConversationHistory, turn: Turn
+        self, history: ConversationHistory, speaker: int, utterance: Utterance
     ) -> tuple[tuple[Block, ...], Encoded]:
-        """The window that ends with this turn, and the turn's embedding."""
+        """The window that ends with the utterance's text, and the text's embedding."""
         before = tuple(entry.block for entry in history.window)
-        if not turn.text:
+        text = utterance.text.strip()
+        if not text:
             return before, MISSING
         begin = time.perf_counter_ns()
-        if not self._prompt.can_read(turn.text):
-            return before, Encoded(None, 0, "the text has no word that the model knows")
-        window = self._prompt.slide(before, turn)
+        text, excluded = self._readable(text, utterance.locale)
+        if excluded is not None:
+            return before, Encoded(None, 0, excluded.explanation, excluded.value)
+        window = self._prompt.slide(before, Turn(speaker, text))
         return window, self._embed(window, begin)
+
+    def _readable(self, text: str, locale: str) -> tuple[str, TextExclusion | None]:
+        """What the encoder reads of a text that is not empty, and why nothing if nothing."""
+        if self.bundle.languages:  # a bundle that does not tell them reads everything
+            text = spoken_words(text)
+            if not text:
+                return text, TextExclusion.NON_SPEECH
+            if (excluded := self._language(text, locale)) is not None:
+                return text, excluded
+        return text, None if self._prompt.can_read(text) else TextExclusion.UNREADABLE
 
     def _embed(self, window: tuple[Block, ...], begin: int | None = None) -> Encoded:
         encoded = _timed(lambda: {"embedding": self._text_encoder()(window)[None]}, "text", begin)

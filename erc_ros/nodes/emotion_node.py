@@ -90,7 +90,7 @@ class EmotionNode(ManagedNode):
             self._expressions = Expressions(self, p["humans_namespace"])
         self._recognition = Recognition(p.config(EmotionNodeConfig))
         self._received, self._published, self._bad = Meter(), Meter(), 0
-        self._bad_before = 0
+        self._bad_before = self._excluded_before = 0
         self._order: Resequencer[Arrived] = Resequencer(PATIENCE)
         self._states = EmotionStateTracker(
             p.config(EmotionNodeConfig).emotion_state, self._recognition.bundle.anchors
@@ -326,6 +326,16 @@ class EmotionNode(ManagedNode):
         if new := self._bad - self._bad_before:
             problems.append(diagnostics.warning(f"{new} utterances could not be used, see the log"))
         self._bad_before = self._bad
+        excluded = recognition.texts_excluded()
+        if (new := sum(excluded.values()) - self._excluded_before) > 0:
+            reads = ", ".join(recognition.bundle.languages) or "the words of its tokenizer"
+            reasons = ", ".join(f"{name} {count}" for name, count in excluded.items())
+            text = (
+                f"{new} texts were not used (in all: {reasons}); the bundle reads {reads}: "
+                "check the recognizer's language and locale, or use another bundle"
+            )
+            problems.append(diagnostics.warning(text))
+        self._excluded_before = sum(excluded.values())
         inbox = self._inbox
         values: dict[str, object] = {
             "utterances_received": self._received.count,
@@ -337,6 +347,8 @@ class EmotionNode(ManagedNode):
             "dropped": sum(map(inbox.dropped, ("utterances", "corrections"))) if inbox else 0,
             "lost_by_dds": self._order.lost,
             "unusable": self._bad,
+            "texts_excluded": sum(excluded.values()),
+            **{f"texts_excluded_{name}": count for name, count in excluded.items()},
             "relabelled": recognition.counts["relabelled"],
             "not_relabelled": recognition.counts["not_relabelled"],
             **{f"reliability_{name}": round(p, 3) for name, p in recognition.reliability.items()},

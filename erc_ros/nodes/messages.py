@@ -294,6 +294,7 @@ def estimate_message(
         modality_names=list(MODALITIES),
         modalities=[bool(seen) for seen in estimate.modalities],
         modality_weights=[float(weight) for weight in estimate.weights],
+        text_excluded=estimate.text_excluded,
         is_final=estimate.is_final,
         bundle_name=bundle.name,
         bundle_version=bundle.version,

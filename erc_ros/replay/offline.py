@@ -258,9 +258,11 @@ class ReplayedAnswers:
 
     def counts(self) -> Counter[str]:
         """What the pipeline counted."""
-        relabelled = self._pipeline.recognition.counts["relabelled"]
+        recognition = self._pipeline.recognition
         found = Counter(self._pipeline.perception.counters())
-        return found + Counter({"utterances relabelled": relabelled})
+        found += Counter({"utterances relabelled": recognition.counts["relabelled"]})
+        excluded = recognition.texts_excluded()
+        return found + Counter({f"texts excluded: {name}": n for name, n in excluded.items()})
 
     def take(self, method: str, *arguments: Any) -> list[PipelineEvent]:
         """Make one call, and return what came of it."""

@@ -49,6 +49,7 @@ class Row:
     is_final: bool
     overlap: float | None = None  # share of the time in which two or more speak; None = unknown
     latency: int | None = None  # ns from the last input to the estimate; None = not measured
+    text_excluded: str = ""  # why a text was not used, as in the message; "" = it was, or none came
 
     @property
     def most_probable(self) -> str:
@@ -103,6 +104,7 @@ def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:
         weights=_named(MODALITIES, estimate.weights),
         is_final=estimate.is_final,
         overlap=overlap_or_none(said.overlap),
+        text_excluded=estimate.text_excluded,
     )
 
 
@@ -128,6 +130,7 @@ def row_of_message(message: Any, latency: int | None = None) -> Row:
         is_final=message.is_final,
         overlap=overlap_or_none(message.overlap),
         latency=latency,
+        text_excluded=message.text_excluded,
     )
 
 

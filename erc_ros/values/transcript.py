@@ -38,6 +38,7 @@ class Transcript:
     locale: str = ""
     voice_id: str = ""  # ROS4HRI voice, "" where the topic is not per voice
     person_id: str = ""  # ROS4HRI person, where known
+    no_speech: float = float("nan")  # 0..1, probability that nobody spoke; NaN: not told
 
     def __post_init__(self) -> None:
         check_time("arrival", self.arrival)

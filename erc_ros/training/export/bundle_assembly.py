@@ -23,7 +23,7 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets import licences
-from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.training.datasets.utterances import LABELS, LANGUAGES
 from erc_ros.training.encoders.evaluation import (
     Measured,
     audio_test,
@@ -228,6 +228,7 @@ def manifest(
         "name": config.name,
         "version": config.version,
         "labels": list(LABELS),
+        "languages": list(LANGUAGES),
         "anchors": {label: list(ANCHORS[label]) for label in LABELS},
         "text": {
             "kind": "cached",

@@ -31,6 +31,7 @@ from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
 from erc_ros.training.datasets import corpora, licences
+from erc_ros.training.datasets.utterances import LANGUAGES
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
 from erc_ros.training.encoders.features import FEATURES
 from erc_ros.training.encoders.pretrained import Trainable
@@ -250,6 +251,7 @@ def export_bundle(
             "name": name or f"{system.recipe.kind}-{system.corpus}",
             "version": version,
             "labels": list(system.labels),
+            "languages": list(LANGUAGES),
             "anchors": {label: list(ANCHORS[label]) for label in system.labels},
             **{modality: parts[modality] for modality in MODALITIES if modality in parts},
             "fusion": {

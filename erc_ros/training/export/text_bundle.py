@@ -36,7 +36,7 @@ from erc_ros.metrics.table import markdown
 from erc_ros.networks.network import Network
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets import licences
-from erc_ros.training.datasets.utterances import LABELS, Conversation
+from erc_ros.training.datasets.utterances import LABELS, LANGUAGES, Conversation
 from erc_ros.training.encoders.evaluation import EncoderTest, measure_encoder, text_test
 from erc_ros.training.encoders.text.mixture import CORPORA, portion, read_corpus
 from erc_ros.training.engine.history import read_history, whole_history
@@ -258,6 +258,7 @@ def manifest(
         "name": config.name,
         "version": config.version,
         "labels": list(LABELS),
+        "languages": list(LANGUAGES),
         "anchors": {label: list(ANCHORS[label]) for label in LABELS},
         "text": {
             "kind": "cached",
