@@ -139,10 +139,16 @@ def _meant(name: str) -> str:
 
 
 def _usage() -> str:
-    lines = "\n".join(f"  {name:<19} {text}" for name, (_, text) in _COMMANDS.items())
+    groups = []
+    for title, names in _GROUPS.items():
+        lines = (f"  {name:<19} {_COMMANDS[name][1]}" for name in names)
+        groups.append("\n".join([f"{title}:", *lines]))
     return (
-        f"usage: erc COMMAND ...\n\n{lines}\n\n"
-        "`erc COMMAND --help` prints its options, `erc --version` the versions."
+        "usage: erc COMMAND ...\n\n" + "\n\n".join(groups) + "\n\nexamples:\n"
+        "  erc replay talk.mp4 --transcript talk.srt      estimates of a video\n"
+        "  erc evaluate-bag my_bag --truth my_bag.eaf     scores and a report\n"
+        "  erc run --params-file robot.yaml               the nodes, without ros2 launch\n\n"
+        "`erc COMMAND --help` lists the options, `erc --version` the versions."
     )
 
 
@@ -332,6 +338,64 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _info(argv: Sequence[str]) -> int:
+    def show() -> int:
+        from erc_ros.replay.info import info
+
+        return info(argv)
+
+    return _explained(show)
+
+
+def _models(argv: Sequence[str]) -> int:
+    def show() -> int:
+        from erc_ros.replay.info import models
+
+        return models(argv)
+
+    return _explained(show)
+
+
+def _doctor(argv: Sequence[str]) -> int:
+    from erc_ros.media.doctor import main as doctor
+
+    return doctor(argv)
+
+
+def _import(argv: Sequence[str]) -> int:
+    from erc_ros.media.options import transcript_options
+
+    parser = argparse.ArgumentParser(
+        prog="erc import", description="Write a video or audio file as a rosbag2 (MCAP)."
+    )
+    parser.add_argument("media", type=Path, help="video or audio file")
+    parser.add_argument("--out", type=Path, help="folder to make; default NAME.bag")
+    parser.add_argument("--fps", type=float, default=10.0, help="frames per second; default 10")
+    transcript_options(parser)
+    options = parser.parse_args(argv)
+
+    def write() -> int:
+        from erc_ros.evaluation.transcripts import cues_for
+        from erc_ros.replay.info import write_bag
+        from erc_ros.replay.recording import is_media
+
+        if options.recognizer:
+            raise ValueError("erc import takes a --transcript; --recognizer is for replay")
+        if not is_media(options.media):
+            raise ValueError(f"{options.media} is not a video or audio file")
+        if not 0.1 <= options.fps <= 60:
+            raise ValueError(f"--fps is {options.fps:g}; must be 0.1 to 60")
+        cues = cues_for(options.media, options.transcript, _say)
+        print(write_bag(options.media, options.out or _bag_of(options.media), cues, options.fps))
+        return 0
+
+    return _explained(write)
+
+
+def _bag_of(media: Path) -> Path:
+    return media.with_suffix(".bag")
+
+
 def _demo(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="erc demo",
@@ -488,6 +552,10 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "replay": (_replay, "estimates and a timeline picture from a recording"),
     "evaluate-bag": (_evaluate_bag, "scores and a report of recordings, against annotations"),
     "annotate": (_annotate, "a first annotation of a recording, to be corrected in ELAN"),
+    "info": (_info, "what a recording has, and what would be used of it"),
+    "import": (_import, "write a video or audio file as a rosbag2"),
+    "models": (_models, "the installed model packages: inputs, languages, license"),
+    "doctor": (_doctor, "what works on this machine, and how to get what is missing"),
     "demo": (_demo, "make a recording and play it through the nodes"),
     "make-bag": (_make_bag, "make the demo's recording only"),
     "make-corpus": (_make_corpus, "a small made-up corpus like MELD or IEMOCAP, to try systems on"),
@@ -505,6 +573,21 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "build-engines": (_build_engines, "prepare a bundle for this machine: TensorRT and others"),
     "export-speaker": (_export_speaker, "export the speaker model"),
     "export-segmentation": (_export_segmentation, "export the model of who speaks when"),
+}
+
+_GROUPS = {
+    "use": (
+        *("run", "replay", "annotate", "evaluate-bag", "import", "enrol"),
+        *("demo", "make-bag", "info", "models", "doctor"),
+    ),
+    "train": (
+        *("train", "distill", "evaluate", "table", "encode", "cut-faces", "make-corpus"),
+        "convert-emotion2vec",
+    ),
+    "model packages": (
+        *("export", "quantize", "calibrate", "build-engines"),
+        *("export-speaker", "export-segmentation"),
+    ),
 }
 
 if __name__ == "__main__":

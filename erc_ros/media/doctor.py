@@ -1,0 +1,127 @@
+"""`erc doctor`: what works on this machine, and the command that brings what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+EXTRAS = {
+    "media": ("av", "matplotlib", "tqdm"),
+    "replay": ("rosbags", "matplotlib"),
+    "evaluate": ("av", "jinja2", "praatio", "pympi", "defusedxml", "rosbags"),
+    "demo": ("espeakng_loader",),
+    "train": ("torch", "transformers", "accelerate", "sklearn", "soundfile"),
+    "engines": ("onnx",),
+    "whisper": ("faster_whisper",),
+    "whispercpp": ("pywhispercpp",),
+    "vosk": ("vosk",),
+    "pocketsphinx": ("pocketsphinx",),
+}
+"""Extra -> modules that it brings."""
+
+ROS = ("rclpy", "erc_msgs", "sensor_msgs", "diagnostic_msgs", "audio_common_msgs", "hri_msgs")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report. state: "ok", "missing" or "warning". remedy: "" if there is none."""
+
+    name: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+def checks() -> list[Check]:
+    """Look at this machine; opens neither a camera nor a microphone."""
+    found = [
+        Check("python", "ok", f"{platform.python_version()} on {platform.machine()}"),
+        _runtime(),
+    ]
+    missing = [name for name in ROS if not _has(name)]
+    found.append(
+        Check("ROS 2", "ok", "rclpy and the messages")
+        if not missing
+        else Check(
+            "ROS 2",
+            "missing",
+            f"without {', '.join(missing)}",
+            "source a ROS installation, or pip install '.[ros]' ./interfaces",
+        )
+    )
+    for extra, modules in EXTRAS.items():
+        missing = [name for name in modules if not _has(name)]
+        found.append(
+            Check(f"[{extra}]", "ok", ", ".join(modules))
+            if not missing
+            else Check(
+                f"[{extra}]",
+                "missing",
+                f"without {', '.join(missing)}",
+                f"pip install '.[{extra}]'",
+            )
+        )
+    return [*found, _cameras(), _microphones()]
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _runtime() -> Check:
+    import onnxruntime
+
+    providers = [p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()]
+    return Check("onnxruntime", "ok", f"{onnxruntime.__version__}: {', '.join(providers)}")
+
+
+def _cameras() -> Check:
+    devices = sorted(Path("/dev").glob("video*"))
+    if not devices:
+        return Check("camera", "missing", "no /dev/video*", "connect a camera")
+    closed = [str(device) for device in devices if not _is_open_to_us(device)]
+    if closed:
+        return Check(
+            "camera",
+            "warning",
+            f"no permission for {', '.join(closed)}",
+            "add your user to the group video",
+        )
+    return Check("camera", "ok", ", ".join(map(str, devices)))
+
+
+def _microphones() -> Check:
+    cards = sorted(Path("/dev/snd").glob("pcm*c")) if Path("/dev/snd").is_dir() else []
+    if not cards:
+        return Check("microphone", "missing", "no capture device in /dev/snd", "connect one")
+    if not all(_is_open_to_us(card) for card in cards):
+        return Check(
+            "microphone",
+            "warning",
+            "no permission for /dev/snd",
+            "add your user to the group audio",
+        )
+    return Check("microphone", "ok", ", ".join(map(str, cards)))
+
+
+def _is_open_to_us(device: Path) -> bool:
+    return os.access(device, os.R_OK)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the report. The exit status is 0: a missing extra is no error."""
+    argparse.ArgumentParser(
+        prog="erc doctor",
+        description="What works on this machine, and the command that brings what is missing.",
+    ).parse_args(argv)
+    for check in checks():
+        remedy = f"  ->  {check.remedy}" if check.remedy else ""
+        print(f"{check.state:<8} {check.name:<15} {check.detail}{remedy}")
+    sys.stdout.flush()
+    return 0
