@@ -153,9 +153,7 @@ MINILM = (
 PUBLISHED = "Published weights that the training started from keep their own licenses."
 
 
-def write_license(
-    folder: Path, name: str, version: str, corpora: Sequence[str], base: str = PUBLISHED
-) -> None:
+def write_license(folder: Path, name: str, corpora: Sequence[str], base: str = PUBLISHED) -> None:
     """Write the file LICENSE of a bundle.
 
     Args:
@@ -163,10 +161,10 @@ def write_license(
         corpora: everything that its networks learned from, by the names of TERMS.
         base: a sentence about the weights that the training started from.
     """
-    (folder / FILE).write_text(license_text(name, version, corpora, base), encoding="utf-8")
+    (folder / FILE).write_text(license_text(name, corpora, base), encoding="utf-8")
 
 
-def license_text(name: str, version: str, corpora: Sequence[str], base: str = PUBLISHED) -> str:
+def license_text(name: str, corpora: Sequence[str], base: str = PUBLISHED) -> str:
     """The terms on which a bundle that learned from `corpora` may be used; wrapped text."""
     known = [terms(corpus) for corpus in dict.fromkeys(corpora)]
     is_open = all(each.is_commercial for each in known)
@@ -177,7 +175,7 @@ def license_text(name: str, version: str, corpora: Sequence[str], base: str = PU
         for each in known
     ]
     return LICENSE.format(
-        title=f"License of the model bundle {name} {version}",
+        title=f"License of the model bundle {name}",
         terms=textwrap.fill((OPEN if is_open else NON_COMMERCIAL) if known else NOT_RECORDED, 100),
         data=_items(data or ["not recorded"]),
         base=textwrap.fill(base, 100),

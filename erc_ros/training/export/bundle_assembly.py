@@ -130,7 +130,7 @@ def train(recipe: Recipe) -> None:
         write_manifest(staged, content)
         write_card(staged / "README.md", content, trained, summary, config.note)
         learned_from = corpora(trained)
-        licences.write_license(staged, config.name, config.version, learned_from, licences.MINILM)
+        licences.write_license(staged, config.name, learned_from, licences.MINILM)
         load_bundle(staged)
         publish(staged, Path(config.folder))
     bundle = load_bundle(config.folder)

@@ -289,7 +289,7 @@ def export_bundle(
         }
         write_manifest(staged, content)
         write_card(staged / "README.md", content, card, summary, note)
-        licences.write_license(staged, str(content["name"]), version, [system.corpus])
+        licences.write_license(staged, str(content["name"]), [system.corpus])
         load_bundle(staged)
         publish(staged, folder)
     return load_bundle(folder), differences

@@ -165,7 +165,7 @@ def train(recipe: Recipe) -> None:
         scores = {bundle.name: corpus_scores(bundle, recipe.data) for bundle in bundles}
         commands = (*whole_history(run).commands, *read_history(recipe.out).commands)
         write_card(staged / CARD, config, commands, learned_from, found, scores)
-        licences.write_license(staged, config.name, config.version, learned_from, licences.MINILM)
+        licences.write_license(staged, config.name, learned_from, licences.MINILM)
         publish(staged, Path(config.folder))
     bundle = load_bundle(config.folder)
     print(f"{bundle.folder}: {megabytes(bundle):.1f} MB, MELD weighted F1 {found}")
