@@ -308,6 +308,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     from erc_ros.replay.bag import Bag
     from erc_ros.replay.offline import replay
     from erc_ros.replay.progress import ReportingRecording, progress_bar
+    from erc_ros.replay.provenance import changed_parameters, digest, models, software
     from erc_ros.replay.recording import open_recording
     from erc_ros.replay.report import check_out, name_of, write
 
@@ -329,7 +330,13 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
         else:
             with progress_bar() as progress:
                 result = replay(ReportingRecording(bag, progress), topics, robot)
-    files = write(result, out, with_text=not options.no_text, recording=name)
+    made_with = {
+        **software(),
+        **models(robot),
+        "changed_parameters": changed_parameters(robot),
+        "recording_sha256": digest(options.bag),
+    }
+    files = write(result, out, with_text=not options.no_text, recording=name, made_with=made_with)
     _print_end(result, files)
     return 0
 

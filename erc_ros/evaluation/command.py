@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from erc_ros.evaluation.exports import FORMATS, write_bag, write_exports, write_media
 from erc_ros.evaluation.jobs import EvaluationJob, check
@@ -20,12 +23,13 @@ from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierRead
 from erc_ros.evaluation.report import REPORT, write_report
 from erc_ros.evaluation.results import notices, reading_in_words, summary, write_scores
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
-from erc_ros.evaluation.scores import evaluate
+from erc_ros.evaluation.scores import RESAMPLES, SEED, evaluate
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
 from erc_ros.media.options import transcript_options
 from erc_ros.parameters import RobotConfig, read_parameters
+from erc_ros.replay import provenance
 from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder, write_whole
@@ -36,6 +40,9 @@ KEPT = "kept"  # folder of finished results
 MOST_LINES = 40  # of how annotations are read, on the console
 PRINTED = {
     "accuracy": "accuracy",
+    "majority_accuracy": "always the most frequent label",
+    "chance_accuracy": "chance",
+    "unweighted_recall": "unweighted recall",
     "coverage": "coverage",
     "accuracy_covered": "accuracy of these",
     "teer": "TEER",
@@ -94,7 +101,12 @@ def main(argv: Sequence[str]) -> int:
     with progress_bar(len(jobs), "recordings") as watch:
         kept = run(jobs, out / KEPT, options.workers, options.cluster, watch)
     files, failed = _write(kept, systems, out, options)
-    took = {"jobs": len(jobs), "wall_s": round(time.perf_counter() - began, 3)}
+    took = {
+        "jobs": len(jobs),
+        "wall_s": round(time.perf_counter() - began, 3),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["erc", "evaluate-bag", *argv]),
+    }
     write_whole(out / "timing.json", json.dumps(took) + "\n")
     if options.no_text:
         shutil.rmtree(out / KEPT)  # words are in it
@@ -312,8 +324,9 @@ def _write(
         _warn(text if len(shown) == 1 else f"{_some(names)}: {text}")
     for system in scores.systems:
         print(_report(system, shown))
-    files = write_scores(scores, summaries, out)
-    files += _reports(kept, shown, scores, out, options)
+    made_with = _provenance(kept, systems, options)
+    files = write_scores(scores, summaries, out, made_with)
+    files += _reports(kept, shown, scores, out, options, made_with)
     return files, failed
 
 
@@ -334,6 +347,7 @@ def _reports(
     scores: Scores,
     out: Path,
     options: argparse.Namespace,
+    made_with: Mapping[str, Any],
 ) -> list[Path]:
     """A report of all recordings; of several, each has one of its own, with its sound and faces."""
     with_text, with_media = not options.no_text, not options.no_media
@@ -341,8 +355,9 @@ def _reports(
     names = list(dict.fromkeys(recording.name for recording in usable))
     if len(names) == 1:
         files, sounds = _exports(kept, usable, out, options)
-        return [write_report(usable, scores, out, with_text, with_media, sounds), *files]
-    files = [write_report(usable, scores, out, with_text, False)]
+        report = write_report(usable, scores, out, with_text, with_media, sounds, made_with)
+        return [report, *files]
+    files = [write_report(usable, scores, out, with_text, False, None, made_with)]
     for name in names:
         loaded = [each.load() for each in kept if each.job.name == name]
         own = [_shown(recording, options.no_text) for recording in loaded if not recording.error]
@@ -353,7 +368,7 @@ def _reports(
         }
         exported, sounds = _exports(kept, own, out / name, options)
         alone = evaluate(answered, scores.settings)
-        files.append(write_report(own, alone, out / name, with_text, with_media, sounds))
+        files.append(write_report(own, alone, out / name, with_text, with_media, sounds, made_with))
         files += exported
     return files
 
@@ -414,6 +429,28 @@ def _shown(recording: Recording, no_text: bool, with_media: bool = True) -> Reco
     if not with_media:
         predictions = tuple(replace(each, audio=None, face=None) for each in predictions)
     return replace(recording, predictions=predictions, truth=truth)
+
+
+def _provenance(
+    kept: Sequence[Kept], systems: Sequence[EvaluatedSystem], options: argparse.Namespace
+) -> dict[str, Any]:
+    """What the results were made with; the same inputs give the same (date: timing.json)."""
+    jobs = [each.job for each in kept]
+    annotations = dict.fromkeys(path for job in jobs for path in (*job.truth, *job.shared))
+    return {
+        **provenance.software(),
+        "systems": {
+            system.name: {
+                **provenance.models(system.robot),
+                "changed_parameters": provenance.changed_parameters(system.robot),
+            }
+            for system in systems
+        },
+        "recordings_sha256": provenance.digests(dict.fromkeys(job.bag for job in jobs)),
+        "annotations_sha256": provenance.digests(annotations),
+        "label_map_sha256": provenance.digests([options.labels] if options.labels else []),
+        "bootstrap": {"seed": SEED, "draws": RESAMPLES},
+    }
 
 
 def _settings(options: argparse.Namespace) -> dict[str, str]:

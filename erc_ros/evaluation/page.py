@@ -30,7 +30,8 @@ from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
 MAIN_FIGURES = (
-    *("accuracy", "coverage", "accuracy_covered", "weighted_f1", "calibration_error"),
+    *("accuracy", "majority_accuracy", "chance_accuracy", "unweighted_recall", "weighted_f1"),
+    *("coverage", "accuracy_covered", "calibration_error"),
     *("teer", "steer", "der", "cpwer"),
     *("missed", "invented", "latency_p95_ms"),
 )  # the others are folded away

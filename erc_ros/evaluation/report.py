@@ -22,6 +22,7 @@ from erc_ros.evaluation.names import clean
 from erc_ros.evaluation.page import View, css_of, emotions_of, figures, groups, labels_of
 from erc_ros.evaluation.pictures import score_pictures
 from erc_ros.evaluation.records import Recording, Scores
+from erc_ros.replay.provenance import lines
 from erc_ros.values.files import write_whole
 
 REPORT = "report.html"
@@ -36,6 +37,7 @@ def write_report(
     with_text: bool = True,
     with_media: bool = True,
     sounds: Mapping[str, Path] | None = None,
+    made_with: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `folder`/report.html (and `report_media`, see `media.INLINE`) and return it.
 
@@ -48,6 +50,7 @@ def write_report(
         sounds: a recording's name -> its whole sound as WAV (mono, 16 bit, 16 kHz) from its first
             message on: then what was missed can be heard, too. Without, an utterance has the sound
             that its prediction carries.
+        made_with: versions, hashes and parameters, shown at the end.
 
     Raises:
         ValueError: a WAV file of another format.
@@ -85,6 +88,7 @@ def write_report(
         ),
         recordings=[view.page(emotions) for view in views],
         emotions=list(emotions.values()),
+        made_with=[(clean(name), clean(value)) for name, value in lines(made_with or {})],
         page_rows=PAGE,
         data={"beside": BESIDE, "page": PAGE, "recordings": [view.data() for view in views]},
         media=inline,

@@ -21,15 +21,23 @@ COLUMNS = ("system", "group", "member", "figure", "value", "low", "high", "n")
 
 
 def write_scores(
-    scores: Scores, recordings: Sequence[Mapping[str, Any]], folder: Path
+    scores: Scores,
+    recordings: Sequence[Mapping[str, Any]],
+    folder: Path,
+    provenance: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write both files into `folder` and return them.
 
     Args:
         recordings: see `summary`.
+        provenance: what the scores were made with; stored as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    content = {**asdict(scores), "recordings": list(recordings)}
+    content = {
+        **asdict(scores),
+        "recordings": list(recordings),
+        "provenance": dict(provenance or {}),
+    }
     for system in content["systems"]:
         del system["latencies"]  # `figures` has their quantiles
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)

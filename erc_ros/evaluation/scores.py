@@ -233,6 +233,11 @@ def _of_emotions(sums: Mapping[str, Sums], labels: Sequence[str]) -> dict[str, D
         f1 = np.where(occurs > 0, 2 * right / occurs, np.nan)
     found |= {f"f1 {label}": f1[:, c] for c, label in enumerate(labels)}
     count, hits, confidence = np.moveaxis(sums["reliability"], -2, 0)
+    of_label = counts.sum(axis=-1)
+    recalls = np.divide(right, of_label, out=np.zeros_like(of_label), where=of_label > 0)
+    found["unweighted_recall"] = _ratio(recalls.sum(axis=-1), (of_label > 0).sum(axis=-1))
+    found["majority_accuracy"] = _ratio(of_label.max(axis=-1), of_label.sum(axis=-1))
+    found["chance_accuracy"] = np.where(some, 1 / len(labels), np.nan)
     answers, covered, right_of_covered = np.moveaxis(sums["coverage"], -1, 0)
     found["coverage"] = _ratio(covered, answers)
     found["accuracy_covered"] = _ratio(right_of_covered, covered)

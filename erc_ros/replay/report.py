@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -68,31 +68,39 @@ def name_of(bag: Recording) -> str:
     return bag.path.resolve().stem
 
 
-def write(result: Result, folder: Path, with_text: bool = True, recording: str = "") -> list[Path]:
+def write(
+    result: Result,
+    folder: Path,
+    with_text: bool = True,
+    recording: str = "",
+    made_with: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Write everything into `folder` (made if need be), or nothing, and return the files.
 
     Args:
         with_text: False keeps what was said out of every file.
         recording: its name, "" where it has none.
+        made_with: versions, hashes and parameters; stored as they are.
 
     Raises:
         OSError: it cannot be written; what was there before is as it was.
     """
     rows = [row if with_text else replace(row, text="") for row in result.rows]
     with whole_folder(folder) as new:
-        names = [file.name for file in _write(result, rows, new, recording)]
+        about = {"recording": recording, "provenance": dict(made_with or {})}
+        names = [file.name for file in _write(result, rows, new, about)]
     for old in folder.glob("timeline*.png"):
         if old.name not in names:
             old.unlink()
     return [folder / name for name in names]
 
 
-def _write(result: Result, rows: list[Row], folder: Path, recording: str) -> list[Path]:
+def _write(result: Result, rows: list[Row], folder: Path, about: Mapping[str, Any]) -> list[Path]:
     files = [folder / name for name in ("estimates.jsonl", "estimates.csv", "summary.json")]
     files[0].write_text("".join(_json(_entry(row)) + "\n" for row in rows), encoding="utf-8")
     _write_csv(files[1], rows)
     summary = {
-        "recording": recording,
+        **about,
         "bundle": asdict(result.bundle),
         "origin_ns": result.origin,
         "utterances": len(rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from erc_ros.evaluation.truth.joining import LabelMap, join
 from erc_ros.evaluation.truth.marks import meaning
 from erc_ros.evaluation.truth.vocabulary import meant_label
 from erc_ros.replay.bag import Bag, BagWriter
+from erc_ros.resources import package_version
 from erc_ros.values.nanoseconds import NS
 
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
@@ -284,3 +286,38 @@ def test_below_min_confidence_a_label_is_unknown_everywhere(
     assert (tmp_path / "annotated" / "talk.csv").read_text().count("unknown (") == len(rows)
     summary = json.loads((tmp_path / "replayed" / "summary.json").read_text())
     assert summary["labels"] == {"unknown": len(rows)} and summary["coverage"] == 0
+
+
+def test_results_say_what_they_were_made_with(
+    bag: Path, truth: Path, bundle: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    parameters = tmp_path / "robot.yaml"
+    parameters.write_text(
+        f"/**:\n  ros__parameters:\n    bundle: {bundle}\n    text_timeout: 2.5\n"
+    )
+    status, scores = evaluate(bag, "--truth", truth, "--params-file", parameters, "--export")
+    assert status == 0
+    made_with = scores["provenance"]
+    assert made_with["erc_ros"] == package_version() and made_with["libraries"]["onnxruntime"]
+    (system,) = made_with["systems"].values()
+    assert system["bundle"]["sha256"] and system["bundle"]["name"] == "tiny"
+    assert system["changed_parameters"]["utterance_node"]["text_timeout"] == 2.5
+    assert made_with["annotations_sha256"] == {
+        truth.name: hashlib.sha256(truth.read_bytes()).hexdigest()
+    }
+    assert list(made_with["recordings_sha256"]) == ["talk"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert system["bundle"]["sha256"] in page
+    timing = json.loads((tmp_path / "out" / "timing.json").read_text())
+    assert timing["date"] and "evaluate-bag" in timing["command"]
+    usual = ["--params-file", str(parameters), "--speaker-model", "none"]
+    assert main(["replay", str(bag), *usual, "--out", str(tmp_path / "replayed")]) == 0
+    summary = json.loads((tmp_path / "replayed" / "summary.json").read_text())
+    assert summary["provenance"]["bundle"] == system["bundle"]
+    assert summary["provenance"]["recording_sha256"] == made_with["recordings_sha256"]["talk"]
+    figures = scores["systems"][0]["figures"]
+    assert figures["majority_accuracy"]["value"] == pytest.approx(1 / 3)  # three labels, each once
+    labels = scores["systems"][0]["labels"]
+    assert figures["chance_accuracy"]["value"] == pytest.approx(1 / len(labels))
+    # each annotated label occurs once, so that the mean of their recalls is the accuracy
+    assert figures["unweighted_recall"]["value"] == figures["accuracy"]["value"]
