@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from erc_ros.values import files
-from erc_ros.values.files import check_folder, explain, whole_folder, write_whole
+from erc_ros.values.files import check_folder, explain, whole_file, whole_folder, write_whole
 
 
 def mode(path: Path) -> int:
@@ -88,3 +88,15 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str) -> 
 def whole(folder: Path) -> None:
     with whole_folder(folder):
         pass
+
+
+def test_a_file_written_by_its_path_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    with whole_file(file) as new:
+        assert new.name == file.name and not file.exists()
+        new.write_bytes(b"first")
+    assert file.read_bytes() == b"first"
+    with pytest.raises(RuntimeError, match="full"), whole_file(file) as new:
+        new.write_bytes(b"half")
+        raise RuntimeError("disk full")
+    assert file.read_bytes() == b"first" and [p.name for p in tmp_path.iterdir()] == ["model.onnx"]

@@ -1,0 +1,76 @@
+"""The prompts that encoders without a cache read: layout, mask and what is cut."""
+
+from __future__ import annotations
+
+import pytest
+from bundles import tiny_byte_level
+
+from erc_ros.encoders.text import SPEAKER_TOKENS, TokenRoles, Turn, Vocabulary, WholePrompt
+
+ROLES = TokenRoles("<s>", "</s>", "<mask>", tuple(SPEAKER_TOKENS))
+TURNS = (Turn(1, "hello there"), Turn(2, "no"), Turn(1, "yes"))
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary(tiny_byte_level(), ROLES)
+
+
+def assembled(
+    vocabulary: Vocabulary, prompt: str, max_tokens: int = 200, history: int = -1
+) -> tuple[list[str], int]:
+    """The tokens after all turns, and where the mask is."""
+    whole = WholePrompt(vocabulary, max_tokens, prompt, history)
+    window: tuple[tuple[int, ...], ...] = ()
+    for turn in TURNS:
+        window = whole.slide(window, turn)
+    ids, mask = whole.assemble(window)
+    assert len(ids) <= max_tokens
+    tokens = tiny_byte_level()
+    return [str(tokens.id_to_token(each)) for each in ids], mask
+
+
+def test_magtkd_asks_about_the_speaker_and_is_read_at_the_mask(vocabulary: Vocabulary) -> None:
+    tokens, mask = assembled(vocabulary, "magtkd")
+    assert tokens[:2] == ["<s>", SPEAKER_TOKENS[1]]
+    assert tokens[-2:] == ["<mask>", "</s>"] and tokens[mask] == "<mask>"
+    assert tokens.count(SPEAKER_TOKENS[1]) == 3 and tokens.count(SPEAKER_TOKENS[2]) == 1
+
+
+def test_ddvlm_ends_with_the_mask_and_keeps_it_when_history_is_cut(vocabulary: Vocabulary) -> None:
+    tokens, mask = assembled(vocabulary, "ddvlm")
+    assert mask == len(tokens) - 1 and tokens[mask] == "<mask>" and tokens[0] == "<s>"
+    short, mask = assembled(vocabulary, "ddvlm", max_tokens=20)
+    assert short[mask] == "<mask>" and short == tokens[-20:]
+
+
+def test_plain_has_no_mask(vocabulary: Vocabulary) -> None:
+    tokens, mask = assembled(vocabulary, "plain")
+    assert mask == -1 and tokens[0] == "<s>" and tokens[-1] == "</s>" and "<mask>" not in tokens
+    assert not WholePrompt(vocabulary, 50, "plain").is_read_at_mask
+    assert WholePrompt(vocabulary, 50, "ddvlm").is_read_at_mask
+
+
+@pytest.mark.parametrize("prompt", ["plain", "magtkd", "ddvlm"])
+def test_history_limits_the_turns_before(vocabulary: Vocabulary, prompt: str) -> None:
+    alone, _ = assembled(vocabulary, prompt, history=0)
+    one, _ = assembled(vocabulary, prompt, history=1)
+    assert SPEAKER_TOKENS[2] not in alone and one.count(SPEAKER_TOKENS[2]) == 1
+
+
+def test_words_said_by_another_speaker_change_the_speaker_only(vocabulary: Vocabulary) -> None:
+    whole = WholePrompt(vocabulary, 50, "plain")
+    assert whole.said_by(2, whole.block(Turn(1, "yes"))) == whole.block(Turn(2, "yes"))
+    assert whole.can_read("yes") and not whole.can_read("   ")
+
+
+def test_prompts_that_cannot_work_are_refused(vocabulary: Vocabulary) -> None:
+    with pytest.raises(ValueError, match="known are"):
+        WholePrompt(vocabulary, 50, "poem")
+    with pytest.raises(ValueError, match="max_tokens is 5"):
+        WholePrompt(vocabulary, 5, "magtkd")
+    no_mask = Vocabulary(tiny_byte_level(), TokenRoles("<s>", "</s>", None, tuple(SPEAKER_TOKENS)))
+    with pytest.raises(ValueError, match="mask"):
+        WholePrompt(no_mask, 50, "magtkd")
+    with pytest.raises(ValueError, match="speaker"):
+        WholePrompt(vocabulary, 50, "plain").block(Turn(10, "yes"))
