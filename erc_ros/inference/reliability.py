@@ -89,6 +89,7 @@ class ReliabilityConfig:
     word_correction: float = 0.0  # 0..1: how far a mean that the words share is no bias
     recent_decay: float = 0.8  # of the mean of the last words
     recent_count: float = 5.0  # utterances that the prior counts as in it
+    common_source: float = 0.0  # how well a voice and a face of somebody else explain each other
     combination: str = "product"
 
     def __post_init__(self) -> None:
@@ -128,6 +129,7 @@ _RANGES = {
     "word_correction": (0.0, 1.0),
     "recent_decay": (0.0, 0.999),
     "recent_count": (0.1, 1e3),
+    "common_source": (0.0, 1.0),
 }
 
 
@@ -249,11 +251,14 @@ def step(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
     usual = _mean(prior, config.recent_count, state.recent, state.recent_count[..., None])
     broken = np.maximum(1.0, (evidence.alone * usual[..., None, :]).sum(-1))
     broken = np.where(there[..., 0], broken, 1.0)  # (..., 2)
+    elsewhere = config.common_source * (evidence.both * usual).sum(-1)
+    both = np.maximum(broken[..., 0] * broken[..., 1], elsewhere)
+    both = np.where(there[..., 0, 0] & there[..., 1, 0], both, broken[..., 0] * broken[..., 1])
 
     plain = np.where(has_text, _plain(config, words), base)
-    outcome = _outcome(config, state, reading, evidence, broken, (words, plain))
+    outcome = _outcome(config, state, reading, evidence, (broken, both), (words, plain))
     agrees = (evidence.alone * words[..., None, :]).sum(-1)  # (..., 2)
-    works = _weights(state.works, broken)
+    works = _weights(state.works, broken, both)
     works[..., 1, 0] *= agrees[..., 0]
     works[..., 0, 1] *= agrees[..., 1]
     works[..., 1, 1] *= (evidence.both * words).sum(-1)
@@ -378,11 +383,12 @@ def _evidence(
     return _Evidence(e + (1 - e) * factors, both)
 
 
-def _weights(works: Array, broken: Array) -> Array:
+def _weights(works: Array, broken: Array, both: Array) -> Array:
     """(..., 2, 2): the states, each times what its modalities that do not work explain."""
     result: Array = works.copy()
-    result[..., 0, :] *= broken[..., 0, None]
-    result[..., :, 0] *= broken[..., 1, None]
+    result[..., 0, 0] *= both
+    result[..., 0, 1] *= broken[..., 0]
+    result[..., 1, 0] *= broken[..., 1]
     return result
 
 
@@ -391,14 +397,14 @@ def _outcome(
     state: State,
     reading: Reading,
     evidence: _Evidence,
-    broken: Array,
+    explained: tuple[Array, Array],
     texts: tuple[Array, Array],
 ) -> Outcome:
     """The prediction with all modalities, and without each."""
     if reading.joint is not None and config.combination == "mixture":
-        predictions = _mixtures(state, reading, broken)
+        predictions = _mixtures(state, reading, *explained)
     else:
-        predictions = _products(config, state, reading, evidence, broken, texts)
+        predictions = _products(config, state, reading, evidence, explained, texts)
     predictions = predictions / predictions.sum(axis=-1, keepdims=True)
     return Outcome(predictions[..., 0, :], predictions[..., 1:, :], state.reliability)
 
@@ -408,13 +414,14 @@ def _products(
     state: State,
     reading: Reading,
     evidence: _Evidence,
-    broken: Array,
+    explained: tuple[Array, Array],
     texts: tuple[Array, Array],
 ) -> Array:
     """(..., 4, C), not normalized: with everything, without words, voice, face."""
     words, plain = texts
+    broken, both = explained
     base = _constants(config)[1]
-    w = _weights(state.works, broken)[..., None]  # (..., 2, 2, 1)
+    w = _weights(state.works, broken, both)[..., None]  # (..., 2, 2, 1)
     audio, visual = evidence.alone[..., 0, :], evidence.alone[..., 1, :]
     full = w[..., 0, 0, :] + w[..., 1, 0, :] * audio + w[..., 0, 1, :] * visual
     full = full + w[..., 1, 1, :] * evidence.both
@@ -436,13 +443,16 @@ def _products(
     )
 
 
-def _mixtures(state: State, reading: Reading, broken: Array) -> Array:
+def _mixtures(state: State, reading: Reading, broken: Array, both: Array) -> Array:
     """The same of a joint fusion model: what it predicts from the modalities that work."""
     assert reading.joint is not None
     found = []
     for left_out in (None, 0, 1, 2):
         given = reading.present & np.array([left_out != m for m in range(3)])
-        weights = _weights(state.works, np.where(given[..., 1:], broken, 1.0))
+        explained = np.where(given[..., 1:], broken, 1.0)
+        all_given = given[..., 1] & given[..., 2]
+        either = np.where(all_given, both, explained[..., 0] * explained[..., 1])
+        weights = _weights(state.works, explained, either)
         given = given[..., None, None, None, None]
         rows = reading.joint
         rows = np.where(given[..., 0, :, :, :, :], rows[..., 1:, :, :, :], rows[..., :1, :, :, :])

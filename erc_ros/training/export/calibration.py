@@ -40,6 +40,7 @@ from erc_ros.training.fusion.bundle_trial import (
     read_trial,
 )
 from erc_ros.training.fusion.conditions import Result, measure_conditions, worst
+from erc_ros.training.fusion.fit_reliability import fit, read_material, start_of
 from erc_ros.training.manifest import write_manifest
 
 FOUR = {"happy": "joy", "sad": "sadness", "angry": "anger"}  # EmoContext's; all else is `others`
@@ -54,14 +55,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("bundle", help="folder of a bundle of format 3, or a name in models/")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    parser.add_argument(
+        "--reliability",
+        type=int,
+        metavar="STEPS",
+        help="first fit the constants of the reliability of voice and face, trying STEPS of them",
+    )
     options = parser.parse_args(argv)
+    folder, data = model_folder(options.bundle), data_folder(options.data)
     try:
-        for line in calibrate_bundle(model_folder(options.bundle), data_folder(options.data)):
+        if options.reliability is not None:
+            fit_reliability(folder, data, options.reliability)
+        for line in calibrate_bundle(folder, data):
             print(line, flush=True)
     except (ValueError, OSError) as error:
         print(f"erc calibrate: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def fit_reliability(folder: Path, data: Path, steps: int) -> None:
+    """Fit the section `reliability` on dev, and write it into the manifest.
+
+    Raises:
+        BundleError, ValueError: the bundle is not usable, or is no late fusion.
+        FileNotFoundError: a corpus is missing.
+    """
+    bundle = load_bundle(folder)
+    material = read_material(bundle, read_trial(bundle, data, "dev"), data, "dev")
+    config = fit(start_of(bundle, material), material, steps)
+    file = folder / MANIFEST
+    manifest: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    section = asdict(config)
+    section["prior"] = [round(share, 5) for share in config.prior]
+    manifest["reliability"] = section
+    manifest.pop("files")
+    write_manifest(folder, manifest)
+    load_bundle(folder)
 
 
 def calibrate_bundle(folder: Path, data: Path) -> list[str]:

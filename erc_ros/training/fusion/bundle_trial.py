@@ -7,7 +7,7 @@ time, each sound as the first of its speaker, the last utterances of the convers
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.text import Turn
-from erc_ros.inference.bundle import Bundle, fusion_sizes, text_prompt
+from erc_ros.inference import reliability
+from erc_ros.inference.bundle import MODALITY_LOGITS, Bundle, fusion_sizes, text_prompt
 from erc_ros.inference.estimate import calibrated, softmax
+from erc_ros.inference.evidence import SUBSETS
 from erc_ros.inference.manifest import CONFIDENCE_FACTORS, MANIFEST, Calibration, modality_set
+from erc_ros.inference.reliability import Reading, ReliabilityConfig
 from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.metrics.calibration import (
     fit_confidence,
@@ -28,7 +31,7 @@ from erc_ros.metrics.calibration import (
 )
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.networks.network import Network
-from erc_ros.networks.session import Run
+from erc_ros.networks.session import Run, signature
 from erc_ros.training.datasets import ferplus
 from erc_ros.training.datasets.held_out import acted_speech, speakers_of_bundle
 from erc_ros.training.datasets.meld import read_meld
@@ -104,6 +107,8 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
     dialogues = Dialogues(text, nothing, nothing, truth, speakers_of(conversations), first)
 
     def predict(data: Dialogues, seen: Sequence[bool]) -> Floats:
+        if bundle.reliability is not None:
+            return with_reliability(networks["fusion"], bundle, data, seen)
         return answers(networks["fusion"], data, bundle.fusion.context, seen)
 
     widths = bundle.audio.embedding, bundle.visual.embedding
@@ -248,6 +253,54 @@ def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bo
         inputs = {name: value.numpy() for name, value in head_inputs(data, piece, seen).items()}
         found.append(network(inputs)["logits"][:, -1])
     return np.concatenate(found)
+
+
+def with_reliability(
+    network: Run, bundle: Bundle, data: Dialogues, modalities: Sequence[bool]
+) -> Floats:
+    """Log probabilities (N, C), as the recogniser gets them: one pipeline, its state kept."""
+    config = bundle.reliability
+    assert config is not None
+    present = np.array(modalities)
+    has_modality_logits = MODALITY_LOGITS in signature(bundle.fusion.file).outputs
+    rows = windows(data.first, bundle.fusion.context)
+    state, found = reliability.initial_state(config), []
+    for piece in np.array_split(rows, max(1, len(rows) // 256)):
+        for reading in _readings(network, config, data, piece, present, has_modality_logits):
+            state, outcome = reliability.step(config, state, reading)
+            found.append(outcome.probabilities)
+    return np.log(np.maximum(found, 1e-9)).astype(np.float32)
+
+
+def _readings(
+    network: Run,
+    config: ReliabilityConfig,
+    data: Dialogues,
+    piece: NDArray[np.int64],
+    present: NDArray[np.bool_],
+    has_modality_logits: bool,
+) -> Iterator[Reading]:
+    """What `inference.evidence.read` gives for each window, many at a time."""
+    seen = (piece >= 0)[..., None] & present
+    inputs = {name: value.numpy() for name, value in head_inputs(data, piece, seen).items()}
+    prior = np.array(config.prior)
+    alone = np.tile(prior, (len(piece), 3, 1))
+    if has_modality_logits:
+        alone[:, present] = softmax(network(inputs)[MODALITY_LOGITS][:, -1])[:, present]
+        yield from (Reading(each, present) for each in alone)
+        return
+    joint = np.tile(prior, (len(piece), 2, 2, 2, 1))
+    for subset in SUBSETS:
+        if any(np.array(subset) & ~present):
+            continue
+        masked = dict(inputs, modalities=inputs["modalities"].copy())
+        masked["modalities"][:, -1] = subset
+        joint[:, int(subset[0]), int(subset[1]), int(subset[2])] = softmax(
+            network(masked)["logits"][:, -1]
+        )
+    for m in np.flatnonzero(present):
+        alone[:, m] = joint[:, int(m == 0), int(m == 1), int(m == 2)]
+    yield from (Reading(each, present, both) for each, both in zip(alone, joint, strict=True))
 
 
 def unseen_clips(bundle: Bundle, data: Path, split: str) -> list[Clip]:

@@ -1,0 +1,222 @@
+"""Fit the constants of a bundle's section `reliability` to the mixture of situations, on dev.
+
+By the likelihood of the labels under `situations.WEIGHTS`, with one temperature for all, less a
+penalty where a broken modality costs more than `TOLERANCE` points of weighted F1 (state kept) or a
+broken pair in a cold start costs more than `COLD`. A local random search from the constants that
+the bundle has, with a fixed seed: the same inputs give the same constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.encoders.text import Turn
+from erc_ros.inference.bundle import MODALITY_LOGITS, Bundle, text_prompt
+from erc_ros.inference.estimate import softmax
+from erc_ros.inference.reliability import PerModality, ReliabilityConfig
+from erc_ros.inference.text_encoders import open_text_encoder
+from erc_ros.metrics.calibration import fit_temperature, log_likelihood_loss
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
+from erc_ros.training.datasets.meld import read_meld
+from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.training.fusion import situations
+from erc_ros.training.fusion.bundle_trial import COUPLING, MISMATCH, BundleTrial
+from erc_ros.training.fusion.conditions import TOLERANCE, Sense
+from erc_ros.training.fusion.situations import PLAIN, SHARES, WEIGHTS, Clips, Material, Stream
+
+Floats = NDArray[np.float64]
+
+COLD = 1.0
+MARGIN = 0.1  # of the constraints: dev is not test
+PENALTY = 0.03  # nats for a point of weighted F1
+EVERY = 4  # utterances before a plain sentence
+SEEDS = (0, 1, 2)
+START = ReliabilityConfig(
+    prior=(1 / 7,) * 7,
+    initial=PerModality(0.2, 0.2),
+    mismatch=PerModality(0.5, 0.5),
+    unexpressed=0.1,
+    change_rate=0.002,
+    text_exponent=0.75,
+    plain_words=0.2,
+    without_text=0.2,
+    word_correction=0.2,
+    common_source=0.85,
+)
+LOGS = ("unexpressed", "change_rate", "text_exponent", "prior_count", "recent_count")
+LINEAR = ("plain_words", "word_correction", "current_count", "common_source")
+DECAYS = ("decay", "recent_decay")
+SHARED = ("initial", "mismatch")
+
+
+def read_material(bundle: Bundle, trial: BundleTrial, data: Path, split: str) -> Material:
+    """What the bundle's own networks report of a split.
+
+    Raises:
+        ValueError: the fusion has no output `modality_logits`.
+    """
+    if MODALITY_LOGITS not in signature(bundle.fusion.file).outputs:
+        raise ValueError(
+            f"{bundle.fusion.file.name} does not say what each modality indicates alone (output"
+            f" {MODALITY_LOGITS}): only a late fusion can be fitted"
+        )
+    network = Network(bundle.fusion.file)
+    widths = {name: part.embedding for name, part in bundle.encoders.items()}
+
+    def reports(modality: str, embeddings: NDArray[np.float32]) -> Floats:
+        count = len(embeddings)
+        inputs = {name: np.zeros((count, 1, width), np.float32) for name, width in widths.items()}
+        inputs[modality] = embeddings[:, None]
+        m = list(widths).index(modality)
+        found = network(
+            {
+                **inputs,
+                "modalities": np.repeat(np.eye(3, dtype=bool)[m][None, None], count, axis=0),
+                "speakers": np.zeros((count, 1), np.int64),
+                "valid": np.ones((count, 1), bool),
+            }
+        )[MODALITY_LOGITS]
+        return np.asarray(softmax(found[:, 0, m]), np.float64)
+
+    def clips(name: str, sense: Sense) -> Clips:
+        noise = np.concatenate(list(sense.noise.values()))
+        worse = {kind: reports(name, rows) for kind, rows in sense.worse.items()}
+        own = reports(name, sense.embeddings)
+        return Clips(own, sense.labels, reports(name, noise), worse, MISMATCH[name])
+
+    embedded, is_plain = _with_plain_words(bundle, data, split)
+    return Material(
+        words=reports("text", trial.dialogues.text),
+        labels=trial.dialogues.labels,
+        first=trial.dialogues.first,
+        speakers=trial.dialogues.speakers,
+        plain_words=reports("text", embedded),
+        is_plain=is_plain,
+        audio=clips("audio", trial.audio),
+        visual=clips("visual", trial.visual),
+        coupling=COUPLING,
+    )
+
+
+def _with_plain_words(
+    bundle: Bundle, data: Path, split: str
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """MELD's conversations with a plain sentence after every fourth utterance, by the same one."""
+    prompt, network = text_prompt(bundle.text), Network(bundle.text.file)
+    rng = np.random.default_rng(5)
+    rows, is_plain, number = [], [], 0
+    for conversation in read_meld(data, split).conversations:
+        turns = []
+        for said in conversation.utterances:
+            number += 1
+            turns.append(Turn(said.speaker, said.text))
+            is_plain.append(False)
+            if number % EVERY == 0:
+                turns.append(Turn(said.speaker, PLAIN[int(rng.integers(len(PLAIN)))]))
+                is_plain.append(True)
+        rows.append(open_text_encoder(network, bundle.text, prompt).conversation(iter(turns)))
+    return np.concatenate(rows), np.array(is_plain)
+
+
+def fit(
+    config: ReliabilityConfig,
+    material: Material,
+    steps: int,
+    seeds: Sequence[int] = SEEDS,
+    say: Callable[[str], None] = print,
+) -> ReliabilityConfig:
+    """The best constants of `steps` that are tried; `config` is the first."""
+    made = [
+        stream
+        for number, seed in enumerate(seeds)
+        for stream in situations.streams(material, seed, all_broken=number == 0)
+    ]
+    rng = np.random.default_rng(0)
+    best, best_value = config, objective(config, made)
+    say(f"start: {best_value:.4f}")
+    for number in range(steps):
+        tried = _changed(best, rng)
+        value = objective(tried, made)
+        if value > best_value:
+            best, best_value = tried, value
+            say(f"{number + 1}: {best_value:.4f}")
+    return best
+
+
+def objective(config: ReliabilityConfig, made: Sequence[Stream]) -> float:
+    """Mean log likelihood (nats) of the mixture, less the penalties."""
+    predicted = situations.replayed(config, made)
+    logits = [np.log(np.maximum(p, 1e-9)) for p in predicted]
+    weights = _weights(made)
+    rows = np.concatenate([log for log, w in zip(logits, weights, strict=True) if w])
+    truth = np.concatenate([s.labels for s, w in zip(made, weights, strict=True) if w])
+    temperature = fit_temperature(rows[::7], truth[::7])
+    likelihood = -sum(
+        w * log_likelihood_loss(log, stream.labels, temperature)
+        for log, stream, w in zip(logits, made, weights, strict=True)
+        if w
+    )
+    costs = {
+        s.name: situations.gain(s, p)
+        for s, p in zip(made, predicted, strict=True)
+        if s.group == "broken" or s.name.startswith("cold, both")
+    }
+    kept = min((v for name, v in costs.items() if not name.startswith("cold")), default=0.0)
+    cold = min((v for name, v in costs.items() if name.startswith("cold")), default=0.0)
+    penalty = max(0.0, -(TOLERANCE - MARGIN) - kept) + max(0.0, -(COLD - MARGIN) - cold) / 2
+    return likelihood - PENALTY * penalty
+
+
+def _weights(made: Sequence[Stream]) -> list[float]:
+    """Of each stream in the mixture; the sum is 1 if every situation is there."""
+    shares = []
+    for stream in made:
+        place = stream.name.split(", ")[-1]
+        is_level = stream.group in situations.LEVELS
+        shares.append(SHARES[place] if is_level else float(bool(stream.group)))
+    totals: dict[str, float] = {}
+    for stream, share in zip(made, shares, strict=True):
+        totals[stream.group] = totals.get(stream.group, 0.0) + share
+    return [
+        WEIGHTS[stream.group] * share / totals[stream.group] if stream.group else 0.0
+        for stream, share in zip(made, shares, strict=True)
+    ]
+
+
+def _changed(config: ReliabilityConfig, rng: np.random.Generator) -> ReliabilityConfig:
+    """One to three constants drawn near those of `config`."""
+    while True:
+        values: dict[str, Any] = {}
+        for name in rng.choice([*LOGS, *LINEAR, *DECAYS, *SHARED], rng.integers(1, 4), False):
+            old = getattr(config, name)
+            if name in LOGS:
+                values[name] = round(float(old * np.exp(0.25 * rng.normal())), 5)
+            elif name in LINEAR:
+                values[name] = round(float(np.clip(old + 0.1 * rng.normal(), 0, 1)), 4)
+            elif name in DECAYS:
+                values[name] = round(float(1 - (1 - old) * np.exp(0.4 * rng.normal())), 5)
+            else:
+                m = ("audio", "visual")[int(rng.integers(2))]
+                p = getattr(old, m)
+                odds = np.log(p / (1 - p)) + 0.4 * rng.normal()
+                values[name] = replace(old, **{m: round(float(1 / (1 + np.exp(-odds))), 4)})
+        try:
+            return replace(config, **values)
+        except ValueError:
+            continue  # outside the range of a constant
+
+
+def start_of(bundle: Bundle, material: Material) -> ReliabilityConfig:
+    """The constants that the bundle has, else START with the shares of the words' labels."""
+    if bundle.reliability is not None:
+        return bundle.reliability
+    counts = np.bincount(material.labels, minlength=len(bundle.labels)) + 1.0
+    prior = tuple(float(x) for x in counts / counts.sum())
+    return replace(START, prior=prior, neutral=LABELS.index("neutral"))
