@@ -69,8 +69,9 @@ class ReliabilityConfig:
     """The constants; section `reliability` of a bundle (docs/bundle.md).
 
     prior: share of each label where the words come from, (C,). neutral: index of the label that
-    plain words get, -1: there is none. without_text: exponent of the prior where there are no
-    words. combination: "product" multiplies the evidence of independent modalities; "mixture"
+    plain words get, -1: there is none. Where there are no words, the prior has the exponent
+    `without_text` and a new modality works with probability `initial_without_text`; reliability is
+    not updated. combination: "product" multiplies the evidence of independent modalities; "mixture"
     weighs what a joint fusion model predicts from each set of modalities.
     """
 
@@ -83,6 +84,7 @@ class ReliabilityConfig:
     plain_words: float = 0.0
     neutral: int = 0
     without_text: float = 1.0
+    initial_without_text: float = 0.8
     prior_count: float = 4.0  # utterances that the start of the running mean counts as
     decay: float = 0.99  # of the running mean, per utterance
     current_count: float = 0.0  # utterances that the current one counts as in its own mean
@@ -123,6 +125,7 @@ _RANGES = {
     "text_exponent": (0.05, 2.0),
     "plain_words": (0.0, 1.0),
     "without_text": (0.0, 1.0),
+    "initial_without_text": (0.001, 0.999),
     "prior_count": (0.1, 1e4),
     "decay": (0.5, 1.0),
     "current_count": (0.0, 100.0),
@@ -248,12 +251,13 @@ def step(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
     words = np.where(has_text, reading.alone[..., 0, :], prior)  # (..., C)
     said = np.where(there, reading.alone[..., 1:, :], prior)  # (..., 2, C)
     evidence = _evidence(config, state, said, there)
+    compared = there[..., 0] & has_text  # without words there is nothing to compare with
     usual = _mean(prior, config.recent_count, state.recent, state.recent_count[..., None])
     broken = np.maximum(1.0, (evidence.alone * usual[..., None, :]).sum(-1))
-    broken = np.where(there[..., 0], broken, 1.0)  # (..., 2)
+    broken = np.where(compared, broken, 1.0)  # (..., 2)
     elsewhere = config.common_source * (evidence.both * usual).sum(-1)
     both = np.maximum(broken[..., 0] * broken[..., 1], elsewhere)
-    both = np.where(there[..., 0, 0] & there[..., 1, 0], both, broken[..., 0] * broken[..., 1])
+    both = np.where(compared.all(axis=-1), both, broken[..., 0] * broken[..., 1])
 
     plain = np.where(has_text, _plain(config, words), base)
     outcome = _outcome(config, state, reading, evidence, (broken, both), (words, plain))
@@ -262,6 +266,7 @@ def step(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
     works[..., 1, 0] *= agrees[..., 0]
     works[..., 0, 1] *= agrees[..., 1]
     works[..., 1, 1] *= (evidence.both * words).sum(-1)
+    works = np.where(has_text[..., None], works, state.works)
     return _after(config, state, works, reading, said), outcome
 
 
@@ -421,26 +426,47 @@ def _products(
     words, plain = texts
     broken, both = explained
     base = _constants(config)[1]
-    w = _weights(state.works, broken, both)[..., None]  # (..., 2, 2, 1)
+    has_text, has_audio, has_visual = (reading.present[..., m, None] for m in range(3))
+    without_words = _without_words(config, state.works)
+    works = np.where(has_text[..., None], state.works, without_words)
     audio, visual = evidence.alone[..., 0, :], evidence.alone[..., 1, :]
-    full = w[..., 0, 0, :] + w[..., 1, 0, :] * audio + w[..., 0, 1, :] * visual
-    full = full + w[..., 1, 1, :] * evidence.both
-    a = state.works.sum(axis=-1)[..., None]  # (..., 2, 1): of voice
-    v = state.works.sum(axis=-2)[..., None]
+
+    def supported(w: Array) -> Array:
+        w = _weights(w, broken, both)[..., None]  # (..., 2, 2, 1)
+        one = w[..., 0, 0, :] + w[..., 1, 0, :] * audio + w[..., 0, 1, :] * visual
+        found: Array = one + w[..., 1, 1, :] * evidence.both
+        return found
+
+    full = supported(works)
+    a = works.sum(axis=-1)[..., None]  # (..., 2, 1): of voice
+    v = works.sum(axis=-2)[..., None]
     only_audio = a[..., 0, :] * broken[..., 0, None] + a[..., 1, :] * audio
     only_visual = v[..., 0, :] * broken[..., 1, None] + v[..., 1, :] * visual
-    has_text, has_audio, has_visual = (reading.present[..., m, None] for m in range(3))
     # Where there is nothing but words, they are taken as they are.
     only_words = np.where(has_text, words, base)
     return np.stack(
         [
             np.where(has_audio | has_visual, plain * full, only_words),
-            base * full,
+            base * supported(without_words),
             np.where(has_visual, plain * only_visual, only_words),
             np.where(has_audio, plain * only_audio, only_words),
         ],
         axis=-2,
     )
+
+
+def _without_words(config: ReliabilityConfig, works: Array) -> Array:
+    """`works` where there are no words: a new modality then works with `initial_without_text`.
+
+    There is nothing else to go by, so that an unknown voice or face is better than no estimate.
+    """
+    p = config.initial_without_text
+    for m, axis in (("audio", -2), ("visual", -1)):
+        start = getattr(config.initial, m)
+        factor = np.array([1.0, max(1.0, p / (1 - p) * (1 - start) / start)])
+        works = works * (factor[:, None] if axis == -2 else factor)
+    result: Array = works / works.sum(axis=(-2, -1), keepdims=True)
+    return result
 
 
 def _mixtures(state: State, reading: Reading, broken: Array, both: Array) -> Array:
@@ -493,7 +519,7 @@ def _after(
     """The state for the next utterance."""
     there = reading.present[..., 1:]
     has_text = reading.present[..., 0]
-    h = np.where(there, config.change_rate, 0.0)  # (..., 2)
+    h = np.where(there & has_text[..., None], config.change_rate, 0.0)  # (..., 2)
     a, v = config.initial.audio, config.initial.visual
     ha, hv = h[..., 0, None, None], h[..., 1, None, None]
     works = np.maximum(works / works.sum(axis=(-2, -1), keepdims=True), LEAST)
