@@ -38,6 +38,7 @@ LIST_PERIOD = NS  # between two lists of the voices: who comes late subscribes w
 # What a new voice says waits so long for somebody who listens: pyhri subscribes when it is listed.
 INTRODUCTION = NS // 2
 REMEMBERED = 64  # utterances of a voice whose faces count
+CONTENT = frozenset({"speech", "audio"})  # what `recording_allowed` holds back
 
 
 @dataclass
@@ -50,6 +51,7 @@ class _Voice:
     faces: OrderedDict[str, str] = field(default_factory=OrderedDict)  # utterance -> its face
     told: dict[tuple[int, str], float] = field(default_factory=dict)  # (kind, id) -> confidence
     waiting: list[tuple[str, Any]] = field(default_factory=list)
+    has_content: bool = False  # a text or audio was published, and late subscribers get the last
 
 
 def voice_id_of(conversation_id: str, speaker_id: str) -> str:
@@ -118,6 +120,8 @@ class Voices:
     def advance(self, conversation_id: str, speaker_id: str, stamp: int) -> None:
         """Who speaks now ("" nobody who is known); stamp: ns, on the clock of the stamps."""
         now = time.monotonic_ns()
+        if not self._node.consent.allowed:
+            self._withdraw()
         speaks = ""
         if conversation_id and speaker_id:
             speaks = self._voice(conversation_id, speaker_id, stamp).id
@@ -232,12 +236,7 @@ class Voices:
     def _voice(self, conversation_id: str, speaker_id: str, stamp: int) -> _Voice:
         name = voice_id_of(conversation_id, speaker_id)
         if name not in self._voices:
-            publishers = {
-                part: self._node.create_publisher(
-                    kind, f"{self._namespace}/voices/{name}/{part}", LATCHED_QOS
-                )
-                for part, kind in self._parts.items()
-            }
+            publishers = {part: self._publisher(name, part) for part in self._parts}
             self._voices[name] = _Voice(name, time.monotonic_ns(), publishers)
             self._publish_list(stamp)
         return self._voices[name]
@@ -255,12 +254,26 @@ class Voices:
                 voice.waiting.append((part, message))
             else:
                 publisher.publish(message)
+                voice.has_content |= part in CONTENT
 
     def _allowed(self, waiting: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """Of these parts and messages, those that may still be published."""
         if self._node.consent.allowed:
             return waiting
-        return [(part, message) for part, message in waiting if part == "is_speaking"]
+        return [(part, message) for part, message in waiting if part not in CONTENT]
+
+    def _withdraw(self) -> None:
+        """Take back the latched texts and audio: late subscribers must not get them any more."""
+        for voice in self._voices.values():
+            if voice.has_content:
+                for part in CONTENT & voice.publishers.keys():
+                    self._node.destroy_publisher(voice.publishers[part])
+                    voice.publishers[part] = self._publisher(voice.id, part)
+            voice.has_content = False
+
+    def _publisher(self, name: str, part: str) -> Any:
+        topic = f"{self._namespace}/voices/{name}/{part}"
+        return self._node.create_publisher(self._parts[part], topic, LATCHED_QOS)
 
     def _publish_list(self, stamp: int) -> None:
         message = self._kinds[IDS](ids=list(self._voices))

@@ -19,6 +19,7 @@ from std_msgs.msg import Bool, String
 from tones import scene
 
 from erc_ros.nodes import consent
+from erc_ros.values.nanoseconds import NS
 
 MakeBench = Callable[..., Bench]
 REPOSITORY = Path(__file__).parents[2]
@@ -130,6 +131,31 @@ def test_a_respawned_process_publishes_nothing_before_it_looked(
         process.terminate()
         process.wait(30)
     assert texts(bench) == []
+
+
+def test_a_late_subscriber_gets_no_text_of_the_time_before_it_was_forbidden(
+    make_bench: MakeBench, tones: None
+) -> None:
+    hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
+    bench = make_bench(parameters={"publish_voices": True, "text_timeout": 20.0})
+    bench.wait(lambda: bench.nodes[0].consent.allowed, "it is decided")
+    speech = bench.talker(hri.LiveSpeech, "speech")
+    play(bench, scene((1, 3, 4), end=5), bench.now() - 5 * NS)
+    bench.wait(lambda: [u for u in bench.utterances if u.speaker_id], "somebody spoke")
+    speech.publish(hri.LiveSpeech(final="this is a secret of mine"))
+    found = bench.wait(lambda: [u for u in finals(bench) if u.voice_id and u.text], "a voice")
+    topic = f"/humans/voices/{found[0].voice_id}/speech"
+    early = bench.listen(hri.LiveSpeech, topic, LATCHED)
+    bench.wait(lambda: [m for m in early if m.final], "the latched text")
+    tell(bench, False)
+    bench.wait(lambda: not bench.nodes[0].consent.allowed, "it is known")
+    count = bench.reports
+    bench.wait(lambda: bench.reports > count + 10, "some time has gone by")
+    late = bench.listen(hri.LiveSpeech, topic, LATCHED)
+    bench.wait(lambda: bench.probe.count_subscribers(topic) == 2, "both are there")
+    count = bench.reports
+    bench.wait(lambda: bench.reports > count + 10, "some time has gone by")
+    assert not late
 
 
 def test_nobody_is_enrolled_while_it_is_false(make_bench: MakeBench, tones: None) -> None:
