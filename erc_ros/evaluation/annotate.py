@@ -11,7 +11,7 @@ from pathlib import Path
 from erc_ros.evaluation.exports import write_lines, write_media
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
-from erc_ros.evaluation.run import EvaluatedSystem
+from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.media.options import transcript_options
 from erc_ros.parameters import RobotConfig, read_parameters
@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         options.bag,
         system,
         topics=topics,
+        part=TimeRange.of_seconds(options.start, options.end),
         with_media=False,
         transcript=options.transcript,
         recognizer=options.recognizer or "",
@@ -107,6 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an annotation that is there"
     )
+    parser.add_argument(
+        "--from", dest="start", type=float, default=0.0, metavar="S", help="begin here (s)"
+    )
+    parser.add_argument("--to", dest="end", type=float, metavar="S", help="end here (s)")
     for role in ROLES:
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
     parser.add_argument(

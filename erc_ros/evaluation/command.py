@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 import shutil
 import sys
@@ -22,7 +21,7 @@ from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
 from erc_ros.evaluation.report import REPORT, write_report
 from erc_ros.evaluation.results import notices, reading_in_words, summary, write_scores
-from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
+from erc_ros.evaluation.run import EvaluatedSystem, TimeRange, time_of
 from erc_ros.evaluation.scores import RESAMPLES, SEED, evaluate
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
@@ -33,7 +32,7 @@ from erc_ros.replay import provenance
 from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder, write_whole
-from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS
 
 ROLES = ("image", "audio", "speech")
 KEPT = "kept"  # folder of finished results
@@ -86,8 +85,8 @@ def main(argv: Sequence[str]) -> int:
             shared,
             options.labels,
             tuple((role, topic) for role in ROLES if (topic := getattr(options, role))),
-            TimeRange(_time(options.start), None if options.end is None else _time(options.end)),
-            _time(options.offset),
+            TimeRange.of_seconds(options.start, options.end),
+            time_of(options.offset),
             not options.no_media,
             options.transcript,
             options.recognizer or "",
@@ -189,12 +188,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, help="more than 1: on Ray (extra [ray])")
     parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster's, or `auto`")
     return parser
-
-
-def _time(value: float) -> int:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is no time in seconds")
-    return seconds(value)
 
 
 def _systems(options: argparse.Namespace) -> list[EvaluatedSystem]:

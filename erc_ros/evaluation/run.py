@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from erc_ros.replay.offline import TEXTS_LEFT_OUT, replay
 from erc_ros.replay.recording import open_recording
 from erc_ros.replay.rows import Row
 from erc_ros.resources import model_folder
-from erc_ros.values.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE, Utterance
 
 Progress = Callable[[float], None]
@@ -65,6 +66,26 @@ class TimeRange:
 
     start: int = 0
     end: int | None = None
+
+    @classmethod
+    def of_seconds(cls, start: float, end: float | None) -> TimeRange:
+        """The part from `start` to `end` (s), as on the command line.
+
+        Raises:
+            ValueError: a time that is no number.
+        """
+        return cls(time_of(start), None if end is None else time_of(end))
+
+
+def time_of(value: float) -> int:
+    """Seconds of the command line in ns.
+
+    Raises:
+        ValueError: not a finite number.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no time in seconds")
+    return seconds(value)
 
 
 @dataclass(frozen=True, slots=True)

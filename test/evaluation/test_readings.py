@@ -321,3 +321,12 @@ def test_results_say_what_they_were_made_with(
     assert figures["chance_accuracy"]["value"] == pytest.approx(1 / len(labels))
     # each annotated label occurs once, so that the mean of their recalls is the accuracy
     assert figures["unweighted_recall"]["value"] == figures["accuracy"]["value"]
+
+
+def test_a_part_of_a_recording_is_annotated(bag: Path, bundle: Path, tmp_path: Path) -> None:
+    usual = ["--bundle", str(bundle), "--speaker-model", "none", "--no-media", "--format", "csv"]
+    arguments = ["annotate", str(bag), *usual, "--out", str(tmp_path / "part")]
+    assert main([*arguments, "--from", "2.4", "--to", "4"]) == 0
+    table = (tmp_path / "part" / "talk.csv").read_text()
+    assert "what happened" in table and "so happy" not in table and "She said" not in table
+    assert main([*arguments, "--overwrite", "--from", "60"]) == 1
