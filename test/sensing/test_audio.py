@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from erc_ros.sensing.audio import AudioEvent, AudioFormat, AudioStream, Sound, decode
+from erc_ros.sensing.audio import (
+    AudioEvent,
+    AudioFormat,
+    AudioStream,
+    Sound,
+    checked_samples,
+    decode,
+    format_of,
+)
 from erc_ros.sensing.clock import (
     Chunk,
     Clock,
@@ -127,6 +135,70 @@ def test_a_format_that_cannot_be_read_is_refused(
 def test_samples_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="audio of shape"):
         AudioStream().feed(np.zeros(shape, np.float32), T0, RATE)
+
+
+@pytest.mark.parametrize(
+    ("given", "read", "sample_format"),
+    [
+        (np.float32, np.float32, "F32LE"),
+        (np.float64, np.float32, None),  # becomes float32
+        (np.int16, np.int16, "S16LE"),
+        (np.int32, np.int32, "S32LE"),
+        (np.dtype(">i2"), np.int16, "S16LE"),
+        (np.dtype(">i4"), np.int32, "S32LE"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(6,), (3, 2), (0, 2)])
+def test_arrays_are_read_by_their_type(
+    given: np.dtype, read: type, sample_format: str | None, shape: tuple[int, ...]
+) -> None:
+    samples = (np.arange(np.prod(shape)) % 2).reshape(shape).astype(given)
+    for data in (samples, samples[::-1][::-1], np.asfortranarray(samples)):
+        found = checked_samples(data)
+        assert isinstance(found, np.ndarray) and found.flags.c_contiguous
+        assert found.dtype == np.dtype(read).newbyteorder("<")
+        np.testing.assert_array_equal(found, samples)
+    told = format_of(checked_samples(samples), None, AudioFormat(RATE, 1, "S8"))
+    assert told.sample_format == (sample_format or "F32LE")
+    assert told.channels == (2 if len(shape) == 2 else 1) and told.rate == RATE
+
+
+@pytest.mark.parametrize("data", [b"abcd", bytearray(b"abcd"), memoryview(b"abcd")])
+def test_bytes_are_passed_on_with_the_format_that_was_told(data: object) -> None:
+    assert checked_samples(data) is data
+    default, told = AudioFormat(RATE, 1, "S16LE"), AudioFormat(48_000, 2, "F32LE")
+    assert format_of(data, None, default) == default
+    assert format_of(data, told, default) == told
+    bytes_in_an_array = np.frombuffer(b"abcd", np.uint8)
+    assert checked_samples(bytes_in_an_array) is bytes_in_an_array
+    assert format_of(bytes_in_an_array, told, default) == told
+
+
+def test_arrays_that_cannot_be_samples_are_refused() -> None:
+    for data in ("text", 3, None, np.zeros(4, np.uint16), np.zeros(4, bool), np.zeros(4, "f2")):
+        with pytest.raises(TypeError):
+            checked_samples(data)
+    for shape in ((1, 2, 3), (2, 9), ()):
+        with pytest.raises(ValueError, match="shape"):
+            checked_samples(np.zeros(shape, np.float32))
+    assert np.shape(checked_samples(np.zeros((2, 8), np.float32))) == (2, 8)
+    for peak, is_refused in ((2.0, False), (-2.0, False), (2.01, True), (-32768.0, True)):
+        samples = np.array([0.0, peak, np.nan, np.inf], np.float32)
+        if is_refused:
+            with pytest.raises(ValueError, match="int16"):
+                checked_samples(samples)
+        else:
+            np.testing.assert_array_equal(checked_samples(samples), samples)
+
+
+def test_an_array_with_other_channels_than_its_format_is_refused() -> None:
+    stereo, default = np.zeros((3, 2), np.int16), AudioFormat(RATE, 1, "S16LE")
+    with pytest.raises(ValueError, match="2 channels"):
+        format_of(stereo, AudioFormat(RATE, 1, "S16LE"), default)
+    flat = np.zeros(6, np.int16)  # interleaved: the format tells how many
+    assert format_of(flat, AudioFormat(8_000, 3, "F32LE"), default) == AudioFormat(
+        8_000, 3, "S16LE"
+    )
 
 
 # --- any chunking ---
@@ -596,6 +668,7 @@ def test_of_two_frames_on_one_topic_the_first_is_kept_until_it_dies() -> None:
     dropped = [e for e in events if isinstance(e, SecondMicrophone)]
     assert len(dropped) == pytest.approx(150 + 50, abs=2)  # and a second until it is believed dead
     assert {event.source for event in dropped} == {"chest"}
+    assert {(event.start - T0) % (20 * MS) for event in dropped} == {7 * MS}  # its stamps
     sound = sound_of(events)
     assert np.array_equal(sound[: 3 * RATE], first[: 3 * RATE, 0])
     assert len(sound) >= 4.9 * RATE and np.abs(sound[-RATE:]).max() < 0.1
@@ -610,6 +683,7 @@ def test_two_microphones_without_a_frame_are_told_by_their_stamps(
     stream, first, second = AudioStream(), noise(10.0), noise(10.0) * np.float32(0.01)
     duration, random = length * NS // RATE, np.random.default_rng(3)
     events: list[AudioEvent] = []
+    stamps = set()
     for number, part in enumerate(chunks(first, length)):
         shake = random.integers(-MS, MS, 2) * jitter
         at = T0 + number * duration
@@ -618,12 +692,14 @@ def test_two_microphones_without_a_frame_are_told_by_their_stamps(
             other = second[number * length : (number + 1) * length]
             late = round(offset * duration) + int(shake[1])
             events += stream.feed(other, at + late, RATE)
+            stamps.add(at + late)
     events += stream.flush()
     count = len(first) // length - 20
     assert count - 32 <= seconds_of(events) + sum(
         isinstance(e, (Overlap, WrongStamps)) for e in events
     )
     assert seconds_of(events) >= 0.6 * count
+    assert {e.start for e in events if isinstance(e, SecondMicrophone)} <= stamps
     tail = sound_of(events)[-2 * RATE :]
     assert np.abs(tail).std() > 0.05  # it is the first one, not the second, that is heard
 
