@@ -44,6 +44,7 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.dialogue": ["assets/*"],
+        f"{NAME}.encoders": ["assets/*"],
         f"{NAME}.evaluation": ["templates/*"],
         f"{NAME}.training.datasets": ["*.txt"],
         f"{NAME}.demo": ["assets/*", "assets/**/*"],

@@ -35,6 +35,7 @@ from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_network
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.dialogue.voice_sounds import VoiceSounds
+from erc_ros.encoders.face_detector import NETWORK, YuNetDetector
 from erc_ros.encoders.language import TextExclusion
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
 from erc_ros.inference.engines import tensorrt_engine
@@ -50,7 +51,6 @@ from erc_ros.sensing.faces import (
     FaceObservation,
     FaceTracker,
     HaarDetector,
-    YuNetDetector,
     observe_crop,
 )
 from erc_ros.sensing.frames import Frame
@@ -135,12 +135,14 @@ class PerceptionConfig(AssemblerConfig, FromParameters):
         range=(10, 10_000),
     )
     face_detector: str = setting(
-        "haar",
-        "haar comes with OpenCV; yunet is better and needs `face_model`; none: the camera is "
-        "not looked at",
-        choices=("haar", "yunet", "none"),
+        "yunet",
+        "yunet: a small network, part of this package; haar: OpenCV's cascade for frontal faces; "
+        "none: the camera is not looked at",
+        choices=("yunet", "haar", "none"),
     )
-    face_model: str = setting("", "YuNet's ONNX file, for `face_detector` yunet")
+    face_model: str = setting(
+        "", "another ONNX file for `face_detector` yunet; empty: the one of this package"
+    )
     face_rate: float = setting(
         5.0,
         "frames per second that are searched for faces; the others are not decoded",
@@ -860,13 +862,7 @@ def _detector(config: PerceptionConfig) -> FaceDetector | None:
         return None
     if config.face_detector == "haar":
         return HaarDetector()
-    file = Path(config.face_model).expanduser()
-    if not file.is_file():
-        raise ValueError(
-            "face_detector yunet needs its ONNX file: "
-            f"face_model is {config.face_model!r}, which is no file"
-        )
-    return YuNetDetector(file)
+    return YuNetDetector(Path(config.face_model).expanduser() if config.face_model else NETWORK)
 
 
 def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:

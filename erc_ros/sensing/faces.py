@@ -84,7 +84,7 @@ class HaarDetector:
     """
 
     def __init__(self, max_width: int = 320, min_face: float = 0.1) -> None:
-        _check_detector(max_width)
+        check_detector(max_width)
         if not 0 < min_face <= 1:
             raise ValueError(f"min_face {min_face}; a part of the image's width, above 0, up to 1")
         self._max_width, self._min_face = max_width, min_face
@@ -102,47 +102,7 @@ class HaarDetector:
         )
         scale = image_size(frame)[0] / gray.shape[1]
         boxes = [tuple(float(value) * scale for value in face) for face in found]
-        return _sorted_boxes(boxes, *image_size(frame))
-
-
-class YuNetDetector:
-    """OpenCV's small face network, from a model file that the user supplies: turned faces as well.
-
-    max_width: as in HaarDetector. min_score: 0 to 1.
-
-    Raises:
-        ValueError: a bound that cannot be, or the file is no such model.
-        FileNotFoundError: there is no model file.
-        RuntimeError: this OpenCV is older than 4.5.4.
-    """
-
-    def __init__(self, model_file: Path, max_width: int = 320, min_score: float = 0.7) -> None:
-        _check_detector(max_width)
-        if not 0 < min_score < 1:
-            raise ValueError(f"min_score {min_score}; between 0 and 1")
-        if not model_file.is_file():
-            raise FileNotFoundError(f"face model {model_file} is not there; give a YuNet ONNX file")
-        if not hasattr(cv2, "FaceDetectorYN_create"):
-            raise RuntimeError(f"OpenCV {cv2.__version__} has no YuNet; 4.5.4 or later has")
-        self._max_width = max_width
-        try:
-            self._network = cv2.FaceDetectorYN_create(
-                str(model_file), "", (max_width, max_width), min_score
-            )
-        except cv2.error as error:
-            raise ValueError(f"face model {model_file} is no YuNet model: {error}") from error
-
-    def detect(self, frame: Frame) -> list[Box]:
-        image = to_bgr(frame)
-        height, width = image.shape[:2]
-        scale = max(1.0, width / self._max_width)
-        size = (round(width / scale), max(1, round(height / scale)))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale > 1 else image
-        self._network.setInputSize(size)
-        found = self._network.detect(np.ascontiguousarray(small))[1]
-        faces = np.zeros((0, 15)) if found is None else found
-        boxes = [tuple(float(value) * scale for value in face[:4]) for face in faces]
-        return _sorted_boxes(boxes, width, height)
+        return sorted_boxes(boxes, *image_size(frame))
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +298,8 @@ def _scaled(square: NDArray[Any], size: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(square, (size, size), interpolation=method), np.uint8)
 
 
-def _check_detector(max_width: int) -> None:
+def check_detector(max_width: int) -> None:
+    """Raise ValueError for a width in which no face is found."""
     if max_width < 32:
         raise ValueError(f"max_width {max_width} pixels; no face is found in less than 32")
 
@@ -352,13 +313,13 @@ def _load_cascade() -> cv2.CascadeClassifier:
     if not files or not hasattr(cv2, "CascadeClassifier"):
         raise RuntimeError(
             f"OpenCV {cv2.__version__} brings no {name}: on Debian and Ubuntu apt install "
-            "opencv-data; elsewhere pip install 'opencv-python-headless<5'; or take the detector "
-            "yunet with its model file (face_detector, face_model), or no camera (image_type none)"
+            "opencv-data; elsewhere pip install 'opencv-python-headless<5'; or set "
+            "face_detector to yunet, which needs neither"
         )
     return cv2.CascadeClassifier(str(files[0]))
 
 
-def _sorted_boxes(faces: list[tuple[float, ...]], width: int, height: int) -> list[Box]:
+def sorted_boxes(faces: list[tuple[float, ...]], width: int, height: int) -> list[Box]:
     """(x, y, width, height) each -> boxes within the frame, the largest first."""
     boxes = []
     for x, y, w, h in faces:

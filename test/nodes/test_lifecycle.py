@@ -87,7 +87,7 @@ def test_a_broken_bundle_fails_to_configure_and_the_node_stays_usable(
         ({"bundle": "no-such-bundle"}, "no-such-bundle"),
         ({"publish_expression": True, "bundle": "/nowhere"}, "/nowhere"),
         ({"speaker_model": "/nowhere"}, "/nowhere"),
-        ({"face_detector": "yunet"}, "face_model"),
+        ({"face_model": "/nowhere"}, "/nowhere"),
         ({"known_voices": "/nowhere"}, "speaker_model"),
         ({"known_voices": "/nowhere", "speaker_model": "speaker-campplus"}, "/nowhere"),
     ],

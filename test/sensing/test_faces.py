@@ -20,7 +20,6 @@ from erc_ros.sensing.faces import (
     HaarDetector,
     Track,
     Tracks,
-    YuNetDetector,
     cut_face,
     follow,
     observe_crop,
@@ -111,7 +110,7 @@ def test_an_opencv_without_the_cascade_says_where_to_get_it(
     if Path("/usr/share/opencv4/haarcascades").is_dir():
         pytest.skip("this system has opencv-data")
     monkeypatch.delattr(cv2, "data")  # as with Ubuntu's python3-opencv
-    with pytest.raises(RuntimeError, match=r"apt install opencv-data.*face_model.*image_type none"):
+    with pytest.raises(RuntimeError, match=r"apt install opencv-data.*face_detector to yunet"):
         HaarDetector()
 
 
@@ -125,18 +124,6 @@ def test_bounds_that_cannot_be_are_refused() -> None:
     for min_face in (0.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="min_face"):
             HaarDetector(min_face=min_face)
-
-
-# --- YuNet ---
-
-
-def test_a_missing_or_wrong_model_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no_model\.onnx is not there"):
-        YuNetDetector(tmp_path / "no_model.onnx")
-    wrong = tmp_path / "wrong.onnx"
-    wrong.write_bytes(b"this is no model")
-    with pytest.raises(ValueError, match="is no YuNet model"):
-        YuNetDetector(wrong)
 
 
 # --- tracks ---

@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.sensing.faces import FaceTracker, HaarDetector
+from erc_ros.encoders.face_detector import YuNetDetector
+from erc_ros.sensing.faces import FaceTracker
 from erc_ros.sensing.frames import Frame
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.media import UnusableClipError, pictures_of
@@ -50,7 +51,7 @@ def cut(scene: Scene, most: int = CROPS, size: int = SIZE) -> FaceCut:
     width = pictures.shape[2]
     left, right = round(scene.left * width), round(scene.right * width)
     frames = np.ascontiguousarray(pictures[:, :, left:right, ::-1])  # BGR, as the tracker has it
-    tracker = FaceTracker(HaarDetector(), RATE, crop_size=size)
+    tracker = FaceTracker(YuNetDetector(), RATE, crop_size=size)
     crops: dict[str, list[NDArray[np.uint8]]] = {}
     area: Counter[str] = Counter()
     for number, frame in enumerate(frames, start=1):
