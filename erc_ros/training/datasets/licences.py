@@ -85,6 +85,11 @@ TERMS = {
         "nEMO", "acted Polish sentences of nine adults", "CC BY-NC-SA 4.0: non-commercial"
     ),
     "ased": Terms("ASED", "acted Amharic sentences of 65 adults", ""),
+    "ordinary": Terms(
+        "recordings of ordinary speech",
+        "people who read, talk and command in rooms and on the telephone, no emotion labels",
+        "each source its own; the dialogues of SpokenWOZ are CC BY-NC 4.0: non-commercial",
+    ),
     "ferplus": Terms(
         "FER2013 pictures with FER+ votes",
         "faces found by web search",

@@ -42,9 +42,11 @@ from erc_ros.training.encoders.audio.voice_train import (  # noqa: E402
     VoiceRecipe,
     answers,
     balance,
+    fit_voice,
     leave_out,
     load_examples,
     measure,
+    prior_of,
     recalled,
     speaker_folds,
     train,
@@ -230,6 +232,81 @@ def test_every_label_of_every_corpus_counts_alike() -> None:
     assert not weights[~chosen].any()
 
 
+def with_ordinary(clips: VoiceClips, seed: int = 1) -> VoiceClips:
+    """The clips, and as many of speakers who never show an emotion, in a channel of their own."""
+    draw = np.random.default_rng(seed)
+    count = len(clips.labels)
+    far = np.zeros(SIZE)
+    far[4:8] = 8.0
+    # What they say varies along the directions of emotions, too, but less than acted emotions do.
+    more = clips.features[:, 0] * 0.5 + far + draw.normal(0, 0.5, (count, SIZE))
+    neutral = np.full(count, LABELS.index("neutral"))
+    return VoiceClips(
+        np.concatenate([clips.features, more[:, None].astype(np.float32)]),
+        np.concatenate([clips.labels, neutral]),
+        np.concatenate([clips.corpora, np.full(count, "ordinary-meetings")]),
+        np.concatenate([clips.speakers, np.char.add("ordinary-", clips.speakers)]),
+        np.concatenate([clips.sexes, np.full(count, "")]),
+        clips.nobody,
+    )
+
+
+def test_ordinary_speech_is_shown_in_its_share_and_changes_no_fold() -> None:
+    acted = made_up(12, 2)
+    clips = with_ordinary(acted)
+    assert clips.is_ordinary.sum() == len(acted.labels)
+    chosen = np.ones(len(clips.labels), bool)
+    assert balance(clips, chosen, 0.3)[clips.is_ordinary].sum() == pytest.approx(0.3)
+    assert not balance(clips, chosen)[clips.is_ordinary].any()
+    without = speaker_folds(acted, 4)
+    np.testing.assert_array_equal(speaker_folds(clips, 4)[: len(acted.labels)], without)
+
+
+def test_training_with_ordinary_speech_lowers_its_false_alarms(tmp_path: Path) -> None:
+    clips = with_ordinary(made_up(18))
+    alarms, recall = [], []
+    for share in (0.0, 0.3):
+        folds = speaker_folds(clips, 6)
+        own = sections(15, ordinary=share)
+        model = fit_voice(clips, folds > 1, folds == 1, own, 0, tmp_path / str(share))
+        test = measure(model, clips.of(folds == 0), HEARD)["test"]
+        alarms.append(test["false_alarms"])
+        recall.append(test["four_after_six"])
+    assert alarms[1] < 0.1 < alarms[0]
+    assert recall[1] > recall[0] - 0.1
+
+
+def test_neutral_is_lowered_as_far_as_false_alarms_allow() -> None:
+    class Always(torch.nn.Module):
+        """Says neutral or anger, by the first number."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
+        def forward(
+            self, voice: torch.Tensor, heard: torch.Tensor, is_heard: torch.Tensor
+        ) -> torch.Tensor:
+            log = torch.full((len(voice), len(LABELS)), -20.0)
+            log[:, 0], log[:, ANGER] = voice[:, 0], 0.0
+            return (log * self.scale).log_softmax(1)
+
+    clips = with_ordinary(made_up(9, 3))
+    clips.features[:, 0, 0] = 1.02  # anger wins as soon as neutral is lowered by more
+    assert prior_of(Always(), clips, HEARD) == 1.0
+    assert prior_of(Always(), clips.of(~clips.is_ordinary), HEARD) == 0.0
+    ones = (
+        torch.zeros(2, SIZE),
+        torch.zeros(2, HEARD, SIZE),
+        torch.zeros(2, HEARD, dtype=torch.bool),
+    )
+    with torch.inference_mode():
+        plain, lowered = (VoiceEnsemble([network()], prior)(*ones) for prior in (0.0, 1.0))
+    assert (lowered[:, 0] < plain[:, 0]).all() and torch.allclose(
+        lowered.exp().sum(1), torch.ones(2)
+    )
+
+
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[VoiceClips, dict[str, object]]:
     clips = made_up(18)
@@ -362,6 +439,15 @@ def test_training_leaves_a_part_and_embeddings_of_speakers_it_never_heard(recipe
         np.testing.assert_allclose(answer, embedded[name].embeddings, atol=1e-4)
         np.testing.assert_array_equal(examples.labels, embedded[name].labels)
         np.testing.assert_allclose(np.exp(answer).sum(1), 1, atol=1e-3)
+
+
+def test_without_ordinary_speech_training_warns_and_goes_on(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = {**recipe.sections["voice"], "ordinary": 0.3}
+    train(Recipe("voice", {**recipe.sections, "voice": voice}, recipe.out, recipe.data))
+    assert "ordinary_speech is missing" in capsys.readouterr().out
+    assert (recipe.out / "best" / "audio.onnx").is_file()
 
 
 def test_clips_are_listened_to_once_and_anew_when_something_changed(recipe: Recipe) -> None:

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from erc_ros.inference.voice import VoiceFeatures
 from erc_ros.resources import model_folder
-from erc_ros.training.datasets import ased, emodb, nemo, ravdess
+from erc_ros.training.datasets import ased, emodb, nemo, ordinary_speech, ravdess
 from erc_ros.training.datasets.speech import Clip, SpeechCorpus
 from erc_ros.training.encoders.augmentation import Channel, ChannelAugmentation, no_voices
 from erc_ros.training.engine.runs import write_whole
@@ -53,6 +53,11 @@ class VoiceClips:
     speakers: NDArray[np.str_]
     sexes: NDArray[np.str_]
     nobody: NDArray[np.float32]
+
+    @property
+    def is_ordinary(self) -> NDArray[np.bool_]:
+        """(N,) True for ordinary speech, which has no label but neutral."""
+        return np.char.startswith(self.corpora, f"{ordinary_speech.NAME}-")
 
     def of(self, chosen: NDArray[np.bool_]) -> VoiceClips:
         """Some of the clips; all sounds of nobody."""

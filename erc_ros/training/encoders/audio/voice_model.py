@@ -121,15 +121,25 @@ class VoiceNetwork(nn.Module):
 
 
 class VoiceEnsemble(nn.Module):
-    """The mean of several voice networks: same inputs, log of their mean probabilities (B, 7)."""
+    """The mean of several voice networks: same inputs, log of their mean probabilities (B, 7).
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    prior: how much the log-probability of neutral is lowered. Networks that learned from much
+    ordinary speech expect neutral more often than a conversation has it.
+    """
+
+    correction: Tensor
+
+    def __init__(self, members: Sequence[nn.Module], prior: float = 0.0) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        correction = torch.zeros(len(LABELS))
+        correction[LABELS.index("neutral")] = -prior
+        self.register_buffer("correction", correction)
 
     def forward(self, voice: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
         each = torch.stack([member(voice, heard, is_heard) for member in self.members])
-        return torch.logsumexp(each, dim=0) - math.log(len(self.members))
+        together = torch.logsumexp(each, dim=0) - math.log(len(self.members))
+        return (together + self.correction).log_softmax(1)
 
 
 def _perceptron(inputs: int, outputs: int, config: VoiceNetworkConfig) -> nn.Sequential:

@@ -33,6 +33,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
+from erc_ros.training.datasets import ordinary_speech
+from erc_ros.training.datasets.speech import SpeechCorpus, together
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.audio import voice_features
 from erc_ros.training.encoders.audio.voice_features import VoiceClips, read_clips, voice_clips
@@ -63,6 +65,9 @@ FOUR = ("neutral", "sadness", "joy", "anger")  # what all four corpora have
 FOLDS = 5  # of speakers, for the embeddings that the fusion learns from
 HELD_OUT = 10  # a share of 1 / 10 of the speakers is not heard by the part of the bundle either
 EXAMPLES = "examples.safetensors"
+NEUTRAL = LABELS.index("neutral")
+ALARMS = 0.006  # share of false alarms on ordinary speech of dev speakers that `prior_of` allows
+PRIORS = np.arange(0, 2.01, 0.05)
 AFTER = 6  # utterances of a speaker, the current one included
 STREAMS = 11  # seed of the order in which speakers say their clips, when they are measured
 
@@ -85,12 +90,16 @@ class VoiceConfig:
     label_smoothing: float = 0.1
     nobody: float = 0.03
     """Share of a batch that is replaced by sounds without a voice; their target is all labels."""
+    ordinary: float = 0.0
+    """Share of the examples that are ordinary speech (`datasets.ordinary_speech`), all neutral."""
 
     def __post_init__(self) -> None:
         if not self.corpora or not self.seeds or self.heard < 1:
             raise ValueError("corpora and seeds must not be empty, heard must be at least 1")
         if self.mixup < 0 or not 0 <= self.label_smoothing < 1 or not 0 <= self.nobody < 1:
             raise ValueError("mixup must not be negative; label_smoothing and nobody are shares")
+        if not 0 <= self.ordinary < 1:
+            raise ValueError(f"ordinary is {self.ordinary}, must be a share below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +134,17 @@ def train(recipe: Recipe) -> None:
         corpus = read_clips(recipe.data, voice.corpora)
     except ValueError as error:
         raise RecipeError(str(error)) from error
+    if voice.ordinary:
+        corpus = with_ordinary_speech(corpus, recipe.data)
     print(f"{len(corpus.clips)} clips, left out {json.dumps(corpus.skipped)}", flush=True)
     # Beside the run, so that leaving a corpus out does not listen to everything again.
     kept = recipe.out.parent / voice_features.FILE
     say = partial(print, flush=True)
     channels = recipe.section("channels", ChannelAugmentation)
     clips = voice_clips(corpus.clips, channels, voice.speaker_network, kept, say)
-    record(recipe.out, corpora=[name for name in voice.corpora if name != recipe.leave_out])
+    ordinary = [ordinary_speech.NAME] if clips.is_ordinary.any() else []
+    acted = [name for name in voice.corpora if name != recipe.leave_out]
+    record(recipe.out, corpora=[*acted, *ordinary])
     if recipe.leave_out:
         result = leave_out(clips, recipe.leave_out, sections, recipe.out)
     else:
@@ -140,6 +153,20 @@ def train(recipe: Recipe) -> None:
     (recipe.out / BEST).mkdir(parents=True, exist_ok=True)
     write_metrics(result, recipe.out / BEST)
     print(json.dumps(result["test"], indent=2))
+
+
+def with_ordinary_speech(corpus: SpeechCorpus, data: Path) -> SpeechCorpus:
+    """The corpus and the ordinary speech in `data`; without it, a warning and the corpus alone."""
+    folder = data / ordinary_speech.FOLDER
+    try:
+        return together([corpus, ordinary_speech.load(folder)])
+    except FileNotFoundError as error:
+        print(
+            f"warning: {error}; without it the voice part raises several times as many false"
+            " alarms on ordinary speech (docs/datasets.md says which recordings to put there)",
+            flush=True,
+        )
+        return corpus
 
 
 def leave_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) -> dict[str, Any]:
@@ -153,7 +180,9 @@ def leave_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) 
         model = fit_voice(others, ~dev, dev, sections, seed, out / f"seed-{seed}")
         members.append(model)
         each[str(seed)] = measure(model, unseen, sections.voice.heard)
-    together = measure(VoiceEnsemble(members), unseen, sections.voice.heard)
+    dev = others.of(folds == sections.voice.seeds[0] % HELD_OUT)
+    prior = prior_of(members[0], dev, sections.voice.heard)
+    together = measure(VoiceEnsemble(members, prior), unseen, sections.voice.heard)
     figures = list(each.values())
     deviation = {
         name: statistics.stdev(one["test"][name] for one in figures) if len(figures) > 1 else 0.0
@@ -162,6 +191,7 @@ def leave_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) 
     return {
         "left_out": corpus,
         "seed": sections.voice.seeds[0],
+        "prior": prior,
         **together,
         "seeds": {seed: one["test"] for seed, one in each.items()},
         "deviation": deviation,
@@ -174,18 +204,20 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
     best.mkdir(parents=True, exist_ok=True)
     tenths = speaker_folds(clips, HELD_OUT)
     test, dev = tenths == 0, tenths == 1
-    unheard, embedded = embed_unheard(clips, ~test & ~dev, sections, out)
     members = [
         fit_voice(clips, ~test & ~dev, dev, sections, seed, out / f"seed-{seed}")
         for seed in voice.seeds
     ]
-    part = VoiceEnsemble(members).eval()
+    prior = prior_of(VoiceEnsemble(members), clips.of(dev), voice.heard)
+    part = VoiceEnsemble(members, prior).eval()
+    unheard, embedded = embed_unheard(clips, ~test & ~dev, sections, out, prior)
     size = clips.features.shape[2]
     difference = export_voice(part, best / "audio.onnx", size, voice.heard)
     save_weights(part, best / "best.safetensors")
+    # What the fusion is chosen and calibrated on stays acted speech: comparable between versions.
     examples = {
-        "valid": PartExamples.of(clips.of(dev), voice.heard),
-        "test": PartExamples.of(clips.of(test), voice.heard),
+        "valid": PartExamples.of(clips.of(dev & ~clips.is_ordinary), voice.heard),
+        "test": PartExamples.of(clips.of(test & ~clips.is_ordinary), voice.heard),
     }
     for name, those in examples.items():
         log = answers(part, those.features, those.heard, those.rows)
@@ -198,6 +230,7 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
         "dev": measure(part, clips.of(dev), voice.heard)["test"]["seven_all"],
         "test": unheard["test"],  # of all speakers, each by a network that never heard them
         "unheard": unheard,
+        "prior": prior,
         "part_test": measure(part, clips.of(test), voice.heard),
         "part": {
             "kind": "voice",
@@ -209,7 +242,7 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
             "speaker_sha256": manifest.sha256,
         },
         "held_out": {
-            name: sorted(set(clips.speakers[chosen].tolist()))
+            name: sorted(set(clips.speakers[chosen & ~clips.is_ordinary].tolist()))
             for name, chosen in (("dev", dev), ("test", test))
         },
         "settings": {name: asdict(getattr(sections, name)) for name in VoiceRecipe.__slots__},
@@ -269,24 +302,46 @@ def load_examples(file: Path) -> dict[str, PartExamples]:
 
 
 def speaker_folds(clips: VoiceClips, count: int) -> Rows:
-    """(N,) in 0..count - 1: every fold has its share of each corpus and sex, whole speakers."""
-    groups: dict[tuple[str, str], set[str]] = {}
-    rows = zip(clips.corpora.tolist(), clips.sexes.tolist(), clips.speakers.tolist(), strict=True)
-    for corpus, sex, speaker in rows:
-        groups.setdefault((corpus, sex), set()).add(speaker)
+    """(N,) in 0..count - 1: every fold has its share of each corpus and sex, whole speakers.
+
+    Ordinary speech comes last, so that it does not change the folds of the acted corpora.
+    """
+    groups: dict[tuple[bool, str, str], set[str]] = {}
+    rows = zip(
+        clips.is_ordinary.tolist(),
+        clips.corpora.tolist(),
+        clips.sexes.tolist(),
+        clips.speakers.tolist(),
+        strict=True,
+    )
+    for is_ordinary, corpus, sex, speaker in rows:
+        groups.setdefault((is_ordinary, corpus, sex), set()).add(speaker)
     dealt = [speaker for key in sorted(groups) for speaker in sorted(groups[key])]
     fold = {speaker: number % count for number, speaker in enumerate(dealt)}
     return np.array([fold[speaker] for speaker in clips.speakers.tolist()], np.int64)
 
 
-def balance(clips: VoiceClips, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(N,) how often each clip is shown: every label of every corpus equally often; sum 1."""
-    weights = np.zeros(len(clips.labels))
+def balance(
+    clips: VoiceClips, chosen: NDArray[np.bool_], ordinary: float = 0.0
+) -> NDArray[np.float64]:
+    """(N,) how often each clip is shown, sum 1.
+
+    Every label of every acted corpus is shown equally often; ordinary speech is shown in the share
+    `ordinary` of all examples, if there is any, each of its sources by the root of its size.
+    """
+    acted, other = np.zeros((2, len(clips.labels)))
     for corpus in np.unique(clips.corpora[chosen]):
+        source = chosen & (clips.corpora == corpus)
+        if clips.is_ordinary[source].any():
+            other[source] = source.sum() ** -0.5
+            continue
         for label in range(len(LABELS)):
-            own = chosen & (clips.corpora == corpus) & (clips.labels == label)
-            weights[own] = 1 / max(1, own.sum())
-    return np.asarray(weights / weights.sum(), np.float64)
+            own = source & (clips.labels == label)
+            acted[own] = 1 / max(1, own.sum())
+    weights = acted / acted.sum()
+    if ordinary and other.any():
+        weights = (1 - ordinary) * weights + ordinary * other / other.sum()
+    return np.asarray(weights, np.float64)
 
 
 # --- training ---
@@ -304,10 +359,11 @@ def fit_voice(
     voice = sections.voice
     config = replace(sections.trainer, seed=seed)
     set_seeds(seed)
-    weights = balance(clips, chosen)
+    weights = balance(clips, chosen, voice.ordinary)
     model = VoiceNetwork(sections.network, clips.features.shape[2])
     clean = clips.features[:, 0]
-    model.learn_scale(clean[chosen], clips.labels[chosen], clips.speakers[chosen], weights[chosen])
+    acted = chosen & ~clips.is_ordinary  # emotions differ within these speakers only
+    model.learn_scale(clean[acted], clips.labels[acted], clips.speakers[acted], weights[acted])
     generator = np.random.default_rng(seed)
     there = np.isfinite(clips.features[:, :, 0])
     speakers = np.unique(clips.speakers, return_inverse=True)[1].astype(np.int64)
@@ -324,6 +380,8 @@ def fit_voice(
     def loss(model: VoiceNetwork, rows: Rows) -> Tensor:
         versions = _versions(there[rows], generator)
         drawn, kinds = histories.draw(rows, versions, sections.histories, generator)
+        # Who never shows an emotion is neutral by either network: the gate is free.
+        kinds = np.where(clips.is_ordinary[rows], OTHER, kinds)
         x = features[rows, versions]  # (B, D)
         heard = features[drawn, versions[:, None]]  # (B, H, D); of NONE: the last clip, masked
         is_heard = torch.from_numpy(drawn != NONE)
@@ -449,8 +507,10 @@ def measure(model: torch.nn.Module, clips: VoiceClips, most: int) -> dict[str, A
     every clip in a random order of the speaker's; after_six: from the speaker's sixth utterance on;
     first: each as if it were the speaker's first; one_emotion: after six of a speaker who has no
     other emotion. changed: after_six through rooms, noise and telephones, where there are such
-    versions.
+    versions. false_alarms: share of the clips of ordinary speech, in a random order of the
+    speaker's, in which a label other than neutral has more than half of the probability.
     """
+    ordinary, clips = clips.of(clips.is_ordinary), clips.of(~clips.is_ordinary)
     found = {
         name: (answers(model, clips.features[:, 0], heard), counts)
         for name, (heard, counts) in _conditions(clips, most).items()
@@ -480,7 +540,30 @@ def measure(model: torch.nn.Module, clips: VoiceClips, most: int) -> dict[str, A
     log, labels, chosen = conditions["after_six"]
     if chosen.any():
         test["calibration_error"] = metrics.calibration_error(labels[chosen], np.exp(log[chosen]))
+    if len(ordinary.labels):
+        heard, _ = streams(ordinary.speakers, most, STREAMS)
+        emotions = np.delete(answers(model, ordinary.features[:, 0], heard), NEUTRAL, axis=1)
+        test["false_alarms"] = float((emotions.max(axis=1) > np.log(0.5)).mean())
     return {"test": test, "recall": recalls, "clips": len(clips.labels)}
+
+
+def prior_of(model: torch.nn.Module, clips: VoiceClips, most: int) -> float:
+    """How much neutral may be lowered: the most that keeps false alarms at ALARMS on `clips`.
+
+    0 where `clips` has no ordinary speech.
+    """
+    ordinary = clips.of(clips.is_ordinary)
+    if not len(ordinary.labels):
+        return 0.0
+    heard, _ = streams(ordinary.speakers, most, STREAMS)
+    log = answers(model, ordinary.features[:, 0], heard).astype(np.float64)
+    best = 0.0
+    for prior in PRIORS.tolist():
+        lowered = np.exp(log - prior * (np.arange(len(LABELS)) == NEUTRAL))
+        emotions = np.delete(lowered / lowered.sum(1, keepdims=True), NEUTRAL, axis=1)
+        if (emotions.max(axis=1) > 0.5).mean() <= ALARMS:
+            best = prior
+    return round(best, 2)
 
 
 def recalled(log: Log, labels: Rows, words: Sequence[str]) -> dict[str, float]:
@@ -497,9 +580,13 @@ def recalled(log: Log, labels: Rows, words: Sequence[str]) -> dict[str, float]:
 
 
 def embed_unheard(
-    clips: VoiceClips, chosen: NDArray[np.bool_], sections: VoiceRecipe, out: Path
+    clips: VoiceClips,
+    chosen: NDArray[np.bool_],
+    sections: VoiceRecipe,
+    out: Path,
+    prior: float = 0.0,
 ) -> tuple[dict[str, Any], dict[str, Embedded]]:
-    """All clips by networks that did not hear their speakers.
+    """All clips by networks that did not hear their speakers; `prior` as in `VoiceEnsemble`.
 
     Returns how good they are, mean over the folds of speakers, and the embeddings of the clips
     `chosen` (N,) in every condition, as "train", for the fusion.
@@ -512,7 +599,8 @@ def embed_unheard(
         test, dev = folds == number, folds == (number + 1) % FOLDS
         dev &= speaker_folds(clips, 2 * FOLDS) % 2 == 0
         seed = sections.voice.seeds[0]
-        model = fit_voice(clips, ~test & ~dev, dev, sections, seed, out / f"fold-{number}")
+        fitted = fit_voice(clips, ~test & ~dev, dev, sections, seed, out / f"fold-{number}")
+        model = VoiceEnsemble([fitted], prior)
         rows = np.flatnonzero(test)
         for name, (heard, _) in conditions.items():
             logs[name][rows] = answers(model, clips.features[:, 0], heard[rows], rows)

@@ -1,0 +1,118 @@
+"""False alarms: how often ordinary speech without words gets an emotion.
+
+    python -m benchmarks.false_alarms [--bundle edge-small]
+
+Reads DATA/ami_diarization_30s: 12 excerpts of real meetings, 30 s each, nearly all of it neutral.
+Each excerpt goes through `Pipeline` as 0.1 s chunks of audio, without texts and without a camera.
+Counted is the duration of the final utterances, by label, and by label where its confidence is
+above 0.5. Every label but neutral is a false alarm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from erc_ros.inference.estimate import Estimate
+from erc_ros.pipeline import EstimateEvent, Pipeline, PipelineConfig, PipelineEvent
+from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.training.datasets.folder import data_folder
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE
+
+FOLDER = "ami_diarization_30s"
+EXCERPTS = ("dev*.flac", "trn*.flac")  # `sample` is a telephone call
+SURE = 0.5  # confidence above which a label counts as an alarm
+CHUNK = SAMPLE_RATE // 10  # samples
+START = 1000 * NS  # stamp of the first sample
+
+Samples = NDArray[np.int16]
+
+
+def listen(pipeline: Pipeline, samples: Samples) -> list[Estimate]:
+    """The last final estimate of each utterance of (n,) samples, in the order of time."""
+    events: list[PipelineEvent] = []
+    for begin in range(0, len(samples), CHUNK):
+        stamp = START + begin * NS // SAMPLE_RATE
+        end = stamp + CHUNK * NS // SAMPLE_RATE
+        data = samples[begin : begin + CHUNK].tobytes()
+        events += pipeline.feed(SoundChunk(data, stamp, end, "microphone"))
+        events += pipeline.advance(end)
+    events += pipeline.flush()
+    latest: dict[tuple[str, str], Estimate] = {}
+    for event in events:
+        if isinstance(event, EstimateEvent) and event.estimate.is_final:
+            said = event.estimate.utterance
+            latest[said.conversation_id, said.utterance_id] = event.estimate
+    return sorted(latest.values(), key=lambda each: each.utterance.start)
+
+
+def shares(estimates: Sequence[Estimate], labels: Sequence[str]) -> dict[str, Any]:
+    """Shares of the speech time: by likeliest label, and of these what is surer than SURE.
+
+    false_alarms: the sum of the latter over all labels but neutral.
+    """
+    seconds = np.array([(e.utterance.end - e.utterance.start) / NS for e in estimates])
+    best = np.array([int(np.argmax(e.probabilities)) for e in estimates], np.int64)
+    sure = np.array([e.confidence > SURE for e in estimates], bool)
+    total = max(float(seconds.sum()), 1e-9)
+    by_label = {name: float(seconds[best == k].sum() / total) for k, name in enumerate(labels)}
+    above = {
+        name: float(seconds[(best == k) & sure].sum() / total) for k, name in enumerate(labels)
+    }
+    return {
+        "speech_s": round(total, 1),
+        "utterances": len(estimates),
+        "likeliest": {name: round(share, 4) for name, share in by_label.items()},
+        "above_0.5": {name: round(share, 4) for name, share in above.items()},
+        "false_alarms": round(sum(s for name, s in above.items() if name != "neutral"), 4),
+    }
+
+
+def meetings(bundle: str, folder: Path) -> tuple[list[Estimate], tuple[str, ...]]:
+    """The estimates of all excerpts, each a conversation of its own, and the bundle's labels.
+
+    Raises:
+        FileNotFoundError: there are no excerpts.
+    """
+    files = sorted(file for pattern in EXCERPTS for file in folder.glob(pattern))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no excerpts of meetings ({', '.join(EXCERPTS)})")
+    estimates: list[Estimate] = []
+    labels: tuple[str, ...] = ()
+    for file in files:
+        samples, rate = soundfile.read(file, dtype="int16")
+        if rate != SAMPLE_RATE or samples.ndim != 1:
+            raise ValueError(
+                f"{file} has {rate} Hz and shape {samples.shape}; expected 16 kHz mono"
+            )
+        with Pipeline(PipelineConfig(bundle=bundle, face_detector="none")) as pipeline:
+            labels = tuple(pipeline.recognition.bundle.labels)
+            estimates += listen(pipeline, samples)
+    return estimates, labels
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the shares as JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.false_alarms",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    options = parser.parse_args(arguments)
+    estimates, labels = meetings(options.bundle, data_folder(options.data) / FOLDER)
+    print(json.dumps(shares(estimates, labels), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
