@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.record import write_results
 from benchmarks.unseen_faces import look_at
 from erc_ros.encoders.face_detector import YuNetDetector
 from erc_ros.inference.bundle import load_bundle
@@ -124,7 +125,7 @@ def measure(
             truth.append(label)
     cut = {name: crops(detector, images) for name, detector in detectors.items()}
     both = [all(rows[0][n] is not None for rows in cut.values()) for n in range(len(images))]
-    result: dict[str, Any] = {"photographs": len(images), "found by all": sum(both)}
+    result: dict[str, Any] = {"photographs": len(images), "found_by_all": sum(both)}
     loaded = load_bundle(model_folder(bundle))
     order = [list(loaded.labels).index(label) for label in LABELS]
     with Recogniser(loaded) as recogniser:
@@ -138,14 +139,14 @@ def measure(
             result[name] = {
                 "found": round(100 * len(known) / len(images), 1),
                 "ms": round(ms, 1),
-                "recall where all find a face": recalls(truth, predicted, both),
-                "recall of all photographs": recalls(truth, predicted, [True] * len(truth)),
+                "recall_of_found_by_all": recalls(truth, predicted, both),
+                "recall_of_all": recalls(truth, predicted, [True] * len(truth)),
             }
     return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures as JSON."""
+    """Print the figures, and write them to benchmarks/results/face_detectors.json."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.face_detectors",
         description=__doc__,
@@ -157,7 +158,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     files = photographs(data_folder(options.data) / FOLDER, options.most)
     detectors = {"yunet": YuNetDetector(), "haar": HaarDetector()}
-    print(json.dumps(measure(options.bundle, files, detectors), indent=2))
+    found = measure(options.bundle, files, detectors)
+    print(json.dumps(found, indent=2))
+    bundle = load_bundle(model_folder(options.bundle))
+    command = f"python -m benchmarks.face_detectors --bundle {bundle.name} --most {options.most}"
+    conditions = f"{len(files)} natural photographs of github.com/muxspace/facial_expressions"
+    write_results("face_detectors", command, bundle, found, conditions)
     return 0
 
 

@@ -20,8 +20,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from benchmarks.record import write_results
+from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.estimate import Estimate
 from erc_ros.pipeline import EstimateEvent, Pipeline, PipelineConfig, PipelineEvent
+from erc_ros.resources import model_folder
 from erc_ros.sensing.microphone import SoundChunk
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.nanoseconds import NS
@@ -32,6 +35,11 @@ EXCERPTS = ("dev*.flac", "trn*.flac")  # `sample` is a telephone call
 SURE = 0.5  # confidence above which a label counts as an alarm
 CHUNK = SAMPLE_RATE // 10  # samples
 START = 1000 * NS  # stamp of the first sample
+
+CONDITIONS = (
+    "12 excerpts of AMI meetings, 30 s each, without texts and camera; shares of the speech time."
+    " No recording of AMI is in the training data."
+)
 
 Samples = NDArray[np.int16]
 
@@ -100,7 +108,7 @@ def meetings(bundle: str, folder: Path) -> tuple[list[Estimate], tuple[str, ...]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the shares as JSON."""
+    """Print the shares, and write them to benchmarks/results/false_alarms.json."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.false_alarms",
         description=__doc__,
@@ -110,7 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args(arguments)
     estimates, labels = meetings(options.bundle, data_folder(options.data) / FOLDER)
-    print(json.dumps(shares(estimates, labels), indent=2))
+    found = shares(estimates, labels)
+    print(json.dumps(found, indent=2))
+    bundle = load_bundle(model_folder(options.bundle))
+    command = f"python -m benchmarks.false_alarms --bundle {bundle.name}"
+    write_results("false_alarms", command, bundle, found, CONDITIONS)
     return 0
 
 
