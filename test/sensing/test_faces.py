@@ -152,6 +152,14 @@ def test_a_short_loss_is_survived_and_a_long_one_is_not() -> None:
     assert seen == [["face1"], [], [], ["face1"], *[[]] * 6, ["face2"]]
 
 
+def test_a_face_that_was_lost_for_as_long_as_is_allowed_is_the_same() -> None:
+    box = Box(0, 0, 20, 20)
+    for late, expected in ((0, "face1"), (1, "face2")):  # ns more than that
+        tracker = FaceTracker(Script([box]), rate=5, max_loss=seconds(1.0))
+        tracker.feed(blank(T0))
+        assert ids(tracker.feed(blank(T0 + seconds(1.0) + late))) == [expected]
+
+
 def test_a_walking_face_that_is_lost_for_a_second_is_the_same_where_it_was_heading() -> None:
     walk = [Box(20 * n, 100, 60, 60) for n in range(20)]
     seen = [[box] if n < 6 or n > 10 else [] for n, box in enumerate(walk)]
@@ -286,6 +294,12 @@ def test_a_crop_is_the_box_with_its_margin() -> None:
     crop = cut_face(image, Box(100, 50, 80, 80))
     assert crop.shape == (CROP_SIZE, CROP_SIZE, 3)
     assert (crop[10:-10, 10:-10] == 200).all() and not crop[:6].any() and not crop[:, -6:].any()
+
+
+def test_the_smallest_face_is_cut_out_with_two_pixels() -> None:
+    image = np.zeros((20, 20, 3), np.uint8)
+    image[9:11, 9:11] = 200
+    assert (cut_face(image, Box(10, 10, 1, 1)) == 200).all()  # nothing around them
 
 
 @pytest.mark.parametrize(
