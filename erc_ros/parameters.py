@@ -5,9 +5,11 @@ What the pipeline reads is declared in its configs; what only a node reads is de
 
 from __future__ import annotations
 
+import difflib
+import logging
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +18,9 @@ import yaml
 
 from erc_ros.inference.emotion_state import EmotionStateConfig
 from erc_ros.pipeline import PerceptionConfig, PipelineConfig, RecognitionConfig
-from erc_ros.values.settings import SettingEntry, Value, configured, entries, setting, values_of
+from erc_ros.values.settings import SettingEntry, Value, entries, setting, values_of
 
+_logger = logging.getLogger(__name__)
 _AUTOSTART = "configure and activate by itself, without launch or `ros2 lifecycle`"
 _RECORDING = (
     "whether texts, audio and images may be published, and voices be enrolled, until a message on "
@@ -166,10 +169,9 @@ class RobotConfig:
         Raises:
             ValueError: a parameter that neither has, or a value that is refused.
         """
-        for node in NODES:
-            for name in parameters:
-                if reason := unknown(node, name):
-                    raise ValueError(reason)
+        for name in parameters:
+            if reason := unknown(name):
+                raise ValueError(reason)
         return RobotConfig(
             _changed(self.utterance_node, parameters), _changed(self.emotion_node, parameters)
         )
@@ -215,19 +217,16 @@ def complaint(entry: SettingEntry, value: object) -> str:
 _OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
 
 
-def unknown(node: str, name: str) -> str:
-    """Why a parameter that was given to a node is a mistake, "" where it is none.
+def unknown(name: str) -> str:
+    """Why a parameter that was given to a node is a mistake, "" if it is not.
 
-    What the other node knows is none: files and tests may tell both of them everything.
+    Parameters of the other node are accepted: files and tests may give all of them to both.
     """
     known = [entry.name for config in NODES.values() for entry in entries(config)]
     if name in known or _OF_ROS.fullmatch(name):
         return ""
-    try:
-        configured(NODES[node], {name: 0})
-    except ValueError as error:
-        return str(error)
-    raise AssertionError("a name that is not known is refused")
+    near = difflib.get_close_matches(name, known, 1)
+    return f"there is no parameter {name}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 # --- files of parameters, as ROS reads them ---
@@ -237,7 +236,8 @@ def read_parameters(file: Path, namespace: str = "") -> RobotConfig:
     """The nodes' configuration from a ROS parameter file (`--params-file`).
 
     Sections are names of nodes: `/**`, `/*/emotion_node`, `utterance_node`, ...; where several
-    fit a node, the later one counts.
+    fit a node, the later one counts. A section for every node (`/**`) may hold parameters of other
+    nodes: what is unknown there is skipped with a warning.
 
     Args:
         namespace: of the nodes.
@@ -255,11 +255,40 @@ def read_parameters(file: Path, namespace: str = "") -> RobotConfig:
         for name, parameters in sections.items():
             if _fits(name, f"/{path}"):
                 values.update(parameters)
+        for name in _only_in_shared(sections):
+            if name in values and (reason := unknown(name)):
+                _logger.warning("%s: %s: %s; skipped", file, node, reason)
+                del values[name]
         found[node] = _config_of(node, values, file)
     utterance_node, emotion_node = found["utterance_node"], found["emotion_node"]
     assert isinstance(utterance_node, UtteranceNodeConfig)
     assert isinstance(emotion_node, EmotionNodeConfig)
     return RobotConfig(utterance_node, emotion_node)
+
+
+def shared_parameters(files: Iterable[Path]) -> frozenset[str]:
+    """Parameters that files give to every node (`/**`, `/*`), and to none of ours by its name.
+
+    Files that are no parameter files are skipped: rcl reports those.
+    """
+    sections: dict[str, dict[str, Value]] = {}
+    for file in files:
+        try:
+            for section, values in _sections(file).items():
+                sections.setdefault(section, {}).update(values)
+        except (ValueError, OSError):
+            continue
+    return frozenset(_only_in_shared(sections))
+
+
+def _only_in_shared(sections: Mapping[str, Mapping[str, Value]]) -> set[str]:
+    shared = _names(sections, lambda section: section.endswith("*"))
+    return shared - _names(sections, lambda section: section.rpartition("/")[2] in NODES)
+
+
+def _names(sections: Mapping[str, Mapping[str, Value]], takes: Callable[[str], bool]) -> set[str]:
+    """The parameters in those sections."""
+    return {name for section, values in sections.items() if takes(section) for name in values}
 
 
 def _config_of(
@@ -268,7 +297,7 @@ def _config_of(
     config = NODES[node]
     known = {entry.name: entry for entry in entries(config)}
     for name, value in values.items():
-        reason = complaint(known[name], value) if name in known else unknown(node, name)
+        reason = complaint(known[name], value) if name in known else unknown(name)
         if reason:
             raise ValueError(f"{file}: {node}: {reason}")
     try:

@@ -31,7 +31,7 @@ def utterance_node(args: list[str] | None = None) -> int:
     _set_environment()
     from erc_ros.nodes.utterance_node import UtteranceNode
 
-    return _run(lambda: [UtteranceNode()], args)
+    return _run(lambda **options: [UtteranceNode(**options)], args)
 
 
 def emotion_node(args: list[str] | None = None) -> int:
@@ -39,13 +39,16 @@ def emotion_node(args: list[str] | None = None) -> int:
     _set_environment()
     from erc_ros.nodes.emotion_node import EmotionNode
 
-    return _run(lambda: [EmotionNode()], args)
+    return _run(lambda **options: [EmotionNode(**options)], args)
 
 
 def _set_environment() -> None:
     # A signal while everything is imported: there is nothing yet to end in order.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
+    from erc_ros.nodes.memory import limit_arenas
+
+    limit_arenas()
     # Products of numpy are small here: more threads would cost a second core and gain nothing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # OpenCV would tell of each picture that is damaged; `Complaints` does, but not at 30 Hz.
@@ -57,7 +60,7 @@ def _set_environment() -> None:
         os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([*known, sys.prefix])
 
 
-def _run(make: Callable[[], Sequence[ManagedNode]], args: list[str] | None) -> int:
+def _run(make: Callable[..., Sequence[ManagedNode]], args: list[str] | None) -> int:
     import cv2
 
     from erc_ros.nodes.process import run_nodes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from typing import Any
 
@@ -42,6 +42,7 @@ class ManagedNode(LifecycleNode, ABC):
         kind: name of the node (`parameters.NODES`).
         defaults: other parameter defaults than the config's.
         consent: of another node of this process; None: this node makes its own.
+        shared: parameters of robot-wide sections, see `NodeParameters`.
         options: passed on to LifecycleNode (namespace, context, parameter_overrides, ...).
     """
 
@@ -50,16 +51,18 @@ class ManagedNode(LifecycleNode, ABC):
         kind: str,
         defaults: Mapping[str, Value] | None = None,
         consent: RecordingConsent | None = None,
+        shared: Collection[str] = (),
         **options: Any,
     ) -> None:
         super().__init__(kind, **options)
         self._refuse_invalid_transitions()
         self.configured = False
         self.active = False
+        self.ending = False  # set when the process ends: what was loaded is not activated any more
         self._finalized = False
         self._problem = ""
         self.complaints = Complaints(self.get_logger().warning)
-        self.parameters = NodeParameters(self, kind, lambda: self.configured, defaults)
+        self.parameters = NodeParameters(self, kind, lambda: self.configured, defaults, shared)
         # These timers measure real time, also while a simulated clock stands still.
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
         # For the whole life of the node: a transition must not forget what was not allowed.
@@ -163,6 +166,7 @@ class ManagedNode(LifecycleNode, ABC):
         self.configured = False
         self.release()
         gc.unfreeze()
+        gc.collect()  # of the objects that were frozen: their cycles hold models and messages
         give_memory_back()
         return TransitionCallbackReturn.SUCCESS
 
@@ -219,9 +223,10 @@ class ManagedNode(LifecycleNode, ABC):
         # As the first thing while spinning, so that it looks as if somebody had asked from outside.
         assert self._start_timer is not None
         self._start_timer.cancel()
-        if self.configured or self.active:
+        if self.configured or self.active or self.ending:
             return
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+        configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        if configured and not self.ending:
             self.trigger_activate()
 
     # Topics ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
@@ -33,6 +33,7 @@ _TYPES = {
     float: ParameterType.PARAMETER_DOUBLE,
     str: ParameterType.PARAMETER_STRING,
 }
+_SHOWN = 10  # ignored parameters that are logged
 Made = TypeVar("Made", bound=FromParameters)
 
 
@@ -65,10 +66,12 @@ class NodeParameters:
         kind: which of the two nodes (it may be renamed).
         is_configured: parameters that are read at configure are refused while this is true.
         defaults: other defaults than the config's, for an executable that differs.
+        shared: names that a robot-wide section (`/**`) of a parameter file gives to every node. An
+            unknown one is meant for another node, and logged instead of refused.
 
     Raises:
-        InvalidParameterValueException: the command line or a file of parameters names one that does
-            not exist, or a value that is refused.
+        InvalidParameterValueException: the command line, or a section that names this node, has a
+            parameter that does not exist; or a value is refused.
     """
 
     def __init__(
@@ -77,16 +80,23 @@ class NodeParameters:
         kind: str,
         is_configured: Callable[[], bool],
         defaults: Mapping[str, Value] | None = None,
+        shared: Collection[str] = (),
     ) -> None:
         self._node = node
         self._is_configured = is_configured
         self._taken_over = ""  # the one that is set by `replace` just now
         self._entries = {entry.name: entry for entry in entries(NODES[kind])}
+        others = []
         for name, parameter in node._parameter_overrides.items():
             entry = self._entries.get(name)
-            reason = complaint(entry, parameter.value) if entry else unknown(kind, name)
-            if reason:  # before rclpy refuses it in other words, or ignores it
+            reason = complaint(entry, parameter.value) if entry else unknown(name)
+            if reason and entry is None and name in shared:
+                others.append(reason)
+            elif reason:  # before rclpy refuses it in other words, or ignores it
                 raise InvalidParameterValueException(name, parameter.value, reason)
+        if others:
+            text = "; ".join(others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else "")
+            node.get_logger().warning(f"ignored in a section for every node: {text}")
         # Registered before declaring, so that values from the command line are checked as well.
         node.add_on_set_parameters_callback(self._check)
         for entry in self._entries.values():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
 from types import TracebackType
 
 import rclpy
@@ -19,11 +22,16 @@ from rclpy.signals import SignalHandlerOptions
 
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.spinning import Spinning
+from erc_ros.parameters import shared_parameters
 from erc_ros.values.errors import in_words, without_words
 
 
-def run_nodes(make: Callable[[], Sequence[ManagedNode]], args: list[str] | None = None) -> int:
+def run_nodes(make: Callable[..., Sequence[ManagedNode]], args: list[str] | None = None) -> int:
     """Run until a signal comes; the nodes are deactivated and cleaned up in their order.
+
+    A signal while the nodes load ends the process within `Spinning.stop`'s patience: nothing has
+    been received that would have to be published. Later signals change nothing: SIGINT and SIGTERM
+    stay ignored until the process has ended.
 
     Returns:
         0 after a signal, 1 where a parameter was refused or the executor failed.
@@ -40,9 +48,13 @@ def run_nodes(make: Callable[[], Sequence[ManagedNode]], args: list[str] | None 
         print(f"erc_ros: {_first_line(error)}", file=sys.stderr)
         return 1
     try:
-        return _spin(make, stop)
+        return _spin(lambda: make(shared=shared_parameters(_parameter_files(args))), stop)
     finally:
         rclpy.try_shutdown()
+        # Python restores the default handlers before libraries end: a second Ctrl-C, or launch's
+        # SIGTERM after its SIGINT, would then report a clean end as a crash.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def tell_no_words() -> None:
@@ -65,6 +77,12 @@ def tell_no_words() -> None:
     threading.excepthook = tell_of_thread
 
 
+def _parameter_files(args: Sequence[str] | None) -> list[Path]:
+    """The files of `--params-file` on a command line."""
+    line = sys.argv if args is None else args
+    return [Path(file) for option, file in pairwise(line) if option == "--params-file"]
+
+
 def _first_line(error: Exception) -> str:
     """rcl's errors go on with its own source files."""
     return str(error).partition(", at ")[0].partition("\n")[0]
@@ -82,7 +100,12 @@ def _spin(make: Callable[[], Sequence[ManagedNode]], stop: threading.Event) -> i
         return 1
     spinning = Spinning(nodes, ended=stop.set)
     stop.wait()
+    for node in nodes:
+        node.ending = True
     if not spinning.stop():
+        if not any(node.active for node in nodes) and spinning.failure is None:
+            print("erc_ros: ended while loading", file=sys.stderr, flush=True)
+            os._exit(0)  # the loading thread cannot be interrupted, and has nothing to save
         print("erc_ros: a callback does not return, the nodes are not closed", file=sys.stderr)
         return 1
     for node in nodes:

@@ -6,6 +6,7 @@ The launch file and `erc run` both ask here, so that they start the same system.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,14 +17,26 @@ import yaml
 from erc_ros.resources import config_file
 
 RESPAWN_DELAY = 2.0  # s until a process that ended is started again, if it is
+NONE = "none"  # the value that switches off an argument with `can_be_none`
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+
+class Used(str):
+    """The value of a launch configuration that an include of our launch file has used already.
+
+    Launch leaves the arguments of an include set for everything that follows. A second include that
+    finds a marked value knows that it was not given to itself.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Argument:
     """One start argument. remap / parameter: what it changes, "" for neither.
 
-    choices: what it can be; (): anything.
+    choices: the values it can have; (): any. can_be_none: `none` gives it an empty value, which
+    no command line of launch can express.
     """
 
     name: str
@@ -32,6 +45,7 @@ class Argument:
     remap: str = ""
     parameter: str = ""
     choices: tuple[str, ...] = ()
+    can_be_none: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class NodeProcesses:
     mode_parameters: Mapping[str, Mapping[str, str]]
 
     def values(self, given: Mapping[str, str]) -> dict[str, str]:
-        """All arguments with their values.
+        """All arguments with their values; of choices in the spelling of system.yaml.
 
         Raises:
             ValueError: an unknown argument, mode or choice; names what there is.
@@ -60,9 +74,19 @@ class NodeProcesses:
             raise ValueError(f"mode must be one of {list(self.modes)}, got {values['mode']!r}")
         for name, value in values.items():
             choices = self.arguments[name].choices
-            if choices and value and value not in choices:
+            if not choices or not value:
+                continue
+            if value.lower() not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            values[name] = value.lower()  # Python's True and False as well
         return values
+
+    def is_possible(self, name: str, value: str) -> bool:
+        """Whether `values` accepts this value of an argument."""
+        if name == "mode":
+            return value in self.modes
+        choices = self.arguments[name].choices
+        return not choices or not value or value.lower() in choices
 
     def remaps(self, values: Mapping[str, str]) -> list[tuple[str, str]]:
         """(topic of the nodes, topic instead)."""
@@ -73,9 +97,11 @@ class NodeProcesses:
         ]
 
     def parameters(self, values: Mapping[str, str]) -> dict[str, str]:
-        """parameter -> value as text, for every node (one that lacks it ignores it)."""
+        """parameter -> value as YAML, for every node (one that lacks it ignores it)."""
         return {
-            argument.parameter: values[name]
+            argument.parameter: "''"
+            if argument.can_be_none and values[name] == NONE
+            else values[name]
             for name, argument in self.arguments.items()
             if argument.parameter and values[name]
         }
@@ -109,6 +135,7 @@ def read_system() -> NodeProcesses:
             entry.get("remap", ""),
             entry.get("parameter", ""),
             tuple(entry.get("choices", ())),
+            entry.get("can_be_none", False),
         )
         for name, entry in content["arguments"].items()
     }
@@ -117,27 +144,42 @@ def read_system() -> NodeProcesses:
 
 
 def mistyped(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Arguments that are not known -> the one that may be meant.
+    """Arguments that do not exist -> the existing one that may be meant.
 
-    Launch passes on the arguments of other launch files, too: only what looks like one of ours.
+    Launch hands over the arguments of other launch files, and its own (`ros_namespace`, ...), too:
+    only names that look like one of ours are returned.
     """
     known = list(known)
-    near = {name: get_close_matches(name, known, 1, 0.75) for name in given if name not in known}
-    return {name: found[0] for name, found in near.items() if found}
+    others = [name for name in given if name not in known and not name.startswith("ros_")]
+    near = {name: get_close_matches(name, known, 1, 0.75) for name in others}
+    return {name: matches[0] for name, matches in near.items() if matches}
 
 
 def environment(fastdds_profile: str) -> dict[str, str]:
     """Variables to add for the nodes' processes: the Fast DDS profile, unless one is set already.
 
+    fastdds_profile: a file, or the name of one in config/; "" or `none`: no profile.
+
     Raises:
         FileNotFoundError: there is no such profile.
     """
-    if not fastdds_profile or any(name in os.environ for name in PROFILE_VARIABLES):
+    is_set = any(name in os.environ for name in PROFILE_VARIABLES)
+    if fastdds_profile in ("", NONE) or is_set:
         return {}
     file = Path(fastdds_profile)
     if not file.is_file() and file.name == fastdds_profile:
         file = config_file(fastdds_profile)
     if not file.is_file():
         raise FileNotFoundError(f"there is no Fast DDS profile {fastdds_profile}")
-    # Humble's Fast DDS knows the older name only.
-    return dict.fromkeys(PROFILE_VARIABLES, str(file.resolve()))
+    return {profile_variable(): str(file.resolve())}
+
+
+def profile_variable() -> str:
+    """The environment variable that this distribution's Fast DDS reads its profile from.
+
+    Fast DDS 3 (Kilted and later, ROS package `fastdds`) warns of the name that Fast DDS 2 (Humble
+    and Jazzy, ROS package `fastrtps`) needs.
+    """
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    is_third = any(Path(prefix, "share", "fastdds").is_dir() for prefix in prefixes if prefix)
+    return PROFILE_VARIABLES[0 if is_third else 1]

@@ -207,9 +207,9 @@ def image_message(stamp: int, encoding: str = "rgb8", width: int = 64, height: i
     return message
 
 
-def play(bench: Bench, sound: np.ndarray, start: int) -> None:
+def play(bench: Bench, sound: np.ndarray, start: int, topic: str = "audio") -> None:
     """float32 samples, as a microphone sends them that began at `start` (ns)."""
-    microphone = bench.talker(AudioDataStamped, "audio", QoSProfile(depth=1000))
+    microphone = bench.talker(AudioDataStamped, topic, QoSProfile(depth=1000))
     samples = (np.clip(sound, -1, 1) * 32767).astype(np.int16)
     for first in range(0, len(samples), 8000):
         stamp = start + first * NS // 16_000

@@ -7,10 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from erc_msgs.msg import EmotionEstimate
 from lifecycle_msgs.msg import Transition
+from node_bench import play
+from std_msgs.msg import String
+
+from erc_ros.values.nanoseconds import NS
 
 MIB = 2**20
+CYCLES = 8
 FLOOD = """
 import rclpy
 from std_msgs.msg import String
@@ -25,9 +32,9 @@ input()
 """
 
 
-def memory() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+def memory(process: int | str = "self") -> int:
+    """Bytes of a process in memory."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks glibc, and /proc")
@@ -61,3 +68,35 @@ def test_cycles_of_configure_and_cleanup_take_no_memory(make_bench: Any) -> None
     for _ in range(20):
         cycle()
     assert memory() - before < 8 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc, and /proc")
+def test_full_lifecycle_cycles_of_the_single_process_are_bounded(make_bench: Any) -> None:
+    """With the shipped bundle and work in each cycle: threads and their heaps come and go."""
+    line = [sys.executable, "-m", "erc_ros.nodes.executables", "emotion", "--ros-args"]
+    line += ["-p", "autostart:=false", "-r", "__ns:=/cycles"]
+    bench = make_bench(nodes=lambda **_: [])
+    nodes = ["/cycles/emotion_node", "/cycles/utterance_node"]
+    up = [Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE]
+    down = [Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP]
+    estimates = bench.listen(EmotionEstimate, "/cycles/emotions", 50)
+    texts = bench.probe.create_publisher(String, "/cycles/speech", 50)
+    sound = 0.1 * np.sin(np.arange(24_000) / 9.0)
+    sizes = []
+    with subprocess.Popen(line) as process:
+        try:
+            for _ in range(CYCLES):
+                for transition in up:
+                    assert all(bench.change(node, transition) for node in nodes)
+                play(bench, sound, bench.now() - 2 * NS, "/cycles/audio")
+                bench.wait(texts.get_subscription_count, "texts are listened to")
+                before = len(estimates)
+                texts.publish(String(data=f"I am so happy about number {len(sizes)}"))
+                bench.wait(lambda n=before: len(estimates) > n, "an estimate", 60.0)
+                for transition in down:
+                    assert all(bench.change(node, transition) for node in reversed(nodes))
+                sizes.append(memory(process.pid))
+        finally:
+            process.terminate()
+    print([size // MIB for size in sizes])
+    assert max(sizes[-3:]) - min(sizes[:3]) < 12 * MIB

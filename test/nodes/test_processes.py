@@ -22,7 +22,13 @@ from std_msgs.msg import String
 
 from erc_ros.nodes import executables
 from erc_ros.nodes.run import command, main
-from erc_ros.nodes.system import PROFILE_VARIABLES, environment, mistyped, read_system
+from erc_ros.nodes.system import (
+    PROFILE_VARIABLES,
+    environment,
+    mistyped,
+    profile_variable,
+    read_system,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM = read_system()
@@ -143,13 +149,32 @@ def test_the_documentation_shows_every_argument() -> None:
 def test_a_profile_that_the_user_has_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PROFILE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    profile = environment("fastdds_camera.xml")["FASTDDS_DEFAULT_PROFILES_FILE"]
+    profile = environment("fastdds_camera.xml")[profile_variable()]
     assert ElementTree.parse(profile).getroot().tag.endswith("dds")
     monkeypatch.setenv(PROFILE_VARIABLES[0], "/mine.xml")
     assert environment("fastdds_camera.xml") == {}
     monkeypatch.delenv(PROFILE_VARIABLES[0])
     with pytest.raises(FileNotFoundError, match=r"none\.xml"):
         environment("none.xml")
+    assert environment("none") == {}
+
+
+@pytest.mark.parametrize(("package", "variable"), [("fastdds", 0), ("fastrtps", 1)])
+def test_the_profile_has_the_one_name_that_this_fast_dds_reads(
+    package: str, variable: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in PROFILE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "share" / package).mkdir(parents=True)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", "/nowhere")
+    assert list(environment("fastdds_camera.xml")) == [PROFILE_VARIABLES[variable]]
+
+
+def test_none_switches_off_and_true_has_any_case() -> None:
+    values = SYSTEM.values({"humans": "none", "respawn": "True", "fastdds_profile": "none"})
+    assert values["respawn"] == "true"
+    assert "humans_namespace:=''" in SYSTEM.parameter_options(values)
 
 
 def test_every_executable_of_the_system_is_a_function_and_the_launch_file_compiles() -> None:
@@ -161,10 +186,17 @@ def test_every_executable_of_the_system_is_a_function_and_the_launch_file_compil
 
 
 class Recorded:
-    """Stands for a class of launch: remembers what it was made of."""
+    """Stands for a class of launch, which PyPI lacks (test_launch.py runs the real one)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.arguments, self.options = arguments, options
+
+    def execute(self, context: Any) -> list[Any]:  # of an OpaqueFunction or a declared argument
+        if "function" in self.options:
+            return list(self.options["function"](context, *self.options.get("args", ())) or ())
+        configurations = context.launch_configurations
+        configurations.setdefault(self.arguments[0], self.options["default_value"])
+        return []
 
     def perform(self, context: Any) -> str:  # of a LaunchConfiguration
         return str(context.launch_configurations[self.arguments[0]])
@@ -188,6 +220,13 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
     return types.SimpleNamespace(**found)
 
 
+def include(file: Any, configurations: dict[str, str]) -> list[Any]:
+    """What launch does with an include of the file: the actions that follow from it."""
+    context = types.SimpleNamespace(launch_configurations=configurations)
+    (description,) = file.generate_launch_description().arguments
+    return [action for entity in description for action in entity.execute(context)]
+
+
 @pytest.mark.parametrize("mode", SYSTEM.modes)
 def test_the_launch_file_gives_its_processes_what_was_asked_for(
     mode: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -195,19 +234,12 @@ def test_the_launch_file_gives_its_processes_what_was_asked_for(
     for name in PROFILE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     file = launch_file(monkeypatch)
-    (description,) = file.generate_launch_description().arguments
-    given = {
-        entity.arguments[0]: entity.options["default_value"]
-        for entity in description
-        if type(entity).__name__ == "DeclareLaunchArgument"
-    }
-    assert given.keys() == SYSTEM.arguments.keys()
     parameters = tmp_path / "robot.yaml"
     parameters.write_text("{}")
-    given |= {"mode": mode, "device": "cpu", "params_file": str(parameters), "respawn": "true"}
+    given = {"mode": mode, "device": "cpu", "params_file": str(parameters), "respawn": "True"}
     given |= {"audio": "/microphone", "namespace": "robot", "imgae": "/camera"}
-    context = types.SimpleNamespace(launch_configurations=given)
-    warning, *nodes = file.start(context)
+    given |= {"ros_namespace": "/robot"}  # of PushRosNamespace
+    warning, *nodes = include(file, given)
     assert "imgae" in warning.options["msg"] and "image" in warning.options["msg"]
     assert tuple(node.options["executable"] for node in nodes) == SYSTEM.modes[mode]
     before = dict(os.environ)
@@ -220,36 +252,36 @@ def test_the_launch_file_gives_its_processes_what_was_asked_for(
         assert ("audio", "/microphone") in options["remappings"]
         assert options["respawn"] is True and options["namespace"] == "robot"
         # for these processes only
-        assert (
-            set(options["additional_env"]) <= set(PROFILE_VARIABLES) and options["additional_env"]
-        )
+        assert list(options["additional_env"]) == [profile_variable()]
     assert dict(os.environ) == before
     given["params_file"] = str(tmp_path / "robto.yaml")
     with pytest.raises(FileNotFoundError, match=r"robto\.yaml"):
-        file.start(context)
+        include(file, given)
 
 
-def test_the_launch_file_starts_a_process_per_executable() -> None:
-    """Needs launch, which PyPI lacks: runs wherever a ROS 2 installation is sourced."""
-    pytest.importorskip("launch_ros", reason="launch is not on PyPI")
-    from launch.actions import DeclareLaunchArgument
-    from launch_ros.actions import Node
+def test_an_include_takes_nothing_from_another_one_and_changes_nothing_of_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = launch_file(monkeypatch)
+    parent = {"mode": "mapping", "audio": "/mic1", "namespace": "one"}
+    *_, first = include(file, parent)
+    assert ("audio", "/mic1") in first.options["remappings"]
+    assert parent == {"mode": "mapping", "audio": "/mic1", "namespace": "one"}
+    parent |= {"namespace": "two"}  # the arguments of the second include
+    *notes, second = include(file, parent)
+    assert second.options["namespace"] == "two" and second.options["remappings"] == []
+    assert any("audio" in note.options["msg"] for note in notes)
+    parent |= {"audio": "/mic1"}  # given again: the same microphone is meant
+    *_, third = include(file, parent)
+    assert third.options["remappings"] == [("audio", "/mic1")]
 
-    from launch import LaunchContext
 
-    file = REPOSITORY / "launch/emotion.launch.py"
-    spec = importlib.util.spec_from_file_location("emotion_launch", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    context = LaunchContext()
-    for entity in module.generate_launch_description().entities:
-        if isinstance(entity, DeclareLaunchArgument):
-            entity.execute(context)
-    for mode, names in SYSTEM.modes.items():
-        context.launch_configurations["mode"] = mode
-        actions = module.start(context)
-        assert sum(isinstance(action, Node) for action in actions) == len(names)
+def test_a_wrong_mode_on_the_command_line_of_the_launch_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ros2", "launch", "erc_ros", "emotion.launch.py"])
+    with pytest.raises(ValueError, match="triple"):
+        include(launch_file(monkeypatch), {"mode": "triple"})
 
 
 def test_this_run_has_a_domain_of_its_own() -> None:
@@ -333,4 +365,5 @@ def test_a_process_that_ended_by_itself_is_started_again_if_asked(
 
 def test_what_looks_like_an_argument_of_ours_is_told_and_others_are_not() -> None:
     given = {"imgae": "/camera", "bundel": "x", "mode": "split", "robot_description": "..."}
+    given["ros_namespace"] = "/robot"
     assert mistyped(given, SYSTEM.arguments) == {"imgae": "image", "bundel": "bundle"}
