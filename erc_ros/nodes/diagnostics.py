@@ -90,6 +90,46 @@ class Losses:
             self._last.popitem(last=False)
 
 
+class Growth:
+    """How much a counter grew within the last 10 s: reported for a while, and then recovered."""
+
+    _WINDOW = 10 * NS
+
+    def __init__(self) -> None:
+        self._counts: deque[tuple[int, int]] = deque()  # (ns, count), the first before the window
+
+    def recent(self, count: int, now: int) -> int:
+        """Take the current count at `now` (ns, monotonic); return its growth."""
+        if self._counts and count < self._counts[-1][1]:
+            self._counts.clear()  # it was reset
+        self._counts.append((now, count))
+        while len(self._counts) > 1 and now - self._counts[1][0] >= self._WINDOW:
+            self._counts.popleft()
+        return count - self._counts[0][1]
+
+
+class Lossiness:
+    """Is more lost of an input than can be ignored: `_SHARE` of it within the last 10 s?"""
+
+    _SHARE = 0.01
+
+    def __init__(self) -> None:
+        self._received, self._dropped, self._lost = Growth(), Growth(), Growth()
+
+    def problems(self, received: int, dropped: int, lost: int, now: int) -> list[Problem]:
+        """What to report, with the current counters."""
+        came = self._received.recent(received, now)
+        found = []
+        for growth, count, text in (
+            (self._dropped, dropped, "dropped from the queue: this machine is too slow for them"),
+            (self._lost, lost, "lost by DDS: lower their rate or size, or raise its buffers"),
+        ):
+            new = growth.recent(count, now)
+            if new > self._SHARE * (came + new):
+                found.append(warning(f"{new} messages of the last 10 s {text}"))
+        return found
+
+
 class Latencies:
     """The last durations (ns) and their quantiles."""
 

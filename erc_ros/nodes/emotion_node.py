@@ -19,7 +19,7 @@ from erc_ros.inference.emotion_state import EmotionStateTracker
 from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import Estimate
 from erc_ros.nodes import diagnostics, services
-from erc_ros.nodes.diagnostics import Latencies, Meter
+from erc_ros.nodes.diagnostics import Latencies, Lossiness, Meter
 from erc_ros.nodes.expressions import Expressions
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.inbox import Inbox, Item, Worker
@@ -91,6 +91,7 @@ class EmotionNode(ManagedNode):
         self._recognition = Recognition(p.config(EmotionNodeConfig))
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = self._excluded_before = 0
+        self._lossiness = Lossiness()
         self._order: Resequencer[Arrived] = Resequencer(PATIENCE)
         self._states = EmotionStateTracker(
             p.config(EmotionNodeConfig).emotion_state, self._recognition.bundle.anchors
@@ -337,6 +338,8 @@ class EmotionNode(ManagedNode):
             problems.append(diagnostics.warning(text))
         self._excluded_before = sum(excluded.values())
         inbox = self._inbox
+        dropped = sum(map(inbox.dropped, ("utterances", "corrections"))) if inbox else 0
+        problems += self._lossiness.problems(self._received.count, dropped, self._order.lost, now)
         values: dict[str, object] = {
             "utterances_received": self._received.count,
             "utterances_per_minute": 60 * self._received.hertz(now),
@@ -344,7 +347,7 @@ class EmotionNode(ManagedNode):
             **{f"with_{name}": recognition.counts[f"with_{name}"] for name in MODALITIES},
             "queued": inbox.depth("utterances") if inbox else 0,
             "queued_bytes": inbox.bytes("utterances") if inbox else 0,
-            "dropped": sum(map(inbox.dropped, ("utterances", "corrections"))) if inbox else 0,
+            "dropped": dropped,
             "lost_by_dds": self._order.lost,
             "unusable": self._bad,
             "texts_excluded": sum(excluded.values()),

@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 from erc_ros.adapters import Adapter, humans_adapter, message_class, size_of, stamp_of
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.diagnostics import Meter
+from erc_ros.nodes.diagnostics import Lossiness, Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import MatchingSubscription
@@ -25,8 +25,14 @@ PICTURE_QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 SOUND_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 INPUTS = ("humans", "voice_sound")  # of the inbox
-MOST_TOPICS = 64  # ids come and go; those of a publisher that is gone are given up first
+# Ids come and go, and a topic whose publisher is gone is given up first. Pictures, landmarks and
+# audio cost time and memory; the rest are a few bytes, and say whose pictures are wanted.
+MOST_MEDIA, MOST_SMALL = 64, 256
+MOST_TOPICS = MOST_MEDIA + MOST_SMALL
+MEDIA = ("/cropped", "/landmarks", "/audio")
+SPOKE = 10.0  # s that a face counts as speaking after it was last said to speak
 NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
+MEDIA_AT_ONCE = 4  # of those, that are left to pictures, landmarks and audio at least
 THROTTLED = ("/cropped", "/landmarks")  # of a face: as often as faces are searched
 SHARE = 0.05  # of the executor's time that looking may take
 
@@ -49,8 +55,9 @@ class Humans:
         self._topics: dict[str, MatchingSubscription] = {}
         self._offers: dict[str, tuple[Adapter, str]] = {}  # how topics are read, and their types
         self._known: set[str] = set()  # topics whose names were read
+        self._spoke: dict[str, float] = {}  # face -> s on the monotonic clock, when it spoke last
         self._due = 0.0  # s on the monotonic clock, when to look again
-        self._meter = Meter()
+        self._meter, self._lossiness = Meter(), Lossiness()
         self._bad_before = 0
 
     @property
@@ -98,41 +105,48 @@ class Humans:
             self._topics[topic] = self._topics.pop(topic)  # the next ones next time
             if not self._topics[topic].look():
                 self._give_up(topic)
-        waiting = self._waiting()
-        free = MOST_TOPICS - len(self._topics)
-        # one of them was the list of tracked faces
-        for topic in waiting[: ASKED_AT_ONCE - 1 if free else 0]:
+        ranks = self._ranks()
+        asked = ASKED_AT_ONCE - 1  # one of them was the list of tracked faces
+        asked -= self._subscribe_to_best(False, MOST_SMALL, ranks, asked - MEDIA_AT_ONCE)
+        self._subscribe_to_best(True, MOST_MEDIA, ranks, asked)
+
+    def _subscribe_to_best(
+        self, is_media: bool, most: int, ranks: Mapping[str, int], asked: int
+    ) -> int:
+        """Subscribe to what matters most of one kind, at most `asked` topics; how many it asked."""
+        there = [topic for topic in self._topics if topic.endswith(MEDIA) == is_media]
+        waiting = [
+            topic
+            for topic in self._offers
+            if topic not in self._topics and topic.endswith(MEDIA) == is_media
+        ]
+        waiting = sorted(waiting, key=lambda topic: _rank(topic, ranks))[:asked]
+        free = most - len(there)
+        there.sort(key=lambda topic: _rank(topic, ranks))
+        count = 0
+        for topic in waiting:
+            if free <= 0:  # what matters less makes room
+                if not there or _rank(there[-1], ranks) <= _rank(topic, ranks):
+                    break
+                self._give_up(there.pop())
+                free += 1
+            count += 1
             adapter, type_name = self._offers[topic] = self._offers.pop(topic)
             kind = message_class(type_name)
             if kind is None:
                 continue
             subscription = self._subscription(topic, adapter, kind)
-            if not subscription.look():
-                continue
-            self._topics[topic] = subscription
-            free -= 1
-            if not free:
-                break
+            if subscription.look():
+                self._topics[topic] = subscription
+                free -= 1
+        return count
 
-    def _waiting(self) -> list[str]:
-        """Topics that are not listened to yet; where there is no room for all, tracked faces first.
-
-        Those of faces that nobody tracks any more make room for them.
-        """
-        waiting = [topic for topic in self._offers if topic not in self._topics]
-        if len(self._offers) <= MOST_TOPICS or not self._faces.ids:
-            return waiting
-        tracked = {f"{self._namespace}/faces/{face}" for face in self._faces.ids}
-        wanted = [topic for topic in waiting if topic.rpartition("/")[0] in tracked]
-        for topic in [
-            topic
-            for topic in self._topics
-            if topic.startswith(f"{self._namespace}/faces/")
-            and topic.rpartition("/")[0] not in tracked
-        ][: min(len(wanted), ASKED_AT_ONCE)]:
-            self._give_up(topic)
-        first = set(wanted)
-        return [*wanted, *(topic for topic in waiting if topic not in first)]
+    def _ranks(self) -> dict[str, int]:
+        """face -> 0: it speaks, 1: it is tracked. Others come last, where a tracked list exists."""
+        ranks = dict.fromkeys(self._faces.ids, 1)
+        end = time.monotonic() - SPOKE
+        self._spoke = {face: at for face, at in self._spoke.items() if at > end}
+        return ranks | dict.fromkeys(self._spoke, 0)
 
     def _give_up(self, topic: str) -> None:
         self._topics.pop(topic).close()
@@ -141,10 +155,13 @@ class Humans:
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
         throttle = FrameThrottle(self._face_rate) if topic.endswith(THROTTLED) else None
         is_sound = adapter.input == "voice_sound"
+        speaks = re.fullmatch(r".*/faces/([^/]+)/is_speaking", topic)
 
         def receive(message: Any) -> None:
             now, arrival = time.monotonic_ns(), clock.now().nanoseconds
             meter.tick(now)
+            if speaks and message.data:
+                self._spoke[speaks[1]] = time.monotonic()
             if throttle is None or throttle.takes(stamp_of(message.header) or arrival):
                 put(adapter.input, (adapter, message, arrival), now, size_of(message))
 
@@ -166,9 +183,15 @@ class Humans:
         if new := self.bad - self._bad_before:
             problems.append(diagnostics.warning(f"{new} unusable messages, see the log"))
         self._bad_before = self.bad
-        if len(self._offers) > MOST_TOPICS:
-            text = f"{len(self._offers)} topics of ROS4HRI, {MOST_TOPICS} of them are listened to"
+        media = sum(topic.endswith(MEDIA) for topic in self._offers)
+        if media > MOST_MEDIA or len(self._offers) - media > MOST_SMALL:
+            text = (
+                f"{len(self._offers)} topics of ROS4HRI, of which {len(self._topics)} are listened "
+                "to: those of faces that speak or are tracked first"
+            )
             problems.append(diagnostics.warning(text))
+        dropped = sum(map(self._inbox.dropped, INPUTS))
+        problems += self._lossiness.problems(self._meter.count, dropped, 0, now)
         values = {
             "namespace": self._namespace,
             "topics": len(self._topics),
@@ -177,8 +200,19 @@ class Humans:
             "received": self._meter.count,
             "queued": sum(map(self._inbox.depth, INPUTS)),
             "queued_bytes": sum(map(self._inbox.bytes, INPUTS)),
-            "dropped": sum(map(self._inbox.dropped, INPUTS)),
+            "dropped": dropped,
             "unusable": self.bad,
         }
         fine = "ok" if self._topics else "nothing of ROS4HRI is published"
         return diagnostics.status("humans", values, problems, fine if self._namespace else "off")
+
+
+def _rank(topic: str, ranks: Mapping[str, int]) -> int:
+    """How little a topic matters: 0 for those of speaking faces.
+
+    Of topics with few bytes those come next that are not of faces: voices, persons, matches.
+    """
+    face = re.search(r"/faces/([^/]+)/", topic)
+    if face is None:
+        return 1
+    return ranks.get(face[1], 2 if any(ranks.values()) else 1)

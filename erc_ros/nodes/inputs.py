@@ -19,7 +19,7 @@ from erc_ros.adapters import (
     types_of,
 )
 from erc_ros.nodes import diagnostics
-from erc_ros.nodes.diagnostics import Losses, Meter
+from erc_ros.nodes.diagnostics import Losses, Lossiness, Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import matching
@@ -75,10 +75,12 @@ class Input:
         self._was_published = False
         self._publishers: frozenset[bytes] = frozenset()  # the last ones there were
         self._sole = b""  # the only publisher of all topics, if there is just one
-        self._meter, self._losses = Meter(), Losses()
+        self._meter, self._losses, self._lossiness = Meter(), Losses(), Lossiness()
+        self._published_since: int | None = None  # ns on the monotonic clock, while it is published
         self._bad_before = 0
         self._had_publisher = False
         self._unusable = ""
+        self._largest = 0  # bytes of a message, since the last publisher came
         self._huge_at = 0  # ns on the monotonic clock, when a message far too large came
         self._subscription: Any = None
         self._current: tuple[str, str] | None = None  # topic, type
@@ -153,6 +155,16 @@ class Input:
             self._subscribe(*self._current)
             give_memory_back()
 
+    def _release_buffers(self) -> None:
+        """After the last publisher of large messages: DDS keeps its buffers, 40 to 60 MB with 4K.
+
+        `look` subscribes again.
+        """
+        if self._largest > HUGE and self._current:
+            self._largest = 0
+            self.close()
+            give_memory_back()
+
     def _fitting(self, topic: str) -> QoSProfile:
         if not self._matched:
             return self._qos
@@ -176,7 +188,12 @@ class Input:
             self._replugged()
         if self._was_published and not publishers:
             self._gone()
+            self._release_buffers()
         self._was_published = bool(publishers)
+        if not publishers:
+            self._published_since = None
+        elif self._published_since is None:
+            self._published_since = time.monotonic_ns()
         self._sole = next(iter(publishers)) if len(publishers) == 1 else b""
         self._publishers = publishers or self._publishers
 
@@ -196,6 +213,7 @@ class Input:
             meter.tick(now)
             losses.note(info, self._sole)
             size = size_of(message)
+            self._largest = max(self._largest, size)
             if is_small and size > HUGE:
                 self._huge_at = now
             if wanted(message):
@@ -208,6 +226,7 @@ class Input:
             receive if TELLS_INFO else lambda m: receive(m, {}),
             self._asked,
             self._matched,
+            informed=TELLS_INFO,
         )
         self._current = (topic, type_name)  # not before: what failed is tried again
 
@@ -231,28 +250,42 @@ class Input:
         if self._steady and silence is not None and silence > dead_after:
             text = f"nothing on {topic} for {silence:.0f} s (rate 0): is its driver running? "
             problems.append(diagnostics.warning(text + "The other inputs carry on"))
+        elif self._steady and silence is None and (waited := self._waited(now)) > dead_after:
+            text = (
+                f"{topic} has a publisher, and no message has arrived for {waited:.0f} s: is the "
+                "device switched on, and does its driver run as the same user (docs/ros.md)? "
+                "The other inputs carry on"
+            )
+            problems.append(diagnostics.warning(text))
         elif not self._steady and self._had_publisher and not publishers:
             problems.append(diagnostics.warning(f"the publisher of {topic} is gone"))
         self._had_publisher = self._had_publisher or publishers > 0
         if new := self.bad - self._bad_before:
             problems.append(diagnostics.warning(f"{new} unusable messages, see the log"))
         self._bad_before = self.bad
+        received, dropped = self._meter.count, self._inbox.dropped(self.name)
+        lost = max(0, self._losses.count - self._node.undecodable[topic])  # their numbers are gaps
+        problems += self._lossiness.problems(received, dropped, lost, now)
         values = {
             "topic": topic,
             "type": self._current[1] if self._current else self._type_name,
             "publishers": publishers,
             "rate_hz": rate,
-            "received": self._meter.count,
+            "received": received,
             "queued": self._inbox.depth(self.name),
             "queued_bytes": self._inbox.bytes(self.name),
-            "dropped": self._inbox.dropped(self.name),
-            "lost_by_dds": self._losses.count,
-            "unusable": self.bad,
+            "dropped": dropped,
+            "lost_by_dds": lost,
+            "unusable": self.bad + self._node.undecodable[topic],
         }
         fine = "switched off" if self._type_name == NONE else "ok"
         if fine == "ok" and not publishers and self._meter.count == 0:
             fine = f"no publisher of {topic}"
         return diagnostics.status(self.name, values, problems, fine)
+
+    def _waited(self, now: int) -> float:
+        """s since there is a publisher."""
+        return 0.0 if self._published_since is None else (now - self._published_since) / NS
 
 
 def _differs(info: Any) -> bool:

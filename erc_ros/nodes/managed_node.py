@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from typing import Any
@@ -20,6 +21,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.consent import RecordingConsent
+from erc_ros.nodes.decoding import DecodingGuard
+from erc_ros.nodes.diagnostics import Growth
 from erc_ros.nodes.inbox import Item
 from erc_ros.nodes.memory import give_memory_back
 from erc_ros.nodes.parameters import NodeParameters
@@ -32,6 +35,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 RCLError = rclpy_implementation.RCLError
+SHOWN_TOPICS = 3  # in a diagnosis
 REPORT_PERIOD = 1.0  # s between two diagnostics
 
 
@@ -61,6 +65,8 @@ class ManagedNode(LifecycleNode, ABC):
         self.ending = False  # set when the process ends: what was loaded is not activated any more
         self._finalized = False
         self._problem = ""
+        self.undecodable: Counter[str] = Counter()  # topic -> messages
+        self._undecodable_growth = Growth()
         self.complaints = Complaints(self.get_logger().warning)
         self.parameters = NodeParameters(self, kind, lambda: self.configured, defaults, shared)
         # These timers measure real time, also while a simulated clock stands still.
@@ -250,8 +256,11 @@ class ManagedNode(LifecycleNode, ABC):
         receive: Callable[..., None],
         qos: QoSProfile,
         matched: bool = False,
+        informed: bool = False,
     ) -> Any:
         """A subscription whose QoS can be overridden by parameters.
+
+        informed: `receive` takes what rclpy tells about a message, too.
 
         matched: `qos` was taken from the publishers, and may be another one next time. Then the
         parameters are declared only where somebody set one: they keep the value of the first time.
@@ -261,15 +270,35 @@ class ManagedNode(LifecycleNode, ABC):
         options = None
         if is_overridden or not matched:
             options = QoSOverridingOptions.with_default_policies()
+        resolved = self.resolve_topic_name(topic)
+        guard = DecodingGuard(lambda: self._undecodable_message(resolved, message_type))
+
+        def receive_message(message: Any) -> None:
+            guard.decoded()
+            receive(message)
+
+        def receive_with_info(message: Any, info: Any) -> None:
+            guard.decoded()
+            receive(message, info)
+
         return self.create_subscription(
             message_type,
             topic,
-            receive,
+            receive_with_info if informed else receive_message,
             copy(qos),  # see publish_on
+            callback_group=guard,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._incompatible(topic, "subscription", event)
             ),
             qos_overriding_options=options,
+        )
+
+    def _undecodable_message(self, topic: str, message_type: type) -> None:
+        self.undecodable[topic] += 1
+        self.complain(
+            f"{topic} undecodable",
+            f"{topic}: a message could not be decoded as {message_type.__name__}: does its "
+            "publisher have the same definition of the type?",
         )
 
     def _incompatible(self, topic: str, side: str, event: Any) -> None:
@@ -293,14 +322,29 @@ class ManagedNode(LifecycleNode, ABC):
         """An input could not be handled: say so; the worker carries on."""
         self.complain(item.input, f"{item.input}: {in_words(error)}")
 
+    def waits_for_clock(self) -> bool:
+        """Is time simulated, and has no time been published yet, or by no publisher any more?"""
+        if not self.get_parameter("use_sim_time").value:
+            return False
+        return not self.get_clock().now().nanoseconds or not self.count_publishers("/clock")
+
     def _report(self) -> None:
         name = self.get_fully_qualified_name().strip("/")  # two robots have two
         found = self.statuses(time.monotonic_ns()) if self.configured else []
         state = "active" if self.active else "inactive" if self.configured else "unconfigured"
         state = "finalized" if self._finalized else state
         problems = [diagnostics.error(self._problem)] if self._problem else []
+        undecodable = self.undecodable.total()
+        if new := self._undecodable_growth.recent(undecodable, time.monotonic_ns()):
+            topics = ", ".join(sorted(self.undecodable)[:SHOWN_TOPICS])
+            problems.append(diagnostics.warning(f"{new} messages could not be decoded: {topics}"))
+        if self.waits_for_clock():
+            text = "use_sim_time is true and nothing is published on /clock: play the recording "
+            text += "with --clock, or set use_sim_time to false"
+            problems.append(diagnostics.warning(text))
         values = {
             "state": state,
+            "undecodable": undecodable,
             "not_logged": self.complaints.left_out,
             "recording_allowed": self.consent.allowed,
         }

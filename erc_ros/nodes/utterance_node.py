@@ -305,6 +305,8 @@ class UtteranceNode(ManagedNode):
         """How far the clock of what came is from ours."""
         if isinstance(value, TrackedFace):
             value = value.frame
+        if not arrival:  # a simulated clock that has not begun
+            return
         if isinstance(value, (SoundChunk, Frame, Transcript)) and value.stamp is not None:
             self._clock_offset = arrival - value.stamp
 
@@ -387,8 +389,9 @@ class UtteranceNode(ManagedNode):
             )
             problems.append(diagnostics.warning(text))
         if abs(self._clock_offset) > CLOCKS_APART:
+            side = "behind" if self._clock_offset > 0 else "ahead of"
             text = (
-                f"stamps are {self._clock_offset / NS:.0f} s behind this node's clock: play "
+                f"stamps are {abs(self._clock_offset) / NS:.0f} s {side} this node's clock: play "
                 "recordings with --clock and set use_sim_time, or synchronise the machines"
             )
             problems.append(diagnostics.warning(text))

@@ -24,6 +24,7 @@ from erc_ros.parameters import (
     UtteranceNodeConfig,
     read_parameters,
     reference,
+    shared_parameters,
 )
 from erc_ros.pipeline import PipelineConfig
 from erc_ros.resources import config_file
@@ -87,7 +88,7 @@ def test_a_wrong_parameter_is_refused_alike_everywhere(
     with pytest.raises(ValueError, match=complaint):
         PipelineConfig.from_parameters({name: value})
     file = tmp_path / "robot.yaml"
-    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {name: value}}}))
+    file.write_text(yaml.safe_dump({"/**/utterance_node": {"ros__parameters": {name: value}}}))
     with pytest.raises(ValueError, match=rf"robot\.yaml: utterance_node: ({complaint})"):
         read_parameters(file)
     context = Context()
@@ -150,6 +151,42 @@ def test_sections_of_a_file_reach_the_nodes_that_rcl_gives_them_to(
     assert found == {name: expected[name] for name in found}
 
 
+ROBOT_WIDE = """
+/**: {ros__parameters: {robot_radius: 0.2, face_rat: 3.0, face_rate: 3.0}}
+amcl: {ros__parameters: {robot_radius: 0.3, alpha1: 0.2}}
+"""
+
+
+def test_a_section_for_every_node_may_hold_parameters_of_other_nodes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(ROBOT_WIDE)
+    assert read_parameters(file).utterance_node.face_rate == 3.0
+    (node,) = started(["--params-file", str(file), "-p", "autostart:=false"])
+    assert node == 3.0
+    assert "did you mean face_rate?" in capfd.readouterr().err
+    file.write_text(ROBOT_WIDE + "utterance_node: {ros__parameters: {face_rat: 3.0}}")
+    with pytest.raises(ValueError, match="did you mean face_rate"):
+        read_parameters(file)
+    with pytest.raises(InvalidParameterValueException, match="did you mean face_rate"):
+        started(["--params-file", str(file)])
+
+
+def started(options: list[str]) -> list[float]:
+    """The `face_rate` of an utterance_node that is started with these options of ROS."""
+    context = Context()
+    context.init(args=["--ros-args", *options])
+    try:
+        files = [Path(value) for value in options if value.endswith(".yaml")]
+        node = UtteranceNode(context=context, shared=shared_parameters(files))
+        rate = node.parameters["face_rate"]
+        node.destroy_node()
+        return [rate]
+    finally:
+        context.try_shutdown()
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -172,8 +209,7 @@ def test_a_file_that_is_no_parameter_file_is_refused(
 def test_the_example_file_can_be_read_and_says_what_the_defaults_say() -> None:
     robot = read_parameters(config_file("emotion.yaml"))
     assert robot.emotion_node == RobotConfig().emotion_node
-    stamped = "audio_common_msgs/msg/AudioDataStamped"
-    assert robot.utterance_node == UtteranceNodeConfig(audio_type=stamped)
+    assert robot.utterance_node == UtteranceNodeConfig()
 
 
 def test_values_that_do_not_go_together_fail_at_configure(make_bench: MakeBench) -> None:
