@@ -12,6 +12,7 @@
 #   make lowest  the core's tests with the oldest libraries that are supported
 #   make docs    the site of docs/ in build/site, with the public names
 #   make jazzy   the nodes' tests with the wheels of ROS 2 Jazzy
+#   make launch-tests  the launch files with the real `ros2 launch`, where ros2 or its sources are
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
 #   make browser Chromium by apt-get, for the report's tests, which are skipped without it
 PYTHON ?= python3
@@ -120,6 +121,19 @@ $(LOWEST)/.ready: requirements/lowest.txt
 		pytest pytest-xdist hypothesis onnx==1.17.0 soundfile==0.12.1
 	touch $@
 
+# With `ros2` of a ROS installation; else built from the checkouts in ERC_ROS_TOOLS (scripts/ros_tools).
+ROS_TOOLS := $(CURDIR)/build/ros-tools
+launch-tests: .venv/.test
+	@if command -v ros2 >/dev/null; then \
+		$(BIN)/python -m pytest -q test/nodes/test_launch.py; \
+	elif [ -n "$$ERC_ROS_TOOLS" ]; then \
+		PATH="$(CURDIR)/$(BIN):$$PATH" scripts/ros_tools "$$ERC_ROS_TOOLS" $(ROS_TOOLS) && \
+		PATH="$(ROS_TOOLS)/bin:$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=$(ROS_TOOLS) \
+			$(BIN)/python -m pytest -q test/nodes/test_launch.py; \
+	else \
+		echo "not run: test/nodes/test_launch.py (real ros2 launch), as there is no ros2 and ERC_ROS_TOOLS names no sources; stand-ins for launch were tested"; \
+	fi
+
 # The other tests run with Kilted's wheels. Jazzy's are those of ROS 2 on a JetPack 7.
 jazzy: .venv-jazzy/.ready
 	PYTHONPATH=$(CURDIR) .venv-jazzy/bin/python -m pytest -q -p no:cacheprovider test/nodes
@@ -171,4 +185,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test mutants test-data test-fresh bench models docs lint coverage lowest browser jazzy colcon
+.PHONY: demo test mutants test-data test-fresh bench models docs lint coverage lowest browser jazzy colcon launch-tests
