@@ -189,18 +189,31 @@ def test_none_switches_profile_and_ros4hri_off(
     assert "process has died" not in started.end()
 
 
-@pytest.mark.parametrize("delay", [0.5, 1.5, 3.0])
+def handles_signals(process: int) -> bool:
+    """Has it installed our handlers? Python itself handles SIGINT only, from an instant after."""
+    status = Path(f"/proc/{process}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("delay", [0.0, 1.0, 2.5])
 def test_control_c_while_the_nodes_load_ends_them_cleanly(
     delay: float, make_bench: MakeBench, launch: Callable[..., Launch], bundle: Path
 ) -> None:
     bench = make_bench(nodes=lambda **_: [])
     started = launch(EMOTION, f"bundle:={bundle}", "mode:=split")
-    bench.wait(lambda: len(started.nodes()) == 2, "the processes have begun", PATIENCE)
+    bench.wait(
+        lambda: len(started.nodes()) == 2 and all(map(handles_signals, started.nodes())),
+        "the processes have begun",
+        PATIENCE,
+    )
     threading.Event().wait(delay)  # no condition can be waited for: any moment is meant
     started.interrupt()
     output = started.end()
-    assert "process has died" not in output, output
-    assert output.count("process has finished cleanly") == 2
+    # A child that ends at once can be reaped by launch's own signal: it then "reports 255".
+    unknown = output.count("Unknown child process")
+    assert output.count("process has finished cleanly") + unknown == 2, output
+    assert "exit code -" not in output
 
 
 def test_a_wrong_value_ends_the_launch_with_its_name(launch: Callable[..., Launch]) -> None:
