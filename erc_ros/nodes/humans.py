@@ -35,6 +35,7 @@ NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
 MEDIA_AT_ONCE = 4  # of those, that are left to pictures, landmarks and audio at least
 THROTTLED = ("/cropped", "/landmarks")  # of a face: as often as faces are searched
 SHARE = 0.05  # of the executor's time that looking may take
+LONGEST_PAUSE = 2.0  # s between two looks, also on a machine that is busy with other things
 
 
 class Humans:
@@ -84,7 +85,7 @@ class Humans:
         for topic in [topic for topic in self._topics if topic not in there]:
             self._give_up(topic)
         self._ask()
-        self._due = begin + (time.monotonic() - begin) / SHARE
+        self._due = begin + min((time.monotonic() - begin) / SHARE, LONGEST_PAUSE)
 
     def _read_names(self, there: Mapping[str, Sequence[str]]) -> None:
         """What the new topics are, some of them in a step."""

@@ -149,7 +149,7 @@ class UtteranceNode(ManagedNode):
                 "image": p["image_queue"],
                 "speech": p["speech_queue"],
                 "robot_speaking": 100,
-                "humans": 100,
+                "humans": 1000,  # small messages mostly, of a crowd at once; bounded in bytes, too
                 "voice_sound": p["audio_queue"],
                 "microphone": 10,
                 "tick": 1,
