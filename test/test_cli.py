@@ -146,7 +146,6 @@ def test_a_missing_recording_is_one_line(
         ("make-bag", "espeakng_loader", "'.[demo]'"),
         ("export-speaker", "torch", "'.[train]'"),
         ("export", "safetensors", "'.[train]'"),
-        ("export", "onnx", "'.[engines]'"),
         ("run", "rclpy", "ROS 2"),
         ("run", "diagnostic_msgs", "ROS 2"),
         ("run", "erc_msgs", "./interfaces"),
