@@ -519,24 +519,25 @@ def _after(
     """The state for the next utterance."""
     there = reading.present[..., 1:]
     has_text = reading.present[..., 0]
-    h = np.where(there & has_text[..., None], config.change_rate, 0.0)  # (..., 2)
+    # Without words there is nothing to compare with: what is known of voice and face is kept.
+    compared = there & has_text[..., None]
+    h = np.where(compared, config.change_rate, 0.0)  # (..., 2)
     a, v = config.initial.audio, config.initial.visual
     ha, hv = h[..., 0, None, None], h[..., 1, None, None]
     works = np.maximum(works / works.sum(axis=(-2, -1), keepdims=True), LEAST)
     works = (1 - ha) * works + ha * np.array([[1 - a], [a]]) * works.sum(-2, keepdims=True)
     works = (1 - hv) * works + hv * np.array([[1 - v, v]]) * works.sum(-1, keepdims=True)
-    decay, counted = config.decay, there[..., None]
-    both = there & has_text[..., None]
+    decay, counted = config.decay, compared[..., None]
     words = reading.alone[..., 0, :]
     recent = config.recent_decay
     return State(
         works=works / works.sum(axis=(-2, -1), keepdims=True),
         totals=np.where(counted, decay * state.totals + said, state.totals),
-        counts=np.where(there, decay * state.counts + 1, state.counts),
+        counts=np.where(compared, decay * state.counts + 1, state.counts),
         word_totals=np.where(
-            both[..., None], decay * state.word_totals + words[..., None, :], state.word_totals
+            counted, decay * state.word_totals + words[..., None, :], state.word_totals
         ),
-        word_counts=np.where(both, decay * state.word_counts + 1, state.word_counts),
+        word_counts=np.where(compared, decay * state.word_counts + 1, state.word_counts),
         recent=np.where(has_text[..., None], recent * state.recent + words, state.recent),
         recent_count=np.where(has_text, recent * state.recent_count + 1, state.recent_count),
     )

@@ -141,9 +141,12 @@ def _flat(row: Row) -> dict[str, Any]:
     entry = _entry(row)
     probabilities, modalities = entry.pop("probabilities"), entry.pop("modalities")
     weights = entry.pop("weights")
+    why = entry.pop("why")
     entry.update({f"p_{name}": value for name, value in probabilities.items()})
     entry.update({f"has_{name}": value for name, value in modalities.items()})
     entry.update({f"weight_{name}": value for name, value in weights.items()})
+    for name, parts in why.items():
+        entry.update({f"{part}_{name}": value for part, value in parts.items()})
     return entry
 
 

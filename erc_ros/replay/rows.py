@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from erc_ros.values.nanoseconds import NS
@@ -24,6 +24,23 @@ class BundleName:
     name: str
     version: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Why:
+    """What a modality contributed to an estimate; messages do not say it.
+
+    indicates: the emotion that it indicates alone, "" where it was missing, with `probability`.
+    reliability: estimated probability that it works; text is the reference, 1.
+    without: the emotion that the estimate would be without it, "" where nothing else is there, with
+        `without_probability`.
+    """
+
+    indicates: str
+    probability: float
+    reliability: float
+    without: str
+    without_probability: float
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,7 @@ class Row:
     is_final: bool
     overlap: float | None = None  # share of the time in which two or more speak; None = unknown
     latency: int | None = None  # ns from the last input to the estimate; None = not measured
+    why: dict[str, Why] = field(default_factory=dict, compare=False)  # modality -> Why, if known
     text_excluded: str = ""  # why a text was not used, as in the message; "" = it was, or none came
 
     @property
@@ -105,7 +123,28 @@ def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:
         is_final=estimate.is_final,
         overlap=overlap_or_none(said.overlap),
         text_excluded=estimate.text_excluded,
+        why=_why(estimate, bundle),
     )
+
+
+def _why(estimate: Estimate, bundle: Bundle) -> dict[str, Why]:
+    influence = estimate.influence
+    if influence is None:
+        return {}
+    return {
+        name: Why(
+            *_named_best(bundle.labels, influence.alone[m]),
+            _rounded(influence.reliability[m]),
+            *_named_best(bundle.labels, influence.without[m]),
+        )
+        for m, name in enumerate(MODALITIES)
+        if estimate.modalities[m]
+    }
+
+
+def _named_best(labels: Sequence[str], distribution: Any) -> tuple[str, float]:
+    best = int(distribution.argmax())
+    return (labels[best] if distribution.any() else "", _rounded(distribution[best]))
 
 
 def row_of_message(message: Any, latency: int | None = None) -> Row:

@@ -25,6 +25,7 @@ from erc_ros.inference.reliability import (
     initial_state,
     step,
 )
+from erc_ros.replay.rows import row_of_estimate
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
@@ -331,3 +332,13 @@ def test_a_section_that_does_not_fit_is_refused(
     folder = with_section(write_tiny_bundle_3(tmp_path / "tiny"), **changes)
     with pytest.raises(BundleError, match=message):
         load_bundle(folder)
+
+
+def test_a_row_of_a_replay_says_why(recogniser: Recogniser) -> None:
+    row = row_of_estimate(recogniser.feed(utterance()), recogniser.bundle)
+    assert set(row.why) == {"text", "audio", "visual"}
+    assert row.why["text"].reliability == 1.0 and row.why["audio"].reliability == 0.15
+    assert row.why["audio"].indicates in LABELS and row.why["visual"].without in LABELS
+    only_text = utterance(1, faces=(), audio=utterance().audio[:0])
+    row = row_of_estimate(recogniser.feed(only_text), recogniser.bundle)
+    assert set(row.why) == {"text"} and row.why["text"].without == ""
