@@ -70,50 +70,6 @@ def test_cycles_of_configure_and_cleanup_take_no_memory(make_bench: Any) -> None
     assert memory() - before < 8 * MIB
 
 
-CAMERA = """
-import array, rclpy, time
-from sensor_msgs.msg import Image
-rclpy.init()
-node = rclpy.create_node("camera")
-publisher = node.create_publisher(Image, "/uhd/image", 5)
-picture = Image(encoding="rgb8", width=3840, height=2160, step=11520)
-picture.data = array.array("B", bytes(3840 * 2160 * 3))
-while not publisher.get_subscription_count():
-    time.sleep(0.05)
-while True:
-    picture.header.stamp = node.get_clock().now().to_msg()
-    publisher.publish(picture)
-    time.sleep(0.1)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc, and /proc")
-def test_cameras_that_are_gone_leave_no_buffers_behind(make_bench: Any, bundle: Path) -> None:
-    line = [sys.executable, "-m", "erc_ros.nodes.executables", "utterance_node", "--ros-args"]
-    bench = make_bench(nodes=lambda **_: [])
-    image = "uhd/utterance_node: image"
-    sizes = []
-    with subprocess.Popen([*line, "-r", "__ns:=/uhd"]) as node:
-        try:
-            bench.wait(lambda: image in bench.diagnoses, "the node is active", 60.0)
-            before = memory(node.pid)
-            for _ in range(3):
-                came = int(bench.value(image, "received"))
-                with subprocess.Popen([sys.executable, "-c", CAMERA]) as camera:
-                    bench.wait(
-                        lambda n=came: int(bench.value(image, "received")) > n + 5, "pictures", 60.0
-                    )
-                    camera.terminate()
-                bench.wait(lambda: bench.value(image, "publishers") == "0", "it is gone", 60.0)
-                count = bench.reports
-                bench.wait(lambda n=count: bench.reports > n + 4, "the node has looked")
-                sizes.append(memory(node.pid) - before)
-        finally:
-            node.terminate()
-    print([size // MIB for size in sizes])
-    assert sizes[-1] < 40 * MIB
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="asks glibc, and /proc")
 def test_full_lifecycle_cycles_of_the_single_process_are_bounded(make_bench: Any) -> None:
     """With the shipped bundle and work in each cycle: threads and their heaps come and go."""
