@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -342,7 +343,9 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """Write a line for the user; results must not be lost because a log cannot be written."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _info(argv: Sequence[str]) -> int:
@@ -527,7 +530,7 @@ def _print_end(result: Result, files: Sequence[Path]) -> None:
         + (f"; {unknown} unknown (confidence below min_confidence)" if unknown else "")
     )
     for text, count in sorted(result.warnings.items()):
-        print(f"warning: {text}" + (f" ({count} times)" if count > 1 else ""), file=sys.stderr)
+        _say(f"warning: {text}" + (f" ({count} times)" if count > 1 else ""))
     timing = result.timing
     if "times_real_time" in timing:
         print(

@@ -216,7 +216,7 @@ def test_a_replay_takes_the_robots_parameters(
     conversations = {json.loads(line)["conversation_id"] for line in text.splitlines()}
     assert len(conversations) == 2  # 5 s apart
     robot.write_text("utterance_node: {ros__parameters: {speech_type: none}}")
-    assert main([*command, "--bundle", str(bundle), "--out", str(tmp_path / "none")]) == 0
+    assert main([*command, "--bundle", str(bundle), "--out", str(tmp_path / "none")]) == 1
     assert "speech_type is none" in capsys.readouterr().err
     robot.write_text("utterance_node: {ros__parameters: {conversation_gap: 0.0}}")
     assert main([*command, "--out", str(tmp_path / "no")]) == 1

@@ -143,9 +143,10 @@ def heard_topics(
     has_audio = "audio" in found or any("Audio" in kind for kind in people)
     if not has_text and not has_audio:
         names = ", ".join(f"{topic.name} ({topic.type})" for topic in bag.topics) or "none"
+        excluded = "".join(f"; {text}" for text in sorted(warnings))
         raise BagError(
-            f"{bag.path} has neither audio nor recognized speech, so that nobody's utterances can "
-            f"be found; it has: {names}. Name a topic with --audio or --speech, if it is there"
+            f"{bag.path} has neither audio nor recognized speech, so no utterance can be "
+            f"determined; it has: {names}{excluded}. Name a topic with --audio or --speech"
         )
     if not has_text:
         warnings[NO_TEXT] = 1
