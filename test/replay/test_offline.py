@@ -89,10 +89,13 @@ def test_the_files_say_the_same_and_can_be_read(
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert set(summary) == {
         "bundle",
+        "recording",
+        "provenance",
         "origin_ns",
         "utterances",
         "speakers",
         "labels",
+        "coverage",
         "modalities",
         "counts",
         "warnings",
