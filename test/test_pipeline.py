@@ -67,12 +67,16 @@ def said(text: str, time: int = NS) -> Transcript:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_the_example_in_the_readme_gives_an_estimate(tmp_path: Path, channels: int) -> None:
+def test_the_example_of_a_pipeline_in_the_documentation_gives_an_estimate(
+    tmp_path: Path, channels: int
+) -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
     from erc_ros.demo.conversation_bag import VOICES
     from erc_ros.demo.voices import synthesiser
 
-    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (REPOSITORY / "docs" / "python.md").read_text(), re.DOTALL
+    )
     sound = synthesiser().say("I got the job, I am so happy!", VOICES[0])
     samples = (sound.clip(-1, 1) * 32_767).astype("<i2")
     with wave.open(str(tmp_path / "hello.wav"), "wb") as file:

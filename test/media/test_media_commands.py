@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +177,26 @@ def test_another_audio_track_is_chosen_by_its_topic(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert main(["replay", str(tmp_path / "missing.mp4")]) == 1
     assert main(["replay", str(tmp_path / "x"), "--transcript", str(tmp_path / "y.srt")]) == 1
+
+
+def test_the_python_example_of_the_readme_runs(
+    talk: tuple[Path, list[Phrase]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    path, phrases = talk
+    (tmp_path / "talk.mp4").write_bytes(path.read_bytes())
+    (tmp_path / "talk.srt").write_text(
+        "\n\n".join(
+            f"{n}\n{_clock(p.start)} --> {_clock(p.end)}\n{p.text}"
+            for n, p in enumerate(phrases, start=1)
+        )
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    *segments, single = capsys.readouterr().out.splitlines()
+    assert len(segments) >= len(phrases)
+    assert single == "joy"
