@@ -171,7 +171,10 @@ class _Page:
             )
         said = self._fitting(row.text, room)
         self._text(_TEXT, y, said or "(no text)", colour=INK if said else FAINT)
-        self._text(_LABEL, y, row.label or f"unknown ({row.most_probable})", bold=True)
+        if row.label:
+            self._text(_LABEL, y, row.label, bold=True)
+        else:
+            self._text(_LABEL, y, f"{row.most_probable}?", colour=FAINT)  # unknown: the legend
         self._box(_BAR, y - 0.06, _BAR_WIDTH, 0.12, "#eeeeee")
         self._box(_BAR, y - 0.06, _BAR_WIDTH * row.confidence, 0.12, _colour(row.label))
         self._text(_BAR + _BAR_WIDTH + 0.08, y, f"{row.confidence:.0%}", size=8)

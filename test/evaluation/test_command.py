@@ -307,16 +307,16 @@ def test_exports_are_truth_again(
 def test_a_bar_tells_the_time_that_is_left_on_a_terminal_alone(
     is_terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from erc_ros.evaluation.command import watched
+    from erc_ros.replay.progress import progress_bar
 
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
     monkeypatch.setattr(sys, "stderr", stream)
-    with watched(2) as watch:
+    with progress_bar(2, "recordings") as progress:
         for done in (0.5, 1.0, 2.0):
-            watch(done)
+            progress(done)
     shown = stream.getvalue()
-    assert ("2.00/2 recordings" in shown and "left" in shown) if is_terminal else shown == ""
+    assert ("2/2 recordings" in shown and "left" in shown) if is_terminal else shown == ""
 
 
 def test_help_names_the_formats(capsys: pytest.CaptureFixture[str]) -> None:

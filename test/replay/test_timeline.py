@@ -115,7 +115,10 @@ def test_the_page_looks_as_it_did(tmp_path: Path) -> None:
     rows[1] = replace(rows[1], overlap=0.5, text="many words " * 20, latency=12_000_000)
     rows[2] = replace(rows[2], text="", speaker_id="", modalities={"visual": True})
     rows[3] = replace(rows[3], end=rows[3].start + NS // 10, confidence=0.9, latency=1_000_000_000)
-    rows[4] = replace(rows[4], label="", conversation_id="c2", speaker_id="anna")
+    surprise = {name: float(name == "surprise") for name in rows[4].probabilities}
+    rows[4] = replace(
+        rows[4], label="", probabilities=surprise, conversation_id="c2", speaker_id="anna"
+    )
     draw(rows, tmp_path / "t.png", 0)
     assert_looks_as_before(tmp_path / "t.png", "timeline.png")
 
