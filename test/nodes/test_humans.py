@@ -22,7 +22,7 @@ MUSEUM = """
 import array, rclpy
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 rclpy.init()
 node = rclpy.create_node("museum")
 latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
