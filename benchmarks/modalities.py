@@ -1,4 +1,4 @@
-"""Do voice and face count beside words, and what do they cost when they are broken?
+"""Do voice and face count in addition to words, and what do they cost when they are broken?
 
     python -m benchmarks.modalities [--bundle edge-small] [--split test] [--draws 5]
 

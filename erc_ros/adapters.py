@@ -230,7 +230,7 @@ def _transcription(message: Any, arrival: int) -> Transcript | None:
 
 
 def _no_speech(message: Any) -> float:
-    """The probability that nobody spoke, of messages that have it; else NaN."""
+    """The probability that no person spoke, of messages that have it; else NaN."""
     value = float(getattr(message, "no_speech_prob", math.nan))
     return value if 0.0 <= value <= 1.0 else math.nan
 

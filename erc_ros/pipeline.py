@@ -378,7 +378,7 @@ PipelineEvent = PerceptionEvent | EstimateEvent
 class Perception:
     """Sound, pictures and texts in; utterances out. Each kind of input may be missing.
 
-    Not thread-safe: one caller. Faces are searched and speakers are told apart on threads of their
+    Not thread-safe: one caller. Face detection and speaker diarization run on threads of their
     own; `close` ends them.
 
     Args:

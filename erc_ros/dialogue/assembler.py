@@ -75,7 +75,7 @@ __all__ = [
 
 JOINED = seconds(1.0)  # a longer pause inside of what one text tells is rare
 QUIET_BEFORE = seconds(2.0)  # a text without times comes within this time after its speech
-QUIET = 0.3  # probability of speech below which a frame is evidence that nobody speaks
+QUIET = 0.3  # probability of speech below which a frame is evidence that no person speaks
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ class UtteranceAssembler:
         return out
 
     def close(self) -> None:
-        """End the thread in which speakers are told apart, unless an executor was passed in."""
+        """End the thread of the speaker diarization, unless an executor was passed in."""
         self._diarizer.close()
 
     def counters(self) -> Mapping[str, int]:
@@ -319,7 +319,7 @@ class UtteranceAssembler:
         open speech that came to nothing), speech_without_text, texts_without_speech, fragments
         (scraps of speech beside a claim, dropped), partial_texts, empty_texts, repeated_texts,
         non_speech_texts (tags of sounds) and invented_texts (what recognizers write for silence)
-        where nobody spoke, dropped; long_texts, late_texts and corrected_texts (of an utterance
+        where no person spoke, dropped; long_texts, late_texts and corrected_texts (of an utterance
         that was final), split_texts (of several speakers), robot_texts, robot_speech (dropped),
         barge_ins (speech that began while the robot spoke), speaker_corrections, sound_timeouts,
         clock_jumps, conversations; and of final utterances, how their face was found: face_match,

@@ -1,4 +1,4 @@
-"""Texts of a speech recognizer that nobody said: tags of sounds, and sentences that it invents.
+"""Texts of a speech recognizer that no person said: tags of sounds, and sentences that it invents.
 
 Recognizers that learned from subtitles write `[MUSIC]` or `(applause)` for sounds, and "Thank you
 for watching!" for silence and noise. A tag is never a word. An invented sentence may also be a real
@@ -97,7 +97,7 @@ def spoken_words(text: str) -> str:
 
 
 def is_invented(text: str) -> bool:
-    """Whether the text is one that recognizers write where nobody speaks."""
+    """Whether the text is one that recognizers write where no person speaks."""
     plain = " ".join(re.sub(r"[^\w\s]", "", text.lower()).replace("_", " ").split())
     return plain in _INVENTED or bool(_CREDITS.search(text.strip()))
 

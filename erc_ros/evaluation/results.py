@@ -72,7 +72,7 @@ def summary(recording: Recording) -> dict[str, Any]:
 
 
 def notices(recording: Recording) -> list[str]:
-    """What somebody should know before reading the scores."""
+    """What a reader should know before reading the scores."""
     truth = recording.truth
     inputs = [text for text in (NO_TEXT, NO_AUDIO, LEFT_OUT) if text in recording.warnings]
     if not recording.error and not recording.predictions:

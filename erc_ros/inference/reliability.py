@@ -91,7 +91,7 @@ class ReliabilityConfig:
     word_correction: float = 0.0  # 0..1: how far a mean that the words share is no bias
     recent_decay: float = 0.8  # of the mean of the last words
     recent_count: float = 5.0  # utterances that the prior counts as in it
-    common_source: float = 0.0  # how well a voice and a face of somebody else explain each other
+    common_source: float = 0.0  # how well a voice and a face of another person explain each other
     combination: str = "product"
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ class PeopleServices:
     Args:
         perception: of the active node.
         file: where voices are kept, "" nowhere.
-        consent: nobody is enrolled without it.
+        consent: required for enrollment.
     """
 
     def __init__(

@@ -54,8 +54,8 @@ NO_TEXT = (
     "less accurate than words; record the topic of a speech recognizer, or run one over the audio"
 )
 NO_AUDIO = (
-    "no audio in this recording: speakers are not told apart, and utterances are as long as their "
-    "texts are estimated to last"
+    "no audio in this recording: speakers are not distinguished, and the duration of utterances is "
+    "estimated from their texts"
 )
 
 Call = tuple[str, tuple[Any, ...]]

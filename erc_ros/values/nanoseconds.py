@@ -17,7 +17,7 @@ def check_time(name: str, time: object) -> None:
     """Check that a time is in integer nanoseconds.
 
     Raises:
-        TypeError: it is not an integer; 1.0 is one second for whoever wrote it, not 1 ns.
+        TypeError: it is not an integer; 1.0 is one second for its writer, not 1 ns.
         ValueError: it does not fit into 64 bits.
     """
     if isinstance(time, bool) or not isinstance(time, Integral):

@@ -38,7 +38,7 @@ class Transcript:
     locale: str = ""
     voice_id: str = ""  # ROS4HRI voice, "" where the topic is not per voice
     person_id: str = ""  # ROS4HRI person, where known
-    no_speech: float = float("nan")  # 0..1, probability that nobody spoke; NaN: not told
+    no_speech: float = float("nan")  # 0..1, probability that no person spoke; NaN: unknown
 
     def __post_init__(self) -> None:
         check_time("arrival", self.arrival)
