@@ -149,6 +149,8 @@ jazzy: .venv-jazzy/.ready
 	.venv-jazzy/bin/python -m pip install --quiet -c build/jazzy/constraints.txt -r requirements/jazzy.txt
 	PATH="$(CURDIR)/.venv-jazzy/bin:$$PATH" .venv-jazzy/bin/python -m pip install --quiet \
 		--no-build-isolation ./build/jazzy/interfaces
+	@# Packages of another distribution among these load, and then no node can be created.
+	timeout 60 .venv-jazzy/bin/python -c 'import rclpy; rclpy.init(); rclpy.create_node("check")'
 	touch $@
 
 # A workspace with a copy, so that nothing of the source tree is found by accident, and because CMake
