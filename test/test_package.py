@@ -293,3 +293,15 @@ def test_the_licence_is_there_and_named_the_same_everywhere() -> None:
         if {"build", "install"} & set(file.relative_to(REPOSITORY).parts) or ".venv" in str(file):
             continue
         assert ElementTree.parse(file).findtext("license") == "Apache-2.0", file
+
+
+@in_source_tree
+def test_the_interfaces_of_jazzy_ask_for_no_package_of_kilted() -> None:
+    folder = REPOSITORY / "interfaces"
+    arguments = ["sed", "-f", str(folder / "for_jazzy.sed"), str(folder / "pyproject.toml")]
+    changed = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    wanted = (REPOSITORY / "requirements" / "jazzy.txt").read_text(encoding="utf-8")
+    for name in ("ros-sensor-msgs", "ros-std-msgs"):
+        versions = set(re.findall(rf"{name}[~=]=([\d.]+)", changed))
+        assert versions == set(re.findall(rf"{name}==([\d.]+)", wanted)), name
+    assert "1.7.1" not in changed  # rosidl-default-*
