@@ -57,7 +57,7 @@ def test_figures_of_all_pictures_and_people_are_printed(
     assert float(rows[2].split()[1]) == pytest.approx(rate, abs=0.051)
     recalls = [int(re.split(r"[ ,]+", row)[2]) for row in rows[4:]]
     assert recalls == [round(100 * count / 6) for count in right.values()]
-    assert 0 < sum(right.values()) < 36
+    assert sum(right.values()) < 36  # images of noise: most are called neutral
 
 
 def test_pictures_come_with_their_label_and_person(data: Path) -> None:
