@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from erc_ros.values.files import check_folder, explain
 
@@ -80,10 +80,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _main(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has seen enough, as in `erc ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+    except BrokenPipeError:  # the reader has seen enough, as in `erc ... | head`
+        _discard(sys.stdout)
         return 1
+    try:
+        sys.stderr.flush()
+    except OSError:  # the disk of the log is full; the results are written
+        _discard(sys.stderr)
     return status
+
+
+def _discard(stream: TextIO) -> None:
+    """Drop what `stream` still buffers: Python's last flush would end with status 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _main(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -162,6 +163,34 @@ def test_thirty_conversations_with_resets_leave_nothing_of_each_other(pipeline: 
     assert np.median(memory[-8:]) - np.median(memory[8:16]) < 10 * MIB
 
 
+def buffered() -> dict[str, str]:
+    """The environment without PYTHONUNBUFFERED, which hides what Python's last flush fails at."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
+def test_a_line_that_the_full_disk_does_not_take_changes_no_exit_status(
+    bundle: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("av", reason="the extra [media] is not installed")
+    with wave.open(str(tmp_path / "silence.wav"), "wb") as audio:
+        audio.setparams((1, 2, 16_000, 0, "NONE", ""))
+        audio.writeframes(bytes(32_000))
+    line = [sys.executable, "-m", "erc_ros.cli", "replay", str(tmp_path / "silence.wav")]
+    line += ["--bundle", str(bundle), "--speaker-model", "", "--out", str(tmp_path / "out")]
+    heard = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    assert heard.stderr, "the hint that there is neither a transcript nor a recognizer"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            line,
+            stderr=full,
+            stdout=subprocess.DEVNULL,
+            check=False,
+            timeout=120,
+            env=buffered(),
+        )
+    assert done.returncode == 0
+
+
 def test_a_replay_goes_on_when_its_log_s_disk_is_full(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
     from erc_ros.replay.bag import BagWriter
@@ -175,7 +204,12 @@ def test_a_replay_goes_on_when_its_log_s_disk_is_full(bundle: Path, tmp_path: Pa
     line += ["--bundle", str(bundle), "--speaker-model", "", "--out", str(tmp_path / "out")]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            line, stderr=full, stdout=subprocess.DEVNULL, check=False, timeout=120
+            line,
+            stderr=full,
+            stdout=subprocess.DEVNULL,
+            check=False,
+            timeout=120,
+            env=buffered(),
         )
     assert done.returncode == 0
     assert (tmp_path / "out" / "estimates.jsonl").read_text().count("\n") == 3

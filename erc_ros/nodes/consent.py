@@ -13,7 +13,10 @@ from std_msgs.msg import Bool
 TOPIC = "recording_allowed"
 LOOK = 0.25  # s between two queries of the graph
 DISCOVERY = 3.0  # s from the node's creation until all publishers of the topic are discovered
-ANSWER = 8  # queries, each with time for a latched message to arrive, after which none is expected
+# Queries, each with time for a message to arrive, after which no answer is expected. A latched
+# publisher has almost always said something, and a busy machine may deliver it seconds late.
+ANSWER = 8
+LATCHED_ANSWER = 80
 
 _Offer = tuple[QoSDurabilityPolicy, QoSReliabilityPolicy]
 
@@ -35,7 +38,7 @@ class RecordingConsent:
         self._node, self._value = node, default
         self._decided = threading.Event()
         self._discovered_by = time.monotonic() + DISCOVERY
-        self._queries_left = ANSWER
+        self._queries = 0
         self._subscriptions: dict[_Offer, object] = {}
         node.create_timer(LOOK, self.look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -66,13 +69,18 @@ class RecordingConsent:
                 )
         if self._decided.is_set():
             return
+        # Queries are counted as well as seconds: while a node loads its models, the executor is
+        # busy, and a message that has arrived is not taken in.
+        self._queries += 1
         if self._subscriptions:
-            # Queries are counted instead of seconds: while a node loads its models, the executor
-            # is busy, and a message that has arrived is not taken in.
-            self._queries_left -= 1
-        if self._queries_left <= 0 or (
-            not self._subscriptions and time.monotonic() > self._discovered_by
-        ):
+            latched = any(
+                durability == QoSDurabilityPolicy.TRANSIENT_LOCAL
+                for durability, _ in self._subscriptions
+            )
+            no_answer = self._queries > (LATCHED_ANSWER if latched else ANSWER)
+        else:
+            no_answer = time.monotonic() > self._discovered_by
+        if no_answer:
             self._decided.set()
 
     def tell(self, allowed: bool) -> None:

@@ -64,6 +64,20 @@ def test_no_text_is_published_where_a_latched_false_was_there_first(
     assert texts(town) == []
 
 
+def test_a_latched_publisher_whose_message_comes_late_is_waited_for(
+    make_bench: MakeBench,
+) -> None:
+    town = make_bench(nodes=lambda **_: [])
+    publisher = town.probe.create_publisher(Bool, "recording_allowed", LATCHED)
+    talk(town)
+    bench = make_bench()
+    asked = bench.nodes[0].consent
+    bench.wait(lambda: asked._queries > 2 * consent.ANSWER, "many queries without an answer")
+    publisher.publish(Bool(data=False))
+    bench.wait(lambda: len(bench.estimates) > 20, "estimates")
+    assert texts(bench) == []
+
+
 def test_without_a_publisher_the_wait_is_bounded_and_nothing_is_lost(make_bench: MakeBench) -> None:
     begin = time.monotonic()
     bench = make_bench()
