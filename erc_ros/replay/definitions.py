@@ -28,7 +28,10 @@ DEFINITIONS = {
         "string text\nstring locale\nfloat32 text_confidence\nstring[] labels\n"
         "float32[] probabilities\nstring label\nfloat32 confidence\nfloat32 valence\n"
         "float32 arousal\nstring[] modality_names\nbool[] modalities\n"
-        "float32[] modality_weights\nstring text_excluded\nbool is_final\nstring bundle_name\n"
+        "float32[] modality_weights\nstring text_excluded\nstring[] modality_labels\n"
+        "float32[] modality_confidences\nfloat32[] modality_reliability\n"
+        "string[] modality_distrust\nstring[] labels_without\nfloat32[] confidences_without\n"
+        "bool is_final\nstring bundle_name\n"
         "string bundle_version\nstring bundle_sha256\nstring[] latency_stages\n"
         "int64[] latency_ns\nint64 latency_total_ns\n"
     ),
