@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class FaceHistory:
 
     def clear(self) -> None:
         """Forget what was seen."""
-        self._seen: deque[_SeenFace] = deque(maxlen=self._config.max_kept)
+        self._seen: deque[_SeenFace] = deque()
         self._last: dict[str, _SeenFace] = {}
         self._spoken: dict[str, Spoken] = {}
         self._shapes: dict[str, FaceShape] = {}  # face -> the last one of its landmarks
@@ -89,6 +90,9 @@ class FaceHistory:
         sharpness = float(cv2.Laplacian(gray, cv2.CV_32F).var())
         face = _SeenFace(track_id, crop, sharpness, small, glimpse)
         self._seen.append(face)
+        if len(self._seen) > self._config.max_kept:
+            silent = (n for n, seen in enumerate(self._seen) if not self._has_spoken(seen.track))
+            del self._seen[next(silent, 0)]
         self._last[track_id] = face
         while self._seen[0].crop.stamp < crop.stamp - seconds(self._config.kept):
             self._seen.popleft()
@@ -113,8 +117,17 @@ class FaceHistory:
         """ROS4HRI: from `stamp` (ns) on this face speaks, or does not."""
         before = self._spoken.pop(face_id, Spoken())
         self._spoken[face_id] = with_speaking(before, stamp, speaking)
-        if len(self._spoken) > MAX_FACES:
-            del self._spoken[next(iter(self._spoken))]
+        if len(self._spoken) > MAX_FACES:  # among a hundred people, the speaker is not forgotten
+            del self._spoken[min(self._spoken, key=self._last_spoke)]
+
+    def _last_spoke(self, face_id: str) -> float:
+        """When it last spoke, in ns: infinite while it speaks, 0 if it never did."""
+        spoken = self._spoken.get(face_id, Spoken())
+        end = spoken.spans[-1][1] if spoken.spans else 0
+        return math.inf if end is None else end
+
+    def _has_spoken(self, face_id: str) -> bool:
+        return self._last_spoke(face_id) > 0
 
     def of_voice(self, voice_id: str) -> list[str]:
         """Faces that are matched with a voice."""

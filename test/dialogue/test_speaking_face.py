@@ -15,6 +15,7 @@ from erc_ros.dialogue.face_history import FaceHistory
 from erc_ros.dialogue.speaking_face import (
     Glimpse,
     IdentityMatch,
+    SpeakingFaceConfig,
     Spoken,
     clearly_most,
     link,
@@ -219,6 +220,22 @@ def test_what_ros4hri_says_about_speaking_comes_before_the_mouth() -> None:
     assert (seen.face_id, seen.evidence) == ("told", "is_speaking")
     # before that it was silent, so it is the other one
     assert faces.choose(T0, T0 + seconds(3), 8, VOICE).face_id == "moves"
+
+
+def test_among_a_hundred_faces_the_speaker_and_its_crops_are_kept() -> None:
+    faces = FaceHistory(SpeakingFaceConfig(max_kept=50))
+    look_at(faces, "speaks", False, 1)
+    faces.set_speaking("speaks", START, True)
+    crops = len(faces.choose(START, END, 100, VOICE).crops)
+    assert crops > 0
+    for stamp in (T0 + seconds(3.5), T0 + seconds(4.5)):
+        for number in range(100):
+            face = "speaks" if number == 50 else f"silent {number}"
+            faces.set_speaking(face, stamp, number == 50)
+            faces.add(face, FaceCrop(stamp, np.zeros((48, 48, 3), np.uint8)))
+    chosen = faces.choose(START, END, 100, VOICE)
+    assert (chosen.face_id, chosen.evidence) == ("speaks", "is_speaking")
+    assert len(chosen.crops) >= crops
 
 
 def test_a_match_with_the_voice_comes_first_and_names_the_person() -> None:

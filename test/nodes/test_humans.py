@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from audio_common_msgs.msg import AudioDataStamped
-from node_bench import sound_message
+from node_bench import finals, play, sound_message
 from rclpy.qos import QoSProfile
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
+from tones import scene
 
 from erc_ros.nodes import humans
 from erc_ros.nodes.humans import ASKED_AT_ONCE
+from erc_ros.values.nanoseconds import NS
 
 TOPICS = 1000
 MUSEUM = """
@@ -139,13 +141,25 @@ def test_of_thousands_of_faces_those_that_are_tracked_are_heard(
     assert len(heard) <= MOST_SMALL
 
 
-def test_of_a_hundred_people_the_one_who_speaks_is_listened_to(make_bench: Any) -> None:
-    bench = make_bench(parameters={"image_type": "none"})
-    heard = bench.nodes[0]._humans._topics
+def test_of_a_hundred_people_the_speaker_s_face_and_person_are_named(
+    make_bench: Any, tones: None
+) -> None:
+    bench = make_bench(parameters={"image_type": "none", "text_timeout": 30.0})
+    subscribed = bench.nodes[0]._humans._topics
     wanted = {f"/humans/faces/f77/{part}" for part in ("cropped", "is_speaking")}
     wanted |= {"/humans/persons/p77/face_id"}
     with subprocess.Popen([sys.executable, "-c", MUSEUM], stdout=subprocess.PIPE) as museum:
         try:
-            bench.wait(lambda: wanted <= set(heard), "all of its topics", 90.0)
+            bench.wait(lambda: wanted <= set(subscribed), "all of its topics", 90.0)
+            begin = bench.now()
+            # is_speaking has no stamp: it counts from when it is received.
+            bench.wait(lambda: bench.now() > begin + 6 * NS, "six seconds of is_speaking")
+            play(bench, scene((1, 4, 4), end=6), begin)
+            speech = bench.talker(String, "speech")
+            bench.wait(lambda: bench.utterances, "a draft")
+            speech.publish(String(data="who of all these people is speaking now"))
+            bench.wait(lambda: finals(bench), "an utterance")
         finally:
             museum.kill()
+    final = finals(bench)[0]
+    assert (final.face_id, final.person_id) == ("f77", "p77")
