@@ -112,7 +112,7 @@ lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider $(TOGETHER) \
 		test/sensing test/dialogue test/encoders test/inference
 
-# Without dependencies, as on a ROS installation (docs/installation.md): there numpy is the system's,
+# Without dependencies, as on a ROS installation (docs/how-to/install.md): there numpy is the system's,
 # and the one of Ubuntu 22.04 is a little older than onnxruntime asks for.
 $(LOWEST)/.ready: requirements/lowest.txt
 	test -d $(LOWEST) || $(PYTHON) -m venv $(LOWEST)
@@ -155,7 +155,7 @@ jazzy: .venv-jazzy/.ready
 
 # A workspace with a copy, so that nothing of the source tree is found by accident, and because CMake
 # refuses include folders (numpy's) of an environment inside the source tree. Both ways of
-# docs/installation.md: the interfaces as part of erc_ros, and as packages of their own, on which a
+# docs/how-to/install.md: the interfaces as part of erc_ros, and as packages of their own, on which a
 # package of somebody else (test/interface_user) depends.
 WORKSPACE := build/colcon
 APART := build/colcon-apart

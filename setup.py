@@ -84,7 +84,7 @@ setup(
             "ros-visualization-msgs~=5.5.1",
         ],
         # There is no extra for CUDA: onnxruntime-gpu would be installed over onnxruntime, into the
-        # same folder, and an extra cannot replace a dependency (docs/engines.md has the commands).
+        # same folder, and an extra cannot replace a dependency (docs/how-to/gpu.md).
         "engines": ["onnx>=1.17"],  # erc build-engines for TensorRT
         # TensorRT as wheels for x86-64; JetPack has its own.
         "tensorrt": ["onnx>=1.17", "tensorrt>=10.3; platform_machine == 'x86_64'"],

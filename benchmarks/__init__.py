@@ -1,4 +1,4 @@
-"""Everything that is measured, each with its command. See docs/results.md."""
+"""Everything that is measured, each with its command. See docs/results/index.md."""
 
 import os
 

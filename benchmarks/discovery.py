@@ -5,7 +5,7 @@
 
 Every repetition makes a publisher and a subscription (or a lifecycle node and its client) in new
 contexts of this process, as tests do, and the command prints the times and what never happened. It
-is the reproduction that docs/known_issues.md speaks of.
+is the reproduction that docs/explanation/known_issues.md speaks of.
 """
 
 from __future__ import annotations

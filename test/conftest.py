@@ -1,8 +1,9 @@
 """What the markers `dds` and `data` mean, which examples hypothesis tries, and the closing summary.
 
 Tests that need discovery between ROS 2 participants (the marker `dds`) depend on the machine:
-docs/known_issues.md has what is known about that. They alone may fail once; how many did is printed
-at the end, and more than one fails the run, so that an error cannot hide behind the repetition.
+docs/explanation/known_issues.md has what is known about that. They alone may fail once; how many
+did is printed at the end, and more than one fails the run, so that an error cannot hide behind the
+repetition.
 
 Tests that read a corpus (the marker `data`) are skipped without $ERC_DATA. The summary counts them.
 
@@ -97,7 +98,11 @@ def pytest_terminal_summary(
     without = [report for report in stats.get("skipped", []) if lacks_data(report)]
     terminalreporter.line(
         f"tests with data: {len(with_data)} run, {len(without)} skipped for lack of it"
-        + (" (ERC_DATA names the folder of the corpora: docs/datasets.md)" if without else "")
+        + (
+            " (ERC_DATA names the folder of the corpora: docs/reference/datasets.md)"
+            if without
+            else ""
+        )
     )
     failures = repeated(config)
     count = f"tests run a second time: {len(failures)}"

@@ -15,5 +15,7 @@ def need(*folders: str) -> Path:
     """Return the data folder; skip the test, which must be marked `data`, if it lacks `folders`."""
     for folder in folders:
         if not (DATA / folder).exists():
-            pytest.skip(f"set ERC_DATA to the folder that has {folder} (docs/datasets.md)")
+            pytest.skip(
+                f"set ERC_DATA to the folder that has {folder} (docs/reference/datasets.md)"
+            )
     return DATA

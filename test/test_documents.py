@@ -39,7 +39,7 @@ def test_every_file_and_module_that_a_document_names_is_there() -> None:
 def test_the_installation_page_has_every_extra_and_every_file_of_requirements() -> None:
     if not (REPOSITORY / "setup.py").is_file():
         pytest.skip("not a source tree")
-    page = (REPOSITORY / "docs/installation.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs/how-to/install.md").read_text(encoding="utf-8")
     extras = (REPOSITORY / "setup.py").read_text(encoding="utf-8").partition("extras_require")[2]
     defined = set(re.findall(r'^        "(\w+)": \[', extras, re.MULTILINE))
     told = {

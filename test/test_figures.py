@@ -24,7 +24,10 @@ def test_the_figures_of_a_page_are_those_of_the_results_files(page: Path) -> Non
 
 @pytest.mark.parametrize(
     ("page", "title", "most"),
-    [("README.md", "## Accuracy and limits", 8), ("docs/accuracy.md", "# How accurate is it?", 20)],
+    [
+        ("README.md", "## Accuracy and limits", 8),
+        ("docs/results/accuracy.md", "# How accurate is it?", 20),
+    ],
 )
 def test_every_number_of_an_accuracy_table_has_a_results_file(
     page: str, title: str, most: int
@@ -66,7 +69,7 @@ def test_a_results_file_says_where_its_figures_come_from(file: Path) -> None:
 
 def test_development_sets_are_called_so() -> None:
     """In README no line with such a corpus claims that it is held out or was not looked at."""
-    pages = ("README.md", "docs/accuracy.md")
+    pages = ("README.md", "docs/results/accuracy.md")
     text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
     lines = [line for line in text.splitlines() if re.search(r"CK\+|DailyDialog|RECCON", line)]
     assert lines

@@ -55,4 +55,4 @@ def test_two_builds_are_reported_with_the_commands_that_help(tmp_path: Path, sec
 def test_one_build_is_not_reported(tmp_path: Path) -> None:
     found = reported(tmp_path)
     assert "uninstall" not in found and "warning: " not in found
-    assert "docs/engines.md" in found
+    assert "docs/how-to/gpu.md" in found

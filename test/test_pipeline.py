@@ -75,7 +75,7 @@ def test_the_example_of_a_pipeline_in_the_documentation_gives_an_estimate(
     from erc_ros.demo.voices import synthesiser
 
     (code,) = re.findall(
-        r"```python\n(.*?)```", (REPOSITORY / "docs" / "python.md").read_text(), re.DOTALL
+        r"```python\n(.*?)```", (REPOSITORY / "docs/how-to/python.md").read_text(), re.DOTALL
     )
     sound = synthesiser().say("I got the job, I am so happy!", VOICES[0])
     samples = (sound.clip(-1, 1) * 32_767).astype("<i2")

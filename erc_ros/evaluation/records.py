@@ -174,7 +174,7 @@ class Figure:
     """A number with its 95 % bootstrap interval over conversations.
 
     low, high: None where nothing can be resampled (one conversation). n: what it was taken over
-    (utterances, words, seconds: see docs/evaluation.md at the figure's name).
+    (utterances, words, seconds: see docs/how-to/evaluate.md at the figure's name).
     value: None where it is undefined (no such truth).
     """
 
@@ -198,7 +198,7 @@ class SystemScores:
     """Everything measured of one system over all recordings.
 
     figures: name ("weighted_f1", "f1 joy", "teer", "der", "cpwer", ...) -> figure; the names and
-        their definitions are the table of docs/evaluation.md.
+        their definitions are the table of docs/how-to/evaluate.md.
     groups: what was told apart ("speaker", "modalities", "signal_to_noise", "recording") -> group
         -> figures.
     confusion: (C, C), row the truth, column the answer, over matched utterances.

@@ -1,6 +1,6 @@
 """Figures of conversations, their intervals, and two systems side by side.
 
-What each name means stands in docs/evaluation.md. Intervals: percentile bootstrap (Efron and
+What each name means stands in docs/how-to/evaluate.md. Intervals: percentile bootstrap (Efron and
 Tibshirani 1993), whole conversations drawn with replacement, as what is said in one is not
 independent; comparisons draw the same conversations for both systems.
 """

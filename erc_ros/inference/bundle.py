@@ -1,8 +1,8 @@
 """The model bundle: a folder with `bundle.yaml` and the files that it names, checked before use.
 
 A bundle that does not fit is refused as a whole: a recogniser that runs with the wrong tokenizer or
-with labels in another order would answer confidently and wrongly. `docs/bundle.md` describes the
-format.
+with labels in another order would answer confidently and wrongly. The format is described in
+`docs/reference/bundle.md`.
 """
 
 from __future__ import annotations

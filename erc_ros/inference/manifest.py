@@ -10,7 +10,7 @@ Every part has a kind, which tells what its network takes:
     visual  crops     gray faces in [0, 1], embedded one by one
             clip      so many RGB frames, normalised by channel
 
-`docs/bundle.md` describes the format key by key.
+`docs/reference/bundle.md` describes the format key by key.
 """
 
 from __future__ import annotations

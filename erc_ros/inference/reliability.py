@@ -66,7 +66,7 @@ class PerModality:
 
 @dataclass(frozen=True)
 class ReliabilityConfig:
-    """The constants; section `reliability` of a bundle (docs/bundle.md).
+    """The constants; section `reliability` of a bundle (docs/reference/bundle.md).
 
     prior: share of each label where the words come from, (C,). neutral: index of the label that
     plain words get, -1: there is none. Where there are no words, the prior has the exponent

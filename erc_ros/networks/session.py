@@ -128,7 +128,8 @@ def on_cuda(file: Path) -> Run:
             f"device 'cuda' needs {provider}, this onnxruntime has {', '.join(available)}; "
             + (
                 mixed_builds()
-                or "replace onnxruntime by onnxruntime-gpu or set device to 'cpu' (docs/engines.md)"
+                or "replace onnxruntime by onnxruntime-gpu or set device to 'cpu'"
+                " (docs/how-to/gpu.md)"
             )
         )
     if find_spec("nvidia") is not None:  # CUDA's libraries as wheels, which nobody else finds

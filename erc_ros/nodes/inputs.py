@@ -253,8 +253,8 @@ class Input:
         elif self._steady and silence is None and (waited := self._waited(now)) > dead_after:
             text = (
                 f"{topic} has a publisher, and no message has arrived for {waited:.0f} s: is the "
-                "device switched on, and does its driver run as the same user (docs/ros.md)? "
-                "The other inputs carry on"
+                "device switched on, and does its driver run as the same user? "
+                "(docs/how-to/no_estimates.md) The other inputs carry on"
             )
             problems.append(diagnostics.warning(text))
         elif not self._steady and self._had_publisher and not publishers:

@@ -1,7 +1,7 @@
 """The nodes' parameters in ROS: declared from the configs, checked when they are set.
 
-`python -m erc_ros.nodes.parameters` prints the tables of docs/ros.md; with `--write` it writes
-config/parameters.yaml and those tables.
+`python -m erc_ros.nodes.parameters` prints the tables of docs/reference/parameters.md; with
+`--write` it writes config/parameters.yaml and those tables.
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print or write what the configs say."""
     parser = argparse.ArgumentParser(description="The parameters of the nodes.")
     parser.add_argument(
-        "--write", action="store_true", help="write config/parameters.yaml and docs/ros.md"
+        "--write",
+        action="store_true",
+        help="write config/parameters.yaml and docs/reference/parameters.md",
     )
     if not parser.parse_args(argv).write:
         for node in NODES:
@@ -151,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     file = config_file("parameters.yaml")
     file.write_text(reference(), encoding="utf-8")
-    docs = file.parents[1] / "docs" / "ros.md"
+    docs = file.parents[1] / "docs" / "reference" / "parameters.md"
     if docs.is_file():
         docs.write_text(with_tables(docs.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -1,8 +1,8 @@
 """The shipped bundle is as good as it was, on a fixed part of the data, where that is (ERC_DATA).
 
 A guard against broken weights, preprocessing or runtimes, and **no evaluation**: the audio part was
-trained on the clips that are asked for here, and the utterances are few. docs/results.md has the
-figures that say how good it is.
+trained on the clips that are asked for here, and the utterances are few. docs/results/index.md has
+the figures that say how good it is.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Bench:
         self.probe.destroy_node()
         self.context.try_shutdown()
         # Nodes are parts of reference circles. Until those are collected, their participant stays
-        # in the domain, and the next bench finds half a service (docs/known_issues.md).
+        # in the domain, and the next bench finds half a service (docs/explanation/known_issues.md).
         for name in ("nodes", "probe", "context", "_spinning", "_others", "_text"):
             self.__dict__.pop(name, None)
         gc.collect()

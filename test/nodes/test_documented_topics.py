@@ -1,4 +1,4 @@
-"""docs/ros.md has every topic and service of the nodes, with its type and QoS, and no others."""
+"""docs/reference/topics.md has each topic and service of the nodes, with type and QoS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from std_msgs.msg import Bool, String
 
 from erc_ros.nodes.utterance_node import STREAM_EVENTS
 
-PAGE = Path(__file__).parents[2] / "docs" / "ros.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "reference" / "topics.md"
 MakeBench = Callable[..., Bench]
 # Everybody's, and what rclpy opens for parameters and the lifecycle.
 NOT_OURS = {"/rosout", "/parameter_events", "/clock"}
@@ -112,7 +113,8 @@ def test_every_topic_is_in_the_documentation_as_it_is(make_bench: MakeBench) -> 
     }
     assert offered == services()
     bench.wait(lambda: "emotion_node: recogniser" in bench.diagnoses, "diagnoses")
-    section = PAGE.read_text(encoding="utf-8").partition("\n## Diagnostics\n")[2]
+    page = (DOCS / "reference" / "diagnostics.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Diagnostics\n")[2]
     told = {
         name
         for names in re.findall(r"^\| (`[^|]+) \|", section.partition("\n## ")[0], re.M)
@@ -122,5 +124,5 @@ def test_every_topic_is_in_the_documentation_as_it_is(make_bench: MakeBench) -> 
 
 
 def test_every_counter_of_the_microphone_is_in_the_documentation() -> None:
-    page = PAGE.read_text(encoding="utf-8")
+    page = (DOCS / "how-to" / "microphone.md").read_text(encoding="utf-8")
     assert not [kind.__name__ for kind in STREAM_EVENTS if f"`{kind.__name__}`" not in page]

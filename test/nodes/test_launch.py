@@ -1,4 +1,4 @@
-"""The launch files under the real `ros2 launch`, and the commands of docs/ros.md.
+"""The launch files under the real `ros2 launch`, and the commands of docs/how-to/launch.md.
 
 PyPI has neither. On a ROS installation `ros2` is on PATH; elsewhere `make launch-tests` builds it
 from sources (scripts/ros_tools) where ERC_ROS_TOOLS names their folder.

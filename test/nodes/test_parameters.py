@@ -36,7 +36,7 @@ MakeBench = Callable[..., Bench]
 
 def test_the_file_and_the_documentation_show_exactly_the_parameters_that_there_are() -> None:
     assert config_file("parameters.yaml").read_text(encoding="utf-8") == reference()
-    docs = (REPOSITORY / "docs" / "ros.md").read_text(encoding="utf-8")
+    docs = (REPOSITORY / "docs" / "reference" / "parameters.md").read_text(encoding="utf-8")
     assert with_tables(docs) == docs
 
 

@@ -139,7 +139,7 @@ def test_arguments_go_over_the_parameter_file_and_a_mistyped_file_is_refused(
 
 
 def test_the_documentation_shows_every_argument() -> None:
-    page = (REPOSITORY / "docs/ros.md").read_text()
+    page = (REPOSITORY / "docs/how-to/launch.md").read_text()
     for argument in SYSTEM.arguments.values():
         default = f"`{argument.default}`" if argument.default else ""
         assert f"| `{argument.name}` | {default} | {argument.description} |" in page

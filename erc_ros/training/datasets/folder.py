@@ -19,5 +19,6 @@ def data_folder(given: Path | None = None) -> Path:
     if found := os.environ.get(VARIABLE):
         return Path(found)
     raise FileNotFoundError(
-        f"where are the data sets? Give --data FOLDER or set {VARIABLE} (docs/datasets.md)"
+        f"where are the data sets? Give --data FOLDER or set {VARIABLE}"
+        " (docs/reference/datasets.md)"
     )

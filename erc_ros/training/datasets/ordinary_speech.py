@@ -8,8 +8,8 @@ data sets:
     ordinary_speech/SOURCE/SPEAKER/*.wav     a folder for each speaker
     ordinary_speech/SOURCE/SPEAKER_*.wav     or the speaker's name up to the first underscore
 
-A file of two channels is a conversation with one speaker in each. `docs/datasets.md` lists the
-sources that the shipped voice part was trained with.
+A file of two channels is a conversation with one speaker in each. `docs/reference/datasets.md`
+lists the sources that the shipped voice part was trained with.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trained encoders as the ONNX files of a bundle (docs/bundle.md), each as it is read.
+"""Trained encoders as the ONNX files of a bundle (docs/reference/bundle.md), each as it is read.
 
 A padded row of a text has the embedding that it has alone. A waveform has no padding: the robot
 hears one utterance at a time, and the rows of a batch are of one length.

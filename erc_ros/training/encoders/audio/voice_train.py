@@ -163,7 +163,7 @@ def with_ordinary_speech(corpus: SpeechCorpus, data: Path) -> SpeechCorpus:
     except FileNotFoundError as error:
         print(
             f"warning: {error}; without it the voice part raises several times as many false"
-            " alarms on ordinary speech (docs/datasets.md says which recordings to put there)",
+            " alarms on ordinary speech (docs/reference/datasets.md lists the recordings)",
             flush=True,
         )
         return corpus

@@ -1,0 +1,76 @@
+"""mkdocs hook: take the repository's pages outside docs/ into the site, and resolve their links.
+
+The pages keep their place in the repository, where GitHub and the links of README.md expect them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+# Page of the repository -> page of the site.
+PAGES = {
+    "CONTRIBUTING.md": "project/contributing.md",
+    "CHANGELOG.md": "project/changelog.md",
+    "SECURITY.md": "project/security.md",
+    "QUALITY_DECLARATION.md": "project/quality.md",
+    **{
+        f"models/{name}/README.md": f"project/models/{name}.md"
+        for name in ("edge-small", "edge-open", "speaker-campplus", "segmentation")
+    },
+}
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put each page of a folder into the navigation where it names the folder (`results/`)."""
+    docs = Path(config.docs_dir)
+    for entry in config.nav or []:
+        for title, value in entry.items():
+            if isinstance(value, str) and value.endswith("/"):
+                pages = sorted((docs / value).glob("*.md"))
+                pages.sort(key=lambda page: page.name != "index.md")
+                entry[title] = [page.relative_to(docs).as_posix() for page in pages]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages."""
+    for source, uri in PAGES.items():
+        content = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, uri, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point each link at the page of the site; a link to a source file becomes its plain name."""
+    uri = page.file.src_uri
+    places = {ROOT / source: uri for source, uri in PAGES.items()}
+    sources = {uri: ROOT / source for source, uri in PAGES.items()}
+    docs = Path(config.docs_dir)
+    source = sources.get(uri, docs / uri)
+
+    def resolve(match: re.Match[str]) -> str:
+        mark, text, link = match.groups()
+        path, hash_, anchor = link.partition("#")
+        if not path or re.match(r"[a-z][a-z0-9+.-]*:", link):
+            return match[0]
+        target = (source.parent / path).resolve()
+        if target in places:
+            to = places[target]
+        elif docs in target.parents:
+            to = target.relative_to(docs).as_posix()
+        elif target == ROOT / "README.md":
+            to = "index.md"
+        else:
+            return text if text.startswith("`") else f"{text} (`{target.relative_to(ROOT)}`)"
+        return f"{mark}[{text}]({quote(os.path.relpath(to, os.path.dirname(uri)))}{hash_}{anchor})"
+
+    return LINK.sub(resolve, markdown)
