@@ -118,7 +118,7 @@ while time.monotonic() < end:
     sounds.publish(header)
     time.sleep(0.001)
 texts.publish(String(data="still here"))
-time.sleep(5.0)
+sys.stdin.read()
 """
 
 
@@ -131,13 +131,14 @@ def test_messages_that_cannot_be_decoded_are_counted_and_do_not_fill_the_log(
     answers = bench.listen(EmotionEstimate, "/fuzzed/emotions", 50)
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
         try:
-            with subprocess.Popen([sys.executable, "-c", MALFORMED]) as fuzzer:
+            fuzzing = [sys.executable, "-c", MALFORMED]
+            with subprocess.Popen(fuzzing, stdin=subprocess.PIPE) as fuzzer:
                 message = bench.wait_for_diagnosis(
                     "fuzzed/utterance_node: state", "decoded"
                 ).message
                 assert "/fuzzed/" in message
-                fuzzer.wait(60)
-            bench.wait(lambda: answers, "a good text is answered")
+                bench.wait(lambda: answers, "a good text is answered", patience=60.0)
+                fuzzer.communicate(timeout=60)
         finally:
             process.terminate()
         _, errors = process.communicate(timeout=30)

@@ -345,6 +345,27 @@ def test_a_signal_at_any_time_of_the_start_ends_it_without_a_traceback(
     assert process.returncode in (0, -signal.SIGINT) or (process.returncode == 1 and is_early)
 
 
+def test_signals_that_follow_the_first_one_do_not_turn_a_clean_end_into_a_crash(
+    make_bench: MakeBench, bundle: Path
+) -> None:
+    bench = make_bench(nodes=lambda **_: [])
+    labels = bench.listen(EmotionLabels, "/impatient/emotion_labels", LATCHED)
+    line = [sys.executable, "-m", "erc_ros.nodes.executables", "emotion", "--ros-args"]
+    line += ["-p", f"bundle:={bundle}", "-r", "__ns:=/impatient"]
+    process = subprocess.Popen(line, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    bench.wait(lambda: labels, "it runs", patience=60.0)
+    process.send_signal(signal.SIGINT)
+
+    def has_ended() -> bool:
+        """Every 5 ms another signal, so that some arrive after the nodes are closed."""
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        return process.poll() is not None
+
+    bench.wait(has_ended, "it ends")
+    assert process.returncode == 0
+
+
 def test_a_process_that_ended_by_itself_is_started_again_if_asked(
     make_bench: MakeBench, erc_run: Callable[..., Any], bundle: Path
 ) -> None:
