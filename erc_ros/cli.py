@@ -174,12 +174,6 @@ def _train(argv: Sequence[str]) -> int:
     return train(list(argv))
 
 
-def _distill(argv: Sequence[str]) -> int:
-    from erc_ros.training.command import main as train
-
-    return train(list(argv), "distill", ["distillation"])
-
-
 def _evaluate(argv: Sequence[str]) -> int:
     from erc_ros.training.engine.evaluation import main as evaluate
 
@@ -580,7 +574,6 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "make-corpus": (_make_corpus, "a small made-up corpus like MELD or IEMOCAP, to try systems on"),
     "enrol": (_enrol, "keep a person's voice in a file, so that it is known again"),
     "train": (_train, "train a model of the bundle"),
-    "distill": (_distill, "let one modality teach another"),
     "evaluate": (_evaluate, "every metric of finished runs, with intervals and pictures"),
     "table": (_table, "finished runs side by side"),
     "encode": (_encode, "run an encoder once over a corpus and keep its features"),
@@ -600,7 +593,7 @@ _GROUPS = {
         *("demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (
-        *("train", "distill", "evaluate", "table", "encode", "cut-faces", "make-corpus"),
+        *("train", "evaluate", "table", "encode", "cut-faces", "make-corpus"),
         "convert-emotion2vec",
     ),
     "model packages": (

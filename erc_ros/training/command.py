@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from erc_ros.training.engine.history import record
@@ -23,11 +23,7 @@ KINDS = {
     "text-bundle": "erc_ros.training.export.text_bundle:train",
     "mosi": "erc_ros.training.comparison.mosi:train",
     "simulated": "erc_ros.training.comparison.simulated:train",
-    "meld-dev-sound": "erc_ros.training.comparison.real:train_sound",
-    "ravdess-faces": "erc_ros.training.comparison.real:train_faces",
     "stored": "erc_ros.training.comparison.stored:train",
-    "distillation": "erc_ros.training.distillation.train:train",
-    "descriptions": "erc_ros.training.features.descriptions:train",
     "magtkd": "erc_ros.training.systems.magtkd:train",
     "summer": "erc_ros.training.systems.summer:train",
     "lpgnet": "erc_ros.training.systems.lpgnet:train",
@@ -41,11 +37,9 @@ LEAVING_OUT = ("text", "voice")
 """Kinds that know `Recipe.leave_out`."""
 
 
-def main(
-    argv: Sequence[str] | None = None, command: str = "train", kinds: Iterable[str] = KINDS
-) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Train. Returns the exit status: 0, or 2 when the recipe or the data is not usable."""
-    parser = argparse.ArgumentParser(prog=f"erc {command}", description=__doc__)
+    parser = argparse.ArgumentParser(prog="erc train", description=__doc__)
     parser.add_argument(
         "recipe", type=Path, help="YAML file, see config/training and config/systems"
     )
@@ -78,32 +72,31 @@ def main(
                 f"a {recipe.kind} training has no corpora to choose from: --leave-out is for"
                 f" {', '.join(LEAVING_OUT)}"
             )
-        if recipe.kind not in kinds:
+        if recipe.kind not in KINDS:
             raise RecipeError(
-                f"{arguments.recipe}: unknown kind {recipe.kind!r}; known to erc {command}:"
-                f" {', '.join(kinds)}"
+                f"{arguments.recipe}: unknown kind {recipe.kind!r}; known are {', '.join(KINDS)}"
             )
         if recipe.until is not None and recipe.kind not in SYSTEMS:
             raise RecipeError(
                 f"--until is for {', '.join(SYSTEMS)}, which have stages; {recipe.kind} has none"
             )
         keep(recipe)
-        record(recipe.out, commands=[_given(command, arguments)])
+        record(recipe.out, commands=[_given(arguments)])
         module, function = KINDS[recipe.kind].split(":")
         getattr(importlib.import_module(module), function)(recipe)
     except (RecipeError, FileNotFoundError) as error:
-        print(f"erc {command}: {error}", file=sys.stderr)
+        print(f"erc train: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _given(command: str, arguments: argparse.Namespace) -> str:
+def _given(arguments: argparse.Namespace) -> str:
     """The command as somebody else would give it; where this machine keeps data is left out."""
     seed = "" if arguments.seed is None else f" --seed {arguments.seed}"
     seed += f" --leave-out {arguments.leave_out}" if arguments.leave_out else ""
     out = "" if arguments.out is None else f" --out {arguments.out}"
     until = "" if arguments.until is None else f" --until {arguments.until}"
-    return f"erc {command} {arguments.recipe}{seed}{out}{until}"
+    return f"erc train {arguments.recipe}{seed}{out}{until}"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from erc_ros.encoders.text import Turn  # noqa: E402
 from erc_ros.training.datasets.ferplus import Faces, FerPlus  # noqa: E402
 from erc_ros.training.datasets.held_out import SpeakerFold  # noqa: E402
 from erc_ros.training.distillation import task as distillation  # noqa: E402
-from erc_ros.training.distillation.sources import StoredInputs  # noqa: E402
 from erc_ros.training.ema import SelfDistillationConfig  # noqa: E402
 from erc_ros.training.encoders.audio import train as audio  # noqa: E402
 from erc_ros.training.encoders.audio.model import AudioNetworkConfig  # noqa: E402
@@ -168,25 +167,26 @@ def test_students(tmp_path: Path) -> None:
     features = rng.normal(size=(12, 5)).astype(np.float32)
     said = rng.normal(size=(12, 3)).astype(np.float32)
     labels = np.arange(12) % 3
-    part = distillation.TaskSplit(StoredInputs(features), labels, said, features)
+    part = distillation.TaskSplit(distillation.StoredInputs(features), labels, said, features)
     network = partial(FeatureNetwork, 5, ClassifierConfig(hidden=6))
     task = distillation.DistillationTask(
-        "audio", network, 6, ("a", "b", "c"), dict.fromkeys(("train", "dev", "test"), part),
-        labels, {},
-    )  # fmt: skip
+        "audio", network, 6, ("a", "b", "c"), {"train": part, "dev": part}
+    )
     config, loss = distillation.DistillationConfig(), distillation.DistillationLoss()
     with pytest.raises(DoneError):
-        distillation.train_student(task, config, loss, TRAINER, tmp_path)
+        distillation.fit_student(task, config, loss, TRAINER, tmp_path)
 
 
 def test_students_with_their_own_average(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(12, 5)).astype(np.float32)
     labels = np.arange(12) % 3
-    part = distillation.TaskSplit(StoredInputs(features), labels, features[:, :3], features)
+    part = distillation.TaskSplit(
+        distillation.StoredInputs(features), labels, features[:, :3], features
+    )
     network = partial(FeatureNetwork, 5, ClassifierConfig(hidden=5))
     task = distillation.DistillationTask(
-        "text", network, 5, ("a", "b", "c"), {"train": part, "dev": part}, labels, {}
+        "text", network, 5, ("a", "b", "c"), {"train": part, "dev": part}
     )
     config, loss = distillation.DistillationConfig(), distillation.DistillationLoss()
     with pytest.raises(DoneError):

@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.ema import EmaDistillation, SelfDistillationConfig
 from erc_ros.training.engine import prediction
-from erc_ros.training.engine.embeddings import FILE
 from erc_ros.training.engine.prediction import Floats, Indices
-from erc_ros.training.engine.runs import SPLITS, log_probabilities, save_answers, write_metrics
 from erc_ros.training.engine.trainer import Fit, TrainerConfig, device_of, fit, set_seeds
 from erc_ros.training.losses import pearson_relation, similarity_kl
 
@@ -100,6 +96,20 @@ class ModelInputs(Protocol):
         """generator: draws what varies in training; None: as they are."""
 
 
+@dataclass(frozen=True, eq=False)
+class StoredInputs:
+    """Features (N, size) as they are."""
+
+    features: Floats
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __call__(self, rows: Indices, generator: np.random.Generator | None) -> dict[str, Tensor]:
+        """features (n, size)."""
+        return {"features": torch.from_numpy(self.features[rows])}
+
+
 @runtime_checkable
 class SizedInputs(Protocol):
     """Inputs of different lengths, which share a batch with those of about their own."""
@@ -110,17 +120,15 @@ class SizedInputs(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TaskSplit:
-    """One split of a task: N utterances and what the teacher says about M.
+    """One split of a task: N utterances and the teacher's predictions of them.
 
-    labels (N,) int64. logits (M, C), features (M, d) float32. In a real corpus M is N and row i is
-    about utterance i; in a simulated one an utterance gets a row of the same label.
+    labels (N,) int64. logits (N, C), features (N, d) float32.
     """
 
     inputs: ModelInputs
     labels: Indices
     logits: Floats
     features: Floats
-    simulated: bool = False
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.labels) or len(self.logits) != len(self.features):
@@ -128,34 +136,19 @@ class TaskSplit:
                 f"{len(self.inputs)} inputs for {len(self.labels)} labels, {len(self.logits)}"
                 f" logits for {len(self.features)} features"
             )
-        if not self.simulated and len(self.logits) != len(self.labels):
+        if len(self.logits) != len(self.labels):
             raise ValueError(f"{len(self.labels)} utterances, but {len(self.logits)} answers")
         for name in ("logits", "features"):
             bad = np.flatnonzero(~np.isfinite(getattr(self, name)).all(axis=1))
             if len(bad):
                 raise ValueError(f"the teacher's {name} of row {bad[0]} are not finite")
 
-    def partners(
-        self, rows: Indices, labels_of_teacher: Indices, generator: np.random.Generator
-    ) -> Indices:
-        """A row of the teacher for each of `rows`; labels_of_teacher (M,)."""
-        if not self.simulated:
-            return rows
-        chosen = [
-            generator.choice(np.flatnonzero(labels_of_teacher == label))
-            for label in self.labels[rows]
-        ]
-        return np.array(chosen, np.int64)
-
 
 @dataclass(frozen=True, eq=False)
 class DistillationTask:
     """One student modality: what it learns from.
 
-    network: makes its encoder, inputs -> (N, width), with fresh weights. splits: `SPLITS`.
-    teacher_labels: of the train split's answers, for simulated pairs. left_out: utterances without
-    this modality or without the teacher's, per split. export: writes the encoder as a bundle's
-    part into a folder; None: it is none.
+    network: makes its encoder, inputs -> (N, width), with fresh weights. splits: train and dev.
     """
 
     modality: str
@@ -163,9 +156,6 @@ class DistillationTask:
     width: int
     labels: tuple[str, ...]
     splits: Mapping[str, TaskSplit]
-    teacher_labels: Indices
-    left_out: Mapping[str, int]
-    export: Callable[[nn.Module, Path], None] | None = None
 
 
 class Student(nn.Module):
@@ -196,19 +186,6 @@ class Student(nn.Module):
         """For the loss: features of the teacher's size."""
         embedding, logits = self(inputs)
         return Outputs(logits.float(), self.project(embedding).float())
-
-
-def train_student(
-    task: DistillationTask,
-    config: DistillationConfig,
-    loss: DistillationLoss,
-    trainer: TrainerConfig,
-    out: Path,
-) -> Student:
-    """Train one student; writes everything in `out`, test looked at once."""
-    student, _ = fit_student(task, config, loss, trainer, out)
-    finish(student, task, trainer, out)
-    return student
 
 
 def fit_student(
@@ -243,8 +220,7 @@ def fit_student(
     def loss_of(student: Student, rows: Indices) -> Tensor:
         device = device_of(student)
         inputs = {k: v.to(device) for k, v in train_split.inputs(rows, generator).items()}
-        partners = train_split.partners(rows, task.teacher_labels, generator)
-        teacher = Outputs(logits[partners].to(device), features[partners].to(device))
+        teacher = Outputs(logits[rows].to(device), features[rows].to(device))
         labels = torch.from_numpy(train_split.labels[rows]).to(device)
         said = student.outputs(inputs)
         hard = loss(said, teacher, labels)
@@ -292,29 +268,6 @@ def shuffled_batches(
     ordered = [piece[np.argsort(inputs.sizes[piece], kind="stable")] for piece in pieces]
     batches = np.array_split(np.concatenate(ordered), count)
     return [batches[number] for number in generator.permutation(count)]
-
-
-def finish(student: Student, task: DistillationTask, trainer: TrainerConfig, out: Path) -> None:
-    """Answers of all splits, and metrics.json."""
-    arrays: dict[str, Any] = {}
-    measured: dict[str, NDArray[Any]] = {}
-    found: dict[str, Any] = {"seed": trainer.seed}
-    for split in SPLITS:
-        part = task.splits[split]
-        embedding, probabilities = predict(student, part.inputs, trainer.batch_size)
-        arrays[f"{split}.embeddings"], arrays[f"{split}.labels"] = embedding, part.labels
-        arrays[f"{split}.logits"] = log_probabilities(probabilities)
-        if split != "train":
-            measured[split], measured[f"{split}_labels"] = arrays[f"{split}.logits"], part.labels
-            found[split] = metrics.report(part.labels, probabilities, task.labels)
-        if split == "test" and not part.simulated:
-            same = probabilities.argmax(axis=1) == part.logits.argmax(axis=1)
-            found["agreement"] = float(same.mean())
-    save_file(arrays, out / FILE)
-    save_answers(out, task.labels, **measured)
-    if task.export is not None:
-        task.export(student.encoder, out)
-    write_metrics(found, out)
 
 
 def predict(

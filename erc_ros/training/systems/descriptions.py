@@ -18,8 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from erc_ros.training.datasets.corpora import UnusableMediaError
-from erc_ros.training.distillation.sources import StoredInputs
-from erc_ros.training.distillation.task import DistillationLoss, ModelInputs, fit_student
+from erc_ros.training.distillation.task import (
+    DistillationLoss,
+    ModelInputs,
+    StoredInputs,
+    fit_student,
+)
 from erc_ros.training.encoders.descriptions import (
     Describer,
     DescriberConfig,

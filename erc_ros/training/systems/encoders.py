@@ -315,8 +315,7 @@ def student_task(
     parts: Mapping[str, TaskSplit],
 ) -> DistillationTask:
     """A student of a real corpus."""
-    labels = parts["train"].labels
-    return DistillationTask(modality, network, width, material.labels, parts, labels, {})
+    return DistillationTask(modality, network, width, material.labels, parts)
 
 
 def _inputs(encoder: Trainable, split: Utterances, rows: NDArray[np.int64]) -> ModelInputs:
