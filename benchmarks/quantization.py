@@ -1,6 +1,6 @@
 """DDVLM's figures 9 and 10 with a bundle of this project: what quantization costs and gains.
 
-    python -m benchmarks.quantization FLOAT_BUNDLE [--shipped BUNDLE] [--page PAGE]
+    python -m benchmarks.quantization FLOAT_BUNDLE [--shipped BUNDLE]
 
 (needs the extra [train]).
 
@@ -41,7 +41,6 @@ COMPARED = {
     "symmetric": "static int8 for TensorRT",
     "symmetric-smooth": "SmoothQuant, static, for TensorRT",
 }
-BEGIN, END = "<!-- tables -->", "<!-- end of the tables -->"
 MAX_DROP = 0.3  # points
 
 
@@ -120,33 +119,16 @@ def table(bench: Bench, rows: Sequence[Variant], speeds: Sequence[Speed]) -> lis
     ]
 
 
-def put(page: Path, tables: str) -> None:
-    """Replace the tables of a page, which stand between two marks.
-
-    Raises:
-        ValueError: the page has no such marks.
-    """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
-    text = f"{before}{begin}\n\n{tables}\n\n{end}{after}"
-    page.write_text(text, encoding="utf-8")
-
-
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, help="a float32 bundle")
     parser.add_argument("--shipped", type=Path, help="one made of it by `erc quantize`")
-    parser.add_argument(
-        "--page", type=Path, help="put the tables into docs/results/quantization.md"
-    )
     parser.add_argument("--utterances", type=int, default=60, help="for the durations")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()
-    begin, tables = time.monotonic(), [f"Measured on {description()}."]
-    print(tables[0] + "\n", flush=True)
+    begin = time.monotonic()
+    print(f"Measured on {description()}.\n", flush=True)
     bundle = load_bundle(options.bundle.resolve())
     bench = Bench(Task(bundle, read_material(data_folder(options.data), bundle)))
     with tempfile.TemporaryDirectory() as scratch:
@@ -158,10 +140,7 @@ def main() -> int:
             ("Whole pipeline (figure 10)", figures["pipeline"]),
         ):
             lines = table(bench, rows, [next(speeds) for _ in rows])
-            tables.append(f"### {title}\n\n" + "\n".join(lines))
-            print(tables[-1] + "\n", flush=True)
-    if options.page is not None:
-        put(options.page, "\n\n".join(tables))
+            print(f"### {title}\n\n" + "\n".join(lines) + "\n", flush=True)
     print(f"{time.monotonic() - begin:.0f} s in all")
     return 0
 

@@ -1,6 +1,6 @@
 """How far is every part of a bundle from what this machine could do at best?
 
-    python -m benchmarks.roofline [--bundle edge-small] [--out docs/results/roofline.md]
+    python -m benchmarks.roofline [--bundle edge-small] [--out out/roofline.md]
 
 A made-up conversation is recognised, one utterance after the other; for each model the calls are
 kept. Work is counted from the graph for the shapes of each call: two operations per multiplication
@@ -323,9 +323,7 @@ def main() -> int:
     print(text)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        old = options.out.read_text(encoding="utf-8") if options.out.exists() else ""
-        remarks = "".join(old.partition("\n## ")[1:])  # written by hand below the tables
-        options.out.write_text(text + remarks, encoding="utf-8")
+        options.out.write_text(text, encoding="utf-8")
     return 0
 
 

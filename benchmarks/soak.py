@@ -1,9 +1,7 @@
 """Endurance: the nodes as processes, hours of conversation, one fault after the other.
 
     python -m benchmarks.soak --hours 2 --seed 0 --out out/soak        over DDS, both modes
-    ... --page docs/results/soak.md                                    and into the documents
     python -m benchmarks.soak --hours 24 --core --out out/soak_core    the pipeline without DDS
-    ... --page docs/results/soak_core.md
 
 Over DDS, the written dialogue of the demo is spoken again and again while sensors are killed and
 come back with other rates and formats, clocks drift and jump, conversations are reset, and one
@@ -22,7 +20,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -584,18 +581,6 @@ def write(folder: Path, watch: Watch, command: str) -> None:
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def publish(report: Path, page: Path) -> None:
-    """Copy a report into the documents: the page, and its pictures beside the others."""
-    text = (report / "report.md").read_text(encoding="utf-8")
-    images = page.parents[1] / "images"
-    images.mkdir(exist_ok=True)
-    for picture in sorted(report.glob("*.png")):
-        name = f"{page.stem}-{picture.name}"
-        shutil.copyfile(picture, images / name)
-        text = text.replace(f"]({picture.name})", f"](../images/{name})")
-    page.write_text(text, encoding="utf-8")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run, check, write the report."""
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description=(__doc__ or "")[:80])
@@ -603,7 +588,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/soak"))
     parser.add_argument("--core", action="store_true", help="the pipeline without DDS")
-    parser.add_argument("--page", type=Path, help="also write the report as a page of docs/results")
     parser.add_argument("--mode", choices=("single", "split"), help="default: one after the other")
     options = parser.parse_args(argv)
     watch = Watch()
@@ -617,8 +601,6 @@ def main(argv: list[str] | None = None) -> int:
                 over_dds(mode, duration, options.seed, folder, watch)
         arguments = " ".join(argv if argv is not None else sys.argv[1:])
         write(folder, watch, f"python -m benchmarks.soak {arguments}")
-    if options.page is not None:
-        publish(options.out, options.page)
     print(f"{options.out}/report.md")
     return 0 if all(holds for holds, _ in watch.checks) else 1
 

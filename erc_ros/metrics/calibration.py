@@ -18,8 +18,7 @@ from erc_ros.metrics.classification import calibration_error, softmax
 COLDEST, HOTTEST = 0.05, 20.0
 PEOPLE_BEFORE = 2.0
 """How many people's worth of answers are taken to be right as often as they say, before the first
-is looked at. Of what was tried 2 to 4 fit four speakers best after four others
-(docs/results/trust.md)."""
+is looked at. Of what was tried 2 to 4 fit four speakers best after four others."""
 
 
 def log_likelihood_loss(

@@ -179,8 +179,7 @@ def calibrate(trial: BundleTrial) -> Calibration:
     """Fitted on this split: a temperature for each set of modalities; without text also factors.
 
     Without text half as many clips are mismatched (`simulation.BETWEEN`). Factors only where the
-    confidence is nearer with them. With text nothing is gained by them on MELD dev
-    (docs/results/trust.md).
+    confidence is nearer with them. With text nothing is gained by them on MELD dev.
     """
     temperatures, factors = {}, {}
     for seen in SETS:

@@ -2,8 +2,8 @@
 
 Every sense has a linear classifier on its embeddings, by logistic regression. The text's learns
 from MELD: its encoder's own knows more of what a conversation means, but takes plain sentences for
-fear (docs/results/trust.md, "What the fusion took from the text"). MELD has hardly any of those, so
-it may learn from others, too (`simulated.more_text`). Those of sound and faces learn from the clips
+fear (docs/results/what_did_not_help.md). MELD has hardly any of those, so it may learn from others,
+too (`simulated.more_text`). Those of sound and faces learn from the clips
 themselves, not from what of them is drawn for MELD: what a voice says is one question, whether that
 is what was felt another. Real recordings answer the first, and people whom the encoders have not
 met give the temperature. The second is how often a sense is taken to be broken: beside the text so

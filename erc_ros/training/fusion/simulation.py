@@ -39,7 +39,7 @@ class Weakness:
     coupling: float = 0.13
     """How much more often a clip is mismatched where the text is read wrongly, and how much less
     where it is read rightly, as a share. With 0 sound and faces promise twice of what real ones
-    keep (docs/results/trust.md)."""
+    keep."""
     draws: int = 0
     """Seed of the draws. Not called `seed`: all training seeds are to see the same data."""
 
