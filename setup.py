@@ -46,6 +46,7 @@ setup(
         f"{NAME}.dialogue": ["assets/*"],
         f"{NAME}.encoders": ["assets/*"],
         f"{NAME}.evaluation": ["templates/*"],
+        f"{NAME}.live": ["*.html"],
         f"{NAME}.training.datasets": ["*.txt"],
         f"{NAME}.demo": ["assets/*", "assets/**/*"],
     },
@@ -90,6 +91,7 @@ setup(
         "tensorrt": ["onnx>=1.17", "tensorrt>=10.3; platform_machine == 'x86_64'"],
         "replay": ["matplotlib>=3.5", ROSBAGS, "tqdm>=4.60"],
         "media": ["av>=14", "matplotlib>=3.5", "tqdm>=4.60"],  # erc replay talk.mp4
+        "live": ["av>=14", "sounddevice>=0.4.6"],  # erc live, erc sense: microphone and camera
         "whisper": ["faster-whisper>=1.1"],  # --recognizer faster-whisper:MODEL
         "whispercpp": ["pywhispercpp>=1.3"],  # --recognizer whisper.cpp:MODEL
         "vosk": ["vosk>=0.3.44"],  # --recognizer vosk:FOLDER

@@ -41,6 +41,7 @@ _EXTRAS = {
     "sklearn": _extra("train"),
     "soundfile": _extra("train"),
     "av": _extra("media"),
+    "sounddevice": _extra("live"),
     "faster_whisper": _extra("whisper"),
     "pywhispercpp": _extra("whispercpp"),
     "vosk": _extra("vosk"),
@@ -345,6 +346,20 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     return 0
 
 
+def _live(argv: Sequence[str]) -> int:
+    from erc_ros.live.command import add_options, run
+
+    parser = argparse.ArgumentParser(
+        prog="erc live",
+        description="Emotions from the microphone and the camera of this machine, without ROS. "
+        "Nothing is recorded without --record.",
+    )
+    add_options(parser)
+    _robot_options(parser)
+    options = parser.parse_args(argv)
+    return _explained(lambda: run(options, _robot(options), _print_row(not options.no_text)))
+
+
 def _say(text: str) -> None:
     """Write a line for the user; results must not be lost because a log cannot be written."""
     with suppress(OSError):
@@ -563,6 +578,7 @@ def _explained(command: Callable[[], int]) -> int:
 _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "run": (_run, "start the ROS 2 nodes"),
     "replay": (_replay, "estimates and a timeline picture from a recording"),
+    "live": (_live, "emotions from this machine's microphone and camera"),
     "evaluate-bag": (_evaluate_bag, "scores and a report of recordings, against annotations"),
     "annotate": (_annotate, "a first annotation of a recording, to be corrected in ELAN"),
     "info": (_info, "what a recording has, and what would be used of it"),
@@ -589,7 +605,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 
 _GROUPS = {
     "use": (
-        *("run", "replay", "annotate", "evaluate-bag", "import", "enrol"),
+        *("run", "live", "replay", "annotate", "evaluate-bag", "import", "enrol"),
         *("demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (

@@ -13,6 +13,7 @@ from pathlib import Path
 
 EXTRAS = {
     "media": ("av", "matplotlib", "tqdm"),
+    "live": ("av", "sounddevice"),
     "replay": ("rosbags", "matplotlib"),
     "evaluate": ("av", "jinja2", "praatio", "pympi", "defusedxml", "rosbags"),
     "demo": ("espeakng_loader",),

@@ -1,0 +1,271 @@
+"""A local web page that shows a live session.
+
+The server listens on 127.0.0.1 only. Its address contains a random token, so that other users and
+other web pages of this machine can neither see nor guess it, and requests for another host name are
+refused (DNS rebinding). Nothing is stored, and the page loads nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import threading
+from collections import deque
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from typing import Any
+
+import cv2
+
+from erc_ros.live.session import Observer
+from erc_ros.pipeline import Pipeline
+from erc_ros.replay.rows import Row
+from erc_ros.sensing.faces import FaceObservation
+from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.images import to_bgr
+from erc_ros.values.nanoseconds import NS, seconds
+
+HOST = "127.0.0.1"
+SHOWN_ROWS = 30
+MAX_VIEWERS = 8  # pages that are open at the same time
+_PERIOD = 0.1  # s between two states
+_ALIVE = 5.0  # s after which a state is repeated, which finds out that a page was closed
+_NOTES = 20
+_RECENT = seconds(10.0)  # an emotion is shown at a face for so long
+_SEEN = NS  # a box is shown so long after the face was detected
+
+
+class LivePage(Observer):
+    """Serves the page in threads of its own. Close it.
+
+    Args:
+        pipeline: says who speaks.
+        port: 0: any free one.
+
+    Attributes:
+        url: its address, with the token.
+    """
+
+    def __init__(self, pipeline: Pipeline, port: int = 0) -> None:
+        self._pipeline = pipeline
+        self._changed = threading.Condition()
+        self._version = 0
+        self._origin = 0
+        self._frame: Frame | None = None
+        self._number = 0  # of the frame
+        self._faces: list[FaceObservation] = []
+        self._rows: list[Row] = []
+        self._notes: deque[str] = deque(maxlen=_NOTES)
+        self._speaking = ""
+        self.is_over = False
+        token = secrets.token_urlsafe(24)
+        self._server = _Server(self, token, port)
+        self.url = f"http://{HOST}:{self._server.server_port}/{token}/"
+        threading.Thread(target=self._server.serve_forever, name="page", daemon=True).start()
+
+    # --- from the session ---
+
+    def begin(self, origin: int) -> None:
+        """See `Observer`."""
+        self._origin = origin
+
+    def see(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
+        """See `Observer`."""
+        conversation, speaker = self._pipeline.perception.speaking()
+        with self._changed:
+            self._frame, self._number = frame, self._number + 1
+            self._faces = [face for face in faces if abs(frame.stamp - face.stamp) <= _SEEN]
+            self._speaking = f"{_name(speaker)} speaks" if conversation and speaker else ""
+            self._change()
+
+    def estimate(self, row: Row, rows: Sequence[Row]) -> None:
+        """See `Observer`."""
+        with self._changed:
+            self._rows = [each for each in rows if each.is_final][-SHOWN_ROWS:]
+            self._change()
+
+    def note(self, text: str) -> None:
+        """See `Observer`."""
+        with self._changed:
+            self._notes.append(text)
+            self._change()
+
+    def close(self) -> None:
+        """Tell the pages that the session is over, and end the server."""
+        with self._changed:
+            self.is_over = True
+            self._change()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _change(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
+
+    # --- to the page ---
+
+    def wait(self, version: int, timeout: float) -> int:
+        """Wait until the state is newer than `version`; return its version."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version, timeout)
+            return self._version
+
+    def state(self) -> dict[str, Any]:
+        """Return what the page shows."""
+        with self._changed:
+            frame = self._frame
+            return {
+                "is_over": self.is_over,
+                "speaking": self._speaking,
+                "notes": list(self._notes),
+                "image": self._number,
+                "width": frame.width if frame else 0,
+                "height": frame.height if frame else 0,
+                "faces": [self._face(face) for face in self._faces],
+                "rows": [self._row(row) for row in reversed(self._rows)],
+            }
+
+    def jpeg(self) -> bytes:
+        """Return the last image; empty: there is none."""
+        with self._changed:
+            frame = self._frame
+        if frame is None:
+            return b""
+        _, data = cv2.imencode(".jpg", to_bgr(frame), (cv2.IMWRITE_JPEG_QUALITY, 80))
+        return data.tobytes()
+
+    def _face(self, face: FaceObservation) -> dict[str, Any]:
+        box = face.box
+        place = {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
+        row = next((row for row in reversed(self._rows) if row.face_id == face.track_id), None)
+        if row is None or face.stamp - row.end > _RECENT:
+            return {**place, "text": ""}
+        who, label = _speaker(row), row.label or "unknown"
+        return {**place, "text": f"{who}: {label} {row.confidence:.0%}" if who else label}
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        passed = max(0, row.start - self._origin) // NS
+        return {
+            "time": f"{passed // 60}:{passed % 60:02}",
+            "speaker": _speaker(row),
+            "text": row.text,
+            "label": row.label,
+            "most_probable": row.most_probable,
+            "confidence": row.confidence,
+            "reasons": reasons(row),
+        }
+
+
+def reasons(row: Row) -> list[str]:
+    """Return one sentence for each modality that counted."""
+    lines = []
+    for name, why in row.why.items():
+        text = f"{name}: {why.indicates or 'nothing'} {why.probability:.0%} alone"
+        if why.without:
+            text += f"; without it {why.without} {why.without_probability:.0%}"
+        lines.append(text)
+    return lines
+
+
+def _speaker(row: Row) -> str:
+    return row.person_id or _name(row.speaker_id)
+
+
+def _name(speaker: str) -> str:
+    return f"speaker {int(speaker) + 1}" if speaker.isdecimal() else speaker
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, page: LivePage, token: str, port: int) -> None:
+        self.page, self.token = page, token
+        self.viewers = threading.BoundedSemaphore(MAX_VIEWERS)
+        super().__init__((HOST, port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that closes a connection is not an error."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 30
+    server_version, sys_version = "erc", ""
+
+    def do_GET(self) -> None:
+        if self.headers.get("Host") not in {
+            f"{name}:{self.server.server_port}" for name in (HOST, "localhost")
+        }:
+            self._refuse(HTTPStatus.FORBIDDEN)
+            return
+        _, _, rest = self.path.partition("/")
+        token, _, name = rest.partition("?")[0].partition("/")
+        if not hmac.compare_digest(token.encode(), self.server.token.encode()):
+            self._refuse(HTTPStatus.FORBIDDEN)
+        elif name == "":
+            self._page()
+        elif name == "image.jpg" and (data := self.server.page.jpeg()):
+            self._send("image/jpeg", data)
+        elif name == "events":
+            self._events()
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: the token is part of the address."""
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _page(self) -> None:
+        nonce = secrets.token_urlsafe(16)
+        html = files("erc_ros.live").joinpath("page.html").read_text(encoding="utf-8")
+        policy = (
+            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
+            "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'"
+        )
+        data = html.replace("NONCE", nonce).encode()
+        self._send("text/html; charset=utf-8", data, {"Content-Security-Policy": policy})
+
+    def _head(self, kind: str, more: dict[str, str]) -> None:
+        self.send_response(HTTPStatus.OK)
+        headers = {
+            "Content-Type": kind,
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+        for name, value in {**headers, **more}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send(self, kind: str, data: bytes, more: dict[str, str] | None = None) -> None:
+        self._head(kind, {"Content-Length": str(len(data)), **(more or {})})
+        self.wfile.write(data)
+
+    def _events(self) -> None:
+        if not self.server.viewers.acquire(blocking=False):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        try:
+            self._head("text/event-stream", {})
+            page, version = self.server.page, -1
+            while True:
+                version = page.wait(version, _ALIVE)
+                state = page.state()
+                self.wfile.write(f"data: {json.dumps(state)}\n\n".encode())
+                self.wfile.flush()
+                if state["is_over"]:
+                    return
+                threading.Event().wait(_PERIOD)
+        except OSError:
+            return  # the page was closed
+        finally:
+            self.server.viewers.release()
