@@ -227,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
         html = files("erc_ros.live").joinpath("page.html").read_text(encoding="utf-8")
         policy = (
             f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
-            "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+            "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'"
         )
         data = html.replace("NONCE", nonce).encode()

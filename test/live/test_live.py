@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from ctypes.util import find_library
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -377,10 +378,59 @@ def test_ctrl_c_ends_the_session_with_its_last_estimates(talk: tuple[Path, list[
             break
     first = process.stdout.readline()  # the session is running
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=PATIENCE)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert "Traceback" not in err
     assert first
+
+
+ALSA = """
+pcm.null { type null }
+pcm.looped { type file slave.pcm "null" file "/dev/null" infile "SAMPLES" format "raw" }
+pcm.!default { type plug slave.pcm "looped" }
+"""
+LISTEN = """
+import os
+import threading
+import numpy as np
+from erc_ros.media.devices import Clock, DeviceError, Microphone
+chunks = Microphone("default").values(Clock(), threading.Event())
+for _ in range(5):
+    chunk = next(chunks)
+    print(chunk.format.rate, np.abs(np.frombuffer(chunk.data, "<i2")).max())
+try:
+    next(Microphone("no such device").values(Clock(), threading.Event()))
+except DeviceError as error:
+    print(error, flush=True)
+os._exit(0)  # the null device of ALSA makes PortAudio abort when it is closed
+"""
+
+
+@pytest.mark.skipif(find_library("asound") is None, reason="ALSA is missing")
+@pytest.mark.skipif(find_library("portaudio") is None, reason="PortAudio is missing")
+def test_a_microphone_is_read_by_portaudio(tmp_path: Path) -> None:
+    """A virtual device of ALSA, which needs no hardware."""
+    pytest.importorskip("sounddevice")
+    samples = (tone(5.0) * 32767).astype("<i2")
+    (tmp_path / "samples.raw").write_bytes(samples.tobytes())
+    configuration = tmp_path / "asound.conf"
+    configuration.write_text(ALSA.replace("SAMPLES", str(tmp_path / "samples.raw")))
+    variables = {**os.environ, "ALSA_CONFIG_PATH": str(configuration)}
+    result = subprocess.run(
+        [sys.executable, "-c", LISTEN],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    *chunks, error = result.stdout.splitlines()
+    assert len(chunks) == 5
+    for line in chunks:
+        rate, level = map(int, line.split())
+        assert rate in (44_100, 48_000)
+        assert level == pytest.approx(16_383, rel=0.1)
+    assert "no such device" in error
 
 
 def test_a_full_queue_drops_images_before_audio() -> None:
