@@ -360,6 +360,26 @@ def _live(argv: Sequence[str]) -> int:
     return _explained(lambda: run(options, _robot(options), _print_row(not options.no_text)))
 
 
+def _sense(argv: Sequence[str]) -> int:
+    from erc_ros.live.command import source_options
+
+    parser = argparse.ArgumentParser(
+        prog="erc sense",
+        description="Publish this machine's microphone and camera on the topics that the ROS 2 "
+        "nodes subscribe to: audio, audio_info, image/compressed and, with --recognizer, speech.",
+    )
+    source_options(parser)
+    parser.add_argument("--namespace", default="", help="namespace of the topics")
+    options = parser.parse_args(argv)
+
+    def sense() -> int:
+        from erc_ros.live.sense import run
+
+        return run(options)
+
+    return _explained(sense)
+
+
 def _say(text: str) -> None:
     """Write a line for the user; results must not be lost because a log cannot be written."""
     with suppress(OSError):
@@ -579,6 +599,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "run": (_run, "start the ROS 2 nodes"),
     "replay": (_replay, "estimates and a timeline picture from a recording"),
     "live": (_live, "emotions from this machine's microphone and camera"),
+    "sense": (_sense, "publish this machine's microphone and camera on ROS 2 topics"),
     "evaluate-bag": (_evaluate_bag, "scores and a report of recordings, against annotations"),
     "annotate": (_annotate, "a first annotation of a recording, to be corrected in ELAN"),
     "info": (_info, "what a recording has, and what would be used of it"),
@@ -605,7 +626,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 
 _GROUPS = {
     "use": (
-        *("run", "live", "replay", "annotate", "evaluate-bag", "import", "enrol"),
+        *("run", "sense", "live", "replay", "annotate", "evaluate-bag", "import", "enrol"),
         *("demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (
