@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from erc_ros import plugins
 from erc_ros.dialogue.speaking_face import LANDMARKS, IdentityMatch, Kind
 from erc_ros.pipeline import (
     FaceLandmarks,
@@ -304,9 +305,80 @@ def size_of(message: Any) -> int:
     return 8 + sum(size_of(getattr(message, name)) for name in names)
 
 
+class SpeechMessage(Protocol):
+    """Reads the messages of a speech recognizer; a class of another package.
+
+    Contract:
+
+    - `message_type` is the ROS type, "package/msg/Name"; the entry point has the same name.
+    - The class is called without arguments. `read` is called by one thread at a time.
+    - `read` uses the message's fields only and depends on its arguments alone: no clock, no state,
+      no import of the message's package (a recording is read without it).
+    - It returns a `Transcript`, or None for a message without words. Times are ns on the clock of
+      the message's stamps; a time that is not known is None.
+    - It raises `UnusableMessageError` for a message that cannot be used, and names the field and
+      the value, never words that were said. Texts and lists are untrusted: at most
+      `values.bounds.TEXT` characters and `values.bounds.WORDS` words are kept.
+    """
+
+    message_type: ClassVar[str]
+
+    def read(self, message: Any, arrival: int) -> Transcript | None:
+        """Return the transcript in a message that arrived at `arrival` (ns).
+
+        Raises:
+            UnusableMessageError: the message cannot be used.
+        """
+
+
 def types_of(input: str) -> list[str]:
     """The message types that can feed an input, the preferred one first."""
-    return [name for name, adapter in ADAPTERS.items() if adapter.input == input]
+    own = [name for name, adapter in ADAPTERS.items() if adapter.input == input]
+    if input != "speech":
+        return own
+    return [*own, *(name for name in plugins.names(plugins.SPEECH_MESSAGES) if name not in own)]
+
+
+def adapter_for(type_name: str) -> Adapter:
+    """Return how a message type is read.
+
+    Raises:
+        PluginError: no class of this package or another one reads it.
+    """
+    if type_name not in ADAPTERS:
+        speech_type(type_name)
+    return ADAPTERS[type_name]
+
+
+def speech_type(name: str) -> str:
+    """Return the message type that a `speech_type` parameter names; from then on it can be read.
+
+    Args:
+        name: "auto", "none", a message type, or a `SpeechMessage` as module:Class.
+
+    Raises:
+        PluginError: there is no such class, or it is for a type that this package reads.
+    """
+    if name in ("auto", "none") or name in ADAPTERS:
+        return name
+    reader = plugins.find(plugins.SPEECH_MESSAGES, name)()
+    kind = str(reader.message_type)
+    if ":" not in name and kind != name:
+        raise plugins.PluginError(
+            f"the entry point {name!r} is for messages of type {kind}: it must have the same name"
+        )
+    if kind in ADAPTERS and kind not in _NAMED:
+        raise plugins.PluginError(
+            f"{name} reads messages of type {kind}, which this package reads already: set "
+            f"speech_type to {kind}, or publish a type of your own"
+        )
+    _NAMED.add(kind)
+    ADAPTERS[kind] = Adapter("speech", reader.read)
+    return kind
+
+
+_NAMED: set[str] = set()
+"""Types of other packages that `speech_type` made readable."""
 
 
 # --- ROS4HRI (REP-155): what a topic means is in its name ---

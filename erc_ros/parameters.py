@@ -52,15 +52,8 @@ class UtteranceNodeConfig(PerceptionConfig):
     )
     speech_type: str = setting(
         "auto",
-        "message type of `speech`; auto: that of its publisher, none: no recogniser",
-        choices=(
-            "auto",
-            "none",
-            "hri_msgs/msg/LiveSpeech",
-            "std_msgs/msg/String",
-            "speech_recognition_msgs/msg/SpeechRecognitionCandidates",
-            "whisper_msgs/msg/Transcription",
-        ),
+        "message type of `speech`; auto: that of its publisher, none: no speech recognizer; "
+        "module:Class: one that reads messages of another package",
     )
     humans_namespace: str = setting(
         "humans",

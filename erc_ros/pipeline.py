@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros import plugins
 from erc_ros.dialogue.alignment import expected_duration
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
@@ -33,14 +34,15 @@ from erc_ros.dialogue.speakers.enrolment import (
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.speaking_face import IdentityMatch
-from erc_ros.dialogue.voice_activity import SileroVoiceActivity
+from erc_ros.dialogue.voice_activity import FRAME, VoiceActivity, VoiceActivityFrames
 from erc_ros.dialogue.voice_sounds import VoiceSounds
-from erc_ros.encoders.face_detector import NETWORK, YuNetDetector
+from erc_ros.encoders.face_detector import YuNetDetector
 from erc_ros.encoders.language import TextExclusion
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
 from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import UNKNOWN, Estimate
+from erc_ros.inference.label_map import read_label_map
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioFormat, Sound
@@ -50,7 +52,6 @@ from erc_ros.sensing.faces import (
     FaceDetector,
     FaceObservation,
     FaceTracker,
-    HaarDetector,
     observe_crop,
 )
 from erc_ros.sensing.frames import Frame
@@ -137,8 +138,8 @@ class PerceptionConfig(AssemblerConfig, FromParameters):
     face_detector: str = setting(
         "yunet",
         "yunet: a small network, part of this package; haar: OpenCV's cascade for frontal faces; "
-        "none: the camera is not looked at",
-        choices=("yunet", "haar", "none"),
+        "none: the camera is not used; or a class of another package, by the name of its entry "
+        "point or as module:Class",
     )
     face_model: str = setting(
         "", "another ONNX file for `face_detector` yunet; empty: the one of this package"
@@ -148,6 +149,11 @@ class PerceptionConfig(AssemblerConfig, FromParameters):
         "frames per second that are searched for faces; the others are not decoded",
         "Hz",
         (0.5, 30.0),
+    )
+    voice_activity_model: str = setting(
+        "silero",
+        "silero: the network of this package; or a class of another package, by the name of its "
+        "entry point or as module:Class",
     )
     speaker_model: str = setting(
         "speaker-campplus",
@@ -183,6 +189,11 @@ class RecognitionConfig(FromParameters):
     """
 
     bundle: str = setting("edge-small", "folder of the model bundle, or a name in `models/`")
+    label_map: str = setting(
+        "",
+        "other names for the labels of the bundle, as `happy=joy, excited=joy`: labels with the "
+        "same name are merged; a label that is not named keeps its own",
+    )
     device: str = setting(
         "auto",
         "where the models run; auto: the first of the others that works here",
@@ -661,17 +672,24 @@ class Recognition:
         utterances whose speaker was corrected, and is or is not remembered.
 
     Raises:
-        BundleError, FileNotFoundError: the bundle. BackendError: the device is not there.
+        BundleError, FileNotFoundError: the bundle. LabelMapError: `label_map`. BackendError: the
+            device is not there.
     """
 
     def __init__(self, config: RecognitionConfig) -> None:
         self.counts: Counter[str] = Counter()
         self.publish_provisional = config.publish_provisional
         self.min_confidence = config.min_confidence
-        self.bundle: Bundle = load_bundle(model_folder(config.bundle))
-        self._recogniser = Recogniser(self.bundle, config.device)
+        self._loaded: Bundle = load_bundle(model_folder(config.bundle))
+        self._label_map = read_label_map(config.label_map, self._loaded.labels)
+        self._recogniser = Recogniser(self._loaded, config.device)
         self._recogniser.warm_up()
         self._conversation = ""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The models; labels and anchors as they are published, see `label_map`."""
+        return self._loaded if self._label_map is None else self._label_map.bundle(self._loaded)
 
     def feed(self, event: PipelineEvent) -> list[EstimateEvent]:
         """Take one event; what is no business of the recogniser gives nothing.
@@ -721,7 +739,7 @@ class Recognition:
             return None
         if tensorrt_engine.missing():
             return None
-        return EngineBuild(self.bundle, self._recogniser.reopen)
+        return EngineBuild(self._loaded, self._recogniser.reopen)
 
     def texts_excluded(self) -> dict[str, int]:
         """Why texts were not used -> how many; see `encoders.language.TextExclusion`."""
@@ -744,6 +762,8 @@ class Recognition:
             if not self.publish_provisional:
                 return []
         estimate = self._recogniser.feed(utterance)
+        if self._label_map is not None:
+            estimate = self._label_map.estimate(estimate)
         if estimate.confidence < self.min_confidence:
             estimate = replace(estimate, label=UNKNOWN)
         self.counts["estimates"] += 1
@@ -853,16 +873,27 @@ def _until_refused(events: Iterator[PerceptionEvent], source: str) -> list[Perce
 
 def _assembler(config: PerceptionConfig) -> UtteranceAssembler:
     return UtteranceAssembler(
-        config, SileroVoiceActivity(), speaker_networks(config), known_voices(config)
+        config, voice_activity(config), speaker_networks(config), known_voices(config)
     )
+
+
+def voice_activity(config: PerceptionConfig) -> VoiceActivity:
+    """Return a new voice activity detector of the config, for frames of FRAME samples.
+
+    Raises:
+        ValueError: there is no such detector, or its frames have another length than it may be.
+    """
+    detector: VoiceActivity = plugins.find(plugins.VOICE_ACTIVITY, config.voice_activity_model)()
+    return detector if detector.frame == FRAME else VoiceActivityFrames(detector)
 
 
 def _detector(config: PerceptionConfig) -> FaceDetector | None:
     if config.face_detector == "none":
         return None
-    if config.face_detector == "haar":
-        return HaarDetector()
-    return YuNetDetector(Path(config.face_model).expanduser() if config.face_model else NETWORK)
+    if config.face_detector == "yunet" and config.face_model:
+        return YuNetDetector(Path(config.face_model).expanduser())
+    detector: FaceDetector = plugins.find(plugins.FACE_DETECTORS, config.face_detector)()
+    return detector
 
 
 def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:

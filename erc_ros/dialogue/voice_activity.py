@@ -162,18 +162,85 @@ def finish(activity: Activity, config: VoiceActivityConfig) -> tuple[Activity, l
 
 
 class VoiceActivity(Protocol):
-    """Says of every frame whether it is speech: `SileroVoiceActivity`, or another network."""
+    """A voice activity detector: gives each audio frame a probability of speech.
+
+    Contract, for `SileroVoiceActivity` and for classes of other packages:
+
+    - `frame` is the number of samples at 16 kHz that `feed` takes, from SHORTEST to LONGEST. It is
+      constant. Another length than FRAME is converted by `VoiceActivityFrames`.
+    - The class is called without arguments. `feed` and `reset` are called by one thread.
+    - `feed` may remember earlier frames. After `reset` the same frames give the same probabilities
+      as from a new object; nothing else (clock, random numbers, files) changes them.
+    - A probability is a finite number from 0 to 1, also for silence, noise at full scale and
+      not-a-number. `feed` does not change its argument and raises nothing for a frame of the right
+      length.
+    - `feed` should take less than a tenth of the frame's duration on the target computer.
+    """
+
+    frame: int
 
     def feed(self, frame: NDArray[np.float32]) -> float:
-        """(FRAME,) float32 -> probability of speech; frames come in their order."""
+        """Return the probability of speech in (frame,) float32 samples from -1 to 1, in order.
+
+        Raises:
+            ValueError: another number of samples.
+        """
 
     def reset(self) -> None:
-        """The next frame does not follow the last one."""
+        """Forget all frames: the next one does not follow the last one."""
+
+
+SHORTEST, LONGEST = SAMPLE_RATE // 200, SAMPLE_RATE // 10
+"""Samples of a frame that a voice activity detector may take: 5 ms to 100 ms."""
+
+
+class VoiceActivityFrames:
+    """A detector with frames of any length, for frames of FRAME samples. Not thread-safe.
+
+    The probability of a frame is the mean over the detector's frames that end in it. A frame in
+    which no frame of the detector ends has the probability of the frame before. Speech is
+    therefore found up to one frame of the detector later than it begins.
+
+    Args:
+        detector: used by this object only.
+
+    Raises:
+        ValueError: its frames are shorter than SHORTEST or longer than LONGEST samples.
+    """
+
+    frame = FRAME
+
+    def __init__(self, detector: VoiceActivity) -> None:
+        if not SHORTEST <= detector.frame <= LONGEST:
+            raise ValueError(
+                f"{type(detector).__name__} takes frames of {detector.frame} samples; they must "
+                f"have {SHORTEST} to {LONGEST} samples (5 to 100 ms at 16 kHz)"
+            )
+        self._detector, self._length = detector, detector.frame
+        self._waiting = np.zeros(0, np.float32)  # samples of a frame that is not complete
+        self._last = 0.0  # probability
+        self.reset()
+
+    def feed(self, frame: NDArray[np.float32]) -> float:
+        """(FRAME,) float32 in [-1, 1] -> probability of speech."""
+        waiting = np.concatenate([self._waiting, within_full_scale(frame)])
+        whole = len(waiting) // self._length
+        parts = waiting[: whole * self._length].reshape(whole, self._length)
+        if probabilities := [float(self._detector.feed(part)) for part in parts]:
+            mean = float(np.mean(probabilities))
+            self._last = min(max(mean, 0.0), 1.0) if np.isfinite(mean) else 0.0
+        self._waiting = waiting[whole * self._length :]
+        return self._last
+
+    def reset(self) -> None:
+        self._detector.reset()
+        self._waiting, self._last = np.zeros(0, np.float32), 0.0
 
 
 class SileroVoiceActivity:
     """Silero's network (assets/README.md): remembers what it heard. Not thread-safe."""
 
+    frame = FRAME
     _hidden: NDArray[np.float32]  # (1, 1, STATE)
     _cell: NDArray[np.float32]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from erc_ros.evaluation.records import Prediction
 from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.label_map import read_label_map
 from erc_ros.media.recognizers import SpeechRecognizer
 from erc_ros.media.transcripts import Cue
 from erc_ros.parameters import RobotConfig
@@ -48,9 +49,12 @@ class EvaluatedSystem:
         """Its models.
 
         Raises:
-            BundleError, FileNotFoundError: they cannot be used.
+            BundleError, LabelMapError, FileNotFoundError: they cannot be used.
         """
-        return load_bundle(model_folder(self.robot.emotion_node.bundle))
+        node = self.robot.emotion_node
+        bundle = load_bundle(model_folder(node.bundle))
+        label_map = read_label_map(node.label_map, bundle.labels)
+        return bundle if label_map is None else label_map.bundle(bundle)
 
     def model_folders(self) -> list[Path]:
         """Where its models lie."""

@@ -7,17 +7,15 @@ model is downloaded unless the user names one that its library loads by name.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from erc_ros import plugins
 from erc_ros.dialogue.voice_activity import (
     FRAME,
     FRAME_TIME,
@@ -46,8 +44,18 @@ class RecognizerError(ValueError):
 class SpeechRecognizer(Protocol):
     """Turns one segment of speech into text.
 
-    Contract: `transcribe` depends on its argument alone, returns cues sorted by time whose times
-    (ns) lie within the segment, and returns an empty list where it hears no words.
+    Contract:
+
+    - The class is called with (model, language): what follows the name in `NAME:MODEL`, or "", and
+      a language code such as "en", or "" where it is not known. It raises `RecognizerError` where
+      the model cannot be loaded.
+    - `transcribe` depends on its argument alone: the same samples give the same cues, whatever was
+      transcribed before. It does not change its argument.
+    - Cues are sorted by time; their times and those of their words are ns from the first sample
+      and lie within the segment. A confidence is a number from 0 to 1, or NaN.
+    - It returns an empty list where it recognizes no words. Silence and a segment of 10 ms raise
+      nothing.
+    - It is called by one thread, and uses no network while it runs.
     """
 
     def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
@@ -260,49 +268,32 @@ class PocketSphinx:
         return [Cue(words[0].start, words[-1].end, text, words=words, locale="en")]
 
 
-RECOGNIZERS: Mapping[str, Callable[[str, str], SpeechRecognizer]] = MappingProxyType(
-    {
-        "faster-whisper": FasterWhisper,
-        "whisper.cpp": WhisperCpp,
-        "vosk": Vosk,
-        "pocketsphinx": PocketSphinx,
-    }
-)
-"""Name -> constructor from (model, language)."""
-
-
 def load_recognizer(name: str, language: str = "") -> SpeechRecognizer:
-    """Return the recognizer `KIND`, `KIND:MODEL`, or a class of yours as `package.module:Class`.
-
-    A class of yours is called with the language ("" = unknown).
+    """Return the recognizer `NAME`, `NAME:MODEL`, or a class of yours as `module:Class[:MODEL]`.
 
     Raises:
-        RecognizerError: unknown, or its model cannot be loaded.
+        PluginError: there is no such class.
+        RecognizerError: its model is not named or cannot be loaded.
         ModuleNotFoundError: its library is not installed.
 
     Example:
         >>> load_recognizer("faster-whisper:small.en", "en")
     """
     kind, _, model = name.partition(":")
-    if kind in RECOGNIZERS:
-        if not model and kind != "pocketsphinx":
-            raise RecognizerError(f"{kind} needs a model: give {kind}:MODEL (a name or a path)")
-        try:
-            return RECOGNIZERS[kind](model, language)
-        except ModuleNotFoundError:
-            raise
-        except RecognizerError:
-            raise
-        except Exception as error:  # the libraries raise many kinds
-            raise RecognizerError(
-                f"{kind} cannot load the model {model!r} ({type(error).__name__}): "
-                "give its folder or file"
-            ) from error
+    if kind not in plugins.names(plugins.SPEECH_RECOGNIZERS):
+        module, _, rest = name.partition(":")
+        attribute, _, model = rest.partition(":")
+        kind = f"{module}:{attribute}" if attribute else module
+    make = plugins.find(plugins.SPEECH_RECOGNIZERS, kind)
+    if kind in ("faster-whisper", "whisper.cpp", "vosk") and not model:
+        raise RecognizerError(f"{kind} needs a model: give {kind}:MODEL (a name or a path)")
     try:
-        recognizer: SpeechRecognizer = getattr(import_module(kind), model)(language)
-    except (ImportError, AttributeError, ValueError) as error:
+        recognizer: SpeechRecognizer = make(model, language)
+    except (ModuleNotFoundError, RecognizerError):
+        raise
+    except Exception as error:  # the libraries raise many kinds
         raise RecognizerError(
-            f"there is no speech recognizer {name!r}; known are {', '.join(RECOGNIZERS)}, or give "
-            "your own class as package.module:Class"
+            f"{kind} cannot load the model {model!r} ({type(error).__name__}): "
+            "give its folder or file"
         ) from error
     return recognizer

@@ -11,8 +11,8 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
 from erc_ros.adapters import (
-    ADAPTERS,
     TWO_PACKAGES,
+    adapter_for,
     message_class,
     size_of,
     type_hash,
@@ -206,7 +206,7 @@ class Input:
         assert message_type is not None
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
         losses, is_small = self._losses, not self._steady
-        wanted, adapter = self._wanted, ADAPTERS[type_name]
+        wanted, adapter = self._wanted, adapter_for(type_name)
 
         def receive(message: Any, info: Any) -> None:
             now = time.monotonic_ns()

@@ -13,7 +13,7 @@ from erc_msgs.msg import Utterance as UtteranceMessage
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
-from erc_ros.adapters import message_class, stamp_of
+from erc_ros.adapters import message_class, speech_type, stamp_of
 from erc_ros.nodes import diagnostics, services
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
@@ -185,7 +185,7 @@ class UtteranceNode(ManagedNode):
                 inbox,
                 "speech",
                 ("speech",),
-                p["speech_type"],
+                speech_type(p["speech_type"]),
                 TEXT_QOS,
                 False,
                 wanted=lambda message: not humans.has_voices,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast, get_args
 
-from erc_ros.adapters import ADAPTERS, Adapter, humans_adapter
+from erc_ros.adapters import Adapter, adapter_for, humans_adapter, speech_type
 from erc_ros.parameters import RobotConfig, UtteranceNodeConfig
 from erc_ros.pipeline import (
     EstimateEvent,
@@ -123,7 +123,11 @@ def heard_topics(
     Raises:
         BagError: see `choose_topics`.
     """
-    types = {"audio": node.audio_type, "image": node.image_type, "speech": node.speech_type}
+    types = {
+        "audio": node.audio_type,
+        "image": node.image_type,
+        "speech": speech_type(node.speech_type),
+    }
     chosen = dict(chosen)
     for role, kind in types.items():
         if role not in chosen and kind not in ("auto", "none"):
@@ -159,7 +163,7 @@ def adapter_of(record: BagRecord, namespace: str = "/humans") -> Adapter:
     """How to read a record: by its topic where that says it (ROS4HRI), else by its type."""
     if record.type in _VALUE_ADAPTERS:
         return _VALUE_ADAPTERS[record.type]
-    return humans_adapter(record.topic, record.type, namespace) or ADAPTERS[record.type]
+    return humans_adapter(record.topic, record.type, namespace) or adapter_for(record.type)
 
 
 def _value(value: Any, arrival: int) -> Input:

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from erc_ros.adapters import ADAPTERS, humans_adapter, message_class
+from erc_ros.adapters import adapter_for, humans_adapter, message_class
 from erc_ros.nodes.inputs import TELLS_INFO
 from erc_ros.nodes.system import environment, read_system
 from erc_ros.parameters import EmotionNodeConfig, RobotConfig, UtteranceNodeConfig
@@ -381,8 +381,8 @@ class _Player:
         self._publishers[raw.topic].publish(raw.data)
         if tells_consent(raw.topic, raw.type):
             return
-        adapter = (
-            humans_adapter(raw.topic, raw.type, self._node.humans_namespace) or ADAPTERS[raw.type]
+        adapter = humans_adapter(raw.topic, raw.type, self._node.humans_namespace) or adapter_for(
+            raw.type
         )
         self.counts[f"{adapter.input} played"] += 1
         if adapter.input == "speech":

@@ -62,13 +62,26 @@ class FaceObservation:
 
 
 class FaceDetector(Protocol):
-    """Finds faces in one frame."""
+    """Finds the faces of one image.
+
+    Contract, for the detectors of this package and of others:
+
+    - The class is called without arguments. `detect` is called by one thread, which is not the one
+      that made the object, at `face_rate` frames per second at most.
+    - Boxes are in pixels of the full frame, inside it, at least 1 pixel wide and high, sorted by
+      area, the largest first; an empty list where there is no face.
+    - A box is where OpenCV's frontal face cascade has it (forehead to chin, about 2.15 times the
+      distance from the eyes to the mouth), since the face networks learned from such crops.
+    - The result depends on the frame alone: no tracking, no clock, no random numbers.
+    - `detect` does not change the frame. Images of any encoding that `sensing.images.to_bgr` reads,
+      of 1 to 8192 pixels on a side, raise nothing.
+    """
 
     def detect(self, frame: Frame) -> list[Box]:
-        """Faces, the largest first.
+        """Return the faces in the frame, the largest first.
 
         Raises:
-            ImageError: the frame cannot be read.
+            ImageError: the frame could not be decoded.
         """
 
 

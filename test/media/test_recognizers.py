@@ -17,6 +17,7 @@ from erc_ros.demo.voices import synthesiser
 from erc_ros.media.files import ORIGIN, MediaFile
 from erc_ros.media.recognizers import RecognizedSpeech, RecognizerError, load_recognizer
 from erc_ros.media.transcripts import Cue
+from erc_ros.plugins import PluginError
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.microphone import SoundChunk
 from erc_ros.values.nanoseconds import NS, seconds
@@ -28,7 +29,7 @@ TURNS = DIALOGUE[:3]
 class Counting:
     """Hears the duration of a segment instead of its words."""
 
-    def __init__(self, language: str = "") -> None:
+    def __init__(self, model: str = "", language: str = "") -> None:
         self.language = language
 
     def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
@@ -40,7 +41,7 @@ class Counting:
 class Deaf:
     """Hears no words."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, model: str, language: str) -> None:
         pass
 
     def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
@@ -109,7 +110,7 @@ def test_no_words_are_no_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nonsense", "faster-whisper", "vosk", "os:nothing", "os.path:x"])
 def test_unknown_recognizers_are_refused(name: str) -> None:
-    with pytest.raises(RecognizerError):
+    with pytest.raises((RecognizerError, PluginError)):
         load_recognizer(name)
 
 

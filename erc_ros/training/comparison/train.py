@@ -39,6 +39,7 @@ from erc_ros.training.engine.runs import (
     write_metrics,
 )
 from erc_ros.training.engine.trainer import TrainerConfig, load_weights, set_seeds
+from erc_ros.training.fusion.contract import check_head
 from erc_ros.training.fusion.dialogues import Dialogues, predict_conversations, shuffled
 from erc_ros.training.fusion.objectives import (
     OBJECTIVES,
@@ -49,11 +50,10 @@ from erc_ros.training.fusion.objectives import (
 from erc_ros.training.fusion.simulation import ModalityDropout
 from erc_ros.training.fusion.train import HeadSizes, train_head
 from erc_ros.training.heads.base import MODALITIES, Head
-from erc_ros.training.heads.registry import HEADS, check_name, make_head
+from erc_ros.training.heads.registry import head_class, make_head, title_of
 
 RIDGE = "ridge"
 """Not a head: a linear classifier (least squares) of the embeddings side by side."""
-WITHOUT_CONTEXT = ("concat", "ddvlm", RIDGE)
 MODES = ("no context", "causal", "offline")
 COMPLETE = "complete"
 CONDITIONS = (
@@ -109,7 +109,7 @@ class TableRow:
     """One row of the table; an entry of the section `rows`."""
 
     head: str
-    """One of HEADS, or `ridge`."""
+    """See `heads.registry.head_class`; or `ridge`."""
     name: str = ""
     """In the table; default the head's."""
     group: str = ""
@@ -129,7 +129,7 @@ class TableRow:
 
     def __post_init__(self) -> None:
         if self.head != RIDGE:
-            check_name(self.head)
+            head_class(self.head)
         for names in (self.seen, self.tested or self.seen):
             if not names or set(names) - set(MODALITIES):
                 raise ValueError(f"seen and tested must be some of {MODALITIES}, not {names}")
@@ -138,7 +138,12 @@ class TableRow:
 
     @property
     def title(self) -> str:
-        return self.name or self.head
+        return self.name or title_of(self.head)
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether other utterances of the conversation count."""
+        return self.head != RIDGE and head_class(self.head).READS_CONTEXT
 
     @property
     def trained_on(self) -> tuple[bool, ...]:
@@ -191,6 +196,7 @@ def compare(recipe: Recipe, corpus: ComparisonData) -> None:
         RecipeError: the recipe is not usable.
     """
     setup = setup_of(recipe)
+    check_models(rows(recipe), setup.network)
     table_rows = list(variants(rows(recipe), setup.config.modes))
     found: Results = {key: [] for key in table_rows}
     seeds = recipe.seeds(setup.config.seeds)
@@ -271,7 +277,21 @@ def check_rows(rows: Sequence[TableRow], trainer: TrainerConfig) -> None:
     for row in rows:
         if row.head != RIDGE:
             _ = row.objective_config  # refuses unknown weights
-            build(HEADS[row.head][0], row.options, f"options of {row.title}")
+            build(head_class(row.head).CONFIG, row.options, f"options of {row.title}")
+
+
+def check_models(rows: Sequence[TableRow], network: HeadSizes) -> None:
+    """Refuse fusion models of other packages that do not keep to their contract.
+
+    Raises:
+        RecipeError: names the row and the clause.
+    """
+    for row in rows:
+        if row.head != RIDGE:
+            try:
+                check_head(row.head, {**asdict(network), **row.options})
+            except ValueError as error:
+                raise RecipeError(f"{row.title}: {error}") from error
 
 
 def trainer_of(row: TableRow, trainer: TrainerConfig) -> TrainerConfig:
@@ -291,7 +311,7 @@ def variants(rows: Sequence[TableRow], modes: Sequence[str]) -> Iterator[tuple[T
     grouped = any(row.group for row in rows)
     order = product(rows, MODES) if grouped else ((row, mode) for mode in MODES for row in rows)
     for row, mode in order:
-        if mode == MODES[0] if row.head in WITHOUT_CONTEXT else mode in modes:
+        if mode in modes if row.reads_context else mode == MODES[0]:
             yield row, mode
 
 
@@ -363,7 +383,7 @@ def trained_teacher(
 
 def is_cut(row: TableRow, mode: str) -> bool:
     """Whether a head that would use the conversation gets none."""
-    return mode == MODES[0] and row.head not in WITHOUT_CONTEXT
+    return mode == MODES[0] and row.reads_context
 
 
 def cut(data: Dialogues) -> Dialogues:

@@ -39,7 +39,7 @@ from erc_ros.training.export.card import CardPart, corpora, fusion_head, read_pa
 from erc_ros.training.fusion.bundle_trial import SETS, answers
 from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.fusion.simulated import clips
-from erc_ros.training.heads.registry import HEADS
+from erc_ros.training.heads.registry import head_class
 from erc_ros.training.manifest import attention_shape, fix_output, open_prompt, write_manifest
 from erc_ros.training.systems import edge
 
@@ -140,7 +140,7 @@ def train(recipe: Recipe) -> None:
 def fused_utterances(run: Path, context: int) -> int:
     """`context`, or 1 where the fusion model of this run reads no context."""
     head = fusion_head(read_metrics(run))
-    return context if head not in HEADS or HEADS[head][1].READS_CONTEXT else 1
+    return context if not head or head_class(head).READS_CONTEXT else 1
 
 
 def told(run: Path) -> Measured:

@@ -125,7 +125,9 @@ def fusion_head(metrics: Mapping[str, Any]) -> str:
 def fusion_name(metrics: Mapping[str, Any]) -> str:
     """The fusion model in words; its own name where there are no words for it."""
     head = fusion_head(metrics)
-    return FUSION_HEADS.get(head, head) or f"fusion model {NOT_RECORDED}"
+    if head and head not in FUSION_HEADS:
+        return f"{head.rpartition(':')[2]} (a class outside erc_ros)"
+    return FUSION_HEADS.get(head) or f"fusion model {NOT_RECORDED}"
 
 
 def fusion_sentence(manifest: Mapping[str, Any]) -> str:

@@ -62,7 +62,7 @@ def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     """Of the head and the seed that were best on dev. The sizes are those of the encoders."""
     from erc_ros.training.datasets.utterances import LABELS
     from erc_ros.training.fusion.train import HeadSizes
-    from erc_ros.training.heads.registry import make_head
+    from erc_ros.training.heads.registry import make_head, title_of
     from erc_ros.training.systems.edge import FusionConfig
 
     encoders = recipe.section("fusion", FusionConfig)
@@ -73,7 +73,7 @@ def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
         _size(Path(encoders.visual), "test.embeddings"),
     )
     model = make_head(chosen["head"], {**sizes, "embeddings": embeddings, "labels": len(LABELS)})
-    load_weights(model, recipe.out / chosen["head"] / f"seed-{chosen['seed']}" / WEIGHTS)
+    load_weights(model, recipe.out / title_of(chosen["head"]) / f"seed-{chosen['seed']}" / WEIGHTS)
     return onnx.export_fusion(model, file)
 
 

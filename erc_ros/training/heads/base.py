@@ -80,8 +80,28 @@ class Details(NamedTuple):
 
 
 class Head(nn.Module, ABC):
-    """A fusion model. A subclass says how it fuses; this says what goes in and comes out."""
+    """A fusion model. A subclass defines `fuse`; this class checks what goes in.
 
+    Contract, checked by `training.heads.contract` when a training starts:
+
+    - The class is called with one `CONFIG`, calls `super().__init__(config)`, and takes all sizes
+      from it: `embeddings`, `labels`, `speakers`, `width`.
+    - `fuse` gets a batch of conversations (`Inputs`) and returns `Details`. Logits are finite, also
+      for an utterance without any modality.
+    - Padding changes no result: utterances that are not valid, before or after those that are, are
+      as if they were not there. Nor do other conversations of the batch.
+    - What is not seen changes no result: a missing modality is zeros in `embeddings`, and False in
+      `seen`.
+    - With `causal`, an utterance's result depends on it and on earlier ones only. Where
+      `READS_CONTEXT` is False, it depends on the utterance alone, whatever `causal` is.
+    - In eval mode it is deterministic. Weights of the modalities are at least 0; their sum is 1
+      where something is seen, and 0 for what is not seen.
+    - It is traced to ONNX (opset 17) with conversations of any number and length: no loop over
+      utterances, no branch on values.
+    """
+
+    CONFIG: ClassVar[type[HeadConfig]] = HeadConfig
+    """Its settings; `options` of a recipe's row are their values."""
     INDEPENDENT: ClassVar[bool] = False
     """Whether its modalities are independent evidence, each with a calibrated classifier."""
     READS_CONTEXT: ClassVar[bool] = True

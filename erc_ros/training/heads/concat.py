@@ -23,6 +23,7 @@ class ConcatConfig(HeadConfig):
 class Concat(Head):
     """Linear, norm, dropout per modality; a module shared by the three; a linear classifier."""
 
+    CONFIG = ConcatConfig
     READS_CONTEXT = False
 
     def __init__(self, config: ConcatConfig) -> None:

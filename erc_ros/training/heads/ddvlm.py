@@ -118,6 +118,7 @@ class Correction(nn.Module):
 class Ddvlm(Head):
     """The text's logits, and a correction from each other modality."""
 
+    CONFIG = DdvlmConfig
     READS_CONTEXT = False
 
     def __init__(self, config: DdvlmConfig) -> None:

@@ -108,6 +108,8 @@ class Interaction(nn.Module):
 class Lpgnet(Head):
     """Attentions side by side, a gate on each, a gate over the modalities, a classifier."""
 
+    CONFIG = LpgnetConfig
+
     def __init__(self, config: LpgnetConfig) -> None:
         super().__init__(config)
         d = config.width

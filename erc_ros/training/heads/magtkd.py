@@ -69,6 +69,8 @@ class Anchor(nn.Module):
 class Magtkd(Head):
     """Audio and visual as anchors first, then text over the enriched two, then the classifier."""
 
+    CONFIG = MagtkdConfig
+
     def __init__(self, config: MagtkdConfig) -> None:
         super().__init__(config)
         d = config.width

@@ -38,6 +38,7 @@ class PoolingConfig(HeadConfig):
 class Pooling(Head):
     """A linear classifier for each sense, and how often each is taken to be broken."""
 
+    CONFIG = PoolingConfig
     INDEPENDENT = True
     READS_CONTEXT = False
 

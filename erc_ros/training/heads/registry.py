@@ -5,47 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from erc_ros import plugins
 from erc_ros.training.heads.base import Head, HeadConfig
-from erc_ros.training.heads.concat import Concat, ConcatConfig
-from erc_ros.training.heads.ddvlm import Ddvlm, DdvlmConfig
-from erc_ros.training.heads.lpgnet import Lpgnet, LpgnetConfig
-from erc_ros.training.heads.magtkd import Magtkd, MagtkdConfig
-from erc_ros.training.heads.pooling import Pooling, PoolingConfig
-from erc_ros.training.heads.summer import Summer, SummerConfig
 from erc_ros.values import tables
 
-HEADS: dict[str, tuple[type[HeadConfig], type[Head]]] = {
-    "concat": (ConcatConfig, Concat),
-    "magtkd": (MagtkdConfig, Magtkd),
-    "summer": (SummerConfig, Summer),
-    "lpgnet": (LpgnetConfig, Lpgnet),
-    "ddvlm": (DdvlmConfig, Ddvlm),
-    "pooling": (PoolingConfig, Pooling),
-}
-"""name -> (configuration, model); the model is made from one and keeps it as `config`."""
 FORMER = {"magt": "magtkd", "residual": "ddvlm"}
 """Names of earlier versions."""
 
 
-def check_name(name: str) -> None:
-    """Raises ValueError for a head that does not exist, or has another name now."""
+def head_class(name: str) -> type[Head]:
+    """Return the fusion model of a name: ours, an entry point's, module:Class or file.py:Class.
+
+    Raises:
+        PluginError: there is no such class, or it is no `Head`.
+        ValueError: it has another name now.
+    """
     if name in FORMER:
         raise ValueError(f"the fusion head {name!r} is called {FORMER[name]!r} now")
-    if name not in HEADS:
-        raise ValueError(f"no fusion head is called {name!r}; there are {list(HEADS)}")
+    found = plugins.find(plugins.FUSION_MODELS, name)
+    if not (isinstance(found, type) and issubclass(found, Head)):
+        raise plugins.PluginError(
+            f"fusion model {name!r} is no subclass of erc_ros.training.heads.base.Head"
+        )
+    return found
+
+
+def title_of(name: str) -> str:
+    """Return how tables, cards and folders call a fusion model: a class without its place."""
+    return name.rpartition(":")[2]
 
 
 def make_head(name: str, values: Mapping[str, Any], where: str = "") -> Head:
     """A head with new weights.
 
     Args:
-        name: one of HEADS.
+        name: see `head_class`.
         values: of its configuration.
         where: how they are called in errors.
 
     Raises:
         ValueError: no such head, or values that its configuration refuses.
     """
-    check_name(name)
-    config, head = HEADS[name]
-    return head(tables.build(config, values, where or f"head {name}"))
+    head = head_class(name)
+    return head(tables.build(head.CONFIG, values, where or f"head {name}"))
+
+
+HEADS: dict[str, tuple[type[HeadConfig], type[Head]]] = {
+    name: (head_class(name).CONFIG, head_class(name)) for name in plugins.FUSION_MODELS.own
+}
+"""This package's: name -> (configuration, model)."""

@@ -180,6 +180,8 @@ class FusionLayer(nn.Module):
 class Summer(Head):
     """Experts for each modality, three branches with one anchor each, a weighted sum."""
 
+    CONFIG = SummerConfig
+
     def __init__(self, config: SummerConfig) -> None:
         super().__init__(config)
         d = config.width

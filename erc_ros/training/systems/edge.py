@@ -35,7 +35,7 @@ from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.text.evaluation import best_prior_correction
 from erc_ros.training.encoders.text.mixture import CORPORA
 from erc_ros.training.engine.history import record
-from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.engine.runs import (
     BEST,
     FINAL,
@@ -60,6 +60,7 @@ from erc_ros.training.fusion.conditions import (
     measure_conditions,
     worst,
 )
+from erc_ros.training.fusion.contract import check_head
 from erc_ros.training.fusion.dialogues import (
     EVERYTHING,
     Dialogues,
@@ -85,7 +86,7 @@ from erc_ros.training.fusion.simulation import DRAWS, Matched, ModalityDropout, 
 from erc_ros.training.fusion.train import HeadSizes, train_head
 from erc_ros.training.heads.base import MODALITIES, TEXT, Head
 from erc_ros.training.heads.pooling import Pooling
-from erc_ros.training.heads.registry import check_name, make_head
+from erc_ros.training.heads.registry import head_class, make_head, title_of
 from erc_ros.training.onnx import export_fusion
 
 CHOSEN_CLIPS = "clips.safetensors"
@@ -120,9 +121,22 @@ class FusionConfig:
         if not self.heads:
             raise ValueError("heads must not be empty")
         for head in self.heads:
-            check_name(head)
+            head_class(head)
         if unknown := set(self.text_also) - set(CORPORA[1:]):
             raise ValueError(f"text_also names {sorted(unknown)}: known are {CORPORA[1:]}")
+
+
+def check_heads(heads: Sequence[str], network: HeadSizes) -> None:
+    """Refuse fusion models of other packages that do not keep to their contract.
+
+    Raises:
+        RecipeError: names the model and the clause.
+    """
+    try:
+        for head in heads:
+            check_head(head, asdict(network))
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def train(recipe: Recipe) -> None:
@@ -136,6 +150,7 @@ def train(recipe: Recipe) -> None:
     trainer = recipe.section("trainer", TrainerConfig)
     network = recipe.section("network", HeadSizes)
     dropout = recipe.section("dropout", ModalityDropout)
+    check_heads(config.heads, network)
     splits, simulated = read_dialogues(config.folders, recipe.section("simulation", Weakness))
     record(
         recipe.out,
@@ -152,7 +167,7 @@ def train(recipe: Recipe) -> None:
     for head in config.heads:
         for seed in recipe.seeds(config.seeds):
             seeded = replace(trainer, seed=seed)
-            out = recipe.out / head / f"seed-{seed}"
+            out = recipe.out / title_of(head) / f"seed-{seed}"
             train_seed(
                 splits,
                 simulated,
@@ -166,7 +181,7 @@ def train(recipe: Recipe) -> None:
                 senses,
                 more,
             )
-        best[head] = choose_best(recipe.out / head, FILES)
+        best[head] = choose_best(recipe.out / title_of(head), FILES)
     chosen = choose_head(best, recipe.out)
     drawn = {
         f"{name}.{split}": rows
@@ -187,13 +202,13 @@ def choose_head(best: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, A
     """
     tables = {}
     for head in best:
-        files = sorted((out / head).glob(f"seed-*/{METRICS}"))
+        files = sorted((out / title_of(head)).glob(f"seed-*/{METRICS}"))
         tables[head] = mean_results([read_json(file)["dev_conditions"] for file in files])
     head, folder = choose(tables, list(best)), out / BEST
     folder.mkdir(exist_ok=True)
     if (folder / FINAL).exists():
         return read_metrics(folder)
-    copy_files(out / head / BEST, folder, FILES)
+    copy_files(out / title_of(head) / BEST, folder, FILES)
     heads = {
         name: {
             "text": found[0].f1,

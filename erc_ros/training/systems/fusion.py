@@ -27,6 +27,7 @@ from erc_ros.training.comparison.train import (
     Results,
     Setup,
     TableRow,
+    check_models,
     check_rows,
     finished_run,
     new_head,
@@ -75,6 +76,7 @@ class FusionStage:
         if MODES[0] in self.modes:
             raise ValueError(f"modes is {self.modes}; a system has {' and '.join(MODES[1:])}")
         check_rows(self.table_rows, self.trainer)
+        check_models(self.table_rows, self.network)
         self.comparison((0,))
 
     @property

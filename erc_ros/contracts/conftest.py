@@ -1,0 +1,27 @@
+"""Which classes each contract test gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from erc_ros import plugins
+from erc_ros.contracts.options import FIXTURES
+from erc_ros.plugins import Kind, find, names
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test for each class of its kind."""
+    given = {each: metafunc.config.getoption(f"erc_{each}", default=[]) for each in FIXTURES}
+    for fixture, kind in FIXTURES.items():
+        if fixture in metafunc.fixturenames:
+            chosen = given[fixture] if any(given.values()) else available(kind)
+            metafunc.parametrize(fixture, chosen)
+
+
+def available(kind: Kind) -> list[str]:
+    """The names of a kind whose classes can be loaded here."""
+    if kind is plugins.FUSION_MODELS:
+        pytest.importorskip("torch", reason="fusion models need the extra [train]")
+    for name in names(kind):
+        find(kind, name)
+    return names(kind)

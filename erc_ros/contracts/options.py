@@ -1,0 +1,29 @@
+"""A plugin of pytest: one option per kind of extension, to name the classes to be checked."""
+
+from __future__ import annotations
+
+import pytest
+
+from erc_ros import plugins
+
+# fixture of a test -> the kind of the class that it gets
+FIXTURES = {
+    "face_detector": plugins.FACE_DETECTORS,
+    "voice_activity": plugins.VOICE_ACTIVITY,
+    "speech_message": plugins.SPEECH_MESSAGES,
+    "speech_recognizer": plugins.SPEECH_RECOGNIZERS,
+    "fusion_model": plugins.FUSION_MODELS,
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """One option per kind, such as --erc-face-detector."""
+    group = parser.getgroup("erc_ros", "classes that are checked against their contract")
+    for fixture, kind in FIXTURES.items():
+        group.addoption(
+            f"--erc-{fixture.replace('_', '-')}",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help=f"a {kind.noun}: the name of an entry point, or module:Class",
+        )

@@ -1,0 +1,1 @@
+"""Extensions for erc_ros: see README.md."""

@@ -1,0 +1,62 @@
+"""A fusion model: each utterance next to the mean of the conversation so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationMeanConfig(HeadConfig):
+    """The sizes that every fusion model has, and its own."""
+
+    layers: int = 1
+    """Of the classifier."""
+
+
+class ConversationMean(Head):
+    """A projection per modality; the utterance and the mean of those before it; a classifier."""
+
+    CONFIG = ConversationMeanConfig
+
+    def __init__(self, config: ConversationMeanConfig) -> None:
+        super().__init__(config)
+        d = config.width
+        self.project = nn.ModuleList(
+            nn.Sequential(nn.Dropout(config.input_dropout), nn.Linear(size, d), nn.Tanh())
+            for size in config.embeddings
+        )
+        hidden: list[nn.Module] = []
+        for _ in range(config.layers):
+            hidden += [nn.Linear(2 * d if not hidden else d, d), nn.ReLU()]
+        self.classifier = nn.Sequential(
+            *hidden, nn.Dropout(config.dropout), nn.Linear(d if hidden else 2 * d, config.labels)
+        )
+        self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in range(3))
+
+    def fuse(self, inputs: Inputs) -> Details:
+        """The mean over valid utterances only, so that padding counts for nothing."""
+        seen = inputs.seen.float()  # (B, U, 3)
+        parts = [
+            project(x) * seen[..., m : m + 1]
+            for m, (project, x) in enumerate(zip(self.project, inputs.embeddings, strict=True))
+        ]  # 3 x (B, U, d)
+        weights = seen / seen.sum(-1, keepdim=True).clamp_min(1)  # (B, U, 3)
+        now = (torch.stack(parts, -1) * weights[..., None, :]).sum(-1)  # (B, U, d)
+        logits = self.classifier(torch.cat([now, self.mean(now, seen)], -1))  # (B, U, C)
+        each = [classify(x) for classify, x in zip(self.unimodal, parts, strict=True)]
+        return Details(logits, weights, torch.stack(each, 2), torch.stack(parts, 2))
+
+    def mean(self, now: Tensor, seen: Tensor) -> Tensor:
+        """(B, U, d): of the utterances up to this one, or of the whole conversation."""
+        there = seen.amax(-1, keepdim=True)  # (B, U, 1); 0 for padding and where nothing is seen
+        total, count = now * there, there
+        if self.config.causal:
+            total, count = total.cumsum(1), count.cumsum(1)
+        else:
+            total, count = total.sum(1, keepdim=True), count.sum(1, keepdim=True)
+        return (total / count.clamp_min(1)).expand_as(now)

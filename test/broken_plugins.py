@@ -1,0 +1,211 @@
+"""Classes that break one clause of their contract each, for the tests of `erc_ros.contracts`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from erc_ros.dialogue.voice_activity import SileroVoiceActivity
+from erc_ros.media.transcripts import Cue
+from erc_ros.sensing.faces import Box, HaarDetector
+from erc_ros.sensing.frames import Frame
+from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.concat import Concat, ConcatConfig
+from erc_ros.values.bounds import TEXT
+from erc_ros.values.transcript import Transcript
+
+# --- fusion models ---
+
+
+class Recurrent(Head):
+    """A GRU over the conversation: padding before the utterances changes its results."""
+
+    CONFIG = HeadConfig
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
+        self.gru = nn.GRU(sum(config.embeddings), config.width, batch_first=True)
+        self.classifier = nn.Linear(config.width, config.labels)
+
+    def fuse(self, inputs: Inputs) -> Details:
+        hidden, _ = self.gru(torch.cat(inputs.embeddings, -1))
+        logits = self.classifier(hidden)
+        seen = inputs.seen.float()
+        weights = seen / seen.sum(-1, keepdim=True).clamp_min(1)
+        three = logits[:, :, None].expand(-1, -1, 3, -1)
+        return Details(logits, weights, three, three)
+
+
+class Changed(Concat):
+    """Concat with something added to its details."""
+
+    CONFIG = ConcatConfig
+
+    def fuse(self, inputs: Inputs) -> Details:
+        details = super().fuse(inputs)
+        return self.changed(details, inputs)
+
+    def changed(self, details: Details, inputs: Inputs) -> Details:
+        raise NotImplementedError
+
+    def added(self, details: Details, more: Tensor) -> Details:
+        return details._replace(logits=details.logits + more)
+
+
+class LooksAhead(Changed):
+    READS_CONTEXT = True
+
+    def changed(self, details: Details, inputs: Inputs) -> Details:
+        there = inputs.valid[..., None]
+        mean = (details.logits * there).sum(1, keepdim=True) / there.sum(1, keepdim=True)
+        return self.added(details, mean)
+
+
+class Mixes(Changed):
+    def changed(self, details: Details, inputs: Inputs) -> Details:
+        return self.added(details, details.logits.mean(0, keepdim=True))
+
+
+class NotANumber(Changed):
+    def changed(self, details: Details, inputs: Inputs) -> Details:
+        return self.added(details, 0.0 / inputs.seen.sum(-1, keepdim=True))
+
+
+class Weightless(Changed):
+    def changed(self, details: Details, inputs: Inputs) -> Details:
+        return details._replace(weights=torch.zeros_like(details.weights))
+
+
+class Random(Changed):
+    def changed(self, details: Details, inputs: Inputs) -> Details:
+        return self.added(details, torch.rand(()))
+
+
+class Deaf(Changed):
+    def changed(self, details: Details, inputs: Inputs) -> Details:
+        return details._replace(logits=details.logits.detach())
+
+
+class Branches(Changed):
+    """Its trace holds for one number of utterances only."""
+
+    def changed(self, details: Details, inputs: Inputs) -> Details:
+        longer = details.logits.shape[1] > 3
+        return self.added(details, torch.ones(()) if longer else torch.zeros(()))
+
+
+# --- face detectors ---
+
+
+class SmallestFirst(HaarDetector):
+    def detect(self, frame: Frame) -> list[Box]:
+        return super().detect(frame)[::-1]
+
+
+class Outside(HaarDetector):
+    def detect(self, frame: Frame) -> list[Box]:
+        return [Box(b.x, b.y, b.width + 9000, b.height) for b in super().detect(frame)]
+
+
+class Remembers(HaarDetector):
+    last: ClassVar[list[Box]] = []
+
+    def detect(self, frame: Frame) -> list[Box]:
+        found = super().detect(frame)
+        self.last = found or self.last
+        return self.last
+
+
+class Blind(HaarDetector):
+    def detect(self, frame: Frame) -> list[Box]:
+        return []
+
+
+# --- voice activity ---
+
+
+class Percent(SileroVoiceActivity):
+    def feed(self, frame: NDArray[np.float32]) -> float:
+        return 100 * super().feed(frame)
+
+
+class Forgets(SileroVoiceActivity):
+    def reset(self) -> None:
+        if not hasattr(self, "_heard"):
+            super().reset()
+
+
+class Inverted(SileroVoiceActivity):
+    def feed(self, frame: NDArray[np.float32]) -> float:
+        return 1 - super().feed(frame)
+
+
+class Long(SileroVoiceActivity):
+    frame = 4096
+
+
+class Scales(SileroVoiceActivity):
+    def feed(self, frame: NDArray[np.float32]) -> float:
+        np.nan_to_num(frame, copy=False)
+        return super().feed(frame)
+
+
+# --- speech messages; String is installed with ROS ---
+
+
+class Good:
+    message_type = "std_msgs/msg/String"
+
+    def read(self, message: Any, arrival: int) -> Transcript | None:
+        text = message.data[:TEXT]
+        return Transcript(text, arrival) if text.strip() else None
+
+
+class Endless(Good):
+    def read(self, message: Any, arrival: int) -> Transcript | None:
+        return Transcript(message.data, arrival)
+
+
+class Counts(Good):
+    seen = 0
+
+    def read(self, message: Any, arrival: int) -> Transcript | None:
+        self.seen += 1
+        return Transcript(f"{message.data} {self.seen}", arrival)
+
+
+class NoType(Good):
+    message_type = "String"
+
+
+# --- speech recognizers ---
+
+
+class Quiet:
+    def __init__(self, model: str, language: str) -> None:
+        pass
+
+    def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
+        return []
+
+
+class Untimed(Quiet):
+    def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
+        return [Cue(0, 10**15, "a")]
+
+
+class NeedsNoise(Quiet):
+    def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
+        return [Cue(0, 0, "a")] if samples.any() else [][0]
+
+
+class Counting(Quiet):
+    calls = 0
+
+    def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
+        self.calls += 1
+        return [Cue(0, 0, f"{self.calls}" if samples.any() else "")]

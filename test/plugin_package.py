@@ -1,0 +1,39 @@
+"""The example package of `examples/plugin`, installed the way a user installs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "examples" / "plugin"
+
+
+def install(folder: Path) -> Path:
+    """Install the example below `folder`, without a network; the folder for PYTHONPATH."""
+    source, target = folder / "source", folder / "site"
+    shutil.copytree(SOURCE, source)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--target", str(target), str(source)]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    return target
+
+
+def environment(site: Path) -> dict[str, str]:
+    """Of a process that sees the installed package."""
+    paths = [str(site), os.environ.get("PYTHONPATH", ""), str(SOURCE.parents[1])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+
+def erc(site: Path, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`erc ARGUMENTS` in a process of its own that sees the package."""
+    return subprocess.run(
+        [sys.executable, "-m", "erc_ros.cli", *map(str, arguments)],
+        env=environment(site),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )

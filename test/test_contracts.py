@@ -1,0 +1,104 @@
+"""The contract tests pass for good classes and fail for classes that break a clause."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import plugin_package
+import pytest
+
+TESTS = Path(__file__).parent
+
+BROKEN = {
+    "fusion-model": {
+        "Recurrent": "padding",
+        "LooksAhead": "future",
+        "Mixes": "other_conversations",
+        "NotANumber": "finite",
+        "Weightless": "shapes",
+        "Random": "deterministic",
+        "Deaf": "learns",
+        "Branches": "onnx",
+    },
+    "face-detector": {
+        "SmallestFirst": "two_faces",
+        "Outside": "frontal_face",
+        "Remembers": "depends_on_the_frame_alone",
+        "Blind": "frontal_face",
+    },
+    "voice-activity": {
+        "Percent": "numbers_from_0_to_1",
+        "Forgets": "after_reset",
+        "Inverted": "likelier",
+        "Long": "length_in_bounds",
+        "Scales": "not_changed",
+    },
+    "speech-message": {
+        "Endless": "too_long",
+        "Counts": "twice",
+        "NoType": "type_is_that",
+    },
+    "speech-recognizer": {
+        "Untimed": "within_the_segment",
+        "NeedsNoise": "silence",
+        "Counting": "samples_alone",
+    },
+}
+GOOD = {
+    "fusion-model": ("erc_example.fusion:ConversationMean", "conversation-mean"),
+    "face-detector": ("erc_example.faces:ProfileDetector", "profile"),
+    "voice-activity": ("erc_example.voice:EnergyVoiceActivity", "energy"),
+    "speech-message": ("broken_plugins:Good",),
+    "speech-recognizer": ("broken_plugins:Quiet",),
+}
+
+
+def run(*arguments: str, site: Path | None = None, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command of the documentation, outside of this repository."""
+    environment = dict(os.environ) if site is None else plugin_package.environment(site)
+    paths = [str(TESTS), environment.get("PYTHONPATH", ""), str(TESTS.parent)]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider"]
+    command += ["-p", "erc_ros.contracts.options", "--pyargs", "erc_ros.contracts", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+def failures(output: str) -> dict[str, set[str]]:
+    """Class -> the tests and clauses that failed for it."""
+    found: dict[str, set[str]] = {}
+    for line in re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE):
+        for name in re.findall(r"broken_plugins:(\w+)", line):
+            found.setdefault(name, set()).add(line)
+    return found
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_class_that_breaks_a_clause_fails_the_test_of_that_clause(
+    kind: str, tmp_path: Path
+) -> None:
+    names = [f"--erc-{kind}=broken_plugins:{name}" for name in BROKEN[kind]]
+    done = run(*names, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
+    failed = failures(done.stdout)
+    for name, clause in BROKEN[kind].items():
+        assert any(clause in line for line in failed.get(name, ())), (name, failed.get(name))
+
+
+def test_the_classes_of_the_example_package_pass(tmp_path: Path) -> None:
+    site = plugin_package.install(tmp_path)
+    names = [f"--erc-{kind}={name}" for kind, all_of in GOOD.items() for name in all_of]
+    done = run(*names, site=site, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_every_class_of_this_package_passes(tmp_path: Path) -> None:
+    done = run(cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for name in ("pooling", "yunet", "haar", "silero"):
+        assert f"[{name}" in done.stdout or f"-{name}]" in done.stdout

@@ -1,0 +1,271 @@
+"""Classes of other packages: found by name, refused with a remedy, and used by the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import plugin_package
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from erc_ros import plugins
+from erc_ros.adapters import ADAPTERS, speech_type, types_of
+from erc_ros.cli import main
+from erc_ros.demo.conversation_bag import write_demo
+from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity, VoiceActivityFrames
+from erc_ros.pipeline import Perception, PerceptionConfig
+from erc_ros.plugins import FACE_DETECTORS, FUSION_MODELS, Kind, PluginError, find
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.transcript import Transcript
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plugin_package.install(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_demo(tmp_path_factory.mktemp("bags") / "demo")
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "estimates.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row for row in map(json.loads, lines) if row["is_final"]]
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize("kind", plugins.KINDS, ids=lambda kind: kind.group)
+def test_every_class_of_this_package_is_found_by_its_name(kind: Kind) -> None:
+    for name in kind.own:
+        assert find(kind, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("yunnet", ["'yunnet'", "did you mean yunet?", "haar", "erc_ros.face_detectors"]),
+        ("no_such_module:Class", ["no module no_such_module", "install"]),
+        ("json:Detector", ["json has no Detector"]),
+        ("json:JSONDecodr", ["did you mean JSONDecoder?"]),
+        ("json:JSONDecoder", ["no detect", "needs detect"]),
+        ("my faces:Detector", ["module:Class"]),
+        ("faces.py:Detector", ["takes no file"]),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_refused_with_a_remedy(name: str, words: list[str]) -> None:
+    with pytest.raises(PluginError) as refused:
+        find(FACE_DETECTORS, name)
+    assert all(word in str(refused.value) for word in words)
+
+
+def test_a_module_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_faces.py").write_text("import no_such_library\n")
+    (tmp_path / "failing_faces.py").write_text("raise KeyError('x')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match="no_such_library"):
+        find(FACE_DETECTORS, "broken_faces:Detector")
+    with pytest.raises(PluginError, match="KeyError"):
+        find(FACE_DETECTORS, "failing_faces:Detector")
+
+
+def test_a_class_in_a_file_is_found_where_a_recipe_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("class Own:\n    CONFIG = None\n    def fuse(self, inputs): ...\n")
+    found = find(FUSION_MODELS, f"{file}:Own")
+    assert found.__name__ == "Own" and find(FUSION_MODELS, f"{file}:Own") is found
+    with pytest.raises(PluginError, match="no file"):
+        find(FUSION_MODELS, f"{tmp_path / 'other.py'}:Own")
+    (tmp_path / "bad.py").write_text("class Own(:\n")
+    with pytest.raises(PluginError, match="SyntaxError"):
+        find(FUSION_MODELS, f"{tmp_path / 'bad.py'}:Own")
+
+
+def test_a_name_that_two_packages_offer_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[erc_ros.face_detectors]\nsame = {name}:Faces\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins._entry_points.cache_clear()
+    with pytest.raises(PluginError, match="several packages"):
+        find(FACE_DETECTORS, "same")
+    monkeypatch.undo()
+    plugins._entry_points.cache_clear()
+
+
+# --- the package of examples/plugin ---
+
+
+@pytest.mark.parametrize("form", ["entry point", "module:Class"])
+def test_a_detector_and_a_vad_of_another_package_run_in_a_replay(
+    site: Path, demo: Path, tmp_path: Path, form: str
+) -> None:
+    names = {"face_detector": "profile", "voice_activity_model": "energy"}
+    if form == "module:Class":
+        names = {
+            "face_detector": "erc_example.faces:ProfileDetector",
+            "voice_activity_model": "erc_example.voice:EnergyVoiceActivity",
+        }
+    parameters = tmp_path / "robot.yaml"
+    parameters.write_text(yaml.safe_dump({"utterance_node": {"ros__parameters": names}}))
+    out = tmp_path / "out"
+    done = plugin_package.erc(
+        site, "replay", demo, "--params-file", parameters, "--out", out, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(out)
+    assert sum(bool(row["text"]) for row in rows) >= 10
+    assert any("visual" in row["modalities"] for row in rows)
+    assert any("audio" in row["modalities"] for row in rows)
+
+
+def test_without_the_package_its_name_is_refused(demo: Path, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="no voice activity detector 'energy'"):
+        Perception(PerceptionConfig(voice_activity_model="energy", speaker_model="none"))
+
+
+# --- frames of another length ---
+
+
+class Steps:
+    """Speech where the samples are above one half."""
+
+    def __init__(self, frame: int) -> None:
+        self.frame, self.calls, self.resets = frame, 0, 0
+
+    def feed(self, frame: NDArray[np.float32]) -> float:
+        assert frame.shape == (self.frame,)
+        self.calls += 1
+        return float(frame.mean() > 0.5)
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+@pytest.mark.parametrize("length", [80, 160, 320, 512, 1024, 1600])
+def test_frames_of_any_length_are_found_within_one_of_them(length: int) -> None:
+    detector = Steps(length)
+    frames = VoiceActivityFrames(detector)
+    audio = np.zeros(100 * FRAME, np.float32)
+    begin, end = 30 * FRAME, 60 * FRAME
+    audio[begin:end] = 1.0
+    found = [frames.feed(audio[n : n + FRAME]) > 0.5 for n in range(0, len(audio), FRAME)]
+    assert detector.calls == len(audio) // length
+    first, last = found.index(True), len(found) - 1 - found[::-1].index(True)
+    delay = length // FRAME + 1
+    assert 30 <= first <= 30 + delay and 59 - 1 <= last <= 59 + delay
+    frames.reset()
+    assert detector.resets == 2
+
+
+@pytest.mark.parametrize("length", [0, 79, 1601])
+def test_frames_that_are_too_short_or_too_long_are_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="80 to 1600"):
+        VoiceActivityFrames(Steps(length))
+
+
+def test_frames_of_the_usual_length_change_nothing() -> None:
+    audio = np.random.default_rng(0).uniform(-1, 1, 20 * FRAME).astype(np.float32)
+    parts = audio.reshape(-1, FRAME)
+    plain, framed = SileroVoiceActivity(), VoiceActivityFrames(SileroVoiceActivity())
+    assert [plain.feed(part) for part in parts] == [framed.feed(part) for part in parts]
+
+
+# --- messages of another speech recognizer ---
+
+HEARD = "plugin_msgs/msg/Heard"
+DEFINITION = "std_msgs/Header header\nstring words\nfloat32 sure\n"
+READER = """
+from erc_ros.adapters import stamp_of
+from erc_ros.values.transcript import Transcript
+
+class Heard:
+    message_type = "plugin_msgs/msg/Heard"
+
+    def read(self, message, arrival):
+        stamp = stamp_of(message.header)
+        return Transcript(message.words, arrival, stamp=stamp, confidence=message.sure)
+"""
+TEXTS = ("I got the job!", "They stole my bike.", "The table is in the room.")
+
+
+def write_heard(folder: Path) -> Path:
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.ROS2_KILTED)
+    store.register(get_types_from_msg(DEFINITION, HEARD))
+    header, time, heard = (
+        store.types[name] for name in ("std_msgs/msg/Header", "builtin_interfaces/msg/Time", HEARD)
+    )
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/heard", HEARD, typestore=store)
+        for number, text in enumerate(TEXTS):
+            now = 1_700_000_000 + 4 * number
+            message = heard(header(time(now, 0), ""), text, 0.9)
+            writer.write(connection, now * NS, store.serialize_cdr(message, HEARD))
+    return folder
+
+
+def test_messages_of_another_speech_recognizer_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "heard_reader.py").write_text(READER)
+    monkeypatch.syspath_prepend(tmp_path)
+    parameters = tmp_path / "robot.yaml"
+    table = {"utterance_node": {"ros__parameters": {"speech_type": "heard_reader:Heard"}}}
+    parameters.write_text(yaml.safe_dump(table))
+    bag, out = write_heard(tmp_path / "bag"), tmp_path / "out"
+    try:
+        arguments = ["--params-file", str(parameters), "--out", str(out)]
+        assert main(["replay", str(bag), *arguments]) == 0
+    finally:
+        ADAPTERS.pop(HEARD, None)
+    assert [row["text"] for row in rows_of(out)] == list(TEXTS)
+
+
+def test_a_reader_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = SimpleNamespace(name=HEARD, value=f"{__name__}:EntryHeard")
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [entry])
+    plugins._entry_points.cache_clear()
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    try:
+        assert HEARD in types_of("speech") and speech_type(HEARD) == HEARD
+        message = SimpleNamespace(words="hello")
+        assert ADAPTERS[HEARD].read(message, 5) == Transcript("hello", 5)
+    finally:
+        ADAPTERS.pop(HEARD, None)
+        monkeypatch.undo()
+        plugins._entry_points.cache_clear()
+
+
+class EntryHeard:
+    message_type = HEARD
+
+    def read(self, message: Any, arrival: int) -> Transcript:
+        return Transcript(message.words, arrival)
+
+
+class Redefined:
+    message_type = "std_msgs/msg/String"
+
+    def read(self, message: Any, arrival: int) -> None: ...
+
+
+def test_types_of_this_package_are_not_redefined() -> None:
+    with pytest.raises(PluginError, match="already"):
+        speech_type(f"{__name__}:Redefined")
+    with pytest.raises(PluginError, match="no speech message"):
+        speech_type("LiveSpeech")
