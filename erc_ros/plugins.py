@@ -135,9 +135,9 @@ def find(kind: Kind, name: str) -> Any:
         return _load(kind, name, name)
     known = names(kind)
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f" (did you mean {near[0]}?)" if near else ""
     raise PluginError(
-        f"there is no {kind.noun} {name!r}{hint} . There are {', '.join(known) or 'none'}; install "
+        f"there is no {kind.noun} {name!r}{hint}; there are {', '.join(known) or 'none'}; install "
         f"the package that offers it (entry point group {kind.group}), or give your own class as "
         f"module:Class{' or file.py:Class' if kind.files else ''}"
     )

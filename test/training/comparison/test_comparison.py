@@ -140,7 +140,7 @@ def test_each_row_may_be_trained_as_in_its_paper(tmp_path: Path) -> None:
         ("concat", "must be a list"),
         ([{"head": "magt"}], "the fusion head 'magt' is called 'magtkd' now"),
         ([{"head": "residual"}], "the fusion head 'residual' is called 'ddvlm' now"),
-        ([{"head": "transformer"}], "no fusion head is called 'transformer'"),
+        ([{"head": "transformer"}], "no fusion model 'transformer'"),
         ([{"head": "magtkd", "seen": ["smell"]}], "seen and tested must be some of"),
         ([{"head": "magtkd", "objective": "hope"}], "no objective 'hope'"),
         ([{"head": "magtkd", "weights": {"gamma": 1}}], r"weights of magtkd has no \['gamma'\]"),
