@@ -47,7 +47,7 @@ class Row:
 
 def rows(published: bool) -> dict[str, Row]:
     """Topic -> its row, of those that are published, or of the others; ROS4HRI's are left out."""
-    section = PAGE.read_text(encoding="utf-8").partition("\n## Topics\n")[2].partition("\n### ")[0]
+    section = PAGE.read_text(encoding="utf-8").partition("\n## Topics\n")[2].partition("\n## ")[0]
     found = {}
     for name, kind, qos in re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|", section, re.M):
         topic = re.search(r"`(/?[\w/]+)`", name)
@@ -58,9 +58,7 @@ def rows(published: bool) -> dict[str, Row]:
 
 
 def services() -> set[str]:
-    section = (
-        PAGE.read_text(encoding="utf-8").partition("\n### Services\n")[2].partition("\n## ")[0]
-    )
+    section = PAGE.read_text(encoding="utf-8").partition("\n## Services\n")[2].partition("\n## ")[0]
     return {f"/{name}" for name in re.findall(r"^\| `(\w+/\w+)` \|", section, re.M)}
 
 
@@ -114,7 +112,7 @@ def test_every_topic_is_in_the_documentation_as_it_is(make_bench: MakeBench) -> 
     assert offered == services()
     bench.wait(lambda: "emotion_node: recogniser" in bench.diagnoses, "diagnoses")
     page = (DOCS / "reference" / "diagnostics.md").read_text(encoding="utf-8")
-    section = page.partition("\n## Diagnostics\n")[2]
+    section = page.partition("# Diagnostics\n")[2]
     told = {
         name
         for names in re.findall(r"^\| (`[^|]+) \|", section.partition("\n## ")[0], re.M)
