@@ -102,6 +102,7 @@ setup(
             "av>=14",  # audio and images of the report, WAV and MP4 for ELAN
             "defusedxml>=0.7.1",
             "jinja2>=3.1",  # the report
+            "krippendorff>=0.6",
             "matplotlib>=3.5",
             "praatio>=6.2,<7",  # TextGrid
             "pympi-ling>=1.70,<2",  # ELAN

@@ -34,7 +34,9 @@ _EXTRAS = {
     "rosbags": _REPLAY,
     "matplotlib": _REPLAY,
     "espeakng_loader": _extra("demo"),
-    **dict.fromkeys(("defusedxml", "jinja2", "praatio", "pympi", "tqdm"), _extra("evaluate")),
+    **dict.fromkeys(
+        ("defusedxml", "jinja2", "krippendorff", "praatio", "pympi", "tqdm"), _extra("evaluate")
+    ),
     "torch": _extra("train"),
     "transformers": _extra("train"),
     "onnx": _extra("engines"),
@@ -188,6 +190,15 @@ def _evaluate_bag(argv: Sequence[str]) -> int:
         return evaluate_bag(argv)
 
     return _explained(evaluate)
+
+
+def _agreement(argv: Sequence[str]) -> int:
+    def compare() -> int:
+        from erc_ros.evaluation.agreement_command import main as agreement
+
+        return agreement(argv)
+
+    return _explained(compare)
 
 
 def _annotate(argv: Sequence[str]) -> int:
@@ -601,6 +612,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "live": (_live, "emotions from this machine's microphone and camera"),
     "sense": (_sense, "publish this machine's microphone and camera on ROS 2 topics"),
     "evaluate-bag": (_evaluate_bag, "scores and a report of recordings, against annotations"),
+    "agreement": (_agreement, "agreement of several annotators: kappa, alpha"),
     "annotate": (_annotate, "a first annotation of a recording, to be corrected in ELAN"),
     "info": (_info, "what a recording has, and what would be used of it"),
     "import": (_import, "write a video or audio file as a rosbag2"),
@@ -627,7 +639,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 _GROUPS = {
     "use": (
         *("run", "sense", "live", "replay", "annotate", "evaluate-bag", "import", "enrol"),
-        *("demo", "make-bag", "info", "models", "doctor"),
+        *("agreement", "demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (
         *("train", "evaluate", "table", "encode", "cut-faces", "make-corpus"),

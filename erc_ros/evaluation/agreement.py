@@ -1,0 +1,270 @@
+"""Agreement of annotators: Cohen's and Fleiss' kappa, and Krippendorff's alpha, with intervals.
+
+Two kinds of units are compared. By segment: annotations of different annotators are one unit if
+they overlap by at least half of their union. By time: one unit each 0.1 s, where at least two
+annotators have annotated an emotion.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.evaluation.records import Figure, Segment
+from erc_ros.values.files import write_whole
+from erc_ros.values.nanoseconds import NS
+
+STEP = NS // 10  # between two units by time
+SAME = 0.5  # intersection over union from which two annotations are of one segment
+BLOCK = 100  # units by time that are resampled together: 10 s
+MIN_UNITS = 10  # below, no interval is stated
+RESAMPLES = 1000
+MISSING = -1
+
+Labels = NDArray[np.int64]
+"""(units, annotators): index of a label, or `MISSING`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A segment that was annotated: its times in ns, its speaker, the label of each annotator.
+
+    labels: "" where an annotator has no emotion there.
+    """
+
+    start: int
+    end: int
+    speaker: str
+    labels: tuple[str, ...]
+
+    @property
+    def majority(self) -> str:
+        """The label of more annotators than any other one; "" if there is no such label."""
+        (most, count), *others = [*Counter(filter(None, self.labels)).most_common(), ("", 0)]
+        return most if not others or count > others[0][1] else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Agreement over one kind of units; `n` of a figure is the number of units it is taken over.
+
+    alpha: Krippendorff's, nominal; missing labels are allowed. fleiss: Fleiss' kappa, over the
+        units that every annotator has labeled. observed: share of pairs of labels that are equal.
+    cohen: (annotator, annotator) -> Cohen's kappa over the units that both have labeled.
+    per_label: label -> Krippendorff's alpha of this label against all others.
+    """
+
+    units: int
+    alpha: Figure
+    fleiss: Figure
+    observed: Figure
+    cohen: Mapping[tuple[str, str], Figure]
+    per_label: Mapping[str, Figure]
+
+
+def segment_units(annotators: Mapping[str, Sequence[Segment]]) -> list[Unit]:
+    """Units of the annotated segments, in the order of time.
+
+    Where all annotators name the same speakers, segments of different speakers are not one unit.
+
+    Args:
+        annotators: name -> segments with emotions.
+    """
+    is_by_speaker = _name_the_same_speakers(annotators)
+    units: list[tuple[Segment, dict[str, str]]] = []
+    for name, segments in annotators.items():
+        free = list(range(len(units)))
+        for segment in (each for each in segments if each.emotion):
+            shares = {
+                number: _overlap(units[number][0], segment)
+                for number in free
+                if not is_by_speaker or units[number][0].speaker == segment.speaker
+            }
+            best = max(shares, key=lambda number: shares[number], default=None)
+            if best is None or shares[best] < SAME:
+                units.append((segment, {name: segment.emotion or ""}))
+            else:
+                units[best][1][name] = segment.emotion or ""
+                free.remove(best)
+    units.sort(key=lambda unit: (unit[0].start, unit[0].end, unit[0].speaker))
+    return [
+        Unit(
+            first.start,
+            first.end,
+            first.speaker,
+            tuple(labels.get(name, "") for name in annotators),
+        )
+        for first, labels in units
+    ]
+
+
+def time_units(annotators: Mapping[str, Sequence[Segment]]) -> list[tuple[str, ...]]:
+    """The labels of each annotator every 0.1 s, where at least two of them have one.
+
+    Where all annotators name the same speakers, each speaker has units of its own.
+    """
+    is_by_speaker = _name_the_same_speakers(annotators)
+    columns: dict[tuple[str, int], dict[str, str]] = {}
+    for name, segments in annotators.items():
+        for segment in (each for each in segments if each.emotion):
+            speaker = segment.speaker if is_by_speaker else ""
+            for number in range(-(-segment.start // STEP), -(-segment.end // STEP)):
+                columns.setdefault((speaker, number), {}).setdefault(name, segment.emotion or "")
+    units = [labels for _, labels in sorted(columns.items()) if len(labels) > 1]
+    return [tuple(labels.get(name, "") for name in annotators) for labels in units]
+
+
+def agreement(
+    units: Sequence[Sequence[str]], names: Sequence[str], block: int = 1, seed: int = 0
+) -> Agreement:
+    """Agreement over units.
+
+    Args:
+        units: labels of each annotator in the order of `names`; "" where there is none.
+        block: units that are resampled together for the intervals (95 %, percentile bootstrap).
+
+    Raises:
+        ValueError: fewer than two annotators.
+    """
+    if len(names) < 2:
+        raise ValueError(f"agreement requires two annotators or more, not {len(names)}")
+    labels = sorted({label for unit in units for label in unit if label})
+    index = {label: number for number, label in enumerate(labels)} | {"": MISSING}
+    rows = [[index[label] for label in unit] for unit in units]
+    data = np.array(rows, np.int64).reshape(len(units), len(names))
+    data = data[(data != MISSING).sum(1) >= 2]
+    count = len(labels)
+
+    def figure(of: Callable[[Labels], float | None], kept: NDArray[np.bool_]) -> Figure:
+        return _figure(of, data[kept], block, seed)
+
+    paired = {
+        (names[a], names[b]): figure(
+            lambda part, a=a, b=b: cohen_kappa(part[:, a], part[:, b]),  # type: ignore[misc]
+            (data[:, [a, b]] != MISSING).all(1),
+        )
+        for a, b in combinations(range(len(names)), 2)
+    }
+    everything = np.ones(len(data), np.bool_)
+    per_label = {
+        label: figure(
+            lambda part, n=n: krippendorff_alpha(_one_against_all(part, n), 2),  # type: ignore[misc]
+            everything,
+        )
+        for n, label in enumerate(labels)
+    }
+    return Agreement(
+        len(data),
+        figure(lambda part: krippendorff_alpha(part, count), everything),
+        figure(lambda part: fleiss_kappa(part, count), (data != MISSING).all(1)),
+        figure(lambda part: observed_agreement(part, count), everything),
+        paired,
+        per_label,
+    )
+
+
+def krippendorff_alpha(data: Labels, labels: int) -> float | None:
+    """Krippendorff's alpha for nominal data; None where only one label occurs.
+
+    Source: K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011).
+    """
+    import krippendorff
+
+    counts = _counts(data, labels)
+    if np.count_nonzero(counts.sum(0)) < 2:
+        return None
+    return float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
+
+
+def fleiss_kappa(data: Labels, labels: int) -> float | None:
+    """Fleiss' kappa of units that all annotators have labeled; None where it is undefined.
+
+    Source: J. L. Fleiss, Measuring nominal scale agreement among many raters (1971).
+    """
+    counts = _counts(data, labels)
+    raters = data.shape[1]
+    if not len(counts):
+        return None
+    observed = ((counts**2).sum(1) - raters) / (raters * (raters - 1))
+    expected = float(((counts.sum(0) / counts.sum()) ** 2).sum())
+    return None if expected == 1 else float((observed.mean() - expected) / (1 - expected))
+
+
+def cohen_kappa(first: Labels, second: Labels) -> float | None:
+    """Cohen's kappa of two annotators; None where it is undefined."""
+    if not len(first):
+        return None
+    labels = np.union1d(first, second)
+    shares = [(each[:, None] == labels).mean(0) for each in (first, second)]
+    expected = float(shares[0] @ shares[1])
+    return None if expected == 1 else float(((first == second).mean() - expected) / (1 - expected))
+
+
+def observed_agreement(data: Labels, labels: int) -> float | None:
+    """The share of pairs of labels of one unit that are equal; None without units."""
+    counts = _counts(data, labels)
+    raters = counts.sum(1)
+    pairs = float((raters * (raters - 1)).sum())
+    return float((counts * (counts - 1)).sum() / pairs) if pairs else None
+
+
+def write_adjudication(path: Path, units: Sequence[Unit], names: Sequence[str]) -> int:
+    """Write the segments on which annotators differ; return how many.
+
+    The column `emotion` has the majority's label or is empty, to be filled in; the file is read as
+    annotations by `--truth`.
+    """
+    rows = [unit for unit in units if len(set(filter(None, unit.labels))) > 1]
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["start", "end", "speaker", "emotion", *names])
+    for unit in rows:
+        times = [f"{time / NS:.3f}" for time in (unit.start, unit.end)]
+        writer.writerow([*times, unit.speaker, unit.majority, *unit.labels])
+    write_whole(path, text.getvalue())
+    return len(rows)
+
+
+def _name_the_same_speakers(annotators: Mapping[str, Sequence[Segment]]) -> bool:
+    first, *others = [{each.speaker for each in segments} for segments in annotators.values()]
+    return all(each == first for each in others)
+
+
+def _overlap(a: Segment, b: Segment) -> float:
+    """Intersection over union of their times."""
+    shared = min(a.end, b.end) - max(a.start, b.start)
+    return max(0, shared) / (max(a.end, b.end) - min(a.start, b.start))
+
+
+def _counts(data: Labels, labels: int) -> NDArray[np.int64]:
+    """(units, labels): how many annotators gave which label."""
+    return np.stack([(data == label).sum(1) for label in range(labels)], 1).astype(np.int64)
+
+
+def _one_against_all(data: Labels, label: int) -> Labels:
+    return np.where(data == MISSING, MISSING, (data == label).astype(np.int64))
+
+
+def _figure(of: Callable[[Labels], float | None], data: Labels, block: int, seed: int) -> Figure:
+    value = of(data) if len(data) else None
+    blocks = [data[first : first + block] for first in range(0, len(data), block)]
+    if value is None or len(data) < MIN_UNITS or len(blocks) < MIN_UNITS:
+        return Figure(value, n=len(data))
+    random = np.random.default_rng(seed)
+    values = []
+    for _ in range(RESAMPLES):
+        chosen = random.integers(len(blocks), size=len(blocks))
+        again = of(np.concatenate([blocks[number] for number in chosen]))
+        values.append(math.nan if again is None else again)
+    low, high = np.nanpercentile(values, (2.5, 97.5))
+    return Figure(value, float(low), float(high), len(data))

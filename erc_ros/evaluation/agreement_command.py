@@ -1,0 +1,236 @@
+"""`erc agreement`: how well annotators of the same recordings agree."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from erc_ros.evaluation import truth as readers
+from erc_ros.evaluation.agreement import (
+    BLOCK,
+    Agreement,
+    Unit,
+    agreement,
+    segment_units,
+    time_units,
+    write_adjudication,
+)
+from erc_ros.evaluation.records import Figure, Segment
+from erc_ros.evaluation.truth.joining import UNIX_TIME, LabelMap, join, read_label_map
+from erc_ros.evaluation.truth.marks import Mark, TruthError
+from erc_ros.values.files import write_whole
+from erc_ros.values.nanoseconds import NS, seconds
+
+MAX_ANNOTATORS = 50
+Recordings = dict[str, dict[str, tuple[Segment, ...]]]
+"""Recording -> annotator -> segments."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status 0.
+
+    Raises:
+        ValueError, OSError: annotations that cannot be used or written.
+    """
+    options = _parser().parse_args(argv)
+    files = _named(options.annotators, Path)
+    offsets = {name: _seconds(name, text) for name, text in _named(options.offset, str).items()}
+    if len(files) < 2:
+        raise ValueError("agreement requires two annotators or more: NAME=FILE NAME=FILE")
+    if len(files) > MAX_ANNOTATORS:
+        raise ValueError(f"{len(files)} annotators; at most {MAX_ANNOTATORS} are compared")
+    if unknown := set(offsets) - set(files):
+        raise ValueError(f"--offset {min(unknown)}: annotators are {', '.join(files)}")
+    mapping = read_label_map(options.labels) if options.labels else LabelMap()
+    recordings = _read(files, mapping, offsets)
+    names = list(files)
+    units = {name: segment_units(each) for name, each in recordings.items()}
+    by_segment = agreement([u.labels for each in units.values() for u in each], names)
+    in_time = [labels for each in recordings.values() for labels in time_units(each)]
+    by_time = agreement(in_time, names, BLOCK)
+    print(_table(names, units, by_segment, by_time))
+    if options.out:
+        result = {
+            "annotators": {name: str(file) for name, file in files.items()},
+            "recordings": sorted(recordings),
+            "by_segment": _json(by_segment),
+            "by_time": _json(by_time),
+        }
+        write_whole(options.out, json.dumps(result, indent=1) + "\n")
+        print(f"figures: {options.out}")
+    if options.adjudicate:
+        if len(units) > 1:
+            raise ValueError("--adjudicate takes the files of one recording")
+        count = write_adjudication(options.adjudicate, next(iter(units.values())), names)
+        print(f"{count} segments to be decided: {options.adjudicate}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="erc agreement",
+        description="Agreement of annotators: Krippendorff's alpha, Fleiss' and Cohen's kappa, by "
+        "segment and by time.",
+    )
+    parser.add_argument(
+        "annotators",
+        nargs="+",
+        metavar="NAME=FILE",
+        help="an annotator's file (.eaf .TextGrid .csv .json ...), or a folder with a file for "
+        "each recording; the model may be one of them: model=out/talk/talk.csv",
+    )
+    parser.add_argument("--labels", type=Path, metavar="YAML", help="annotated label: label")
+    parser.add_argument(
+        "--offset",
+        nargs="+",
+        default=[],
+        metavar="NAME=S",
+        help="added to the times of an annotator (s)",
+    )
+    parser.add_argument("--out", type=Path, metavar="JSON", help="write the figures here")
+    parser.add_argument(
+        "--adjudicate", type=Path, metavar="CSV", help="write the segments with different labels"
+    )
+    return parser
+
+
+def _named(arguments: Sequence[str], kind: type[Any]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"{argument!r}: must be NAME=VALUE, such as RA1=talk.eaf")
+        if name in named:
+            raise ValueError(f"annotator {name} is named twice")
+        named[name] = kind(value)
+    return named
+
+
+def _seconds(name: str, text: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"--offset {name}={text}: must be a number of seconds")
+    return seconds(value)
+
+
+def _read(files: Mapping[str, Path], mapping: LabelMap, offsets: Mapping[str, int]) -> Recordings:
+    """The segments of every recording that at least two annotators have annotated."""
+    marks: dict[str, dict[str, list[Mark]]] = {}
+    for name, path in files.items():
+        for recording, file in _files(path).items():
+            marks.setdefault(recording, {})[name] = readers.read(file)
+    if not any(
+        path.is_dir() for path in files.values()
+    ):  # one recording, whatever its files' names
+        merged = {name: each for recording in marks.values() for name, each in recording.items()}
+        marks = {next(iter(marks)): merged}
+    recordings: Recordings = {}
+    for recording, annotated in marks.items():
+        annotated = {name: each for name, each in annotated.items() if each}
+        if len(annotated) < 2:
+            continue
+        labels = _labels(annotated, mapping)
+        begin = min(mark.start for each in annotated.values() for mark in each)
+        origin = begin if begin > UNIX_TIME else 0
+        recordings[recording] = {
+            name: _segments(annotated.get(name, []), labels, mapping, origin, offsets.get(name, 0))
+            for name in files
+        }
+    if not recordings:
+        raise TruthError("no recording has annotations of two annotators: compare the files' names")
+    return recordings
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """Recording -> file."""
+    if not path.is_dir():
+        return {path.name.partition(".")[0]: path}
+    files: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        if file.suffix.casefold() not in readers.READERS:
+            continue
+        recording = file.name.partition(".")[0]
+        if recording in files:
+            raise TruthError(
+                f"{path}: {files[recording].name} and {file.name} are of one recording"
+            )
+        files[recording] = file
+    if not files:
+        raise TruthError(f"{path}: has no annotations ({', '.join(sorted(readers.READERS))})")
+    return files
+
+
+def _labels(annotated: Mapping[str, Sequence[Mark]], mapping: LabelMap) -> list[str]:
+    """Every emotion that occurs, so that agreement is about the annotators' own labels."""
+    values = {
+        mark.value.casefold()
+        for marks in annotated.values()
+        for mark in marks
+        if mark.kind == "emotion" or mapping.tiers.get(mark.source.tier, "").startswith("emotion")
+    }
+    return sorted({mapping.labels.get(value, value) for value in values} - {""})
+
+
+def _segments(
+    marks: Sequence[Mark], labels: Sequence[str], mapping: LabelMap, origin: int, offset: int
+) -> tuple[Segment, ...]:
+    if not marks:
+        return ()
+    duration = max(mark.end for mark in marks) - origin + abs(offset) + NS
+    truth = join(
+        marks, origin=origin, duration=duration, labels=labels, mapping=mapping, offset=offset
+    )
+    return truth.segments
+
+
+def _json(result: Agreement) -> dict[str, Any]:
+    values = asdict(result)
+    values["cohen"] = {f"{a} and {b}": asdict(each) for (a, b), each in result.cohen.items()}
+    return values
+
+
+def _table(
+    names: Sequence[str],
+    units: Mapping[str, Sequence[Unit]],
+    by_segment: Agreement,
+    by_time: Agreement,
+) -> str:
+    segments = sum(map(len, units.values()))
+    lines = [
+        f"{len(names)} annotators, {len(units)} recordings, {segments} segments, of which "
+        f"{by_segment.units} have labels of two annotators or more",
+        f"{'':<34}{'by segment':>22}{'by time':>24}",
+    ]
+
+    def line(text: str, first: Figure | None, second: Figure | None) -> str:
+        return f"{text:<34}{_shown(first):>22}{_shown(second):>24}"
+
+    lines.append(line("Krippendorff's alpha", by_segment.alpha, by_time.alpha))
+    lines.append(line("Fleiss' kappa", by_segment.fleiss, by_time.fleiss))
+    lines.append(line("equal labels", by_segment.observed, by_time.observed))
+    for a, b in by_segment.cohen:
+        kappa = by_segment.cohen[a, b], by_time.cohen[a, b]
+        lines.append(line(f"Cohen's kappa, {a} and {b}"[:33], *kappa))
+    for label in sorted({*by_segment.per_label, *by_time.per_label}):
+        alpha = by_segment.per_label.get(label), by_time.per_label.get(label)
+        lines.append(line(f"alpha of {label}"[:33], *alpha))
+    lines.append(
+        "Brackets: 95 % bootstrap intervals, over segments and over blocks of 10 s; none below 10."
+    )
+    return "\n".join(lines)
+
+
+def _shown(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
+        return "-"
+    if figure.low is None:
+        return f"{figure.value:.2f}"
+    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"

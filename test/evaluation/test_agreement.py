@@ -1,0 +1,205 @@
+"""Agreement of annotators: equal to reference implementations, and through `erc agreement`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erc_ros.cli import main
+from erc_ros.evaluation.agreement import (
+    agreement,
+    cohen_kappa,
+    fleiss_kappa,
+    krippendorff_alpha,
+    observed_agreement,
+    segment_units,
+    time_units,
+)
+from erc_ros.evaluation.records import Segment
+from erc_ros.values.nanoseconds import NS
+
+# The example of J. L. Fleiss (1971): 10 of his 30 patients would do, but Wikipedia's has a
+# published kappa of 0.210: 10 units, 14 raters, 5 categories.
+FLEISS = """
+0 0 0 0 14
+0 2 6 4 2
+0 0 3 5 6
+0 3 9 2 0
+2 2 8 1 1
+7 7 0 0 0
+3 2 6 3 0
+2 5 3 2 2
+6 5 2 1 0
+0 2 2 3 7
+"""
+# K. Krippendorff, Computing Krippendorff's Alpha-Reliability, section D: 4 observers, 12 units,
+# missing data; nominal alpha 0.743.
+KRIPPENDORFF = """
+1 2 3 3 2 1 4 1 2 0 0 0
+1 2 3 3 2 2 4 1 2 5 0 3
+0 3 3 3 2 3 4 2 2 5 1 0
+1 2 3 3 2 4 4 1 2 5 1 0
+"""
+
+
+def numbers(table: str) -> np.ndarray:
+    return np.array([[int(n) for n in row.split()] for row in table.split("\n") if row])
+
+
+def test_fleiss_kappa_is_that_of_the_published_example() -> None:
+    rows = [np.repeat(np.arange(5), counts) for counts in numbers(FLEISS)]
+    assert fleiss_kappa(np.array(rows), 5) == pytest.approx(0.210, abs=5e-4)
+
+
+def test_alpha_is_that_of_the_published_example() -> None:
+    data = numbers(KRIPPENDORFF).T - 1
+    assert krippendorff_alpha(data, 5) == pytest.approx(0.743, abs=5e-4)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40))
+def test_cohen_s_kappa_is_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
+    metrics = pytest.importorskip("sklearn.metrics", reason="the extra [train] is not installed")
+    first, second = np.array(pairs).T
+    ours = cohen_kappa(first, second)
+    if len({*first, *second}) == 1:
+        assert ours is None
+    else:
+        assert ours == pytest.approx(metrics.cohen_kappa_score(first, second))
+
+
+def test_observed_agreement_counts_pairs_of_labels() -> None:
+    data = np.array([[0, 0, 0], [0, 1, -1], [1, 1, 0]])
+    assert observed_agreement(data, 2) == pytest.approx((6 + 0 + 2) / (6 + 2 + 6))
+
+
+def test_perfect_agreement_is_1_and_agreement_by_chance_is_about_0() -> None:
+    random = np.random.default_rng(0)
+    labels = random.choice(["joy", "anger", "neutral"], (400, 3))
+    chance = agreement(labels.tolist(), ["a", "b", "c"])
+    assert chance.alpha.value == pytest.approx(0, abs=0.1)
+    assert chance.alpha.low is not None and chance.alpha.high is not None
+    assert chance.alpha.low < chance.alpha.value < chance.alpha.high
+    perfect = agreement([[each[0]] * 3 for each in labels.tolist()], ["a", "b", "c"])
+    assert [perfect.alpha.value, perfect.fleiss.value] == [1, 1]
+    assert {figure.value for figure in perfect.cohen.values()} == {1}
+    assert set(perfect.per_label) == {"joy", "anger", "neutral"}
+
+
+def test_few_units_have_no_interval_and_one_label_has_no_kappa() -> None:
+    few = agreement([["joy", "joy"], ["joy", "anger"], ["anger", "anger"]], ["a", "b"])
+    assert few.alpha.value is not None and few.alpha.low is None and few.alpha.n == 3
+    same = agreement([["joy", "joy"]] * 20, ["a", "b"])
+    assert (same.alpha.value, same.cohen["a", "b"].value, same.observed.value) == (None, None, 1)
+
+
+def test_one_annotator_is_refused() -> None:
+    with pytest.raises(ValueError):
+        agreement([["joy"]], ["a"])
+
+
+def segment(start: float, end: float, emotion: str, speaker: str = "") -> Segment:
+    return Segment(round(start * NS), round(end * NS), speaker, emotion=emotion)
+
+
+def test_segments_that_mostly_overlap_are_one_unit() -> None:
+    annotators = {
+        "a": [segment(0, 2, "joy"), segment(3, 4, "anger")],
+        "b": [segment(0.3, 2.1, "neutral"), segment(3.8, 6, "anger")],
+    }
+    units = segment_units(annotators)
+    assert [unit.labels for unit in units] == [("joy", "neutral"), ("anger", ""), ("", "anger")]
+
+
+def test_people_who_speak_at_once_are_not_mixed_where_all_annotators_name_them() -> None:
+    annotators = {
+        "a": [segment(0, 2, "joy", "Anna"), segment(0, 2, "anger", "Ben")],
+        "b": [segment(0, 2, "anger", "Ben"), segment(0, 2, "joy", "Anna")],
+    }
+    assert {unit.labels for unit in segment_units(annotators)} == {
+        ("joy", "joy"),
+        ("anger", "anger"),
+    }
+    assert set(time_units(annotators)) == {("joy", "joy"), ("anger", "anger")}
+
+
+def test_time_counts_where_two_annotators_have_a_label() -> None:
+    annotators = {"a": [segment(0, 1, "joy")], "b": [segment(0.5, 2, "anger")]}
+    assert time_units(annotators) == [("joy", "anger")] * 5
+
+
+def write(path: Path, rows: list[tuple[float, float, str]]) -> Path:
+    lines = [f"{start},{end},Anna,{emotion}" for start, end, emotion in rows]
+    path.write_text("\n".join(["start,end,speaker,emotion", *lines]) + "\n")
+    return path
+
+
+ROWS = [(n * 2.0, n * 2.0 + 1.5, ("joy", "anger", "neutral")[n % 3]) for n in range(12)]
+
+
+def test_the_command_compares_files_and_writes_what_is_to_be_decided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write(tmp_path / "first.csv", ROWS)
+    second = write(tmp_path / "second.csv", [*ROWS[:-1], (*ROWS[-1][:2], "surprise")])
+    out, decide = tmp_path / "agreement.json", tmp_path / "decide.csv"
+    line = ["agreement", f"RA1={first}", f"RA2={second}", "--out", str(out)]
+    assert main([*line, "--adjudicate", str(decide)]) == 0
+    figures = json.loads(out.read_text())
+    assert figures["by_segment"]["observed"]["value"] == pytest.approx(11 / 12)
+    assert figures["by_segment"]["units"] == 12 and figures["by_time"]["units"] == 180
+    assert "RA1 and RA2" in figures["by_segment"]["cohen"]
+    (row,) = csv.DictReader(decide.open())
+    assert (row["emotion"], row["RA1"], row["RA2"]) == ("", "neutral", "surprise")
+    assert "11 segments" not in capsys.readouterr().out
+
+
+def test_folders_have_a_file_for_each_recording(tmp_path: Path) -> None:
+    for name in ("RA1", "RA2", "RA3"):
+        (tmp_path / name).mkdir()
+        for recording in ("p01", "p02"):
+            write(tmp_path / name / f"{recording}.csv", ROWS)
+    write(tmp_path / "RA3" / "p03.csv", ROWS)  # which nobody else annotated
+    out = tmp_path / "agreement.json"
+    people = [f"{name}={tmp_path / name}" for name in ("RA1", "RA2", "RA3")]
+    assert main(["agreement", *people, "--out", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    assert figures["recordings"] == ["p01", "p02"]
+    assert figures["by_segment"]["fleiss"]["value"] == 1 and figures["by_segment"]["units"] == 24
+
+
+def test_an_annotator_s_clock_is_corrected(tmp_path: Path) -> None:
+    first = write(tmp_path / "first.csv", ROWS)
+    late = write(tmp_path / "late.csv", [(start + 30, end + 30, each) for start, end, each in ROWS])
+    out = tmp_path / "agreement.json"
+    line = ["agreement", f"a={first}", f"b={late}", "--out", str(out), "--offset", "b=-30"]
+    assert main(line) == 0
+    assert json.loads(out.read_text())["by_segment"]["alpha"]["value"] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a={first}"],
+        ["a={first}", "{first}"],
+        ["a={first}", "a={first}"],
+        ["a={first}", "b={missing}"],
+        ["a={first}", "b={first}", "--offset", "c=1"],
+        ["a={first}", "b={first}", "--offset", "b=soon"],
+        ["a={first}", "b={empty}"],
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_line(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write(tmp_path / "first.csv", ROWS)
+    empty = write(tmp_path / "empty.csv", [])
+    values = {"first": first, "missing": tmp_path / "missing.csv", "empty": empty}
+    assert main(["agreement", *(each.format(**values) for each in arguments)]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("erc: ") and errors.count("\n") == 1
