@@ -1,7 +1,8 @@
 """`erc export RUN`: the ONNX file of a finished run's chosen checkpoint, compared with torch.
 
-With `--bundle DIR`, of a system's run: the whole bundle (`system_bundle`). Of a seed of one of its
-encoders' stages (RUN/stages/text/seed-0): that encoder.
+With `--bundle DIR`, of a system's run: the whole bundle (`system_bundle`); of the run of a
+comparison on stored features: a row of it with the encoders of the features. Of a seed of one of
+its encoders' stages (RUN/stages/text/seed-0): that encoder.
 
 The run's folder says what it is: recipe.yaml the network, best/metrics.json which seed was chosen.
 The trainings write the same file when they end; this makes it again, from the checkpoint alone.
@@ -118,6 +119,8 @@ def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
         file = file or run / "encoder.onnx"
         return file, _export_stage(run, file)
     recipe = read_recipe(run / KEPT, run, run)
+    if recipe.kind == "stored":
+        raise RecipeError(f"{run} is a comparison: export a row of it with --bundle DIR --row NAME")
     if recipe.kind not in EXPORTS:
         raise RecipeError(f"{run} is a run of kind {recipe.kind!r}; export knows {list(EXPORTS)}")
     choice = run / BEST / METRICS
@@ -149,7 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="default RUN/best/KIND.onnx; of a stage's seed RUN/encoder.onnx",
     )
     parser.add_argument(
-        "--bundle", type=Path, metavar="DIR", help="of a system's run: the bundle for the robot"
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="of a system's or a comparison's run: the bundle for the robot",
     )
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--name", default="", help="of the bundle; default: system and corpus")
@@ -159,7 +165,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--without", action="append", default=[], choices=("audio", "visual"),
         help="a modality that the bundle does without",
     )  # fmt: skip
-    parser.add_argument("--row", default="", help="of the fusion stage; default: its first")
+    parser.add_argument(
+        "--row", default="", help="of the fusion stage (default: its first) or of the comparison"
+    )
+    parser.add_argument(
+        "--anchor",
+        action="append",
+        default=[],
+        metavar="LABEL=VALENCE,AROUSAL",
+        help="of a label whose valence and arousal are not known; both from -1 to 1",
+    )
     options = parser.parse_args(argv)
     try:
         if options.bundle is not None:
@@ -173,10 +188,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _anchor(text: str) -> tuple[str, tuple[float, float]]:
+    label, equals, pair = text.rpartition("=")
+    try:
+        valence, arousal = (float(number) for number in pair.split(","))
+    except ValueError:
+        equals = ""
+    if not (label and equals):
+        raise ValueError(f"--anchor {text!r} must be LABEL=VALENCE,AROUSAL, such as joy=0.8,0.5")
+    return label, (valence, arousal)
+
+
 def _export_bundle(options: argparse.Namespace) -> None:
     from erc_ros.training.datasets.folder import data_folder
     from erc_ros.training.export.system_bundle import export_bundle
 
+    system = None
+    if read_recipe(options.run / KEPT, options.run, options.run).kind == "stored":
+        from erc_ros.training.export.stored_bundle import read_stored
+
+        system = read_stored(options.run, options.without, options.row)
     bundle, differences = export_bundle(
         options.run,
         options.bundle,
@@ -186,6 +217,8 @@ def _export_bundle(options: argparse.Namespace) -> None:
         context=options.context,
         without=options.without,
         row=options.row,
+        anchors=dict(_anchor(text) for text in options.anchor),
+        system=system,
     )
     for name, difference in differences.items():
         print(f"{bundle.parts[name].file}: differs from torch by {difference:.1e}")

@@ -52,6 +52,7 @@ from erc_ros.training.manifest import write_manifest
 from erc_ros.training.systems.encoders import saved_encoder
 from erc_ros.values.utterance import SAMPLE_RATE
 
+FEATURES_FOLDER = "features"
 LEAST_TO_CALIBRATE = 50
 """Utterances of dev; a temperature of a set of modalities that fewer have would be noise."""
 SCENES = (
@@ -77,6 +78,11 @@ class Reading:
     modality: str
     labels: tuple[str, ...]
 
+    @property
+    def features(self) -> str:
+        """The folders of its features, with `{split}`."""
+        return f"{self.folder / FEATURES_FOLDER}/{{split}}"
+
     def load(self) -> Trainable:
         """The encoder.
 
@@ -84,6 +90,39 @@ class Reading:
             ValueError, FileNotFoundError: its files are damaged, missing, or fit no such encoder.
         """
         return saved_encoder(self.folder)
+
+    def write(self, staged: Path) -> tuple[dict[str, Any], float]:
+        """Write the encoder's files; its entry of the manifest, and its difference from torch."""
+        encoder = self.load()
+        file = staged / FILES[self.modality]
+        difference = export_encoder(encoder, file)
+        return {
+            **_part(encoder, staged),
+            "file": file.name,
+            "precision": "float32",
+            "embedding": encoder.dimension,
+        }, difference
+
+    def card(self, history: RunHistory) -> CardPart:
+        """What the model card says of it."""
+        own, config = self.folder / "encoder" / "network.json", "config.json"
+        kind = (
+            read_json(own)["kind"]
+            if own.is_file()
+            else read_json(own.with_name(config))["model_type"]
+        )
+        measured = (self.folder / METRICS).is_file()
+        how = "fine-tuned in" if measured else "as published, in"
+        return CardPart(
+            history,
+            read_metrics(self.folder) if measured else {},
+            f"{kind}, {how} the stage {self.stage}",
+        )
+
+    @property
+    def source(self) -> Bundle | None:
+        """The bundle that it was taken from."""
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +140,8 @@ class TrainedSystem:
     @property
     def corpus(self) -> str:
         """What it learned from, as in `erc encode`."""
-        return str(self.recipe.sections["system"]["corpus"])
+        sections = self.recipe.sections
+        return str(sections.get("system", sections.get("features"))["corpus"])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -206,6 +246,8 @@ def export_bundle(
     context: int = 16,
     without: Sequence[str] = (),
     row: str = "",
+    anchors: Mapping[str, tuple[float, float]] | None = None,
+    system: TrainedSystem | None = None,
 ) -> tuple[Bundle, dict[str, float]]:
     """Write the bundle of a finished run to `folder`; nothing is there until all of it is right.
 
@@ -216,6 +258,9 @@ def export_bundle(
             model that reads no context.
         without: modalities that the bundle does without, though the system has them.
         row: as in `read_system`.
+        anchors: label -> (valence, arousal), each in [-1, 1]; of labels that ANCHORS lacks, or
+            instead of it.
+        system: what the run left, where that is known already; without and row then do not count.
 
     Returns:
         The bundle, and the largest difference of each of its networks from torch.
@@ -224,13 +269,8 @@ def export_bundle(
         RecipeError, ValueError, FileNotFoundError: what cannot be exported, and why.
         ArithmeticError: a network answers differently from torch.
     """
-    system = read_system(run, without, row)
-    unknown = [label for label in system.labels if label not in ANCHORS]
-    if unknown:
-        raise ValueError(
-            f"nobody has said how pleasant and aroused {', '.join(unknown)} are: add them to "
-            "ANCHORS in erc_ros/training/export/bundle_assembly.py"
-        )
+    system = system or read_system(run, without, row)
+    placed = anchors_of(system.labels, anchors or {})
     splits = read_dialogues(system, data)
     context = fused_utterances(system.fusion, context)
     note = SCENES if "visual" in system.readings and "faces" not in system.corpus else ""
@@ -239,11 +279,7 @@ def export_bundle(
         parts: dict[str, dict[str, Any]] = {}
         differences = {"fusion": float(system.found["onnx_difference"])}
         for modality, reading in system.readings.items():
-            encoder = reading.load()
-            file = staged / FILES[modality]
-            differences[modality] = export_encoder(encoder, file)
-            parts[modality] = {**_part(encoder, staged), "file": file.name, "precision": "float32",
-                               "embedding": encoder.dimension}  # fmt: skip
+            parts[modality], differences[modality] = reading.write(staged)
         copyfile(system.fusion / "fusion.onnx", staged / FILES["fusion"])
         summary = measure(staged / FILES["fusion"], splits, context, system.labels)
         content = {
@@ -252,7 +288,7 @@ def export_bundle(
             "version": version,
             "labels": list(system.labels),
             "languages": list(LANGUAGES),
-            "anchors": {label: list(ANCHORS[label]) for label in system.labels},
+            "anchors": {label: list(pair) for label, pair in placed.items()},
             **{modality: parts[modality] for modality in MODALITIES if modality in parts},
             "fusion": {
                 "file": FILES["fusion"],
@@ -267,8 +303,8 @@ def export_bundle(
             "training": {
                 "system": system.recipe.kind,
                 "corpus": system.corpus,
-                "data": [licences.terms(system.corpus).title],
-                "licence": licences.together([system.corpus]),
+                "data": _data(system),
+                "licence": _licence(system),
                 "card": "README.md",
                 **({"note": note} if note else {}),
             },
@@ -289,10 +325,68 @@ def export_bundle(
         }
         write_manifest(staged, content)
         write_card(staged / "README.md", content, card, summary, note)
-        licences.write_license(staged, str(content["name"]), [system.corpus])
+        _write_license(system, staged, str(content["name"]))
         load_bundle(staged)
         publish(staged, folder)
     return load_bundle(folder), differences
+
+
+def anchors_of(
+    labels: Sequence[str], given: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Valence and arousal of each label.
+
+    Raises:
+        ValueError: a label has none, or one outside [-1, 1]; or `given` names another label.
+    """
+    if foreign := set(given) - set(labels):
+        raise ValueError(
+            f"--anchor names {', '.join(sorted(foreign))}; the labels are {', '.join(labels)}"
+        )
+    if unknown := [label for label in labels if label not in {**ANCHORS, **given}]:
+        raise ValueError(
+            f"valence and arousal of {', '.join(unknown)} are not known: give for each"
+            f" --anchor {unknown[0]}=VALENCE,AROUSAL, both from -1 to 1 (joy: 0.8,0.5)"
+        )
+    for label, pair in given.items():
+        if not all(abs(value) <= 1 for value in pair):
+            raise ValueError(f"--anchor {label} is {pair}; both numbers must be from -1 to 1")
+    return {label: {**ANCHORS, **given}[label] for label in labels}
+
+
+def _sources(system: TrainedSystem) -> list[Bundle]:
+    """The bundles that encoders were taken from, each once."""
+    found = {}
+    for reading in system.readings.values():
+        if reading.source is not None:
+            found[reading.source.sha256] = reading.source
+    return list(found.values())
+
+
+def _data(system: TrainedSystem) -> list[str]:
+    titles = [licences.terms(system.corpus).title]
+    for source in _sources(system):
+        titles += map(str, source.training.get("data", []))
+    return list(dict.fromkeys(titles))
+
+
+def _licence(system: TrainedSystem) -> str:
+    terms = [licences.together([system.corpus])]
+    terms += [
+        f"encoders of {source.name}: {source.training.get('licence', 'license not known')}"
+        for source in _sources(system)
+    ]
+    return "; ".join(terms)
+
+
+def _write_license(system: TrainedSystem, staged: Path, name: str) -> None:
+    sources = _sources(system)
+    licences.write_license(staged, name, [system.corpus])
+    for source in sources:
+        file, own = source.folder / licences.FILE, staged / licences.FILE
+        terms = file.read_text("utf-8") if file.is_file() else "No license is stored with it."
+        whole = f"{own.read_text('utf-8')}\nEncoders of the bundle {source.name}:\n\n{terms}"
+        own.write_text(whole, encoding="utf-8")
 
 
 def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
@@ -302,10 +396,7 @@ def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
         FileNotFoundError: the corpus is not in `data`.
         RecipeError: the corpus there has other labels than the system.
     """
-    folders = {
-        modality: f"{reading.folder / 'features'}/{{split}}"
-        for modality, reading in system.readings.items()
-    }
+    folders = {modality: reading.features for modality, reading in system.readings.items()}
     config = FeaturesConfig(system.corpus, **folders)
     found = {}
     for split in MEASURED:
@@ -476,20 +567,6 @@ def _text_part(encoder: PretrainedTextEncoder, staged: Path) -> dict[str, Any]:
 def _card_parts(system: TrainedSystem) -> dict[str, CardPart]:
     commands = whole_history(system.recipe.out).commands
     history = RunHistory(commands, (system.corpus,))
-    parts = {}
-    for modality, reading in system.readings.items():
-        own, config = reading.folder / "encoder" / "network.json", "config.json"
-        kind = (
-            read_json(own)["kind"]
-            if own.is_file()
-            else read_json(own.with_name(config))["model_type"]
-        )
-        measured = (reading.folder / METRICS).is_file()
-        how = "fine-tuned in" if measured else "as published, in"
-        parts[modality] = CardPart(
-            history,
-            read_metrics(reading.folder) if measured else {},
-            f"{kind}, {how} the stage {reading.stage}",
-        )
+    parts = {modality: reading.card(history) for modality, reading in system.readings.items()}
     parts["fusion"] = CardPart(history, system.found, f"{fusion_name(system.found)}, causal")
     return parts

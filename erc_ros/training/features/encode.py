@@ -30,6 +30,7 @@ from erc_ros.inference.bundle import load_bundle, sha256_of, text_prompt
 from erc_ros.inference.manifest import MANIFEST
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
+from erc_ros.resources import model_folder
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split, count
@@ -58,7 +59,7 @@ class EncodingJob:
     data: Path
     out: Path
     encoder: str = "bundle-text"
-    model: str = "models/edge-small"
+    model: str = "edge-small"
     options: tuple[tuple[str, Any], ...] = ()
     shard: int = SHARD
 
@@ -149,13 +150,13 @@ class BundleText:
 
 
 def _bundle_text(model: str, options: dict[str, Any]) -> Encoder:
-    return BundleText(Path(model), **options)
+    return BundleText(model_folder(model), **options)
 
 
 def _bundle_audio(model: str, options: dict[str, Any]) -> Encoder:
     from erc_ros.training.encoders.small import BundleSpeechEncoder
 
-    return BundleSpeechEncoder(Path(model) / "audio.onnx", **options)
+    return BundleSpeechEncoder(model_folder(model) / "audio.onnx", **options)
 
 
 def _text(model: str, options: dict[str, Any]) -> Encoder:
@@ -341,7 +342,8 @@ def encode(
     here = ShardEncoder(job)
     for line in here.split.findings.lines():
         say(f"{job.corpus} {job.split}: {line}")
-    create(job.out, here.encoder.name, here.encoder.dimension, len(here.shards))
+    made_by = {"encoder": job.encoder, "model": job.model, "options": dict(job.options)}
+    create(job.out, here.encoder.name, here.encoder.dimension, len(here.shards), made_by)
     missing = here.missing()
     say(f"{len(here.shards)} shards, {len(here.shards) - len(missing)} are there already")
     made = []
@@ -438,7 +440,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("split", help="train, dev, test; ravdess and emodb have only: all")
     parser.add_argument("--encoder", choices=sorted(ENCODERS), default="bundle-text")
     parser.add_argument(
-        "--model", default="models/edge-small", help="a bundle or run; or a Hugging Face model"
+        "--model",
+        default="edge-small",
+        help="a bundle (folder, or name in models/) or run; or a Hugging Face model",
     )
     parser.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="of the encoder"

@@ -1,6 +1,6 @@
 """Features of a corpus on disk: encoded once, read by key at more than 1 GB/s.
 
-    store.json     encoder, dimension, number of shards
+    store.json     encoder, dimension, number of shards, how the encoder was named
     00000.npy      (n, dimension) float32
     00000.json     the shard's keys in the order of its rows, size and sha256 of the .npy, what was
                    encoded (a digest), and which utterances were left out and why
@@ -48,11 +48,20 @@ class Shard:
     sha256: str
 
 
-def create(folder: Path, encoder: str, dimension: int, shards: int) -> None:
+def create(
+    folder: Path,
+    encoder: str,
+    dimension: int,
+    shards: int,
+    made_by: Mapping[str, Any] | None = None,
+) -> None:
     """Begin a store, or go on with one of the same encoder.
 
     Temporary files that a killed run left behind and shards beyond the last one go. Only one
     process may do this; any number may then write shards.
+
+    Args:
+        made_by: how the encoder was named: encoder, model and options of `erc encode`.
 
     Raises:
         StoreError: the folder has another encoder's features, or other files.
@@ -68,7 +77,13 @@ def create(folder: Path, encoder: str, dimension: int, shards: int) -> None:
         if file.stem.isdigit() and int(file.stem) >= shards:
             file.unlink()
             file.with_suffix(".npy").unlink(missing_ok=True)
-    content = {"format": FORMAT, "encoder": encoder, "dimension": dimension, "shards": shards}
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "encoder": encoder,
+        "dimension": dimension,
+        "shards": shards,
+        **({"made_by": dict(made_by)} if made_by else {}),
+    }
     _write_json(folder / INDEX, content)
 
 
@@ -166,6 +181,7 @@ class FeatureStore:
         self.folder = folder
         self.encoder: str = index["encoder"]
         self.dimension: int = index["dimension"]
+        self.made_by: dict[str, Any] = dict(index.get("made_by") or {})
         _same_encoder(folder, index, encoder or self.encoder, self.dimension)
         self._row: dict[str, int] = {}
         self.left_out: dict[str, str] = {}

@@ -1,0 +1,177 @@
+"""A row of a comparison on stored features (`kind: stored`) as what `export_bundle` exports.
+
+The fusion model is that of the row, of the seed that is best on dev; the encoders are those that
+`erc encode` made the features with, which the feature stores name: parts of a bundle
+(`bundle-text`, `bundle-audio`) or published models (`text`, `speech`, `video`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import numpy as np
+
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.manifest import FORMAT, MANIFEST
+from erc_ros.resources import model_folder
+from erc_ros.training.comparison.stored import FeaturesConfig
+from erc_ros.training.comparison.train import MODES, TableRow
+from erc_ros.training.encoders.pretrained import Trainable
+from erc_ros.training.engine.history import RunHistory
+from erc_ros.training.engine.recipe import KEPT, RecipeError, build, read_recipe
+from erc_ros.training.engine.runs import ANSWERS, METRICS, read_metrics, write_metrics
+from erc_ros.training.engine.trainer import WEIGHTS, load_weights
+from erc_ros.training.export.bundle_assembly import FILES
+from erc_ros.training.export.card import CardPart
+from erc_ros.training.export.system_bundle import Reading, TrainedSystem
+from erc_ros.training.features.encode import ENCODERS
+from erc_ros.training.features.store import FeatureStore
+from erc_ros.training.heads.base import MODALITIES
+from erc_ros.training.heads.registry import make_head
+from erc_ros.training.onnx import export_fusion
+from erc_ros.values.tables import read_table
+
+PARTS = {"bundle-text": "text", "bundle-audio": "audio"}
+"""Encoders of `erc encode` that are a bundle's part -> which."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredReading(Reading):
+    """The encoder of a feature store. folder: of the store of train, with `{split}` in its name."""
+
+    made_by: Mapping[str, Any]
+
+    @property
+    def features(self) -> str:
+        """The folders of its features, with `{split}`."""
+        return str(self.folder)
+
+    @property
+    def source(self) -> Bundle | None:
+        """The bundle that it was taken from."""
+        if self.made_by["encoder"] not in PARTS:
+            return None
+        folder = model_folder(str(self.made_by["model"]))
+        if not (folder / MANIFEST).is_file():
+            raise RecipeError(
+                f"the {self.modality} features were made with {folder}, which is no bundle: "
+                "assemble one first, and encode with it"
+            )
+        return load_bundle(folder)
+
+    def load(self) -> Trainable:
+        """The published encoder, as `erc encode` loads it."""
+        made: Any = ENCODERS[self.made_by["encoder"]](
+            str(self.made_by["model"]), dict(self.made_by["options"])
+        )
+        encoder: Trainable = made
+        return encoder
+
+    def write(self, staged: Path) -> tuple[dict[str, Any], float]:
+        """Copy a bundle's part, or export a published encoder; see `Reading.write`."""
+        source = self.source
+        if source is None:
+            return super().write(staged)
+        manifest = read_table(source.folder / MANIFEST)
+        if manifest.get("format") != FORMAT:
+            raise RecipeError(
+                f"{source.folder} has the format {manifest.get('format')}, not {FORMAT}: make it "
+                "again with this version"
+            )
+        part = dict(manifest[self.modality])
+        copyfile(source.folder / part["file"], staged / FILES[self.modality])
+        if "tokenizer" in part:
+            file = part["tokenizer"]["file"]
+            copyfile(source.folder / file, staged / file)
+        return {**part, "file": FILES[self.modality]}, 0.0
+
+    def card(self, history: RunHistory) -> CardPart:
+        """What the model card says of it."""
+        source, model = self.source, str(self.made_by["model"])
+        network = (
+            f"the {self.modality} encoder of the bundle {source.name} {source.version}"
+            if source is not None
+            else f"{Path(model).name}, as published"
+        )
+        return CardPart(history, {}, network)
+
+
+def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> TrainedSystem:
+    """What the run of a comparison has to be exported; writes the row's fusion.onnx.
+
+    Args:
+        without: modalities to leave out.
+        row: its name in the table; "": the only one that a robot can run.
+
+    Raises:
+        RecipeError: no such row, several and none named, or features that do not say how they
+            were made.
+        FileNotFoundError: a store or a file of the run is missing.
+    """
+    recipe = read_recipe(run / KEPT, run, run)
+    config = recipe.section("features", FeaturesConfig)
+    folder, chosen = _best(run, row)
+    found = read_metrics(folder)
+    labels = tuple(map(str, np.load(folder / ANSWERS)["names"]))
+    readings, sizes = {}, []
+    for modality, is_read in zip(MODALITIES, chosen.tested_on, strict=True):
+        place = getattr(config, modality)
+        sizes.append(1)
+        if not place:
+            continue
+        store = FeatureStore(Path(place.format(split="train")))
+        sizes[-1] = store.dimension
+        if is_read and modality not in without:
+            made_by = store.made_by
+            if made_by.get("encoder") not in ENCODERS:
+                raise RecipeError(
+                    f"{store.folder} does not say which encoder made it: encode it again with this "
+                    f"version of erc encode, or give --without {modality}"
+                )
+            readings[modality] = StoredReading("erc encode", Path(place), modality, labels, made_by)
+    if "text" not in readings:
+        raise RecipeError(
+            f"{chosen.title} in {run} reads no text: a bundle needs it, as its speakers are named "
+            "there"
+        )
+    settings = found["settings"]
+    values = {
+        **settings["network"],
+        "causal": True,
+        "embeddings": sizes,
+        "labels": len(labels),
+        **chosen.options,
+    }
+    head = make_head(chosen.head, values, f"options of {chosen.title}")
+    load_weights(head, folder / WEIGHTS)
+    found["onnx_difference"] = export_fusion(head, folder / FILES["fusion"])
+    write_metrics(found, folder)
+    return TrainedSystem(recipe, folder, found, readings)
+
+
+def _best(run: Path, name: str) -> tuple[Path, TableRow]:
+    """The folder of the row's seed that is best on dev, and the row."""
+    rows: dict[str, list[tuple[float, Path, TableRow]]] = {}
+    for file in sorted(run.glob(f"*/seed-*/{METRICS}")):
+        found = read_metrics(file.parent)
+        settings = found.get("settings")
+        if not isinstance(settings, Mapping) or settings.get("mode") not in MODES[:2]:
+            continue  # offline: it reads what is said after an utterance
+        row = build(TableRow, settings["row"], f"{file}: row")
+        rows.setdefault(row.title, []).append((float(found["dev"]), file.parent, row))
+    if not rows:
+        raise RecipeError(
+            f"{run} has no row that a robot can run: finish it with erc train, with causal among "
+            "the modes of `comparison`"
+        )
+    if name not in rows and (name or len(rows) > 1):
+        raise RecipeError(
+            f"{run} has no row {name!r} that a robot can run; give --row with one of: "
+            f"{', '.join(rows)}"
+        )
+    _, folder, row = max(rows[name or next(iter(rows))], key=lambda each: each[0])
+    return folder, row
