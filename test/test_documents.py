@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-OTHERS = {"metadata.yaml", "recipe.yaml", "_diagnostic_updater.py"}  # of bags, runs and libraries
+OTHERS = {
+    "my_fusion.py",
+    "table.yaml",
+    "metadata.yaml",
+    "recipe.yaml",
+    "_diagnostic_updater.py",
+}  # of bags, runs and libraries
 
 EXTRA = re.compile(r"`\[(\w+)\]`")
 

@@ -322,7 +322,7 @@ def test_the_command_says_what_it_did(
     ("words", "message"),
     [
         (["--data", "/nowhere"], r"no dev_sent_emo.csv in /nowhere"),
-        (["--model", "/nowhere"], r"/nowhere/text.onnx is missing"),
+        (["--model", "/nowhere"], r"there is no model folder /nowhere"),
         (["--option", "depth=3"], "encoder bundle-text: .*depth"),
         (["--option", "depth"], "NAME=VALUE"),
         (["--shard", "0"], "at least 1 utterance"),
