@@ -27,7 +27,7 @@ class RecordingConsent:
     It lives as long as its node, so the last message holds through every lifecycle transition, also
     when its publisher is gone. Until the graph was queried nothing is decided and nothing allowed:
     the workers wait for `wait`. Where no publisher is discovered, or it stays silent, the default
-    holds.
+    holds. A publisher that is discovered later is waited for as well.
 
     Args:
         node: subscribes and queries the graph, in every lifecycle state.
@@ -36,7 +36,9 @@ class RecordingConsent:
 
     def __init__(self, node: Node, default: bool) -> None:
         self._node, self._value = node, default
+        self._topic = node.resolve_topic_name(TOPIC)
         self._decided = threading.Event()
+        self._is_told = False  # by a message, or by `tell`
         self._discovered_by = time.monotonic() + DISCOVERY
         self._queries = 0
         self._subscriptions: dict[_Offer, object] = {}
@@ -44,8 +46,15 @@ class RecordingConsent:
 
     @property
     def allowed(self) -> bool:
-        """Whether content may be published now; False before it is decided. Any thread may ask."""
-        return self._decided.is_set() and self._value
+        """Whether content may be published now; False before it is decided. Any thread may ask.
+
+        Where nothing was received, the graph is queried each time: a text that arrives from a
+        process shows that the publishers which that process made before are discovered, too.
+        """
+        if not self._decided.is_set():
+            return False
+        is_new = not self._is_told and not self._subscriptions
+        return self._value and not (is_new and self._node.count_publishers(self._topic))
 
     def wait(self, seconds: float) -> bool:
         """Wait until it is decided, for at most `seconds`; return whether it is.
@@ -56,8 +65,10 @@ class RecordingConsent:
 
     def look(self) -> None:
         """Subscribe to the publishers that the graph has, and decide when no answer is to come."""
-        topic = self._node.resolve_topic_name(TOPIC)
-        publishers = self._node.get_publishers_info_by_topic(topic)
+        publishers = self._node.get_publishers_info_by_topic(self._topic)
+        if publishers and not self._subscriptions and not self._is_told:
+            self._queries = 0
+            self._decided.clear()
         for qos in (info.qos_profile for info in publishers):
             offer = qos.durability, qos.reliability
             # One for each kind of publisher: a latched subscription receives nothing from volatile
@@ -86,7 +97,7 @@ class RecordingConsent:
     def tell(self, allowed: bool) -> None:
         """Decide, as a message does."""
         changed = allowed != self._value
-        self._value = allowed
+        self._value, self._is_told = allowed, True
         self._decided.set()
         if changed:
             told = "may be published again" if allowed else "are held back from now on"

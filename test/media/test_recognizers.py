@@ -74,7 +74,9 @@ def test_each_phrase_is_one_segment_at_its_time() -> None:
 
 def test_the_size_of_the_chunks_changes_nothing() -> None:
     samples, _ = spoken()
-    assert cues_of(samples, 1600) == cues_of(samples, 777) == cues_of(samples, 48_000)
+    # An unknown confidence is NaN, which equals nothing; as text it does.
+    first, *others = (repr(cues_of(samples, size)) for size in (1600, 777, 48_000))
+    assert others == [first, first]
 
 
 def test_a_jump_of_the_audio_ends_the_segment() -> None:

@@ -78,6 +78,17 @@ def test_a_latched_publisher_whose_message_comes_late_is_waited_for(
     assert texts(bench) == []
 
 
+def test_a_latched_publisher_that_is_discovered_late_is_waited_for(make_bench: MakeBench) -> None:
+    bench = make_bench(split=True)
+    assert bench.say("before").text == "before"
+    publisher = bench.probe.create_publisher(Bool, "recording_allowed", LATCHED)
+    bench.wait(lambda: not any(node.consent.allowed for node in bench.nodes), "both discover it")
+    bench._text.publish(String(data="secret"))
+    publisher.publish(Bool(data=False))
+    bench.wait(lambda: len(bench.estimates) == 2, "an estimate")
+    assert "secret" not in texts(bench)
+
+
 def test_without_a_publisher_the_wait_is_bounded_and_nothing_is_lost(make_bench: MakeBench) -> None:
     begin = time.monotonic()
     bench = make_bench()
@@ -92,7 +103,7 @@ def test_what_a_publisher_said_holds_when_it_is_gone_through_every_transition(
     bench = make_bench(split=True)
     assert bench.say("before").text == "before"
     teller = tell(bench, False)
-    bench.wait(lambda: not any(node.consent.allowed for node in bench.nodes), "both know")
+    bench.wait(lambda: all(node.consent._is_told for node in bench.nodes), "both know")
     bench.probe.destroy_publisher(teller)
     before = len(texts(bench))
     t = Transition
