@@ -6,7 +6,7 @@
 #   make bench   the measurements of the README, with the machine's description
 # and for those who work on it:
 #   make models  edge-small from the corpora ($ERC_DATA) in runs/, resumable; tells the hours first
-#   make lint    ruff, mypy --strict, and who may import whom
+#   make lint    ruff, mypy --strict, the words of the documents, and the layers
 #   make coverage  how much of the rooms below the dialogue their tests run, with a floor
 #   make mutants PACKAGE=sensing  which share of small changes of the code its tests detect
 #   make lowest  the core's tests with the oldest libraries that are supported
@@ -53,6 +53,7 @@ lint: .venv/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python scripts/language.py
 	@if [ -x $(BIN)/lint-imports ]; then $(BIN)/lint-imports --no-logo; \
 		else echo "import-linter needs Python 3.11: the layers were not checked"; fi
 
@@ -69,8 +70,10 @@ mutants: .venv/.test
 	$(BIN)/python scripts/mutants.py $(PACKAGE) --sample $(SAMPLE) --seed $(SEED) \
 		$(if $(CONFIRM),--confirm)
 
-# Their own announcements are no warnings of ours.
+# The announcements of the theme are not warnings about these pages.
 docs: .venv/.test
+	$(BIN)/python scripts/links.py
+	$(BIN)/python scripts/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .venv/bin/python:

@@ -277,9 +277,9 @@ def _robot_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--params-file", type=Path, help="the robot's ROS parameters, as for `ros2 launch`"
     )
-    parser.add_argument("--bundle", help="model bundle, a folder or a name in models/")
+    parser.add_argument("--bundle", help="model package: a folder, or a name in models/")
     parser.add_argument(
-        "--speaker-model", help="folder or name of the speaker model; '' tells nobody apart"
+        "--speaker-model", help="folder or name of the speaker network; '': no speaker diarization"
     )
 
 
@@ -303,14 +303,14 @@ def _replay(argv: Sequence[str]) -> int:
     for role in ("image", "audio", "speech"):
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
     _robot_options(parser)
-    parser.add_argument(
-        "--no-text", action="store_true", help="keep what was said out of the results"
-    )
+    parser.add_argument("--no-text", action="store_true", help="no words in the output")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the results of another recording in OUT"
     )
     parser.add_argument(
-        "--via-dds", action="store_true", help="play it through the ROS 2 nodes, in real time"
+        "--via-dds",
+        action="store_true",
+        help="play the recording through the ROS 2 nodes, in real time",
     )
     parser.add_argument("--rate", type=float, default=1.0, help="speed, with --via-dds")
     options = parser.parse_args(argv)
@@ -517,10 +517,10 @@ def _make_corpus(argv: Sequence[str]) -> int:
         "easily heard, seen and read, to try a whole system on; and a recording of the same kind.",
     )
     parser.add_argument("layout", choices=("meld", "iemocap"))
-    parser.add_argument("folder", type=Path, help="where the corpus's own folder is made")
+    parser.add_argument("folder", type=Path, help="parent of the corpus folder to write")
     parser.add_argument("--dialogues", type=int, default=12, help="of eight turns; default 12")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bag", type=Path, help="also make a recording for `erc replay` here")
+    parser.add_argument("--bag", type=Path, help="also write a recording for `erc replay`")
     options = parser.parse_args(argv)
 
     def make() -> int:
@@ -608,32 +608,35 @@ def _explained(command: Callable[[], int]) -> int:
 
 _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "run": (_run, "start the ROS 2 nodes"),
-    "replay": (_replay, "estimates and a timeline picture from a recording"),
+    "replay": (_replay, "estimates and a timeline image of a recording"),
     "live": (_live, "emotions from this machine's microphone and camera"),
     "sense": (_sense, "publish this machine's microphone and camera on ROS 2 topics"),
     "evaluate-bag": (_evaluate_bag, "scores and a report of recordings, against annotations"),
     "agreement": (_agreement, "agreement of several annotators: kappa, alpha"),
-    "annotate": (_annotate, "a first annotation of a recording, to be corrected in ELAN"),
-    "info": (_info, "what a recording has, and what would be used of it"),
+    "annotate": (_annotate, "a first annotation of a recording, to correct in ELAN"),
+    "info": (_info, "content of a recording, and what would be used"),
     "import": (_import, "write a video or audio file as a rosbag2"),
     "models": (_models, "the installed model packages: inputs, languages, license"),
-    "doctor": (_doctor, "what works on this machine, and how to get what is missing"),
+    "doctor": (_doctor, "what is installed, and how to get what is missing"),
     "demo": (_demo, "make a recording and play it through the nodes"),
-    "make-bag": (_make_bag, "make the demo's recording only"),
-    "make-corpus": (_make_corpus, "a small made-up corpus like MELD or IEMOCAP, to try systems on"),
-    "enrol": (_enrol, "keep a person's voice in a file, so that it is known again"),
-    "train": (_train, "train a model of the bundle"),
-    "evaluate": (_evaluate, "every metric of finished runs, with intervals and pictures"),
+    "make-bag": (_make_bag, "make the recording of the demo"),
+    "make-corpus": (
+        _make_corpus,
+        "write a small synthetic corpus in the layout of MELD or IEMOCAP",
+    ),
+    "enrol": (_enrol, "store a person's voice, so that it is recognized later"),
+    "train": (_train, "train models by a recipe"),
+    "evaluate": (_evaluate, "all metrics of finished runs, with intervals and images"),
     "table": (_table, "finished runs side by side"),
-    "encode": (_encode, "run an encoder once over a corpus and keep its features"),
-    "cut-faces": (_cut_faces, "cut the faces out of a corpus' clips, once"),
-    "convert-emotion2vec": (_convert_emotion2vec, "a published checkpoint as a model folder"),
-    "quantize": (_quantize, "a smaller and faster bundle, if it is as good"),
-    "calibrate": (_calibrate, "make the confidence of a bundle mean what it says, and measure it"),
-    "export": (_export, "the ONNX file of a finished run's chosen checkpoint"),
-    "build-engines": (_build_engines, "prepare a bundle for this machine: TensorRT and others"),
-    "export-speaker": (_export_speaker, "export the speaker model"),
-    "export-segmentation": (_export_segmentation, "export the model of who speaks when"),
+    "encode": (_encode, "encode a corpus once and store the features"),
+    "cut-faces": (_cut_faces, "crop the faces in the clips of a corpus"),
+    "convert-emotion2vec": (_convert_emotion2vec, "convert a published checkpoint of emotion2vec"),
+    "quantize": (_quantize, "write a smaller and faster model package, if its accuracy is kept"),
+    "calibrate": (_calibrate, "calibrate the confidence of a model package"),
+    "export": (_export, "export a finished run as ONNX or as a model package"),
+    "build-engines": (_build_engines, "build TensorRT engines for this machine"),
+    "export-speaker": (_export_speaker, "export the speaker network"),
+    "export-segmentation": (_export_segmentation, "export the segmentation network"),
 }
 
 _GROUPS = {

@@ -75,14 +75,21 @@ def hits(text: str, words: dict[str, str], where: str) -> Iterator[str]:
 def in_documents(root: Path = ROOT) -> Iterator[str]:
     """What is wrong in documents and definitions."""
     words = settings(root)
+    skipped = {path for each in words.get("skip", {}) for path in root.glob(each)}
     for path in files(DOCUMENTS, root):
+        if path in skipped:
+            continue
         text = path.read_text(encoding="utf-8")
         if path.name == "CHANGELOG.md":
             text = unreleased(text)
         name = path.relative_to(root).as_posix()
         yield from hits(prose(text), {**words["words"], **words["documents"]}, name)
     for path in files(DEFINITIONS, root):
+        if path in skipped:
+            continue
         text = path.read_text(encoding="utf-8")
+        if path.suffix == ".yaml":  # keys are names
+            text = re.sub(r"(?m)^[ -]*[\w-]+:", "", text)
         yield from hits(text, words["words"], path.relative_to(root).as_posix())
 
 

@@ -84,7 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         help="an annotator's file (.eaf .TextGrid .csv .json ...), or a folder with a file for "
         "each recording; the model may be one of them: model=out/talk/talk.csv",
     )
-    parser.add_argument("--labels", type=Path, metavar="YAML", help="annotated label: label")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="YAML",
+        help="file that maps annotated labels and tiers (happy: joy)",
+    )
     parser.add_argument(
         "--offset",
         nargs="+",

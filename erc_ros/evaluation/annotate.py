@@ -105,27 +105,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", choices=tuple(SUFFIXES), default="eaf", help="ELAN (eaf), Praat, or a table"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing annotation")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace an annotation that is there"
+        "--from",
+        dest="start",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="start of the part to use, s",
     )
     parser.add_argument(
-        "--from", dest="start", type=float, default=0.0, metavar="S", help="begin here (s)"
+        "--to", dest="end", type=float, metavar="S", help="end of the part to use, s"
     )
-    parser.add_argument("--to", dest="end", type=float, metavar="S", help="end here (s)")
     for role in ROLES:
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
     parser.add_argument(
         "--params-file", type=Path, metavar="YAML", help="the robot's ROS parameters"
     )
-    parser.add_argument("--bundle", help="model bundle, a folder or a name in models/")
+    parser.add_argument("--bundle", help="model package: a folder, or a name in models/")
     parser.add_argument(
-        "--speaker-model", help="folder or name of the speaker model; none tells nobody apart"
+        "--speaker-model",
+        help="folder or name of the speaker network; none: no speaker diarization",
     )
     parser.add_argument(
         "--no-emotions",
         action="store_true",
-        help="leave them to be filled in: a suggestion sways whoever annotates",
+        help="leave the emotions empty, because pre-filled labels bias annotators",
     )
-    parser.add_argument("--no-text", action="store_true", help="leave out what was said")
-    parser.add_argument("--no-media", action="store_true", help="do not cut sound and film")
+    parser.add_argument("--no-text", action="store_true", help="no words in the output")
+    parser.add_argument("--no-media", action="store_true", help="write no audio and video")
     return parser

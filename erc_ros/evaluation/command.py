@@ -137,29 +137,46 @@ def _parser() -> argparse.ArgumentParser:
         help="annotations: .eaf .TextGrid .rttm .csv .stm .json (SegLST), or a folder of them; of "
         "several recordings NAME.* belongs to NAME",
     )
-    parser.add_argument("--labels", type=Path, metavar="YAML", help="annotated label: label")
     parser.add_argument(
-        "--offset", type=float, default=0.0, metavar="S", help="added to the annotations' times"
+        "--labels",
+        type=Path,
+        metavar="YAML",
+        help="file that maps annotated labels and tiers (happy: joy)",
     )
     parser.add_argument(
-        "--from", dest="start", type=float, default=0.0, metavar="S", help="begin here (s)"
+        "--offset",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="s added to the times of the annotations",
     )
-    parser.add_argument("--to", dest="end", type=float, metavar="S", help="end here (s)")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="start of the part to use, s",
+    )
+    parser.add_argument(
+        "--to", dest="end", type=float, metavar="S", help="end of the part to use, s"
+    )
     parser.add_argument(
         "--out", type=Path, help="folder for the results; default out/evaluation-BAG"
     )
     parser.add_argument(
-        "--bundle", action="append", help="model bundle; twice compares two of them"
+        "--bundle", action="append", help="model package; give it twice to compare two"
     )
     parser.add_argument(
         "--params-file",
         action="append",
         type=Path,
         metavar="YAML",
-        help="ROS parameters of the two nodes; twice compares two of them",
+        help="ROS parameters of the nodes; give it twice to compare two",
     )
     parser.add_argument(
-        "--speaker-model", help="folder or name of the speaker model; none tells nobody apart"
+        "--speaker-model",
+        help="folder or name of the speaker network; none: no speaker diarization",
     )
     parser.add_argument(
         "--export",
@@ -172,19 +189,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write-media",
         action="store_true",
-        help="WAV and MP4 cut from the recording: ELAN plays them, the report what was missed",
+        help="write WAV and MP4 of the recording, for ELAN and the report",
     )
     parser.add_argument(
         "--write-bag",
         action="store_true",
-        help="a rosbag2 of the estimates and a Foxglove layout, to be merged with the recording",
+        help="write a rosbag2 of the estimates and a Foxglove layout",
     )
     for role in ROLES:
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
-    parser.add_argument(
-        "--no-text", action="store_true", help="keep what was said out of the results"
-    )
-    parser.add_argument("--no-media", action="store_true", help="keep sound and faces out")
+    parser.add_argument("--no-text", action="store_true", help="no words in the output")
+    parser.add_argument("--no-media", action="store_true", help="no audio and faces in the output")
     parser.add_argument("--workers", type=int, default=1, help="more than 1: on Ray (extra [ray])")
     parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster's, or `auto`")
     return parser

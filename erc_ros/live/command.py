@@ -120,7 +120,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.mkv",
         help="record audio, video and words; without this option nothing is stored",
     )
-    parser.add_argument("--no-text", action="store_true", help="do not show what was said")
+    parser.add_argument("--no-text", action="store_true", help="do not show words")
     parser.add_argument(
         "--speed", type=float, default=1.0, help="times real time, if all sources are files"
     )

@@ -12,13 +12,13 @@ def transcript_options(parser: argparse.ArgumentParser) -> None:
         "--transcript",
         type=Path,
         metavar="FILE",
-        help="what was said in a media file: .srt .vtt .json (Whisper, WhisperX, whisper.cpp, "
+        help="transcript of a media file: .srt .vtt .json (Whisper, WhisperX, whisper.cpp, "
         "Vosk) .ctm .stm .csv .tsv .eaf .TextGrid; default: NAME.srt or NAME.vtt next to it",
     )
     parser.add_argument(
         "--recognizer",
         metavar="KIND:MODEL",
-        help="recognizes the speech of a media file instead: faster-whisper:MODEL, "
+        help="recognize the speech of a media file: faster-whisper:MODEL, "
         "whisper.cpp:MODEL, vosk:FOLDER, pocketsphinx (for trials), or package.module:Class",
     )
     parser.add_argument(

@@ -44,15 +44,17 @@ def main(argv: Sequence[str]) -> int:
         description="Keep a person's voice in a file, for the parameter known_voices of "
         "utterance_node. The file identifies people: ask them first.",
     )
-    parser.add_argument("name", help="becomes the person_id of what is said in this voice")
+    parser.add_argument("name", help="name of the person, used as person_id")
     parser.add_argument(
         "sound",
         type=Path,
         nargs="?",
-        help="WAV file: at least 5 s of speech of this person alone, better 15 s",
+        help="WAV file with at least 5 s of this person's speech; 15 s are better",
     )
-    parser.add_argument("--voices", type=Path, required=True, help="the file; made if need be")
-    parser.add_argument("--remove", action="store_true", help="forget the voice of this name")
+    parser.add_argument(
+        "--voices", type=Path, required=True, help="file of voices; created if missing"
+    )
+    parser.add_argument("--remove", action="store_true", help="remove the voice of this name")
     parser.add_argument("--speaker-model", help="folder or name; default: that of the nodes")
     options = parser.parse_args(argv)
     if options.remove == (options.sound is not None):

@@ -43,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "recipe", type=Path, help="YAML file, see config/training and config/systems"
     )
-    parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    parser.add_argument("--seed", type=int, help="seed; default: the recipe's")
     parser.add_argument(
         "--leave-out",
         metavar="CORPUS",
         default="",
-        help="train without this corpus, to see what the model knows outside its own",
+        help="train without this corpus, to measure on it",
     )
     parser.add_argument("--out", type=Path, help="folder for results; default runs/<recipe's name>")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")

@@ -16,16 +16,16 @@ def main(argv: Sequence[str]) -> int:
         description="Prepare a bundle for this machine: graphs that ONNX Runtime opens faster, "
         "and TensorRT engines where there is a GPU. Run it on the robot, once per bundle.",
     )
-    parser.add_argument("bundle", help="model bundle, a folder or a name in models/")
+    parser.add_argument("bundle", help="model package: a folder, or a name in models/")
     parser.add_argument(
         "--check",
         action="store_true",
-        help="build nothing; tell whether TensorRT could take the models (runs anywhere)",
+        help="build nothing; report whether TensorRT could run the networks (works anywhere)",
     )
     parser.add_argument(
         "--keep-slower",
         action="store_true",
-        help="keep engines that are slower here than ONNX Runtime, for measuring",
+        help="keep engines that are slower than ONNX Runtime",
     )
     options = parser.parse_args(argv)
     folder = model_folder(options.bundle)

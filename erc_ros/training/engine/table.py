@@ -94,7 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with seed-N/")
     parser.add_argument("--metric", default="weighted_f1", help="one of metrics.json")
     parser.add_argument(
-        "--not-measured", type=Path, metavar="YAML", help="rows of what cannot be measured here"
+        "--not-measured",
+        type=Path,
+        metavar="YAML",
+        help="rows that cannot be measured on this machine",
     )
     options = parser.parse_args(argv)
     try:

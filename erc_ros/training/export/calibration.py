@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="erc calibrate", description="Calibrate a finished bundle in place, and measure it."
     )
-    parser.add_argument("bundle", help="folder of a bundle of format 3, or a name in models/")
+    parser.add_argument("bundle", help="model package of format 3: a folder, or a name in models/")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument(
         "--reliability",

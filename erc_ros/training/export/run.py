@@ -155,15 +155,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--bundle",
         type=Path,
         metavar="DIR",
-        help="of a system's or a comparison's run: the bundle for the robot",
+        help="folder of the model package to write, from the run of a system or a comparison",
     )
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
-    parser.add_argument("--name", default="", help="of the bundle; default: system and corpus")
+    parser.add_argument(
+        "--name", default="", help="name of the model package; default: system and corpus"
+    )
     parser.add_argument("--version", default="1.0.0", help="of the bundle")
-    parser.add_argument("--context", type=int, default=16, help="utterances the fusion sees")
+    parser.add_argument(
+        "--context", type=int, default=16, help="utterances that the fusion model sees"
+    )
     parser.add_argument(
         "--without", action="append", default=[], choices=("audio", "visual"),
-        help="a modality that the bundle does without",
+        help="modality to omit",
     )  # fmt: skip
     parser.add_argument(
         "--row", default="", help="of the fusion stage (default: its first) or of the comparison"

@@ -1,4 +1,4 @@
-"""`erc encode CORPUS SPLIT`: run an encoder once over a corpus and keep its features.
+"""`erc encode CORPUS SPLIT`: encode a corpus once and store the features.
 
 The corpus is divided into shards of whole conversations. A shard is the unit of work: it is
 encoded and written by `ShardEncoder`, here in this process or, with several workers, in processes
@@ -442,7 +442,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--model",
         default="edge-small",
-        help="a bundle (folder, or name in models/) or run; or a Hugging Face model",
+        help="model package (folder, or name in models/), run, or Hugging Face model",
     )
     parser.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="of the encoder"

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Write a smaller and faster copy of a float32 bundle, with a report, if it is "
         "as good on dev. Exit status 3: it is not, nothing was written.",
     )
-    parser.add_argument("bundle", type=Path, help="folder of a float32 bundle")
+    parser.add_argument("bundle", type=Path, help="folder of a float32 model package")
     parser.add_argument(
         "--scheme",
         default=AUTO,
@@ -57,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--part", action="append", choices=PARTS, help="only this part (repeatable); default: all"
     )
     parser.add_argument(
-        "--corpus", default="", help="to measure on; default: what the bundle learned from"
+        "--corpus", default="", help="corpus to measure on; default: that of the training"
     )
     parser.add_argument(
         "--max-drop",
         type=float,
         default=0.3,
         metavar="POINTS",
-        help="of weighted F1 on dev (0..100) that may be lost; default 0.3",
+        help="points points of weighted F1 on dev (0..100) that may be lost; default 0.3",
     )
     parser.add_argument("--out", type=Path, help="folder to write; default BUNDLE-SCHEME")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
