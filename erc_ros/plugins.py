@@ -96,7 +96,19 @@ FUSION_MODELS = Kind(
     },
     files=True,
 )
-KINDS = (FACE_DETECTORS, VOICE_ACTIVITY, SPEECH_MESSAGES, SPEECH_RECOGNIZERS, FUSION_MODELS)
+ENCODERS = Kind("erc_ros.encoders", "encoder", ("refuses", "encode"), files=True)
+METRICS = Kind("erc_ros.metrics", "metric", ("name", "compute"), files=True)
+EXPORTERS = Kind("erc_ros.exporters", "export format", ("suffix", "write"), files=True)
+KINDS = (
+    FACE_DETECTORS,
+    VOICE_ACTIVITY,
+    SPEECH_MESSAGES,
+    SPEECH_RECOGNIZERS,
+    FUSION_MODELS,
+    ENCODERS,
+    METRICS,
+    EXPORTERS,
+)
 
 
 def names(kind: Kind) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.media.transcripts import Cue
 from erc_ros.sensing.faces import Box, HaarDetector
 from erc_ros.sensing.frames import Frame
+from erc_ros.training.encoders.sample import Sample, check
 from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
 from erc_ros.training.heads.concat import Concat, ConcatConfig
 from erc_ros.values.bounds import TEXT
@@ -209,3 +211,103 @@ class Counting(Quiet):
     def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
         self.calls += 1
         return [Cue(0, 0, f"{self.calls}" if samples.any() else "")]
+
+
+# --- metrics ---
+
+
+class ErrorRate:
+    name = "error_rate"
+
+    def compute(
+        self, truth: NDArray[np.int64], probabilities: NDArray[np.float64], labels: Any
+    ) -> float:
+        return float((probabilities.argmax(axis=1) != truth).mean())
+
+
+class Ordered(ErrorRate):
+    def compute(
+        self, truth: NDArray[np.int64], probabilities: NDArray[np.float64], labels: Any
+    ) -> float:
+        return float(probabilities[0, 0])
+
+
+class Infinite(ErrorRate):
+    def compute(
+        self, truth: NDArray[np.int64], probabilities: NDArray[np.float64], labels: Any
+    ) -> float:
+        return float("inf")
+
+
+class Rounds(ErrorRate):
+    def compute(
+        self, truth: NDArray[np.int64], probabilities: NDArray[np.float64], labels: Any
+    ) -> float:
+        probabilities[:] = probabilities.round()
+        return super().compute(truth, probabilities, labels)
+
+
+class Named(ErrorRate):
+    name = "Error rate"
+
+
+# --- exporters ---
+
+
+class Tsv:
+    suffix = ".tsv"
+
+    def write(self, lines: Any, file: Path, name: str, duration: int) -> None:
+        rows = (f"{line.start}\t{line.end}\t{line.speaker}\t{line.emotion}\n" for line in lines)
+        file.write_text("".join(rows), encoding="utf-8")
+
+
+class Dated(Tsv):
+    def write(self, lines: Any, file: Path, name: str, duration: int) -> None:
+        file.write_text(str(file.resolve()), encoding="utf-8")
+
+
+class NeedsText(Tsv):
+    def write(self, lines: Any, file: Path, name: str, duration: int) -> None:
+        file.write_text("".join(line.text or "xylophone" for line in lines), encoding="utf-8")
+
+
+class NeedsLines(Tsv):
+    def write(self, lines: Any, file: Path, name: str, duration: int) -> None:
+        file.write_text(str(lines[0].start), encoding="utf-8")
+
+
+# --- encoders ---
+
+
+class Length:
+    """The number of letters and of words of the last turn."""
+
+    modality, dimension, name = "text", 2, "length-1"
+
+    def __init__(self, model: str) -> None:
+        pass
+
+    def refuses(self, sample: Sample) -> str:
+        return "" if sample.turns else "no turn"
+
+    def encode(self, samples: Any) -> NDArray[np.float32]:
+        check(self, samples)
+        texts = [sample.turns[-1].text for sample in samples]
+        return np.array([(len(text), len(text.split())) for text in texts], np.float32)
+
+
+class Batched(Length):
+    def encode(self, samples: Any) -> NDArray[np.float32]:
+        found = super().encode(samples)
+        return found - found.mean(axis=0)
+
+
+class Accepts(Length):
+    def encode(self, samples: Any) -> NDArray[np.float32]:
+        return np.ones((len(samples), 2), np.float32)
+
+
+class Empty(Length):
+    def encode(self, samples: Any) -> NDArray[np.float32]:
+        return super().encode(samples) * np.float32("nan")

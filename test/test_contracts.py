@@ -47,6 +47,22 @@ BROKEN = {
         "NeedsNoise": "silence",
         "Counting": "samples_alone",
     },
+    "metric": {
+        "Ordered": "order_of_the_utterances",
+        "Infinite": "is_a_number",
+        "Rounds": "arguments_alone",
+        "Named": "is_a_number",
+    },
+    "exporter": {
+        "Dated": "same_bytes",
+        "NeedsText": "without_text",
+        "NeedsLines": "without_an_utterance",
+    },
+    "encoder": {
+        "Batched": "rest_of_the_batch",
+        "Accepts": "refuses",
+        "Empty": "finite",
+    },
 }
 GOOD = {
     "fusion-model": ("erc_example.fusion:ConversationMean", "conversation-mean"),
@@ -54,6 +70,9 @@ GOOD = {
     "voice-activity": ("erc_example.voice:EnergyVoiceActivity", "energy"),
     "speech-message": ("broken_plugins:Good",),
     "speech-recognizer": ("broken_plugins:Quiet",),
+    "metric": ("broken_plugins:ErrorRate",),
+    "exporter": ("broken_plugins:Tsv",),
+    "encoder": ("broken_plugins:Length",),
 }
 
 

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from erc_ros import plugins
 from erc_ros.adapters import ADAPTERS, speech_type, types_of
 from erc_ros.cli import main
-from erc_ros.demo.conversation_bag import write_demo
+from erc_ros.demo.conversation_bag import write_demo, write_demo_truth
 from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity, VoiceActivityFrames
+from erc_ros.evaluation.scores import evaluate
+from erc_ros.evaluation.tally import Answered, ScoredConversation
 from erc_ros.pipeline import Perception, PerceptionConfig
 from erc_ros.plugins import FACE_DETECTORS, FUSION_MODELS, Kind, PluginError, find
 from erc_ros.values.nanoseconds import NS
@@ -269,3 +271,55 @@ def test_types_of_this_package_are_not_redefined() -> None:
         speech_type(f"{__name__}:Redefined")
     with pytest.raises(PluginError, match="no speech message"):
         speech_type("LiveSpeech")
+
+
+# --- metrics, exporters and encoders ---
+
+CLASSES = Path(__file__).parent / "broken_plugins.py"
+
+
+def test_a_metric_and_an_exporter_of_another_package_are_used(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write_demo_truth(tmp_path / "demo.csv")
+    out = tmp_path / "out"
+    evaluation = ["evaluate-bag", str(demo), "--truth", str(truth), "--no-media"]
+    names = ["--metric", f"{CLASSES}:ErrorRate", "--export", "csv", f"{CLASSES}:Tsv"]
+    assert main([*evaluation, *names, "--out", str(out)]) == 0
+    scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+    (system,) = scores["systems"]
+    figures = system["figures"]
+    assert figures["error_rate"]["value"] == pytest.approx(1 - figures["accuracy"]["value"])
+    assert figures["error_rate"]["n"] == figures["accuracy"]["n"]
+    assert len((out / "demo.tsv").read_text(encoding="utf-8").splitlines()) >= 10
+    assert (out / "demo.truth.tsv").is_file() and (out / "demo.csv").is_file()
+    capsys.readouterr()
+    for wrong in (["--metric", "acuracy"], ["--export", "cvs"], ["--metric", f"{CLASSES}:Tsv"]):
+        assert main([*evaluation, *wrong, "--out", str(tmp_path / "none")]) != 0
+        assert "there is no" in (said := capsys.readouterr().err) or "has no" in said
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_metric_with_the_name_of_another_figure_is_refused() -> None:
+    accuracy = SimpleNamespace(name="accuracy", compute=lambda *_: 1.0)
+    answered = Answered(
+        np.array([0]), np.array([[0.9, 0.1]]), ("a",), ("text",), ("no sound",), np.array([True])
+    )
+    talk = ScoredConversation("talk", answered.sums(), answered)
+    with pytest.raises(PluginError, match="'accuracy'"):
+        evaluate({"system": (("joy", "anger"), [talk])}, metrics=[accuracy])
+
+
+def test_an_encoder_of_another_package_encodes_a_corpus(
+    generated_meld: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from erc_ros.training.features.store import FeatureStore
+
+    encode = ["encode", "meld", "dev", "--data", str(generated_meld), "--model", ""]
+    out = ["--out", str(tmp_path / "features")]
+    assert main([*encode, *out, "--encoder", f"{CLASSES}:Length"]) == 0
+    store = FeatureStore(tmp_path / "features")
+    assert (store.encoder, store.dimension) == ("length-1", 2) and len(store)
+    for wrong in ("lenght", f"{CLASSES}:Tsv", f"{CLASSES}:Nothing"):
+        assert main([*encode, "--out", str(tmp_path / "none"), "--encoder", wrong]) == 2
+        assert wrong.rpartition(":")[2] in capsys.readouterr().err

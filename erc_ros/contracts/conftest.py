@@ -20,8 +20,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def available(kind: Kind) -> list[str]:
     """The names of a kind whose classes can be loaded here."""
-    if kind is plugins.FUSION_MODELS:
-        pytest.importorskip("torch", reason="fusion models need the extra [train]")
+    if kind in (plugins.FUSION_MODELS, plugins.ENCODERS):
+        pytest.importorskip("torch", reason=f"a {kind.noun} needs the extra [train]")
     for name in names(kind):
         find(kind, name)
     return names(kind)

@@ -13,6 +13,9 @@ FIXTURES = {
     "speech_message": plugins.SPEECH_MESSAGES,
     "speech_recognizer": plugins.SPEECH_RECOGNIZERS,
     "fusion_model": plugins.FUSION_MODELS,
+    "encoder": plugins.ENCODERS,
+    "metric": plugins.METRICS,
+    "exporter": plugins.EXPORTERS,
 }
 
 

@@ -14,9 +14,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.exports import FORMATS, write_bag, write_exports, write_media
+from erc_ros.evaluation.exports import (
+    FORMATS,
+    check_formats,
+    write_bag,
+    write_exports,
+    write_media,
+)
 from erc_ros.evaluation.jobs import EvaluationJob, check
 from erc_ros.evaluation.many import Kept, run
+from erc_ros.evaluation.metric import load_metrics
 from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
 from erc_ros.evaluation.report import REPORT, write_report
@@ -62,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
     systems = _systems(options)
     # a mistake in a model package is one of all recordings
     labels = {system.name: system.bundle().labels for system in systems}
+    load_metrics(options.metric)
+    check_formats(options.export)
     own, shared = assign_truth(list(bags), options.truth or [])
     if options.transcript is not None and len(bags) > 1:
         raise ValueError(
@@ -182,9 +191,16 @@ def _parser() -> argparse.ArgumentParser:
         "--export",
         nargs="*",
         default=list(FORMATS),
-        choices=FORMATS,
         metavar="FORMAT",
-        help=f"what other programs open; default: {' '.join(FORMATS)}",
+        help=f"what other programs open; default: {' '.join(FORMATS)}; or a class of another "
+        "package",
+    )
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also compute a metric of another package: an entry point, or module:Class",
     )
     parser.add_argument(
         "--write-media",
@@ -325,8 +341,9 @@ def _write(
         shown.append(_shown(recording, options.no_text, with_media=len(kept) <= len(systems)))
     if failed == len(kept):
         raise ValueError("no recording could be evaluated")
+    metrics = load_metrics(options.metric)
     scores = evaluate(
-        {name: (labels[name], each) for name, each in found.items()}, _settings(options)
+        {name: (labels[name], each) for name, each in found.items()}, _settings(options), metrics
     )
     for text, names in _by_notice(shown).items():
         _warn(text if len(shown) == 1 else f"{_some(names)}: {text}")
@@ -375,7 +392,7 @@ def _reports(
             if not recording.error
         }
         exported, sounds = _exports(kept, own, out / name, options)
-        alone = evaluate(answered, scores.settings)
+        alone = evaluate(answered, scores.settings, load_metrics(options.metric))
         files.append(write_report(own, alone, out / name, with_text, with_media, sounds, made_with))
         files += exported
     return files

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.evaluation.metric import Metric, value_of
 from erc_ros.evaluation.records import (
     Comparison,
     Figure,
@@ -24,6 +25,7 @@ from erc_ros.evaluation.tally import ScoredConversation, Sums
 from erc_ros.metrics.classification import SCORES, draws
 from erc_ros.metrics.concordance import concordance
 from erc_ros.metrics.selective import area_under_risk_coverage, risk_coverage
+from erc_ros.plugins import PluginError
 
 RESAMPLES = 1000
 SEED = 0
@@ -49,13 +51,16 @@ _MATCHING = {
 def evaluate(
     systems: Mapping[str, tuple[Sequence[str], Sequence[ScoredConversation]]],
     settings: Mapping[str, str] | None = None,
+    metrics: Sequence[Metric] = (),
 ) -> Scores:
     """Scores of each system, and the differences of the first two.
 
     Args:
         systems: name -> (labels, conversations of all recordings, in the recordings' order).
+        metrics: of other packages, in addition to the figures of this one.
 
     Raises:
+        PluginError: a metric has the name of another figure.
         ValueError: two systems with other labels: their answers cannot be compared.
     """
     names = list(systems)
@@ -65,15 +70,18 @@ def evaluate(
             "the systems answer with other labels, which cannot be compared: "
             + "; ".join(f"{n}: {', '.join(each)}" for n, each in zip(names, labels, strict=True))
         )
-    found = [system_scores(name, *systems[name]) for name in names]
+    found = [system_scores(name, *systems[name], metrics) for name in names]
     comparisons: tuple[Comparison, ...] = ()
     if len(names) > 1:
-        comparisons = compare(names[0], names[1], systems[names[0]], systems[names[1]])
+        comparisons = compare(names[0], names[1], systems[names[0]], systems[names[1]], metrics)
     return Scores(tuple(found), comparisons, dict(settings or {}))
 
 
 def system_scores(
-    name: str, labels: Sequence[str], conversations: Sequence[ScoredConversation]
+    name: str,
+    labels: Sequence[str],
+    conversations: Sequence[ScoredConversation],
+    metrics: Sequence[Metric] = (),
 ) -> SystemScores:
     """Everything of one system."""
     labels = tuple(labels)
@@ -90,7 +98,7 @@ def system_scores(
     return SystemScores(
         name,
         labels,
-        _figures(conversations, labels),
+        _figures(conversations, labels, metrics),
         {kind: found for kind, found in groups.items() if found},
         tuple(tuple(int(n) for n in row) for row in sums["confusion"]) if sums else (),
         _reliability(sums),
@@ -104,6 +112,7 @@ def compare(
     b: str,
     of_a: tuple[Sequence[str], Sequence[ScoredConversation]],
     of_b: tuple[Sequence[str], Sequence[ScoredConversation]],
+    metrics: Sequence[Metric] = (),
 ) -> tuple[Comparison, ...]:
     """a minus b, of every figure that both have.
 
@@ -116,7 +125,7 @@ def compare(
         pairs = [[[c] for name in names for c in each[name]] for each in units]
     else:
         pairs = [[each[name] for name in names] for each in units]
-    drawn = [_drawn(each, of_a[0]) for each in pairs]
+    drawn = [_drawn(each, of_a[0], metrics) for each in pairs]
     found = []
     for figure in drawn[0]:
         if figure not in drawn[1]:
@@ -146,9 +155,11 @@ def _recordings(conversations: Sequence[ScoredConversation]) -> dict[str, list[S
 
 
 def _figures(
-    conversations: Sequence[ScoredConversation], labels: Sequence[str]
+    conversations: Sequence[ScoredConversation],
+    labels: Sequence[str],
+    metrics: Sequence[Metric] = (),
 ) -> dict[str, Figure]:
-    drawn = _drawn([[each] for each in conversations], labels)
+    drawn = _drawn([[each] for each in conversations], labels, metrics)
     counts = _counts(_total(conversations), conversations, labels)
     return {name: _figure(values, counts(name)) for name, values in drawn.items()}
 
@@ -168,7 +179,9 @@ def _rounded(value: float) -> float:
 
 
 def _drawn(
-    units: Sequence[Sequence[ScoredConversation]], labels: Sequence[str]
+    units: Sequence[Sequence[ScoredConversation]],
+    labels: Sequence[str],
+    metrics: Sequence[Metric] = (),
 ) -> dict[str, Drawn]:
     """Every figure of the units, as they are and resampled; without resamples of a single unit."""
     if not units:
@@ -197,7 +210,26 @@ def _drawn(
     for name in ("valence", "arousal"):
         if name in sums:
             found[f"{name} concordance"] = concordance(sums[name])
-    return found | _of_answers(units, weights)
+    found |= _of_answers(units, weights)
+    for metric in metrics:
+        if metric.name in found:
+            raise PluginError(f"metric {metric.name!r} has the name of another figure")
+        found[metric.name] = _of_metric(metric, units, weights, labels)
+    return found
+
+
+def _of_metric(
+    metric: Metric,
+    units: Sequence[Sequence[ScoredConversation]],
+    weights: Drawn,
+    labels: Sequence[str],
+) -> Drawn:
+    answered = [conversation.answered for unit in units for conversation in unit]
+    of = np.repeat(range(len(units)), [sum(len(c.answered.truth) for c in unit) for unit in units])
+    truth = np.concatenate([each.truth for each in answered])
+    probabilities = np.concatenate([each.probabilities for each in answered])
+    rows = [np.repeat(np.arange(len(truth)), row[of].astype(np.int64)) for row in weights]
+    return np.array([value_of(metric, truth[row], probabilities[row], labels) for row in rows])
 
 
 def _total(conversations: Iterable[ScoredConversation]) -> dict[str, Sums]:

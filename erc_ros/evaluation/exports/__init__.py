@@ -4,16 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
+from erc_ros import plugins
 from erc_ros.evaluation.exports import bag, elan, film, rttm, seglst, table, textgrid, webvtt
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers, lines_of_truth
 from erc_ros.evaluation.records import Recording
+from erc_ros.values.files import whole_file
 
 FORMATS = ("eaf", "textgrid", "rttm", "seglst", "vtt", "csv")
 write_bag = bag.write_bag
 write_media = film.write_media
 
-__all__ = ["FORMATS", "write_bag", "write_exports", "write_lines", "write_media"]
+__all__ = [
+    "FORMATS",
+    "Exporter",
+    "check_formats",
+    "write_bag",
+    "write_exports",
+    "write_lines",
+    "write_media",
+]
+
+
+class Exporter(Protocol):
+    """Writes what was said and felt in a recording as a file of another program.
+
+    Contract:
+
+    - The class is called without arguments. `suffix` is the end of the file's name, such as
+      ".tsv"; it begins with a point and is not that of another format.
+    - `write` makes the file and nothing else. The same lines give the same bytes: no clock, no
+      random numbers, no names of this machine.
+    - It accepts an empty list, lines that overlap, and fields that are None (not known): with
+      `--no-text`, `text` is None in every line and no file may hold a word.
+    """
+
+    suffix: str
+
+    def write(self, lines: Sequence[Line], file: Path, name: str, duration: int) -> None:
+        """Write the file.
+
+        Args:
+            lines: sorted by start; times in ns since the recording's first message.
+            file: the file to make, with `suffix`; its folder exists.
+            name: of the recording.
+            duration: of the recording, ns.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+
+
+def check_formats(formats: Sequence[str]) -> dict[str, Exporter]:
+    """Return the exporters of other packages among these formats.
+
+    Raises:
+        PluginError: neither one of FORMATS nor such a class.
+    """
+    found: dict[str, Exporter] = {}
+    for name in formats:
+        if name not in FORMATS:
+            exporter: Exporter = plugins.find(plugins.EXPORTERS, name)()
+            if not exporter.suffix.startswith(".") or "/" in exporter.suffix:
+                raise plugins.PluginError(
+                    f"export format {name!r} has the suffix {exporter.suffix!r}; it must begin "
+                    "with a point and hold no slash"
+                )
+            found[name] = exporter
+    return found
 
 
 def write_exports(
@@ -32,10 +91,10 @@ def write_exports(
     Args:
         name: of the files, usually the recording's.
         media: WAV and MP4 in `folder`, which ELAN plays.
-        formats: of `FORMATS`.
+        formats: of `FORMATS`, or classes of other packages (`Exporter`).
 
     Raises:
-        ValueError: an unknown format.
+        PluginError: an unknown format.
         OSError: the folder cannot be written to; a file that was there before is then whole.
     """
     kinds = {name: lines_of_answers(recording, with_text)}
@@ -58,11 +117,16 @@ def write_lines(
     formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
     """Write these lines of the recording as STEM.eaf and so on; otherwise as `write_exports`."""
-    if unknown := set(formats) - set(FORMATS):
-        raise ValueError(f"unknown export {min(unknown)!r}; known are {', '.join(FORMATS)}")
+    others = check_formats(formats)
     folder.mkdir(parents=True, exist_ok=True)
     writers = _writers(recording, lines, folder, stem, media)
-    return [file for chosen in FORMATS if chosen in formats for file in writers[chosen]()]
+    files = [file for chosen in FORMATS if chosen in formats for file in writers[chosen]()]
+    for exporter in others.values():
+        file = folder / f"{stem}{exporter.suffix}"
+        with whole_file(file) as part:
+            exporter.write(lines, part, recording.name, recording.duration)
+        files.append(file)
+    return files
 
 
 def _writers(

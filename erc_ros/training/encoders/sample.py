@@ -33,7 +33,20 @@ class Sample:
 
 
 class Encoder(Protocol):
-    """Utterances in, one embedding each out."""
+    """Utterances in, one embedding each out.
+
+    Contract, for the encoders of `erc encode` and of other packages:
+
+    - The class is called with the model (a path or name, as the command got it) and the options of
+      the command as keywords. It raises ValueError or FileNotFoundError for those that it cannot
+      use. It downloads nothing.
+    - `modality`, `name` and `dimension` are constant. `name` changes whenever an embedding would.
+    - `encode` gives each sample the same embedding whatever else is in the batch (within 1e-4),
+      and the same again when it is called again. Values are finite float32.
+    - A sample that `refuses` says nothing about ("") is encoded; others raise ValueError.
+    - Samples of a conversation come in their order; `turns` holds everything that may be read.
+    - One thread; with several workers, each has an encoder of its own.
+    """
 
     modality: str
     """text, audio or visual."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from erc_ros import plugins
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.manifest import FORMAT, MANIFEST
 from erc_ros.resources import model_folder
@@ -127,6 +128,11 @@ def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
         sizes[-1] = store.dimension
         if is_read and modality not in without:
             made_by = store.made_by
+            if plugins.is_reference(str(made_by.get("encoder"))):
+                raise RecipeError(
+                    f"{store.folder} was made by {made_by['encoder']}, which a robot cannot run: "
+                    f"give --without {modality}"
+                )
             if made_by.get("encoder") not in ENCODERS:
                 raise RecipeError(
                     f"{store.folder} does not say which encoder made it: encode it again with this "

@@ -25,6 +25,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from erc_ros import plugins
 from erc_ros.encoders.text import Block, TextPrompt, Turn
 from erc_ros.inference.bundle import load_bundle, sha256_of, text_prompt
 from erc_ros.inference.manifest import MANIFEST
@@ -50,8 +51,8 @@ NOT_FINITE = "the features are not finite"
 class EncodingJob:
     """What to encode, by what, and where to.
 
-    encoder: one of ENCODERS. model: file, folder or name, as that encoder takes it. options: its
-    settings. shard: utterances in a shard, about.
+    encoder: one of ENCODERS, or a class of another package (`sample.Encoder`). model: file, folder
+    or name, as that encoder takes it. options: its settings. shard: utterances in a shard, about.
     """
 
     corpus: str
@@ -64,16 +65,24 @@ class EncodingJob:
     shard: int = SHARD
 
     def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise ValueError(
-                f"encoder {self.encoder!r} is unknown; known are {', '.join(ENCODERS)}"
-            )
+        if self.encoder not in ENCODERS and not plugins.is_reference(self.encoder):
+            known = [*ENCODERS, *plugins.names(plugins.ENCODERS)]
+            if self.encoder not in known:
+                raise ValueError(
+                    f"encoder {self.encoder!r} is unknown; known are {', '.join(known)}; or give a "
+                    "class of yours as module:Class"
+                )
         if self.shard < 1:
             raise ValueError(f"a shard must have at least 1 utterance, not {self.shard}")
 
     def load_encoder(self) -> Encoder:
         """The encoder; ValueError for an option that it does not have."""
         try:
+            if self.encoder not in ENCODERS:
+                encoder: Encoder = plugins.find(plugins.ENCODERS, self.encoder)(
+                    self.model, **dict(self.options)
+                )
+                return encoder
             return ENCODERS[self.encoder](self.model, dict(self.options))
         except TypeError as error:
             raise ValueError(f"encoder {self.encoder}: {error}") from error
@@ -438,7 +447,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="erc encode", description=__doc__)
     parser.add_argument("corpus", choices=sorted(corpora.CORPORA))
     parser.add_argument("split", help="train, dev, test; ravdess and emodb have only: all")
-    parser.add_argument("--encoder", choices=sorted(ENCODERS), default="bundle-text")
+    parser.add_argument(
+        "--encoder",
+        default="bundle-text",
+        help=f"{', '.join(ENCODERS)}; or a class of another package, by the name of its entry "
+        "point or as module:Class",
+    )
     parser.add_argument(
         "--model",
         default="edge-small",
@@ -453,7 +467,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="more than 1: on Ray (extra [ray])")
     parser.add_argument("--cluster", metavar="ADDRESS", help="a running Ray cluster, or: auto")
     chosen = parser.parse_args(argv)
-    name = f"{chosen.corpus}-{chosen.split}-{chosen.encoder}"
+    name = f"{chosen.corpus}-{chosen.split}-{chosen.encoder.rpartition(':')[2]}"
     try:
         job = EncodingJob(
             chosen.corpus,

@@ -1,0 +1,60 @@
+"""The contract of `erc_ros.evaluation.exports.Exporter`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from erc_ros.evaluation.exports import Exporter, check_formats
+from erc_ros.evaluation.exports.lines import Line
+from erc_ros.values.nanoseconds import NS
+
+SECRET = "xylophone"
+LINES = [
+    Line(0, 2 * NS, "speaker 1", SECRET, "joy", 0.8, 0.7, 0.4, (("joy", 0.8), ("anger", 0.2))),
+    Line(NS, 3 * NS, "speaker 2", 'Grüße, 你好; "a, b"\n', "", 0.3, -0.1, 0.0),
+    Line(4 * NS, 4 * NS, "", None, None, None, None, None),
+]
+
+
+@pytest.fixture
+def loaded(exporter: str) -> Exporter:
+    """The exporter, loaded as `--export` does; this also checks its suffix."""
+    (found,) = check_formats([exporter]).values()
+    return found
+
+
+def written(exporter: Exporter, lines: list[Line], folder: Path, name: str = "talk") -> bytes:
+    """The bytes of the file that it writes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}{exporter.suffix}"
+    exporter.write(lines, file, "talk", 10 * NS)
+    assert [each.name for each in folder.iterdir()] == [file.name], "it must write one file"
+    return file.read_bytes()
+
+
+def test_the_same_lines_give_the_same_bytes(loaded: Exporter, tmp_path: Path) -> None:
+    """In another folder, too: no clock and no path of this machine."""
+    first = written(loaded, LINES, tmp_path / "a")
+    assert first == written(loaded, LINES, tmp_path / "b" / "c")
+    assert str(tmp_path).encode() not in first
+
+
+def test_a_recording_without_an_utterance_is_written(loaded: Exporter, tmp_path: Path) -> None:
+    """An empty list is no error."""
+    written(loaded, [], tmp_path / "a")
+
+
+def test_without_text_no_word_is_written(loaded: Exporter, tmp_path: Path) -> None:
+    """Lines of which the text is not known."""
+    silent = [replace(line, text=None) for line in LINES]
+    assert SECRET.encode() not in written(loaded, silent, tmp_path / "a")
+
+
+def test_the_lines_are_not_changed(loaded: Exporter, tmp_path: Path) -> None:
+    """Nor is their order."""
+    lines = list(LINES)
+    written(loaded, lines, tmp_path / "a")
+    assert lines == LINES
