@@ -32,7 +32,7 @@ def test_the_history_decides_not_the_sentence() -> None:
 def test_a_pair_with_one_emotion_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "pairs.yaml"
     file.write_text('- {last: "Great.", joy: ["You won!"]}\n')
-    with pytest.raises(ValueError, match=r"pairs.yaml: pair 1 needs `last` and two emotions"):
+    with pytest.raises(ValueError, match=r"pairs.yaml.*1"):
         read_pairs(file)
 
 

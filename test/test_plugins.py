@@ -101,7 +101,7 @@ def test_a_name_that_two_packages_offer_is_refused(
         (info / "entry_points.txt").write_text(f"[erc_ros.face_detectors]\nsame = {name}:Faces\n")
     monkeypatch.syspath_prepend(tmp_path)
     plugins._entry_points.cache_clear()
-    with pytest.raises(PluginError, match="several packages"):
+    with pytest.raises(PluginError, match="several"):
         find(FACE_DETECTORS, "same")
     monkeypatch.undo()
     plugins._entry_points.cache_clear()
@@ -134,7 +134,7 @@ def test_a_detector_and_a_vad_of_another_package_run_in_a_replay(
 
 
 def test_without_the_package_its_name_is_refused(demo: Path, tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match="no voice activity detector 'energy'"):
+    with pytest.raises(PluginError, match="'energy'"):
         Perception(PerceptionConfig(voice_activity_model="energy", speaker_model="none"))
 
 
@@ -269,7 +269,7 @@ class Redefined:
 def test_types_of_this_package_are_not_redefined() -> None:
     with pytest.raises(PluginError, match="already"):
         speech_type(f"{__name__}:Redefined")
-    with pytest.raises(PluginError, match="no speech message"):
+    with pytest.raises(PluginError, match="message"):
         speech_type("LiveSpeech")
 
 

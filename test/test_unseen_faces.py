@@ -77,7 +77,7 @@ def test_a_picture_is_answered_by_its_face_alone_and_like_any_other_time(data: P
 
 def test_a_file_that_is_no_picture_and_an_empty_folder_are_named(data: Path) -> None:
     (data / "ckplus48" / "fear" / "S009_001_00000001.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"S009_001_00000001\.png is no picture"):
+    with pytest.raises(ValueError, match=r"S009_001_00000001\.png"):
         read_pictures(data / "ckplus48")
-    with pytest.raises(FileNotFoundError, match="no pictures in"):
+    with pytest.raises(FileNotFoundError, match="pictures"):
         read_pictures(data / "elsewhere")

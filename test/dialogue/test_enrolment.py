@@ -71,14 +71,14 @@ def test_the_shipped_network_knows_the_demos_people_again(networks: DiarizationN
 
 
 def test_too_little_speech_and_silence_are_refused() -> None:
-    with pytest.raises(EnrolmentError, match=r"5\.0 s are needed"):
+    with pytest.raises(EnrolmentError, match=r"5\.0 s"):
         enrol(ToneEmbedding(), tone(4, 2.0))
     with pytest.raises(EnrolmentError, match="muted"):
         enrol(ToneEmbedding(), np.zeros(16_000 * 6, np.float32))
 
 
 def test_voices_of_another_network_are_refused(file: Path) -> None:
-    with pytest.raises(EnrolmentError, match="enrol the voices again"):
+    with pytest.raises(EnrolmentError, match="enrol"):
         load_voices(file, "b" * 64, 64)
 
 
@@ -110,5 +110,5 @@ def test_rubbish_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "voices.json").write_bytes(content)
     with pytest.raises(EnrolmentError):
         load_voices(tmp_path / "voices.json", NETWORK, 64)
-    with pytest.raises(EnrolmentError, match="cannot be read"):
+    with pytest.raises(EnrolmentError, match="read"):
         load_voices(tmp_path / "none.json", NETWORK, 64)

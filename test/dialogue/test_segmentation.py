@@ -38,7 +38,7 @@ def test_a_frame_each_270_samples(network: Segmentation, count: int, frames: int
 
 
 def test_more_sound_than_the_network_was_trained_on_is_refused(network: Segmentation) -> None:
-    with pytest.raises(ValueError, match="160000 at most"):
+    with pytest.raises(ValueError, match="160000"):
         network.run(noise(160_001))
 
 
@@ -130,7 +130,5 @@ def test_without_a_gpu_auto_is_the_cpu_and_an_unknown_device_is_refused() -> Non
     np.testing.assert_array_equal(
         Segmentation(MODEL, "auto").run(sound), Segmentation(MODEL).run(sound)
     )
-    with pytest.raises(
-        SpeakerModelError, match="device 'tpu' is unknown; known are cpu, cuda, auto"
-    ):
+    with pytest.raises(SpeakerModelError, match="'tpu'"):
         Segmentation(MODEL, "tpu")

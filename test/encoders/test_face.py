@@ -32,7 +32,7 @@ def test_no_part_of_the_utterance_is_left_out(count: int, limit: int) -> None:
 
 @pytest.mark.parametrize(("count", "limit"), [(-1, 8), (5, 0)])
 def test_impossible_choices_are_refused(count: int, limit: int) -> None:
-    with pytest.raises(ValueError, match="cannot choose"):
+    with pytest.raises(ValueError, match="choose"):
         spread(count, limit)
 
 
@@ -84,7 +84,7 @@ def test_a_fine_pattern_becomes_gray_not_a_false_pattern() -> None:
     ],
 )
 def test_what_is_no_picture_is_refused_by_shape_and_type(pixels: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"face crop is \(H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
         to_gray(pixels)
 
 

@@ -90,13 +90,13 @@ def test_no_face_is_found_in_noise(detector: YuNetDetector) -> None:
 
 
 def test_a_missing_or_wrong_model_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no_model\.onnx does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"no_model\.onnx"):
         YuNetDetector(tmp_path / "no_model.onnx")
     wrong = tmp_path / "wrong.onnx"
     wrong.write_bytes(b"this is no model")
     other = Path(__file__).parents[2] / "models" / "edge-small" / "face.onnx"
     for file in (wrong, other):
-        with pytest.raises(ValueError, match="is no YuNet model"):
+        with pytest.raises(ValueError, match="YuNet"):
             YuNetDetector(file)
 
 

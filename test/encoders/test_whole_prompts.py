@@ -65,9 +65,9 @@ def test_words_said_by_another_speaker_change_the_speaker_only(vocabulary: Vocab
 
 
 def test_prompts_that_cannot_work_are_refused(vocabulary: Vocabulary) -> None:
-    with pytest.raises(ValueError, match="known are"):
+    with pytest.raises(ValueError, match="known"):
         WholePrompt(vocabulary, 50, "poem")
-    with pytest.raises(ValueError, match="max_tokens is 5"):
+    with pytest.raises(ValueError, match=r"max_tokens.*5"):
         WholePrompt(vocabulary, 5, "magtkd")
     no_mask = Vocabulary(tiny_byte_level(), TokenRoles("<s>", "</s>", None, tuple(SPEAKER_TOKENS)))
     with pytest.raises(ValueError, match="mask"):

@@ -188,7 +188,7 @@ def test_what_the_label_map_or_the_annotator_excludes_is_not_unmapped(tmp_path: 
     assert truth.unmapped == {}
     assert truth.repaired == {"emotions that the label map or the annotator excludes": 2}
     table.write_text("start,end,speaker,emotion\n1,2,Anna,cheeky\n")
-    with pytest.raises(TruthError, match="none of the annotated emotions"):
+    with pytest.raises(TruthError, match="emotions"):
         join(read(table), origin=0, duration=9 * NS, labels=LABELS)
 
 

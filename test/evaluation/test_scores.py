@@ -106,7 +106,7 @@ def test_two_systems_are_compared_on_the_same_draws() -> None:
     assert accuracy.p == 0
     (der,) = [each for each in scores.comparisons if each.figure == "der"]
     assert (der.value, der.p) == (0, 1)
-    with pytest.raises(ValueError, match="other labels, which cannot be compared"):
+    with pytest.raises(ValueError, match="compared"):
         evaluate({"a": (LABELS, a), "b": (LABELS[::-1], b)})
 
 
@@ -167,5 +167,5 @@ def test_estimates_of_another_label_set_are_refused() -> None:
     answer = dataclasses.replace(prediction(0, 4, "0", "joy"), probabilities=np.ones(7) / 7)
     with pytest.raises(ValueError, match="estimates of another label set"):
         conversations(recording([segment(0, 4, "Anna", "joy")], [answer]))
-    with pytest.raises(ValueError, match=r"truth\.csv says 'bliss'.*--labels"):
+    with pytest.raises(ValueError, match=r"truth\.csv.*'bliss'.*--labels"):
         conversations(recording([segment(0, 4, "Anna", "bliss")], []))

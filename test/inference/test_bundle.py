@@ -61,20 +61,20 @@ def test_the_same_weights_give_the_same_hash(tmp_path: Path) -> None:
 
 
 def test_no_bundle_there(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"bundle\.yaml cannot be read .*models/edge-small"):
+    with pytest.raises(BundleError, match=r"bundle\.yaml.*models/edge-small"):
         load_bundle(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("text", ["labels: [a", "just words", "", "a: &a [*a]\nb: !!python/x 1"])
 def test_a_manifest_that_is_no_mapping(folder: Path, text: str) -> None:
     (folder / "bundle.yaml").write_text(text)
-    with pytest.raises(BundleError, match="restore the file"):
+    with pytest.raises(BundleError, match="restore"):
         load_bundle(folder)
 
 
 def test_a_manifest_of_random_bytes(folder: Path) -> None:
     (folder / "bundle.yaml").write_bytes(bytes(range(256)))
-    with pytest.raises(BundleError, match="is not YAML"):
+    with pytest.raises(BundleError, match="YAML"):
         load_bundle(folder)
 
 
@@ -96,14 +96,14 @@ def test_a_changed_byte(folder: Path) -> None:
     data = bytearray((folder / "audio.onnx").read_bytes())
     data[-5] ^= 1
     (folder / "audio.onnx").write_bytes(data)
-    with pytest.raises(BundleError, match=r"audio\.onnx has sha256 .*damaged"):
+    with pytest.raises(BundleError, match=r"audio\.onnx.*sha256"):
         load_bundle(folder)
 
 
 def test_a_file_that_is_no_network(folder: Path) -> None:
     (folder / "text.onnx").write_bytes(b"not a network")
     seal(folder)
-    with pytest.raises(BundleError, match=r"text\.onnx cannot be loaded by ONNX Runtime"):
+    with pytest.raises(BundleError, match=r"text\.onnx.*ONNX"):
         load_bundle(folder)
 
 
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_tokenizer(folder: Path) -> None:
 def test_a_network_of_another_part(folder: Path) -> None:
     shutil.copy(folder / "face.onnx", folder / "audio.onnx")
     seal(folder)
-    with pytest.raises(BundleError, match=r"audio\.onnx: inputs are faces, expected features"):
+    with pytest.raises(BundleError, match=r"audio\.onnx.*faces.*features"):
         load_bundle(folder)
 
 
@@ -133,15 +133,13 @@ def test_a_network_of_another_size(folder: Path) -> None:
 
 def test_an_embedding_of_another_size_than_the_manifest_says(folder: Path) -> None:
     edit(folder, lambda m: m["audio"].update(embedding=512))
-    with pytest.raises(BundleError, match=r"embedding has shape \(any, 128\), expected \(any, 512"):
+    with pytest.raises(BundleError, match=r"\(any, 128\).*\(any, 512"):
         load_bundle(folder)
 
 
 def test_a_newer_format(folder: Path) -> None:
     edit(folder, lambda m: m.update(format=4, something_new=1))
-    with pytest.raises(
-        BundleError, match="has format 4, this erc_ros reads 2 and 3; update erc_ros"
-    ):
+    with pytest.raises(BundleError, match=r"4.*erc_ros.*2.*3.*erc_ros"):
         load_bundle(folder)
 
 
@@ -217,13 +215,13 @@ def test_a_linked_file_is_as_good_as_a_copy(folder: Path, tmp_path: Path) -> Non
 
 
 def test_a_device_that_is_not_there(folder: Path) -> None:
-    with pytest.raises(NetworkError, match="device 'tpu' is unknown; known are cpu, cuda"):
+    with pytest.raises(NetworkError, match="'tpu'"):
         open_network(folder / "text.onnx", "tpu")
 
 
 def test_cuda_without_its_provider(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(NetworkError, match="onnxruntime-gpu or set device to 'cpu'"):
+    with pytest.raises(NetworkError, match=r"onnxruntime-gpu.*'cpu'"):
         open_network(folder / "text.onnx", "cuda")
 
 

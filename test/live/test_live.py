@@ -210,7 +210,7 @@ def test_no_permission_for_the_camera_is_explained(
     camera = Camera("0")
     camera.name = str(device)
     monkeypatch.setattr(os, "access", lambda *_: False)  # tests may run as root
-    with pytest.raises(DeviceError, match="group video"):
+    with pytest.raises(DeviceError, match="video"):
         next(camera.values(Clock(), threading.Event()))
 
 

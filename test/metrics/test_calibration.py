@@ -92,16 +92,16 @@ def test_the_fewer_people_the_nearer_to_one() -> None:
 
 def test_nobody_to_fit_factors_to_is_an_error() -> None:
     p, labels = answered(0.3, 2, 0.6, 10)
-    with pytest.raises(ValueError, match="people is 0"):
+    with pytest.raises(ValueError, match=r"people.*0"):
         fit_confidence_factors(p, labels, people=0)
-    with pytest.raises(ValueError, match="at least one utterance"):
+    with pytest.raises(ValueError, match="utterance"):
         fit_confidence_factors(p[:0], labels[:0], people=3)
 
 
 def test_nothing_to_calibrate_on_is_an_error() -> None:
-    with pytest.raises(ValueError, match="finite logits"):
+    with pytest.raises(ValueError, match="finite"):
         fit_temperature(np.zeros((0, 5)), np.zeros(0, np.int64))
-    with pytest.raises(ValueError, match="finite logits"):
+    with pytest.raises(ValueError, match="finite"):
         fit_temperature(np.full((1, 5), np.nan), np.zeros(1, np.int64))
-    with pytest.raises(ValueError, match="finite logits"):
+    with pytest.raises(ValueError, match="finite"):
         fit_confidence(np.zeros((0, 5)), np.zeros(0, np.int64))

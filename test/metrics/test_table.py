@@ -19,5 +19,5 @@ def test_several_runs_are_mean_and_deviation() -> None:
 
 def test_a_table_has_as_many_cells_as_its_head() -> None:
     assert markdown(["a", "b"], [["1", "2"]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]
-    with pytest.raises(ValueError, match="a row has 1 cells, the head 2"):
+    with pytest.raises(ValueError, match=r"1 cells.*2"):
         markdown(["a", "b"], [["1"]])

@@ -58,7 +58,7 @@ def test_pictures_that_unpack_to_gigabytes_are_refused_by_their_headers() -> Non
         utterance_value(said(faces=[bomb, bomb, bomb]))
     assert time.thread_time() - begin < 0.1  # decoding one takes seconds
     many = face(png(1000, 1000))
-    with pytest.raises(UnusableMessageError, match="pixels in all"):
+    with pytest.raises(UnusableMessageError, match="pixels"):
         utterance_value(said(faces=[many] * 9))
     assert len(utterance_value(said(faces=[many] * 8)).faces) == 8
 

@@ -95,5 +95,5 @@ def test_every_other_encoding_gives_what_cv_bridge_gives(
 
 def test_what_is_no_image_is_refused(convert: Convert, picture: np.ndarray) -> None:
     message = message_of(picture, "no such encoding")
-    with pytest.raises(Exception, match="no such encoding"):
+    with pytest.raises(Exception, match="encoding"):
         convert(message)

@@ -111,7 +111,7 @@ def test_garbage_in_the_middle_of_a_bag_loses_only_the_rest(tmp_path: Path, stor
 def test_an_empty_bag_names_what_is_missing(tmp_path: Path, storage: str) -> None:
     with BagWriter(tmp_path / "bag", storage):
         pass
-    with Bag(tmp_path / "bag") as bag, pytest.raises(BagError, match="no topic that can be used"):
+    with Bag(tmp_path / "bag") as bag, pytest.raises(BagError, match="topic"):
         choose_topics(bag, {})
 
 
@@ -124,19 +124,19 @@ def test_messages_that_still_wait_in_a_journal_are_missed_aloud(tmp_path: Path) 
 
 
 def test_what_is_no_bag_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(BagError, match="does not exist"):
+    with pytest.raises(BagError, match="exist"):
         Bag(tmp_path / "nowhere")
-    with pytest.raises(BagError, match=r"no \.mcap or \.db3"):
+    with pytest.raises(BagError, match=r"\.mcap.*\.db3"):
         Bag(tmp_path)
     for name in ("bag.mcap", "bag.db3"):
         (tmp_path / name).touch()
-        with pytest.raises(BagError, match="is empty"):
+        with pytest.raises(BagError, match="empty"):
             Bag(tmp_path / name)
         (tmp_path / name).write_bytes(b"this is no recording at all" * 10)
-        with pytest.raises(BagError, match="can be read"):
+        with pytest.raises(BagError, match="read"):
             Bag(tmp_path / name)
     (tmp_path / "bag.txt").write_text("hello")
-    with pytest.raises(BagError, match="no recording"):
+    with pytest.raises(BagError, match="recording"):
         Bag(tmp_path / "bag.txt")
 
 
@@ -213,9 +213,9 @@ def test_what_we_told_ros4hri_ourselves_is_no_input_of_the_next_run(tmp_path: Pa
 
 def test_a_named_topic_must_be_there_and_fit(tmp_path: Path) -> None:
     bag = write_topics(tmp_path / "bag", [("/camera", IMAGE), ("/words", TEXT)])
-    with pytest.raises(BagError, match="no topic /nothing; it has: /camera, /words"):
+    with pytest.raises(BagError, match=r"/nothing.*/camera.*/words"):
         choose_topics(bag, {"audio": "/nothing"})
-    with pytest.raises(BagError, match="as audio can be used: audio_common_msgs"):
+    with pytest.raises(BagError, match="audio_common_msgs"):
         choose_topics(bag, {"audio": "/words"})
     assert choose_topics(bag, {"speech": "/words"})["speech"][0].name == "/words"
 

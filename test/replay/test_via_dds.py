@@ -66,7 +66,7 @@ def test_a_broken_bundle_is_an_error_that_says_what(
 
 def test_a_rate_of_zero_is_refused(tmp_path: Path, robot: RobotConfig, noise: object) -> None:
     path = write_conversation(tmp_path / "bag", noise, [])
-    with Bag(path) as bag, pytest.raises(ValueError, match="rate must be positive"):
+    with Bag(path) as bag, pytest.raises(ValueError, match=r"rate.*positive"):
         play(bag, {}, robot, rate=0.0)
 
 

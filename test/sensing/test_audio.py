@@ -133,7 +133,7 @@ def test_a_format_that_cannot_be_read_is_refused(
 
 @pytest.mark.parametrize("shape", [(5,), (5, 9), (5, 0), (5, 1, 1)])
 def test_samples_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="audio of shape"):
+    with pytest.raises(ValueError, match="shape"):
         AudioStream().feed(np.zeros(shape, np.float32), T0, RATE)
 
 
@@ -307,10 +307,10 @@ def test_channels_are_averaged_or_one_is_chosen() -> None:
 
 def test_a_channel_that_is_not_there_is_refused_and_nothing_is_lost() -> None:
     stream = AudioStream(channel=1)
-    with pytest.raises(ValueError, match="audio with 1 channels has no channel 1"):
+    with pytest.raises(ValueError, match=r"1 channels.*1"):
         stream.feed(noise(0.02), T0, RATE)
     assert len(sound_of(stream.feed(noise(0.02, channels=2), T0, RATE))) == 320
-    with pytest.raises(ValueError, match="audio channel 8"):
+    with pytest.raises(ValueError, match=r"channel.*8"):
         AudioStream(channel=8)
 
 

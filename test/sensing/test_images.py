@@ -310,7 +310,7 @@ def test_a_thumbnail_does_not_hide_that_a_jpeg_is_cut() -> None:
     whole = data[:2] + segment + data[2:]
     assert image_size(Frame(1, "jpeg", 0, 0, 0, whole)) == (640, 480)
     assert to_bgr(Frame(1, "jpeg", 0, 0, 0, whole)).shape == (480, 640, 3)
-    with pytest.raises(ImageError, match="cut short"):
+    with pytest.raises(ImageError, match="short"):
         to_bgr(Frame(1, "jpeg", 0, 0, 0, whole[: len(whole) // 2]))
 
 

@@ -100,7 +100,7 @@ def test_what_is_left_behind_is_found() -> None:
         place(layer)
         x = torch.randn(4, 3)
         assert layer(x.to(device)).cpu().shape == (4, 2)
-        with pytest.raises(RuntimeError, match=r"two devices; on the CPU are \[\(4, 3\)\]"):
+        with pytest.raises(RuntimeError, match=r"CPU.*\[\(4, 3\)\]"):
             layer(x)
 
 

@@ -61,7 +61,7 @@ def test_what_is_wrong_is_named_with_what_is_allowed(values: dict, complaint: st
 
 
 def test_a_config_made_in_python_is_checked_too() -> None:
-    with pytest.raises(ValueError, match=r"hop must be in \[0.05, 1\], got 7.0"):
+    with pytest.raises(ValueError, match=r"hop.*\[0.05, 1\].*7.0"):
         Inner(hop=7.0)
 
 

@@ -135,7 +135,7 @@ def test_a_table_that_repeats_itself_a_billion_times_is_refused_in_a_line() -> N
     lines = ["a0: &a0 [x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     table = parse_table("\n".join(lines).encode(), "bomb")
-    with pytest.raises(ValueError, match="must be an int") as raised:
+    with pytest.raises(ValueError, match="int") as raised:
         build(Whole, {"epochs": table["a11"]}, "top")
     assert len(str(raised.value)) < 500
 
@@ -143,9 +143,9 @@ def test_a_table_that_repeats_itself_a_billion_times_is_refused_in_a_line() -> N
 def test_a_file_that_is_too_large_or_not_there_is_refused(tmp_path: Path) -> None:
     large = tmp_path / "large.yaml"
     large.write_bytes(b"#" * (LARGEST + 1))
-    with pytest.raises(ValueError, match=r"large\.yaml has 4194305 bytes, at most 4194304"):
+    with pytest.raises(ValueError, match=r"large\.yaml.*4194305.*4194304"):
         read_table(large)
-    with pytest.raises(FileNotFoundError, match=r"none\.yaml is not there"):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         read_table(tmp_path / "none.yaml")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="read"):
         read_table(tmp_path)

@@ -91,7 +91,7 @@ def test_an_engine_cut_short_edited_or_gone(model: Path, data: bytes | None, sai
 def test_a_record_that_is_none(model: Path, record: bytes | None) -> None:
     json_file = saved(model).with_suffix(".json")
     json_file.unlink() if record is None else json_file.write_bytes(record)
-    with pytest.raises(EngineError, match="no readable record beside it; run `erc build-engines"):
+    with pytest.raises(EngineError, match="erc build-engines"):
         store.find(model, "tensorrt", HERE)
 
 
@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(EngineError, match="cannot be written to"),
+        pytest.raises(EngineError, match="written"),
         store.building(tmp_path / "file" / "engines", print),
     ):
         pass

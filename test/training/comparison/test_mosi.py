@@ -67,7 +67,7 @@ def test_files_that_do_not_fit_are_refused(
 def test_a_missing_folder_and_too_many_dev_videos_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="ERC_DATA"):
         read_mosi(tmp_path)
-    with pytest.raises(ValueError, match="train has 4 videos"):
+    with pytest.raises(ValueError, match=r"train.*4.*videos"):
         read_mosi(write(tmp_path), dev_videos=4)
 
 
@@ -116,11 +116,11 @@ def test_a_grid_of_weights_is_a_row_for_each_choice(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "| magtkd, alpha 0.1, beta 0.2, causal |" in (tmp_path / "out/table.md").read_text()
     grid_row["grid"] = {"alpha": 0.1}
-    with pytest.raises(RecipeError, match="grid must be lists"):
+    with pytest.raises(RecipeError, match=r"grid.*lists"):
         train(Recipe("mosi", sections, tmp_path / "again", tmp_path))
 
 
 def test_files_that_do_not_belong_together_end_the_training(tmp_path: Path) -> None:
     data = write(tmp_path, test_label=np.full(5, 2, np.int8))
-    with pytest.raises(RecipeError, match="CMU-MOSI in"):
+    with pytest.raises(RecipeError, match="CMU-MOSI"):
         train(Recipe("mosi", {"mosi": {"dev_videos": 1}}, tmp_path / "out", data))

@@ -79,7 +79,7 @@ def test_missing_features_and_unknown_corpora_are_named(recipe: Recipe, tmp_path
     (tmp_path / "dev-audio" / "store.json").unlink()
     with pytest.raises(FileNotFoundError, match="erc encode"):
         stored.train(recipe)
-    with pytest.raises(ValueError, match="no corpus 'friends'"):
+    with pytest.raises(ValueError, match="'friends'"):
         stored.FeaturesConfig("friends", "{split}", "{split}", "{split}")
     with pytest.raises(ValueError, match="must contain"):
         stored.FeaturesConfig("made-up", "{split}", "{split}", "visual")
@@ -92,7 +92,7 @@ def test_features_of_another_corpus_are_refused(recipe: Recipe, tmp_path: Path) 
     recipe.sections["features"]["audio"] = str(folder) + "{split}"
     for name in ("train", "dev", "test"):
         fill(Path(f"{folder}{name}"), other, 4)
-    with pytest.raises(RecipeError, match="has features of none of the 8 utterances"):
+    with pytest.raises(RecipeError, match=r"features.*8"):
         stored.train(recipe)
 
 

@@ -162,7 +162,7 @@ def test_a_dialogue_may_be_short_or_long(tmp_path: Path, turns: int) -> None:
 
 def test_a_dialogue_without_a_usable_turn_is_no_conversation(tmp_path: Path) -> None:
     write_dialogue(tmp_path, 5, "impro01", [("F", "xxx", "Words.")])
-    with pytest.raises(ValueError, match=r"no usable utterance: label xxx left out: 1 skipped"):
+    with pytest.raises(ValueError, match=r"xxx.*1"):
         read_iemocap(tmp_path, "test")
     write_dialogue(tmp_path, 5, "impro02", [("F", "neu", "Words.")])
     assert [c.name for c in read_iemocap(tmp_path, "test").conversations] == ["test/Ses05F_impro02"]
@@ -179,7 +179,7 @@ def test_a_missing_corpus_and_a_missing_session_are_refused(corpus: Path, tmp_pa
         read_iemocap(tmp_path / "nowhere", "test")
     root = corpus / "IEMOCAP_full_release"
     (root / "Session3").rename(corpus / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"session 3.*could not be compared"):
+    with pytest.raises(FileNotFoundError, match=r"session.*3.*compared"):
         read_iemocap(corpus, "train")
     assert read_iemocap(root, "test").conversations  # which does not need it
 

@@ -61,9 +61,9 @@ def test_nobody_can_train_on_them_by_accident(corpus: str, tmp_path: Path) -> No
     assert corpus not in corpora.CORPORA
     with pytest.raises(ValueError, match=f"{corpus}.*never to train on"):
         read_corpus(corpus, tmp_path, "train")
-    with pytest.raises(ValueError, match="must be a positive share of one of"):
+    with pytest.raises(ValueError, match="share"):
         TextConfig(mixed={corpus: 1.0})
-    with pytest.raises(ValueError, match="never to train on"):
+    with pytest.raises(ValueError, match="train"):
         Corpus(corpus, (), ()).number  # noqa: B018
     with pytest.raises(ValueError, match="'train'"):
         UNSEEN[corpus](tmp_path, "train")
@@ -133,7 +133,7 @@ def test_dialogues_with_other_labels_than_turns_are_left_out_and_named(tmp_path:
 
 def test_files_of_two_archives_are_refused(tmp_path: Path) -> None:
     data = daily(tmp_path, "a __eou__\nb __eou__\n", "0\n")
-    with pytest.raises(ValueError, match=r"2 lines and its emotions have 1"):
+    with pytest.raises(ValueError, match=r"2 lines.*1"):
         read_dailydialog(data, "test")
     (data / "dailydialog/test/dialogues_emotion_test.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"dialogues_emotion_test\.txt"):
@@ -226,7 +226,7 @@ def test_a_wrong_turn_of_a_scene_is_left_out(tmp_path: Path, wrong: Any, reason:
 def test_other_files_than_scenes_are_refused(tmp_path: Path, content: str) -> None:
     data = scenes(tmp_path)
     (data / "emorynlp" / "emotion-detection-tst.json").write_text(content)
-    with pytest.raises(ValueError, match=r"tst\.json (is cut|must have episodes)"):
+    with pytest.raises(ValueError, match=r"tst\.json.*(cut|episodes)"):
         read_emorynlp(data, "test")
 
 
@@ -272,5 +272,5 @@ def test_wrong_turns_of_a_talk_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [[], {"a": 3}])
 def test_other_files_than_talks_are_refused(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(ValueError, match=r"iemocap_test\.json must be a table"):
+    with pytest.raises(ValueError, match=r"iemocap_test\.json"):
         read_reccon_iemocap(acted(tmp_path, content), "test")

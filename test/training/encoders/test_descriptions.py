@@ -94,7 +94,7 @@ def test_descriptions_of_another_model_are_not_mixed_in(tmp_path: Path) -> None:
     other = Written({"a": ["He nods."]})
     other.name = "other"
 
-    with pytest.raises(ValueError, match=r"written.*other.*another file"):
+    with pytest.raises(ValueError, match=r"written.*other.*file"):
         describe_all([Sample("a")], other, tmp_path / "d.jsonl")
 
 
@@ -131,9 +131,9 @@ def test_descriptions_become_embeddings_of_their_words(tmp_path: Path) -> None:
     np.testing.assert_allclose(a, c)
     assert np.abs(a - b).max() > 1e-3 and len(a) == encoder.dimension
     assert encoder.refuses(Sample("d")) == "every description named an emotion"
-    with pytest.raises(ValueError, match=r"'e'.*not described"):
+    with pytest.raises(ValueError, match="'e'"):
         encoder.encode([Sample("e")])
-    with pytest.raises(FileNotFoundError, match="describe the corpus first"):
+    with pytest.raises(FileNotFoundError, match="corpus"):
         read(tmp_path / "none.jsonl")
 
 
@@ -150,7 +150,7 @@ def test_a_vision_language_model_describes_frames(describer: Describer, tmp_path
 
     assert counted["described"] + counted["dropped"] == 1
     assert line["model"] == describer.name
-    with pytest.raises(ValueError, match="'b' has no frames"):
+    with pytest.raises(ValueError, match="'b'"):
         describer.describe(Sample("b"), 0)
 
 

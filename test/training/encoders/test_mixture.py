@@ -44,9 +44,9 @@ def test_other_labels_become_ours_or_several_of_ours() -> None:
 
 
 def test_what_cannot_be_told_is_refused() -> None:
-    with pytest.raises(ValueError, match="'bored' means none of"):
+    with pytest.raises(ValueError, match="'bored'"):
         in_our_labels("emocontext", Split("test", (chat(0),), ("bored",)))
-    with pytest.raises(ValueError, match="corpus 'meldd' is unknown"):
+    with pytest.raises(ValueError, match="'meldd'"):
         read_corpus("meldd", Path(), "train")
 
 

@@ -176,7 +176,7 @@ def test_only_the_lower_layers_can_be_taken(bert: Path, tmp_path: Path) -> None:
     sample = Sample("a", turns=(Turn(1, "Where were you?"),))
     again = encoder(tmp_path / "saved")  # the folder says how many it has
     np.testing.assert_array_equal(again.encode([sample]), part.encode([sample]))
-    with pytest.raises(ValueError, match="its weights lack"):
+    with pytest.raises(ValueError, match="weights"):
         encoder(bert, layers=9)
 
 
@@ -197,11 +197,11 @@ def test_an_utterance_without_text_is_refused(bert: Path) -> None:
     silent = Sample("dia0_utt1", (Turn(1, "good"), Turn(2, " ")))
 
     assert model.refuses(silent) == "empty text" and model.refuses(Sample("x")) == "no turn"
-    with pytest.raises(ValueError, match=r"dia0_utt1.*empty text"):
+    with pytest.raises(ValueError, match="dia0_utt1"):
         model.encode([TALK, silent])
-    with pytest.raises(ValueError, match="empty batch"):
+    with pytest.raises(ValueError, match="empty"):
         model.encode([])
-    with pytest.raises(ValueError, match="speaker is 12"):
+    with pytest.raises(ValueError, match=r"speaker.*12"):
         model.encode([Sample("x", (Turn(12, "good"),))])
 
 
@@ -228,7 +228,7 @@ def test_code_in_the_folder_does_not_run(bert: Path, tmp_path: Path) -> None:
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.M"}}
     (folder / "config.json").write_text(json.dumps(config))
 
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match="loaded"):
         encoder(folder)
     assert not ran.exists()
 
@@ -259,7 +259,7 @@ def test_wrong_settings_are_refused() -> None:
 
 
 def test_a_prompt_needs_room(bert: Path) -> None:
-    with pytest.raises(ValueError, match="max_tokens is 4"):
+    with pytest.raises(ValueError, match=r"max_tokens.*4"):
         encoder(bert, max_tokens=4)
 
 

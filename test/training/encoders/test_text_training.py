@@ -539,7 +539,7 @@ def test_nothing_of_it_is_left_on_another_device(
 def test_a_teacher_of_other_data_is_refused(folder: Path, tmp_path: Path) -> None:
     save_file({"train.embedding": torch.zeros(5, 4)}, tmp_path / "embeddings.safetensors")
     save_file({"weight": torch.zeros(7, 4), "bias": torch.zeros(7)}, tmp_path / "head.safetensors")
-    with pytest.raises(ValueError, match="of 5 training utterances, the data 2"):
+    with pytest.raises(ValueError, match=r"5 training.*2"):
         Teacher.load(tmp_path, [talk("good", "bad")])
 
 
@@ -753,7 +753,7 @@ def test_what_is_left_out_is_not_seen_but_measured(
 def test_a_corpus_that_nobody_knows_cannot_be_left_out(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "mixed.yaml"
     path.write_text(MIXED)
-    with pytest.raises(RecipeError, match="cannot leave out 'mled'"):
+    with pytest.raises(RecipeError, match="'mled'"):
         text.train(read_recipe(path, tmp_path / "out", tmp_path, leave_out="mled"))
 
 
@@ -761,7 +761,7 @@ def test_a_corpus_that_nobody_knows_cannot_be_left_out(folder: Path, tmp_path: P
 def test_shares_of_unknown_corpora_and_of_nothing_are_refused(tmp_path: Path, wrong: str) -> None:
     path = tmp_path / "mixed.yaml"
     path.write_text(f"kind: text\ntext: {{{wrong}}}\n")
-    with pytest.raises(RecipeError, match="must be a positive share of one of"):
+    with pytest.raises(RecipeError, match="share"):
         text.train(read_recipe(path, tmp_path / "out", tmp_path))
 
 

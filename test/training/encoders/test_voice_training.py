@@ -471,11 +471,11 @@ def test_clips_are_listened_to_once_and_anew_when_something_changed(recipe: Reci
 
 def test_a_corpus_that_the_recipe_lacks_cannot_be_left_out(recipe: Recipe) -> None:
     wrong = Recipe("voice", recipe.sections, recipe.out, recipe.data, leave_out="nemo")
-    with pytest.raises(RecipeError, match=r"'nemo' cannot be left out.*ravdess"):
+    with pytest.raises(RecipeError, match=r"'nemo'.*ravdess"):
         train(wrong)
 
 
 def test_an_unknown_corpus_is_named(recipe: Recipe) -> None:
     parts = {**recipe.sections, "voice": {"corpora": ["radio"]}}
-    with pytest.raises(RecipeError, match=r"\['radio'\] are unknown"):
+    with pytest.raises(RecipeError, match=r"\['radio'\]"):
         train(Recipe("voice", parts, recipe.out, recipe.data))

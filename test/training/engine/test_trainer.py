@@ -341,14 +341,14 @@ def test_a_checkpoint_of_another_configuration_is_refused(
 def test_a_checkpoint_of_other_data_another_recipe_or_model_is_refused(tmp_path: Path) -> None:
     file = cut_off(tmp_path, settings={"text": {"votes": 0.3}})
     assert file.is_file()
-    with pytest.raises(CheckpointError, match=r"text\.votes is 0\.3 there and 0\.5 here"):
+    with pytest.raises(CheckpointError, match=r"text\.votes.*0\.3.*0\.5"):
         Trainee(tmp_path).fit(settings={"text": {"votes": 0.5}})
     settings = {"text": {"votes": 0.3}}
-    with pytest.raises(CheckpointError, match="batches_per_epoch is 5 there and 1 here"):
+    with pytest.raises(CheckpointError, match=r"batches_per_epoch.*5.*1"):
         Trainee(tmp_path).fit(settings=settings, batches=lambda epoch: [torch.ones(2, 3)])
     other = Trainee(tmp_path)
     other.model = nn.Linear(3, 2)
-    with pytest.raises(CheckpointError, match=r"0\.weight is"):
+    with pytest.raises(CheckpointError, match=r"0\.weight"):
         other.fit(settings=settings)
 
 
@@ -356,7 +356,7 @@ def test_a_checkpoint_of_other_data_another_recipe_or_model_is_refused(tmp_path:
 def test_a_cut_or_foreign_checkpoint_is_refused(tmp_path: Path, size: int) -> None:
     file = cut_off(tmp_path)
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(CheckpointError, match=r"unfinished\.pt cannot be read.*delete"):
+    with pytest.raises(CheckpointError, match=r"unfinished\.pt.*delete"):
         Trainee(tmp_path).fit()
     torch.save({"model": {}}, file)
     with pytest.raises(CheckpointError, match="lacks"):
@@ -369,7 +369,7 @@ def test_a_cut_or_foreign_checkpoint_is_refused(tmp_path: Path, size: int) -> No
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     file = cut_off(tmp_path)
     torch.save({"settings": subprocess.run}, file)
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="read"):
         Trainee(tmp_path).fit()
 
 
@@ -378,7 +378,7 @@ def test_best_weights_that_were_lost_are_missed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         trainee.fit(loss=until(17, trainee.loss))  # the best epoch is the second of three
     (tmp_path / "best.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="of epoch 2, is gone"):
+    with pytest.raises(CheckpointError, match=r"epoch.*2"):
         Trainee(tmp_path).fit()
 
 
@@ -468,13 +468,13 @@ def test_weight_decay_shrinks_matrices_and_neither_biases_nor_normalisation() ->
 
 
 def test_what_cannot_be_halved_says_what_to_lower(tmp_path: Path) -> None:
-    with pytest.raises(TooLargeError, match=r"hold a single example: lower the length") as found:
+    with pytest.raises(TooLargeError, match=r"example.*length") as found:
         SmallMemory(0).fit(tmp_path / "single")
     assert found.value.single
-    with pytest.raises(TooLargeError, match="a batch of 12: lower batch_size"):
+    with pytest.raises(TooLargeError, match=r"12.*batch_size"):
         SmallMemory(4).fit(tmp_path / "tensor", torch.arange(12))
     pytest.importorskip("accelerate")
-    with pytest.raises(Exception, match=r"TooLargeError: .* a batch of 12 in each of 2 processes"):
+    with pytest.raises(Exception, match=r"TooLargeError.*12.*2"):
         SmallMemory(4).fit(tmp_path / "processes", processes=2)
 
 
@@ -508,7 +508,7 @@ def test_several_processes_go_on_each_with_its_own_state(tmp_path: Path) -> None
     first = Trainee(tmp_path / "cut", processes=2)
     with pytest.raises(Exception, match="MemoryError"):
         first.fit(loss=until(7, first.loss, MemoryError))  # in the third epoch of three steps
-    with pytest.raises(CheckpointError, match=r"trainer\.processes is 2 there and 1 here"):
+    with pytest.raises(CheckpointError, match=r"trainer\.processes.*2.*1"):
         Trainee(tmp_path / "cut").fit()
     again = Trainee(tmp_path / "cut", processes=2)
     again.calls = 2
@@ -517,7 +517,7 @@ def test_several_processes_go_on_each_with_its_own_state(tmp_path: Path) -> None
 
 def test_a_failure_in_one_of_several_processes_is_told(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
-    with pytest.raises(Exception, match="features that are NaN"):
+    with pytest.raises(Exception, match="NaN"):
         small_fit(
             tmp_path,
             config=config(processes=2),
@@ -527,7 +527,7 @@ def test_a_failure_in_one_of_several_processes_is_told(tmp_path: Path) -> None:
 
 def test_gpus_that_are_not_there_are_missed(tmp_path: Path) -> None:
     many = torch.cuda.device_count() + 1
-    with pytest.raises(ValueError, match=r"GPUs are asked for .* trainer\.device"):
+    with pytest.raises(ValueError, match=r"GPUs.*trainer\.device"):
         small_fit(tmp_path, config=config(device="cuda", processes=many))
 
 
@@ -554,21 +554,21 @@ def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_features_that_are_no_numbers_are_named(tmp_path: Path, value: str) -> None:
-    with pytest.raises(FloatingPointError, match="features that are NaN or infinite"):
+    with pytest.raises(FloatingPointError, match=r"NaN.*infinite"):
         small_fit(tmp_path, batches=lambda epoch: [torch.full((1, 1), float(value))])
 
 
 def test_a_loss_that_becomes_no_number_stops_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match=r"at step 1; lower learning_rate \(0.05\)"):
+    with pytest.raises(FloatingPointError, match=r"1.*learning_rate.*\(0.05\)"):
         small_fit(
             tmp_path, batches=lambda epoch: [torch.ones(1, 1), torch.full((1, 1), float("inf"))]
         )
 
 
 def test_an_epoch_without_batches_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="epoch 1 has no batches"):
+    with pytest.raises(ValueError, match=r"epoch.*1.*batches"):
         small_fit(tmp_path, batches=lambda epoch: [])
-    with pytest.raises(ValueError, match="epoch 2 has no batches"):
+    with pytest.raises(ValueError, match=r"epoch.*2.*batches"):
         small_fit(tmp_path, batches=lambda epoch: [] if epoch else [torch.ones(1, 1)])
 
 
@@ -586,7 +586,7 @@ def test_a_dev_split_without_some_classes_still_chooses(tmp_path: Path) -> None:
 def test_a_dev_metric_that_is_absent_or_no_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match=r"score.*f1"):
         small_fit(tmp_path, evaluate=lambda model: {"f1": 1.0})
-    with pytest.raises(FloatingPointError, match="score on dev is nan after epoch 1"):
+    with pytest.raises(FloatingPointError, match=r"nan.*epoch.*1"):
         small_fit(tmp_path, evaluate=lambda model: {"score": float("nan")})
 
 
@@ -661,7 +661,7 @@ def test_a_recipe_is_kept_and_another_is_refused_where_one_was_interrupted(tmp_p
     path.write_text(RECIPE + "text: {seeds: [0, 1], votes: 0.3}")
     keep(read_recipe(path, out, tmp_path))
     path.write_text(RECIPE + "text: {seeds: [0, 1], votes: 0.5}")
-    with pytest.raises(CheckpointError, match=r"text\.votes is 0\.3 there and 0\.5 here"):
+    with pytest.raises(CheckpointError, match=r"text\.votes.*0\.3.*0\.5"):
         keep(read_recipe(path, out, tmp_path))
     (out / "seed-0" / "unfinished.pt").unlink()
     keep(read_recipe(path, out, tmp_path))  # nothing would be mixed

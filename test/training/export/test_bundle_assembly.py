@@ -217,9 +217,9 @@ def test_a_second_assembly_replaces_the_first(recipe: Recipe, tmp_path: Path) ->
 def test_an_output_of_unknown_size_gets_its_size(runs: Path) -> None:
     file = runs / "face" / "face.onnx"
     fix_output(file, "embedding", 128)
-    with pytest.raises(ValueError, match="has size 128, expected 64"):
+    with pytest.raises(ValueError, match=r"size 128.*64"):
         fix_output(file, "embedding", 64)
-    with pytest.raises(ValueError, match="no output 'logits'; it has embedding"):
+    with pytest.raises(ValueError, match="'logits'"):
         fix_output(file, "logits", 7)
 
 

@@ -123,12 +123,12 @@ def test_a_file_that_answers_differently_is_refused(
         return states
 
     monkeypatch.setattr(kind, "forward", uncertain)
-    with pytest.raises(ArithmeticError, match=r"differs from torch by 0\.0"):
+    with pytest.raises(ArithmeticError, match=r"torch.*0\.0"):
         export_encoder(encoder, tmp_path / "text.onnx")
 
 
 def test_a_network_that_onnx_cannot_hold_is_named(tmp_path: Path) -> None:
     encoder = text_encoder(tmp_path / "model", "bert")
     encoder.model.embeddings.word_embeddings = None  # type: ignore[assignment]
-    with pytest.raises(ValueError, match="BertModel cannot be written as ONNX"):
+    with pytest.raises(ValueError, match=r"BertModel.*ONNX"):
         export_encoder(encoder, tmp_path / "text.onnx")

@@ -150,5 +150,5 @@ class Forgetful(Concat):
 def test_a_file_that_differs_from_torch_is_refused(tmp_path: Path) -> None:
     config = ConcatConfig(width=8, embeddings=(4, 3, 2))
     assert export_fusion(Concat(config), tmp_path / "good.onnx") < 1e-4
-    with pytest.raises(ArithmeticError, match=r"bad\.onnx: differs from torch by 0\.1"):
+    with pytest.raises(ArithmeticError, match=r"bad\.onnx.*0\.1"):
         export_fusion(Forgetful(config), tmp_path / "bad.onnx")

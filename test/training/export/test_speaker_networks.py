@@ -37,10 +37,10 @@ def weights_of(weights: Weights) -> Path:
 
 def test_a_package_that_is_missing_is_named_with_the_way_out() -> None:
     nowhere = Weights("no-such-package", "1.0", "weights.pt", "0" * 64)
-    with pytest.raises(FileNotFoundError, match=r"no-such-package is .*weights\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"no-such-package.*weights\.txt"):
         nowhere.read()
     other = Weights("torch", "0.0.1", "weights.pt", "0" * 64)
-    with pytest.raises(FileNotFoundError, match=r"torch is .* must be 0\.0\.1"):
+    with pytest.raises(FileNotFoundError, match=r"torch.*0\.0\.1"):
         other.read()
 
 

@@ -166,7 +166,7 @@ def _prompts(model: str, prompt: str, factory: pytest.TempPathFactory) -> tuple:
 
 def test_a_modality_can_be_left_out(run: Path, meld: Path, tmp_path: Path) -> None:
     shutil.rmtree(run / "stages" / "audio_kd" / "seed-1" / "encoder")
-    with pytest.raises(RecipeError, match=r"stage audio_kd, which leaves no network.*--without"):
+    with pytest.raises(RecipeError, match=r"audio_kd.*--without"):
         export_bundle(run, tmp_path / "bundle", meld)
     bundle, _ = export_bundle(run, tmp_path / "bundle", meld, without=("audio",))
     assert bundle.audio is None and bundle.visual is not None
@@ -184,10 +184,10 @@ def test_another_row_of_the_fusion_can_be_taken(run: Path) -> None:
     shutil.rmtree(run / "stages/visual/seed-1/encoder")
     reads = {"text": "text", "audio": "audio_kd"}
     change(seed / "metrics.json", reads=reads)
-    with pytest.raises(RecipeError, match="a --row of the fusion that reads another one"):
+    with pytest.raises(RecipeError, match="--row"):
         read_system(run)
     assert set(read_system(run, row="robot").readings) == {"text", "audio"}
-    with pytest.raises(RecipeError, match=r"no causal row 'human'; it has robot"):
+    with pytest.raises(RecipeError, match="'human'"):
         read_system(run, row="human")
 
 
@@ -286,7 +286,7 @@ def test_a_run_that_is_none_for_a_robot_is_refused(run: Path, fault: str) -> Non
 def test_a_tokenizer_without_a_mask_is_refused(run: Path, meld: Path, tmp_path: Path) -> None:
     folder = run / "stages/text/seed-1/encoder"
     change(folder / "tokenizer_config.json", mask_token=None)
-    with pytest.raises(ValueError, match=r"no mask token; use prompt: plain"):
+    with pytest.raises(ValueError, match=r"mask.*plain"):
         export_bundle(run, tmp_path / "bundle", meld)
     assert not (tmp_path / "bundle").exists()
 
@@ -294,11 +294,11 @@ def test_a_tokenizer_without_a_mask_is_refused(run: Path, meld: Path, tmp_path: 
 def test_a_corpus_with_other_labels_is_refused(run: Path, meld: Path, tmp_path: Path) -> None:
     for stage in ("text", "audio_kd", "visual"):
         change(run / f"stages/{stage}/seed-1/reading.json", labels=["bad", "good"])
-    with pytest.raises(ValueError, match="arousal of bad, good are not known"):
+    with pytest.raises(ValueError, match=r"arousal.*bad.*good"):
         export_bundle(run, tmp_path / "bundle", meld)
     for stage in ("text", "audio_kd", "visual"):
         change(run / f"stages/{stage}/seed-1/reading.json", labels=["negative", "positive"])
-    with pytest.raises(RecipeError, match=r"has the labels neutral, .* trained for negative"):
+    with pytest.raises(RecipeError, match=r"neutral.*negative"):
         export_bundle(run, tmp_path / "bundle", meld)
 
 
@@ -308,7 +308,7 @@ def test_sound_at_another_rate_is_refused(run: Path, meld: Path, tmp_path: Path)
         n for n in ("preprocessor_config.json", "processor_config.json") if (file / n).exists()
     ]
     change(file / names[0], sampling_rate=8000)
-    with pytest.raises(ValueError, match="hears 8000 Hz, the robot gives 16000 Hz"):
+    with pytest.raises(ValueError, match=r"8000.*16000"):
         export_bundle(run, tmp_path / "bundle", meld)
 
 

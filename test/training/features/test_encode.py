@@ -118,7 +118,7 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, made: list[Counting]
     write_meld(tmp_path / "data", {"dev/4/1": "stop"})
     with pytest.raises(KeyboardInterrupt):
         encode(job(tmp_path))
-    with pytest.raises(StoreError, match="is missing; run the same"):
+    with pytest.raises(StoreError, match="missing"):
         FeatureStore(tmp_path / "features")
     write_meld(tmp_path / "data")
     encode(job(tmp_path))
@@ -340,7 +340,7 @@ def test_what_cannot_work_is_explained(
 
 
 def test_an_unknown_encoder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'elmo' is unknown; known are bundle-text, "):
+    with pytest.raises(ValueError, match="'elmo'"):
         EncodingJob("meld", "dev", tmp_path, tmp_path, "elmo")
 
 

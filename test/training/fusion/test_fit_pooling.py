@@ -130,9 +130,9 @@ def test_a_label_that_never_comes_is_refused() -> None:
     train.labels[train.labels == 2] = 0
     model = Pooling(PoolingConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
     senses = {name: clips(train.labels, 0.5) for name in ("audio", "visual")}
-    with pytest.raises(ValueError, match=r"labels \[2\] never come among the dialogues"):
+    with pytest.raises(ValueError, match=r"\[2\].*dialogues"):
         fit_pooling(model, train, train, senses, lambda model: [])
     whole = dialogues(200)
     senses["visual"].train.labels[senses["visual"].train.labels == 5] = 0
-    with pytest.raises(ValueError, match=r"labels \[5\] never come among the visual clips"):
+    with pytest.raises(ValueError, match=r"\[5\].*visual"):
         fit_pooling(model, whole, whole, senses, lambda model: [])

@@ -79,7 +79,7 @@ def test_what_has_no_label_does_not_count(name: str) -> None:
         inputs[modality][1, 3:] = float("nan")
     torch.manual_seed(3)
     assert torch.equal(before, loss(student, inputs, labels))
-    with pytest.raises(ValueError, match="no utterance of the batch has a label"):
+    with pytest.raises(ValueError, match=r"batch.*label"):
         loss(student, inputs, torch.full_like(labels, -100))
 
 
@@ -123,14 +123,14 @@ def test_both_readings_of_summers_eq_8() -> None:
     assert own.item() != pytest.approx(by_teacher.item(), rel=1e-3)
     difference = values["student"] - values["teacher"]
     assert difference.item() == pytest.approx(0.3 * (own - by_teacher).item(), abs=1e-5)
-    with pytest.raises(ValueError, match="align is 'nobody'"):
+    with pytest.raises(ValueError, match="'nobody'"):
         SummerObjective(align="nobody")
 
 
 def test_a_teacher_that_is_missing_or_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a teacher"):
         Objective(SummerObjective(), head("summer"))
-    with pytest.raises(ValueError, match="the teacher's width is 8, the student's 16"):
+    with pytest.raises(ValueError, match=r"width.*8.*16"):
         Objective(SummerObjective(), head("summer"), head("summer", width=8))
 
 

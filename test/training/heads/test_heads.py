@@ -189,9 +189,9 @@ def test_an_embedding_that_is_not_finite_is_refused_by_name(name: str, modality:
 
 def test_embeddings_of_another_size_and_global_speakers_are_refused() -> None:
     inputs = conversation()
-    with pytest.raises(ValueError, match="audio embeddings have 5 numbers, not 8"):
+    with pytest.raises(ValueError, match=r"audio.*5.*8"):
         head("concat")(**{**inputs, "audio": inputs["audio"][..., :5]})
-    with pytest.raises(ValueError, match=r"indices within the conversation, 0\.\.9"):
+    with pytest.raises(ValueError, match=r"0\.\.9"):
         head("magtkd")(**{**inputs, "speakers": inputs["speakers"] + 300})
 
 
@@ -226,7 +226,7 @@ def test_the_exported_head_answers_as_the_trained_one(
 @pytest.mark.parametrize("name", ALL)
 def test_nonsense_sizes_are_refused(name: str) -> None:
     config, _ = HEADS[name]
-    with pytest.raises(ValueError, match="text, audio and visual"):
+    with pytest.raises(ValueError, match=r"text.*audio.*visual"):
         config(embeddings=(1, 2))
     with pytest.raises(ValueError, match="dropout"):
         config(dropout=1.0)
@@ -236,9 +236,9 @@ def test_nonsense_sizes_are_refused(name: str) -> None:
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     for name in ("magtkd", "lpgnet"):
-        with pytest.raises(ValueError, match="multiple of 3 heads"):
+        with pytest.raises(ValueError, match=r"multiple.*3"):
             HEADS[name][0](width=16, heads=3)
-    with pytest.raises(ValueError, match="no attention left"):
+    with pytest.raises(ValueError, match="attention"):
         HEADS["lpgnet"][0](without=("inter", "intra"))
     with pytest.raises(ValueError, match="lowest_gate"):
         HEADS["ddvlm"][0](lowest_gate=0.7)
@@ -263,7 +263,7 @@ def test_ddvlm_corrects_the_logits_of_the_text_and_without_text_the_mean_of_the_
 def test_summer_refuses_an_alpha_and_a_width_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="alpha"):
         SummerConfig(alpha=0.0)
-    with pytest.raises(ValueError, match="multiple of 3 heads"):
+    with pytest.raises(ValueError, match=r"multiple.*3"):
         SummerConfig(width=16, heads=3)
 
 
@@ -340,7 +340,7 @@ def test_tokens_and_frames_of_an_utterance_become_one_answer(lengths: tuple[int,
 
 
 def test_an_utterance_is_not_read_causally() -> None:
-    with pytest.raises(ValueError, match="read as a whole"):
+    with pytest.raises(ValueError, match="whole"):
         FrameLpgnet(LpgnetConfig(width=16))
 
 
@@ -367,5 +367,5 @@ def test_offline_lpgnet_normalises_each_conversation_once() -> None:
 def test_ddvlm_refuses_a_text_space_smaller_than_the_labels() -> None:
     """Voice and face are projected into it: with one dimension seven labels lie on a line."""
     config, model = HEADS["ddvlm"]
-    with pytest.raises(ValueError, match="at least 7"):
+    with pytest.raises(ValueError, match=r"least.*7"):
         model(config(width=16, embeddings=(1, 8, 8), labels=7))

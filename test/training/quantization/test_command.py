@@ -89,9 +89,9 @@ def test_a_bundle_that_is_quantized_already_is_refused(
     small: Path, tmp_path: Path, material: dict[str, Material]
 ) -> None:
     for parts in (PARTS, ("audio",)):
-        with pytest.raises(QuantizationError, match=r"already quantized \(audio is int8-weights"):
+        with pytest.raises(QuantizationError, match=r"audio.*int8-weights"):
             quantized(small, tmp_path / "smaller", material, parts=parts)
-    with pytest.raises(RefusedError, match="dynamic improves nothing in text"):
+    with pytest.raises(RefusedError, match=r"dynamic.*text"):
         quantized(small, tmp_path / "smaller", material, "dynamic", ("text",))
 
 
@@ -212,11 +212,11 @@ def test_what_makes_no_sense_is_refused(
 def test_neither_the_source_nor_other_folders_are_written_over(
     bundle_folder: Path, tmp_path: Path, material: dict[str, Material]
 ) -> None:
-    with pytest.raises(QuantizationError, match="is the float32 bundle itself"):
+    with pytest.raises(QuantizationError, match="float32"):
         quantized(bundle_folder, bundle_folder, material)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("1")
-    with pytest.raises(QuantizationError, match="exists and is no bundle"):
+    with pytest.raises(QuantizationError, match="exists"):
         quantized(bundle_folder, tmp_path / "thesis", material)
 
 
@@ -291,5 +291,5 @@ def test_a_bundle_without_faces_is_quantized_and_its_missing_part_is_no_part(
     source = write_tiny_bundle_3(tmp_path / "two", kinds)
     found = quantized(source, tmp_path / "small", material, "weight-only", ())
     assert "visual" not in found["parts"] and load_bundle(tmp_path / "small").visual is None
-    with pytest.raises(QuantizationError, match="has no visual; it has text, audio, fusion"):
+    with pytest.raises(QuantizationError, match=r"visual.*text.*audio.*fusion"):
         quantized(source, tmp_path / "other", material, parts=("visual",))

@@ -65,7 +65,7 @@ def test_the_drop_is_in_points_of_weighted_f1_with_its_interval() -> None:
 
 def test_answers_that_are_not_finite_are_an_error() -> None:
     logits = np.zeros((2, 3), np.float32)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="finite"):
         compare(np.zeros(2, np.int64), np.arange(2), logits, np.full_like(logits, np.nan))
     with pytest.raises(ValueError, match="of 3 utterances"):
         compare(np.zeros(3, np.int64), np.arange(3), logits, logits)
@@ -109,5 +109,5 @@ def test_text_alone_has_to_pass_as_well(right_task: Task, tmp_path: Path) -> Non
     verdict = judge(bench, {"fusion": file})
     hidden = replace(verdict, total=replace(verdict.total, drop=0.0))
     visible = replace(hidden, text=replace(hidden.text, drop=0.5))
-    with pytest.raises(RefusedError, match=r"on dev from text alone falls by 0\.50 points"):
+    with pytest.raises(RefusedError, match=r"dev.*text.*0\.50"):
         visible.refuse(0.3)

@@ -135,5 +135,5 @@ def test_weights_behind_constants_and_identities_are_found(tmp_path: Path) -> No
 
 
 def test_another_form_is_refused() -> None:
-    with pytest.raises(ValueError, match="'cast', must be one of multiply, dequantize"):
+    with pytest.raises(ValueError, match="'cast'"):
         quantize_weights(onnx.ModelProto(), "cast")

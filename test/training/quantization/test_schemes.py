@@ -200,9 +200,7 @@ def test_what_tensorrt_does_not_take_has_no_engine_graph(picture: Path, tmp_path
     model.graph.node[0].domain = "com.example"
     model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
     onnx.save(model, str(tmp_path / "small.onnx"))
-    with pytest.raises(
-        QuantizationError, match=r"does not take small\.onnx: operator com\.example"
-    ):
+    with pytest.raises(QuantizationError, match=r"small\.onnx.*com\.example"):
         EngineGraphs(tmp_path)(tmp_path / "small.onnx")
 
 
@@ -242,7 +240,7 @@ def test_both_forms_of_the_smoothing_factor() -> None:
         smoothing_scale(x, w, 0.5), smoothing_scale(x, w, 0.5, "ratio"), rtol=1e-6
     )
     assert (smoothing_scale(x, w, 0.0, "ratio") == 1).all()  # nothing is moved
-    with pytest.raises(ValueError, match="form is 'other'"):
+    with pytest.raises(ValueError, match="'other'"):
         SmoothQuant(form="other")
 
 
@@ -284,12 +282,12 @@ def test_calibration_data_of_the_wrong_kind_are_refused(
 def test_calibration_data_with_nan_are_refused(picture: Path, tmp_path: Path) -> None:
     feeds = faces(3)
     feeds[2]["faces"][0, 0, 5, 5] = np.nan
-    with pytest.raises(QuantizationError, match="calibration input 2: faces is not finite"):
+    with pytest.raises(QuantizationError, match=r"2.*faces.*finite"):
         quantize(Static(), picture, tmp_path / "small.onnx", feeds)
 
 
 def test_configurations_refuse_nonsense() -> None:
-    with pytest.raises(ValueError, match="ranges is 'max', must be one of minmax"):
+    with pytest.raises(ValueError, match="'max'"):
         Static("max")
     for alphas in ((), (1.5,)):
         with pytest.raises(ValueError, match="all in"):

@@ -107,9 +107,9 @@ def test_clips_have_the_utterance_s_label_but_for_the_share_of_mismatch() -> Non
 
 
 def test_material_without_a_label_s_clip_is_refused(material: dict[str, Material]) -> None:
-    with pytest.raises(ValueError, match="no sound has the labels neutral"):
+    with pytest.raises(ValueError, match=r"sound.*neutral"):
         replace(material["dev"], sound_labels=np.maximum(material["dev"].sound_labels, 1))
-    with pytest.raises(ValueError, match="no utterance"):
+    with pytest.raises(ValueError, match="utterance"):
         replace(material["dev"], conversations=())
 
 
@@ -167,13 +167,13 @@ def test_what_nobody_labelled_counts_for_nothing(own: Task) -> None:
     few = replace(material, conversations=(changed,))
     bench = Bench(Task(own.bundle, {"dev": few}))
     assert bench.compare(bench.floats, "dev").agreement == 1
-    with pytest.raises(ValueError, match="no labelled utterance"):
+    with pytest.raises(ValueError, match="utterance"):
         CorpusMaterial("meld-clips", (replace(talk, utterances=unlabelled),))
 
 
 def test_a_corpus_with_other_labels_is_refused(own: Task, generated_iemocap: Path) -> None:
-    with pytest.raises(ValueError, match="iemocap-6 has the labels happy, sad"):
+    with pytest.raises(ValueError, match=r"iemocap-6.*happy.*sad"):
         material_of(own.bundle, generated_iemocap, "iemocap-6")
     strange = replace(own.bundle, labels=("a", "b"), training={})
-    with pytest.raises(ValueError, match="does not say what it learned from"):
+    with pytest.raises(ValueError, match="learned"):
         material_of(strange, generated_iemocap)

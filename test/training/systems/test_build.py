@@ -72,9 +72,9 @@ def test_what_somebody_else_made_is_taken_and_said(bench: Bench) -> None:
 
 
 def test_a_step_that_fails_or_makes_nothing_stops_the_build(bench: Bench) -> None:
-    with pytest.raises(RecipeError, match="step text ended with status 3"):
+    with pytest.raises(RecipeError, match=r"text.*status.*3"):
         run_steps(bench.steps, bench.folder, lambda words: 3, bench.said.append)
-    with pytest.raises(RecipeError, match=r"step text did not make .*text\.onnx"):
+    with pytest.raises(RecipeError, match=r"text\.onnx"):
         run_steps(bench.steps, bench.folder, lambda words: 0, bench.said.append)
 
 

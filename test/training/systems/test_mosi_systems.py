@@ -141,5 +141,5 @@ def test_a_saved_network_is_read_again_and_of_no_other_modality(tmp_path: Path) 
     again = make_encoder(TextEncoderConfig(str(tmp_path)))
     sample = Sample("a", features=np.arange(5, dtype=np.float32))
     assert np.array_equal(again.encode([sample]), encoder.encode([sample]))
-    with pytest.raises(ValueError, match="is of text, not of audio"):
+    with pytest.raises(ValueError, match=r"text.*audio"):
         make_encoder(SpeechEncoderConfig(str(tmp_path)))

@@ -67,10 +67,10 @@ def test_damaged_figures_and_other_recipes_are_refused(
     file.write_text(
         "- title: A\n  metrics: [accuracy]\n  rows: [{name: T, run: text, meld: [1, 2]}]"
     )
-    with pytest.raises(RunError, match="T must have 1 figures"):
+    with pytest.raises(RunError, match=r"T.*1.*figures"):
         read_figures(file)
     file.write_text("tables: 3")
-    with pytest.raises(RunError, match="no list of a paper's tables"):
+    with pytest.raises(RunError, match="tables"):
         read_figures(file)
     other = SYSTEMS.parent / "training" / "mosi.yaml"
     assert main(["table", str(other)]) == 1
