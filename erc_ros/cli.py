@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -578,6 +578,8 @@ def _print_end(result: Result, files: Sequence[Path]) -> None:
         f"\n{len(result.rows)} estimates, {speakers} speakers"
         + (f"; {unknown} unknown (confidence below min_confidence)" if unknown else "")
     )
+    for line in _why_in_words(result.rows):
+        print(line)
     for text, count in sorted(result.warnings.items()):
         _say(f"warning: {text}" + (f" ({count} times)" if count > 1 else ""))
     timing = result.timing
@@ -592,6 +594,20 @@ def _print_end(result: Result, files: Sequence[Path]) -> None:
             f"p50 {latency['p50']} ms, p95 {latency['p95']} ms"
         )
     print("\n".join(f"  {file}" for file in files))
+
+
+def _why_in_words(rows: Sequence[Row]) -> Iterator[str]:
+    """How often each modality decided, and how far it was trusted."""
+    from erc_ros.replay.report import summary_of_why
+    from erc_ros.values.why import name_of
+
+    for name, found in summary_of_why(rows).items():
+        changed = f"changed the label of {found['changed_the_label']} estimates"
+        reliability = found["mean_reliability"]
+        trust = "" if reliability is None or name == "text" else f", reliability {reliability:.2f}"
+        distrusted = sum(found["not_trusted"].values())
+        trust += f", not trusted in {distrusted}" if distrusted else ""
+        yield f"  {name_of(name) + ':':<7}{changed}{trust}"
 
 
 def _explained(command: Callable[[], int]) -> int:

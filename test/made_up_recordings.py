@@ -22,6 +22,7 @@ from erc_ros.evaluation.records import (
 )
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
+from erc_ros.values.why import Distrust, Why
 
 LABELS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
 START = 1_767_225_600 * NS
@@ -118,7 +119,15 @@ def answer(
         signal_to_noise=18.0,
         audio=tone(200 + 10 * (number % 40), (end - start) / NS) if with_media else None,
         face=face(number) if with_media and seen else None,
+        why=why(LABELS[int(probabilities.argmax())], seen),
     )
+
+
+def why(label: str, has_face: bool) -> dict[str, Why]:
+    """The words decide; the voice is not trusted; the face agrees."""
+    voice = Why("sadness", 0.8, 0.04, label, 0.6, Distrust.DISAGREES.value)
+    reasons = {"text": Why(label, 0.7, 1.0, "fear", 0.5), "audio": voice}
+    return {**reasons, "visual": Why(label, 0.5, 0.62, label, 0.55)} if has_face else reasons
 
 
 def tone(frequency: float, duration: float) -> NDArray[np.int16]:

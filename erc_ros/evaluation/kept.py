@@ -23,6 +23,7 @@ from erc_ros.evaluation.records import (
     TierReading,
     Truth,
 )
+from erc_ros.values.why import Why
 
 
 class KeptError(ValueError):
@@ -35,6 +36,7 @@ def to_bytes(recording: Recording) -> bytes:
     predictions = []
     for number, prediction in enumerate(recording.predictions):
         entry = {name: getattr(prediction, name) for name in Prediction.__slots__}
+        entry["why"] = {name: asdict(why) for name, why in prediction.why.items()}
         entry["probabilities"] = prediction.probabilities.tolist()
         if (audio := entry.pop("audio")) is not None:
             arrays[f"audio{number}"] = audio
@@ -85,6 +87,7 @@ def from_bytes(content: bytes) -> Recording:
 def _prediction(entry: dict[str, Any], number: int, arrays: Mapping[str, Any]) -> Prediction:
     audio, face = f"audio{number}", f"face{number}"
     entry |= {name: tuple(entry[name]) for name in ("modalities", "weights")}
+    entry["why"] = {name: Why(**why) for name, why in entry["why"].items()}
     entry["probabilities"] = np.array(entry["probabilities"], np.float64)
     return Prediction(
         **entry,

@@ -27,7 +27,8 @@ from erc_ros.evaluation.records import Figure, Prediction, Recording, Scores, Se
 from erc_ros.evaluation.results import notices, reading_in_words
 from erc_ros.replay.timeline import COLOURS
 from erc_ros.values.nanoseconds import NS
-from erc_ros.values.utterance import SAMPLE_RATE
+from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE
+from erc_ros.values.why import Distrust, explain, name_of
 
 MAIN_FIGURES = (
     *("accuracy", "majority_accuracy", "chance_accuracy", "unweighted_recall", "weighted_f1"),
@@ -222,13 +223,13 @@ class View:
         answer = row.answers[place]
         if answer is None:
             return None
-        weights = zip(answer.modalities, answer.weights, strict=True)
         return {
             "who": self._names[place][key(answer)],
             "emotion": clean(shown_label(answer)),
             "text": self._text(answer.text),
             "probabilities": [_number(value, 4) for value in answer.probabilities],
-            "weights": [_number(weight, 4) if had else None for had, weight in weights],
+            "why": [_modality(answer, name, place) for place, name in enumerate(MODALITIES)],
+            "sentences": [clean(line) for line in explain(answer.label, answer.why)],
             "face": row.faces[place],
             "facts": list(_facts(answer)),
         }
@@ -250,7 +251,6 @@ class View:
         has = [answer for answer in row.answers if answer is not None]
         said = [row.truth.text] if row.truth and row.truth.text else []
         said += [answer.text for answer in has if answer.text]
-        seen = dict(zip(("words", "sound", "face"), has[0].modalities, strict=True)) if has else {}
         truth = None
         if row.truth is not None:
             truth = {"who": _truth_name(row.truth), **_shown(row.truth.emotion, emotions)}
@@ -270,7 +270,7 @@ class View:
                 for answer, names in zip(row.answers, self._names, strict=True)
             ],
             "text": self._text(" / ".join(dict.fromkeys(said))),
-            "seen": ", ".join(name for name, had in seen.items() if had) or "–",
+            "seen": ", ".join(_seen(has[0])) if has and any(has[0].modalities) else "–",
             "status": self._status(row),
         }
 
@@ -376,7 +376,7 @@ def _senseless(recording: Recording) -> dict[str, int]:
     answers = recording.predictions
     without = {
         f"utterances without {name}": sum(not answer.modalities[place] for answer in answers)
-        for place, name in enumerate(("words", "sound", "a face"))
+        for place, name in enumerate(("words", "voice", "a face"))
     }
     without["utterances whose final answer never came"] = sum(not a.is_final for a in answers)
     return {name: count for name, count in without.items() if count}
@@ -440,6 +440,30 @@ class _Wav:
             stream.setpos(first)
             data = stream.readframes(max(0, end * SAMPLE_RATE // NS - first))
         return np.frombuffer(data, "<i2").astype(np.int16)
+
+
+def _seen(answer: Prediction) -> Iterator[str]:
+    """The modalities that were there, for the table."""
+    for modality, had in zip(MODALITIES, answer.modalities, strict=True):
+        why = answer.why.get(modality)
+        if had:
+            yield name_of(modality) + (" (not trusted)" if why and why.distrust else "")
+
+
+def _modality(answer: Prediction, name: str, place: int) -> dict[str, Any]:
+    """One modality's line: what it indicates, how reliable it is, how much it changed the result.
+
+    Numbers are null where they are not known; `weight` is null where the modality was missing.
+    """
+    why = answer.why.get(name)
+    return {
+        "name": name_of(name),
+        "weight": _number(answer.weights[place], 4) if answer.modalities[place] else None,
+        "indicates": clean(why.indicates) if why else "",
+        "probability": _number(why.probability, 4) if why and why.indicates else None,
+        "reliability": None if why is None or name == "text" else why.reliability,
+        "distrust": Distrust(why.distrust).explanation if why and why.distrust else "",
+    }
 
 
 def _samples(row: _Row, sound: _Wav | None) -> NDArray[np.int16] | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.values.why import Why
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -105,6 +107,7 @@ class Prediction:
         more people speak.
     signal_to_noise: dB of its sound above the recording's noise; None = no sound.
     audio: (n,) int16, mono, 16 kHz. face: the middle face crop, a PNG file's bytes.
+    why: modality -> what it contributed, of those that were there; {} where that is not known.
     is_final: False for a draft whose final never came.
     """
 
@@ -129,6 +132,7 @@ class Prediction:
     is_final: bool = True
     is_unknown: bool = False
     confidence: float | None = None
+    why: Mapping[str, Why] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,6 +265,7 @@ def _prediction(
         signal_to_noise=None if audio is None else signal_to_noise(audio),
         audio=audio,
         face=face,
+        why=row.why,
     )
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.manifest import Calibration
-from erc_ros.values.utterance import Utterance
+from erc_ros.values.utterance import MODALITIES, Utterance
+from erc_ros.values.why import Why, rounded
 
 UNKNOWN = ""
 """The label of an estimate that is not confident enough to be named."""
@@ -23,14 +24,17 @@ SUREST = 0.99
 class Influence:
     """Why an estimate is as it is: what each modality contributed.
 
-    alone: (3, C), what text, audio and visual indicate separately; 0 where missing.
+    alone: (3, C), what text, audio and visual indicate separately; 0 where missing or not computed.
     without: (3, C), calibrated, the result without each; 0 where nothing else is there.
-    reliability: (3,), estimated probability that each modality works; text is the reference, 1.
+    reliability: (3,), estimated probability that each modality works, before this utterance; text
+        is the reference, 1; NaN = not estimated.
+    distrust: of text, audio and visual, the value of a `Distrust`; "" = trusted or not known.
     """
 
     alone: NDArray[np.float32]
     without: NDArray[np.float32]
     reliability: NDArray[np.float32]
+    distrust: tuple[str, str, str] = ("", "", "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +57,7 @@ class Estimate:
     latency_total: int  # ns from the utterance's arrival to this estimate
     is_final: bool
     notes: tuple[str, ...] = ()  # what of the input was left out or not trusted, and why
-    influence: Influence | None = None  # None: the bundle does not estimate reliability
+    influence: Influence | None = None  # None: one modality, and no estimate of its reliability
     text_excluded: str = ""  # a `TextExclusion` where there was a text that was not used
 
 
@@ -67,6 +71,17 @@ class FusionOutput:
     logits: NDArray[np.float32]
     weights: NDArray[np.float32]
     influence: Influence | None = None
+
+
+def unestimated_influence(left_out: NDArray[np.float32]) -> Influence:
+    """Of a fusion whose modalities' reliability is not estimated: the results without each.
+
+    Args:
+        left_out: the logits without text, audio, visual, (3, C).
+    """
+    without = np.where(np.isfinite(left_out), left_out, 0.0).astype(np.float32)
+    unknown = np.full(3, np.nan, np.float32)
+    return Influence(np.zeros_like(without), softmax(without), unknown)
 
 
 def uniform_output(labels: int) -> FusionOutput:
@@ -108,6 +123,29 @@ def estimate(
         text_excluded=text_excluded,
         influence=_calibrated_influence(bundle.calibration, answer.influence, modalities),
     )
+
+
+def why_of(estimate: Estimate, labels: Sequence[str]) -> dict[str, Why]:
+    """Modality -> what it contributed, for those that were there; {} where that is not known."""
+    influence = estimate.influence
+    if influence is None:
+        return {}
+    return {
+        name: Why(
+            *_best(labels, influence.alone[m]),
+            rounded(reliability) if np.isfinite(reliability) else None,
+            *_best(labels, influence.without[m]),
+            influence.distrust[m],
+        )
+        for m, (name, reliability) in enumerate(zip(MODALITIES, influence.reliability, strict=True))
+        if estimate.modalities[m]
+    }
+
+
+def _best(labels: Sequence[str], distribution: NDArray[np.float32]) -> tuple[str, float]:
+    """The most probable label and its probability; "" and 0 for no distribution."""
+    best = int(distribution.argmax())
+    return (labels[best] if distribution.any() else "", rounded(distribution[best]))
 
 
 def _calibrated_influence(

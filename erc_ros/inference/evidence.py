@@ -16,7 +16,14 @@ from erc_ros.inference.estimate import (
     leave_one_out_contributions,
     softmax,
 )
-from erc_ros.inference.reliability import LEAST, Reading, ReliabilityConfig, State, step
+from erc_ros.inference.reliability import (
+    LEAST,
+    Reading,
+    ReliabilityConfig,
+    State,
+    distrust,
+    step,
+)
 from erc_ros.networks.session import Run
 
 SUBSETS = tuple(subset for subset in itertools.product((False, True), repeat=3) if any(subset))
@@ -65,6 +72,7 @@ def fuse(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
     A weight is the total variation between the results with and without a modality, as a share of
     the sum; if no modality changes anything, the words have all of it, or those that are there.
     """
+    reasons = distrust(config, state)
     state, outcome = step(config, state, reading)
     there = reading.present
     logits = np.log(np.maximum(outcome.probabilities, LEAST)).astype(np.float32)
@@ -80,5 +88,6 @@ def fuse(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
         alone=np.where(there[:, None], reading.alone, 0.0).astype(np.float32),
         without=outcome.without.astype(np.float32),
         reliability=np.concatenate([[1.0], outcome.reliability]).astype(np.float32),
+        distrust=("", reasons.get("audio", ""), reasons.get("visual", "")),
     )
     return state, FusionOutput(logits, weights, influence)

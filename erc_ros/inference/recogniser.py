@@ -36,6 +36,7 @@ from erc_ros.inference.estimate import (
     FusionOutput,
     estimate,
     leave_one_out_contributions,
+    unestimated_influence,
     uniform_output,
 )
 from erc_ros.inference.history import (
@@ -56,7 +57,8 @@ from erc_ros.inference.text_encoders import TextEncoder, open_text_encoder
 from erc_ros.inference.voice import HeardVoice, VoiceFeatures, remember, voice_inputs
 from erc_ros.networks.session import signature
 from erc_ros.values.events import SpeakerCorrected
-from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.values.why import distrust_sentence
 
 DRAFTS = 8  # prepared utterances that may wait for their final text
 
@@ -289,8 +291,9 @@ class Recogniser:
         else:
             memory, answer, fusion = self._fuse_reliably(history, memory, embeddings, utterance)
         notes = [encoded.note for encoded in (text, audio, visual, fusion) if encoded.note]
-        if memory is not None and self.bundle.reliability is not None:
-            notes += reliability.notes(self.bundle.reliability, memory.state, self.bundle.labels)
+        if answer.influence is not None:
+            reasons = zip(MODALITIES, answer.influence.distrust, embeddings.modalities, strict=True)
+            notes += [distrust_sentence(m, why) for m, why, is_there in reasons if why and is_there]
         latency = {
             "text": text.duration,
             "audio": audio.duration,
@@ -447,7 +450,9 @@ class Recogniser:
             weights = leave_one_out_contributions(
                 logits, np.array(left_out), embeddings.modalities, weights
             )
-        return FusionOutput(logits, weights), Encoded(None, time.perf_counter_ns() - begin)
+        influence = unestimated_influence(np.array(left_out)) if several else None
+        output = FusionOutput(logits, weights, influence)
+        return output, Encoded(None, time.perf_counter_ns() - begin)
 
     def _fuse_reliably(
         self,

@@ -43,6 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.values.utterance import MODALITIES
+from erc_ros.values.why import Distrust, name_of
 
 Array = NDArray[np.float64]
 
@@ -270,19 +271,35 @@ def step(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
     return _after(config, state, works, reading, said), outcome
 
 
-def notes(config: ReliabilityConfig, state: State, labels: Sequence[str]) -> tuple[str, ...]:
-    """Which modalities of one pipeline are not trusted, and why; without numbers, for logs."""
-    found = []
-    for m, name in enumerate(("voice", "face")):
+def distrust(config: ReliabilityConfig, state: State) -> dict[str, Distrust]:
+    """Modality -> why it is not trusted, of one pipeline; without those that are."""
+    reasons = {}
+    for m, name in enumerate(ESTIMATED):
         if state.counts[m] < ENOUGH:
             continue
-        mean = state.totals[m] / state.counts[m]
-        usual = int(mean.argmax())
-        if mean[usual] >= CONSTANT and usual != config.neutral:
-            found.append(f"the {name} is not trusted: it reports {labels[usual]} all the time")
+        usual = _usual(state, m)
+        share = state.totals[m, usual] / state.counts[m]
+        if share >= CONSTANT and usual != config.neutral:
+            reasons[name] = Distrust.CONSTANT
         elif state.reliability[m] < UNTRUSTED:
-            found.append(f"the {name} is not trusted: it does not agree with the words")
-    return tuple(found)
+            reasons[name] = Distrust.DISAGREES
+    return reasons
+
+
+def notes(config: ReliabilityConfig, state: State, labels: Sequence[str]) -> tuple[str, ...]:
+    """The same in sentences without numbers, for logs."""
+    sentences = []
+    for name, reason in distrust(config, state).items():
+        text = reason.explanation
+        if reason is Distrust.CONSTANT:
+            text = f"it reports {labels[_usual(state, ESTIMATED.index(name))]} all the time"
+        sentences.append(f"the {name_of(name)} is not trusted: {text}")
+    return tuple(sentences)
+
+
+def _usual(state: State, m: int) -> int:
+    """The label that voice (0) or face (1) reported most."""
+    return int(state.totals[m].argmax())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

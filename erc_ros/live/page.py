@@ -27,6 +27,7 @@ from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import to_bgr
 from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.why import explain, indicated
 
 HOST = "127.0.0.1"
 SHOWN_ROWS = 30
@@ -160,14 +161,9 @@ class LivePage(Observer):
 
 
 def reasons(row: Row) -> list[str]:
-    """Return one sentence for each modality that counted."""
-    lines = []
-    for name, why in row.why.items():
-        text = f"{name}: {why.indicates or 'nothing'} {why.probability:.0%} alone"
-        if why.without:
-            text += f"; without it {why.without} {why.without_probability:.0%}"
-        lines.append(text)
-    return lines
+    """Return what each modality indicates, and the result without each, as sentences."""
+    first = indicated(row.why)
+    return [*([first] if first else []), *explain(row.most_probable, row.why)]
 
 
 def _speaker(row: Row) -> str:

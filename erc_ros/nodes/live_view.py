@@ -29,11 +29,13 @@ from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, to_bgr
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.why import brief, indicated, why_of_message
 
 MARKERS, MARKER = "visualization_msgs/msg/MarkerArray", "visualization_msgs/msg/Marker"
 PICTURE_QOS = QoSProfile(depth=2, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 SHOWN_FOR = 10 * NS  # an estimate of longer ago is not how somebody looks now
+WHY_LETTERS = 110  # of a line
 MOST_PEOPLE = 16  # whose last estimate is shown
 BOX_SHOWN_FOR = NS  # where a face was last seen
 UNPLEASANT, PLEASANT = (60, 60, 230), (80, 200, 80)  # BGR
@@ -42,7 +44,10 @@ GRAY = (190, 190, 190)
 
 @dataclass(frozen=True, slots=True)
 class Felt:
-    """The last estimate of somebody. came: ns on the monotonic clock."""
+    """The last estimate of a person.
+
+    came: ns on the monotonic clock. why: lines that say what it is based on.
+    """
 
     who: str
     face_id: str
@@ -50,12 +55,12 @@ class Felt:
     confidence: float
     valence: float
     came: int
+    why: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """What is written for it; OpenCV's letters are ASCII."""
-        who = self.who.encode("ascii", "replace").decode()[:30]
-        return f"{who}: {self.label or 'unknown'} {self.confidence:.0%}"
+        return f"{_ascii(self.who, 30)}: {self.label or 'unknown'} {self.confidence:.0%}"
 
     @property
     def color(self) -> tuple[int, int, int]:
@@ -81,9 +86,19 @@ def draw(
         text = one.text if one else face.track_id
         _write(drawn, text, (box.x, max(12, box.y - 6)), scale, color)
     line = round(36 * scale)
-    for number, one in enumerate(reversed(felt), 1):
-        _write(drawn, one.text, (8, picture.shape[0] - line * number + line // 2), scale, one.color)
+    bottom = picture.shape[0] - line // 2
+    for one in reversed(felt):
+        for text in reversed(one.why):  # below the estimate, smaller
+            _write(drawn, _ascii(text, WHY_LETTERS), (8, bottom), 0.7 * scale, one.color)
+            bottom -= round(0.7 * line)
+        _write(drawn, one.text, (8, bottom), scale, one.color)
+        bottom -= line
     return drawn
+
+
+def _ascii(text: str, most: int) -> str:
+    """As much of a text as is shown, in the letters that OpenCV draws."""
+    return text[:most].encode("ascii", "replace").decode()
 
 
 def _write(
@@ -97,6 +112,15 @@ def _write(
         cv2.putText(
             picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA
         )
+
+
+def _why(message: EmotionEstimate) -> tuple[str, ...]:
+    """Lines that say what an estimate is based on."""
+    why = why_of_message(message)
+    best = message.label
+    if not best and len(message.labels) == len(message.probabilities) > 0:
+        best = message.labels[int(np.argmax(message.probabilities))]
+    return tuple(line for line in (indicated(why), brief(best, why)) if line)
 
 
 class LiveView:
@@ -179,6 +203,7 @@ class LiveView:
             message.confidence,
             message.valence,
             time.monotonic_ns(),
+            _why(message),
         )
         self._felt.pop(who, None)
         self._felt[who] = felt

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage
 from erc_ros.adapters import UnusableMessageError, check_id
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.emotion_state import EmotionState
-from erc_ros.inference.estimate import UNKNOWN, Estimate
+from erc_ros.inference.estimate import UNKNOWN, Estimate, why_of
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, image_size, to_bgr
 from erc_ros.values.bounds import (
@@ -34,6 +34,7 @@ from erc_ros.values.bounds import (
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.values.why import message_fields
 
 # The constants of hri_msgs/Expression. A receiver that knows these only forgets what it knew when
 # another comes.
@@ -295,6 +296,7 @@ def estimate_message(
         modalities=[bool(seen) for seen in estimate.modalities],
         modality_weights=[float(weight) for weight in estimate.weights],
         text_excluded=estimate.text_excluded,
+        **message_fields(why_of(estimate, bundle.labels), MODALITIES),
         is_final=estimate.is_final,
         bundle_name=bundle.name,
         bundle_version=bundle.version,

@@ -21,6 +21,7 @@ from erc_ros.replay.timeline import draw
 from erc_ros.values.files import whole_folder
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES
+from erc_ros.values.why import changes
 
 UNKNOWN = "unknown"  # how summary.json counts estimates below `min_confidence`
 
@@ -108,6 +109,7 @@ def _write(result: Result, rows: list[Row], folder: Path, about: Mapping[str, An
         "labels": dict(sorted(Counter(row.label or UNKNOWN for row in rows).items())),
         "coverage": round(sum(bool(row.label) for row in rows) / len(rows), 6) if rows else None,
         "modalities": {name: sum(row.modalities[name] for row in rows) for name in MODALITIES},
+        "why": summary_of_why(rows),
         "counts": dict(sorted(result.counts.items())),
         "warnings": dict(sorted(result.warnings.items())),
     }
@@ -115,6 +117,25 @@ def _write(result: Result, rows: list[Row], folder: Path, about: Mapping[str, An
     files.append(folder / "timing.json")
     files[3].write_text(json.dumps(result.timing, indent=2) + "\n")
     return files + draw(rows, folder / "timeline.png", result.origin)
+
+
+def summary_of_why(rows: Sequence[Row]) -> dict[str, Any]:
+    """By modality: mean reliability, and in how many estimates it decided or was not trusted."""
+    summary = {}
+    for name in MODALITIES:
+        known = [(row, row.why[name]) for row in rows if name in row.why]
+        if not known:
+            continue
+        reliability = [why.reliability for _, why in known if why.reliability is not None]
+        mean = round(sum(reliability) / len(reliability), 6) if reliability else None
+        distrust = Counter(why.distrust for _, why in known if why.distrust)
+        summary[name] = {
+            "mean_weight": round(sum(row.weights[name] for row, _ in known) / len(known), 6),
+            "mean_reliability": mean,
+            "changed_the_label": sum(name in changes(r.most_probable, r.why) for r, _ in known),
+            "not_trusted": dict(sorted(distrust.items())),
+        }
+    return summary
 
 
 def _entry(row: Row) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from erc_ros.inference.estimate import why_of
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES
+from erc_ros.values.why import Why, rounded, why_of_message
 
 if TYPE_CHECKING:
     from erc_ros.inference.bundle import Bundle
     from erc_ros.inference.estimate import Estimate
-
-DIGITS = 6  # of every float that is written
 
 
 @dataclass(frozen=True)
@@ -24,23 +24,6 @@ class BundleName:
     name: str
     version: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class Why:
-    """What a modality contributed to an estimate; messages do not say it.
-
-    indicates: the emotion that it indicates alone, "" where it was missing, with `probability`.
-    reliability: estimated probability that it works; text is the reference, 1.
-    without: the emotion that the estimate would be without it, "" where nothing else is there, with
-        `without_probability`.
-    """
-
-    indicates: str
-    probability: float
-    reliability: float
-    without: str
-    without_probability: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +49,9 @@ class Row:
     is_final: bool
     overlap: float | None = None  # share of the time in which two or more speak; None = unknown
     latency: int | None = None  # ns from the last input to the estimate; None = not measured
-    why: dict[str, Why] = field(default_factory=dict, compare=False)  # modality -> Why, if known
+    why: dict[str, Why] = field(
+        default_factory=dict
+    )  # of the modalities that were there; {} = unknown
     text_excluded: str = ""  # why a text was not used, as in the message; "" = it was, or none came
 
     @property
@@ -114,37 +99,17 @@ def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:
         end=said.end,
         text=said.text,
         label=estimate.label,
-        confidence=_rounded(estimate.confidence),
-        valence=_rounded(estimate.valence),
-        arousal=_rounded(estimate.arousal),
+        confidence=rounded(estimate.confidence),
+        valence=rounded(estimate.valence),
+        arousal=rounded(estimate.arousal),
         probabilities=_named(bundle.labels, estimate.probabilities),
         modalities=dict(zip(MODALITIES, map(bool, estimate.modalities), strict=True)),
         weights=_named(MODALITIES, estimate.weights),
         is_final=estimate.is_final,
         overlap=overlap_or_none(said.overlap),
         text_excluded=estimate.text_excluded,
-        why=_why(estimate, bundle),
+        why=why_of(estimate, bundle.labels),
     )
-
-
-def _why(estimate: Estimate, bundle: Bundle) -> dict[str, Why]:
-    influence = estimate.influence
-    if influence is None:
-        return {}
-    return {
-        name: Why(
-            *_named_best(bundle.labels, influence.alone[m]),
-            _rounded(influence.reliability[m]),
-            *_named_best(bundle.labels, influence.without[m]),
-        )
-        for m, name in enumerate(MODALITIES)
-        if estimate.modalities[m]
-    }
-
-
-def _named_best(labels: Sequence[str], distribution: Any) -> tuple[str, float]:
-    best = int(distribution.argmax())
-    return (labels[best] if distribution.any() else "", _rounded(distribution[best]))
 
 
 def row_of_message(message: Any, latency: int | None = None) -> Row:
@@ -160,9 +125,9 @@ def row_of_message(message: Any, latency: int | None = None) -> Row:
         end=message.end.sec * NS + message.end.nanosec,
         text=message.text,
         label=message.label,
-        confidence=_rounded(message.confidence),
-        valence=_rounded(message.valence),
-        arousal=_rounded(message.arousal),
+        confidence=rounded(message.confidence),
+        valence=rounded(message.valence),
+        arousal=rounded(message.arousal),
         probabilities=_named(message.labels, message.probabilities),
         modalities=dict(zip(message.modality_names, map(bool, message.modalities), strict=True)),
         weights=_named(message.modality_names, message.modality_weights),
@@ -170,17 +135,14 @@ def row_of_message(message: Any, latency: int | None = None) -> Row:
         overlap=overlap_or_none(message.overlap),
         latency=latency,
         text_excluded=message.text_excluded,
+        why=why_of_message(message),
     )
 
 
 def overlap_or_none(value: float) -> float | None:
     """An utterance's overlap as it is written; NaN is None, which JSON can say."""
-    return None if math.isnan(value) else _rounded(value)
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), DIGITS)
+    return None if math.isnan(value) else rounded(value)
 
 
 def _named(names: Sequence[str], values: Any) -> dict[str, float]:
-    return {name: _rounded(value) for name, value in zip(names, values, strict=True)}
+    return {name: rounded(value) for name, value in zip(names, values, strict=True)}

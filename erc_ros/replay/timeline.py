@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.why import NAMES, brief
 
 if TYPE_CHECKING:
     from erc_ros.replay.rows import Row
@@ -37,6 +38,7 @@ _LANES_LEFT = 1.05
 _NUMBER, _TIME, _SPEAKER, _TEXT = 0.25, 0.62, 1.1, 1.9
 _LABEL, _BAR, _SEEN, _LATENCY = 6.0, 6.75, 7.95, 9.75
 _BAR_WIDTH, _SEEN_WIDTH, _SEEN_STEP = 0.6, 0.33, 0.43
+_WHY_WIDTH = 2.9  # of one more column, where the bundle tells why
 
 
 # Seconds between two marks of the time axis: the first that gives at most 12.
@@ -83,11 +85,14 @@ class _Page:
         self._axis = self._lanes_top + _LANE * max(1, len(self._lanes))
         self._table_top = self._axis + 0.62
         height = self._table_top + 0.32 + _ROW * max(1, len(rows)) + _MARGIN
-        self._figure = Figure(figsize=(_WIDTH, height), dpi=160, facecolor="white")
+        self._why_left = _WIDTH if self._with_latency else _LATENCY - 0.4
+        is_why_known = any(row.why for row in rows)
+        self._right = self._why_left + _WHY_WIDTH if is_why_known else _WIDTH
+        self._figure = Figure(figsize=(self._right, height), dpi=160, facecolor="white")
         canvas: Any = FigureCanvasAgg(self._figure)
         self._renderer = canvas.get_renderer()
         self._axes = self._figure.add_axes((0, 0, 1, 1))
-        self._axes.set_xlim(0, _WIDTH)
+        self._axes.set_xlim(0, self._right)
         self._axes.set_ylim(height, 0)
         self._axes.axis("off")
         self._begin, self._end = self._span()
@@ -112,7 +117,7 @@ class _Page:
         for number, lane in enumerate(self._lanes):
             top = self._lanes_top + number * _LANE
             middle = top + _LANE / 2
-            self._line(_LANES_LEFT, middle, _WIDTH - _MARGIN, middle, RULE)
+            self._line(_LANES_LEFT, middle, self._right - _MARGIN, middle, RULE)
             self._text(_LANES_LEFT - 0.12, middle, lane.name, align="right", bold=True)
             free = _LANES_LEFT
             for index in lane.rows:
@@ -149,7 +154,9 @@ class _Page:
         for x, name in ((_TIME, "time"), (_SPEAKER, "who"), (_TEXT, "what was said")):
             self._text(x, top, name, colour=FAINT, size=8)
         self._text(_LABEL, top, "emotion, confidence", colour=FAINT, size=8)
-        for place, name in enumerate(("words", "sound", "face")):
+        if self._right != _WIDTH:
+            self._text(self._why_left, top, "what decided", colour=FAINT, size=8)
+        for place, name in enumerate(NAMES.values()):
             x = _SEEN + place * _SEEN_STEP + _SEEN_WIDTH / 2
             self._text(x, top, name, colour=FAINT, size=8, align="center")
         if self._with_latency:
@@ -158,7 +165,7 @@ class _Page:
             self._entry(index, row, top + 0.3 + index * _ROW)
 
     def _entry(self, index: int, row: Row, y: float) -> None:
-        self._line(_NUMBER, y - _ROW / 2, _WIDTH - _MARGIN, y - _ROW / 2, "#eeeeee")
+        self._line(_NUMBER, y - _ROW / 2, self._right - _MARGIN, y - _ROW / 2, "#eeeeee")
         self._box(_NUMBER, y - 0.1, 0.27, 0.2, _colour(row.label))
         number, ink = str(self._first + index), _ink_on(row.label)
         self._text(_NUMBER + 0.135, y, number, align="center", size=8, colour=ink)
@@ -179,18 +186,32 @@ class _Page:
         self._box(_BAR, y - 0.06, _BAR_WIDTH * row.confidence, 0.12, _colour(row.label))
         self._text(_BAR + _BAR_WIDTH + 0.08, y, f"{row.confidence:.0%}", size=8)
         self._modalities(row, y)
+        if row.why:
+            room = _WHY_WIDTH - _MARGIN
+            text = self._fitting(brief(row.most_probable, row.why), room, 8)
+            self._text(self._why_left, y, text, size=8)
         if row.latency is not None:
             self._text(_LATENCY, y, f"{row.latency / 1e6:.0f} ms", align="right", size=8)
 
     def _modalities(self, row: Row, y: float) -> None:
-        """Three bars as long as the modality's weight; a dash where it was missing."""
-        for place, name in enumerate(("text", "audio", "visual")):
+        """Three bars as long as the modality's weight; a dash where it was missing.
+
+        A bar has the color of what the modality indicates separately, and a frame where the
+        modality is not trusted; gray: that is not known.
+        """
+        for place, name in enumerate(NAMES):
             x, weight = _SEEN + place * _SEEN_STEP, row.weights.get(name, 0.0)
             if not row.modalities.get(name):
                 self._text(x + _SEEN_WIDTH / 2, y, "–", align="center", colour="#bbbbbb")
                 continue
             self._box(x, y - 0.06, _SEEN_WIDTH, 0.12, "#e3e3e3")
-            self._box(x, y - 0.06, _SEEN_WIDTH * weight, 0.12, "#777777")
+            why = row.why.get(name)
+            fill = _colour(why.indicates) if why and why.indicates else "#777777"
+            self._box(x, y - 0.06, _SEEN_WIDTH * weight, 0.12, fill)
+            if why and why.distrust:
+                corners = [(x, -0.06), (x + _SEEN_WIDTH, -0.06), (x + _SEEN_WIDTH, 0.06), (x, 0.06)]
+                for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]], strict=True):
+                    self._line(x0, y + y0, x1, y + y1, "#c00000")
 
     # Drawing in inches.
 
@@ -203,7 +224,7 @@ class _Page:
         return begin, max(end, begin + NS)
 
     def _x(self, time: int) -> float:
-        width = _WIDTH - _MARGIN - _LANES_LEFT
+        width = self._right - _MARGIN - _LANES_LEFT
         return _LANES_LEFT + width * (time - self._begin) / (self._end - self._begin)
 
     def _box(self, x: float, y: float, width: float, height: float, colour: str) -> None:
@@ -246,12 +267,12 @@ class _Page:
         width, _, _ = self._renderer.get_text_width_height_descent(text, font, False)
         return float(width) / self._figure.dpi
 
-    def _fitting(self, text: str, width: float) -> str:
+    def _fitting(self, text: str, width: float, size: float = 9.0) -> str:
         """As much of the text as fits, with an ellipsis where it is cut."""
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
-        if self._width(text) <= width:
+        if self._width(text, size) <= width:
             return text
-        while text and self._width(text + "…") > width:
+        while text and self._width(text + "…", size) > width:
             text = text[:-1]
         return text.rstrip() + "…"
 

@@ -109,6 +109,25 @@ def test_a_click_on_an_utterance_plays_it_and_shows_why(page: Page) -> None:
     assert len(page.driver.find_elements(By.CSS_SELECTOR, ".bars:last-of-type .track")) >= 3
 
 
+def test_what_each_modality_indicates_is_seen_at_a_glance(page: Page) -> None:
+    page.click(".lane .b[data-row='0']")
+    blocks = page.driver.find_elements(By.CSS_SELECTOR, "#detail .reason")
+    assert [block.get_attribute("data-modality") for block in blocks] == ["words", "voice", "face"]
+    tops = {block.location["y"] for block in blocks}
+    assert len(tops) == 1  # side by side
+    words, voice, face = blocks
+    assert "62 %" in face.text and "reliable" in face.text  # its reliability
+    assert "reliable" not in words.text  # the reference
+    assert "distrusted" in voice.get_attribute("class") and "not trusted" in voice.text
+    assert "sadness" in voice.text and "80 %" in voice.text
+    sentences = [p.text for p in page.driver.find_elements(By.CSS_SELECTOR, "#detail .why-line")]
+    assert sentences[0] == "Without the words: fear 0.50"
+    detail, first = page.find("#detail"), page.find("#detail .why-line")
+    assert first.location["y"] < detail.location["y"] + detail.size["height"]  # no scrolling
+    row = page.find("tr[data-row='0']")
+    assert "voice (not trusted)" in row.text
+
+
 def test_keys_alone_walk_through_the_timeline_and_play(page: Page) -> None:
     page.script("document.querySelector('.lane .b').focus()")
     page.press(Keys.ARROW_DOWN)

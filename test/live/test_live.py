@@ -328,7 +328,7 @@ def test_the_page_shows_image_faces_words_and_reasons(
         assert {turn.text for turn in TURNS} <= texts
         first = next(row for row in state["rows"] if row["text"] == TURNS[0].text)
         assert first["speaker"] == "speaker 1"
-        assert any(reason.startswith("text") for reason in first["reasons"])
+        assert any(reason.startswith("words") for reason in first["reasons"])
     finally:
         page.close()
 

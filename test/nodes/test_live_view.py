@@ -18,6 +18,7 @@ from erc_ros.nodes.live_view import Felt, draw
 from erc_ros.nodes.system import read_system
 from erc_ros.resources import config_file
 from erc_ros.sensing.faces import Box, FaceObservation
+from erc_ros.values.why import Why, message_fields
 
 MakeBench = Callable[..., Bench]
 TOPICS = {"/image_emotions", "/emotion_markers", "/emotions", "/emotion_state", "/diagnostics"}
@@ -38,6 +39,24 @@ def test_a_face_is_boxed_in_the_colour_of_what_was_felt() -> None:
     assert not picture.any()
     odd = felt(who="é" * 1000, label="", confidence=float("nan"), valence=float("nan"))
     assert draw(picture, [face], [odd]).shape == picture.shape
+
+
+def test_the_picture_says_what_the_modalities_indicate() -> None:
+    picture = np.zeros((480, 640, 3), np.uint8)
+    plain = draw(picture, [], [felt()])
+    why = {"text": Why("neutral", 0.7, 1.0, "anger", 0.8), "visual": Why("anger", 1, 0.6, "joy", 1)}
+    message = EmotionEstimate(label="anger", modality_names=["text", "audio", "visual"])
+    message.modalities = [True, False, True]
+    for name, values in message_fields(why, message.modality_names).items():
+        setattr(message, name, values)
+    lines = live_view._why(message)
+    assert len(lines) == 2 and "0.60" in lines[0] and "without" in lines[1]
+    explained = draw(picture, [], [felt(why=lines)])
+    rows = [np.flatnonzero(drawn.any(axis=(1, 2))) for drawn in (plain, explained)]
+    assert rows[1].min() < rows[0].min()  # two more lines below the estimate
+    assert rows[1].max() < 480
+    message.modality_labels = ["x" * 100_000, "", ""]
+    assert live_view._why(message) == ()
 
 
 def test_pictures_are_drawn_only_while_somebody_looks_and_it_is_allowed(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from bundles import write_tiny_bundle_3
 
 pytest.importorskip("erc_msgs")
 
@@ -17,15 +20,41 @@ from rclpy.serialization import deserialize_message, serialize_message
 from erc_ros.adapters import UnusableMessageError
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.emotion_state import EmotionState, Person
+from erc_ros.inference.manifest import MANIFEST
+from erc_ros.inference.recogniser import Recogniser
 from erc_ros.nodes.messages import (
+    estimate_message,
     from_time,
     states_message,
     to_time,
     utterance_message,
     utterance_value,
 )
+from erc_ros.replay.rows import row_of_estimate, row_of_message
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import FaceCrop, Utterance
+
+
+def test_an_estimates_message_says_why_as_a_replays_row_does(tmp_path: Path) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny")
+    manifest = yaml.safe_load((folder / MANIFEST).read_text())
+    section = {"prior": [0.4, *[0.1] * 6], "initial": {"audio": 0.15, "visual": 0.25}}
+    section |= {"mismatch": {"audio": 0.4, "visual": 0.6}, "unexpressed": 0.15}
+    manifest["reliability"] = section | {"change_rate": 0.002}
+    (folder / MANIFEST).write_text(yaml.safe_dump(manifest))
+    bundle = load_bundle(folder)
+    with Recogniser(bundle) as recogniser:
+        for number in range(30):
+            said = an_utterance(text=f"number {number}", utterance_id=f"u{number}")
+            said = replace(said, audio=np.tile(said.audio, 16), faces=said.faces * (number % 2))
+            estimate = recogniser.feed(said)
+            message = estimate_message(estimate, bundle, True)
+            came = deserialize_message(serialize_message(message), type(message))
+            row = row_of_message(came)
+            assert row == row_of_estimate(estimate, bundle)
+            assert set(row.why) == {"text", "audio", *(["visual"] if number % 2 else [])}
+            assert len(came.modality_labels) == len(came.labels_without) == 3
+    assert row.why["text"].reliability == 1.0 and 0 < row.why["visual"].reliability < 1
 
 
 def an_utterance(**fields: object) -> Utterance:

@@ -20,6 +20,7 @@ from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.replay.bag import BagWriter
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import MODALITIES
+from erc_ros.values.why import TEXT_FIELDS, message_fields
 
 EMOTIONS, STATES, SOUND = "/emotions", "/emotion_states", "/sound"
 LAYOUT = "foxglove.json"
@@ -142,12 +143,7 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
         modalities=np.array(answer.modalities),
         modality_weights=np.array(answer.weights, np.float32),
         text_excluded="",
-        modality_labels=[],
-        modality_confidences=np.zeros(0, np.float32),
-        modality_reliability=np.zeros(0, np.float32),
-        modality_distrust=[],
-        labels_without=[],
-        confidences_without=np.zeros(0, np.float32),
+        **_why(answer),
         is_final=answer.is_final,
         bundle_name=recording.system,
         bundle_version="",
@@ -156,6 +152,14 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
         latency_ns=np.zeros(0, np.int64),
         latency_total_ns=answer.latency or 0,
     )
+
+
+def _why(answer: Prediction) -> dict[str, Any]:
+    """The fields that say why; numbers as the writer takes them."""
+    return {
+        name: values if name in TEXT_FIELDS else np.array(values, np.float32)
+        for name, values in message_fields(answer.why, MODALITIES).items()
+    }
 
 
 def _or_nan(value: float | None) -> float:

@@ -88,6 +88,25 @@ function bars(entries, truth) {
   return grid;
 }
 
+// One block per modality, with up to three bars; a modality that is not trusted is marked.
+function reasons(modalities) {
+  const grid = make("div", undefined, "reasons");
+  for (const each of modalities) {
+    const block = make("div", undefined, "reason" + (each.distrust ? " distrusted" : ""));
+    block.dataset.modality = each.name;
+    block.append(make("b", each.name + (each.weight === null ? ": missing" : each.distrust ? ": not trusted" : "")));
+    if (each.weight !== null) {
+      const lines = [];
+      if (each.probability !== null) lines.push([each.indicates, each.probability]);
+      if (each.reliability !== null) lines.push(["reliable", each.reliability]);
+      lines.push(["share", each.weight]);
+      block.append(bars(lines));
+    }
+    grid.append(block);
+  }
+  return grid;
+}
+
 function describe(recording, row) {
   const { systems, labels } = data.recordings[recording];
   const body = $("d-body");
@@ -110,9 +129,13 @@ function describe(recording, row) {
     part.append(make("p", `${answer.who}: ${answer.emotion}`));
     if (answer.text) { const p = make("p", `“${answer.text}”`); p.dir = "auto"; part.append(p); }
     part.append(bars(labels[index].map((label, place) => [label, answer.probabilities[place]]), row.truth && row.truth.emotion));
-    part.append(make("p", "how much each counted", "note"));
-    part.append(bars(["words", "sound", "face"].map((name, place) => [name, answer.weights[place]])));
     for (const line of answer.facts) part.append(make("p", line, "note"));
+    const why = make("div", undefined, "said");
+    why.append(make("h4", row.answers.length > 1 ? `why, ${systems[index]}` : "why"));
+    for (const line of answer.sentences) why.append(make("p", line, "why-line"));
+    why.append(reasons(answer.why));
+    why.append(make("p", "what each modality indicates separately, how reliable it is, and its share of what changed the result", "note"));
+    body.append(why);
   });
 }
 
