@@ -296,7 +296,8 @@ def test_a_metric_and_an_exporter_of_another_package_are_used(
     capsys.readouterr()
     for wrong in (["--metric", "acuracy"], ["--export", "cvs"], ["--metric", f"{CLASSES}:Tsv"]):
         assert main([*evaluation, *wrong, "--out", str(tmp_path / "none")]) != 0
-        assert "there is no" in (said := capsys.readouterr().err) or "has no" in said
+        said = capsys.readouterr().err
+        assert "there is no" in said or "has no" in said or "did you mean csv?" in said
     assert not (tmp_path / "none").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -63,7 +64,15 @@ def check_formats(formats: Sequence[str]) -> dict[str, Exporter]:
         PluginError: neither one of FORMATS nor such a class.
     """
     found: dict[str, Exporter] = {}
+    known = [*FORMATS, *plugins.names(plugins.EXPORTERS)]
     for name in formats:
+        if name not in known and not plugins.is_reference(name):
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise plugins.PluginError(
+                f"unknown export {name!r}{hint}; known are {', '.join(known)}, or give a class of "
+                "yours as module:Class"
+            )
         if name not in FORMATS:
             exporter: Exporter = plugins.find(plugins.EXPORTERS, name)()
             if not exporter.suffix.startswith(".") or "/" in exporter.suffix:
