@@ -290,7 +290,7 @@ def _enrol(argv: Sequence[str]) -> int:
 
 
 def _replay(argv: Sequence[str]) -> int:
-    from erc_ros.media.options import transcript_options
+    from erc_ros.media.options import private_option, transcript_options
 
     parser = argparse.ArgumentParser(
         prog="erc replay",
@@ -299,6 +299,7 @@ def _replay(argv: Sequence[str]) -> int:
     )
     parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
     transcript_options(parser)
+    private_option(parser)
     parser.add_argument("--out", type=Path, help="folder for the results; default out/<bag's name>")
     for role in ("image", "audio", "speech"):
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
@@ -422,7 +423,7 @@ def _doctor(argv: Sequence[str]) -> int:
 
 
 def _import(argv: Sequence[str]) -> int:
-    from erc_ros.media.options import transcript_options
+    from erc_ros.media.options import private_option, transcript_options
 
     parser = argparse.ArgumentParser(
         prog="erc import", description="Write a video or audio file as a rosbag2 (MCAP)."
@@ -431,6 +432,7 @@ def _import(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="folder to make; default NAME.bag")
     parser.add_argument("--fps", type=float, default=10.0, help="frames per second; default 10")
     transcript_options(parser)
+    private_option(parser)
     options = parser.parse_args(argv)
 
     def write() -> int:

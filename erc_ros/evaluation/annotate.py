@@ -13,7 +13,7 @@ from erc_ros.evaluation.exports.lines import Line, lines_of_answers
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
 from erc_ros.evaluation.transcripts import cues_for
-from erc_ros.media.options import transcript_options
+from erc_ros.media.options import private_option, transcript_options
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
     transcript_options(parser)
+    private_option(parser)
     parser.add_argument("--out", type=Path, help="folder; default out/<bag's name>-annotation")
     parser.add_argument(
         "--format", choices=tuple(SUFFIXES), default="eaf", help="ELAN (eaf), Praat, or a table"

@@ -33,7 +33,7 @@ from erc_ros.evaluation.scores import RESAMPLES, SEED, evaluate
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
-from erc_ros.media.options import transcript_options
+from erc_ros.media.options import private_option, transcript_options
 from erc_ros.parameters import RobotConfig, read_parameters
 from erc_ros.replay import provenance
 from erc_ros.replay.bag import BagError
@@ -137,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         help="rosbag2 folders or files, media files, or a folder of them",
     )
     transcript_options(parser)
+    private_option(parser)
     parser.add_argument(
         "--truth",
         nargs="+",

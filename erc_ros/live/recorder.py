@@ -88,7 +88,7 @@ class Recorder(Observer):
             return []
         if not self._texts:
             return [self.path]
-        write_whole(self._words, self._subtitles())
+        write_whole(self._words, self._subtitles(), is_private=True)
         return [self.path, self._words]
 
     def _take(self, value: SoundChunk | Frame) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+from typing import Any
 
 
 def transcript_options(parser: argparse.ArgumentParser) -> None:
@@ -23,4 +25,23 @@ def transcript_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--language", default="", metavar="CODE", help="of the recognizer, such as en"
+    )
+
+
+class _Private(argparse.Action):
+    """Create every file and folder from now on for its owner only."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, *_: Any) -> None:
+        os.umask(0o077)
+
+
+def private_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--private`, for commands whose results may hold words, audio or faces."""
+    parser.add_argument(
+        "--private",
+        action=_Private,
+        help="results are readable by their owner only (mode 0600); default: the umask decides",
     )

@@ -1,10 +1,11 @@
-"""Files and folders that are written whole or not at all, readable by their owner only."""
+"""Files and folders that are written completely or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -32,15 +33,21 @@ def explain(error: OSError) -> str:
     return f"{place}{reason}" + (f"; {way_out}" if way_out else "")
 
 
-def write_whole(file: Path, content: str | bytes) -> None:
+def write_whole(file: Path, content: str | bytes, is_private: bool = False) -> None:
     """Write a file in one move: it is the former one, or the new one, never a part.
+
+    Args:
+        is_private: only its owner may read it, as with voice prints; otherwise the umask decides.
 
     Raises:
         OSError: it cannot be written; the former one is as it was.
     """
     target = Path(os.path.realpath(file))  # a link stays a link
     data = content.encode() if isinstance(content, str) else content
-    number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}-")
+    name = target.parent / f".{target.name[:100]}-{secrets.token_hex(8)}"
+    number = os.open(
+        name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600 if is_private else 0o666
+    )
     try:
         with os.fdopen(number, "wb") as stream:
             stream.write(data)
@@ -48,7 +55,7 @@ def write_whole(file: Path, content: str | bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(name, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
 
 
@@ -65,7 +72,6 @@ def whole_file(file: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:100]}-") as scratch:
         new = Path(scratch, target.name)
         yield new
-        new.chmod(0o600)
         os.replace(new, target)
 
 
@@ -95,10 +101,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:100]}-") as scratch:
         new = Path(scratch, target.name)
-        new.mkdir(mode=0o700)
+        new.mkdir()
         yield new
-        for path in new.rglob("*"):
-            path.chmod(0o700 if path.is_dir() else 0o600)
         if not target.exists():
             new.rename(target)
             return

@@ -1,10 +1,11 @@
-"""What is written is written whole or not at all, and for its owner only."""
+"""What is written is written completely or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,25 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "voices.json")
 
 
-def test_a_file_is_replaced_in_one_move_and_is_for_its_owner(tmp_path: Path) -> None:
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """The group may read, others may not."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.parametrize(("is_private", "expected"), [(False, 0o640), (True, 0o600)])
+def test_a_file_is_replaced_in_one_move_and_follows_the_umask(
+    tmp_path: Path, umask: None, is_private: bool, expected: int
+) -> None:
     file = tmp_path / "voices.json"
     file.write_text("old")
     file.chmod(0o644)
     before = file.stat().st_ino
-    write_whole(file, "new")
+    write_whole(file, "new", is_private)
     assert file.read_text() == "new" and file.stat().st_ino != before
-    assert mode(file) == 0o600 and list(tmp_path.iterdir()) == [file]
+    assert mode(file) == expected and list(tmp_path.iterdir()) == [file]
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
@@ -50,7 +62,7 @@ def test_a_full_disk_leaves_the_former_file(
     assert "make room" in explain(error.value)
 
 
-def test_a_folder_comes_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_comes_whole_or_not_at_all(tmp_path: Path, umask: None) -> None:
     folder = tmp_path / "a" / "report"
     with pytest.raises(ZeroDivisionError), whole_folder(folder) as new:
         (new / "half").touch()
@@ -58,9 +70,9 @@ def test_a_folder_comes_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list((tmp_path / "a").iterdir()) == []
     with whole_folder(folder) as new:
         (new / "inner").mkdir()
-        (new / "inner" / "file").touch(0o644)
-    assert mode(folder) == mode(folder / "inner") == 0o700
-    assert mode(folder / "inner" / "file") == 0o600
+        (new / "inner" / "file").touch()
+    assert mode(folder) == mode(folder / "inner") == 0o750
+    assert mode(folder / "inner" / "file") == 0o640
 
 
 def test_what_else_is_in_a_folder_stays(tmp_path: Path) -> None:

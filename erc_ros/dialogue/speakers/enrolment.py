@@ -181,7 +181,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     try:
-        write_whole(path, json.dumps(content))
+        write_whole(path, json.dumps(content), is_private=True)
     except OSError as error:
         raise EnrolmentError(f"{path}: cannot be written ({explain(error)})") from error
 
