@@ -73,7 +73,6 @@ mutants: .venv/.test
 # The announcements of the theme are not warnings about these pages.
 docs: .venv/.test
 	$(BIN)/python scripts/links.py
-	$(BIN)/python scripts/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .venv/bin/python:

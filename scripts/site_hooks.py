@@ -1,4 +1,4 @@
-"""mkdocs hook: take the repository's pages outside docs/ into the site, and resolve their links.
+"""mkdocs hook: take the repository's pages outside docs/ and generated pages into the site.
 
 The pages keep their place in the repository, where GitHub and the links of README.md expect them.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import reference  # noqa: E402
+
 # Page of the repository -> page of the site.
 PAGES = {
     "CONTRIBUTING.md": "project/contributing.md",
@@ -46,6 +51,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, uri in PAGES.items():
         content = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, uri, content=content))
+    for name, make in reference.PAGES.items():
+        files.append(File.generated(config, f"reference/{name}", content=make()))
     return files
 
 
@@ -65,6 +72,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = (source.parent / path).resolve()
         if target in places:
             to = places[target]
+        elif target.suffix in (".msg", ".srv"):
+            to, hash_, anchor = "reference/messages.md", "#", target.stem.lower()
         elif docs in target.parents:
             to = target.relative_to(docs).as_posix()
         elif target == ROOT / "README.md":
