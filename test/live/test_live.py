@@ -53,7 +53,7 @@ PATIENCE = 60.0  # s
 class Words:
     """A speech recognizer that knows the texts of the dialogue by their order."""
 
-    def __init__(self, language: str = "") -> None:
+    def __init__(self, model: str = "", language: str = "") -> None:
         self._texts = iter([turn.text for turn in TURNS])
 
     def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
@@ -64,7 +64,7 @@ class Words:
 class Broken:
     """A speech recognizer that fails."""
 
-    def __init__(self, language: str = "") -> None:
+    def __init__(self, model: str = "", language: str = "") -> None:
         pass
 
     def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
