@@ -23,6 +23,7 @@ from erc_ros.evaluation.exports import (
 )
 from erc_ros.evaluation.jobs import EvaluationJob, check
 from erc_ros.evaluation.many import Kept, run
+from erc_ros.evaluation.methods import write_methods
 from erc_ros.evaluation.metric import load_metrics
 from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
@@ -352,6 +353,7 @@ def _write(
         print(_report(system, shown))
     made_with = _provenance(kept, systems, options)
     files = write_scores(scores, summaries, out, made_with)
+    files += write_methods(scores, summaries, made_with, out)
     files += _reports(kept, shown, scores, out, options, made_with)
     return files, failed
 

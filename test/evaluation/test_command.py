@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -57,6 +59,24 @@ def test_the_same_inputs_give_the_same_bytes(
         evaluate(bag, "--truth", truth, out=tmp_path / name)
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert "report.html" in files(tmp_path / "a")
+
+
+def test_a_methods_section_states_the_figures_and_cites_what_is_in_the_bibliography(
+    bag: Path, truth: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    evaluate(bag, "--truth", truth)
+    out = tmp_path / "out"
+    methods, references = ((out / name).read_text() for name in ("methods.md", "references.bib"))
+    content = json.loads((out / "scores.json").read_text())
+    (system,) = content["systems"]
+    made_with = content["provenance"]["systems"][system["system"]]["bundle"]
+    assert f"{made_with['name']} {made_with['version']}" in methods
+    assert made_with["sha256"][:16] in methods
+    for name in ("accuracy", "weighted_f1", "teer"):
+        assert f"{system['figures'][name]['value']:.3f}" in methods
+    cited = set(re.findall(r"@(\w+)", methods))
+    assert cited and cited <= set(re.findall(r"@\w+\{(\w+)", references))
+    assert content["provenance"]["erc_ros"] in references
 
 
 def test_text_and_media_are_kept_out(
