@@ -361,7 +361,7 @@ def speech_type(name: str) -> str:
     """
     if name in ("auto", "none") or name in ADAPTERS:
         return name
-    reader = plugins.find(plugins.SPEECH_MESSAGES, name)()
+    reader = plugins.make(plugins.SPEECH_MESSAGES, name)
     kind = str(reader.message_type)
     if ":" not in name and kind != name:
         raise plugins.PluginError(

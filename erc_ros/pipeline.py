@@ -34,7 +34,7 @@ from erc_ros.dialogue.speakers.enrolment import (
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.speaking_face import IdentityMatch
-from erc_ros.dialogue.voice_activity import FRAME, VoiceActivity, VoiceActivityFrames
+from erc_ros.dialogue.voice_activity import VoiceActivity, VoiceActivityFrames
 from erc_ros.dialogue.voice_sounds import VoiceSounds
 from erc_ros.encoders.face_detector import YuNetDetector
 from erc_ros.encoders.language import TextExclusion
@@ -883,8 +883,9 @@ def voice_activity(config: PerceptionConfig) -> VoiceActivity:
     Raises:
         ValueError: there is no such detector, or its frames have another length than it may be.
     """
-    detector: VoiceActivity = plugins.find(plugins.VOICE_ACTIVITY, config.voice_activity_model)()
-    return detector if detector.frame == FRAME else VoiceActivityFrames(detector)
+    name = config.voice_activity_model
+    detector: VoiceActivity = plugins.make(plugins.VOICE_ACTIVITY, name)
+    return detector if name in plugins.VOICE_ACTIVITY.own else VoiceActivityFrames(detector)
 
 
 def _detector(config: PerceptionConfig) -> FaceDetector | None:
@@ -892,7 +893,7 @@ def _detector(config: PerceptionConfig) -> FaceDetector | None:
         return None
     if config.face_detector == "yunet" and config.face_model:
         return YuNetDetector(Path(config.face_model).expanduser())
-    detector: FaceDetector = plugins.find(plugins.FACE_DETECTORS, config.face_detector)()
+    detector: FaceDetector = plugins.make(plugins.FACE_DETECTORS, config.face_detector)
     return detector
 
 

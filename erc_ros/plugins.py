@@ -155,6 +155,28 @@ def find(kind: Kind, name: str) -> Any:
     )
 
 
+def make(kind: Kind, name: str, *arguments: Any, **options: Any) -> Any:
+    """Return a new object of the class that a name stands for.
+
+    Raises:
+        PluginError: see `find`; or a class of another package raised an error that its contract
+            does not name.
+        ValueError, OSError: as the class raises it.
+    """
+    cls = find(kind, name)
+    if name in kind.own:
+        return cls(*arguments, **options)
+    try:
+        return cls(*arguments, **options)
+    except (ValueError, OSError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{kind.noun} {name!r} could not be made: {type(error).__name__}: {error} "
+            "(docs/reference/extensions.md says what it is called with)"
+        ) from error
+
+
 def is_reference(name: str) -> bool:
     """Whether a name has the form `module:Class` or `file.py:Class`."""
     module, colon, attribute = name.rpartition(":")

@@ -107,6 +107,21 @@ def test_a_name_that_two_packages_offer_is_refused(
     plugins._entry_points.cache_clear()
 
 
+class NeedsMore:
+    frame = 160
+
+    def __init__(self, threshold: float) -> None: ...
+
+    def feed(self, frame: NDArray[np.float32]) -> float: ...
+
+    def reset(self) -> None: ...
+
+
+def test_a_class_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises(PluginError, match="TypeError"):
+        plugins.make(plugins.VOICE_ACTIVITY, f"{__name__}:NeedsMore")
+
+
 # --- the package of examples/plugin ---
 
 

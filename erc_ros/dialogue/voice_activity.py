@@ -195,7 +195,9 @@ SHORTEST, LONGEST = SAMPLE_RATE // 200, SAMPLE_RATE // 10
 
 
 class VoiceActivityFrames:
-    """A detector with frames of any length, for frames of FRAME samples. Not thread-safe.
+    """A detector of another package, with frames of any length, for frames of FRAME samples.
+
+    Not thread-safe. What is not a number counts as silence.
 
     The probability of a frame is the mean over the detector's frames that end in it. A frame in
     which no frame of the detector ends has the probability of the frame before. Speech is

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.plugins import METRICS, PluginError, find
+from erc_ros.plugins import METRICS, PluginError, make
 
 
 class Metric(Protocol):
@@ -47,7 +47,7 @@ def load_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     Raises:
         PluginError: there is no such class, or its name cannot be a figure's name.
     """
-    metrics: list[Metric] = [find(METRICS, name)() for name in names]
+    metrics: list[Metric] = [make(METRICS, name) for name in names]
     for metric in metrics:
         figure = str(metric.name)
         if not (figure.isidentifier() and figure == figure.lower()):

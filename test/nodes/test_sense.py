@@ -23,7 +23,7 @@ TEXT = DIALOGUE[0].text
 QUIET = 4.0  # s before the speech, in which DDS connects
 RECOGNIZER = f"""
 class Words:
-    def __init__(self, language):
+    def __init__(self, model, language):
         pass
     def transcribe(self, samples):
         from erc_ros.media.transcripts import Cue

@@ -74,7 +74,7 @@ def check_formats(formats: Sequence[str]) -> dict[str, Exporter]:
                 "yours as module:Class"
             )
         if name not in FORMATS:
-            exporter: Exporter = plugins.find(plugins.EXPORTERS, name)()
+            exporter: Exporter = plugins.make(plugins.EXPORTERS, name)
             if not exporter.suffix.startswith(".") or "/" in exporter.suffix:
                 raise plugins.PluginError(
                     f"export format {name!r} has the suffix {exporter.suffix!r}; it must begin "
