@@ -5,6 +5,8 @@ The pages keep their place in the repository, where GitHub and the links of READ
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import sys
@@ -83,3 +85,26 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{mark}[{text}]({quote(os.path.relpath(to, os.path.dirname(uri)))}{hash_}{anchor})"
 
     return LINK.sub(resolve, markdown)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Write the sections for docs/search.js: a page opened from the disk may not read JSON."""
+    folder = Path(config.site_dir) / "search"
+    docs = json.loads((folder / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    titles = {each["location"].partition("#")[0]: each["title"] for each in reversed(docs)}
+    entries = [
+        {
+            "location": each["location"] or "index.html",
+            "page": plain(titles[each["location"].partition("#")[0]]),
+            "title": plain(each["title"]),
+            "text": plain(each["text"]),
+        }
+        for each in docs
+    ]
+    text = json.dumps(entries, ensure_ascii=False)
+    (folder / "index.js").write_text(f"const siteIndex = {text};\n", encoding="utf-8")
+
+
+def plain(text: str) -> str:
+    """A text of the index without tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
