@@ -530,7 +530,7 @@ class Perception:
             EnrolmentError: nobody of this name is known, or the file cannot be written.
         """
         if name not in self._assembler.known:
-            raise EnrolmentError("nobody of this name is known by voice")
+            raise EnrolmentError("no voice of this name is stored")
         kept = {other: voice for other, voice in self._assembler.known.items() if other != name}
         self._keep(kept)
 

@@ -354,11 +354,11 @@ class View:
                 heading = f"Could not be evaluated by {clean(recording.system)}"
                 yield heading, [(clean(recording.error), None)]
         yield from self._by_system("Warnings", [r.warnings for r in self._whole])
-        yield from self._by_system("Missing senses", [_senseless(r) for r in self._whole])
+        yield from self._by_system("Missing modalities", [_senseless(r) for r in self._whole])
         yield from self._by_system("Counted", [_in_words(r.counts) for r in self._whole])
         if self._truth is not None:
             yield from _entries("Annotated emotions that are not evaluated", self._truth.unmapped)
-            yield from _entries("Mended in the annotation", self._truth.repaired)
+            yield from _entries("Repaired in the annotation", self._truth.repaired)
 
     def _by_system(
         self, heading: str, counts: Sequence[Mapping[str, int]]

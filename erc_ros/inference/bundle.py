@@ -128,7 +128,7 @@ def load_bundle(path: Path | str) -> Bundle:
         text_prompt(bundle.text)
     except ValueError as error:
         raise BundleError(
-            f"{bundle.text.tokenizer.file}: {error}; export the bundle anew"
+            f"{bundle.text.tokenizer.file}: {error}; export the bundle again"
         ) from error
     _check_networks(bundle)
     if isinstance(bundle.audio, VoiceAudio):
@@ -295,7 +295,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         raise BundleError(f"{MANIFEST}: files lists {', '.join(extra)}, which no part names")
     for name, where in named.items():
         if name not in manifest.files:
-            raise BundleError(f"{MANIFEST}: files lacks {name} (named by {where}); export anew")
+            raise BundleError(f"{MANIFEST}: files lacks {name} (named by {where}); export it again")
         _check_file(folder / name, manifest.files[name])
     tokenizer = manifest.text.tokenizer.file
     if (size := manifest.files[tokenizer.name].bytes) > LARGEST_TOKENIZER:
@@ -322,7 +322,7 @@ def _check_networks(bundle: Bundle) -> None:
         try:
             found = signature(part.file)
         except NetworkError as error:
-            raise BundleError(f"{error}; export the bundle anew") from error
+            raise BundleError(f"{error}; export the bundle again") from error
         if isinstance(part, Fusion):
             expected = fusion_signature(bundle, found)
         else:

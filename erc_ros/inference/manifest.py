@@ -262,8 +262,7 @@ class Fusion:
     def __post_init__(self) -> None:
         if not self.causal:
             raise ValueError(
-                "causal is false: it waits for utterances that nobody has said yet; train the head "
-                "with causal: true"
+                "causal is false: it needs later utterances; train the head with causal: true"
             )
 
 
@@ -408,7 +407,7 @@ def parse(table: Mapping[str, Any], folder: Path) -> Manifest:
         )
     if isinstance(found, bool) or found not in (2, FORMAT):
         raise BundleError(
-            f"{MANIFEST}: format is {shown(found)}, expected {FORMAT} or 2; export the bundle anew"
+            f"{MANIFEST}: format is {shown(found)}, expected {FORMAT} or 2; export the bundle again"
         )
     try:
         manifest = _of_format_2(table) if found == 2 else _of_format_3(table)
@@ -552,7 +551,7 @@ def _check_name(name: object, where: str) -> None:
     plain = isinstance(name, (str, Path)) and not any(c in text for c in "/\\:\0")
     if not plain or text in ("", ".", ".."):
         raise ValueError(
-            f"{where} is {shown(text)}; only plain names of files beside it are allowed"
+            f"{where} is {shown(text)}; only plain names of files in the same folder are allowed"
         )
 
 

@@ -275,7 +275,7 @@ def _chunk_at(stream: BinaryIO, offset: int) -> Iterator[tuple[int, bytes]]:
     stream.seek(offset)
     for opcode, body in _file_records(stream):
         if opcode != _CHUNK:
-            raise StorageError("where a chunk should be, there is none")
+            raise StorageError("a chunk is missing")
         yield opcode, body
         return
     raise StorageError("a chunk is missing")

@@ -155,7 +155,7 @@ def remove_voice(path: Path, name: str) -> None:
     """
     content = _read(path)
     if name not in content["voices"]:
-        raise EnrolmentError(f"{path}: nobody of this name is in it")
+        raise EnrolmentError(f"{path}: it has no voice of this name")
     del content["voices"][name]
     _write(path, content)
 

@@ -76,7 +76,7 @@ def read_manifest(path: Path, version: int, cls: type[M], about: Set[str] = ABOU
         file = path.with_name(manifest.file)
     except ValueError as error:
         raise SpeakerModelError(
-            f"{path}: file is {shown(manifest.file)}, must be the name of a file beside it"
+            f"{path}: file is {shown(manifest.file)}, must be the name of a file in the same folder"
         ) from error
     _check_file(file, manifest.sha256, path.name)
     return manifest

@@ -320,7 +320,7 @@ def _check_mapping(mapping: LabelMap, labels: Sequence[str]) -> None:
             near = meant_label(label, labels) or meant_label(annotated, labels)
             hint = f"; did you mean {near}?" if near else ""
             raise TruthError(
-                f"{annotated!r} is mapped to {label!r}, which is none of {', '.join(labels)}{hint}"
+                f"{annotated!r} is mapped to {label!r}, not one of {', '.join(labels)}{hint}"
             )
 
 

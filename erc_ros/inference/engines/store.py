@@ -141,7 +141,7 @@ def find(model: Path, kind: str, here: Key) -> Engine | None:
         size, digest = int(content["bytes"]), str(content["sha256"])
         tolerance, difference = float(content["tolerance"]), float(content["difference"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"{file} has no readable record beside it; {way_out}") from error
+        raise EngineError(f"{file} has no readable record next to it; {way_out}") from error
     if mismatch := here.difference(key):
         raise EngineError(f"{file} is passed over: {mismatch}; {way_out}")
     try:
