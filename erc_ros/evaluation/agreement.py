@@ -12,14 +12,14 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.evaluation.records import Figure, Segment
+from erc_ros.evaluation.records import Figure, Segment, Truth
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 
@@ -215,6 +215,52 @@ def observed_agreement(data: Labels, labels: int) -> float | None:
     raters = counts.sum(1)
     pairs = float((raters * (raters - 1)).sum())
     return float((counts * (counts - 1)).sum() / pairs) if pairs else None
+
+
+def consensus(truths: Mapping[str, Truth]) -> Truth:
+    """The truth that most annotators agree on.
+
+    Times, words and speakers are those of the first annotator who marked a segment. Its emotion is
+    the label that more annotators gave than any other one, if at least half of them gave one; there
+    is no emotion where labels are equally frequent.
+
+    Args:
+        truths: annotator -> truth, at least one.
+    """
+    units = segment_units({name: truth.segments for name, truth in truths.items()})
+    decided = {
+        (unit.start, unit.end, unit.speaker): unit.majority
+        for unit in units
+        if 2 * sum(map(bool, unit.labels)) >= len(truths)
+    }
+    first, *others = truths.values()
+    segments = list(first.segments)
+    own = {(each.start, each.end, each.speaker) for each in segments}
+    of_units = {(unit.start, unit.end, unit.speaker) for unit in units}
+    for truth in others:
+        for each in truth.segments:
+            place = each.start, each.end, each.speaker
+            if each.emotion and place in of_units and place not in own:
+                own.add(place)
+                segments.append(each)
+    segments = [
+        replace(each, emotion=decided.get((each.start, each.end, each.speaker)) or None)
+        for each in sorted(segments, key=lambda each: (each.start, each.end, each.speaker))
+    ]
+    undecided = sum(not unit.majority for unit in units)
+    notices = [notice for truth in truths.values() for notice in truth.notices]
+    if undecided:
+        notices.append(f"{undecided} segments have no majority label and are not scored")
+    counts = (truth.unmapped for truth in truths.values())
+    repairs = (truth.repaired for truth in truths.values())
+    return Truth(
+        tuple(segments),
+        dict(sum(map(Counter, counts), Counter())),
+        dict(sum(map(Counter, repairs), Counter())),
+        tuple(dict.fromkeys(file for truth in truths.values() for file in truth.files)),
+        tuple(reading for truth in truths.values() for reading in truth.readings),
+        tuple(dict.fromkeys(notices)),
+    )
 
 
 def write_adjudication(path: Path, units: Sequence[Unit], names: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from erc_ros.evaluation.agreement import (
     time_units,
     write_adjudication,
 )
-from erc_ros.evaluation.records import Figure, Segment
+from erc_ros.evaluation.records import Figure, Recording, Segment
 from erc_ros.evaluation.truth.joining import UNIX_TIME, LabelMap, join, read_label_map
 from erc_ros.evaluation.truth.marks import Mark, TruthError
 from erc_ros.values.files import write_whole
@@ -194,6 +194,54 @@ def _segments(
         marks, origin=origin, duration=duration, labels=labels, mapping=mapping, offset=offset
     )
     return truth.segments
+
+
+def with_model(recordings: Sequence[Recording]) -> dict[str, Any]:
+    """Agreement of the annotators, and of each of them with the model, over recordings.
+
+    Args:
+        recordings: of one system, with `annotators`.
+
+    Returns:
+        `by_segment` and `by_time` of the annotators; `model`: annotator -> Cohen's kappa of the
+        annotator and the model, by segment. Utterances without a label count as missing.
+    """
+    names = list(dict.fromkeys(name for each in recordings for name in each.annotators))
+    segments: list[tuple[str, ...]] = []
+    instants: list[tuple[str, ...]] = []
+    pairs: dict[str, list[tuple[str, ...]]] = {name: [] for name in names}
+    for each in recordings:
+        annotators = {name: each.annotators.get(name, ()) for name in names}
+        segments += [unit.labels for unit in segment_units(annotators)]
+        instants += time_units(annotators)
+        model = [
+            Segment(answer.start, answer.end, "", emotion=answer.label)
+            for answer in each.predictions
+            if not answer.is_unknown
+        ]
+        for name, own in annotators.items():
+            pairs[name] += [unit.labels for unit in segment_units({name: own, "": model})]
+    return {
+        "by_segment": _json(agreement(segments, names)),
+        "by_time": _json(agreement(instants, names, BLOCK)),
+        "model": {
+            name: asdict(agreement(units, [name, ""]).cohen[name, ""])
+            for name, units in pairs.items()
+        },
+    }
+
+
+def in_words(system: str, agreed: Mapping[str, Any]) -> str:
+    """Such as "agreement of the annotators: Krippendorff's alpha 0.61 (0.48 to 0.72); ..."."""
+    alpha = _shown(Figure(**agreed["by_segment"]["alpha"]))
+    between = [
+        f"{pair} {_shown(Figure(**each))}" for pair, each in agreed["by_segment"]["cohen"].items()
+    ]
+    own = [f"{name} and {system} {_shown(Figure(**e))}" for name, e in agreed["model"].items()]
+    return (
+        f"  agreement of the annotators: Krippendorff's alpha {alpha}; Cohen's kappa: "
+        + "; ".join(between + own)
+    )
 
 
 def _json(result: Agreement) -> dict[str, Any]:

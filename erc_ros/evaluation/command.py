@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from erc_ros.evaluation.agreement_command import in_words, with_model
 from erc_ros.evaluation.exports import (
     FORMATS,
     check_formats,
@@ -21,7 +22,7 @@ from erc_ros.evaluation.exports import (
     write_exports,
     write_media,
 )
-from erc_ros.evaluation.jobs import EvaluationJob, check
+from erc_ros.evaluation.jobs import Annotator, EvaluationJob, check
 from erc_ros.evaluation.many import Kept, run
 from erc_ros.evaluation.methods import write_methods
 from erc_ros.evaluation.metric import load_metrics
@@ -72,7 +73,9 @@ def main(argv: Sequence[str]) -> int:
     labels = {system.name: system.bundle().labels for system in systems}
     load_metrics(options.metric)
     check_formats(options.export)
-    own, shared = assign_truth(list(bags), options.truth or [])
+    annotators = _annotators(options)
+    own, shared = assign_truth(list(bags), [] if annotators else options.truth or [])
+    assigned = {name: assign_truth(list(bags), files) for name, (files, _) in annotators.items()}
     if options.transcript is not None and len(bags) > 1:
         raise ValueError(
             "--transcript is for one recording; of several, put NAME.srt or NAME.vtt next to each"
@@ -96,11 +99,15 @@ def main(argv: Sequence[str]) -> int:
             options.labels,
             tuple((role, topic) for role in ROLES if (topic := getattr(options, role))),
             TimeRange.of_seconds(options.start, options.end),
-            time_of(options.offset),
+            _offset(options),
             not options.no_media,
             options.transcript,
             options.recognizer or "",
             options.language,
+            tuple(
+                Annotator(annotator, files[name], all_files, annotators[annotator][1])
+                for annotator, (files, all_files) in assigned.items()
+            ),
         )
         for name, bag in bags.items()
         for system in systems
@@ -124,6 +131,46 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _annotators(options: argparse.Namespace) -> dict[str, tuple[list[Path], int]]:
+    """Name -> (files, offset in ns) of `--truth NAME=FILE`; empty for `--truth FILE`.
+
+    Raises:
+        ValueError: a mixture of both, one annotator alone, or an offset of an unknown one.
+    """
+    named: dict[str, list[Path]] = {}
+    plain = []
+    for path in options.truth or []:
+        name, equals, file = str(path).partition("=")
+        if equals and name and not path.exists():
+            named.setdefault(name, []).append(Path(file))
+        else:
+            plain.append(path)
+    offsets = dict(each.split("=", 1) for each in options.offset if "=" in each)
+    if unknown := set(offsets) - set(named):
+        raise ValueError(f"--offset {min(unknown)}=...: --truth names {', '.join(named) or 'none'}")
+    if named and plain:
+        raise ValueError(f"--truth {plain[0]}: every file requires its annotator, as NAME=FILE")
+    if len(named) == 1:
+        raise ValueError("--truth NAME=FILE is for several annotators; give FILE for one")
+    return {
+        name: (files, _time("--offset", offsets[name]) if name in offsets else _offset(options))
+        for name, files in named.items()
+    }
+
+
+def _offset(options: argparse.Namespace) -> int:
+    """Of all annotations, ns."""
+    texts = [each for each in options.offset if "=" not in each]
+    return _time("--offset", texts[-1]) if texts else 0
+
+
+def _time(option: str, text: str) -> int:
+    try:
+        return time_of(float(text))
+    except ValueError as error:
+        raise ValueError(f"{option} {text}: must be a number of seconds") from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="erc evaluate-bag",
@@ -144,9 +191,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         type=Path,
-        metavar="FILE",
+        metavar="[NAME=]FILE",
         help="annotations: .eaf .TextGrid .rttm .csv .stm .json (SegLST), or a folder of them; of "
-        "several recordings NAME.* belongs to NAME",
+        "several recordings NAME.* belongs to NAME; of several annotators RA1=FILE RA2=FILE",
     )
     parser.add_argument(
         "--labels",
@@ -156,10 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--offset",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="s added to the times of the annotations",
+        action="append",
+        default=[],
+        metavar="[NAME=]S",
+        help="s added to the times of the annotations, of all or of one annotator",
     )
     parser.add_argument(
         "--from",
@@ -332,10 +379,13 @@ def _write(
     found: dict[str, list[ScoredConversation]] = {system.name: [] for system in systems}
     labels = {system.name: system.bundle().labels for system in systems}
     summaries, failed, shown = [], 0, []
+    people: dict[str, list[Recording]] = {system.name: [] for system in systems}
     for each in kept:
         recording = each.load()
         if not recording.error:
             found[recording.system] += conversations(recording)
+            if recording.annotators:
+                people[recording.system].append(recording)
         else:
             failed += 1
             print(f"erc evaluate-bag: {recording.name}: {recording.error}", file=sys.stderr)
@@ -352,8 +402,11 @@ def _write(
     for system in scores.systems:
         print(_report(system, shown))
     made_with = _provenance(kept, systems, options)
-    files = write_scores(scores, summaries, out, made_with)
-    files += write_methods(scores, summaries, made_with, out)
+    agreed = {name: with_model(each) for name, each in people.items() if each}
+    for name, agreement in agreed.items():
+        print(in_words(name, agreement))
+    files = write_scores(scores, summaries, out, made_with, agreed)
+    files += write_methods(scores, summaries, made_with, out, agreed)
     files += _reports(kept, shown, scores, out, options, made_with)
     return files, failed
 
@@ -464,7 +517,12 @@ def _provenance(
 ) -> dict[str, Any]:
     """What the results were made with; the same inputs give the same (date: timing.json)."""
     jobs = [each.job for each in kept]
-    annotations = dict.fromkeys(path for job in jobs for path in (*job.truth, *job.shared))
+    annotations = dict.fromkeys(
+        path
+        for job in jobs
+        for each in (Annotator("", job.truth, job.shared), *job.annotators)
+        for path in (*each.files, *each.shared)
+    )
     return {
         **provenance.software(),
         "systems": {
@@ -488,6 +546,6 @@ def _settings(options: argparse.Namespace) -> dict[str, str]:
         "intervals": "95 %, bootstrap over conversations",
         "label map": options.labels.name if options.labels is not None else "none",
         "matching": "greatest overlap, at least half of the shorter one",
-        "offset of the annotations": f"{options.offset:g} s",
+        "offset of the annotations": ", ".join(f"{each} s" for each in options.offset) or "0 s",
         "part": f"{options.start:g} s to {end}",
     }

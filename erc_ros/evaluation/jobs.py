@@ -15,8 +15,9 @@ import onnxruntime
 import erc_ros
 from erc_ros.evaluation import run
 from erc_ros.evaluation import truth as readers
+from erc_ros.evaluation.agreement import consensus
 from erc_ros.evaluation.matching import match
-from erc_ros.evaluation.records import Recording, TierReading, Truth
+from erc_ros.evaluation.records import Recording, Segment, TierReading, Truth
 from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
 from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
 from erc_ros.evaluation.truth.joining import (
@@ -36,6 +37,19 @@ _CHUNK = 2**20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
+class Annotator:
+    """One of several people who annotated a recording.
+
+    files, shared: as of the job. offset: ns, added to the times of the annotations.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    shared: tuple[Path, ...] = ()
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationJob:
     """What is to be evaluated.
 
@@ -44,6 +58,7 @@ class EvaluationJob:
     added to the times of the annotations. with_media: False keeps sound and faces out of the
     result. transcript: of a media file; None: a subtitle file of its name, if there is one.
     recognizer, language: of the speech recognizer that takes its place; empty: there is none.
+    annotators: where several are named; `truth` and `shared` are then empty.
     """
 
     name: str
@@ -59,6 +74,7 @@ class EvaluationJob:
     transcript: Path | None = None
     recognizer: str = ""
     language: str = ""
+    annotators: tuple[Annotator, ...] = ()
 
 
 def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
@@ -95,12 +111,33 @@ def joined(job: EvaluationJob, recording: Recording) -> Recording:
     """The answered recording with its truth."""
     if recording.error:
         return recording
+    annotators: dict[str, tuple[Segment, ...]] = {}
     try:
-        truth = _truth(job, read_truth(job), recording)
+        if job.annotators:
+            truths = {
+                each.name: truth
+                for each, own in annotator_jobs(job)
+                if (truth := _truth(own, read_truth(own), recording)) is not None
+            }
+            annotators = {name: truth.segments for name, truth in truths.items()}
+            truth = consensus(truths) if truths else None
+        else:
+            truth = _truth(job, read_truth(job), recording)
     except (ValueError, OSError) as error:
         return _failed(job, error)
     matches = () if truth is None else match(truth.segments, recording.predictions)
-    return replace(recording, truth=truth, matches=matches)
+    return replace(recording, truth=truth, matches=matches, annotators=annotators)
+
+
+def annotator_jobs(job: EvaluationJob) -> list[tuple[Annotator, EvaluationJob]]:
+    """Each annotator, and the job with the annotations of this one."""
+    return [
+        (
+            each,
+            replace(job, truth=each.files, shared=each.shared, offset=each.offset, annotators=()),
+        )
+        for each in job.annotators
+    ]
 
 
 def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
@@ -110,6 +147,8 @@ def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
         TruthError: they cannot be used, or are of another recording.
         BagError: the part that was asked for is not in the recording.
     """
+    if job.annotators:
+        return tuple(reading for _, own in annotator_jobs(job) for reading in check(own, labels))
     marks, mapping = read_truth(job)
     marks, readings = read_tiers(marks, mapping or LabelMap(), labels)
     try:

@@ -48,6 +48,7 @@ def to_bytes(recording: Recording) -> bytes:
     record["matches"] = [(match.truth, match.prediction) for match in recording.matches]
     record["truth"] = None if recording.truth is None else asdict(recording.truth)
     record |= {name: dict(record[name]) for name in ("warnings", "counts")}
+    del record["annotators"]  # joined like the truth, when it is read
     text = json.dumps(record, ensure_ascii=False).encode()
     stream = io.BytesIO()
     np.savez_compressed(stream, record=np.frombuffer(text, np.uint8), **arrays)

@@ -25,11 +25,12 @@ def write_methods(
     recordings: Sequence[Mapping[str, Any]],
     made_with: Mapping[str, Any],
     folder: Path,
+    agreement: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write both files into `folder` and return them; none where nothing was scored.
 
     Args:
-        recordings: as in scores.json. made_with: its `provenance`.
+        recordings: as in scores.json. made_with: its `provenance`. agreement: its `agreement`.
     """
     systems = [each for each in scores.systems if _figure(each, "accuracy").n]
     if not systems:
@@ -63,6 +64,7 @@ def write_methods(
             {"name": each.system, **{name: _shown(_figure(each, name)) for name in SHOWN}}
             for each in systems
         ],
+        agreement=_alpha(agreement.get(first) if agreement else None),
         has_intervals=any(_figure(each, "accuracy").low is not None for each in systems),
     )
     package = resources.files("erc_ros.evaluation")
@@ -78,6 +80,10 @@ def write_methods(
 
 def _figure(system: SystemScores, name: str) -> Figure:
     return system.figures.get(name, Figure(None))
+
+
+def _alpha(agreed: Mapping[str, Any] | None) -> str:
+    return "" if agreed is None else _shown(Figure(**agreed["by_segment"]["alpha"]))
 
 
 def _changed(parameters: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -156,6 +156,8 @@ class Recording:
     origin: ns, stamp of the first message on the recording's own clock. duration: ns.
     labels: the bundle's emotions, in the order of every `Prediction.probabilities`.
     truth: None where nobody annotated it; `matches` is then empty.
+    annotators: name -> its segments, where several annotators were named; `truth` is then what most
+        of them say.
     warnings, counts: as the replay and the reading of truth counted them.
     error: why the recording could not be evaluated, "" where it could; all else is then empty.
     """
@@ -171,6 +173,7 @@ class Recording:
     warnings: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     error: str = ""
+    annotators: Mapping[str, tuple[Segment, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

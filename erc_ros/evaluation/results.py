@@ -25,18 +25,21 @@ def write_scores(
     recordings: Sequence[Mapping[str, Any]],
     folder: Path,
     provenance: Mapping[str, Any] | None = None,
+    agreement: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write both files into `folder` and return them.
 
     Args:
         recordings: see `summary`.
         provenance: what the scores were made with; stored as it is.
+        agreement: system -> agreement of several annotators with each other and with it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         **asdict(scores),
         "recordings": list(recordings),
         "provenance": dict(provenance or {}),
+        **({"agreement": dict(agreement)} if agreement else {}),
     }
     for system in content["systems"]:
         del system["latencies"]  # `figures` has their quantiles

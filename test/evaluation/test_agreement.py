@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +26,8 @@ from erc_ros.evaluation.agreement import (
 from erc_ros.evaluation.records import Segment
 from erc_ros.values.nanoseconds import NS
 
-# The example of J. L. Fleiss (1971): 10 of his 30 patients would do, but Wikipedia's has a
-# published kappa of 0.210: 10 units, 14 raters, 5 categories.
+Evaluate = Callable[..., tuple[int, Any]]
+# A published example of Fleiss' kappa (0.210): 10 units, 14 raters, 5 categories.
 FLEISS = """
 0 0 0 0 14
 0 2 6 4 2
@@ -171,6 +173,54 @@ def test_folders_have_a_file_for_each_recording(tmp_path: Path) -> None:
     figures = json.loads(out.read_text())
     assert figures["recordings"] == ["p01", "p02"]
     assert figures["by_segment"]["fleiss"]["value"] == 1 and figures["by_segment"]["units"] == 24
+
+
+def annotation(path: Path, emotions: tuple[str, ...], shift: float = 0.0) -> Path:
+    """Of the three phrases of the recording `bag`."""
+    begins = [0.5 + shift, 2.0 + shift, 3.5 + shift]
+    return write(path, [(b, b + 1, each) for b, each in zip(begins, emotions, strict=True)])
+
+
+def test_the_reference_of_an_evaluation_is_the_majority_of_the_annotators(
+    bag: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    files = {
+        "RA1": annotation(tmp_path / "1.csv", ("joy", "anger", "joy")),
+        "RA2": annotation(tmp_path / "2.csv", ("joy", "anger", "anger")),
+        "RA3": annotation(tmp_path / "3.csv", ("joy", "fear", "surprise"), shift=20.0),
+    }
+    people = [f"{name}={file}" for name, file in files.items()]
+    status, scores = evaluate(bag, "--truth", *people, "--offset", "RA3=-20")
+    assert status == 0
+    (system,) = scores["systems"]
+    assert system["figures"]["accuracy"]["n"] == 2  # of the third, each says something else
+    rows = dict(zip(system["labels"], map(sum, system["confusion"]), strict=True))
+    assert (rows["joy"], rows["anger"]) == (1, 1)
+    agreed = scores["agreement"][system["system"]]
+    assert agreed["by_segment"]["observed"]["value"] == pytest.approx((6 + 2 + 0) / 18)
+    assert set(agreed["model"]) == {"RA1", "RA2", "RA3"}
+    assert len(scores["provenance"]["annotations_sha256"]) == 3
+    methods = (tmp_path / "out" / "methods.md").read_text()
+    assert f"{agreed['by_segment']['alpha']['value']:.3f}" in methods
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["RA1={file}"],
+        ["RA1={file}", "{file}"],
+        ["RA1={file}", "RA2={missing}"],
+        ["RA1={file}", "RA2={file}", "--offset", "RA3=1"],
+        ["RA1={file}", "RA2={file}", "--offset", "RA2=soon"],
+    ],
+)
+def test_annotators_that_cannot_be_told_from_each_other_are_refused(
+    arguments: list[str], bag: Path, tmp_path: Path
+) -> None:
+    file = annotation(tmp_path / "1.csv", ("joy", "anger", "joy"))
+    given = [each.format(file=file, missing=tmp_path / "missing.csv") for each in arguments]
+    assert main(["evaluate-bag", str(bag), "--truth", *given, "--out", str(tmp_path / "o")]) == 1
+    assert not (tmp_path / "o" / "scores.json").exists()
 
 
 def test_an_annotator_s_clock_is_corrected(tmp_path: Path) -> None:
