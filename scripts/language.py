@@ -24,7 +24,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = Path("scripts/words.yaml")
 COUNTS = Path("scripts/words_in_python.yaml")
-DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md")
+DOCUMENTS = ("*.md", ".github/*.md", "docs/**/*.md", "models/*/README.md", "corpora/**/*.md")
 DEFINITIONS = ("msg/*.msg", "srv/*.srv", "config/**/*.yaml", "launch/*.py")
 CODE = re.compile(
     r"^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\1[^\n]*$|(?<=\n\n)(?: {4}[^\n]*\n)+|`+[^`\n]+`+"

@@ -7,14 +7,14 @@ refused (or cut, where the table says so) and counted. SECURITY.md shows this ta
 from __future__ import annotations
 
 # Texts, in characters.
-TEXT = 100_000  # what somebody said; a longer one is cut
+TEXT = 100_000  # characters of a text; a longer one is cut
 ID = 256  # of conversations, utterances, voices, faces, people, and frame ids
 NAME = 64  # locales, encodings, sample formats
 SHOWN = 80  # of a foreign text in an error or a log; the rest is left out
 
 # Pictures.
 SIDE = 8192  # pixels, width and height
-PIXELS = 7680 * 4320  # of a picture: 8K video
+PIXELS = 7680 * 4320  # of an image: 8K video
 COMPRESSED_BYTES = 32 * 2**20  # of a JPEG or PNG
 JPEG_SCANS = 100  # of a progressive JPEG; each of them costs a pass over all pixels
 FACE_SIDE = 1024  # pixels, of a face crop in an utterance
@@ -29,7 +29,7 @@ UTTERANCE_SAMPLES = 60 * 16_000  # of an utterance
 ENROL_SECONDS = 600  # of a recording of one voice
 
 # Lists, in entries.
-CANDIDATES = 64  # texts that a recogniser offers for one stretch; the rest is left out
+CANDIDATES = 64  # texts that a speech recognizer offers for one segment; the others are ignored
 WORDS = 10_000  # times of words of one text; more: the text counts, its times do not
 CORRECTED_UTTERANCES = 1024  # of one speaker correction
 
