@@ -189,7 +189,7 @@ VOICES = (
     Voice("en-us+m1", pitch=70),
     Voice("en-us+david"),
 )
-"""By the speaker's number. Chosen so that networks trained on people tell them apart too."""
+"""By the speaker's number. Chosen so that networks trained on people distinguish them, too."""
 
 _LIVELY = Delivery(rate=180, pitch=10, range=80)
 _CALM = Delivery()
@@ -225,11 +225,11 @@ def write_demo(
 ) -> Path:
     """Make the demo's recording in the folder `path`, which must not exist: about 50 s.
 
-    The camera looks at the first speaker while that one speaks, and at nobody otherwise.
+    The camera shows the first speaker while that one speaks, and no person otherwise.
 
     Raises:
         BagError: the folder exists already.
-        VoiceError: the synthesiser is not installed.
+        VoiceError: the synthesizer is not installed.
     """
     sound, phrases = perform(DIALOGUE, synthesiser())
     seen = [p for p, turn in zip(phrases, DIALOGUE, strict=True) if turn.speaker == 0]
@@ -243,7 +243,7 @@ def write_demo_truth(file: Path) -> Path:
     """Who says what when in the demo's recording, and how the author meant it, as CSV.
 
     Raises:
-        VoiceError: the synthesiser is not installed.
+        VoiceError: the synthesizer is not installed.
     """
     _, phrases = perform(DIALOGUE, synthesiser())
     return write_truth(file, DIALOGUE, phrases)

@@ -1,7 +1,7 @@
 """Small made-up corpora in the layouts of MELD and IEMOCAP, so that a whole system can be tried.
 
 Real mp4, avi and wav files. An emotion is in the words, in the voice (pitch, rate, loudness and
-timbre of a synthesiser) and in the face (colour and mouth): far clearer than in people, so that a
+timbre of a synthesizer) and in the face (color and mouth): far clearer than in people, so that a
 tiny network learns it from a dozen dialogues. What it scores here says that the path works, nothing
 about people.
 """
@@ -182,7 +182,7 @@ def write_corpus(
 ) -> Path:
     """Write a corpus below `folder`, where the reader of that corpus looks for it.
 
-    The same in every new process; the synthesiser remembers what it said before, so that a second
+    The same in every new process; the synthesizer remembers what it said before, so that a second
     corpus of one process sounds a little different.
 
     Args:
@@ -196,7 +196,7 @@ def write_corpus(
     Raises:
         ValueError: an unknown layout, or too few dialogues.
         FileExistsError: the corpus' folder is there already.
-        VoiceError: the synthesiser is not installed.
+        VoiceError: the synthesizer is not installed.
     """
     writers = {"meld": _write_meld, "iemocap": _write_iemocap}
     if layout not in writers:
@@ -226,14 +226,14 @@ def write_recording(
     dialogues: int = 2,
     recogniser: SimulatedRecogniser | None = None,
 ) -> Path:
-    """Write a rosbag2 of the same kind, and its truth beside it as `folder`.truth.csv.
+    """Write a rosbag2 of the same kind, and its ground truth next to it as `folder`.truth.csv.
 
     Camera, sound and recognised speech; the labels are those of the corpus' bundles.
 
     Raises:
         BagError: the folder exists already.
         ValueError: an unknown layout.
-        VoiceError: the synthesiser is not installed.
+        VoiceError: the synthesizer is not installed.
     """
     if layout not in LABELS:
         raise ValueError(f"layout is {layout!r}, known are {', '.join(LABELS)}")
@@ -277,7 +277,7 @@ def _perform_turns(
 
 @functools.lru_cache(maxsize=32)
 def _face(emotion: str, width: int, height: int) -> Pictures:
-    """(height, width, 3) BGR: the face with the colour and the mouth of an emotion."""
+    """(height, width, 3) BGR: the face with the color and the mouth of an emotion."""
     manner = MANNERS[emotion]
     face = cv2.imread(str(FACE), cv2.IMREAD_COLOR)
     if face is None:

@@ -1,4 +1,4 @@
-"""Synthetic voices for the demo: eSpeak NG, a formant synthesiser without any recorded person.
+"""Synthetic voices for the demo: eSpeak NG, a formant synthesizer without any recorded person.
 
 The wheel `espeakng-loader` carries the library and its data. eSpeak NG is GPL-3.0-or-later: a
 program of its own that the extra `[demo]` installs, no part of this package.
@@ -28,7 +28,7 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 class VoiceError(RuntimeError):
-    """The synthesiser is missing or refuses a voice."""
+    """The synthesizer is missing or refuses a voice."""
 
 
 @dataclass(frozen=True)
@@ -104,5 +104,5 @@ class Synthesiser:
 
 @functools.lru_cache(maxsize=1)
 def synthesiser() -> Synthesiser:
-    """The process's synthesiser, started once."""
+    """The process's synthesizer, started once."""
     return Synthesiser()

@@ -46,7 +46,7 @@ def normalise(features: Features) -> Features:
     """Mean 0 and variance 1 over the whole utterance, (T, 64) -> (T, 64).
 
     One mean and one deviation for all bands: loudness and the distance of the microphone go, the
-    colour of the voice stays. What is 60 dB below the loudest band is cut off first: digital
+    timbre of the voice stays. What is 60 dB below the loudest band is cut off first: digital
     silence and a quiet room then look the same.
     """
     if features.size == 0:

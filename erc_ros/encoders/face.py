@@ -1,4 +1,4 @@
-"""Face crops as face networks want them: few, gray and small; or as a clip in colour."""
+"""Face crops as face networks want them: few, gray and small; or as a clip in color."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_CROPS = 8  # of an utterance
 def spread(count: int, limit: int = MAX_CROPS) -> list[int]:
     """Which of `count` crops to look at: at most `limit`, evenly over the utterance, in order.
 
-    The middles of `limit` equal parts: the very first and last frames of a stretch of speech show
+    The middles of `limit` equal parts: the very first and last frames of a segment show
     it least.
 
     Raises:

@@ -7,9 +7,9 @@ the utterance's embedding. Speakers are `<s1>`..`<s9>` in the order in which the
 this conversation, `<s0>` when unknown. Tokens are named by their role: a bundle says whether the
 start is `[CLS]` or `<s>`.
 
-Two ways to read it. `WholePrompt` encodes all of it anew for every utterance, as the papers do. In
+Two ways to read it. `WholePrompt` encodes all of it again for each utterance, as the papers do. In
 `TextPrompt` attention is causal between utterances and free within one: a token sees its own
-utterance and all before it, and a question sees everything so far but is seen by nobody. So what
+utterance and all before it, and a question sees everything so far but no token sees it. So what
 was computed for an utterance stays true while the conversation goes on: the robot encodes each
 utterance once, with the keys and values of those before it at hand, and training reads every
 utterance of a dialogue in one pass (`arrange` lays out both).
@@ -141,7 +141,7 @@ class Vocabulary:
         self._tokenizer = tokenizer
         unknown = getattr(tokenizer.model, "unk_token", None)  # some know every character
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
-        # What people say is text, even if somebody spells out "<s1>" or "[MASK]".
+        # What people say is text, even if a person spells out "<s1>" or "[MASK]".
         tokenizer.encode_special_tokens = True
         self.start = self._special(roles.start)
         self.separator = self._special(roles.separator)
@@ -307,7 +307,7 @@ class TextPrompt:
         """How many of a window's oldest utterances have to go before another one is added.
 
         When it is full, so many go that the rest fills half of it: to drop them one by one
-        would shift all positions, and all would have to be encoded anew for every utterance.
+        would shift all positions, and all would have to be encoded again for each utterance.
         """
         lengths = [len(each) for each in window]
         if sum(lengths) + len(block) <= self._room:

@@ -59,7 +59,7 @@ def fit_confidence_factors(
         people: how many different ones the answers are about.
 
     Raises:
-        ValueError: no rows, probabilities that are not finite, or nobody.
+        ValueError: no rows, probabilities that are not finite, or no people.
     """
     _check(probabilities, labels)
     if people < 1:

@@ -129,7 +129,7 @@ def tcp_errors(
 def _best(
     costs: Sequence[Sequence[int]], true: Sequence[Sized], found: Sequence[Sized]
 ) -> WordErrors:
-    """Nobody stands for a speaker: all words of that one are left out, or inserted."""
+    """No speaker is assigned: all words of the speaker are deletions, or insertions."""
     said, heard = [len(words) for words in true], [len(words) for words in found]
     size = max(len(said), len(heard))
     padded = np.zeros((size, size), np.int64)

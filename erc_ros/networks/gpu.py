@@ -31,7 +31,7 @@ class GpuName:
 
 @cache
 def driver() -> Any:
-    """The driver's library; None where there is none."""
+    """Return the driver's library, or None without a driver."""
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError:

@@ -107,7 +107,7 @@ class Network:
                 return self._fall(inputs, error)
 
     def reopen(self) -> None:
-        """Look for the best device anew: an engine may have been built. Calls go on meanwhile.
+        """Select the best device again: an engine may have been built. Calls continue.
 
         Raises:
             NetworkError: as when it was made.

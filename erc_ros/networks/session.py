@@ -132,7 +132,7 @@ def on_cuda(file: Path) -> Run:
                 " (docs/how-to/gpu.md)"
             )
         )
-    if find_spec("nvidia") is not None:  # CUDA's libraries as wheels, which nobody else finds
+    if find_spec("nvidia") is not None:  # CUDA's libraries as wheels are not on the search path
         ort.preload_dlls()
     session = _open(file, session_options(), [provider, PROVIDERS["cpu"]])
     # ONNX Runtime falls back to the CPU without an error when CUDA's libraries do not load.

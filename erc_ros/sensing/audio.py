@@ -2,7 +2,7 @@
 
 Time comes from counting samples; stamps only correct it (`sensing/clock.py`). A short gap is filled
 with zeros, so that the sound stays one line of samples; at a longer one, a jump or a change of the
-rate the resampler is flushed, its tail goes out, and a new line begins.
+rate the resampler is flushed, its tail is returned, and a new line begins.
 
 The only mutable part is the soxr stream in `AudioStream`.
 """
@@ -222,7 +222,7 @@ class AudioStream:
     """A microphone: feed chunks of any size, get 16 kHz mono and what happened to it.
 
     channel: the channel to listen to, from 0; None = the mean of all but `reference`.
-    reference: the channel on which the robot's own playback is looped back; None = there is none.
+    reference: the channel on which the robot's own playback is looped back; None = no such channel.
     """
 
     def __init__(self, channel: int | None = None, reference: int | None = None) -> None:
@@ -255,7 +255,7 @@ class AudioStream:
         arrival: ns, when the chunk came: places the sound where no stamp ever is known. Without
             both, time is counted on from the last known, or from 0.
         rate: Hz.
-        source: frame of the microphone, so that two on one topic can be told apart.
+        source: frame of the microphone, which distinguishes two on one topic.
 
         Raises:
             ValueError: a shape, a number of channels or a rate that cannot be.
@@ -290,7 +290,7 @@ class AudioStream:
         return [*events, *self._run(outputs)]
 
     def flush(self) -> list[AudioEvent]:
-        """The stream ended: all that was heard goes out; the next chunk begins a new stream."""
+        """End the stream and return what is pending; the next chunk starts a new stream."""
         _, outputs = finish(self._clock)
         events = [*self._run(outputs), *self._tail()]
         self.reset()

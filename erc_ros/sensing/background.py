@@ -1,4 +1,4 @@
-"""Threads for work that may wait: searching for faces, telling speakers apart."""
+"""Threads for work that may wait: face detection, speaker diarization."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NICE = 5  # how much such a thread stands back where cores are scarce, 0..19
 
 
 def background_executor(name: str) -> ThreadPoolExecutor:
-    """One thread that lets others go first: somebody waits for the answer to a text, not for it."""
+    """One thread of low priority: an estimate is awaited, its work is not."""
     return ThreadPoolExecutor(1, thread_name_prefix=name, initializer=_stand_back)
 
 

@@ -87,7 +87,7 @@ class WrongStamps:
 
 @dataclass(frozen=True, slots=True)
 class RateChange:
-    """The sample rate (Hz) changed at `start`; the resampler began anew, time goes on."""
+    """The sample rate (Hz) changed at `start`; the resampler restarted, time continues."""
 
     start: int
     before: int
@@ -139,7 +139,7 @@ class ClockStretch:
 class NewLine:
     """The line before has ended, one begins: its start in ns and rate in Hz.
 
-    Comes before the event that tells why, so that the tail of the old line goes out first.
+    Comes before the event that tells why, so that the tail of the old line is returned first.
     """
 
     start: int
@@ -226,7 +226,7 @@ def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
 
 
 def finish(clock: Clock) -> tuple[Clock, list[Output]]:
-    """End of the stream: what is held back goes out, placed by its stamps."""
+    """End the stream: return what is held back, placed by its stamps."""
     outputs: list[Output] = []
     while clock.held:
         clock, out = _settle(clock)

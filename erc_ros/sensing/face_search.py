@@ -1,4 +1,4 @@
-"""The search for faces, beside the stream of the other inputs.
+"""Face detection in the background of the other inputs.
 
 A search takes 20 to 40 ms, five times a second. In the stream's way, a text that comes meanwhile
 would wait for it. So a search begins with its frame and takes effect with the next frame, or with

@@ -233,7 +233,7 @@ class FaceTracker:
         self._next_detection: int | None = None
 
     def feed(self, frame: Frame) -> list[FaceObservation]:
-        """The faces in this frame; stamps out of order are left out, a clock set back starts anew.
+        """The faces in this frame; stamps out of order are left out, a clock set back restarts it.
 
         Raises:
             ImageError: a frame to be searched cannot be read; the next one is searched instead.
@@ -271,7 +271,7 @@ class FaceTracker:
 
 
 def observe_crop(track_id: str, frame: Frame, crop_size: int = CROP_SIZE) -> FaceObservation:
-    """A face that somebody else found and cut out: made square, at our size.
+    """Return a face crop of another detector, square and at our size.
 
     Raises:
         ImageError: the frame cannot be read.

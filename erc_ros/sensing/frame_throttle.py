@@ -24,7 +24,7 @@ class FrameThrottle:
             self.skipped += 1
             return False
         if due is None or not due <= stamp < due + self._period:
-            due = stamp  # the grid begins anew
+            due = stamp  # the grid restarts
         self._due = due + self._period
         return True
 

@@ -49,7 +49,7 @@ class Level:
 
     zeros: int = 0  # exact zeros
     full: int = 0  # at full scale; not counted beyond CLIPPED_RUN - 1
-    calm: int | None = None  # since the last clipped sample; None = there was none
+    calm: int | None = None  # since the last clipped sample; None = not clipped yet
 
 
 def listen(
@@ -108,7 +108,7 @@ def _begins_of_clipping(
 
 
 def within_full_scale(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """NaN and infinity become 0, values beyond +-1 are clipped; as it is if there are none."""
+    """NaN and infinity become 0, values beyond +-1 are clipped; returned as it is otherwise."""
     if samples.size and np.abs(samples).max() <= 1.0:  # false for NaN as well; nearly always
         return samples
     result: NDArray[np.float32] = np.clip(

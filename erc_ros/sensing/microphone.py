@@ -1,6 +1,6 @@
 """A microphone's messages -> sound, whatever is known about their format, and whenever.
 
-What the bytes mean is told by every message itself, by an info that comes beside them (late, maybe
+What the bytes mean is told by every message itself, by an info message in addition (late, maybe
 never), or by parameters. Where an info is to be expected, sound waits for it, but not for ever.
 """
 
@@ -81,7 +81,7 @@ class Microphone:
     """One microphone topic and its info.
 
     Args:
-        format: what the bytes mean while nobody tells.
+        format: what the bytes mean without an info message.
         channel, reference: see AudioStream.
         capacity: chunks that wait for the info at most; the oldest is dropped.
         most_bytes: of the chunks that wait.
@@ -97,7 +97,7 @@ class Microphone:
     ) -> None:
         self.stream = AudioStream(channel, reference)
         self.refused = ""  # why nothing can be read, "" while it can
-        self.expects_info = False  # somebody will tell the format
+        self.expects_info = False  # an info message will give the format
         self._default = self._format = format
         self._is_informed = False
         self._capacity, self._most_bytes = capacity, most_bytes
