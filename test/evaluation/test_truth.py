@@ -347,3 +347,94 @@ def test_label_maps(tmp_path: Path) -> None:
     table.write_text("start,end,speaker,emotion\n1,2,Anna,happy\n")
     with pytest.raises(TruthError, match="joy"):
         joined(table, mapping=LabelMap({"happy": "joyy"}))
+
+
+ELAN_LINES = [
+    ("emotion@Anna", "Anna", 0.5, 1.5, "joy"),
+    ("emotion@Anna", "Anna", 2.0, 3.0, "anger"),
+    ("text@Anna", "Anna", 0.5, 1.5, "I am so happy!"),
+]
+
+
+@pytest.mark.parametrize("form", ["seconds", "clock", "both", "header", "no participant"])
+def test_elan_s_tab_delimited_export_is_read(form: str, tmp_path: Path) -> None:
+    lines = []
+    for tier, participant, start, end, value in ELAN_LINES:
+        fields = [tier] if form == "no participant" else [tier, participant]
+        for time in (start, end, end - start):
+            clock = [f"00:00:{time:06.3f}"] if form in ("clock", "both", "header") else []
+            fields += clock + ([] if form == "clock" else [f"{time:.3f}"])
+        lines.append("\t".join([*fields, value]))
+    if form == "header":
+        lines.insert(0, "Tier\tParticipant\tBegin Time - hh:mm:ss.ms\tBegin Time - ss.msec\t...")
+    path = tmp_path / "talk.txt"
+    path.write_text("\n".join(lines) + "\n")
+    marks = read(path)
+    assert [(m.kind, m.speaker, m.start, m.end, m.value) for m in marks] == [
+        (tier.split("@")[0], "Anna", round(start * NS), round(end * NS), value)
+        for tier, _, start, end, value in ELAN_LINES
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["emotion@Anna\t12\t34\tjoy", "emotion@Anna\t1.0\tjoy", "1.0\t2.0\tjoy", "a\t1.0\t2.0"]
+)
+def test_a_line_of_elan_s_export_without_usable_times_is_refused(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "talk.txt"
+    path.write_text(f"emotion@Anna\t1.000\t2.000\tjoy\n{line}\n")
+    with pytest.raises(TruthError):
+        read(path)
+
+
+def label_studio(**changes: object) -> list[dict[str, object]]:
+    region = {"start": 0.5, "end": 1.5, "labels": ["joy"]}
+    words = {"start": 0.5, "end": 1.5, "text": ["I am so happy!"]}
+    result = [
+        {"from_name": "emotion_Anna", "type": "labels", "value": region},
+        {"from_name": "text_Anna", "type": "textarea", "value": words},
+        {"from_name": "rating", "type": "rating", "value": {"rating": 4}},
+    ]
+    task = {"data": {"audio": "/data/upload/1/talk.wav?d=x"}, "annotations": [{"result": result}]}
+    return [{**task, **changes}]
+
+
+def test_label_studio_s_export_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(label_studio()))
+    emotion, text = read(path)
+    assert (emotion.kind, emotion.speaker, emotion.value) == ("emotion", "Anna", "joy")
+    assert (emotion.start, emotion.end, emotion.recording) == (NS // 2, 3 * NS // 2, "talk")
+    assert (text.kind, text.value) == ("text", "I am so happy!")
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        "none",
+        [{"result": "none"}],
+        [3],
+        [{"result": [{"value": 3}]}],
+        [{"result": [{"value": {"start": "soon", "end": 2}}]}],
+    ],
+)
+def test_a_damaged_export_of_label_studio_is_refused(annotations: object, tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(label_studio(annotations=annotations)))
+    with pytest.raises(TruthError):
+        read(path)
+
+
+def test_a_canceled_annotation_is_excluded(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    (task,) = label_studio()
+    annotations = [{**task["annotations"][0], "was_cancelled": True}]  # type: ignore[index]
+    path.write_text(json.dumps(label_studio(annotations=annotations)))
+    assert read(path) == []
+
+
+def test_a_spreadsheet_s_csv_with_decimal_commas_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "talk.csv"
+    path.write_text("Start;End;Speaker;Emotion;Text\n0,5;1,5;Anna;joy;Yes, really, 3,5\n")
+    speech, text, emotion = read(path)
+    assert (speech.start, speech.end, speech.speaker) == (NS // 2, 3 * NS // 2, "Anna")
+    assert (emotion.value, text.value) == ("joy", "Yes, really, 3,5")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from erc_ros.evaluation.truth import elan, rttm, table, textgrid, words
+from erc_ros.evaluation.truth import elan, elan_text, rttm, table, textgrid, words
 from erc_ros.evaluation.truth.marks import MOST_MARKS, Mark, TruthError
 
 __all__ = ["READERS", "TruthError", "read"]
@@ -18,7 +18,8 @@ READERS: Mapping[str, Callable[[Path], list[Mark]]] = MappingProxyType(
         ".rttm": rttm.read,
         ".csv": table.read,
         ".stm": words.read_stm,
-        ".json": words.read_seglst,
+        ".json": words.read_json,
+        ".txt": elan_text.read,
     }
 )
 """Suffix in lower case -> reader."""

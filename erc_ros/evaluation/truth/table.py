@@ -1,7 +1,8 @@
 """CSV: our own columns, and those of ROSAnnotator.
 
-Ours: `start`, `end` (s) and any of `speaker`, `text`, `emotion`, `valence`, `arousal`, `recording`;
-other columns are left alone. ROSAnnotator's: `axisName`, `axisBooklistName`, `start`, `end` (s),
+Ours: `start`, `end` (s) and any of `speaker`, `text`, `emotion`, `valence`, `arousal`, `recording`,
+in upper or lower case; other columns are ignored. Where fields are divided by semicolons or
+tabs, numbers may have decimal commas. ROSAnnotator's: `axisName`, `axisBooklistName`, `start`, `end` (s),
 `text`: an axis is what a tier is in ELAN, a booklist its vocabulary.
 """
 
@@ -18,6 +19,15 @@ from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, read_text,
 KINDS = ("text", "emotion", "valence", "arousal")
 
 
+NUMBERS = {"start", "end", "valence", "arousal"}
+_AXES = {"axisname": "axisName", "axisbooklistname": "axisBooklistName"}
+
+
+def _column(name: str) -> str:
+    plain = name.strip().casefold()
+    return _AXES.get(plain, plain)
+
+
 def read(path: Path) -> list[Mark]:
     """Every row; fields are divided by comma, semicolon or tab.
 
@@ -28,7 +38,7 @@ def read(path: Path) -> list[Mark]:
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
-    columns = {name.strip(): name for name in reader.fieldnames or ()}
+    columns = {_column(name): name for name in reader.fieldnames or ()}
     known = {"speaker", "axisName", *KINDS} & set(columns)
     if not {"start", "end"} <= set(columns) or not known:
         raise TruthError(
@@ -40,6 +50,8 @@ def read(path: Path) -> list[Mark]:
         for row in reader:
             fields = {name: (row[key] or "").strip() for name, key in columns.items()}
             source = Source(path.name, "", reader.line_num)
+            if delimiter != ",":
+                fields |= {name: fields[name].replace(",", ".") for name in NUMBERS & set(fields)}
             times = time_of(fields["start"], source), time_of(fields["end"], source)
             if "axisName" in columns:
                 marks.append(_of_axis(fields, times, source))

@@ -1,4 +1,4 @@
-"""Words with speakers and times: NIST's STM, and SegLST (JSON, as meeteval reads it)."""
+"""Words with speakers and times: NIST's STM, and JSON (SegLST, Label Studio)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from erc_ros.evaluation.records import Source
+from erc_ros.evaluation.truth import label_studio
 from erc_ros.evaluation.truth.marks import Mark, TruthError, place, read_text, time_of
 
 _NOT_SCORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
@@ -39,8 +40,10 @@ def read_stm(path: Path) -> list[Mark]:
     return marks
 
 
-def read_seglst(path: Path) -> list[Mark]:
-    """A list of {session_id, speaker, start_time, end_time, words}; `emotion` is read as well.
+def read_json(path: Path) -> list[Mark]:
+    """SegLST, a list of {session_id, speaker, start_time, end_time, words}, or Label Studio's.
+
+    In SegLST, which meeteval reads, `emotion` is read as well.
 
     Raises:
         TruthError: no JSON, or an entry without speaker or times.
@@ -49,6 +52,8 @@ def read_seglst(path: Path) -> list[Mark]:
         entries = json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
         raise TruthError(f"{path.name}: not JSON ({error})") from error
+    if label_studio.is_export(entries):
+        return label_studio.marks_of(entries, path.name)
     if not isinstance(entries, list):
         raise TruthError(f"{path.name}: not SegLST, which is a list of segments")
     marks = []
