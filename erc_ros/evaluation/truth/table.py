@@ -2,8 +2,10 @@
 
 Ours: `start`, `end` (s) and any of `speaker`, `text`, `emotion`, `valence`, `arousal`, `recording`,
 in upper or lower case; other columns are ignored. Where fields are divided by semicolons or
-tabs, numbers may have decimal commas. ROSAnnotator's: `axisName`, `axisBooklistName`, `start`, `end` (s),
-`text`: an axis is what a tier is in ELAN, a booklist its vocabulary.
+tabs, numbers may have decimal commas.
+
+ROSAnnotator's: `axisName`, `axisBooklistName`, `start`, `end` (s), `text`: an axis is what a tier
+is in ELAN, a booklist its vocabulary.
 """
 
 from __future__ import annotations
