@@ -19,7 +19,7 @@ from erc_ros.parameters import RobotConfig
 def main() -> int:
     """Measure and print; the exit status is 1 where an aim is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the load test")
     parser.add_argument("--repeats", type=int, default=25, help="of the dialogue, for the latency")
     options = parser.parse_args()

@@ -51,7 +51,7 @@ def row(bundle: Bundle, device: str, repeats: int) -> str:
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=PipelineConfig().bundle)
+    parser.add_argument("--bundle", default=PipelineConfig().recognition.bundle)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     bundle = load_bundle(model_folder(options.bundle))

@@ -113,7 +113,7 @@ def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=25)
-    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)
     options = parser.parse_args()
     print(description(), flush=True)
     figures = measure(RobotConfig().changed(bundle=options.bundle), options.repeats)

@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/real_call"))
-    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)
     options = parser.parse_args(argv)
     return run(options.out, RobotConfig().changed(bundle=options.bundle))
 

@@ -29,7 +29,7 @@ def measure(robot: RobotConfig) -> list[Figure]:
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=RobotConfig().emotion_node.bundle)
+    parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)
     options = parser.parse_args()
     print(description())
     figures = measure(RobotConfig().changed(bundle=options.bundle))

@@ -314,7 +314,7 @@ def report(bundle: str, peaks: Peaks, rows: list[Row], machine: str) -> str:
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=PipelineConfig().bundle)
+    parser.add_argument("--bundle", default=PipelineConfig().recognition.bundle)
     parser.add_argument("--out", type=Path, help="Markdown file to write as well")
     options = parser.parse_args()
     machine = description()

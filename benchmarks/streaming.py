@@ -132,7 +132,7 @@ def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
 def main() -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default=PipelineConfig().bundle)
+    parser.add_argument("--bundle", default=PipelineConfig().recognition.bundle)
     parser.add_argument("--dialogues", type=int, default=280, help="of MELD test, for 2.")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()

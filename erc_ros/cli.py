@@ -133,7 +133,7 @@ def _version() -> str:
     from erc_ros.parameters import RobotConfig
     from erc_ros.resources import commit, model_folder, package_version
 
-    name = RobotConfig().emotion_node.bundle
+    name = RobotConfig().emotion_node.recognition.bundle
     try:
         manifest = read_manifest(model_folder(name))
         bundle = f"{manifest.name} {manifest.version}"
@@ -277,6 +277,7 @@ def _robot_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--params-file", type=Path, help="the robot's ROS parameters, as for `ros2 launch`"
     )
+    parser.add_argument("--tuning", metavar="YAML", help="internal settings: the `tuning_file`")
     parser.add_argument("--bundle", help="model package: a folder, or a name in models/")
     parser.add_argument(
         "--speaker-model", help="folder or name of the speaker network; '': no speaker diarization"
@@ -333,7 +334,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     robot = _robot(options)
     recognizer = recognizer_for(options.recognizer, options.language)
     cues = cues_for(options.bag, options.transcript, _say, options.recognizer or "")
-    rate = robot.utterance_node.face_rate
+    rate = robot.utterance_node.perception.face_rate
     with open_recording(options.bag, cues, rate, recognizer) as bag:
         if not options.overwrite:
             check_out(out, bag)
@@ -544,11 +545,14 @@ def _make_corpus(argv: Sequence[str]) -> int:
 
 def _robot(options: argparse.Namespace) -> RobotConfig:
     """The nodes' parameters: the file's, but where an option says otherwise."""
-    from erc_ros.parameters import RobotConfig, read_parameters
+    from erc_ros.parameters import robot_config
 
-    robot = RobotConfig() if options.params_file is None else read_parameters(options.params_file)
-    chosen = {"bundle": options.bundle, "speaker_model": options.speaker_model}
-    return robot.changed(**{name: value for name, value in chosen.items() if value is not None})
+    return robot_config(
+        options.params_file,
+        bundle=options.bundle,
+        speaker_model=options.speaker_model,
+        tuning_file=options.tuning,
+    )
 
 
 def _print_row(with_text: bool) -> Callable[[Row, int], None]:

@@ -1,6 +1,7 @@
-"""Every parameter of the two nodes, and files of them, without ROS.
+"""The parameters of the two nodes, and files of them, without ROS.
 
 What the pipeline reads is declared in its configs; what only a node reads is declared here.
+`erc_ros.parameter_reference` writes the documentation of them.
 """
 
 from __future__ import annotations
@@ -8,17 +9,33 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from erc_ros.inference.emotion_state import EmotionStateConfig
-from erc_ros.pipeline import PerceptionConfig, PipelineConfig, RecognitionConfig
-from erc_ros.values.settings import SettingEntry, Value, entries, setting, values_of
+from erc_ros.pipeline import (
+    TUNING_FILE,
+    FromParameters,
+    PerceptionConfig,
+    PipelineConfig,
+    RecognitionConfig,
+    with_tuning,
+)
+from erc_ros.values.settings import (
+    Composed,
+    SettingEntry,
+    Value,
+    check,
+    configured,
+    entries,
+    flattened,
+    parameter,
+    section,
+    values_of,
+)
 
 _logger = logging.getLogger(__name__)
 _AUTOSTART = "configure and activate by itself, without launch or `ros2 lifecycle`"
@@ -26,14 +43,17 @@ _RECORDING = (
     "whether texts, audio and images may be published, and voices be enrolled, until a message on "
     "the topic `recording_allowed` says otherwise"
 )
+_TUNING = "YAML file of internal settings, see config/tuning.yaml; empty: their defaults"
 
 
-@dataclass(frozen=True)
-class UtteranceNodeConfig(PerceptionConfig):
+@dataclass(frozen=True, init=False)
+class UtteranceNodeConfig(Composed, FromParameters):
     """Parameters of utterance_node."""
 
-    autostart: bool = setting(True, _AUTOSTART, changes="start")
-    audio_type: str = setting(
+    perception: PerceptionConfig = section(PerceptionConfig)
+    tuning_file: str = parameter("", _TUNING)
+    autostart: bool = parameter(True, _AUTOSTART, changes="start")
+    audio_type: str = parameter(
         "auto",
         "message type of `audio`; auto: that of its publisher, none: no microphone",
         choices=(
@@ -44,60 +64,50 @@ class UtteranceNodeConfig(PerceptionConfig):
             "audio_common_msgs/msg/AudioStamped",
         ),
     )
-    image_type: str = setting(
+    image_type: str = parameter(
         "auto",
         "message type of the camera; auto: `image`, else `image/compressed`, whichever has a "
         "publisher; none: no camera",
         choices=("auto", "none", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"),
     )
-    speech_type: str = setting(
+    speech_type: str = parameter(
         "auto",
         "message type of `speech`; auto: that of its publisher, none: no speech recognizer; "
         "module:Class: one that reads messages of another package",
     )
-    humans_namespace: str = setting(
+    humans_namespace: str = parameter(
         "humans",
         "where ROS4HRI publishes faces, voices and matches, relative to the namespace of the node: "
         "they are used where they come, instead of the camera and of `speech`; empty: they are not "
         "looked for",
     )
-    publish_voices: bool = setting(
+    publish_voices: bool = parameter(
         False,
         "also tell ROS4HRI of voices: `voices/tracked`, `voices/<id>/is_speaking`, `speech`, and "
         "whose face and who they may be in `candidate_matches`; needs hri_msgs",
     )
-    publish_view: bool = setting(
+    publish_view: bool = parameter(
         False,
-        "also publish `image_emotions` (drawn while somebody looks at it) and `emotion_markers`; "
-        "`mode:=view` sets it",
+        "also publish `image_emotions` (drawn while it has a subscriber) and "
+        "`emotion_markers`; `mode:=view` sets it",
     )
-    publish_voice_audio: bool = setting(
-        False, "with `publish_voices`: the sound of each utterance on `voices/<id>/audio`"
+    publish_voice_audio: bool = parameter(
+        False, "with `publish_voices`: the audio of each utterance on `voices/<id>/audio`"
     )
-    recording_allowed: bool = setting(True, _RECORDING, changes="start")
-    publish_text: bool = setting(
+    recording_allowed: bool = parameter(True, _RECORDING, changes="start")
+    publish_text: bool = parameter(
         True,
         "false keeps what was said out of `utterances`; with two processes the emotion node then "
         "has no text",
         changes="anytime",
     )
-    publish_media: bool = setting(
+    publish_media: bool = parameter(
         False,
-        "sound and face crops in `utterances`; the executable `utterance_node` starts with true, "
-        "since the emotion node needs them there",
+        "audio and face crops in `utterances`; the executable `utterance_node` starts with "
+        "true, since the emotion node needs them there",
         changes="anytime",
     )
-    image_queue: int = setting(
-        10,
-        "frames that may wait for the worker; the oldest is dropped and counted",
-        range=(1, 100),
-    )
-    speech_queue: int = setting(
-        100,
-        "texts that may wait for the worker; the oldest is dropped and counted",
-        range=(1, 1000),
-    )
-    dead_after: float = setting(
+    dead_after: float = parameter(
         3.0,
         "time without a message after which a camera or microphone that was alive is reported",
         "s",
@@ -105,42 +115,44 @@ class UtteranceNodeConfig(PerceptionConfig):
         changes="anytime",
     )
 
+    def __post_init__(self) -> None:
+        check(self)
+
     @property
-    def perception(self) -> PerceptionConfig:
-        """For `Perception`: without a camera nobody looks for faces."""
-        values = _of(PerceptionConfig, self)
-        if self.image_type == "none":
-            values["face_detector"] = "none"
-        return PerceptionConfig.from_parameters(values)
+    def used_perception(self) -> PerceptionConfig:
+        """For `Perception`: without a camera no faces are searched for."""
+        if self.image_type != "none":
+            return self.perception
+        return replace(self.perception, face_detector="none")
 
 
-@dataclass(frozen=True)
-class EmotionNodeConfig(RecognitionConfig):
+@dataclass(frozen=True, init=False)
+class EmotionNodeConfig(Composed, FromParameters):
     """Parameters of emotion_node."""
 
-    autostart: bool = setting(True, _AUTOSTART, changes="start")
-    recording_allowed: bool = setting(True, _RECORDING, changes="start")
-    publish_text: bool = setting(
+    recognition: RecognitionConfig = section(RecognitionConfig)
+    tuning_file: str = parameter("", _TUNING)
+
+    autostart: bool = parameter(True, _AUTOSTART, changes="start")
+    recording_allowed: bool = parameter(True, _RECORDING, changes="start")
+    publish_text: bool = parameter(
         True, "false keeps what was said out of `emotions`", changes="anytime"
     )
-    publish_expression: bool = setting(
+    publish_expression: bool = parameter(
         False, "also send hri_msgs/Expression for each known face; needs hri_msgs"
     )
-    humans_namespace: str = setting(
+    humans_namespace: str = parameter(
         "humans",
         "where `faces/<id>/expression` is published, relative to the namespace of the node",
     )
-    build_engines: bool = setting(
+    build_engines: bool = parameter(
         True,
         "with device auto, where there is TensorRT: build its engines in the background at the "
         "first start, and use those that are faster",
     )
-    emotion_state: EmotionStateConfig = field(default_factory=EmotionStateConfig)
-    utterance_queue: int = setting(
-        50,
-        "utterances that may wait for the worker; the oldest is dropped and counted",
-        range=(1, 1000),
-    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 NODES: dict[str, type[UtteranceNodeConfig] | type[EmotionNodeConfig]] = {
@@ -165,31 +177,27 @@ class RobotConfig:
         for name in parameters:
             if reason := unknown(name):
                 raise ValueError(reason)
+        changes = {current_name(name): value for name, value in parameters.items()}
         return RobotConfig(
-            _changed(self.utterance_node, parameters), _changed(self.emotion_node, parameters)
+            _changed(self.utterance_node, changes), _changed(self.emotion_node, changes)
         )
 
     @property
     def pipeline(self) -> PipelineConfig:
-        """For a `Pipeline` that answers as the two nodes do."""
-        return PipelineConfig.from_parameters(
-            values_of(self.utterance_node.perception) | _of(RecognitionConfig, self.emotion_node)
+        """For a `Pipeline` that gives the same estimates as the two nodes."""
+        return PipelineConfig(
+            perception=self.utterance_node.used_perception,
+            recognition=self.emotion_node.recognition,
         )
 
 
 NodeConfig = TypeVar("NodeConfig", UtteranceNodeConfig, EmotionNodeConfig)
 
 
-def _changed(config: NodeConfig, parameters: Mapping[str, Value]) -> NodeConfig:
-    values = values_of(config)
-    told = {name: value for name, value in parameters.items() if name in values}
-    return type(config).from_parameters({**values, **told})
-
-
-def _of(kind: type[Any], config: Any) -> dict[str, Value]:
-    """The settings of `config` that a config of this kind has, too."""
-    known = {entry.name for entry in entries(kind)}
-    return {name: value for name, value in values_of(config).items() if name in known}
+def _changed(config: NodeConfig, changes: Mapping[str, Value]) -> NodeConfig:
+    names = {entry.name for entry in entries(type(config))}
+    own = {name: value for name, value in changes.items() if name in names}
+    return configured(type(config), {**values_of(config), **with_tuning(type(config), own)})
 
 
 def complaint(entry: SettingEntry, value: object) -> str:
@@ -206,6 +214,35 @@ def complaint(entry: SettingEntry, value: object) -> str:
     return ""
 
 
+# --- names of the former release ---
+
+
+def current_name(name: str) -> str:
+    """Return the present name of a parameter that had another one in the former release."""
+    return _RENAMED.get(name, name)
+
+
+def former_name(name: str) -> str:
+    """Return what to do about a parameter of the former release; "" for one of today.
+
+    Both kinds are accepted with a warning in this release: parameters that have another name now,
+    and internal settings that are in the tuning file now.
+    """
+    if name in _RENAMED:
+        return f"{name} is called {_RENAMED[name]} now; the former name ends with the next release"
+    if name in _TUNED:
+        return (
+            f"{name} is a setting of the {TUNING_FILE} now (see config/tuning.yaml); as a "
+            "parameter it ends with the next release"
+        )
+    return ""
+
+
+_ENTRIES = {entry.name: entry for config in NODES.values() for entry in entries(config)}
+_RENAMED = {e.setting.former: e.name for e in _ENTRIES.values() if e.setting.former}
+_TUNED = {entry.name for entry in _ENTRIES.values() if not entry.setting.is_parameter}
+
+
 # Parameters that every node has, or that rclpy reads: no settings, and no mistakes.
 _OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
 
@@ -215,10 +252,9 @@ def unknown(name: str) -> str:
 
     Parameters of the other node are accepted: files and tests may give all of them to both.
     """
-    known = [entry.name for config in NODES.values() for entry in entries(config)]
-    if name in known or _OF_ROS.fullmatch(name):
+    if current_name(name) in _ENTRIES or _OF_ROS.fullmatch(name):
         return ""
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, _ENTRIES, 1)
     return f"there is no parameter {name}" + (f"; did you mean {near[0]}?" if near else "")
 
 
@@ -259,6 +295,16 @@ def read_parameters(file: Path, namespace: str = "") -> RobotConfig:
     return RobotConfig(utterance_node, emotion_node)
 
 
+def robot_config(params_file: Path | None = None, **changes: Value | None) -> RobotConfig:
+    """Return the nodes' configuration from a file and from options that override it (None: not).
+
+    Raises:
+        ValueError, FileNotFoundError: see `read_parameters`.
+    """
+    robot = RobotConfig() if params_file is None else read_parameters(params_file)
+    return robot.changed(**{name: value for name, value in changes.items() if value is not None})
+
+
 def shared_parameters(files: Iterable[Path]) -> frozenset[str]:
     """Parameters that files give to every node (`/**`, `/*`), and to none of ours by its name.
 
@@ -288,14 +334,22 @@ def _config_of(
     node: str, values: Mapping[str, Value], file: Path
 ) -> UtteranceNodeConfig | EmotionNodeConfig:
     config = NODES[node]
-    known = {entry.name: entry for entry in entries(config)}
+    own = {entry.name: entry for entry in entries(config)}
+    given: dict[str, Value] = {}
     for name, value in values.items():
-        reason = complaint(known[name], value) if name in known else unknown(name)
+        current = current_name(name)
+        reason = complaint(own[current], value) if current in own else unknown(name)
         if reason:
             raise ValueError(f"{file}: {node}: {reason}")
+        if current not in own:
+            continue
+        if advice := former_name(name):
+            _logger.warning("%s: %s: %s", file, node, advice)
+        if name == current or current not in values:
+            given[current] = value
     try:
-        return config.from_parameters({n: value for n, value in values.items() if n in known})
-    except ValueError as error:  # values that do not go together
+        return config.from_parameters(given)
+    except (ValueError, FileNotFoundError) as error:  # the tuning file; a combination of values
         raise ValueError(f"{file}: {node}: {error}") from error
 
 
@@ -309,7 +363,7 @@ def _sections(file: Path) -> dict[str, dict[str, Value]]:
         raise ValueError(f"{file} must hold names of nodes with `ros__parameters`")
     found: dict[str, dict[str, Value]] = {}
     for name, parameters in _nodes(file, content):
-        found.setdefault(name, {}).update(_parameters((), parameters))
+        found.setdefault(name, {}).update(flattened(parameters))
     return found
 
 
@@ -328,15 +382,6 @@ def _nodes(file: Path, content: Mapping[Any, Any], path: str = "") -> Iterator[t
             yield from _nodes(file, inner, name)
 
 
-def _parameters(path: tuple[str, ...], content: Mapping[Any, Any]) -> Iterator[tuple[str, Value]]:
-    for key, value in content.items():
-        here = (*path, str(key))
-        if isinstance(value, dict):
-            yield from _parameters(here, value)
-        else:
-            yield ".".join(here), value
-
-
 def _fits(section: str, node: str) -> bool:
     """Is a section meant for a node? `*` is one part of a name, `**` any number of them."""
     parts = [part for part in section.split("/") if part]
@@ -345,98 +390,3 @@ def _fits(section: str, node: str) -> bool:
         for part in parts
     )
     return re.fullmatch(pattern, node) is not None
-
-
-# --- what there is, for people ---
-
-
-_TUNING = {
-    "max_audio",
-    "max_backwards",
-    "max_faces",
-    "max_speaker_corrections",
-    "max_text",
-    "max_text_corrections",
-    "seconds_per_character",
-    "sound_timeout",
-    "speech_timeout",
-}
-
-
-def is_advanced(entry: SettingEntry) -> bool:
-    """Does it tune a part of the pipeline? Most robots never need these."""
-    return "." in entry.name or entry.name in _TUNING
-
-
-def reference() -> str:
-    """The text of config/parameters.yaml."""
-    lines = [
-        "# Every parameter of the two nodes, with its default. Written from the configs in erc_ros",
-        "# by `python -m erc_ros.nodes.parameters --write` (a test compares).",
-        "# To change some for a robot, see emotion.yaml.",
-        "#",
-        "# changes   start: fixed once the node runs; configure: while the node is unconfigured;",
-        "#           anytime: at once",
-        "# range     [least, greatest], inclusive; choices: the values that are allowed",
-        "# source    the command that the default was found with, or by hand",
-    ]
-    for node, config in NODES.items():
-        lines += ["", f"{node}:"]
-        found = list(entries(config))
-        for entry in found:
-            if not is_advanced(entry):
-                lines += _described(entry)
-        advanced = [entry for entry in found if is_advanced(entry)]
-        if advanced:
-            lines.append("  # --- advanced: how the parts are tuned ---")
-        for entry in advanced:
-            lines += _described(entry)
-    return "\n".join(lines) + "\n"
-
-
-def _described(entry: SettingEntry) -> list[str]:
-    known = entry.setting
-    told: dict[str, Any] = {"type": _TYPES[entry.kind], "default": entry.default}
-    if known.unit:
-        told["unit"] = known.unit
-    if known.range is not None:
-        told["range"] = [entry.kind(bound) for bound in known.range]
-    if known.choices:
-        told["choices"] = list(known.choices)
-    told["changes"] = known.changes
-    if is_advanced(entry):
-        told["source"] = known.source
-    told["description"] = known.description
-    text = yaml.safe_dump(
-        told, sort_keys=False, default_flow_style=None, width=94, allow_unicode=True
-    )
-    return [f"  {entry.name}:", textwrap.indent(text, "    ").rstrip()]
-
-
-_TYPES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "string"}
-
-
-def tables(node: str) -> str:
-    """The parameters of a node as Markdown tables: those for everybody, then the advanced ones."""
-    found = list(entries(NODES[node]))
-    advanced = [entry for entry in found if is_advanced(entry)]
-    text = _table([entry for entry in found if not is_advanced(entry)])
-    if advanced:
-        text += "\nAdvanced: how the parts are tuned.\n\n" + _table(advanced)
-    return text
-
-
-def _table(found: list[SettingEntry]) -> str:
-    lines = ["| parameter | default | allowed | changes | |", "|---|---|---|---|---|"]
-    for entry in found:
-        known, kind = entry.setting, _TYPES[entry.kind]
-        allowed = f"{kind}, {known.unit}" if known.unit else kind
-        if known.choices:
-            allowed = ", ".join(f"`{choice}`" for choice in known.choices)
-        elif known.range is not None:
-            allowed = f"{kind} in [{known.range[0]:g}, {known.range[1]:g}] {known.unit}".rstrip()
-        default = yaml.safe_dump(entry.default).splitlines()[0]
-        lines.append(
-            f"| `{entry.name}` | `{default}` | {allowed} | {known.changes} | {known.description} |"
-        )
-    return "\n".join(lines) + "\n"

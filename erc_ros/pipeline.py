@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ from erc_ros.dialogue.voice_sounds import VoiceSounds
 from erc_ros.encoders.face_detector import YuNetDetector
 from erc_ros.encoders.language import TextExclusion
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
+from erc_ros.inference.emotion_state import EmotionStateConfig
 from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import UNKNOWN, Estimate
@@ -66,12 +67,25 @@ from erc_ros.values.events import (
     UtteranceEvent,
 )
 from erc_ros.values.nanoseconds import check_time, seconds
-from erc_ros.values.settings import Value, check, configured, setting
+from erc_ros.values.settings import (
+    Composed,
+    Value,
+    check,
+    configured,
+    entries,
+    flattened,
+    parameter,
+    section,
+    setting,
+    values_of,
+)
+from erc_ros.values.tables import read_table
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
 OTHERS_FACES = seconds(2.0)  # ROS4HRI faces seen so lately: our own detector rests
 REWOUND = seconds(10.0)  # a picture so much earlier is of a clock that was set back
+TUNING_FILE = "tuning_file"  # the parameter that names the file of all other settings
 LATE = seconds(0.1)  # by which an input may be older than the clock that `advance` set
 
 Config = TypeVar("Config", bound="FromParameters")
@@ -85,9 +99,13 @@ class FromParameters:
 
     @classmethod
     def from_parameters(cls: type[Config], parameters: Mapping[str, Value]) -> Config:
-        """The config with these parameters by name, the others as they are by default.
+        """Return the config with these settings by name, the others by default.
 
-        The one place where parameters become objects: nodes, `erc replay` and scripts all ask here.
+        The one place where parameters become objects: nodes, `erc replay` and scripts use it.
+
+        Args:
+            parameters: ROS parameters, settings of a tuning file, and `tuning_file` itself. A
+                setting that is given by name overrides the one in the file.
 
         Example:
             >>> PipelineConfig.from_parameters({"bundle": "edge-small", "face_rate": 10.0})
@@ -95,38 +113,40 @@ class FromParameters:
         Raises:
             ValueError: a parameter that does not exist (with the nearest one that does), or one
                 of a wrong type or outside its range; names the parameter, the value and the range.
+            FileNotFoundError: the tuning file does not exist.
         """
-        return configured(cls, parameters)
+        return configured(cls, with_tuning(cls, parameters))
 
 
-@dataclass(frozen=True)
-class PerceptionConfig(AssemblerConfig, FromParameters):
-    """How to get from the senses to utterances; the dialogue's settings are among these.
+@dataclass(frozen=True, init=False)
+class PerceptionConfig(Composed, FromParameters):
+    """From camera, microphone and transcripts to utterances.
 
     Raises:
         ValueError: a value of a wrong type or outside its range, see `values.settings`.
     """
 
-    audio_rate: int = setting(
+    dialogue: AssemblerConfig = section(AssemblerConfig)
+    audio_rate: int = parameter(
         16_000, "samples per second, until an `audio_info` says otherwise", range=(8000, 48_000)
     )
-    audio_channels: int = setting(
+    audio_channels: int = parameter(
         1, "interleaved channels, until an `audio_info` says otherwise", range=(1, 8)
     )
-    audio_format: str = setting(
+    audio_format: str = parameter(
         "S16LE",
         "sample format, until an `audio_info` says otherwise",
         choices=("S16LE", "S32LE", "F32LE"),
     )
-    audio_channel: int = setting(
+    audio_channel: int = parameter(
         -1,
         "the channel that is listened to, from 0; -1: the mean of all but `reference_channel`",
         range=(-1, 7),
     )
-    reference_channel: int = setting(
+    reference_channel: int = parameter(
         -1,
-        "the channel that carries what the robot itself plays, from 0: it is not taken for a "
-        "person, somebody louder is; -1: there is none",
+        "the channel that carries what the robot plays, from 0: it is not taken for a "
+        "person, unless a person is louder; -1: there is no such channel",
         range=(-1, 7),
     )
     audio_queue: int = setting(
@@ -135,49 +155,66 @@ class PerceptionConfig(AssemblerConfig, FromParameters):
         "counted",
         range=(10, 10_000),
     )
-    face_detector: str = setting(
+    face_detector: str = parameter(
         "yunet",
         "yunet: a small network, part of this package; haar: OpenCV's cascade for frontal faces; "
         "none: the camera is not used; or a class of another package, by the name of its entry "
         "point or as module:Class",
     )
-    face_model: str = setting(
+    face_model: str = parameter(
         "", "another ONNX file for `face_detector` yunet; empty: the one of this package"
     )
-    face_rate: float = setting(
+    face_rate: float = parameter(
         5.0,
         "frames per second that are searched for faces; the others are not decoded",
         "Hz",
         (0.5, 30.0),
     )
-    voice_activity_model: str = setting(
+    voice_activity_model: str = parameter(
         "silero",
         "silero: the network of this package; or a class of another package, by the name of its "
         "entry point or as module:Class",
     )
-    speaker_model: str = setting(
+    speaker_model: str = parameter(
         "speaker-campplus",
-        "folder of the network that knows voices again, or a name in `models/`; none: nobody is "
-        "told apart",
+        "folder of the network that recognizes voices, or a name in `models/`; none: no "
+        "speaker diarization",
     )
-    segmentation_model: str = setting(
+    segmentation_model: str = parameter(
         "segmentation",
-        "folder of the network that tells voices apart within seconds, or a name in `models/`",
+        "folder of the network that finds the speakers within seconds of audio, or a name "
+        "in `models/`",
     )
-    speaker_device: str = setting(
+    speaker_device: str = parameter(
         "cpu",
-        "where the networks that tell speakers apart run; auto: CUDA where it works, else the CPU",
+        "where the networks of speaker diarization run; auto: CUDA where it works, else the CPU",
         choices=("auto", "cuda", "cpu"),
     )
-    bundle: str = setting(
-        "edge-small",
-        "model bundle that says how large face crops must be: a folder, or a name in `models/`",
+    face_crop_size: int = parameter(
+        CROP_SIZE,
+        "width and height of face crops; a process that also runs the bundle enlarges it to what "
+        "the bundle's visual part expects",
+        "pixels",
+        (32, 512),
     )
-    known_voices: str = setting(
+    known_voices: str = parameter(
         "",
-        "file of `erc enrol`: whoever is recognised by voice, and is no person of ROS4HRI, is "
-        "named in `person_id`; empty: nobody is",
+        "file of `erc enrol`: `person_id` names people whose voice is recognized and who "
+        "have no ROS4HRI person; empty: no voices are recognized",
     )
+    image_queue: int = setting(
+        10,
+        "frames that may wait for the worker; the oldest is dropped and counted",
+        range=(1, 100),
+    )
+    speech_queue: int = setting(
+        100,
+        "texts that may wait for the worker; the oldest is dropped and counted",
+        range=(1, 1000),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -188,37 +225,88 @@ class RecognitionConfig(FromParameters):
         ValueError: a value of a wrong type or outside its range, see `values.settings`.
     """
 
-    bundle: str = setting("edge-small", "folder of the model bundle, or a name in `models/`")
-    label_map: str = setting(
+    bundle: str = parameter("edge-small", "folder of the model bundle, or a name in `models/`")
+    label_map: str = parameter(
         "",
         "other names for the labels of the bundle, as `happy=joy, excited=joy`: labels with the "
         "same name are merged; a label that is not named keeps its own",
     )
-    device: str = setting(
+    device: str = parameter(
         "auto",
         "where the models run; auto: the first of the others that works here",
         choices=("auto", "tensorrt", "cuda", "cpu"),
     )
-    publish_provisional: bool = setting(
+    publish_provisional: bool = parameter(
         False,
-        "also estimate drafts (`is_final` false), from sound and faces before the text is known",
+        "also estimate drafts (`is_final` false), from audio and faces before the text is known",
         changes="anytime",
     )
-    min_confidence: float = setting(
+    min_confidence: float = parameter(
         0.35,
         "below it an emotion is published as unknown: `label` is empty, all else is as it was",
         range=(0.0, 1.0),
         source="python -m benchmarks.conditions",
         changes="anytime",
     )
+    utterance_queue: int = setting(
+        50,
+        "utterances that may wait for the worker; the oldest is dropped and counted",
+        range=(1, 1000),
+    )
+    emotion_state: EmotionStateConfig = field(default_factory=EmotionStateConfig)
 
     def __post_init__(self) -> None:
         check(self)
 
 
-@dataclass(frozen=True)
-class PipelineConfig(PerceptionConfig, RecognitionConfig):
-    """All of it: every setting of `PerceptionConfig` and of `RecognitionConfig`."""
+@dataclass(frozen=True, init=False)
+class PipelineConfig(Composed, FromParameters):
+    """Settings of perception and recognition.
+
+    Example:
+        >>> PipelineConfig(bundle="edge-small", face_rate=10.0)
+    """
+
+    perception: PerceptionConfig = section(PerceptionConfig)
+    recognition: RecognitionConfig = section(RecognitionConfig)
+
+
+def read_tuning(file: Path) -> dict[str, Value]:
+    """Return the settings of a tuning file by name, checked; `config/tuning.yaml` has all of them.
+
+    Raises:
+        ValueError: not a YAML file of settings, a setting that does not exist or is a ROS
+            parameter, or a value that is refused; names the file, the setting and the remedy.
+        FileNotFoundError: the file does not exist.
+    """
+    by_name = {entry.name: entry for entry in entries(PipelineConfig)}
+    values = dict(flattened(read_table(file)))
+    for name in values:
+        if name in by_name and by_name[name].setting.is_parameter:
+            raise ValueError(f"{file}: {name} is a ROS parameter: set it in a params_file")
+    try:
+        config = configured(PipelineConfig, values)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    checked = values_of(config)
+    return {name: checked[name] for name in values}
+
+
+def with_tuning(cls: type[Any], parameters: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the parameters together with those settings of their `tuning_file` that `cls` has.
+
+    Raises:
+        ValueError, FileNotFoundError: see `read_tuning`.
+    """
+    names = {entry.name for entry in entries(cls)}
+    values = {n: v for n, v in parameters.items() if n in names or n != TUNING_FILE}
+    file = parameters.get(TUNING_FILE, "")
+    if not isinstance(file, str):
+        raise ValueError(f"{TUNING_FILE} must be a string, got {file!r}")
+    if not file:
+        return values
+    tuning = read_tuning(Path(file).expanduser())
+    return {**{name: value for name, value in tuning.items() if name in names}, **values}
 
 
 # --- what goes in ---
@@ -396,6 +484,7 @@ class Perception:
         config: see there.
         assembler: instead of the one that the config describes.
         detector: instead of `config.face_detector`.
+        min_crop_size: pixels; crops are at least so large, where models are known that need it.
 
     counts: samples (at 16 kHz), frames_searched, tracked_faces, late_inputs (see `InputLate`), and
         each kind of microphone event.
@@ -409,13 +498,14 @@ class Perception:
         config: PerceptionConfig,
         assembler: UtteranceAssembler | None = None,
         detector: FaceDetector | None = None,
+        min_crop_size: int = 0,
     ) -> None:
         self.counts: Counter[str] = Counter(samples=0, frames_searched=0)
         self._config = config
         self.frame_id = ""  # of the microphone, else of the camera
         self._camera_frame_id = ""
         format = AudioFormat(config.audio_rate, config.audio_channels, config.audio_format)
-        self._voices = VoiceSounds(format, config.kept_sound)
+        self._voices = VoiceSounds(format, config.dialogue.kept_sound)
         self._microphone = Microphone(
             format,
             channel=config.audio_channel if config.audio_channel >= 0 else None,
@@ -423,7 +513,7 @@ class Perception:
             capacity=config.audio_queue,
         )
         self._assembler = _assembler(config) if assembler is None else assembler
-        self._crop_size = crop_size(config)
+        self._crop_size = max(config.face_crop_size, min_crop_size)
         detector = _detector(config) if detector is None else detector
         self._faces = (
             None
@@ -654,9 +744,9 @@ class Perception:
         """The utterance's sound: of its voice alone, where that comes by itself."""
         if not said.voice_id:
             return said.audio
-        start = max(said.start, said.end - seconds(self._config.max_audio))
+        start = max(said.start, said.end - seconds(self._config.dialogue.max_audio))
         if said.start == said.end:  # a text without speech took a while to say, too
-            start -= expected_duration(said.text, self._config.seconds_per_character)
+            start -= expected_duration(said.text, self._config.dialogue.texts.seconds_per_character)
         return self._voices.instead_of(said.audio, said.voice_id, start, said.end)
 
 
@@ -792,11 +882,13 @@ class Pipeline:
     """
 
     def __init__(self, config: PipelineConfig) -> None:
-        self.perception = Perception(config)
+        self.recognition = Recognition(config.recognition)
         try:
-            self.recognition = Recognition(config)
+            visual = self.recognition.bundle.visual
+            size = 0 if visual is None else visual.size
+            self.perception = Perception(config.perception, min_crop_size=size)
         except BaseException:
-            self.perception.close()
+            self.recognition.close()
             raise
 
     @property
@@ -873,7 +965,7 @@ def _until_refused(events: Iterator[PerceptionEvent], source: str) -> list[Perce
 
 def _assembler(config: PerceptionConfig) -> UtteranceAssembler:
     return UtteranceAssembler(
-        config, voice_activity(config), speaker_networks(config), known_voices(config)
+        config.dialogue, voice_activity(config), speaker_networks(config), known_voices(config)
     )
 
 
@@ -912,17 +1004,16 @@ def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:
     )
 
 
-def crop_size(config: PerceptionConfig) -> int:
-    """Pixels: the side of face crops; larger than usual where the bundle's network wants it.
+def crop_size(bundle: str) -> int:
+    """Return the width and height (pixels) of face crops that a bundle expects; 0: unknown.
 
-    Where sensors and models run on two machines, the one with the sensors may have no bundle; what
-    is wrong with a bundle is said by `Recognition`.
+    Only the manifest is read. `Recognition` reports what is wrong with a bundle.
     """
     try:
-        visual = read_manifest(model_folder(config.bundle)).visual
+        visual = read_manifest(model_folder(bundle)).visual
     except (BundleError, FileNotFoundError):
-        return CROP_SIZE
-    return CROP_SIZE if visual is None else max(CROP_SIZE, visual.size)
+        return 0
+    return 0 if visual is None else visual.size
 
 
 def known_voices(config: PerceptionConfig) -> dict[str, VoiceProfile]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 from erc_ros.cli import _COMMANDS, _GROUPS
+from erc_ros.parameter_reference import tuning_page
 
 ROOT = Path(__file__).resolve().parent.parent
 MESSAGES = ("EmotionEstimate", "Utterance", "EmotionLabels", "EmotionStates", "EmotionState")
@@ -137,4 +138,4 @@ def messages() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"cli.md": commands, "messages.md": messages}
+PAGES = {"cli.md": commands, "messages.md": messages, "tuning.md": tuning_page}

@@ -281,7 +281,11 @@ def test_a_draft_is_estimated_only_where_it_is_wanted(config: PipelineConfig) ->
     draft = UtteranceEvent(erc_ros.Utterance("c", "u1", 0, 1, "Well", is_final=False))
     for wanted in (False, True):
         told = PipelineConfig.from_parameters(
-            {"bundle": config.bundle, "publish_provisional": wanted, "speaker_model": "none"}
+            {
+                "bundle": config.recognition.bundle,
+                "publish_provisional": wanted,
+                "speaker_model": "none",
+            }
         )
         with Pipeline(told) as pipeline:
             found = pipeline.recognition.feed(draft)
@@ -295,7 +299,7 @@ def test_what_is_not_confident_enough_is_unknown_and_keeps_its_probabilities(
     found = {}
     for least in (0.0, 1.0):
         told = PipelineConfig.from_parameters(
-            {"bundle": config.bundle, "min_confidence": least, "speaker_model": "none"}
+            {"bundle": config.recognition.bundle, "min_confidence": least, "speaker_model": "none"}
         )
         with Pipeline(told) as pipeline:
             (event,) = pipeline.recognition.feed(said)
@@ -485,7 +489,7 @@ def test_a_text_without_speech_gets_the_voice_of_the_time_it_took() -> None:
     perception.close()
     (utterance,) = {e.utterance for e in events if isinstance(e, UtteranceEvent)}
     assert utterance.start == utterance.end
-    took = expected_duration(text, config.seconds_per_character) / NS
+    took = expected_duration(text, config.dialogue.texts.seconds_per_character) / NS
     assert 1 < took < 9
     assert len(utterance.audio) / 16_000 == pytest.approx(took, abs=0.01)
     np.testing.assert_allclose(utterance.audio, voice[-len(utterance.audio) :], atol=1)
@@ -558,7 +562,7 @@ def test_estimates_are_counted_with_what_they_were_made_of(config: PipelineConfi
 
 def test_a_voice_is_enrolled_known_again_kept_in_the_file_and_forgotten(tmp_path: Path) -> None:
     config = PerceptionConfig(known_voices=str(tmp_path / "voices"), face_detector="none")
-    ears = UtteranceAssembler(config, LoudIsSpeech(), tone_networks())
+    ears = UtteranceAssembler(config.dialogue, LoudIsSpeech(), tone_networks())
     perception = Perception(config, ears)
 
     def persons(start: int, voice: int) -> list[str]:
@@ -593,7 +597,9 @@ def test_a_voice_is_enrolled_known_again_kept_in_the_file_and_forgotten(tmp_path
 
 def test_what_the_robot_says_is_no_utterance_and_what_comes_after_is_one() -> None:
     config = PerceptionConfig(speaker_model="none", face_detector="none", expect_text="never")
-    perception = Perception(config, UtteranceAssembler(config, LoudIsSpeech(), tone_networks()))
+    perception = Perception(
+        config, UtteranceAssembler(config.dialogue, LoudIsSpeech(), tone_networks())
+    )
     sound, events = scene((1, 4, 5), (6, 9, 5)), []
     for at in range(0, len(sound), 1600):
         if at == 8_000:
@@ -620,3 +626,17 @@ def test_the_faces_of_the_last_picture_that_had_some_are_known() -> None:
     (face,) = perception.faces
     assert (face.stamp, face.box) == (2 * NS, Box(4, 4, 40, 40))
     perception.close()
+
+
+@pytest.mark.parametrize(("expected", "size"), [(0, 64), (48, 64), (128, 128)])
+def test_crops_have_a_size_of_their_own_or_what_the_models_expect(expected: int, size: int) -> None:
+    config = PerceptionConfig(face_crop_size=64, face_detector="none", speaker_model="none")
+    perception = Perception(config, min_crop_size=expected)
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    frame = Frame(NS, "bgr8", 200, 200, 600, pixels.tobytes())
+    perception.feed(TrackedFace("f", frame))
+    events = perception.feed(Transcript("hello there", arrival=NS + NS // 10))
+    events += perception.flush()
+    perception.close()
+    (said,) = [e.utterance for e in events if isinstance(e, UtteranceEvent)]
+    assert [crop.pixels.shape for crop in said.faces] == [(size, size, 3)]

@@ -38,7 +38,7 @@ class AlignmentConfig:
     )
     snap: float = setting(
         0.4,
-        "told times are this inexact: a rest shorter than this belongs to the claim",
+        "inaccuracy of the times of a text: a shorter remainder belongs to the match",
         "s",
         (0.0, 2.0),
         source=_FOUND,
@@ -52,7 +52,7 @@ class AlignmentConfig:
     )
     delay: float = setting(
         0.6,
-        "a recogniser is done this long after the end of the speech, more or less",
+        "usual time from the end of speech to the final text of a speech recognizer",
         "s",
         (0.0, 10.0),
         source=_FOUND,
@@ -62,8 +62,8 @@ class AlignmentConfig:
     )
     end_told: float = setting(
         0.1,
-        "a stamp that lies this much before the arrival is when the speech ended, as the recogniser"
-        " heard it: then there is no delay",
+        "a stamp that is this much before the arrival is the end of the speech: then there "
+        "is no delay",
         "s",
         (0.0, 5.0),
     )
@@ -75,7 +75,7 @@ class AlignmentConfig:
     )
     end_lateness: float = setting(
         0.6,
-        "cost of each second off the end that a recogniser tells",
+        "cost of each second between a cut and the end that the speech recognizer gives",
         "1/s",
         (0.0, 10.0),
         source="benchmarks.latency (turns that were split)",
@@ -94,7 +94,7 @@ class AlignmentConfig:
     )
     over: float = setting(
         0.1,
-        "cost of a cut where speech ends that is open yet, but over as the text tells",
+        "cost of a cut at the end of a pending segment that the text shows to be complete",
         range=(0.0, 10.0),
     )
     end_near: float = setting(
@@ -102,7 +102,7 @@ class AlignmentConfig:
     )
     open_end: float = setting(
         0.6,
-        "cost of a cut where the sound ends at this moment, in the midst of speech",
+        "cost of a cut at the present end of the audio, during speech",
         range=(0.0, 10.0),
         source=_FOUND,
     )
@@ -125,7 +125,8 @@ class AlignmentConfig:
     )
     latest: float = setting(
         6.0,
-        "a text that comes so long after speech that went out without one is not its text",
+        "a text that arrives later than this after speech that was published without text "
+        "is not its text",
         "s",
         (0.0, 60.0),
     )

@@ -57,7 +57,7 @@ from erc_ros.values.events import (
     UtteranceEvent,
 )
 from erc_ros.values.nanoseconds import seconds
-from erc_ros.values.settings import check, setting
+from erc_ros.values.settings import Composed, check, section, setting
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
@@ -78,25 +78,31 @@ QUIET_BEFORE = seconds(2.0)  # a text without times comes within this time after
 QUIET = 0.3  # probability of speech below which a frame is evidence that no person speaks
 
 
-@dataclass(frozen=True)
-class AssemblerConfig(SpeechSegmenterConfig, TextMatchingConfig, UtteranceLogConfig):
-    """How a dialogue is put together: the settings of every part, and those of the whole.
+@dataclass(frozen=True, init=False)
+class AssemblerConfig(Composed):
+    """Settings of every part of the dialogue, and of the whole.
 
     Raises:
         ValueError: a value outside its range; the message names field, value and range.
     """
 
+    speech: SpeechSegmenterConfig = section(SpeechSegmenterConfig)
+    texts: TextMatchingConfig = section(TextMatchingConfig)
+    log: UtteranceLogConfig = section(UtteranceLogConfig)
     sound_timeout: float = setting(
         2.0,
-        "speech is closed when no sound came for this long (the microphone died)",
+        "speech is closed when no audio arrives for this time (the microphone failed)",
         "s",
         (0.1, 60.0),
     )
     max_backwards: float = setting(
-        0.5, "a clock that goes back further was set: all begins anew", "s", (0.0, 60.0)
+        0.5,
+        "a clock that goes back by more was set: the conversation is restarted",
+        "s",
+        (0.0, 60.0),
     )
     max_audio: float = setting(
-        15.0, "sound kept with an utterance: its last part", "s", (0.0, 60.0)
+        15.0, "audio kept with an utterance: its last part", "s", (0.0, 60.0)
     )
     max_faces: int = setting(8, "face crops of an utterance", range=(0, 64))
     speaking_face: SpeakingFaceConfig = field(default_factory=SpeakingFaceConfig)
@@ -104,12 +110,12 @@ class AssemblerConfig(SpeechSegmenterConfig, TextMatchingConfig, UtteranceLogCon
 
     def __post_init__(self) -> None:
         check(self)
-        SpeechSegmenterConfig.__post_init__(self)
 
     @property
     def kept_sound(self) -> float:
         """s of sound that an utterance may be cut out of."""
-        waits = self.voice_activity.max_stretch + self.waiting.patience * self.text_timeout
+        longest = self.speech.open_speech.voice_activity.max_stretch
+        waits = longest + self.texts.waiting.patience * self.texts.text_timeout
         return max(waits, self.max_audio) + 5.0
 
 
@@ -196,12 +202,12 @@ class UtteranceAssembler:
         self._alike = 1.0
         if networks is not None:
             self._alike = least_alike(networks.embedding, config.voice_recognition)
-        self._diarizer = Diarizer(config.diarization, networks, executor)
+        self._diarizer = Diarizer(config.speech.diarization, networks, executor)
         self._sound = SoundHistory(seconds(config.kept_sound))
         self._faces = FaceHistory(config.speaking_face)
-        self._speech = SpeechSegmenter(config, voice_activity, self._sound, self._diarizer)
-        self._texts = TextMatcher(config)
-        self._log = UtteranceLog(config)
+        self._speech = SpeechSegmenter(config.speech, voice_activity, self._sound, self._diarizer)
+        self._texts = TextMatcher(config.texts)
+        self._log = UtteranceLog(config.log)
         self._clock = _Clock()
         self._counters: Counter[str] = Counter()
 
@@ -261,7 +267,7 @@ class UtteranceAssembler:
             return out
         if self._texts.correct(text):
             return [*out, self._count("corrected_texts", text.arrival)]
-        final = self._log.same_speech(text, self._config.alignment)
+        final = self._log.same_speech(text, self._config.texts.alignment)
         if final is not None:
             return out + self._replace_text(final, text, "corrected_texts")
         return out + self._take(text)
@@ -379,7 +385,7 @@ class UtteranceAssembler:
         for events in self._speech.feed(sound):
             self._clock = replace(self._clock, sound=self._speech.heard_until)
             out += self._follow(events) + self._due() + self._draft()
-        self._clock = self._clock.after_chunk(seconds(self._config.waiting.max_offset))
+        self._clock = self._clock.after_chunk(seconds(self._config.texts.waiting.max_offset))
         return out
 
     def _follow(self, events: Iterable[SpeechEvent]) -> list[Event]:
@@ -409,9 +415,9 @@ class UtteranceAssembler:
         if not self._speech.is_draft_due():
             return []
         out: list[Event] = []
-        least = self._config.stretch.min_left_over
-        if self._config.provisional_period:
-            least = min(least, self._config.provisional_period)
+        least = self._config.speech.open_speech.stretch.min_left_over
+        if period := self._config.speech.open_speech.provisional_period:
+            least = min(least, period)
         known = self._speech.open.state.utterance_id
         for piece in self._speech.piece():
             if piece.end - piece.start >= seconds(least):
@@ -442,7 +448,7 @@ class UtteranceAssembler:
         unless a draft of it went out already.
         """
         if piece.start == self._speech.open.state.claimed_until:
-            least = self._config.stretch.min_fragment
+            least = self._config.speech.open_speech.stretch.min_fragment
         if piece.utterance_id or piece.end - piece.start >= seconds(least):
             self._log.spoke(piece.start, piece.end)
             piece = replace(piece, utterance_id=piece.utterance_id or self._log.next_id())
@@ -466,7 +472,7 @@ class UtteranceAssembler:
             return matched
         if self._is_awaited(transcript) and self._texts.hold(transcript):
             return []
-        config = self._config
+        config = self._config.texts
         if not self._is_of_robot(transcript):
             late = self._log.without_text(
                 transcript, config.seconds_per_character, config.alignment
@@ -484,7 +490,7 @@ class UtteranceAssembler:
         is_ahead = transcript.end is not None and transcript.end > pieces[-1].end
         if is_ahead and pieces[-1].is_open and self._is_awaited(transcript):
             return None  # the sound of its last words is on its way
-        cuts = self._speech.cuts(pieces, self._config.alignment)
+        cuts = self._speech.cuts(pieces, self._config.texts.alignment)
         claim = self._texts.claim(transcript, pieces, cuts)
         return None if claim is None else self._claim(claim, transcript)
 
@@ -493,8 +499,8 @@ class UtteranceAssembler:
         self._log.spoke(claim.start, claim.end)
         out: list[Event] = []
         parts: list[tuple[Piece, Utterance]] = []
-        least = self._config.stretch.min_left_over
-        shares = split(transcript, self._speech.claim(claim), self._config.text_splitting)
+        least = self._config.speech.open_speech.stretch.min_left_over
+        shares = split(transcript, self._speech.claim(claim), self._config.texts.text_splitting)
         if sum(share.transcript is not None for share in shares) > 1:
             self._counters["split_texts"] += 1
         for share in shares:
@@ -525,10 +531,10 @@ class UtteranceAssembler:
             return False
         if clock.time - clock.sound > seconds(config.sound_timeout):
             return False
-        delay = config.voice_activity.min_speech + config.waiting.onset
+        delay = config.speech.open_speech.voice_activity.min_speech + config.texts.waiting.onset
         waited = clock.time - transcript.arrival
         is_ahead = transcript.time > clock.sound - seconds(delay)
-        return is_ahead and waited < seconds(config.speech_timeout)
+        return is_ahead and waited < seconds(config.texts.speech_timeout)
 
     def _is_of_robot(self, transcript: Transcript) -> bool:
         """Is this what the recogniser made of the robot's own words?"""
@@ -555,14 +561,14 @@ class UtteranceAssembler:
         """Was there sound at the time of the text, and hardly any sign of speech in it?"""
         end, start = transcript.time, transcript.start
         if start is None:
-            took = expected_duration(transcript.text, self._config.seconds_per_character)
+            took = expected_duration(transcript.text, self._config.texts.seconds_per_character)
             start = end - took - QUIET_BEFORE
         frames = self._sound.probabilities(start, end)
         is_covered = 2 * len(frames) * FRAME_TIME >= end - start
         return is_covered and all(probability < QUIET for _, probability in frames)
 
     def _replace_text(self, final: FinalText, transcript: Transcript, why: str) -> list[Event]:
-        corrected = self._log.replace_text(final, transcript, self._config.text_splitting)
+        corrected = self._log.replace_text(final, transcript, self._config.texts.text_splitting)
         return [self._count(why, transcript.arrival), *corrected]
 
     # --- utterances ---
@@ -658,7 +664,7 @@ class UtteranceAssembler:
         """Faces while it was said; a text without speech took a while to say, too."""
         start, config = piece.start, self._config
         if start == piece.end and text is not None:
-            start -= expected_duration(text.text, config.seconds_per_character)
+            start -= expected_duration(text.text, config.texts.seconds_per_character)
         return self._faces.choose(
             start,
             piece.end,

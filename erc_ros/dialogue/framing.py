@@ -24,7 +24,7 @@ class FramingConfig:
 
     drift: float = setting(
         0.005,
-        "the time of frames follows the stamps of the sound in steps of this",
+        "the time of frames follows the stamps of the audio in steps of this",
         "s",
         (0.0, 0.1),
     )

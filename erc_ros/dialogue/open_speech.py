@@ -16,7 +16,7 @@ from erc_ros.dialogue.voice_activity import (
     VoiceActivityConfig,
 )
 from erc_ros.values.nanoseconds import seconds
-from erc_ros.values.settings import check, setting
+from erc_ros.values.settings import check, parameter, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +36,21 @@ class StretchConfig:
     )
     pause: float = setting(
         0.1,
-        "and where nobody speaks for so long,",
+        "speakers are also updated at a pause of this length,",
         "s",
         (0.0, 2.0),
         source="benchmarks.diarization words",
     )
     min_update: float = setting(
         0.25,
-        "after so much speech: then the update is in effect before the stretch ends",
+        "if this much speech came before it: the update is then in effect before the segment ends",
         "s",
         (0.0, 10.0),
     )
     draft_pause: float = setting(
         0.16,
-        "and a draft goes out where nobody speaks for so long, so that sound and faces are read "
-        "before the text comes; 0: only at the end",
+        "a draft is published at a pause of this length, so that audio and faces are "
+        "encoded before the text arrives; 0: only at the end",
         "s",
         (0.0, 3.0),
         source="benchmarks.latency",
@@ -82,13 +82,12 @@ class OpenSpeechConfig:
         ValueError: a value outside its range.
     """
 
-    provisional_period: float = setting(
+    provisional_period: float = parameter(
         0.0,
-        "while somebody speaks, a draft goes out this often (at least 0.1); 0: only where it "
-        "pauses or has ended",
+        "during speech, a draft is published at this interval (at least 0.1); 0: only at "
+        "pauses and at the end of speech",
         "s",
         (0.0, 10.0),
-        parameter="provisional_period",
     )
     voice_activity: VoiceActivityConfig = field(default_factory=VoiceActivityConfig)
     stretch: StretchConfig = field(default_factory=StretchConfig)

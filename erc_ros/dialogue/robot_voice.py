@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from erc_ros.dialogue.voice_activity import FRAME_TIME
 from erc_ros.values.nanoseconds import NS, seconds
-from erc_ros.values.settings import check, setting
+from erc_ros.values.settings import check, parameter, setting
 
 SILENT = 1e-6  # mean square; -60 dB: the robot plays nothing
 REMEMBERED = 8  # times that the robot said that it speaks
@@ -36,7 +36,7 @@ class RobotGateConfig:
     """
 
     margin: float = setting(
-        6.0, "somebody is this much louder than the robot", "dB", (0.0, 40.0), source=_ROOMS
+        6.0, "a person is this much louder than the robot", "dB", (0.0, 40.0), source=_ROOMS
     )
     reference_margin: float = setting(
         5.0, "the same where it is known what the robot plays", "dB", (0.0, 40.0), source=_ROOMS
@@ -50,7 +50,7 @@ class RobotGateConfig:
     )
     min_learned: int = setting(
         30,
-        "frames of the robot that are heard before anybody can be told from it",
+        "frames of the robot that are needed before a person can be distinguished from it",
         "frames",
         (1, 1_000),
         source=_ROOMS,
@@ -71,7 +71,8 @@ class RobotGateConfig:
     step: float = setting(0.1, "and later ones", "dB", (0.0, 10.0), source=_ROOMS)
     open_step: float = setting(
         0.02,
-        "and those while somebody is heard over it: a robot that speaks up is learned, too",
+        "and the step of frames in which a person is heard over the robot, so that a robot "
+        "that becomes louder is learned as well",
         "dB",
         (0.0, 10.0),
         source=_ROOMS,
@@ -82,17 +83,17 @@ class RobotGateConfig:
     hold: int = setting(
         24, "frames for which it then stays open", "frames", (1, 1_000), source=_ROOMS
     )
-    max_speech: float = setting(
+    max_speech: float = parameter(
         60.0,
         "`robot_speaking` that stays true for longer is not believed; it also ends when its "
         "publisher does",
         "s",
         (1.0, 3_600.0),
-        parameter="robot_speaks_at_most",
+        name="robot_speaks_at_most",
     )
     text_delay: float = setting(
         1.0,
-        "the recogniser's text of what the robot said comes up to this much later",
+        "the transcript of what the robot said arrives up to this much later",
         "s",
         (0.0, 10.0),
         source=_ROOMS,
@@ -113,13 +114,12 @@ class RobotVoiceConfig:
         ValueError: a value outside its range.
     """
 
-    robot_tail: float = setting(
+    robot_tail: float = parameter(
         0.3,
         "what is heard this long after `robot_speaking` fell is still the robot",
         "s",
         (0.0, 5.0),
         source=_ROOMS,
-        parameter="robot_tail",
     )
     robot_gate: RobotGateConfig = field(default_factory=RobotGateConfig)
 

@@ -43,16 +43,18 @@ class SpeakingFaceConfig:
         range=(0.0, 1.0),
     )
     speaks: float = setting(
-        0.3, "share of the utterance in which a face must have been told to speak", range=(0.0, 1.0)
+        0.3,
+        "share of the utterance during which a face must be reported as speaking",
+        range=(0.0, 1.0),
     )
     voiced: float = setting(
-        0.6, "share of speech between two pictures from which it is speech", range=(0.0, 1.0)
+        0.6, "minimum share of speech between two images that count as speech", range=(0.0, 1.0)
     )
     unvoiced: float = setting(
-        0.2, "share of speech between two pictures up to which it is none", range=(0.0, 1.0)
+        0.2, "maximum share of speech between two images that count as silence", range=(0.0, 1.0)
     )
     min_pictures: int = setting(
-        3, "pairs of pictures that it takes to judge a mouth", range=(1, 100)
+        3, "pairs of images that are needed to judge a mouth", range=(1, 100)
     )
     # On drawn mouths on one face, with trembling boxes and noise, 3 s at 5 pictures a second: 98 %
     # are found, and of 1 % of pairs of silent faces one is taken.
@@ -62,9 +64,7 @@ class SpeakingFaceConfig:
         range=(0.0, 5.0),
         source="test/dialogue/test_speaking_face.py",
     )
-    max_glimpse: float = setting(
-        0.5, "two pictures further apart tell nothing about a mouth", "s", (0.02, 5.0)
-    )
+    max_glimpse: float = setting(0.5, "two images further apart are not compared", "s", (0.02, 5.0))
     before: float = setting(
         10.0, "before an utterance, in which mouths that rest are looked at", "s", (0.0, 30.0)
     )

@@ -29,21 +29,17 @@ from erc_ros.dialogue.speakers.turns import TurnCorrection
 from erc_ros.dialogue.voice_activity import FRAME_TIME, Began, Ended, VoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.settings import Composed, section
 
 
-@dataclass(frozen=True)
-class SpeechSegmenterConfig(OpenSpeechConfig, RobotVoiceConfig):
-    """From sound to speech: all that this needs.
+@dataclass(frozen=True, init=False)
+class SpeechSegmenterConfig(Composed):
+    """Settings of the parts that determine the segments of speech."""
 
-    Raises:
-        ValueError: a value outside its range.
-    """
-
+    open_speech: OpenSpeechConfig = section(OpenSpeechConfig)
+    robot_voice: RobotVoiceConfig = section(RobotVoiceConfig)
     framing: FramingConfig = field(default_factory=FramingConfig)
     diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
-
-    def __post_init__(self) -> None:
-        OpenSpeechConfig.__post_init__(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +79,8 @@ class SpeechSegmenter:
     ) -> None:
         self._config = config
         self._voice_activity, self._history, self._diarizer = voice_activity, history, diarizer
-        self.robot = RobotVoice(config)
-        self.open = OpenSpeech(config)
+        self.robot = RobotVoice(config.robot_voice)
+        self.open = OpenSpeech(config.open_speech)
         self._framer = Framer(config.framing)
         self.reset()
 
@@ -114,7 +110,7 @@ class SpeechSegmenter:
         self._diarizer.feed(frame.start, samples)
         events = self.open.feed(frame.start, probability)
         found: list[SpeechEvent] = list(self.corrections(self.heard_until))
-        if is_update_due(self.open.state, self._config, self.heard_until):
+        if is_update_due(self.open.state, self._config.open_speech, self.heard_until):
             self._begin_update()
         return found + self._follow(events)
 
@@ -133,7 +129,7 @@ class SpeechSegmenter:
         if state.start is None or end - state.began < FRAME_TIME:
             return self.open.close(end, [])
         # also where texts have claimed all of it: what was heard of the voices is learned from
-        if is_unheard(state, self._config, end):
+        if is_unheard(state, self._config.open_speech, end):
             self._begin_update()
         return self.open.close(end, self._diarizer.attribute(state.began, end))
 
@@ -175,7 +171,7 @@ class SpeechSegmenter:
         for event in self.open.finish():
             if not isinstance(event, Ended):
                 continue
-            if stamp - event.start >= seconds(self._config.stretch.min_fragment):
+            if stamp - event.start >= seconds(self._config.open_speech.stretch.min_fragment):
                 found.append(self._close(min(event.end, stamp)))
             else:
                 found.append(RobotHeard(stamp, self.open.close(stamp, []).withdrawn))
@@ -203,7 +199,7 @@ class SpeechSegmenter:
     def is_draft_due(self) -> bool:
         """Is it time for another draft of what is being said?"""
         until = self.heard_until
-        return until is not None and is_draft_due(self.open.state, self._config, until)
+        return until is not None and is_draft_due(self.open.state, self._config.open_speech, until)
 
     def cuts(self, pieces: Sequence[Piece], config: AlignmentConfig) -> list[Cut]:
         """Where in these pieces a text may end."""

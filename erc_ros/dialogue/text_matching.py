@@ -18,7 +18,7 @@ from erc_ros.dialogue.non_speech import is_invented
 from erc_ros.dialogue.speakers.turns import TurnCorrection
 from erc_ros.dialogue.text_splitting import TextSplittingConfig, text_within
 from erc_ros.values.nanoseconds import seconds
-from erc_ros.values.settings import check, setting
+from erc_ros.values.settings import check, parameter, setting
 from erc_ros.values.transcript import Transcript
 
 MAX_HELD = 16  # texts that wait for sound
@@ -35,7 +35,9 @@ class WaitingConfig:
     """
 
     max_unanswered: int = setting(
-        3, "stretches without text after which nobody waits for one", range=(1, 1_000)
+        3,
+        "segments in a row without text after which speech does not wait for text",
+        range=(1, 1_000),
     )
     patience: float = setting(
         3.0, "times `text_timeout` is what partial texts can make speech wait", range=(1.0, 100.0)
@@ -45,7 +47,7 @@ class WaitingConfig:
     )
     max_offset: float = setting(
         10.0,
-        "times of a recogniser further from now than this are of another clock",
+        "times of a speech recognizer that differ from the present by more are of another clock",
         "s",
         (1.0, 600.0),
     )
@@ -65,26 +67,24 @@ class TextMatchingConfig:
         ValueError: a value outside its range.
     """
 
-    expect_text: str = setting(
+    expect_text: str = parameter(
         "auto",
-        "does speech wait for its text? auto: until three stretches in a row got none",
+        "whether speech waits for its text; auto: until three segments in a row had none",
         choices=("auto", "always", "never"),
-        parameter="expect_text",
     )
-    text_timeout: float = setting(
+    text_timeout: float = parameter(
         1.5,
-        "speech whose text has not come this long after its end goes out without text",
+        "speech whose text has not arrived this long after its end is published without text",
         "s",
         (0.0, 30.0),
         source="benchmarks.alignment",
-        parameter="text_timeout",
     )
     speech_timeout: float = setting(
-        0.5, "a final text waits this long for sound that is still on its way", "s", (0.0, 10.0)
+        0.5, "a final text waits this long for audio that has not arrived yet", "s", (0.0, 10.0)
     )
     seconds_per_character: float = setting(
         0.065,
-        "expected duration of a text, where the recogniser tells no times",
+        "expected duration of a text, if the speech recognizer gives no times",
         "s",
         (0.005, 1.0),
         source="benchmarks.alignment",

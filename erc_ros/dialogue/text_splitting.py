@@ -31,7 +31,7 @@ class TextSplittingConfig:
 
     min_part: float = setting(
         0.5,
-        "less speech than this of somebody else is no turn to split at",
+        "less speech than this of another speaker is no turn to split at",
         "s",
         (0.0, 10.0),
         source=_FOUND,

@@ -16,7 +16,7 @@ from erc_ros.dialogue.speakers.turns import Attribution, TurnCorrection
 from erc_ros.dialogue.text_splitting import TextSplittingConfig, split
 from erc_ros.values.events import ConversationEnded, SpeakerCorrected, TextCorrected
 from erc_ros.values.nanoseconds import seconds
-from erc_ros.values.settings import check, setting
+from erc_ros.values.settings import check, parameter, setting
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
@@ -31,12 +31,11 @@ class UtteranceLogConfig:
         ValueError: a value outside its range.
     """
 
-    conversation_gap: float = setting(
+    conversation_gap: float = parameter(
         30.0,
-        "silence that ends a conversation: history and speakers start anew",
+        "silence that ends a conversation; the next one starts without history and speakers",
         "s",
         (1.0, 86_400.0),
-        parameter="conversation_gap",
     )
     max_speaker_corrections: int = setting(
         256, "utterances whose speaker can still be corrected", range=(1, 100_000)

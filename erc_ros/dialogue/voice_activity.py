@@ -38,16 +38,16 @@ class VoiceActivityConfig:
     offset: float = setting(
         0.15, "probability below which a frame is silent, at most `onset`", range=(0.01, 0.99)
     )
-    min_speech: float = setting(0.16, "speech shorter than this is no stretch", "s", (0.0, 2.0))
-    hangover: float = setting(0.3, "silence that ends a stretch", "s", (0.03, 3.0))
+    min_speech: float = setting(0.16, "shorter speech is ignored", "s", (0.0, 2.0))
+    hangover: float = setting(0.3, "silence that ends a segment", "s", (0.03, 3.0))
     padding: float = setting(
         0.1,
-        "a stretch begins this much before its first voiced frame and ends this much after its last"
-        " one, at most `hangover`",
+        "a segment begins this much before its first voiced frame and ends this much after "
+        "its last one, at most `hangover`",
         "s",
         (0.0, 3.0),
     )
-    max_stretch: float = setting(15.0, "a longer stretch is cut", "s", (4.0, 60.0))
+    max_stretch: float = setting(15.0, "a longer segment is cut", "s", (4.0, 60.0))
     max_dip: float = setting(
         0.12,
         "silence inside the first `min_speech`: a click followed by another one is no word",
@@ -56,7 +56,8 @@ class VoiceActivityConfig:
     )
     cut_search: float = setting(
         3.0,
-        "a stretch that is too long is cut at the most silent frame of its last part, this long",
+        "a segment that is too long is cut at the most silent frame of its last part, which"
+        " has this length",
         "s",
         (0.1, 4.0),
     )

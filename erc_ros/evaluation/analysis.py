@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.inference.estimate import Estimate
 from erc_ros.parameters import RobotConfig
-from erc_ros.pipeline import PerceptionConfig, Recognition, RecognitionConfig, crop_size
+from erc_ros.pipeline import Recognition, RecognitionConfig, crop_size
 from erc_ros.replay.offline import replay
 from erc_ros.replay.recording import open_recording
 from erc_ros.replay.rows import BundleName, Row
 from erc_ros.sensing.audio import MAX_RATE, MIN_RATE
-from erc_ros.sensing.faces import observe_crop
+from erc_ros.sensing.faces import CROP_SIZE, observe_crop
 from erc_ros.sensing.frames import Frame
 from erc_ros.values.bounds import PIXELS, UTTERANCE_SAMPLES
 from erc_ros.values.events import UtteranceEvent
@@ -146,7 +146,7 @@ def analyze(
     path = Path(recording)
     robot = RobotConfig().changed(bundle=bundle, **parameters)
     cues = cues_for(path, None if transcript is None else Path(transcript))
-    with open_recording(path, cues, robot.utterance_node.face_rate) as opened:
+    with open_recording(path, cues, robot.utterance_node.perception.face_rate) as opened:
         result = replay(opened, {}, robot)
     rows = sorted((row for row in result.rows if row.is_final), key=lambda row: row.start)
     segments = [_segment(row, result.origin) for row in rows]
@@ -244,6 +244,6 @@ def _crop(face: NDArray[np.uint8], bundle: str, stamp: int) -> FaceCrop:
     if not 0 < height * width <= PIXELS:
         raise ValueError(f"face has {height} x {width} pixels; must be 1 to {PIXELS}")
     frame = Frame(stamp, "bgr8", width, height, width * 3, pixels.tobytes())
-    crop = observe_crop("face", frame, crop_size(PerceptionConfig(bundle=bundle))).crop
+    crop = observe_crop("face", frame, max(CROP_SIZE, crop_size(bundle))).crop
     assert crop is not None
     return crop

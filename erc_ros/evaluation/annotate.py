@@ -14,7 +14,7 @@ from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.media.options import private_option, transcript_options
-from erc_ros.parameters import RobotConfig, read_parameters
+from erc_ros.parameters import robot_config
 from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder
@@ -40,11 +40,14 @@ def main(argv: Sequence[str]) -> int:
             "another folder with --out, or give --overwrite"
         )
     check_folder(folder)
-    robot = RobotConfig() if options.params_file is None else read_parameters(options.params_file)
-    chosen = {"bundle": options.bundle, "speaker_model": options.speaker_model}
-    robot = robot.changed(**{name: value for name, value in chosen.items() if value is not None})
+    robot = robot_config(
+        options.params_file,
+        bundle=options.bundle,
+        speaker_model=options.speaker_model,
+        tuning_file=options.tuning,
+    )
     topics = tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
-    system = EvaluatedSystem(Path(robot.emotion_node.bundle).name, robot)
+    system = EvaluatedSystem(Path(robot.emotion_node.recognition.bundle).name, robot)
     cues_for(options.bag, options.transcript, _say, options.recognizer or "")
     job = EvaluationJob(
         name,
@@ -123,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--params-file", type=Path, metavar="YAML", help="the robot's ROS parameters"
     )
+    parser.add_argument("--tuning", metavar="YAML", help="internal settings: the `tuning_file`")
     parser.add_argument("--bundle", help="model package: a folder, or a name in models/")
     parser.add_argument(
         "--speaker-model",

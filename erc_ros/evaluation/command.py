@@ -36,7 +36,7 @@ from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
 from erc_ros.media.options import private_option, transcript_options
-from erc_ros.parameters import RobotConfig, read_parameters
+from erc_ros.parameters import robot_config
 from erc_ros.replay import provenance
 from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
@@ -232,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="YAML",
         help="ROS parameters of the nodes; give it twice to compare two",
     )
+    parser.add_argument("--tuning", metavar="YAML", help="internal settings: the `tuning_file`")
     parser.add_argument(
         "--speaker-model",
         help="folder or name of the speaker network; none: no speaker diarization",
@@ -277,12 +278,10 @@ def _systems(options: argparse.Namespace) -> list[EvaluatedSystem]:
         raise ValueError("two bundles or two parameter files can be compared, not more at once")
     systems = []
     for file in files:
-        robot = RobotConfig() if file is None else read_parameters(file)
-        if options.speaker_model is not None:
-            robot = robot.changed(speaker_model=options.speaker_model)
+        robot = robot_config(file, speaker_model=options.speaker_model, tuning_file=options.tuning)
         for bundle in bundles:
             chosen = robot if bundle is None else robot.changed(bundle=bundle)
-            name = chosen.emotion_node.bundle if len(files) == 1 else str(file.stem)
+            name = chosen.emotion_node.recognition.bundle if len(files) == 1 else str(file.stem)
             systems.append(EvaluatedSystem(Path(name).name, chosen))
     if len({system.name for system in systems}) < len(systems):
         raise ValueError(f"two systems of one name, {systems[0].name}: rename a folder or file")

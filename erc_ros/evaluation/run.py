@@ -51,15 +51,16 @@ class EvaluatedSystem:
         Raises:
             BundleError, LabelMapError, FileNotFoundError: they cannot be used.
         """
-        node = self.robot.emotion_node
+        node = self.robot.emotion_node.recognition
         bundle = load_bundle(model_folder(node.bundle))
         label_map = read_label_map(node.label_map, bundle.labels)
         return bundle if label_map is None else label_map.bundle(bundle)
 
     def model_folders(self) -> list[Path]:
         """Where its models lie."""
-        heard = self.robot.utterance_node
-        names = [self.robot.emotion_node.bundle, heard.speaker_model, heard.segmentation_model]
+        heard = self.robot.utterance_node.perception
+        bundle = self.robot.emotion_node.recognition.bundle
+        names = [bundle, heard.speaker_model, heard.segmentation_model]
         files = [Path(name) for name in (heard.face_model, heard.known_voices) if name]
         return [model_folder(name) for name in names if name not in ("", "none")] + files
 
@@ -123,7 +124,7 @@ def answer(
     """
     heard = _Heard()
     labels = system.bundle().labels
-    rate = system.robot.utterance_node.face_rate
+    rate = system.robot.utterance_node.perception.face_rate
     part = part or TimeRange()
     with open_recording(bag, cues, rate, recognizer) as recording:
         check_part(recording, part)

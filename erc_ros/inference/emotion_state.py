@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from erc_ros.inference.estimate import Estimate
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import seconds
-from erc_ros.values.settings import check, setting
+from erc_ros.values.settings import check, parameter, setting
 
 REMEMBERED = 512  # utterances, of all persons together
 
@@ -32,8 +32,13 @@ REMEMBERED = 512  # utterances, of all persons together
 class EmotionStateConfig:
     """How long an utterance counts."""
 
-    half_life: float = setting(
-        30.0, "an utterance counts half as much after this time", "s", (1.0, 3600.0)
+    half_life: float = parameter(
+        30.0,
+        "an utterance counts half as much in `emotion_state` after this time",
+        "s",
+        (1.0, 3600.0),
+        name="emotion_half_life",
+        former="emotion_state.half_life",
     )
     prior: float = setting(
         0.3,

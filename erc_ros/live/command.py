@@ -176,7 +176,7 @@ def run(options: argparse.Namespace, robot: RobotConfig, show: ShowRow) -> int:
             console.note(f"{source.kind}: {source.name}")
         console.note("stop with Ctrl-C")
         session = LiveSession(
-            pipeline, sources, recognizer, robot.utterance_node.face_rate, observers
+            pipeline, sources, recognizer, robot.utterance_node.perception.face_rate, observers
         )
         session.run(Clock(options.speed), stop)
     return 0 if session.received or not session.failed else 1

@@ -8,6 +8,7 @@ from typing import Any
 from erc_ros.nodes.emotion_node import EmotionNode
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.utterance_node import UtteranceNode, not_recorded
+from erc_ros.pipeline import crop_size
 
 
 def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[ManagedNode]:
@@ -17,6 +18,10 @@ def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[Man
     """
     emotion_node = EmotionNode(subscribes=False, **options)
     utterance_node = UtteranceNode(
-        emotion_node.receive, record, consent=emotion_node.consent, **options
+        emotion_node.receive,
+        record,
+        lambda: crop_size(emotion_node.parameters["bundle"]),
+        consent=emotion_node.consent,
+        **options,
     )
     return [utterance_node, emotion_node]

@@ -40,6 +40,7 @@ from erc_ros.values.events import (
     ConversationEnded,
     Event,
     SpeakerCorrected,
+    TextCorrected,
     UtteranceEvent,
 )
 from erc_ros.values.nanoseconds import seconds
@@ -88,13 +89,14 @@ class EmotionNode(ManagedNode):
         p = self.parameters
         if p["publish_expression"]:
             self._expressions = Expressions(self, p["humans_namespace"])
-        self._recognition = Recognition(p.config(EmotionNodeConfig))
+        self._settings = p.config(EmotionNodeConfig).recognition
+        self._recognition = Recognition(self._settings)
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = self._excluded_before = 0
         self._lossiness = Lossiness()
         self._order: Resequencer[Arrived] = Resequencer(PATIENCE)
         self._states = EmotionStateTracker(
-            p.config(EmotionNodeConfig).emotion_state, self._recognition.bundle.anchors
+            self._settings.emotion_state, self._recognition.bundle.anchors
         )
         self._states_sent = 0  # ns on the monotonic clock
         self._latencies: dict[str, Latencies] = {"total": Latencies()}
@@ -114,7 +116,7 @@ class EmotionNode(ManagedNode):
         self._outputs["labels"].publish(labels_message(self._recognition.bundle))
         self._inbox = inbox = Inbox(
             {
-                "utterances": self.parameters["utterance_queue"],
+                "utterances": self._settings.utterance_queue,
                 "corrections": CORRECTIONS,
                 services.INPUT: services.MOST_CALLS,
                 "tick": 1,
@@ -244,6 +246,8 @@ class EmotionNode(ManagedNode):
             self._states.correct(event)
         elif isinstance(event, ConversationEnded):
             self._states.end_conversation(event.conversation_id)
+        elif isinstance(event, (UtteranceEvent, TextCorrected)) and event.utterance.faces:
+            self._check_crops(len(event.utterance.faces[0].pixels))
         recognition.publish_provisional = self.parameters["publish_provisional"]
         recognition.min_confidence = self.parameters["min_confidence"]
         for found in recognition.feed(event):
@@ -259,6 +263,16 @@ class EmotionNode(ManagedNode):
             self._states.feed(estimate)
             self._publish_states()
             self._count(estimate, stages, total)
+
+    def _check_crops(self, size: int) -> None:
+        assert self._recognition is not None
+        visual = self._recognition.bundle.visual
+        if visual is not None and size < visual.size:
+            self.complain(
+                "face crops",
+                f"face crops have {size} pixels, the bundle expects {visual.size}: set the "
+                f"parameter face_crop_size of utterance_node to {visual.size}",
+            )
 
     # Services ---------------------------------------------------------------------------------
 
@@ -276,7 +290,7 @@ class EmotionNode(ManagedNode):
 
     def _load_bundle(self, request: SetBundle.Request) -> Recognition:
         """Beside the models that answer: an error leaves those as they are."""
-        config = self.parameters.config(EmotionNodeConfig)
+        config = self.parameters.config(EmotionNodeConfig).recognition
         return Recognition(replace(config, bundle=request.bundle))
 
     def _take_bundle(self, loaded: Recognition, response: SetBundle.Response) -> str:
@@ -286,8 +300,7 @@ class EmotionNode(ManagedNode):
         former.close()
         bundle = loaded.bundle
         self.parameters.replace("bundle", str(bundle.folder))
-        config = self.parameters.config(EmotionNodeConfig)
-        self._states = EmotionStateTracker(config.emotion_state, bundle.anchors)
+        self._states = EmotionStateTracker(self._settings.emotion_state, bundle.anchors)
         self._outputs["labels"].publish(labels_message(bundle))
         self._publish_states()
         response.bundle_name, response.bundle_version = bundle.name, bundle.version

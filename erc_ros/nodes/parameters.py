@@ -1,7 +1,7 @@
 """The nodes' parameters in ROS: declared from the configs, checked when they are set.
 
-`python -m erc_ros.nodes.parameters` prints the tables of docs/reference/parameters.md; with
-`--write` it writes config/parameters.yaml and those tables.
+`python -m erc_ros.nodes.parameters` prints the tables of the documentation; with `--write` it
+writes config/parameters.yaml, config/tuning.yaml and the page of the parameters.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from erc_ros.parameters import NODES, complaint, reference, tables, unknown
+from erc_ros.parameter_reference import (
+    parameter_reference,
+    parameter_tables,
+    tuning_reference,
+)
+from erc_ros.parameters import NODES, complaint, current_name, former_name, unknown
 from erc_ros.pipeline import FromParameters
 from erc_ros.resources import config_file
-from erc_ros.values.settings import SettingEntry, Value, entries
+from erc_ros.values.settings import SettingEntry, Value, entries, parameters
 
 _TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
@@ -85,22 +90,27 @@ class NodeParameters:
         self._node = node
         self._is_configured = is_configured
         self._taken_over = ""  # the one that is set by `replace` just now
-        self._entries = {entry.name: entry for entry in entries(NODES[kind])}
+        self._entries = parameters(NODES[kind])
+        settings = {entry.name: entry for entry in entries(NODES[kind])}
+        self._former: dict[str, Value] = {}  # given under names of the former release
         others = []
-        for name, parameter in node._parameter_overrides.items():
-            entry = self._entries.get(name)
-            reason = complaint(entry, parameter.value) if entry else unknown(name)
+        for name, given in node._parameter_overrides.items():
+            entry = settings.get(current_name(name))
+            reason = complaint(entry, given.value) if entry else unknown(name)
             if reason and entry is None and name in shared:
                 others.append(reason)
             elif reason:  # before rclpy refuses it in other words, or ignores it
-                raise InvalidParameterValueException(name, parameter.value, reason)
+                raise InvalidParameterValueException(name, given.value, reason)
+            elif entry is not None and (advice := former_name(name)):
+                node.get_logger().warning(advice)
+                self._former[entry.name] = given.value
         if others:
             text = "; ".join(others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else "")
             node.get_logger().warning(f"ignored in a section for every node: {text}")
         # Registered before declaring, so that values from the command line are checked as well.
         node.add_on_set_parameters_callback(self._check)
         for entry in self._entries.values():
-            default = (defaults or {}).get(entry.name, entry.default)
+            default = {**(defaults or {}), **self._former}.get(entry.name, entry.default)
             node.declare_parameter(entry.name, default, descriptor(entry))
 
     def __getitem__(self, name: str) -> Any:
@@ -120,10 +130,12 @@ class NodeParameters:
         Raises:
             ValueError: values that do not go together.
         """
-        return kind.from_parameters({name: self[name] for name in self._entries})
+        return kind.from_parameters(
+            {**self._former, **{name: self[name] for name in self._entries}}
+        )
 
-    def _check(self, parameters: Iterable[Parameter]) -> SetParametersResult:
-        for parameter in parameters:
+    def _check(self, changes: Iterable[Parameter]) -> SetParametersResult:
+        for parameter in changes:
             entry = self._entries.get(parameter.name)
             if entry is None:
                 continue  # use_sim_time, qos_overrides, ...: not ours
@@ -142,29 +154,26 @@ class NodeParameters:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print or write what the configs say."""
     parser = argparse.ArgumentParser(description="The parameters of the nodes.")
-    parser.add_argument(
-        "--write",
-        action="store_true",
-        help="write config/parameters.yaml and docs/reference/parameters.md",
-    )
+    parser.add_argument("--write", action="store_true", help="write them into config and docs")
     if not parser.parse_args(argv).write:
         for node in NODES:
-            print(f"### {node}\n\n{tables(node)}")
+            print(f"### {node}\n\n{parameter_tables(node)}")
         return
-    file = config_file("parameters.yaml")
-    file.write_text(reference(), encoding="utf-8")
-    docs = file.parents[1] / "docs" / "reference" / "parameters.md"
-    if docs.is_file():
-        docs.write_text(with_tables(docs.read_text(encoding="utf-8")), encoding="utf-8")
+    folder = config_file("parameters.yaml").parent
+    (folder / "parameters.yaml").write_text(parameter_reference(), encoding="utf-8")
+    (folder / "tuning.yaml").write_text(tuning_reference(), encoding="utf-8")
+    page = folder.parent / "docs" / "reference" / "parameters.md"
+    if page.is_file():
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def with_tables(text: str) -> str:
-    """A document in which each node's section (`### <node>`) holds its tables and nothing else."""
+    """A document in which each node's section (`### <node>`) holds its table and nothing else."""
     for node in NODES:
-        section = re.compile(rf"(^### {node}\n\n)\|.*?(?=^#|\Z)", re.MULTILINE | re.DOTALL)
-        found = section.search(text)
+        heading = re.compile(rf"(^### {node}\n\n)\|.*?(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+        found = heading.search(text)
         if found is not None:
-            text = f"{text[: found.end(1)]}{tables(node)}\n{text[found.end() :]}"
+            text = f"{text[: found.end(1)]}{parameter_tables(node)}\n{text[found.end() :]}"
     return text.rstrip("\n") + "\n"
 
 

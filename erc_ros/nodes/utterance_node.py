@@ -82,14 +82,17 @@ class UtteranceNode(ManagedNode):
             process.
         record: called in the worker before each call of `Perception`, with the method's name and
             its argument. The same calls of a `Pipeline` give what the nodes gave, bit by bit.
+        min_crop_size: pixels of a face crop that the models in this process expect; 0: unknown.
     """
 
     def __init__(
         self,
         hand_over: Callable[[Handover], None] | None = None,
         record: Callable[..., None] = not_recorded,
+        min_crop_size: Callable[[], int] = lambda: 0,
         **options: Any,
     ) -> None:
+        self._min_crop_size = min_crop_size
         self._hand_over = hand_over
         self._record = record
         self._perception: Perception | None = None
@@ -111,19 +114,18 @@ class UtteranceNode(ManagedNode):
     # Lifecycle ------------------------------------------------------------------------------
 
     def load(self) -> None:
-        config = self.parameters.config(UtteranceNodeConfig).perception
-        if (
-            config.provisional_period
-            and self._hand_over is None
-            and self.parameters["publish_media"]
-        ):
+        config = self.parameters.config(UtteranceNodeConfig)
+        period = self.parameters["provisional_period"]
+        if period and self._hand_over is None and self.parameters["publish_media"]:
             raise ValueError(
-                f"provisional_period {config.provisional_period:g} would send all sound of an "
+                f"provisional_period {period:g} would send all sound of an "
                 "utterance again with each of its drafts: run both nodes in one process "
                 "(mode:=single), or set it to 0"
             )
-        self._throttle = FrameThrottle(config.face_rate)
-        self._perception = Perception(config)
+        perception = config.used_perception
+        self._settings = perception
+        self._throttle = FrameThrottle(perception.face_rate)
+        self._perception = Perception(perception, min_crop_size=self._min_crop_size())
         p = self.parameters
         if p["publish_view"]:
             self._view = LiveView(self, p["humans_namespace"])
@@ -141,16 +143,16 @@ class UtteranceNode(ManagedNode):
         }
 
     def start(self) -> None:
-        p = self.parameters
+        p, queues = self.parameters, self._settings
         self._inbox = inbox = Inbox(
             {
-                "audio": p["audio_queue"],
+                "audio": queues.audio_queue,
                 "audio_info": 10,
-                "image": p["image_queue"],
-                "speech": p["speech_queue"],
+                "image": queues.image_queue,
+                "speech": queues.speech_queue,
                 "robot_speaking": 100,
                 "humans": 1000,  # small messages mostly, of a crowd at once; bounded in bytes, too
-                "voice_sound": p["audio_queue"],
+                "voice_sound": queues.audio_queue,
                 "microphone": 10,
                 "tick": 1,
                 "robot_gone": 1,

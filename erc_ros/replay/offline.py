@@ -233,7 +233,7 @@ class _Reader:
         yield "feed", (value,)
 
     def _is_due(self, topic: str, frame: Frame | FaceLandmarks) -> bool:
-        throttle = self._throttles.setdefault(topic, FrameThrottle(self._node.face_rate))
+        throttle = self._throttles.setdefault(topic, FrameThrottle(self._node.perception.face_rate))
         return throttle.takes(frame.stamp)
 
 

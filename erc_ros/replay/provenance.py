@@ -38,8 +38,8 @@ def software() -> dict[str, Any]:
 
 def models(robot: RobotConfig) -> dict[str, Any]:
     """The models that a robot's parameters name, with their hashes."""
-    node = robot.utterance_node
-    bundle = load_bundle(model_folder(robot.emotion_node.bundle))
+    node = robot.utterance_node.perception
+    bundle = load_bundle(model_folder(robot.emotion_node.recognition.bundle))
     found: dict[str, Any] = {
         "bundle": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
     }

@@ -24,7 +24,8 @@ import yaml
 from erc_ros.adapters import adapter_for, humans_adapter, message_class
 from erc_ros.nodes.inputs import TELLS_INFO
 from erc_ros.nodes.system import environment, read_system
-from erc_ros.parameters import EmotionNodeConfig, RobotConfig, UtteranceNodeConfig
+from erc_ros.parameters import RobotConfig
+from erc_ros.pipeline import TUNING_FILE
 from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw, tells_consent
 from erc_ros.replay.offline import heard_topics
 from erc_ros.replay.report import Result, quantiles
@@ -37,7 +38,7 @@ from erc_ros.replay.rows import (
 )
 from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS, seconds
-from erc_ros.values.settings import values_of
+from erc_ros.values.settings import parameters, values_of
 from erc_ros.values.transcript import Transcript
 
 START_TIMEOUT = 60.0  # s for the nodes to load their models and subscribe
@@ -156,15 +157,11 @@ def running_nodes(robot: RobotConfig, arguments: Mapping[str, str]) -> Iterator[
     This process's ROS variables are the same meanwhile, so that what starts in it finds the nodes.
     """
     read_system().values(arguments)  # complains about unknown ones here, not in the log
-    settings = {
-        "utterance_node": {"ros__parameters": _given(robot.utterance_node)},
-        "emotion_node": {"ros__parameters": _given(robot.emotion_node)},
-    }
     added = domain()
     os.environ.update(added)
     with tempfile.TemporaryDirectory(prefix="erc_") as folder:
         file, log = Path(folder, "parameters.yaml"), Path(folder, "log")
-        file.write_text(yaml.safe_dump(settings))
+        _write_parameters(robot, file, Path(folder, "tuning.yaml"))
         given = [f"{name}:={value}" for name, value in arguments.items()]
         command = [sys.executable, "-m", "erc_ros.cli", "run", *given, f"params_file:={file}"]
         with log.open("wb") as stream:
@@ -179,13 +176,20 @@ def running_nodes(robot: RobotConfig, arguments: Mapping[str, str]) -> Iterator[
                 del os.environ[name]
 
 
-def _given(config: UtteranceNodeConfig | EmotionNodeConfig) -> dict[str, Any]:
-    """Its parameters, with the folders of its models, complained of here and not in the log."""
-    values = dict(values_of(config))
-    for name in ("bundle", "speaker_model", "segmentation_model"):
-        if values.get(name, "none") not in ("", "none"):
-            values[name] = str(model_folder(str(values[name])).resolve())
-    return values
+def _write_parameters(robot: RobotConfig, file: Path, tuning: Path) -> None:
+    """Write what the nodes start with: a file of parameters, and the tuning file that it names."""
+    sections, settings = {}, {}
+    for node in (robot.utterance_node, robot.emotion_node):
+        values, names = values_of(node), parameters(type(node))
+        own = {name: value for name, value in values.items() if name in names}
+        for name in ("bundle", "speaker_model", "segmentation_model"):
+            if own.get(name, "none") not in ("", "none"):  # a missing one is reported here
+                own[name] = str(model_folder(str(own[name])).resolve())
+        name = "utterance_node" if node is robot.utterance_node else "emotion_node"
+        sections[name] = {"ros__parameters": {**own, TUNING_FILE: str(tuning)}}
+        settings.update({name: value for name, value in values.items() if name not in names})
+    file.write_text(yaml.safe_dump(sections))
+    tuning.write_text(yaml.safe_dump(settings))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -342,7 +346,7 @@ class _Player:
             self._publish(bag, raw)
         self.problems = self._listening.problems()  # before it becomes one that nothing comes
         # What waits for its text goes out by itself after text_timeout; then the nodes are done.
-        patience = self._node.text_timeout + 2.0
+        patience = self._node.perception.dialogue.texts.text_timeout + 2.0
         self._wait_until(last + seconds(patience * max(1.0, self._rate)), begin, nodes, on_row)
         for told in self._listening.corrections:
             self.rows = relabelled(

@@ -1,17 +1,22 @@
-"""Configuration: frozen dataclasses whose fields say what they mean, and in which range they lie.
+"""Settings: frozen dataclasses whose fields declare description, unit and range of a value.
 
-A field is declared once, with `setting`; from there come the checks of its value, the ROS parameter
-of its name with descriptor and range, and the tables in the documentation:
+A field is declared once. From the declaration come the check of its value, its name in a tuning
+file or as a ROS parameter, the descriptor of that parameter, and the reference documentation:
 
     @dataclass(frozen=True, slots=True)
     class TextMatchingConfig:
-        text_timeout: float = setting(1.5, "speech waits this long for its text", "s", (0.0, 30.0))
+        text_timeout: float = parameter(1.5, "speech waits this long for its text", "s", (0, 30))
+        speech_timeout: float = setting(0.5, "a text waits this long for its audio", "s", (0, 10))
 
         def __post_init__(self) -> None:
             check(self)
 
-Configs nest: a field that holds another config makes its settings `<field>.<setting>`, unless the
-field says otherwise (`section`) or a setting has a name of its own (`parameter`).
+A `parameter` is a ROS parameter: a value that a robot integrator changes. A `setting` tunes a part
+and is changed in a tuning file (`erc_ros.tuning`).
+
+Configs are composed and do not inherit from each other. A field that holds another config makes its
+settings `<field>.<setting>`; a `section` has another name, and with the name "" its settings are
+those of the config that has the field. A parameter has the name of its field wherever it is.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -36,14 +42,16 @@ _SECTION = "erc_ros.section"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of one value of a configuration.
+    """The declaration of one value of a configuration.
 
     description: what it does, in one sentence, for `ros2 param describe`.
     unit: "s", "Hz", ...; "" for counts, names and shares.
-    range: (least, greatest), both allowed.
-    source: the command that the default was found with, or "by hand".
-    parameter: name as a ROS parameter where it is another than the path of its fields.
-    changes: when a node takes another value: "start" (never, once it runs), "configure" (while it
+    range: (minimum, maximum), both allowed.
+    source: the command that determined the default, or "by hand".
+    is_parameter: whether it is a ROS parameter; otherwise it is changed in a tuning file.
+    name: as a parameter; "": that of the field.
+    former: the name of a former release, accepted with a warning for one release.
+    changes: when a node accepts another value: "start" (never, once it runs), "configure" (while it
         is unconfigured) or "anytime" (at once).
     """
 
@@ -52,23 +60,27 @@ class Setting:
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     source: str = "by hand"
-    parameter: str = ""
+    is_parameter: bool = False
+    name: str = ""
+    former: str = ""
     changes: Changes = "configure"
 
     def checked(self, name: str, value: object, kind: type) -> Any:
-        """`value`, as a `kind`.
+        """Return `value` as a `kind`.
 
         Raises:
             ValueError: of a wrong type, outside the range or not among the choices.
         """
-        found = convert(value, kind, name)
-        if self.choices and found not in self.choices:
+        converted = convert(value, kind, name)
+        if self.choices and converted not in self.choices:
             raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {shown(value)}")
         if self.range is not None:
-            least, greatest = self.range
-            if not least <= found <= greatest:
-                raise ValueError(f"{name} must be in [{least:g}, {greatest:g}], got {shown(value)}")
-        return found
+            minimum, maximum = self.range
+            if not minimum <= converted <= maximum:
+                raise ValueError(
+                    f"{name} must be in [{minimum:g}, {maximum:g}], got {shown(value)}"
+                )
+        return converted
 
 
 def setting(
@@ -79,16 +91,31 @@ def setting(
     *,
     choices: tuple[str, ...] = (),
     source: str = "by hand",
-    parameter: str = "",
+) -> Any:
+    """Declare a field that is changed in a tuning file; see `Setting`."""
+    declared = Setting(description, unit, range, choices, source)
+    return dataclasses.field(default=default, metadata={_KEY: declared})
+
+
+def parameter(
+    default: Value,
+    description: str,
+    unit: str = "",
+    range: tuple[float, float] | None = None,
+    *,
+    choices: tuple[str, ...] = (),
+    source: str = "by hand",
+    name: str = "",
+    former: str = "",
     changes: Changes = "configure",
 ) -> Any:
-    """A field of a config dataclass; see `Setting`."""
-    known = Setting(description, unit, range, choices, source, parameter, changes)
-    return dataclasses.field(default=default, metadata={_KEY: known})
+    """Declare a field that is a ROS parameter; see `Setting`."""
+    declared = Setting(description, unit, range, choices, source, True, name, former, changes)
+    return dataclasses.field(default=default, metadata={_KEY: declared})
 
 
-def section(config: type[Any], name: str) -> Any:
-    """A field that holds another config, whose settings are called `<name>.<setting>`.
+def section(config: type[Any], name: str = "") -> Any:
+    """Declare a field that holds another config, whose settings are called `<name>.<setting>`.
 
     name: "" makes them settings of the config that has the field.
     """
@@ -97,7 +124,7 @@ def section(config: type[Any], name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class SettingEntry:
-    """A setting at its place: `name` as a parameter, `path` of fields, type and default."""
+    """A setting at its place: `name`, `path` of fields, type and default."""
 
     name: str
     path: tuple[str, ...]
@@ -106,9 +133,14 @@ class SettingEntry:
     setting: Setting
 
 
-def entries(cls: type[Any]) -> Iterator[SettingEntry]:
+def entries(cls: type[Any]) -> tuple[SettingEntry, ...]:
     """Every setting of a config and of the configs in it."""
-    return _entries(cls, (), ())
+    return tuple(_entries(cls, (), ()))
+
+
+def parameters(cls: type[Any]) -> dict[str, SettingEntry]:
+    """Name -> entry of the settings that are ROS parameters."""
+    return {entry.name: entry for entry in entries(cls) if entry.setting.is_parameter}
 
 
 def _entries(
@@ -116,12 +148,13 @@ def _entries(
 ) -> Iterator[SettingEntry]:
     types = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        known = field.metadata.get(_KEY)
+        declared = field.metadata.get(_KEY)
         here = (*path, field.name)
-        if known is not None:
-            name = known.parameter or ".".join((*names, field.name))
+        if declared is not None:
+            flat = (declared.name or field.name) if declared.is_parameter else ""
+            name = flat or ".".join((*names, field.name))
             default: Value = field.default  # type: ignore[assignment]
-            yield SettingEntry(name, here, type(default), default, known)
+            yield SettingEntry(name, here, type(default), default, declared)
         elif dataclasses.is_dataclass(types[field.name]):
             inner = field.metadata.get(_SECTION, field.name)
             yield from _entries(types[field.name], here, (*names, inner) if inner else names)
@@ -135,28 +168,88 @@ def check(config: Any) -> None:
             names the setting, the value and what is allowed.
     """
     for field in dataclasses.fields(config):
-        known = field.metadata.get(_KEY)
-        if known is not None:
-            name = known.parameter or field.name
-            known.checked(name, getattr(config, field.name), type(field.default))
+        declared = field.metadata.get(_KEY)
+        if declared is not None:
+            name = declared.name or field.name
+            declared.checked(name, getattr(config, field.name), type(field.default))
+
+
+class Composed:
+    """A config that is made of others, as `section(Part, "")`; mixed into a dataclass.
+
+    The dataclass is declared with `init=False`. Its constructor accepts its own fields and those of
+    its sections:
+
+        >>> PipelineConfig(bundle="edge-small", face_rate=10.0).perception.face_rate
+        10.0
+    """
+
+    def __init__(self, **values: Any) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = values.pop(field.name) if field.name in values else _default_of(field)
+            if field.metadata.get(_SECTION) == "":
+                names = _fields_of(type(value)) & set(values)
+                if names:
+                    value = dataclasses.replace(value, **{name: values.pop(name) for name in names})
+            object.__setattr__(self, field.name, value)
+        for name in values:
+            raise TypeError(f"{type(self).__name__} has no setting {_named(name, type(self))}")
+        post_init = getattr(self, "__post_init__", None)
+        if post_init is not None:
+            post_init()
+
+    if not typing.TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Until 1.1 the configs inherited from each other, and their fields were one level.
+            for field in dataclasses.fields(self):
+                if field.metadata.get(_SECTION) != "" or field.name not in vars(self):
+                    continue
+                part = getattr(self, field.name)
+                if name in _fields_of(type(part)):
+                    warnings.warn(
+                        f"{type(self).__name__}.{name} is now .{field.name}.{name}",
+                        DeprecationWarning,
+                        stacklevel=2,
+                    )
+                    return getattr(part, name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _fields_of(cls: type[Any]) -> set[str]:
+    """The fields of a config and of its sections without a name."""
+    names: set[str] = set()
+    for field in dataclasses.fields(cls):
+        names.add(field.name)
+        if field.metadata.get(_SECTION) == "":
+            names |= _fields_of(typing.get_type_hints(cls)[field.name])
+    return names
+
+
+def _named(name: str, cls: type[Any]) -> str:
+    near = difflib.get_close_matches(name, [entry.name for entry in entries(cls)], 1)
+    return name + (f"; did you mean {near[0]}?" if near else "")
 
 
 def configured(cls: type[T], values: Mapping[str, Value]) -> T:
-    """A config with these values by name (see `SettingEntry`), the others as they are by default.
+    """Return a config with these values by name (see `SettingEntry`), the others by default.
 
     Raises:
         ValueError: a name that does not exist (with the nearest one that does), or what `check`
             refuses, with the full name.
     """
-    known = {entry.name: entry for entry in entries(cls)}
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"there is no parameter {name}{hint}")
+    by_name = {entry.name: entry for entry in entries(cls)}
     changed: dict[str, Any] = {}
     for name, value in values.items():
-        entry = known[name]
+        if name not in by_name:
+            raise ValueError(f"there is no parameter {_named(name, cls)}")
+        entry = by_name[name]
         inner = changed
         for step in entry.path[:-1]:
             inner = inner.setdefault(step, {})
@@ -165,16 +258,25 @@ def configured(cls: type[T], values: Mapping[str, Value]) -> T:
 
 
 def values_of(config: Any) -> dict[str, Value]:
-    """The value of every setting by name, as `configured` takes them.
+    """Return the value of every setting by name, as `configured` takes them.
 
     Example:
         >>> values_of(TextMatchingConfig(text_timeout=2.0))
         {'text_timeout': 2.0}
     """
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for entry in entries(type(config)):
         value = config
         for step in entry.path:
             value = getattr(value, step)
-        found[entry.name] = value
-    return found
+        values[entry.name] = value
+    return values
+
+
+def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of nested tables, such as ("alignment.slack", 0.3)."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

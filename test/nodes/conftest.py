@@ -77,6 +77,6 @@ def tones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speakers are told apart by the height of tones: quick, and clear."""
 
     def assembler(config: Any) -> UtteranceAssembler:
-        return UtteranceAssembler(config, LoudIsSpeech(), tone_networks())
+        return UtteranceAssembler(config.dialogue, LoudIsSpeech(), tone_networks())
 
     monkeypatch.setattr(pipeline, "_assembler", assembler)

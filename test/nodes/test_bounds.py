@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from audio_common_msgs.msg import AudioDataStamped, AudioInfo
@@ -225,6 +226,16 @@ def test_the_node_answers_after_pictures_that_unpack_to_gigabytes(make_bench: An
     talker.publish(said(faces=[bomb, bomb, bomb]))
     bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "1", "it is counted")
     assert bench.say("still here").text == "still here"
+
+
+def test_crops_that_are_smaller_than_the_models_expect_are_reported(
+    make_bench: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench(split=True)
+    small = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    bench.talker(UtteranceMessage, "utterances").publish(said(text="hello", faces=[face(small)]))
+    bench.wait(lambda: bench.estimates, "an estimate")
+    assert "face_crop_size" in capfd.readouterr().err
 
 
 def test_what_an_error_shows_of_a_text_from_outside_is_short_and_harmless() -> None:

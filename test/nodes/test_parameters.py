@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field
 from pathlib import Path
 from typing import get_type_hints
@@ -16,34 +16,46 @@ from rclpy.exceptions import InvalidParameterValueException, ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from erc_ros.nodes.emotion_node import EmotionNode
 from erc_ros.nodes.parameters import with_tables
 from erc_ros.nodes.utterance_node import UtteranceNode
+from erc_ros.parameter_reference import parameter_reference, tuning_reference
 from erc_ros.parameters import (
     NODES,
+    EmotionNodeConfig,
     RobotConfig,
     UtteranceNodeConfig,
+    current_name,
     read_parameters,
-    reference,
+    robot_config,
     shared_parameters,
 )
-from erc_ros.pipeline import PipelineConfig
+from erc_ros.pipeline import PipelineConfig, read_tuning
 from erc_ros.resources import config_file
-from erc_ros.values.settings import entries, values_of
+from erc_ros.values.settings import entries, parameters, values_of
 
+ASSETS = Path(__file__).parents[1] / "assets"
 REPOSITORY = Path(__file__).parents[2]
 MakeBench = Callable[..., Bench]
 
 
 def test_the_file_and_the_documentation_show_exactly_the_parameters_that_there_are() -> None:
-    assert config_file("parameters.yaml").read_text(encoding="utf-8") == reference()
-    docs = (REPOSITORY / "docs" / "reference" / "parameters.md").read_text(encoding="utf-8")
-    assert with_tables(docs) == docs
+    assert config_file("parameters.yaml").read_text(encoding="utf-8") == parameter_reference()
+    assert config_file("tuning.yaml").read_text(encoding="utf-8") == tuning_reference()
+    page = (REPOSITORY / "docs" / "reference" / "parameters.md").read_text(encoding="utf-8")
+    assert with_tables(page) == page and all(f"### {node}\n\n|" in page for node in NODES)
+
+
+def test_an_integrator_has_at_most_50_parameters() -> None:
+    names = {name for config in NODES.values() for name in parameters(config)}
+    assert len(names) <= 50
+    assert len(parameter_reference().splitlines()) <= 350
 
 
 def test_the_file_has_the_type_default_and_range_of_every_parameter() -> None:
-    content = yaml.safe_load(reference())
+    content = yaml.safe_load(parameter_reference())
     for node, config in NODES.items():
-        found = {entry.name: entry for entry in entries(config)}
+        found = parameters(config)
         assert set(content[node]) == set(found)
         for name, told in content[node].items():
             assert type(told["default"]) is type(found[name].default)
@@ -64,7 +76,7 @@ def fields(config: type, name: str = "") -> Iterator[tuple[str, Field]]:
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_every_field_of_every_config_is_a_parameter(node: str) -> None:
+def test_every_field_of_every_config_is_a_setting(node: str) -> None:
     missing = [
         name for name, field in fields(NODES[node]) if "erc_ros.setting" not in field.metadata
     ]
@@ -105,7 +117,7 @@ def test_an_integer_is_no_float_in_ros_and_so_in_no_file(tmp_path: Path) -> None
     file.write_text("utterance_node: {ros__parameters: {face_rate: 5}}")
     with pytest.raises(ValueError, match=r"face_rate.*5.*5\.0"):
         read_parameters(file)
-    assert PipelineConfig(face_rate=5).face_rate == 5.0  # a script may
+    assert PipelineConfig(face_rate=5).perception.face_rate == 5.0  # a script may
 
 
 FILE = """
@@ -117,7 +129,7 @@ emotion_node:
     use_sim_time: true
     qos_overrides: {/image: {subscription: {reliability: reliable}}}
 /*/emotion_node:
-  ros__parameters: {utterance_queue: 3}
+  ros__parameters: {min_confidence: 0.25}
 /**/emotion_node:
   ros__parameters: {publish_text: false}
 /robot/emotion_node:
@@ -162,7 +174,7 @@ def test_a_section_for_every_node_may_hold_parameters_of_other_nodes(
 ) -> None:
     file = tmp_path / "robot.yaml"
     file.write_text(ROBOT_WIDE)
-    assert read_parameters(file).utterance_node.face_rate == 3.0
+    assert read_parameters(file).utterance_node.perception.face_rate == 3.0
     (node,) = started(["--params-file", str(file), "-p", "autostart:=false"])
     assert node == 3.0
     assert "did you mean face_rate?" in capfd.readouterr().err
@@ -216,3 +228,129 @@ def test_values_that_do_not_go_together_fail_at_configure(make_bench: MakeBench)
     bench = make_bench(running=False, parameters={"provisional_period": 0.05})
     found = bench.wait_for_diagnosis("utterance_node: state", "provisional_period")
     assert found.level == found.ERROR
+
+
+# --- the tuning file ---
+
+TUNING = "alignment: {slack: 0.25}\ndiarization: {local: {min_link: 0.5}}\nutterance_queue: 7\n"
+TUNED = {"alignment.slack": 0.25, "diarization.local.min_link": 0.5, "utterance_queue": 7}
+
+
+@pytest.fixture
+def tuning(tmp_path: Path) -> Path:
+    file = tmp_path / "tuning.yaml"
+    file.write_text(TUNING)
+    return file
+
+
+def test_the_shipped_tuning_file_holds_every_setting_with_its_default() -> None:
+    defaults = values_of(PipelineConfig())
+    values = read_tuning(config_file("tuning.yaml"))
+    assert set(values) == set(defaults) - set(parameters(PipelineConfig))
+    assert values == {name: defaults[name] for name in values}
+
+
+def test_python_files_options_and_nodes_read_a_tuning_file_alike(
+    tuning: Path, tmp_path: Path, make_context: Callable[[], Context]
+) -> None:
+    expected = PipelineConfig.from_parameters(TUNED)  # type: ignore[arg-type]
+    assert expected != PipelineConfig()
+    assert PipelineConfig.from_parameters({"tuning_file": str(tuning)}) == expected
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"tuning_file": str(tuning)}}}))
+    assert read_parameters(file).pipeline == expected
+    assert robot_config(None, tuning_file=str(tuning)).pipeline == expected
+    given = [Parameter("tuning_file", value=str(tuning)), Parameter("autostart", value=False)]
+    hears = UtteranceNode(context=make_context(), parameter_overrides=given)
+    feels = EmotionNode(context=make_context(), parameter_overrides=given)
+    assert hears.parameters.config(UtteranceNodeConfig).perception == expected.perception
+    assert feels.parameters.config(EmotionNodeConfig).recognition == expected.recognition
+
+
+def test_a_setting_by_name_overrides_the_tuning_file(tuning: Path) -> None:
+    values = {"alignment.slack": 0.75, "tuning_file": str(tuning)}
+    config = PipelineConfig.from_parameters(values)
+    assert config.perception.dialogue.texts.alignment.slack == 0.75
+    assert config.recognition.utterance_queue == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("alignment: {slak: 0.2}", "did you mean alignment.slack"),
+        ("alignment: {slack: 99.0}", r"alignment.slack must be in"),
+        ("face_rate: 3.0", "face_rate is a ROS parameter"),
+        ("- 1", "must be a mapping"),
+    ],
+)
+def test_a_wrong_tuning_file_is_refused_and_named(
+    text: str, complaint: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"wrong\.yaml.*{complaint}"):
+        PipelineConfig.from_parameters({"tuning_file": str(file)})
+    with pytest.raises(FileNotFoundError):
+        robot_config(None, tuning_file=str(tmp_path / "none.yaml"))
+
+
+def test_a_missing_tuning_file_fails_at_configure(make_bench: MakeBench, tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.yaml")
+    bench = make_bench(running=False, parameters={"tuning_file": missing})
+    found = bench.wait_for_diagnosis("utterance_node: state", missing)
+    assert found.level == found.ERROR
+
+
+# --- names of the former release ---
+
+FORMER = yaml.safe_load((ASSETS / "former_parameters.yaml").read_text())
+
+
+def settings_of(config: object, names: Iterable[str]) -> dict[str, object]:
+    values = values_of(config)
+    return {name: values[current_name(name)] for name in names if current_name(name) in values}
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_parameter_of_the_former_release_is_still_read_from_a_file(
+    node: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump({node: {"ros__parameters": FORMER[node]}}))
+    config = getattr(read_parameters(file), node)
+    expected = {name: value for name, value in FORMER[node].items() if name != "bundle"}
+    assert settings_of(config, expected) == expected
+    for name in FORMER[node]:
+        is_changed = name not in parameters(NODES[node]) and name != "bundle"
+        assert is_changed == (f" {name} is " in caplog.text), name
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_parameter_of_the_former_release_is_still_taken_from_the_command_line(
+    node: str, make_context: Callable[[], Context], capfd: pytest.CaptureFixture[str]
+) -> None:
+    made: type = UtteranceNode if node == "utterance_node" else EmotionNode
+    given = [Parameter(name, value=value) for name, value in FORMER[node].items()]
+    given = [Parameter("autostart", value=False) if p.name == "autostart" else p for p in given]
+    context = make_context()
+    config = made(context=context, parameter_overrides=given).parameters.config(NODES[node])
+    expected = {p.name: p.value for p in given if p.name != "bundle" or node == "emotion_node"}
+    assert settings_of(config, expected) == expected
+    warned = capfd.readouterr().err
+    for name in FORMER[node]:
+        if name not in parameters(NODES[node]) and name != "bundle":
+            assert f" {name} is " in warned
+
+
+@pytest.fixture
+def make_context() -> Iterator[Callable[[], Context]]:
+    contexts: list[Context] = []
+
+    def make() -> Context:
+        contexts.append(Context())
+        contexts[-1].init()
+        return contexts[-1]
+
+    yield make
+    for context in contexts:
+        context.try_shutdown()

@@ -20,7 +20,7 @@ from tones import LoudIsSpeech, ToneEmbedding, scene, tone, tone_networks
 from erc_ros import pipeline
 from erc_ros.dialogue.assembler import UtteranceAssembler
 from erc_ros.dialogue.speakers.embedding import load_manifest
-from erc_ros.dialogue.speakers.enrolment import enrol, load_voices, save_voices
+from erc_ros.dialogue.speakers.enrolment import EnrolmentError, enrol, load_voices, save_voices
 from erc_ros.pipeline import Recognition
 from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS
@@ -86,7 +86,7 @@ def test_who_was_enrolled_is_in_the_file_and_known_after_a_restart(
 
     def assembler(config: pipeline.PerceptionConfig) -> UtteranceAssembler:
         known = load_voices(Path(config.known_voices), network.sha256, 64)
-        return UtteranceAssembler(config, LoudIsSpeech(), tone_networks(), known)
+        return UtteranceAssembler(config.dialogue, LoudIsSpeech(), tone_networks(), known)
 
     monkeypatch.setattr(pipeline, "_assembler", assembler)
     save_voices(file, network.sha256, {"Bob": enrol(ToneEmbedding(), tone(20, 6.0))})
@@ -141,7 +141,7 @@ def test_what_is_enrolled_and_forgotten_is_so_in_the_file(tmp_path: Path, tones:
     ears = pipeline.Perception(config)
     ears._assembler.known = {"Bob": voice}
     before = file.read_text()
-    with pytest.raises(ValueError, match="nobody"):
+    with pytest.raises(EnrolmentError):
         ears.forget_person("Ada")
     assert file.read_text() == before
     ears.forget_person("Bob")

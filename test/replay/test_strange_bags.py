@@ -173,6 +173,7 @@ def test_the_command_explains_a_cut_bag_and_writes_no_half_report(
     file = storage_file(folder)
     file.write_bytes(file.read_bytes()[:40])
     out = tmp_path / "out"
-    line = ["replay", str(folder), "--out", str(out), "--bundle", robot.emotion_node.bundle]
+    bundle = robot.emotion_node.recognition.bundle
+    line = ["replay", str(folder), "--out", str(out), "--bundle", bundle]
     assert main([*line, "--speaker-model", ""]) == 1
     assert "Traceback" not in capsys.readouterr().err and not out.exists()

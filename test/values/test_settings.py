@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from erc_ros.values.settings import check, configured, entries, section, setting, values_of
+from erc_ros.values.settings import (
+    Composed,
+    check,
+    configured,
+    entries,
+    parameter,
+    section,
+    setting,
+    values_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +29,7 @@ class Inner:
 
 @dataclass(frozen=True, slots=True)
 class Outer:
-    timeout: float = setting(1.5, "how long", "s", (0.0, 30.0), parameter="text_timeout")
+    timeout: float = parameter(1.5, "how long", "s", (0.0, 30.0), name="text_timeout")
     mode: str = setting("auto", "how", choices=("auto", "never"))
     is_on: bool = setting(True, "whether")
     inner: Inner = field(default_factory=Inner)
@@ -65,15 +74,16 @@ def test_a_config_made_in_python_is_checked_too() -> None:
         Inner(hop=7.0)
 
 
-@dataclass(frozen=True)
-class Whole(Inner):
-    outer: Outer = section(Outer, "")
+@dataclass(frozen=True, init=False)
+class Whole(Composed):
+    hop: float = setting(0.4, "how often", "s", (0.05, 1.0))
+    outer: Outer = section(Outer)
     other: Inner = section(Inner, "renamed")
 
 
 def test_a_section_may_have_another_name_or_none() -> None:
     names = [entry.name for entry in entries(Whole)]
-    assert names[2:] == [*(e.name for e in entries(Outer)), "renamed.hop", "renamed.speakers"]
+    assert names[1:] == [*(e.name for e in entries(Outer)), "renamed.hop", "renamed.speakers"]
     assert configured(Whole, {"text_timeout": 2.0, "renamed.hop": 0.5}) == Whole(
         outer=Outer(timeout=2.0), other=Inner(hop=0.5)
     )
@@ -84,3 +94,28 @@ def test_a_config_can_be_written_as_parameters_and_read_again() -> None:
     values = values_of(config)
     assert (values["hop"], values["mode"], values["renamed.speakers"]) == (0.1, "never", 2)
     assert configured(Whole, values) == config
+
+
+def test_the_constructor_takes_the_fields_of_sections() -> None:
+    config = Whole(hop=0.1, mode="never", inner=Inner(speakers=2))
+    assert config == Whole(hop=0.1, outer=Outer(mode="never", inner=Inner(speakers=2)))
+    assert replace(config, mode="auto").outer == Outer(inner=Inner(speakers=2))
+    with pytest.raises(TypeError, match=r"no setting mod.; did you mean mode\?"):
+        Whole(modo="never")
+    with pytest.raises(ValueError, match="mode must be one of"):
+        Whole(mode="often")
+
+
+def test_a_field_of_a_section_is_readable_under_its_former_place() -> None:
+    with pytest.warns(DeprecationWarning, match=r"Whole.mode is now .outer.mode"):
+        assert Whole(mode="never").mode == "never"
+    with pytest.raises(AttributeError):
+        Whole().modo  # noqa: B018
+
+
+def test_a_parameter_has_one_name_in_every_section() -> None:
+    @dataclass(frozen=True)
+    class Deep:
+        outer: Outer = field(default_factory=Outer)
+
+    assert [e.name for e in entries(Deep)][:2] == ["text_timeout", "outer.mode"]

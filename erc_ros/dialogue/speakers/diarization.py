@@ -37,7 +37,7 @@ from erc_ros.dialogue.speakers.local_speakers import (
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 from erc_ros.dialogue.speakers.turns import UNCLEAR, Attribution
-from erc_ros.values.settings import check, setting
+from erc_ros.values.settings import check, parameter, setting
 from erc_ros.values.utterance import SAMPLE_RATE
 
 _RECORDED = "benchmarks.diarization recorded"
@@ -52,20 +52,21 @@ class DiarizationConfig:
         ValueError: a value outside its range.
     """
 
-    max_speakers: int = setting(
+    max_speakers: int = parameter(
         6,
         "no more speakers than this at once in a conversation; the nearest one is taken instead",
         range=(1, 50),
+        former="diarization.max_speakers",
     )
     new_speaker: float = setting(
         1.0,
-        "how different a voice must be to be somebody new, in units of what the model advises",
+        "how different a voice must be to be a new speaker, in units of what the model advises",
         range=(0.0, 10.0),
         source=_COMPOSED,
     )
     distinct: float = setting(
         0.15,
-        "two voices that speak beside each other count as this much less similar than they sound",
+        "the similarity of two voices that speak at the same time is reduced by this",
         range=(0.0, 2.0),
         source=_RECORDED,
     )
@@ -83,7 +84,8 @@ class DiarizationConfig:
     )
     min_turn: float = setting(
         0.4,
-        "speech shorter than this is nobody's by itself, and no turn inside other speech",
+        "shorter speech is not attributed to a speaker on its own, and is no turn inside "
+        "other speech",
         "s",
         (0.1, 5.0),
         source=_RECORDED,
@@ -97,20 +99,21 @@ class DiarizationConfig:
     )
     min_beside: float = setting(
         0.6,
-        "the same for a voice that was heard beside all known speakers",
+        "the same for a voice that was heard together with all known speakers",
         "s",
         (0.1, 10.0),
         source=_COMPOSED,
     )
     min_alone: float = setting(
         0.8,
-        "share of an embedded window in which its voice must be alone, else it is cut anew",
+        "minimum share of an embedded window in which only its voice speaks; otherwise it "
+        "is cut again",
         range=(0.5, 1.0),
         source=_RECORDED,
     )
     reattribution: float = setting(
         20.0,
-        "how far back later sound attributes speech anew, moment by moment",
+        "how far back later audio changes the attribution of speech, frame by frame",
         "s",
         (2.0, 120.0),
         source=_RECORDED,
@@ -126,8 +129,8 @@ class DiarizationConfig:
     max_corrected: int = setting(500, "turns that can still be corrected", range=(1, 100_000))
     delay: float = setting(
         0.18,
-        "sound from the beginning of an update of the speakers to where it takes effect: the time"
-        " that it may take before anything waits for it",
+        "audio from the start of a speaker update until it takes effect: the time that the "
+        "update may take before other work waits for it",
         "s",
         (0.0, 2.0),
         source="benchmarks.diarization words",

@@ -63,8 +63,16 @@ def write_media(
     with open_recording(bag, frame_rate=_FILM_RATE) as opened:
         heard = heard_topics(opened, topics, robot.utterance_node, Counter())
         withheld = withheld_times(opened)
+        audio = robot.utterance_node.perception
         files = (
-            write_wav(opened, heard, origin, folder / f"{name}.wav", robot.pipeline, withheld),
+            write_wav(
+                opened,
+                heard,
+                origin,
+                folder / f"{name}.wav",
+                audio,
+                withheld,
+            ),
             write_mp4(opened, heard, origin, folder / f"{name}.mp4", withheld),
         )
     return [file for file in files if file is not None]
