@@ -29,26 +29,15 @@ from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.significance import Difference, paired_bootstrap
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
-from erc_ros.training.datasets.unseen import UNSEEN
 from erc_ros.training.datasets.utterances import LABELS, Conversation
-from erc_ros.training.encoders.text.mixture import Corpus, in_our_labels, read_corpus
+from erc_ros.training.encoders.text.mixture import Corpus, read_test
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.utterance import Utterance
 
+UNSEEN = ("dailydialog", "emorynlp", "reccon-iemocap")
 CORPORA = ("meld", "emocontext", "goemotions", "robot-dialogues", *UNSEEN)
 TURN = 3.0  # s from one turn to the next
 FIGURES = ("weighted_f1", "macro_f1", "unweighted_recall", "calibration_error")
-
-
-def read_test(name: str, data: Path) -> Corpus:
-    """The test split of one of CORPORA.
-
-    Raises:
-        FileNotFoundError: it is not in `data`.
-    """
-    if name in UNSEEN:
-        return in_our_labels(name, UNSEEN[name](data, "test"))
-    return read_corpus(name, data, "test")
 
 
 def read_to(

@@ -21,7 +21,6 @@ KINDS = {
     "build": "erc_ros.training.systems.build:train",
     "bundle": "erc_ros.training.export.bundle_assembly:train",
     "text-bundle": "erc_ros.training.export.text_bundle:train",
-    "mosi": "erc_ros.training.comparison.mosi:train",
     "simulated": "erc_ros.training.comparison.simulated:train",
     "stored": "erc_ros.training.comparison.stored:train",
     "magtkd": "erc_ros.training.systems.magtkd:train",

@@ -21,7 +21,7 @@ from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics.classification import accuracy, unweighted_recall, weighted_f1
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets import ferplus
-from erc_ros.training.datasets.corpora import CORPORA, sound
+from erc_ros.training.datasets.corpora import find, read_split, sound
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.values.utterance import FaceCrop, Utterance
 
@@ -50,7 +50,7 @@ def test_text_alone(recogniser: Recogniser) -> None:
     """The first 40 dialogues of MELD's dev part, in their order, with their history."""
     need("meld_annotations")
     truth, utterances = [], []
-    for conversation in CORPORA["meld"](DATA, "dev").conversations[:40]:
+    for conversation in read_split(find("meld"), DATA, "dev").conversations[:40]:
         for number, said in enumerate(conversation.utterances):
             assert said.label is not None
             truth.append(said.label)
@@ -74,7 +74,7 @@ def test_sound_alone(recogniser: Recogniser) -> None:
     truth, utterances = [], []
     for corpus, folder in (("ravdess", "ravdess_speech_16k"), ("emodb", "emodb")):
         need(folder)
-        for conversation in CORPORA[corpus](DATA, "all").conversations[::8]:
+        for conversation in read_split(find(corpus), DATA, "all").conversations[::8]:
             (clip,) = conversation.utterances
             assert clip.clip is not None and clip.label is not None
             samples = sound(corpus, clip.clip)

@@ -1,7 +1,8 @@
-"""`erc train config/training/meld.yaml`: fusion heads on a corpus' own sound, pictures and text.
+"""`kind: stored`: fusion models on a corpus' own text, audio and images.
 
-The embeddings come from feature stores that `erc encode` made, one per split and modality. What an
-encoder left out (a broken clip) is a missing modality. The comparison itself is in `comparison`.
+The embeddings come from feature stores that `erc encode` made, one per split and modality, or from
+the corpus if it is published as features. What an encoder left out (a broken clip) is a missing
+modality. The comparison itself is in `comparison`.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ class FeaturesConfig:
     """The section `features` of a recipe; `{split}` in a folder is train, dev or test."""
 
     corpus: str
-    """One of `datasets.corpora`."""
-    text: str
+    """A name for `corpora.find`."""
+    text: str = ""
+    """May be empty only if the corpus is published as features, which are then used."""
     audio: str = ""
     """Empty: no utterance has it."""
     visual: str = ""
 
     def __post_init__(self) -> None:
-        if self.corpus not in corpora.CORPORA:
-            raise ValueError(f"no corpus {self.corpus!r}; there are {sorted(corpora.CORPORA)}")
+        if corpora.find_for_training(self.corpus).has_features and not self.text:
+            return
         for name in MODALITIES:
             folder = getattr(self, name)
             if "{split}" not in folder and (folder or name == "text"):
@@ -54,8 +56,9 @@ def train(recipe: Recipe) -> None:
         data = {name: dialogues(split, config) for name, split in found.items()}
     except ValueError as error:
         raise RecipeError(f"{config.corpus} in {recipe.data}: {error}") from error
-    note = "Gold speakers and text, real features of every modality."
-    compare(recipe, ComparisonData(config.corpus, note, found["train"].labels, data))
+    spec = corpora.find(config.corpus)
+    note = spec.note or "Gold speakers and text, real features of every modality."
+    compare(recipe, ComparisonData(spec.title, note, found["train"].labels, data))
 
 
 def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
@@ -69,6 +72,11 @@ def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
     keys = [conversation.key(utterance) for conversation, utterance in rows]
     features, present = [], []
     for name in MODALITIES:
+        if not config.text:
+            place = MODALITIES.index(name)
+            features.append(np.stack([utterance.features[place] for _, utterance in rows]))
+            present.append(np.ones(len(keys), bool))
+            continue
         if not getattr(config, name):
             features.append(np.zeros((len(keys), 1), np.float32))
             present.append(np.zeros(len(keys), bool))

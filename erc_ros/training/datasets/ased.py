@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.speech import ClipLabel, SpeechCorpus, list_corpus, read_corpus
 from erc_ros.training.datasets.utterances import LABELS, Split
 
@@ -60,3 +61,22 @@ def read_ased(data: Path, split: str) -> Split:
         ValueError: another split.
     """
     return list_corpus(data / FOLDER, NAME, parse, split)
+
+
+CORPORA = (
+    CorpusSpec(
+        name=NAME,
+        title="ASED",
+        about="acted Amharic sentences of 65 adults",
+        license="",
+        languages=("am",),
+        splits=("all",),
+        speakers=65,
+        read=read_ased,
+        clips=lambda data: load(data / FOLDER),
+        is_trimmed=True,
+        content="acted sentences, Amharic; no surprise, no disgust (Retta et al. 2022;"
+        " github.com/Ethio2021/ASED_V1)",
+        layout="`ased/0*/*.wav`",
+    ),
+)

@@ -1,58 +1,175 @@
-"""Every corpus of conversations by name, and what its clips sound and look like."""
+"""Lookup of corpora by name, and the audio and images of their clips.
+
+A name is that of a built-in corpus, that of an entry point of the group `erc_ros.corpora`, or
+`module:object` (or `file.py:object`) of a `CorpusSpec` outside this package.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros import plugins
 from erc_ros.training.datasets import (
     ased,
+    dailydialog,
     emocontext,
     emodb,
+    emorynlp,
     emotionlines,
+    ferplus,
     goemotions,
     iemocap,
     meld,
     mosi,
     nemo,
+    ordinary_speech,
     ravdess,
+    reccon,
     robot_dialogues,
 )
-from erc_ros.training.datasets.speech import UnusableSoundError, read_sound, trim
+from erc_ros.training.datasets.corpus import TRAINING, CorpusSpec
+from erc_ros.training.datasets.images import FerPlus
+from erc_ros.training.datasets.speech import (
+    SpeechCorpus,
+    UnusableSoundError,
+    read_sound,
+    together,
+    trim,
+)
 from erc_ros.training.datasets.utterances import Split
 
-CORPORA: dict[str, Callable[[Path, str], Split]] = {
-    "meld": meld.read_meld,
-    "meld-clips": partial(meld.read_meld, clips=True, open_clips=False),
-    "meld-faces": partial(meld.read_meld, clips=True, open_clips=False, faces=True),
-    "meld-3": partial(meld.read_meld, sentiments=True),
-    "meld-3-clips": partial(meld.read_meld, clips=True, open_clips=False, sentiments=True),
-    "meld-3-faces": partial(
-        meld.read_meld, clips=True, open_clips=False, faces=True, sentiments=True
-    ),
-    "iemocap-6": partial(iemocap.read_iemocap, classes=6),
-    "iemocap-4": partial(iemocap.read_iemocap, classes=4),
-    "iemocap-6-faces": partial(iemocap.read_iemocap, classes=6, faces=True),
-    "iemocap-4-faces": partial(iemocap.read_iemocap, classes=4, faces=True),
-    "emotionlines": emotionlines.read_emotionlines,
-    "emocontext": emocontext.read_emocontext,
-    "goemotions": goemotions.read_goemotions,
-    "robot-dialogues": robot_dialogues.read_robot_dialogues,
-    "mosi": mosi.read_mosi_words,
-    "mosi-features": mosi.read_mosi_features,
-    "ravdess": ravdess.read_ravdess,
-    "emodb": emodb.read_emodb,
-    "nemo": nemo.read_nemo,
-    "ased": ased.read_ased,
+BUILT_IN: Mapping[str, CorpusSpec] = {
+    spec.name: spec
+    for module in (
+        meld,
+        iemocap,
+        emotionlines,
+        emocontext,
+        goemotions,
+        robot_dialogues,
+        mosi,
+        ravdess,
+        emodb,
+        nemo,
+        ased,
+        ordinary_speech,
+        ferplus,
+        dailydialog,
+        emorynlp,
+        reccon,
+    )
+    for spec in module.CORPORA
 }
-"""(data folder, split) -> the split. Pictures without words (FER+) are no conversations."""
 
-ACTED = {"ravdess": None, "emodb": emodb.SECONDS, "nemo": None, "ased": None}
-"""Clips of a sentence with silence around it, and how many seconds of each may be used."""
+DIALOGUES = "meld"
+"""The conversations on which the parts of the default bundle are measured and fused."""
+VOTES = "emotionlines"
+ACTED = ("ravdess", "emodb")
+"""Clips that stand for the audio of DIALOGUES where only its text is available."""
+VOICES = ("ravdess", "emodb", "nemo", "ased")
+"""What the voice encoder of the default bundle learns from."""
+ORDINARY = "ordinary"
+FACES = "ferplus"
+"""Images that stand for the faces of DIALOGUES, and what the face encoder learns from."""
+CHATS = "emocontext"
+"""On what a bundle is calibrated elsewhere than on DIALOGUES."""
+COMMENTS = "goemotions"
+"""What the text encoder learns first."""
+
+
+def find(name: str) -> CorpusSpec:
+    """The corpus of a name; the one function that resolves names of corpora.
+
+    Args:
+        name: of a built-in corpus or an entry point, or `module:object` of a `CorpusSpec`.
+
+    Raises:
+        ValueError: there is no such corpus, or the object is not a `CorpusSpec`.
+    """
+    if spec := BUILT_IN.get(name):
+        return spec
+    if not plugins.is_reference(name) and name not in plugins.names(plugins.CORPORA):
+        raise ValueError(
+            f"corpus {name!r} is unknown; known are"
+            f" {', '.join([*BUILT_IN, *plugins.names(plugins.CORPORA)])}, or module:object"
+        )
+    other = plugins.find(plugins.CORPORA, name)
+    if not isinstance(other, CorpusSpec):
+        raise ValueError(f"corpus {name!r} is {type(other).__name__}, must be a CorpusSpec")
+    return other
+
+
+def find_for_training(name: str) -> CorpusSpec:
+    """The same for a corpus that a training reads.
+
+    Raises:
+        ValueError: as `find`, or its use is evaluation only.
+    """
+    spec = find(name)
+    if spec.use != TRAINING:
+        raise ValueError(f"corpus {name!r} is to measure with and never to train on")
+    return spec
+
+
+def read(corpus: str, data: Path, split: str) -> Split:
+    """Read one split of a corpus for training.
+
+    Raises:
+        FileNotFoundError: it is not in `data`.
+        ValueError: an unknown corpus or split, one to measure with only, one without
+            conversations, or files of another form.
+    """
+    return read_split(find_for_training(corpus), data, split)
+
+
+def read_split(spec: CorpusSpec, data: Path, split: str) -> Split:
+    """Read one split of a corpus, also of one to measure with only.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read`.
+    """
+    if spec.read is None:
+        raise ValueError(f"corpus {spec.name!r} has no conversations")
+    return spec.read(data, split)
+
+
+def clips(corpora: Iterable[str], data: Path) -> SpeechCorpus:
+    """The labeled clips of these corpora, one after the other, for training.
+
+    Clips of speakers that a corpus holds out are not among them.
+
+    Raises:
+        ValueError: an unknown corpus, or one without such clips.
+        FileNotFoundError: one is not in `data`.
+    """
+    specs = [find_for_training(name) for name in corpora]
+    if unknown := [spec.name for spec in specs if spec.clips is None]:
+        raise ValueError(f"corpora {unknown} have no labeled clips")
+    return together(_allowed(spec, spec.clips(data)) for spec in specs if spec.clips)
+
+
+def _allowed(spec: CorpusSpec, corpus: SpeechCorpus) -> SpeechCorpus:
+    if not spec.held_out_speakers:
+        return corpus
+    kept = tuple(c for c in corpus.clips if c.speaker not in spec.held_out_speakers)
+    return SpeechCorpus(kept, corpus.findings)
+
+
+def images(corpus: str, data: Path) -> FerPlus:
+    """The labeled face images of a corpus.
+
+    Raises:
+        ValueError: an unknown corpus, or one without such images.
+        FileNotFoundError: it is not in `data`.
+    """
+    spec = find_for_training(corpus)
+    if spec.images is None:
+        raise ValueError(f"corpus {corpus!r} has no labeled face images")
+    return spec.images(data)
 
 
 class UnusableMediaError(ValueError):
@@ -66,8 +183,9 @@ def sound(corpus: str, clip: Path) -> NDArray[np.float32]:
         UnusableMediaError: unreadable, cut, empty, silent or not finite.
     """
     try:
-        samples = read_sound(clip, ACTED.get(corpus))
-        return trim(samples) if corpus in ACTED else samples
+        spec = find(corpus)
+        samples = read_sound(clip, spec.max_seconds)
+        return trim(samples) if spec.is_trimmed else samples
     except UnusableSoundError as error:
         raise UnusableMediaError(str(error)) from error
 
@@ -87,15 +205,3 @@ def frames(pictures: Path, most: int) -> NDArray[np.uint8]:
         return (crops_of if pictures.suffix == ".jpg" else pictures_of)(pictures, most)
     except UnusableClipError as error:
         raise UnusableMediaError(str(error)) from error
-
-
-def read(corpus: str, data: Path, split: str) -> Split:
-    """Read one split of a corpus.
-
-    Raises:
-        FileNotFoundError: it is not in `data`.
-        ValueError: an unknown corpus or split, or files of another form.
-    """
-    if corpus not in CORPORA:
-        raise ValueError(f"corpus {corpus!r} is unknown; known are {', '.join(CORPORA)}")
-    return CORPORA[corpus](data, split)

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from erc_ros.training.datasets.cleaning import decode_lines, repair
+from erc_ros.training.datasets.corpus import EVALUATION, CorpusSpec
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -111,3 +112,19 @@ def _wrong_with(turns: list[str], digits: list[str]) -> str:
     known = {str(number) for number in range(len(EMOTIONS))}
     unknown = [digit for digit in digits if digit not in known]
     return f"unknown label {unknown[0]!r}" if unknown else ""
+
+
+CORPORA = (
+    CorpusSpec(
+        name="dailydialog",
+        title="DailyDialog",
+        about="written everyday dialogues of two people, in English",
+        license="CC BY-NC-SA 4.0: non-commercial",
+        splits=("dev", "test"),
+        use=EVALUATION,
+        read=read_dailydialog,
+        content="written everyday dialogues of two (Li et al. 2017; yanran.li/dailydialog);"
+        " four fifths are neutral",
+        layout="`dailydialog/{validation,test}/dialogues_{...}.txt`, `dialogues_emotion_{...}.txt`",
+    ),
+)

@@ -9,6 +9,7 @@ import csv
 from pathlib import Path
 
 from erc_ros.training.datasets.cleaning import read_records
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -67,3 +68,25 @@ def read_emocontext(data: Path, split: str) -> Split:
         conversations.append(Conversation(f"{split}/{fields['id']}", utterances))
     findings = Findings(tuple(found)) + incomplete(path.name, read, SPLITS[split])
     return Split(split, tuple(conversations), LABELS, findings)
+
+
+CORPORA = (
+    CorpusSpec(
+        name="emocontext",
+        title="EmoContext (SemEval 2019)",
+        about="English chats of three turns",
+        license="research use",
+        labels=LABELS,
+        meanings={
+            "happy": ("joy",),
+            "sad": ("sadness",),
+            "angry": ("anger",),
+            "others": ("neutral", "surprise", "fear", "disgust"),
+        },
+        splits=("train", "valid", "test"),
+        read=read_emocontext,
+        text_number=2,
+        content="chats of three turns, the third is labeled",
+        layout="`emocontext_semeval19/{split}.txt`",
+    ),
+)

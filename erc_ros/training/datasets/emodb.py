@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.speech import ClipLabel, SpeechCorpus, list_corpus, read_corpus
 from erc_ros.training.datasets.utterances import LABELS, Split
 
@@ -82,3 +83,22 @@ def read_emodb(data: Path, split: str) -> Split:
         ValueError: another split; its folds are by speaker (`training.audio.folds`).
     """
     return list_corpus(data / FOLDER, NAME, parse, split)
+
+
+CORPORA = (
+    CorpusSpec(
+        name=NAME,
+        title="EmoDB",
+        about="acted German sentences of ten adults",
+        license="free for research",
+        languages=("de",),
+        splits=("all",),
+        speakers=10,
+        read=read_emodb,
+        clips=lambda data: load(data / FOLDER),
+        is_trimmed=True,
+        max_seconds=SECONDS,
+        content="acted sentences, German; no surprise",
+        layout="`emodb/`",
+    ),
+)

@@ -14,6 +14,7 @@ from typing import Any
 
 from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import read_json, repair
+from erc_ros.training.datasets.corpus import EVALUATION, CorpusSpec
 from erc_ros.training.datasets.emotionlines import read_emotionlines
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.meld import read_meld
@@ -127,3 +128,20 @@ def _wrong_with(turn: Any) -> str:
     if not isinstance(speakers, list) or not all(isinstance(name, str) for name in speakers):
         return "speakers must be a list of names"
     return "" if turn["emotion"] in EMOTIONS else f"unknown emotion {turn['emotion']!r}"
+
+
+CORPORA = (
+    CorpusSpec(
+        name="emorynlp",
+        title="EmoryNLP",
+        about="English dialogue of a television comedy",
+        license="Apache-2.0; the dialogue is television text: research use",
+        labels=LABELS,
+        splits=("dev", "test"),
+        use=EVALUATION,
+        read=read_emorynlp,
+        content="scenes of Friends (Zahiri and Choi 2018; github.com/emorynlp/emotion-detection,"
+        " `json/`)",
+        layout="`emorynlp/emotion-detection-{dev,tst}.json`; also `meld`, `emotionlines`",
+    ),
+)

@@ -12,6 +12,7 @@ from typing import Any
 
 from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import read_json, repair
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -112,3 +113,16 @@ def _utterance(
     if not text:
         found.append(Finding(EMPTY_TEXT, "masked", file, row))
     return LabelledUtterance(text, 0, label, index, votes=shares(turn["annotation"]))
+
+
+CORPORA = (
+    CorpusSpec(
+        name="emotionlines",
+        title="EmotionLines' votes",
+        about="English dialogue of a television comedy",
+        license="research use",
+        read=read_emotionlines,
+        content="Friends, read by five raters; labels and votes (Chen et al. 2018)",
+        layout="`emotionlines_friends/{split}.json`",
+    ),
+)

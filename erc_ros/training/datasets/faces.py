@@ -122,10 +122,11 @@ def _write_index(folder: Path, settings: dict[str, int], outcomes: dict[str, str
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 where corpus or settings are not usable."""
-    from erc_ros.training.datasets import iemocap, meld
+    from erc_ros.training.datasets.corpora import BUILT_IN, find
 
+    built_in = {spec.scenes[0]: spec for spec in BUILT_IN.values() if spec.scenes}
     parser = argparse.ArgumentParser(prog="erc cut-faces", description=__doc__)
-    parser.add_argument("corpus", choices=("meld", "iemocap"))
+    parser.add_argument("corpus", help=f"{', '.join(built_in)}, or module:object")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--crops", type=int, default=CROPS, help="of an utterance, at most")
     parser.add_argument("--size", type=int, default=SIZE, help="pixels, the side of a crop")
@@ -134,9 +135,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--crops must be 1 to 256, --size 8 to 1024")
     try:
         data = data_folder(chosen.data)
-        parts = meld.scenes(data) if chosen.corpus == "meld" else iemocap.scenes(data)
-        for part, scenes in parts.items():
-            folder = data / FACES / chosen.corpus / part
+        spec = built_in.get(chosen.corpus) or find(chosen.corpus)
+        if spec.scenes is None:
+            raise ValueError(f"corpus {chosen.corpus!r} has no videos; {', '.join(built_in)} have")
+        name, parts = spec.scenes
+        for part, scenes in parts(data).items():
+            folder = data / FACES / name / part
             counts = cut_corpus(scenes, folder, chosen.crops, chosen.size)
             told = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
             print(f"{folder}: {told}", flush=True)

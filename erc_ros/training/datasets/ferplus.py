@@ -16,8 +16,6 @@ What is left out, and named in `FerPlus.findings`:
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -25,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.encoders.face import SIZE
-from erc_ros.training.datasets.findings import NOTHING, Finding, Findings
+from erc_ros.training.datasets.corpus import CorpusSpec
+from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.images import Faces, FerPlus
 from erc_ros.training.datasets.near_duplicates import digest, known_near_duplicates
 
 CLASSES = (
@@ -51,34 +51,6 @@ TO_MELD = {
 SPLITS = ("train", "valid", "test")
 FOLDER = "fer2013plus"
 PER_MOSAIC, ROWS, COLUMNS = 1000, 25, 40
-
-
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """One split.
-
-    pictures (N, 48, 48) uint8; targets (N, 8) float32, rows sum to 1; labels (N,) int64: the
-    majority's class, -1 where there is none (in training only).
-    """
-
-    pictures: NDArray[np.uint8]
-    targets: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class FerPlus:
-    """The three splits and the pictures that were left out, by their number in labels.npz."""
-
-    train: Faces
-    valid: Faces
-    test: Faces
-    findings: Findings = NOTHING
-
-    @property
-    def skipped(self) -> Counter[str]:
-        """Per "split: reason", how many pictures were left out."""
-        return self.findings.counts()
 
 
 def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
@@ -188,3 +160,19 @@ def _first_of_its_kind(
         first[index] = digest not in seen
         seen.add(digest)
     return first
+
+
+CORPORA = (
+    CorpusSpec(
+        name="ferplus",
+        title="FER2013 pictures with FER+ votes",
+        about="faces found by web search",
+        license="votes MIT; the images have no clear license: research use",
+        labels=CLASSES,
+        meanings={name: (label,) for name, label in TO_MELD.items()},
+        splits=SPLITS,
+        images=lambda data: load(data / FOLDER),
+        content="face images of 48x48 pixels with the votes of ten raters (Barsoum et al. 2016)",
+        layout="`fer2013plus/`",
+    ),
+)

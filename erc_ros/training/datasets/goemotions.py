@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from erc_ros.training.datasets.cleaning import read_records
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -72,3 +73,21 @@ def _labels(path: Path) -> dict[str, int]:
     if unknown := [name for name in names if name not in LABELS]:
         raise ValueError(f"{path} has the labels {unknown}; known are {', '.join(LABELS)}")
     return {str(number): LABELS.index(name) for number, name in enumerate(names)}
+
+
+CORPORA = (
+    CorpusSpec(
+        name="goemotions",
+        title="GoEmotions",
+        about="comments on Reddit, in English",
+        license="CC BY 4.0",
+        is_commercial=True,
+        source="Demszky et al. 2020, by Google Research, whose repository says that all its data"
+        " sets are released under it: https://github.com/google-research/google-research",
+        splits=("train", "valid", "test"),
+        read=read_goemotions,
+        text_number=1,
+        content="single comments, Ekman's emotions",
+        layout="`goemotions/ekman_{split}.tsv`",
+    ),
+)

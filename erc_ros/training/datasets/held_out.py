@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.training.datasets import emodb, ravdess
-from erc_ros.training.datasets.speech import Clip, SpeechCorpus, together
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.speech import Clip, SpeechCorpus
 
 FOLDS = 5
 BUNDLE_FOLD = 0
@@ -68,12 +68,12 @@ class SpeakerFold:
 
 
 def acted_speech(data: Path) -> SpeechCorpus:
-    """RAVDESS and EmoDB, the clips that stand for speech where MELD's is not available.
+    """The clips that stand for speech where that of the dialogues is not available.
 
     Raises:
         FileNotFoundError: a corpus is missing; says which.
     """
-    return together([ravdess.load(data / ravdess.FOLDER), emodb.load(data / emodb.FOLDER)])
+    return corpora.clips(corpora.ACTED, data)
 
 
 def recorded_speakers(record: Any, source: str) -> HeldOutSpeakers:

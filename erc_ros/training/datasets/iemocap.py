@@ -22,10 +22,12 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import decode_lines, repair
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.findings import Fate, Finding, Findings
 from erc_ros.training.datasets.scenes import CutFaces, Scene
 from erc_ros.training.datasets.utterances import (
@@ -237,3 +239,26 @@ def _nanoseconds(seconds: str) -> int | None:
         return None
     whole, _, part = seconds.partition(".")
     return int(whole) * 1_000_000_000 + int(part.ljust(9, "0"))
+
+
+def _spec(classes: int, faces: bool) -> CorpusSpec:
+    return CorpusSpec(
+        name=f"iemocap-{classes}{'-faces' if faces else ''}",
+        title=f"IEMOCAP{' with faces' if faces else ''}, {classes} labels",
+        about="ten actors, scripted and improvised",
+        license="on request, research use",
+        labels=SIX if classes == 6 else FOUR,
+        meanings={"happy": ("joy",), "sad": ("sadness",), "angry": ("anger",)},
+        speakers=10,
+        read=partial(read_iemocap, classes=classes, faces=faces),
+        scenes=("iemocap", scenes),
+        content="ten actors (Busso et al. 2008), text, audio"
+        + (" and faces" if faces else "")
+        + ("" if classes == 6 else "; excited counts as happy"),
+        layout="also `dialog/avi/DivX/*.avi` and `faces/iemocap/`, made by `erc cut-faces iemocap`"
+        if faces
+        else "`IEMOCAP_full_release/Session{1..5}/{dialog,sentences}`",
+    )
+
+
+CORPORA = tuple(_spec(classes, faces) for faces in (False, True) for classes in (6, 4))

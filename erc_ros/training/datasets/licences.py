@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from erc_ros.training.datasets.corpora import find
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A corpus in words.
-
-    title: its name, and what is used of it. about: who speaks, how. licence: in short; empty where
-    nobody knows it. is_commercial: whether commercial use is allowed beyond doubt. source: where
-    that is said, and whom to name.
-    """
+    """A corpus in words; the fields are those of `CorpusSpec`."""
 
     title: str
     about: str
@@ -24,84 +21,13 @@ class Terms:
     source: str = ""
 
 
-TERMS = {
-    **{
-        f"{name}{form}": Terms(
-            f"{title}{content}",
-            "English dialogue of a television comedy",
-            f"annotations GPL-3.0, {owned}: research use",
-        )
-        for name, title in (("meld", "MELD"), ("meld-3", "MELD of 3 labels"))
-        for form, content, owned in (
-            ("", ", text and labels", "the dialogue is television text"),
-            ("-clips", " with its clips", "sound and pictures are television"),
-            ("-faces", " with the faces of its clips", "sound and pictures are television"),
-        )
-    },
-    "emotionlines": Terms(
-        "EmotionLines' votes", "English dialogue of a television comedy", "research use"
-    ),
-    "emocontext": Terms(
-        "EmoContext (SemEval 2019)", "English chats of three turns", "research use"
-    ),
-    "goemotions": Terms(
-        "GoEmotions",
-        "comments on Reddit, in English",
-        "CC BY 4.0",
-        True,
-        "Demszky et al. 2020, by Google Research, whose repository says that all its data sets are"
-        " released under it: https://github.com/google-research/google-research",
-    ),
-    "robot-dialogues": Terms(
-        "the project's robot dialogues",
-        "written dialogues between people and a robot, in English",
-        "CC0 1.0",
-        True,
-        "corpora/robot_dialogues/README.md: written for this project by a language model",
-    ),
-    "iemocap-4": Terms(
-        "IEMOCAP, 4 labels", "ten actors, scripted and improvised", "on request, research use"
-    ),
-    "iemocap-6": Terms(
-        "IEMOCAP, 6 labels", "ten actors, scripted and improvised", "on request, research use"
-    ),
-    **{
-        f"iemocap-{number}-faces": Terms(
-            f"IEMOCAP with faces, {number} labels",
-            "ten actors, scripted and improvised",
-            "on request, research use",
-        )
-        for number in (4, 6)
-    },
-    "mosi": Terms("CMU-MOSI", "English video monologues", "research use"),
-    "mosi-features": Terms(
-        "CMU-MOSI, published features", "English video monologues", "research use"
-    ),
-    "ravdess": Terms(
-        "RAVDESS speech", "acted English sentences of 24 adults", "CC BY-NC-SA 4.0: non-commercial"
-    ),
-    "emodb": Terms("EmoDB", "acted German sentences of ten adults", "free for research"),
-    "nemo": Terms(
-        "nEMO", "acted Polish sentences of nine adults", "CC BY-NC-SA 4.0: non-commercial"
-    ),
-    "ased": Terms("ASED", "acted Amharic sentences of 65 adults", ""),
-    "ordinary": Terms(
-        "recordings of ordinary speech",
-        "people who read, talk and command in rooms and on the telephone, no emotion labels",
-        "each source its own; the dialogues of SpokenWOZ are CC BY-NC 4.0: non-commercial",
-    ),
-    "ferplus": Terms(
-        "FER2013 pictures with FER+ votes",
-        "faces found by web search",
-        "votes MIT; the pictures have no clear licence: research use",
-    ),
-}
-"""By the names in `corpora` (and ferplus)."""
-
-
 def terms(corpus: str) -> Terms:
-    """Of a corpus; one that nobody described here has no known licence."""
-    return TERMS.get(corpus, Terms(corpus, "", ""))
+    """Of a corpus; the license of one that is not installed here is not known."""
+    try:
+        spec = find(corpus)
+    except ValueError:
+        return Terms(corpus, "", "")
+    return Terms(spec.title, spec.about, spec.license, spec.is_commercial, spec.source)
 
 
 def together(corpora: list[str]) -> str:
@@ -163,7 +89,7 @@ def write_license(folder: Path, name: str, corpora: Sequence[str], base: str = P
 
     Args:
         folder: of the bundle.
-        corpora: everything that its networks learned from, by the names of TERMS.
+        corpora: everything that its networks learned from, by their names.
         base: a sentence about the weights that the training started from.
     """
     (folder / FILE).write_text(license_text(name, corpora, base), encoding="utf-8")

@@ -12,10 +12,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import CorpusRecord, read_records
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.emotionlines import FOLDER as EMOTIONLINES
 from erc_ros.training.datasets.emotionlines import VOTE_ORDER, read_turns
 from erc_ros.training.datasets.findings import Fate, Finding, Findings
@@ -275,3 +277,68 @@ def _votes_by_context(
                 for key in keys:
                     sums[key][LABELS.index(emotion)] += int(digit)
     return {key: tuple(n / sum(votes) for n in votes) for key, votes in sums.items() if sum(votes)}
+
+
+def _spec(
+    name: str,
+    title: str,
+    content: str,
+    layout: str,
+    clips: bool = False,
+    faces: bool = False,
+    sentiments: bool = False,
+) -> CorpusSpec:
+    owned = "audio and video are television" if clips else "the dialogue is television text"
+    return CorpusSpec(
+        name=name,
+        title=title,
+        about="English dialogue of a television comedy",
+        license=f"annotations GPL-3.0, {owned}: research use",
+        labels=SENTIMENTS if sentiments else LABELS,
+        read=partial(
+            read_meld, clips=clips, open_clips=not clips, faces=faces, sentiments=sentiments
+        ),
+        scenes=("meld", scenes) if name == "meld" else None,
+        votes=("emotionlines", with_votes) if name == "meld" else None,
+        text_number=0 if name == "meld" else None,
+        content=content,
+        layout=layout,
+    )
+
+
+_TEXT, _THREE = "`meld_annotations/{split}_sent_emo.csv`, or `MELD.Raw/`", "with MELD's sentiments"
+_CLIPS = (
+    "also `MELD.Raw/{train_splits,dev_splits_complete,output_repeated_splits_test}/"
+    "dia{D}_utt{U}.mp4`, as the official archives unpack"
+)
+_FACES = "also `faces/meld/`, made by `erc cut-faces meld`"
+CORPORA = (
+    _spec("meld", "MELD, text and labels", "Friends, text (Poria et al. 2019)", _TEXT),
+    _spec("meld-clips", "MELD with its clips", "with its clips", _CLIPS, clips=True),
+    _spec(
+        "meld-faces",
+        "MELD with the faces of its clips",
+        "with the face of each clip",
+        _FACES,
+        clips=True,
+        faces=True,
+    ),
+    _spec("meld-3", "MELD of 3 labels, text and labels", _THREE, _TEXT, sentiments=True),
+    _spec(
+        "meld-3-clips",
+        "MELD of 3 labels with its clips",
+        f"{_THREE}, with its clips",
+        _CLIPS,
+        clips=True,
+        sentiments=True,
+    ),
+    _spec(
+        "meld-3-faces",
+        "MELD of 3 labels with the faces of its clips",
+        f"{_THREE}, with the face of each clip",
+        _FACES,
+        clips=True,
+        faces=True,
+        sentiments=True,
+    ),
+)

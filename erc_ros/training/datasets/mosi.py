@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split, incomplete
 
 FOLDER = "mosi_bclstm_features"
@@ -25,6 +26,12 @@ SIZES = (100, 73, 100)
 LABELS = ("negative", "positive")
 UTTERANCES = {"train": 1447, "test": 752}  # as published
 DEV_VIDEOS = 12
+NOTE = (
+    "Sentiment (negative or positive), not emotion; one speaker per video. The features are those"
+    " of bc-LSTM; its text and video networks were trained on the official train split with its"
+    f" labels. Dev ({DEV_VIDEOS} videos) is part of that split, so dev is nearly always right and"
+    " cannot choose anything: it is shown, not used, where the last epoch is tested."
+)
 LIMIT = 5.0
 """Standard deviations; openSMILE features have outliers of 20."""
 
@@ -42,14 +49,6 @@ class Videos:
     labels: NDArray[np.int64]
     first: NDArray[np.int64]
     names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MosiConfig:
-    """The section `mosi` of a recipe."""
-
-    dev_videos: int = 12
-    """Of the 62 of the official train split."""
 
 
 def read_mosi(data: Path, dev_videos: int = DEV_VIDEOS, seed: int = 0) -> dict[str, Videos]:
@@ -180,3 +179,28 @@ def _rows(
     if labels.shape != (len(names),) or not np.isin(labels, (0, 1)).all():
         raise ValueError(f"{split}_label must be {len(names)} labels 0 or 1")
     return features, labels, names
+
+
+CORPORA = tuple(
+    CorpusSpec(
+        name=name,
+        title=title,
+        about="English video monologues",
+        license="research use",
+        labels=LABELS,
+        read=read,
+        content=content,
+        layout=f"`{FOLDER}/`",
+        has_features=read is read_mosi_features,
+        note=NOTE if read is read_mosi_features else "",
+    )
+    for name, title, read, content in (
+        ("mosi", "CMU-MOSI", read_mosi_words, "monologues, as words"),
+        (
+            "mosi-features",
+            "CMU-MOSI, published features",
+            read_mosi_features,
+            "the same as published features of words, audio and images (`model: features-N`)",
+        ),
+    )
+)

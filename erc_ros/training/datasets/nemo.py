@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.speech import ClipLabel, SpeechCorpus, list_corpus, read_corpus
 from erc_ros.training.datasets.utterances import LABELS, Split
 
@@ -65,3 +66,21 @@ def read_nemo(data: Path, split: str) -> Split:
         ValueError: another split.
     """
     return list_corpus(data / FOLDER, NAME, parse, split)
+
+
+CORPORA = (
+    CorpusSpec(
+        name=NAME,
+        title="nEMO",
+        about="acted Polish sentences of nine adults",
+        license="CC BY-NC-SA 4.0: non-commercial",
+        languages=("pl",),
+        splits=("all",),
+        speakers=9,
+        read=read_nemo,
+        clips=lambda data: load(data / FOLDER),
+        is_trimmed=True,
+        content="acted sentences, Polish; no disgust (Christop 2024; github.com/amu-cai/nEMO)",
+        layout="`nemo/samples/*.wav`",
+    ),
+)

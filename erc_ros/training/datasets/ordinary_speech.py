@@ -32,6 +32,7 @@ from erc_ros.dialogue.voice_activity import (
     finish,
     step,
 )
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.speech import SUFFIXES, Clip, SpeechCorpus
 from erc_ros.training.datasets.utterances import LABELS
@@ -118,3 +119,17 @@ def _channels(samples: NDArray[np.float32]) -> list[Samples]:
     if samples.shape[1] == 2:
         return [samples[:, 0], samples[:, 1]]
     return [samples.mean(axis=1)]
+
+
+CORPORA = (
+    CorpusSpec(
+        name=NAME,
+        title="recordings of ordinary speech",
+        about="people who read, talk and command in rooms and on the telephone, no emotion labels",
+        license="each source its own; the dialogues of SpokenWOZ are CC BY-NC 4.0: non-commercial",
+        splits=("all",),
+        clips=lambda data: load(data / FOLDER),
+        content="ordinary speech without an acted emotion, all neutral (below)",
+        layout="`ordinary_speech/SOURCE/SPEAKER/*.wav`",
+    ),
+)

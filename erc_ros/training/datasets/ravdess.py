@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.speech import ClipLabel, SpeechCorpus, list_corpus, read_corpus
 from erc_ros.training.datasets.utterances import LABELS, Split
 
@@ -60,3 +61,21 @@ def read_ravdess(data: Path, split: str) -> Split:
         ValueError: another split; its folds are by speaker (`training.audio.folds`).
     """
     return list_corpus(data / FOLDER, NAME, parse, split)
+
+
+CORPORA = (
+    CorpusSpec(
+        name=NAME,
+        title="RAVDESS speech",
+        about="acted English sentences of 24 adults",
+        license="CC BY-NC-SA 4.0: non-commercial",
+        languages=("en",),
+        splits=("all",),
+        speakers=24,
+        read=read_ravdess,
+        clips=lambda data: load(data / FOLDER),
+        is_trimmed=True,
+        content="acted sentences, English",
+        layout="`ravdess_speech_16k/Actor_*/`",
+    ),
+)

@@ -13,6 +13,7 @@ from typing import Any
 
 from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import read_json, repair
+from erc_ros.training.datasets.corpus import EVALUATION, CorpusSpec
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -90,3 +91,21 @@ def _wrong_with(turn: Any) -> str:
     if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in keys):
         return f"must have the texts {', '.join(keys)}"
     return "" if turn["emotion"] in EMOTIONS else f"unknown emotion {turn['emotion']!r}"
+
+
+CORPORA = (
+    CorpusSpec(
+        name="reccon-iemocap",
+        title="RECCON, the dialogues of IEMOCAP",
+        about="ten actors, scripted and improvised",
+        license="none stated for the annotations; IEMOCAP itself on request, for research",
+        labels=LABELS,
+        splits=("test",),
+        speakers=10,
+        use=EVALUATION,
+        read=read_reccon_iemocap,
+        content="16 dialogues of IEMOCAP, transcribed (Poria et al. 2021;"
+        " github.com/declare-lab/RECCON, `data/original_annotation/`)",
+        layout="`reccon/iemocap_test.json`",
+    ),
+)

@@ -20,6 +20,7 @@ import yaml
 
 from erc_ros.encoders.text import speaker_indices
 from erc_ros.resources import shared
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
@@ -106,3 +107,20 @@ def _utterances(turns: list[list[str]]) -> tuple[LabelledUtterance, ...]:
         label = None if speaker == ROBOT else LABELS.index(emotion)
         utterances.append(LabelledUtterance(text.strip(), number, label, index))
     return tuple(utterances)
+
+
+CORPORA = (
+    CorpusSpec(
+        name="robot-dialogues",
+        title="the project's robot dialogues",
+        about="written dialogues between people and a robot, in English",
+        license="CC0 1.0",
+        is_commercial=True,
+        source="corpora/robot_dialogues/README.md: written for this project by a language model",
+        read=read_robot_dialogues,
+        text_number=3,
+        content="written dialogues between people and a robot, in this repository; people's turns"
+        " are labeled",
+        layout="`robot_dialogues/*.yaml` in place of `corpora/robot_dialogues/`",
+    ),
+)

@@ -20,9 +20,8 @@ from erc_ros.encoders.text import Turn
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
-from erc_ros.training.datasets import ferplus
+from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.held_out import BUNDLE_FOLD, acted_speech, recorded_speakers
-from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.training.engine.history import kind_of
 from erc_ros.training.manifest import attention_shape, open_prompt
@@ -73,15 +72,18 @@ def measure_encoder(test: EncoderTest, file: Path) -> Measured:
 def text_test(run: Path, data: Path, max_tokens: int = 0) -> EncoderTest:
     """MELD, utterance by utterance; weighted F1. max_tokens: 0 as it was trained."""
     prompt = open_prompt(run, max_tokens)
-    meld = {split: read_meld(data, split).conversations for split in ("dev", "test")}
+    dialogues = {
+        split: corpora.read(corpora.DIALOGUES, data, split).conversations
+        for split in ("dev", "test")
+    }
 
     def embed(file: Path, split: str) -> NDArray[np.float32]:
         reader = CachedTextEncoder(Network(file), prompt, attention_shape(file))
-        return np.concatenate([read(reader, c) for c in meld[split]])
+        return np.concatenate([read(reader, c) for c in dialogues[split]])
 
     labels = {
         split: np.array([u.label for c in conversations for u in c.utterances], np.int64)
-        for split, conversations in meld.items()
+        for split, conversations in dialogues.items()
     }
     head = load_file(run / "head.safetensors")
     return EncoderTest(
@@ -139,7 +141,7 @@ def voice_test(run: Path) -> EncoderTest:
 
 def face_test(run: Path, data: Path) -> EncoderTest:
     """FER+ pictures; accuracy over its eight classes."""
-    faces = ferplus.load(data / "fer2013plus")
+    faces = corpora.images(corpora.FACES, data)
     inputs: dict[str, list[NetworkInputs]] = {}
     labels: dict[str, NDArray[np.int64]] = {}
     for name, part in (("dev", faces.valid), ("test", faces.test)):

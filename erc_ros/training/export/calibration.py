@@ -8,6 +8,7 @@ becomes of the answers while senses are missing or broken. Manifest and card get
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -23,8 +24,7 @@ from erc_ros.inference.estimate import calibrated
 from erc_ros.inference.manifest import FORMAT, MANIFEST, Calibration, modality_set
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.resources import model_folder
-from erc_ros.training.datasets.emocontext import FOLDER as EMOCONTEXT
-from erc_ros.training.datasets.emocontext import read_emocontext
+from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.training.engine.runs import write_json
@@ -120,7 +120,7 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
         "test": calibration_errors(test, calibration),
     }
     elsewhere = {}
-    if (data / EMOCONTEXT).is_dir():
+    with contextlib.suppress(FileNotFoundError):
         elsewhere["EmoContext, 4 classes, text"] = other_text(bundle, data, calibration)
     manifest["calibration"] = asdict(calibration)
     measured = summary(found, errors, without_text, elsewhere)
@@ -166,7 +166,7 @@ def other_text(bundle: Bundle, data: Path, calibration: Calibration) -> dict[str
 
     Its four classes: joy, sadness and anger, and the rest of the probability is `others`.
     """
-    split = read_emocontext(data, "test")
+    split = corpora.read(corpora.CHATS, data, "test")
     chosen = split.conversations[:: max(1, len(split.conversations) // ROWS)]
     logits, last = read_text(bundle, chosen)
     probabilities = calibrated(logits[last], calibration, TEXT).astype(np.float64)

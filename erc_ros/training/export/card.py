@@ -15,6 +15,7 @@ from typing import Any
 from erc_ros.inference.manifest import Calibration
 from erc_ros.metrics.table import markdown, with_deviation
 from erc_ros.training.datasets import licences
+from erc_ros.training.datasets.corpora import DIALOGUES
 from erc_ros.training.engine.history import RunHistory, kind_of, whole_history
 from erc_ros.training.engine.runs import read_json, read_metrics
 from erc_ros.training.fusion.conditions import Result, table
@@ -237,7 +238,7 @@ def _simulated(parts: Mapping[str, CardPart]) -> str:
         learned=LEARNED_FROM_CLIPS
         if fusion_head(parts["fusion"].metrics) == "pooling"
         else LEARNED_FROM_PAIRS,
-        text=_titles(["meld"] if "meld" in read else read[-1:]),
+        text=_titles([DIALOGUES] if DIALOGUES in read else read[-1:]),
         clips=_titles(clips),
         simulation="; ".join(
             f"{modality} weighted F1 {each['dev_weighted_f1']:.3f} on dev with"

@@ -32,7 +32,7 @@ def export_text(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     from erc_ros.training.encoders.text.model import make_model
 
     config = recipe.section("text", TextConfig)
-    model = make_model(config.dropout, config.reading)
+    model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
     load_weights(model, recipe.out / str(chosen["chosen"]) / WEIGHTS)
     return export(model.encoder, file)
 

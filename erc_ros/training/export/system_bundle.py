@@ -284,7 +284,7 @@ def export_bundle(
         summary = measure(staged / FILES["fusion"], splits, context, system.labels)
         content = {
             "format": FORMAT,
-            "name": name or f"{system.recipe.kind}-{system.corpus}",
+            "name": name or f"{system.recipe.kind}-{corpora.find(system.corpus).name}",
             "version": version,
             "labels": list(system.labels),
             "languages": list(LANGUAGES),

@@ -35,10 +35,10 @@ from erc_ros.metrics.classification import (
 from erc_ros.metrics.table import markdown
 from erc_ros.networks.network import Network
 from erc_ros.resources import model_folder
-from erc_ros.training.datasets import licences
+from erc_ros.training.datasets import corpora, licences
 from erc_ros.training.datasets.utterances import LABELS, LANGUAGES, Conversation
 from erc_ros.training.encoders.evaluation import EncoderTest, measure_encoder, text_test
-from erc_ros.training.encoders.text.mixture import CORPORA, portion, read_corpus
+from erc_ros.training.encoders.text.mixture import BUILT_IN, portion, read_corpus, read_test
 from erc_ros.training.engine.history import read_history, whole_history
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.export.bundle_assembly import ANCHORS, megabytes, publish
@@ -141,7 +141,7 @@ def train(recipe: Recipe) -> None:
         found = {"float32": measured(test, staged / "text.onnx")}
         precision = "float32"
         if config.scheme:
-            names = [name for name in learned_from if name != "emotionlines"]
+            names = [name for name in learned_from if name != corpora.VOTES]
             said = [
                 c
                 for name in names
@@ -180,9 +180,9 @@ def measured(test: EncoderTest, file: Path) -> dict[str, float]:
 def corpus_scores(bundle: Bundle, data: Path) -> dict[str, CorpusScore]:
     """What it answers to text alone on the test split of every corpus that is in `data`."""
     found = {}
-    for name in CORPORA:
+    for name in BUILT_IN:
         with contextlib.suppress(FileNotFoundError):
-            corpus = read_corpus(name, data, "test")
+            corpus = read_test(name, data)
             step = max(1, len(corpus.conversations) // MEASURED)
             some = replace(corpus, conversations=corpus.conversations[::step])
             logits, _ = read_text(bundle, some.conversations)
@@ -208,7 +208,7 @@ def calibrated(
 
     Utterances of which only several labels are known say nothing here.
     """
-    if "meld" in learned_from:
+    if corpora.DIALOGUES in learned_from:
         rows, labels = test.embed(file, "dev"), test.labels["dev"]
     else:
         reader = CachedTextEncoder(Network(file), prompt, attention_shape(file))
@@ -282,7 +282,7 @@ def manifest(
             "licence": licences.together(list(learned_from)),
             "card": CARD,
         },
-        "metrics": {"meld": found},
+        "metrics": {corpora.DIALOGUES: found},
     }
 
 
@@ -314,7 +314,7 @@ def write_card(
         f"## What it learned from\n\n{data}\n\nTerms: {licences.together(list(learned_from))}."
         f" {ENCODER}\n\n"
         f"## MELD, weighted F1\n\n| | dev | test |\n|---|---|---|\n{rows}\n\n"
-        + ("" if "meld" in learned_from else f"{unseen}\n")
+        + ("" if corpora.DIALOGUES in learned_from else f"{unseen}\n")
         + score_table(learned_from, scores),
         encoding="utf-8",
     )

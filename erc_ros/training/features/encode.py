@@ -445,8 +445,8 @@ def throughput(made: Sequence[Done]) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Encode. Returns the exit status: 0, or 2 when something is not usable."""
     parser = argparse.ArgumentParser(prog="erc encode", description=__doc__)
-    parser.add_argument("corpus", choices=sorted(corpora.CORPORA))
-    parser.add_argument("split", help="train, dev, test; ravdess and emodb have only: all")
+    parser.add_argument("corpus", help=f"{', '.join(corpora.BUILT_IN)}, or module:object")
+    parser.add_argument("split", help="train, dev, test; corpora of acted speech have only: all")
     parser.add_argument(
         "--encoder",
         default="bundle-text",
@@ -467,8 +467,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="more than 1: on Ray (extra [ray])")
     parser.add_argument("--cluster", metavar="ADDRESS", help="a running Ray cluster, or: auto")
     chosen = parser.parse_args(argv)
-    name = f"{chosen.corpus}-{chosen.split}-{chosen.encoder.rpartition(':')[2]}"
     try:
+        corpus = corpora.find_for_training(chosen.corpus).name
+        name = f"{corpus}-{chosen.split}-{chosen.encoder.rpartition(':')[2]}"
         job = EncodingJob(
             chosen.corpus,
             chosen.split,

@@ -32,9 +32,8 @@ from erc_ros.metrics.calibration import (
 from erc_ros.metrics.classification import calibration_error
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import Run, signature
-from erc_ros.training.datasets import ferplus
+from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.held_out import acted_speech, speakers_of_bundle
-from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.speech import Clip
 from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.training.fusion.conditions import AS_IT_IS, MISSING, Sense, embedded
@@ -82,7 +81,7 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
     """
     if bundle.audio is None or bundle.visual is None:
         raise ValueError(f"{bundle.folder} has no sound or no faces: nothing can make it worse")
-    conversations = tuple(read_meld(data, split).conversations)
+    conversations = tuple(corpora.read(corpora.DIALOGUES, data, split).conversations)
     clips = unseen_clips(bundle, data, split)
     faces, labels = unseen_faces(data, split)
     sounds = tuple(_int16(clip.samples) for clip in clips)
@@ -318,12 +317,12 @@ def unseen_clips(bundle: Bundle, data: Path, split: str) -> list[Clip]:
 
 def unseen_faces(data: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """At most three times CLIPS pictures of FER+ (valid for dev), and their labels."""
-    pictures = ferplus.load(data / ferplus.FOLDER)
+    pictures = corpora.images(corpora.FACES, data)
     faces = pictures.test if split == "test" else pictures.valid
-    to_meld = np.array([LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES])
+    to_labels = corpora.find(corpora.FACES).to_labels
     known = np.flatnonzero(faces.labels >= 0)
     known = np.sort(np.random.default_rng(0).permutation(known)[: 3 * CLIPS])
-    return faces.pictures[known], to_meld[faces.labels[known]]
+    return faces.pictures[known], to_labels[faces.labels[known]]
 
 
 def noisy(

@@ -24,7 +24,7 @@ from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.metrics.calibration import fit_temperature, log_likelihood_loss
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
-from erc_ros.training.datasets.meld import read_meld
+from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.fusion import situations
 from erc_ros.training.fusion.bundle_trial import COUPLING, MISMATCH, BundleTrial
@@ -112,7 +112,7 @@ def _with_plain_words(
     prompt, network = text_prompt(bundle.text), Network(bundle.text.file)
     rng = np.random.default_rng(5)
     rows, is_plain, number = [], [], 0
-    for conversation in read_meld(data, split).conversations:
+    for conversation in corpora.read(corpora.DIALOGUES, data, split).conversations:
         turns = []
         for said in conversation.utterances:
             number += 1

@@ -73,7 +73,7 @@ def more_text(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Words of other corpora as the text encoder sees them: embeddings (N, E) and labels (N,).
 
-    The train splits of `corpora` (`mixture.CORPORA`). Single sentences are there once more, said
+    The train splits of `corpora`. Single sentences are there once more, said
     two to six times in a row: what is plain stays plain when it is repeated.
 
     Raises:
@@ -82,7 +82,7 @@ def more_text(
     weights = _trained(folder, "text").with_name("best.safetensors")
     recipe = read_recipe(folder_of(folder) / KEPT, folder)
     config = recipe.section("text", TextConfig)
-    model = make_model(0.0, config.reading)
+    model = make_model(0.0, config.reading, config.corpora_of_classifier)
     load_weights(model, weights)
     rng = random.Random(0)
     said = [c for name in corpora for c in read_corpus(name, data, "train").conversations]

@@ -30,9 +30,8 @@ from erc_ros.inference.manifest import MANIFEST, VoiceAudio
 from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.inference.voice import HeardVoice, VoiceFeatures, voice_inputs
 from erc_ros.networks.network import Network
-from erc_ros.training.datasets import corpora, ferplus
+from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.held_out import acted_speech, speakers_of_bundle
-from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.utterances import LABELS, Conversation
 from erc_ros.values.utterance import FaceCrop, Utterance
 
@@ -216,29 +215,32 @@ def read_material(data: Path, bundle: Bundle) -> dict[str, Material]:
         FileNotFoundError: a data set is missing; says which and where it was expected.
         ValueError: the bundle has an audio part and its manifest does not name held-out speakers.
     """
-    meld = {s: read_meld(data, "train" if s == "calibration" else s).conversations for s in SPLITS}
-    step = max(1, len(meld["calibration"]) // CALIBRATION_DIALOGUES)
-    meld["calibration"] = meld["calibration"][::step]
+    dialogues = {
+        s: corpora.read(corpora.DIALOGUES, data, "train" if s == "calibration" else s).conversations
+        for s in SPLITS
+    }
+    step = max(1, len(dialogues["calibration"]) // CALIBRATION_DIALOGUES)
+    dialogues["calibration"] = dialogues["calibration"][::step]
     clips = acted_speech(data).clips
     source = str(bundle.folder / MANIFEST)
     speakers = speakers_of_bundle(bundle.training, bundle.audio is not None, clips, source)
     chosen = {split: speakers.rows(clips, split) for split in ("dev", "test")}
     chosen["calibration"] = speakers.rows(clips, "train")[::8]
-    pictures = ferplus.load(data / ferplus.FOLDER)
+    pictures = corpora.images(corpora.FACES, data)
     result = {}
     for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True):
         faces = getattr(pictures, name)
         known = np.flatnonzero(faces.labels >= 0)
         if split == "calibration":
             known = np.random.default_rng(0).permutation(known)[:CALIBRATION_FACES]
-        to_meld = np.array([LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES])
+        to_labels = corpora.find(corpora.FACES).to_labels
         heard = [clips[index] for index in chosen[split]]
         result[split] = Material(
-            conversations=tuple(meld[split]),
+            conversations=tuple(dialogues[split]),
             sounds=tuple(np.rint(clip.samples * 32767).astype(np.int16) for clip in heard),
             sound_labels=np.array([clip.label for clip in heard], np.int64),
             faces=faces.pictures[known],
-            face_labels=to_meld[faces.labels[known]],
+            face_labels=to_labels[faces.labels[known]],
         )
     return result
 

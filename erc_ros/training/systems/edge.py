@@ -33,7 +33,7 @@ from torch import nn
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.text.evaluation import best_prior_correction
-from erc_ros.training.encoders.text.mixture import CORPORA
+from erc_ros.training.encoders.text.mixture import ordered
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.engine.runs import (
@@ -109,7 +109,7 @@ class FusionConfig:
     audio: str = "runs/audio/best"
     visual: str = "runs/face/best"
     text_also: tuple[str, ...] = ()
-    """Of pooling: corpora that its text classifier learns from beside MELD."""
+    """Of pooling: corpora that its text classifier learns from in addition to the dialogues."""
 
     @property
     def folders(self) -> EncoderFolders:
@@ -122,8 +122,7 @@ class FusionConfig:
             raise ValueError("heads must not be empty")
         for head in self.heads:
             head_class(head)
-        if unknown := set(self.text_also) - set(CORPORA[1:]):
-            raise ValueError(f"text_also names {sorted(unknown)}: known are {CORPORA[1:]}")
+        ordered(self.text_also)
 
 
 def check_heads(heads: Sequence[str], network: HeadSizes) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from data_folder import need
 
-from erc_ros.training.comparison.mosi import train
+from erc_ros.training.comparison.stored import train
+from erc_ros.training.datasets import mosi
 from erc_ros.training.datasets.mosi import SIZES, read_mosi
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 
@@ -36,6 +37,12 @@ def write(data: Path, **changed: np.ndarray) -> Path:
     np.savez(folder / "mosi.npz", **{**arrays, **changed})
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     return data
+
+
+@pytest.fixture
+def one_dev_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mosi.read_mosi, "__defaults__", (1, 0))
+    monkeypatch.setattr(mosi, "DEV_VIDEOS", 1)
 
 
 def test_dev_is_whole_videos_of_train(tmp_path: Path) -> None:
@@ -79,21 +86,23 @@ def test_the_real_corpus_has_the_known_sizes() -> None:
     assert len(splits["test"].labels) == 752
 
 
+@pytest.mark.usefixtures("one_dev_video")
 def test_the_comparison_of_the_recipe_runs_on_it(tmp_path: Path) -> None:
     sections = {
-        "mosi": {"dev_videos": 1},
+        "features": {"corpus": "mosi-features"},
         "comparison": {"seeds": [0], "modes": ["causal"], "epoch": "last", "resamples": 20},
         "rows": [{"head": "concat"}, {"head": "ridge"}],
         "network": {"width": 8, "dropout": 0.0, "input_dropout": 0.0},
         "trainer": {"epochs": 4, "batch_size": 2, "learning_rate": 0.02},
     }
-    train(Recipe("mosi", sections, tmp_path / "out", write(tmp_path)))
+    train(Recipe("stored", sections, tmp_path / "out", write(tmp_path)))
     result = json.loads((tmp_path / "out/concat-no-context/seed-0/result.json").read_text())
     assert result["test"]["complete"]["accuracy"] == 1 and result["best_epoch"] == 4
     table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
-    assert "| ridge, no context | 274 |" in table and "Dev (1 videos)" in table
+    assert "| ridge, no context | 274 |" in table and "Dev (12 videos)" in table
 
 
+@pytest.mark.usefixtures("one_dev_video")
 def test_a_grid_of_weights_is_a_row_for_each_choice(tmp_path: Path) -> None:
     grid_row: dict[str, object] = {
         "head": "magtkd",
@@ -102,13 +111,13 @@ def test_a_grid_of_weights_is_a_row_for_each_choice(tmp_path: Path) -> None:
         "grid": {"alpha": [0.0, 0.1], "beta": [0.0, 0.2]},
     }
     sections = {
-        "mosi": {"dev_videos": 1},
+        "features": {"corpus": "mosi-features"},
         "comparison": {"seeds": [0], "modes": ["causal"], "epoch": "last", "resamples": 20},
         "rows": [grid_row],
         "network": {"width": 8, "dropout": 0.0, "input_dropout": 0.0},
         "trainer": {"epochs": 1, "batch_size": 2, "learning_rate": 0.02},
     }
-    train(Recipe("mosi", sections, tmp_path / "out", write(tmp_path)))
+    train(Recipe("stored", sections, tmp_path / "out", write(tmp_path)))
     found = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("result.json"))]
     weights = [each["settings"]["row"]["weights"] for each in found]
     assert [(each["alpha"], each["beta"]) for each in weights] == [
@@ -117,10 +126,10 @@ def test_a_grid_of_weights_is_a_row_for_each_choice(tmp_path: Path) -> None:
     assert "| magtkd, alpha 0.1, beta 0.2, causal |" in (tmp_path / "out/table.md").read_text()
     grid_row["grid"] = {"alpha": 0.1}
     with pytest.raises(RecipeError, match=r"grid.*lists"):
-        train(Recipe("mosi", sections, tmp_path / "again", tmp_path))
+        train(Recipe("stored", sections, tmp_path / "again", tmp_path))
 
 
 def test_files_that_do_not_belong_together_end_the_training(tmp_path: Path) -> None:
     data = write(tmp_path, test_label=np.full(5, 2, np.int8))
-    with pytest.raises(RecipeError, match="CMU-MOSI"):
-        train(Recipe("mosi", {"mosi": {"dev_videos": 1}}, tmp_path / "out", data))
+    with pytest.raises(RecipeError, match="mosi-features"):
+        train(Recipe("stored", {"features": {"corpus": "mosi-features"}}, tmp_path / "out", data))

@@ -9,6 +9,7 @@ import pytest
 
 from erc_ros.training.comparison import stored
 from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.features.store import create, write_shard
@@ -42,7 +43,15 @@ def fill(folder: Path, part: Split, size: int, left_out: str = "") -> None:
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    monkeypatch.setitem(corpora.CORPORA, "made-up", lambda data, name: split(name))
+    spec = CorpusSpec(
+        name="made-up",
+        title="made-up",
+        about="",
+        license="",
+        labels=split("train").labels,
+        read=lambda data, name: split(name),
+    )
+    monkeypatch.setattr(corpora, "BUILT_IN", {**corpora.BUILT_IN, "made-up": spec})
     for name in ("train", "dev", "test"):
         for modality, size in SIZES.items():
             left_out = f"{name}/0/2" if modality == "visual" else ""

@@ -20,6 +20,7 @@ from erc_ros.training.datasets.mosi import read_mosi, read_mosi_words
 from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import Split, count
 
+CONVERSATIONS = {name for name, spec in corpora.BUILT_IN.items() if spec.read}
 SIZES = {
     ("meld", "train"): (1038, 9989),
     ("meld", "dev"): (114, 1109),
@@ -58,13 +59,13 @@ def test_the_real_corpora_are_complete_and_their_keys_unique(corpus: str, split:
     assert labels <= set(range(len(read.labels))) and len(labels) >= 2
 
 
-@pytest.mark.parametrize("corpus", sorted(set(corpora.CORPORA) - {"robot-dialogues"}))  # our own
+@pytest.mark.parametrize("corpus", sorted(CONVERSATIONS - {"robot-dialogues"}))  # our own
 def test_a_corpus_that_is_not_there_is_named(corpus: str, tmp_path: Path) -> None:
-    split = "all" if corpus in corpora.ACTED else "train"
+    split = corpora.find(corpus).splits[-1]
     with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
-        corpora.read(corpus, tmp_path, split)
+        corpora.read_split(corpora.find(corpus), tmp_path, split)
     with pytest.raises(ValueError, match="'tset'"):
-        corpora.read(corpus, tmp_path, "tset")
+        corpora.read_split(corpora.find(corpus), tmp_path, "tset")
 
 
 def test_an_unknown_corpus_is_refused_naming_the_known_ones(tmp_path: Path) -> None:

@@ -13,14 +13,15 @@ pytest.importorskip("soundfile", reason="needs the extra [train]")
 from data_folder import DATA, need
 
 from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.corpus import EVALUATION
 from erc_ros.training.datasets.dailydialog import read_dailydialog, written
 from erc_ros.training.datasets.emorynlp import KNOWN_SCENE, read_emorynlp
 from erc_ros.training.datasets.reccon import read_reccon_iemocap
-from erc_ros.training.datasets.unseen import UNSEEN
 from erc_ros.training.datasets.utterances import INCOMPLETE, Conversation, Split, count
 from erc_ros.training.encoders.text.examples import TextConfig
-from erc_ros.training.encoders.text.mixture import Corpus, in_our_labels, read_corpus
+from erc_ros.training.encoders.text.mixture import in_our_labels, read_corpus
 
+UNSEEN = sorted(name for name, spec in corpora.BUILT_IN.items() if spec.use == EVALUATION)
 SIZES = {  # conversations and utterances that are left, and how many of these are labelled
     ("dailydialog", "dev"): (1000, 8069, 8069),
     ("dailydialog", "test"): (1000, 7740, 7740),
@@ -48,7 +49,7 @@ def said(split: Split, conversation: Conversation) -> list[tuple[int, str | None
 @pytest.mark.parametrize(("corpus", "split"), SIZES)
 def test_the_real_ones_are_as_published(corpus: str, split: str) -> None:
     need(corpus.split("-")[0])
-    read = UNSEEN[corpus](DATA, split)
+    read = corpora.read_split(corpora.find(corpus), DATA, split)
     labelled = sum(u.is_labelled for c in read.conversations for u in c.utterances)
     found = (len(read.conversations), count(read.conversations), labelled)
     assert found == SIZES[corpus, split] and not read.refused
@@ -58,21 +59,23 @@ def test_the_real_ones_are_as_published(corpus: str, split: str) -> None:
 
 @pytest.mark.parametrize("corpus", UNSEEN)
 def test_nobody_can_train_on_them_by_accident(corpus: str, tmp_path: Path) -> None:
-    assert corpus not in corpora.CORPORA
+    assert len(UNSEEN) == 3
+    with pytest.raises(ValueError, match=f"{corpus}.*never to train on"):
+        corpora.read(corpus, tmp_path, "test")
     with pytest.raises(ValueError, match=f"{corpus}.*never to train on"):
         read_corpus(corpus, tmp_path, "train")
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(ValueError, match=f"{corpus}.*train"):
         TextConfig(mixed={corpus: 1.0})
-    with pytest.raises(ValueError, match="train"):
-        Corpus(corpus, (), ()).number  # noqa: B018
+    with pytest.raises(ValueError, match=f"{corpus}.*train"):
+        TextConfig(corpus=corpus)
     with pytest.raises(ValueError, match="'train'"):
-        UNSEEN[corpus](tmp_path, "train")
+        corpora.read_split(corpora.find(corpus), tmp_path, "train")
 
 
 @pytest.mark.parametrize("corpus", UNSEEN)
 def test_one_that_is_not_there_is_named(corpus: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path}.*get "):
-        UNSEEN[corpus](tmp_path, "test")
+        corpora.read_split(corpora.find(corpus), tmp_path, "test")
 
 
 def daily(folder: Path, dialogues: str | bytes, emotions: str) -> Path:

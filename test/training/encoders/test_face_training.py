@@ -24,9 +24,9 @@ from erc_ros.training.encoders.visual.train import (  # noqa: E402
     as_input,
     class_bias,
     correct_prior,
-    meld_labels,
-    meld_probabilities,
     shown,
+    to_label_probabilities,
+    to_labels,
     train,
 )
 from erc_ros.training.engine.embeddings import OF_NOBODY, load_embeddings  # noqa: E402
@@ -150,10 +150,10 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_contempt_counts_as_disgust() -> None:
     probabilities = np.eye(8, dtype=np.float32)
-    seven = meld_probabilities(probabilities)
+    seven = to_label_probabilities(probabilities)
     np.testing.assert_array_equal(seven.sum(axis=1), 1)
-    np.testing.assert_array_equal(seven.argmax(axis=1), meld_labels(np.arange(8)))
-    assert LABELS[meld_labels(np.array([CONTEMPT]))[0]] == "disgust"
+    np.testing.assert_array_equal(seven.argmax(axis=1), to_labels(np.arange(8)))
+    assert LABELS[to_labels(np.array([CONTEMPT]))[0]] == "disgust"
 
 
 def test_augmented_faces_stay_pictures() -> None:

@@ -15,11 +15,11 @@ soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from erc_ros.inference.voice import HeardVoice, voice_inputs  # noqa: E402
 from erc_ros.networks.network import Network  # noqa: E402
+from erc_ros.training.datasets import corpora  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
 from erc_ros.training.encoders.audio import voice_features  # noqa: E402
 from erc_ros.training.encoders.audio.voice_features import (  # noqa: E402
     VoiceClips,
-    read_clips,
     voice_clips,
 )
 from erc_ros.training.encoders.audio.voice_histories import (  # noqa: E402
@@ -451,7 +451,7 @@ def test_without_ordinary_speech_training_warns_and_goes_on(
 
 
 def test_clips_are_listened_to_once_and_anew_when_something_changed(recipe: Recipe) -> None:
-    corpus = read_clips(recipe.data, ["emodb"])
+    corpus = corpora.clips(["emodb"], recipe.data)
     said: list[str] = []
     file = recipe.out / "features.safetensors"
 

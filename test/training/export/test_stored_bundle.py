@@ -16,6 +16,7 @@ from erc_ros.cli import main
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.label_map import LabelMapError
 from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
 from erc_ros.values.nanoseconds import NS
 
@@ -54,7 +55,8 @@ def toy(labels: tuple[str, ...]) -> Callable[[Path, str], Split]:
 
 
 def add_corpus(monkeypatch: pytest.MonkeyPatch, name: str, labels: tuple[str, ...]) -> None:
-    monkeypatch.setitem(corpora.CORPORA, name, toy(labels))
+    spec = CorpusSpec(name=name, title=name, about="", license="", labels=labels, read=toy(labels))
+    monkeypatch.setattr(corpora, "BUILT_IN", {**corpora.BUILT_IN, name: spec})
 
 
 @pytest.fixture

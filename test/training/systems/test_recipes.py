@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra [train]")
 
 from erc_ros.training.command import KINDS, SYSTEMS
-from erc_ros.training.datasets.corpora import CORPORA
+from erc_ros.training.datasets.corpora import find_for_training
 from erc_ros.training.engine.recipe import read_recipe
 from erc_ros.training.systems.stages import SystemConfig, chosen_stages
 
@@ -22,7 +22,7 @@ def test_a_recipe_is_accepted_and_names_itself_in_its_command(file: Path, tmp_pa
     recipe = read_recipe(file, tmp_path)
     recipe.refuse_other_sections({"system", "stages"})
     assert recipe.kind in SYSTEMS
-    assert recipe.section("system", SystemConfig).corpus in CORPORA
+    assert find_for_training(recipe.section("system", SystemConfig).corpus).read
     stages = importlib.import_module(KINDS[recipe.kind].partition(":")[0]).STAGES
     chosen = [stage.name for stage, _ in chosen_stages(recipe, stages)]
     assert "fusion" in chosen or recipe.kind == "texts"

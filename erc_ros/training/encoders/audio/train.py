@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from erc_ros.encoders.audio import MAX_SECONDS, MEL_BANDS, frame_count, log_mel, normalise
 from erc_ros.metrics import classification as metrics
+from erc_ros.training.datasets.corpora import ACTED
 from erc_ros.training.datasets.held_out import (
     BUNDLE_FOLD,
     FOLDS,
@@ -68,7 +69,7 @@ def train(recipe: Recipe) -> None:
     augmentation = recipe.section("augmentation", SpeechAugmentation)
     corpus = acted_speech(recipe.data)
     print(f"{len(corpus.clips)} clips, left out {json.dumps(corpus.skipped)}", flush=True)
-    record(recipe.out, corpora=["ravdess", "emodb"])
+    record(recipe.out, corpora=ACTED)
     versions = all_versions(corpus.clips, augmentation)
     out = recipe.out / f"seed-{config.seed}"
     labels = np.array([clip.label for clip in corpus.clips], np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from safetensors.numpy import save_file
 
 from erc_ros.inference.voice import VoiceFeatures
 from erc_ros.resources import model_folder
-from erc_ros.training.datasets import ased, emodb, nemo, ordinary_speech, ravdess
-from erc_ros.training.datasets.speech import Clip, SpeechCorpus
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.speech import Clip
 from erc_ros.training.encoders.augmentation import Channel, ChannelAugmentation, no_voices
 from erc_ros.training.engine.runs import write_whole
 
@@ -30,12 +30,6 @@ SEED = 1234  # the changed versions of the clips are the same for every seed of 
 MAX_SECONDS = 4.0  # the end of an utterance; the network's time grows with its length
 NO_VOICES = 400
 TOGETHER = 64  # clips
-CORPORA: Mapping[str, Callable[[Path], SpeechCorpus]] = {
-    ravdess.NAME: lambda data: ravdess.load(data / ravdess.FOLDER),
-    emodb.NAME: lambda data: emodb.load(data / emodb.FOLDER),
-    nemo.NAME: lambda data: nemo.load(data / nemo.FOLDER),
-    ased.NAME: lambda data: ased.load(data / ased.FOLDER),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +51,7 @@ class VoiceClips:
     @property
     def is_ordinary(self) -> NDArray[np.bool_]:
         """(N,) True for ordinary speech, which has no label but neutral."""
-        return np.char.startswith(self.corpora, f"{ordinary_speech.NAME}-")
+        return np.char.startswith(self.corpora, f"{corpora.ORDINARY}-")
 
     def of(self, chosen: NDArray[np.bool_]) -> VoiceClips:
         """Some of the clips; all sounds of nobody."""
@@ -69,19 +63,6 @@ class VoiceClips:
             self.sexes[chosen],
             self.nobody,
         )
-
-
-def read_clips(data: Path, corpora: Sequence[str]) -> SpeechCorpus:
-    """The clips of these corpora, one after the other.
-
-    Raises:
-        ValueError: an unknown corpus. FileNotFoundError: one that is not in `data`.
-    """
-    from erc_ros.training.datasets.speech import together
-
-    if unknown := [name for name in corpora if name not in CORPORA]:
-        raise ValueError(f"corpora {unknown} are unknown; known are {', '.join(CORPORA)}")
-    return together(CORPORA[name](data) for name in corpora)
 
 
 def voice_clips(

@@ -33,11 +33,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
-from erc_ros.training.datasets import ordinary_speech
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.corpora import VOICES
 from erc_ros.training.datasets.speech import SpeechCorpus, together
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.audio import voice_features
-from erc_ros.training.encoders.audio.voice_features import VoiceClips, read_clips, voice_clips
+from erc_ros.training.encoders.audio.voice_features import VoiceClips, voice_clips
 from erc_ros.training.encoders.audio.voice_histories import (
     MIXED,
     NONE,
@@ -78,7 +79,7 @@ Log = NDArray[np.float32]
 class VoiceConfig:
     """What is learnt from; the section `voice` of a recipe."""
 
-    corpora: tuple[str, ...] = ("ravdess", "emodb", "nemo", "ased")
+    corpora: tuple[str, ...] = VOICES
     speaker_network: str = "speaker-campplus"
     """A folder, or a name in models/. The bundle refers to it by this name."""
     heard: int = 24
@@ -131,7 +132,7 @@ def train(recipe: Recipe) -> None:
             f"corpus {recipe.leave_out!r} cannot be left out: the recipe has {list(voice.corpora)}"
         )
     try:
-        corpus = read_clips(recipe.data, voice.corpora)
+        corpus = corpora.clips(voice.corpora, recipe.data)
     except ValueError as error:
         raise RecipeError(str(error)) from error
     if voice.ordinary:
@@ -142,7 +143,7 @@ def train(recipe: Recipe) -> None:
     say = partial(print, flush=True)
     channels = recipe.section("channels", ChannelAugmentation)
     clips = voice_clips(corpus.clips, channels, voice.speaker_network, kept, say)
-    ordinary = [ordinary_speech.NAME] if clips.is_ordinary.any() else []
+    ordinary = [corpora.ORDINARY] if clips.is_ordinary.any() else []
     acted = [name for name in voice.corpora if name != recipe.leave_out]
     record(recipe.out, corpora=[*acted, *ordinary])
     if recipe.leave_out:
@@ -157,9 +158,8 @@ def train(recipe: Recipe) -> None:
 
 def with_ordinary_speech(corpus: SpeechCorpus, data: Path) -> SpeechCorpus:
     """The corpus and the ordinary speech in `data`; without it, a warning and the corpus alone."""
-    folder = data / ordinary_speech.FOLDER
     try:
-        return together([corpus, ordinary_speech.load(folder)])
+        return together([corpus, corpora.clips([corpora.ORDINARY], data)])
     except FileNotFoundError as error:
         print(
             f"warning: {error}; without it the voice part raises several times as many false"

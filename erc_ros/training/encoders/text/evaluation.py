@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.metrics import classification as metrics
-from erc_ros.training.datasets.meld import MeldSplit
-from erc_ros.training.datasets.utterances import LABELS, Conversation
+from erc_ros.training.datasets.utterances import LABELS, Conversation, Split
 from erc_ros.training.encoders.text.examples import TextConfig, collate, rows_of
 from erc_ros.training.encoders.text.mixture import Corpus
 from erc_ros.training.encoders.text.model import TextClassifier
@@ -85,7 +84,7 @@ def score(
 
 def measure(
     model: TextClassifier,
-    splits: Mapping[str, MeldSplit],
+    splits: Mapping[str, Split],
     prompt: TextPrompt,
     config: TextConfig,
     out: Path,
@@ -121,7 +120,7 @@ def measure(
     }
 
 
-def owners(split: MeldSplit) -> NDArray[np.int64]:
+def owners(split: Split) -> NDArray[np.int64]:
     """The number of each utterance's conversation, (N,)."""
     counts = [len(c.utterances) for c in split.conversations]
     return np.repeat(np.arange(len(counts)), counts)

@@ -14,8 +14,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
+from erc_ros.training.datasets.corpora import COMMENTS, DIALOGUES, VOTES
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance
-from erc_ros.training.encoders.text.mixture import CORPORA, in_turns, repeated, thinned
+from erc_ros.training.encoders.text.mixture import (
+    check_main,
+    in_turns,
+    numbers,
+    ordered,
+    repeated,
+    thinned,
+)
 from erc_ros.training.encoders.text.model import READINGS
 from erc_ros.training.encoders.text.recognition_errors import (
     SimulatedWordErrors,
@@ -32,6 +40,8 @@ MOST_REPEATED = 6
 class TextConfig:
     """The section `text` of a recipe: what is trained on what."""
 
+    corpus: str = DIALOGUES
+    """The main corpus, whose dev split chooses the epoch and the correction of the class prior."""
     seeds: tuple[int, ...] = (0, 1, 2)
     max_tokens: int = 256
     attention: str = "causal"
@@ -79,15 +89,16 @@ class TextConfig:
     a row, each time meaning the same (`mixture.repeated`)."""
     most_per_label: int = 5000
     """Of GoEmotions' rows, which are mostly neutral or joy."""
-    pretraining: Mapping[str, float] = field(default_factory=lambda: {"goemotions": 1.0})
-    """What the encoder learns first, once for all seeds: corpus (`mixture.CORPORA`) -> the share of
-    it that an epoch takes. Empty: nothing."""
+    pretraining: Mapping[str, float] = field(default_factory=lambda: {COMMENTS: 1.0})
+    """What the encoder learns first, once for all seeds: corpus -> the share of it that an epoch
+    takes. Empty: nothing."""
     mixed: Mapping[str, float] = field(default_factory=dict)
     """And what is mixed into each epoch of MELD afterwards."""
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("seeds must not be empty")
+        check_main(self.corpus)
         names = ["votes", "smoothing", "unknown_speakers", "plain", "forget", "dropout"]
         for name in [*names, "word_errors", "speaker_errors", "missing", "repeated"]:
             if not 0 <= getattr(self, name) < 1:
@@ -98,10 +109,9 @@ class TextConfig:
             raise ValueError(f"reading is {self.reading!r}, must be one of {READINGS}")
         for name in ("pretraining", "mixed"):
             for corpus, share in getattr(self, name).items():
-                if corpus not in CORPORA or not share > 0:
-                    raise ValueError(
-                        f"{name}.{corpus} is {share}: must be a positive share of one of {CORPORA}"
-                    )
+                if not share > 0:
+                    raise ValueError(f"{name}.{corpus} is {share}: must be a positive share")
+            ordered(getattr(self, name))
         if self.attention not in ATTENTIONS:
             raise ValueError(f"attention is {self.attention!r}, must be one of {ATTENTIONS}")
         if not 0 <= self.teaching <= 1:
@@ -119,8 +129,13 @@ class TextConfig:
 
     @property
     def corpora(self) -> list[str]:
-        """The corpora beside MELD, in the order of CORPORA."""
-        return [c for c in CORPORA[1:] if c in {**self.pretraining, **self.mixed}]
+        """The corpora in addition to the main one, in the order of the classifier."""
+        return [c for c in ordered([*self.pretraining, *self.mixed]) if c != self.corpus]
+
+    @property
+    def corpora_of_classifier(self) -> int:
+        """How many corpora share the classifier."""
+        return len(numbers(self.corpus, self.corpora))
 
     def without(self, corpus: str) -> TextConfig:
         """The same training without a corpus."""
@@ -128,7 +143,7 @@ class TextConfig:
             name: {c: share for c, share in getattr(self, name).items() if c != corpus}
             for name in ("pretraining", "mixed")
         }
-        votes = 0.0 if corpus in ("meld", "emotionlines") else self.votes
+        votes = 0.0 if corpus in (self.corpus, VOTES) else self.votes
         return replace(self, **left, votes=votes)  # type: ignore[arg-type]
 
     def prompt(self, tokenizer: Tokenizer) -> TextPrompt:
@@ -144,7 +159,7 @@ class TokenRow(NamedTuple):
     taught: NDArray[np.float32] | None = None
     """(A, d): the teacher's embeddings, if there is a teacher."""
     corpus: int = 0
-    """Its number in `mixture.CORPORA`."""
+    """Its number in the classifier (`mixture.numbers`)."""
 
 
 class Batch(NamedTuple):

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.metrics.table import deviation, mean
-from erc_ros.training.datasets.meld import MeldSplit
-from erc_ros.training.datasets.utterances import Conversation
+from erc_ros.training.datasets.utterances import Conversation, Split
 from erc_ros.training.encoders.text.evaluation import measure, predict
 from erc_ros.training.encoders.text.examples import TextConfig
 from erc_ros.training.encoders.text.model import (
@@ -52,7 +51,7 @@ AXES = {
 
 
 def choose_and_export(
-    config: TextConfig, splits: Mapping[str, MeldSplit], out: Path, seeds: Sequence[int] = ()
+    config: TextConfig, splits: Mapping[str, Split], out: Path, seeds: Sequence[int] = ()
 ) -> Path:
     """Export the best on dev of the seeds and of their mean; returns the folder best/.
 
@@ -66,7 +65,7 @@ def choose_and_export(
     scores = {folder.name: read_metrics(folder)["dev"]["weighted_f1"] for folder in folders}
     best = max(folders, key=lambda folder: scores[folder.name])
     print(f"weighted F1 on dev: {scores}; exporting {best.name}")
-    model = make_model(config.dropout, config.reading)
+    model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
     load_weights(model, best / "best.safetensors")
     prompt = config.prompt(load_tokenizer())
     result = {"chosen": best.name, "seeds": used, **read_metrics(best)}
@@ -75,11 +74,11 @@ def choose_and_export(
 
 
 def average(
-    config: TextConfig, splits: Mapping[str, MeldSplit], folders: Sequence[Path], out: Path
+    config: TextConfig, splits: Mapping[str, Split], folders: Sequence[Path], out: Path
 ) -> Path:
     """The mean of the models in `folders` as a model of its own, measured like a seed."""
     out.mkdir(parents=True, exist_ok=True)
-    model = make_model(config.dropout, config.reading)
+    model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
     states = [load_file(folder / "best.safetensors") for folder in folders]
     model.load_state_dict(
         {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
@@ -110,7 +109,7 @@ def write(
     model: TextClassifier,
     prompt: TextPrompt,
     config: TextConfig,
-    splits: Mapping[str, MeldSplit],
+    splits: Mapping[str, Split],
     out: Path,
     result: Mapping[str, Any],
 ) -> Path:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from erc_ros.training.datasets import corpora
-from erc_ros.training.datasets.unseen import UNSEEN
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance, Split
 
-CORPORA = ("meld", "goemotions", "emocontext", "robot-dialogues")
-"""Corpora of text by name. The first is the one whose answers are served as they are."""
-
-DEV = {"goemotions": "valid", "emocontext": "valid"}
-"""What a corpus calls its dev split, if not dev."""
-
-MEANINGS = {
-    "happy": ("joy",),
-    "sad": ("sadness",),
-    "angry": ("anger",),
-    "others": ("neutral", "surprise", "fear", "disgust"),
-}
-"""Labels of other corpora -> those of ours that they may mean."""
+BUILT_IN = tuple(
+    spec.name
+    for spec in sorted(
+        (spec for spec in corpora.BUILT_IN.values() if spec.text_number is not None),
+        key=lambda spec: spec.text_number or 0,
+    )
+)
+"""Corpora of the shared classifier, in their order. The first is the one whose predictions are
+served as they are, unless a recipe names another main corpus."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
@@ -40,12 +36,6 @@ class Corpus:
     conversations: tuple[Conversation, ...]
     classes: tuple[tuple[int, ...], ...]
 
-    @property
-    def number(self) -> int:
-        """Its place in CORPORA. ValueError: nobody trains on it."""
-        _check(self.name)
-        return CORPORA.index(self.name)
-
     def truth(self) -> list[int]:
         """The class of every labelled utterance, in their order."""
         return [
@@ -56,17 +46,59 @@ class Corpus:
         ]
 
 
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names of corpora in the order of the classifier: the built-in ones, then all others.
+
+    Raises:
+        ValueError: an unknown corpus, one to measure with only, or one with a label that means
+            none of LABELS.
+    """
+    given = list(dict.fromkeys(names))
+    for name in given:
+        spec = corpora.find_for_training(name)
+        if not spec.has_known_meaning or spec.read is None:
+            raise ValueError(f"corpus {name!r} has no text with labels of {', '.join(LABELS)}")
+    return [n for n in BUILT_IN if n in given] + [n for n in given if n not in BUILT_IN]
+
+
+def numbers(main: str, names: Iterable[str]) -> dict[str, int]:
+    """Corpus -> its number in the classifier: 0 is `main`, then the built-in ones and `names`."""
+    return {n: number for number, n in enumerate(dict.fromkeys([main, *BUILT_IN, *names]))}
+
+
+def check_main(name: str) -> None:
+    """Check that a corpus may be the main one of a text training.
+
+    Raises:
+        ValueError: as `ordered`, or a label means several of LABELS.
+    """
+    ordered([name])
+    corpora.find(name).to_labels  # noqa: B018
+
+
 def read_corpus(name: str, data: Path, split: str) -> Corpus:
-    """Read train, dev or test of a corpus of CORPORA.
+    """Read train, dev or test of a corpus of text for training.
 
     Raises:
         FileNotFoundError: it is not in `data`.
-        ValueError: an unknown corpus or split, one to measure with only (`datasets.unseen`), or a
-            label that means nothing here.
+        ValueError: an unknown corpus or split, one to measure with only, or a label that means
+            nothing here.
     """
-    _check(name)
-    theirs = DEV.get(name, split) if split == "dev" else split
-    return in_our_labels(name, corpora.read(name, data, theirs))
+    spec = corpora.find_for_training(name)
+    return in_our_labels(name, corpora.read_split(spec, data, _theirs(spec, split)))
+
+
+def read_test(name: str, data: Path) -> Corpus:
+    """Read the test split of a corpus of text, also of one to measure with only.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_corpus`.
+    """
+    return in_our_labels(name, corpora.read_split(corpora.find(name), data, "test"))
+
+
+def _theirs(spec: CorpusSpec, split: str) -> str:
+    return spec.dev if split == "dev" else split
 
 
 def in_our_labels(name: str, split: Split) -> Corpus:
@@ -75,7 +107,8 @@ def in_our_labels(name: str, split: Split) -> Corpus:
     Raises:
         ValueError: a label that means nothing here.
     """
-    classes = tuple(_meaning(label) for label in split.labels)
+    spec = corpora.find(name)
+    classes = tuple(spec.meaning(label) for label in split.labels)
 
     def renamed(utterance: LabelledUtterance) -> LabelledUtterance:
         if utterance.label is None:
@@ -141,17 +174,3 @@ def thinned(conversation: Conversation, share: float, rng: random.Random) -> Con
     """Without a share of the turns that nobody labelled: what the robot said, say."""
     kept = tuple(u for u in conversation.utterances if u.is_labelled or rng.random() >= share)
     return replace(conversation, utterances=kept) if kept else conversation
-
-
-def _check(name: str) -> None:
-    if name in UNSEEN:
-        raise ValueError(f"corpus {name!r} is to measure with and never to train on")
-    if name not in CORPORA:
-        raise ValueError(f"corpus {name!r} is unknown; known are {', '.join(CORPORA)}")
-
-
-def _meaning(label: str) -> tuple[int, ...]:
-    names = MEANINGS.get(label, (label,))
-    if unknown := set(names) - set(LABELS):
-        raise ValueError(f"label {sorted(unknown)[0]!r} means none of {', '.join(LABELS)}")
-    return tuple(LABELS.index(name) for name in names)

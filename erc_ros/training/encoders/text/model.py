@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from erc_ros.encoders.text import SPEAKER_TOKENS, add_speaker_tokens
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.packaged import model_folder
-from erc_ros.training.encoders.text.mixture import CORPORA
+from erc_ros.training.encoders.text.mixture import BUILT_IN
 
 READINGS = ("mask", "separator", "utterance")
 
@@ -253,11 +253,17 @@ def load_tokenizer(folder: Path | None = None) -> Tokenizer:
     )
 
 
-def make_model(dropout: float, reading: str = "mask") -> TextClassifier:
-    """all-MiniLM-L6-v2 with the speaker tokens and a fresh head for the corpora of `mixture`."""
+def make_model(
+    dropout: float, reading: str = "mask", corpora: int = len(BUILT_IN)
+) -> TextClassifier:
+    """all-MiniLM-L6-v2 with the speaker tokens and a fresh head.
+
+    Args:
+        corpora: how many corpora share the classifier (`mixture.numbers`).
+    """
     folder, tokenizer = model_folder(), load_tokenizer()
     size = read_config(folder, len(SPEAKER_TOKENS), dropout, reading)
-    model = TextClassifier(size, len(LABELS), corpora=len(CORPORA))
+    model = TextClassifier(size, len(LABELS), corpora=corpora)
     # A speaker starts as "speaker" and a number, 0 as "someone".
     like = [["someone"], *(["speaker", str(n)] for n in range(1, len(SPEAKER_TOKENS)))]
     added = [

@@ -28,8 +28,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from erc_ros.encoders.text import TextPrompt
-from erc_ros.training.datasets.meld import MeldSplit, read_meld, with_votes
-from erc_ros.training.datasets.utterances import LABELS, Conversation, count
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.utterances import LABELS, Conversation, Split, count
 from erc_ros.training.ema import EmaDistillation
 from erc_ros.training.encoders.text.evaluation import measure, prior, score
 from erc_ros.training.encoders.text.examples import (
@@ -43,11 +43,13 @@ from erc_ros.training.encoders.text.examples import (
 )
 from erc_ros.training.encoders.text.export import choose_and_export
 from erc_ros.training.encoders.text.mixture import (
-    CORPORA,
+    BUILT_IN,
     Corpus,
     in_our_labels,
+    numbers,
     portion,
     read_corpus,
+    read_test,
 )
 from erc_ros.training.encoders.text.model import TextClassifier, load_tokenizer, make_model
 from erc_ros.training.encoders.text.recognition_errors import SimulatedWordErrors
@@ -78,20 +80,30 @@ def train(recipe: Recipe) -> None:
     recipe.refuse_other_sections({"trainer", "pretrainer", "text"})
     config = recipe.section("text", TextConfig)
     if recipe.leave_out:
-        if recipe.leave_out not in (*CORPORA, "emotionlines"):
-            raise RecipeError(f"cannot leave out {recipe.leave_out!r}: known are {CORPORA}")
+        known = dict.fromkeys([*BUILT_IN, config.corpus, *config.corpora, corpora.VOTES])
+        if recipe.leave_out not in known:
+            raise RecipeError(
+                f"cannot leave out {recipe.leave_out!r}: known are {', '.join(known)}"
+            )
         config = config.without(recipe.leave_out)
     shared = replace(recipe, seed=None)  # the pretrained encoder is the same for every seed
     begins = bool(config.pretraining) and not config.teacher  # a student starts as its teacher
     pretrainer = shared.section("pretrainer", TrainerConfig) if begins else None
-    splits = {name: read_meld(recipe.data, name) for name in ("train", "dev", "test")}
+    spec = corpora.find_for_training(config.corpus)
+    own = {"train": "train", "dev": spec.dev, "test": "test"}
+    splits = {name: corpora.read(config.corpus, recipe.data, own[name]) for name in own}
     for split in splits.values():
-        print(describe(split))
-    if config.votes:
-        splits["train"] = with_votes(splits["train"], recipe.data)
-    is_meld_used = recipe.leave_out != "meld"
-    sources = Sources.read(config, recipe.data, splits if is_meld_used else None)
-    used = [*(["emotionlines"] if config.votes else []), *sources.train]
+        print(describe(spec.title, split))
+    votes = spec.votes if config.votes else None
+    if votes:
+        splits["train"] = votes[1](splits["train"], recipe.data)
+    for name, split in splits.items():
+        if split.labels != LABELS:
+            ours = in_our_labels(config.corpus, split).conversations
+            splits[name] = replace(split, conversations=ours, labels=LABELS)
+    is_main_used = recipe.leave_out != config.corpus
+    sources = Sources.read(config, recipe.data, splits if is_main_used else None)
+    used = [*([votes[0]] if votes else []), *sources.train]
     record(recipe.out, corpora=used, teachers=[config.teacher] if config.teacher else [])
     start = None
     if pretrainer is not None:
@@ -104,10 +116,10 @@ def train(recipe: Recipe) -> None:
         choose_and_export(config, splits, recipe.out)
 
 
-def describe(split: MeldSplit) -> str:
+def describe(title: str, split: Split) -> str:
     """What was read and what was wrong with it, for the log."""
     utterances = sum(len(c.utterances) for c in split.conversations)
-    text = f"MELD {split.name}: {len(split.conversations)} dialogues, {utterances} utterances"
+    text = f"{title}, {split.name}: {len(split.conversations)} dialogues, {utterances} utterances"
     if split.bad_times:
         text += f"; impossible times in rows {list(split.bad_times)}"
     if split.repaired:
@@ -121,8 +133,8 @@ def describe(split: MeldSplit) -> str:
 class Sources:
     """The corpora that a training learns from, by name, and what it is measured on.
 
-    train: MELD first, unless it is left out. dev: at most WATCHED conversations of each of them.
-    test: of all corpora that are there, also of those that are left out.
+    train: the main corpus first, unless it is left out. dev: at most WATCHED conversations of
+    each of them. test: of all corpora that are there, also of those that are left out.
     """
 
     train: dict[str, Corpus]
@@ -131,7 +143,7 @@ class Sources:
 
     @classmethod
     def read(
-        cls, config: TextConfig, data: Path, meld: Mapping[str, MeldSplit] | None = None
+        cls, config: TextConfig, data: Path, main: Mapping[str, Split] | None = None
     ) -> Sources:
         """Read what `config` names.
 
@@ -139,28 +151,29 @@ class Sources:
             FileNotFoundError, ValueError: a corpus that it names is not there or not usable.
         """
         train, dev = {}, {}
-        if meld is not None:
-            train["meld"] = in_our_labels("meld", meld["train"])
-            dev["meld"] = in_our_labels("meld", meld["dev"])
+        if main is not None:
+            train[config.corpus] = in_our_labels(config.corpus, main["train"])
+            dev[config.corpus] = in_our_labels(config.corpus, main["dev"])
         for name in config.corpora:
             train[name] = read_corpus(name, data, "train")
-            if name == "goemotions":
+            if name == corpora.COMMENTS:
                 rows = balanced(train[name].conversations, config.most_per_label, random.Random(0))
                 train[name] = replace(train[name], conversations=tuple(rows))
             found = read_corpus(name, data, "dev")
             dev[name] = replace(found, conversations=found.conversations[:WATCHED])
         if not train:
             raise ValueError("there is nothing to learn from: every corpus is left out")
-        return cls(train, dev, all_tests(data))
+        return cls(train, dev, all_tests(config, data))
 
 
-def all_tests(data: Path) -> dict[str, Corpus]:
-    """The test split of every corpus beside MELD that is in `data`."""
-    found = {}
-    for name in CORPORA[1:]:
-        with contextlib.suppress(FileNotFoundError):
-            found[name] = read_corpus(name, data, "test")
-    return found
+def all_tests(config: TextConfig, data: Path) -> dict[str, Corpus]:
+    """The test split of every corpus of the classifier, except the main one, that is in `data`."""
+    tests = {}
+    for name in numbers(config.corpus, config.corpora):
+        if name != config.corpus:
+            with contextlib.suppress(FileNotFoundError):
+                tests[name] = read_test(name, data)
+    return tests
 
 
 def word_errors(corpora: Sequence[Corpus]) -> SimulatedWordErrors:
@@ -179,11 +192,12 @@ def mixture(
     """What an epoch reads: of each corpus its share, varied anew (`examples.augmented`)."""
     names = [name for name in shares if name in sources.train]
     errors = word_errors([sources.train[name] for name in names]) if config.word_errors else None
+    number = numbers(config.corpus, config.corpora)
 
     def rows(epoch: int) -> list[TokenRow]:
         rng = random.Random(seed * 1000 + epoch)
         return [
-            row._replace(corpus=sources.train[name].number)
+            row._replace(corpus=number[name])
             for name in names
             for each in portion(sources.train[name].conversations, shares[name], epoch, seed)
             for row in augmented(each, prompt, config, rng, errors)
@@ -193,7 +207,10 @@ def mixture(
 
 
 def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: Path) -> Path:
-    """What comes before MELD; returns the checkpoint. One of the same settings is used again."""
+    """What comes before the main corpus; returns the checkpoint.
+
+    A checkpoint of the same settings is used again.
+    """
     checkpoint, record = out / "best.safetensors", out / "settings.json"
     settings = {"trainer": asdict(trainer), **_settings(config)}
     for later in ("mixed", "repeated"):
@@ -203,7 +220,7 @@ def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: 
         return checkpoint
     prompt = config.prompt(load_tokenizer())
     set_seeds(trainer.seed)
-    model = make_model(config.dropout, config.reading)
+    model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
     alone = replace(config, ema=0.0, objective="cross_entropy", repeated=0.0)
     rows = mixture(sources, config.pretraining, prompt, alone, trainer.seed)
     dev = {name: corpus for name, corpus in sources.dev.items() if name in config.pretraining}
@@ -220,12 +237,12 @@ def _settings(config: TextConfig) -> dict[str, Any]:
 def train_seed(
     config: TextConfig,
     trainer: TrainerConfig,
-    splits: dict[str, MeldSplit],
+    splits: dict[str, Split],
     sources: Sources,
     start: Path | None,
     out: Path,
 ) -> dict[str, Any]:
-    """Learn MELD and what is mixed in, with one seed, and test once; returns metrics.json.
+    """Learn the main corpus and what is mixed in, with one seed; test once; returns metrics.json.
 
     A seed that was already trained with the same settings is not trained again.
     """
@@ -238,7 +255,7 @@ def train_seed(
         print(f"already trained: {out}")
         return written
     set_seeds(trainer.seed)
-    model = make_model(config.dropout, config.reading)
+    model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
     start = Path(config.teacher) / "best.safetensors" if config.teacher else start
     if start is not None:
         load_weights(model, start)
@@ -248,11 +265,12 @@ def train_seed(
     teacher = Teacher.load(Path(config.teacher), dialogues) if is_taught else None
     others = mixture(sources, config.mixed, prompt, config, trainer.seed)
     errors = SimulatedWordErrors(u.text for d in dialogues for u in d.utterances)
+    is_main_learned = config.corpus in sources.train
 
     def rows(epoch: int) -> list[TokenRow]:
         rng = random.Random(trainer.seed * 1000 + epoch)
         made: list[TokenRow] = others(epoch)
-        for number, dialogue in enumerate(dialogues if "meld" in sources.train else ()):
+        for number, dialogue in enumerate(dialogues if is_main_learned else ()):
             varied = augmented(dialogue, prompt, config, rng, errors)
             made += with_teacher(varied, teacher.embeddings[number]) if teacher else varied
         return made
@@ -263,7 +281,7 @@ def train_seed(
         "settings": settings,
         "best_epoch": fitted.best_epoch,
         "seconds": fitted.seconds,
-        **measure(model, splits, prompt, config, out, "meld" in sources.train),
+        **measure(model, splits, prompt, config, out, is_main_learned),
         "learned_from": list(sources.train),
         "other_tests": {
             name: score(model, corpus, prompt, config) for name, corpus in sources.test.items()

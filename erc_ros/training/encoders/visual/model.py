@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from erc_ros.training.datasets.ferplus import CLASSES
+from erc_ros.training.datasets.corpora import FACES, find
 
+LABELS = len(find(FACES).labels)
 EMBEDDING = 128
 
 
@@ -73,7 +74,9 @@ class FaceNetwork(nn.Module):
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
         self.project = nn.Linear(inputs, EMBEDDING)
-        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(EMBEDDING, len(CLASSES)))
+        self.head = nn.Sequential(
+            nn.Dropout(config.dropout), nn.Linear(EMBEDDING, len(find(FACES).labels))
+        )
 
     def forward(self, faces: Tensor) -> Tensor:
         # Each face on its own mean and contrast: light and exposure of the room should not matter.

@@ -22,8 +22,8 @@ from torch.nn.functional import log_softmax
 from erc_ros.encoders.face import SIZE
 from erc_ros.inference.bundle import sha256_of
 from erc_ros.metrics import classification as metrics
-from erc_ros.training.datasets import ferplus
-from erc_ros.training.datasets.ferplus import CLASSES, TO_MELD, Faces, FerPlus
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.images import Faces, FerPlus
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces, no_faces
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
@@ -51,6 +51,7 @@ from erc_ros.training.onnx import export_face
 WORST_RECALL = 0.5  # of every class on validation, if biases can be found for it
 STEP = 0.1  # of a class's bias: smaller ones would follow single pictures
 NOBODY = 1000  # pictures
+IMAGES = corpora.find(corpora.FACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ def train(recipe: Recipe) -> None:
     network = recipe.section("network", FaceNetworkConfig)
     augmentation = recipe.section("augmentation", FaceAugmentation)
     sampling = recipe.section("sampling", FaceSampling)
-    data = ferplus.load(recipe.data / "fer2013plus")
-    record(recipe.out, corpora=["ferplus"], teachers=[start] if start else [])
+    data = corpora.images(corpora.FACES, recipe.data)
+    record(recipe.out, corpora=[corpora.FACES], teachers=[start] if start else [])
     print(f"FER+: left out {json.dumps(data.skipped)}")
     out = recipe.out / f"seed-{config.seed}"
     first = Path(start) / WEIGHTS if start else None
@@ -129,7 +130,7 @@ def fit_faces(
     generator = torch.Generator().manual_seed(config.seed)
     pictures, targets = torch.from_numpy(data.train.pictures), torch.from_numpy(data.train.targets)
     shares = torch.from_numpy(shown(data.train.targets, sampling.balance))
-    uniform = torch.full((len(CLASSES),), 1 / len(CLASSES))
+    uniform = torch.full((len(IMAGES.labels),), 1 / len(IMAGES.labels))
     coarse_epochs = round(augmentation.coarse_share * config.epochs)
 
     def batches(epoch: int) -> Sequence[tuple[Tensor, int]]:
@@ -161,8 +162,8 @@ def fit_faces(
 
     def evaluate(model: FaceNetwork) -> dict[str, float]:
         predicted = predict(model, data.valid.pictures)[1].argmax(axis=1)
-        accuracy = metrics.accuracy(data.valid.labels, predicted, len(CLASSES))
-        recall = metrics.unweighted_recall(data.valid.labels, predicted, len(CLASSES))
+        accuracy = metrics.accuracy(data.valid.labels, predicted, len(IMAGES.labels))
+        recall = metrics.unweighted_recall(data.valid.labels, predicted, len(IMAGES.labels))
         return {"accuracy": accuracy, "recall": recall, "both": (accuracy + recall) / 2}
 
     fit(
@@ -246,11 +247,11 @@ def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str,
     """Export, embed every split, and look at test once. Returns what metrics.json holds."""
     difference = export_face(model, out / "face.onnx", SIZE)
     embedded, probabilities = {}, {}
-    for name in ferplus.SPLITS:
+    for name in IMAGES.splits:
         split: Faces = getattr(data, name)
         embeddings, probabilities[name] = predict(model, split.pictures)
         known = split.labels >= 0
-        embedded[name] = Embedded(embeddings[known], meld_labels(split.labels[known]))
+        embedded[name] = Embedded(embeddings[known], to_labels(split.labels[known]))
     nobody = no_faces(NOBODY, SIZE, torch.Generator().manual_seed(seed))[:, 0]
     pictures = (nobody * 255).round().to(torch.uint8).numpy()
     no_label = np.full(NOBODY, -1, np.int64)
@@ -258,19 +259,19 @@ def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str,
     save_embeddings(embedded, out / FILE)
     save_answers(
         out,
-        CLASSES,
+        IMAGES.labels,
         dev=log_probabilities(probabilities["valid"]),
         dev_labels=data.valid.labels,
         test=log_probabilities(probabilities["test"]),
         test_labels=data.test.labels,
     )
     seven = metrics.report(
-        meld_labels(data.test.labels), meld_probabilities(probabilities["test"]), LABELS
+        to_labels(data.test.labels), to_label_probabilities(probabilities["test"]), LABELS
     )
-    eight = metrics.report(data.test.labels, probabilities["test"], CLASSES)
+    eight = metrics.report(data.test.labels, probabilities["test"], IMAGES.labels)
     return {
         "seed": seed,
-        "dev": metrics.report(data.valid.labels, probabilities["valid"], CLASSES)["accuracy"],
+        "dev": metrics.report(data.valid.labels, probabilities["valid"], IMAGES.labels)["accuracy"],
         "test": {
             "accuracy_8": eight["accuracy"],
             "macro_f1_8": eight["macro_f1"],
@@ -307,14 +308,14 @@ def predict(
     return prediction.predict(model, forward, inputs, np.arange(len(pictures)), batch_size)
 
 
-def meld_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """FER+ classes (N,) as indices into MELD's LABELS."""
-    return np.array([LABELS.index(TO_MELD[name]) for name in CLASSES], np.int64)[labels]
+def to_labels(classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Classes of the images (N,) as indices into LABELS."""
+    return IMAGES.to_labels[classes]
 
 
-def meld_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 8) of FER+ -> (N, 7) of MELD: contempt counts as disgust."""
+def to_label_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, classes of the images) -> (N, LABELS): contempt counts as disgust."""
     result = np.zeros((len(probabilities), len(LABELS)), np.float32)
-    for column, name in enumerate(CLASSES):
-        result[:, LABELS.index(TO_MELD[name])] += probabilities[:, column]
+    for column, label in enumerate(IMAGES.to_labels):
+        result[:, label] += probabilities[:, column]
     return result
