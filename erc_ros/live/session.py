@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from erc_ros.input_reader import TICK
 from erc_ros.live.feeds import Feeds, Value
 from erc_ros.media.devices import Clock, Source
 from erc_ros.media.recognizers import SpeechRecognizer
 from erc_ros.pipeline import EstimateEvent, Pipeline
-from erc_ros.replay.offline import TICK, ReplayedAnswers
+from erc_ros.replay.offline import ReplayedAnswers
 from erc_ros.replay.rows import Row
 from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frame_throttle import FrameThrottle

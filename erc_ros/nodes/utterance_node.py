@@ -14,6 +14,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from erc_ros.adapters import message_class, speech_type, stamp_of
+from erc_ros.input_reader import TICK, InputReader, after_unreadable
 from erc_ros.nodes import diagnostics, services
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
@@ -27,7 +28,6 @@ from erc_ros.nodes.voices import Voices
 from erc_ros.parameters import UtteranceNodeConfig
 from erc_ros.pipeline import (
     FormatExpected,
-    FormatRefused,
     InputRefused,
     MicrophoneReplaced,
     Perception,
@@ -36,7 +36,6 @@ from erc_ros.pipeline import (
     TrackedFace,
 )
 from erc_ros.sensing.audio import Sound
-from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import MicrophoneEvent, SoundChunk
 from erc_ros.values.errors import in_words
@@ -51,7 +50,6 @@ from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
-TICK = 0.1  # s between two looks at the clock, for timeouts
 LOOK = 0.25  # s between two looks for publishers
 CLOCKS_APART = 5 * NS  # stamps this far from the node's clock are reported
 CAMERA, ROBOT = ("image", "image/compressed"), ("robot_speaking",)
@@ -124,7 +122,7 @@ class UtteranceNode(ManagedNode):
             )
         perception = config.used_perception
         self._settings = perception
-        self._throttle = FrameThrottle(perception.face_rate)
+        self._reader = InputReader(perception.face_rate)
         self._perception = Perception(perception, min_crop_size=self._min_crop_size())
         p = self.parameters
         if p["publish_view"]:
@@ -207,7 +205,7 @@ class UtteranceNode(ManagedNode):
             self._inputs[source.name] = source
         self._look()
         self._live = [
-            self.create_timer(TICK, self._tick),
+            self.create_timer(TICK / NS, self._tick),
             self.create_timer(LOOK, self._look, clock=self.steady),
         ]
         self._worker = Worker(
@@ -243,7 +241,8 @@ class UtteranceNode(ManagedNode):
     # Callbacks: they only enqueue -----------------------------------------------------------
 
     def _is_due(self, image: Any) -> bool:
-        return self._throttle.takes(stamp_of(image.header) or self.get_clock().now().nanoseconds)
+        stamp = stamp_of(image.header) or self.get_clock().now().nanoseconds
+        return self._reader.is_due("image", stamp)
 
     def _tick(self) -> None:
         self._inbox.put("tick", self.get_clock().now().nanoseconds)
@@ -360,8 +359,8 @@ class UtteranceNode(ManagedNode):
 
     def failed(self, item: Item, error: Exception) -> None:
         """A message that cannot be read."""
-        if item.input == "audio_info":
-            self._call("feed", FormatRefused(str(error)))
+        if consequence := after_unreadable(item.input, error):
+            self._call("feed", consequence)
         self._refuse(item.input, in_words(error))
 
     def _refuse(self, source: str, reason: str) -> None:
@@ -370,8 +369,7 @@ class UtteranceNode(ManagedNode):
             self._inputs[source].bad += 1
         if source in ("humans", "voice_sound") and self._humans is not None:
             self._humans.bad += 1
-        if source == "image":
-            self._throttle.again()
+        self._reader.refused(source)
         self.complain(source, f"{source}: {reason}")
 
     # Diagnostics ----------------------------------------------------------------------------
@@ -400,7 +398,7 @@ class UtteranceNode(ManagedNode):
         counts = {
             **self._heard,
             **self._counts,
-            "frames_not_due": self._throttle.skipped,
+            "frames_not_due": self._reader.skipped,
             "stamp_delay_ms": round(self._clock_offset / 1e6, 1),
         }
         found.append(diagnostics.status("dialogue", counts, problems))

@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 from erc_ros.adapters import Adapter, adapter_for, humans_adapter, speech_type
+from erc_ros.input_reader import TICK, InputReader, after_unreadable
 from erc_ros.parameters import RobotConfig, UtteranceNodeConfig
 from erc_ros.pipeline import (
     EstimateEvent,
     FaceLandmarks,
     FormatExpected,
-    FormatRefused,
     Input,
     InputLate,
     InputRefused,
@@ -39,14 +39,12 @@ from erc_ros.replay.bag import (
 )
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
-from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import MicrophoneEvent
 from erc_ros.values.events import SpeakerCorrected
-from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 
-TICK = seconds(0.1)  # between two looks at the clock, as in utterance_node
 TEXTS_LEFT_OUT = "recording_allowed is false: texts are left out"
 
 NO_TEXT = (
@@ -93,6 +91,8 @@ def replay(
         for method, arguments in reader.calls(bag.messages(names)):
             answers.keeps_text = reader.recording_allowed
             for event in answers.take(method, *arguments):
+                if isinstance(event, InputRefused):
+                    reader.refused(event.source)
                 if watch is not None:
                     watch(event, reader.last)
         wall, cpu = time.perf_counter() - begin, time.process_time() - used
@@ -188,7 +188,7 @@ class _Reader:
         self.recording_allowed = node.recording_allowed
         self._node = node
         self._expects_format = expects_format
-        self._throttles: dict[str, FrameThrottle] = {}  # by topic
+        self._inputs = InputReader(node.perception.face_rate)
         self._complaints: dict[str, str] = {}
 
     def calls(self, records: Iterable[BagRecord]) -> Iterator[Call]:
@@ -218,23 +218,26 @@ class _Reader:
         try:
             value = adapter.read(record.message, record.time)
         except (ValueError, TypeError, AttributeError) as error:
-            if adapter.input == "audio_info":
-                yield "feed", (FormatRefused(str(error)),)
+            if consequence := after_unreadable(adapter.input, error):
+                yield "feed", (consequence,)
             complaint = self._complaints.setdefault(record.topic, f"{record.topic}: {error}")
             self.warnings[complaint] += 1
             return
         if isinstance(value, Frame):
             self.counts["frames"] += 1
         frame = value.frame if isinstance(value, TrackedFace) else value
-        if isinstance(frame, (Frame, FaceLandmarks)) and not self._is_due(record.topic, frame):
+        if isinstance(frame, (Frame, FaceLandmarks)) and not self._inputs.is_due(
+            record.topic, frame.stamp
+        ):
             return
         if isinstance(value, Transcript):
             self.counts["final texts" if value.is_final else "partial texts"] += 1
         yield "feed", (value,)
 
-    def _is_due(self, topic: str, frame: Frame | FaceLandmarks) -> bool:
-        throttle = self._throttles.setdefault(topic, FrameThrottle(self._node.perception.face_rate))
-        return throttle.takes(frame.stamp)
+    def refused(self, source: str) -> None:
+        """Note that the pipeline refused an input of this source."""
+        if source == "image":  # faces of ROS4HRI are not searched
+            self._inputs.refused(self.topics.get(source, ""))
 
 
 class ReplayedAnswers:

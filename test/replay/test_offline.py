@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -99,6 +100,7 @@ def test_the_files_say_the_same_and_can_be_read(
         "modalities",
         "counts",
         "warnings",
+        "why",
     }
     assert summary["utterances"] == sum(summary["labels"].values()) == 3
     assert summary["modalities"]["text"] == 3 and summary["modalities"]["visual"] <= 3
@@ -137,6 +139,23 @@ def test_only_sound_in_which_nobody_speaks_gives_no_estimate(
     assert result.rows == []
     write(result, tmp_path / "out")
     assert (tmp_path / "out" / "estimates.jsonl").read_text() == ""
+
+
+def test_the_next_frame_replaces_one_that_cannot_be_decoded_as_in_the_node(
+    tmp_path: Path, robot: RobotConfig
+) -> None:
+    image, text = "sensor_msgs/msg/CompressedImage", "std_msgs/msg/String"
+    black = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].ravel()
+    broken = np.frombuffer(black.tobytes()[:200], np.uint8)
+    with BagWriter(tmp_path / "bag") as writer:
+        for number in range(9):
+            time = START + number * 50_000_000
+            data = black if number else broken
+            frame = writer.new(image, header=writer.header(time), format="jpeg", data=data)
+            writer.write("/image", image, time, frame)
+        writer.write("/speech", text, time, writer.new(text, data="Hello."))
+    result = run(tmp_path / "bag", robot.changed(face_rate=0.5, face_detector="yunet"))
+    assert result.warnings and result.counts["frames_searched"] == 2
 
 
 def test_unusable_messages_are_counted_with_their_reason(

@@ -7,10 +7,11 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from erc_ros.input_reader import TICK
 from erc_ros.parameters import UtteranceNodeConfig
 from erc_ros.replay.bag import BagRecord
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.offline import TICK, _Reader
+from erc_ros.replay.offline import _Reader
 from erc_ros.values.nanoseconds import NS, seconds
 
 STRING = "std_msgs/msg/String"
