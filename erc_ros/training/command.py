@@ -22,6 +22,8 @@ KINDS = {
     "bundle": "erc_ros.training.export.bundle_assembly:train",
     "text-bundle": "erc_ros.training.export.text_bundle:train",
     "simulated": "erc_ros.training.comparison.simulated:train",
+    "meld-dev-sound": "erc_ros.training.comparison.real:train_sound",
+    "ravdess-faces": "erc_ros.training.comparison.real:train_faces",
     "stored": "erc_ros.training.comparison.stored:train",
     "magtkd": "erc_ros.training.systems.magtkd:train",
     "summer": "erc_ros.training.systems.summer:train",

@@ -1,0 +1,230 @@
+"""Fusion heads on a corpus that is too small to be divided once: every utterance is tested once.
+
+The groups that must stay whole (dialogues, actors) are drawn into K folds. Fold k is tested by a
+head that was trained on the others, its epoch chosen on fold k + 1. The K answers together are one
+test: of those, figures with intervals, and the differences that answer the questions: does a
+further modality help, does the conversation, do later utterances.
+
+    OUT/fold-K/<row>-<mode>/seed-N/   as `comparison.train` leaves it
+    OUT/answers.npz                   what every row said of every utterance
+    OUT/table.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.metrics import classification as metrics
+from erc_ros.metrics.significance import Difference, paired_bootstrap
+from erc_ros.metrics.table import markdown
+from erc_ros.training.comparison.train import (
+    MODES,
+    ComparisonConfig,
+    ComparisonData,
+    TableRow,
+    finished_run,
+    rows,
+    setup_of,
+    variants,
+)
+from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.fusion.dialogues import Dialogues
+from erc_ros.training.heads.base import MODALITIES
+
+LARGEST = 5.0
+"""Standard deviations of the training folds; what is farther is cut."""
+Answers = dict[tuple[TableRow, str], NDArray[np.int64]]
+"""(row, mode) -> what it said, (S, N) labels, for every seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedCorpus:
+    """What is compared on: N utterances. groups (N,): those of one are in the same fold.
+
+    unit: what a group is, for the reader: dialogues, actors.
+    """
+
+    title: str
+    note: str
+    labels: tuple[str, ...]
+    data: Dialogues
+    groups: NDArray[np.int64]
+    unit: str
+
+
+def compare_folds(recipe: Recipe, corpus: FoldedCorpus, count: int) -> Answers:
+    """All runs of a recipe (or those of one seed), and the table; seed after seed.
+
+    Args:
+        count: K.
+
+    Raises:
+        RecipeError: the recipe is not usable, or there are fewer groups than folds.
+    """
+    setup = setup_of(recipe)
+    table_rows = list(variants(rows(recipe), setup.config.modes))
+    said: dict[tuple[TableRow, str], list[NDArray[np.int64]]] = {key: [] for key in table_rows}
+    for seed in recipe.seeds(setup.config.seeds):
+        parts = {key: np.zeros(len(corpus.groups), np.int64) for key in table_rows}
+        for number, (test, fold) in enumerate(folds(corpus, count)):
+            for row, mode in table_rows:
+                out = recipe.out / f"fold-{number}"
+                result = finished_run(row, mode, seed, fold, setup, out)
+                parts[row, mode][test] = result["predicted"]
+                print(f"fold {number}, seed {seed}: {row.title}, {mode}", flush=True)
+        for key, answers in parts.items():
+            said[key].append(answers)
+    found = {key: np.stack(answers) for key, answers in said.items()}
+    text = table(found, corpus, setup.config, count)
+    (recipe.out / "table.md").write_text(text, encoding="utf-8")
+    arrays: dict[str, Any] = {f"{row.title}, {mode}": each for (row, mode), each in found.items()}
+    arrays |= {"labels": corpus.data.labels, "groups": corpus.groups}
+    np.savez(recipe.out / "answers.npz", **arrays)
+    print(f"\n{text}")
+    return found
+
+
+def folds(corpus: FoldedCorpus, count: int) -> Iterator[tuple[NDArray[np.int64], ComparisonData]]:
+    """(rows of the test fold, that fold with its train and dev); K of them.
+
+    Features are standardised by the training folds.
+
+    Raises:
+        RecipeError: fewer groups than folds, or fewer than three folds.
+    """
+    names = np.unique(corpus.groups)
+    if not 3 <= count <= len(names):
+        raise RecipeError(f"{count} folds of {len(names)} {corpus.unit}: take from 3 to so many")
+    drawn = np.array_split(np.random.default_rng(0).permutation(names), count)
+    for number in range(count):
+        tested, chosen_on = drawn[number], drawn[(number + 1) % count]
+        test, dev = (np.flatnonzero(np.isin(corpus.groups, x)) for x in (tested, chosen_on))
+        train = np.setdiff1d(np.arange(len(corpus.groups)), np.concatenate([test, dev]))
+        data = _standardised(corpus.data, train)
+        parts = {"train": train, "dev": dev, "test": test}
+        splits = {name: part(data, chosen) for name, chosen in parts.items()}
+        yield test, ComparisonData(corpus.title, corpus.note, corpus.labels, splits)
+
+
+def part(data: Dialogues, chosen: NDArray[np.int64]) -> Dialogues:
+    """Whole conversations of it; chosen: their rows, in order."""
+    kept = None if data.present is None else data.present[chosen]
+    return Dialogues(
+        data.text[chosen],
+        data.audio[chosen],
+        data.visual[chosen],
+        data.labels[chosen],
+        data.speakers[chosen],
+        np.searchsorted(chosen, data.first[chosen]).astype(np.int64),
+        kept,
+    )
+
+
+def _standardised(data: Dialogues, train: NDArray[np.int64]) -> Dialogues:
+    scaled = {}
+    for m, name in enumerate(MODALITIES):
+        values = getattr(data, name)
+        known = train if data.present is None else train[data.present[train, m]]
+        if len(known):
+            mean, deviation = values[known].mean(axis=0), values[known].std(axis=0)
+            values = (values - mean) / np.maximum(deviation, 1e-6)
+        scaled[name] = np.clip(values, -LARGEST, LARGEST).astype(np.float32)
+    return replace(data, **scaled)
+
+
+def table(said: Answers, corpus: FoldedCorpus, config: ComparisonConfig, count: int) -> str:
+    """Markdown: the figures of every row, and the differences that answer the questions."""
+    seeds = len(next(iter(said.values())))
+    known = corpus.data.labels >= 0
+    units = len(np.unique(corpus.groups))
+    lines = [
+        f"# {corpus.title}",
+        "",
+        f"{corpus.note} {known.sum()} utterances of {units} {corpus.unit}, {count} folds of whole"
+        f" {corpus.unit}; every utterance is tested once, by a head that has not seen its fold and"
+        f" whose epoch another fold chose. {seeds} {'seed' if seeds == 1 else 'seeds'}, percent,"
+        f" with the 95 % interval of a bootstrap over {corpus.unit} ({config.resamples} draws; it"
+        " knows the choice of them, not that of seeds or folds). Differences: of weighted F1, in"
+        f" points, paired, not corrected for their number ({len(list(questions(said)))}).",
+        "",
+        *_figures(said, corpus, config.resamples),
+    ]
+    for title, pairs in _by_title(said).items():
+        cells = [
+            [_name(*a), f"against {_name(*b)}", _said(difference(said, a, b, corpus, config))]
+            for a, b in pairs
+        ]
+        lines += ["", f"## {title}", "", *markdown(["", "", "difference"], cells)]
+    return "\n".join(lines) + "\n"
+
+
+Pair = tuple[tuple[TableRow, str], tuple[TableRow, str]]
+
+
+def questions(said: Mapping[tuple[TableRow, str], Any]) -> Iterator[tuple[str, Pair]]:
+    """(question, (what has more, what it is compared with)) of all pairs that answer one."""
+    for (row, mode), (other, other_mode) in product(said, said):
+        if row.head != other.head:
+            continue
+        if mode == other_mode and set(other.seen) < set(row.seen):
+            yield "Does a further modality help?", ((row, mode), (other, other_mode))
+        if row == other and (mode, other_mode) in ((MODES[1], MODES[0]), (MODES[2], MODES[1])):
+            what = "the conversation so far" if mode == MODES[1] else "what is said later"
+            yield f"Does {what} help?", ((row, mode), (other, other_mode))
+
+
+def _by_title(said: Answers) -> dict[str, list[Pair]]:
+    found: dict[str, list[Pair]] = {}
+    for title, pair in questions(said):
+        found.setdefault(title, []).append(pair)
+    return found
+
+
+def difference(
+    said: Answers,
+    a: tuple[TableRow, str],
+    b: tuple[TableRow, str],
+    corpus: FoldedCorpus,
+    config: ComparisonConfig,
+) -> Difference:
+    """Weighted F1 of a minus that of b, with its interval over groups."""
+    known = corpus.data.labels >= 0
+    return paired_bootstrap(
+        corpus.data.labels[known],
+        said[a][:, known],
+        said[b][:, known],
+        corpus.groups[known],
+        len(corpus.labels),
+        config.resamples,
+    )
+
+
+def _figures(said: Answers, corpus: FoldedCorpus, resamples: int) -> list[str]:
+    known = corpus.data.labels >= 0
+    truth, groups = corpus.data.labels[known], corpus.groups[known]
+    names = ("accuracy", "weighted_f1", "macro_f1")
+    cells = []
+    for (row, mode), answers in said.items():
+        certain = np.eye(len(corpus.labels))[answers[:, known]]  # (S, N, C)
+        found = metrics.intervals(truth, certain, corpus.labels, groups, resamples)
+        shown = [
+            f"{100 * found[n].value:.1f} ({100 * found[n].low:.1f} to {100 * found[n].high:.1f})"
+            for n in names
+        ]
+        cells.append([_name(row, mode), *shown])
+    return markdown(["", *(name.replace("_", " ") for name in names)], cells)
+
+
+def _name(row: TableRow, mode: str) -> str:
+    return f"{row.title}, {mode}"
+
+
+def _said(found: Difference) -> str:
+    p = f"p {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
+    return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}), {p}"
