@@ -159,7 +159,7 @@ def _usage() -> str:
     return (
         "usage: erc COMMAND ...\n\n" + "\n\n".join(groups) + "\n\nexamples:\n"
         "  erc replay talk.mp4 --transcript talk.srt      estimates of a video\n"
-        "  erc evaluate-bag my_bag --truth my_bag.eaf     scores and a report\n"
+        "  erc evaluate talk.mp4 --truth talk.eaf         scores and a report\n"
         "  erc run --params-file robot.yaml               the nodes, without ros2 launch\n\n"
         "`erc COMMAND --help` lists the options, `erc --version` the versions."
     )
@@ -178,6 +178,19 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _evaluate(argv: Sequence[str]) -> int:
+    """Recordings, or the folders of finished trainings: their content tells which."""
+    return _evaluate_run(argv) if any(map(_is_run, argv)) else _evaluate_bag(argv)
+
+
+_RUN = ("seed-*", "*/seed-*", "logits.npz", "history.json")  # in the folder of a training
+
+
+def _is_run(argument: str) -> bool:
+    folder = Path(argument)
+    return folder.is_dir() and any(next(folder.glob(name), None) for name in _RUN)
+
+
+def _evaluate_run(argv: Sequence[str]) -> int:
     from erc_ros.training.engine.evaluation import main as evaluate
 
     return evaluate(list(argv))
@@ -633,7 +646,8 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "replay": (_replay, "estimates and a timeline image of a recording"),
     "live": (_live, "emotions from this machine's microphone and camera"),
     "sense": (_sense, "publish this machine's microphone and camera on ROS 2 topics"),
-    "evaluate-bag": (_evaluate_bag, "scores and a report of recordings, against annotations"),
+    "evaluate": (_evaluate, "scores and a report of recordings, against annotations"),
+    "evaluate-bag": (_evaluate_bag, "the same (former name)"),
     "agreement": (_agreement, "agreement of several annotators: kappa, alpha"),
     "annotate": (_annotate, "a first annotation of a recording, to correct in ELAN"),
     "info": (_info, "content of a recording, and what would be used"),
@@ -648,7 +662,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     ),
     "enrol": (_enrol, "store a person's voice, so that it is recognized later"),
     "train": (_train, "train models by a recipe"),
-    "evaluate": (_evaluate, "all metrics of finished runs, with intervals and images"),
+    "evaluate-run": (_evaluate_run, "all metrics of finished runs, with intervals and images"),
     "table": (_table, "finished runs side by side"),
     "encode": (_encode, "encode a corpus once and store the features"),
     "cut-faces": (_cut_faces, "crop the faces in the clips of a corpus"),
@@ -663,11 +677,12 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 
 _GROUPS = {
     "use": (
-        *("run", "sense", "live", "replay", "annotate", "evaluate-bag", "import", "enrol"),
-        *("agreement", "demo", "make-bag", "info", "models", "doctor"),
+        *("run", "sense", "live", "replay", "annotate", "evaluate"),
+        *("evaluate-bag", "agreement", "import", "enrol"),
+        *("demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (
-        *("train", "evaluate", "table", "encode", "cut-faces", "make-corpus"),
+        *("train", "evaluate-run", "table", "encode", "cut-faces", "make-corpus"),
         "convert-emotion2vec",
     ),
     "model packages": (

@@ -37,7 +37,7 @@ def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        ("eval", ["evaluate", "evaluate-bag"]),
+        ("eval", ["evaluate", "evaluate-bag", "evaluate-run"]),
         ("evaluate_bag", ["evaluate-bag"]),
         ("relpay", ["replay"]),
         ("make", ["make-bag", "make-corpus"]),

@@ -1,4 +1,7 @@
-"""`erc evaluate-bag`: recordings against truth, in a folder to look at and to listen to."""
+"""`erc evaluate`: recordings against ground truth, in a folder to look at and to listen to.
+
+Its former name, `erc evaluate-bag`, remains.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +124,7 @@ def main(argv: Sequence[str]) -> int:
         "jobs": len(jobs),
         "wall_s": round(time.perf_counter() - began, 3),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["erc", "evaluate-bag", *argv]),
+        "command": shlex.join(["erc", "evaluate", *argv]),
     }
     write_whole(out / "timing.json", json.dumps(took) + "\n")
     if options.no_text:
@@ -173,9 +176,10 @@ def _time(option: str, text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="erc evaluate-bag",
+        prog="erc evaluate",
         description="Who felt what when: recordings through the pipeline, compared with "
         "annotations, as scores, exports and a report to look at and to listen to.",
+        epilog="The folder of a finished training in place of recordings: see `erc evaluate-run`.",
     )
     parser.add_argument(
         "bags",
@@ -387,7 +391,7 @@ def _write(
                 people[recording.system].append(recording)
         else:
             failed += 1
-            print(f"erc evaluate-bag: {recording.name}: {recording.error}", file=sys.stderr)
+            print(f"erc evaluate: {recording.name}: {recording.error}", file=sys.stderr)
         summaries.append(summary(recording))
         shown.append(_shown(recording, options.no_text, with_media=len(kept) <= len(systems)))
     if failed == len(kept):

@@ -198,7 +198,7 @@ def test_one_broken_recording_among_twenty(
         )
     status, scores = evaluate(folder, "--truth", tmp_path / "truth", "--to", "3", "--export")
     assert status == 1
-    assert "erc evaluate-bag: c: " in capsys.readouterr().err
+    assert "erc evaluate: c: " in capsys.readouterr().err
     errors = {each["name"]: each["error"] for each in scores["recordings"]}
     assert len(errors) == 20 and [name for name, error in errors.items() if error] == ["c"]
     assert scores["systems"][0]["figures"]["accuracy"]["n"] == 2

@@ -309,7 +309,7 @@ def test_results_say_what_they_were_made_with(
     page = (tmp_path / "out" / "report.html").read_text()
     assert system["bundle"]["sha256"] in page
     timing = json.loads((tmp_path / "out" / "timing.json").read_text())
-    assert timing["date"] and "evaluate-bag" in timing["command"]
+    assert timing["date"] and "erc evaluate " in timing["command"]
     usual = ["--params-file", str(parameters), "--speaker-model", "none"]
     assert main(["replay", str(bag), *usual, "--out", str(tmp_path / "replayed")]) == 0
     summary = json.loads((tmp_path / "replayed" / "summary.json").read_text())

@@ -110,13 +110,13 @@ def test_evaluate_scores_a_film_against_annotations(
     truth = tmp_path / "my talk.csv"
     truth.write_text("\n".join(lines) + "\n")
     out = tmp_path / "out"
-    assert main(["evaluate-bag", str(path), "--truth", str(truth), "--out", str(out)]) == 0
+    assert main(["evaluate", str(path), "--truth", str(truth), "--out", str(out)]) == 0
     scores = json.loads((out / "scores.json").read_text())
     assert scores["recordings"]
     assert (out / "report.html").is_file()
 
 
-@pytest.mark.parametrize("command", ["replay", "annotate", "evaluate-bag"])
+@pytest.mark.parametrize("command", ["replay", "annotate", "evaluate", "evaluate-bag"])
 def test_the_transcript_of_another_recording_is_refused_before_anything_is_computed(
     talk: tuple[Path, list[Phrase]], tmp_path: Path, command: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""`erc evaluate RUN...`: how good is a finished run, and how sure is that?
+"""`erc evaluate RUN...` (or `erc evaluate-run`): how good is a finished run, and how sure is that?
 
 Reads OUT/seed-N/logits.npz: `dev` and `test` (N, C) float, `dev_labels` and `test_labels` (N,)
 int, if known `dev_conversations` and `test_conversations` (N,) int, and `names` (C,) of the labels
@@ -220,7 +220,7 @@ def write(run: Run, result: Mapping[str, Any]) -> list[Path]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 1 when a folder is no finished run."""
     parser = argparse.ArgumentParser(
-        prog="erc evaluate",
+        prog="erc evaluate-run",
         description="Every metric of finished runs on dev and test, with bootstrap intervals and"
         " pictures, from the answers that the trainings stored.",
     )
