@@ -347,14 +347,17 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     robot = _robot(options)
     recognizer = recognizer_for(options.recognizer, options.language)
     cues = cues_for(options.bag, options.transcript, _say, options.recognizer or "")
-    rate = robot.utterance_node.perception.face_rate
-    with open_recording(options.bag, cues, rate, recognizer) as bag:
+    perception = robot.utterance_node.perception
+    rate = perception.face_rate
+    with open_recording(options.bag, cues, rate, recognizer, perception) as bag:
         if not options.overwrite:
             check_out(out, bag)
         name = name_of(bag)
         if options.via_dds:
             if not isinstance(bag, Bag):
                 raise ValueError("--via-dds plays a rosbag2; `erc import` makes one of a file")
+            if recognizer is not None:
+                raise ValueError("--via-dds plays the topics of the recording: no --recognizer")
             from erc_ros.replay.via_dds import play
 
             result = play(bag, topics, robot, options.rate, _print_row(not options.no_text))

@@ -506,12 +506,7 @@ class Perception:
         self._camera_frame_id = ""
         format = AudioFormat(config.audio_rate, config.audio_channels, config.audio_format)
         self._voices = VoiceSounds(format, config.dialogue.kept_sound)
-        self._microphone = Microphone(
-            format,
-            channel=config.audio_channel if config.audio_channel >= 0 else None,
-            reference=config.reference_channel if config.reference_channel >= 0 else None,
-            capacity=config.audio_queue,
-        )
+        self._microphone = microphone_of(config)
         self._assembler = _assembler(config) if assembler is None else assembler
         self._crop_size = max(config.face_crop_size, min_crop_size)
         detector = _detector(config) if detector is None else detector
@@ -978,6 +973,16 @@ def voice_activity(config: PerceptionConfig) -> VoiceActivity:
     name = config.voice_activity_model
     detector: VoiceActivity = plugins.make(plugins.VOICE_ACTIVITY, name)
     return detector if name in plugins.VOICE_ACTIVITY.own else VoiceActivityFrames(detector)
+
+
+def microphone_of(config: PerceptionConfig) -> Microphone:
+    """Return a microphone with the format and channels that the config describes."""
+    return Microphone(
+        AudioFormat(config.audio_rate, config.audio_channels, config.audio_format),
+        channel=config.audio_channel if config.audio_channel >= 0 else None,
+        reference=config.reference_channel if config.reference_channel >= 0 else None,
+        capacity=config.audio_queue,
+    )
 
 
 def _detector(config: PerceptionConfig) -> FaceDetector | None:

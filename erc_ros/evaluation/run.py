@@ -126,7 +126,8 @@ def answer(
     labels = system.bundle().labels
     rate = system.robot.utterance_node.perception.face_rate
     part = part or TimeRange()
-    with open_recording(bag, cues, rate, recognizer) as recording:
+    config = system.robot.utterance_node.perception
+    with open_recording(bag, cues, rate, recognizer, config) as recording:
         check_part(recording, part)
         withheld = withheld_times(recording)
         opened = _PartOfRecording(recording, part, progress)

@@ -55,11 +55,13 @@ def cues_for(
         FileNotFoundError: there is no such file.
     """
     if not is_media(recording):
-        if transcript is not None or recognizer:
+        if transcript is not None:
             raise TranscriptError(
-                f"{recording} is a rosbag2, which has its transcript in a topic: "
-                "--transcript and --recognizer are for media files"
+                f"{recording} is a rosbag2, which has its transcript in a topic: --transcript is "
+                "for media files; --recognizer recognizes its speech again"
             )
+        if recognizer and say is not None:
+            say(f"speech recognition: {recognizer}")
         return []
     if recognizer and transcript is not None:
         raise TranscriptError("give --transcript or --recognizer, not both")

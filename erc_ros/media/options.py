@@ -20,7 +20,7 @@ def transcript_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recognizer",
         metavar="KIND:MODEL",
-        help="recognize the speech of a media file: faster-whisper:MODEL, "
+        help="recognize the speech of a media file or rosbag: faster-whisper:MODEL, "
         "whisper.cpp:MODEL, vosk:FOLDER, pocketsphinx (for trials), or package.module:Class",
     )
     parser.add_argument(

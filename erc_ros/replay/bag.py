@@ -432,7 +432,7 @@ def _by_type(
     bag: Recording, role: str, people: Sequence[Topic], humans: str, warnings: Counter[str]
 ) -> list[Topic]:
     kinds = _types_of(role)
-    found = [t for t in bag.topics if t.type in kinds and t.count and _speaks(t)]
+    found = [t for t in bag.topics if t.type in kinds and t.count and carries_its_role(t)]
     # what is told of single people, also by ourselves when it was recorded, is not told of all
     found = [t for t in found if t not in people and not _of_somebody(t, humans)]
     for kind in kinds:
@@ -448,7 +448,8 @@ def _by_type(
     return []
 
 
-def _speaks(topic: Topic) -> bool:
+def carries_its_role(topic: Topic) -> bool:
+    """Return False for a topic of a general type whose name does not say what it carries."""
     words = _VAGUE.get(topic.type)
     return words is None or any(word in topic.name.lower() for word in words)
 

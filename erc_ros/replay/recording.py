@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
+from erc_ros.adapters import ADAPTERS, types_of
 from erc_ros.media.files import ORIGIN, SUFFIXES, MediaFile
 from erc_ros.media.recognizers import RecognizedSpeech, SpeechRecognizer
 from erc_ros.media.transcripts import Cue, TranscriptError, check_fit, transcripts_of
-from erc_ros.replay.bag import VALUES, Bag, BagRecord, OpenRecording, Topic
+from erc_ros.pipeline import PerceptionConfig, microphone_of
+from erc_ros.replay.bag import (
+    LIVE_SPEECH,
+    VALUES,
+    Bag,
+    BagRecord,
+    OpenRecording,
+    Topic,
+    carries_its_role,
+)
+from erc_ros.sensing.audio import AudioFormat, Sound
+from erc_ros.sensing.microphone import SoundChunk
 from erc_ros.values.bounds import TEXT
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
+from erc_ros.values.utterance import SAMPLE_RATE
 
 IMAGE, SPEECH = "/image", "/speech"
+RECOGNIZED = "/recognized_speech"  # the texts of a recognizer, in a rosbag2
 FRAME_RATE = 5.0  # Hz
+_FORMAT = AudioFormat(SAMPLE_RATE, 1, "S16LE")
 
 
 class MediaRecording:
@@ -103,9 +120,9 @@ class MediaRecording:
             now = chunk.arrival
             yield BagRecord(now, topic, VALUES["audio"], chunk)
             if speech is not None:
-                yield from _recognized(speech.feed(chunk), now)
+                yield from recognized(speech.feed(chunk), now)
         if speech is not None:
-            yield from _recognized(speech.flush(), now)
+            yield from recognized(speech.flush(), now)
 
     def close(self) -> None:
         """Nothing is kept open between calls."""
@@ -122,7 +139,75 @@ class MediaRecording:
         self.close()
 
 
-def _recognized(cues: Collection[Cue], now: int) -> Iterator[BagRecord]:
+class RecognizedBag(Bag):
+    """A rosbag2 whose texts come from a speech recognizer instead of its own speech topics.
+
+    Args:
+        path: the rosbag2.
+        recognizer: reads the audio topic that is used.
+        config: of the microphone; None: the defaults.
+
+    Raises:
+        BagError: it cannot be used. TranscriptError: it has no audio.
+    """
+
+    def __init__(
+        self, path: Path, recognizer: SpeechRecognizer, config: PerceptionConfig | None = None
+    ) -> None:
+        super().__init__(path)
+        self._recognizer = recognizer
+        self._config = PerceptionConfig() if config is None else config
+        if not any(topic.type in types_of("audio") for topic in self.topics):
+            self.close()
+            raise TranscriptError(f"{path} has no audio topic: there is no speech to recognize")
+        kinds = {*types_of("speech"), LIVE_SPEECH}
+        named = sorted(t.name for t in self.topics if t.type in kinds and carries_its_role(t))
+        if named:
+            self.warnings[f"speech: recognized again, without {', '.join(named)}"] += 1
+        self.topics = [topic for topic in self.topics if topic.name not in named]
+        self.topics.append(Topic(RECOGNIZED, VALUES["speech"], 1))
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
+        """Yield messages in the order of time, and texts when their segments have ended."""
+        records = super().messages(set(topics) - {RECOGNIZED})
+        if RECOGNIZED not in topics:
+            yield from records
+            return
+        speech, microphone = RecognizedSpeech(self._recognizer), microphone_of(self._config)
+        roles = {topic.name: _role(topic) for topic in self.topics if topic.name in topics}
+        microphone.expects_info = "audio_info" in roles.values()
+        now = 0
+        for record in records:
+            now = record.time
+            yield record
+            if roles.get(record.topic) not in ("audio", "audio_info"):
+                continue
+            try:
+                value = ADAPTERS[record.type].read(record.message, record.time)
+                if isinstance(value, AudioFormat):
+                    microphone.inform(value)
+                elif isinstance(value, SoundChunk):
+                    yield from _heard(microphone.feed(value), speech, now)
+            except (ValueError, TypeError, AttributeError):
+                continue  # the replay counts and names it
+        yield from _heard(microphone.flush(), speech, now)
+        yield from recognized(speech.flush(), now, RECOGNIZED)
+
+
+def _role(topic: Topic) -> str:
+    return ADAPTERS[topic.type].input if topic.type in ADAPTERS else ""
+
+
+def _heard(events: Iterable[object], speech: RecognizedSpeech, now: int) -> Iterator[BagRecord]:
+    for event in events:
+        if isinstance(event, Sound):
+            samples = np.clip(np.rint(event.samples * 32768), -32768, 32767).astype("<i2")
+            chunk = SoundChunk(samples.tobytes(), event.start, now, format=_FORMAT)
+            yield from recognized(speech.feed(chunk), now, RECOGNIZED)
+
+
+def recognized(cues: Collection[Cue], now: int, topic: str = SPEECH) -> Iterator[BagRecord]:
+    """Yield the texts of cues (on the clock of the recording) as received at `now` (ns)."""
     for cue in cues:
         text = Transcript(
             cue.text[:TEXT],
@@ -133,7 +218,7 @@ def _recognized(cues: Collection[Cue], now: int) -> Iterator[BagRecord]:
             confidence=cue.confidence,
             locale=cue.locale,
         )
-        yield BagRecord(now, SPEECH, VALUES["speech"], text)
+        yield BagRecord(now, topic, VALUES["speech"], text)
 
 
 def is_media(path: Path) -> bool:
@@ -146,18 +231,25 @@ def open_recording(
     cues: Collection[Cue] = (),
     frame_rate: float = FRAME_RATE,
     recognizer: SpeechRecognizer | None = None,
+    config: PerceptionConfig | None = None,
 ) -> OpenRecording:
     """Open a rosbag2, or a media file with its transcript.
+
+    Args:
+        cues: transcript of a media file. frame_rate: Hz, of a media file.
+        recognizer: reads the audio, where there is no transcript.
+        config: of the microphone of a rosbag2.
 
     Raises:
         BagError, MediaError, TranscriptError, FileNotFoundError: it cannot be used.
     """
     if not is_media(path):
-        if cues or recognizer is not None:
+        if cues:
             raise TranscriptError(
-                f"{path} is a rosbag2: its transcript is a topic; --transcript and "
-                "--recognizer are for media files"
+                f"{path} is a rosbag2: its transcript is a topic; --transcript is for media files"
             )
+        if recognizer is not None:
+            return RecognizedBag(path, recognizer, config)
         return Bag(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a media file or a rosbag2 folder")

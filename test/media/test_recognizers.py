@@ -12,7 +12,7 @@ from media_clips import write_media
 from numpy.typing import NDArray
 
 from erc_ros.cli import main
-from erc_ros.demo.conversation_bag import DIALOGUE, VOICES, Phrase, perform
+from erc_ros.demo.conversation_bag import DIALOGUE, VOICES, Phrase, perform, write_demo
 from erc_ros.demo.voices import synthesiser
 from erc_ros.media.files import ORIGIN, MediaFile
 from erc_ros.media.recognizers import RecognizedSpeech, RecognizerError, load_recognizer
@@ -110,6 +110,21 @@ def test_no_words_are_no_error(tmp_path: Path) -> None:
     assert main(["replay", str(path), *arguments]) == 0
 
 
+def test_the_speech_of_a_rosbag_is_recognized_again(tmp_path: Path) -> None:
+    bag, name = tmp_path / "talk", f"{__name__}:Counting"
+    write_demo(bag, speech_type="std_msgs/msg/String")
+    arguments = [str(bag), "--recognizer", name, "--out", str(tmp_path / "out")]
+    assert main(["replay", *arguments]) == 0
+    lines = (tmp_path / "out" / "estimates.jsonl").read_text().splitlines()
+    texts = [row["text"] for line in lines if (row := json.loads(line))["is_final"]]
+    assert len([text for text in texts if text.startswith("I am so happy")]) >= 8
+    assert all(text.startswith("I am so happy") for text in texts if text)
+    warnings = json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
+    assert any("recognized again" in text for text in warnings)
+    arguments = [str(bag), "--transcript", str(tmp_path / "words.srt")]
+    assert main(["replay", *arguments, "--out", str(tmp_path / "out")]) == 1
+
+
 @pytest.mark.parametrize("name", ["nonsense", "faster-whisper", "vosk", "os:nothing", "os.path:x"])
 def test_unknown_recognizers_are_refused(name: str) -> None:
     with pytest.raises((RecognizerError, PluginError)):
@@ -142,11 +157,12 @@ def test_pocketsphinx_gives_words_with_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_pocketsphinx_recognizes_half_of_the_words_of_a_famous_speech() -> None:
+def test_pocketsphinx_has_a_word_error_rate_of_a_quarter_on_a_famous_speech() -> None:
+    """Measured: 27 % (6 of 22 words) with pocketsphinx 5.1.1; one clip of clear speech."""
+    wer = pytest.importorskip("meeteval").wer.wer.siso.siso_word_error_rate
     cues = recognized(need("asr_clips") / "asr_clips" / "jfk.flac")
     said = (
         "and so my fellow americans ask not what your country can do for you ask what you can do "
         "for your country"
     )
-    recognized_words = " ".join(cue.text for cue in cues).split()
-    assert sum(word in recognized_words for word in said.split()) >= 0.5 * len(said.split())
+    assert wer(said, " ".join(cue.text for cue in cues)).error_rate <= 0.4

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.parameters import RobotConfig
-from erc_ros.pipeline import PerceptionConfig
+from erc_ros.pipeline import PerceptionConfig, microphone_of
 from erc_ros.replay.bag import BagRecord, Recording, Topic
 from erc_ros.replay.consent import WithheldTimes, withheld_times
 from erc_ros.replay.offline import adapter_of, heard_topics
@@ -26,7 +26,7 @@ from erc_ros.replay.recording import open_recording
 from erc_ros.sensing.audio import AudioFormat, Sound
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, to_bgr
-from erc_ros.sensing.microphone import Microphone, SoundChunk
+from erc_ros.sensing.microphone import SoundChunk
 from erc_ros.values.files import whole_file
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -135,12 +135,7 @@ def _sounds(
     config: PerceptionConfig,
     withheld: WithheldTimes,
 ) -> Iterator[Sound]:
-    heard = Microphone(
-        AudioFormat(config.audio_rate, config.audio_channels, config.audio_format),
-        channel=config.audio_channel if config.audio_channel >= 0 else None,
-        reference=config.reference_channel if config.reference_channel >= 0 else None,
-        capacity=config.audio_queue,
-    )
+    heard = microphone_of(config)
     heard.expects_info = "audio_info" in topics
     now = 0
     for record in _records(bag, topics, ("audio", "audio_info")):
