@@ -33,8 +33,8 @@ from erc_ros.training.encoders.evaluation import (
 )
 from erc_ros.training.engine.embeddings import FILE
 from erc_ros.training.engine.history import kind_of
-from erc_ros.training.engine.recipe import Recipe
-from erc_ros.training.engine.runs import MEASURED, read_metrics
+from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.engine.runs import MEASURED, METRICS, read_metrics
 from erc_ros.training.export.card import CardPart, corpora, fusion_head, read_parts, write_card
 from erc_ros.training.fusion.bundle_trial import SETS, answers
 from erc_ros.training.fusion.dialogues import Dialogues
@@ -144,15 +144,25 @@ def fused_utterances(run: Path, context: int) -> int:
 
 
 def told(run: Path) -> Measured:
-    """Of a part whose run says itself what it is: what that measured, and its embeddings.
+    """Measurements and embeddings of a part whose run describes itself.
 
-    Its metrics.json has `part` (its entry in the manifest but for the file), `dev` and `test`
-    (name -> number, the first counts), and its embeddings are of people unheard in training.
+    Its metrics.json has `part` (its entry in the manifest but for the file), `dev`, `test` (name ->
+    number) and, where `test` has several, `metric`: which of them `dev` is. Its embeddings are of
+    people unheard in training.
+
+    Raises:
+        RecipeError: `metric` is missing or names no number of `test`.
     """
     metrics, known = read_metrics(run), clips(run / FILE)
-    name, test = next(iter(metrics["test"].items()))
+    test = metrics["test"]
+    name: str = metrics.get("metric") or (next(iter(test)) if len(test) == 1 else "")
+    if name not in test:
+        raise RecipeError(
+            f"{run / METRICS}: metric is {name!r}; must be one of {', '.join(test)}, the one that"
+            " dev is measured in"
+        )
     embeddings = {split: known[split].embeddings for split in MEASURED}
-    return Measured(name.replace("_", " "), float(metrics["dev"]), float(test), embeddings)
+    return Measured(name.replace("_", " "), float(metrics["dev"]), float(test[name]), embeddings)
 
 
 def deployed(config: BundleConfig, parts: Mapping[str, Measured]) -> dict[str, Dialogues]:

@@ -61,9 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="STEPS",
         help="first fit the constants of the reliability of voice and face, trying STEPS of them",
     )
+    parser.add_argument(
+        "--reliability-from",
+        type=Path,
+        metavar="FILE",
+        help="first take these constants (YAML, the section `reliability` of a manifest); "
+        "with --reliability the search starts from them",
+    )
     options = parser.parse_args(argv)
     folder, data = model_folder(options.bundle), data_folder(options.data)
     try:
+        if options.reliability_from is not None:
+            set_reliability(folder, options.reliability_from)
         if options.reliability is not None:
             fit_reliability(folder, data, options.reliability)
         for line in calibrate_bundle(folder, data):
@@ -84,11 +93,37 @@ def fit_reliability(folder: Path, data: Path, steps: int) -> None:
     bundle = load_bundle(folder)
     material = read_material(bundle, read_trial(bundle, data, "dev"), data, "dev")
     config = fit(start_of(bundle, material), material, steps)
-    file = folder / MANIFEST
-    manifest: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     section = asdict(config)
     section["prior"] = [round(share, 5) for share in config.prior]
-    manifest["reliability"] = section
+    _write_reliability(folder, section)
+
+
+def set_reliability(folder: Path, file: Path) -> None:
+    """Write the constants in `file` (YAML) into the manifest as its section `reliability`.
+
+    Raises:
+        BundleError, ValueError: they do not fit the bundle; the manifest is then as it was.
+        OSError: the file cannot be read.
+    """
+    load_bundle(folder)
+    try:
+        section = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {error}") from error
+    if not isinstance(section, dict):
+        raise ValueError(f"{file} must be a table of constants, not {type(section).__name__}")
+    before = (folder / MANIFEST).read_bytes()
+    try:
+        _write_reliability(folder, section)
+    except ValueError:
+        (folder / MANIFEST).write_bytes(before)
+        raise
+
+
+def _write_reliability(folder: Path, section: Mapping[str, Any]) -> None:
+    file = folder / MANIFEST
+    manifest: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    manifest["reliability"] = dict(section)
     manifest.pop("files")
     write_manifest(folder, manifest)
     load_bundle(folder)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("torch")
 
-from erc_ros.resources import config_file
+from erc_ros.inference.manifest import MANIFEST
+from erc_ros.resources import config_file, model_folder
 from erc_ros.training.command import KINDS
 from erc_ros.training.engine.recipe import RecipeError, read_recipe
 from erc_ros.training.systems.build import BuildConfig, Step, run_steps
@@ -85,3 +87,25 @@ def test_the_shipped_recipe_names_recipes_that_are_there() -> None:
         if step.erc[0] == "train":
             assert read_recipe(Path(step.erc[1]), Path("runs/x"), None).kind in KINDS
     assert all(step.makes.startswith("runs/") for step in steps)
+    files = {word for step in steps for word in step.erc if word.endswith(".yaml")}
+    assert all(Path(file).is_file() for file in files)
+
+
+def test_the_shipped_recipe_makes_the_shipped_fusion() -> None:
+    """Its constants are those of the shipped bundle; the fusion sees a voice network of its own."""
+    shipped = yaml.safe_load((model_folder("edge-small") / MANIFEST).read_text())
+    constants = yaml.safe_load(Path("config/training/reliability.yaml").read_text())
+    assert constants == shipped["reliability"]
+    recipes = {
+        name: yaml.safe_load(Path(f"config/training/{name}.yaml").read_text())
+        for name in ("audio", "audio_acted", "fusion", "bundle")
+    }
+    acted = {**recipes["audio"], "voice": dict(recipes["audio"]["voice"])}
+    assert acted["voice"].pop("ordinary") > 0
+    assert recipes["audio_acted"] == acted
+    assert recipes["fusion"]["fusion"]["audio"] == "runs/audio_acted/best"
+    assert recipes["bundle"]["bundle"]["audio"] == "runs/audio/best"
+    assert recipes["bundle"]["bundle"]["version"] == shipped["version"]
+    steps = read_recipe(config_file("edge.yaml"), Path("runs/edge"), None)
+    names = [step.name for step in steps.section("build", BuildConfig).steps]
+    assert names.index("audio for the fusion") < names.index("fusion")
