@@ -98,7 +98,7 @@ FUSION_MODELS = Kind(
 )
 ENCODERS = Kind("erc_ros.encoders", "encoder", ("refuses", "encode"), files=True)
 METRICS = Kind("erc_ros.metrics", "metric", ("name", "compute"), files=True)
-CORPORA = Kind("erc_ros.corpora", "corpus", ("name", "labels"), files=True)
+CORPORA = Kind("erc_ros.corpora", "corpus", ("name", "labels", "splits"), files=True)
 EXPORTERS = Kind("erc_ros.exporters", "export format", ("suffix", "write"), files=True)
 KINDS = (
     FACE_DETECTORS,

@@ -14,6 +14,8 @@ from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.media.transcripts import Cue
 from erc_ros.sensing.faces import Box, HaarDetector
 from erc_ros.sensing.frames import Frame
+from erc_ros.training.datasets.corpus import CorpusSpec
+from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
 from erc_ros.training.encoders.sample import Sample, check
 from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
 from erc_ros.training.heads.concat import Concat, ConcatConfig
@@ -311,3 +313,37 @@ class Accepts(Length):
 class Empty(Length):
     def encode(self, samples: Any) -> NDArray[np.float32]:
         return super().encode(samples) * np.float32("nan")
+
+
+# --- corpora ---
+
+LABELS = ("engaged", "not engaged")
+
+
+def _corpus(name: str, read: Any) -> CorpusSpec:
+    return CorpusSpec(name=name, title=name, about="", license="", labels=LABELS, read=read)
+
+
+def _talk(split: str, labels: tuple[str, ...] = LABELS, name: str = "") -> Split:
+    said = tuple(LabelledUtterance(f"words {n}", 1, n % 2, n) for n in range(4))
+    return Split(split, (Conversation(name or split, said),), labels)
+
+
+def _other(data: Path, split: str) -> Split:
+    return _talk(split, ("yes", "no"))
+
+
+def _twice(data: Path, split: str) -> Split:
+    return _talk(split, name="same")
+
+
+def _shuffled(data: Path, split: str) -> Split:
+    _calls.append(split)
+    return _talk(split, name=f"{split}-{len(_calls)}")
+
+
+_calls: list[str] = []
+UNCHECKED = _corpus("unchecked", lambda data, split: {}[split])
+TWICE = _corpus("twice", _twice)
+OTHER = _corpus("other", _other)
+SHUFFLED = _corpus("shuffled", _shuffled)

@@ -21,6 +21,24 @@ def install(folder: Path) -> Path:
     return target
 
 
+def write_talks(data: Path, conversations: int = 6) -> None:
+    """The files of the corpus `talks` in a data folder."""
+    (data / "talks").mkdir()
+    turns = (
+        ("anna", "Tell me more about your robot!", "engaged"),
+        ("ben", "It is fine, I guess.", "not engaged"),
+        ("anna", "And what can it do?", "engaged"),
+        ("ben", "I do not know.", ""),
+        ("ben", "Can we talk about something else?", "not engaged"),
+    )
+    for split in ("train", "dev", "test"):
+        lines = ["conversation,speaker,text,label"]
+        for number in range(conversations):
+            rows = turns[number % 2 :]
+            lines += [f'{number},{who},"{text}",{label}' for who, text, label in rows]
+        (data / "talks" / f"{split}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def environment(site: Path) -> dict[str, str]:
     """Of a process that sees the installed package."""
     paths = [str(site), os.environ.get("PYTHONPATH", ""), str(SOURCE.parents[1])]

@@ -58,6 +58,12 @@ BROKEN = {
         "NeedsText": "without_text",
         "NeedsLines": "without_an_utterance",
     },
+    "corpus": {
+        "UNCHECKED": "folder_without_the_corpus",
+        "TWICE": "keys_of_their_own",
+        "OTHER": "labels_are_indices",
+        "SHUFFLED": "reading_again",
+    },
     "encoder": {
         "Batched": "rest_of_the_batch",
         "Accepts": "refuses",
@@ -73,6 +79,7 @@ GOOD = {
     "metric": ("broken_plugins:ErrorRate",),
     "exporter": ("broken_plugins:Tsv",),
     "encoder": ("broken_plugins:Length",),
+    "corpus": ("erc_example.corpus:TALKS", "talks"),
 }
 
 
@@ -102,7 +109,7 @@ def test_a_class_that_breaks_a_clause_fails_the_test_of_that_clause(
     kind: str, tmp_path: Path
 ) -> None:
     names = [f"--erc-{kind}=broken_plugins:{name}" for name in BROKEN[kind]]
-    done = run(*names, cwd=tmp_path)
+    done = run(*names, "--erc-data", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
     failed = failures(done.stdout)
     for name, clause in BROKEN[kind].items():
@@ -112,7 +119,8 @@ def test_a_class_that_breaks_a_clause_fails_the_test_of_that_clause(
 def test_the_classes_of_the_example_package_pass(tmp_path: Path) -> None:
     site = plugin_package.install(tmp_path)
     names = [f"--erc-{kind}={name}" for kind, all_of in GOOD.items() for name in all_of]
-    done = run(*names, site=site, cwd=tmp_path)
+    plugin_package.write_talks(tmp_path)
+    done = run(*names, "--erc-data", str(tmp_path), site=site, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

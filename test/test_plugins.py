@@ -21,6 +21,7 @@ from erc_ros.demo.conversation_bag import write_demo, write_demo_truth
 from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity, VoiceActivityFrames
 from erc_ros.evaluation.scores import evaluate
 from erc_ros.evaluation.tally import Answered, ScoredConversation
+from erc_ros.inference.bundle import load_bundle
 from erc_ros.pipeline import Perception, PerceptionConfig
 from erc_ros.plugins import FACE_DETECTORS, FUSION_MODELS, Kind, PluginError, find
 from erc_ros.values.nanoseconds import NS
@@ -339,3 +340,39 @@ def test_an_encoder_of_another_package_encodes_a_corpus(
     for wrong in ("lenght", f"{CLASSES}:Tsv", f"{CLASSES}:Nothing"):
         assert main([*encode, "--out", str(tmp_path / "none"), "--encoder", wrong]) == 2
         assert wrong.rpartition(":")[2] in capsys.readouterr().err
+
+
+def test_a_fusion_model_and_a_corpus_of_another_package_become_a_bundle(
+    site: Path, tmp_path: Path
+) -> None:
+    plugin_package.write_talks(tmp_path)
+    data = ["--data", str(tmp_path)]
+    recipe = {
+        "kind": "stored",
+        "features": {"corpus": "talks", "text": "runs/features/talks-{split}-bundle-text"},
+        "comparison": {"seeds": [0], "modes": ["causal"], "resamples": 10},
+        "rows": [{"head": "conversation-mean", "options": {"layers": 2}}, {"head": "concat"}],
+        "network": {"width": 16},
+        "trainer": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
+    }
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(recipe))
+    anchors = ["--anchor", "engaged=0.4,0.4", "--anchor", "not engaged=-0.2,-0.5"]
+    for command in (
+        *(["encode", "talks", split, *data] for split in ("train", "dev", "test")),
+        ["train", "table.yaml", "--out", "runs/table", *data],
+        [
+            "export",
+            "runs/table",
+            "--row",
+            "conversation-mean",
+            "--bundle",
+            "bundle",
+            *anchors,
+            *data,
+        ],
+    ):
+        done = plugin_package.erc(site, *command, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.name == "stored-talks" and bundle.labels == ("engaged", "not engaged")
+    assert "Talks (example)" in (tmp_path / "bundle" / "LICENSE").read_text(encoding="utf-8")

@@ -20,8 +20,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def available(kind: Kind) -> list[str]:
     """The names of a kind whose classes can be loaded here."""
-    if kind in (plugins.FUSION_MODELS, plugins.ENCODERS):
+    if kind in (plugins.FUSION_MODELS, plugins.ENCODERS, plugins.CORPORA):
         pytest.importorskip("torch", reason=f"a {kind.noun} needs the extra [train]")
+    if kind is plugins.CORPORA:
+        from erc_ros.training.datasets.corpora import BUILT_IN
+
+        return [*BUILT_IN, *names(kind)]
     for name in names(kind):
         find(kind, name)
     return names(kind)

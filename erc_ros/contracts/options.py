@@ -14,6 +14,7 @@ FIXTURES = {
     "speech_recognizer": plugins.SPEECH_RECOGNIZERS,
     "fusion_model": plugins.FUSION_MODELS,
     "encoder": plugins.ENCODERS,
+    "corpus": plugins.CORPORA,
     "metric": plugins.METRICS,
     "exporter": plugins.EXPORTERS,
 }
@@ -30,3 +31,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             metavar="NAME",
             help=f"a {kind.noun}: the name of an entry point, or module:Class",
         )
+    group.addoption("--erc-data", default="", help="folder of the data sets, for --erc-corpus")

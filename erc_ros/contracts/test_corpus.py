@@ -1,0 +1,82 @@
+"""The contract of `erc_ros.training.datasets.corpus.CorpusSpec`.
+
+The fields are checked when the spec is made. `--erc-data FOLDER` names a data folder that has the
+corpus: then its splits are read, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="corpora need the extra [train]", exc_type=ImportError)
+
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.corpus import CorpusSpec
+from erc_ros.training.datasets.utterances import Split
+
+
+@pytest.fixture
+def spec(corpus: str) -> CorpusSpec:
+    """The corpus, found as `erc encode` finds it."""
+    found = corpora.find(corpus)
+    assert isinstance(found, CorpusSpec)
+    if found.read is None:
+        pytest.skip("it has no conversations")
+    return found
+
+
+@pytest.fixture
+def splits(spec: CorpusSpec, request: pytest.FixtureRequest) -> dict[str, Split]:
+    """Every split of the corpus in `--erc-data`."""
+    folder = request.config.getoption("erc_data", default="")
+    if not folder:
+        pytest.skip("--erc-data names the folder of the data sets")
+    return {name: corpora.read_split(spec, Path(folder), name) for name in spec.splits}
+
+
+def test_a_folder_without_the_corpus_is_an_error_of_its_kind(
+    spec: CorpusSpec, tmp_path: Path
+) -> None:
+    """FileNotFoundError, for every split; a corpus may also come with its package."""
+    for split in spec.splits:
+        with contextlib.suppress(FileNotFoundError):
+            assert isinstance(corpora.read_split(spec, tmp_path, split), Split)
+
+
+def test_an_unknown_split_is_refused(spec: CorpusSpec, tmp_path: Path) -> None:
+    """With a ValueError, or as a corpus that is not there."""
+    with pytest.raises((ValueError, FileNotFoundError)):
+        corpora.read_split(spec, tmp_path, "no-such-split")
+
+
+def test_labels_are_indices_of_the_spec_s_labels(
+    spec: CorpusSpec, splits: dict[str, Split]
+) -> None:
+    """Each split has the same labels, and at least one utterance with a label."""
+    for split in splits.values():
+        assert split.labels == spec.labels
+        labels = [u.label for c in split.conversations for u in c.utterances]
+        assert any(label is not None for label in labels)
+        assert all(label is None or 0 <= label < len(spec.labels) for label in labels)
+
+
+def test_utterances_have_keys_of_their_own_and_speakers_from_0_to_9(
+    splits: dict[str, Split],
+) -> None:
+    """Keys are unique in the whole corpus, since features are stored by them."""
+    keys = [c.key(u) for s in splits.values() for c in s.conversations for u in c.utterances]
+    assert len(set(keys)) == len(keys)
+    speakers = {u.speaker for s in splits.values() for c in s.conversations for u in c.utterances}
+    assert speakers <= set(range(10))
+
+
+def test_reading_again_gives_the_same(
+    spec: CorpusSpec, splits: dict[str, Split], request: pytest.FixtureRequest
+) -> None:
+    """Order included: seeds decide what a training draws from it."""
+    folder = Path(str(request.config.getoption("erc_data")))
+    for name, split in splits.items():
+        assert corpora.read_split(spec, folder, name).conversations == split.conversations
