@@ -97,6 +97,7 @@ FUSION_MODELS = Kind(
     files=True,
 )
 ENCODERS = Kind("erc_ros.encoders", "encoder", ("refuses", "encode"), files=True)
+CORPORA = Kind("erc_ros.corpora", "corpus", ("name", "labels", "splits"), files=True)
 METRICS = Kind("erc_ros.metrics", "metric", ("name", "compute"), files=True)
 CORPORA = Kind("erc_ros.corpora", "corpus", ("name", "labels", "splits"), files=True)
 EXPORTERS = Kind("erc_ros.exporters", "export format", ("suffix", "write"), files=True)
@@ -107,6 +108,7 @@ KINDS = (
     SPEECH_RECOGNIZERS,
     FUSION_MODELS,
     ENCODERS,
+    CORPORA,
     METRICS,
     CORPORA,
     EXPORTERS,

@@ -55,7 +55,9 @@ def toy(labels: tuple[str, ...]) -> Callable[[Path, str], Split]:
 
 
 def add_corpus(monkeypatch: pytest.MonkeyPatch, name: str, labels: tuple[str, ...]) -> None:
-    spec = CorpusSpec(name=name, title=name, about="", license="", labels=labels, read=toy(labels))
+    spec = CorpusSpec(
+        name=name, title=name, about="", license="CC0 1.0", labels=labels, read=toy(labels)
+    )
     monkeypatch.setattr(corpora, "BUILT_IN", {**corpora.BUILT_IN, name: spec})
 
 
