@@ -173,7 +173,7 @@ def table(found: Mapping[str, Found]) -> list[str]:
     for name, each in found.items():
         share = each.refused / max(1, each.inputs)
         lines.append(
-            f"| {name} | {each.inputs:,} | {share:.0%} | {each.seconds:.0f} | {len(each.finds)} |"
+            f"| `{name}` | {each.inputs:,} | {share:.0%} | {each.seconds:.0f} | {len(each.finds)} |"
         )
     total = sum(each.inputs for each in found.values())
     spent = sum(each.seconds for each in found.values())
