@@ -163,7 +163,9 @@ def test_a_type_that_the_participant_still_has_otherwise_is_tried_again(
     make_bench: MakeBench,
 ) -> None:
     bench = make_bench()
-    former = bench.probe.create_subscription(AudioDataStamped, "audio", print, SENSOR)
+    former = bench.probe.create_subscription(
+        AudioDataStamped, "audio", lambda message: None, SENSOR
+    )
     publisher = bench.driver().create_publisher(AudioData, "audio", SENSOR)
     bench.wait(lambda: bench.value("utterance_node: audio", "publishers") == "1", "it is seen")
     seen = bench.reports

@@ -25,6 +25,7 @@ from erc_ros.training.heads.base import (
     Inputs,
     blank,
 )
+from erc_ros.training.heads.inputs import input_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Correction(nn.Module):
         d = config.embeddings[TEXT]
         self.config = config
         self.project = nn.Sequential(
-            nn.LayerNorm(size),
+            input_norm(size),
             nn.Dropout(config.input_dropout),
             nn.Linear(size, config.width),
             nn.ReLU(),

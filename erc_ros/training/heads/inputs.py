@@ -8,6 +8,14 @@ from torch import Tensor, nn
 from erc_ros.training.heads.base import HeadConfig
 
 
+def input_norm(size: int) -> nn.Module:
+    """Layer normalization of an embedding; identity for the one number of an absent modality.
+
+    Over one number, layer normalization gives its bias only, and ONNX Runtime 1.23 refuses it.
+    """
+    return nn.LayerNorm(size) if size > 1 else nn.Identity()
+
+
 class Embed(nn.Module):
     """Embeddings of different sizes to one width; a learned vector stands in for a missing one."""
 
@@ -16,7 +24,7 @@ class Embed(nn.Module):
         sizes = sizes or config.embeddings
         self.project = nn.ModuleList(
             nn.Sequential(
-                nn.LayerNorm(size), nn.Dropout(config.input_dropout), nn.Linear(size, config.width)
+                input_norm(size), nn.Dropout(config.input_dropout), nn.Linear(size, config.width)
             )
             for size in sizes
         )

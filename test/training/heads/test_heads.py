@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from erc_ros.networks.network import Network
 from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.inputs import input_norm
 from erc_ros.training.heads.lpgnet import FrameLpgnet, LpgnetConfig
 from erc_ros.training.heads.registry import HEADS
 from erc_ros.training.heads.summer import Experts, SummerConfig, moves, run
@@ -369,3 +370,10 @@ def test_ddvlm_refuses_a_text_space_smaller_than_the_labels() -> None:
     config, model = HEADS["ddvlm"]
     with pytest.raises(ValueError, match=r"least.*7"):
         model(config(width=16, embeddings=(1, 8, 8), labels=7))
+
+
+def test_the_one_number_of_an_absent_modality_is_not_normalized() -> None:
+    assert input_norm(1)(torch.tensor([[3.0]])).item() == 3.0
+    assert input_norm(2)(torch.tensor([[1.0, 3.0]])).tolist() == [
+        [pytest.approx(-1, abs=1e-4), pytest.approx(1, abs=1e-4)]
+    ]
