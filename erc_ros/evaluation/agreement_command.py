@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,10 +20,11 @@ from erc_ros.evaluation.agreement import (
     write_adjudication,
 )
 from erc_ros.evaluation.records import Figure, Recording, Segment
+from erc_ros.evaluation.run import parse_time
 from erc_ros.evaluation.truth.joining import UNIX_TIME, LabelMap, join, read_label_map
 from erc_ros.evaluation.truth.marks import Mark, TruthError
 from erc_ros.values.files import write_whole
-from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.nanoseconds import NS
 
 MAX_ANNOTATORS = 50
 Recordings = dict[str, dict[str, tuple[Segment, ...]]]
@@ -39,7 +39,10 @@ def main(argv: Sequence[str]) -> int:
     """
     options = _parser().parse_args(argv)
     files = _named(options.annotators, Path)
-    offsets = {name: _seconds(name, text) for name, text in _named(options.offset, str).items()}
+    offsets = {
+        name: parse_time(f"--offset {name}", text)
+        for name, text in _named(options.offset, str).items()
+    }
     if len(files) < 2:
         raise ValueError("agreement requires two annotators or more: NAME=FILE NAME=FILE")
     if len(files) > MAX_ANNOTATORS:
@@ -114,16 +117,6 @@ def _named(arguments: Sequence[str], kind: type[Any]) -> dict[str, Any]:
             raise ValueError(f"annotator {name} is named twice")
         named[name] = kind(value)
     return named
-
-
-def _seconds(name: str, text: str) -> int:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"--offset {name}={text}: must be a number of seconds")
-    return seconds(value)
 
 
 def _read(files: Mapping[str, Path], mapping: LabelMap, offsets: Mapping[str, int]) -> Recordings:

@@ -33,7 +33,7 @@ from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
 from erc_ros.evaluation.report import REPORT, write_report
 from erc_ros.evaluation.results import notices, reading_in_words, summary, write_scores
-from erc_ros.evaluation.run import EvaluatedSystem, TimeRange, time_of
+from erc_ros.evaluation.run import EvaluatedSystem, TimeRange, parse_time
 from erc_ros.evaluation.scores import RESAMPLES, SEED, evaluate
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
@@ -156,7 +156,10 @@ def _annotators(options: argparse.Namespace) -> dict[str, tuple[list[Path], int]
     if len(named) == 1:
         raise ValueError("--truth NAME=FILE is for several annotators; give FILE for one")
     return {
-        name: (files, _time("--offset", offsets[name]) if name in offsets else _offset(options))
+        name: (
+            files,
+            parse_time("--offset", offsets[name]) if name in offsets else _offset(options),
+        )
         for name, files in named.items()
     }
 
@@ -164,14 +167,7 @@ def _annotators(options: argparse.Namespace) -> dict[str, tuple[list[Path], int]
 def _offset(options: argparse.Namespace) -> int:
     """Of all annotations, ns."""
     texts = [each for each in options.offset if "=" not in each]
-    return _time("--offset", texts[-1]) if texts else 0
-
-
-def _time(option: str, text: str) -> int:
-    try:
-        return time_of(float(text))
-    except ValueError as error:
-        raise ValueError(f"{option} {text}: must be a number of seconds") from error
+    return parse_time("--offset", texts[-1]) if texts else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -93,6 +93,18 @@ def time_of(value: float) -> int:
     return seconds(value)
 
 
+def parse_time(option: str, text: str) -> int:
+    """Seconds, as they are written on the command line, in ns.
+
+    Raises:
+        ValueError: not a finite number; the message names the option.
+    """
+    try:
+        return time_of(float(text))
+    except ValueError as error:
+        raise ValueError(f"{option} {text}: must be a number of seconds") from error
+
+
 @dataclass(frozen=True, slots=True)
 class SystemAnswers:
     """What the pipeline said of one recording; `end`: ns since the origin, of what it heard."""
