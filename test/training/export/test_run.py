@@ -116,7 +116,8 @@ def test_weights_of_another_recipe_are_named(
     ("file", "content", "message"),
     [
         ("recipe.yaml", None, "cannot read the recipe"),
-        ("recipe.yaml", "kind: stored", "export knows"),
+        ("recipe.yaml", "kind: stored", "--row"),
+        ("recipe.yaml", "kind: simulated", "simulated"),
         ("best/metrics.json", None, "finish the training"),
         ("best/metrics.json", "{}", "which seed was chosen: KeyError('seed')"),
         ("best/metrics.json", "{", "which seed was chosen"),

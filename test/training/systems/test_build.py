@@ -94,7 +94,7 @@ def test_the_shipped_recipe_names_recipes_that_are_there() -> None:
 def test_the_shipped_recipe_makes_the_shipped_fusion() -> None:
     """Its constants are those of the shipped bundle; the fusion sees a voice network of its own."""
     shipped = yaml.safe_load((model_folder("edge-small") / MANIFEST).read_text())
-    constants = yaml.safe_load(Path("config/training/reliability.yaml").read_text())
+    constants = yaml.safe_load(Path("config/edge_reliability.yaml").read_text())
     assert constants == shipped["reliability"]
     recipes = {
         name: yaml.safe_load(Path(f"config/training/{name}.yaml").read_text())
