@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("av", reason="the extra [media] is not installed")
+
 from media_clips import tone, write_media
 from node_bench import Bench
 
@@ -18,7 +21,6 @@ from erc_ros.demo.conversation_bag import DIALOGUE, perform, portrait
 from erc_ros.demo.voices import synthesiser
 from erc_ros.resources import model_folder
 
-pytest.importorskip("av")
 TEXT = DIALOGUE[0].text
 QUIET = 4.0  # s before the speech, in which DDS connects
 RECOGNIZER = f"""
