@@ -81,6 +81,9 @@ def probabilities(bench: Bench, count: int) -> list[list[float]]:
 
 
 def in_memory(bench: Bench) -> Tell:
+    # Contents are held back until it is decided whether they may be published.
+    bench.wait(lambda: all(node.consent.allowed for node in bench.nodes), "consent is decided")
+
     def tell(what: Utterance | SpeakerCorrected) -> None:
         event = UtteranceEvent(what) if isinstance(what, Utterance) else what
         bench.nodes[0]._give([event], 0, 0)
