@@ -45,11 +45,12 @@ from erc_ros.values.bounds import (
     WORDS,
     shown,
 )
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 
 
-class UnusableMessageError(ValueError):
+class UnusableMessageError(ErcValueError):
     """A message that has to be refused; says what is wrong with it and the way out."""
 
 

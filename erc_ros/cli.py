@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.files import check_folder, explain
 
 if TYPE_CHECKING:
@@ -355,9 +356,9 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
         name = name_of(bag)
         if options.via_dds:
             if not isinstance(bag, Bag):
-                raise ValueError("--via-dds plays a rosbag2; `erc import` makes one of a file")
+                raise ErcValueError("--via-dds plays a rosbag2; `erc import` makes one of a file")
             if recognizer is not None:
-                raise ValueError("--via-dds plays the topics of the recording: no --recognizer")
+                raise ErcValueError("--via-dds plays the topics of the recording: no --recognizer")
             from erc_ros.replay.via_dds import play
 
             result = play(bag, topics, robot, options.rate, _print_row(not options.no_text))
@@ -458,11 +459,11 @@ def _import(argv: Sequence[str]) -> int:
         from erc_ros.replay.recording import is_media
 
         if options.recognizer:
-            raise ValueError("erc import takes a --transcript; --recognizer is for replay")
+            raise ErcValueError("erc import takes a --transcript; --recognizer is for replay")
         if not is_media(options.media):
-            raise ValueError(f"{options.media} is not a video or audio file")
+            raise ErcValueError(f"{options.media} is not a video or audio file")
         if not 0.1 <= options.fps <= 60:
-            raise ValueError(f"--fps is {options.fps:g}; must be 0.1 to 60")
+            raise ErcValueError(f"--fps is {options.fps:g}; must be 0.1 to 60")
         cues = cues_for(options.media, options.transcript, _say)
         print(write_bag(options.media, options.out or _bag_of(options.media), cues, options.fps))
         return 0

@@ -24,6 +24,7 @@ from erc_ros.pipeline import (
     RecognitionConfig,
     with_tuning,
 )
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.settings import (
     Composed,
     SettingEntry,
@@ -176,7 +177,7 @@ class RobotConfig:
         """
         for name in parameters:
             if reason := unknown(name):
-                raise ValueError(reason)
+                raise ErcValueError(reason)
         changes = {current_name(name): value for name, value in parameters.items()}
         return RobotConfig(
             _changed(self.utterance_node, changes), _changed(self.emotion_node, changes)
@@ -340,7 +341,7 @@ def _config_of(
         current = current_name(name)
         reason = complaint(own[current], value) if current in own else unknown(name)
         if reason:
-            raise ValueError(f"{file}: {node}: {reason}")
+            raise ErcValueError(f"{file}: {node}: {reason}")
         if current not in own:
             continue
         if advice := former_name(name):
@@ -350,7 +351,7 @@ def _config_of(
     try:
         return config.from_parameters(given)
     except (ValueError, FileNotFoundError) as error:  # the tuning file; a combination of values
-        raise ValueError(f"{file}: {node}: {error}") from error
+        raise ErcValueError(f"{file}: {node}: {error}") from error
 
 
 def _sections(file: Path) -> dict[str, dict[str, Value]]:
@@ -358,9 +359,9 @@ def _sections(file: Path) -> dict[str, dict[str, Value]]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is no YAML: {error}") from error
+        raise ErcValueError(f"{file} is no YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{file} must hold names of nodes with `ros__parameters`")
+        raise ErcValueError(f"{file} must hold names of nodes with `ros__parameters`")
     found: dict[str, dict[str, Value]] = {}
     for name, parameters in _nodes(file, content):
         found.setdefault(name, {}).update(flattened(parameters))
@@ -372,11 +373,13 @@ def _nodes(file: Path, content: Mapping[Any, Any], path: str = "") -> Iterator[t
     for key, inner in content.items():
         name = f"{path}/{str(key).strip('/')}"
         if not isinstance(inner, dict):
-            raise ValueError(f"{file}: {name.strip('/')} must hold `ros__parameters`")
+            raise ErcValueError(f"{file}: {name.strip('/')} must hold `ros__parameters`")
         if "ros__parameters" in inner:
             parameters = inner["ros__parameters"]
             if not isinstance(parameters, dict):
-                raise ValueError(f"{file}: ros__parameters of {name.strip('/')} must be a mapping")
+                raise ErcValueError(
+                    f"{file}: ros__parameters of {name.strip('/')} must be a mapping"
+                )
             yield name, parameters
         else:
             yield from _nodes(file, inner, name)

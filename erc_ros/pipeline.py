@@ -57,7 +57,7 @@ from erc_ros.sensing.faces import (
 )
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import Microphone, MicrophoneEvent, SoundChunk
-from erc_ros.values.errors import in_words
+from erc_ros.values.errors import ErcTypeError, ErcValueError, safe_message
 from erc_ros.values.events import (
     ConversationEnded,
     DeviceReplaced,
@@ -283,11 +283,11 @@ def read_tuning(file: Path) -> dict[str, Value]:
     values = dict(flattened(read_table(file)))
     for name in values:
         if name in by_name and by_name[name].setting.is_parameter:
-            raise ValueError(f"{file}: {name} is a ROS parameter: set it in a params_file")
+            raise ErcValueError(f"{file}: {name} is a ROS parameter: set it in a params_file")
     try:
         config = configured(PipelineConfig, values)
     except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise ErcValueError(f"{file}: {error}") from error
     checked = values_of(config)
     return {name: checked[name] for name in values}
 
@@ -302,7 +302,7 @@ def with_tuning(cls: type[Any], parameters: Mapping[str, Value]) -> dict[str, Va
     values = {n: v for n, v in parameters.items() if n in names or n != TUNING_FILE}
     file = parameters.get(TUNING_FILE, "")
     if not isinstance(file, str):
-        raise ValueError(f"{TUNING_FILE} must be a string, got {file!r}")
+        raise ErcValueError(f"{TUNING_FILE} must be a string, got {file!r}")
     if not file:
         return values
     tuning = read_tuning(Path(file).expanduser())
@@ -694,7 +694,7 @@ class Perception:
             yield from self._hear(self._microphone.replug())
             yield DeviceReplaced("audio")
         elif value is not None:
-            raise TypeError(f"{type(value).__name__} is no input of the pipeline")
+            raise ErcTypeError(f"{type(value).__name__} is no input of the pipeline")
 
     def _hear(self, events: Iterable[MicrophoneEvent]) -> Iterator[PerceptionEvent]:
         for event in events:
@@ -951,7 +951,7 @@ def _until_refused(events: Iterator[PerceptionEvent], source: str) -> list[Perce
         for event in events:
             found.append(event)
     except ValueError as error:
-        found.append(InputRefused(source, in_words(error)))
+        found.append(InputRefused(source, safe_message(error)))
     return found
 
 

@@ -28,11 +28,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from erc_ros.values.errors import ErcValueError
+
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 
 
-class PluginError(ValueError):
+class PluginError(ErcValueError):
     """A name of a class that cannot be used; says which, why and what to do."""
 
 

@@ -15,6 +15,7 @@ from erc_ros.dialogue.voice_activity import (
     Ended,
     VoiceActivityConfig,
 )
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.settings import check, parameter, setting
 
@@ -95,7 +96,7 @@ class OpenSpeechConfig:
     def __post_init__(self) -> None:
         check(self)
         if 0.0 < self.provisional_period < 0.1:
-            raise ValueError(
+            raise ErcValueError(
                 f"provisional_period is {self.provisional_period}, must be 0 (off) or 0.1 .. 10"
             )
 

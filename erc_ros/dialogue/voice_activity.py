@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from erc_ros.networks.session import on_cpu
 from erc_ros.sensing.level import within_full_scale
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -66,7 +67,7 @@ class VoiceActivityConfig:
         check(self)
         for name, greatest in (("offset", self.onset), ("padding", self.hangover)):
             if getattr(self, name) > greatest:
-                raise ValueError(
+                raise ErcValueError(
                     f"voice_activity.{name} must be <= {greatest:g}, got {getattr(self, name)!r}"
                 )
 
@@ -215,7 +216,7 @@ class VoiceActivityFrames:
 
     def __init__(self, detector: VoiceActivity) -> None:
         if not SHORTEST <= detector.frame <= LONGEST:
-            raise ValueError(
+            raise ErcValueError(
                 f"{type(detector).__name__} takes frames of {detector.frame} samples; they must "
                 f"have {SHORTEST} to {LONGEST} samples (5 to 100 ms at 16 kHz)"
             )
@@ -258,7 +259,9 @@ class SileroVoiceActivity:
             ValueError: another number of samples.
         """
         if frame.shape != (FRAME,):
-            raise ValueError(f"a frame has {FRAME} samples, this one has the shape {frame.shape}")
+            raise ErcValueError(
+                f"a frame has {FRAME} samples, this one has the shape {frame.shape}"
+            )
         self._heard[0, :CONTEXT] = self._heard[0, FRAME:]
         self._heard[0, CONTEXT:] = within_full_scale(frame)
         inputs = {"input": self._heard, "h": self._hidden, "c": self._cell}

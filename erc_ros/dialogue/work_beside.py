@@ -15,6 +15,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from erc_ros.values.errors import ErcValueError
+
 State = TypeVar("State")
 
 
@@ -54,7 +56,7 @@ class WorkBeside(Generic[State]):
 
     def __init__(self, executor: Executor, delay: int, state: State) -> None:
         if delay < 0:
-            raise ValueError(f"delay is {delay} ns, must be >= 0")
+            raise ErcValueError(f"delay is {delay} ns, must be >= 0")
         self._executor, self._delay = executor, delay
         self._pending: deque[_Pending[State]] = deque()
         self._line = _Line(state)

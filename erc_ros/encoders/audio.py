@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.utterance import SAMPLE_RATE
 
 WINDOW = 400  # samples, 25 ms
@@ -38,7 +39,7 @@ def log_mel(samples: NDArray[np.float32]) -> Features:
         ValueError: samples of another shape.
     """
     if samples.ndim != 1:
-        raise ValueError(f"sound must be mono, (n,), not {samples.shape}")
+        raise ErcValueError(f"sound must be mono, (n,), not {samples.shape}")
     return _features(samples.astype(np.float32, copy=False), frame_count(len(samples)))
 
 
@@ -97,7 +98,7 @@ def waveform_input(
 
 def _check_sound(samples: NDArray[np.int16]) -> None:
     if samples.ndim != 1 or samples.dtype != np.int16:
-        raise ValueError(f"sound must be (n,) int16, not {samples.shape} {samples.dtype}")
+        raise ErcValueError(f"sound must be (n,) int16, not {samples.shape} {samples.dtype}")
 
 
 def _features(heard: NDArray[np.float32], frames: int) -> Features:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.utterance import FaceCrop
 
 SIZE = 48  # pixels, the side of a FER2013 picture
@@ -24,7 +25,7 @@ def spread(count: int, limit: int = MAX_CROPS) -> list[int]:
         ValueError: a limit below 1 or a negative count.
     """
     if limit < 1 or count < 0:
-        raise ValueError(f"cannot choose {limit} of {count} crops")
+        raise ErcValueError(f"cannot choose {limit} of {count} crops")
     if count <= limit:
         return list(range(count))
     return [(2 * part + 1) * count // (2 * limit) for part in range(limit)]
@@ -94,7 +95,7 @@ def check_picture(pixels: NDArray[np.uint8]) -> None:
     """Raise ValueError for what is no face crop: empty, not uint8, or of another shape."""
     shape_fits = pixels.ndim in (2, 3) and pixels.shape[2:] in {(), (3,)}
     if pixels.dtype != np.uint8 or pixels.size == 0 or not shape_fits:
-        raise ValueError(
+        raise ErcValueError(
             f"a face crop is (H, W, 3) BGR or (H, W) gray uint8, not {pixels.shape} {pixels.dtype}"
         )
 

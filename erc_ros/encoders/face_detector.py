@@ -20,6 +20,7 @@ from erc_ros.networks.session import NetworkError, on_cpu
 from erc_ros.sensing.faces import Box, check_detector, sorted_boxes
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import to_bgr
+from erc_ros.values.errors import ErcValueError
 
 NETWORK = Path(__file__).parent / "assets" / "face_detection_yunet_2026may.onnx"
 STRIDES = (8, 16, 32)  # pixels between the anchors of the three scales
@@ -58,7 +59,7 @@ class YuNetDetector:
     ) -> None:
         check_detector(max_width)
         if not 0 < min_score < 1:
-            raise ValueError(f"min_score is {min_score}; must be between 0 and 1")
+            raise ErcValueError(f"min_score is {min_score}; must be between 0 and 1")
         if not model_file.is_file():
             raise FileNotFoundError(
                 f"face model {model_file} does not exist; set face_model to a YuNet ONNX file, or"
@@ -69,7 +70,7 @@ class YuNetDetector:
             self._network = on_cpu(model_file)
             self.find(np.zeros((64, 96, 3), np.uint8))
         except (NetworkError, KeyError, ValueError, IndexError) as error:
-            raise ValueError(f"face model {model_file} is no YuNet model: {error}") from error
+            raise ErcValueError(f"face model {model_file} is no YuNet model: {error}") from error
 
     def detect(self, frame: Frame) -> list[Box]:
         image = to_bgr(frame)

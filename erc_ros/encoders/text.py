@@ -31,6 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer
 
+from erc_ros.values.errors import ErcValueError
+
 UNKNOWN_SPEAKER = 0
 LAST_SPEAKER = 9  # the tenth and every later speaker of a conversation share it
 SPEAKER_TOKENS = tuple(f"<s{index}>" for index in range(LAST_SPEAKER + 1))
@@ -61,7 +63,7 @@ class TokenRoles:
 
     def __post_init__(self) -> None:
         if len(self.speakers) not in (0, LAST_SPEAKER + 1):
-            raise ValueError(
+            raise ErcValueError(
                 f"speakers are {len(self.speakers)} tokens, must be {LAST_SPEAKER + 1}: of unknown "
                 f"speakers and of 1 to {LAST_SPEAKER}; or none"
             )
@@ -160,7 +162,7 @@ class Vocabulary:
         try:
             tokenizer = Tokenizer.from_str(content)
         except Exception as error:  # the library raises bare Exception for a malformed file
-            raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+            raise ErcValueError(f"{path} is not a tokenizer file: {error}") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return cls(tokenizer, roles)
@@ -204,7 +206,7 @@ class Vocabulary:
             ValueError: a speaker outside 0..9.
         """
         if not 0 <= number <= LAST_SPEAKER:
-            raise ValueError(f"speaker is {number}, must be 0..{LAST_SPEAKER}")
+            raise ErcValueError(f"speaker is {number}, must be 0..{LAST_SPEAKER}")
         return [self.speakers[number]] if self.speakers else []
 
     def _read(self, text: str) -> Encoding:
@@ -215,7 +217,7 @@ class Vocabulary:
     def _special(self, token: str) -> int:
         index = self._tokenizer.token_to_id(token)
         if index is None:
-            raise ValueError(
+            raise ErcValueError(
                 f"the tokenizer has no token {token!r}; bundles made by `erc export` have it"
             )
         return int(index)
@@ -248,7 +250,7 @@ class TextPrompt:
             tokenizer = Vocabulary(tokenizer, roles)
         self._vocabulary = tokenizer
         if self._vocabulary.mask is None or not self._vocabulary.speakers:
-            raise ValueError("this prompt needs a mask token and tokens for the speakers")
+            raise ErcValueError("this prompt needs a mask token and tokens for the speakers")
         self._mask = self._vocabulary.mask
         self._now = self.encode("now")
         self._feels = self.encode("feels")
@@ -256,7 +258,7 @@ class TextPrompt:
         taken = 1 + (len(self.question(someone)) if has_question else 0)
         self._room = max_tokens - taken
         if self._room < 2 * 3:  # half of it holds <si>, a token of text, and [SEP]
-            raise ValueError(
+            raise ErcValueError(
                 f"max_tokens is {max_tokens}; the prompt itself takes {taken}, so it must be at"
                 f" least {taken + 6}"
             )
@@ -387,9 +389,9 @@ class WholePrompt:
         self, vocabulary: Vocabulary, max_tokens: int, prompt: str, history: int = -1
     ) -> None:
         if prompt not in PROMPTS:
-            raise ValueError(f"prompt is {prompt!r}, known are {', '.join(PROMPTS)}")
+            raise ErcValueError(f"prompt is {prompt!r}, known are {', '.join(PROMPTS)}")
         if prompt != "plain" and vocabulary.mask is None:
-            raise ValueError(f"the prompt {prompt!r} is read at a mask, and none is named")
+            raise ErcValueError(f"the prompt {prompt!r} is read at a mask, and none is named")
         self.max_tokens = max_tokens
         self._vocabulary, self._prompt, self._history = vocabulary, prompt, history
         self._mask = [] if vocabulary.mask is None else [vocabulary.mask]
@@ -397,7 +399,7 @@ class WholePrompt:
         self._someone = vocabulary.encode("someone")
         taken = 1 + len(self._question(self._vocabulary.speaker(UNKNOWN_SPEAKER)))
         if max_tokens < taken + 2:
-            raise ValueError(
+            raise ErcValueError(
                 f"max_tokens is {max_tokens}; the prompt itself takes {taken}, so it must be at"
                 f" least {taken + 2}"
             )

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.estimate import Estimate
+from erc_ros.values.errors import ErcValueError
 
 
-class LabelMapError(ValueError):
+class LabelMapError(ErcValueError):
     """A label map that cannot be used; says which entry and what is allowed."""
 
 

@@ -27,6 +27,7 @@ from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.language import primary_language
 from erc_ros.encoders.text import BERT_ROLES, PROMPTS, TokenRoles
 from erc_ros.inference.reliability import ReliabilityConfig
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.tables import build, shown
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE
 
@@ -67,7 +68,7 @@ MODALITY_SETS = tuple(
 """From "text+audio+visual" to "visual"."""
 
 
-class BundleError(ValueError):
+class BundleError(ErcValueError):
     """A bundle cannot be used; the message says what is wrong, where, and the way out."""
 
 
@@ -116,7 +117,7 @@ class CachedText:
 
     def __post_init__(self) -> None:
         if self.heads > 0 and self.embedding % self.heads:
-            raise ValueError(f"embedding {self.embedding} is no multiple of heads {self.heads}")
+            raise ErcValueError(f"embedding {self.embedding} is no multiple of heads {self.heads}")
 
     @property
     def attention(self) -> tuple[int, int, int]:
@@ -143,7 +144,7 @@ class PromptText:
 
     def __post_init__(self) -> None:
         if self.prompt not in PROMPTS:
-            raise ValueError(f"prompt is {self.prompt!r}, known are {', '.join(PROMPTS)}")
+            raise ErcValueError(f"prompt is {self.prompt!r}, known are {', '.join(PROMPTS)}")
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class LogMelAudio:
     def __post_init__(self) -> None:
         _check_rate(self.sample_rate)
         if self.mel_bands != MEL_BANDS:
-            raise ValueError(
+            raise ErcValueError(
                 f"mel_bands is {self.mel_bands}, erc_ros hears {MEL_BANDS}; train the audio "
                 "encoder on those"
             )
@@ -241,7 +242,7 @@ class FaceClip:
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not all(map(math.isfinite, values)) or (name == "std" and not min(values) > 0):
-                raise ValueError(f"{name} is {list(values)}; it must be finite, and std above 0")
+                raise ErcValueError(f"{name} is {list(values)}; it must be finite, and std above 0")
 
     @property
     def most(self) -> int:
@@ -261,7 +262,7 @@ class Fusion:
 
     def __post_init__(self) -> None:
         if not self.causal:
-            raise ValueError(
+            raise ErcValueError(
                 "causal is false: it needs later utterances; train the head with causal: true"
             )
 
@@ -321,11 +322,11 @@ def _check_of_set(
     where: str, name: str, values: Sequence[float], limits: tuple[float, float]
 ) -> None:
     if name not in MODALITY_SETS:
-        raise ValueError(f"{where} names {shown(name)}, known are {', '.join(MODALITY_SETS)}")
+        raise ErcValueError(f"{where} names {shown(name)}, known are {', '.join(MODALITY_SETS)}")
     least, most = limits
     for found in values:
         if not least <= found <= most:
-            raise ValueError(f"{where}.{name} is {found}; it must be in [{least:g}, {most:g}]")
+            raise ErcValueError(f"{where}.{name} is {found}; it must be in [{least:g}, {most:g}]")
 
 
 @dataclass(frozen=True)
@@ -355,33 +356,33 @@ class Manifest:
     def __post_init__(self) -> None:
         for name in ("name", "version"):
             if not getattr(self, name).strip():
-                raise ValueError(f"{name} is empty; give one")
+                raise ErcValueError(f"{name} is empty; give one")
         for tag in self.languages:
             if not primary_language(tag):
-                raise ValueError(
+                raise ErcValueError(
                     f"languages holds {shown(tag)}; expected BCP-47 tags such as en or de-AT"
                 )
         if len(self.labels) < 2 or not all(self.labels):
-            raise ValueError(f"labels must be at least two names, found {list(self.labels)!r}")
+            raise ErcValueError(f"labels must be at least two names, found {list(self.labels)!r}")
         if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels holds a name twice: {', '.join(self.labels)}")
+            raise ErcValueError(f"labels holds a name twice: {', '.join(self.labels)}")
         if differing := sorted(set(self.anchors) ^ set(self.labels)):
-            raise ValueError(
+            raise ErcValueError(
                 f"anchors and labels differ in {', '.join(differing)}; every label needs one anchor"
             )
         for label, pair in self.anchors.items():
             if not all(abs(x) <= 1 for x in pair):
-                raise ValueError(
+                raise ErcValueError(
                     f"anchors.{label} is {list(pair)!r}; expected [valence, arousal] in [-1, 1]"
                 )
         if self.reliability is not None and len(self.reliability.prior) != len(self.labels):
-            raise ValueError(
+            raise ErcValueError(
                 f"reliability.prior has {len(self.reliability.prior)} values for"
                 f" {len(self.labels)} labels; every label needs one"
             )
         for seen, factors in self.calibration.confidence_factors.items():
             if len(factors) != len(self.labels):
-                raise ValueError(
+                raise ErcValueError(
                     f"calibration.confidence_factors.{seen} has {len(factors)} values for"
                     f" {len(self.labels)} labels; every label needs one"
                 )
@@ -425,15 +426,15 @@ def _of_format_3(table: Mapping[str, Any]) -> Manifest:
             continue
         part = values[name]
         if not isinstance(part, Mapping):
-            raise ValueError(f"{name} must be a mapping, got {shown(part)}")
+            raise ErcValueError(f"{name} must be a mapping, got {shown(part)}")
         kind = part.get("kind")
         if not isinstance(kind, str) or kind not in kinds:
-            raise ValueError(f"{name}.kind is {shown(kind)}, known are {', '.join(kinds)}")
+            raise ErcValueError(f"{name}.kind is {shown(kind)}, known are {', '.join(kinds)}")
         settings = {key: value for key, value in part.items() if key != "kind"}
         values[name] = build(kinds[kind], settings, name)
     manifest = build(Manifest, values, "")
     if missing := [key for key in ("data", "licence") if key not in manifest.training]:
-        raise ValueError(
+        raise ErcValueError(
             f"training lacks {missing}: what the weights were trained on, and who may use them"
         )
     return manifest
@@ -517,7 +518,7 @@ def _said_of(name: str, cls: type[Any], **values: Any) -> Any:
     try:
         return cls(**values)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ErcValueError(f"{name}: {error}") from error
 
 
 def _check(manifest: Manifest) -> None:
@@ -535,13 +536,13 @@ def _check_values(where: str, value: Any) -> None:
         if dataclasses.is_dataclass(found):
             _check_values(place, found)
         elif each.name == "precision" and found not in PRECISIONS:
-            raise ValueError(f"{place} is {found!r}, known are {', '.join(PRECISIONS)}")
+            raise ErcValueError(f"{place} is {found!r}, known are {', '.join(PRECISIONS)}")
         elif each.name == "file":
             _check_name(found, place)
         elif each.name in RANGES:
             least, most = RANGES[each.name]
             if not least <= found <= most:
-                raise ValueError(f"{place} is {found}; it must be in [{least:g}, {most:g}]")
+                raise ErcValueError(f"{place} is {found}; it must be in [{least:g}, {most:g}]")
 
 
 def _check_name(name: object, where: str) -> None:
@@ -550,14 +551,14 @@ def _check_name(name: object, where: str) -> None:
     text = str(name)
     plain = isinstance(name, (str, Path)) and not any(c in text for c in "/\\:\0")
     if not plain or text in ("", ".", ".."):
-        raise ValueError(
+        raise ErcValueError(
             f"{where} is {shown(text)}; only plain names of files in the same folder are allowed"
         )
 
 
 def _check_rate(found: int) -> None:
     if found != SAMPLE_RATE:
-        raise ValueError(
+        raise ErcValueError(
             f"sample_rate is {found}, erc_ros works at {SAMPLE_RATE} Hz; train the audio encoder "
             "at that rate"
         )

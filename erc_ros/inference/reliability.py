@@ -42,6 +42,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.utterance import MODALITIES
 from erc_ros.values.why import Distrust, name_of
 
@@ -97,13 +98,13 @@ class ReliabilityConfig:
 
     def __post_init__(self) -> None:
         if len(self.prior) < 2 or not all(math.isfinite(x) and x > 0 for x in self.prior):
-            raise ValueError("prior must be at least two positive shares")
+            raise ErcValueError("prior must be at least two positive shares")
         if abs(sum(self.prior) - 1) > 1e-3:
-            raise ValueError(f"prior sums to {sum(self.prior):.4f}; it must sum to 1")
+            raise ErcValueError(f"prior sums to {sum(self.prior):.4f}; it must sum to 1")
         if not -1 <= self.neutral < len(self.prior):
-            raise ValueError(f"neutral is {self.neutral}; there are {len(self.prior)} labels")
+            raise ErcValueError(f"neutral is {self.neutral}; there are {len(self.prior)} labels")
         if self.combination not in COMBINATIONS:
-            raise ValueError(
+            raise ErcValueError(
                 f"combination is {self.combination!r}, known are {', '.join(COMBINATIONS)}"
             )
         for name, (low, high) in _RANGES.items():
@@ -115,7 +116,7 @@ class ReliabilityConfig:
             )
             for place, number in parts.items():
                 if not low <= number <= high:
-                    raise ValueError(f"{place} is {number}; it must be in [{low:g}, {high:g}]")
+                    raise ErcValueError(f"{place} is {number}; it must be in [{low:g}, {high:g}]")
 
 
 _RANGES = {

@@ -28,6 +28,7 @@ from erc_ros.media.recognizers import load_recognizer
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import Pipeline
 from erc_ros.replay.rows import Row
+from erc_ros.values.errors import ErcValueError
 
 NO_RECOGNIZER = (
     "no speech recognizer: estimates rest on voice and face, which are far less accurate than "
@@ -73,7 +74,7 @@ def sources_of(options: argparse.Namespace) -> list[Source]:
     chosen = open_microphone(options.microphone), open_camera(options.camera, FRAME_RATE)
     sources = [source for source in chosen if source is not None]
     if not sources:
-        raise ValueError("--microphone none --camera none: nothing is left to observe")
+        raise ErcValueError("--microphone none --camera none: nothing is left to observe")
     return sources
 
 
@@ -145,7 +146,7 @@ def run(options: argparse.Namespace, robot: RobotConfig, show: ShowRow) -> int:
         return 0
     sources = sources_of(options)
     if options.speed != 1 and not all(source.can_wait for source in sources):
-        raise ValueError(
+        raise ErcValueError(
             "--speed is for files: give --microphone FILE --camera FILE, or none for one of them"
         )
     Clock(options.speed)  # refuses a speed before the models are loaded

@@ -16,6 +16,7 @@ from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import to_bgr
 from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript
@@ -42,7 +43,9 @@ class Recorder(Observer):
     def __init__(self, path: Path, kinds: Collection[str]) -> None:
         self.path = path if path.suffix else path.with_suffix(SUFFIX)
         if self.path.suffix != SUFFIX:
-            raise ValueError(f"{path}: a recording is a Matroska file; give a name with {SUFFIX}")
+            raise ErcValueError(
+                f"{path}: a recording is a Matroska file; give a name with {SUFFIX}"
+            )
         self._words = self.path.with_suffix(".vtt")
         if self._words.exists():
             raise FileExistsError(f"{self._words} exists already: choose another name")

@@ -24,6 +24,7 @@ from erc_ros.sensing.audio import MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import SoundChunk
 from erc_ros.values.bounds import shown
+from erc_ros.values.errors import ErcRuntimeError, ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 
 FRAME_RATE = 15.0  # Hz; of a camera
@@ -35,7 +36,7 @@ _JUMP = seconds(0.1)  # audio whose measured time differs so much from the expec
 _STEP = seconds(0.001)  # by which each block's time is moved towards the measured one
 
 
-class DeviceError(RuntimeError):
+class DeviceError(ErcRuntimeError):
     """A microphone or camera that cannot be used, or was unplugged; says what to do."""
 
 
@@ -53,7 +54,7 @@ class Clock:
 
     def __init__(self, speed: float = 1.0, read: Callable[[], int] = time.monotonic_ns) -> None:
         if not 0.01 <= speed <= MAX_SPEED:
-            raise ValueError(f"speed is {speed:g}; must be 0.01 to {MAX_SPEED:g}")
+            raise ErcValueError(f"speed is {speed:g}; must be 0.01 to {MAX_SPEED:g}")
         self.speed = speed
         self.start = time.time_ns()
         self._read, self._begin = read, read()

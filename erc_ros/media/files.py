@@ -23,6 +23,7 @@ from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import SoundChunk
 from erc_ros.values.bounds import MEDIA_SECONDS, MEDIA_TRACKS, PIXELS, SIDE, shown
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 
 ORIGIN = NS  # ns; the pipeline treats a stamp of 0 as unknown
@@ -43,7 +44,7 @@ SUFFIXES = (
 """File names that are taken for media files; the content decides what they are."""
 
 
-class MediaError(ValueError):
+class MediaError(ErcValueError):
     """A media file that cannot be used; says why and what to do."""
 
 

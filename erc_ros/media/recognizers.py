@@ -29,6 +29,7 @@ from erc_ros.dialogue.voice_activity import (
 from erc_ros.media.transcripts import Cue
 from erc_ros.sensing.audio import decode
 from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Word
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -37,7 +38,7 @@ PAUSES = VoiceActivityConfig(hangover=0.5, padding=0.2)  # longer segments: word
 _KEPT = seconds(PAUSES.max_stretch + 5.0)  # of the audio, for the segment that has not ended
 
 
-class RecognizerError(ValueError):
+class RecognizerError(ErcValueError):
     """A speech recognizer that cannot be used; says why and what to do."""
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from erc_ros.media.files import ORIGIN
 from erc_ros.values.bounds import CUES, ID, TEXT, TRANSCRIPT_BYTES, shown
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 
@@ -29,7 +30,7 @@ _LONGEST = 10**8  # s
 _MISFIT = 0.2  # share of cues that may lie outside a recording of which they are the transcript
 
 
-class TranscriptError(ValueError):
+class TranscriptError(ErcValueError):
     """A transcript that cannot be used; names file, line and remedy."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from erc_ros.values.errors import ErcValueError
+
 
 def assignment(cost: ArrayLike) -> list[tuple[int, int]]:
     """Pairs (row, column), each row and each column at most once, with the smallest sum of costs.
@@ -16,7 +18,7 @@ def assignment(cost: ArrayLike) -> list[tuple[int, int]]:
     """
     c = np.asarray(cost, np.float64)
     if c.ndim != 2 or not np.isfinite(c).all():
-        raise ValueError(f"need a matrix of finite costs, not shape {c.shape}")
+        raise ErcValueError(f"need a matrix of finite costs, not shape {c.shape}")
     if c.shape[0] > c.shape[1]:
         return sorted((row, column) for column, row in assignment(c.T))
     rows, columns = c.shape

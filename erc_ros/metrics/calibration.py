@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.metrics.classification import calibration_error, softmax
+from erc_ros.values.errors import ErcValueError
 
 COLDEST, HOTTEST = 0.05, 20.0
 PEOPLE_BEFORE = 2.0
@@ -63,7 +64,7 @@ def fit_confidence_factors(
     """
     _check(probabilities, labels)
     if people < 1:
-        raise ValueError(f"people is {people}, must be at least 1")
+        raise ErcValueError(f"people is {people}, must be at least 1")
     answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     classes = probabilities.shape[1]
     right = np.bincount(answers, answers == labels, classes)
@@ -97,4 +98,4 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
 
 def _check(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> None:
     if len(labels) == 0 or not np.isfinite(logits).all():
-        raise ValueError("calibration needs finite logits of at least one utterance")
+        raise ErcValueError("calibration needs finite logits of at least one utterance")

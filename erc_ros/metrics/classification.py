@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from erc_ros.values.errors import ErcValueError
+
 Floats = NDArray[np.float64]
 Counts = NDArray[Any]
 """(..., C, C): row the true class, column the predicted one."""
@@ -26,16 +28,16 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[n
     """Counts, (C, C): row the true class, column the predicted one."""
     rows, columns = _labels(truth, classes), _labels(predicted, classes)
     if rows.shape != columns.shape:
-        raise ValueError(f"need as many predictions as labels: {rows.shape}, {columns.shape}")
+        raise ErcValueError(f"need as many predictions as labels: {rows.shape}, {columns.shape}")
     return np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes)
 
 
 def _labels(values: ArrayLike, classes: int) -> NDArray[np.int64]:
     labels = np.asarray(values)
     if labels.ndim != 1 or labels.size == 0:
-        raise ValueError(f"need a non-empty row of labels, not shape {labels.shape}")
+        raise ErcValueError(f"need a non-empty row of labels, not shape {labels.shape}")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"labels must be integers in 0..{classes - 1}")
+        raise ErcValueError(f"labels must be integers in 0..{classes - 1}")
     return labels.astype(np.int64)
 
 
@@ -199,7 +201,7 @@ def _binned(
     """The probabilities, checked, and the bin of each row's confidence (N,)."""
     p, labels = np.asarray(probabilities, np.float64), np.asarray(truth)
     if p.ndim != 2 or not np.allclose(p.sum(axis=1), 1, atol=1e-3) or p.min(initial=0) < 0:
-        raise ValueError("probabilities must be (N, C) with rows that sum to 1")
+        raise ErcValueError("probabilities must be (N, C) with rows that sum to 1")
     confusion(labels, p.argmax(axis=1), p.shape[1])  # refuses wrong labels
     return p, np.minimum((p.max(axis=1) * bins).astype(np.int64), bins - 1)
 
@@ -279,9 +281,9 @@ def intervals(
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 3 or p.shape[1:] != (len(truth), len(labels)):
-        raise ValueError(f"probabilities are {p.shape}, not (S, {len(truth)}, {len(labels)})")
+        raise ErcValueError(f"probabilities are {p.shape}, not (S, {len(truth)}, {len(labels)})")
     if groups is not None and len(groups) != len(truth):
-        raise ValueError(f"{len(groups)} groups for {len(truth)} labels")
+        raise ErcValueError(f"{len(groups)} groups for {len(truth)} labels")
     _, group = np.unique(np.arange(len(truth)) if groups is None else groups, return_inverse=True)
     count = int(group.max(initial=0)) + 1
     weights = np.vstack([np.ones((1, count), np.int64), draws(count, resamples, seed)])  # (R+1, G)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from erc_ros.values.errors import ErcValueError
+
 
 def moments(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
     """(6,): how many, sums of x, y, x^2, y^2 and x y; of two sets together they are the sum.
@@ -16,7 +18,7 @@ def moments(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
     """
     x, y = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
     if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"need two rows of one length, not {x.shape} and {y.shape}")
+        raise ErcValueError(f"need two rows of one length, not {x.shape} and {y.shape}")
     return np.array([len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.metrics.classification import Interval, draws
+from erc_ros.values.errors import ErcValueError
 
 Floats = NDArray[np.float64]
 
@@ -34,11 +35,11 @@ def joint_errors(
         ValueError: other shapes, or nothing to count.
     """
     if not truth.shape == a.shape == b.shape or truth.ndim != 1 or not len(truth):
-        raise ValueError(f"shapes {truth.shape}, {a.shape} and {b.shape} must be one, (N,)")
+        raise ErcValueError(f"shapes {truth.shape}, {a.shape} and {b.shape} must be one, (N,)")
     w = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
     total = w.sum()
     if w.shape != truth.shape or not total > 0 or (w < 0).any():
-        raise ValueError("weights must be as many, not negative, and not all 0")
+        raise ErcValueError("weights must be as many, not negative, and not all 0")
     right_a, right_b = (a == truth).astype(float), (b == truth).astype(float)
     of_label = np.zeros((classes, classes, classes))  # (label, a's answer, b's answer)
     np.add.at(of_label, (truth, a, b), w)

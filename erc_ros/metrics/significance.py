@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.metrics.classification import SCORES, confusion, draws
+from erc_ros.values.errors import ErcValueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def paired_bootstrap(
         ValueError: other shapes, or labels outside 0..classes-1.
     """
     if a.ndim != 2 or b.ndim != 2 or not a.shape[1] == b.shape[1] == len(conversations):
-        raise ValueError(f"predictions must be (seeds, {len(truth)}): {a.shape}, {b.shape}")
+        raise ErcValueError(f"predictions must be (seeds, {len(truth)}): {a.shape}, {b.shape}")
     ids = np.unique(conversations)
     as_they_are = np.ones((1, len(ids)), np.int64)
     times = np.vstack([as_they_are, draws(len(ids), resamples, seed)])  # (R + 1, V)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from erc_ros.values.errors import ErcValueError
+
 
 def mean(values: Sequence[float]) -> float:
     """Of at least one value."""
@@ -37,7 +39,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     lines = [_line(head), "|" + "---|" * len(head)]
     for row in rows:
         if len(row) != len(head):
-            raise ValueError(f"a row has {len(row)} cells, the head {len(head)}: {list(row)}")
+            raise ErcValueError(f"a row has {len(row)} cells, the head {len(head)}: {list(row)}")
         lines.append(_line(row))
     return lines
 

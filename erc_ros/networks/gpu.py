@@ -13,11 +13,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from erc_ros.values.errors import ErcRuntimeError
+
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 
-class GpuError(RuntimeError):
+class GpuError(ErcRuntimeError):
     """The driver refused something; the message says what, and its code."""
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.networks.installed import mixed_builds
+from erc_ros.values.errors import ErcRuntimeError
 
 if mixed_builds():
     warnings.warn(mixed_builds(), RuntimeWarning, stacklevel=2)
@@ -37,7 +38,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 TOLERANCE = 2e-2  # of the largest answer: float16 or TF32, and int8 rounded elsewhere
 
 
-class NetworkError(RuntimeError):
+class NetworkError(ErcRuntimeError):
     """A network or a device cannot be used; the message says which, why, and the way out."""
 
 

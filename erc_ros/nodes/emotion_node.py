@@ -36,6 +36,7 @@ from erc_ros.nodes.messages import (
 from erc_ros.nodes.resequencer import Resequencer
 from erc_ros.parameters import EmotionNodeConfig
 from erc_ros.pipeline import Recognition
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.events import (
     ConversationEnded,
     Event,
@@ -284,7 +285,7 @@ class EmotionNode(ManagedNode):
     def _forget_person(self, request: ForgetPerson.Request, response: ForgetPerson.Response) -> str:
         count = self._states.forget(request.person_id) if request.person_id else 0
         if not count:
-            raise ValueError("nothing is known of a person of this name")
+            raise ErcValueError("nothing is known of a person of this name")
         self._publish_states()
         return f"{count} utterances are forgotten"
 

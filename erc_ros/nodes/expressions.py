@@ -16,6 +16,7 @@ from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import LATCHED_QOS
 from erc_ros.nodes.messages import expression_message
 from erc_ros.nodes.tracked_faces import TrackedFaces
+from erc_ros.values.errors import ErcValueError
 
 EXPRESSION = "hri_msgs/msg/Expression"
 MOST_FACES = 64  # topics at once; beyond it those go that nothing was told of for longest
@@ -34,7 +35,7 @@ class Expressions:
     def __init__(self, node: ManagedNode, namespace: str) -> None:
         kind = message_class(EXPRESSION)
         if kind is None:
-            raise ValueError("publish_expression needs hri_msgs, which is not installed here")
+            raise ErcValueError("publish_expression needs hri_msgs, which is not installed here")
         self._node, self._kind, self._namespace = node, kind, namespace
         self._faces = TrackedFaces(node, namespace)
         self._publishers: OrderedDict[str, Any] = OrderedDict()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from erc_ros.values.bounds import QUEUE_BYTES
+from erc_ros.values.errors import ErcRuntimeError
 
 
 @dataclass(frozen=True)
@@ -161,4 +162,4 @@ class Worker:
         self._inbox.close()
         self._thread.join(patience)
         if self._thread.is_alive():
-            raise RuntimeError(f"{self._thread.name} did not end within {patience:g} s")
+            raise ErcRuntimeError(f"{self._thread.name} did not end within {patience:g} s")

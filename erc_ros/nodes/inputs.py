@@ -24,6 +24,7 @@ from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import matching
 from erc_ros.nodes.memory import give_memory_back
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS
 
 # Before Iron, rclpy hands over the message alone.
@@ -86,7 +87,7 @@ class Input:
         self._current: tuple[str, str] | None = None  # topic, type
         if type_name not in (AUTO, NONE):
             if message_class(type_name) is None:
-                raise ValueError(
+                raise ErcValueError(
                     f"{name}: message type {type_name} is not installed here: install its package, "
                     f"or set {name}_type to another of {types_of(name)}{_hint(type_name)}"
                 )

@@ -26,7 +26,7 @@ from erc_ros.nodes.diagnostics import Growth
 from erc_ros.nodes.inbox import Item
 from erc_ros.nodes.memory import give_memory_back
 from erc_ros.nodes.parameters import NodeParameters
-from erc_ros.values.errors import in_words
+from erc_ros.values.errors import safe_message
 from erc_ros.values.settings import Value
 
 try:
@@ -320,7 +320,7 @@ class ManagedNode(LifecycleNode, ABC):
 
     def failed(self, item: Item, error: Exception) -> None:
         """An input could not be handled: say so; the worker carries on."""
-        self.complain(item.input, f"{item.input}: {in_words(error)}")
+        self.complain(item.input, f"{item.input}: {safe_message(error)}")
 
     def waits_for_clock(self) -> bool:
         """Is time simulated, and has no time been published yet, or by no publisher any more?"""

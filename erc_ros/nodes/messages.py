@@ -31,6 +31,7 @@ from erc_ros.values.bounds import (
     UTTERANCE_SAMPLES,
     shown,
 )
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
@@ -176,7 +177,7 @@ def _face_message(face: FaceCrop) -> CompressedImage:
     # PNG is lossless: both ways of running the nodes see the same pixels.
     done, png = cv2.imencode(".png", face.pixels, (cv2.IMWRITE_PNG_COMPRESSION, 1))
     if not done:
-        raise ValueError(f"a face crop of shape {face.pixels.shape} cannot be encoded")
+        raise ErcValueError(f"a face crop of shape {face.pixels.shape} cannot be encoded")
     message = CompressedImage(format="png", data=array("B", png.tobytes()))
     message.header.stamp = to_time(face.stamp)
     message.header.frame_id = face.frame_id

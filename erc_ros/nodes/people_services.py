@@ -9,6 +9,7 @@ from erc_msgs.srv import Enrol, ForgetPerson
 from erc_ros.nodes.consent import TOPIC, RecordingConsent
 from erc_ros.nodes.services import Services
 from erc_ros.pipeline import Perception
+from erc_ros.values.errors import ErcValueError
 
 
 class PeopleServices:
@@ -33,7 +34,7 @@ class PeopleServices:
 
     def _enrol(self, request: Enrol.Request, response: Enrol.Response) -> str:
         if not self._consent.allowed:
-            raise ValueError(
+            raise ErcValueError(
                 f"{TOPIC} is false, so no voice may be kept: publish true on it, then enroll"
             )
         response.heard = self._perception().enrol(

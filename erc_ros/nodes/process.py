@@ -23,7 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.spinning import Spinning
 from erc_ros.parameters import shared_parameters
-from erc_ros.values.errors import in_words, without_words
+from erc_ros.values.errors import redacted_traceback, safe_message
 
 
 def run_nodes(make: Callable[..., Sequence[ManagedNode]], args: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def tell_no_words() -> None:
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             return
-        print(f"erc_ros: ended by an error\n{without_words(error, trace)}", file=sys.stderr)
+        print(f"erc_ros: ended by an error\n{redacted_traceback(error, trace)}", file=sys.stderr)
 
     def tell_of_thread(found: threading.ExceptHookArgs) -> None:
         if found.exc_value is not None:
@@ -111,5 +111,5 @@ def _spin(make: Callable[[], Sequence[ManagedNode]], stop: threading.Event) -> i
     for node in nodes:
         node.close()
     if spinning.failure is not None:
-        print(f"erc_ros: the executor failed: {in_words(spinning.failure)}", file=sys.stderr)
+        print(f"erc_ros: the executor failed: {safe_message(spinning.failure)}", file=sys.stderr)
     return 0 if spinning.failure is None else 1

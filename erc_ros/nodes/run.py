@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
 from erc_ros.nodes.system import RESPAWN_DELAY, NodeProcesses, environment, read_system
+from erc_ros.values.errors import ErcValueError
 
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 NEEDED = (
@@ -80,7 +81,7 @@ def _given(arguments: Sequence[str]) -> dict[str, str]:
     for argument in arguments:
         name, sign, value = argument.partition(":=")
         if not sign:
-            raise ValueError(f"{argument!r} is not of the form NAME:=VALUE")
+            raise ErcValueError(f"{argument!r} is not of the form NAME:=VALUE")
         given[name] = value
     return given
 

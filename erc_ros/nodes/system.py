@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from erc_ros.resources import config_file
+from erc_ros.values.errors import ErcValueError
 
 RESPAWN_DELAY = 2.0  # s until a process that ended is started again, if it is
 NONE = "none"  # the value that switches off an argument with `can_be_none`
@@ -66,18 +67,20 @@ class NodeProcesses:
             ValueError: an unknown argument, mode or choice; names what there is.
         """
         if unknown := sorted(set(given) - set(self.arguments)):
-            raise ValueError(f"unknown argument {unknown[0]!r}: there are {list(self.arguments)}")
+            raise ErcValueError(
+                f"unknown argument {unknown[0]!r}: there are {list(self.arguments)}"
+            )
         values = {
             name: given.get(name, argument.default) for name, argument in self.arguments.items()
         }
         if values["mode"] not in self.modes:
-            raise ValueError(f"mode must be one of {list(self.modes)}, got {values['mode']!r}")
+            raise ErcValueError(f"mode must be one of {list(self.modes)}, got {values['mode']!r}")
         for name, value in values.items():
             choices = self.arguments[name].choices
             if not choices or not value:
                 continue
             if value.lower() not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+                raise ErcValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
             values[name] = value.lower()  # Python's True and False as well
         return values
 

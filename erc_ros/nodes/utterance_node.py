@@ -38,7 +38,7 @@ from erc_ros.pipeline import (
 from erc_ros.sensing.audio import Sound
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import MicrophoneEvent, SoundChunk
-from erc_ros.values.errors import in_words
+from erc_ros.values.errors import ErcValueError, safe_message
 from erc_ros.values.events import (
     ConversationEnded,
     DeviceReplaced,
@@ -115,7 +115,7 @@ class UtteranceNode(ManagedNode):
         config = self.parameters.config(UtteranceNodeConfig)
         period = self.parameters["provisional_period"]
         if period and self._hand_over is None and self.parameters["publish_media"]:
-            raise ValueError(
+            raise ErcValueError(
                 f"provisional_period {period:g} would send all sound of an "
                 "utterance again with each of its drafts: run both nodes in one process "
                 "(mode:=single), or set it to 0"
@@ -361,7 +361,7 @@ class UtteranceNode(ManagedNode):
         """A message that cannot be read."""
         if consequence := after_unreadable(item.input, error):
             self._call("feed", consequence)
-        self._refuse(item.input, in_words(error))
+        self._refuse(item.input, safe_message(error))
 
     def _refuse(self, source: str, reason: str) -> None:
         """Count what cannot be used with its input, and say why."""

@@ -21,6 +21,7 @@ from erc_ros.nodes.matching_qos import LATCHED_QOS
 from erc_ros.nodes.messages import to_time
 from erc_ros.nodes.tracked_faces import IDS, TrackedFaces, is_name
 from erc_ros.pipeline import PerceptionEvent
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.events import (
     ConversationEnded,
     SpeakerCorrected,
@@ -82,7 +83,7 @@ class Voices:
         kinds = {name: message_class(name) for name in (IDS, SPEECH, MATCH)}
         kinds |= {AUDIO: message_class(AUDIO)} if with_audio else {}
         if missing := [name for name, kind in kinds.items() if kind is None]:
-            raise ValueError(f"publish_voices needs {missing[0]}, which is not installed here")
+            raise ErcValueError(f"publish_voices needs {missing[0]}, which is not installed here")
         self._kinds: dict[str, Any] = kinds
         self._parts = {"is_speaking": Bool, "speech": kinds[SPEECH]}
         self._parts |= {"audio": kinds[AUDIO]} if with_audio else {}

@@ -31,6 +31,7 @@ from erc_ros.replay.storage import (
     unpack_zstd,
 )
 from erc_ros.values.bounds import MESSAGE_BYTES, METADATA_BYTES, RECORD_BYTES, UNPACKED_RATIO
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.files import whole_folder
 from erc_ros.values.nanoseconds import NS
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".mcap", ".db3")
 
 
-class BagError(ValueError):
+class BagError(ErcValueError):
     """A recording cannot be used; the message says why and what can be done."""
 
 

@@ -29,12 +29,13 @@ from erc_ros.values.bounds import (
     TOPICS,
     shown,
 )
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS
 
 LATENESS = 2 * NS  # a recording without index may be this much out of order
 
 
-class StorageError(ValueError):
+class StorageError(ErcValueError):
     """A file that cannot be read, or not as a whole; says why."""
 
 

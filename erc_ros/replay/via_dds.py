@@ -37,6 +37,7 @@ from erc_ros.replay.rows import (
     with_row,
 )
 from erc_ros.resources import model_folder
+from erc_ros.values.errors import ErcRuntimeError, ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import parameters, values_of
 from erc_ros.values.transcript import Transcript
@@ -48,7 +49,7 @@ OnRow = Callable[[Row, int], None]
 """Called with each row as it comes, and the recording's first time (ns)."""
 
 
-class NodesError(RuntimeError):
+class NodesError(ErcRuntimeError):
     """The nodes did not start or ended early; the message has the end of their log."""
 
 
@@ -77,7 +78,7 @@ def play(
         ValueError: the rate is not positive.
     """
     if not rate > 0:
-        raise ValueError(f"rate must be positive, got {rate}")
+        raise ErcValueError(f"rate must be positive, got {rate}")
     robot = RobotConfig() if robot is None else robot
     warnings: Counter[str] = Counter()
     routes = _routes(bag, topics, robot, warnings)

@@ -29,6 +29,7 @@ from erc_ros.sensing.clock import (
 )
 from erc_ros.sensing.level import Level, LevelEvent, listen, repair
 from erc_ros.values.bounds import shown
+from erc_ros.values.errors import ErcTypeError, ErcValueError
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -54,14 +55,14 @@ class AudioFormat:
     def __post_init__(self) -> None:
         _check_rate(self.rate)
         if not 1 <= self.channels <= MAX_CHANNELS:
-            raise ValueError(f"{self.channels} audio channels; 1 to {MAX_CHANNELS} can be read")
+            raise ErcValueError(f"{self.channels} audio channels; 1 to {MAX_CHANNELS} can be read")
         if self.sample_format.upper() in ("MP3", "MPEG"):
-            raise ValueError(
+            raise ErcValueError(
                 "MP3 audio cannot be read; let the capture node send raw samples "
                 "(audio_capture: format:=wave, sample_format:=S16LE)"
             )
         if self.sample_format not in _SAMPLE_TYPES:
-            raise ValueError(
+            raise ErcValueError(
                 f"sample format {shown(self.sample_format)} is unknown; "
                 f"known: {', '.join(_SAMPLE_TYPES)}"
             )
@@ -79,7 +80,7 @@ class AudioFormat:
         """
         width = file.getsampwidth()
         if width not in _WAVE_FORMATS:
-            raise ValueError(
+            raise ErcValueError(
                 f"the WAV file has samples of {8 * width} bit; 8, 16 and 32 can be read: convert "
                 "it, for example with `ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav`"
             )
@@ -135,7 +136,7 @@ def checked_samples(data: object) -> object:
     try:
         view = memoryview(data)  # type: ignore[arg-type]
     except (TypeError, ValueError, BufferError) as error:
-        raise TypeError(
+        raise ErcTypeError(
             f"audio data is a {type(data).__name__}; give bytes, or a numpy array of float32 in "
             "[-1, 1] or int16"
         ) from error
@@ -144,12 +145,12 @@ def checked_samples(data: object) -> object:
     samples = np.asarray(data if isinstance(data, np.ndarray) else view)
     kind = samples.dtype.str[1:]
     if kind not in ("f4", "f8", "i2", "i4"):
-        raise TypeError(
+        raise ErcTypeError(
             f"audio data is an array of {samples.dtype}; float32 and float64 in [-1, 1], int16 and "
             "int32 can be read: convert it"
         )
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS):
-        raise ValueError(
+        raise ErcValueError(
             f"audio data is an array of shape {samples.shape}; (n,) or (n, channels) with at most "
             f"{MAX_CHANNELS} channels is needed: transpose (channels, n)"
         )
@@ -158,7 +159,7 @@ def checked_samples(data: object) -> object:
     # NaN and infinity pass: `AudioStream.feed` replaces and counts them
     peak = float(np.max(np.abs(samples), initial=0.0, where=np.isfinite(samples)))
     if peak > _OVERSHOOT:
-        raise ValueError(
+        raise ErcValueError(
             f"audio data is an array of {samples.dtype} with values up to {peak:.6g}; floats must "
             "be in [-1, 1]: divide samples of 16 bit by 32768, or pass them as int16"
         )
@@ -180,7 +181,7 @@ def format_of(data: object, given: AudioFormat | None, default: AudioFormat) -> 
         return format
     channels = data.shape[1] if data.ndim == 2 else format.channels
     if given is not None and channels != given.channels:
-        raise ValueError(
+        raise ErcValueError(
             f"audio data has {channels} channels, its format {given.channels}: give the number of "
             "the array"
         )
@@ -199,7 +200,7 @@ def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray
     width = np.dtype(sample_type).itemsize * format.channels
     size = memoryview(data).nbytes
     if size % width:
-        raise ValueError(
+        raise ErcValueError(
             f"{size} bytes of audio are no multiple of {width} ({format.channels} channels of "
             f"{format.sample_format}): check channels and sample_format"
         )
@@ -228,9 +229,11 @@ class AudioStream:
     def __init__(self, channel: int | None = None, reference: int | None = None) -> None:
         for number in (channel, reference):
             if number is not None and not 0 <= number < MAX_CHANNELS:
-                raise ValueError(f"audio channel {number}; 0 to {MAX_CHANNELS - 1}, or None")
+                raise ErcValueError(f"audio channel {number}; 0 to {MAX_CHANNELS - 1}, or None")
         if channel is not None and channel == reference:
-            raise ValueError(f"channel {channel} cannot be both the microphone and the reference")
+            raise ErcValueError(
+                f"channel {channel} cannot be both the microphone and the reference"
+            )
         self._channel, self._reference = channel, reference
         self.reset()
 
@@ -262,18 +265,18 @@ class AudioStream:
         """
         _check_rate(rate)
         if samples.ndim != 2 or not 1 <= samples.shape[1] <= MAX_CHANNELS:
-            raise ValueError(
+            raise ErcValueError(
                 f"audio of shape {samples.shape}; (samples, channels) with 1 to {MAX_CHANNELS} "
                 "channels is needed"
             )
         for number in (self._channel, self._reference):
             if number is not None and number >= samples.shape[1]:
-                raise ValueError(
+                raise ErcValueError(
                     f"audio with {samples.shape[1]} channels has no channel {number} (from 0): "
                     "choose another audio_channel or reference_channel"
                 )
         if self._reference is not None and samples.shape[1] < 2:
-            raise ValueError(f"the only audio channel, {self._reference}, is the reference")
+            raise ErcValueError(f"the only audio channel, {self._reference}, is the reference")
         if not len(samples):
             return []
         given = stamp if stamp is not None and stamp > 0 else None
@@ -360,4 +363,4 @@ class AudioStream:
 
 def _check_rate(rate: int) -> None:
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise ValueError(f"an audio rate of {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be read")
+        raise ErcValueError(f"an audio rate of {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be read")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import image_size, to_bgr, to_gray
+from erc_ros.values.errors import ErcRuntimeError, ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import FaceCrop
 
@@ -99,7 +100,9 @@ class HaarDetector:
     def __init__(self, max_width: int = 320, min_face: float = 0.1) -> None:
         check_detector(max_width)
         if not 0 < min_face <= 1:
-            raise ValueError(f"min_face {min_face}; a part of the image's width, above 0, up to 1")
+            raise ErcValueError(
+                f"min_face {min_face}; a part of the image's width, above 0, up to 1"
+            )
         self._max_width, self._min_face = max_width, min_face
         self._cascade = _load_cascade()
 
@@ -219,7 +222,9 @@ class FaceTracker:
         crop_size: int = CROP_SIZE,
     ) -> None:
         if not 0 < rate <= 1000 or max_loss < 0:
-            raise ValueError(f"detection rate {rate} Hz, max_loss {max_loss} ns: must be positive")
+            raise ErcValueError(
+                f"detection rate {rate} Hz, max_loss {max_loss} ns: must be positive"
+            )
         self._detector, self._period, self._max_loss = detector, round(NS / rate), max_loss
         self._crop_size = crop_size
         self._tracks = Tracks()
@@ -314,7 +319,7 @@ def _scaled(square: NDArray[Any], size: int) -> NDArray[np.uint8]:
 def check_detector(max_width: int) -> None:
     """Raise ValueError for a width in which no face is found."""
     if max_width < 32:
-        raise ValueError(f"max_width {max_width} pixels; no face is found in less than 32")
+        raise ErcValueError(f"max_width {max_width} pixels; no face is found in less than 32")
 
 
 def _load_cascade() -> cv2.CascadeClassifier:
@@ -324,7 +329,7 @@ def _load_cascade() -> cv2.CascadeClassifier:
         places.insert(0, Path(cv2.data.haarcascades))
     files = [place / name for place in places if (place / name).is_file()]
     if not files or not hasattr(cv2, "CascadeClassifier"):
-        raise RuntimeError(
+        raise ErcRuntimeError(
             f"OpenCV {cv2.__version__} brings no {name}: on Debian and Ubuntu apt install "
             "opencv-data; elsewhere pip install 'opencv-python-headless<5'; or set "
             "face_detector to yunet, which needs neither"

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from erc_ros.sensing.frames import Frame
 from erc_ros.values.bounds import COMPRESSED_BYTES, JPEG_SCANS, NAME, PIXELS, SIDE, shown
+from erc_ros.values.errors import ErcValueError
 
 Image = NDArray[np.uint8]
 Rows: TypeAlias = "NDArray[np.integer[Any]]"
 
 
-class ImageError(ValueError):
+class ImageError(ErcValueError):
     """A frame that cannot be read; names encoding, step or size, and the way out."""
 
 

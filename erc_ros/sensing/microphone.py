@@ -21,6 +21,7 @@ from erc_ros.sensing.audio import (
     format_of,
 )
 from erc_ros.values.bounds import CHUNK_SECONDS, QUEUE_BYTES
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import check_time, seconds
 
 INFO_TIMEOUT = seconds(6.0)  # audio_capture sends its info every 5 s
@@ -139,10 +140,10 @@ class Microphone:
 
     def _listen(self, chunk: SoundChunk) -> list[AudioEvent]:
         if chunk.format is None and self.refused:
-            raise ValueError(self.refused)
+            raise ErcValueError(self.refused)
         format = format_of(chunk.data, chunk.format, self._format)
         if (longest := duration(chunk.data, format)) > CHUNK_SECONDS:
-            raise ValueError(
+            raise ErcValueError(
                 f"a chunk of {longest:.0f} s of audio, at most {CHUNK_SECONDS} s are read: let the "
                 "capture node send shorter chunks, or check rate, channels and sample_format"
             )

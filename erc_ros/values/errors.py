@@ -1,38 +1,77 @@
-"""Errors in words that may go into a log."""
+"""Errors whose text may be logged, and what is logged of all others.
+
+An error of this package is an `ErcError`: its text names settings, files, topics and numbers, and
+never quotes what a person said. A library's error may: `int("a spoken word")` does. Programs and
+tests compare the type of an error or its `code`, not its text.
+"""
 
 from __future__ import annotations
 
-import dis
+import re
 from pathlib import Path
 from types import TracebackType
 
 PACKAGE = str(Path(__file__).parents[1])
-_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
-def in_words(error: BaseException) -> str:
-    """What an error says, if this package said it; of any other one its type and place only.
+class ErcError(Exception):
+    """Base class of errors whose text may be logged.
 
-    Our messages are written so that they quote nothing that was said or heard. A library's may:
-    `int("what somebody said")` does.
+    code: stable name of the kind of error; the class name without "Error" unless it is given.
+
+    Example:
+        >>> class BundleError(ErcValueError): ...
+        >>> BundleError("a file is missing").code
+        'bundle'
     """
-    place, is_ours = "", False
-    trace = error.__traceback__
+
+    code = "erc"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "code" not in vars(cls):
+            words = re.findall("[A-Z][a-z0-9]*", cls.__name__.removesuffix("Error"))
+            cls.code = "_".join(words).lower()
+
+    def __init__(self, message: str = "", code: str = "") -> None:
+        super().__init__(message)
+        if code:
+            self.code = code
+
+
+class ErcValueError(ErcError, ValueError):
+    """A value, message or file is wrong."""
+
+    code = "value"
+
+
+class ErcTypeError(ErcError, TypeError):
+    """A value has the wrong type."""
+
+    code = "type"
+
+
+class ErcRuntimeError(ErcError, RuntimeError):
+    """A device, library or process failed."""
+
+    code = "runtime"
+
+
+def safe_message(error: BaseException) -> str:
+    """Return the text of an `ErcError`, or the type of another error and its place in our code."""
+    if isinstance(error, ErcError) and str(error):
+        return str(error)
+    place, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        is_ours = file.startswith(PACKAGE)
-        if is_ours:
+        if file.startswith(PACKAGE):
             place = f" in {Path(file).name}, line {trace.tb_lineno}"
-            # what a function in C raises has no frame of its own
-            is_ours = trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
         trace = trace.tb_next
-    if (is_ours or error.__traceback__ is None) and str(error):
-        return str(error)
     return f"{type(error).__name__}{place}"
 
 
-def without_words(error: BaseException, trace: TracebackType | None) -> str:
-    """A traceback that names types and places only."""
+def redacted_traceback(error: BaseException, trace: TracebackType | None) -> str:
+    """Return a traceback with places and the type of the error, without its text."""
     lines = []
     while trace is not None:
         code = trace.tb_frame.f_code

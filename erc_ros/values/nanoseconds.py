@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from numbers import Integral
 
+from erc_ros.values.errors import ErcTypeError, ErcValueError
+
 NS = 1_000_000_000  # nanoseconds in a second
 LARGEST = 2**63 - 1  # ns; what a stamp of ROS can hold
 
@@ -21,9 +23,9 @@ def check_time(name: str, time: object) -> None:
         ValueError: it does not fit into 64 bits.
     """
     if isinstance(time, bool) or not isinstance(time, Integral):
-        raise TypeError(
+        raise ErcTypeError(
             f"{name} is {time!r}, a {type(time).__name__}; times are integer nanoseconds: "
             "1 s is 1_000_000_000"
         )
     if abs(int(time)) > LARGEST:
-        raise ValueError(f"{name} is {time} ns, which is more than 64 bits can hold")
+        raise ErcValueError(f"{name} is {time} ns, which is more than 64 bits can hold")

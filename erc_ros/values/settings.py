@@ -29,6 +29,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from erc_ros.values.errors import ErcTypeError, ErcValueError
 from erc_ros.values.tables import build, convert, shown
 
 Value = bool | int | float | str
@@ -73,11 +74,13 @@ class Setting:
         """
         converted = convert(value, kind, name)
         if self.choices and converted not in self.choices:
-            raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {shown(value)}")
+            raise ErcValueError(
+                f"{name} must be one of {', '.join(self.choices)}, got {shown(value)}"
+            )
         if self.range is not None:
             minimum, maximum = self.range
             if not minimum <= converted <= maximum:
-                raise ValueError(
+                raise ErcValueError(
                     f"{name} must be in [{minimum:g}, {maximum:g}], got {shown(value)}"
                 )
         return converted
@@ -193,7 +196,7 @@ class Composed:
                     value = dataclasses.replace(value, **{name: values.pop(name) for name in names})
             object.__setattr__(self, field.name, value)
         for name in values:
-            raise TypeError(f"{type(self).__name__} has no setting {_named(name, type(self))}")
+            raise ErcTypeError(f"{type(self).__name__} has no setting {_named(name, type(self))}")
         post_init = getattr(self, "__post_init__", None)
         if post_init is not None:
             post_init()
@@ -248,7 +251,7 @@ def configured(cls: type[T], values: Mapping[str, Value]) -> T:
     changed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in by_name:
-            raise ValueError(f"there is no parameter {_named(name, cls)}")
+            raise ErcValueError(f"there is no parameter {_named(name, cls)}")
         entry = by_name[name]
         inner = changed
         for step in entry.path[:-1]:

@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from erc_ros.values.errors import ErcValueError
+
 T = TypeVar("T")
 LARGEST = 4 << 20  # bytes of a YAML file; the recipes and manifests have some thousand
 
@@ -43,12 +45,14 @@ def read_table(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes, at most {LARGEST} are read")
+            raise ErcValueError(
+                f"{path} has {path.stat().st_size} bytes, at most {LARGEST} are read"
+            )
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is not there") from error
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        raise ErcValueError(f"{path} cannot be read: {error.strerror}") from error
     return parse_table(data, str(path))
 
 
@@ -61,11 +65,11 @@ def parse_table(data: bytes, where: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(data)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+        raise ErcValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{where} must be a mapping, got {shown(content)}")
+        raise ErcValueError(f"{where} must be a mapping, got {shown(content)}")
     if wrong := [key for key in content if not isinstance(key, str)]:
-        raise ValueError(f"{where}: names must be text, got {shown(wrong[0])}")
+        raise ErcValueError(f"{where}: names must be text, got {shown(wrong[0])}")
     return content
 
 
@@ -85,17 +89,17 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     place = where or cls.__name__
     if unknown := sorted(str(key) for key in table if key not in fields):
-        raise ValueError(f"{place} has no {unknown}; it has {sorted(fields)}")
+        raise ErcValueError(f"{place} has no {unknown}; it has {sorted(fields)}")
     needed = [name for name, field in fields.items() if _is_required(field)]
     if missing := [name for name in needed if name not in table]:
-        raise ValueError(f"{place} lacks {missing}")
+        raise ErcValueError(f"{place} lacks {missing}")
     wanted = typing.get_type_hints(cls)
     prefix = f"{where}." if where else ""
     values = {key: convert(value, wanted[key], prefix + key) for key, value in table.items()}
     try:
         return cls(**values)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}" if where else str(error)) from error
+        raise ErcValueError(f"{where}: {error}" if where else str(error)) from error
 
 
 def convert(value: Any, wanted: Any, name: str) -> Any:
@@ -135,27 +139,27 @@ def _simple(value: Any, wanted: type, name: str) -> Any:
         try:
             return float(value)
         except OverflowError:
-            raise ValueError(f"{name} is too large for a float: {shown(value)}") from None
-    raise ValueError(f"{name} must be {_KINDS[wanted]}, got {shown(value)}")
+            raise ErcValueError(f"{name} is too large for a float: {shown(value)}") from None
+    raise ErcValueError(f"{name} must be {_KINDS[wanted]}, got {shown(value)}")
 
 
 def _sequence(value: Any, origin: Any, inner: tuple[Any, ...], name: str) -> Any:
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{name} must be a list, got {shown(value)}")
+        raise ErcValueError(f"{name} must be a list, got {shown(value)}")
     kinds: Sequence[Any] = inner
     if origin is list or inner[1:] == (...,):
         kinds = [inner[0]] * len(value)
     if len(kinds) != len(value):
-        raise ValueError(f"{name} must have {len(kinds)} values, got {shown(value)}")
+        raise ErcValueError(f"{name} must have {len(kinds)} values, got {shown(value)}")
     pairs = zip(value, kinds, strict=True)
     return origin(convert(each, kind, f"{name}[{n}]") for n, (each, kind) in enumerate(pairs))
 
 
 def _table(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} must be a mapping, got {shown(value)}")
+        raise ErcValueError(f"{name} must be a mapping, got {shown(value)}")
     if wrong := [key for key in value if not isinstance(key, str)]:
-        raise ValueError(f"{name}: names must be text, got {shown(wrong[0])}")
+        raise ErcValueError(f"{name}: names must be text, got {shown(wrong[0])}")
     return value
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
 import pytest
 
-from erc_ros.values.errors import in_words, without_words
+from erc_ros.adapters import UnusableMessageError
+from erc_ros.inference.manifest import BundleError
+from erc_ros.values.errors import ErcValueError, redacted_traceback, safe_message
 from erc_ros.values.settings import check
 from erc_ros.values.tables import parse_table
 
@@ -18,27 +21,46 @@ def caught(work: object) -> Exception:
     return info.value
 
 
-def test_our_own_messages_are_told_as_they_are() -> None:
+def test_the_text_of_an_error_of_this_package_is_logged() -> None:
     error = caught(lambda: parse_table(b"a: [", "file.yaml"))
-    assert in_words(error) == str(error) and "file.yaml" in in_words(error)
-    assert in_words(ValueError("never raised")) == "never raised"
+    assert safe_message(error) == str(error) and "file.yaml" in safe_message(error)
 
 
-def test_what_a_library_says_is_not_told_as_it_may_quote() -> None:
+def test_only_the_class_of_an_error_decides_not_where_it_was_raised() -> None:
+    class CameraError(ErcValueError):
+        """Of a plug-in: neither raised in a file of this package, nor by its bytecode."""
+
+    def fail() -> None:
+        raise CameraError("camera 3 is missing")
+
+    assert safe_message(caught(fail)) == "camera 3 is missing"
+    assert safe_message(ValueError(SAID)) == "ValueError"
+
+
+def test_errors_have_stable_codes_and_can_be_sent_between_processes() -> None:
+    assert (
+        BundleError("x").code == "bundle" and UnusableMessageError("x").code == "unusable_message"
+    )
+    error = pickle.loads(pickle.dumps(BundleError("a file is missing", code="missing")))
+    assert (type(error), str(error), error.code) == (BundleError, "a file is missing", "missing")
+    assert BundleError("x").code == "bundle"
+
+
+def test_what_a_library_says_is_not_logged_as_it_may_quote() -> None:
     error = caught(lambda: int(SAID))
-    assert SAID in str(error) and in_words(error) == "ValueError"
+    assert SAID in str(error) and safe_message(error) == "ValueError"
     error = caught(lambda: {}[SAID])
-    assert in_words(error) == "KeyError"
+    assert safe_message(error) == "KeyError"
 
 
-def test_the_place_in_our_code_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_place_in_our_code_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     error = caught(lambda: check(SAID))  # type: ignore[arg-type]
-    assert SAID not in in_words(error) and "in settings.py, line " in in_words(error)
+    assert SAID not in safe_message(error) and "in settings.py, line " in safe_message(error)
 
 
 def test_a_traceback_without_words_has_places_and_the_type() -> None:
     error = caught(lambda: int(SAID))
-    text = without_words(error, error.__traceback__)
+    text = redacted_traceback(error, error.__traceback__)
     assert SAID not in text and "test_errors.py, line " in text and text.endswith("ValueError")
 
 

@@ -37,6 +37,7 @@ from erc_ros.dialogue.speakers.local_speakers import (
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 from erc_ros.dialogue.speakers.turns import UNCLEAR, Attribution
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.settings import check, parameter, setting
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -148,7 +149,7 @@ class DiarizationConfig:
         ):
             value = getattr(self, name)
             if not least <= value <= greatest:
-                raise ValueError(
+                raise ErcValueError(
                     f"diarization.{name} must be in [{least:g}, {greatest:g}] with window"
                     f" {self.window:g} and min_turn {self.min_turn:g}, got {value!r}"
                 )

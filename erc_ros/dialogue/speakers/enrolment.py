@@ -29,6 +29,7 @@ from erc_ros.dialogue.voice_activity import (
     VoiceActivity,
     VoiceActivityConfig,
 )
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.files import explain, write_whole
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.settings import check, setting
@@ -61,7 +62,7 @@ class VoiceRecognitionConfig:
         check(self)
 
 
-class EnrolmentError(ValueError):
+class EnrolmentError(ErcValueError):
     """Known voices that cannot be used; says what is wrong and where."""
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from erc_ros.networks.network import CPU, CUDA, Network, choose
 from erc_ros.networks.session import NetworkError, Shape, signature
+from erc_ros.values.errors import ErcValueError
 from erc_ros.values.tables import build, read_table, shown
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -20,7 +21,7 @@ ABOUT = frozenset({"format", "name", "source", "licence", "bytes"})
 """Fields of every manifest that are for people, not for the code."""
 
 
-class SpeakerModelError(ValueError):
+class SpeakerModelError(ErcValueError):
     """A model of who speaks that cannot be used; says what is wrong and where."""
 
 

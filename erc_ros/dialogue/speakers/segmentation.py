@@ -18,6 +18,7 @@ from erc_ros.dialogue.speakers.model import (
     open_network,
     read_manifest,
 )
+from erc_ros.values.errors import ErcValueError
 
 MANIFEST = "segmentation.yaml"
 FORMAT = 1
@@ -91,7 +92,7 @@ class Segmentation:
             ValueError: longer than what the network was trained on.
         """
         if len(samples) > self.longest:
-            raise ValueError(
+            raise ErcValueError(
                 f"{len(samples)} samples, the network was trained on {self.longest} at most"
             )
         if len(samples) < self.field:

@@ -26,6 +26,7 @@ from erc_ros.inference.engines.operators import (
     TYPES,
 )
 from erc_ros.inference.engines.profiles import Shape
+from erc_ros.values.errors import ErcValueError
 
 KEPT_FLOAT32 = [
     "LayerNormalization",
@@ -460,7 +461,7 @@ def with_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.Mod
             )
         except Exception as error:  # neither library has an exception of its own
             reason = " ".join(str(error).split())
-            raise ValueError(f"the shapes {dict(shapes)} do not fit: {reason}") from error
+            raise ErcValueError(f"the shapes {dict(shapes)} do not fit: {reason}") from error
     inferred.graph.value_info.extend(inferred.graph.output)
     complete = [value for value in inferred.graph.value_info if _is_complete(value)]
     del inferred.graph.value_info[:]

@@ -26,6 +26,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from erc_ros.values.errors import ErcRuntimeError
+
 MANIFEST = "bundle.yaml"
 FOR_TENSORRT = "tensorrt"
 """A folder of a bundle: the same networks in the form that TensorRT takes, a bundle of its own."""
@@ -33,7 +35,7 @@ UNFINISHED = ".unfinished"
 SUFFIX = {"tensorrt": ".tensorrt.engine", "onnxruntime": ".onnxruntime.onnx"}
 
 
-class EngineError(RuntimeError):
+class EngineError(ErcRuntimeError):
     """An engine cannot be built or used; the message says which, why, and the way out."""
 
 
