@@ -30,7 +30,7 @@ from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.quantization.command import stage
 from erc_ros.training.quantization.gate import TEXT_ALONE, Bench, passes
 from erc_ros.training.quantization.measurement import Speed, side_by_side
-from erc_ros.training.quantization.selection import Made, by_scheme
+from erc_ros.training.quantization.selection import Made, by_schemes
 from erc_ros.training.quantization.task import PARTS, Task, read_material
 
 COMPARED = {
@@ -58,7 +58,9 @@ def variants(bench: Bench, shipped: Path | None, scratch: Path) -> dict[str, lis
     source = bench.task.bundle
     candidates = scratch / "candidates"
     candidates.mkdir()
-    made = {scheme: by_scheme(bench, scheme, PARTS, candidates) for scheme in COMPARED}
+    made = {
+        scheme: by_schemes(bench, dict.fromkeys(PARTS, scheme), candidates) for scheme in COMPARED
+    }
     figures = {}
     for figure, parts in (("fusion", ("fusion",)), ("pipeline", PARTS)):
         rows = [Variant("float32", bench.floats, source.folder)]

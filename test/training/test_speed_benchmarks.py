@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
-from benchmarks import fusion_heads, roofline
+from benchmarks import fusion_heads
 from benchmarks.against_alternatives import OwnTokens, arrays, bert, in_torch
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import load_bundle, text_prompt
@@ -21,16 +20,6 @@ from erc_ros.training.encoders.text.export import export
 from erc_ros.training.encoders.text.model import CachingTextModule, TextModelConfig
 
 SHIPPED = load_bundle(model_folder("edge-small"))
-
-
-def test_every_network_of_an_utterance_is_on_the_roofline_and_int8_counts_as_int8() -> None:
-    calls, utterances = roofline.recorded_calls(SHIPPED)
-    every = ("text", "audio", "visual", "speaker network", "fusion")
-    assert {name: len(made) for name, made in calls.items()} == dict.fromkeys(every, utterances)
-    for name in ("text", "visual", "speaker network"):
-        model = onnx.load(str(roofline.files(SHIPPED)[name]))
-        work = roofline.counted(model, calls[name][0])
-        assert work.int8 > 10 * work.float32
 
 
 def test_a_head_of_no_paper_is_measured_at_its_default_size(

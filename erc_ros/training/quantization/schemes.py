@@ -1,4 +1,4 @@
-"""One small configuration for each way to make a network smaller, and one function that applies it.
+"""The quantization schemes: one small configuration each, whose `write` applies it.
 
 All work on any ONNX graph of float32 and write plain ONNX operators of the same opset (17 here:
 onnxruntime 1.23.2 loads them). Inputs and outputs keep their names, types and shapes.
@@ -28,7 +28,7 @@ from onnxruntime.transformers import float16
 
 from erc_ros.networks.session import signature
 from erc_ros.training.quantization.graph import quantize_tables, quantize_weights, settle
-from erc_ros.training.quantization.smoothing import FORMS, smooth
+from erc_ros.training.quantization.smoothing import smooth
 
 Feed = Mapping[str, NDArray[Any]]
 """One run's inputs, by name."""
@@ -36,9 +36,21 @@ Feed = Mapping[str, NDArray[Any]]
 # The quantizer advises at level INFO and warning about models without shapes; we prepare them.
 logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
 
+_PRODUCTS = ["Conv", "MatMul"]
+_RANGES = {
+    "minmax": quantization.CalibrationMethod.MinMax,
+    "percentile": quantization.CalibrationMethod.Percentile,
+}
+_DTYPES = {"float": np.float32, "int64": np.int64, "int32": np.int32, "bool": np.bool_}
+
+
+def _check_alphas(alphas: Sequence[float], min_count: int) -> None:
+    if len(alphas) < min_count or not all(0 <= alpha <= 1 for alpha in alphas):
+        raise ValueError(f"alphas are {alphas}; give at least {min_count}, all in [0, 1]")
+
 
 class QuantizationError(ValueError):
-    """A network cannot be quantized so; the message says which, why, and the way out."""
+    """A network cannot be quantized this way; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +61,32 @@ class WeightOnly:
     """
 
     precision: ClassVar[str] = "int8-weights"
+    calibrated: ClassVar[bool] = False
     form: str = "multiply"
-    """How a float weight is made of them: "multiply" or "dequantize", see `quantize_weights`."""
+    """How the float weight is computed: "multiply" or "dequantize", see `quantize_weights`."""
+
+    def write(self, source: Path, target: Path, _: Sequence[Feed]) -> None:
+        """Write `source` as `target`."""
+        model = _settled(source)
+        quantize_tables(model)
+        quantize_weights(model, self.form)
+        onnx.checker.check_model(model)
+        onnx.save(model, str(target))
 
 
 @dataclass(frozen=True, slots=True)
 class Dynamic:
     """Matrix products in int8, activations with the range that they have in each run.
 
-    Convolutions and recurrences stay float32: there it is slower (9 times, MobileNetV3).
+    Convolutions and recurrences stay float32: int8 is slower there (9 times, MobileNetV3).
     """
 
     precision: ClassVar[str] = "int8-dynamic"
+    calibrated: ClassVar[bool] = False
+
+    def write(self, source: Path, target: Path, _: Sequence[Feed]) -> None:
+        """Write `source` as `target`."""
+        _dynamic(source, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +94,30 @@ class SmoothQuant:
     """Dynamic int8 after moving the activations' outliers into the weights (Xiao et al. 2023).
 
     alphas: how much of them is moved; the best of these on the calibration data is taken.
-    form: of the factor, "xiao" or DDVLM's "ratio", see `smoothing`.
     """
 
     precision: ClassVar[str] = "int8-dynamic"
+    calibrated: ClassVar[bool] = True
     alphas: tuple[float, ...] = (0.3, 0.45, 0.6, 0.75, 0.9)
-    form: str = "xiao"
 
     def __post_init__(self) -> None:
-        if not self.alphas or not all(0 <= alpha <= 1 for alpha in self.alphas):
-            raise ValueError(f"alphas are {self.alphas}; give at least one, all in [0, 1]")
-        if self.form not in FORMS:
-            raise ValueError(f"form is {self.form!r}, must be one of {FORMS}")
+        _check_alphas(self.alphas, min_count=1)
+
+    def write(self, source: Path, target: Path, calibration: Sequence[Feed]) -> None:
+        """Write `source` as `target`."""
+        _smoothed(self.alphas, source, target, calibration, _dynamic)
 
 
 @dataclass(frozen=True, slots=True)
 class Static:
     """Convolutions and matrix products in int8 between Q/DQ, with ranges from calibration data.
 
-    ranges: "minmax" (all values seen), "entropy" (least information lost) or "percentile"
-    (99.999 % of the values).
+    ranges: of the activations, "minmax" (all values) or "percentile" (99.999 % of the values).
     keep: parts of names; nodes whose names contain one stay float32.
     """
 
     precision: ClassVar[str] = "int8-static"
+    calibrated: ClassVar[bool] = True
     ranges: str = "minmax"
     keep: tuple[str, ...] = ()
 
@@ -99,66 +125,86 @@ class Static:
         if self.ranges not in _RANGES:
             raise ValueError(f"ranges is {self.ranges!r}, must be one of {', '.join(_RANGES)}")
 
+    def write(self, source: Path, target: Path, calibration: Sequence[Feed]) -> None:
+        """Write `source` as `target`."""
+        unsigned = onnx.TensorProto.UINT8
+        _static(source, target, calibration, unsigned, {}, self.ranges, self.keep)
+
 
 @dataclass(frozen=True, slots=True)
 class Symmetric:
     """The int8 that TensorRT takes: pairs of Q/DQ with zero point 0 before the products.
 
     As `Static`, but activations are symmetric, and outputs and biases stay as they are: TensorRT
-    fuses what follows a product, and adds biases in float. So embedding tables and whatever else is
-    not a product become float16 when the engine is built.
+    fuses what follows a product, and adds biases in float. Embedding tables and everything else
+    that is not a product become float16 when the engine is built.
 
-    ranges: as of `Static`.
-    alphas: with some, outliers are moved into the weights first, see `SmoothQuant`.
+    alphas: if not empty, outliers are moved into the weights first, see `SmoothQuant`.
     """
 
     precision: ClassVar[str] = "int8-static"
-    ranges: str = "minmax"
+    calibrated: ClassVar[bool] = True
     alphas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.ranges not in _RANGES:
-            raise ValueError(f"ranges is {self.ranges!r}, must be one of {', '.join(_RANGES)}")
-        if not all(0 <= alpha <= 1 for alpha in self.alphas):
-            raise ValueError(f"alphas are {self.alphas}; all must be in [0, 1]")
+        _check_alphas(self.alphas, min_count=0)
+
+    def write(self, source: Path, target: Path, calibration: Sequence[Feed]) -> None:
+        """Write `source` as `target`."""
+        options = {
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "OpTypesToExcludeOutputQuantization": _PRODUCTS,
+        }
+
+        def int8(source: Path, target: Path) -> None:
+            _static(source, target, calibration, onnx.TensorProto.INT8, options)
+
+        if self.alphas:
+            _smoothed(self.alphas, source, target, calibration, int8)
+        else:
+            int8(source, target)
 
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """float16 but for LayerNorm and softmax. For GPUs; on a CPU only the file becomes smaller."""
+    """float16 except LayerNorm and softmax. For GPUs; on a CPU only the file becomes smaller."""
 
     precision: ClassVar[str] = "float16"
+    calibrated: ClassVar[bool] = False
+
+    def write(self, source: Path, target: Path, _: Sequence[Feed]) -> None:
+        """Write `source` as `target`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about weights too small for float16, which become 0
+            model = float16.convert_float_to_float16(
+                onnx.shape_inference.infer_shapes(_settled(source)),
+                keep_io_types=True,
+                op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "LayerNormalization", "Softmax"],
+            )
+        whole = ONNXModel(model)
+        whole.topological_sort()  # the casts come in at the end
+        onnx.checker.check_model(whole.model)
+        onnx.save(whole.model, str(target))
 
 
 Scheme = WeightOnly | Dynamic | SmoothQuant | Static | Symmetric | Half
-
-_RANGES = {
-    "minmax": quantization.CalibrationMethod.MinMax,
-    "entropy": quantization.CalibrationMethod.Entropy,
-    "percentile": quantization.CalibrationMethod.Percentile,
-}
 SCHEMES: dict[str, Scheme] = {
     "weight-only": WeightOnly(),
     "weight-only-dq": WeightOnly("dequantize"),
     "dynamic": Dynamic(),
     "smoothquant": SmoothQuant(),
-    "smoothquant-ratio": SmoothQuant(form="ratio"),
-    "static": Static("minmax"),
-    "static-entropy": Static("entropy"),
-    "static-percentile": Static("percentile"),
+    "static": Static(),
     "symmetric": Symmetric(),
-    "symmetric-entropy": Symmetric("entropy"),
     "symmetric-smooth": Symmetric(alphas=(0.3, 0.5, 0.7)),
     "fp16": Half(),
 }
 """By the name that `erc quantize --scheme` takes."""
-FOR_TENSORRT = ("symmetric", "symmetric-entropy", "symmetric-smooth", "weight-only-dq")
+FOR_TENSORRT = ("symmetric", "symmetric-smooth", "weight-only-dq")
 """What TensorRT takes; the activations of all but the last are int8."""
-FOR_CPU = tuple(
-    name for name in SCHEMES if name != "smoothquant-ratio" and not name.startswith("symmetric")
-)
-"""What `auto` tries. Not a paper's form of another scheme, nor what only an engine makes use of."""
-CALIBRATED = (SmoothQuant, Static, Symmetric)
+FOR_CPU = tuple(name for name in SCHEMES if not name.startswith("symmetric"))
+"""What `auto` tries: everything that is not for an engine only."""
 
 
 def quantize(scheme: Scheme, source: Path, target: Path, calibration: Sequence[Feed] = ()) -> int:
@@ -166,26 +212,26 @@ def quantize(scheme: Scheme, source: Path, target: Path, calibration: Sequence[F
 
     Args:
         calibration: inputs as the network will get them, some dozen to a hundred, of training data
-            only. SmoothQuant and Static need them.
+            only. Schemes with `calibrated` need them.
 
     Returns:
         How many constants became smaller; 0 if there is nothing that the scheme applies to. The
         target is then as the source.
 
     Raises:
-        QuantizationError: calibration data are missing, or are none for this network.
+        QuantizationError: calibration data are missing, or do not fit the network.
     """
-    if isinstance(scheme, CALIBRATED):
+    if scheme.calibrated:
         check_calibration(source, calibration)
-    _APPLY[type(scheme)](scheme, source, target, calibration)
+    scheme.write(source, target, calibration)
     return small_constants(target)
 
 
 def check_calibration(network: Path, calibration: Sequence[Feed]) -> None:
-    """Refuse calibration data that are none for this network.
+    """Refuse calibration data that do not fit this network.
 
     Raises:
-        QuantizationError: none, or with other names, types or sizes, or with NaN; says which.
+        QuantizationError: missing, or with other names, types or sizes, or with NaN; says which.
     """
     if not calibration:
         raise QuantizationError(
@@ -203,12 +249,12 @@ def check_calibration(network: Path, calibration: Sequence[Feed]) -> None:
             if array.dtype != _DTYPES.get(element, array.dtype):
                 raise QuantizationError(f"{where}: {name} is {array.dtype}, expected {element}")
             if array.ndim != len(shape) or any(
-                size not in (None, found) for size, found in zip(shape, array.shape, strict=True)
+                size not in (None, actual) for size, actual in zip(shape, array.shape, strict=True)
             ):
                 expected = ", ".join("any" if size is None else str(size) for size in shape)
                 raise QuantizationError(f"{where}: {name} is {array.shape}, expected ({expected})")
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise QuantizationError(f"{where}: {name} is not finite; leave such inputs out")
+                raise QuantizationError(f"{where}: {name} is not finite; skip such inputs")
 
 
 def small_constants(file: Path) -> int:
@@ -218,15 +264,7 @@ def small_constants(file: Path) -> int:
     return sum(t.data_type in small and len(t.dims) >= 2 for t in graph.initializer)
 
 
-def _weight_only(scheme: WeightOnly, source: Path, target: Path, _: Sequence[Feed]) -> None:
-    model = _settled(source)
-    quantize_tables(model)
-    quantize_weights(model, scheme.form)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(target))
-
-
-def _dynamic(_: Scheme, source: Path, target: Path, __: Sequence[Feed]) -> None:
+def _dynamic(source: Path, target: Path) -> None:
     """7 of the 8 bits are used.
 
     CPUs without VNNI add pairs of products in 16 bits, which would overflow with 8.
@@ -243,73 +281,43 @@ def _dynamic(_: Scheme, source: Path, target: Path, __: Sequence[Feed]) -> None:
         )
 
 
-def _smoothquant(scheme: SmoothQuant, source: Path, target: Path, data: Sequence[Feed]) -> None:
-    def int8(source: Path, target: Path) -> None:
-        _dynamic(scheme, source, target, ())
-
-    _smoothed(scheme.alphas, scheme.form, source, target, data, int8)
-
-
 def _smoothed(
     alphas: Sequence[float],
-    form: str,
     source: Path,
     target: Path,
-    data: Sequence[Feed],
+    calibration: Sequence[Feed],
     int8: Callable[[Path, Path], None],
 ) -> None:
     """Smooth by the best of `alphas`, then quantize by `int8`."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smooth-") as folder:
         settled = Path(folder) / "settled.onnx"
         onnx.save(_settled(source), str(settled))
-        smooth(settled, alphas, data, int8, form).rename(target)
+        smooth(settled, alphas, calibration, int8).rename(target)
 
 
-def _static(scheme: Static, source: Path, target: Path, calibration: Sequence[Feed]) -> None:
-    unsigned = onnx.TensorProto.UINT8
-    _pairs(scheme.ranges, scheme.keep, unsigned, {}, source, target, calibration)
-
-
-def _symmetric(scheme: Symmetric, source: Path, target: Path, data: Sequence[Feed]) -> None:
-    options = {
-        "ActivationSymmetric": True,
-        "WeightSymmetric": True,
-        "QuantizeBias": False,
-        "OpTypesToExcludeOutputQuantization": _PRODUCTS,
-    }
-
-    def int8(source: Path, target: Path) -> None:
-        _pairs(scheme.ranges, (), onnx.TensorProto.INT8, options, source, target, data)
-
-    if scheme.alphas:
-        _smoothed(scheme.alphas, "xiao", source, target, data, int8)
-    else:
-        int8(source, target)
-
-
-def _pairs(
-    ranges: str,
-    keep: Sequence[str],
-    activations: int,
-    options: Mapping[str, Any],
+def _static(
     source: Path,
     target: Path,
     calibration: Sequence[Feed],
+    activations: int,
+    options: Mapping[str, Any],
+    ranges: str = "minmax",
+    keep: Sequence[str] = (),
 ) -> None:
     """Q/DQ pairs around convolutions and products, with ranges from calibration data."""
     with _prepared(source, target) as prepared:
-        found = _ranges(ranges, prepared, _PRODUCTS, calibration)
         model = onnx.load(str(prepared))
-        kept = [n.name for n in model.graph.node if any(part in n.name for part in keep)]
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
             reduce_range=True,
             weight_qType=onnx.TensorProto.INT8,
             activation_qType=activations,
-            tensors_range=found,
+            tensors_range=_ranges(ranges, prepared, calibration),
             nodes_to_quantize=[],
-            nodes_to_exclude=kept,
+            nodes_to_exclude=[
+                node.name for node in model.graph.node if any(part in node.name for part in keep)
+            ],
             op_types_to_quantize=_PRODUCTS,
             # The products inside attention have no weights; they and softmax stay float32.
             extra_options={"MatMulConstBOnly": True, **options},
@@ -318,54 +326,22 @@ def _pairs(
         quantizer.model.save_model_to_file(str(target))
 
 
-def _ranges(how: str, network: Path, kinds: list[str], feeds: Sequence[Feed]) -> Any:
-    """What ONNX Runtime's calibrators make of the activations.
+def _ranges(how: str, network: Path, feeds: Sequence[Feed]) -> Any:
+    """The range of each activation.
 
-    Input by input: they keep every activation of all inputs they are given at once, and histograms
-    want them all of one shape.
+    Input by input: the calibrators keep every activation of all inputs that they get at once.
     """
-    options: dict[str, dict[str, Any]] = {
-        "minmax": {},
-        "entropy": {"num_bins": 512, "num_quantized_bins": 128},
-        "percentile": {"num_bins": 2048, "percentile": 99.999},
-    }
     calibrator = create_calibrator(
         network,
-        kinds,
+        _PRODUCTS,
         augmented_model_path=str(network.with_name("watched.onnx")),
         calibrate_method=_RANGES[how],
-        extra_options=options[how],
+        extra_options={} if how == "minmax" else {"num_bins": 2048, "percentile": 99.999},
     )
     with contextlib.redirect_stdout(io.StringIO()):  # a line for every tensor
         for feed in feeds:
             calibrator.collect_data(_Reader([feed]))
         return calibrator.compute_data()
-
-
-def _half(_: Half, source: Path, target: Path, __: Sequence[Feed]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about weights too small for float16, which become 0
-        model = float16.convert_float_to_float16(
-            onnx.shape_inference.infer_shapes(_settled(source)),
-            keep_io_types=True,
-            op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "LayerNormalization", "Softmax"],
-        )
-    whole = ONNXModel(model)
-    whole.topological_sort()  # the casts come in at the end
-    onnx.checker.check_model(whole.model)
-    onnx.save(whole.model, str(target))
-
-
-_APPLY: dict[type, Callable[[Any, Path, Path, Sequence[Feed]], None]] = {
-    WeightOnly: _weight_only,
-    Dynamic: _dynamic,
-    SmoothQuant: _smoothquant,
-    Static: _static,
-    Symmetric: _symmetric,
-    Half: _half,
-}
-_PRODUCTS = ["Conv", "MatMul"]
-_DTYPES = {"float": np.float32, "int64": np.int64, "int32": np.int32, "bool": np.bool_}
 
 
 def _settled(source: Path) -> onnx.ModelProto:

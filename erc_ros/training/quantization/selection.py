@@ -42,11 +42,6 @@ class Tried:
     passed: bool | None
 
 
-def by_scheme(bench: Bench, scheme: str, parts: Sequence[str], folder: Path) -> dict[str, Made]:
-    """Every part by one scheme; see `by_schemes`."""
-    return by_schemes(bench, dict.fromkeys(parts, scheme), folder)
-
-
 def by_schemes(bench: Bench, schemes: Mapping[str, str], folder: Path) -> dict[str, Made]:
     """Each part by its own scheme; parts to which it does not apply are left out.
 

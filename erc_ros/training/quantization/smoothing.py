@@ -4,10 +4,9 @@ X W = (X / s)(s W) for any s > 0, one number for each input channel. With
 s = max|X|^alpha / max|W|^(1 - alpha) neither factor has channels that are much larger than the
 others, which int8 with one scale for all of X would pay for in every other channel.
 
-DDVLM (section 3.7) writes s = (max|X| / max|W|)^rho instead: the form "ratio". At alpha = rho = 0.5
-the two are the same.
+DDVLM (section 3.7) writes s = (max|X| / max|W|)^rho; at alpha = rho = 0.5 the two are the same.
 
-No library does this on ONNX graphs, so it is written here.
+No maintained library does this on ONNX graphs.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from onnx import helper, numpy_helper
 
 from erc_ros.networks.network import Network
 
-FORMS = ("xiao", "ratio")
 SMALLEST, LARGEST = 1e-3, 1e3  # of s; a channel that was never active says nothing
 
 Feed = Mapping[str, NDArray[Any]]
@@ -36,14 +34,12 @@ def smooth(
     alphas: Sequence[float],
     calibration: Sequence[Feed],
     quantize: Callable[[Path, Path], None],
-    form: str = "xiao",
 ) -> Path:
     """Smooth and quantize with every alpha; return the file whose outputs are nearest to float's.
 
     Args:
         source: float32 network; the results are written beside it.
         quantize: (float file, target) writes the int8 network.
-        form: of s, one of FORMS.
     """
     ranges = activation_ranges(source, calibration)
     expected = _outputs(source, calibration)
@@ -51,7 +47,7 @@ def smooth(
     for alpha in alphas:
         smoothed = source.with_name(f"smoothed-{alpha:g}.onnx")
         target = source.with_name(f"int8-{alpha:g}.onnx")
-        onnx.save(smoothed_model(source, ranges, alpha, form), str(smoothed))
+        onnx.save(smoothed_model(source, ranges, alpha), str(smoothed))
         quantize(smoothed, target)
         errors[target] = float(np.mean((_outputs(target, calibration) - expected) ** 2))
         smoothed.unlink()
@@ -73,9 +69,9 @@ def activation_ranges(source: Path, calibration: Sequence[Feed]) -> dict[str, Ar
     network = Network(file)
     ranges: dict[str, Array] = {}
     for feed in calibration:
-        found = {**feed, **network(dict(feed))}
+        values = {**feed, **network(dict(feed))}
         for name in names:
-            largest = np.abs(found[name]).reshape(-1, found[name].shape[-1]).max(axis=0)
+            largest = np.abs(values[name]).reshape(-1, values[name].shape[-1]).max(axis=0)
             ranges[name] = np.maximum(ranges.get(name, largest), largest)
     file.unlink()
     return ranges
@@ -94,7 +90,7 @@ def smoothed_model(
     for name, nodes in _products(model).items():
         matrices = {node.input[1]: numpy_helper.to_array(stored[node.input[1]]) for node in nodes}
         largest = np.max([np.abs(w).max(axis=1) for w in matrices.values()], axis=0)  # (K,)
-        scale = smoothing_scale(ranges[name], largest, alpha, form)
+        scale = smoothing_scale(ranges[name], largest, alpha)
         quotient = f"{name}_smooth"
         inverse = numpy_helper.from_array((1 / scale).astype(np.float32), f"{name}_inverse")
         model.graph.initializer.append(inverse)
@@ -122,12 +118,12 @@ def smoothed_model(
     return model
 
 
-def smoothing_scale(activation: Array, weight: Array, alpha: float, form: str = "xiao") -> Array:
+def smoothing_scale(activation: Array, weight: Array, alpha: float) -> Array:
     """s (K,) of the largest |X| and |W| in each input channel; 1 where one of them is 0."""
-    known = (activation > 0) & (weight > 0)
-    x, w = np.where(known, activation, 1.0), np.where(known, weight, 1.0)
-    scale = np.clip(x**alpha / w ** (alpha if form == "ratio" else 1 - alpha), SMALLEST, LARGEST)
-    result: Array = np.where(known, scale, 1.0).astype(np.float32)
+    used = (activation > 0) & (weight > 0)
+    x, w = np.where(used, activation, 1.0), np.where(used, weight, 1.0)
+    scale = np.clip(x**alpha / w ** (1 - alpha), SMALLEST, LARGEST)
+    result: Array = np.where(used, scale, 1.0).astype(np.float32)
     return result
 
 
@@ -138,11 +134,11 @@ def _products(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
         for tensor in model.graph.initializer
         if len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT
     }
-    found: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    products: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in model.graph.node:
         if node.op_type == "MatMul" and node.input[1] in matrices:
-            found[node.input[0]].append(node)
-    return found
+            products[node.input[0]].append(node)
+    return products
 
 
 def _outputs(file: Path, feeds: Sequence[Feed]) -> Array:

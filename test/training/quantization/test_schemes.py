@@ -104,7 +104,7 @@ def error(before: Path, after: Path, feeds: list[dict[str, np.ndarray]]) -> floa
     return float(np.linalg.norm(one - two) / np.linalg.norm(one))
 
 
-@pytest.mark.parametrize("name", ["dynamic", "smoothquant", "smoothquant-ratio"])
+@pytest.mark.parametrize("name", ["dynamic", "smoothquant"])
 def test_weights_of_dynamic_schemes_use_seven_bits(name: str, words: Path, tmp_path: Path) -> None:
     """CPUs without VNNI add pairs of products in 16 bits, which overflow with eight bits."""
     small = tmp_path / "small.onnx"
@@ -133,17 +133,7 @@ def test_text_becomes_smaller_and_says_the_same(name: str, words: Path, tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["small.onnx"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "weight-only",
-        "static",
-        "static-entropy",
-        "static-percentile",
-        "symmetric",
-        "symmetric-entropy",
-    ],
-)
+@pytest.mark.parametrize("name", ["weight-only", "static", "symmetric"])
 def test_convolutions_become_smaller_and_say_the_same(
     name: str, picture: Path, tmp_path: Path
 ) -> None:
@@ -155,7 +145,7 @@ def test_convolutions_become_smaller_and_say_the_same(
 def test_static_leaves_the_nodes_that_are_named_in_float(picture: Path, tmp_path: Path) -> None:
     names = [node.name for node in onnx.load(str(picture)).graph.node if node.op_type == "Conv"]
     target = tmp_path / "small.onnx"
-    quantize(Static(keep=(names[0],)), picture, target, faces(4))
+    quantize(Static("percentile", keep=(names[0],)), picture, target, faces(4))
     graph = onnx.load(str(target)).graph
     made_of = {name: node.op_type for node in graph.node for name in node.output}
     first, second = (node.input[1] for node in graph.node if node.op_type == "Conv")
@@ -230,18 +220,11 @@ def test_weight_only_computes_in_float32(words: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_both_forms_of_the_smoothing_factor() -> None:
-    """Xiao's x^a / w^(1 - a), and DDVLM's (x / w)^rho; a channel that is never active keeps 1."""
+def test_the_smoothing_factor() -> None:
+    """Xiao's x^a / w^(1 - a); a channel that is never active keeps 1."""
     x, w = np.array([8.0, 2.0, 0.0], np.float32), np.array([2.0, 4.0, 1.0], np.float32)
-    xiao, ratio = smoothing_scale(x, w, 0.75), smoothing_scale(x, w, 0.75, "ratio")
-    np.testing.assert_allclose(xiao, [8**0.75 / 2**0.25, 2**0.75 / 4**0.25, 1], rtol=1e-6)
-    np.testing.assert_allclose(ratio, [4**0.75, 0.5**0.75, 1], rtol=1e-6)
-    np.testing.assert_allclose(
-        smoothing_scale(x, w, 0.5), smoothing_scale(x, w, 0.5, "ratio"), rtol=1e-6
-    )
-    assert (smoothing_scale(x, w, 0.0, "ratio") == 1).all()  # nothing is moved
-    with pytest.raises(ValueError, match="'other'"):
-        SmoothQuant(form="other")
+    expected = [8**0.75 / 2**0.25, 2**0.75 / 4**0.25, 1]
+    np.testing.assert_allclose(smoothing_scale(x, w, 0.75), expected, rtol=1e-6)
 
 
 def test_smoothing_helps_where_activations_have_outliers(words: Path, tmp_path: Path) -> None:
@@ -287,10 +270,8 @@ def test_calibration_data_with_nan_are_refused(picture: Path, tmp_path: Path) ->
 
 
 def test_configurations_refuse_nonsense() -> None:
-    with pytest.raises(ValueError, match="'max'"):
-        Static("max")
     for alphas in ((), (1.5,)):
-        with pytest.raises(ValueError, match="all in"):
+        with pytest.raises(ValueError, match="alphas"):
             SmoothQuant(alphas)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from erc_ros.training.quantization.gate import Bench
-from erc_ros.training.quantization.selection import Tried, best, by_scheme, fastest
+from erc_ros.training.quantization.selection import Tried, best, by_schemes, fastest
 from erc_ros.training.quantization.task import Task
 
 
@@ -26,7 +26,9 @@ def test_the_fastest_is_best_and_of_equals_the_smallest(
 
 
 def test_a_scheme_leaves_out_parts_that_it_does_not_apply_to(task: Task, tmp_path: Path) -> None:
-    made = by_scheme(Bench(task), "weight-only", ["text", "audio", "fusion"], tmp_path)
+    made = by_schemes(
+        Bench(task), dict.fromkeys(["text", "audio", "fusion"], "weight-only"), tmp_path
+    )
     assert set(made) == {"audio", "fusion"}  # the tiny text encoder has no weights
 
 

@@ -15,7 +15,6 @@ pytest.importorskip("torch", reason="needs the extra [train]")
 sys.path.insert(0, str(Path(__file__).parents[1] / "comparison"))
 from test_mosi import write
 
-from benchmarks import feature_pictures
 from erc_ros.cli import main
 from erc_ros.training.datasets import mosi
 from erc_ros.training.datasets.corpora import read
@@ -74,11 +73,6 @@ def test_a_system_is_trained_to_its_table(
     printed = capsys.readouterr().out
     assert "(meld)" in printed or "(iemocap-4)" in printed  # the paper's figure, of another corpus
     assert "(1 seed)" in printed
-    assert feature_pictures.main([str(stages / "text")]) == 0
-    assert (stages / "text" / "features-test.png").stat().st_size > 1000
-    row = next((stages / "fusion").glob("*/seed-0")).parent
-    assert feature_pictures.main([str(row)]) == 1
-    assert "keeps no features" in capsys.readouterr().err
 
 
 def test_a_student_needs_features_to_learn_from(
