@@ -1,10 +1,14 @@
-"""Streaming diarization against the truth, scored with pyannote.metrics.
+"""Speaker diarization of the running dialogue, scored with pyannote.metrics.
 
     python -m benchmarks.diarization recorded|composed|words|cost
 
-recorded: AMI excerpts and the telephone call ($ERC_DATA) at several
-latencies; composed: conversations of acted and of meeting speech; words: the call's transcript
-through the whole listener; cost: milliseconds per second of sound, and an hour of six speakers.
+Everything is measured on `UtteranceAssembler`, which the nodes, `erc replay` and `Pipeline` run: a
+speaker's time is the time of the utterances with this `speaker_id`, as published and after
+`SpeakerCorrected` events.
+
+recorded: AMI excerpts and the telephone call ($ERC_DATA), written to
+benchmarks/results/diarization.json; composed: conversations of acted and of meeting speech; words:
+the call's transcript; cost: milliseconds per second of audio, and an hour of six speakers.
 """
 
 from __future__ import annotations
@@ -15,30 +19,23 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from benchmarks.conversations import (
-    RATE,
-    Conversation,
-    call,
-    compose,
-    meetings,
-    speakers,
-)
+from benchmarks.conversations import RATE, Conversation, Turn, call, compose, meetings, speakers
+from benchmarks.record import write_results
 from erc_ros.dialogue.assembler import (
     AssemblerConfig,
+    Event,
     Transcript,
     UtteranceAssembler,
     UtteranceEvent,
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
-from erc_ros.dialogue.speakers.speaker_stream import SpeakerStream, SpeakerStreamConfig, relabel
-from erc_ros.dialogue.speakers.turns import SpeakerTurn, TurnCorrection
 from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity
 from erc_ros.sensing.audio import Sound
 from erc_ros.training.datasets.folder import data_folder
@@ -46,40 +43,9 @@ from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS, seconds
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-LATENCIES = (0.5, 1.0, 2.0, 5.0)  # s
 COLLAR = 0.25  # s, on both sides of a boundary
 CHUNK = RATE // 10
-PARTS = ("missed detection", "false alarm", "confusion")
-
-
-class Remembered:
-    """A network that computes nothing twice: several latencies see the same sound."""
-
-    def __init__(self, networks: DiarizationNetworks) -> None:
-        self._segmentation, self._embedding = networks.segmentation, networks.embedding
-        self._known: dict[bytes, NDArray[np.float32]] = {}
-        self.hop, self.field = self._segmentation.hop, self._segmentation.field
-        self.longest = self._segmentation.longest
-        self.same_voice, self.new_voice = self._embedding.same_voice, self._embedding.new_voice
-
-    def run(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        key = samples.tobytes()
-        if key not in self._known:
-            self._known[key] = self._segmentation.run(samples)
-        return self._known[key]
-
-    def features(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._embedding.features(samples)
-
-    def embed_all(self, stretches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        keys = [features.tobytes() for features in stretches]
-        new = [k for k, key in enumerate(keys) if key not in self._known]
-        if new:
-            found = self._embedding.embed_all([stretches[k] for k in new])
-            self._known.update(zip([keys[k] for k in new], found, strict=True))
-        return (
-            np.stack([self._known[key] for key in keys]) if keys else np.zeros((0, 1), np.float32)
-        )
+PARTS = {"missed": "missed detection", "false_alarm": "false alarm", "confusion": "confusion"}
 
 
 def networks() -> DiarizationNetworks:
@@ -87,32 +53,44 @@ def networks() -> DiarizationNetworks:
     return load_networks(MODELS / "segmentation", MODELS / "speaker-campplus")
 
 
-def remembered() -> DiarizationNetworks:
-    """The same, which compute nothing twice."""
-    both = Remembered(networks())
-    return DiarizationNetworks(both, both)
+@dataclass(frozen=True)
+class Diarized:
+    """The speech of a conversation as the assembler attributed it.
+
+    published: utterances with their speaker when they were published. corrected: the same after
+    all corrections. delays: s from the end of each utterance to its publication.
+    """
+
+    published: list[Turn]
+    corrected: list[Turn]
+    delays: list[float]
 
 
-def stream(
-    conversation: Conversation, networks: DiarizationNetworks, latency: float
-) -> tuple[list[SpeakerTurn], list[SpeakerTurn], int]:
-    """(turns as first decided, turns as corrected afterwards, number of corrections)."""
-    listener = SpeakerStream(SpeakerStreamConfig(latency=latency), SileroVoiceActivity(), networks)
-    events: list[SpeakerTurn | TurnCorrection] = []
+def diarize(conversation: Conversation, networks: DiarizationNetworks) -> Diarized:
+    """Run the assembler on a conversation without transcripts."""
+    config = AssemblerConfig(expect_text="never")
+    assembler = UtteranceAssembler(config, SileroVoiceActivity(), networks)
+    published: dict[str, Turn] = {}
+    speakers: dict[str, str] = {}
+    delays: list[float] = []
+
+    def take(events: Sequence[Event], now: float) -> None:
+        for event in events:
+            if isinstance(event, UtteranceEvent) and event.utterance.is_final:
+                u = event.utterance
+                published[u.utterance_id] = Turn(u.start / NS - 1, u.end / NS - 1, u.speaker_id)
+                speakers[u.utterance_id] = u.speaker_id
+                delays.append(now - (u.end / NS - 1))
+            elif isinstance(event, SpeakerCorrected):
+                speakers.update(dict.fromkeys(event.utterance_ids, event.after))
+
     for first in range(0, len(conversation.samples), CHUNK):
-        events += listener.feed(conversation.samples[first : first + CHUNK])
-    events += listener.flush()
-    decided = [event for event in events if isinstance(event, SpeakerTurn)]
-    corrections = [event for event in events if isinstance(event, TurnCorrection)]
-    return decided, corrected(events), len(corrections)
-
-
-def corrected(events: Sequence[SpeakerTurn | TurnCorrection]) -> list[SpeakerTurn]:
-    """What is known at the end."""
-    turns: list[SpeakerTurn] = []
-    for event in events:
-        turns = [*turns, event] if isinstance(event, SpeakerTurn) else relabel(turns, event)
-    return turns
+        chunk = conversation.samples[first : first + CHUNK]
+        take(assembler.feed_sound(Sound(NS + first * NS // RATE, chunk)), (first + CHUNK) / RATE)
+    take(assembler.flush(), conversation.duration)
+    assembler.close()
+    corrected = [replace(turn, speaker=speakers[name]) for name, turn in published.items()]
+    return Diarized(list(published.values()), corrected, delays)
 
 
 def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
@@ -123,11 +101,9 @@ def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
     return found.support()
 
 
-def spoken(turns: Iterable[SpeakerTurn]) -> Annotation:
-    """Of what was found."""
-    return annotation(
-        (turn.start / NS, turn.end / NS, str(turn.attribution.speaker)) for turn in turns
-    )
+def spoken(turns: Iterable[Turn]) -> Annotation:
+    """As an annotation of pyannote.core."""
+    return annotation((turn.start, turn.end, turn.speaker) for turn in turns)
 
 
 class Score:
@@ -138,80 +114,85 @@ class Score:
         self._rate = DiarizationErrorRate(collar=2 * collar, skip_overlap=skip_overlap)
         self._sums: Counter[str] = Counter()
 
-    def add(self, conversation: Conversation, turns: Sequence[SpeakerTurn]) -> None:
-        truth = annotation((t.start, t.end, t.speaker) for t in conversation.turns)
-        found = spoken(turns)
+    def add(self, conversation: Conversation, turns: Sequence[Turn]) -> None:
         whole = Timeline([Segment(0, conversation.duration)])
-        self._sums.update(self._rate(truth, found, uem=whole, detailed=True))
+        reference, hypothesis = spoken(conversation.turns), spoken(turns)
+        self._sums.update(self._rate(reference, hypothesis, uem=whole, detailed=True))
 
-    def row(self) -> str:
-        """Total, then missed, false alarm, confusion, in %."""
+    def percent(self) -> dict[str, float]:
+        """Error, missed, false alarm and confusion in percent of the reference speech."""
         total = self._sums["total"] or 1.0
-        parts = [100 * self._sums[part] / total for part in PARTS]
-        return " | ".join(f"{value:.1f}" for value in (sum(parts), *parts))
+        parts = {name: 100 * self._sums[part] / total for name, part in PARTS.items()}
+        return {"error": sum(parts.values()), **parts}
 
 
-def recorded(part: str) -> None:
-    """Tables: latency, then the error and its parts, in four ways of counting."""
-    both = remembered()
-    sets = {f"AMI {part}": meetings(part), "call": [call()]}
-    if part == "train":
-        del sets["call"]
+def scored(
+    conversations: Sequence[Conversation], results: Sequence[Diarized]
+) -> dict[str, dict[str, float]]:
+    """Name -> percentages, in several ways of counting."""
+    ways = {
+        "published": (0.0, False, "published"),
+        "corrected": (0.0, False, "corrected"),
+        "corrected_collar": (COLLAR, False, "corrected"),
+        "corrected_without_overlap": (0.0, True, "corrected"),
+    }
+    figures = {}
+    for name, (collar, skip_overlap, which) in ways.items():
+        score = Score(collar, skip_overlap)
+        for conversation, result in zip(conversations, results, strict=True):
+            score.add(conversation, getattr(result, which))
+        figures[name] = score.percent()
+    return figures
+
+
+def recorded() -> None:
+    """Print a table of the recorded conversations and write the results file."""
+    both = networks()
+    sets = {
+        "ami_development": meetings("development"),
+        "call": [call()],
+        "ami_train": meetings("train"),
+    }
+    figures: dict[str, object] = {}
+    print(
+        "| data | counted | error | missed | false alarm | confusion |\n|---|---|---|---|---|---|"
+    )
     for name, conversations in sets.items():
-        print(f"\n{name}, {len(conversations)} recordings\n")
-        print("| latency s | counted | error | missed | false alarm | confusion | corrected |")
-        print("|---|---|---|---|---|---|---|")
-        for latency in LATENCIES:
-            found = [stream(c, both, latency) for c in conversations]
-            for collar in (0.0, COLLAR):
-                for skip_overlap in (False, True):
-                    decided, corrected = Score(collar, skip_overlap), Score(collar, skip_overlap)
-                    for conversation, (first, last, _) in zip(conversations, found, strict=True):
-                        decided.add(conversation, first)
-                        corrected.add(conversation, last)
-                    kind = f"{'no collar' if not collar else '250 ms collar'}, overlap "
-                    kind += "left out" if skip_overlap else "counted"
-                    after = corrected.row().split(" | ")[0]
-                    print(f"| {latency} | {kind} | {decided.row()} | {after} |", flush=True)
-        overlap(conversations, both)
-
-
-def overlap(conversations: Sequence[Conversation], both: DiarizationNetworks) -> None:
-    """A line: how much of the overlapped speech is marked, and how much of what is marked is."""
-    marked = true = common = 0.0
-    for conversation in conversations:
-        decided, _, _ = stream(conversation, both, 1.0)
-        said = annotation((t.start, t.end, t.speaker) for t in conversation.turns).get_overlap()
-        found = spoken(decided).get_overlap()
-        marked, true = marked + found.duration(), true + said.duration()
-        common += found.crop(said).duration()
-    recall, precision = common / (true or 1.0), common / (marked or 1.0)
-    print(f"\nlatency 1.0 s: {true:.1f} s are overlapped speech, {recall:.0%} of it marked;")
-    print(f"{marked:.1f} s are marked, {precision:.0%} of it is overlapped")
+        results = [diarize(c, both) for c in conversations]
+        table = scored(conversations, results)
+        delays = [delay for result in results for delay in result.delays]
+        figures[name] = {**table, "median_delay_s": float(np.median(delays))}
+        for way, row in table.items():
+            print(f"| {name} | {way} | {' | '.join(f'{v:.1f}' for v in row.values())} |")
+        print(f"| {name} | median delay {np.median(delays):.2f} s | | | | |", flush=True)
+    write_results(
+        "diarization",
+        "python -m benchmarks.diarization recorded",
+        None,
+        figures,
+        "UtteranceAssembler without transcripts, the shipped int8 speaker networks; percent of the "
+        "reference speech; no collar and overlap counted, unless the name says otherwise "
+        "(collar: 0.25 s on both sides). pyannote.metrics.",
+    )
 
 
 def composed(seeds: int) -> None:
-    """Tables on composed conversations: speaker error against speakers, overlap and noise."""
+    """Print a table of composed conversations: speakers, overlap and noise."""
     both, clips = networks(), speakers(1)
     settings: list[tuple[int, float, float | None]] = [(n, 0.0, None) for n in (2, 3, 4, 6)]
     settings += [(3, overlap, None) for overlap in (0.1, 0.2)]
     settings += [(3, 0.0, noise) for noise in (20.0, 10.0, 5.0)]
-    print("\ncomposed conversations, 60 s each, latency 2 s, no collar, overlap counted\n")
-    print(
-        "| speakers | overlap | noise dB | error | missed | false alarm | confusion | corrected |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    print("\ncomposed conversations, 60 s each, no collar, overlap counted, after corrections\n")
+    print("| speakers | overlap | noise dB | error | missed | false alarm | confusion |")
+    print("|---|---|---|---|---|---|---|")
     for count, overlap, noise in settings:
-        decided, corrected = Score(0.0, False), Score(0.0, False)
-        for seed in range(seeds):
-            conversation = compose(clips, count, 60.0, 1000 + seed, overlap, noise)
-            first, last, _ = stream(conversation, both, 2.0)
-            decided.add(conversation, first)
-            corrected.add(conversation, last)
+        conversations = [
+            compose(clips, count, 60.0, 1000 + seed, overlap, noise) for seed in range(seeds)
+        ]
+        row = scored(conversations, [diarize(c, both) for c in conversations])["corrected"]
         room = "none" if noise is None else f"{noise:.0f}, reverb"
-        after = corrected.row().split(" | ")
-        row = f"| {count} | {overlap:.0%} | {room} | {decided.row()} | {after[0]} ({after[3]}) |"
-        print(row, flush=True)
+        values = " | ".join(f"{value:.1f}" for value in row.values())
+        print(f"| {count} | {overlap:.0%} | {room} | {values} |", flush=True)
 
 
 # --- words ---
@@ -226,7 +207,7 @@ def phrases() -> list[tuple[float, float, str, str]]:
 
 def words() -> None:
     """Words of the call's transcript that the listener gives to the right speaker."""
-    conversation, random, both = call(), np.random.default_rng(0), remembered()
+    conversation, random, both = call(), np.random.default_rng(0), networks()
     texts = [
         (seconds(end + random.uniform(0.3, 0.8)), seconds(start), seconds(end), text)
         for start, end, _, text in phrases()
@@ -300,7 +281,7 @@ def cost(hour: float) -> None:
     windows = [sound[k : k + 19_200] for k in range(0, len(sound) - 19_200, 6_400)]
     stages: dict[str, tuple[float, Callable[[], object]]] = {
         "voice activity": (duration, lambda: [probability.feed(frame) for frame in frames]),
-        "segmentation, a look each second": (
+        "segmentation, once a second": (
             len(spans),
             lambda: [both.segmentation.run(span) for span in spans],
         ),
@@ -308,10 +289,7 @@ def cost(hour: float) -> None:
             duration,
             lambda: [both.embedding.embed_all([both.embedding.features(w)]) for w in windows],
         ),
-        "all, latency 1 s, a look each second": (
-            duration,
-            lambda: stream(Conversation("", sound, ()), both, 1.0),
-        ),
+        "whole dialogue": (duration, lambda: diarize(Conversation("", sound, ()), both)),
     }
     print("\n| stage | ms of CPU per second of sound |\n|---|---|")
     for name, (heard, run) in stages.items():
@@ -325,13 +303,15 @@ def long_conversation(both: DiarizationNetworks, duration: float) -> None:
     """Six speakers for `duration` s: speed and memory."""
     clips, heard, begin = speakers(1), 0.0, time.process_time()
     people = dict(list(clips.items())[:6])
-    listener = SpeakerStream(SpeakerStreamConfig(), SileroVoiceActivity(), both)
+    config = AssemblerConfig(expect_text="never")
+    assembler = UtteranceAssembler(config, SileroVoiceActivity(), both)
     spent, seed = 0.0, 0
     while heard < duration:
         samples = compose(people, 6, 120.0, seed, 0.1, 20.0).samples
         begin = time.process_time()
         for first in range(0, len(samples), CHUNK):
-            listener.feed(samples[first : first + CHUNK])
+            start = NS + round(heard * NS) + first * NS // RATE
+            assembler.feed_sound(Sound(start, samples[first : first + CHUNK]))
         spent += time.process_time() - begin
         heard, seed = heard + len(samples) / RATE, seed + 1
         if seed % 5 == 0 or heard >= duration:
@@ -343,7 +323,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("recorded", "composed", "words", "cost"))
-    parser.add_argument("--part", choices=("train", "development"), default="development")
     parser.add_argument("--seeds", type=int, default=3, help="conversations of a row")
     parser.add_argument("--seconds", type=float, default=3600.0, help="of the long conversation")
     options = parser.parse_args(argv)
@@ -351,7 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{data_folder()} is not here: set ERC_DATA to the data folder", file=sys.stderr)
         return 1
     if options.what == "recorded":
-        recorded(options.part)
+        recorded()
     elif options.what == "composed":
         composed(options.seeds)
     elif options.what == "words":

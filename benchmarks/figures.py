@@ -117,7 +117,7 @@ def stale(root: Path = ROOT) -> list[str]:
     lines = []
     for file in sorted((root / "benchmarks" / "results").glob("*.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
-        if content["status"] != MEASURED:
+        if content["status"] != MEASURED or "bundle" not in content:
             continue
         bundle = content["bundle"]
         if fingerprint(root / "models" / bundle["name"]) != bundle["sha256"]:

@@ -29,30 +29,32 @@ DECISIVE = (
 
 
 def write_results(
-    name: str, command: str, bundle: Bundle, figures: Mapping[str, Any], conditions: str
+    name: str, command: str, bundle: Bundle | None, figures: Mapping[str, Any], conditions: str
 ) -> Path:
     """Write `RESULTS/NAME.json`.
 
     Args:
         name: of the file, without its ending.
         command: what a reader runs to get the same.
-        bundle: that was measured; the digest of its networks and settings is stored.
+        bundle: that was measured; the digest of its networks and settings is stored. None: the
+            figures do not depend on a bundle.
         figures: numbers, nested by name; percentages as percent.
         conditions: what was measured on, in one or two sentences.
     """
-    content = {
+    content: dict[str, Any] = {
         "status": MEASURED,
         "command": command,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "commit": commit(),
-        "bundle": {
-            "name": bundle.name,
-            "version": bundle.version,
-            "sha256": fingerprint(bundle.folder),
-        },
         "conditions": conditions,
         "figures": rounded(figures),
     }
+    if bundle is not None:
+        content["bundle"] = {
+            "name": bundle.name,
+            "version": bundle.version,
+            "sha256": fingerprint(bundle.folder),
+        }
     file = RESULTS / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -36,8 +36,10 @@ def feed(diarizer: Diarizer, sound: Samples, look: float = 1.0, start: int = 0) 
     for number, first in enumerate(range(0, len(sound), FRAME), start=1):
         diarizer.feed(start + first * NS // RATE, sound[first : first + FRAME])
         if number % every == 0:
-            diarizer.update()
-    diarizer.update()
+            diarizer.begin_update(0)
+            diarizer.flush()
+    diarizer.begin_update(0)
+    diarizer.flush()
 
 
 def heard(sound: Samples, config: DiarizationConfig = CONFIG, look: float = 1.0) -> Diarizer:
@@ -214,7 +216,8 @@ def test_how_the_sound_was_cut_makes_no_other_turns(sizes: list[int]) -> None:
         if first < last:
             parts.feed(first * NS // RATE, sound[first:last])
     for diarizer in (whole, parts):
-        diarizer.update()
+        diarizer.begin_update(0)
+        diarizer.flush()
     one, other = (diarizer.attribute(0, seconds(9)) for diarizer in (whole, parts))
     assert speakers(one) == [0, 1, 2]
     assert [replace(turn, start=0, end=0) for turn in one] == [
@@ -265,7 +268,8 @@ def test_a_clock_that_drifts_is_followed() -> None:
     for number, first in enumerate(range(0, len(sound), FRAME)):
         diarizer.feed(round(first * fast * NS / RATE), sound[first : first + FRAME])
         if number % 30 == 0:
-            diarizer.update()
+            diarizer.begin_update(0)
+            diarizer.flush()
     found = diarizer.turns(seconds(18), seconds(25))
     assert found[0].end / NS == pytest.approx(20.06, abs=0.035)
 

@@ -36,7 +36,8 @@ def test_somebody_enrolled_is_recognised_and_a_stranger_is_not(file: Path) -> No
     known = load_voices(file, NETWORK, 64)
     ears = Diarizer(DiarizationConfig(), tone_networks())
     ears.feed(0, scene((0, 3, 20), (3.2, 6, 9), (6.2, 9, 4), end=9.5))
-    ears.update()
+    ears.begin_update(0)
+    ears.flush()
     voices = [voice for _, voice in sorted(ears.profiles().items())]
     assert [recognise(voice, known, LEAST) for voice in voices] == ["Bob", None, "Ada"]
     assert recognise(known["Ada"], {}, LEAST) is None

@@ -10,7 +10,6 @@ Later sound corrects how earlier sound was attributed; see `corrections`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -136,11 +135,6 @@ class Diarizer:
         """Updates that are under way take effect, due or not."""
         self._take_effect(self._work.flush())
 
-    def update(self) -> None:
-        """Take in what was heard, and wait for it."""
-        self.begin_update(0)
-        self.flush()
-
     def _take_effect(self, states: list[Diarization]) -> None:
         for state in states:
             self._state = state
@@ -171,11 +165,6 @@ class Diarizer:
     def speakers(self) -> int:
         """How many speakers were told apart."""
         return self._state.clusters.speakers
-
-    @property
-    def merged(self) -> Mapping[int, int | None]:
-        """What became of speakers who were nobody's any more at the last update."""
-        return self._state.merged
 
     @property
     def reattributed_from(self) -> int:

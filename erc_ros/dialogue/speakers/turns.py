@@ -145,21 +145,3 @@ def differences(before: Sequence[SpeakerTurn], now: Sequence[SpeakerTurn]) -> li
             if start < end and was != is_now:
                 found.append(TurnCorrection(start, end, was, is_now))
     return sorted(found, key=lambda correction: correction.start)
-
-
-def relabel(turns: list[SpeakerTurn], correction: TurnCorrection) -> list[SpeakerTurn]:
-    """The turns, where the correction holds with its speaker."""
-    found: list[SpeakerTurn] = []
-    for turn in turns:
-        start, end = max(turn.start, correction.start), min(turn.end, correction.end)
-        if start >= end or turn.attribution.speaker != correction.old_speaker:
-            found.append(turn)
-            continue
-        now = replace(turn.attribution, speaker=correction.new_speaker)
-        parts = [
-            replace(turn, end=start),
-            replace(turn, start=start, end=end, attribution=now),
-            replace(turn, start=end),
-        ]
-        found += [part for part in parts if part.start < part.end]
-    return found
