@@ -1,9 +1,9 @@
 """What the markers `dds` and `data` mean, which examples hypothesis tries, and the closing summary.
 
 Tests that need discovery between ROS 2 participants (the marker `dds`) depend on the machine:
-docs/explanation/known_issues.md has what is known about that. They alone may fail once; how many
-did is printed at the end, and more than one fails the run, so that an error cannot hide behind the
-repetition.
+docs/explanation/known_issues.md has what is known about that. They alone may fail once. Which
+did is printed at the end, and more than three (one percent of them) fail the run, so that an error
+cannot hide behind the repetition.
 
 Tests that read a corpus (the marker `data`) are skipped without $ERC_DATA. The summary counts them.
 
@@ -36,7 +36,7 @@ settings.load_profile("fresh" if os.environ.get("ERC_EXAMPLES") == "fresh" else 
 
 # Whoever uses one of these has nodes that talk.
 FIXTURES = {"make_bench", "both_ways", "erc_run"}
-REPETITIONS_ALLOWED = 1
+REPETITIONS_ALLOWED = 3
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -110,4 +110,4 @@ def pytest_terminal_summary(
     for report in failures:
         crash = getattr(report.longrepr, "reprcrash", None)
         reason = crash.message.splitlines()[0] if crash else "?"
-        terminalreporter.line(f"  {report.nodeid}: {reason}")
+        terminalreporter.line(f"  run again: {report.nodeid}: {reason}")
