@@ -15,16 +15,19 @@ from erc_ros.networks.session import NetworkError, Run, on_cpu
 DEVICES = ("cpu", "cuda", "tensorrt", "auto")
 
 
-def open_network(file: Path, device: str = "cpu") -> Network:
+def open_network(file: Path, device: str | Device = "cpu") -> Network:
     """A network of a bundle.
 
     Args:
         file: the ONNX file.
-        device: one of DEVICES. "auto": the best that works, also when one fails while it runs.
+        device: one of DEVICES, or a device of another kind. "auto": the best that works, also when
+            one fails while it runs.
 
     Raises:
         NetworkError: the file cannot be read; or not for "auto": the device is not there.
     """
+    if isinstance(device, Device):
+        return Network(file, [device])
     return Network(file, choose(device, (TENSORRT, CUDA, SAVED_OR_CPU)))
 
 

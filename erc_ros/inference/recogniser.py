@@ -55,6 +55,7 @@ from erc_ros.inference.manifest import AudioPart, VisualPart, VoiceAudio
 from erc_ros.inference.reliability import Memory
 from erc_ros.inference.text_encoders import TextEncoder, open_text_encoder
 from erc_ros.inference.voice import HeardVoice, VoiceFeatures, remember, voice_inputs
+from erc_ros.networks.network import Device
 from erc_ros.networks.session import signature
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
@@ -96,7 +97,7 @@ class Recogniser:
         NetworkError: the device is not there.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+    def __init__(self, bundle: Bundle, device: str | Device = "cpu") -> None:
         self.bundle = bundle
         self.networks = {
             name: open_network(part.file, device) for name, part in bundle.parts.items()
@@ -489,11 +490,11 @@ class Recogniser:
             future.cancel()
 
 
-def _voice_features(bundle: Bundle, device: str) -> VoiceFeatures | None:
+def _voice_features(bundle: Bundle, device: str | Device) -> VoiceFeatures | None:
     """The front end of a voice part; TensorRT builds no engine of it, so CUDA where it works."""
     if not isinstance(bundle.audio, VoiceAudio):
         return None
-    device = "auto" if device == "tensorrt" else device
+    device = "auto" if device == "tensorrt" or isinstance(device, Device) else device
     return VoiceFeatures(speaker_network(bundle), bundle.audio.max_seconds, device)
 
 
