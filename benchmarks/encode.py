@@ -1,11 +1,11 @@
-"""Encoding a corpus in this process, and with 1 and 2 workers of Ray Data.
+"""Encoding a corpus in this process and in two worker processes.
 
     python -m benchmarks.encode [--corpus meld --split dev] [--model models/edge-small]
 
-The work is the robot's text encoder over the real corpus; every way makes the same shards in a
-folder of its own, and the features are compared. Utterances/s are from the begin of the first shard
-to the end of the last one; "with start" is the whole run, loading and Ray's start included. Then
-the last run's store loses some shards, and what a restart makes is counted.
+The work is the robot's text encoder over the real corpus; each way makes the same shards in a
+folder of its own, and the features are compared. Utterances/s are from the start of the first shard
+to the end of the last one; "with start" is the whole run, loading included. Then some shards of the
+last store are removed, and the shards that a restart makes are counted.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ def measure(job: EncodingJob) -> list[Figure]:
     figures = []
     speeds = {}
     stores = []
-    ways = (("this process", 1, None), ("Ray, 1 worker", 1, "local"), ("Ray, 2 workers", 2, None))
-    for name, workers, cluster in ways:
+    for name, workers in (("this process", 1), ("2 processes", 2)):
         own = replace(job, out=job.out / str(len(stores)))
         begin = time.perf_counter()
-        made = encode(own, workers, cluster)
+        made = encode(own, workers)
         seconds = time.perf_counter() - begin
         stores.append(FeatureStore(own.out))
         speeds[name] = throughput(made)
@@ -54,7 +53,7 @@ def measure(job: EncodingJob) -> list[Figure]:
     again = encode(last)
     return [
         *figures,
-        Figure("2 workers against 1", speeds["Ray, 2 workers"] / speeds["Ray, 1 worker"], "times"),
+        Figure("2 processes against 1", speeds["2 processes"] / speeds["this process"], "times"),
         Figure(f"a restart that lacks {LOST} shards makes", len(again), "shards", LOST),
         Figure("the next one makes", len(encode(last)), "shards", 0),
         Figure("utterances, the same features in all ways", len(keys), ""),
@@ -70,8 +69,6 @@ def main() -> int:
     parser.add_argument("--shard", type=int, default=64, help="utterances in a shard, about")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()
-    # Ray runs its workers at low priority; here they have to compete as this process does.
-    os.environ.setdefault("RAY_worker_niceness", "0")
     print(description())
     with tempfile.TemporaryDirectory() as folder:
         job = EncodingJob(

@@ -14,7 +14,6 @@ from erc_ros.training.engine.recipe import RecipeError, keep, read_recipe
 # kind -> "module:function" taking a Recipe; imported when asked for, as each needs other libraries.
 KINDS = {
     "text": "erc_ros.training.encoders.text.train:train",
-    "audio": "erc_ros.training.encoders.audio.train:train",
     "voice": "erc_ros.training.encoders.audio.voice_train:train",
     "face": "erc_ros.training.encoders.visual.train:train",
     "fusion": "erc_ros.training.systems.edge:train",

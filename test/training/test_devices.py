@@ -22,16 +22,10 @@ from torch import nn  # noqa: E402
 
 from erc_ros.encoders.text import Turn  # noqa: E402
 from erc_ros.training.datasets.ferplus import Faces, FerPlus  # noqa: E402
-from erc_ros.training.datasets.held_out import SpeakerFold  # noqa: E402
 from erc_ros.training.distillation import task as distillation  # noqa: E402
 from erc_ros.training.ema import SelfDistillationConfig  # noqa: E402
-from erc_ros.training.encoders.audio import train as audio  # noqa: E402
-from erc_ros.training.encoders.audio.model import AudioNetworkConfig  # noqa: E402
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig  # noqa: E402
-from erc_ros.training.encoders.augmentation import (  # noqa: E402
-    FaceAugmentation,
-    SpeechAugmentation,
-)
+from erc_ros.training.encoders.augmentation import FaceAugmentation  # noqa: E402
 from erc_ros.training.encoders.features import ClassifierConfig, FeatureNetwork  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.text.pretrained import TextEncoderConfig  # noqa: E402
@@ -89,7 +83,7 @@ def two_steps(
 
 @pytest.fixture(autouse=True)
 def on_another_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (fusion, distillation, audio, face):
+    for module in (fusion, distillation, face):
         monkeypatch.setattr(module, "fit", two_steps)
     yield
 
@@ -221,17 +215,6 @@ def test_encoders_that_stages_train(kind: str, tmp_path: Path) -> None:
         embedding = encoder.embed(_to(encoder.collate(samples), device))
         embedding.square().sum().backward()
         assert embedding.device == device and embedding.shape == (2, encoder.dimension)
-
-
-def test_the_audio_network(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    versions = [[rng.normal(size=(20 + n, 64)).astype(np.float16)] for n in range(6)]
-    fold = SpeakerFold(np.arange(4), np.arange(4, 6), np.arange(4, 6))
-    network = AudioNetworkConfig(widths=(4, 4), hidden=8, dilations=(1,))
-    with pytest.raises(DoneError):
-        audio.fit_speech(
-            versions, np.arange(6), fold, TRAINER, network, SpeechAugmentation(), tmp_path
-        )
 
 
 def test_the_face_network(tmp_path: Path) -> None:

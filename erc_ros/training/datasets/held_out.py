@@ -7,7 +7,7 @@ calibration and encoder evaluation read that record. Only a training computes a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.speech import Clip, SpeechCorpus
 
-FOLDS = 5
-BUNDLE_FOLD = 0
-"""The fold whose log-mel model is exported."""
 SPLITS = ("train", "dev", "test")
 
 
@@ -58,15 +55,6 @@ class HeldOutSpeakers:
         return "dev" if speaker in self.dev else "train"
 
 
-@dataclass(frozen=True, eq=False)
-class SpeakerFold:
-    """Indices of clips; no speaker is in two of the three."""
-
-    train: NDArray[np.int64]
-    dev: NDArray[np.int64]
-    test: NDArray[np.int64]
-
-
 def acted_speech(data: Path) -> SpeechCorpus:
     """The clips that stand for speech where that of the dialogues is not available.
 
@@ -99,14 +87,12 @@ def recorded_speakers(record: Any, source: str) -> HeldOutSpeakers:
 
 
 def new_speakers(clips: Sequence[Clip]) -> HeldOutSpeakers:
-    """Held-out speakers for a training: those of fold `BUNDLE_FOLD`."""
-    fold = folds(clips)[BUNDLE_FOLD]
-    return HeldOutSpeakers(speakers_of(clips, fold.dev), speakers_of(clips, fold.test))
-
-
-def speakers_of(clips: Sequence[Clip], rows: Iterable[int]) -> frozenset[str]:
-    """The speakers of these clips."""
-    return frozenset(clips[row].speaker for row in rows)
+    """Choose held-out speakers: a fifth for test, a tenth for dev, of each corpus and sex."""
+    groups: dict[tuple[str, str], set[str]] = {}
+    for clip in clips:
+        groups.setdefault((clip.corpus, clip.sex), set()).add(clip.speaker)
+    dealt = [speaker for key in sorted(groups) for speaker in sorted(groups[key])]
+    return HeldOutSpeakers(dev=frozenset(dealt[1::10]), test=frozenset(dealt[::5]))
 
 
 def speakers_of_bundle(
@@ -128,28 +114,3 @@ def speakers_of_bundle(
     held_out = training.get("held_out")
     record = held_out.get("audio") if isinstance(held_out, Mapping) else None
     return recorded_speakers(record, source)
-
-
-def folds(clips: Sequence[Clip]) -> list[SpeakerFold]:
-    """Five splits by speaker; the test parts are disjoint and together cover all speakers.
-
-    Every fold has its share of each corpus and sex. Half of the next fold's speakers are dev.
-    """
-    groups: dict[tuple[str, str], set[str]] = {}
-    for clip in clips:
-        groups.setdefault((clip.corpus, clip.sex), set()).add(clip.speaker)
-    fold_of: dict[str, int] = {}
-    half_of: dict[str, int] = {}
-    dealt = 0
-    for key in sorted(groups):
-        for speaker in sorted(groups[key]):
-            fold_of[speaker], half_of[speaker] = dealt % FOLDS, dealt // FOLDS % 2
-            dealt += 1
-    fold = np.array([fold_of[clip.speaker] for clip in clips])
-    half = np.array([half_of[clip.speaker] for clip in clips])
-    splits = []
-    for number in range(FOLDS):
-        test = fold == number
-        dev = (fold == (number + 1) % FOLDS) & (half == 0)
-        splits.append(SpeakerFold(*(np.flatnonzero(part) for part in (~test & ~dev, dev, test))))
-    return splits

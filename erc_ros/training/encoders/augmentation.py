@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
@@ -145,63 +144,6 @@ def _rectangles(
     return (inside[0][:, :, None] & inside[1][:, None, :] & chosen[:, None, None])[:, None]
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechAugmentation:
-    """What may happen to a clip: other speeds, rooms, noise and levels, and hidden parts."""
-
-    variants: int = 6
-    """Versions of each clip that are kept: the clean one and the others changed at random."""
-    speed: float = 0.1
-    """Share by which a clip is faster or slower (and higher or lower)."""
-    reverberant: float = 0.5
-    """Share of the changed versions that are in a room."""
-    longest_reverberation: float = 0.6
-    """s until the room is 60 dB quieter (RT60); at least 0.1."""
-    noisy: float = 0.7
-    """Share of the changed versions with noise, white to brown."""
-    lowest_snr: float = 5.0
-    """dB; at most 30 dB."""
-    gain: float = 20.0
-    """dB, quieter by up to this and louder by up to half of it, where it may clip."""
-    crop: float = 0.8
-    """Smallest share of a clip's frames that an example keeps."""
-    longest: int = 180
-    """Frames of an example at most."""
-    time_mask: int = 20
-    """Longest hidden stretch in frames; two of them (SpecAugment, Park et al. 2019)."""
-    band_mask: int = 8
-    """Most hidden bands in a row; two of them."""
-
-    def __post_init__(self) -> None:
-        if self.variants < 1 or self.longest < 1:
-            raise ValueError("variants and longest must be at least 1")
-        for name in ("time_mask", "band_mask", "gain"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
-        for name in ("reverberant", "noisy", "crop"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be a share in [0, 1]")
-        if not 0 <= self.speed < 0.5:
-            raise ValueError(f"speed is {self.speed}, must be in [0, 0.5)")
-        if self.longest_reverberation < 0.1:
-            raise ValueError(f"longest_reverberation is {self.longest_reverberation}, below 0.1")
-
-
-def augment_speech(
-    samples: NDArray[np.float32], how: SpeechAugmentation, generator: np.random.Generator
-) -> NDArray[np.float32]:
-    """Another version of a clip, (n,) at SAMPLE_RATE -> (m,), in [-1, 1]."""
-    speed = 1 + generator.uniform(-how.speed, how.speed)
-    changed = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
-    if generator.random() < how.reverberant:
-        changed = reverberate(changed, generator.uniform(0.1, how.longest_reverberation), generator)
-    if generator.random() < how.noisy:
-        changed = add_noise(changed, generator.uniform(how.lowest_snr, 30.0), generator)
-    level = 10 ** (generator.uniform(-how.gain, how.gain / 2) / 20)
-    result: NDArray[np.float32] = np.clip(changed * np.float32(level), -1, 1).astype(np.float32)
-    return result
-
-
 def reverberate(
     samples: NDArray[np.float32], seconds: float, generator: np.random.Generator
 ) -> NDArray[np.float32]:
@@ -235,24 +177,6 @@ def _convolve(sound: NDArray[np.float64], response: NDArray[np.float64]) -> NDAr
     size = 1 << (length - 1).bit_length()
     product = np.fft.rfft(sound, size) * np.fft.rfft(response, size)
     return np.fft.irfft(product, size)[:length]
-
-
-def hide_parts(
-    features: NDArray[np.float32], how: SpeechAugmentation, generator: np.random.Generator
-) -> NDArray[np.float32]:
-    """Crop, then set stretches and bands to the mean 0 (SpecAugment): (T, 64) -> (T', 64)."""
-    keep = max(1, round(len(features) * generator.uniform(how.crop, 1)))
-    keep = min(keep, how.longest)
-    start = generator.integers(len(features) - keep + 1)
-    result: NDArray[np.float32] = features[start : start + keep].copy()
-    for _ in range(2):
-        width = generator.integers(min(how.time_mask, keep // 4) + 1)
-        start = generator.integers(keep - width + 1)
-        result[start : start + width] = 0
-        width = generator.integers(how.band_mask + 1)
-        start = generator.integers(result.shape[1] - width + 1)
-        result[:, start : start + width] = 0
-    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Every test runs the file as the robot does: one input at a time, one thread.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from erc_ros.encoders.audio import MAX_SECONDS, frame_count, log_mel, normalise
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.metrics import classification as metrics
 from erc_ros.networks.network import Network
 from erc_ros.training.datasets import corpora
-from erc_ros.training.datasets.held_out import BUNDLE_FOLD, acted_speech, recorded_speakers
 from erc_ros.training.datasets.utterances import LABELS, Conversation
-from erc_ros.training.engine.history import kind_of
 from erc_ros.training.manifest import attention_shape, open_prompt
-from erc_ros.values.utterance import SAMPLE_RATE
 
 NetworkInputs = Mapping[str, NDArray[Any]]
 Array = NDArray[Any]
@@ -97,36 +92,10 @@ def read(reader: CachedTextEncoder, conversation: Conversation) -> NDArray[np.fl
 
 
 def audio_test(run: Path, data: Path) -> EncoderTest:
-    """Clips of the speakers that the encoder was not trained on; unweighted recall.
+    """The clips of held-out speakers in every condition of `voice_train`; unweighted recall.
 
-    Raises:
-        ValueError: the run does not record which these are.
+    The part has no head: its embedding is its prediction. `data` is not read.
     """
-    if kind_of(run) == "voice":
-        return voice_test(run)
-    metrics_file = run / "metrics.json"
-    recorded = json.loads(metrics_file.read_text(encoding="utf-8"))
-    speakers = recorded_speakers(recorded.get("held_out"), str(metrics_file))
-    corpus = acted_speech(data)
-    limit = frame_count(round(MAX_SECONDS * SAMPLE_RATE))
-    inputs: dict[str, list[NetworkInputs]] = {}
-    labels: dict[str, NDArray[np.int64]] = {}
-    for name in ("dev", "test"):
-        clips = [corpus.clips[index] for index in speakers.rows(corpus.clips, name)]
-        labels[name] = np.array([clip.label for clip in clips], np.int64)
-        inputs[name] = []
-        for clip in clips:
-            features = normalise(log_mel(clip.samples)[-limit:])
-            frames = np.array([len(features)], np.int64)
-            inputs[name].append({"features": features[None], "frames": frames})
-    weights = run.parent / f"seed-{recorded['seed']}" / f"fold-{BUNDLE_FOLD}" / "best.safetensors"
-    return EncoderTest(
-        one_by_one(inputs), labels, _head(weights), metrics.unweighted_recall, "unweighted recall"
-    )
-
-
-def voice_test(run: Path) -> EncoderTest:
-    """The clips in every condition of `voice_train`: its answer is its embedding."""
     from erc_ros.training.encoders.audio.voice_train import EXAMPLES, load_examples
 
     examples = load_examples(run / EXAMPLES)

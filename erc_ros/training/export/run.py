@@ -37,18 +37,6 @@ def export_text(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     return export(model.encoder, file)
 
 
-def export_audio(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
-    """Of the chosen seed's first fold, which is the one in the bundle."""
-    from erc_ros.encoders.audio import MEL_BANDS
-    from erc_ros.training.datasets.held_out import BUNDLE_FOLD
-    from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig
-
-    model = AudioNetwork(recipe.section("network", AudioNetworkConfig))
-    fold = recipe.out / f"seed-{chosen['seed']}" / f"fold-{BUNDLE_FOLD}"
-    load_weights(model, fold / WEIGHTS)
-    return onnx.export_audio(model, file, MEL_BANDS)
-
-
 def export_face(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     """Of the seed that was best on validation."""
     from erc_ros.encoders.face import SIZE
@@ -95,7 +83,6 @@ def _export_stage(seed: Path, file: Path) -> float:
 
 EXPORTS: dict[str, Callable[[Recipe, dict[str, Any], Path], float]] = {
     "text": export_text,
-    "audio": export_audio,
     "face": export_face,
     "fusion": export_fusion,
 }

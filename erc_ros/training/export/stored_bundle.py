@@ -2,7 +2,7 @@
 
 The fusion model is that of the row, of the seed that is best on dev; the encoders are those that
 `erc encode` made the features with, which the feature stores name: parts of a bundle
-(`bundle-text`, `bundle-audio`) or published models (`text`, `speech`, `video`).
+(`bundle-text`) or published models (`text`, `speech`, `video`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from erc_ros.training.heads.registry import make_head
 from erc_ros.training.onnx import export_fusion
 from erc_ros.values.tables import read_table
 
-PARTS = {"bundle-text": "text", "bundle-audio": "audio"}
+PARTS = {"bundle-text": "text"}
 """Encoders of `erc encode` that are a bundle's part -> which."""
 
 

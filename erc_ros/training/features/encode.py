@@ -1,10 +1,8 @@
 """`erc encode CORPUS SPLIT`: encode a corpus once and store the features.
 
-The corpus is divided into shards of whole conversations. A shard is the unit of work: it is
-encoded and written by `ShardEncoder`, here in this process or, with several workers, in processes
-of Ray Data on this machine or a cluster whose machines see the same folders. Nothing but the number
-of a shard travels. What is already there, by the same encoder and of the same utterances, is not
-made again; so a run that was killed goes on where it was.
+The corpus is divided into shards of whole conversations. `ShardEncoder` encodes and writes one
+shard, in this process or in several worker processes. Shards that the same encoder already made of
+the same utterances are kept, so an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -12,12 +10,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import logging
+import multiprocessing
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,17 @@ from erc_ros.training.manifest import attention_shape, open_prompt
 from erc_ros.values.utterance import MODALITIES
 
 SHARD = 512  # utterances, about
-AT_ONCE = 16  # utterances whose sound or pictures are in memory
-FRAMES = 32  # pictures of an utterance, evenly over it
-RAY_STARTS = 3  # it gives up after 30 s, which a busy machine may need
+AT_ONCE = 16  # utterances whose audio or images are in memory
+FRAMES = 32  # images of an utterance, evenly spread
 NOT_FINITE = "the features are not finite"
 
 
 @dataclass(frozen=True, slots=True)
 class EncodingJob:
-    """What to encode, by what, and where to.
+    """What to encode, with which encoder, and where the features go.
 
     encoder: one of ENCODERS, or a class of another package (`sample.Encoder`). model: file, folder
-    or name, as that encoder takes it. options: its settings. shard: utterances in a shard, about.
+    or name, as the encoder takes it. options: its settings. shard: utterances per shard, about.
     """
 
     corpus: str
@@ -76,21 +76,24 @@ class EncodingJob:
             raise ValueError(f"a shard must have at least 1 utterance, not {self.shard}")
 
     def load_encoder(self) -> Encoder:
-        """The encoder; ValueError for an option that it does not have."""
+        """Load the encoder.
+
+        Raises:
+            ValueError: an option that it does not have.
+        """
+        options = dict(self.options)
         try:
-            if self.encoder not in ENCODERS:
-                encoder: Encoder = plugins.find(plugins.ENCODERS, self.encoder)(
-                    self.model, **dict(self.options)
-                )
-                return encoder
-            return ENCODERS[self.encoder](self.model, dict(self.options))
+            if self.encoder in ENCODERS:
+                return ENCODERS[self.encoder](self.model, options)
+            encoder: Encoder = plugins.find(plugins.ENCODERS, self.encoder)(self.model, **options)
+            return encoder
         except TypeError as error:
             raise ValueError(f"encoder {self.encoder}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One shard as it was made: how many utterances got features, and when (ns since 1970)."""
+    """A finished shard: number of utterances with features, start and end (ns since 1970)."""
 
     shard: int
     utterances: int
@@ -101,11 +104,11 @@ class Done:
 class BundleText:
     """The robot's text encoder: `text.onnx` and `tokenizer.json` of a bundle or a training run.
 
-    Read as on the robot, an utterance after the other with a memory, anew for every conversation;
-    see `sample.Encoder`.
+    It encodes utterance after utterance with the cached history of the conversation, as on the
+    robot; see `sample.Encoder`.
 
     Args:
-        folder: of a bundle or of a training run, which say how it reads.
+        folder: of a bundle or of a training run.
 
     Raises:
         FileNotFoundError: no such files.
@@ -162,42 +165,23 @@ def _bundle_text(model: str, options: dict[str, Any]) -> Encoder:
     return BundleText(model_folder(model), **options)
 
 
-def _bundle_audio(model: str, options: dict[str, Any]) -> Encoder:
-    from erc_ros.training.encoders.small import BundleSpeechEncoder
+def _pretrained(modality: str, model: str, options: dict[str, Any]) -> Encoder:
+    from erc_ros.training.encoders.trainable import CONFIGS, make_encoder
 
-    return BundleSpeechEncoder(model_folder(model) / "audio.onnx", **options)
-
-
-def _text(model: str, options: dict[str, Any]) -> Encoder:
-    from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, TextEncoderConfig
-
-    return PretrainedTextEncoder(TextEncoderConfig(model, **options))
-
-
-def _speech(model: str, options: dict[str, Any]) -> Encoder:
-    from erc_ros.training.encoders.audio.pretrained import SpeechEncoder, SpeechEncoderConfig
-
-    return SpeechEncoder(SpeechEncoderConfig(model, **options))
-
-
-def _video(model: str, options: dict[str, Any]) -> Encoder:
-    from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
-
-    return VideoEncoder(VideoEncoderConfig(model, **options))
+    return make_encoder(CONFIGS[modality](model, **options))
 
 
 ENCODERS: dict[str, Callable[[str, dict[str, Any]], Encoder]] = {
     "bundle-text": _bundle_text,
-    "bundle-audio": _bundle_audio,
-    "text": _text,
-    "speech": _speech,
-    "video": _video,
+    "text": partial(_pretrained, "text"),
+    "speech": partial(_pretrained, "audio"),
+    "video": partial(_pretrained, "visual"),
 }
-"""The robot's own, and any local model of Hugging Face (`training.encoders`)."""
+"""Built-in encoders: the robot's, and local Hugging Face models (`training.encoders`)."""
 
 
 class ShardEncoder:
-    """Encodes shards of a job, one after the other; every worker has one."""
+    """Encodes shards of a job one by one; each worker process has its own."""
 
     def __init__(
         self, job: EncodingJob, split: Split | None = None, encoder: Encoder | None = None
@@ -208,11 +192,11 @@ class ShardEncoder:
         self.encoder = encoder or job.load_encoder()
 
     def missing(self) -> list[int]:
-        """The shards that still have to be made, whole ones by the same encoder left out."""
+        """Return the numbers of the shards that are missing, damaged or outdated."""
         return [number for number in range(len(self.shards)) if not self._is_done(number)]
 
     def source(self, number: int) -> str:
-        """A digest of what a shard is made of: encoder, words, speakers, files."""
+        """Return a digest of what determines a shard: encoder, words, speakers and files."""
         digest = hashlib.sha256(self.encoder.name.encode())
         for conversation in self.shards[number]:
             for u in conversation.utterances:
@@ -232,7 +216,7 @@ class ShardEncoder:
     def _is_done(self, number: int) -> bool:
         try:
             shard = read_shard(self.job.out, number)
-        except ValueError:  # a damaged index is written anew
+        except ValueError:  # a damaged index is written again
             return False
         return (
             shard is not None
@@ -260,7 +244,7 @@ class ShardEncoder:
     def _batches(
         self, conversations: Iterable[Conversation], left_out: dict[str, str]
     ) -> Iterator[list[Sample]]:
-        """At most AT_ONCE samples at a time; those that have no features go to `left_out`."""
+        """Yield at most AT_ONCE samples at a time; excluded ones go to `left_out`."""
         batch: list[Sample] = []
         for conversation in conversations:
             turns = tuple(Turn(u.speaker, u.text) for u in conversation.utterances)
@@ -287,10 +271,10 @@ class ShardEncoder:
 def sample_of(
     corpus: str, key: str, turns: tuple[Turn, ...], utterance: LabelledUtterance, modality: str
 ) -> Sample:
-    """What an encoder of this modality gets of an utterance.
+    """Return what an encoder of this modality needs of an utterance.
 
     Raises:
-        UnusableMediaError: it has no clip, or a broken one.
+        UnusableMediaError: it has no clip, or one that could not be decoded.
     """
     if utterance.features:
         return Sample(key, turns, features=utterance.features[MODALITIES.index(modality)])
@@ -305,7 +289,7 @@ def sample_of(
 
 
 def plan(conversations: Iterable[Conversation], size: int) -> list[tuple[Conversation, ...]]:
-    """Whole conversations in their order, `size` utterances to a shard or a few more."""
+    """Return shards of whole conversations in their order, with at least `size` utterances each."""
     shards: list[tuple[Conversation, ...]] = []
     current: list[Conversation] = []
     for conversation in conversations:
@@ -317,7 +301,7 @@ def plan(conversations: Iterable[Conversation], size: int) -> list[tuple[Convers
 
 
 def encode_split(corpus: str, split: Split, encoder: Encoder, out: Path) -> None:
-    """Make what is missing of the features of a split that was read already; see `encode`.
+    """Encode the missing shards of a split that is in memory; see `encode`.
 
     Raises:
         ValueError: `out` has another encoder's features.
@@ -329,113 +313,70 @@ def encode_split(corpus: str, split: Split, encoder: Encoder, out: Path) -> None
 
 
 def encode(
-    job: EncodingJob,
-    workers: int = 1,
-    cluster: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    job: EncodingJob, workers: int = 1, say: Callable[[str], None] = lambda _: None
 ) -> list[Done]:
-    """Make what is missing of a job's features; returns the shards that were made.
+    """Encode the missing shards of a job; returns the shards that were encoded.
 
     Args:
-        workers: 1 encodes in this process, more in as many of Ray's.
-        cluster: address of a Ray cluster; None starts one on this machine. Given, even a single
-            worker runs there.
+        workers: 1 encodes in this process, more in as many worker processes.
 
     Raises:
-        FileNotFoundError: corpus or model is not there.
+        FileNotFoundError: corpus or model is missing.
         ValueError: corpus, model or options are unusable, or `out` has another encoder's features.
-        RuntimeError: a worker failed.
+        RuntimeError: a worker process ended unexpectedly.
     """
     if workers < 1:
-        raise ValueError(f"{workers} workers can do nothing, at least 1 is needed")
+        raise ValueError(f"workers is {workers}, must be at least 1")
     here = ShardEncoder(job)
     for line in here.split.findings.lines():
         say(f"{job.corpus} {job.split}: {line}")
     made_by = {"encoder": job.encoder, "model": job.model, "options": dict(job.options)}
     create(job.out, here.encoder.name, here.encoder.dimension, len(here.shards), made_by)
     missing = here.missing()
-    say(f"{len(here.shards)} shards, {len(here.shards) - len(missing)} are there already")
+    say(f"{len(here.shards)} shards, {len(here.shards) - len(missing)} are complete")
     made = []
     begin = time.monotonic()
-    use_ray = missing and (workers > 1 or cluster is not None)
-    for done in _on_ray(here, missing, workers, cluster) if use_ray else map(here, missing):
+    uses_pool = workers > 1 and len(missing) > 1
+    for done in _in_processes(job, missing, workers) if uses_pool else map(here, missing):
         made.append(done)
-        left = (time.monotonic() - begin) / len(made) * (len(missing) - len(made))
-        say(f"shard {done.shard}: {done.utterances} utterances; about {left:.0f} s left")
+        remaining = (time.monotonic() - begin) / len(made) * (len(missing) - len(made))
+        say(f"shard {done.shard}: {done.utterances} utterances; about {remaining:.0f} s left")
     return made
 
 
-class _RayWorker:
-    """A `ShardEncoder` in another process; checks that it plans the same shards."""
-
-    def __init__(self, job: EncodingJob) -> None:
-        self._encode = ShardEncoder(job)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, int]:
-        number = row["shard"]
-        shards = self._encode.shards
-        if number >= len(shards) or self._encode.source(number) != row["source"]:
-            raise ValueError(
-                f"shard {number} is another one on this worker: corpus {self._encode.job.data} or"
-                f" model {self._encode.job.model} differ from the driver's"
-            )
-        done = self._encode(number)
-        return {"shard": number, "rows": done.utterances, "begin": done.begin, "end": done.end}
+_worker: ShardEncoder
+"""Of this process, if it is a worker of `_in_processes`."""
 
 
-def _on_ray(
-    here: ShardEncoder, missing: Sequence[int], workers: int, cluster: str | None
-) -> Iterator[Done]:
-    """Encode on Ray Data, in whatever order the shards are finished."""
-    import ray
-    from ray.exceptions import RayError
-
-    _connect(workers, cluster)
-    try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        rows = [{"shard": number, "source": here.source(number)} for number in missing]
-        # A block for each shard: it is what is scheduled, and what is repeated if a worker dies.
-        made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _RayWorker,
-            fn_constructor_args=(here.job,),
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
-            num_cpus=1,
-        )
-        for row in made.iter_rows():
-            yield Done(*(int(row[key]) for key in ("shard", "rows", "begin", "end")))
-    except RayError as error:
-        reason = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
-        raise RuntimeError(f"a worker failed: {reason}") from error
-    finally:
-        ray.shutdown()
+def _begin_worker(job: EncodingJob) -> None:
+    global _worker
+    _worker = ShardEncoder(job)
 
 
-def _connect(workers: int, cluster: str | None) -> None:
-    """To a Ray cluster, or to a small one that is started on this machine and ends with us."""
-    import ray
+def _encode_shard(number: int) -> Done:
+    return _worker(number)
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
-    for attempt in range(1, RAY_STARTS + 1):
+
+def _in_processes(job: EncodingJob, missing: Sequence[int], workers: int) -> Iterator[Done]:
+    """Encode shards in worker processes, in the order in which they finish."""
+    # A fork would copy the threads' locks of torch and ONNX Runtime.
+    context = multiprocessing.get_context("spawn")
+    count = min(workers, len(missing))
+    with ProcessPoolExecutor(count, context, _begin_worker, (job,)) as pool:
         try:
-            ray.init(
-                address=cluster or "local",
-                log_to_driver=False,
-                logging_level="ERROR",
-                **({} if cluster else local),
-            )
-            return
-        except Exception as error:  # Ray raises bare Exception where its processes start too slowly
-            ray.shutdown()
-            if attempt == RAY_STARTS:
-                raise RuntimeError(
-                    f"Ray could not be reached or started ({error}); start it with `ray start"
-                    " --head` and give --cluster auto"
-                ) from error
+            for future in as_completed([pool.submit(_encode_shard, each) for each in missing]):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process ended unexpectedly (out of memory?); finished shards are kept:"
+                " run the command again, perhaps with fewer workers"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def throughput(made: Sequence[Done]) -> float:
-    """Utterances a second from the first shard's begin to the last one's end; NaN for none."""
+    """Return utterances per second from the first start to the last end; NaN without shards."""
     if not made:
         return float("nan")
     seconds = (max(done.end for done in made) - min(done.begin for done in made)) / 1e9
@@ -464,8 +405,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default runs/features/CORPUS-SPLIT-ENCODER")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--shard", type=int, default=SHARD, help="utterances in a shard, about")
-    parser.add_argument("--workers", type=int, default=1, help="more than 1: on Ray (extra [ray])")
-    parser.add_argument("--cluster", metavar="ADDRESS", help="a running Ray cluster, or: auto")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes")
     chosen = parser.parse_args(argv)
     try:
         corpus = corpora.find_for_training(chosen.corpus).name
@@ -480,7 +420,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tuple(_option(text) for text in chosen.option),
             chosen.shard,
         )
-        made = encode(job, chosen.workers, chosen.cluster, lambda line: print(line, flush=True))
+        made = encode(job, chosen.workers, lambda line: print(line, flush=True))
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"erc encode: {error}", file=sys.stderr)
         return 2

@@ -5,30 +5,31 @@
     00000.json     the shard's keys in the order of its rows, size and sha256 of the .npy, what was
                    encoded (a digest), and which utterances were left out and why
 
-A shard counts once its .json is there; both files are written beside and then renamed, so a run
-that is killed leaves whole shards only. Nothing of it is pickled. Reading holds in memory the keys
-(about 150 bytes an utterance) and what was asked for; the rest stays in the page cache.
+A shard is complete once its .json exists; both files are written under another name and renamed,
+so a killed run leaves only complete shards. Nothing is pickled. An open store holds the keys in
+memory (about 150 bytes per utterance); the features stay in the page cache.
 """
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
 import os
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.inference.bundle import sha256_of
+from erc_ros.values.files import write_whole
+
 FORMAT = 1
 INDEX = "store.json"
-TEMPORARY = ".tmp"
 
 Features = NDArray[np.float32]
 
@@ -55,10 +56,10 @@ def create(
     shards: int,
     made_by: Mapping[str, Any] | None = None,
 ) -> None:
-    """Begin a store, or go on with one of the same encoder.
+    """Create a store, or continue one of the same encoder.
 
-    Temporary files that a killed run left behind and shards beyond the last one go. Only one
-    process may do this; any number may then write shards.
+    Removes temporary files of a killed run and shards beyond the last one. Only one process may do
+    this; any number may then write shards.
 
     Args:
         made_by: how the encoder was named: encoder, model and options of `erc encode`.
@@ -69,10 +70,10 @@ def create(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / INDEX).is_file():
         _same_encoder(folder, _index(folder), encoder, dimension)
-    elif others := sorted(p.name for p in folder.iterdir() if p.suffix != TEMPORARY):
+    elif others := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
         raise StoreError(f"{folder} is no feature store, it holds {others[0]}: take another folder")
-    for left in folder.glob(f"*{TEMPORARY}"):
-        left.unlink()
+    for temporary in folder.glob(".*-????????????????"):  # of `write_whole`
+        temporary.unlink()
     for file in folder.glob("[0-9]*.json"):
         if file.stem.isdigit() and int(file.stem) >= shards:
             file.unlink()
@@ -112,12 +113,13 @@ def write_shard(
         raise StoreError(f"the key {key!r} comes twice in shard {number}")
     if bad := np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist():
         raise StoreError(f"the features of {keys[bad[0]]!r} are not finite: leave it out")
-    file = _npy(folder, number)
-    _write(file, lambda stream: np.save(stream, features, allow_pickle=False))
+    file, data = _npy(folder, number), io.BytesIO()
+    np.save(data, features, allow_pickle=False)
+    write_whole(file, data.getvalue())
     content = {
         "source": source,
         "bytes": file.stat().st_size,
-        "sha256": _sha256(file),
+        "sha256": sha256_of(file),
         "keys": list(keys),
         "left_out": dict(left_out),
     }
@@ -157,8 +159,8 @@ def damage(folder: Path, number: int, shard: Shard, thorough: bool = True) -> st
         return f"{file} is missing"
     if (size := file.stat().st_size) != shard.bytes:
         return f"{file} has {size} bytes, must have {shard.bytes}: it was cut or changed"
-    if thorough and (found := _sha256(file)) != shard.sha256:
-        return f"{file} has sha256 {found[:12]}, must have {shard.sha256[:12]}: it was changed"
+    if thorough and (digest := sha256_of(file)) != shard.sha256:
+        return f"{file} has sha256 {digest[:12]}, must have {shard.sha256[:12]}: it was changed"
     return ""
 
 
@@ -233,14 +235,14 @@ class FeatureStore:
             StoreError: a file was cut or replaced since the store was opened.
         """
         rows = np.fromiter((self._row.get(key, -1) for key in keys), np.int64, len(keys))
-        found = np.zeros((len(keys), self.dimension), np.float32)
+        features = np.zeros((len(keys), self.dimension), np.float32)
         numbers = np.searchsorted(self._starts, rows, side="right") - 1  # -1: absent
         breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(numbers) != 0)) + 1
         for begin, end in pairwise([0, *breaks.tolist(), len(keys)]):
             if begin < end and rows[begin] >= 0:
                 number = int(numbers[begin])
-                self._read(number, int(rows[begin] - self._starts[number]), found[begin:end])
-        return found, rows >= 0
+                self._read(number, int(rows[begin] - self._starts[number]), features[begin:end])
+        return features, rows >= 0
 
     def shards(self) -> Iterator[Features]:
         """The features of each shard (n, dimension), read-only, one shard after the other."""
@@ -314,12 +316,12 @@ def _header(file: Path, shape: tuple[int, int]) -> int:
         with file.open("rb") as stream:
             if np.lib.format.read_magic(stream) != (1, 0):
                 raise ValueError("of a version that is not written here")
-            found, by_column, kind = np.lib.format.read_array_header_1_0(stream)
+            stored, by_column, kind = np.lib.format.read_array_header_1_0(stream)
             offset = stream.tell()
     except (ValueError, OSError) as error:
         raise StoreError(f"{file} cannot be read ({error}); {_AGAIN}") from error
-    if found != shape or kind != np.float32 or by_column:
-        raise StoreError(f"{file} holds {kind} {found}, must be float32 {shape}; {_AGAIN}")
+    if stored != shape or kind != np.float32 or by_column:
+        raise StoreError(f"{file} holds {kind} {stored}, must be float32 {shape}; {_AGAIN}")
     return offset
 
 
@@ -362,23 +364,4 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-    _write(file, lambda stream: stream.write(text.encode()))
-
-
-def _write(file: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """All of a file or nothing, also if the power fails."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=TEMPORARY, delete=False) as stream:
-        fill(stream.file)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(stream.name, 0o644)  # temporary files are private, a store is shared
-    os.replace(stream.name, file)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
+    write_whole(file, json.dumps(content, ensure_ascii=False, indent=1) + "\n")

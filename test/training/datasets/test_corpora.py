@@ -6,18 +6,16 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from data_folder import DATA, need
 
-from erc_ros.training.datasets import corpora, emodb, ferplus, ravdess
+from erc_ros.training.datasets import corpora, ferplus
 from erc_ros.training.datasets.findings import Finding, Findings, joined
 from erc_ros.training.datasets.meld import read_meld
 from erc_ros.training.datasets.mosi import read_mosi, read_mosi_words
-from erc_ros.training.datasets.speech import together
 from erc_ros.training.datasets.utterances import Split, count
 
 CONVERSATIONS = {name for name, spec in corpora.BUILT_IN.items() if spec.read}
@@ -108,40 +106,6 @@ def test_no_picture_of_fer_is_in_two_splits() -> None:
     assert not train & valid and not train & test and not valid & test
     assert len(test) == len(data.test.pictures)
     assert data.skipped["test: repeated"] >= 288 and data.skipped["valid: repeated"] >= 279
-
-
-@pytest.mark.data
-def test_speakers_never_cross_the_folds() -> None:
-    need("ravdess_speech_16k", "emodb")
-    pytest.importorskip("torch", reason="needs the extra [train]")
-    from erc_ros.training.datasets.held_out import folds
-
-    corpus = together([load_names(ravdess), load_names(emodb)])
-    tested: list[str] = []
-    for fold in folds(corpus.clips):
-        train, dev, test = (
-            {corpus.clips[index].speaker for index in part}
-            for part in (fold.train, fold.dev, fold.test)
-        )
-        assert train and dev and test
-        assert not train & dev and not train & test and not dev & test
-        tested += test
-    assert len(tested) == len(set(tested)) == 34
-
-
-def load_names(corpus: object) -> object:
-    """The clips of a corpus without their sound, which folds do not look at."""
-    from erc_ros.training.datasets.speech import Clip, SpeechCorpus
-
-    name = corpus.NAME
-    clips = []
-    for conversation in corpora.read(name, DATA, "all").conversations:
-        (utterance,) = conversation.utterances
-        entry = corpus.parse(utterance.clip.stem)
-        silence = np.zeros(0, np.float32)
-        speaker = f"{name}-{entry.speaker}"
-        clips.append(Clip(name, speaker, entry.sex, utterance.label, conversation.name, silence))
-    return SpeechCorpus(tuple(clips))
 
 
 @pytest.mark.data

@@ -1,4 +1,4 @@
-"""Video by Hugging Face encoders, on tiny models; the small encoders of the bundle."""
+"""Video by Hugging Face encoders, on tiny models."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
 import tiny_models  # noqa: E402
-from bundles import write_tiny_bundle  # noqa: E402
 
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
-from erc_ros.training.encoders.small import BundleSpeechEncoder  # noqa: E402
 from erc_ros.training.encoders.visual.pretrained import (  # noqa: E402
     VideoEncoder,
     VideoEncoderConfig,
     evenly,
 )
-
-BUNDLE = Path(__file__).parents[3] / "models" / "edge-small"
 
 
 def encoder(folder: Path, **settings: object) -> VideoEncoder:
@@ -99,28 +95,3 @@ def test_a_model_of_single_pictures_is_refused(tmp_path: Path, timesformer: Path
 
     with pytest.raises(ValueError, match="num_frames"):
         encoder(folder)
-
-
-def test_the_bundles_speech_encoder_has_the_same_interface(tmp_path: Path) -> None:
-    sound = 0.1 * np.random.default_rng(0).standard_normal(24_000).astype(np.float32)
-    speech = BundleSpeechEncoder(write_tiny_bundle(tmp_path) / "audio.onnx")
-
-    embeddings = speech.encode([Sample("a", sound=sound)] * 2)
-
-    assert embeddings.shape == (2, speech.dimension)
-    np.testing.assert_allclose(embeddings[0], embeddings[1])
-    assert speech.refuses(Sample("b")) == "no sound"
-    with pytest.raises(ValueError, match=r"b.*sound"):
-        speech.encode([Sample("b")])
-
-
-def test_a_part_for_another_modality_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"face\.onnx"):
-        BundleSpeechEncoder(BUNDLE / "face.onnx")
-    with pytest.raises(FileNotFoundError, match="missing"):
-        BundleSpeechEncoder(tmp_path / "audio.onnx")
-
-
-def test_a_part_that_hears_a_speaker_network_says_which_one_to_take() -> None:
-    with pytest.raises(ValueError, match="erc train config/training/audio_log"):
-        BundleSpeechEncoder(BUNDLE / "audio.onnx")

@@ -16,7 +16,6 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
 from erc_ros.networks.network import Network  # noqa: E402
-from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig  # noqa: E402
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig  # noqa: E402
 from erc_ros.training.engine.trainer import save_weights  # noqa: E402
 from erc_ros.training.heads.base import Details, Inputs  # noqa: E402
@@ -54,19 +53,6 @@ def test_the_chosen_seed_is_exported(face: Path, capsys: pytest.CaptureFixture[s
     found = Network(face / "best" / "face.onnx")({"faces": faces})["embedding"]
     with torch.inference_mode():
         assert found == pytest.approx(model(torch.from_numpy(faces)).numpy(), abs=1e-4)
-
-
-def test_an_audio_run_exports_the_fold_of_the_bundle(tmp_path: Path) -> None:
-    sizes = {"widths": [4, 4], "hidden": 8, "dilations": [1]}
-    run = write_run(tmp_path / "audio", {"kind": "audio", "network": sizes}, {"seed": 0})
-    (run / "seed-0" / "fold-0").mkdir(parents=True)
-    model = AudioNetwork(AudioNetworkConfig(widths=(4, 4), hidden=8, dilations=(1,)))
-    save_weights(model, run / "seed-0" / "fold-0" / "best.safetensors")
-    file = tmp_path / "other.onnx"
-    assert main(["export", str(run), "--out", str(file)]) == 0
-    features = np.zeros((1, 200, 64), np.float32)
-    found = Network(file)({"features": features, "frames": np.array([200])})
-    assert found["embedding"].shape == (1, 128)
 
 
 def test_a_fusion_run_exports_the_chosen_head_for_its_encoders(tmp_path: Path) -> None:

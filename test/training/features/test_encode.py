@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ pytest.importorskip("torch", reason="needs the extra [train]")
 import soundfile
 from bundles import write_tiny_bundle
 
-from erc_ros import cli
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance
 from erc_ros.training.encoders.sample import Sample
@@ -257,23 +257,34 @@ def test_a_conversation_of_400_utterances_and_one_of_one_are_encoded(tiny: Encod
     assert encoder.refuses(Sample("x", (module.Turn(1, " "),))) == "empty text"
 
 
-def test_sound_is_encoded_and_broken_clips_are_counted(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "bundle")
+def test_audio_is_encoded_and_broken_clips_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lengths(Counting):
+        modality = "audio"
+        dimension = 1
+
+        def refuses(self, sample: Sample) -> str:
+            return ""
+
+        def encode(self, samples: Sequence[Sample]) -> np.ndarray:
+            return np.array([[len(sample.sound)] for sample in samples], np.float32)
+
+    monkeypatch.setitem(module.ENCODERS, "lengths", Lengths)
     folder = tmp_path / "ravdess_speech_16k" / "Actor_01"
     folder.mkdir(parents=True)
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
-    for name, sound in (("01-01-01-01-01", noise), ("02-01-01-01-01", noise[:3000])):
-        soundfile.write(folder / f"03-01-{name}.wav", sound, 16_000)
+    for name, audio in (("01-01-01-01-01", noise), ("02-01-01-01-01", noise[:3000])):
+        soundfile.write(folder / f"03-01-{name}.wav", audio, 16_000)
     (folder / "03-01-03-01-01-01-01.wav").write_bytes(b"no sound")
-    bundle = str(tmp_path / "bundle")
-    encode(EncodingJob("ravdess", "all", tmp_path, tmp_path / "out", "bundle-audio", bundle))
+    encode(EncodingJob("ravdess", "all", tmp_path, tmp_path / "out", "lengths"))
     store = FeatureStore(tmp_path / "out")
     assert len(store) == 1
     assert sorted(store.left_out.values()) == ["too short", "unreadable"]
-    assert np.isfinite(store["ravdess/ravdess-01/03-01-01-01-01-01-01/0"]).all()
+    assert store["ravdess/ravdess-01/03-01-01-01-01-01-01/0"] == [16_000]
 
 
-def test_pictures_and_sound_come_out_of_the_official_clips(
+def test_images_are_read_from_the_official_clips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("av", reason="needs the extra [train]")
@@ -301,10 +312,6 @@ def test_pictures_and_sound_come_out_of_the_official_clips(
     assert store["dev/2/4"].tolist() == [12, 24, 32, 3]
     assert store.left_out["dev/3/0"] == "unreadable"
     assert list(store.left_out.values()).count("no clip") == COUNT - 3
-    write_tiny_bundle(tmp_path / "bundle")
-    bundle = str(tmp_path / "bundle")
-    encode(EncodingJob("meld-clips", "dev", data, tmp_path / "heard", "bundle-audio", bundle))
-    assert len(FeatureStore(tmp_path / "heard")) == 2
 
 
 def test_the_command_says_what_it_did(
@@ -326,7 +333,7 @@ def test_the_command_says_what_it_did(
         (["--option", "depth=3"], "encoder bundle-text: .*depth"),
         (["--option", "depth"], "NAME=VALUE"),
         (["--shard", "0"], "at least 1 utterance"),
-        (["--workers", "0"], "at least 1 is needed"),
+        (["--workers", "0"], "workers is 0"),
     ],
 )
 def test_what_cannot_work_is_explained(
@@ -344,48 +351,29 @@ def test_an_unknown_encoder_is_refused(tmp_path: Path) -> None:
         EncodingJob("meld", "dev", tmp_path, tmp_path, "elmo")
 
 
-def test_without_ray_the_extra_is_named(
-    tiny: EncodingJob, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    words = ["meld", "dev", "--data", str(tiny.data), "--out", str(tiny.out)]
-    assert cli.main(["encode", *words, "--model", tiny.model, "--workers", "2"]) == 1
-    assert "'.[ray]'" in capsys.readouterr().err
-
-
-def test_a_worker_whose_corpus_differs_refuses_to_work(tiny: EncodingJob) -> None:
-    worker = module._RayWorker(tiny)
-    for number, source in ((0, "another one's"), (99, module.ShardEncoder(tiny).source(0))):
-        with pytest.raises(ValueError, match=f"shard {number} is another one on this worker"):
-            worker({"shard": number, "source": source})
-
-
-def test_two_workers_of_ray_make_the_same_even_if_one_is_killed(
+def test_worker_processes_make_the_same_features(
     tmp_path: Path, tiny: EncodingJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray", reason="needs the extra [ray]")
-    psutil = pytest.importorskip("psutil", reason="needs the extra [train]")
-    # Ray's processes must import what this one tests, at the priority of this one.
+    # The worker processes must import the package that this process tests.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-    alone = EncodingJob(
-        "meld", "dev", tiny.data, tmp_path / "alone", "bundle-text", tiny.model, (), 1
-    )
+    psutil = pytest.importorskip("psutil", reason="needs the extra [train]")
+    alone = replace(tiny, out=tmp_path / "alone")
     encode(alone)
-    killed: list[int] = []
 
-    def kill_a_worker(line: str) -> None:
-        if line.startswith("shard ") and not killed:
+    def kill_workers(line: str) -> None:
+        if line.startswith("shard "):
             for process in psutil.Process(os.getpid()).children(recursive=True):
-                if "MapWorker" in " ".join(process.cmdline()) and not killed:
-                    killed.append(process.pid)
+                if "spawn_main" in " ".join(process.cmdline()):
                     process.kill()
 
-    made = encode(tiny, workers=2, say=kill_a_worker)
-    assert killed
-    assert sorted(shard.shard for shard in made) == list(range(len(LENGTHS)))
+    with pytest.raises(RuntimeError):
+        encode(tiny, workers=2, say=kill_workers)
+    finished = len(list(tiny.out.glob("[0-9]*.json")))
+    assert finished >= 1
+    made = encode(tiny, workers=2)
+    assert sorted(done.shard for done in made) == list(range(finished, len(LENGTHS)))
     keys = [f"dev/{d}/{u}" for d, length in enumerate(LENGTHS) for u in range(length)]
     ours, theirs = FeatureStore(alone.out), FeatureStore(tiny.out)
     theirs.verify()
     np.testing.assert_array_equal(ours.take(keys)[0], theirs.take(keys)[0])
-    assert encode(tiny, workers=2) == []  # without starting Ray
+    assert encode(tiny, workers=2) == []  # without starting a process

@@ -186,14 +186,14 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_before_it_began_does_not_block_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "tmpabc.tmp").write_bytes(b"{")
+    (tmp_path / ".00001.npy-0123456789abcdef").write_bytes(b"{")
     create(tmp_path, ENCODER, SIZE, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
     assert len(FeatureStore(tmp_path)) == 0
 
 
 def test_beginning_again_removes_leftovers_and_shards_beyond_the_last(store: Path) -> None:
-    (store / "tmpabc.tmp").write_bytes(b"half a shard")
+    (store / ".00001.npy-0123456789abcdef").write_bytes(b"half a shard")
     create(store, ENCODER, SIZE, 2)
     assert sorted(path.name for path in store.iterdir()) == [
         "00000.json",

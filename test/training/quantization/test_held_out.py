@@ -1,8 +1,7 @@
-"""The gate of the quantization, the fusion trial and the encoder evaluation use unseen speakers."""
+"""The gate of the quantization and the fusion trial use unseen speakers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 import yaml  # noqa: E402
 from bundles import Kinds, write_tiny_bundle_3  # noqa: E402
-from safetensors.numpy import save_file  # noqa: E402
 
 from erc_ros.cli import main  # noqa: E402
 from erc_ros.inference.bundle import Bundle, load_bundle  # noqa: E402
@@ -24,7 +22,6 @@ from erc_ros.training.datasets.held_out import (  # noqa: E402
     new_speakers,
     recorded_speakers,
 )
-from erc_ros.training.encoders.evaluation import audio_test  # noqa: E402
 from erc_ros.training.fusion.bundle_trial import unseen_clips  # noqa: E402
 from erc_ros.training.manifest import write_manifest  # noqa: E402
 from erc_ros.training.quantization.task import Material, material_of  # noqa: E402
@@ -35,7 +32,7 @@ EMODB_CODES = {"neutral": "N", "anger": "W"}
 ACTORS = [f"{number:02d}" for number in range(1, 9)]
 SPEAKERS = ["03", "08", "09", "10"]
 HELD_OUT = {"dev": ["ravdess-04", "emodb-09"], "test": ["ravdess-07", "emodb-10"]}
-"""Other speakers than those of the fold that a training of the log-mel part would hold out."""
+"""Other speakers than `new_speakers` chooses."""
 HEADER = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,"
     "StartTime,EndTime"
@@ -142,25 +139,6 @@ def test_the_fusion_trial_uses_the_same_speakers(bundle: Bundle, data: Path) -> 
     for split in ("dev", "test"):
         clips = unseen_clips(bundle, data, split)
         assert {clip.speaker for clip in clips} == set(HELD_OUT[split])
-
-
-def test_an_encoder_is_evaluated_on_the_speakers_that_its_run_records(
-    data: Path, tmp_path: Path
-) -> None:
-    weights = {"head.1.weight": np.zeros((7, 4), np.float32), "head.1.bias": np.zeros(7)}
-    run, fold = tmp_path / "best", tmp_path / "seed-0" / "fold-0"
-    for folder in (run, fold):
-        folder.mkdir(parents=True)
-    save_file(weights, fold / "best.safetensors")
-    metrics = run / "metrics.json"
-    metrics.write_text(json.dumps({"seed": 0, "held_out": HELD_OUT}), encoding="utf-8")
-    clips = acted_speech(data).clips
-    for split, labels in audio_test(run, data).labels.items():
-        expected = [clip.label for clip in clips if clip.speaker in HELD_OUT[split]]
-        assert labels.tolist() == expected
-    metrics.write_text('{"seed": 0}', encoding="utf-8")
-    with pytest.raises(ValueError, match="held_out"):
-        audio_test(run, data)
 
 
 def test_an_audio_part_of_unknown_training_speakers_is_refused(
