@@ -197,7 +197,7 @@ def conversation(bundle: Bundle) -> Iterator[Utterance]:
     """Utterances of every size: words without sense, noise for sounds and faces."""
     random = np.random.default_rng(0)
     words = ["well", "I", "do", "not", "know", "what", "you", "mean", "it", "sounds", "great"]
-    turns = bundle.fusion.context
+    turns = max(16, bundle.fusion.context)
     seconds = 0.5 if bundle.audio is None else bundle.audio.max_seconds
     longest, most = int(seconds * SAMPLE_RATE), 1 if bundle.visual is None else bundle.visual.most
     for number in range(turns):

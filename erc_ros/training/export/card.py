@@ -165,6 +165,7 @@ def write_card(
     parts: Mapping[str, CardPart],
     summary: Mapping[str, Any],
     note: str = "",
+    further: str = "",
 ) -> None:
     """Write the card.
 
@@ -175,6 +176,7 @@ def write_card(
         summary: `parts` (per encoder: metric, dev, test), `fusion` (measure of the bundle),
             `temperatures`, `calibration_error` (split -> modalities -> before, after).
         note: what else a reader has to know, from the recipe.
+        further: sections after the results.
     """
     encoders = [name for name in MODALITY_NAMES if name in manifest]
     begin = BEGIN.format(
@@ -193,6 +195,7 @@ def write_card(
         _networks(parts),
         _simulated(parts),
         _results(parts, summary),
+        further,
         _limits(parts),
     ]
     file.write_text("".join(sections), encoding="utf-8")

@@ -26,7 +26,7 @@ from erc_ros.training.engine.history import RunHistory
 from erc_ros.training.engine.recipe import KEPT, RecipeError, build, read_recipe
 from erc_ros.training.engine.runs import ANSWERS, METRICS, read_metrics, write_metrics
 from erc_ros.training.engine.trainer import WEIGHTS, load_weights
-from erc_ros.training.export.bundle_assembly import FILES
+from erc_ros.training.export.assembler import FILES
 from erc_ros.training.export.card import CardPart
 from erc_ros.training.export.system_bundle import Reading, TrainedSystem
 from erc_ros.training.features.encode import ENCODERS

@@ -8,30 +8,19 @@ causally, over the last utterances.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.face import MAX_CROPS, SIZE
 from erc_ros.encoders.text import Turn, Vocabulary, WholePrompt
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.inputs import SHORTEST_SOUND
-from erc_ros.inference.manifest import FORMAT, MODALITY_SETS
-from erc_ros.metrics import classification as metrics
-from erc_ros.metrics.calibration import fit_temperature
-from erc_ros.networks.network import Network
-from erc_ros.networks.session import signature
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
-from erc_ros.training.datasets import corpora, licences
-from erc_ros.training.datasets.utterances import LANGUAGES
+from erc_ros.training.datasets import corpora
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
 from erc_ros.training.encoders.features import FEATURES
 from erc_ros.training.encoders.pretrained import Trainable
@@ -42,19 +31,21 @@ from erc_ros.training.encoders.visual.pretrained import VideoEncoder
 from erc_ros.training.engine.history import RunHistory, whole_history
 from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_recipe
 from erc_ros.training.engine.runs import BEST, MEASURED, METRICS, READING, read_json, read_metrics
-from erc_ros.training.export.bundle_assembly import ANCHORS, FILES, fused_utterances, publish
-from erc_ros.training.export.card import CardPart, fusion_name, write_card
+from erc_ros.training.export.assembler import (
+    FILES,
+    BundleSpec,
+    anchors_of,
+    assemble,
+    fused_utterances,
+)
+from erc_ros.training.export.card import CardPart, fusion_name
 from erc_ros.training.export.encoders import export_encoder
-from erc_ros.training.fusion.bundle_trial import answers
 from erc_ros.training.fusion.dialogues import Dialogues
-from erc_ros.training.heads.base import MODALITIES
-from erc_ros.training.manifest import write_manifest
 from erc_ros.training.systems.encoders import saved_encoder
+from erc_ros.values.files import whole_folder
 from erc_ros.values.utterance import SAMPLE_RATE
 
 FEATURES_FOLDER = "features"
-LEAST_TO_CALIBRATE = 50
-"""Utterances of dev; a temperature of a set of modalities that fewer have would be noise."""
 SCENES = (
     "Its visual encoder learned from whole pictures, and a robot gives it faces: train on the "
     "corpus with faces (erc cut-faces)."
@@ -129,12 +120,12 @@ class Reading:
 class TrainedSystem:
     """What a run left for the robot.
 
-    fusion: the folder with fusion.onnx. found: its metrics.json. readings: by modality.
+    fusion: the folder with fusion.onnx. metrics: its metrics.json. readings: by modality.
     """
 
     recipe: Recipe
     fusion: Path
-    found: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     readings: Mapping[str, Reading]
 
     @property
@@ -270,123 +261,45 @@ def export_bundle(
         ArithmeticError: a network answers differently from torch.
     """
     system = system or read_system(run, without, row)
-    placed = anchors_of(system.labels, anchors or {})
+    anchors_of(system.labels, anchors or {})  # before the networks are exported
     splits = read_dialogues(system, data)
-    context = fused_utterances(system.fusion, context)
     note = SCENES if "visual" in system.readings and "faces" not in system.corpus else ""
-    with tempfile.TemporaryDirectory() as scratch:
-        staged = Path(scratch)
-        parts: dict[str, dict[str, Any]] = {}
-        differences = {"fusion": float(system.found["onnx_difference"])}
+    card = _card_parts(system)
+    sources = {r.source.sha256: r.source for r in system.readings.values() if r.source is not None}
+    with whole_folder(folder) as staged:
+        encoders: dict[str, dict[str, Any]] = {}
+        differences = {"fusion": float(system.metrics["onnx_difference"])}
         for modality, reading in system.readings.items():
-            parts[modality], differences[modality] = reading.write(staged)
+            encoders[modality], differences[modality] = reading.write(staged)
         copyfile(system.fusion / "fusion.onnx", staged / FILES["fusion"])
-        summary = measure(staged / FILES["fusion"], splits, context, system.labels)
-        content = {
-            "format": FORMAT,
-            "name": name or f"{system.recipe.kind}-{corpora.find(system.corpus).name}",
-            "version": version,
-            "labels": list(system.labels),
-            "languages": list(LANGUAGES),
-            "anchors": {label: list(pair) for label, pair in placed.items()},
-            **{modality: parts[modality] for modality in MODALITIES if modality in parts},
-            "fusion": {
-                "file": FILES["fusion"],
-                "context": context,
-                "causal": True,
-                "precision": "float32",
+        spec = BundleSpec(
+            name or f"{system.recipe.kind}-{corpora.find(system.corpus).name}",
+            version,
+            system.labels,
+            encoders,
+            fused_utterances(system.fusion, context),
+            splits,
+            card,
+            scores={
+                name: {
+                    "metric": "weighted F1",
+                    **{split: _own_f1(part, split) for split in MEASURED},
+                }
+                for name, part in card.items()
+                if name != "fusion"
             },
-            "calibration": {
-                "temperature": summary["temperature"],
-                "temperatures": summary["temperatures"],
-            },
-            "training": {
+            anchors=anchors or {},
+            sources=list(sources.values()),
+            training={
                 "system": system.recipe.kind,
                 "corpus": system.corpus,
-                "data": _data(system),
-                "licence": _licence(system),
-                "card": "README.md",
                 **({"note": note} if note else {}),
             },
-            "metrics": {
-                "note": "float32, gold text and speakers",
-                "dev_weighted_f1": summary["fusion"]["dev_subsets"],
-                "test_weighted_f1": summary["fusion"]["test"],
-            },
-        }
-        card = _card_parts(system)
-        summary["parts"] = {
-            name: {
-                "metric": "weighted F1",
-                **{split: _own_f1(part, split) for split in MEASURED},
-            }
-            for name, part in card.items()
-            if name != "fusion"
-        }
-        write_manifest(staged, content)
-        write_card(staged / "README.md", content, card, summary, note)
-        _write_license(system, staged, str(content["name"]))
-        load_bundle(staged)
-        publish(staged, folder)
+            metrics={"note": "float32, reference transcripts and speaker labels"},
+            note=note,
+        )
+        assemble(staged, spec)
     return load_bundle(folder), differences
-
-
-def anchors_of(
-    labels: Sequence[str], given: Mapping[str, tuple[float, float]]
-) -> dict[str, tuple[float, float]]:
-    """Valence and arousal of each label.
-
-    Raises:
-        ValueError: a label has none, or one outside [-1, 1]; or `given` names another label.
-    """
-    if foreign := set(given) - set(labels):
-        raise ValueError(
-            f"--anchor names {', '.join(sorted(foreign))}; the labels are {', '.join(labels)}"
-        )
-    if unknown := [label for label in labels if label not in {**ANCHORS, **given}]:
-        raise ValueError(
-            f"valence and arousal of {', '.join(unknown)} are not known: give for each"
-            f" --anchor {unknown[0]}=VALENCE,AROUSAL, both from -1 to 1 (joy: 0.8,0.5)"
-        )
-    for label, pair in given.items():
-        if not all(abs(value) <= 1 for value in pair):
-            raise ValueError(f"--anchor {label} is {pair}; both numbers must be from -1 to 1")
-    return {label: {**ANCHORS, **given}[label] for label in labels}
-
-
-def _sources(system: TrainedSystem) -> list[Bundle]:
-    """The bundles that encoders were taken from, each once."""
-    found = {}
-    for reading in system.readings.values():
-        if reading.source is not None:
-            found[reading.source.sha256] = reading.source
-    return list(found.values())
-
-
-def _data(system: TrainedSystem) -> list[str]:
-    titles = [licences.terms(system.corpus).title]
-    for source in _sources(system):
-        titles += map(str, source.training.get("data", []))
-    return list(dict.fromkeys(titles))
-
-
-def _licence(system: TrainedSystem) -> str:
-    terms = [licences.together([system.corpus])]
-    terms += [
-        f"encoders of {source.name}: {source.training.get('licence', 'license not known')}"
-        for source in _sources(system)
-    ]
-    return "; ".join(terms)
-
-
-def _write_license(system: TrainedSystem, staged: Path, name: str) -> None:
-    sources = _sources(system)
-    licences.write_license(staged, name, [system.corpus])
-    for source in sources:
-        file, own = source.folder / licences.FILE, staged / licences.FILE
-        terms = file.read_text("utf-8") if file.is_file() else "No license is stored with it."
-        whole = f"{own.read_text('utf-8')}\nEncoders of the bundle {source.name}:\n\n{terms}"
-        own.write_text(whole, encoding="utf-8")
 
 
 def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
@@ -408,82 +321,6 @@ def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
             )
         found[split] = dialogues(read, config)
     return found
-
-
-def measure(
-    file: Path, splits: Mapping[str, Dialogues], context: int, labels: Sequence[str]
-) -> dict[str, Any]:
-    """The temperatures from dev, and weighted F1 of dev and test for each set of modalities.
-
-    Each set is measured on the utterances that have all of it.
-    """
-    network, taken = Network(file), set(signature(file).inputs)
-    splits = {split: _of_size(data, file) for split, data in splits.items()}
-
-    def fuse(feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        return network({name: array for name, array in feed.items() if name in taken})
-
-    logits: dict[tuple[str, str], NDArray[np.float32]] = {}
-    truth: dict[tuple[str, str], NDArray[np.int64]] = {}
-    f1: dict[str, dict[str, float]] = {split: {} for split in MEASURED}
-    for split, data in splits.items():
-        for name in MODALITY_SETS:
-            seen = tuple(modality in name.split("+") for modality in MODALITIES)
-            there = data.present[:, np.array(seen)].all(axis=1) & (data.labels >= 0)  # type: ignore[index]
-            if not there.any():
-                continue
-            logits[split, name] = answers(fuse, data, context, seen)[there]
-            truth[split, name] = data.labels[there]
-            found = logits[split, name].argmax(axis=1)
-            score = metrics.weighted_f1(truth[split, name], found, len(labels))
-            f1[split][name] = round(score, 4)
-    every = {split: next(name for name in MODALITY_SETS if name in f1[split]) for split in MEASURED}
-    temperature = fit_temperature(logits["dev", every["dev"]], truth["dev", every["dev"]])
-    temperatures = {
-        name: round(fit_temperature(logits["dev", name], truth["dev", name]), 4)
-        if len(truth["dev", name]) >= LEAST_TO_CALIBRATE
-        else round(temperature, 4)
-        for name in f1["dev"]
-        if name in f1["test"]
-    }
-    errors: dict[str, dict[str, dict[str, float]]] = {split: {} for split in MEASURED}
-    for split, name in product(MEASURED, temperatures):
-        found, right = logits[split, name], truth[split, name]
-        errors[split][name] = {
-            "before": metrics.calibration_error(right, metrics.softmax(found)),
-            "after": metrics.calibration_error(right, metrics.softmax(found / temperatures[name])),
-        }
-    whole = every["test"]
-    report = metrics.report(truth["test", whole], metrics.softmax(logits["test", whole]), labels)
-    return {
-        "temperature": round(temperature, 4),
-        "temperatures": temperatures,
-        "calibration_error": errors,
-        "fusion": {
-            "test": f1["test"],
-            "dev_subsets": f1["dev"],
-            "test_report": report,
-        },
-    }
-
-
-def _of_size(data: Dialogues, file: Path) -> Dialogues:
-    """With zeros of the fusion's size for modalities that nobody has."""
-    missing: dict[str, Any] = {}
-    inputs = signature(file).inputs
-    for modality in MODALITIES:
-        if modality not in inputs:
-            continue
-        wanted = inputs[modality][1][-1] or 1
-        known = getattr(data, modality)
-        if known.shape[1] != wanted:
-            if np.any(known):
-                raise ValueError(
-                    f"{file.name} takes {wanted} numbers of {modality}, the stage gives "
-                    f"{known.shape[1]}: train the fusion anew"
-                )
-            missing[modality] = np.zeros((len(known), wanted), np.float32)
-    return replace(data, **missing)
 
 
 def _own_f1(part: CardPart, split: str) -> float:
@@ -568,5 +405,5 @@ def _card_parts(system: TrainedSystem) -> dict[str, CardPart]:
     commands = whole_history(system.recipe.out).commands
     history = RunHistory(commands, (system.corpus,))
     parts = {modality: reading.card(history) for modality, reading in system.readings.items()}
-    parts["fusion"] = CardPart(history, system.found, f"{fusion_name(system.found)}, causal")
+    parts["fusion"] = CardPart(history, system.metrics, f"{fusion_name(system.metrics)}, causal")
     return parts

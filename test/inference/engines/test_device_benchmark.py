@@ -10,6 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from benchmarks import devices
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.engines.build import conversation
+from erc_ros.resources import model_folder
 
 
 class Provider(ort.InferenceSession):
@@ -73,3 +76,10 @@ def test_a_machine_without_gpu_reports_why_and_no_row_starts_after_the_time(
     assert all(row["status"] == devices.NOT_MEASURED and row["reason"] for row in others)
     late = measured(tmp_path / "late", "--minutes", "-1")
     assert {row["status"] for row in late.values()} == {devices.NOT_MEASURED}
+
+
+def test_the_generated_conversation_has_many_sizes_also_for_a_fusion_without_context() -> None:
+    """The engines of such a bundle would be checked on a single size."""
+    bundle = load_bundle(model_folder("edge-small"))
+    assert bundle.fusion.context == 1
+    assert len({len(utterance.audio) for utterance in conversation(bundle)}) == 16

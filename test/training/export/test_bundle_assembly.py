@@ -231,12 +231,12 @@ def test_a_part_that_describes_itself_names_its_metric(runs: Path, metric: str) 
     write_metrics(whole, runs / "audio")
     if metric not in numbers:
         with pytest.raises(RecipeError, match="accuracy_4, unweighted_recall"):
-            bundle_assembly.told(runs / "audio")
+            bundle_assembly.measured_part(runs / "audio")
         return
-    measured = bundle_assembly.told(runs / "audio")
+    measured = bundle_assembly.measured_part(runs / "audio")
     assert (measured.metric, measured.dev, measured.test) == ("unweighted recall", 0.7, 0.6)
     write_metrics({**whole, "metric": "", "test": {"accuracy": 0.5}}, runs / "audio")
-    assert bundle_assembly.told(runs / "audio").test == 0.5
+    assert bundle_assembly.measured_part(runs / "audio").test == 0.5
 
 
 def test_the_sound_is_described_as_its_training_wrote_it(tmp_path: Path) -> None:

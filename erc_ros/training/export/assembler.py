@@ -1,0 +1,276 @@
+"""A model package (bundle) from networks that were exported, in one way for all of them.
+
+The default bundle, the bundles of systems and comparisons and those of text alone differ in where
+their networks come from. What is the same is here: calibrate the fusion on dev, measure it on dev
+and test, write manifest, model card and LICENSE, check that the bundle loads, and publish it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.manifest import FORMAT, MODALITY_SETS
+from erc_ros.metrics import classification as metrics
+from erc_ros.metrics.calibration import fit_temperature
+from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
+from erc_ros.training.datasets import licences
+from erc_ros.training.datasets.utterances import LANGUAGES
+from erc_ros.training.engine.runs import MEASURED, read_metrics
+from erc_ros.training.export.card import CardPart, corpora, fusion_head, write_card
+from erc_ros.training.fusion.bundle_trial import answers
+from erc_ros.training.fusion.dialogues import Dialogues
+from erc_ros.training.heads.base import MODALITIES
+from erc_ros.training.heads.registry import head_class
+from erc_ros.training.manifest import write_manifest
+
+ANCHORS = {
+    "neutral": (0.0, 0.0),
+    "surprise": (0.2, 0.8),
+    "fear": (-0.6, 0.7),
+    "sadness": (-0.7, -0.4),
+    "joy": (0.8, 0.5),
+    "disgust": (-0.7, 0.3),
+    "anger": (-0.6, 0.8),
+    "happy": (0.8, 0.5),
+    "sad": (-0.7, -0.4),
+    "angry": (-0.6, 0.8),
+    "excited": (0.7, 0.8),
+    "frustrated": (-0.6, 0.4),
+    "positive": (0.7, 0.3),
+    "negative": (-0.7, 0.3),
+}
+"""Valence and arousal of each label, set by hand after the circumplex of affect (Russell 1980)."""
+FILES = {"text": "text.onnx", "audio": "audio.onnx", "visual": "face.onnx", "fusion": "fusion.onnx"}
+CARD = "README.md"
+MIN_TO_CALIBRATE = 50
+"""Utterances of dev; a temperature of a set of modalities that fewer have would be noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class BundleSpec:
+    """What a bundle is made of; its networks and its tokenizer are in the folder already.
+
+    encoders: modality -> its entry of the manifest. context: utterances that the fusion sees, the
+    current one included. splits: dev and test as the bundle's own encoders see them. parts: for the
+    card, by modality and "fusion". scores: each encoder alone, modality -> metric, dev, test.
+    anchors: label -> (valence, arousal) of labels that ANCHORS lacks, or instead of it. sources:
+    bundles that encoders were taken from. training, metrics: further entries of these sections.
+    weights: the license of published weights that the training started from. card_sections: further
+    sections of the card, from the finished bundle.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    encoders: Mapping[str, Mapping[str, Any]]
+    context: int
+    splits: Mapping[str, Dialogues]
+    parts: Mapping[str, CardPart]
+    scores: Mapping[str, Mapping[str, Any]]
+    anchors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    sources: Sequence[Bundle] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = licences.PUBLISHED
+    note: str = ""
+    card_sections: Callable[[Bundle], str] = lambda bundle: ""
+
+    @property
+    def corpora(self) -> list[str]:
+        """The names of everything that its networks learned from."""
+        return corpora(self.parts)
+
+
+def assemble(staged: Path, spec: BundleSpec) -> Bundle:
+    """Calibrate, measure and describe the networks in `staged`, and check that they load.
+
+    Raises:
+        ValueError: a label without valence and arousal; see `anchors_of`.
+        BundleError: the result is not a bundle.
+    """
+    anchors = anchors_of(spec.labels, spec.anchors)
+    summary = measure(staged / FILES["fusion"], spec.splits, spec.context, spec.labels)
+    summary["parts"] = spec.scores
+    manifest = {
+        "format": FORMAT,
+        "name": spec.name,
+        "version": spec.version,
+        "labels": list(spec.labels),
+        "languages": list(LANGUAGES),
+        "anchors": {label: list(pair) for label, pair in anchors.items()},
+        **{name: dict(spec.encoders[name]) for name in MODALITIES if name in spec.encoders},
+        "fusion": {
+            "file": FILES["fusion"],
+            "context": spec.context,
+            "causal": True,
+            "precision": "float32",
+        },
+        "calibration": {name: summary[name] for name in ("temperature", "temperatures")},
+        "training": {
+            **spec.training,
+            "data": _titles(spec),
+            "licence": _terms(spec),
+            "card": CARD,
+        },
+        "metrics": {
+            **spec.metrics,
+            "dev_weighted_f1": summary["fusion"]["dev_subsets"],
+            "test_weighted_f1": summary["fusion"]["test"],
+            "calibration_error": summary["calibration_error"],
+            "parts": {name: dict(scores) for name, scores in spec.scores.items()},
+        },
+    }
+    (staged / CARD).touch()
+    write_manifest(staged, manifest)
+    bundle = load_bundle(staged)
+    further = spec.card_sections(bundle)
+    write_card(staged / CARD, manifest, spec.parts, summary, spec.note, further)
+    _write_license(spec, staged)
+    return bundle
+
+
+def fused_utterances(run: Path, context: int) -> int:
+    """`context`, or 1 where the fusion model of this run reads no context."""
+    head = fusion_head(read_metrics(run))
+    return context if not head or head_class(head).READS_CONTEXT else 1
+
+
+def anchors_of(
+    labels: Sequence[str], given: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Valence and arousal of each label.
+
+    Raises:
+        ValueError: a label has none, or one outside [-1, 1]; or `given` names another label.
+    """
+    if foreign := set(given) - set(labels):
+        raise ValueError(
+            f"--anchor names {', '.join(sorted(foreign))}; the labels are {', '.join(labels)}"
+        )
+    if unknown := [label for label in labels if label not in {**ANCHORS, **given}]:
+        raise ValueError(
+            f"valence and arousal of {', '.join(unknown)} are not known: give for each"
+            f" --anchor {unknown[0]}=VALENCE,AROUSAL, both from -1 to 1 (joy: 0.8,0.5)"
+        )
+    for label, pair in given.items():
+        if not all(abs(value) <= 1 for value in pair):
+            raise ValueError(f"--anchor {label} is {pair}; both numbers must be from -1 to 1")
+    return {label: {**ANCHORS, **given}[label] for label in labels}
+
+
+def measure(
+    file: Path, splits: Mapping[str, Dialogues], context: int, labels: Sequence[str]
+) -> dict[str, Any]:
+    """The temperatures from dev, and weighted F1 of dev and test for each set of modalities.
+
+    Each set is measured on the labeled utterances that have all of its modalities. Returns
+    `temperature`, `temperatures`, `calibration_error` (split -> set -> before, after) and `fusion`
+    (`test`, `dev_subsets`: set -> weighted F1; `test_report`).
+    """
+    network, inputs = Network(file), set(signature(file).inputs)
+    splits = {split: _of_size(data, file) for split, data in splits.items()}
+
+    def fuse(feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        return network({name: array for name, array in feed.items() if name in inputs})
+
+    logits: dict[tuple[str, str], NDArray[np.float32]] = {}
+    truth: dict[tuple[str, str], NDArray[np.int64]] = {}
+    f1: dict[str, dict[str, float]] = {split: {} for split in MEASURED}
+    for split, data in splits.items():
+        present = np.ones((len(data.labels), 3), bool) if data.present is None else data.present
+        for name in MODALITY_SETS:
+            seen = tuple(modality in name.split("+") for modality in MODALITIES)
+            rows = present[:, np.array(seen)].all(axis=1) & (data.labels >= 0)
+            if not rows.any():
+                continue
+            logits[split, name] = answers(fuse, data, context, seen)[rows]
+            truth[split, name] = data.labels[rows]
+            predicted = logits[split, name].argmax(axis=1)
+            score = metrics.weighted_f1(truth[split, name], predicted, len(labels))
+            f1[split][name] = round(score, 4)
+    every = {split: next(name for name in MODALITY_SETS if name in f1[split]) for split in MEASURED}
+    temperature = fit_temperature(logits["dev", every["dev"]], truth["dev", every["dev"]])
+    temperatures = {
+        name: round(fit_temperature(logits["dev", name], truth["dev", name]), 4)
+        if len(truth["dev", name]) >= MIN_TO_CALIBRATE
+        else round(temperature, 4)
+        for name in f1["dev"]
+        if name in f1["test"]
+    }
+    errors: dict[str, dict[str, dict[str, float]]] = {split: {} for split in MEASURED}
+    for split, name in product(MEASURED, temperatures):
+        errors[split][name] = {
+            when: round(
+                metrics.calibration_error(
+                    truth[split, name], metrics.softmax(logits[split, name] / divisor)
+                ),
+                4,
+            )
+            for when, divisor in (("before", 1.0), ("after", temperatures[name]))
+        }
+    whole = every["test"]
+    report = metrics.report(truth["test", whole], metrics.softmax(logits["test", whole]), labels)
+    return {
+        "temperature": round(temperature, 4),
+        "temperatures": temperatures,
+        "calibration_error": errors,
+        "fusion": {"test": f1["test"], "dev_subsets": f1["dev"], "test_report": report},
+    }
+
+
+def _of_size(data: Dialogues, file: Path) -> Dialogues:
+    """With zeros of the fusion's size for modalities that no utterance has."""
+    missing: dict[str, Any] = {}
+    inputs = signature(file).inputs
+    for modality in MODALITIES:
+        if modality not in inputs:
+            continue
+        wanted = inputs[modality][1][-1] or getattr(data, modality).shape[1]
+        features = getattr(data, modality)
+        if features.shape[1] != wanted:
+            if np.any(features):
+                raise ValueError(
+                    f"{file.name} takes {wanted} numbers of {modality}, the stage gives "
+                    f"{features.shape[1]}: train the fusion again"
+                )
+            missing[modality] = np.zeros((len(features), wanted), np.float32)
+    return replace(data, **missing)
+
+
+def _titles(spec: BundleSpec) -> list[str]:
+    titles = [licences.terms(name).title for name in spec.corpora]
+    for source in spec.sources:
+        titles += map(str, source.training.get("data", []))
+    return list(dict.fromkeys(titles))
+
+
+def _terms(spec: BundleSpec) -> str:
+    terms = [licences.together(spec.corpora)]
+    terms += [
+        f"encoders of {source.name}: {source.training.get('licence', 'license not known')}"
+        for source in spec.sources
+    ]
+    return "; ".join(terms)
+
+
+def _write_license(spec: BundleSpec, staged: Path) -> None:
+    licences.write_license(staged, spec.name, spec.corpora, spec.weights)
+    for source in spec.sources:
+        file, own = source.folder / licences.FILE, staged / licences.FILE
+        terms = file.read_text("utf-8") if file.is_file() else "No license is stored with it."
+        whole = f"{own.read_text('utf-8')}\nEncoders of the bundle {source.name}:\n\n{terms}"
+        own.write_text(whole, encoding="utf-8")
+
+
+def megabytes(bundle: Bundle) -> float:
+    """Size of all files in the bundle's folder."""
+    return sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6
