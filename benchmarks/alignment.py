@@ -29,7 +29,7 @@ from erc_ros.dialogue.assembler import (
 )
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.pipeline import PerceptionConfig, speaker_networks
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 from erc_ros.values.utterance import SAMPLE_RATE, Utterance
@@ -72,7 +72,7 @@ def listen(
         start = ORIGIN + first * NS // SAMPLE_RATE
         while waiting and waiting[0].arrival <= start:
             events += ears.feed_transcript(waiting.pop(0))
-        events += ears.feed_sound(Sound(start, sound[first : first + CHUNK]))
+        events += ears.feed_audio(AudioSamples(start, sound[first : first + CHUNK]))
     for text in waiting:
         events += ears.feed_transcript(text)
     return events + ears.flush()

@@ -37,7 +37,7 @@ from erc_ros.dialogue.assembler import (
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS, seconds
@@ -86,7 +86,10 @@ def diarize(conversation: Conversation, networks: DiarizationNetworks) -> Diariz
 
     for first in range(0, len(conversation.samples), CHUNK):
         chunk = conversation.samples[first : first + CHUNK]
-        take(assembler.feed_sound(Sound(NS + first * NS // RATE, chunk)), (first + CHUNK) / RATE)
+        take(
+            assembler.feed_audio(AudioSamples(NS + first * NS // RATE, chunk)),
+            (first + CHUNK) / RATE,
+        )
     take(assembler.flush(), conversation.duration)
     assembler.close()
     corrected = [replace(turn, speaker=speakers[name]) for name, turn in published.items()]
@@ -230,7 +233,9 @@ def words() -> None:
             now = NS + first * NS // RATE
             while waiting and waiting[0].arrival <= now:
                 events += ears.feed_transcript(waiting.pop(0))
-            events += ears.feed_sound(Sound(now, conversation.samples[first : first + CHUNK]))
+            events += ears.feed_audio(
+                AudioSamples(now, conversation.samples[first : first + CHUNK])
+            )
         for transcript in waiting:
             events += ears.feed_transcript(transcript)
         events += ears.flush()
@@ -311,7 +316,7 @@ def long_conversation(both: DiarizationNetworks, duration: float) -> None:
         begin = time.process_time()
         for first in range(0, len(samples), CHUNK):
             start = NS + round(heard * NS) + first * NS // RATE
-            assembler.feed_sound(Sound(start, samples[first : first + CHUNK]))
+            assembler.feed_audio(AudioSamples(start, samples[first : first + CHUNK]))
         spent += time.process_time() - begin
         heard, seed = heard + len(samples) / RATE, seed + 1
         if seed % 5 == 0 or heard >= duration:

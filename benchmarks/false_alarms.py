@@ -25,7 +25,7 @@ from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.estimate import Estimate
 from erc_ros.pipeline import EstimateEvent, Pipeline, PipelineConfig, PipelineEvent
 from erc_ros.resources import model_folder
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -51,7 +51,7 @@ def listen(pipeline: Pipeline, samples: Samples) -> list[Estimate]:
         stamp = START + begin * NS // SAMPLE_RATE
         end = stamp + CHUNK * NS // SAMPLE_RATE
         data = samples[begin : begin + CHUNK].tobytes()
-        events += pipeline.feed(SoundChunk(data, stamp, end, "microphone"))
+        events += pipeline.feed(AudioChunk(data, stamp, end, "microphone"))
         events += pipeline.advance(end)
     events += pipeline.flush()
     latest: dict[tuple[str, str], Estimate] = {}

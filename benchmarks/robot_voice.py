@@ -29,7 +29,7 @@ from erc_ros.dialogue.assembler import (
 )
 from erc_ros.dialogue.robot_voice import RobotGateConfig
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript
@@ -184,7 +184,7 @@ def listen(
             events += ears.feed_transcript(waiting.pop(0))
         part = slice(first, first + CHUNK)
         played = session.played[part] if gate == GATES[1] else None
-        events += ears.feed_sound(Sound(start, session.samples[part], played))
+        events += ears.feed_audio(AudioSamples(start, session.samples[part], played))
     for text in waiting:
         events += ears.feed_transcript(text)
     events += ears.flush()

@@ -113,7 +113,7 @@ def core(hours: float, watch: Watch, bundle: str = "", speakers: bool = True) ->
 
 def _core(hours: float, watch: Watch, bundle: str, speakers: bool, told: Event) -> None:
     from erc_ros.pipeline import EstimateEvent, Pipeline, PipelineConfig
-    from erc_ros.sensing.microphone import SoundChunk
+    from erc_ros.sensing.microphone import AudioChunk
     from erc_ros.values.transcript import Transcript
 
     options: dict[str, Any] = {"bundle": bundle} if bundle else {}
@@ -128,7 +128,7 @@ def _core(hours: float, watch: Watch, bundle: str, speakers: bool, told: Event) 
         while now - start < hours * 3600 * NS and not told.is_set():
             waiting = list(phrases)
             for first in range(0, len(data) - size, size):
-                chunk = SoundChunk(data[first : first + size].tobytes(), now, now + NS // 10, "mic")
+                chunk = AudioChunk(data[first : first + size].tobytes(), now, now + NS // 10, "mic")
                 found = pipeline.feed(chunk)
                 now += NS // 10
                 while waiting and waiting[0].end + 0.4 < first / SAMPLE_RATE:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from erc_ros.sensing.audio import AudioFormat
     from erc_ros.sensing.frames import Frame
-    from erc_ros.sensing.microphone import SoundChunk
+    from erc_ros.sensing.microphone import AudioChunk
     from erc_ros.values.events import SpeakerCorrected
     from erc_ros.values.transcript import Transcript, Word
     from erc_ros.values.utterance import Utterance
@@ -68,7 +68,7 @@ _MODULES = {
     "Recognition": _PIPELINE,
     "RecognitionConfig": _PIPELINE,
     "RobotSpeaking": _PIPELINE,
-    "SoundChunk": "erc_ros.sensing.microphone",
+    "AudioChunk": "erc_ros.sensing.microphone",
     "SpeakerCorrected": "erc_ros.values.events",
     "Transcript": "erc_ros.values.transcript",
     "Utterance": "erc_ros.values.utterance",
@@ -79,6 +79,7 @@ _MODULES = {
 
 __all__ = [
     "Analysis",
+    "AudioChunk",
     "AudioFormat",
     "EmotionSegment",
     "EstimateEvent",
@@ -92,7 +93,6 @@ __all__ = [
     "Recognition",
     "RecognitionConfig",
     "RobotSpeaking",
-    "SoundChunk",
     "SpeakerCorrected",
     "Transcript",
     "Utterance",
@@ -102,7 +102,16 @@ __all__ = [
 ]
 
 
+_FORMER = {"SoundChunk": "AudioChunk"}
+"""Former name -> name; accepted for one release."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FORMER:
+        warnings.warn(
+            f"erc_ros.{name} is now erc_ros.{_FORMER[name]}", DeprecationWarning, stacklevel=2
+        )
+        name = _FORMER[name]
     if name not in _MODULES:
         raise AttributeError(f"module 'erc_ros' has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

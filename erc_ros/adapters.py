@@ -33,7 +33,7 @@ from erc_ros.pipeline import (
 from erc_ros.resources import installed
 from erc_ros.sensing.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.bounds import (
     CANDIDATES,
     CHUNK_BYTES,
@@ -117,13 +117,13 @@ def _compressed_image(message: Any, arrival: int) -> Frame:
     )
 
 
-def _audio_data(message: Any, arrival: int) -> SoundChunk:
-    return SoundChunk(_sound(message.data), None, arrival, "")
+def _audio_data(message: Any, arrival: int) -> AudioChunk:
+    return AudioChunk(_sound(message.data), None, arrival, "")
 
 
-def _audio_data_stamped(message: Any, arrival: int) -> SoundChunk:
+def _audio_data_stamped(message: Any, arrival: int) -> AudioChunk:
     header = message.header
-    return SoundChunk(_sound(message.audio.data), stamp_of(header), arrival, _frame_id(header))
+    return AudioChunk(_sound(message.audio.data), stamp_of(header), arrival, _frame_id(header))
 
 
 def _sound(data: Any) -> Any:
@@ -150,7 +150,7 @@ _TYPED = {
 }
 
 
-def _audio_stamped(message: Any, arrival: int) -> SoundChunk:
+def _audio_stamped(message: Any, arrival: int) -> AudioChunk:
     info, data = message.audio.info, message.audio.audio_data
     if info.format not in _TYPED:
         raise UnusableMessageError(
@@ -161,7 +161,7 @@ def _audio_stamped(message: Any, arrival: int) -> SoundChunk:
     raw = _sound(np.asarray(getattr(data, field)))
     samples = raw.astype(kind, copy=False).tobytes()
     header, format = message.header, AudioFormat(info.rate, info.channels, name)
-    return SoundChunk(samples, stamp_of(header), arrival, _frame_id(header), format)
+    return AudioChunk(samples, stamp_of(header), arrival, _frame_id(header), format)
 
 
 def _audio_info(message: Any, arrival: int) -> AudioFormat:
@@ -440,7 +440,7 @@ def _voice_sound(voice: str, type_name: str) -> Adapter:
 
     def of_voice(message: Any, arrival: int) -> VoiceSound:
         chunk = read(message, arrival)
-        assert isinstance(chunk, SoundChunk)
+        assert isinstance(chunk, AudioChunk)
         return VoiceSound(voice, chunk)
 
     return Adapter("voice_sound", of_voice)

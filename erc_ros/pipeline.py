@@ -35,7 +35,7 @@ from erc_ros.dialogue.speakers.enrolment import (
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import VoiceActivity, VoiceActivityFrames
-from erc_ros.dialogue.voice_sounds import VoiceSounds
+from erc_ros.dialogue.voice_audio import VoiceAudio
 from erc_ros.encoders.face_detector import YuNetDetector
 from erc_ros.encoders.language import TextExclusion
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
@@ -46,7 +46,7 @@ from erc_ros.inference.estimate import UNKNOWN, Estimate
 from erc_ros.inference.label_map import read_label_map
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
-from erc_ros.sensing.audio import AudioFormat, Sound
+from erc_ros.sensing.audio import AudioFormat, AudioSamples
 from erc_ros.sensing.face_search import FaceSearch
 from erc_ros.sensing.faces import (
     CROP_SIZE,
@@ -56,7 +56,7 @@ from erc_ros.sensing.faces import (
     observe_crop,
 )
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import Microphone, MicrophoneEvent, SoundChunk
+from erc_ros.sensing.microphone import AudioChunk, Microphone, MicrophoneEvent
 from erc_ros.values.errors import ErcTypeError, ErcValueError, safe_message
 from erc_ros.values.events import (
     ConversationEnded,
@@ -352,7 +352,7 @@ class VoiceSound:
     """ROS4HRI: the sound of one voice alone."""
 
     voice_id: str
-    chunk: SoundChunk
+    chunk: AudioChunk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -395,7 +395,7 @@ class MicrophoneReplaced:
 
 
 Input = (
-    SoundChunk
+    AudioChunk
     | AudioFormat
     | FormatExpected
     | FormatRefused
@@ -414,7 +414,7 @@ Input = (
 """What adapters make of messages; None says nothing."""
 
 _SOURCES: dict[type, str] = {
-    SoundChunk: "audio",
+    AudioChunk: "audio",
     AudioFormat: "audio_info",
     Frame: "image",
     Transcript: "speech",
@@ -505,7 +505,7 @@ class Perception:
         self.frame_id = ""  # of the microphone, else of the camera
         self._camera_frame_id = ""
         format = AudioFormat(config.audio_rate, config.audio_channels, config.audio_format)
-        self._voices = VoiceSounds(format, config.dialogue.kept_sound)
+        self._voices = VoiceAudio(format, config.dialogue.kept_sound)
         self._microphone = microphone_of(config)
         self._assembler = _assembler(config) if assembler is None else assembler
         self._crop_size = max(config.face_crop_size, min_crop_size)
@@ -636,7 +636,7 @@ class Perception:
 
     def _late(self, value: Input) -> list[PerceptionEvent]:
         """Did `advance` overtake it?"""
-        if self._advanced is None or not isinstance(value, (SoundChunk, Transcript)):
+        if self._advanced is None or not isinstance(value, (AudioChunk, Transcript)):
             return []
         late = self._advanced - value.arrival
         if late <= LATE:
@@ -645,7 +645,7 @@ class Perception:
         return [InputLate(_SOURCES[type(value)], late)]
 
     def _take(self, value: Input) -> Iterator[PerceptionEvent]:
-        if isinstance(value, SoundChunk):
+        if isinstance(value, AudioChunk):
             self.frame_id = self.frame_id or value.frame_id
             yield from self._hear(self._microphone.feed(value))
         elif isinstance(value, Frame):
@@ -698,12 +698,12 @@ class Perception:
 
     def _hear(self, events: Iterable[MicrophoneEvent]) -> Iterator[PerceptionEvent]:
         for event in events:
-            if isinstance(event, Sound):
+            if isinstance(event, AudioSamples):
                 self.counts["samples"] += len(event.samples)
             else:
                 self.counts[type(event).__name__] += 1
                 yield event
-            yield from self._completed(self._assembler.feed_sound(event))
+            yield from self._completed(self._assembler.feed_audio(event))
 
     def _look(self, frame: Frame) -> Iterator[PerceptionEvent]:
         self._camera_frame_id = self._camera_frame_id or frame.frame_id
@@ -712,7 +712,7 @@ class Perception:
         yield from self._see(self._faces.finish)
         if not self._others_until - REWOUND <= frame.stamp <= self._others_until:
             self.counts["frames_searched"] += 1
-            self._faces.begin(frame)
+            self._faces.submit(frame)
 
     def _see(self, search: Callable[[], list[FaceObservation]]) -> list[PerceptionEvent]:
         """Take in what a search found."""
@@ -892,7 +892,7 @@ class Pipeline:
         return self.recognition.bundle
 
     def feed(self, value: Input) -> list[PipelineEvent]:
-        """Take one input: `SoundChunk`, `Frame`, `Transcript`, ...; what became known by it.
+        """Take one input: `AudioChunk`, `Frame`, `Transcript`, ...; what became known by it.
 
         An estimate follows the event of its utterance. What cannot be used is told by an
         `InputRefused`, and hurts nothing else.

@@ -237,7 +237,7 @@ def _raw_picture(data: bytes) -> None:
 
 def _sound(data: bytes) -> None:
     from erc_ros.sensing.audio import _SAMPLE_TYPES, AudioFormat
-    from erc_ros.sensing.microphone import Microphone, SoundChunk
+    from erc_ros.sensing.microphone import AudioChunk, Microphone
 
     draw = Draw(data)
     names = [*_SAMPLE_TYPES, "MP3", draw.text()]
@@ -250,7 +250,7 @@ def _sound(data: bytes) -> None:
     while chunk := draw.rest(64):
         jumps = (0, 10**7, -(10**9), 10**12, draw.number("<q"))
         stamp += jumps[draw.number("<B") % 5]
-        microphone.feed(SoundChunk(chunk, stamp, NOW, ""))
+        microphone.feed(AudioChunk(chunk, stamp, NOW, ""))
     microphone.flush()
 
 

@@ -67,7 +67,7 @@ PACKAGES = {
             "test/test_pipeline.py",
             "test/test_hard_days.py",
             "test/replay/test_offline.py",
-            "test/dialogue/test_voice_sounds.py",
+            "test/dialogue/test_voice_audio.py",
         ),
     ),
 }

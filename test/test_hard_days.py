@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
 
-from erc_ros import EstimateEvent, Pipeline, PipelineConfig, SoundChunk, Transcript
+from erc_ros import AudioChunk, EstimateEvent, Pipeline, PipelineConfig, Transcript
 from erc_ros.inference.estimate import Estimate
 from erc_ros.values.events import ConversationEnded, Event
 from erc_ros.values.nanoseconds import NS
@@ -73,7 +73,7 @@ def conversation(
     for now in range(0, turns * LONG, CHUNK):
         if not deaf:
             stamp = start + now + ahead
-            found += pipeline.feed(SoundChunk(heard(now), stamp, start + now + CHUNK, "mic"))
+            found += pipeline.feed(AudioChunk(heard(now), stamp, start + now + CHUNK, "mic"))
         if now % LONG == 3 * NS:
             said = TURNS[now // LONG % len(TURNS)]
             found += pipeline.feed(Transcript(said, arrival=start + now))

@@ -305,3 +305,8 @@ def test_the_interfaces_of_jazzy_ask_for_no_package_of_kilted() -> None:
         versions = set(re.findall(rf"{name}[~=]=([\d.]+)", changed))
         assert versions == set(re.findall(rf"{name}==([\d.]+)", wanted)), name
     assert "1.7.1" not in changed  # rosidl-default-*
+
+
+def test_a_former_public_name_is_accepted_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning):
+        assert erc_ros.SoundChunk is erc_ros.AudioChunk

@@ -20,6 +20,7 @@ from tones import LoudIsSpeech, scene, tone_networks
 
 import erc_ros
 from erc_ros import (
+    AudioChunk,
     AudioFormat,
     EstimateEvent,
     Frame,
@@ -30,7 +31,6 @@ from erc_ros import (
     Pipeline,
     PipelineConfig,
     RobotSpeaking,
-    SoundChunk,
     SpeakerCorrected,
     Transcript,
 )
@@ -46,7 +46,7 @@ from erc_ros.pipeline import (
     VoiceSound,
 )
 from erc_ros.resources import model_folder
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.sensing.faces import Box, FaceObservation
 from erc_ros.values.events import ConversationEnded, Event, UtteranceEvent
 from erc_ros.values.nanoseconds import NS
@@ -116,7 +116,7 @@ def test_a_text_becomes_an_utterance_and_then_its_estimate(config: PipelineConfi
 def test_a_reset_forgets_the_audio_of_voices(config: PipelineConfig, is_reset: bool) -> None:
     samples = np.random.default_rng(0).integers(-9000, 9000, 16_000).astype("<i2").tobytes()
     with Pipeline(config) as pipeline:
-        pipeline.feed(VoiceSound("v1", SoundChunk(samples, 10 * NS, 11 * NS)))
+        pipeline.feed(VoiceSound("v1", AudioChunk(samples, 10 * NS, 11 * NS)))
         if is_reset:
             pipeline.reset()
         text = Transcript("Hello.", arrival=11 * NS, start=10 * NS, end=11 * NS, voice_id="v1")
@@ -137,10 +137,10 @@ def test_a_reset_begins_a_new_conversation(config: PipelineConfig) -> None:
 def test_what_cannot_be_used_is_told_and_hurts_nothing_else(config: PipelineConfig) -> None:
     frame = Frame(NS, "rgb9", 4, 4, 12, bytes(48))
     with Pipeline(config) as pipeline:
-        odd = pipeline.feed(SoundChunk(b"123", NS, NS))
+        odd = pipeline.feed(AudioChunk(b"123", NS, NS))
         later = [*pipeline.feed(frame), *pipeline.advance(NS), *pipeline.advance(NS + 1)]
         pipeline.feed(FormatRefused("it is MP3"))
-        mp3 = pipeline.feed(SoundChunk(bytes(320), NS, NS))
+        mp3 = pipeline.feed(AudioChunk(bytes(320), NS, NS))
         rest = [*pipeline.feed(said("Still here.")), *pipeline.flush()]
     assert [event.source for event in odd if isinstance(event, InputRefused)] == ["audio"]
     (refused,) = (event for event in later if isinstance(event, InputRefused))
@@ -149,7 +149,7 @@ def test_what_cannot_be_used_is_told_and_hurts_nothing_else(config: PipelineConf
     assert any(isinstance(event, EstimateEvent) for event in rest)
 
 
-def samples_of(chunk: SoundChunk, config: PipelineConfig) -> int:
+def samples_of(chunk: AudioChunk, config: PipelineConfig) -> int:
     """How many samples (16 kHz) a pipeline takes out of a chunk."""
     heard = 0
     with Pipeline(config) as pipeline:
@@ -166,26 +166,26 @@ tone = np.sin(np.arange(16_000) * 0.1) / 2
 def test_samples_of_an_array_are_what_its_type_says(config: PipelineConfig, kind: str) -> None:
     full = {"i2": 2**15, "i4": 2**31}.get(kind, 1)
     samples = (tone * full).astype(kind)
-    assert samples_of(SoundChunk(samples, NS, 2 * NS), config) == 16_000
-    as_bytes = SoundChunk((tone * 2**15).astype("<i2").tobytes(), NS, 2 * NS)
+    assert samples_of(AudioChunk(samples, NS, 2 * NS), config) == 16_000
+    as_bytes = AudioChunk((tone * 2**15).astype("<i2").tobytes(), NS, 2 * NS)
     heard = []
-    for chunk in (SoundChunk(samples, NS, 2 * NS), as_bytes):
+    for chunk in (AudioChunk(samples, NS, 2 * NS), as_bytes):
         perception = Perception(PerceptionConfig(face_detector="none", speaker_model="none"))
         found = [*perception._microphone.feed(chunk), *perception._microphone.flush()]
-        heard.append(np.concatenate([e.samples for e in found if isinstance(e, Sound)]))
+        heard.append(np.concatenate([e.samples for e in found if isinstance(e, AudioSamples)]))
         perception.close()
     np.testing.assert_allclose(heard[0], heard[1], atol=2**-14)
 
 
 def test_an_array_of_two_axes_knows_its_channels(config: PipelineConfig) -> None:
     stereo = np.stack([tone, tone], axis=1).astype(np.float32)
-    assert samples_of(SoundChunk(stereo, NS, 2 * NS), config) == 16_000
-    told = SoundChunk(stereo, NS, 2 * NS, format=AudioFormat(16_000, 2))
+    assert samples_of(AudioChunk(stereo, NS, 2 * NS), config) == 16_000
+    told = AudioChunk(stereo, NS, 2 * NS, format=AudioFormat(16_000, 2))
     assert samples_of(told, config) == 16_000
-    interleaved = SoundChunk(stereo.reshape(-1), NS, 2 * NS, format=AudioFormat(16_000, 2))
+    interleaved = AudioChunk(stereo.reshape(-1), NS, 2 * NS, format=AudioFormat(16_000, 2))
     assert samples_of(interleaved, config) == 16_000
     with Pipeline(config) as pipeline:
-        (refused,) = pipeline.feed(SoundChunk(stereo, NS, NS, format=AudioFormat(16_000, 1)))
+        (refused,) = pipeline.feed(AudioChunk(stereo, NS, NS, format=AudioFormat(16_000, 1)))
     assert isinstance(refused, InputRefused) and refused.source == "audio"
 
 
@@ -204,14 +204,14 @@ def test_an_array_of_two_axes_knows_its_channels(config: PipelineConfig) -> None
 )
 def test_other_audio_data_is_refused(data: object, error: type[Exception]) -> None:
     with pytest.raises(error):
-        SoundChunk(data, NS, NS)
+        AudioChunk(data, NS, NS)
 
 
 def test_floats_that_are_not_finite_are_replaced_and_counted(config: PipelineConfig) -> None:
     samples = tone.astype(np.float32)
     samples[7], samples[9] = np.nan, np.inf
     with Pipeline(config) as pipeline:
-        pipeline.feed(SoundChunk(samples, NS, 2 * NS))
+        pipeline.feed(AudioChunk(samples, NS, 2 * NS))
         assert pipeline.perception.counts["Repaired"] == 1
 
 
@@ -221,7 +221,7 @@ def test_a_time_in_seconds_is_refused(config: PipelineConfig) -> None:
     with pytest.raises(TypeError, match="nanoseconds"):
         Transcript("Hello.", arrival=NS, end=1.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="nanoseconds"):
-        SoundChunk(bytes(2), 0.5, NS)  # type: ignore[arg-type]
+        AudioChunk(bytes(2), 0.5, NS)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="nanoseconds"):
         RobotSpeaking(1.0, True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="64 bits"):
@@ -234,7 +234,7 @@ def test_a_time_in_seconds_is_refused(config: PipelineConfig) -> None:
 def test_a_clock_that_overtakes_inputs_is_reported(config: PipelineConfig) -> None:
     with Pipeline(config) as pipeline:
         events = [*pipeline.advance(5 * NS), *pipeline.feed(said("Late.", 2 * NS))]
-        events += pipeline.feed(SoundChunk(bytes(3200), 2 * NS, 4 * NS))
+        events += pipeline.feed(AudioChunk(bytes(3200), 2 * NS, 4 * NS))
         in_time = pipeline.feed(said("In time.", 6 * NS))
         counts = pipeline.perception.counters()
     late = [event for event in events if isinstance(event, InputLate)]
@@ -255,7 +255,7 @@ def test_a_closed_pipeline_leaves_no_thread_and_no_file(config: PipelineConfig) 
             pipeline.feed(frame)
             for number, chunk in enumerate(np.split(noise, 20)):
                 start = NS + number * NS // 10
-                pipeline.feed(SoundChunk(chunk, start, start + NS // 10))
+                pipeline.feed(AudioChunk(chunk, start, start + NS // 10))
             pipeline.perception._assembler._diarizer.update()
             during = {thread.name for thread in threading.enumerate()}
         return during, len(os.listdir("/proc/self/fd"))
@@ -482,7 +482,7 @@ def test_a_text_without_speech_gets_the_voice_of_the_time_it_took() -> None:
     for number in range(100):  # 10 s in chunks of 0.1 s
         part = voice[number * 1600 : (number + 1) * 1600].tobytes()
         stamp = NS + number * NS // 10
-        perception.feed(VoiceSound("v1", SoundChunk(part, stamp, stamp + NS // 10)))
+        perception.feed(VoiceSound("v1", AudioChunk(part, stamp, stamp + NS // 10)))
     text = "This took me a few seconds to say."
     told = Transcript(text, arrival=11 * NS, voice_id="v1")
     events = [*perception.feed(told), *perception.flush()]
@@ -498,9 +498,9 @@ def test_a_text_without_speech_gets_the_voice_of_the_time_it_took() -> None:
 # --- what the halves report ---
 
 
-def heard(samples: np.ndarray, start: int, frame_id: str = "") -> SoundChunk:
+def heard(samples: np.ndarray, start: int, frame_id: str = "") -> AudioChunk:
     data = (samples.clip(-1, 1) * 32_767).astype("<i2").tobytes()
-    return SoundChunk(data, start, start + len(samples) * NS // 16_000, frame_id)
+    return AudioChunk(data, start, start + len(samples) * NS // 16_000, frame_id)
 
 
 def test_a_reset_takes_in_the_faces_that_are_still_searched_for() -> None:

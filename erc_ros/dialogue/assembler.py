@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.alignment import Claim, Piece, expected_duration, majority, rests
+from erc_ros.dialogue.audio_history import AudioHistory
 from erc_ros.dialogue.face_history import FaceHistory, Seen
 from erc_ros.dialogue.non_speech import is_invented, spoken_words
 from erc_ros.dialogue.open_speech import SpeechStretch
-from erc_ros.dialogue.sound_history import SoundHistory
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.diarizer import Diarizer
 from erc_ros.dialogue.speakers.enrolment import (
@@ -44,7 +44,7 @@ from erc_ros.dialogue.text_matching import TextMatcher, TextMatchingConfig
 from erc_ros.dialogue.text_splitting import split
 from erc_ros.dialogue.utterance_log import FinalText, UtteranceLog, UtteranceLogConfig
 from erc_ros.dialogue.voice_activity import FRAME_TIME, VoiceActivity
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.sensing.clock import Gap, Jump
 from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.microphone import MicrophoneEvent, Replugged
@@ -203,7 +203,7 @@ class UtteranceAssembler:
         if networks is not None:
             self._alike = least_alike(networks.embedding, config.voice_recognition)
         self._diarizer = Diarizer(config.speech.diarization, networks, executor)
-        self._sound = SoundHistory(seconds(config.kept_sound))
+        self._sound = AudioHistory(seconds(config.kept_sound))
         self._faces = FaceHistory(config.speaking_face)
         self._speech = SpeechSegmenter(config.speech, voice_activity, self._sound, self._diarizer)
         self._texts = TextMatcher(config.texts)
@@ -213,9 +213,9 @@ class UtteranceAssembler:
 
     # --- inputs ---
 
-    def feed_sound(self, event: MicrophoneEvent) -> list[Event]:
+    def feed_audio(self, event: MicrophoneEvent) -> list[Event]:
         """Take an event of the microphone: Sound is listened to, a break interrupts speech."""
-        if isinstance(event, Sound):
+        if isinstance(event, AudioSamples):
             return self._listen(event)
         if isinstance(event, Jump) and event.after < event.before:
             return self._restart(event.after) if self._clock.sound is not None else []
@@ -377,7 +377,7 @@ class UtteranceAssembler:
             out += self._end_conversation()
         return out
 
-    def _listen(self, sound: Sound) -> list[Event]:
+    def _listen(self, sound: AudioSamples) -> list[Event]:
         out: list[Event] = []
         heard, back = self._clock.sound, seconds(self._config.max_backwards)
         if heard is not None and sound.start < heard - back:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.voice_activity import FRAME, FRAME_TIME
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -34,7 +34,7 @@ class FramingConfig:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SoundFrame:
+class AudioFrame:
     """FRAME samples that start at `start` (ns); reference: what the robot played meanwhile."""
 
     start: int
@@ -55,7 +55,9 @@ class Framing:
     start: int | None = None
 
 
-def step(framing: Framing, config: FramingConfig, sound: Sound) -> tuple[Framing, list[SoundFrame]]:
+def step(
+    framing: Framing, config: FramingConfig, sound: AudioSamples
+) -> tuple[Framing, list[AudioFrame]]:
     """Take a chunk: its frames are counted on from the last one, following a drift."""
     waiting = len(framing.samples) * NS // SAMPLE_RATE
     start = framing.start
@@ -68,7 +70,7 @@ def step(framing: Framing, config: FramingConfig, sound: Sound) -> tuple[Framing
     reference = np.concatenate([framing.reference, played])
     count = len(samples) // FRAME
     frames = [
-        SoundFrame(
+        AudioFrame(
             start + number * FRAME_TIME,
             samples[number * FRAME : (number + 1) * FRAME],
             reference[number * FRAME : (number + 1) * FRAME],
@@ -91,7 +93,7 @@ class Framer:
         """What comes next follows nothing: what waits for a full frame is forgotten."""
         self._state = Framing()
 
-    def feed(self, sound: Sound) -> list[SoundFrame]:
+    def feed(self, sound: AudioSamples) -> list[AudioFrame]:
         """The frames that this chunk fills."""
         self._state, frames = step(self._state, self._config, sound)
         return frames

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from erc_ros.dialogue.alignment import AlignmentConfig, Claim, Cut, Piece, dips, quiet
-from erc_ros.dialogue.framing import Framer, FramingConfig, SoundFrame
+from erc_ros.dialogue.audio_history import AudioHistory
+from erc_ros.dialogue.framing import AudioFrame, Framer, FramingConfig
 from erc_ros.dialogue.open_speech import (
     OpenSpeech,
     OpenSpeechConfig,
@@ -22,12 +23,11 @@ from erc_ros.dialogue.open_speech import (
     is_update_due,
 )
 from erc_ros.dialogue.robot_voice import RobotVoice, RobotVoiceConfig
-from erc_ros.dialogue.sound_history import SoundHistory
 from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speakers.diarizer import Diarizer
 from erc_ros.dialogue.speakers.turns import TurnCorrection
 from erc_ros.dialogue.voice_activity import FRAME_TIME, Began, Ended, VoiceActivity
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.settings import Composed, section
 
@@ -74,7 +74,7 @@ class SpeechSegmenter:
         self,
         config: SpeechSegmenterConfig,
         voice_activity: VoiceActivity,
-        history: SoundHistory,
+        history: AudioHistory,
         diarizer: Diarizer,
     ) -> None:
         self._config = config
@@ -95,12 +95,12 @@ class SpeechSegmenter:
         self.heard_until: int | None = None
         """ns, of the sound that was listened to; None: there was none."""
 
-    def feed(self, sound: Sound) -> Iterator[list[SpeechEvent]]:
+    def feed(self, sound: AudioSamples) -> Iterator[list[SpeechEvent]]:
         """What each frame of it tells; time has come to `heard_until` with each."""
         for frame in self._framer.feed(sound):
             yield self._listen(frame)
 
-    def _listen(self, frame: SoundFrame) -> list[SpeechEvent]:
+    def _listen(self, frame: AudioFrame) -> list[SpeechEvent]:
         samples, probability = frame.samples, self._voice_activity.feed(frame.samples)
         if self.robot.feed(frame.start, samples, frame.reference, probability):
             probability = 0.0

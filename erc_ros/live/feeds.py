@@ -14,7 +14,7 @@ from erc_ros.media.files import MediaError
 from erc_ros.media.recognizers import RecognizedSpeech, SpeechRecognizer
 from erc_ros.media.transcripts import Cue
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.bounds import TEXT, shown
 from erc_ros.values.transcript import Transcript
 
@@ -22,7 +22,7 @@ _UNREAD = 2 * 2**20  # bytes of audio that may wait for the recognizer: a minute
 _PATIENCE = 10.0, 300.0  # s for the recognizer to end: after the user has stopped, else
 _PERIOD = 0.05  # s; a value or None comes so often
 
-Value: TypeAlias = "SoundChunk | Frame | Transcript | str | None"
+Value: TypeAlias = "AudioChunk | Frame | Transcript | str | None"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Feeds:
     def _taken(self, value: Value | _Ended) -> Value:
         if isinstance(value, _Ended):
             return self._line(value)
-        if isinstance(value, SoundChunk):
+        if isinstance(value, AudioChunk):
             self.received.add("microphone")
             if self._recognizer is not None:
                 self._unread.put(value, len(value.data))

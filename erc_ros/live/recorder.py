@@ -15,7 +15,7 @@ from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import to_bgr
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS, seconds
@@ -53,7 +53,7 @@ class Recorder(Observer):
             os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "r+b"
         )
         self._kinds = set(kinds)
-        self._early: list[SoundChunk | Frame] = []
+        self._early: list[AudioChunk | Frame] = []
         self._container: Any = None
         self._audio: Any = None
         self._video: Any = None
@@ -62,7 +62,7 @@ class Recorder(Observer):
         self._last: dict[str, int] = {}  # last time stamp of each stream
         self._texts: list[Transcript] = []
 
-    def hear(self, chunk: SoundChunk) -> None:
+    def hear(self, chunk: AudioChunk) -> None:
         """See `Observer`."""
         self._take(chunk)
 
@@ -94,7 +94,7 @@ class Recorder(Observer):
         write_whole(self._words, self._subtitles(), is_private=True)
         return [self.path, self._words]
 
-    def _take(self, value: SoundChunk | Frame) -> None:
+    def _take(self, value: AudioChunk | Frame) -> None:
         if self._container is not None:
             self._write(value)
             return
@@ -108,7 +108,7 @@ class Recorder(Observer):
 
         self._first = min(map(_time, self._early))
         self._container = av.open(self._file, "w", format="matroska")
-        chunk = next((each for each in self._early if isinstance(each, SoundChunk)), None)
+        chunk = next((each for each in self._early if isinstance(each, AudioChunk)), None)
         frame = next((each for each in self._early if isinstance(each, Frame)), None)
         if chunk is not None and chunk.format is not None:
             self._format = chunk.format
@@ -124,11 +124,11 @@ class Recorder(Observer):
             self._write(value)
         self._early.clear()
 
-    def _write(self, value: SoundChunk | Frame) -> None:
+    def _write(self, value: AudioChunk | Frame) -> None:
         import av
 
         passed = _time(value) - self._first
-        if isinstance(value, SoundChunk):
+        if isinstance(value, AudioChunk):
             if self._audio is None or value.format != self._format or self._format is None:
                 return
             samples = np.frombuffer(value.data, "<i2").astype(np.int16)[None]
@@ -161,7 +161,7 @@ class Recorder(Observer):
         return "\n".join(parts)
 
 
-def _time(value: SoundChunk | Frame) -> int:
+def _time(value: AudioChunk | Frame) -> int:
     if isinstance(value, Frame):
         return value.stamp
     return value.arrival if value.stamp is None else value.stamp

@@ -30,7 +30,7 @@ from erc_ros.media.recognizers import load_recognizer
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import to_bgr
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 
@@ -70,7 +70,7 @@ class Publishers:
 
     def publish(self, value: Value) -> None:
         """Publish a value on its topic; lines for the user go to stderr."""
-        if isinstance(value, SoundChunk):
+        if isinstance(value, AudioChunk):
             self._hear(value)
         elif isinstance(value, Frame):
             self._see(value)
@@ -79,7 +79,7 @@ class Publishers:
         elif value is not None:
             print(value, file=sys.stderr, flush=True)
 
-    def _hear(self, chunk: SoundChunk) -> None:
+    def _hear(self, chunk: AudioChunk) -> None:
         format = chunk.format
         if self._audio is None or self._info is None or format is None:
             return

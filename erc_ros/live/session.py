@@ -15,7 +15,7 @@ from erc_ros.replay.rows import Row
 from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 
@@ -32,7 +32,7 @@ class Observer:
     def begin(self, origin: int) -> None:
         """The session begins at `origin` (ns)."""
 
-    def hear(self, chunk: SoundChunk) -> None:
+    def hear(self, chunk: AudioChunk) -> None:
         """Audio was received."""
 
     def see(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
@@ -105,7 +105,7 @@ class LiveSession:
         return tick
 
     def _take(self, value: Value) -> None:
-        if isinstance(value, SoundChunk):
+        if isinstance(value, AudioChunk):
             for observer in self._observers:
                 observer.hear(value)
             self._feed("feed", value)
@@ -142,6 +142,6 @@ class LiveSession:
 
 def _arrival(value: Value, default: int) -> int:
     """When a value came, ns."""
-    if isinstance(value, (SoundChunk, Transcript)):
+    if isinstance(value, (AudioChunk, Transcript)):
         return value.arrival
     return value.stamp if isinstance(value, Frame) else default

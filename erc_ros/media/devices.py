@@ -22,7 +22,7 @@ import numpy as np
 from erc_ros.media.files import CHUNK, MAX_SIDE, ORIGIN, SUFFIXES, MediaError, MediaFile
 from erc_ros.sensing.audio import MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.bounds import shown
 from erc_ros.values.errors import ErcRuntimeError, ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
@@ -86,7 +86,7 @@ class Source(Protocol):
     can_wait: bool
     """Whether its values may be taken later than they come: a file can wait, a device cannot."""
 
-    def values(self, clock: Clock, stop: threading.Event) -> Iterator[SoundChunk | Frame]:
+    def values(self, clock: Clock, stop: threading.Event) -> Iterator[AudioChunk | Frame]:
         """Yield audio chunks (mono, with format and stamp) or frames (bgr8).
 
         Raises:
@@ -103,7 +103,7 @@ class FileMicrophone:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
 
-    def values(self, clock: Clock, stop: threading.Event) -> Iterator[SoundChunk]:
+    def values(self, clock: Clock, stop: threading.Event) -> Iterator[AudioChunk]:
         """See `Source`."""
         for chunk in MediaFile(self.path).chunks():
             assert chunk.stamp is not None
@@ -146,7 +146,7 @@ class Microphone:
         self.device, self.name = device, device or DEFAULT
         self.lost = 0  # blocks that were dropped, here or by the driver
 
-    def values(self, clock: Clock, stop: threading.Event) -> Iterator[SoundChunk]:
+    def values(self, clock: Clock, stop: threading.Event) -> Iterator[AudioChunk]:
         """See `Source`."""
         sound = sounddevice()
         blocks: queue.Queue[tuple[int, bytes]] = queue.Queue(_WAITING)
@@ -191,7 +191,7 @@ class Microphone:
         stop: threading.Event,
         ended: threading.Event,
         format: AudioFormat,
-    ) -> Iterator[SoundChunk]:
+    ) -> Iterator[AudioChunk]:
         expected: int | None = None
         last = time.monotonic()
         order = "<i2" if sys.byteorder == "little" else ">i2"
@@ -212,7 +212,7 @@ class Microphone:
                 stamp = expected + min(max(measured - expected, -_STEP), _STEP)
             samples = np.frombuffer(data, order)
             expected = stamp + len(samples) * NS // format.rate
-            yield SoundChunk(
+            yield AudioChunk(
                 samples.astype("<i2", copy=False).tobytes(), stamp, clock.now(), format=format
             )
 

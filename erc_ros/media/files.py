@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from erc_ros.sensing.audio import MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.bounds import MEDIA_SECONDS, MEDIA_TRACKS, PIXELS, SIDE, shown
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
@@ -104,7 +104,7 @@ class MediaFile:
                 f"{MEDIA_SECONDS // 3600} h are read: cut it into parts"
             )
 
-    def chunks(self, track: int = 0) -> Iterator[SoundChunk]:
+    def chunks(self, track: int = 0) -> Iterator[AudioChunk]:
         """Yield the audio of a track as mono int16 chunks of about 0.1 s, in the order of time.
 
         Each chunk's `stamp` is the time of its first sample and `arrival` that after its last one.
@@ -289,10 +289,10 @@ def _stamp(frame: Any, start: Fraction) -> int | None:
     return ORIGIN + int((frame.pts * frame.time_base - start) * NS)
 
 
-def _chunk(parts: list[NDArray[np.int16]], begin: int, format: AudioFormat) -> SoundChunk:
+def _chunk(parts: list[NDArray[np.int16]], begin: int, format: AudioFormat) -> AudioChunk:
     samples = np.concatenate(parts)
     end = begin + len(samples) * NS // format.rate
-    return SoundChunk(samples.astype("<i2", copy=False).tobytes(), begin, end, format=format)
+    return AudioChunk(samples.astype("<i2", copy=False).tobytes(), begin, end, format=format)
 
 
 def _pixels(frame: Any) -> NDArray[np.uint8]:

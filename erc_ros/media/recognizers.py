@@ -28,7 +28,7 @@ from erc_ros.dialogue.voice_activity import (
 )
 from erc_ros.media.transcripts import Cue
 from erc_ros.sensing.audio import decode
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Word
@@ -82,7 +82,7 @@ class RecognizedSpeech:
         self._next = 0  # index of the next frame of the network in them
         self._expected: int | None = None  # ns; when the next chunk should begin
 
-    def feed(self, chunk: SoundChunk) -> list[Cue]:
+    def feed(self, chunk: AudioChunk) -> list[Cue]:
         """Take mono audio with a format and a stamp; return the cues of segments that ended."""
         assert chunk.format is not None
         assert chunk.stamp is not None

@@ -35,9 +35,9 @@ from erc_ros.pipeline import (
     RobotSpeaking,
     TrackedFace,
 )
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import MicrophoneEvent, SoundChunk
+from erc_ros.sensing.microphone import AudioChunk, MicrophoneEvent
 from erc_ros.values.errors import ErcValueError, safe_message
 from erc_ros.values.events import (
     ConversationEnded,
@@ -58,7 +58,7 @@ CAMERA, ROBOT = ("image", "image/compressed"), ("robot_speaking",)
 IMAGE_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
-STREAM_EVENTS = tuple(kind for kind in get_args(MicrophoneEvent) if kind is not Sound)
+STREAM_EVENTS = tuple(kind for kind in get_args(MicrophoneEvent) if kind is not AudioSamples)
 FOR_RECOGNITION = (
     UtteranceEvent,
     TextCorrected,
@@ -308,7 +308,7 @@ class UtteranceNode(ManagedNode):
             value = value.frame
         if not arrival:  # a simulated clock that has not begun
             return
-        if isinstance(value, (SoundChunk, Frame, Transcript)) and value.stamp is not None:
+        if isinstance(value, (AudioChunk, Frame, Transcript)) and value.stamp is not None:
             self._clock_offset = arrival - value.stamp
 
     def _give(self, events: Iterable[PerceptionEvent], arrived: int, taken: int) -> None:

@@ -354,7 +354,7 @@ ROLES = ("image", "audio", "audio_info", "speech", "robot_speaking")  # the inpu
 CONSENT = "recording_allowed"  # and whether texts may be kept
 HUMANS = "humans"  # and what ROS4HRI publishes, each topic under its own name
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
-VALUES = {"audio": "SoundChunk", "image": "Frame", "speech": "Transcript"}
+VALUES = {"audio": "AudioChunk", "image": "Frame", "speech": "Transcript"}
 """Role -> type of a `BagRecord` whose message is a value of the pipeline already (media files)."""
 _CHOSEN = ("image", "audio", "speech")  # the user can name these, and one of them is needed
 # Types that carry anything: taken by themselves only where the topic's name says what it is.

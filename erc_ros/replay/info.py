@@ -20,7 +20,7 @@ from erc_ros.replay.offline import heard_topics
 from erc_ros.replay.recording import SPEECH, is_media, open_recording
 from erc_ros.resources import shared
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 
@@ -111,7 +111,7 @@ def write_bag(path: Path, out: Path, cues: Sequence[Cue] = (), frame_rate: float
         names = {topic.name for topic in recording.topics if topic.name in _FIRST}
         has_info = False
         for record in recording.messages(names):
-            if isinstance(record.message, SoundChunk) and not has_info:
+            if isinstance(record.message, AudioChunk) and not has_info:
                 _write_info(writer, record)
                 has_info = True
             _write(writer, record)
@@ -137,7 +137,7 @@ def _write_info(writer: BagWriter, record: BagRecord) -> None:
 
 def _write(writer: BagWriter, record: BagRecord) -> None:
     value = record.message
-    if isinstance(value, SoundChunk):
+    if isinstance(value, AudioChunk):
         kind = "audio_common_msgs/msg/AudioDataStamped"
         data = writer.new(
             "audio_common_msgs/msg/AudioData", data=np.frombuffer(value.data, np.uint8)

@@ -24,8 +24,8 @@ from erc_ros.replay.bag import (
     Topic,
     carries_its_role,
 )
-from erc_ros.sensing.audio import AudioFormat, Sound
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.audio import AudioFormat, AudioSamples
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.bounds import TEXT
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
@@ -186,7 +186,7 @@ class RecognizedBag(Bag):
                 value = ADAPTERS[record.type].read(record.message, record.time)
                 if isinstance(value, AudioFormat):
                     microphone.inform(value)
-                elif isinstance(value, SoundChunk):
+                elif isinstance(value, AudioChunk):
                     yield from _heard(microphone.feed(value), speech, now)
             except (ValueError, TypeError, AttributeError):
                 continue  # the replay counts and names it
@@ -200,9 +200,9 @@ def _role(topic: Topic) -> str:
 
 def _heard(events: Iterable[object], speech: RecognizedSpeech, now: int) -> Iterator[BagRecord]:
     for event in events:
-        if isinstance(event, Sound):
+        if isinstance(event, AudioSamples):
             samples = np.clip(np.rint(event.samples * 32768), -32768, 32767).astype("<i2")
-            chunk = SoundChunk(samples.tobytes(), event.start, now, format=_FORMAT)
+            chunk = AudioChunk(samples.tobytes(), event.start, now, format=_FORMAT)
             yield from recognized(speech.feed(chunk), now, RECOGNIZED)
 
 

@@ -98,7 +98,7 @@ _SAMPLE_TYPES = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sound:
+class AudioSamples:
     """samples (n,) float32 mono at 16 kHz in [-1, 1]; the first one was heard at `start` (ns).
 
     reference: (n,) likewise, what the robot played meanwhile; None where no channel carries it.
@@ -112,7 +112,7 @@ class Sound:
     reference: NDArray[np.float32] | None = None
 
 
-AudioEvent = Sound | ClockEvent | LevelEvent
+AudioEvent = AudioSamples | ClockEvent | LevelEvent
 
 _ARRAY_FORMATS = {"f4": "F32LE", "i2": "S16LE", "i4": "S32LE"}  # by numpy's name of the type
 _OVERSHOOT = 2.0  # resampling overshoots 1 a little; integers passed as floats exceed this
@@ -357,8 +357,8 @@ class AudioStream:
         start = self._line_start + self._sent * NS // SAMPLE_RATE + self._shift
         self._sent += len(samples)
         if self._reference is None:
-            return [Sound(start, samples)]
-        return [Sound(start, np.ascontiguousarray(samples[:, 0]), samples[:, 1].copy())]
+            return [AudioSamples(start, samples)]
+        return [AudioSamples(start, np.ascontiguousarray(samples[:, 0]), samples[:, 1].copy())]
 
 
 def _check_rate(rate: int) -> None:

@@ -30,7 +30,7 @@ class FaceSearch:
         self._search: Future[list[FaceObservation]] | None = None
         self._ticks = 0  # since it began
 
-    def begin(self, frame: Frame) -> None:
+    def submit(self, frame: Frame) -> None:
         """Begin a search; the result of the one before must have been taken (`finish`)."""
         assert self._search is None
         self._search, self._ticks = self._worker.submit(self._tracker.feed, frame), 0

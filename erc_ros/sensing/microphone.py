@@ -28,7 +28,7 @@ INFO_TIMEOUT = seconds(6.0)  # audio_capture sends its info every 5 s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SoundChunk:
+class AudioChunk:
     """Interleaved samples, as bytes or as a numpy array.
 
     data: bytes, read as `format` says. Or an array of float32 or float64 in [-1, 1], of int16 or of
@@ -102,7 +102,7 @@ class Microphone:
         self._default = self._format = format
         self._is_informed = False
         self._capacity, self._most_bytes = capacity, most_bytes
-        self._waiting: deque[SoundChunk] = deque()
+        self._waiting: deque[AudioChunk] = deque()
         self._bytes = 0  # of those
 
     def inform(self, format: AudioFormat) -> None:
@@ -113,7 +113,7 @@ class Microphone:
         """The info came, and tells of sound that cannot be read."""
         self.refused, self._is_informed = reason, True
 
-    def feed(self, chunk: SoundChunk) -> Iterator[MicrophoneEvent]:
+    def feed(self, chunk: AudioChunk) -> Iterator[MicrophoneEvent]:
         """Hear a chunk, and those that waited.
 
         Raises:
@@ -133,12 +133,12 @@ class Microphone:
         while self._waiting:
             yield from self._listen(self._next())
 
-    def _next(self) -> SoundChunk:
+    def _next(self) -> AudioChunk:
         chunk = self._waiting.popleft()
         self._bytes -= memoryview(chunk.data).nbytes
         return chunk
 
-    def _listen(self, chunk: SoundChunk) -> list[AudioEvent]:
+    def _listen(self, chunk: AudioChunk) -> list[AudioEvent]:
         if chunk.format is None and self.refused:
             raise ErcValueError(self.refused)
         format = format_of(chunk.data, chunk.format, self._format)

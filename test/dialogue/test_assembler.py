@@ -27,7 +27,7 @@ from erc_ros.dialogue.open_speech import StretchConfig
 from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_activity import VoiceActivityConfig
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.sensing.clock import Gap, Jump
 from erc_ros.sensing.faces import Box, FaceObservation
 from erc_ros.sensing.microphone import Replugged
@@ -68,7 +68,7 @@ def play(
             events += listener.feed_transcript(waiting.pop(0))
             continue
         part = samples[first : first + size]
-        events += listener.feed_sound(Sound(at(start) + first * NS // RATE, part))
+        events += listener.feed_audio(AudioSamples(at(start) + first * NS // RATE, part))
         first += size
     for text in waiting:
         events += listener.feed_transcript(text)
@@ -497,7 +497,7 @@ def test_a_microphone_that_dies_in_mid_speech_does_not_hold_anything_up() -> Non
     (utterance,) = finals(events)
     assert span(utterance)[1] == pytest.approx(2.5, abs=0.15)
     # it comes back
-    again = [*ears.feed_sound(Gap(at(2.5), seconds(17.5), filled=False))]
+    again = [*ears.feed_audio(Gap(at(2.5), seconds(17.5), filled=False))]
     again += play(ears, scene((1, 3, 5)), start=20)
     assert len(finals(again + ears.flush())) == 1
 
@@ -508,7 +508,7 @@ def test_a_clock_that_jumps_back_starts_a_new_conversation(through: str) -> None
     ears.advance(at(3_600))
     play(ears, scene((1, 3, 5))[: round(3.2 * RATE)], start=3_600)
     if through == "jump":
-        events = ears.feed_sound(Jump(at(3_603.2), at(10)))
+        events = ears.feed_audio(Jump(at(3_603.2), at(10)))
     elif through == "sound":
         events = play(ears, silence(0.1), start=10)
     else:
@@ -524,7 +524,7 @@ def test_a_clock_that_jumps_back_starts_a_new_conversation(through: str) -> None
 def test_a_clock_that_jumps_ahead_an_hour_ends_the_conversation_and_loses_nothing() -> None:
     ears = listener()
     events = play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
-    events += ears.feed_sound(Jump(at(2.5), at(3_602.5)))
+    events += ears.feed_audio(Jump(at(2.5), at(3_602.5)))
     events += play(ears, scene((1, 3, 5)), start=3_602.5)
     first, second = finals(events + ears.flush())
     assert first.conversation_id != second.conversation_id
@@ -535,7 +535,7 @@ def test_a_clock_that_jumps_ahead_an_hour_ends_the_conversation_and_loses_nothin
 def test_another_microphone_in_mid_speech_ends_the_stretch() -> None:
     ears = listener()
     events = play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
-    events += ears.feed_sound(Replugged())
+    events += ears.feed_audio(Replugged())
     events += play(ears, scene((1, 3, 5)), start=4.0)
     first, second = finals(events + ears.flush())
     assert span(first)[1] == pytest.approx(2.5, abs=0.15)
@@ -552,7 +552,7 @@ def test_a_microphone_with_another_clock_still_works() -> None:
 def test_a_gap_ends_the_stretch_but_not_the_wait_for_its_text() -> None:
     ears = listener()
     events = play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
-    events += ears.feed_sound(Gap(at(2.5), seconds(1.2), filled=False))
+    events += ears.feed_audio(Gap(at(2.5), seconds(1.2), filled=False))
     events += ears.feed_transcript(final("Half of a sentence", 3.0))
     (utterance,) = finals(events)
     assert span(utterance) == (pytest.approx(1, abs=0.15), pytest.approx(2.5, abs=0.15))
@@ -614,10 +614,10 @@ def test_a_robot_that_starts_late_or_speaks_up_is_no_person() -> None:
 
 def with_playback(
     samples: NDArray[np.float32], playback: NDArray[np.float32], start: float = 0.0
-) -> list[Sound]:
+) -> list[AudioSamples]:
     chunks = range(0, len(samples), 1600)
     return [
-        Sound(at(start) + n * NS // RATE, samples[n : n + 1600], playback[n : n + 1600])
+        AudioSamples(at(start) + n * NS // RATE, samples[n : n + 1600], playback[n : n + 1600])
         for n in chunks
     ]
 
@@ -626,7 +626,7 @@ def test_what_the_reference_channel_plays_is_the_robot_and_a_tail_after_it_too()
     ears, played = listener(), scene((1, 4, 5))
     echo = 0.5 * np.concatenate([silence(0.02), played[: -round(0.02 * RATE)]])
     echo[4 * RATE : round(4.15 * RATE)] += 0.5 * voice(5, 0.15)  # the room rings on
-    events = [e for sound in with_playback(echo, played) for e in ears.feed_sound(sound)]
+    events = [e for sound in with_playback(echo, played) for e in ears.feed_audio(sound)]
     assert drafts(events) + finals(events + ears.flush()) == []
 
 
@@ -634,7 +634,7 @@ def test_somebody_who_talks_over_the_reference_is_heard() -> None:
     ears, played = listener(), scene((1, 9, 5))
     heard = np.float32(0.2) * played
     heard[5 * RATE : 7 * RATE] += voice(20, 2.0)
-    events = [e for sound in with_playback(heard, played) for e in ears.feed_sound(sound)]
+    events = [e for sound in with_playback(heard, played) for e in ears.feed_audio(sound)]
     (utterance,) = finals(events + ears.flush())
     assert span(utterance) == (pytest.approx(5.0, abs=0.15), pytest.approx(7.84, abs=0.05))
     assert ears.counters()["barge_ins"] == 1
@@ -753,7 +753,7 @@ def test_whatever_comes_in_whatever_order_nothing_breaks_and_all_ends(data: st.D
             length = data.draw(st.floats(0.01, 2.0))
             tone = voice(data.draw(st.integers(2, 40)), length)
             tone *= np.float32(data.draw(st.sampled_from([0.0, 1.0, 1.0, np.nan])))
-            events += ears.feed_sound(Sound(at(time), tone))
+            events += ears.feed_audio(AudioSamples(at(time), tone))
             time += length
         elif kind == "text":
             texts += 1
@@ -770,11 +770,11 @@ def test_whatever_comes_in_whatever_order_nothing_breaks_and_all_ends(data: st.D
         elif kind == "advance":
             events += ears.advance(at(time + data.draw(st.floats(-0.2, 8.0))))
         elif kind == "gap":
-            events += ears.feed_sound(Gap(at(time), seconds(2), filled=False))
+            events += ears.feed_audio(Gap(at(time), seconds(2), filled=False))
             time += 2
         else:
             before, time = time, time - 20.123  # never to the same moment: ids hold the time
-            events += ears.feed_sound(Jump(at(before), at(time)))
+            events += ears.feed_audio(Jump(at(before), at(time)))
     events += ears.flush()
     waiting = {(u.conversation_id, u.utterance_id): u for u in drafts(events)}
     done = {(u.conversation_id, u.utterance_id) for u in finals(events)}
@@ -853,7 +853,9 @@ def test_a_microphone_of_any_clock_that_dies_in_mid_speech_holds_nothing_up(ahea
     for first in range(0, len(samples), chunk):
         now = at((first + chunk) / RATE)
         events += ears.advance(now)
-        events += ears.feed_sound(Sound(now + seconds(ahead - 0.1), samples[first : first + chunk]))
+        events += ears.feed_audio(
+            AudioSamples(now + seconds(ahead - 0.1), samples[first : first + chunk])
+        )
     for tick in range(1, 50):
         events += ears.advance(at(2.0 + tick / 10))
         if finals(events):

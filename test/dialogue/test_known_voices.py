@@ -35,7 +35,7 @@ from erc_ros.dialogue.speakers.turns import TurnCorrection
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.pipeline import PerceptionConfig, known_voices
 from erc_ros.resources import model_folder
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
@@ -52,10 +52,10 @@ def listener(known: Mapping[str, VoiceProfile] = KNOWN) -> UtteranceAssembler:
 
 def said(ears: UtteranceAssembler, sound: np.ndarray = TALK, **text: object) -> list[Utterance]:
     """What becomes of the sound; text: of the first speech, which comes at its end."""
-    events = ears.feed_sound(Sound(T0, sound[: 16_000 * 4]))
+    events = ears.feed_audio(AudioSamples(T0, sound[: 16_000 * 4]))
     if text:
         events += ears.feed_transcript(Transcript("Hello.", T0 + seconds(4), **text))
-    events += ears.feed_sound(Sound(T0 + seconds(4), sound[16_000 * 4 :]))
+    events += ears.feed_audio(AudioSamples(T0 + seconds(4), sound[16_000 * 4 :]))
     events += ears.flush()
     return [event.utterance for event in events if isinstance(event, UtteranceEvent)]
 
@@ -102,10 +102,10 @@ def test_the_name_of_a_corrected_text_follows_the_speaker_but_not_a_person_of_ro
 
 def said_until_flush(ears: UtteranceAssembler, person: str) -> Utterance:
     """The first utterance of a talk that goes on."""
-    events = ears.feed_sound(Sound(T0, TALK[: 16_000 * 4]))
+    events = ears.feed_audio(AudioSamples(T0, TALK[: 16_000 * 4]))
     text = Transcript("Hello.", T0 + seconds(4), stamp=T0 + seconds(4), person_id=person)
     events += ears.feed_transcript(text)
-    events += ears.feed_sound(Sound(T0 + seconds(4), TALK[16_000 * 4 :]))
+    events += ears.feed_audio(AudioSamples(T0 + seconds(4), TALK[16_000 * 4 :]))
     finals = [e.utterance for e in events if isinstance(e, UtteranceEvent) and e.utterance.is_final]
     return finals[0]
 

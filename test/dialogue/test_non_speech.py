@@ -12,7 +12,7 @@ from tones import LoudIsSpeech
 from erc_ros.adapters import ADAPTERS
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.non_speech import is_invented, spoken_words
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.events import UtteranceEvent
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
@@ -74,7 +74,7 @@ def utterances(text: Transcript, loud: bool, with_sound: bool = True) -> tuple[l
     if loud:
         sound[-34_000:-2_000] = np.sin(np.arange(32_000) * 0.2) * 0.5
     if with_sound:
-        events += assembler.feed_sound(Sound(T0, sound))
+        events += assembler.feed_audio(AudioSamples(T0, sound))
     events += assembler.feed_transcript(text)
     events += [
         event for n in range(1, 40) for event in assembler.advance(text.arrival + n * NS // 10)

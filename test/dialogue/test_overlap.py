@@ -12,7 +12,7 @@ from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler, Utte
 from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speakers.diarizer import Diarizer
 from erc_ros.dialogue.speakers.turns import UNCLEAR, Attribution, SpeakerTurn, shared
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
@@ -25,7 +25,7 @@ def said(sound: np.ndarray, networks: object = None, **config: object) -> list[U
     ears = UtteranceAssembler(
         AssemblerConfig(**config), LoudIsSpeech(), tone_networks() if networks is None else None
     )
-    events = [*ears.feed_sound(Sound(T0, sound)), *ears.flush()]
+    events = [*ears.feed_audio(AudioSamples(T0, sound)), *ears.flush()]
     return [event.utterance for event in events if isinstance(event, UtteranceEvent)]
 
 

@@ -26,7 +26,7 @@ from erc_ros.dialogue.assembler import (
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import Utterance
 
@@ -56,7 +56,7 @@ def play(
         start = T0 + first * NS // RATE
         while texts and texts[0].arrival <= start:
             events += ears.feed_transcript(texts.pop(0))
-        events += ears.feed_sound(Sound(start, samples[first : first + chunk]))
+        events += ears.feed_audio(AudioSamples(start, samples[first : first + chunk]))
     for text in texts:
         events += ears.feed_transcript(text)
     return events + ears.flush()

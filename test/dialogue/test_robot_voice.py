@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler, UtteranceEvent
 from erc_ros.dialogue.robot_voice import Gate, RobotGateConfig, hear, is_playing, play, power
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import Utterance
 
@@ -165,10 +165,10 @@ def heard(
         if not has_reference:
             for time in [time for time in announced if time * RATE <= first]:
                 ears.feed_robot_speaking(NS + seconds(time), announced.pop(time))
-        sound = Sound(
+        sound = AudioSamples(
             NS + first * NS // RATE, microphone[part], played[part] if has_reference else None
         )
-        events += ears.feed_sound(sound)
+        events += ears.feed_audio(sound)
     events += ears.flush()
     return [event.utterance for event in events if isinstance(event, UtteranceEvent)]
 

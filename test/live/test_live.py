@@ -41,7 +41,7 @@ from erc_ros.pipeline import Pipeline, PipelineConfig
 from erc_ros.replay.rows import Row
 from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS
 
 TURNS = DIALOGUE[:2]
@@ -81,7 +81,7 @@ class Seen(Observer):
         self.heard = 0.0  # s
         self.faces = 0
 
-    def hear(self, chunk: SoundChunk) -> None:
+    def hear(self, chunk: AudioChunk) -> None:
         assert chunk.format is not None
         self.chunks += 1
         self.heard += len(chunk.data) / 2 / chunk.format.rate
@@ -106,7 +106,7 @@ class Unplugged:
         self.kind, self.name = source.kind, source.name
         self._source, self._values = source, values
 
-    def values(self, clock: Clock, stop: threading.Event) -> Iterator[SoundChunk | Frame]:
+    def values(self, clock: Clock, stop: threading.Event) -> Iterator[AudioChunk | Frame]:
         for number, value in enumerate(self._source.values(clock, stop)):
             if number == self._values:
                 raise DeviceError("it was unplugged")

@@ -19,7 +19,7 @@ from erc_ros.media.recognizers import RecognizedSpeech, RecognizerError, load_re
 from erc_ros.media.transcripts import Cue
 from erc_ros.plugins import PluginError
 from erc_ros.sensing.audio import AudioFormat
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Word
 
@@ -57,7 +57,7 @@ def cues_of(samples: NDArray[np.int16], size: int) -> list[Cue]:
     speech, cues = RecognizedSpeech(Counting()), []
     for at in range(0, len(samples), size):
         data = samples[at : at + size].tobytes()
-        chunk = SoundChunk(data, ORIGIN + at * NS // 16_000, 0, format=AudioFormat(16_000, 1))
+        chunk = AudioChunk(data, ORIGIN + at * NS // 16_000, 0, format=AudioFormat(16_000, 1))
         cues += speech.feed(chunk)
     return cues + speech.flush()
 
@@ -84,9 +84,9 @@ def test_a_jump_of_the_audio_ends_the_segment() -> None:
     first = phrases[0]
     middle = round((first.start + first.end) / 2 * 16_000)
     speech, format = RecognizedSpeech(Counting()), AudioFormat(16_000, 1)
-    cues = speech.feed(SoundChunk(samples[:middle].tobytes(), ORIGIN, 0, format=format))
+    cues = speech.feed(AudioChunk(samples[:middle].tobytes(), ORIGIN, 0, format=format))
     later = ORIGIN + seconds(100)
-    cues += speech.feed(SoundChunk(samples[middle:].tobytes(), later, 0, format=format))
+    cues += speech.feed(AudioChunk(samples[middle:].tobytes(), later, 0, format=format))
     assert cues[0].end <= ORIGIN + middle * NS // 16_000
     assert all(cue.start >= later for cue in cues[1:])
 

@@ -25,7 +25,7 @@ from erc_ros.adapters import ADAPTERS, UnusableMessageError, size_of
 from erc_ros.nodes.messages import speaker_correction_value, utterance_value
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.images import ImageError, image_size, to_bgr, to_gray
-from erc_ros.sensing.microphone import Microphone, SoundChunk
+from erc_ros.sensing.microphone import AudioChunk, Microphone
 from erc_ros.values import bounds
 
 
@@ -215,8 +215,8 @@ def test_a_picture_that_is_too_large_is_not_decoded(look: Callable[..., Any]) ->
 def test_a_chunk_that_would_sound_for_minutes_is_refused() -> None:
     microphone = Microphone(AudioFormat(8000, 1, "U8"))
     with pytest.raises(ValueError, match="61 s"):
-        list(microphone.feed(SoundChunk(bytes(61 * 8000), 10**18, 10**18, "")))
-    assert list(microphone.feed(SoundChunk(bytes(800), 10**18, 10**18, ""))) is not None
+        list(microphone.feed(AudioChunk(bytes(61 * 8000), 10**18, 10**18, "")))
+    assert list(microphone.feed(AudioChunk(bytes(800), 10**18, 10**18, ""))) is not None
 
 
 def test_the_node_answers_after_pictures_that_unpack_to_gigabytes(make_bench: Any) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from erc_ros.sensing.audio import (
     AudioEvent,
     AudioFormat,
+    AudioSamples,
     AudioStream,
-    Sound,
     checked_samples,
     decode,
     format_of,
@@ -61,12 +61,12 @@ def play(
 
 
 def sound_of(events: list[AudioEvent]) -> NDArray[np.float32]:
-    parts = [event.samples for event in events if isinstance(event, Sound)]
+    parts = [event.samples for event in events if isinstance(event, AudioSamples)]
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
 def others(events: list[AudioEvent]) -> list[AudioEvent]:
-    return [event for event in events if not isinstance(event, Sound)]
+    return [event for event in events if not isinstance(event, AudioSamples)]
 
 
 def times(events: list[AudioEvent]) -> NDArray[np.int64]:
@@ -74,7 +74,7 @@ def times(events: list[AudioEvent]) -> NDArray[np.int64]:
     parts = [
         event.start + np.arange(len(event.samples), dtype=np.int64) * NS // RATE
         for event in events
-        if isinstance(event, Sound)
+        if isinstance(event, AudioSamples)
     ]
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
@@ -455,7 +455,7 @@ def test_drift_is_reported_and_corrected(ppm: int) -> None:
     assert drifts and others(events) == drifts
     assert drifts[-1].parts_per_million == pytest.approx(ppm, rel=0.1)
     assert len(sound_of(events)) == count * length  # nothing is inserted, nothing dropped
-    sounds = [event for event in events if isinstance(event, Sound)]
+    sounds = [event for event in events if isinstance(event, AudioSamples)]
     truth = [T0 + n * 100 * MS + n * 100 * MS * ppm // 1_000_000 for n in range(count)]
     assert max(abs(s.start - t) for s, t in zip(sounds, truth, strict=True)) < 9 * MS
     steps = np.diff([s.start for s in sounds]) - 100 * MS
@@ -607,7 +607,7 @@ def test_a_channel_can_be_chosen_and_the_mean_leaves_out_the_reference() -> None
     stream = AudioStream(reference=2)
     events = play(stream, sound, T0) + stream.flush()
     assert np.allclose(sound_of(events), 0.4 / 0.2 * left[:, 0], atol=1e-6)
-    references = [e.reference for e in events if isinstance(e, Sound)]
+    references = [e.reference for e in events if isinstance(e, AudioSamples)]
     assert np.array_equal(np.concatenate(references), played[:, 0])
 
 
@@ -615,7 +615,9 @@ def test_a_channel_can_be_chosen_and_the_mean_leaves_out_the_reference() -> None
 def test_the_reference_is_resampled_with_the_microphone(rate: int) -> None:
     both = np.repeat(noise(1.0, rate), 2, axis=1)
     stream = AudioStream(channel=0, reference=1)
-    events = [e for e in play(stream, both, T0, rate, 441) + stream.flush() if isinstance(e, Sound)]
+    events = [
+        e for e in play(stream, both, T0, rate, 441) + stream.flush() if isinstance(e, AudioSamples)
+    ]
     assert all(e.reference is not None and len(e.reference) == len(e.samples) for e in events)
     assert all(np.array_equal(e.reference, e.samples) for e in events)
     assert abs(len(sound_of(events)) - RATE) <= 2

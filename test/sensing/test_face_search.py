@@ -52,7 +52,7 @@ def frame(stamp: int = T0, encoding: str = "mono8") -> Frame:
 
 
 def test_a_frame_takes_effect_with_the_second_tick(search: FaceSearch, detector: Detector) -> None:
-    search.begin(frame())
+    search.submit(frame())
     results = [search.advance() for _ in range(TICKS + 1)]
     assert results[: TICKS - 1] == [[]] * (TICKS - 1)
     (face,) = results[TICKS - 1]
@@ -62,36 +62,36 @@ def test_a_frame_takes_effect_with_the_second_tick(search: FaceSearch, detector:
 
 
 def test_the_next_frame_takes_the_result_of_the_one_before(search: FaceSearch) -> None:
-    search.begin(frame())
+    search.submit(frame())
     assert search.advance() == []
     assert len(search.finish()) == 1 and search.finish() == []
-    search.begin(frame(T0 + NS // 5))
+    search.submit(frame(T0 + NS // 5))
     assert [face.stamp for face in search.finish()] == [T0 + NS // 5]
 
 
 def test_a_search_that_takes_long_is_waited_for(search: FaceSearch, detector: Detector) -> None:
     detector.may_find.clear()
-    search.begin(frame())
+    search.submit(frame())
     assert search.advance() == []
     threading.Timer(0.1, detector.may_find.set).start()
     assert len(search.finish()) == 1
 
 
 def test_reset_forgets_the_search_that_runs(search: FaceSearch) -> None:
-    search.begin(frame())
+    search.submit(frame())
     first = search.finish()[0].track_id
-    search.begin(frame(T0 + NS // 5))
+    search.submit(frame(T0 + NS // 5))
     search.reset()
     assert search.finish() == [] and search.advance() == []
-    search.begin(frame(T0 + NS))
+    search.submit(frame(T0 + NS))
     assert search.finish()[0].track_id != first
 
 
 def test_an_unreadable_frame_is_reported_where_its_faces_are_taken(search: FaceSearch) -> None:
-    search.begin(frame(encoding="no-such-encoding"))
+    search.submit(frame(encoding="no-such-encoding"))
     with pytest.raises(ImageError, match="no-such-encoding"):
         search.finish()
-    search.begin(frame(T0 + NS))
+    search.submit(frame(T0 + NS))
     assert len(search.finish()) == 1
 
 

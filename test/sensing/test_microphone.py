@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from erc_ros.sensing.audio import AudioFormat, Sound
+from erc_ros.sensing.audio import AudioFormat, AudioSamples
 from erc_ros.sensing.clock import RateChange
 from erc_ros.sensing.level import Silent
 from erc_ros.sensing.microphone import (
+    AudioChunk,
     Microphone,
     MicrophoneEvent,
     NoInfo,
     NotWaited,
     Replugged,
-    SoundChunk,
 )
 from erc_ros.values.nanoseconds import NS, seconds
 
@@ -24,15 +24,15 @@ S16 = AudioFormat(16_000, 1)
 STEREO = AudioFormat(48_000, 2, "F32LE")
 
 
-def chunk(number: int, data: bytes = bytes(3200), format: AudioFormat | None = None) -> SoundChunk:
+def chunk(number: int, data: bytes = bytes(3200), format: AudioFormat | None = None) -> AudioChunk:
     """The n-th tenth of a second."""
     at = T0 + number * NS // 10
-    return SoundChunk(data, at, at, "", format)
+    return AudioChunk(data, at, at, "", format)
 
 
 def heard(events: list[MicrophoneEvent]) -> int:
     """Samples at 16 kHz."""
-    return sum(len(event.samples) for event in events if isinstance(event, Sound))
+    return sum(len(event.samples) for event in events if isinstance(event, AudioSamples))
 
 
 def stereo() -> bytes:
@@ -52,7 +52,7 @@ def test_sound_waits_for_an_info_that_comes_late_and_none_of_it_is_lost() -> Non
     microphone.inform(STEREO)
     events = list(microphone.feed(chunk(40, stereo()))) + microphone.flush()
     assert heard(events) == pytest.approx(41 * 1600, abs=2)
-    assert min(e.start for e in events if isinstance(e, Sound)) == T0
+    assert min(e.start for e in events if isinstance(e, AudioSamples)) == T0
 
 
 def test_an_info_that_never_comes_is_told_once_and_not_waited_for_longer_than_six_seconds() -> None:
@@ -97,9 +97,9 @@ def test_another_device_with_another_rate_and_channels_takes_over() -> None:
     microphone.inform(STEREO)
     events += [event for n in range(51, 60) for event in microphone.feed(chunk(n, stereo()))]
     events += microphone.flush()
-    assert [type(e) for e in events if not isinstance(e, Sound)] == [Replugged]
+    assert [type(e) for e in events if not isinstance(e, AudioSamples)] == [Replugged]
     assert heard(events) == pytest.approx(30 * 1600, abs=4)
-    assert max(e.start for e in events if isinstance(e, Sound)) > T0 + seconds(5)
+    assert max(e.start for e in events if isinstance(e, AudioSamples)) > T0 + seconds(5)
 
 
 def test_a_device_that_changes_its_rate_in_mid_stream_is_followed() -> None:
@@ -108,14 +108,14 @@ def test_a_device_that_changes_its_rate_in_mid_stream_is_followed() -> None:
     microphone.inform(STEREO)
     events += [event for n in range(10, 20) for event in microphone.feed(chunk(n, stereo()))]
     events += microphone.flush()
-    assert [type(e) for e in events if not isinstance(e, Sound)] == [RateChange]
+    assert [type(e) for e in events if not isinstance(e, AudioSamples)] == [RateChange]
     assert heard(events) == pytest.approx(20 * 1600, abs=4)
 
 
 def test_a_microphone_that_sends_zeros_is_told_once() -> None:
     microphone = Microphone(S16)
     events = [event for n in range(200) for event in microphone.feed(chunk(n))]
-    assert [e for e in events if not isinstance(e, Sound)] == [Silent(T0)]
+    assert [e for e in events if not isinstance(e, AudioSamples)] == [Silent(T0)]
 
 
 def samples(values: NDArray[np.float32]) -> bytes:

@@ -214,7 +214,7 @@ def thresholds(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RecordedSound:
+class RecordedAudio:
     """The last samples of the sound. end: samples since the beginning, gaps counted as silence."""
 
     samples: NDArray[np.float32]
@@ -253,7 +253,7 @@ class Updater:
         self._config, self._networks = config, networks
         self._thresholds = thresholds(config, networks, self.sizes)
 
-    def update(self, state: Diarization, recording: RecordedSound) -> Diarization:
+    def update(self, state: Diarization, recording: RecordedAudio) -> Diarization:
         """Take in the sound since the last update. Costs a run of each network."""
         sizes, network = self.sizes, self._networks.segmentation
         begin = max(0, recording.end - min(len(recording.samples), sizes.longest))
@@ -276,7 +276,7 @@ class Updater:
     # --- windows ---
 
     def _windows(
-        self, local: LocalSpeakers, clusters: SpeakerClusters, recording: RecordedSound
+        self, local: LocalSpeakers, clusters: SpeakerClusters, recording: RecordedAudio
     ) -> tuple[EmbeddedWindow, ...]:
         """The windows of the last seconds: those that still hold one voice, and new ones."""
         is_active = local.activity() > ACTIVE
@@ -324,7 +324,7 @@ class Updater:
     def _embedded(
         self,
         local: LocalSpeakers,
-        recording: RecordedSound,
+        recording: RecordedAudio,
         spans: Sequence[tuple[int, int, int, int]],
     ) -> list[EmbeddedWindow]:
         """Windows of (row, run, first column, last column); what holds no voice is left out."""

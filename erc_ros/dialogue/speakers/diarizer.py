@@ -2,7 +2,7 @@
 
 Sound goes in by `feed`. An update (see `diarization`) takes in what was heard; `begin_update`
 computes it beside the stream, and it is in effect from a fixed later position of the sound on (see
-`work_beside`). Everything else is answered at once, from what is in effect.
+`deferred_updates`). Everything else is answered at once, from what is in effect.
 
 Later sound corrects how earlier sound was attributed; see `corrections`.
 """
@@ -16,11 +16,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.dialogue.deferred_updates import DeferredUpdates
 from erc_ros.dialogue.speakers.clustering import VoiceProfile, speaker_profiles
 from erc_ros.dialogue.speakers.diarization import (
     Diarization,
     DiarizationConfig,
-    RecordedSound,
+    RecordedAudio,
     Updater,
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
@@ -35,7 +36,6 @@ from erc_ros.dialogue.speakers.turns import (
     shared,
     without_short,
 )
-from erc_ros.dialogue.work_beside import WorkBeside
 from erc_ros.sensing.background import background_executor
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -65,7 +65,7 @@ class Diarizer:
         self._own = background_executor("diarizer") if executor is None else None
         executor = executor or self._own
         assert executor is not None
-        self._work = WorkBeside(executor, seconds(config.delay), Diarization())
+        self._work = DeferredUpdates(executor, seconds(config.delay), Diarization())
         self.reset()
 
     def close(self) -> None:
@@ -124,8 +124,8 @@ class Diarizer:
             return
         self._seen = self._end
         self._join(updater)
-        recording = RecordedSound(self._samples, self._end)  # never written to
-        self._work.begin(position, lambda state: updater.update(state, recording))
+        recording = RecordedAudio(self._samples, self._end)  # never written to
+        self._work.submit(position, lambda state: updater.update(state, recording))
 
     def until(self, position: int) -> None:
         """The sound has come to `position` (ns): updates that are due take effect."""

@@ -23,10 +23,10 @@ from erc_ros.replay.bag import BagRecord, Recording, Topic
 from erc_ros.replay.consent import WithheldTimes, withheld_times
 from erc_ros.replay.offline import adapter_of, heard_topics
 from erc_ros.replay.recording import open_recording
-from erc_ros.sensing.audio import AudioFormat, Sound
+from erc_ros.sensing.audio import AudioFormat, AudioSamples
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, to_bgr
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.files import whole_file
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -134,7 +134,7 @@ def _sounds(
     topics: Mapping[str, list[Topic]],
     config: PerceptionConfig,
     withheld: WithheldTimes,
-) -> Iterator[Sound]:
+) -> Iterator[AudioSamples]:
     heard = microphone_of(config)
     heard.expects_info = "audio_info" in topics
     now = 0
@@ -144,15 +144,15 @@ def _sounds(
             value = adapter_of(record).read(record.message, record.time)
             if isinstance(value, AudioFormat):
                 heard.inform(value)
-            elif isinstance(value, SoundChunk) and not withheld.touch(record.time, record.time):
+            elif isinstance(value, AudioChunk) and not withheld.touch(record.time, record.time):
                 yield from _sound_until(now + _AHEAD, heard.feed(value))
         except ValueError:
             continue  # the replay counts and names it
     yield from _sound_until(now + _AHEAD, heard.flush())
 
 
-def _sound_until(latest: int, events: Iterable[object]) -> Iterator[Sound]:
-    return (event for event in events if isinstance(event, Sound) and event.start <= latest)
+def _sound_until(latest: int, events: Iterable[object]) -> Iterator[AudioSamples]:
+    return (event for event in events if isinstance(event, AudioSamples) and event.start <= latest)
 
 
 def _records(

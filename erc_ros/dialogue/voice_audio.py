@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.sensing.audio import AudioFormat, Sound, duration, format_of
+from erc_ros.sensing.audio import AudioFormat, AudioSamples, duration, format_of
 from erc_ros.sensing.level import within_full_scale
-from erc_ros.sensing.microphone import Microphone, SoundChunk
+from erc_ros.sensing.microphone import AudioChunk, Microphone
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -26,7 +26,7 @@ class _Voice:
     sounds: deque[tuple[int, NDArray[np.int16]]] = field(default_factory=deque)
 
 
-class VoiceSounds:
+class VoiceAudio:
     """The last sound of every voice that comes by itself.
 
     Args:
@@ -38,7 +38,7 @@ class VoiceSounds:
         self._format, self._kept = format, seconds(kept)
         self._voices: dict[str, _Voice] = {}
 
-    def feed(self, voice_id: str, chunk: SoundChunk) -> None:
+    def feed(self, voice_id: str, chunk: AudioChunk) -> None:
         """Take a chunk. One without a stamp ends when it came: voices pause between utterances.
 
         Raises:
@@ -51,11 +51,11 @@ class VoiceSounds:
         if chunk.stamp is None:
             format = format_of(chunk.data, chunk.format, self._format)
             lasts = seconds(duration(chunk.data, format))
-            chunk = SoundChunk(
+            chunk = AudioChunk(
                 chunk.data, chunk.arrival - lasts, chunk.arrival, chunk.frame_id, chunk.format
             )
         for event in voice.stream.feed(chunk):
-            if isinstance(event, Sound):
+            if isinstance(event, AudioSamples):
                 samples = np.round(within_full_scale(event.samples) * 32767).astype(np.int16)
                 voice.sounds.append((event.start, samples))
                 if event.start < voice.sounds[0][0]:  # its clock was set back

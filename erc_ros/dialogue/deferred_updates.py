@@ -39,7 +39,7 @@ class _Line(Generic[State]):
         return self.newest
 
 
-class WorkBeside(Generic[State]):
+class DeferredUpdates(Generic[State]):
     """Updates of one state, each on the result of the one before, in the order of their beginning.
 
     Positions are those of the stream (ns), not of a wall clock.
@@ -61,7 +61,7 @@ class WorkBeside(Generic[State]):
         self._pending: deque[_Pending[State]] = deque()
         self._line = _Line(state)
 
-    def begin(self, position: int, step: Callable[[State], State]) -> None:
+    def submit(self, position: int, step: Callable[[State], State]) -> None:
         """Begin an update at `position`. `step` must be pure and own what it reads."""
         result = self._executor.submit(self._line.update, step)
         self._pending.append(_Pending(position + self._delay, result))

@@ -11,7 +11,7 @@ from executors import Held, Postponed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.dialogue.work_beside import WorkBeside
+from erc_ros.dialogue.deferred_updates import DeferredUpdates
 
 State = tuple[int, ...]
 
@@ -29,8 +29,8 @@ def adding(number: int) -> Callable[[State], State]:
 def test_an_update_takes_effect_at_its_position_and_not_before(
     executor: ThreadPoolExecutor,
 ) -> None:
-    work: WorkBeside[State] = WorkBeside(executor, 10, ())
-    work.begin(5, adding(1))
+    work: DeferredUpdates[State] = DeferredUpdates(executor, 10, ())
+    work.submit(5, adding(1))
     assert work.until(14) == []
     assert work.until(15) == [(1,)]
     assert work.until(99) == []
@@ -39,9 +39,9 @@ def test_an_update_takes_effect_at_its_position_and_not_before(
 def test_each_update_goes_on_from_the_one_before_though_that_is_not_in_effect(
     executor: ThreadPoolExecutor,
 ) -> None:
-    work: WorkBeside[State] = WorkBeside(executor, 10, (0,))
+    work: DeferredUpdates[State] = DeferredUpdates(executor, 10, (0,))
     for position in (1, 2, 3):
-        work.begin(position, adding(position))
+        work.submit(position, adding(position))
     assert work.until(12) == [(0, 1), (0, 1, 2)]
     assert work.flush() == [(0, 1, 2, 3)]
     assert work.flush() == []
@@ -49,8 +49,8 @@ def test_each_update_goes_on_from_the_one_before_though_that_is_not_in_effect(
 
 def test_the_stream_waits_only_for_what_is_due(executor: ThreadPoolExecutor) -> None:
     slow = Held(adding(1))
-    work: WorkBeside[State] = WorkBeside(executor, 10, ())
-    work.begin(0, slow)
+    work: DeferredUpdates[State] = DeferredUpdates(executor, 10, ())
+    work.submit(0, slow)
     assert slow.begun.wait(10)
     assert work.until(9) == []  # while it runs
     threading.Timer(0.05, slow.may_go_on.set).start()
@@ -61,9 +61,9 @@ def test_what_fails_is_raised_once_and_changes_nothing(executor: ThreadPoolExecu
     def failing(state: State) -> State:
         raise OSError("the network is gone")
 
-    work: WorkBeside[State] = WorkBeside(executor, 0, (0,))
-    work.begin(0, failing)
-    work.begin(1, adding(1))
+    work: DeferredUpdates[State] = DeferredUpdates(executor, 0, (0,))
+    work.submit(0, failing)
+    work.submit(1, adding(1))
     with pytest.raises(OSError, match="network"):
         work.until(0)
     assert work.until(1) == [(0, 1)]
@@ -71,19 +71,19 @@ def test_what_fails_is_raised_once_and_changes_nothing(executor: ThreadPoolExecu
 
 def test_after_a_reset_nothing_of_before_takes_effect(executor: ThreadPoolExecutor) -> None:
     slow = Held(adding(1))
-    work: WorkBeside[State] = WorkBeside(executor, 0, ())
-    work.begin(0, slow)
-    work.begin(0, adding(2))
+    work: DeferredUpdates[State] = DeferredUpdates(executor, 0, ())
+    work.submit(0, slow)
+    work.submit(0, adding(2))
     assert slow.begun.wait(10)
     work.reset((7,))
-    work.begin(0, adding(3))
+    work.submit(0, adding(3))
     slow.may_go_on.set()
     assert work.flush() == [(7, 3)]
 
 
 def test_a_delay_below_zero_is_refused(executor: ThreadPoolExecutor) -> None:
     with pytest.raises(ValueError, match="-1"):
-        WorkBeside(executor, -1, ())
+        DeferredUpdates(executor, -1, ())
 
 
 @given(
@@ -95,13 +95,13 @@ def test_when_it_is_computed_changes_no_answer(
     begun: list[tuple[int, bool]], delay: int, asked: list[int]
 ) -> None:
     def effects(executor: Executor, asked: list[int]) -> list[State]:
-        work: WorkBeside[State] = WorkBeside(executor, delay, ())
+        work: DeferredUpdates[State] = DeferredUpdates(executor, delay, ())
         found: list[State] = []
         positions = sorted(position for position, _ in begun)
         for number, position in enumerate(positions):
             for moment in sorted(a for a in asked if a <= position):
                 found += work.until(moment)
-            work.begin(position, adding(number))
+            work.submit(position, adding(number))
         return found + work.flush()
 
     moments = iter([is_now for _, is_now in begun])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.dialogue.voice_sounds import MAX_VOICES, VoiceSounds
+from erc_ros.dialogue.voice_audio import MAX_VOICES, VoiceAudio
 from erc_ros.sensing.audio import AudioFormat
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS
 
 RATE = 16_000
@@ -18,8 +18,8 @@ FORMAT = AudioFormat(RATE, 1, "S16LE")
 NOTHING = np.zeros(0, np.int16)
 
 
-def chunk(samples: np.ndarray, arrival: int, stamp: int | None = None) -> SoundChunk:
-    return SoundChunk(samples.astype("<i2").tobytes(), stamp, arrival)
+def chunk(samples: np.ndarray, arrival: int, stamp: int | None = None) -> AudioChunk:
+    return AudioChunk(samples.astype("<i2").tobytes(), stamp, arrival)
 
 
 def said(count: int, seed: int = 0) -> np.ndarray:
@@ -28,7 +28,7 @@ def said(count: int, seed: int = 0) -> np.ndarray:
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=20), st.booleans())
 def test_what_was_said_comes_back_however_it_was_cut(sizes: list[int], stamped: bool) -> None:
-    voices, sound, at = VoiceSounds(FORMAT, 20.0), said(sum(sizes)), 0
+    voices, sound, at = VoiceAudio(FORMAT, 20.0), said(sum(sizes)), 0
     for size in sizes:
         start = T0 + at * NS // RATE
         arrival = start + size * NS // RATE
@@ -40,7 +40,7 @@ def test_what_was_said_comes_back_however_it_was_cut(sizes: list[int], stamped: 
 
 
 def test_a_voice_that_pauses_is_heard_at_its_time() -> None:
-    voices, first, second = VoiceSounds(FORMAT, 20.0), said(RATE), said(RATE, 1)
+    voices, first, second = VoiceAudio(FORMAT, 20.0), said(RATE), said(RATE, 1)
     for number in range(10):
         part = slice(number * 1600, (number + 1) * 1600)
         voices.feed("v1", chunk(first[part], T0 + (number + 1) * NS // 10))
@@ -52,7 +52,7 @@ def test_a_voice_that_pauses_is_heard_at_its_time() -> None:
 
 
 def test_the_microphone_is_heard_where_the_voice_is_not() -> None:
-    voices, microphone = VoiceSounds(FORMAT, 20.0), said(RATE, 7)
+    voices, microphone = VoiceAudio(FORMAT, 20.0), said(RATE, 7)
     assert voices.instead_of(microphone, "v1", T0, T0 + NS) is microphone
     voices.feed("v1", chunk(said(RATE // 4), T0 + NS // 4, T0))  # a quarter of it only
     assert voices.instead_of(microphone, "v1", T0, T0 + NS) is microphone
@@ -64,7 +64,7 @@ def test_the_microphone_is_heard_where_the_voice_is_not() -> None:
 
 
 def test_voices_and_their_sound_are_bounded() -> None:
-    voices = VoiceSounds(FORMAT, 2.0)
+    voices = VoiceAudio(FORMAT, 2.0)
     for number in range(1000):
         voices.feed(f"v{number}", chunk(said(16), T0 + number, T0 + number))
     for number in range(100):
@@ -76,7 +76,7 @@ def test_voices_and_their_sound_are_bounded() -> None:
 
 
 def test_a_clock_that_was_set_back_begins_anew() -> None:
-    voices = VoiceSounds(FORMAT, 20.0)
+    voices = VoiceAudio(FORMAT, 20.0)
     for start in (T0, T0 - 500 * NS):
         for number in range(5):
             at = start + number * NS // 10
@@ -88,7 +88,7 @@ def test_a_clock_that_was_set_back_begins_anew() -> None:
 
 @pytest.mark.parametrize("data", [b"x", b"xyz"])
 def test_bytes_that_are_no_samples_are_refused(data: bytes) -> None:
-    voices = VoiceSounds(FORMAT, 2.0)
+    voices = VoiceAudio(FORMAT, 2.0)
     with pytest.raises(ValueError, match="multiple"):
-        voices.feed("v1", SoundChunk(data, None, T0))
+        voices.feed("v1", AudioChunk(data, None, T0))
     voices.feed("v1", chunk(said(1600), T0 + NS // 10, T0))

@@ -24,7 +24,7 @@ from erc_ros.dialogue.assembler import (
 )
 from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
-from erc_ros.sensing.audio import Sound
+from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import NS, seconds
 
 T0 = 1_700_000_000 * NS
@@ -50,7 +50,7 @@ def play(
         for text in texts:
             if (text.arrival - T0) * RATE // NS == first:
                 events += ears.feed_transcript(text)
-        events += ears.feed_sound(Sound(T0 + first * NS // RATE, sound[first:last]))
+        events += ears.feed_audio(AudioSamples(T0 + first * NS // RATE, sound[first:last]))
     return events + ears.flush()
 
 
@@ -106,12 +106,12 @@ def test_a_text_that_comes_while_speakers_are_told_apart_does_not_wait() -> None
         ears = UtteranceAssembler(AssemblerConfig(), LoudIsSpeech(), networks, executor=executor)
         sound = scene((1, 4, 5), (5, 8, 5))
         pause = round(8.2 * RATE)  # an update has begun, and is not due yet
-        ears.feed_sound(Sound(T0, sound[: 8 * RATE]))
+        ears.feed_audio(AudioSamples(T0, sound[: 8 * RATE]))
         executor.submit(int).result()  # what was begun is done
         segmentation.held = held = Held(lambda samples: ToneSegmentation.run(segmentation, samples))
         released = threading.Timer(30, held.may_go_on.set)  # a failure, not a deadlock
         released.start()
-        ears.feed_sound(Sound(T0 + 8 * NS, sound[8 * RATE : pause]))
+        ears.feed_audio(AudioSamples(T0 + 8 * NS, sound[8 * RATE : pause]))
         assert held.begun.wait(10)
         text = Transcript("So that is what you think about it.", T0 + seconds(8.2))
         events = ears.feed_transcript(replace(text, stamp=T0 + seconds(8.0)))

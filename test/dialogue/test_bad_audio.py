@@ -33,7 +33,7 @@ from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.pipeline import Perception, PerceptionConfig
 from erc_ros.sensing.clock import Jump, SecondMicrophone
 from erc_ros.sensing.level import Clipping, Silent
-from erc_ros.sensing.microphone import SoundChunk
+from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import Utterance
 
@@ -77,18 +77,18 @@ class Heard:
 
 def chunks(
     sound: Samples, rate: int = RATE, start: float = 0.0, frame: str = ""
-) -> list[SoundChunk]:
+) -> list[AudioChunk]:
     """0.1 s each, as 16 bit integers, from `start` (s) on."""
     data = (sound.clip(-1, 1) * 32_767).astype("<i2")
     size, found = rate // 10, []
     for first in range(0, len(data), size):
         stamp = START + seconds(start) + first * NS // rate
-        found.append(SoundChunk(data[first : first + size].tobytes(), stamp, stamp, frame))
+        found.append(AudioChunk(data[first : first + size].tobytes(), stamp, stamp, frame))
     return found
 
 
 def hear(
-    networks: DiarizationNetworks, sound: list[SoundChunk], rate: int = RATE, **config: object
+    networks: DiarizationNetworks, sound: list[AudioChunk], rate: int = RATE, **config: object
 ) -> Heard:
     settings = AssemblerConfig(expect_text="never", **config)  # type: ignore[arg-type]
     ears = UtteranceAssembler(settings, SileroVoiceActivity(), networks)

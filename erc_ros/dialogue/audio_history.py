@@ -24,7 +24,7 @@ class _Frame:
     samples: NDArray[np.int16]
 
 
-class SoundHistory:
+class AudioHistory:
     """The last frames with their probability of speech; frames are in order, with gaps maybe."""
 
     def __init__(self, duration: int) -> None:
