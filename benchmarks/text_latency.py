@@ -28,7 +28,7 @@ from erc_ros.inference.history import leave_one_out_inputs
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network, observed
-from erc_ros.networks.session import save_optimized, session_options
+from erc_ros.networks.session import session_options
 from erc_ros.resources import model_folder
 from erc_ros.values.utterance import Utterance
 
@@ -75,16 +75,11 @@ def sessions(file: Path, folder: Path) -> dict[str, Callable[[Inputs], object]]:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         return lambda inputs: session.run(None, inputs)
 
-    saved = folder / "saved.onnx"
-    save_optimized(file, saved)
     levels = ort.GraphOptimizationLevel
     return {
         "one thread, no spinning (as shipped)": opened(file),
         "two threads, no spinning": opened(file, intra_op_num_threads=2),
         "two threads, spinning": opened(file, spinning=True, intra_op_num_threads=2),
-        "graph saved by `erc build-engines`": opened(
-            saved, graph_optimization_level=levels.ORT_DISABLE_ALL
-        ),
         "extended optimizations only": opened(
             file, graph_optimization_level=levels.ORT_ENABLE_EXTENDED
         ),

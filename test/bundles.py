@@ -241,7 +241,7 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
 
 @dataclass(frozen=True)
 class Kinds:
-    """Which kinds of parts a bundle of format 3 has; "" where the part is missing.
+    """Which kinds of parts a bundle has; "" where the part is missing.
 
     text: "cached" or a prompt of `encoders.text.PROMPTS`. tokens: "bert" or "roberta".
     """
@@ -257,13 +257,9 @@ WIDTH, FRAMES, CLIP = 24, 4, 112  # of the encoders that are no cached text, log
 
 
 def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> Path:
-    """Write a bundle of format 3 with random weights into `folder`, and return the folder."""
+    """Write a bundle of these kinds with random weights into `folder`, and return the folder."""
     write_tiny_bundle(folder, seed)
-    manifest, old = tiny_manifest(), tiny_manifest()
-    for name in ("sample_rate", "temperature"):
-        del manifest[name]
-    manifest |= {"format": 3, "calibration": {"temperature": old["temperature"]}}
-    manifest["training"] = {"data": ["noise"], "licence": "none: random weights"}
+    manifest = tiny_manifest()
     rng = np.random.default_rng(seed)
     is_bert = kinds.tokens == "bert"
     tokenizer = tiny_tokenizer() if is_bert else tiny_byte_level()
@@ -272,7 +268,7 @@ def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> 
     names = dict(zip(("start", "separator", "mask"), roles, strict=True))
     tokens = {"file": "tokenizer.json", **names, "speakers": list(SPEAKER_TOKENS)}
     size, vocabulary = {"precision": "float32"}, tokenizer.get_vocab_size()
-    manifest["text"] = old["text"] | {"kind": "cached", "tokenizer": tokens}
+    manifest["text"]["tokenizer"] = tokens
     if kinds.text == "cached":
         table = _random(rng, vocabulary, TEXT)
         place, index = _random(rng, 96, TEXT), np.array(1)
@@ -284,7 +280,6 @@ def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> 
             "kind": "prompt", "file": "text.onnx", "tokenizer": tokens, "embedding": WIDTH,
             "max_tokens": 64, "prompt": kinds.text, "history": 3,
         }  # fmt: skip
-    manifest["audio"] |= {"kind": "log-mel"}
     if kinds.audio == "waveform":
         _save(folder / "audio.onnx", WAVEFORM_GRAPH, project=_random(rng, 2, WIDTH))
         manifest["audio"] = size | {
@@ -299,7 +294,6 @@ def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> 
             "features": speakers.size, "heard": HEARD, "speaker_network": "speaker-campplus",
             "speaker_sha256": speakers.sha256,
         }  # fmt: skip
-    manifest["visual"] |= {"kind": "crops"}
     if kinds.visual == "clip":
         _save(folder / "face.onnx", CLIP_GRAPH, project=_random(rng, FRAMES * 3, WIDTH))
         manifest["visual"] = size | {
@@ -332,17 +326,23 @@ def _save_fusion(file: Path, manifest: dict[str, Any], rng: np.random.Generator)
 
 
 def tiny_manifest() -> dict[str, Any]:
-    """The manifest of the tiny bundle of format 2, without `files`."""
+    """The manifest of the tiny bundle, without `files`."""
     return {
-        "format": 2,
+        "format": 3,
         "name": "tiny",
         "version": "0.0.1",
         "labels": list(ANCHORS),
         "anchors": {label: list(pair) for label, pair in ANCHORS.items()},
-        "sample_rate": 16000,
         "text": {
+            "kind": "cached",
             "file": "text.onnx",
-            "tokenizer": "tokenizer.json",
+            "tokenizer": {
+                "file": "tokenizer.json",
+                "start": "[CLS]",
+                "separator": "[SEP]",
+                "mask": "[MASK]",
+                "speakers": list(SPEAKER_TOKENS),
+            },
             "embedding": TEXT,
             "max_tokens": 96,
             "layers": 1,
@@ -350,6 +350,7 @@ def tiny_manifest() -> dict[str, Any]:
             "precision": "float32",
         },
         "audio": {
+            "kind": "log-mel",
             "file": "audio.onnx",
             "mel_bands": MEL,
             "max_seconds": 6.0,
@@ -357,6 +358,7 @@ def tiny_manifest() -> dict[str, Any]:
             "precision": "float32",
         },
         "visual": {
+            "kind": "crops",
             "file": "face.onnx",
             "size": SIZE,
             "max_crops": 8,
@@ -364,8 +366,8 @@ def tiny_manifest() -> dict[str, Any]:
             "precision": "float32",
         },
         "fusion": {"file": "fusion.onnx", "context": 16, "causal": True, "precision": "float32"},
-        "temperature": 1.5,
-        "training": {"data": [], "licence": "none: random weights", "card": "README.md"},
+        "calibration": {"temperature": 1.5},
+        "training": {"data": ["noise"], "licence": "none: random weights"},
         "metrics": {},
     }
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnxruntime as ort
-
 from erc_ros.inference.engines import store
-from erc_ros.inference.engines.store import EngineError, Key
+from erc_ros.inference.engines.store import EngineError
 from erc_ros.networks import gpu
-from erc_ros.networks.network import CUDA, Device, Network, choose, warn_once
-from erc_ros.networks.session import NetworkError, Run, on_cpu
+from erc_ros.networks.network import CPU, CUDA, Device, Network, choose
+from erc_ros.networks.session import NetworkError, Run
 
 DEVICES = ("cpu", "cuda", "tensorrt", "auto")
 
 
 def open_network(file: Path, device: str | Device = "cpu") -> Network:
-    """A network of a bundle.
+    """Open a network of a bundle.
 
     Args:
         file: the ONNX file.
@@ -24,17 +22,17 @@ def open_network(file: Path, device: str | Device = "cpu") -> Network:
             one fails while it runs.
 
     Raises:
-        NetworkError: the file cannot be read; or not for "auto": the device is not there.
+        NetworkError: the file cannot be read; except for "auto": the device does not exist here.
     """
     if isinstance(device, Device):
         return Network(file, [device])
-    return Network(file, choose(device, (TENSORRT, CUDA, SAVED_OR_CPU)))
+    return Network(file, choose(device, (TENSORRT, CUDA, CPU)))
 
 
 def _no_tensorrt(file: Path) -> str:
     source = store.source_of(file)
-    if not store.engine_file(source, "tensorrt").exists():
-        return store.refusal(source, "tensorrt") or "no engine was built (erc build-engines)"
+    if not store.engine_file(source).exists():
+        return store.refusal(source) or "no engine was built (erc build-engines)"
     from erc_ros.inference.engines import tensorrt_engine
 
     return tensorrt_engine.missing()
@@ -55,20 +53,4 @@ def _open_tensorrt(file: Path) -> Run:
     return network
 
 
-def _open_cpu(file: Path) -> Run:
-    try:
-        saved = store.find(file, "onnxruntime", cpu_key(file))
-    except EngineError as error:
-        warn_once(str(error))
-        saved = None
-    return on_cpu(file) if saved is None else on_cpu(saved.file, optimized=True)
-
-
 TENSORRT = Device("tensorrt", _no_tensorrt, _open_tensorrt)
-SAVED_OR_CPU = Device("cpu", lambda _: "", _open_cpu)  # the graph of `erc build-engines` if any
-
-
-def cpu_key(file: Path) -> Key:
-    """What a saved graph of `file` has to be made for."""
-    builder = f"onnxruntime {ort.__version__}"
-    return Key(store.bundle_hash(file), store.processor(), builder, "as in the model")

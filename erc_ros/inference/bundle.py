@@ -25,14 +25,10 @@ from erc_ros.inference.manifest import (
     CachedText,
     Calibration,
     Encoder,
-    FaceClip,
-    FaceCrops,
     FileEntry,
     Fusion,
-    LogMelAudio,
     Manifest,
     Part,
-    PromptText,
     TextPart,
     VisualPart,
     VoiceAudio,
@@ -232,46 +228,6 @@ def fusion_sizes(bundle: Bundle) -> dict[str, int]:
     return {name: shape[-1] or 1 for name, (_, shape) in inputs.items()}
 
 
-def _encoder_signature(part: Encoder) -> Signature:
-    if not isinstance(part, CachedText):
-        return Signature(_inputs(part), {"embedding": ("float", (None, part.embedding))})
-    layers, heads, width = part.attention
-    past: Port = ("float", (layers, 2, None, heads, None, width))
-    return Signature(
-        {
-            "input_ids": ("int64", (None, None)),
-            "positions": ("int64", (None, None)),
-            "visible": ("bool", (None, None, None)),
-            "mask_index": ("int64", (None, None)),
-            "past": past,
-        },
-        {"embedding": ("float", (None, None, part.embedding)), "present": past},
-    )
-
-
-def _inputs(part: Encoder) -> dict[str, Port]:
-    """What an encoder without a cache takes: B or N inputs of L tokens, T frames, n samples."""
-    if isinstance(part, LogMelAudio):
-        return {"features": ("float", (None, None, part.mel_bands)), "frames": ("int64", (None,))}
-    if isinstance(part, VoiceAudio):
-        return {
-            "voice": ("float", (None, part.features)),
-            "heard": ("float", (None, part.heard, part.features)),
-            "is_heard": ("bool", (None, part.heard)),
-        }
-    if isinstance(part, FaceCrops):
-        return {"faces": ("float", (None, 1, part.size, part.size))}
-    if isinstance(part, FaceClip):
-        return {"clip": ("float", (None, part.frames, 3, part.size, part.size))}
-    if isinstance(part, PromptText):
-        ids: Port = ("int64", (None, None))
-        inputs: dict[str, Port] = {"input_ids": ids, "attention_mask": ids}
-        if part.prompt != "plain":
-            inputs["mask_index"] = ("int64", (None,))
-        return inputs
-    return {"waveform": ("float", (None, None))}
-
-
 def _read(folder: Path) -> tuple[Manifest, str]:
     file = folder / MANIFEST
     try:
@@ -323,10 +279,7 @@ def _check_networks(bundle: Bundle) -> None:
             found = signature(part.file)
         except NetworkError as error:
             raise BundleError(f"{error}; export the bundle again") from error
-        if isinstance(part, Fusion):
-            expected = fusion_signature(bundle, found)
-        else:
-            expected = _encoder_signature(part)
+        expected = fusion_signature(bundle, found) if isinstance(part, Fusion) else part.signature
         if difference := expected.difference(found):
             raise BundleError(
                 f"{part.file}: {difference}; the file belongs to another bundle, or the "

@@ -1,14 +1,14 @@
-"""What `bundle.yaml` says: its parts as values, read from format 3 and from format 2.
+"""The content of `bundle.yaml`: the parts of a model package as checked values.
 
-Every part has a kind, which tells what its network takes:
+Each part has a kind, which determines what its network takes:
 
-    text    cached    the new tokens, and the keys and values of those before
+    text    cached    the new tokens, and the keys and values of earlier ones
             prompt    the whole prompt, history first, for every utterance
-    audio   log-mel   64 bands, normalised over the utterance
-            waveform  samples at 16 kHz, normalised or as they are
-            voice     what the speaker network says of it, and of the same speaker before
-    visual  crops     gray faces in [0, 1], embedded one by one
-            clip      so many RGB frames, normalised by channel
+    audio   log-mel   64 bands, normalized over the utterance
+            waveform  samples at 16 kHz, normalized or as they are
+            voice     speaker embeddings of the utterance and of the speaker's earlier ones
+    visual  crops     gray face crops in [0, 1], embedded one by one
+            clip      a fixed number of RGB frames, normalized per channel
 
 `docs/reference/bundle.md` describes the format key by key.
 """
@@ -25,9 +25,11 @@ from typing import Any
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.language import primary_language
-from erc_ros.encoders.text import BERT_ROLES, PROMPTS, TokenRoles
+from erc_ros.encoders.text import PROMPTS, TokenRoles
 from erc_ros.inference.reliability import ReliabilityConfig
+from erc_ros.networks.session import Port, Signature
 from erc_ros.values.errors import ErcValueError
+from erc_ros.values.settings import check, required
 from erc_ros.values.tables import build, shown
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE
 
@@ -36,29 +38,19 @@ MANIFEST = "bundle.yaml"
 PRECISIONS = ("float32", "float16", "int8-dynamic", "int8-static", "int8-weights")
 LARGEST_FILE = 2 << 30  # bytes; no ONNX file can be larger
 LARGEST_TOKENIZER = 64 << 20  # bytes
-
-RANGES: Mapping[str, tuple[float, float]] = {
-    "bytes": (1, LARGEST_FILE),
-    "context": (1, 1024),
-    "embedding": (1, 65536),
-    "features": (1, 65536),
-    "frames": (1, 256),
-    "heads": (1, 1024),
-    "heard": (0, 128),
-    "history": (-1, 1024),
-    "layers": (1, 1024),
-    "max_crops": (1, 256),
-    "max_seconds": (0.1, 600),
-    "max_tokens": (1, 65536),
-    "size": (8, 1024),
-    "temperature": (1e-3, 1e3),
-}
-"""Of every number of that name, wherever it stands."""
 CONFIDENCE_FACTORS = (0.1, 10.0)  # range of each
+TEMPERATURES = (1e-3, 1e3)  # likewise
+
+_WIDTH = (1, 65536)  # of an embedding
+_COUNT = (1, 1024)  # of layers, attention heads, utterances
+_IMAGES = (1, 256)
+_SECONDS = (0.1, 600.0)
+_PIXELS = (8, 1024)
+_IDS: Port = ("int64", (None, None))
 
 
 def modality_set(modalities: Sequence[bool]) -> str:
-    """What was seen, in words: (True, False, True) -> "text+visual"; nothing: ""."""
+    """Name a set of modalities: (True, False, True) -> "text+visual"; none: ""."""
     return "+".join(name for name, seen in zip(MODALITIES, modalities, strict=True) if seen)
 
 
@@ -69,22 +61,14 @@ MODALITY_SETS = tuple(
 
 
 class BundleError(ErcValueError):
-    """A bundle cannot be used; the message says what is wrong, where, and the way out."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """Another form of a part's network, for TensorRT (`erc quantize --target tensorrt`)."""
-
-    file: Path
-    precision: str
+    """A bundle cannot be used; the message says what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The tokenizer, and which of its tokens play which role.
 
-    speakers: of an unknown speaker and of speakers 1 to 9; none: speakers are not named.
+    speakers: of an unknown speaker and of speakers 1 to 9; empty: speakers are not named.
     """
 
     file: Path
@@ -102,21 +86,22 @@ class Tokens:
 class CachedText:
     """A text encoder that takes the keys and values of earlier utterances.
 
-    question: the prompt ends with one and is read at its mask; else at the utterance itself.
+    max_tokens: of history, utterance and question together. heads: attention heads per layer.
+    question: the prompt ends with a question and is read at its mask, else at the utterance.
     """
 
     file: Path
     tokenizer: Tokens
-    embedding: int
-    max_tokens: int  # history, utterance and question together
-    layers: int
-    heads: int  # of the attention of each layer
-    precision: str
+    embedding: int = required(_WIDTH)
+    max_tokens: int = required(_WIDTH)
+    layers: int = required(_COUNT)
+    heads: int = required(_COUNT)
+    precision: str = required(choices=PRECISIONS)
     question: bool = True
-    tensorrt: Form | None = None
 
     def __post_init__(self) -> None:
-        if self.heads > 0 and self.embedding % self.heads:
+        check(self)
+        if self.embedding % self.heads:
             raise ErcValueError(f"embedding {self.embedding} is no multiple of heads {self.heads}")
 
     @property
@@ -124,146 +109,203 @@ class CachedText:
         """Layers, heads, and the width of a head."""
         return self.layers, self.heads, self.embedding // self.heads
 
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the network."""
+        layers, heads, width = self.attention
+        past: Port = ("float", (layers, 2, None, heads, None, width))
+        inputs: dict[str, Port] = {
+            "input_ids": _IDS,
+            "positions": _IDS,
+            "visible": ("bool", (None, None, None)),
+            "mask_index": _IDS,
+            "past": past,
+        }
+        return Signature(
+            inputs, {"embedding": ("float", (None, None, self.embedding)), "present": past}
+        )
+
 
 @dataclass(frozen=True)
 class PromptText:
     """A text encoder that reads the whole prompt for every utterance.
 
-    prompt: one of `encoders.text.PROMPTS`. history: utterances before the current one that it may
-    see; -1: all that fit.
+    prompt: one of `encoders.text.PROMPTS`. history: the most earlier utterances that it reads; -1:
+        all that fit.
     """
 
     file: Path
     tokenizer: Tokens
-    embedding: int
-    max_tokens: int
-    prompt: str
-    precision: str
-    history: int = -1
-    tensorrt: Form | None = None
+    embedding: int = required(_WIDTH)
+    max_tokens: int = required(_WIDTH)
+    prompt: str = required(choices=tuple(PROMPTS))
+    precision: str = required(choices=PRECISIONS)
+    history: int = required((-1, 1024), default=-1)
 
     def __post_init__(self) -> None:
-        if self.prompt not in PROMPTS:
-            raise ErcValueError(f"prompt is {self.prompt!r}, known are {', '.join(PROMPTS)}")
+        check(self)
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the network."""
+        inputs: dict[str, Port] = {"input_ids": _IDS, "attention_mask": _IDS}
+        if self.prompt != "plain":
+            inputs["mask_index"] = ("int64", (None,))
+        return _embeds(inputs, self.embedding)
 
 
 @dataclass(frozen=True)
 class LogMelAudio:
-    """A sound encoder that takes log-mel features."""
+    """An audio encoder that takes log-mel features. max_seconds: the end of a longer one counts."""
 
     file: Path
-    embedding: int
-    max_seconds: float  # the end of a longer utterance counts
-    precision: str
-    mel_bands: int = MEL_BANDS
-    sample_rate: int = SAMPLE_RATE
-    tensorrt: Form | None = None
+    embedding: int = required(_WIDTH)
+    max_seconds: float = required(_SECONDS)
+    precision: str = required(choices=PRECISIONS)
+    mel_bands: int = required((MEL_BANDS, MEL_BANDS), default=MEL_BANDS)
+    sample_rate: int = required((SAMPLE_RATE, SAMPLE_RATE), default=SAMPLE_RATE)
 
     def __post_init__(self) -> None:
-        _check_rate(self.sample_rate)
-        if self.mel_bands != MEL_BANDS:
-            raise ErcValueError(
-                f"mel_bands is {self.mel_bands}, erc_ros hears {MEL_BANDS}; train the audio "
-                "encoder on those"
-            )
+        check(self)
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the network."""
+        features: Port = ("float", (None, None, self.mel_bands))
+        return _embeds({"features": features, "frames": ("int64", (None,))}, self.embedding)
 
 
 @dataclass(frozen=True)
 class WaveformAudio:
-    """A sound encoder that takes samples. normalise: to mean 0 and variance 1 per utterance."""
+    """An audio encoder that takes samples. normalise: to mean 0 and variance 1 per utterance."""
 
     file: Path
-    embedding: int
-    max_seconds: float
-    normalise: bool
-    precision: str
-    sample_rate: int = SAMPLE_RATE
-    tensorrt: Form | None = None
+    embedding: int = required(_WIDTH)
+    max_seconds: float = required(_SECONDS)
+    normalise: bool = required()
+    precision: str = required(choices=PRECISIONS)
+    sample_rate: int = required((SAMPLE_RATE, SAMPLE_RATE), default=SAMPLE_RATE)
 
     def __post_init__(self) -> None:
-        _check_rate(self.sample_rate)
+        check(self)
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the network."""
+        return _embeds({"waveform": ("float", (None, None))}, self.embedding)
 
 
 @dataclass(frozen=True)
 class VoiceAudio:
-    """A sound encoder on top of the network that tells speakers apart (`inference.voice`).
+    """An audio encoder that takes speaker embeddings (`inference.voice`).
 
-    speaker_network: the name of its folder, beside the bundle's or in `models/`; it is no part of
-    the bundle. speaker_sha256: of its ONNX file. features: numbers in its embedding. heard: earlier
-    utterances of the same speaker that count, at most.
+    features: numbers in a speaker embedding. heard: the most earlier utterances of the same speaker
+        that it takes. speaker_network: name of the folder of the network that computes speaker
+        embeddings, next to the bundle or in `models/`; it is not part of the bundle.
+        speaker_sha256: of its ONNX file.
     """
 
     file: Path
-    embedding: int
-    max_seconds: float
-    features: int
-    heard: int
-    speaker_network: str
-    speaker_sha256: str
-    precision: str
-    sample_rate: int = SAMPLE_RATE
-    tensorrt: Form | None = None
+    embedding: int = required(_WIDTH)
+    max_seconds: float = required(_SECONDS)
+    features: int = required(_WIDTH)
+    heard: int = required((0, 128))
+    speaker_network: str = required()
+    speaker_sha256: str = required()
+    precision: str = required(choices=PRECISIONS)
+    sample_rate: int = required((SAMPLE_RATE, SAMPLE_RATE), default=SAMPLE_RATE)
 
     def __post_init__(self) -> None:
-        _check_rate(self.sample_rate)
+        check(self)
         _check_name(self.speaker_network, "speaker_network")
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the network."""
+        inputs: dict[str, Port] = {
+            "voice": ("float", (None, self.features)),
+            "heard": ("float", (None, self.heard, self.features)),
+            "is_heard": ("bool", (None, self.heard)),
+        }
+        return _embeds(inputs, self.embedding)
 
 
 @dataclass(frozen=True)
 class FaceCrops:
-    """A face encoder that takes gray crops, each by itself."""
+    """A face encoder that takes gray crops, one by one. size: pixels, square."""
 
     file: Path
-    embedding: int
-    size: int  # pixels; square
-    max_crops: int
-    precision: str
-    tensorrt: Form | None = None
+    embedding: int = required(_WIDTH)
+    size: int = required(_PIXELS)
+    max_crops: int = required(_IMAGES)
+    precision: str = required(choices=PRECISIONS)
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @property
-    def most(self) -> int:
-        """Crops of an utterance that count."""
+    def max_images(self) -> int:
+        """The most crops of an utterance that are used."""
         return self.max_crops
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the network."""
+        return _embeds({"faces": ("float", (None, 1, self.size, self.size))}, self.embedding)
 
 
 @dataclass(frozen=True)
 class FaceClip:
-    """A video encoder that takes a clip of the face; mean and std: of R, G, B in [0, 1]."""
+    """A video encoder that takes a clip of the face.
+
+    size: pixels, square. mean, std: of R, G, B in [0, 1].
+    """
 
     file: Path
-    embedding: int
-    size: int  # pixels; square
-    frames: int
-    precision: str
+    embedding: int = required(_WIDTH)
+    size: int = required(_PIXELS)
+    frames: int = required(_IMAGES)
+    precision: str = required(choices=PRECISIONS)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    tensorrt: Form | None = None
 
     def __post_init__(self) -> None:
+        check(self)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not all(map(math.isfinite, values)) or (name == "std" and not min(values) > 0):
                 raise ErcValueError(f"{name} is {list(values)}; it must be finite, and std above 0")
 
     @property
-    def most(self) -> int:
-        """Crops of an utterance that count."""
+    def max_images(self) -> int:
+        """The most crops of an utterance that are used."""
         return self.frames
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the network."""
+        clip: Port = ("float", (None, self.frames, 3, self.size, self.size))
+        return _embeds({"clip": clip}, self.embedding)
+
+
+def _embeds(inputs: Mapping[str, Port], embedding: int) -> Signature:
+    """Of an encoder with these inputs: B or N inputs of L tokens, T frames or n samples."""
+    return Signature(inputs, {"embedding": ("float", (None, embedding))})
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """The head: what it sees of the conversation."""
+    """The fusion network. context: utterances that it takes, the current one included."""
 
     file: Path
-    context: int  # utterances that it sees, the current one included
-    causal: bool
-    precision: str
-    tensorrt: Form | None = None
+    context: int = required(_COUNT)
+    causal: bool = required()
+    precision: str = required(choices=PRECISIONS)
 
     def __post_init__(self) -> None:
+        check(self)
         if not self.causal:
             raise ErcValueError(
-                "causal is false: it needs later utterances; train the head with causal: true"
+                "causal is false: it needs later utterances; train the fusion with causal: true"
             )
 
 
@@ -282,39 +324,43 @@ KINDS: Mapping[str, Mapping[str, type[Any]]] = {
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What a file must be: its size in bytes, and its sha256 in hexadecimal."""
+    """Size of a file in bytes, and its sha256 in hexadecimal."""
 
     sha256: str
-    bytes: int
+    bytes: int = required((1, LARGEST_FILE))
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become probabilities that can be trusted.
+    """How logits become calibrated probabilities.
 
     temperature: the logits are divided by it before softmax; 1: not calibrated.
-    temperatures: instead of it, for utterances of which exactly these modalities were seen, such as
-        "text" or "text+audio"; the others take `temperature`.
-    confidence_factors: for such sets, one for each label: what the confidence is multiplied by
-        where that label is the answer (`estimate.scale_confidence`); the others keep theirs.
+    temperatures: instead of `temperature`, for utterances with exactly these modalities, such as
+        "text" or "text+audio".
+    confidence_factors: for such sets one factor per label: the confidence is multiplied by it where
+        that label is the most probable one (`estimate.scale_confidence`).
     """
 
-    temperature: float = 1.0
+    temperature: float = required(TEMPERATURES, default=1.0)
     temperatures: dict[str, float] = field(default_factory=dict)
     confidence_factors: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, found in self.temperatures.items():
-            _check_of_set("temperatures", name, (found,), RANGES["temperature"])
+        check(self)
+        for name, temperature in self.temperatures.items():
+            _check_of_set("temperatures", name, (temperature,), TEMPERATURES)
         for name, factors in self.confidence_factors.items():
             _check_of_set("confidence_factors", name, factors, CONFIDENCE_FACTORS)
 
     def of(self, modalities: Sequence[bool]) -> float:
-        """The temperature for an utterance of which these were seen: text, audio, visual."""
+        """The temperature for an utterance with these modalities: text, audio, visual."""
         return self.temperatures.get(modality_set(modalities), self.temperature)
 
     def factors_of(self, modalities: Sequence[bool]) -> tuple[float, ...]:
-        """The confidence factors for such an utterance; empty: none."""
+        """The confidence factors for such an utterance; empty: it has none."""
         return self.confidence_factors.get(modality_set(modalities), ())
 
 
@@ -323,17 +369,18 @@ def _check_of_set(
 ) -> None:
     if name not in MODALITY_SETS:
         raise ErcValueError(f"{where} names {shown(name)}, known are {', '.join(MODALITY_SETS)}")
-    least, most = limits
-    for found in values:
-        if not least <= found <= most:
-            raise ErcValueError(f"{where}.{name} is {found}; it must be in [{least:g}, {most:g}]")
+    low, high = limits
+    for value in values:
+        if not low <= value <= high:
+            raise ErcValueError(f"{where}.{name} is {value}; it must be in [{low:g}, {high:g}]")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of bundle.yaml. A bundle may lack its audio or its visual part.
+    """The content of bundle.yaml. A bundle may lack its audio or its visual part.
 
-    languages: BCP-47 tags of the languages that the text encoder reads; (): not told, and then no
+    anchors: valence and arousal of each label, in [-1, 1].
+    languages: BCP-47 tags of the languages that the text encoder reads; (): not stated, so that no
         text is excluded for its language.
     """
 
@@ -341,7 +388,7 @@ class Manifest:
     name: str
     version: str
     labels: tuple[str, ...]
-    anchors: dict[str, tuple[float, float]]  # valence and arousal of each label, in [-1, 1]
+    anchors: dict[str, tuple[float, float]]
     text: Any
     fusion: Fusion
     files: dict[str, FileEntry]
@@ -388,38 +435,36 @@ class Manifest:
                 )
 
     def parts(self) -> Iterator[tuple[str, Part]]:
-        """(name, part) of those that are there; the fusion last."""
+        """Yield (name, part) of the parts that exist; the fusion last."""
         for name in ("text", "audio", "visual", "fusion"):
             if (part := getattr(self, name)) is not None:
                 yield name, part
 
 
 def parse(table: Mapping[str, Any], folder: Path) -> Manifest:
-    """A manifest of format 3 or 2, with its files in `folder`.
+    """Return the manifest in `table`, with its files in `folder`.
 
     Raises:
-        BundleError: something does not fit; says what, where, and the way out.
+        BundleError: something does not fit; says what, where, and what to do.
     """
-    found = table.get("format")
-    if isinstance(found, int) and not isinstance(found, bool) and found > FORMAT:
+    version = table.get("format")
+    if type(version) is not int or version != FORMAT:
+        newer = type(version) is int and version > FORMAT
+        remedy = "update erc_ros" if newer else "export the bundle again"
         raise BundleError(
-            f"{MANIFEST} has format {found}, this erc_ros reads 2 and {FORMAT}; update erc_ros or "
-            "use an older bundle"
-        )
-    if isinstance(found, bool) or found not in (2, FORMAT):
-        raise BundleError(
-            f"{MANIFEST}: format is {shown(found)}, expected {FORMAT} or 2; export the bundle again"
+            f"{MANIFEST}: format is {shown(version)}, this erc_ros reads {FORMAT}; {remedy}"
         )
     try:
-        manifest = _of_format_2(table) if found == 2 else _of_format_3(table)
-        _check(manifest)
+        manifest = _parsed(table)
+        for file, where in named_files(manifest).items():
+            _check_name(file, where)
     except ValueError as error:
         raise BundleError(f"{MANIFEST}: {error}") from error
     placed = {name: _placed(part, folder) for name, part in manifest.parts()}
     return replace(manifest, **placed)
 
 
-def _of_format_3(table: Mapping[str, Any]) -> Manifest:
+def _parsed(table: Mapping[str, Any]) -> Manifest:
     values = dict(table)
     for name, kinds in KINDS.items():
         if name not in values:
@@ -440,114 +485,9 @@ def _of_format_3(table: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-@dataclass(frozen=True)
-class _Text2:
-    file: Path
-    tokenizer: str
-    embedding: int
-    max_tokens: int
-    layers: int
-    heads: int
-    precision: str
-
-
-@dataclass(frozen=True)
-class _Audio2:
-    file: Path
-    mel_bands: int
-    max_seconds: float
-    embedding: int
-    precision: str
-
-
-@dataclass(frozen=True)
-class _Visual2:
-    file: Path
-    size: int
-    max_crops: int
-    embedding: int
-    precision: str
-
-
-@dataclass(frozen=True)
-class ManifestOfFormat2:
-    """One kind of each part, BERT's tokens by name; all four parts are there."""
-
-    format: int
-    name: str
-    version: str
-    labels: tuple[str, ...]
-    anchors: dict[str, tuple[float, float]]
-    sample_rate: int
-    text: _Text2
-    audio: _Audio2
-    visual: _Visual2
-    fusion: Fusion
-    temperature: float
-    files: dict[str, FileEntry]
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_rate(self.sample_rate)
-
-
-def _of_format_2(table: Mapping[str, Any]) -> Manifest:
-    old = build(ManifestOfFormat2, table, "")
-    text = vars(old.text)
-    tokens = Tokens(Path(old.text.tokenizer), *dataclasses.astuple(BERT_ROLES))
-    _check_name(old.text.tokenizer, "text.tokenizer")
-    return Manifest(
-        format=old.format,
-        name=old.name,
-        version=old.version,
-        labels=old.labels,
-        anchors=old.anchors,
-        text=_said_of("text", CachedText, **{**text, "tokenizer": tokens}),
-        audio=_said_of("audio", LogMelAudio, **vars(old.audio)),
-        visual=FaceCrops(**vars(old.visual)),
-        fusion=old.fusion,
-        files=old.files,
-        training=old.training,
-        metrics=old.metrics,
-        calibration=Calibration(old.temperature),
-    )
-
-
-def _said_of(name: str, cls: type[Any], **values: Any) -> Any:
-    try:
-        return cls(**values)
-    except ValueError as error:
-        raise ErcValueError(f"{name}: {error}") from error
-
-
-def _check(manifest: Manifest) -> None:
-    """Ranges, precisions and file names, wherever they stand."""
-    _check_values("calibration", manifest.calibration)
-    for name, entry in manifest.files.items():
-        _check_values(f"files.{name}", entry)
-    for name, part in manifest.parts():
-        _check_values(name, part)
-
-
-def _check_values(where: str, value: Any) -> None:
-    for each in dataclasses.fields(value):
-        found, place = getattr(value, each.name), f"{where}.{each.name}"
-        if dataclasses.is_dataclass(found):
-            _check_values(place, found)
-        elif each.name == "precision" and found not in PRECISIONS:
-            raise ErcValueError(f"{place} is {found!r}, known are {', '.join(PRECISIONS)}")
-        elif each.name == "file":
-            _check_name(found, place)
-        elif each.name in RANGES:
-            least, most = RANGES[each.name]
-            if not least <= found <= most:
-                raise ErcValueError(f"{place} is {found}; it must be in [{least:g}, {most:g}]")
-
-
 def _check_name(name: object, where: str) -> None:
-    # Names only: a manifest from elsewhere must not make us read a file outside its folder. What a
-    # name links to is free (colcon links installed files); the hash covers its content.
+    # Names only: a manifest from elsewhere must not make us read a file outside its folder. A name
+    # may be a link (colcon links installed files); the hash covers the content.
     text = str(name)
     plain = isinstance(name, (str, Path)) and not any(c in text for c in "/\\:\0")
     if not plain or text in ("", ".", ".."):
@@ -556,35 +496,27 @@ def _check_name(name: object, where: str) -> None:
         )
 
 
-def _check_rate(found: int) -> None:
-    if found != SAMPLE_RATE:
-        raise ErcValueError(
-            f"sample_rate is {found}, erc_ros works at {SAMPLE_RATE} Hz; train the audio encoder "
-            "at that rate"
-        )
-
-
 def _placed(value: Any, folder: Path) -> Any:
     """The part with its files in `folder`."""
     changed: dict[str, Any] = {}
     for each in dataclasses.fields(value):
-        found = getattr(value, each.name)
+        content = getattr(value, each.name)
         if each.name == "file":
-            changed["file"] = folder / found
-        elif dataclasses.is_dataclass(found):
-            changed[each.name] = _placed(found, folder)
+            changed["file"] = folder / content
+        elif dataclasses.is_dataclass(content):
+            changed[each.name] = _placed(content, folder)
     return replace(value, **changed)
 
 
 def named_files(manifest: Manifest) -> dict[Path, str]:
-    """Every file that a part names, and where it is named."""
+    """Every file that a part names -> the key that names it."""
     return {file: where for name, part in manifest.parts() for file, where in _files_of(part, name)}
 
 
 def _files_of(value: Any, where: str) -> Iterator[tuple[Path, str]]:
     for each in dataclasses.fields(value):
-        found = getattr(value, each.name)
+        content = getattr(value, each.name)
         if each.name == "file":
-            yield found, f"{where}.file"
-        elif dataclasses.is_dataclass(found):
-            yield from _files_of(found, f"{where}.{each.name}")
+            yield content, f"{where}.file"
+        elif dataclasses.is_dataclass(content):
+            yield from _files_of(content, f"{where}.{each.name}")

@@ -128,7 +128,7 @@ class Recogniser:
         audio, visual = self.bundle.audio, self.bundle.visual
         samples = 0 if audio is None else int(audio.max_seconds * SAMPLE_RATE)
         pictures = noise.integers(
-            0, 255, (0 if visual is None else visual.most, 96, 96, 3), np.uint8
+            0, 255, (0 if visual is None else visual.max_images, 96, 96, 3), np.uint8
         )
         utterance = Utterance(
             conversation_id="",

@@ -93,12 +93,11 @@ def _port(port: Any) -> Port:
     return port.type[len("tensor(") : -1], shape
 
 
-def on_cpu(file: Path | bytes, optimized: bool = False, as_written: bool = False) -> Run:
+def on_cpu(file: Path | bytes, as_written: bool = False) -> Run:
     """ONNX Runtime on the CPU, nothing else tried.
 
     Args:
         file: the ONNX file, or what is in it.
-        optimized: `file` comes from `save_optimized`, on this processor by this version.
         as_written: Q/DQ pairs are computed as they stand. Otherwise it makes products of its own of
             them, some with int8 activations where the graph has floats.
 
@@ -106,8 +105,6 @@ def on_cpu(file: Path | bytes, optimized: bool = False, as_written: bool = False
         NetworkError: the file cannot be read.
     """
     options = session_options()
-    if optimized:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if as_written:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return _function(_open(file, options, [PROVIDERS["cpu"]]))
@@ -199,17 +196,6 @@ def largest_difference(
             size = max(float(np.abs(values).max()), 1e-6)
             worst = max(worst, float(np.abs(found[name] - values).max()) / size)
     return worst
-
-
-def save_optimized(file: Path, target: Path) -> None:
-    """Write what ONNX Runtime makes of `file` on this processor.
-
-    Raises:
-        NetworkError: the file cannot be read.
-    """
-    options = session_options()
-    options.optimized_model_filepath = str(target)
-    _open(file, options, [PROVIDERS["cpu"]])
 
 
 def session_options() -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from erc_ros.inference.engines.background import DONE, BuildState
-from erc_ros.values.bounds import SHOWN
 from erc_ros.values.nanoseconds import NS
 
 HARDWARE = socket.gethostname()  # the machine that the nodes run on
@@ -170,18 +169,14 @@ def status(
 
 
 def engines(build: BuildState) -> DiagnosticStatus:
-    """How far the building of engines is, and what came of it."""
-    left = None if build.seconds_left is None else round(build.seconds_left)
+    """Progress and results of building TensorRT engines."""
     values = {
         "state": build.state,
         "part": build.part,
-        "phase": build.phase[:SHOWN],
-        "percent": round(100 * build.share),
-        "seconds_left": left,
         **{f"result_{part}": text for part, text in build.results.items()},
     }
     problems = [warning(f"{build.problem}; tried again at the next start")] if build.problem else []
-    fine = "ok" if build.state == DONE else f"{build.state}, ONNX Runtime answers meanwhile"
+    fine = "ok" if build.state == DONE else f"{build.state}, ONNX Runtime runs the networks"
     return status("engines", values, problems, fine)
 
 

@@ -81,11 +81,11 @@ def open_prompt(folder: Path, max_tokens: int = 0) -> TextPrompt:
 
 
 def _named(part: dict[str, Any]) -> Iterator[str]:
-    """The files that a part names, also those of its tokenizer and of its form for TensorRT."""
+    """The files that a part names, also that of its tokenizer."""
     for key, value in part.items():
         if isinstance(value, dict):
             yield from _named(value)
-        elif key == "file" or (key == "tokenizer" and isinstance(value, str)):  # format 2
+        elif key == "file":
             yield value
 
 

@@ -39,6 +39,7 @@ Changes = Literal["start", "configure", "anytime"]
 
 _KEY = "erc_ros.setting"
 _SECTION = "erc_ros.section"
+_CHECKED = "erc_ros.checked"  # a field that is not a setting of the runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,20 @@ def parameter(
     return dataclasses.field(default=default, metadata={_KEY: declared})
 
 
+def required(
+    range: tuple[float, float] | None = None,
+    *,
+    choices: tuple[str, ...] = (),
+    default: Any = dataclasses.MISSING,
+) -> Any:
+    """Declare a field of a manifest or recipe that `check` checks, required without `default`.
+
+    Its type is that of its annotation, which `values.tables.build` checks.
+    """
+    metadata = {_CHECKED: Setting("", "", range, choices)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
 def section(config: type[Any], name: str = "") -> Any:
     """Declare a field that holds another config, whose settings are called `<name>.<setting>`.
 
@@ -175,6 +190,9 @@ def check(config: Any) -> None:
         if declared is not None:
             name = declared.name or field.name
             declared.checked(name, getattr(config, field.name), type(field.default))
+        elif _CHECKED in field.metadata:
+            value = getattr(config, field.name)
+            field.metadata[_CHECKED].checked(field.name, value, type(value))
 
 
 class Composed:

@@ -139,31 +139,30 @@ def test_an_embedding_of_another_size_than_the_manifest_says(folder: Path) -> No
 
 def test_a_newer_format(folder: Path) -> None:
     edit(folder, lambda m: m.update(format=4, something_new=1))
-    with pytest.raises(BundleError, match=r"4.*erc_ros.*2.*3.*erc_ros"):
+    with pytest.raises(BundleError, match="format is 4, this erc_ros reads 3; update"):
         load_bundle(folder)
 
 
 BROKEN: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
-    (lambda m: m.update(format="1"), "format is '1', expected 3 or 2"),
-    (lambda m: m.update(format=True), "format is True, expected 3 or 2"),
-    (lambda m: m.update(tempreature=1.0), r"has no \['tempreature'\]; it has .*temperature"),
+    (lambda m: m.update(format="1"), "format is '1'"),
+    (lambda m: m.update(format=True), "format is True"),
+    (lambda m: m.update(calibratoin=1.0), r"has no \['calibratoin'\]; it has .*calibration"),
     (lambda m: m["text"].update(vocab=3), r"text has no \['vocab'\]; it has .*tokenizer"),
-    (lambda m: m.pop("temperature"), r"lacks \['temperature'\]"),
+    (lambda m: m.update(format=2), "format is 2"),
     (lambda m: m["fusion"].pop("causal"), r"fusion lacks \['causal'\]"),
     (lambda m: m.update(version=1.0), "version must be a string, got 1.0"),
     (lambda m: m.update(name=" "), "name is empty"),
     (lambda m: m["fusion"].update(causal=1), "fusion.causal must be a bool, got 1"),
-    (lambda m: m["fusion"].update(context=0), r"fusion.context is 0; it must be in \[1, 1024\]"),
+    (lambda m: m["fusion"].update(context=0), "fusion: context must be in"),
     (lambda m: m["fusion"].update(context=True), "fusion.context must be an int, got True"),
-    (lambda m: m["audio"].update(max_seconds=float("inf")), "max_seconds is inf"),
-    (lambda m: m["text"].update(precision="int3"), "text.precision is 'int3', known are"),
+    (lambda m: m["audio"].update(max_seconds=float("inf")), "max_seconds must be in"),
+    (lambda m: m["text"].update(precision="int3"), "text: precision must be one of"),
     (lambda m: m["text"].update(max_tokens=3), "max_tokens is 3"),
     (lambda m: m["text"].update(file="../text.onnx"), "text.file is '../text.onnx'; only plain"),
     (lambda m: m["text"].update(file="/etc/passwd"), "only plain names"),
-    (lambda m: m["text"].update(tokenizer=".."), "text.tokenizer is '..'; only plain"),
+    (lambda m: m["text"]["tokenizer"].update(file=".."), "text.tokenizer.file is"),
     (lambda m: m["text"].update(file="a\\b"), "only plain names"),
-    (lambda m: m.update(sample_rate=8000), "sample_rate is 8000, erc_ros works at 16000"),
-    (lambda m: m["audio"].update(mel_bands=40), "audio: mel_bands is 40, erc_ros hears 64"),
+    (lambda m: m["audio"].update(mel_bands=40), "audio: mel_bands must be in"),
     (lambda m: m.update(labels=["joy"]), "at least two names"),
     (lambda m: m.update(labels=["joy", "joy"]), "a name twice"),
     (lambda m: m["labels"].append("calm"), "anchors and labels differ in calm"),
@@ -171,10 +170,10 @@ BROKEN: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda m: m["anchors"].update(joy=[2.0, 0.0]), r"anchors.joy is \[2.0, 0.0\]"),
     (lambda m: m["anchors"].update(joy=[0.1]), "anchors.joy must have 2 values"),
     (lambda m: m["anchors"].update(joy=[float("nan"), 0]), "anchors.joy is"),
-    (lambda m: m.update(temperature=0.0), r"temperature is 0.0; it must be in \[0.001, 1000\]"),
-    (lambda m: m.update(temperature=-1), "temperature is -1.0"),
-    (lambda m: m.update(temperature=float("nan")), "temperature is nan"),
-    (lambda m: m.update(temperature=[1]), "temperature must be a float, got .1."),
+    (lambda m: m["calibration"].update(temperature=0.0), "calibration: temperature must be in"),
+    (lambda m: m["calibration"].update(temperature=-1), "temperature must be in"),
+    (lambda m: m["calibration"].update(temperature=float("nan")), "temperature must be in"),
+    (lambda m: m["calibration"].update(temperature=[1]), "temperature must be a float"),
     (lambda m: m["files"].pop("text.onnx"), r"files lacks text.onnx \(named by text.file\)"),
     (
         lambda m: m["files"].update({"x.bin": {"sha256": "00", "bytes": 1}}),
@@ -190,11 +189,11 @@ BROKEN: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda m: m["text"].update(heads=5), "embedding 384 is no multiple of heads 5"),
     (
         lambda m: m["files"]["text.onnx"].update(bytes=1 << 40),
-        "files.text.onnx.bytes is 1099511627776; it",
+        "files.text.onnx: bytes must be in",
     ),
     (
         lambda m: m["text"].update(embedding=12 * 10**8),
-        "embedding is 1200000000; it must be in",
+        "embedding must be in",
     ),
 ]
 

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from bundles import CLIP, FRAMES, WIDTH, Kinds, write_tiny_bundle, write_tiny_bundle_3
+from bundles import CLIP, FRAMES, WIDTH, Kinds, write_tiny_bundle_3
 
 from erc_ros.inference.bundle import BundleError, load_bundle
 from erc_ros.inference.estimate import Estimate
 from erc_ros.inference.manifest import (
     MANIFEST,
-    CachedText,
     FaceClip,
-    LogMelAudio,
     PromptText,
     WaveformAudio,
 )
@@ -196,19 +194,6 @@ def test_a_set_of_modalities_may_have_a_factor_on_the_confidence_of_each_label(
     )
 
 
-def test_format_2_is_read_as_what_it_always_was(tmp_path: Path) -> None:
-    old = load_bundle(write_tiny_bundle(tmp_path / "old"))
-    new = load_bundle(write_tiny_bundle_3(tmp_path / "new"))
-    assert isinstance(old.text, CachedText) and isinstance(old.audio, LogMelAudio)
-    for name, part in old.parts.items():
-        other = new.parts[name]
-        assert type(part) is type(other)
-        assert vars(part).keys() == vars(other).keys()
-        differing = {k for k in vars(part) if vars(part)[k] != vars(other)[k]}
-        assert differing <= {"file", "tokenizer"}
-    assert old.calibration == new.calibration and old.calibration.temperature == 1.5
-
-
 Change = Callable[[dict[str, Any]], Any]
 BROKEN: list[tuple[Change, str]] = [
     (
@@ -220,9 +205,9 @@ BROKEN: list[tuple[Change, str]] = [
     (lambda m: m.update(visual=3), "visual must be a mapping, got 3"),
     (lambda m: m.pop("text"), r"lacks \['text'\]"),
     (lambda m: m.pop("fusion"), r"lacks \['fusion'\]"),
-    (lambda m: m["text"].update(prompt="riddle"), "prompt is 'riddle', known are magtkd"),
+    (lambda m: m["text"].update(prompt="riddle"), "text: prompt must be one of magtkd"),
     (lambda m: m["text"].update(max_tokens=9), "max_tokens is 9; the prompt itself takes"),
-    (lambda m: m["text"].update(history=-2), "text.history is -2; it must be in"),
+    (lambda m: m["text"].update(history=-2), "text: history must be in"),
     (lambda m: m["text"]["tokenizer"].update(mask="[MASK]"), r"no token '\[MASK\]'"),
     (lambda m: m["text"]["tokenizer"].update(mask=""), "read at a mask, and none is named"),
     (lambda m: m["text"]["tokenizer"].pop("start"), r"text.tokenizer lacks \['start'\]"),
@@ -234,16 +219,16 @@ BROKEN: list[tuple[Change, str]] = [
         lambda m: m["text"]["tokenizer"].update(file="../t.json"),
         "text.tokenizer.file is '../t.json'",
     ),
-    (lambda m: m["audio"].update(sample_rate=8000), "sample_rate is 8000, erc_ros works at 16000"),
-    (lambda m: m["audio"].update(max_seconds=1e9), "audio.max_seconds is 1000000000.0; it must be"),
+    (lambda m: m["audio"].update(sample_rate=8000), "audio: sample_rate must be in"),
+    (lambda m: m["audio"].update(max_seconds=1e9), "audio: max_seconds must be in"),
     (lambda m: m["audio"].update(normalise="yes"), "audio.normalise must be a bool, got 'yes'"),
     (lambda m: m["visual"].update(std=[0.2, 0.0, 0.2]), "std above 0"),
     (lambda m: m["visual"].update(mean=[0.5]), "visual.mean must have 3 values"),
     (lambda m: m["visual"].update(size=64), r"clip has shape \(any, 4, 3, 112, 112\), expected"),
-    (lambda m: m["visual"].update(frames=10**6), "visual.frames is 1000000; it must be in"),
-    (lambda m: m["fusion"].update(context=10**6), "fusion.context is 1000000; it must be in"),
+    (lambda m: m["visual"].update(frames=10**6), "visual: frames must be in"),
+    (lambda m: m["fusion"].update(context=10**6), "fusion: context must be in"),
     (lambda m: m["fusion"].update(causal=False), "causal"),
-    (lambda m: m["calibration"].update(temperature=0), "calibration.temperature is 0.0"),
+    (lambda m: m["calibration"].update(temperature=0), "calibration: temperature must be in"),
     (
         lambda m: m["calibration"].update(temperatures={"words": 1.0}),
         r"calibration.*temperatures names 'words', known are text\+audio\+visual",
@@ -274,10 +259,6 @@ BROKEN: list[tuple[Change, str]] = [
     ),
     (lambda m: m["training"].pop("licence"), r"training lacks \['licence'\]"),
     (lambda m: m.update(sample_rate=16000), r"has no \['sample_rate'\]"),
-    (
-        lambda m: m["audio"].update(tensorrt={"file": "a.onnx", "precision": "int8-static"}),
-        r"files lacks a.onnx \(named by audio.tensorrt.file\)",
-    ),
 ]
 
 

@@ -8,15 +8,17 @@ meant to change them: `PYTHONPATH=. python test/inference/test_shipped_answers.p
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+import onnxruntime
 
-from erc_ros.inference.backend import cpu_key
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.values.events import SpeakerCorrected
@@ -142,13 +144,16 @@ def answers() -> list[dict[str, Any]]:
 
 
 def machine() -> list[str]:
-    key = cpu_key(BUNDLE / "text.onnx")
-    return [key.machine, key.builder]
-
-
-@pytest.fixture(autouse=True)
-def no_saved_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ERC_ENGINES", str(tmp_path))
+    """The processor with its features, and ONNX Runtime."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    first: dict[str, str] = {}
+    for line in lines:
+        name, _, value = (part.strip() for part in line.partition(":"))
+        first.setdefault(name, value)
+    name = first.get("model name", first.get("CPU part", ""))
+    features = " ".join(sorted(first.get("flags", first.get("Features", "")).split()))
+    digest = hashlib.sha256(features.encode()).hexdigest()[:12]
+    return [f"{os.uname().machine} {name} {digest}", f"onnxruntime {onnxruntime.__version__}"]
 
 
 def test_the_shipped_bundle_answers_as_before() -> None:

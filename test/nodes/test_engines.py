@@ -22,7 +22,6 @@ def test_the_node_answers_while_engines_are_built_and_then_uses_them(
         "the engines are built",
         patience=60.0,  # by a process of its own
     )
-    assert bench.value("emotion_node: engines", "percent") == "100"
     assert all(
         " ms against " in bench.value("emotion_node: engines", f"result_{part}") for part in PARTS
     )

@@ -1,4 +1,4 @@
-"""Does an engine answer as ONNX Runtime does? Compared on inputs that were kept for it."""
+"""Comparison of an engine's outputs with those of ONNX Runtime, on stored inputs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ from erc_ros.inference.engines.store import EngineError
 from erc_ros.networks.session import TOLERANCE, NetworkError, largest_difference
 
 Arrays = dict[str, NDArray[Any]]
-Stored = tuple[Arrays, Arrays]  # inputs, and ONNX Runtime's answers
-
-SAME = 1e-5  # of the largest answer: the order of additions
-HALF = TOLERANCE
+Stored = tuple[Arrays, Arrays]  # inputs, and the outputs of ONNX Runtime
 
 
 def keep(model: Path, stored: Sequence[Stored]) -> None:
-    """Keep inputs of `model` with their answers; raises as `save_file`."""
+    """Store inputs of `model` with their outputs; raises as `store.save_file`."""
     arrays = {
         f"{number}/{kind}/{name}": array
         for number, pair in enumerate(stored)
-        for kind, named in zip(("inputs", "answers"), pair, strict=True)
+        for kind, named in zip(("inputs", "outputs"), pair, strict=True)
         for name, array in named.items()
     }
     content = BytesIO()
@@ -36,43 +33,43 @@ def keep(model: Path, stored: Sequence[Stored]) -> None:
 
 
 def kept(model: Path) -> list[Stored]:
-    """The stored inputs and answers of `model`.
+    """Return the stored inputs and outputs of `model`.
 
     Raises:
         EngineError: there are none, or they cannot be read.
     """
-    found: dict[int, Stored] = {}
+    stored: dict[int, Stored] = {}
     try:
         with np.load(store.check_file(model), allow_pickle=False) as arrays:
             for key in arrays.files:
                 number, kind, name = key.split("/", 2)
-                pair = found.setdefault(int(number), ({}, {}))
-                pair[kind == "answers"][name] = arrays[key]
+                pair = stored.setdefault(int(number), ({}, {}))
+                pair[kind == "outputs"][name] = arrays[key]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise EngineError(
             f"{store.check_file(model)} cannot be read ({error}); build again"
         ) from error
-    if not found:
-        raise EngineError(f"{store.check_file(model)} holds nothing; build again")
-    return list(found.values())
+    if not stored:
+        raise EngineError(f"{store.check_file(model)} is empty; build again")
+    return list(stored.values())
 
 
 def disagreement(
-    network: Callable[[Arrays], Arrays], stored: Sequence[Stored], tolerance: float
+    network: Callable[[Arrays], Arrays], stored: Sequence[Stored], tolerance: float = TOLERANCE
 ) -> float:
-    """The largest difference from the stored answers, as a part of the largest answer.
+    """Return the largest difference from the stored outputs, as a share of the largest output.
 
     Raises:
-        EngineError: it is above `tolerance`, or an answer has another shape or is not finite.
+        EngineError: it is above `tolerance`, or an output has another shape or is not finite.
     """
     worst = 0.0
-    for inputs, answers in stored:
+    for inputs, outputs in stored:
         try:
-            worst = max(worst, largest_difference(network(inputs), answers))
+            worst = max(worst, largest_difference(network(inputs), outputs))
         except NetworkError as error:
             raise EngineError(str(error)) from error
     if worst > tolerance:
         raise EngineError(
-            f"its answers differ from ONNX Runtime's by {worst:.2%}, allowed are {tolerance:.3%}"
+            f"its outputs differ from ONNX Runtime's by {worst:.2%}, allowed are {tolerance:.3%}"
         )
     return worst

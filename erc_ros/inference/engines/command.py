@@ -13,8 +13,8 @@ def main(argv: Sequence[str]) -> int:
     """The exit status: 1 where an engine that TensorRT here could have could not be built."""
     parser = argparse.ArgumentParser(
         prog="erc build-engines",
-        description="Prepare a bundle for this machine: graphs that ONNX Runtime opens faster, "
-        "and TensorRT engines where there is a GPU. Run it on the robot, once per bundle.",
+        description="Build the TensorRT engines of a bundle for this machine. Run it on the robot, "
+        "once per bundle.",
     )
     parser.add_argument("bundle", help="model package: a folder, or a name in models/")
     parser.add_argument(

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
+from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from erc_ros.inference.engines.operators import (
@@ -203,7 +204,7 @@ def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
     typed: onnx.ModelProto = convert_float_to_float16(
         kept, keep_io_types=True, op_block_list=KEPT_FLOAT32
     )
-    _sort(typed.graph)
+    ONNXModel(typed).topological_sort()  # the converter appends its casts at the end
     del typed.graph.value_info[:]  # some still tell the type from before
     onnx.checker.check_model(typed)
     return typed
@@ -321,7 +322,7 @@ def _restore_tables(model: onnx.ModelProto) -> None:
         graph.initializer.append(numpy_helper.from_array(table.astype(np.float32) * scale, name))
         node.op_type = "Gather"
         node.input[:] = [name, rows.input[1]]
-    _drop_unused(graph)
+    _drop_unused(model)
 
 
 def _restore_products(model: onnx.ModelProto) -> None:
@@ -349,7 +350,7 @@ def _restore_products(model: onnx.ModelProto) -> None:
         graph.initializer.append(numpy_helper.from_array(floats, name))
         node.op_type = "MatMul"
         node.input[:] = [quantizer.input[0], name]
-    _drop_unused(graph)
+    _drop_unused(model)
 
 
 def _restore_pairs(model: onnx.ModelProto) -> None:
@@ -397,7 +398,7 @@ def _restore_pairs(model: onnx.ModelProto) -> None:
         else:
             continue
         del node.attribute[:]
-    _drop_unused(graph)
+    _drop_unused(model)
 
 
 def _constant(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
@@ -405,17 +406,16 @@ def _constant(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
     return name
 
 
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Take away nodes and constants that nothing needs."""
+def _drop_unused(model: onnx.ModelProto) -> None:
+    """Remove nodes and constants that nothing uses."""
+    graph = model.graph
     needed = {port.name for port in graph.output}
     for place in reversed(range(len(graph.node))):  # users stand after what they use
         if needed & set(graph.node[place].output):
             needed |= set(graph.node[place].input)
         else:
             del graph.node[place]
-    for place in reversed(range(len(graph.initializer))):
-        if graph.initializer[place].name not in needed:
-            del graph.initializer[place]
+    ONNXModel(model).clean_initializers()
 
 
 def unresolved(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> list[str]:
@@ -494,29 +494,3 @@ def _constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
             tensor = isinstance(value, onnx.TensorProto)
             found[node.output[0]] = numpy_helper.to_array(value) if tensor else np.asarray(value)
     return found
-
-
-def _sort(graph: onnx.GraphProto) -> None:
-    """Every node after those whose outputs it takes; the converter appends its casts at the end."""
-    waiting = {number: set(node.input) for number, node in enumerate(graph.node)}
-    makers = {output: number for number, node in enumerate(graph.node) for output in node.output}
-    ordered: list[onnx.NodeProto] = []
-    done: set[int] = set()
-
-    for start in range(len(graph.node)):
-        stack = [start]
-        while stack:
-            number = stack[-1]
-            if number in done:
-                stack.pop()
-                continue
-            before = [makers[name] for name in waiting[number] if name in makers]
-            if missing := [one for one in before if one not in done]:
-                stack += missing
-                continue
-            done.add(number)
-            ordered.append(graph.node[number])
-            stack.pop()
-    copies = [copy.deepcopy(node) for node in ordered]
-    del graph.node[:]
-    graph.node.extend(copies)

@@ -45,7 +45,7 @@ def ranges(bundle: Bundle) -> dict[str, tuple[SizeRange, ...]]:
     return {
         "B": (SizeRange(1, 4, 4),),  # 4: the fusion is asked with each modality left out as well
         "U": (_up_to(bundle.fusion.context),),  # utterances
-        "N": (_up_to(0 if bundle.visual is None else bundle.visual.most),),  # face crops
+        "N": (_up_to(0 if bundle.visual is None else bundle.visual.max_images),),  # face crops
         "n": (SizeRange(SHORTEST_SOUND, (SHORTEST_SOUND + samples) // 2, samples),),  # of sound
         "T": (SizeRange(shortest, (shortest + longest) // 2, longest),),  # frames of sound
         "L": buckets(tokens),  # new tokens

@@ -1,9 +1,8 @@
-"""TensorRT: is it there, build an engine, run one. 10.3 to 11.4, by what these have in common.
+"""TensorRT 10.3 to 11.4: find it, build an engine, run an engine.
 
-Nothing here ran on a GPU where it was written: the calls are those of NVIDIA's Python reference.
-The package is imported late and only after the driver was found; without a driver it ends the
-whole process at its first use. So does a broken installation: `probe` tries everything in a process
-of its own before the robot's depends on it.
+Nothing here was run on a GPU: the calls are those of NVIDIA's Python reference. The package is
+imported late and only if there is a driver; without one it ends the whole process at its first use.
+So does a broken installation: `probe` tries everything in a process of its own first.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import import_module
@@ -42,19 +41,6 @@ _ELEMENTS = {
 
 
 @dataclass(frozen=True)
-class BuildStep:
-    """What TensorRT works at. outermost: its steps are those of the whole engine."""
-
-    phase: str
-    step: int
-    steps: int
-    outermost: bool
-
-
-Progress = Callable[[BuildStep], None]
-
-
-@dataclass(frozen=True)
 class Machine:
     """What engines of this machine are keyed with. gpu: name, compute capability and driver."""
 
@@ -68,7 +54,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Probe:
-    """What trying TensorRT in another process found.
+    """The result of trying TensorRT in another process.
 
     problems: ONNX file -> why its engine may not be used. failure: why nothing works, or "".
     """
@@ -76,10 +62,6 @@ class Probe:
     machine: Machine | None
     problems: Mapping[str, str]
     failure: str = ""
-
-
-class Cancelled(Exception):  # noqa: N818 - not an error
-    """The user broke the build off."""
 
 
 def missing() -> str:
@@ -104,9 +86,8 @@ def machine() -> Machine:
         EngineError, GpuError: TensorRT or the GPU is not usable.
     """
     here = gpu.Gpu()
-    found = here.name
     return Machine(
-        f"{found.name}, compute {found.capability}, driver {here.driver}",
+        f"{here.name.name}, compute {here.name.capability}, driver {here.driver}",
         f"TensorRT {_trt().__version__}, shapes {SHAPES}",
     )
 
@@ -115,7 +96,7 @@ def machine() -> Machine:
 def probe(bundle: Path) -> Probe:
     """Use every engine of a bundle's folder on its stored inputs, in another process.
 
-    What crashes there is a finding here. Once per process and folder.
+    A crash there is a result here. Runs once per process and folder.
     """
     command = [sys.executable, "-m", __name__, str(bundle), gpu.LIBRARY]
     try:
@@ -138,10 +119,9 @@ def _answer(bundle: Path) -> dict[str, Any]:
     problems = {}
     for model in sorted(bundle.glob("*.onnx")):
         try:
-            saved = store.find(model, "tensorrt", here.key(model))
-            if saved is not None:
-                network = TensorRtNetwork(saved.file.read_bytes())
-                disagreement(network, kept(model), saved.tolerance)
+            file = store.find(model, here.key(model))
+            if file is not None:
+                disagreement(TensorRtNetwork(file.read_bytes()), kept(model))
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine is not to be used
             problems[model.name] = str(error)
     return {"machine": asdict(here), "problems": problems}
@@ -154,39 +134,29 @@ def usable(model: Path) -> TensorRtNetwork | None:
         EngineError: there is one, and it may not be used, or TensorRT does not work.
         GpuError: the GPU is not usable.
     """
-    if not store.engine_file(model, "tensorrt").exists():
+    if not store.engine_file(model).exists():
         return None
-    found = probe(model.parent)
-    if found.machine is None:
-        raise EngineError(found.failure)
-    if problem := found.problems.get(model.name):
+    probed = probe(model.parent)
+    if probed.machine is None:
+        raise EngineError(probed.failure)
+    if problem := probed.problems.get(model.name):
         raise EngineError(problem)
-    saved = store.find(model, "tensorrt", found.machine.key(model))
-    if saved is None:
+    file = store.find(model, probed.machine.key(model))
+    if file is None:
         return None
-    network = TensorRtNetwork(saved.file.read_bytes())
-    disagreement(network, kept(model), saved.tolerance)  # and the first call is the slow one
+    network = TensorRtNetwork(file.read_bytes())
+    disagreement(network, kept(model))  # the first call is slow, too
     return network
 
 
-def build(
-    model: bytes,
-    profiles: Sequence[Profile],
-    timing: bytes,
-    progress: Progress,
-    cancelled: threading.Event,
-) -> tuple[bytes, bytes]:
-    """Build an engine; returns it and the new timing cache.
+def build(model: bytes, profiles: Sequence[Profile]) -> bytes:
+    """Build an engine.
 
     Args:
         model: strongly typed ONNX (`graph.strongly_typed`).
-        timing: an earlier timing cache, or nothing.
-        progress: told of every step, from TensorRT's threads.
-        cancelled: set it, and the build ends at its next step.
 
     Raises:
         EngineError: TensorRT refuses the model.
-        Cancelled: `cancelled` was set.
     """
     trt = _trt()
     log = _log(trt)
@@ -204,17 +174,11 @@ def build(
         for name, shapes in profile.items():
             made.set_shape(name, *shapes)
         config.add_optimization_profile(made)
-    if not config.set_timing_cache(config.create_timing_cache(timing), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)  # of another machine
-    config.progress_monitor = monitor = _monitor(trt, progress, cancelled)
     plan = builder.build_serialized_network(network, config)
-    del monitor  # had to outlive the build
-    if cancelled.is_set():
-        raise Cancelled
     if plan is None:
         reason = log.errors[-1] if log.errors else "no reason given"
         raise EngineError(f"TensorRT could not build the engine ({reason})")
-    return bytes(plan), bytes(config.get_timing_cache().serialize())
+    return bytes(plan)
 
 
 class TensorRtNetwork:
@@ -264,18 +228,18 @@ class TensorRtNetwork:
         for name, array in arrays.items():
             _must(context.set_input_shape(name, array.shape), f"the shape of {name}")
             self._gpu.upload(array, self._bound(context, name, array.nbytes))
-        found = {}
+        outputs = {}
         for name in self._outputs:
             shape = tuple(context.get_tensor_shape(name))
             if any(size < 0 for size in shape):
                 raise EngineError(f"TensorRT does not know the shape of output {name}: {shape}")
-            found[name] = np.empty(shape, self._elements[name])
-            self._bound(context, name, found[name].nbytes)
+            outputs[name] = np.empty(shape, self._elements[name])
+            self._bound(context, name, outputs[name].nbytes)
         _must(context.execute_async_v3(self._gpu.stream), "to run")
-        for name, array in found.items():
+        for name, array in outputs.items():
             self._gpu.download(self._memory[name], array)
         self._gpu.wait()
-        return found
+        return outputs
 
     def _context(self, shapes: Mapping[str, Shape]) -> Any:
         number = fitting(self._profiles, shapes)
@@ -304,9 +268,9 @@ def _must(done: bool, what: str) -> None:
         raise EngineError(f"TensorRT refused {what}")
 
 
-def _shapes(found: Sequence[Sequence[int]]) -> tuple[Shape, Shape, Shape]:
-    least, typical, greatest = (tuple(shape) for shape in found)
-    return least, typical, greatest
+def _shapes(profile: Sequence[Sequence[int]]) -> tuple[Shape, Shape, Shape]:
+    smallest, typical, largest = (tuple(shape) for shape in profile)
+    return smallest, typical, largest
 
 
 def _trt() -> Any:
@@ -320,7 +284,7 @@ def _trt() -> Any:
 
 def _log(trt: Any) -> Any:
     class Log(trt.ILogger):  # type: ignore[misc]
-        """Keeps what went wrong, as the calls only answer None."""
+        """Keeps error messages; the calls only return None."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -331,29 +295,6 @@ def _log(trt: Any) -> Any:
                 self.errors.append(msg)
 
     return Log()
-
-
-def _monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Passes on what TensorRT works at; called from its threads."""
-
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self._steps: dict[str, tuple[int, bool]] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._steps[phase_name] = num_steps, not parent_phase
-            progress(BuildStep(phase_name, 0, num_steps, not parent_phase))
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            steps, outermost = self._steps.get(phase_name, (step + 1, False))
-            progress(BuildStep(phase_name, step + 1, steps, outermost))
-            return not cancelled.is_set()
-
-        def phase_finish(self, phase_name: str) -> None:
-            self._steps.pop(phase_name, None)
-
-    return Monitor()
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.engines import background, store, tensorrt_engine
@@ -25,8 +23,7 @@ from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks import gpu
 from erc_ros.values.utterance import Utterance
 
-PARTS = ("text", "audio", "face", "fusion")
-SIZES = {"text": 900, "audio": 60, "visual": 30, "fusion": 10}
+PARTS = ("text", "audio", "visual", "fusion")
 PATIENCE = 60.0
 
 
@@ -66,7 +63,7 @@ def test_the_networks_change_over_to_engines_when_these_are_ready(
         until(lambda: seen.append(build.state) or "tensorrt" in devices(recogniser))
         until(lambda: devices(recogniser) == ["tensorrt"] * 4)
         last = build.state
-    assert last.state == "done" and last.problem == "" and last.share == 1.0
+    assert last.state == "done" and last.problem == ""
     assert set(last.results) == {"text", "audio", "visual", "fusion"}
     assert all(" ms against " in text for text in last.results.values())
     assert answers(recogniser)
@@ -86,7 +83,7 @@ def test_power_that_fails_in_mid_build_costs_a_build_and_no_more(
 ) -> None:
     monkeypatch.setenv("STAND_IN", "slow")
     build = EngineBuild(recogniser.bundle, recogniser.reopen)
-    until(lambda: build.state.phase)
+    until(lambda: build.state.part)
     assert build._process is not None
     os.kill(build._process.pid, signal.SIGKILL)
     build.close()
@@ -104,11 +101,11 @@ def test_a_node_that_ends_takes_the_build_with_it_and_the_next_one_begins_again(
 ) -> None:
     monkeypatch.setenv("STAND_IN", "slow")
     build = EngineBuild(recogniser.bundle, recogniser.reopen)
-    until(lambda: build.state.phase)
+    until(lambda: build.state.part)
     assert build._process is not None
     build.close()
     assert build._process.poll() is not None and answers(recogniser)
-    assert not engines(folder) and not store.refusal(folder / "text.onnx", "tensorrt")
+    assert not engines(folder) and not store.refusal(folder / "text.onnx")
 
 
 def test_a_killed_parent_takes_the_build_with_it(
@@ -119,7 +116,7 @@ def test_a_killed_parent_takes_the_build_with_it(
     pipe = subprocess.PIPE
     child = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
     assert child.stdin is not None and child.stdout is not None
-    until(lambda: "Tactics" in child.stdout.readline())
+    until(lambda: "begun" in child.stdout.readline())
     child.stdin.close()  # as the system does for who is killed
     child.stdout.close()
     assert child.wait(PATIENCE) != 0
@@ -189,21 +186,11 @@ def _broken(bundle: Path) -> tensorrt_engine.Probe:
     return tensorrt_engine.Probe(None, {}, "TensorRT does not work: no libnvinfer")
 
 
-def test_the_time_left_follows_from_the_bytes_that_are_done() -> None:
-    event = {"part": "text", "phase": "Building", "step": 5, "steps": 10, "outermost": True}
-    half = step(BuildState(), event, SIZES, elapsed=45.0)
-    assert (half.part, half.phase, half.share) == ("text", "Building", 0.45)
-    assert half.seconds_left == pytest.approx(55.0)
-    inner = step(half, {**event, "phase": "Tactics", "outermost": False}, SIZES, 50.0)
-    assert inner.phase == "Tactics" and inner.share == half.share
-    done = step(inner, {"failed": ["audio: refused: for a reason"]}, SIZES, 60.0)
-    assert (done.state, done.share, done.results["audio"]) == ("done", 1.0, "refused: for a reason")
-
-
-@given(st.sampled_from(sorted(SIZES)), st.integers(0, 20), st.integers(0, 20), st.floats(0, 1e4))
-def test_the_share_stays_between_nothing_and_all(
-    part: str, number: int, steps: int, elapsed: float
-) -> None:
-    event = {"part": part, "phase": "x", "step": number, "steps": steps, "outermost": True}
-    found = step(BuildState(), event, SIZES, elapsed)
-    assert 0 <= found.share <= 1 and (found.seconds_left is None or found.seconds_left >= 0)
+def test_the_state_follows_the_lines_of_the_building_process() -> None:
+    at_work = step(BuildState(), {"begun": "text"}, PARTS)
+    assert (at_work.state, at_work.part) == ("building", "text")
+    assert step(at_work, {"begun": "other"}, PARTS) == at_work
+    built = step(at_work, {"result": "text: 3 ms: fast"}, PARTS)
+    assert built.results == {"text": "3 ms: fast"}
+    done = step(built, {"failed": ["audio: refused: for a reason"]}, PARTS)
+    assert (done.state, done.part, done.results["audio"]) == ("done", "", "refused: for a reason")

@@ -80,10 +80,6 @@ class ILogger:
         WARNING = 2
 
 
-class IProgressMonitor:
-    pass
-
-
 class _Profile:
     def __init__(self) -> None:
         self.shapes: dict[str, list[tuple[int, ...]]] = {}
@@ -93,33 +89,13 @@ class _Profile:
         self.shapes[input] = [tuple(min), tuple(opt), tuple(max)]
 
 
-class _Plan(bytes):
-    def serialize(self) -> bytes:
-        return self
-
-
 class _Config:
-    progress_monitor: IProgressMonitor
-
     def __init__(self) -> None:
         self.profiles: list[_Profile] = []
-        self._cache = _Plan()
 
     def add_optimization_profile(self, profile) -> int:
         self.profiles.append(profile)
         return len(self.profiles) - 1
-
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> _Plan:
-        return _Plan(serialized_timing_cache)
-
-    def set_timing_cache(self, cache, ignore_mismatch: bool) -> bool:
-        if cache and not cache.startswith(b"timed"):
-            return False
-        self._cache = cache
-        return True
-
-    def get_timing_cache(self) -> _Plan:
-        return _Plan(self._cache + b"timed")
 
 
 class _Network:
@@ -153,14 +129,8 @@ class Builder:
         return _Profile()
 
     def build_serialized_network(self, network, config):
-        monitor = config.progress_monitor
-        monitor.phase_start("Building Engine", None, 3)
-        monitor.phase_start("Tactics of /layer.0/MatMul", "Building Engine", 2)
-        for step in range(10**9 if _mode() == "slow" else 2):
-            if not monitor.step_complete("Tactics of /layer.0/MatMul", step):
-                return None
-        monitor.phase_finish("Tactics of /layer.0/MatMul")
-        monitor.phase_finish("Building Engine")
+        while _mode() == "slow":
+            time.sleep(1)
         if _mode() == "fatal" and b"faces" in network.model:
             os.kill(os.getpid(), signal.SIGSEGV)
         if _mode() == "refuse":
