@@ -58,6 +58,8 @@ setup(
         *tree("launch"),
         *tree("corpora"),
         *tree("models"),
+        *tree("msg"),
+        *(entry for entry in tree("interfaces") if entry[0].endswith("/msg")),
         (f"lib/{NAME}", [f"scripts/{name}" for name in COMMANDS]),
     ],
     # Ranges: requirements/ has the versions that are tested, the oldest and the newest.

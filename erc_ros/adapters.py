@@ -59,10 +59,12 @@ class Adapter:
     """One entry of the table.
 
     input: which input of the node it feeds. read(message, arrival in ns) -> value; None = nothing.
+    is_throttled: only as many messages per second are read as frames are searched for faces.
     """
 
     input: str
     read: Callable[[Any, int], Input]
+    is_throttled: bool = False
 
 
 def check_id(name: str, text: str) -> str:
@@ -278,8 +280,8 @@ def _bool(message: Any, arrival: int) -> RobotSpeaking:
 
 
 ADAPTERS: dict[str, Adapter] = {
-    "sensor_msgs/msg/Image": Adapter("image", _image),
-    "sensor_msgs/msg/CompressedImage": Adapter("image", _compressed_image),
+    "sensor_msgs/msg/Image": Adapter("image", _image, True),
+    "sensor_msgs/msg/CompressedImage": Adapter("image", _compressed_image, True),
     "audio_common_msgs/msg/AudioData": Adapter("audio", _audio_data),
     "audio_common_msgs/msg/AudioDataStamped": Adapter("audio", _audio_data_stamped),
     "audio_common_msgs/msg/AudioStamped": Adapter("audio", _audio_stamped),
@@ -409,7 +411,7 @@ def humans_adapter(topic: str, type_name: str, namespace: str = "/humans") -> Ad
 
 
 def _tracked_face(face: str) -> Adapter:
-    return Adapter("humans", lambda m, arrival: TrackedFace(face, _image(m, arrival)))
+    return Adapter("humans", lambda m, arrival: TrackedFace(face, _image(m, arrival)), True)
 
 
 def _face_speaking(face: str) -> Adapter:
@@ -432,7 +434,7 @@ def _face_landmarks(face: str) -> Adapter:
         stamp = stamp_of(message.header) or arrival
         return FaceLandmarks(face, stamp, points * np.array(size, np.float32))
 
-    return Adapter("humans", read)
+    return Adapter("humans", read, True)
 
 
 def _voice_sound(voice: str, type_name: str) -> Adapter:

@@ -1,16 +1,33 @@
-"""How messages become inputs of the pipeline: the same for the nodes and for replay."""
+"""From messages to inputs of the pipeline: the same code for the nodes, replay and `erc live`."""
 
 from __future__ import annotations
 
-from erc_ros.pipeline import FormatRefused
-from erc_ros.sensing.frame_throttle import FrameThrottle
-from erc_ros.values.nanoseconds import seconds
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-TICK = seconds(0.1)  # between two calls of `Perception.advance`
+from erc_ros.adapters import Adapter, stamp_of
+from erc_ros.pipeline import FormatRefused, Input
+from erc_ros.sensing.frame_throttle import FrameThrottle
+from erc_ros.sensing.frames import Frame
+from erc_ros.values.errors import safe_message
+from erc_ros.values.nanoseconds import NS, seconds
+
+TICK = seconds(0.1)  # between two calls of `Pipeline.advance`
+LONGEST_PAUSE = seconds(3600.0)  # a longer one has no ticks: the machine slept, or the clock jumped
+CONSENT = "recording_allowed"  # topic that says whether texts, audio and images may be kept
+
+
+class Reading(NamedTuple):
+    """What the pipeline gets of a message, and why the message cannot be used ("": it can)."""
+
+    value: Input
+    problem: str = ""
 
 
 class InputReader:
-    """Selects the frames that are searched for faces, and handles inputs that are refused.
+    """Selects and reads messages, and produces the ticks of the clock.
+
+    `wants` is asked before a message is queued; `read` may be called by another thread.
 
     Args:
         face_rate: frames per second and topic that are searched; the others are not decoded.
@@ -19,26 +36,63 @@ class InputReader:
     def __init__(self, face_rate: float) -> None:
         self._face_rate = face_rate
         self._throttles: dict[str, FrameThrottle] = {}  # by topic
+        self._image_topic = ""
+        self._next_tick: int | None = None
+
+    def wants(self, adapter: Adapter, topic: str, message: Any, arrival: int) -> bool:
+        """Return whether a message is to be read: of images and landmarks only those that are due.
+
+        Args:
+            adapter: reads the message.
+            arrival: ns; stands for a stamp that is not set.
+        """
+        if not adapter.is_throttled:
+            return True
+        if adapter.input == "image":
+            self._image_topic = topic
+        stamp = message.stamp if isinstance(message, Frame) else stamp_of(message.header) or arrival
+        return self.is_due(topic, stamp)
 
     def is_due(self, topic: str, stamp: int) -> bool:
-        """Whether the frame of `stamp` (ns) is searched."""
+        """Return whether the frame of `stamp` (ns) is searched."""
         throttle = self._throttles.setdefault(topic, FrameThrottle(self._face_rate))
         return throttle.takes(stamp)
 
-    def refused(self, topic: str) -> None:
-        """Replace a frame that could not be used by the next one of its topic."""
-        if topic in self._throttles:
-            self._throttles[topic].again()
+    def read(self, adapter: Adapter, message: Any, arrival: int) -> Reading:
+        """Return the value of a message that arrived at `arrival` (ns).
+
+        An unreadable `audio_info` stops the use of audio until another one arrives.
+        """
+        try:
+            return Reading(adapter.read(message, arrival))
+        except (ValueError, TypeError, AttributeError) as error:
+            problem = safe_message(error)
+            is_format = adapter.input == "audio_info"
+            return Reading(FormatRefused(problem) if is_format else None, problem)
+
+    def refused(self, source: str) -> None:
+        """Replace a camera image that could not be used by the next one of its topic."""
+        if source == "image" and self._image_topic in self._throttles:
+            self._throttles[self._image_topic].again()
 
     @property
     def skipped(self) -> int:
-        """Frames that were not due."""
+        """Messages that were not due."""
         return sum(throttle.skipped for throttle in self._throttles.values())
 
+    def ticks(self, now: int) -> Iterator[int]:
+        """Yield the times (ns) for `Pipeline.advance` until `now`, the time of the next input."""
+        tick = self._next_tick
+        if tick is None or now < tick - NS:
+            tick = now + TICK  # the beginning, or the clock was set back
+        if now - tick > LONGEST_PAUSE:
+            tick = now - TICK
+        while tick <= now:
+            yield tick
+            tick += TICK
+        self._next_tick = tick
 
-def after_unreadable(source: str, error: Exception) -> FormatRefused | None:
-    """Return what the pipeline is told of a message that cannot be read; None: nothing.
 
-    An unreadable `audio_info` stops the use of audio until another one arrives.
-    """
-    return FormatRefused(str(error)) if source == "audio_info" else None
+def tells_consent(topic: str, type_name: str) -> bool:
+    """Return whether a topic says if texts, audio and images may be kept."""
+    return type_name == "std_msgs/msg/Bool" and topic.rpartition("/")[2] == CONSENT

@@ -413,21 +413,6 @@ Input = (
 )
 """What adapters make of messages; None says nothing."""
 
-_SOURCES: dict[type, str] = {
-    AudioChunk: "audio",
-    AudioFormat: "audio_info",
-    Frame: "image",
-    Transcript: "speech",
-    RobotSpeaking: "robot_speaking",
-    FaceSpeaking: "humans",
-    VoiceSpeaking: "humans",
-    VoiceSound: "humans",
-    FaceLandmarks: "humans",
-    TrackedFace: "humans",
-    IdentityMatch: "humans",
-}
-
-
 # --- what comes out ---
 
 
@@ -469,6 +454,7 @@ class EstimateEvent:
 
 PerceptionEvent = Event | MicrophoneEvent | InputRefused | InputLate
 PipelineEvent = PerceptionEvent | EstimateEvent
+Handler = Callable[[Any], Iterable[PerceptionEvent]]
 
 
 # --- the two halves, and both ---
@@ -519,16 +505,18 @@ class Perception:
         """Those of the last picture in which our own detector found any."""
         self._others_until = 0  # ns, until when our own detector rests
         self._advanced: int | None = None  # ns, what `advance` set the clock to last
+        self._handlers = self._input_handlers()
 
     def feed(self, value: Input) -> list[PerceptionEvent]:
         """Take one input; what became known by it.
 
         What cannot be used is told by an `InputRefused` (of a picture: once it was looked at).
         """
-        return [
-            *self._late(value),
-            *_until_refused(self._take(value), _SOURCES.get(type(value), "")),
-        ]
+        if type(value) not in self._handlers:
+            raise ErcTypeError(f"{type(value).__name__} is not an input of the pipeline")
+        source, handler = self._handlers[type(value)]
+        events = _until_refused(lambda: handler(value), source)
+        return [*self._late(value, source), *events]
 
     def advance(self, now: int) -> list[PerceptionEvent]:
         """The clock of the stamps has come to `now` (ns): what waited too long goes out.
@@ -541,24 +529,24 @@ class Perception:
         """
         check_time("now", now)
         self._advanced = now
-        found = [] if self._faces is None else self._see(self._faces.advance)
-        return [*found, *self._completed(self._assembler.advance(now))]
+        events = [] if self._faces is None else self._see(self._faces.advance)
+        return [*events, *self._completed(self._assembler.advance(now))]
 
     def reset(self) -> list[PerceptionEvent]:
         """End the conversation now: what comes next belongs to a new one."""
-        found = [] if self._faces is None else self._see(self._faces.finish)
-        found += self._completed(self._assembler.reset())
+        events = [] if self._faces is None else self._see(self._faces.finish)
+        events += self._completed(self._assembler.reset())
         self._voices.clear()
-        return found
+        return events
 
     def flush(self) -> list[PerceptionEvent]:
         """The inputs have ended: everything goes out, the conversation ends."""
-        found = [] if self._faces is None else self._see(self._faces.finish)
-        found += _until_refused(self._hear(self._microphone.flush()), "audio")
-        found += self._completed(self._assembler.flush())
+        events = [] if self._faces is None else self._see(self._faces.finish)
+        events += _until_refused(lambda: self._hear(self._microphone.flush()), "audio")
+        events += self._completed(self._assembler.flush())
         if self._faces is not None:
             self._faces.reset()
-        return found
+        return events
 
     def close(self) -> None:
         """End the threads that search for faces and tell speakers apart."""
@@ -634,67 +622,79 @@ class Perception:
         """Everything that was counted: `counts`, and what the assembler counts."""
         return {**self.counts, **self._assembler.counters()}
 
-    def _late(self, value: Input) -> list[PerceptionEvent]:
-        """Did `advance` overtake it?"""
+    def _late(self, value: Input, source: str) -> list[PerceptionEvent]:
+        """An `InputLate` if `advance` overtook the input."""
         if self._advanced is None or not isinstance(value, (AudioChunk, Transcript)):
             return []
         late = self._advanced - value.arrival
         if late <= LATE:
             return []
         self.counts["late_inputs"] += 1
-        return [InputLate(_SOURCES[type(value)], late)]
+        return [InputLate(source, late)]
 
-    def _take(self, value: Input) -> Iterator[PerceptionEvent]:
-        if isinstance(value, AudioChunk):
-            self.frame_id = self.frame_id or value.frame_id
-            yield from self._hear(self._microphone.feed(value))
-        elif isinstance(value, Frame):
-            yield from self._look(value)
-        elif isinstance(value, Transcript):
-            yield from self._completed(self._assembler.feed_transcript(value))
-        elif isinstance(value, RobotSpeaking):
-            yield from self._completed(
-                self._assembler.feed_robot_speaking(value.stamp, value.speaking)
-            )
-        elif isinstance(value, TrackedFace):
-            self.counts["tracked_faces"] += 1
-            self._others_until = value.frame.stamp + OTHERS_FACES
-            yield from self._assembler.feed_face(
-                observe_crop(value.face_id, value.frame, self._crop_size)
-            )
-        elif isinstance(value, FaceSpeaking):
-            yield from self._completed(
-                self._assembler.feed_face_speaking(value.face_id, value.stamp, value.speaking)
-            )
-        elif isinstance(value, VoiceSpeaking):
-            yield from self._completed(
-                self._assembler.feed_voice_speaking(value.voice_id, value.stamp, value.speaking)
-            )
-        elif isinstance(value, VoiceSound):
-            self._voices.feed(value.voice_id, value.chunk)
-        elif isinstance(value, FaceLandmarks):
-            yield from self._completed(
-                self._assembler.feed_landmarks(value.face_id, value.stamp, value.points)
-            )
-        elif isinstance(value, IdentityMatch):
-            yield from self._completed(self._assembler.feed_match(value))
-        else:
-            yield from self._set_up(value)
+    def _input_handlers(self) -> dict[type, tuple[str, Handler]]:
+        """Type of an input -> its source (see `InputRefused`), and the method that takes it."""
+        assembler = self._assembler
 
-    def _set_up(self, value: Input) -> Iterator[PerceptionEvent]:
-        """What is known of the microphone."""
-        if isinstance(value, AudioFormat):
-            self._microphone.inform(value)
-        elif isinstance(value, FormatExpected):
-            self._microphone.expects_info = value.expected
-        elif isinstance(value, FormatRefused):
-            self._microphone.refuse(value.reason)
-        elif isinstance(value, MicrophoneReplaced):
-            self.frame_id = ""
-            yield from self._hear(self._microphone.replug())
-            yield DeviceReplaced("audio")
-        elif value is not None:
-            raise ErcTypeError(f"{type(value).__name__} is no input of the pipeline")
+        def dialogue(feed: Callable[[Any], Iterable[Event]]) -> Handler:
+            return lambda value: self._completed(feed(value))
+
+        def speaks(feed: Callable[[str, int, bool], Iterable[Event]], of: str) -> Handler:
+            return dialogue(lambda v: feed(getattr(v, of), v.stamp, v.speaking))
+
+        return {
+            AudioChunk: ("audio", self._take_chunk),
+            AudioFormat: ("audio_info", self._take_format),
+            FormatExpected: ("", self._take_expectation),
+            FormatRefused: ("", self._take_refused_format),
+            MicrophoneReplaced: ("", self._take_replacement),
+            Frame: ("image", self._look),
+            Transcript: ("speech", dialogue(assembler.feed_transcript)),
+            RobotSpeaking: (
+                "robot_speaking",
+                dialogue(lambda v: assembler.feed_robot_speaking(v.stamp, v.speaking)),
+            ),
+            FaceSpeaking: ("humans", speaks(assembler.feed_face_speaking, "face_id")),
+            VoiceSpeaking: ("humans", speaks(assembler.feed_voice_speaking, "voice_id")),
+            VoiceSound: ("humans", self._take_voice),
+            FaceLandmarks: (
+                "humans",
+                dialogue(lambda v: assembler.feed_landmarks(v.face_id, v.stamp, v.points)),
+            ),
+            TrackedFace: ("humans", self._take_tracked_face),
+            IdentityMatch: ("humans", dialogue(assembler.feed_match)),
+            type(None): ("", lambda value: ()),
+        }
+
+    def _take_chunk(self, value: AudioChunk) -> Iterator[PerceptionEvent]:
+        self.frame_id = self.frame_id or value.frame_id
+        yield from self._hear(self._microphone.feed(value))
+
+    def _take_format(self, value: AudioFormat) -> Iterable[PerceptionEvent]:
+        self._microphone.inform(value)
+        return ()
+
+    def _take_expectation(self, value: FormatExpected) -> Iterable[PerceptionEvent]:
+        self._microphone.expects_info = value.expected
+        return ()
+
+    def _take_refused_format(self, value: FormatRefused) -> Iterable[PerceptionEvent]:
+        self._microphone.refuse(value.reason)
+        return ()
+
+    def _take_replacement(self, value: MicrophoneReplaced) -> Iterator[PerceptionEvent]:
+        self.frame_id = ""
+        yield from self._hear(self._microphone.replug())
+        yield DeviceReplaced("audio")
+
+    def _take_voice(self, value: VoiceSound) -> Iterable[PerceptionEvent]:
+        self._voices.feed(value.voice_id, value.chunk)
+        return ()
+
+    def _take_tracked_face(self, value: TrackedFace) -> Iterable[Event]:
+        self.counts["tracked_faces"] += 1
+        self._others_until = value.frame.stamp + OTHERS_FACES
+        return self._assembler.feed_face(observe_crop(value.face_id, value.frame, self._crop_size))
 
     def _hear(self, events: Iterable[MicrophoneEvent]) -> Iterator[PerceptionEvent]:
         for event in events:
@@ -715,18 +715,18 @@ class Perception:
             self._faces.submit(frame)
 
     def _see(self, search: Callable[[], list[FaceObservation]]) -> list[PerceptionEvent]:
-        """Take in what a search found."""
+        """Take the results of a search."""
 
         def events() -> Iterator[PerceptionEvent]:
-            found = search()
-            self.faces = tuple(found) or self.faces
-            for face in found:
+            faces = search()
+            self.faces = tuple(faces) or self.faces
+            for face in faces:
                 yield from self._completed(self._assembler.feed_face(face))
 
-        return _until_refused(events(), "image")
+        return _until_refused(events, "image")
 
     def _completed(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events, with the frame of the inputs in their utterances, and voices alone."""
+        """The events, with the frame of the inputs in their utterances, and separated voices."""
         for event in events:
             if isinstance(event, (UtteranceEvent, TextCorrected)):
                 said = event.utterance
@@ -786,9 +786,9 @@ class Recognition:
         if isinstance(event, (UtteranceEvent, TextCorrected)):
             return self._recognise(event.utterance)
         if isinstance(event, SpeakerCorrected):
-            found = self._recogniser.correct(event)
-            self.counts["relabelled"] += found
-            self.counts["not_relabelled"] += len(event.utterance_ids) - found
+            relabelled = self._recogniser.correct(event)
+            self.counts["relabelled"] += relabelled
+            self.counts["not_relabelled"] += len(event.utterance_ids) - relabelled
         elif isinstance(event, ConversationEnded):
             self._recogniser.reset(event.conversation_id)
         elif isinstance(event, DeviceReplaced):
@@ -937,22 +937,24 @@ class Pipeline:
         self.close()
 
     def _with_estimates(self, events: Iterable[PerceptionEvent]) -> list[PipelineEvent]:
-        found: list[PipelineEvent] = []
+        completed: list[PipelineEvent] = []
         for event in events:
-            found.append(event)
-            found += self.recognition.feed(event)
-        return found
+            completed.append(event)
+            completed += self.recognition.feed(event)
+        return completed
 
 
-def _until_refused(events: Iterator[PerceptionEvent], source: str) -> list[PerceptionEvent]:
-    """The events; what raises because it cannot be used becomes the last one."""
-    found: list[PerceptionEvent] = []
+def _until_refused(
+    events: Callable[[], Iterable[PerceptionEvent]], source: str
+) -> list[PerceptionEvent]:
+    """Return the events; a ValueError becomes the last one, an `InputRefused`."""
+    taken: list[PerceptionEvent] = []
     try:
-        for event in events:
-            found.append(event)
+        for event in events():
+            taken.append(event)
     except ValueError as error:
-        found.append(InputRefused(source, safe_message(error)))
-    return found
+        taken.append(InputRefused(source, safe_message(error)))
+    return taken
 
 
 # --- what the config's names stand for ---

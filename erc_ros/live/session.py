@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from erc_ros.input_reader import TICK
+from erc_ros.input_reader import InputReader
 from erc_ros.live.feeds import Feeds, Value
 from erc_ros.media.devices import Clock, Source
 from erc_ros.media.recognizers import SpeechRecognizer
@@ -13,10 +13,8 @@ from erc_ros.pipeline import EstimateEvent, Pipeline
 from erc_ros.replay.offline import ReplayedAnswers
 from erc_ros.replay.rows import Row
 from erc_ros.sensing.faces import FaceObservation
-from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import AudioChunk
-from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 
 KEPT_ROWS = 200  # the most recent estimates, for those who look
@@ -72,7 +70,7 @@ class LiveSession:
         self._pipeline = pipeline
         self._answers = ReplayedAnswers(pipeline, {})
         self._feeds = Feeds(sources, recognizer)
-        self._throttle = FrameThrottle(face_rate)
+        self._reader = InputReader(face_rate)
         self._observers = observers
         self._warned: set[str] = set()
 
@@ -90,19 +88,13 @@ class LiveSession:
         """Run until all sources have ended or `stop` is set, then finish open utterances."""
         for observer in self._observers:
             observer.begin(clock.start)
-        tick = clock.now()
+        now = clock.now()
         for value in self._feeds.values(clock, stop):
+            now = max(now, clock.now() if value is None else _arrival(value, now))
+            for tick in self._reader.ticks(now):
+                self._feed("advance", tick)
             self._take(value)
-            tick = self._advance(tick, clock.now() if value is None else _arrival(value, tick))
         self._feed("flush")
-
-    def _advance(self, tick: int, now: int) -> int:
-        if now - tick > 60 * NS:  # the machine was suspended
-            tick = now - TICK
-        while tick <= now:
-            self._feed("advance", tick)
-            tick += TICK
-        return tick
 
     def _take(self, value: Value) -> None:
         if isinstance(value, AudioChunk):
@@ -110,7 +102,7 @@ class LiveSession:
                 observer.hear(value)
             self._feed("feed", value)
         elif isinstance(value, Frame):
-            if self._throttle.takes(value.stamp):
+            if self._reader.is_due("camera", value.stamp):
                 self._feed("feed", value)
             for observer in self._observers:
                 observer.see(value, self._pipeline.perception.faces)

@@ -10,14 +10,14 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
-from erc_ros.adapters import Adapter, humans_adapter, message_class, size_of, stamp_of
+from erc_ros.adapters import Adapter, humans_adapter, message_class, size_of
+from erc_ros.input_reader import InputReader
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Lossiness, Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import MatchingSubscription
 from erc_ros.nodes.tracked_faces import TrackedFaces
-from erc_ros.sensing.frame_throttle import FrameThrottle
 
 # As deep as is right for what they carry; the rest as their publishers offer it: a person's face_id
 # and voice_id are published once, and kept for late subscribers (REP-155).
@@ -33,7 +33,6 @@ MEDIA = ("/cropped", "/landmarks", "/audio")
 SPOKE = 10.0  # s that a face counts as speaking after it was last said to speak
 NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
 MEDIA_AT_ONCE = 4  # of those, that are left to pictures, landmarks and audio at least
-THROTTLED = ("/cropped", "/landmarks")  # of a face: as often as faces are searched
 SHARE = 0.05  # of the executor's time that looking may take
 LONGEST_PAUSE = 2.0  # s between two looks, also on a machine that is busy with other things
 
@@ -42,15 +41,17 @@ class Humans:
     """Subscribes to the topics of faces, voices and matches as they come and go.
 
     Args:
-        namespace: where ROS4HRI lives, as the node resolves it; "" = nobody listens.
-        face_rate: pictures of each face per second.
+        reader: selects the images and landmarks that are worth reading.
+        namespace: of ROS4HRI, as the node resolves it; "": it is not used.
     """
 
-    def __init__(self, node: ManagedNode, inbox: Inbox, namespace: str, face_rate: float) -> None:
+    def __init__(
+        self, node: ManagedNode, inbox: Inbox, reader: InputReader, namespace: str
+    ) -> None:
         self.bad = 0
         self._node, self._inbox = node, inbox
         self._namespace = node.resolve_topic_name(namespace).rstrip("/") if namespace else ""
-        self._face_rate = face_rate
+        self._reader = reader
         self._faces = TrackedFaces(node, self._namespace)
         # topic -> subscription, the longest not asked first
         self._topics: dict[str, MatchingSubscription] = {}
@@ -154,7 +155,6 @@ class Humans:
 
     def _subscription(self, topic: str, adapter: Adapter, kind: type) -> MatchingSubscription:
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
-        throttle = FrameThrottle(self._face_rate) if topic.endswith(THROTTLED) else None
         is_sound = adapter.input == "voice_sound"
         speaks = re.fullmatch(r".*/faces/([^/]+)/is_speaking", topic)
 
@@ -163,10 +163,10 @@ class Humans:
             meter.tick(now)
             if speaks and message.data:
                 self._spoke[speaks[1]] = time.monotonic()
-            if throttle is None or throttle.takes(stamp_of(message.header) or arrival):
+            if self._reader.wants(adapter, topic, message, arrival):
                 put(adapter.input, (adapter, message, arrival), now, size_of(message))
 
-        qos = SOUND_QOS if is_sound else QOS if throttle is None else PICTURE_QOS
+        qos = SOUND_QOS if is_sound else PICTURE_QOS if adapter.is_throttled else QOS
         return MatchingSubscription(self._node, kind, topic, receive, qos)
 
     def close(self) -> None:

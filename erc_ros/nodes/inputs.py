@@ -18,6 +18,7 @@ from erc_ros.adapters import (
     type_hash,
     types_of,
 )
+from erc_ros.input_reader import InputReader
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Losses, Lossiness, Meter
 from erc_ros.nodes.inbox import Inbox
@@ -38,6 +39,7 @@ class Input:
     """Subscribes where there is something to hear, and puts what it hears into the inbox.
 
     Args:
+        reader: selects the images that are worth reading.
         name: of the input, as in the table of adapters and in the inbox.
         topics: the topics it may come on, the preferred one first.
         type_name: "auto" (what the publisher says), "none" (switched off) or a message type.
@@ -52,6 +54,7 @@ class Input:
         self,
         node: ManagedNode,
         inbox: Inbox,
+        reader: InputReader,
         name: str,
         topics: Sequence[str],
         type_name: str,
@@ -66,6 +69,7 @@ class Input:
         self.bad = 0
         self._node = node
         self._inbox = inbox
+        self._reader = reader
         self._topics = topics
         self._type_name = type_name
         self._qos = self._asked = qos  # what is wanted; what was asked for last
@@ -207,7 +211,7 @@ class Input:
         assert message_type is not None
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
         losses, is_small = self._losses, not self._steady
-        wanted, adapter = self._wanted, adapter_for(type_name)
+        wanted, reader, adapter = self._wanted, self._reader, adapter_for(type_name)
 
         def receive(message: Any, info: Any) -> None:
             now = time.monotonic_ns()
@@ -217,8 +221,9 @@ class Input:
             self._largest = max(self._largest, size)
             if is_small and size > HUGE:
                 self._huge_at = now
-            if wanted(message):
-                put(self.name, (adapter, message, clock.now().nanoseconds), now, size)
+            arrival = clock.now().nanoseconds
+            if wanted(message) and reader.wants(adapter, topic, message, arrival):
+                put(self.name, (adapter, message, arrival), now, size)
 
         self._asked = self._fitting(topic)
         self._subscription = self._node.subscribe_to(

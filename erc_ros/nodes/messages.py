@@ -18,7 +18,8 @@ from sensor_msgs.msg import CompressedImage
 from erc_ros.adapters import UnusableMessageError, check_id
 from erc_ros.inference.bundle import Bundle
 from erc_ros.inference.emotion_state import EmotionState
-from erc_ros.inference.estimate import UNKNOWN, Estimate, why_of
+from erc_ros.inference.estimate import UNKNOWN, Estimate
+from erc_ros.inference.message_fields import bundle_fields, estimate_fields, utterance_fields
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import ImageError, image_size, to_bgr
 from erc_ros.values.bounds import (
@@ -34,8 +35,7 @@ from erc_ros.values.bounds import (
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
-from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
-from erc_ros.values.why import message_fields
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 # The constants of hri_msgs/Expression. A receiver that knows these only forgets what it knew when
 # another comes.
@@ -100,27 +100,21 @@ def from_time(time: Time) -> int:
     return int(time.sec) * NS + int(time.nanosec)
 
 
+def _with_times(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `message_fields` as a message takes them."""
+    return {**fields, "start": to_time(fields["start"]), "end": to_time(fields["end"])}
+
+
 def utterance_message(
     utterance: Utterance, text: bool, media: bool, sequence: int = 0
 ) -> UtteranceMessage:
-    """Args: text, media: whether they go into the message."""
-    message = UtteranceMessage(
-        sequence=sequence,
-        conversation_id=utterance.conversation_id,
-        utterance_id=utterance.utterance_id,
-        speaker_id=utterance.speaker_id,
-        speaker_confidence=utterance.speaker_confidence,
-        overlap=utterance.overlap,
-        voice_id=utterance.voice_id,
-        face_id=utterance.face_id,
-        person_id=utterance.person_id,
-        start=to_time(utterance.start),
-        end=to_time(utterance.end),
-        text=utterance.text if text else "",
-        locale=utterance.locale if text else "",
-        text_confidence=utterance.text_confidence if text else math.nan,
-        is_final=utterance.is_final,
-    )
+    """Return the message of an utterance.
+
+    Args:
+        text, media: whether they are in the message.
+    """
+    fields = _with_times(utterance_fields(utterance, text))
+    message = UtteranceMessage(sequence=sequence, **fields)
     message.header.stamp = to_time(utterance.end)
     message.header.frame_id = utterance.frame_id
     if media:
@@ -270,39 +264,14 @@ def _faces(messages: Sequence[CompressedImage], name: str) -> tuple[FaceCrop, ..
 def estimate_message(
     estimate: Estimate, bundle: Bundle, text: bool, sequence: int = 0
 ) -> EmotionEstimate:
-    """text: whether it goes into the message. The latency is filled in by `add_latency`."""
+    """Return the message of an estimate, whose latency `add_latency` fills in.
+
+    Args:
+        text: whether what was said is in the message.
+    """
     utterance = estimate.utterance
-    message = EmotionEstimate(
-        sequence=sequence,
-        conversation_id=utterance.conversation_id,
-        utterance_id=utterance.utterance_id,
-        speaker_id=utterance.speaker_id,
-        speaker_confidence=utterance.speaker_confidence,
-        overlap=utterance.overlap,
-        voice_id=utterance.voice_id,
-        face_id=utterance.face_id,
-        person_id=utterance.person_id,
-        start=to_time(utterance.start),
-        end=to_time(utterance.end),
-        text=utterance.text if text else "",
-        locale=utterance.locale if text else "",
-        text_confidence=utterance.text_confidence if text else math.nan,
-        labels=list(bundle.labels),
-        probabilities=[float(p) for p in estimate.probabilities],
-        label=estimate.label,
-        confidence=float(estimate.confidence),
-        valence=float(estimate.valence),
-        arousal=float(estimate.arousal),
-        modality_names=list(MODALITIES),
-        modalities=[bool(seen) for seen in estimate.modalities],
-        modality_weights=[float(weight) for weight in estimate.weights],
-        text_excluded=estimate.text_excluded,
-        **message_fields(why_of(estimate, bundle.labels), MODALITIES),
-        is_final=estimate.is_final,
-        bundle_name=bundle.name,
-        bundle_version=bundle.version,
-        bundle_sha256=bundle.sha256,
-    )
+    fields = _with_times(estimate_fields(estimate, bundle, text))
+    message = EmotionEstimate(sequence=sequence, **fields)
     message.header.stamp = to_time(utterance.end)
     message.header.frame_id = utterance.frame_id
     return message
@@ -321,9 +290,7 @@ def labels_message(bundle: Bundle) -> EmotionLabels:
         labels=list(bundle.labels),
         valence=[float(valence) for valence in bundle.anchors[:, 0]],
         arousal=[float(arousal) for arousal in bundle.anchors[:, 1]],
-        bundle_name=bundle.name,
-        bundle_version=bundle.version,
-        bundle_sha256=bundle.sha256,
+        **bundle_fields(bundle),
     )
 
 

@@ -13,8 +13,8 @@ from erc_msgs.msg import Utterance as UtteranceMessage
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
-from erc_ros.adapters import message_class, speech_type, stamp_of
-from erc_ros.input_reader import TICK, InputReader, after_unreadable
+from erc_ros.adapters import message_class, speech_type
+from erc_ros.input_reader import TICK, InputReader
 from erc_ros.nodes import diagnostics, services
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
@@ -158,7 +158,8 @@ class UtteranceNode(ManagedNode):
             },
             silent=frozenset({"tick", "microphone", "robot_gone", services.INPUT}),
         )
-        self._humans = humans = Humans(self, inbox, p["humans_namespace"], p["face_rate"])
+        reader = self._reader
+        self._humans = humans = Humans(self, inbox, reader, p["humans_namespace"])
         self._inputs = {}
         self._format_expected = False
         info = "audio_common_msgs/msg/AudioInfo"
@@ -168,6 +169,7 @@ class UtteranceNode(ManagedNode):
             Input(
                 self,
                 inbox,
+                reader,
                 "audio",
                 ("audio",),
                 p["audio_type"],
@@ -176,13 +178,12 @@ class UtteranceNode(ManagedNode):
                 matched=True,
                 replugged=lambda: inbox.put("microphone", MicrophoneReplaced()),
             ),
-            Input(self, inbox, "audio_info", ("audio_info",), info, TEXT_QOS, False),
-            Input(
-                self, inbox, "image", CAMERA, p["image_type"], IMAGE_QOS, True, wanted=self._is_due
-            ),
+            Input(self, inbox, reader, "audio_info", ("audio_info",), info, TEXT_QOS, False),
+            Input(self, inbox, reader, "image", CAMERA, p["image_type"], IMAGE_QOS, True),
             Input(
                 self,
                 inbox,
+                reader,
                 "speech",
                 ("speech",),
                 speech_type(p["speech_type"]),
@@ -193,6 +194,7 @@ class UtteranceNode(ManagedNode):
             Input(
                 self,
                 inbox,
+                reader,
                 "robot_speaking",
                 ROBOT,
                 "std_msgs/msg/Bool",
@@ -240,10 +242,6 @@ class UtteranceNode(ManagedNode):
 
     # Callbacks: they only enqueue -----------------------------------------------------------
 
-    def _is_due(self, image: Any) -> bool:
-        stamp = stamp_of(image.header) or self.get_clock().now().nanoseconds
-        return self._reader.is_due("image", stamp)
-
     def _tick(self) -> None:
         self._inbox.put("tick", self.get_clock().now().nanoseconds)
 
@@ -281,7 +279,9 @@ class UtteranceNode(ManagedNode):
             self._give(self._call("feed", item.value), item.arrived, taken)
         else:
             adapter, message, arrival = item.value
-            value = adapter.read(message, arrival)
+            value, problem = self._reader.read(adapter, message, arrival)
+            if problem:
+                self._refuse(item.input, problem)
             self._note_stamp(value, arrival)
             self._give(self._call("feed", value), item.arrived, taken)
             # After what it is for: drawing must not make an utterance wait.
@@ -358,9 +358,7 @@ class UtteranceNode(ManagedNode):
         self._give(self._call("flush"), now, now)
 
     def failed(self, item: Item, error: Exception) -> None:
-        """A message that cannot be read."""
-        if consequence := after_unreadable(item.input, error):
-            self._call("feed", consequence)
+        """Report an error of the worker."""
         self._refuse(item.input, safe_message(error))
 
     def _refuse(self, source: str, reason: str) -> None:

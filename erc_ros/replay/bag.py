@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from erc_ros.adapters import humans_adapter, types_of
-from erc_ros.replay.definitions import typestore
+from erc_ros.input_reader import CONSENT, tells_consent
+from erc_ros.replay.definitions import typestore, with_defaults
 from erc_ros.replay.storage import (
     Channel,
     File,
@@ -351,7 +352,6 @@ def _unpack_file(file: Path, folder: Path) -> Path:
 # Which topic is what.
 
 ROLES = ("image", "audio", "audio_info", "speech", "robot_speaking")  # the inputs of the nodes
-CONSENT = "recording_allowed"  # and whether texts may be kept
 HUMANS = "humans"  # and what ROS4HRI publishes, each topic under its own name
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
 VALUES = {"audio": "AudioChunk", "image": "Frame", "speech": "Transcript"}
@@ -401,11 +401,6 @@ def choose_topics(
             + ", ".join(kind for role in _CHOSEN for kind in types_of(role))
         )
     return {role: topics for role, topics in result.items() if topics}
-
-
-def tells_consent(topic: str, type_name: str) -> bool:
-    """Does it say whether what is said may be kept?"""
-    return type_name == "std_msgs/msg/Bool" and topic.rpartition("/")[2] == CONSENT
 
 
 def _named(bag: Recording, role: str, name: str) -> Topic:
@@ -484,8 +479,8 @@ class BagWriter:
         self._connections: dict[str, Any] = {}
 
     def new(self, kind: str, **fields: Any) -> Any:
-        """A message of this type, every field given."""
-        return typestore(kind).types[kind](**fields)
+        """Return a message of this type; fields that are not given are empty or 0."""
+        return with_defaults(typestore(kind), kind, fields)
 
     def header(self, stamp: int, frame: str = "") -> Any:
         """A std_msgs/Header with `stamp` in ns."""

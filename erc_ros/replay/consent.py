@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from erc_ros.replay.bag import Bag, BagError, Recording, tells_consent
+from erc_ros.input_reader import tells_consent
+from erc_ros.replay.bag import Bag, BagError, Recording
 
 _EVER = 2**63 - 1  # ns
 

@@ -1,55 +1,25 @@
-"""Message types that a bag may not carry and that no rosbags store knows: ours and our neighbours'.
+"""Message types that a bag may not carry and that no rosbags store has.
 
-The texts equal the files in `interfaces/` (a test compares the type hashes).
+Those of this package, audio_common_msgs and hri_msgs are read from their .msg files.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from erc_ros.resources import shared
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
-DEFINITIONS = {
-    "audio_common_msgs/msg/AudioData": "uint8[] data\n",
-    "audio_common_msgs/msg/AudioDataStamped": (
-        "std_msgs/Header header\naudio_common_msgs/AudioData audio\n"
-    ),
-    "audio_common_msgs/msg/AudioInfo": (
-        "uint8 channels\nuint32 sample_rate\nstring sample_format\nuint32 bitrate\n"
-        "string coding_format\n"
-    ),
-    "erc_msgs/msg/EmotionEstimate": (
-        "std_msgs/Header header\nuint64 sequence\n"
-        "string conversation_id\nstring utterance_id\nstring speaker_id\n"
-        "float32 speaker_confidence\nfloat32 overlap\nstring voice_id\nstring face_id\n"
-        "string person_id\nbuiltin_interfaces/Time start\nbuiltin_interfaces/Time end\n"
-        "string text\nstring locale\nfloat32 text_confidence\nstring[] labels\n"
-        "float32[] probabilities\nstring label\nfloat32 confidence\nfloat32 valence\n"
-        "float32 arousal\nstring[] modality_names\nbool[] modalities\n"
-        "float32[] modality_weights\nstring text_excluded\nstring[] modality_labels\n"
-        "float32[] modality_confidences\nfloat32[] modality_reliability\n"
-        "string[] modality_distrust\nstring[] labels_without\nfloat32[] confidences_without\n"
-        "bool is_final\nstring bundle_name\n"
-        "string bundle_version\nstring bundle_sha256\nstring[] latency_stages\n"
-        "int64[] latency_ns\nint64 latency_total_ns\n"
-    ),
+_OTHERS = {
     "foxglove_msgs/msg/RawAudio": (
         "builtin_interfaces/Time timestamp\nuint8[] data\nstring format\nuint32 sample_rate\n"
         "uint32 number_of_channels\n"
-    ),
-    "hri_msgs/msg/LiveSpeech": (
-        "std_msgs/Header header\nstring incremental\nstring final\nfloat64 confidence\n"
-        "string locale\n"
-    ),
-    "hri_msgs/msg/FacialLandmarks": (
-        "std_msgs/Header header\nhri_msgs/NormalizedPointOfInterest2D[70] landmarks\n"
-        "uint32 height\nuint32 width\n"
-    ),
-    "hri_msgs/msg/NormalizedPointOfInterest2D": "float32 x\nfloat32 y\nfloat32 c\n",
-    "hri_msgs/msg/IdsMatch": (
-        "string id1\nint8 id1_type\nstring id2\nint8 id2_type\nfloat32 confidence\n"
     ),
     "whisper_msgs/msg/Transcription": (
         "string text\nfloat32 audio_time\nfloat32 transcription_time\n"
@@ -81,12 +51,25 @@ OTHER_AUDIO = {
 }
 
 
-def typestore(wanted: str = "") -> Typestore:
-    """The standard types of ROS 2 together with `DEFINITIONS`.
+@functools.lru_cache
+def definitions() -> dict[str, str]:
+    """Return the definitions by type, such as "erc_msgs/msg/Utterance"."""
+    folders = {"erc_msgs": shared("msg")}
+    for folder in sorted(shared("interfaces").glob("*/msg")):
+        folders[folder.parent.name] = folder
+    return _OTHERS | {
+        f"{package}/msg/{file.stem}": file.read_text(encoding="utf-8")
+        for package, folder in folders.items()
+        for file in sorted(folder.glob("*.msg"))
+    }
 
-    wanted: a type of `OTHER_AUDIO` that `DEFINITIONS` lacks brings in those instead.
+
+def typestore(wanted: str = "") -> Typestore:
+    """The standard types of ROS 2 together with `definitions`.
+
+    wanted: a type of `OTHER_AUDIO` that `definitions` lacks brings in those instead.
     """
-    return _typestore(wanted in OTHER_AUDIO and wanted not in DEFINITIONS)
+    return _typestore(wanted in OTHER_AUDIO and wanted not in definitions())
 
 
 @functools.lru_cache(maxsize=2)
@@ -94,12 +77,37 @@ def _typestore(is_other_audio: bool) -> Typestore:
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores.ROS2_KILTED)
-    texts = DEFINITIONS
+    texts = definitions()
     if is_other_audio:
-        texts = {n: text for n, text in DEFINITIONS.items() if "audio_common" not in n}
-        texts |= OTHER_AUDIO
+        texts = {n: text for n, text in texts.items() if "audio_common" not in n} | OTHER_AUDIO
     types = {}
     for name, text in texts.items():
         types.update(get_types_from_msg(text, name))
     store.register(types)
     return store
+
+
+def with_defaults(store: Typestore, kind: str, fields: Mapping[str, Any]) -> Any:
+    """Return a message of this type; fields that are not given are empty or 0.
+
+    Raises:
+        TypeError: a field that the type does not have.
+    """
+    _, described = store.fielddefs[kind]
+    empty = {name: _empty(store, field) for name, field in described if name not in fields}
+    return store.types[kind](**empty, **fields)
+
+
+def _empty(store: Typestore, field: Any) -> Any:
+    from rosbags.interfaces import Nodetype
+
+    form, content = field
+    if form == Nodetype.NAME:
+        return with_defaults(store, content, {})
+    if form == Nodetype.BASE:
+        return {"string": "", "bool": False}.get(content[0], 0)
+    (element, about), size = content
+    count = size if form == Nodetype.ARRAY else 0
+    if element == Nodetype.BASE and about[0] != "string":
+        return np.zeros(count, about[0])
+    return [_empty(store, content[0]) for _ in range(count)]

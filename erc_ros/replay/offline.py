@@ -13,18 +13,16 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 from erc_ros.adapters import Adapter, adapter_for, humans_adapter, speech_type
-from erc_ros.input_reader import TICK, InputReader, after_unreadable
+from erc_ros.input_reader import InputReader, tells_consent
 from erc_ros.parameters import RobotConfig, UtteranceNodeConfig
 from erc_ros.pipeline import (
     EstimateEvent,
-    FaceLandmarks,
     FormatExpected,
     Input,
     InputLate,
     InputRefused,
     Pipeline,
     PipelineEvent,
-    TrackedFace,
 )
 from erc_ros.replay.bag import (
     HUMANS,
@@ -35,11 +33,9 @@ from erc_ros.replay.bag import (
     Recording,
     Topic,
     choose_topics,
-    tells_consent,
 )
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
-from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import MicrophoneEvent
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
@@ -170,7 +166,7 @@ def _value(value: Any, arrival: int) -> Input:
     return cast("Input", value)
 
 
-_VALUE_ADAPTERS = {kind: Adapter(role, _value) for role, kind in VALUES.items()}
+_VALUE_ADAPTERS = {kind: Adapter(role, _value, role == "image") for role, kind in VALUES.items()}
 
 
 class _Reader:
@@ -195,17 +191,11 @@ class _Reader:
         """Everything in its order, ticks of the clock in between, and the end."""
         if self._expects_format:
             yield "feed", (FormatExpected(True),)
-        next_tick: int | None = None
         for record in records:
             now = self.last = record.time
             self.first = self.first or now
-            if next_tick is None or now < next_tick - NS:
-                next_tick = now + TICK  # the beginning, or a clock that jumped back
-            if now - next_tick > 3600 * NS:  # do not count through a year
-                next_tick = now - TICK
-            while next_tick <= now:
-                yield "advance", (next_tick,)
-                next_tick += TICK
+            for tick in self._inputs.ticks(now):
+                yield "advance", (tick,)
             if tells_consent(record.topic, record.type):
                 self.recording_allowed = bool(record.message.data)
             else:
@@ -215,29 +205,24 @@ class _Reader:
     def _read(self, record: BagRecord) -> Iterator[Call]:
         adapter = adapter_of(record, self._node.humans_namespace)
         self.topics[adapter.input] = record.topic
-        try:
-            value = adapter.read(record.message, record.time)
-        except (ValueError, TypeError, AttributeError) as error:
-            if consequence := after_unreadable(adapter.input, error):
-                yield "feed", (consequence,)
-            complaint = self._complaints.setdefault(record.topic, f"{record.topic}: {error}")
-            self.warnings[complaint] += 1
-            return
-        if isinstance(value, Frame):
+        if adapter.input == "image":
             self.counts["frames"] += 1
-        frame = value.frame if isinstance(value, TrackedFace) else value
-        if isinstance(frame, (Frame, FaceLandmarks)) and not self._inputs.is_due(
-            record.topic, frame.stamp
-        ):
+        if not self._inputs.wants(adapter, record.topic, record.message, record.time):
             return
+        value, problem = self._inputs.read(adapter, record.message, record.time)
+        if problem:
+            warning = self._complaints.setdefault(record.topic, f"{record.topic}: {problem}")
+            self.warnings[warning] += 1
+            self.refused(adapter.input)
+            if value is None:
+                return
         if isinstance(value, Transcript):
             self.counts["final texts" if value.is_final else "partial texts"] += 1
         yield "feed", (value,)
 
     def refused(self, source: str) -> None:
         """Note that the pipeline refused an input of this source."""
-        if source == "image":  # faces of ROS4HRI are not searched
-            self._inputs.refused(self.topics.get(source, ""))
+        self._inputs.refused(source)
 
 
 class ReplayedAnswers:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from erc_ros.inference.estimate import why_of
+from erc_ros.inference.message_fields import estimate_fields
 from erc_ros.values.nanoseconds import NS
-from erc_ros.values.utterance import MODALITIES
 from erc_ros.values.why import Why, rounded, why_of_message
 
 if TYPE_CHECKING:
@@ -86,57 +86,38 @@ def relabelled(
 
 
 def row_of_estimate(estimate: Estimate, bundle: Bundle) -> Row:
-    """From the core."""
-    said = estimate.utterance
-    return Row(
-        conversation_id=said.conversation_id,
-        utterance_id=said.utterance_id,
-        speaker_id=said.speaker_id,
-        voice_id=said.voice_id,
-        face_id=said.face_id,
-        person_id=said.person_id,
-        start=said.start,
-        end=said.end,
-        text=said.text,
-        label=estimate.label,
-        confidence=rounded(estimate.confidence),
-        valence=rounded(estimate.valence),
-        arousal=rounded(estimate.arousal),
-        probabilities=_named(bundle.labels, estimate.probabilities),
-        modalities=dict(zip(MODALITIES, map(bool, estimate.modalities), strict=True)),
-        weights=_named(MODALITIES, estimate.weights),
-        is_final=estimate.is_final,
-        overlap=overlap_or_none(said.overlap),
-        text_excluded=estimate.text_excluded,
-        why=why_of(estimate, bundle.labels),
-    )
+    """Return the row of an estimate."""
+    message = SimpleNamespace(**estimate_fields(estimate, bundle))
+    return _row(message, message.start, message.end)
 
 
 def row_of_message(message: Any, latency: int | None = None) -> Row:
-    """From an erc_msgs/EmotionEstimate."""
+    """Return the row of an erc_msgs/EmotionEstimate. latency: ns."""
+    start, end = (time.sec * NS + time.nanosec for time in (message.start, message.end))
+    return _row(message, start, end, latency)
+
+
+def _row(message: Any, start: int, end: int, latency: int | None = None) -> Row:
     return Row(
-        conversation_id=message.conversation_id,
-        utterance_id=message.utterance_id,
-        speaker_id=message.speaker_id,
-        voice_id=message.voice_id,
-        face_id=message.face_id,
-        person_id=message.person_id,
-        start=message.start.sec * NS + message.start.nanosec,
-        end=message.end.sec * NS + message.end.nanosec,
-        text=message.text,
-        label=message.label,
+        **{name: getattr(message, name) for name in _AS_IN_THE_MESSAGE},
+        start=start,
+        end=end,
         confidence=rounded(message.confidence),
         valence=rounded(message.valence),
         arousal=rounded(message.arousal),
         probabilities=_named(message.labels, message.probabilities),
         modalities=dict(zip(message.modality_names, map(bool, message.modalities), strict=True)),
         weights=_named(message.modality_names, message.modality_weights),
-        is_final=message.is_final,
         overlap=overlap_or_none(message.overlap),
         latency=latency,
-        text_excluded=message.text_excluded,
         why=why_of_message(message),
     )
+
+
+_AS_IN_THE_MESSAGE = (
+    *("conversation_id", "utterance_id", "speaker_id", "voice_id", "face_id", "person_id"),
+    *("text", "label", "is_final", "text_excluded"),
+)
 
 
 def overlap_or_none(value: float) -> float | None:

@@ -22,11 +22,12 @@ from typing import Any
 import yaml
 
 from erc_ros.adapters import adapter_for, humans_adapter, message_class
+from erc_ros.input_reader import tells_consent
 from erc_ros.nodes.inputs import TELLS_INFO
 from erc_ros.nodes.system import environment, read_system
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import TUNING_FILE
-from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw, tells_consent
+from erc_ros.replay.bag import HUMANS, Bag, BagError, Raw
 from erc_ros.replay.offline import heard_topics
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import (

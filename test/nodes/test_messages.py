@@ -13,6 +13,8 @@ from bundles import write_tiny_bundle_3
 
 pytest.importorskip("erc_msgs")
 
+from erc_msgs.msg import EmotionEstimate
+from erc_msgs.msg import Utterance as UtteranceMessage
 from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
@@ -20,7 +22,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from erc_ros.adapters import UnusableMessageError
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.emotion_state import EmotionState, Person
+from erc_ros.inference.estimate import estimate, uniform_output
 from erc_ros.inference.manifest import MANIFEST
+from erc_ros.inference.message_fields import estimate_fields, utterance_fields
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.nodes.messages import (
     estimate_message,
@@ -31,6 +35,7 @@ from erc_ros.nodes.messages import (
     utterance_value,
 )
 from erc_ros.replay.rows import row_of_estimate, row_of_message
+from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import FaceCrop, Utterance
 
@@ -146,3 +151,21 @@ def test_the_age_of_a_state_is_never_negative(bundle: Path, last: int, age: floa
     (found,) = states_message([state], models, now=10 * NS).states
     assert found.age == age
     assert from_time(found.last) == last
+
+
+def test_every_field_of_the_msg_files_is_filled() -> None:
+    """A new field of a .msg file needs `message_fields` and nothing else."""
+    utterance = Utterance("c", "u", 0, 1)
+    shared_fields = set(utterance_fields(utterance))
+    names = set(UtteranceMessage.get_fields_and_field_types())
+    assert names - shared_fields == {"header", "sequence", "sample_rate", "audio", "faces"}
+    assert shared_fields <= names
+    bundle = load_bundle(model_folder("edge-small"))
+    made = estimate(
+        bundle, utterance, uniform_output(len(bundle.labels)), (True, False, False), {}, 0
+    )
+    fields = set(estimate_fields(made, bundle))
+    names = set(EmotionEstimate.get_fields_and_field_types())
+    assert fields <= names
+    latency = {"latency_stages", "latency_ns", "latency_total_ns"}
+    assert names - fields == {"header", "sequence", *latency}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 
+from erc_ros.replay import definitions
 from erc_ros.replay.bag import Bag, BagError, BagWriter, choose_topics
-from erc_ros.replay.definitions import DEFINITIONS, typestore
+from erc_ros.replay.definitions import typestore
+from erc_ros.replay.rows import row_of_message
 
 STORAGES = ("mcap", "sqlite3")
 SECOND = 1_000_000_000
@@ -249,7 +252,7 @@ def test_the_older_live_speech_is_read_by_the_bags_own_definition(tmp_path: Path
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores.ROS2_HUMBLE)
-    older = DEFINITIONS[SPEECH].replace("locale", "language")
+    older = definitions.definitions()[SPEECH].replace("locale", "language")
     store.register(get_types_from_msg(older, SPEECH))
     header = store.types["std_msgs/msg/Header"](
         stamp=store.types["builtin_interfaces/msg/Time"](sec=5, nanosec=0), frame_id=""
@@ -281,20 +284,29 @@ def test_damaged_messages_are_counted_and_left_out(tmp_path: Path) -> None:
         }
 
 
-def test_the_definitions_are_those_of_the_interfaces() -> None:
-    root = Path(__file__).parents[2] / "interfaces"
-    if not root.is_dir():
-        pytest.skip("no interfaces folder here")
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-
-    for name in DEFINITIONS:
-        package, _, message = name.partition("/msg/")
-        if not (root / package).is_dir():
-            continue  # of others, and not built here
-        types = {}
-        folder = root.parent / "msg" if package == "erc_msgs" else root / package / "msg"
-        for file in folder.glob("*.msg"):
-            types.update(get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}"))
-        store = get_typestore(Stores.ROS2_KILTED)
-        store.register(types)
-        assert store.hash_rihs01(name) == typestore().hash_rihs01(name), message
+def test_a_field_that_is_added_to_a_msg_file_is_written_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else names the fields: not the definitions, the writer, the exports or the rows."""
+    kind = "erc_msgs/msg/EmotionEstimate"
+    for folder in ("msg", "interfaces"):
+        shutil.copytree(definitions.shared(folder), tmp_path / folder)
+    with (tmp_path / "msg" / "EmotionEstimate.msg").open("a") as stream:
+        stream.write("\nfloat32 added\nstring[] added_names\n")
+    monkeypatch.setattr(definitions, "shared", lambda folder: tmp_path / folder)
+    caches = (definitions.definitions, definitions._typestore)
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        with BagWriter(tmp_path / "bag") as writer:
+            for number, fields in enumerate(({}, {"added": 0.5, "added_names": ["a"]})):
+                writer.write("/emotions", kind, START + number, writer.new(kind, **fields))
+        with Bag(tmp_path / "bag") as bag:
+            first, second = (record.message for record in bag.messages({"/emotions"}))
+    finally:
+        monkeypatch.undo()
+        for cache in caches:
+            cache.cache_clear()
+    assert (first.added, list(first.added_names)) == (0.0, [])
+    assert (second.added, list(second.added_names)) == (0.5, ["a"])
+    assert row_of_message(second).utterance_id == ""

@@ -113,25 +113,20 @@ def _estimates(
 
 
 def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_text: bool) -> Any:
-    """What an answer does not carry stays empty: ids of voice, face and person, and the hash."""
+    """The message; fields that a prediction does not have are empty."""
     header = writer.header(recording.origin + answer.end)
     start = writer.header(recording.origin + answer.start).stamp
     return writer.new(
         _ESTIMATE,
         header=header,
-        sequence=0,
         conversation_id=answer.conversation_id,
         utterance_id=answer.utterance_id,
         speaker_id=answer.speaker,
         speaker_confidence=_or_nan(answer.speaker_confidence),
         overlap=_or_nan(answer.overlap),
-        voice_id="",
-        face_id="",
-        person_id="",
         start=start,
         end=header.stamp,
         text=answer.text if with_text else "",
-        locale="",
         text_confidence=float("nan"),
         labels=list(recording.labels),
         probabilities=np.asarray(answer.probabilities, np.float32),
@@ -142,14 +137,9 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
         modality_names=list(MODALITIES),
         modalities=np.array(answer.modalities),
         modality_weights=np.array(answer.weights, np.float32),
-        text_excluded="",
         **_why(answer),
         is_final=answer.is_final,
         bundle_name=recording.system,
-        bundle_version="",
-        bundle_sha256="",
-        latency_stages=[],
-        latency_ns=np.zeros(0, np.int64),
         latency_total_ns=answer.latency or 0,
     )
 
