@@ -14,9 +14,7 @@ was computed for an utterance stays true while the conversation goes on: the rob
 utterance once, with the keys and values of those before it at hand, and training reads every
 utterance of a dialogue in one pass (`arrange` lays out both).
 
-The training of the small text encoder and the running robot use this code. The papers' encoders
-build their prompts in `training/encoders/text/pretrained.py`; `erc export` checks that both give
-equal tokens.
+Trainings and the robot use this code, for the small text encoder and for the papers' prompts.
 """
 
 from __future__ import annotations

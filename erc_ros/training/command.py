@@ -11,7 +11,7 @@ from pathlib import Path
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import RecipeError, keep, read_recipe
 
-# kind -> "module:function" taking a Recipe; imported when asked for, as each needs other libraries.
+# kind -> "module:function" that takes a Recipe; imported on use, as each needs other libraries.
 KINDS = {
     "text": "erc_ros.training.encoders.text.train:train",
     "voice": "erc_ros.training.encoders.audio.voice_train:train",
@@ -31,10 +31,10 @@ KINDS = {
     "texts": "erc_ros.training.systems.texts:train",
 }
 SYSTEMS = ("magtkd", "summer", "lpgnet", "ddvlm", "texts")
-"""Kinds that are trained stage by stage."""
+"""Kinds that are trained in stages."""
 
 LEAVING_OUT = ("text", "voice")
-"""Kinds that know `Recipe.leave_out`."""
+"""Kinds that accept `Recipe.leave_out`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, help="seed; default: the recipe's")
     parser.add_argument(
+        "--hold-out",
         "--leave-out",
+        dest="leave_out",
         metavar="CORPUS",
         default="",
-        help="train without this corpus, to measure on it",
+        help="train without this corpus and evaluate on it (--leave-out: former name)",
     )
     parser.add_argument("--out", type=Path, help="folder for results; default runs/<recipe's name>")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if recipe.leave_out and recipe.kind not in LEAVING_OUT:
             raise RecipeError(
-                f"a {recipe.kind} training has no corpora to choose from: --leave-out is for"
+                f"a {recipe.kind} training has no corpora to choose from: --hold-out is for"
                 f" {', '.join(LEAVING_OUT)}"
             )
         if recipe.kind not in KINDS:
@@ -91,9 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _given(arguments: argparse.Namespace) -> str:
-    """The command as somebody else would give it; where this machine keeps data is left out."""
+    """Return the command without --data, which differs between machines."""
     seed = "" if arguments.seed is None else f" --seed {arguments.seed}"
-    seed += f" --leave-out {arguments.leave_out}" if arguments.leave_out else ""
+    seed += f" --hold-out {arguments.leave_out}" if arguments.leave_out else ""
     out = "" if arguments.out is None else f" --out {arguments.out}"
     until = "" if arguments.until is None else f" --until {arguments.until}"
     return f"erc train {arguments.recipe}{seed}{out}{until}"

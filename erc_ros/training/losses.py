@@ -92,38 +92,6 @@ def cross_entropy_among(logits: Tensor, target: Tensor) -> Tensor:
     return torch.where(target.sum(dim=-1) > 1.5, among, share).mean()
 
 
-def class_balanced(logits: Tensor, labels: Tensor, counts: Tensor, beta: float = 0.999) -> Tensor:
-    """Cross-entropy with weights from the effective number of samples (Cui et al. 2019).
-
-    counts (C,): how often each label is in the training set; the weights (1 - beta) / (1 - beta^n)
-    have a mean of 1. beta 0: plain; towards 1: the inverse frequency. A sample counts as much as
-    its weight: the sum is divided by N.
-
-    Raises:
-        ValueError: beta is not in [0, 1), or a count is below 1.
-    """
-    if not 0 <= beta < 1:
-        raise ValueError(f"beta is {beta}, must be in [0, 1)")
-    if counts.min() < 1:
-        raise ValueError(f"every label needs a sample in the training set: {counts.tolist()}")
-    weights = (1 - beta) / (1 - beta ** counts.double())  # (C,)
-    weights = (weights / weights.mean()).to(logits)
-    return (cross_entropy(logits, labels, reduction="none") * weights[labels]).mean()
-
-
-def logit_adjusted(logits: Tensor, labels: Tensor, prior: Tensor, tau: float = 1.0) -> Tensor:
-    """Cross-entropy of logits + tau log(prior) (Menon et al. 2021); prior (C,), sum 1.
-
-    What is learned is then free of the prior: rare labels are named as often as they are right.
-
-    Raises:
-        ValueError: a label's prior is 0.
-    """
-    if prior.min() <= 0:
-        raise ValueError(f"every label needs a prior above 0: {prior.tolist()}")
-    return cross_entropy(logits + tau * prior.log().to(logits), labels)
-
-
 def interactive(
     logits: Tensor,
     through_teacher: Tensor,

@@ -83,31 +83,6 @@ def test_label_smoothing_by_hand() -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_class_balanced_by_hand() -> None:
-    logits, labels = logits_of([0.7, 0.3], [0.4, 0.6]), torch.tensor([0, 1])
-    counts = torch.tensor([2, 1])
-    # beta 0.5: effective numbers 1.5 and 1 (times 2), weights 2/3 and 1, of mean 1: 0.8 and 1.2.
-    expected = (-0.8 * log(0.7) - 1.2 * log(0.6)) / 2
-    loss = losses.class_balanced(logits, labels, counts, 0.5)
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-    plain = losses.class_balanced(logits, labels, counts, 0.0)
-    assert plain.item() == pytest.approx(-(log(0.7) + log(0.6)) / 2, rel=1e-5)
-    with pytest.raises(ValueError, match="needs a sample"):
-        losses.class_balanced(logits, labels, torch.tensor([2, 0]))
-    with pytest.raises(ValueError, match="beta"):
-        losses.class_balanced(logits, labels, counts, 1.0)
-
-
-def test_logit_adjusted_by_hand() -> None:
-    prior = torch.tensor([0.75, 0.25])
-    loss = losses.logit_adjusted(logits_of([0.5, 0.5]), torch.tensor([1]), prior)
-    assert loss.item() == pytest.approx(-log(0.25), rel=1e-5)
-    half = losses.logit_adjusted(logits_of([0.5, 0.5]), torch.tensor([1]), prior, 0.5)
-    assert half.item() == pytest.approx(-log(1 / (1 + 3**0.5)), rel=1e-5)
-    with pytest.raises(ValueError, match="prior"):
-        losses.logit_adjusted(logits_of([0.5, 0.5]), torch.tensor([1]), torch.tensor([1.0, 0.0]))
-
-
 def test_interactive_by_hand() -> None:
     student, labels = logits_of([0.7, 0.3]), torch.tensor([0])
     through, teacher = logits_of([0.5, 0.5]), logits_of([0.8, 0.2])

@@ -12,11 +12,10 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
 import tiny_models  # noqa: E402
 
-from erc_ros.encoders.text import Turn  # noqa: E402
+from erc_ros.encoders.text import PROMPTS, Turn  # noqa: E402
 from erc_ros.training.encoders import pretrained  # noqa: E402
 from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.text.pretrained import (  # noqa: E402
-    PROMPTS,
     PretrainedTextEncoder,
     TextEncoderConfig,
     sentence_encoder,

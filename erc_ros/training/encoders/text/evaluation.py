@@ -1,4 +1,4 @@
-"""How good a text model is, and the one number that is fitted on dev after training."""
+"""Predictions and scores of a text model, and the correction of its prior on dev."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def predict(
     precision: str = "fp32",
     ask: Callable[..., Tensor] | None = None,
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """What `model` says about all labelled utterances, in their order: (N, outputs); labels (N,).
+    """Return logits (N, outputs) and labels (N,) of all labeled utterances, in their order.
 
-    A label is -1 where only several are known of which one is right. The model is a
-    `TextClassifier`, left in eval mode; `ask` is called instead of it, if given.
+    A label is -1 where several labels may be right. `ask` is called in place of the model, a
+    `TextClassifier`, which is left in eval mode.
     """
     ask, device = ask or model, device_of(model)
     model.eval()
-    plain = replace(config, votes=0.0, smoothing=0.0)
+    plain = replace(config, votes=0.0)
     rows = [row for c in conversations for row in rows_of(c, prompt, plain)]
     order = sorted(range(len(rows)), key=lambda number: len(rows[number].layout.input_ids))
-    found: list[Floats] = [np.zeros((0, 0), np.float32)] * len(rows)
+    logits: list[Floats] = [np.zeros((0, 0), np.float32)] * len(rows)
     with autocast(model, precision):
         for start in range(0, len(order), 8):
             group = order[start : start + 8]
@@ -51,14 +51,14 @@ def predict(
             asked = (batch.ids, batch.positions, batch.visible, batch.asked_at)
             answers = ask(*(tensor.to(device) for tensor in asked)).float().cpu()
             for number, answer, asked in zip(group, answers, batch.asked, strict=True):
-                found[number] = answer[asked].numpy()
+                logits[number] = answer[asked].numpy()
     labels = [
         -1 if u.label is None else u.label
         for c in conversations
         for u in c.utterances
         if u.is_labelled
     ]
-    return np.concatenate(found), np.array(labels, np.int64)
+    return np.concatenate(logits), np.array(labels, np.int64)
 
 
 def score(
@@ -68,17 +68,17 @@ def score(
     config: TextConfig,
     precision: str = "fp32",
 ) -> dict[str, float]:
-    """Weighted and macro F1 on a corpus's own classes, of the answers that are served.
+    """Return weighted and macro F1 on the corpus's own classes, without the corpus's offset.
 
-    A class that may be several labels has the sum of their probabilities.
+    The probability of a class that means several labels is the sum of theirs.
     """
     logits, _ = predict(model, corpus.conversations, prompt, config, precision)
     probabilities = metrics.softmax(logits)
     summed = np.stack([probabilities[:, list(each)].sum(axis=1) for each in corpus.classes], axis=1)
-    truth, said = np.array(corpus.truth()), summed.argmax(axis=1)
+    labels, predicted = np.array(corpus.truth()), summed.argmax(axis=1)
     return {
-        "weighted_f1": metrics.weighted_f1(truth, said, len(corpus.classes)),
-        "macro_f1": metrics.macro_f1(truth, said, len(corpus.classes)),
+        "weighted_f1": metrics.weighted_f1(labels, predicted, len(corpus.classes)),
+        "macro_f1": metrics.macro_f1(labels, predicted, len(corpus.classes)),
     }
 
 
@@ -90,9 +90,9 @@ def measure(
     out: Path,
     is_learned: bool = True,
 ) -> dict[str, Any]:
-    """Correct the head's prior on dev, save the model again, and report MELD's dev and test.
+    """Correct the classifier's prior on dev, save the model, and report dev and test.
 
-    is_learned: False where MELD is left out; then nothing is fitted to it.
+    is_learned: False if the main corpus is held out; then nothing is fitted to it.
     """
     dev_logits, dev_labels = predict(model, splits["dev"].conversations, prompt, config)
     share = prior(splits["train"].conversations)
@@ -121,13 +121,13 @@ def measure(
 
 
 def owners(split: Split) -> NDArray[np.int64]:
-    """The number of each utterance's conversation, (N,)."""
+    """Return the number of each utterance's conversation, (N,)."""
     counts = [len(c.utterances) for c in split.conversations]
     return np.repeat(np.arange(len(counts)), counts)
 
 
 def prior(conversations: Sequence[Conversation]) -> NDArray[np.float64]:
-    """Share of each label, (C,)."""
+    """Return the share of each label, (C,)."""
     labels = [u.label for c in conversations for u in c.utterances]
     counts = np.bincount([x for x in labels if x is not None], minlength=len(LABELS)) + 1.0
     share: NDArray[np.float64] = counts / counts.sum()
@@ -137,7 +137,7 @@ def prior(conversations: Sequence[Conversation]) -> NDArray[np.float64]:
 def best_prior_correction(
     logits: Floats, labels: NDArray[np.int64], share: NDArray[np.float64]
 ) -> float:
-    """The tau in 0..0.5 for which logits - tau * log(prior) has the best weighted F1 on dev.
+    """Return the tau in 0..0.5 for which logits - tau * log(prior) is best on dev (weighted F1).
 
     Cross-entropy favours frequent classes (Menon et al. 2021); a single number, so that dev is not
     fitted class by class. The F1 is smoothed over neighbouring tau, as a single peak is luck.

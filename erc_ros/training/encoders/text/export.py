@@ -4,7 +4,7 @@ best/text.onnx               float32, opset 17: what `TextEncoder.forward` takes
 best/tokenizer.json          with the speaker tokens
 best/prompt.json             how conversations are laid out for it
 best/metrics.json            where it comes from, dev and test
-best/best.safetensors        all weights, where a student of this one starts
+best/best.safetensors        all weights
 best/head.safetensors        the classifier that belongs to it: weight (7, 384), bias (7,)
 best/embeddings.safetensors  every MELD utterance as this encoder sees it, for the fusion's training
 """
@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from safetensors.torch import load_file
 from torch import Tensor
 
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.metrics.table import deviation, mean
 from erc_ros.training.datasets.utterances import Conversation, Split
-from erc_ros.training.encoders.text.evaluation import measure, predict
+from erc_ros.training.encoders.text.evaluation import predict
 from erc_ros.training.encoders.text.examples import TextConfig
 from erc_ros.training.encoders.text.model import (
     CachingTextModule,
@@ -53,15 +52,9 @@ AXES = {
 def choose_and_export(
     config: TextConfig, splits: Mapping[str, Split], out: Path, seeds: Sequence[int] = ()
 ) -> Path:
-    """Export the best on dev of the seeds and of their mean; returns the folder best/.
-
-    The mean of the weights of runs that started from the same pretrained model often generalises
-    better than each of them (Wortsman et al. 2022) and costs nothing at run time.
-    """
+    """Export the seed that is best on dev; returns the folder best/."""
     used = list(seeds or config.seeds)
     folders = [out / f"seed-{seed}" for seed in used]
-    if len(used) > 1 and (config.pretraining or config.teacher):
-        folders.append(average(config, splits, folders, out / "mean"))
     scores = {folder.name: read_metrics(folder)["dev"]["weighted_f1"] for folder in folders}
     best = max(folders, key=lambda folder: scores[folder.name])
     print(f"weighted F1 on dev: {scores}; exporting {best.name}")
@@ -69,29 +62,12 @@ def choose_and_export(
     load_weights(model, best / "best.safetensors")
     prompt = config.prompt(load_tokenizer())
     result = {"chosen": best.name, "seeds": used, **read_metrics(best)}
-    result["all_seeds"] = summary([read_metrics(folder) for folder in folders[: len(used)]])
+    result["all_seeds"] = summary([read_metrics(folder) for folder in folders])
     return write(model, prompt, config, splits, out / "best", result)
 
 
-def average(
-    config: TextConfig, splits: Mapping[str, Split], folders: Sequence[Path], out: Path
-) -> Path:
-    """The mean of the models in `folders` as a model of its own, measured like a seed."""
-    out.mkdir(parents=True, exist_ok=True)
-    model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
-    states = [load_file(folder / "best.safetensors") for folder in folders]
-    model.load_state_dict(
-        {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
-    )
-    prompt = config.prompt(load_tokenizer())
-    result = {"mean_of": [folder.name for folder in folders]}
-    result |= measure(model, splits, prompt, config, out)
-    write_metrics(result, out)
-    return out
-
-
 def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation (ddof 1) over runs of what a model card quotes."""
+    """Return mean and standard deviation (ddof 1) over runs, for the model card."""
     names = ("weighted_f1", "accuracy", "macro_f1", "unweighted_recall")
     result: dict[str, Any] = {"runs": len(runs)}
     for split in ("dev", "test"):

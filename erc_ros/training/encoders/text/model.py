@@ -24,7 +24,7 @@ from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.packaged import model_folder
 from erc_ros.training.encoders.text.mixture import BUILT_IN
 
-READINGS = ("mask", "separator", "utterance")
+READINGS = ("mask", "utterance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class TextModelConfig:
     dropout: float = 0.1
     epsilon: float = 1e-12
     reading: str = "mask"
-    """Where an answer is read: at the mask of a question; at the utterance's own separator; or
-    utterance, the mean over the utterance's own tokens. The last two need no question."""
+    """Where an embedding is read: "mask", at the mask of a question; or "utterance", the mean over
+    the utterance's own tokens, without a question."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:

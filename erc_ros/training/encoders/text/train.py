@@ -1,11 +1,10 @@
 """Train the text encoder: all-MiniLM-L6-v2 on several corpora, then on MELD with a share of them.
 
-First, once for all seeds, what `pretraining` names; then every seed learns MELD with what `mixed`
-names. Or, with a teacher that reads with full attention, every seed starts with its weights and
-learns from it. All corpora share one classifier of seven labels: where a corpus has coarser ones,
-it says which of the seven they may be (`mixture`). The dev splits choose the epoch, MELD's a
-correction of the class prior and the model that is exported; each seed's choice is tested once, on
-every corpus, whether it was learned from or left out (`erc train --leave-out`).
+The corpora of `pretraining` come first, once for all seeds; then every seed is trained on MELD with
+the corpora of `mixed`. All corpora share one classifier of seven labels; a coarser label means
+several of them (`mixture`). The dev splits select the epoch; MELD's dev split also selects the
+correction of the class prior and the seed that is exported. Each seed is tested once, on every
+corpus, also on a held-out one (`erc train --hold-out`).
 
 Results in the recipe's folder: pretrained/, seed-<N>/{best.safetensors,training.json,metrics.json}
 and best/ (see `text_export`).
@@ -22,16 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from erc_ros.encoders.text import TextPrompt
 from erc_ros.training.datasets import corpora
-from erc_ros.training.datasets.utterances import LABELS, Conversation, Split, count
-from erc_ros.training.ema import EmaDistillation
-from erc_ros.training.encoders.text.evaluation import measure, prior, score
+from erc_ros.training.datasets.utterances import LABELS, Split
+from erc_ros.training.encoders.text.evaluation import measure, score
 from erc_ros.training.encoders.text.examples import (
     Batch,
     TextConfig,
@@ -39,7 +34,6 @@ from erc_ros.training.encoders.text.examples import (
     augmented,
     balanced,
     make_batches,
-    with_teacher,
 )
 from erc_ros.training.encoders.text.export import choose_and_export
 from erc_ros.training.encoders.text.mixture import (
@@ -63,16 +57,10 @@ from erc_ros.training.engine.trainer import (
     load_weights,
     set_seeds,
 )
-from erc_ros.training.losses import (
-    class_balanced,
-    cross_entropy_among,
-    logit_adjusted,
-    softened_kl,
-)
+from erc_ros.training.losses import cross_entropy_among
 
-TEMPERATURE = 2.0  # of the teacher's answers, as in DDVLM
 WATCHED = 700
-"""Conversations of a corpus beside MELD whose dev split is looked at after every epoch."""
+"""Conversations of a corpus other than MELD on which an epoch is evaluated, at most."""
 
 
 def train(recipe: Recipe) -> None:
@@ -83,12 +71,11 @@ def train(recipe: Recipe) -> None:
         known = dict.fromkeys([*BUILT_IN, config.corpus, *config.corpora, corpora.VOTES])
         if recipe.leave_out not in known:
             raise RecipeError(
-                f"cannot leave out {recipe.leave_out!r}: known are {', '.join(known)}"
+                f"corpus {recipe.leave_out!r} cannot be held out: known are {', '.join(known)}"
             )
         config = config.without(recipe.leave_out)
     shared = replace(recipe, seed=None)  # the pretrained encoder is the same for every seed
-    begins = bool(config.pretraining) and not config.teacher  # a student starts as its teacher
-    pretrainer = shared.section("pretrainer", TrainerConfig) if begins else None
+    pretrainer = shared.section("pretrainer", TrainerConfig) if config.pretraining else None
     spec = corpora.find_for_training(config.corpus)
     own = {"train": "train", "dev": spec.dev, "test": "test"}
     splits = {name: corpora.read(config.corpus, recipe.data, own[name]) for name in own}
@@ -104,7 +91,7 @@ def train(recipe: Recipe) -> None:
     is_main_used = recipe.leave_out != config.corpus
     sources = Sources.read(config, recipe.data, splits if is_main_used else None)
     used = [*([votes[0]] if votes else []), *sources.train]
-    record(recipe.out, corpora=used, teachers=[config.teacher] if config.teacher else [])
+    record(recipe.out, corpora=used)
     start = None
     if pretrainer is not None:
         start = pretrain(config, pretrainer, sources, recipe.out / "pretrained")
@@ -117,7 +104,7 @@ def train(recipe: Recipe) -> None:
 
 
 def describe(title: str, split: Split) -> str:
-    """What was read and what was wrong with it, for the log."""
+    """Summarize a split and its faults for the log."""
     utterances = sum(len(c.utterances) for c in split.conversations)
     text = f"{title}, {split.name}: {len(split.conversations)} dialogues, {utterances} utterances"
     if split.bad_times:
@@ -125,16 +112,16 @@ def describe(title: str, split: Split) -> str:
     if split.repaired:
         text += f"; Windows-1252 repaired in {len(split.repaired)} rows"
     if split.refused:
-        text += f"; left out: {list(split.refused)}"
+        text += f"; skipped: {list(split.refused)}"
     return text
 
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """The corpora that a training learns from, by name, and what it is measured on.
+    """The corpora of a training by name.
 
-    train: the main corpus first, unless it is left out. dev: at most WATCHED conversations of
-    each of them. test: of all corpora that are there, also of those that are left out.
+    train: the main corpus first, unless it is held out. dev: at most WATCHED conversations of each.
+    test: of all corpora that are available, also of held-out ones.
     """
 
     train: dict[str, Corpus]
@@ -159,15 +146,15 @@ class Sources:
             if name == corpora.COMMENTS:
                 rows = balanced(train[name].conversations, config.most_per_label, random.Random(0))
                 train[name] = replace(train[name], conversations=tuple(rows))
-            found = read_corpus(name, data, "dev")
-            dev[name] = replace(found, conversations=found.conversations[:WATCHED])
+            whole = read_corpus(name, data, "dev")
+            dev[name] = replace(whole, conversations=whole.conversations[:WATCHED])
         if not train:
-            raise ValueError("there is nothing to learn from: every corpus is left out")
+            raise ValueError("no training data: every corpus is held out")
         return cls(train, dev, all_tests(config, data))
 
 
 def all_tests(config: TextConfig, data: Path) -> dict[str, Corpus]:
-    """The test split of every corpus of the classifier, except the main one, that is in `data`."""
+    """Read the test splits of the classifier's corpora in `data`, except the main one."""
     tests = {}
     for name in numbers(config.corpus, config.corpora):
         if name != config.corpus:
@@ -177,7 +164,7 @@ def all_tests(config: TextConfig, data: Path) -> dict[str, Corpus]:
 
 
 def word_errors(corpora: Sequence[Corpus]) -> SimulatedWordErrors:
-    """Word errors among the words that are said in them."""
+    """Return simulated word errors with the vocabulary of these corpora."""
     conversations = [c for corpus in corpora for c in corpus.conversations]
     return SimulatedWordErrors(u.text for c in conversations for u in c.utterances)
 
@@ -189,7 +176,7 @@ def mixture(
     config: TextConfig,
     seed: int,
 ) -> Callable[[int], list[TokenRow]]:
-    """What an epoch reads: of each corpus its share, varied anew (`examples.augmented`)."""
+    """Return epoch -> rows: a share of each corpus with random changes (`examples.augmented`)."""
     names = [name for name in shares if name in sources.train]
     errors = word_errors([sources.train[name] for name in names]) if config.word_errors else None
     number = numbers(config.corpus, config.corpora)
@@ -207,9 +194,9 @@ def mixture(
 
 
 def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: Path) -> Path:
-    """What comes before the main corpus; returns the checkpoint.
+    """Train on the corpora of `pretraining`; returns the checkpoint.
 
-    A checkpoint of the same settings is used again.
+    A finished checkpoint of the same settings is kept.
     """
     checkpoint, record = out / "best.safetensors", out / "settings.json"
     settings = {"trainer": asdict(trainer), **_settings(config)}
@@ -221,7 +208,7 @@ def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: 
     prompt = config.prompt(load_tokenizer())
     set_seeds(trainer.seed)
     model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
-    alone = replace(config, ema=0.0, objective="cross_entropy", repeated=0.0)
+    alone = replace(config, repeated=0.0)
     rows = mixture(sources, config.pretraining, prompt, alone, trainer.seed)
     dev = {name: corpus for name, corpus in sources.dev.items() if name in config.pretraining}
     _fit(model, alone, trainer, rows, dev, prompt, out)
@@ -230,7 +217,7 @@ def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: 
 
 
 def _settings(config: TextConfig) -> dict[str, Any]:
-    """What decides a run, for JSON; other seeds make no difference to one."""
+    """Return the settings that determine a run, for JSON; the other seeds do not."""
     return {name: value for name, value in asdict(config).items() if name != "seeds"}
 
 
@@ -242,9 +229,9 @@ def train_seed(
     start: Path | None,
     out: Path,
 ) -> dict[str, Any]:
-    """Learn the main corpus and what is mixed in, with one seed; test once; returns metrics.json.
+    """Train one seed on the main corpus and those mixed in; returns the content of metrics.json.
 
-    A seed that was already trained with the same settings is not trained again.
+    A finished seed with the same settings is not trained again.
     """
     settings: dict[str, Any] = {
         "trainer": asdict(trainer),
@@ -256,27 +243,21 @@ def train_seed(
         return written
     set_seeds(trainer.seed)
     model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
-    start = Path(config.teacher) / "best.safetensors" if config.teacher else start
     if start is not None:
         load_weights(model, start)
     prompt = config.prompt(load_tokenizer())
     dialogues = splits["train"].conversations
-    is_taught = bool(config.teacher) and config.teaching > 0
-    teacher = Teacher.load(Path(config.teacher), dialogues) if is_taught else None
     others = mixture(sources, config.mixed, prompt, config, trainer.seed)
     errors = SimulatedWordErrors(u.text for d in dialogues for u in d.utterances)
     is_main_learned = config.corpus in sources.train
 
     def rows(epoch: int) -> list[TokenRow]:
         rng = random.Random(trainer.seed * 1000 + epoch)
-        made: list[TokenRow] = others(epoch)
-        for number, dialogue in enumerate(dialogues if is_main_learned else ()):
-            varied = augmented(dialogue, prompt, config, rng, errors)
-            made += with_teacher(varied, teacher.embeddings[number]) if teacher else varied
-        return made
+        main = dialogues if is_main_learned else ()
+        varied = [row for each in main for row in augmented(each, prompt, config, rng, errors)]
+        return [*others(epoch), *varied]
 
-    counts = prior(dialogues) * count(dialogues)
-    fitted = _fit(model, config, trainer, rows, sources.dev, prompt, out, counts, teacher)
+    fitted = _fit(model, config, trainer, rows, sources.dev, prompt, out)
     result = {
         "settings": settings,
         "best_epoch": fitted.best_epoch,
@@ -295,61 +276,11 @@ def train_seed(
     return result
 
 
-def hard_loss(logits: Tensor, target: Tensor, config: TextConfig, counts: Tensor) -> Tensor:
-    """What the labels alone give, mean over the utterances.
-
-    Args:
-        logits, target: (N, C).
-        counts: (C,) how often each label occurs in training.
-    """
-    if config.objective == "class_balanced":
-        return class_balanced(logits, target.argmax(dim=1), counts)
-    if config.objective == "logit_adjusted":
-        return logit_adjusted(logits, target.argmax(dim=1), counts / counts.sum())
-    return cross_entropy_among(logits, target)
-
-
 def both(model: TextClassifier, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Embeddings (N, d) and logits (N, C) of the N utterances that the batch asks about."""
+    """Return embeddings (N, d) and logits (N, C) of the N utterances that the batch reads."""
     embeddings = model.embed(batch.ids, batch.positions, batch.visible, batch.asked_at)
     logits = model.head(model.dropout(embeddings)) + model.offset(batch.corpus)
     return embeddings.float()[batch.asked], logits.float()[batch.asked]
-
-
-@dataclass(frozen=True, eq=False)
-class Teacher:
-    """A trained text model whose embeddings of the training split were stored.
-
-    embeddings: per dialogue (utterances, d). weight (C, d) and bias (C,): its classifier.
-    """
-
-    embeddings: list[NDArray[np.float32]]
-    weight: Tensor
-    bias: Tensor
-
-    @classmethod
-    def load(cls, folder: Path, dialogues: Sequence[Conversation]) -> Teacher:
-        """Read what `text_export.write` left in `folder`.
-
-        Raises:
-            FileNotFoundError: no such folder.
-            ValueError: its embeddings are of other dialogues.
-        """
-        head = load_file(folder / "head.safetensors")
-        rows = load_file(folder / "embeddings.safetensors")["train.embedding"].numpy()
-        if len(rows) != count(dialogues):
-            raise ValueError(
-                f"{folder} has embeddings of {len(rows)} training utterances, the data"
-                f" {count(dialogues)}: export the teacher anew from the same data"
-            )
-        ends = np.cumsum([len(dialogue.utterances) for dialogue in dialogues])
-        return cls(np.split(rows, ends[:-1]), head["weight"], head["bias"])
-
-    def loss(self, embeddings: Tensor, logits: Tensor, taught: Tensor) -> Tensor:
-        """How far a student's embeddings (N, d) and logits (N, C) are from those taught (N, d)."""
-        wanted = nn.functional.linear(taught, self.weight.to(taught), self.bias.to(taught))
-        apart = 1 - nn.functional.cosine_similarity(embeddings, taught).mean()
-        return softened_kl(logits, wanted, TEMPERATURE) + apart
 
 
 def _fit(
@@ -360,31 +291,21 @@ def _fit(
     dev: Mapping[str, Corpus],
     prompt: TextPrompt,
     out: Path,
-    counts: NDArray[np.float64] | None = None,
-    teacher: Teacher | None = None,
 ) -> Fit:
-    average = EmaDistillation(model, config.ema) if config.ema else None
-    frequent = torch.ones(len(LABELS)) if counts is None else torch.from_numpy(counts).float()
-
     def batches(epoch: int) -> list[Batch]:
         rng = random.Random(trainer.seed * 1000 + epoch)
         return make_batches(rows(epoch), trainer.batch_size, rng)
 
     def loss(model: TextClassifier, batch: Batch) -> Tensor:
-        embeddings, logits = both(model, batch)
-        value = hard_loss(logits, batch.target[batch.asked], config, frequent)
-        if teacher is not None and batch.taught is not None:
-            soft = teacher.loss(embeddings, logits, batch.taught[batch.asked])
-            value = (1 - config.teaching) * value + config.teaching * soft
-        return average(value, logits, lambda it: both(it, batch)[1]) if average else value
+        return cross_entropy_among(both(model, batch)[1], batch.target[batch.asked])
 
     def evaluate(model: TextClassifier) -> dict[str, float]:
-        found = {
+        scores = {
             f"{name} {kind}": f1
             for name, corpus in dev.items()
             for kind, f1 in score(model, corpus, prompt, config, trainer.precision).items()
         }
-        return {"mean": float(np.mean(list(found.values()))), **found}
+        return {"mean": float(np.mean(list(scores.values()))), **scores}
 
     return fit(
         model,
@@ -396,8 +317,6 @@ def _fit(
         out=out,
         parameters=parameter_groups(model, config, trainer),
         say=partial(print, flush=True),
-        after_step=average.after_step if average else None,
-        stateful=[average] if average else [],
         settings=_settings(config),
     )
 
@@ -405,10 +324,10 @@ def _fit(
 def parameter_groups(
     model: TextClassifier, config: TextConfig, trainer: TrainerConfig
 ) -> list[dict[str, Any]]:
-    """AdamW groups: the head at its own rate, each layer slower than the one above it.
+    """Return AdamW groups: the classifier with its own rate, lower layers with lower rates.
 
-    The word embeddings stay as they were: a word that MELD's 10,000 utterances lack would otherwise
-    be left behind by those that they have.
+    Word embeddings are not trained: otherwise words that MELD's 10,000 utterances lack would stay
+    behind those that they have.
     """
     layers: list[nn.Module] = list(model.encoder.encoder["layer"])  # type: ignore[call-overload]
     rates = [trainer.learning_rate * config.layer_decay**n for n in range(len(layers) + 1)]
