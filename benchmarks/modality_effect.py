@@ -28,7 +28,7 @@ from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
-from erc_ros.training.datasets import ferplus, ravdess
+from erc_ros.training.datasets import corpora, ferplus
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.held_out import recorded_speakers
 from erc_ros.training.datasets.utterances import LABELS
@@ -71,7 +71,7 @@ def acted(bundle: Bundle, data: Path) -> dict[str, float]:
     """Weighted F1 on RAVDESS by what the recognizer gets, and the share called neutral."""
     speakers = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
     clips = [
-        clip for clip in ravdess.load(data / ravdess.FOLDER).clips if clip.speaker in speakers.test
+        clip for clip in corpora.clips(["ravdess"], data).clips if clip.speaker in speakers.test
     ]
     faces = ferplus.load(data / ferplus.FOLDER).test
     to_label = np.array([LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES])

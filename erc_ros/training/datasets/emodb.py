@@ -1,20 +1,16 @@
 """EmoDB, the Berlin Database of Emotional Speech (Burkhardt et al. 2005): ten speakers, German.
 
 A file's name is speaker (2 digits), text (letter and 2 digits), emotion (a German letter), version.
-Copies in circulation have some emotions whole and others cut to two seconds: the length would then
-give the emotion away. So every clip is cut to its first two seconds, and the silence that filled up
-the short ones is cut off. Copies that were resampled also lack the highest frequencies: the
-features end at 7.4 kHz (`encoders.audio`).
+In some copies a part of the emotions is cut to two seconds, so that the length of a clip would
+reveal its emotion. Only the first two seconds of each clip are used, and padding is trimmed.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from erc_ros.training.datasets.corpus import CorpusSpec
-from erc_ros.training.datasets.speech import ClipLabel, SpeechCorpus, list_corpus, read_corpus
-from erc_ros.training.datasets.utterances import LABELS, Split
+from erc_ros.training.datasets.speech import ClipLabel, acted_corpus
+from erc_ros.training.datasets.utterances import LABELS
 
 NAME = "emodb"
 FOLDER = "emodb"
@@ -35,7 +31,7 @@ TO_MELD = {
     "happiness": "joy",
     "sadness": "sadness",
     "neutral": "neutral",
-}  # boredom has no counterpart there and is left out
+}  # boredom is excluded
 SEX = {
     "03": "male",
     "08": "female",
@@ -66,37 +62,16 @@ def parse(stem: str) -> ClipLabel:
     return ClipLabel(match[1], SEX[match[1]], emotion, label)
 
 
-def load(folder: Path) -> SpeechCorpus:
-    """The clips below `folder`, at most two seconds of each.
-
-    Raises:
-        FileNotFoundError: no folder or nothing usable in it.
-    """
-    return read_corpus(folder, NAME, parse, longest=SECONDS)
-
-
-def read_emodb(data: Path, split: str) -> Split:
-    """The clips of `data`/emodb as conversations, unread. There is one split, "all".
-
-    Raises:
-        FileNotFoundError: no folder or no clip in it.
-        ValueError: another split; its folds are by speaker (`training.audio.folds`).
-    """
-    return list_corpus(data / FOLDER, NAME, parse, split)
-
-
 CORPORA = (
-    CorpusSpec(
-        name=NAME,
+    acted_corpus(
+        NAME,
+        FOLDER,
+        parse,
         title="EmoDB",
         about="acted German sentences of ten adults",
         license="free for research",
         languages=("de",),
-        splits=("all",),
         speakers=10,
-        read=read_emodb,
-        clips=lambda data: load(data / FOLDER),
-        is_trimmed=True,
         max_seconds=SECONDS,
         content="acted sentences, German; no surprise",
         layout="`emodb/`",

@@ -1,17 +1,14 @@
 """nEMO (Christop 2024): nine actors say 90 Polish sentences in six emotions.
 
-A file's name is speaker_emotion_sentence. Licence: CC BY-NC-SA 4.0, non-commercial. As published by
-its authors (github.com/amu-cai/nEMO): `samples/*.wav`, 24 kHz.
+File names: speaker_emotion_sentence. As published (github.com/amu-cai/nEMO): 24 kHz.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from erc_ros.training.datasets.corpus import CorpusSpec
-from erc_ros.training.datasets.speech import ClipLabel, SpeechCorpus, list_corpus, read_corpus
-from erc_ros.training.datasets.utterances import LABELS, Split
+from erc_ros.training.datasets.speech import ClipLabel, acted_corpus
+from erc_ros.training.datasets.utterances import LABELS
 
 NAME = "nemo"
 FOLDER = "nemo"
@@ -49,37 +46,16 @@ def parse(stem: str) -> ClipLabel:
     return ClipLabel(match[1], SEX[match[1]], match[2], LABELS.index(TO_MELD[match[2]]))
 
 
-def load(folder: Path) -> SpeechCorpus:
-    """The clips below `folder`.
-
-    Raises:
-        FileNotFoundError: no folder or nothing usable in it.
-    """
-    return read_corpus(folder, NAME, parse)
-
-
-def read_nemo(data: Path, split: str) -> Split:
-    """The clips of `data`/nemo as conversations, unread. There is one split, "all".
-
-    Raises:
-        FileNotFoundError: no folder or no clip in it.
-        ValueError: another split.
-    """
-    return list_corpus(data / FOLDER, NAME, parse, split)
-
-
 CORPORA = (
-    CorpusSpec(
-        name=NAME,
+    acted_corpus(
+        NAME,
+        FOLDER,
+        parse,
         title="nEMO",
         about="acted Polish sentences of nine adults",
         license="CC BY-NC-SA 4.0: non-commercial",
         languages=("pl",),
-        splits=("all",),
         speakers=9,
-        read=read_nemo,
-        clips=lambda data: load(data / FOLDER),
-        is_trimmed=True,
         content="acted sentences, Polish; no disgust (Christop 2024; github.com/amu-cai/nEMO)",
         layout="`nemo/samples/*.wav`",
     ),

@@ -1,18 +1,20 @@
-"""What every speech corpus becomes: labelled clips of known speakers, mono, silence cut off."""
+"""Speech corpora: labeled clips of known speakers, mono, without silence at both ends."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.findings import NOTHING, Finding, Findings, joined
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance, Split
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -37,7 +39,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class ClipLabel:
-    """What a file's name says. label None: an emotion that is left out."""
+    """What a file name states. label None: an emotion that is excluded."""
 
     speaker: str
     sex: str
@@ -47,64 +49,77 @@ class ClipLabel:
 
 @dataclass(frozen=True, eq=False)
 class SpeechCorpus:
-    """The usable clips, ordered by name, and the files that were left out."""
+    """The usable clips, ordered by name, and the files that were skipped."""
 
     clips: tuple[Clip, ...]
     findings: Findings = NOTHING
 
     @property
     def skipped(self) -> Counter[str]:
-        """How many files were left out, per reason."""
+        """Number of skipped files by reason."""
         return self.findings.counts()
 
 
 class UnusableSoundError(ValueError):
-    """A file that is no clip; the message is the reason, short enough to be counted by."""
+    """An unusable audio file; the message is the reason, short, as faults are counted by it."""
+
+
+def acted_corpus(
+    name: str, folder: str, parse: Callable[[str], ClipLabel], **fields: Any
+) -> CorpusSpec:
+    """Return the spec of a corpus of acted clips that are labeled by their file names.
+
+    Args:
+        folder: below the data folder.
+        parse: as of `read_corpus`.
+        fields: others of `CorpusSpec`; max_seconds also limits the clips.
+    """
+    return CorpusSpec(
+        name=name,
+        splits=("all",),
+        is_trimmed=True,
+        read=lambda data, split: list_corpus(data / folder, name, parse, split),
+        clips=lambda data: read_corpus(data / folder, name, parse, fields.get("max_seconds")),
+        **fields,
+    )
 
 
 def read_corpus(
     folder: Path, corpus: str, parse: Callable[[str], ClipLabel], longest: float | None = None
 ) -> SpeechCorpus:
-    """Every sound file below `folder`; what cannot be used is left out and counted.
+    """Read every audio file below `folder`; unusable files are counted in the findings.
 
     Args:
-        parse: a file's name without its ending -> entry; raises ValueError for a name of no clip.
-        longest: s; only so much of a file's beginning is used.
+        parse: file name without suffix -> label; raises ValueError for a name of another form.
+        longest: s; only so much of the beginning of a file is used.
 
     Raises:
         FileNotFoundError: no such folder, or no usable clip in it.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is missing: the corpus {corpus} is expected there")
-    found = []
     clips = []
-    seen: set[bytes] = set()
-    for file in _sound_files(folder):
-        try:
-            entry = _parse(parse, file.stem)
-            if entry.label is None:
-                raise UnusableSoundError(f"emotion {entry.emotion} left out")
-            samples = trim(read_sound(file, longest))
-            digest = hashlib.sha256(samples.tobytes()).digest()
-            if digest in seen:
-                raise UnusableSoundError("repeated")
-        except UnusableSoundError as reason:
-            found.append(_skipped(corpus, file, reason))
-            continue
-        seen.add(digest)
-        speaker = f"{corpus}-{entry.speaker}"
-        clips.append(Clip(corpus, speaker, entry.sex, entry.label, file.stem, samples))
-    findings = Findings(tuple(found))
+    hashes: set[bytes] = set()
+
+    def add(file: Path, label: ClipLabel) -> None:
+        assert label.label is not None
+        samples = trim(read_sound(file, longest))
+        digest = hashlib.sha256(samples.tobytes()).digest()
+        if digest in hashes:
+            raise UnusableSoundError("repeated")
+        hashes.add(digest)
+        speaker = f"{corpus}-{label.speaker}"
+        clips.append(Clip(corpus, speaker, label.sex, label.label, file.stem, samples))
+
+    findings = _each_file(folder, corpus, parse, add)
     if not clips:
         raise FileNotFoundError(f"{folder} has no usable clip of {corpus} ({_told(findings)})")
     return SpeechCorpus(tuple(clips), findings)
 
 
 def list_corpus(folder: Path, corpus: str, parse: Callable[[str], ClipLabel], split: str) -> Split:
-    """The same corpus as conversations of one utterance each, the files still unread.
+    """Return the clips as conversations of one utterance, without decoding the files.
 
-    For encoding: no more than one clip need be in memory. A conversation is called
-    "corpus/corpus-speaker/name"; files that are no sound are found when they are read.
+    For encoding, which holds few clips in memory. A conversation is called
+    "corpus/corpus-speaker/name"; files that could not be decoded are reported when they are used.
 
     Raises:
         FileNotFoundError: no such folder, or no clip in it.
@@ -112,29 +127,44 @@ def list_corpus(folder: Path, corpus: str, parse: Callable[[str], ClipLabel], sp
     """
     if split != "all":
         raise ValueError(f"{corpus} has no official split, only 'all', not {split!r}")
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is missing: the corpus {corpus} is expected there")
-    found = []
     conversations = []
-    for file in _sound_files(folder):
-        try:
-            entry = _parse(parse, file.stem)
-            if entry.label is None:
-                raise UnusableSoundError(f"emotion {entry.emotion} left out")
-        except UnusableSoundError as reason:
-            found.append(_skipped(corpus, file, reason))
-            continue
-        utterance = LabelledUtterance("", 1, entry.label, 0, clip=file)
-        name = f"{corpus}/{corpus}-{entry.speaker}/{file.stem}"
+
+    def add(file: Path, label: ClipLabel) -> None:
+        utterance = LabelledUtterance("", 1, label.label, 0, clip=file)
+        name = f"{corpus}/{corpus}-{label.speaker}/{file.stem}"
         conversations.append(Conversation(name, (utterance,)))
-    findings = Findings(tuple(found))
+
+    findings = _each_file(folder, corpus, parse, add)
     if not conversations:
         raise FileNotFoundError(f"{folder} has no clip of {corpus} ({_told(findings)})")
     return Split("all", tuple(conversations), LABELS, findings)
 
 
+def _each_file(
+    folder: Path,
+    corpus: str,
+    parse: Callable[[str], ClipLabel],
+    add: Callable[[Path, ClipLabel], None],
+) -> Findings:
+    """Call `add` for every labeled audio file, in the order of the names; returns the faults."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing: the corpus {corpus} is expected there")
+    faults = []
+    # By name, not by folder: the order must not depend on the folder of a file.
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    for file in sorted(files, key=lambda file: (file.stem, str(file))):
+        try:
+            label = _parse(parse, file.stem)
+            if label.label is None:
+                raise UnusableSoundError(f"emotion {label.emotion} left out")
+            add(file, label)
+        except UnusableSoundError as reason:
+            faults.append(Finding(f"{corpus}: {reason}", "skipped", file.name))
+    return Findings(tuple(faults))
+
+
 def read_sound(file: Path, longest: float | None = None) -> NDArray[np.float32]:
-    """A sound file or a clip as (n,) float32 at SAMPLE_RATE; channels are averaged.
+    """Read an audio file or a clip as (n,) float32 at SAMPLE_RATE; channels are averaged.
 
     Raises:
         UnusableSoundError: unreadable, cut short, empty or not finite.
@@ -173,10 +203,10 @@ def _clip_sound(file: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def trim(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Without the silence at both ends, but for a margin.
+    """Remove the silence at both ends except for a margin.
 
     Raises:
-        UnusableSoundError: nothing but silence, or too little speech.
+        UnusableSoundError: only silence, or too little speech.
     """
     block = SAMPLE_RATE // 50
     blocks = samples[: len(samples) // block * block].reshape(-1, block)
@@ -191,20 +221,10 @@ def trim(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def together(corpora: Iterable[SpeechCorpus]) -> SpeechCorpus:
-    """All of them as one."""
+    """Join corpora into one."""
     chosen = list(corpora)
     findings = joined(corpus.findings for corpus in chosen)
     return SpeechCorpus(tuple(clip for corpus in chosen for clip in corpus.clips), findings)
-
-
-def _sound_files(folder: Path) -> Iterator[Path]:
-    # By name, not by folder: the order must not depend on where a file lies.
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-    return iter(sorted(files, key=lambda file: (file.stem, str(file))))
-
-
-def _skipped(corpus: str, file: Path, reason: Exception) -> Finding:
-    return Finding(f"{corpus}: {reason}", "skipped", file.name)
 
 
 def _told(findings: Findings) -> str:

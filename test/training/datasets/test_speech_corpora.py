@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ import pytest
 soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from erc_ros.training.datasets import ased, emodb, nemo, ravdess  # noqa: E402
-from erc_ros.training.datasets.speech import UnusableSoundError, read_sound, together, trim  # noqa: E402
+from erc_ros.training.datasets.speech import (  # noqa: E402
+    SpeechCorpus,
+    UnusableSoundError,
+    read_corpus,
+    read_sound,
+    together,
+    trim,
+)
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
 from erc_ros.values.utterance import SAMPLE_RATE  # noqa: E402
 
@@ -26,6 +34,11 @@ def write(folder: Path, name: str, sound: np.ndarray, rate: int = SAMPLE_RATE) -
     return file
 
 
+def load(corpus: ModuleType, folder: Path) -> SpeechCorpus:
+    longest = getattr(corpus, "SECONDS", None)
+    return read_corpus(folder, corpus.NAME, corpus.parse, longest)
+
+
 @pytest.fixture
 def actors(tmp_path: Path) -> Path:
     for number, name in enumerate(["01-01-01-01-01", "02-02-01-02-01", "05-01-02-01-24"]):
@@ -35,7 +48,7 @@ def actors(tmp_path: Path) -> Path:
 
 
 def test_ravdess_names_give_actor_sex_and_emotion(actors: Path) -> None:
-    corpus = ravdess.load(actors)
+    corpus = load(ravdess, actors)
     assert [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips] == [
         ("ravdess-01", "male", "neutral"),
         ("ravdess-01", "male", "neutral"),  # calm
@@ -47,7 +60,7 @@ def test_ravdess_names_give_actor_sex_and_emotion(actors: Path) -> None:
 def test_emodb_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
     for number, name in enumerate(["03a01Wa", "08b10Fd", "16a02Tb", "09b01Ea", "10a07Ad"]):
         write(tmp_path, f"wav/{name}.wav", speech(seed=number))
-    corpus = emodb.load(tmp_path)
+    corpus = load(emodb, tmp_path)
     found = [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips]
     assert found == [
         ("emodb-03", "male", "anger"),
@@ -62,7 +75,7 @@ def test_nemo_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
     names = ["EB0_surprised_64", "KS0_happiness_1", "XX0_anger_1", "EB0_boredom_2"]
     for number, name in enumerate(names):
         write(tmp_path, f"samples/{name}.wav", speech(rate=24_000, seed=number), 24_000)
-    corpus = nemo.load(tmp_path)
+    corpus = load(nemo, tmp_path)
     assert [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips] == [
         ("nemo-EB0", "female", "surprise"),
         ("nemo-KS0", "male", "joy"),
@@ -74,7 +87,7 @@ def test_ased_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
     names = ["05Angry/a5-07-02-01-05", "04Sad/S4-04-02-01-29", "03Happy/h3-01-01-02-05", "a6"]
     for number, name in enumerate(names):
         write(tmp_path, f"{name}.wav", speech(seed=number))
-    corpus = ased.load(tmp_path)
+    corpus = load(ased, tmp_path)
     assert [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips] == [
         ("ased-01-29", "female", "sadness"),
         ("ased-01-05", "female", "anger"),
@@ -86,7 +99,7 @@ def test_ased_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
 def test_boredom_is_left_out_and_counted(tmp_path: Path) -> None:
     write(tmp_path, "03a01Wa.wav", speech())
     write(tmp_path, "03a01Lb.wav", speech(seed=1))
-    corpus = emodb.load(tmp_path)
+    corpus = load(emodb, tmp_path)
     assert len(corpus.clips) == 1
     assert corpus.skipped == {"emodb: emotion boredom left out": 1}
 
@@ -95,7 +108,7 @@ def test_the_length_of_emodb_clips_does_not_tell_the_emotion(tmp_path: Path) -> 
     padded = np.concatenate([speech(1.5, seed=1), np.zeros(SAMPLE_RATE // 2)])
     write(tmp_path, "cut2s/03a01Ab.flac", padded)
     write(tmp_path, "full/03a01Wa.flac", speech(5.0))
-    fear, anger = emodb.load(tmp_path).clips
+    fear, anger = load(emodb, tmp_path).clips
     assert len(anger.samples) == 2 * SAMPLE_RATE
     # The filling is cut off but for the margin that real silence keeps too.
     assert len(fear.samples) == pytest.approx(1.6 * SAMPLE_RATE, abs=SAMPLE_RATE // 50)
@@ -116,7 +129,7 @@ def test_files_that_cannot_be_used_are_counted_and_never_fatal(actors: Path) -> 
     (folder / "03-01-04-02-02-02-02.wav").write_bytes(b"this is no sound")
     (folder / "notes.txt").write_text("not a clip, not counted")
     write(folder, "03-01-03-01-02-01-02.wav", speech(seed=0))  # the same sound as Actor_01's
-    corpus = ravdess.load(actors)
+    corpus = load(ravdess, actors)
     assert len(corpus.clips) == 3
     skipped = corpus.skipped
     assert skipped.pop("ravdess: unreadable") + skipped.pop("ravdess: truncated", 0) == 3
@@ -134,13 +147,13 @@ def test_files_that_cannot_be_used_are_counted_and_never_fatal(actors: Path) -> 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere.*emodb"):
-        emodb.load(tmp_path / "nowhere")
+        load(emodb, tmp_path / "nowhere")
 
 
 def test_a_folder_without_clips_says_what_it_had(tmp_path: Path) -> None:
     write(tmp_path, "holiday.wav", speech())
     with pytest.raises(FileNotFoundError, match="name"):
-        ravdess.load(tmp_path)
+        load(ravdess, tmp_path)
 
 
 def test_any_rate_and_channels_become_16_khz_mono(tmp_path: Path) -> None:
@@ -165,5 +178,5 @@ def test_trimming_refuses_silence() -> None:
 
 
 def test_corpora_add_up(actors: Path, tmp_path: Path) -> None:
-    both = together([ravdess.load(actors), ravdess.load(actors)])
+    both = together([load(ravdess, actors), load(ravdess, actors)])
     assert len(both.clips) == 6
