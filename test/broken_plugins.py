@@ -16,7 +16,7 @@ from erc_ros.sensing.faces import Box, HaarDetector
 from erc_ros.sensing.frames import Frame
 from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
-from erc_ros.training.encoders.sample import Sample, check
+from erc_ros.training.encoders.sample import Sample, check_samples
 from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
 from erc_ros.training.heads.concat import Concat, ConcatConfig
 from erc_ros.values.bounds import TEXT
@@ -294,7 +294,7 @@ class Length:
         return "" if sample.turns else "no turn"
 
     def encode(self, samples: Any) -> NDArray[np.float32]:
-        check(self, samples)
+        check_samples(self, samples)
         texts = [sample.turns[-1].text for sample in samples]
         return np.array([(len(text), len(text.split())) for text in texts], np.float32)
 

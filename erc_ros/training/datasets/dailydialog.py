@@ -1,7 +1,7 @@
 """DailyDialog (Li et al. 2017): written everyday dialogues of two, for learners of English.
 
-To measure with only (`unseen`). The publisher's text has spaces around punctuation and inside
-contractions; it is brought near to how people write.
+For evaluation only (`unseen`). The published text has spaces around punctuation and inside
+contractions; they are removed as far as possible.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from erc_ros.training.datasets.cleaning import decode_lines, repair
+from erc_ros.training.datasets.cleaning import decode_lines
 from erc_ros.training.datasets.corpus import EVALUATION, CorpusSpec
-from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.turns import FileFaults
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
     LABELS,
-    REPAIRED_TEXT,
-    UNUSABLE_ROW,
     Conversation,
     LabelledUtterance,
     Split,
-    incomplete,
 )
 
 FOLDER = "dailydialog"
@@ -63,29 +60,27 @@ def read_dailydialog(data: Path, split: str) -> Split:
             f"{file} has {len(dialogues)} lines and its emotions have {len(emotions)}: get both"
             " again, from one archive"
         )
+    faults = FileFaults(file.name)
     conversations: list[Conversation] = []
-    found: list[Finding] = []
     for row, (line, digits) in enumerate(zip(dialogues, emotions, strict=True), start=1):
         raw = line.strip().removesuffix(TURN_END).split(TURN_END)
-        if reason := _wrong_with(raw, digits.split()):
-            found.append(Finding(UNUSABLE_ROW, "skipped", file.name, row, reason))
+        if reason := _fault(raw, digits.split()):
+            faults.skip(row, reason)
             continue
-        if row in windows or repair(line) != line:
-            found.append(Finding(REPAIRED_TEXT, "repaired", file.name, row))
-        texts = [written(repair(text)) for text in raw]
+        line = faults.text(line, row, row in windows)
+        texts = [written(text) for text in line.removesuffix(TURN_END).split(TURN_END)]
         if not all(texts):
-            found.append(Finding(EMPTY_TEXT, "masked", file.name, row))
+            faults.mask(row, EMPTY_TEXT)
         utterances = tuple(
             LabelledUtterance(text, index % 2 + 1, LABELS.index(EMOTIONS[int(digit)]), index)
             for index, (text, digit) in enumerate(zip(texts, digits.split(), strict=True))
         )
         conversations.append(Conversation(f"{split}/{row}", utterances))
-    findings = Findings(tuple(found)) + incomplete(file.name, len(dialogues), DIALOGUES)
-    return Split(split, tuple(conversations), LABELS, findings)
+    return Split(split, tuple(conversations), LABELS, faults.findings(len(dialogues), DIALOGUES))
 
 
 def written(text: str) -> str:
-    """Tokens with spaces between them as people write.
+    """Return tokens with spaces between them as people write them.
 
     >>> written("No , thanks . I ’ ll take it for $ 5 .Bye !")
     "No, thanks. I'll take it for $5. Bye!"
@@ -106,11 +101,11 @@ def _lines(file: Path) -> tuple[list[str], set[int]]:
     return lines, windows
 
 
-def _wrong_with(turns: list[str], digits: list[str]) -> str:
+def _fault(turns: list[str], digits: list[str]) -> str:
     if len(turns) != len(digits):
         return f"{len(turns)} turns, {len(digits)} labels"
-    known = {str(number) for number in range(len(EMOTIONS))}
-    unknown = [digit for digit in digits if digit not in known]
+    digits_used = {str(number) for number in range(len(EMOTIONS))}
+    unknown = [digit for digit in digits if digit not in digits_used]
     return f"unknown label {unknown[0]!r}" if unknown else ""
 
 

@@ -1,6 +1,6 @@
-"""EmoContext (SemEval-2019 task 3): chats of three turns, the last of which is labelled.
+"""EmoContext (SemEval-2019 task 3): chats of three turns, the last of which is labeled.
 
-The first and the third turn are one person's, the second is another's (a chatbot's).
+One person writes the first and the third turn, a chatbot the second.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from pathlib import Path
 
 from erc_ros.training.datasets.cleaning import read_records
 from erc_ros.training.datasets.corpus import CorpusSpec
-from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.findings import Finding
+from erc_ros.training.datasets.turns import FileFaults
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
     REPAIRED_TEXT,
-    UNUSABLE_ROW,
     Conversation,
     LabelledUtterance,
     Split,
-    incomplete,
 )
 
 FOLDER = "emocontext_semeval19"
@@ -40,34 +39,31 @@ def read_emocontext(data: Path, split: str) -> Split:
     path = data / FOLDER / f"{split}.txt"
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: get EmoContext (SemEval-2019 task 3) as {split}.txt")
+    faults = FileFaults(path.name)
     conversations: list[Conversation] = []
-    found: list[Finding] = []
-    read = 0
+    count = 0
     for row in read_records(path, COLUMNS, "\t", csv.QUOTE_NONE):
-        read += 1
+        count += 1
         fields = {key: value.strip() for key, value in row.fields.items() if isinstance(value, str)}
         if missing := set(COLUMNS) - set(fields):
-            detail = f"lacks {', '.join(sorted(missing))}"
-        elif fields["label"] not in LABELS:
-            detail = f"unknown label {fields['label']!r}"
-        else:
-            detail = ""
-        if detail:
-            found.append(Finding(UNUSABLE_ROW, "skipped", path.name, row.number, detail))
+            faults.skip(row.number, f"lacks {', '.join(sorted(missing))}")
+            continue
+        if fields["label"] not in LABELS:
+            faults.skip(row.number, f"unknown label {fields['label']!r}")
             continue
         texts = [fields[turn] for turn in TURNS]
         if row.repaired:
-            found.append(Finding(REPAIRED_TEXT, "repaired", path.name, row.number))
+            faults.faults.append(Finding(REPAIRED_TEXT, "repaired", path.name, row.number))
         if not all(texts):
-            found.append(Finding(EMPTY_TEXT, "masked", path.name, row.number))
+            faults.mask(row.number, EMPTY_TEXT)
+        first, second, third = texts
         utterances = (
-            LabelledUtterance(texts[0], 1, None, 0),
-            LabelledUtterance(texts[1], 2, None, 1),
-            LabelledUtterance(texts[2], 1, LABELS.index(fields["label"]), 2),
+            LabelledUtterance(first, 1, None, 0),
+            LabelledUtterance(second, 2, None, 1),
+            LabelledUtterance(third, 1, LABELS.index(fields["label"]), 2),
         )
         conversations.append(Conversation(f"{split}/{fields['id']}", utterances))
-    findings = Findings(tuple(found)) + incomplete(path.name, read, SPLITS[split])
-    return Split(split, tuple(conversations), LABELS, findings)
+    return Split(split, tuple(conversations), LABELS, faults.findings(count, SPLITS[split]))
 
 
 CORPORA = (

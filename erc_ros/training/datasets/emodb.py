@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from erc_ros.training.datasets.speech import ClipLabel, acted_corpus
+from erc_ros.training.datasets.acted import acted_corpus
+from erc_ros.training.datasets.speech import ClipLabel
 from erc_ros.training.datasets.utterances import LABELS
 
 NAME = "emodb"

@@ -1,9 +1,8 @@
-"""EmoryNLP (Zahiri and Choi 2018): scenes of Friends, labelled by readers of the transcript.
+"""EmoryNLP (Zahiri and Choi 2018): scenes of Friends, labeled from the transcript.
 
-To measure with only (`unseen`). It is MELD's series: scenes of which a longer utterance is, word
-for word, in the train or dev split of MELD or EmotionLines are left out and counted, so that what
-is left is new to what learned from those. Peaceful and powerful are no emotions of ours: such
-utterances are history.
+For evaluation only (`unseen`). It is MELD's series: scenes that share a longer utterance with the
+train or dev split of MELD or EmotionLines are skipped and counted, so the rest is new to models
+trained on those. Utterances labeled peaceful or powerful are history only.
 """
 
 from __future__ import annotations
@@ -12,21 +11,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import read_json, repair
 from erc_ros.training.datasets.corpus import EVALUATION, CorpusSpec
 from erc_ros.training.datasets.emotionlines import read_emotionlines
-from erc_ros.training.datasets.findings import Finding, Findings
 from erc_ros.training.datasets.meld import read_meld
-from erc_ros.training.datasets.utterances import (
-    EMPTY_TEXT,
-    REPAIRED_TEXT,
-    UNUSABLE_ROW,
-    Conversation,
-    LabelledUtterance,
-    Split,
-    incomplete,
-)
+from erc_ros.training.datasets.turns import FileFaults, lacks_texts, with_speakers
+from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
 
 FOLDER = "emorynlp"
 SPLITS = {"dev": ("dev", 1344), "test": ("tst", 1328)}  # part of the file's name, utterances
@@ -60,40 +50,39 @@ def read_emorynlp(data: Path, split: str) -> Split:
         raise FileNotFoundError(
             f"no {path}: get it from https://github.com/emorynlp/emotion-detection (json/)"
         )
-    known = _said_in_training(data)
+    training_texts = _training_texts(data)
+    faults = FileFaults(path.name)
     conversations: list[Conversation] = []
-    found: list[Finding] = []
-    read = 0
+    count = 0
     for row, scene in enumerate(_scenes(path), start=1):
-        read += len(scene)
-        kept = []
+        count += len(scene)
+        usable = []
         for index, turn in enumerate(scene):
-            if reason := _wrong_with(turn):
-                found.append(Finding(UNUSABLE_ROW, "skipped", path.name, row, reason))
+            if reason := _fault(turn):
+                faults.skip(row, reason)
             else:
-                kept.append((index, turn))
-        texts = [repair(turn["transcript"]).strip() for _, turn in kept]
-        if same := sum(len(text.split()) >= LONG and _letters(text) in known for text in texts):
-            detail = f"{same} of {len(scene)} utterances"
-            found.append(Finding(KNOWN_SCENE, "skipped", path.name, row, detail))
+                usable.append((index, turn))
+        texts = [repair(turn["transcript"]) for _, turn in usable]
+        same = sum(len(t.split()) >= LONG and _letters(t) in training_texts for t in texts)
+        if same:
+            faults.skip(row, f"{same} of {len(scene)} utterances", KNOWN_SCENE)
             continue
-        if any(repair(turn["transcript"]) != turn["transcript"] for _, turn in kept):
-            found.append(Finding(REPAIRED_TEXT, "repaired", path.name, row))
-        if not all(texts):
-            found.append(Finding(EMPTY_TEXT, "masked", path.name, row))
-        speakers = speaker_indices(" and ".join(turn["speakers"]) for _, turn in kept)
-        utterances = tuple(
-            LabelledUtterance(text, speaker, _label(turn["emotion"]), index)
-            for text, speaker, (index, turn) in zip(texts, speakers, kept, strict=True)
-        )
-        if utterances:
-            conversations.append(Conversation(f"{split}/{row}", utterances))
-    findings = Findings(tuple(found)) + incomplete(path.name, read, published)
-    return Split(split, tuple(conversations), LABELS, findings)
+        turns = [
+            (
+                " and ".join(turn["speakers"]),
+                LabelledUtterance(
+                    faults.text(turn["transcript"], row), 0, _label(turn["emotion"]), index
+                ),
+            )
+            for index, turn in usable
+        ]
+        if turns:
+            conversations.append(Conversation(f"{split}/{row}", with_speakers(turns)))
+    return Split(split, tuple(conversations), LABELS, faults.findings(count, published))
 
 
-def _said_in_training(data: Path) -> set[str]:
-    """What a text encoder may have seen of the series."""
+def _training_texts(data: Path) -> set[str]:
+    """Return the texts of the series in corpora that a text encoder may be trained on."""
     splits = (
         read(data, name) for read in (read_meld, read_emotionlines) for name in ("train", "dev")
     )
@@ -120,10 +109,9 @@ def _scenes(path: Path) -> list[list[Any]]:
         raise ValueError(f"{path} must have episodes, their scenes, their utterances") from error
 
 
-def _wrong_with(turn: Any) -> str:
-    keys = ("transcript", "emotion")
-    if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in keys):
-        return f"must have the texts {', '.join(keys)}"
+def _fault(turn: Any) -> str:
+    if reason := lacks_texts(turn, ("transcript", "emotion")):
+        return reason
     speakers = turn.get("speakers")
     if not isinstance(speakers, list) or not all(isinstance(name, str) for name in speakers):
         return "speakers must be a list of names"

@@ -7,16 +7,12 @@ from pathlib import Path
 
 from erc_ros.training.datasets.cleaning import read_records
 from erc_ros.training.datasets.corpus import CorpusSpec
-from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.turns import FileFaults
 from erc_ros.training.datasets.utterances import (
-    EMPTY_TEXT,
     LABELS,
-    REPAIRED_TEXT,
-    UNUSABLE_ROW,
     Conversation,
     LabelledUtterance,
     Split,
-    incomplete,
 )
 
 FOLDER = "goemotions"
@@ -37,38 +33,32 @@ def read_goemotions(data: Path, split: str) -> Split:
     path = data / FOLDER / f"ekman_{split}.tsv"
     if not path.is_file():
         raise FileNotFoundError(
-            f"no {path}: get GoEmotions (Ekman labels) or train without it (pretrain_epochs: 0)"
+            f"no {path}: get GoEmotions (Ekman labels) or train without it (pretraining: {{}})"
         )
     labels = _labels(data / FOLDER / "ekman_labels.txt")
+    faults = FileFaults(path.name)
     conversations: list[Conversation] = []
-    found: list[Finding] = []
-    read = 0
+    count = 0
     for row in read_records(path, COLUMNS, "\t", csv.QUOTE_NONE):
-        read += 1
+        count += 1
         text, label, name = (row.fields[column] for column in COLUMNS)
         if label is None or name is None or None in row.fields:
-            detail = "too few or too many columns"
-            found.append(Finding(UNUSABLE_ROW, "skipped", path.name, row.number, detail))
+            faults.skip(row.number, "too few or too many columns")
         elif label in labels:
-            if row.repaired:
-                found.append(Finding(REPAIRED_TEXT, "repaired", path.name, row.number))
-            if not (text or "").strip():
-                found.append(Finding(EMPTY_TEXT, "masked", path.name, row.number))
+            faults.text(text or "", row.number, row.repaired)
             utterance = LabelledUtterance(text or "", 1, labels[label], 0)
             conversations.append(Conversation(f"{split}/{name}", (utterance,)))
         elif set(label.split(",")) <= set(labels):  # several are written "1,3"
-            found.append(Finding(SEVERAL, "skipped", path.name, row.number, label))
+            faults.skip(row.number, label, SEVERAL)
         else:
-            detail = f"unknown label {label!r}"
-            found.append(Finding(UNUSABLE_ROW, "skipped", path.name, row.number, detail))
-    findings = Findings(tuple(found)) + incomplete(path.name, read, SPLITS[split])
-    return Split(split, tuple(conversations), LABELS, findings)
+            faults.skip(row.number, f"unknown label {label!r}")
+    return Split(split, tuple(conversations), LABELS, faults.findings(count, SPLITS[split]))
 
 
 def _labels(path: Path) -> dict[str, int]:
     """The labels as numbers in the rows -> indices into LABELS."""
     if not path.is_file():
-        raise FileNotFoundError(f"no {path}: it names the labels of the ekman_*.tsv beside it")
+        raise FileNotFoundError(f"no {path}: it names the labels of ekman_*.tsv")
     names = path.read_text(encoding="utf-8").split()
     if unknown := [name for name in names if name not in LABELS]:
         raise ValueError(f"{path} has the labels {unknown}; known are {', '.join(LABELS)}")

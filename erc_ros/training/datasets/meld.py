@@ -15,13 +15,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from erc_ros.encoders.text import speaker_indices
 from erc_ros.training.datasets.cleaning import CorpusRecord, read_records
 from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.emotionlines import FOLDER as EMOTIONLINES
 from erc_ros.training.datasets.emotionlines import VOTE_ORDER, read_turns
 from erc_ros.training.datasets.findings import Fate, Finding, Findings
 from erc_ros.training.datasets.scenes import CutFaces, Scene
+from erc_ros.training.datasets.turns import with_speakers
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
     IMPOSSIBLE_TIMES,
@@ -244,12 +244,7 @@ def _conversation(
     split: str, dialogue: int, rows: Sequence[tuple[str, LabelledUtterance]]
 ) -> Conversation:
     ordered = sorted(rows, key=lambda row: row[1].index)
-    speakers = speaker_indices(name for name, _ in ordered)
-    utterances = tuple(
-        replace(utterance, speaker=speaker)
-        for speaker, (_, utterance) in zip(speakers, ordered, strict=True)
-    )
-    return Conversation(f"{split}/{dialogue}", utterances)
+    return Conversation(f"{split}/{dialogue}", with_speakers(ordered))
 
 
 Key = tuple[str, ...]

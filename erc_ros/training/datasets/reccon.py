@@ -1,8 +1,8 @@
-"""Dialogues of IEMOCAP, transcribed, as RECCON (Poria et al. 2021) published them.
+"""Dialogues of IEMOCAP, transcribed, as published by RECCON (Poria et al. 2021).
 
-To measure with only (`unseen`). Sixteen dialogues of two actors, scripted and improvised, from all
-five sessions. Happy and excited are joy; frustrated is no emotion of ours: history. What the
-transcribers noted ("[LAUGHTER]") is taken out: no recogniser writes it.
+For evaluation only (`unseen`): sixteen dialogues of two actors from all five sessions. Happy and
+excited mean joy; frustrated utterances are history only. Notes of transcribers
+("[LAUGHTER]") are removed, as speech recognizers do not write them.
 """
 
 from __future__ import annotations
@@ -11,19 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from erc_ros.encoders.text import speaker_indices
-from erc_ros.training.datasets.cleaning import read_json, repair
+from erc_ros.training.datasets.cleaning import read_json
 from erc_ros.training.datasets.corpus import EVALUATION, CorpusSpec
-from erc_ros.training.datasets.findings import Finding, Findings
-from erc_ros.training.datasets.utterances import (
-    EMPTY_TEXT,
-    REPAIRED_TEXT,
-    UNUSABLE_ROW,
-    Conversation,
-    LabelledUtterance,
-    Split,
-    incomplete,
-)
+from erc_ros.training.datasets.turns import FileFaults, lacks_texts, with_speakers
+from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
 
 FILE = "reccon/iemocap_test.json"
 UTTERANCES = 665  # as published
@@ -57,39 +48,28 @@ def read_reccon_iemocap(data: Path, split: str) -> Split:
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(d, list) for d in content.values()):
         raise ValueError(f"{path} must be a table: a dialogue's name, and a list with its turns")
+    faults = FileFaults(path.name)
     conversations: list[Conversation] = []
-    found: list[Finding] = []
     row = 0
     for name, parts in content.items():
-        kept = []
+        turns = []
         for index, turn in enumerate(t for part in parts if isinstance(part, list) for t in part):
             row += 1
-            if reason := _wrong_with(turn):
-                found.append(Finding(UNUSABLE_ROW, "skipped", path.name, row, reason))
+            if reason := _fault(turn):
+                faults.skip(row, reason)
                 continue
-            text = _NOTE.sub("", repair(turn["utterance"])).strip()
-            if repair(turn["utterance"]) != turn["utterance"]:
-                found.append(Finding(REPAIRED_TEXT, "repaired", path.name, row))
-            if not text:
-                found.append(Finding(EMPTY_TEXT, "masked", path.name, row))
+            text = faults.text(_NOTE.sub("", turn["utterance"]), row)
             ours = EMOTIONS[turn["emotion"]]
             label = None if ours is None else LABELS.index(ours)
-            kept.append((turn["speaker"], text, label, index))
-        speakers = speaker_indices(speaker for speaker, *_ in kept)
-        utterances = tuple(
-            LabelledUtterance(text, speaker, label, index)
-            for speaker, (_, text, label, index) in zip(speakers, kept, strict=True)
-        )
-        if utterances:
-            conversations.append(Conversation(f"{split}/{name}", utterances))
-    findings = Findings(tuple(found)) + incomplete(path.name, row, UTTERANCES)
-    return Split(split, tuple(conversations), LABELS, findings)
+            turns.append((turn["speaker"], LabelledUtterance(text, 0, label, index)))
+        if turns:
+            conversations.append(Conversation(f"{split}/{name}", with_speakers(turns)))
+    return Split(split, tuple(conversations), LABELS, faults.findings(row, UTTERANCES))
 
 
-def _wrong_with(turn: Any) -> str:
-    keys = ("speaker", "utterance", "emotion")
-    if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in keys):
-        return f"must have the texts {', '.join(keys)}"
+def _fault(turn: Any) -> str:
+    if reason := lacks_texts(turn, ("speaker", "utterance", "emotion")):
+        return reason
     return "" if turn["emotion"] in EMOTIONS else f"unknown emotion {turn['emotion']!r}"
 
 

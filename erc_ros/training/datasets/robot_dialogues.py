@@ -18,14 +18,13 @@ from typing import Any
 
 import yaml
 
-from erc_ros.encoders.text import speaker_indices
 from erc_ros.resources import shared
 from erc_ros.training.datasets.corpus import CorpusSpec
-from erc_ros.training.datasets.findings import Finding, Findings
+from erc_ros.training.datasets.findings import Findings
+from erc_ros.training.datasets.turns import FileFaults, with_speakers
 from erc_ros.training.datasets.utterances import (
     EMPTY_TEXT,
     LABELS,
-    UNUSABLE_ROW,
     Conversation,
     LabelledUtterance,
     Split,
@@ -53,17 +52,19 @@ def read_robot_dialogues(data: Path, split: str) -> Split:
     if not files:
         raise FileNotFoundError(f"{folder} has no dialogues (*.yaml)")
     conversations: list[Conversation] = []
-    found: list[Finding] = []
+    findings = Findings()
     for file in files:
+        faults = FileFaults(file.name)
         for row, entry in enumerate(_entries(file), start=1):
-            if reason := _wrong_with(entry):
-                found.append(Finding(UNUSABLE_ROW, "skipped", file.name, row, reason))
+            if reason := _fault(entry):
+                faults.skip(row, reason)
             elif split_of(entry) == split:
                 if any(not text.strip() for _, text, _ in entry["turns"]):
-                    found.append(Finding(EMPTY_TEXT, "masked", file.name, row))
+                    faults.mask(row, EMPTY_TEXT)
                 name = f"{split}/{file.stem}-{row}"
                 conversations.append(Conversation(name, _utterances(entry["turns"])))
-    return Split(split, tuple(conversations), LABELS, Findings(tuple(found)))
+        findings += Findings(tuple(faults.faults))
+    return Split(split, tuple(conversations), LABELS, findings)
 
 
 def split_of(entry: dict[str, Any]) -> str:
@@ -85,7 +86,7 @@ def _entries(file: Path) -> list[Any]:
     return content
 
 
-def _wrong_with(entry: Any) -> str:
+def _fault(entry: Any) -> str:
     turns = entry.get("turns") if isinstance(entry, dict) else None
     if not isinstance(turns, list) or not turns:
         return "must be a table with `turns`"
@@ -101,12 +102,15 @@ def _wrong_with(entry: Any) -> str:
 
 
 def _utterances(turns: list[list[str]]) -> tuple[LabelledUtterance, ...]:
-    speakers = speaker_indices(speaker for speaker, _, _ in turns)
-    utterances = []
-    for index, (number, (speaker, text, emotion)) in enumerate(zip(speakers, turns, strict=True)):
-        label = None if speaker == ROBOT else LABELS.index(emotion)
-        utterances.append(LabelledUtterance(text.strip(), number, label, index))
-    return tuple(utterances)
+    return with_speakers(
+        (
+            speaker,
+            LabelledUtterance(
+                text.strip(), 0, None if speaker == ROBOT else LABELS.index(emotion), index
+            ),
+        )
+        for index, (speaker, text, emotion) in enumerate(turns)
+    )
 
 
 CORPORA = (

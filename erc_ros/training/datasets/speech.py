@@ -7,14 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.findings import NOTHING, Finding, Findings, joined
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance, Split
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -62,26 +60,6 @@ class SpeechCorpus:
 
 class UnusableSoundError(ValueError):
     """An unusable audio file; the message is the reason, short, as faults are counted by it."""
-
-
-def acted_corpus(
-    name: str, folder: str, parse: Callable[[str], ClipLabel], **fields: Any
-) -> CorpusSpec:
-    """Return the spec of a corpus of acted clips that are labeled by their file names.
-
-    Args:
-        folder: below the data folder.
-        parse: as of `read_corpus`.
-        fields: others of `CorpusSpec`; max_seconds also limits the clips.
-    """
-    return CorpusSpec(
-        name=name,
-        splits=("all",),
-        is_trimmed=True,
-        read=lambda data, split: list_corpus(data / folder, name, parse, split),
-        clips=lambda data: read_corpus(data / folder, name, parse, fields.get("max_seconds")),
-        **fields,
-    )
 
 
 def read_corpus(

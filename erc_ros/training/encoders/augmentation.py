@@ -1,4 +1,4 @@
-"""Random changes that training examples go through, all drawn from one seeded generator."""
+"""Random changes of training examples, and random negatives, from a seeded generator."""
 
 from __future__ import annotations
 
@@ -12,68 +12,46 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate
 
+from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import SAMPLE_RATE
-
-_SHARES = (
-    "scale",
-    "aspect",
-    "shift",
-    "erase",
-    "erase_side",
-    "coarse_share",
-    "blur",
-    "side_light",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class FaceAugmentation:
-    """How far pictures are moved and hidden. A detector's box is never quite where FER2013's is."""
+    """How far face images are moved, hidden and degraded; shares are in [0, 1]."""
 
-    rotation: float = 15.0
-    """Degrees, either way."""
-    scale: float = 0.15
-    """Share of the size, larger or smaller."""
-    shift: float = 0.1
-    """Share of the width and height, either way."""
-    gamma: float = 0.3
-    """Exponent of the brightness between 1 / (1 + gamma) and 1 + gamma."""
-    erase: float = 0.4
-    """Share of the pictures that lose a rectangle."""
-    erase_side: float = 0.45
-    """Longest side of the rectangle as a share of the picture's."""
-    coarse_size: int = 32
-    """Side of the pictures in the first epochs: half the cost, and the coarse shape comes first."""
-    coarse_share: float = 0.6
-    """Share of the epochs at coarse_size; 0: none."""
-    aspect: float = 0.0
-    """Share by which a picture is wider or narrower: other detectors cut other boxes."""
-    blur: float = 0.0
-    """Share of the pictures that are out of focus, by up to 1.2 pixels (a Gaussian's sigma)."""
-    side_light: float = 0.0
-    """Share of the brightness that one side of a face has more than the other, at most."""
-    grain: float = 0.0
-    """Noise of the camera in a dark room, at most; standard deviation, of a brightness of 1."""
+    rotation: float = setting(15.0, "in either direction", "degrees", (0, 180))
+    scale: float = setting(0.15, "share of the size, larger or smaller", "", (0, 1))
+    shift: float = setting(0.1, "share of width and height, in each direction", "", (0, 1))
+    gamma: float = setting(0.3, "brightness exponent from 1 / (1 + gamma) to 1 + gamma", "", (0, 9))
+    erase: float = setting(0.4, "share of the images with a hidden rectangle", "", (0, 1))
+    erase_side: float = setting(0.45, "longest side of it, as a share of the image", "", (0, 1))
+    coarse_size: int = setting(32, "side of the images in the first epochs", "pixels", (16, 1024))
+    coarse_share: float = setting(0.6, "share of the epochs at coarse_size", "", (0, 1))
+    aspect: float = setting(0.0, "share by which an image is wider or narrower", "", (0, 1))
+    blur: float = setting(0.0, "share of images blurred by a sigma of up to 1.2 px", "", (0, 1))
+    side_light: float = setting(0.0, "brightness difference of both sides, at most", "", (0, 1))
+    grain: float = setting(0.0, "standard deviation of sensor noise, at most", "", (0, 1))
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "gamma", "grain", *_SHARES):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
-        for name in _SHARES:
-            if getattr(self, name) > 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be a share, at most 1")
-        if self.coarse_size < 16 or self.coarse_size % 16:
+        check(self)
+        if self.coarse_size % 16:
             raise ValueError(f"coarse_size is {self.coarse_size}, must be a multiple of 16")
 
 
 def augment_faces(
-    pictures: Tensor, how: FaceAugmentation, generator: Generator, size: int | None = None
+    images: Tensor, how: FaceAugmentation, generator: Generator, size: int | None = None
 ) -> Tensor:
-    """Flip, turn, shift, scale, gamma and hide parts: (B, 1, H, W) in [0, 1] -> (B, 1, size, size).
+    """Flip, rotate, scale, shift, light and hide parts of face images.
 
-    size None keeps H; a smaller size samples the picture more coarsely (cheaper early epochs).
+    Args:
+        images: (B, 1, H, W) in [0, 1].
+        size: side of the result; None: H. A smaller one makes early epochs cheaper.
+
+    Returns:
+        (B, 1, size, size) in [0, 1].
     """
-    batch, _, height, _ = pictures.shape
+    batch, _, height, _ = images.shape
     size = size or height
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -94,7 +72,7 @@ def augment_faces(
     # A shift of s of the width is 2 s in the coordinates -1..1 of affine_grid.
     theta = torch.cat([turn, uniform(-2 * how.shift, 2 * how.shift, 2, 1)], dim=2)  # (B, 2, 3)
     grid = affine_grid(theta, [batch, 1, size, size], align_corners=False)
-    moved = grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    moved = grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     limit = math.log1p(how.gamma)
     moved = moved.clamp_min(1e-4) ** uniform(-limit, limit, 1, 1, 1).exp()
     moved = _lit_and_blurred(moved, how, uniform, generator)
@@ -105,7 +83,7 @@ def augment_faces(
 def _lit_and_blurred(
     faces: Tensor, how: FaceAugmentation, uniform: Callable[..., Tensor], generator: Generator
 ) -> Tensor:
-    """Light from a side, out of focus, grainy; a step of strength 0 is left out."""
+    """Add light from one side, blur and sensor noise; steps of strength 0 are skipped."""
     if how.side_light:
         at = torch.linspace(-1, 1, faces.shape[-1])
         across = uniform(-1, 1, 1, 1, 1) * at + uniform(-1, 1, 1, 1, 1) * at[:, None]
@@ -121,19 +99,19 @@ def _lit_and_blurred(
 
 
 def no_faces(count: int, size: int, generator: Generator) -> Tensor:
-    """Pictures that show nobody: blotches from coarse to fine, (count, 1, size, size) in [0, 1]."""
-    pictures = torch.empty(count, 1, size, size)
-    for picture in pictures:
+    """Return non-face images (negatives): noise from coarse to fine, (count, 1, size, size)."""
+    images = torch.empty(count, 1, size, size)
+    for image in images:
         side = int(torch.randint(1, size + 1, (1,), generator=generator))
         blotches = torch.rand(1, 1, side, side, generator=generator)
-        picture[:] = interpolate(blotches, (size, size), mode="bilinear", align_corners=False)[0]
-    return pictures
+        image[:] = interpolate(blotches, (size, size), mode="bilinear", align_corners=False)[0]
+    return images
 
 
 def _rectangles(
     batch: int, size: int, how: FaceAugmentation, uniform: Callable[..., Tensor]
 ) -> Tensor:
-    """One rectangle in a share of the pictures: (B, 1, size, size) bool, True = hidden."""
+    """Draw a rectangle for a share of the images: (B, 1, size, size) bool, True: hidden."""
     at = (torch.arange(size) + 0.5) / size
     inside = []
     for _ in range(2):
@@ -147,7 +125,7 @@ def _rectangles(
 def reverberate(
     samples: NDArray[np.float32], seconds: float, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """A synthetic room: the direct sound and noise that decays by 60 dB in `seconds` (RT60)."""
+    """Add a synthetic room: noise that decays by 60 dB in `seconds` (RT60)."""
     length = round(seconds * SAMPLE_RATE)
     time = np.arange(length) / length
     response = generator.standard_normal(length) * 10 ** (-3 * time)
@@ -161,7 +139,7 @@ def reverberate(
 def add_noise(
     samples: NDArray[np.float32], snr: float, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Noise whose power falls with frequency to a random power, `snr` dB below the sound."""
+    """Add noise of a random spectral slope (white to brown) at `snr` dB."""
     size = 1 << (len(samples) - 1).bit_length()
     frequencies = np.arange(1, size // 2 + 2, dtype=np.float64)
     shape = frequencies ** (-generator.uniform(0.0, 2.0) / 2)
@@ -181,41 +159,28 @@ def _convolve(sound: NDArray[np.float64], response: NDArray[np.float64]) -> NDAr
 
 @dataclass(frozen=True, slots=True)
 class ChannelAugmentation:
-    """What may lie between a speaker and us: the same for all that a speaker says in a version."""
+    """Random recording channels; in one version all clips of a speaker have the same channel."""
 
-    versions: int = 2
-    """Of a clip: the clean one, and those through other channels."""
-    changed: float = 0.33
-    """Share of the clips that have those other versions; the network takes its time."""
-    reverberant: float = 0.5
-    """Share of the channels that are a room."""
-    longest_reverberation: float = 0.6
-    """s until the room is 60 dB quieter (RT60); at least 0.1."""
-    telephone: float = 0.25
-    """Share that is cut to 300 to 3400 Hz."""
-    noisy: float = 0.7
-    """Share with noise."""
-    lowest_snr: float = 5.0
-    """dB; at most 30 dB. Each clip has noise of its own, within 3 dB of its channel's level."""
-    gain: float = 20.0
-    """dB, quieter by up to this and louder by up to half of it, where it may clip."""
+    versions: int = setting(2, "versions of a clip: the clean one and others", "", (1, 100))
+    changed: float = setting(0.33, "share of the clips that have other versions", "", (0, 1))
+    reverberant: float = setting(0.5, "share of the channels in a room", "", (0, 1))
+    longest_reverberation: float = setting(
+        0.6, "longest reverberation time (RT60); the shortest is 0.1", "s", (0.1, 10)
+    )
+    telephone: float = setting(0.25, "share limited to 300 to 3400 Hz", "", (0, 1))
+    noisy: float = setting(0.7, "share with noise", "", (0, 1))
+    lowest_snr: float = setting(
+        5.0, "lowest SNR; the highest is 30. Clips differ by up to 3", "dB", (-30, 30)
+    )
+    gain: float = setting(20.0, "quieter by up to this, louder by up to half of it", "dB", (0, 100))
 
     def __post_init__(self) -> None:
-        if self.versions < 1:
-            raise ValueError(f"versions is {self.versions}, must be at least 1")
-        for name in ("changed", "reverberant", "telephone", "noisy"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be a share in [0, 1]")
-        if self.longest_reverberation < 0.1 or self.lowest_snr > 30 or self.gain < 0:
-            raise ValueError(
-                "longest_reverberation must be at least 0.1, lowest_snr at most 30, gain not"
-                " negative"
-            )
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """room: s of reverberation, 0: none. snr: dB, infinite: no noise. level: a factor."""
+    """A recording channel. room: RT60 in s, 0: no room. snr: dB, inf: no noise. level: factor."""
 
     room: float = 0.0
     is_telephone: bool = False
@@ -224,7 +189,7 @@ class Channel:
 
     @classmethod
     def drawn(cls, how: ChannelAugmentation, generator: np.random.Generator) -> Channel:
-        """One at random."""
+        """Draw a channel."""
         room = generator.uniform(0.1, how.longest_reverberation)
         snr = generator.uniform(how.lowest_snr, 30.0)
         is_room, is_telephone, is_noisy = generator.random(3) < (
@@ -240,7 +205,7 @@ class Channel:
     def carry(
         self, samples: NDArray[np.float32], generator: np.random.Generator
     ) -> NDArray[np.float32]:
-        """A clip at the other end, (n,) at SAMPLE_RATE -> (n,), in [-1, 1]."""
+        """Return a clip as recorded through the channel, (n,) at SAMPLE_RATE -> (n,) in [-1, 1]."""
         if self.room:
             samples = reverberate(samples, self.room, generator)
         if math.isfinite(self.snr):
@@ -252,7 +217,7 @@ class Channel:
 
 
 def telephone_band(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Only 300 to 3400 Hz; 24 dB per octave outside of it."""
+    """Limit audio to 300 to 3400 Hz, 24 dB per octave."""
     spectrum = np.fft.rfft(samples)
     hertz = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 1.0)
     passed = np.minimum(1.0, hertz / 300) ** 4 * np.minimum(1.0, 3400 / hertz) ** 4
@@ -261,8 +226,8 @@ def telephone_band(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def no_voices(count: int, generator: np.random.Generator) -> list[NDArray[np.float32]]:
-    """Sounds of nobody, 0.5 to 4 s each: steady noise, hum, chords, coughs, and a quiet room."""
-    found = []
+    """Return non-speech audio (negatives), 0.5 to 4 s: noise, hum, chords, coughs, a quiet room."""
+    clips = []
     for number in range(count):
         length = round(generator.uniform(0.5, 4.0) * SAMPLE_RATE)
         time = np.arange(length) / SAMPLE_RATE
@@ -292,5 +257,5 @@ def no_voices(count: int, generator: np.random.Generator) -> list[NDArray[np.flo
         else:
             sound = noise * 10 ** (-generator.uniform(40, 55) / 20)
         loud = 1.0 if kind == 4 else generator.uniform(0.05, 0.7) / np.abs(sound).max()
-        found.append((sound * loud).astype(np.float32))
-    return found
+        clips.append((sound * loud).astype(np.float32))
+    return clips

@@ -30,10 +30,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from erc_ros.encoders.text import Turn
 from erc_ros.training.encoders import pretrained
-from erc_ros.training.encoders.sample import Sample, check
+from erc_ros.training.encoders.sample import Sample, check_samples
 from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder
 from erc_ros.training.encoders.visual.pretrained import evenly
 from erc_ros.training.engine.trainer import PRECISIONS
+from erc_ros.values.settings import check, setting
 
 INSTRUCTION = (
     "You are an annotator who concisely describes observable actions and facial states."
@@ -45,81 +46,15 @@ INSTRUCTION = (
 """It begins with the sentence that DDVLM quotes of its own."""
 # Stems: "angr" finds angry, angrily, angrier. Smiles, frowns and tears are seen, and may be named.
 STEMS = (
-    "afraid",
-    "aggress",
-    "amus",
-    "anger",
-    "angr",
-    "annoy",
-    "anxi",
-    "asham",
-    "aversion",
-    "bored",
-    "calm",
-    "cheer",
-    "confus",
-    "contempt",
-    "content(?:ed|edly|ment)\\b",
-    "curious",
-    "delight",
-    "depress",
-    "despair",
-    "disappoint",
-    "disgust",
-    "displeas",
-    "distress",
-    "embarrass",
-    "emotion",
-    "enjoy",
-    "enthusias",
-    "excite",
-    "fear",
-    "feel",
-    "frighten",
-    "frustrat",
-    "furi",
-    "glad",
-    "gloom",
-    "grie[fv]",
-    "guilt",
-    "happ(?:y|i)",
-    "hate",
-    "hatred",
-    "horr",
-    "irritat",
-    "jealous",
-    "joy",
-    "lonel",
-    "love",
-    "mad\\b",
-    "melanchol",
-    "miser",
-    "mood",
-    "nervous",
-    "neutral",
-    "panic",
-    "pleas(?:ed|ant|ure)",
-    "proud",
-    "rage",
-    "regret",
-    "relief",
-    "reliev",
-    "resent",
-    "sad(?:ly|ness|der|dest|den|dened|dening)?\\b",
-    "scared",
-    "sentiment",
-    "shock",
-    "shy\\b",
-    "sorrow",
-    "startl",
-    "stress",
-    "surpris",
-    "terrif",
-    "terror",
-    "upset",
-    "worr(?:y|i)",
+    r"afraid|aggress|amus|anger|angr|annoy|anxi|asham|aversion|bored|calm|cheer|confus|contempt"
+    r"|content(?:ed|edly|ment)\b|curious|delight|depress|despair|disappoint|disgust|displeas"
+    r"|distress|embarrass|emotion|enjoy|enthusias|excite|fear|feel|frighten|frustrat|furi|glad"
+    r"|gloom|grie[fv]|guilt|happ(?:y|i)|hate|hatred|horr|irritat|jealous|joy|lonel|love|mad\b"
+    r"|melanchol|miser|mood|nervous|neutral|panic|pleas(?:ed|ant|ure)|proud|rage|regret|relief"
+    r"|reliev|resent|sad(?:ly|ness|der|dest|den|dened|dening)?\b|scared|sentiment|shock|shy\b"
+    r"|sorrow|startl|stress|surpris|terrif|terror|upset|worr(?:y|i)"
 )
-_NAMED = re.compile(rf"\b(?:un)?(?:{'|'.join(STEMS)})\w*", re.IGNORECASE)
+_NAMED = re.compile(rf"\b(?:un)?(?:{STEMS})\w*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +63,16 @@ class DescriberConfig:
 
     model: str
     """A folder, or a name in the local Hugging Face cache; DDVLM: Qwen2.5-VL-7B-Instruct."""
-    frames: int = 4
-    """Of the utterance, evenly spread, that the model sees."""
-    longest: int = 120
-    """Tokens of a description at most."""
-    tries: int = 3
-    """The first is the model's best answer, the others are drawn at random."""
-    temperature: float = 0.7
-    """Of the answers that are drawn."""
-    precision: str = "fp32"
-    """Of the weights: bf16 or fp16 take half the memory, for 7 billion parameters 15 GB."""
+    frames: int = setting(4, "images of the utterance, evenly spread", "", (1, 1000))
+    longest: int = setting(120, "tokens of a description, at most", "", (1, 10_000))
+    tries: int = setting(3, "the first is the most likely text, others are drawn", "", (1, 100))
+    temperature: float = setting(0.7, "of the texts that are drawn", "", (0.01, 10))
+    precision: str = setting(
+        "fp32", "of the weights; bf16 and fp16 take half the memory", choices=tuple(PRECISIONS)
+    )
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}, must be one of {list(PRECISIONS)}")
-        if min(self.frames, self.longest, self.tries) < 1:
-            raise ValueError("frames, longest and tries must be at least 1")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}, must be positive")
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +268,6 @@ class DescriptionEncoder:
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `sample.Encoder`."""
-        check(self, samples)
+        check_samples(self, samples)
         said = [Sample(s.key, (Turn(0, self._texts[s.key]),)) for s in samples]
         return self._sentences.encode(said)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from erc_ros.training.encoders.packaged import PACKAGED, model_folder
-from erc_ros.training.encoders.sample import Encoder, Sample, check
+from erc_ros.training.encoders.sample import Encoder, Sample, check_samples
 
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
@@ -162,7 +162,7 @@ def encode(encoder: Trainable, samples: Sequence[Sample]) -> NDArray[np.float32]
     Raises:
         ValueError: a sample that the encoder refuses, or an embedding that is not finite.
     """
-    check(encoder, samples)
+    check_samples(encoder, samples)
     device = next(encoder.model.parameters()).device
     encoder.model.eval()
     order = sorted(range(len(samples)), key=lambda index: encoder.size(samples[index]))

@@ -85,7 +85,7 @@ def unusable_sound(
     return "" if heard >= shortest else f"sound shorter than {least}"
 
 
-def check(encoder: Encoder, samples: Sequence[Sample]) -> None:
+def check_samples(encoder: Encoder, samples: Sequence[Sample]) -> None:
     """Raises ValueError for the first sample that the encoder refuses, or for none at all."""
     if not samples:
         raise ValueError("there is nothing to encode: an empty batch")

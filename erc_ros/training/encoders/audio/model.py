@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.values.settings import check, setting
 
 EMBEDDING = 128
 
@@ -22,20 +23,17 @@ class AudioNetworkConfig:
 
     widths: tuple[int, ...] = (16, 32, 48, 64)
     """Channels after each convolution; each halves the bands, the first two also the frames."""
-    hidden: int = 128
-    """Channels over time, when the bands are folded into one vector."""
+    hidden: int = setting(128, "channels of the convolutions over time", "", (1, 10_000))
     dilations: tuple[int, ...] = (1, 2)
     """Of the convolutions over time; 40 ms a step."""
-    dropout: float = 0.3
-    """Between the convolutions and before the head."""
+    dropout: float = setting(0.3, "between convolutions, before the classifier", "", (0, 0.99))
 
     def __post_init__(self) -> None:
+        check(self)
         if not 2 <= len(self.widths) <= 6:
             raise ValueError(f"widths {self.widths} must be 2 to 6 convolutions")
-        if min(*self.widths, *self.dilations, self.hidden) < 1:
-            raise ValueError("widths, dilations and hidden must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, must be in [0, 1)")
+        if min(*self.widths, *self.dilations) < 1:
+            raise ValueError("widths and dilations must be at least 1")
 
 
 class AudioNetwork(nn.Module):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.training.encoders.audio.pretrained import waveform
-from erc_ros.training.encoders.sample import Sample, check, unusable_sound
+from erc_ros.training.encoders.sample import Sample, check_samples, unusable_sound
 from erc_ros.values.utterance import SAMPLE_RATE
 
 SHORTEST = SAMPLE_RATE // 10  # samples; some functionals need several of openSMILE's frames
@@ -56,7 +56,7 @@ class OpenSmileEncoder:
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `sample.Encoder`."""
-        check(self, samples)
+        check_samples(self, samples)
         rows = [
             self._smile.process_signal(waveform(sample, SAMPLE_RATE), SAMPLE_RATE).to_numpy()
             for sample in samples

@@ -1,8 +1,6 @@
-"""Speech by any encoder of Hugging Face that takes a waveform: data2vec-audio, wav2vec 2.0, WavLM.
+"""Speech by Hugging Face encoders of waveforms: data2vec-audio, wav2vec 2.0, WavLM, HuBERT.
 
-emotion2vec is a data2vec-audio that was trained further: converted to that layout, it loads the
-same way. Every model hears its own true rate, 16 kHz: sound of another rate is resampled, never
-passed off as 16 kHz.
+Audio of another rate than the model's (16 kHz) is resampled.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from erc_ros.training.encoders import pretrained
 from erc_ros.training.encoders.sample import Sample, unusable_sound
+from erc_ros.values.settings import check, setting
 
 READINGS = ("mean", "first")
 
@@ -33,27 +32,22 @@ class SpeechEncoderConfig:
 
     model: str
     """A folder, or a name in the local Hugging Face cache."""
-    reading: str = "mean"
-    """Mean over the frames, or the first one."""
-    max_seconds: float = 20.0
-    """Of a longer utterance only its end is heard; memory grows with its square."""
-    batch_size: int = 8
+    reading: str = setting("mean", "the mean of the frames or the first one", choices=READINGS)
+    max_seconds: float = setting(
+        20.0, "only the end of a longer utterance is used; memory grows with its square", "s",
+        (0.1, 600),
+    )  # fmt: skip
+    batch_size: int = setting(8, "clips encoded together", "", (1, 10_000))
 
     def __post_init__(self) -> None:
-        if self.reading not in READINGS:
-            raise ValueError(f"reading is {self.reading!r}, must be one of {READINGS}")
-        if not self.max_seconds > 0 or self.batch_size < 1:
-            raise ValueError(
-                f"max_seconds ({self.max_seconds}) and batch_size ({self.batch_size}) must be"
-                " positive"
-            )
+        check(self)
 
 
 class SpeechEncoder:
     """Sound -> embedding; see `sample.Encoder` and `pretrained.Trainable`.
 
-    Clips are padded to the longest and masked. Some models hear the padding all the same (group
-    normalisation over time, stacked position convolutions): that is measured once, and `embed`
+    Clips are padded to the longest and masked. In some models padding changes the embedding anyway
+    (group normalization over time, stacked position convolutions). This is measured once; `embed`
     gives such a model one clip at a time, so that no embedding depends on the batch.
 
     Raises:
@@ -157,13 +151,13 @@ class SpeechEncoder:
 
     @torch.inference_mode()
     def ignores_padding(self) -> bool:
-        """Whether a clip has the same embedding beside a longer one as alone."""
+        """Return whether a clip has the same embedding in a batch with a longer one."""
         generator = np.random.default_rng(0)
         noise = generator.standard_normal(4 * self.shortest + self.rate // 5).astype(np.float32)
         quiet = (noise[::2] / 10).astype(np.float32)
         long, short = (Sample("", sound=s, sample_rate=self.rate) for s in (noise, quiet))
-        alone, beside = self.embed(self.collate([short])), self.embed(self.collate([short, long]))
-        return bool((alone[0] - beside[0]).abs().max() <= 1e-4 * alone.abs().max())
+        alone, padded = self.embed(self.collate([short])), self.embed(self.collate([short, long]))
+        return bool((alone[0] - padded[0]).abs().max() <= 1e-4 * alone.abs().max())
 
 
 def _without_padding(inputs: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:

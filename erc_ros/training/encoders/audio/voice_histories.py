@@ -1,8 +1,8 @@
-"""Which clips of a speaker were heard before a clip: drawn for training, in streams for measuring.
+"""Utterance histories of speakers: drawn at random for training, in sequence for evaluation.
 
-Acted corpora have no conversations, so a history is some of the same speaker's other clips. What it
-holds decides what can be known: somebody who showed everything has a level to be compared with,
-somebody who was angry all along has not. Training sees all of it.
+Acted corpora have no conversations, so a history consists of other clips of the same speaker. Its
+emotions decide what can be inferred: a speaker who showed several emotions has a level to compare
+with, a speaker who was angry throughout has not. Training draws both.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.values.settings import check, setting
+
 NONE = -1  # no clip
 SINGLE, MIXED, OTHER = 0, 1, 2  # kinds of histories
 
@@ -20,33 +22,27 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class HistorySampling:
-    """How histories are drawn; the section `histories` of a voice recipe. The rest is mixed."""
+    """Shares of kinds of histories; the section `histories` of a voice recipe. Others are mixed."""
 
-    first: float = 0.15
-    """Share of the examples without any: a speaker's first utterance."""
-    single: float = 0.2
-    """Share whose history has only the example's own emotion, as in a talk show."""
-    dominated: float = 0.2
-    """Share in whose history one emotion is frequent, whichever."""
-    dominance: float = 0.7
-    """How frequent."""
+    first: float = setting(0.15, "share without history, as a first utterance", "", (0, 1))
+    single: float = setting(0.2, "share whose history has only the example's emotion", "", (0, 1))
+    dominated: float = setting(0.2, "share with one frequent emotion in the history", "", (0, 1))
+    dominance: float = setting(0.7, "how frequent it is", "", (0, 1))
 
     def __post_init__(self) -> None:
-        for name in ("first", "single", "dominated", "dominance"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be a share in [0, 1]")
+        check(self)
         if self.single + self.dominated > 1:
             raise ValueError(
-                f"single {self.single} and dominated {self.dominated} are more than all together"
+                f"single {self.single} and dominated {self.dominated} must be at most 1 in sum"
             )
 
 
 class Histories:
-    """Draws histories of at most `most` clips, of the same speaker in the same version.
+    """Draws histories of at most `most` clips of the same speaker in the same version.
 
     Args:
         speakers (N,): numbers. labels (N,). there (N, V): which versions a clip has.
-        usable (N,): clips that may be drawn; those of training.
+        usable (M,): rows of the training clips.
     """
 
     def __init__(
@@ -70,7 +66,7 @@ class Histories:
     def draw(
         self, rows: Rows, versions: Rows, how: HistorySampling, generator: np.random.Generator
     ) -> tuple[Rows, Rows]:
-        """For the clips rows (B,) in their versions: what was heard (B, most), kinds (B,)."""
+        """Draw histories (B, most) and their kinds (B,) for clips rows (B,) in versions (B,)."""
         batch = len(rows)
         speakers = self._speakers[rows]
         chance = generator.random(batch)
@@ -81,12 +77,12 @@ class Histories:
         share = np.where(is_single, 1.0, np.where(is_dominated, how.dominance, 0.0))
         whichever = self._among(versions, speakers, self._any, self._most, generator)
         alike = self._among(versions, speakers, frequent, self._most, generator)
-        found = np.where(generator.random((batch, self._most)) < share[:, None], alike, whichever)
+        drawn = np.where(generator.random((batch, self._most)) < share[:, None], alike, whichever)
         counts = generator.integers(1, self._most + 1, batch)
         counts[generator.random(batch) < how.first] = 0
-        found[np.arange(self._most) >= counts[:, None]] = NONE
+        drawn[np.arange(self._most) >= counts[:, None]] = NONE
         kinds = np.where(is_single, SINGLE, np.where(is_dominated, OTHER, MIXED))
-        return found, np.where(counts == 0, OTHER, kinds)
+        return drawn, np.where(counts == 0, OTHER, kinds)
 
     def _among(
         self,
@@ -107,10 +103,10 @@ class Histories:
 def streams(
     speakers: NDArray[np.str_], most: int, seed: int, labels: Rows | None = None
 ) -> tuple[Rows, Rows]:
-    """Every speaker says all clips once, in random order: (N, most) what was heard, (N,) how many.
+    """Order all clips of each speaker at random; returns histories (N, most) and lengths (N,).
 
-    The last `most` before a clip, oldest first, then NONE. With labels (N,): each emotion of a
-    speaker is a stream of its own, as if nobody ever felt anything else.
+    A history has the last `most` clips before a clip, oldest first, then NONE. With labels (N,),
+    each emotion of a speaker is a sequence of its own.
     """
     generator = np.random.default_rng(seed)
     heard = np.full((len(speakers), most), NONE, np.int64)

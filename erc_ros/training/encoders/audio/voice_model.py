@@ -1,10 +1,9 @@
-"""The voice network: how somebody sounds, beside how the same speaker sounded before.
+"""The voice network: emotion from a speaker embedding, absolute and relative to the speaker.
 
-Two small networks and a gate between them. One sees the voice relative to the speaker's own level,
-the mean of what was heard of that person: it knows most, as long as the person did not sound the
-same all the time. The other sees the voice as it is: for the first utterance, and for somebody who
-is angry throughout, whose level is anger. The gate tells which is the case by how much the speaker
-has varied along the directions in which emotions differ within speakers.
+Two small networks and a gate. One sees the embedding relative to the mean of the same speaker's
+earlier utterances: the more accurate one, unless the speaker's emotion did not change. The other
+sees the embedding alone, for first utterances and unchanged emotions. The gate combines them by how
+much the speaker's earlier utterances varied along directions that separate emotions.
 """
 
 from __future__ import annotations
@@ -20,28 +19,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.values.settings import check, setting
 
-SHRINK = 4.0  # utterances of an average voice that count beside those heard
-QUIET = 0.05  # variance that is taken for none
-RIDGE = 0.3  # share of the within-class covariance that is made round
+SHRINK = 4.0  # utterances of an average speaker that are added to those received
+QUIET = 0.05  # smallest variance
+RIDGE = 0.3  # shrinkage of the within-class covariance towards a sphere
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceNetworkConfig:
     """Sizes; the section `network` of a voice recipe."""
 
-    hidden: int = 128
-    dropout: float = 0.5
-    input_dropout: float = 0.2
-    noise: float = 0.3
-    """Added to standardised inputs in training; standard deviation."""
+    hidden: int = setting(128, "units of each hidden layer", "", (1, 10_000))
+    dropout: float = setting(0.5, "between the layers", "", (0, 0.99))
+    input_dropout: float = setting(0.2, "of the inputs", "", (0, 0.99))
+    noise: float = setting(0.3, "standard deviation added to standardized inputs", "", (0, 10))
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or self.noise < 0:
-            raise ValueError("hidden must be at least 1 and noise not negative")
-        for name in ("dropout", "input_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1)")
+        check(self)
 
 
 class Judgement(NamedTuple):
@@ -95,7 +90,7 @@ class VoiceNetwork(nn.Module):
         self.directions[:, : directions.shape[1]] = torch.from_numpy(directions)
 
     def judge(self, voice: Tensor, heard: Tensor, is_heard: Tensor) -> Judgement:
-        """What each network says, and the gate."""
+        """Return the logits of both networks, and the gate."""
         seen = is_heard.to(voice.dtype)[..., None]  # (B, H, 1)
         x = (voice - self.mean) / self.deviation  # (B, D)
         h = (heard - self.mean) / self.deviation * seen
@@ -121,10 +116,10 @@ class VoiceNetwork(nn.Module):
 
 
 class VoiceEnsemble(nn.Module):
-    """The mean of several voice networks: same inputs, log of their mean probabilities (B, 7).
+    """Log of the mean probabilities (B, 7) of several voice networks with the same inputs.
 
-    prior: how much the log-probability of neutral is lowered. Networks that learned from much
-    ordinary speech expect neutral more often than a conversation has it.
+    prior: subtracted from the log-probability of neutral, as networks trained with much ordinary
+    speech expect neutral more often than it occurs in conversations.
     """
 
     correction: Tensor
@@ -160,14 +155,14 @@ def emotion_directions(
 ) -> NDArray[np.float32]:
     """Fisher's discriminants of the labels within speakers, (N, D) -> (D, labels - 1).
 
-    Scaled so that the variance within a label is 1 along each: more tells of several labels.
+    Scaled to variance 1 within a label, so that more indicates several labels.
     """
     there = np.unique(labels)
     centred = np.array(features, np.float64)
     for speaker in np.unique(speakers):
         own = speakers == speaker
         heard = [centred[own & (labels == k)].mean(0) for k in there if (own & (labels == k)).any()]
-        centred[own] -= np.mean(heard, 0)  # whichever emotions the speaker acted how often
+        centred[own] -= np.mean(heard, 0)  # independent of how often the speaker acted an emotion
     means = np.array([centred[labels == k].mean(0) for k in there])
     within = np.mean([np.cov(centred[labels == k].T, bias=True) for k in there], 0)
     size = within.shape[0]

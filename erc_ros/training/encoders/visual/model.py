@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from erc_ros.training.datasets.corpora import FACES, find
+from erc_ros.values.settings import check, setting
 
 LABELS = len(find(FACES).labels)
 EMBEDDING = 128
@@ -17,24 +18,21 @@ EMBEDDING = 128
 class FaceNetworkConfig:
     """Sizes; the section `network` of a face recipe."""
 
-    stem: int = 32
-    """Channels at 24x24."""
+    stem: int = setting(32, "channels at 24x24", "", (1, 10_000))
     widths: tuple[int, ...] = (32, 64, 128, 256)
     """Channels of the stages at 24x24, 12x12, 6x6, 3x3."""
     blocks: tuple[int, ...] = (1, 2, 2, 1)
     """Residual blocks in each stage."""
-    dropout: float = 0.3
-    """Before the classification head."""
+    dropout: float = setting(0.3, "before the classifier", "", (0, 0.99))
 
     def __post_init__(self) -> None:
+        check(self)
         if not self.widths or len(self.widths) != len(self.blocks):
             raise ValueError(
                 f"widths {self.widths} and blocks {self.blocks} must be equally many stages"
             )
-        if min(*self.widths, *self.blocks, self.stem) < 1:
-            raise ValueError("stem, widths and blocks must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, must be in [0, 1)")
+        if min(*self.widths, *self.blocks) < 1:
+            raise ValueError("widths and blocks must be at least 1")
 
 
 def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -79,7 +77,7 @@ class FaceNetwork(nn.Module):
         )
 
     def forward(self, faces: Tensor) -> Tensor:
-        # Each face on its own mean and contrast: light and exposure of the room should not matter.
+        # Standardize each face, so that light and exposure do not matter.
         mean = faces.mean(dim=(2, 3), keepdim=True)
         centred = faces - mean
         deviation = (centred * centred).mean(dim=(2, 3), keepdim=True).sqrt()

@@ -14,6 +14,7 @@ from transformers import AutoImageProcessor, AutoModel
 
 from erc_ros.training.encoders import pretrained
 from erc_ros.training.encoders.sample import Sample
+from erc_ros.values.settings import check, setting
 
 READINGS = ("first", "mean")
 
@@ -24,15 +25,13 @@ class VideoEncoderConfig:
 
     model: str
     """A folder, or a name in the local Hugging Face cache."""
-    reading: str = "first"
-    """The first token (TimeSformer's class token), or the mean of all (VideoMAE has none)."""
-    batch_size: int = 4
+    reading: str = setting(
+        "first", "the first token (TimeSformer) or the mean of all (VideoMAE)", choices=READINGS
+    )
+    batch_size: int = setting(4, "clips encoded together", "", (1, 10_000))
 
     def __post_init__(self) -> None:
-        if self.reading not in READINGS:
-            raise ValueError(f"reading is {self.reading!r}, must be one of {READINGS}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, must be at least 1")
+        check(self)
 
 
 class VideoEncoder:
