@@ -331,7 +331,9 @@ def _replay(argv: Sequence[str]) -> int:
     parser.add_argument("--rate", type=float, default=1.0, help="speed, with --via-dds")
     options = parser.parse_args(argv)
     topics = {r: getattr(options, r) for r in ("image", "audio", "speech") if getattr(options, r)}
-    out = options.out or Path("out") / options.bag.resolve().stem
+    from erc_ros.replay.recording import recording_name
+
+    out = options.out or Path("out") / recording_name(options.bag)
     return _explained(lambda: _replay_to(options, topics, out))
 
 
@@ -341,7 +343,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     from erc_ros.replay.offline import replay
     from erc_ros.replay.progress import ReportingRecording, progress_bar
     from erc_ros.replay.provenance import changed_parameters, digest, models, software
-    from erc_ros.replay.recording import open_recording
+    from erc_ros.replay.recording import open_recording, recording_files
     from erc_ros.replay.report import check_out, name_of, write
 
     check_folder(out)
@@ -369,7 +371,7 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
         **software(),
         **models(robot),
         "changed_parameters": changed_parameters(robot),
-        "recording_sha256": digest(options.bag),
+        "recording_sha256": digest(*recording_files(options.bag)),
     }
     files = write(result, out, with_text=not options.no_text, recording=name, made_with=made_with)
     _print_end(result, files)

@@ -17,6 +17,7 @@ from erc_ros.media.options import private_option, transcript_options
 from erc_ros.parameters import robot_config
 from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
+from erc_ros.replay.recording import recording_name
 from erc_ros.values.files import check_folder
 
 ROLES = ("image", "audio", "speech")
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
             annotation is there already.
     """
     options = _parser().parse_args(argv)
-    name = options.bag.resolve().stem
+    name = recording_name(options.bag)
     folder: Path = options.out or Path("out") / f"{name}-annotation"
     file = folder / f"{name}{SUFFIXES[options.format]}"
     if file.exists() and not options.overwrite:

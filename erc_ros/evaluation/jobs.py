@@ -29,7 +29,7 @@ from erc_ros.evaluation.truth.joining import (
     read_tiers,
 )
 from erc_ros.evaluation.truth.marks import Mark, TruthError
-from erc_ros.replay.recording import open_recording
+from erc_ros.replay.recording import open_recording, recording_files
 from erc_ros.values.files import explain
 from erc_ros.values.settings import values_of
 
@@ -230,7 +230,7 @@ def key(job: EvaluationJob) -> str:
     total = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     transcript = find_transcript(job.bag) if job.transcript is None else job.transcript
     groups = [
-        [job.bag],
+        recording_files(job.bag),
         [] if transcript is None else [transcript],
         job.system.model_folders(),
         _sources(),

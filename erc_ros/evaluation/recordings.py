@@ -9,7 +9,8 @@ from pathlib import Path
 
 from erc_ros.evaluation.truth import READERS, read
 from erc_ros.evaluation.truth.marks import TruthError
-from erc_ros.replay.recording import is_media
+from erc_ros.replay.recording import is_media, recording_files, recording_name
+from erc_ros.replay.session import is_session
 
 STORAGE = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
@@ -28,9 +29,7 @@ def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist; give a rosbag2 or a media file")
-        inside = (
-            [path] if _is_bag(path) else [each for each in sorted(path.iterdir()) if _is_bag(each)]
-        )
+        inside = [path] if _is_bag(path) else _recordings_in(path)
         if not inside:
             raise ValueError(f"{path} has no recording: neither a rosbag2 nor a media file")
         found += inside
@@ -42,6 +41,14 @@ def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
         else f"{path.resolve().parent.name}-{_name(path)}": path
         for path in found
     }
+
+
+def _recordings_in(folder: Path) -> list[Path]:
+    """The recordings of a folder; files that a session lists are recordings of the session."""
+    recordings = [each for each in sorted(folder.iterdir()) if _is_bag(each)]
+    sessions = [each for each in recordings if is_session(each)]
+    parts = {file.resolve() for each in sessions for file in recording_files(each)[1:]}
+    return [each for each in recordings if each.resolve() not in parts]
 
 
 def _is_bag(path: Path) -> bool:
@@ -57,7 +64,7 @@ def _name(path: Path) -> str:
     name = path.resolve().name
     for suffix in STORAGE:
         name = name.removesuffix(suffix)
-    return path.stem if is_media(path) else name
+    return recording_name(path) if is_media(path) else name
 
 
 def assign_truth(

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from erc_ros.evaluation import truth
-from erc_ros.media.files import MediaFile
 from erc_ros.media.recognizers import SpeechRecognizer, load_recognizer
 from erc_ros.media.transcripts import READERS, Cue, TranscriptError, check_fit, read_cues
-from erc_ros.replay.recording import is_media
+from erc_ros.replay.recording import duration, is_media, recording_name
+from erc_ros.replay.session import is_session, read_session
 
 SIDECARS = (".srt", ".vtt")
 NO_TRANSCRIPT = (
@@ -19,9 +19,11 @@ NO_TRANSCRIPT = (
 
 
 def find_transcript(media: Path) -> Path | None:
-    """Return the subtitle file that has the media file's name; None where there is none."""
+    """Return the transcript that a session names, or the subtitle file of the same name."""
+    if is_session(media) and (named := read_session(media).transcript) is not None:
+        return named
     for suffix in SIDECARS:
-        if (file := media.with_suffix(suffix)).is_file():
+        if (file := media.with_name(recording_name(media) + suffix)).is_file():
             return file
     return None
 
@@ -78,7 +80,7 @@ def cues_for(
         raise FileNotFoundError(f"{path} does not exist; give the file of a transcript")
     cues = read_transcript(path)
     if recording.is_file():
-        check_fit(cues, MediaFile(recording).duration, path.name)
+        check_fit(cues, duration(recording), path.name)
     if say is not None:
         speakers = len({cue.speaker for cue in cues} - {""})
         known = f", {speakers} speakers" if speakers else ", speakers by voice"

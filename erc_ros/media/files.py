@@ -7,6 +7,7 @@ timeline, as a player shows them; `ORIGIN` is that start on the pipeline's clock
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,17 @@ from erc_ros.sensing.audio import MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frame_throttle import FrameThrottle
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import AudioChunk
-from erc_ros.values.bounds import MEDIA_SECONDS, MEDIA_TRACKS, PIXELS, SIDE, shown
+from erc_ros.values.bounds import (
+    MEDIA_CHANNELS,
+    MEDIA_MAX_RATE,
+    MEDIA_MIN_RATE,
+    MEDIA_PACKETS,
+    MEDIA_SECONDS,
+    MEDIA_TRACKS,
+    PIXELS,
+    SIDE,
+    shown,
+)
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 
@@ -30,6 +41,8 @@ ORIGIN = NS  # ns; the pipeline treats a stamp of 0 as unknown
 CHUNK = seconds(0.1)  # duration of an audio chunk
 MAX_SIDE = 1280  # pixels; larger frames are scaled down, which the face detector does anyway
 _GAP = seconds(0.002)  # audio that begins this much off its expected time starts a new chunk
+_LIMITS = {"max_pixels": str(PIXELS)}  # FFmpeg also decodes images while it opens a file
+_SHORT = seconds(2.0)  # by which a track may end before another one, or before its stated end
 _START = {  # first bytes of a file -> name of FFmpeg's demuxer
     b"\x1a\x45\xdf\xa3": "matroska",
     b"fLaC": "flac",
@@ -50,22 +63,32 @@ class MediaError(ErcValueError):
 
 @dataclass(frozen=True, slots=True)
 class AudioTrack:
-    """One audio track. rate: Hz. language: as the file names it, "" if it does not."""
+    """One audio track. rate: Hz. language: as the file names it, "" if it does not.
+
+    stream: its number among the audio streams of the file. end: ns from the start of the media
+    timeline, as the file states it; 0 if it does not.
+    """
 
     rate: int
     channels: int
     codec: str
     language: str
+    stream: int = 0
+    end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class VideoTrack:
-    """The video track. width, height: pixels as displayed. rate: mean frames per second."""
+    """The video track. width, height: pixels as displayed. rate: mean frames per second.
+
+    end: ns from the start of the media timeline, as the file states it; 0 if it does not.
+    """
 
     width: int
     height: int
     rate: float
     codec: str
+    end: int = 0
 
 
 class MediaFile:
@@ -76,7 +99,7 @@ class MediaFile:
 
     Attributes:
         duration: ns of the longest track; 0 where the file does not state it.
-        audio, video: its tracks. warnings: what could not be decoded, with counts.
+        audio, video: its usable tracks. warnings: what could not be used, with counts.
 
     Raises:
         MediaError: not a media file, no audio and no video track, or longer than allowed.
@@ -92,22 +115,46 @@ class MediaFile:
         self.path = path
         self.warnings: Counter[str] = Counter()
         with self._opened() as container:
-            self.audio = tuple(_audio_track(s) for s in container.streams.audio[:MEDIA_TRACKS])
-            images = [s for s in container.streams.video if not _is_cover(s)]
-            self.video = _video_track(images[0]) if images else None
+            self.audio = tuple(self._audio_tracks(container))
+            self.video = self._video_track(container)
             self.duration = _duration(container)
         if not self.audio and self.video is None:
-            raise MediaError(f"{path} has neither an audio nor a video track")
+            reasons = "".join(f"; {text}" for text in sorted(self.warnings))
+            raise MediaError(f"{path} has neither an audio nor a video track{reasons}")
         if self.duration > MEDIA_SECONDS * NS:
             raise MediaError(
                 f"{path} lasts {self.duration / NS / 3600:.1f} h; at most "
                 f"{MEDIA_SECONDS // 3600} h are read: cut it into parts"
             )
 
-    def chunks(self, track: int = 0) -> Iterator[AudioChunk]:
+    def _audio_tracks(self, container: Any) -> Iterator[AudioTrack]:
+        for number, stream in enumerate(container.streams.audio[:MEDIA_TRACKS]):
+            track = _audio_track(stream, number, _start(container))
+            if not MEDIA_MIN_RATE <= track.rate <= MEDIA_MAX_RATE:
+                self.warnings[f"audio {number}: {track.rate} Hz cannot be used, ignored"] += 1
+            elif not 0 < stream.codec_context.channels <= MEDIA_CHANNELS:
+                count = stream.codec_context.channels
+                self.warnings[f"audio {number}: {count} channels cannot be used, ignored"] += 1
+            else:
+                yield track
+
+    def _video_track(self, container: Any) -> VideoTrack | None:
+        images = [s for s in container.streams.video if not _is_cover(s)]
+        if not images:
+            return None
+        track = _video_track(images[0], _start(container))
+        if 0 < track.width * track.height <= PIXELS and max(track.width, track.height) <= SIDE:
+            return track
+        self.warnings[f"video: its size is unknown or above {PIXELS} pixels, ignored"] += 1
+        return None
+
+    def chunks(self, track: int = 0, rate: int = 0) -> Iterator[AudioChunk]:
         """Yield the audio of a track as mono int16 chunks of about 0.1 s, in the order of time.
 
         Each chunk's `stamp` is the time of its first sample and `arrival` that after its last one.
+
+        Args:
+            track: its place in `audio`. rate: Hz; 0: that of the track, as far as it is usable.
 
         Raises:
             MediaError: there is no such track.
@@ -116,7 +163,7 @@ class MediaFile:
             raise MediaError(
                 f"{self.path} has no audio track {track}; it has {len(self.audio)}, from 0"
             )
-        rate = min(max(self.audio[track].rate, MIN_RATE), MAX_RATE)
+        rate = rate or min(max(self.audio[track].rate, MIN_RATE), MAX_RATE)
         format = AudioFormat(rate, 1, "S16LE")
         parts: list[NDArray[np.int16]] = []
         begin = size = 0
@@ -129,20 +176,20 @@ class MediaFile:
             size += len(samples)
             if size * NS >= CHUNK * rate:
                 yield _chunk(parts, begin, format)
-                parts, size = [], 0
+                begin, parts, size = begin + size * NS // rate, [], 0
         if parts:
             yield _chunk(parts, begin, format)
+        self._check_end("audio", begin + size * NS // rate, self.audio[track].end)
 
     def frames(self, rate: float) -> Iterator[Frame]:
         """Yield at most `rate` frames per second (bgr8, upright), in the order of time."""
         throttle = FrameThrottle(rate)
         with self._opened() as container:
-            streams = [s for s in container.streams.video if not _is_cover(s)]
-            if not streams:
+            if self.video is None:
                 return
-            stream = streams[0]
+            stream = next(s for s in container.streams.video if not _is_cover(s))
             stream.thread_type = "AUTO"
-            stream.codec_context.options = {"max_pixels": str(PIXELS)}
+            stream.codec_context.options = _LIMITS
             if float(stream.average_rate or 0) >= 2 * rate:
                 stream.codec_context.skip_frame = "NONREF"  # frames that no other one needs
             start = _start(container)
@@ -169,13 +216,23 @@ class MediaFile:
                         step=pixels.shape[1] * 3,
                         data=pixels.tobytes(),
                     )
+            if self.video.rate >= 1:  # slides may stay for minutes
+                self._check_end("video", last, self.video.end)
+
+    def _check_end(self, kind: str, end: int, stated: int) -> None:
+        """Count a track that ends before the time that the file states."""
+        if stated - (end - ORIGIN) > max(_SHORT, stated // 50):
+            self.warnings[
+                f"{kind}: ends at {max(0, end - ORIGIN) / NS:.1f} s, although the file states "
+                f"{stated / NS:.1f} s: it was cut or is damaged"
+            ] += 1
 
     def _samples(self, track: int, rate: int) -> Iterator[tuple[int, NDArray[np.int16]]]:
         """(time of the first sample in ns, mono int16 samples) of each decoded part."""
         import av
 
         with self._opened() as container:
-            stream = container.streams.audio[track]
+            stream = container.streams.audio[self.audio[track].stream]
             start = _start(container)
             resampler = shape = None
             for frame in self._decoded(container, stream):
@@ -187,7 +244,13 @@ class MediaFile:
                     shape = frame.format.name, frame.layout.name, frame.sample_rate
                     resampler = av.AudioResampler("s16", "mono", rate)
                 assert resampler is not None
-                for part in resampler.resample(frame):
+                try:
+                    parts = resampler.resample(frame)
+                except av.FFmpegError:
+                    self.warnings["audio: a part could not be converted, skipped"] += 1
+                    shape = None
+                    continue
+                for part in parts:
                     first = _stamp(part, start)
                     if first is None:
                         first = stamp
@@ -201,7 +264,11 @@ class MediaFile:
         import av
 
         packets = container.demux(stream)
+        time = count = 0  # s, packets
         while True:
+            if count > MEDIA_PACKETS * (time + 10):
+                self.warnings[f"{stream.type}: over {MEDIA_PACKETS} packets per second, cut"] += 1
+                return
             try:
                 packet = next(packets)
             except StopIteration:
@@ -209,6 +276,9 @@ class MediaFile:
             except (av.FFmpegError, OSError):
                 self.warnings[f"{stream.type}: the file is cut or damaged, read up to there"] += 1
                 return
+            count += 1
+            if packet.pts is not None and packet.time_base:
+                time = max(time, int(packet.pts * packet.time_base - _start(container)))
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -229,7 +299,7 @@ class MediaFile:
                 )
             stream.seek(0)
             try:
-                container = av.open(stream, format=kind)
+                container = av.open(stream, format=kind, options=_LIMITS)
             except (av.FFmpegError, OSError) as error:
                 raise MediaError(
                     f"{self.path} could not be opened as {kind}: the file is damaged or was cut "
@@ -260,15 +330,29 @@ def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & attached) if attached is not None else False
 
 
-def _audio_track(stream: Any) -> AudioTrack:
+def _audio_track(stream: Any, number: int, start: Fraction) -> AudioTrack:
     codec = stream.codec_context
     language = shown(stream.metadata.get("language", "")).strip("'")
-    return AudioTrack(codec.sample_rate or MIN_RATE, codec.channels or 1, codec.name, language)
+    rate, channels = codec.sample_rate or MIN_RATE, codec.channels or 1
+    return AudioTrack(rate, channels, codec.name, language, number, _end(stream, start))
 
 
-def _video_track(stream: Any) -> VideoTrack:
+def _video_track(stream: Any, start: Fraction) -> VideoTrack:
     codec = stream.codec_context
-    return VideoTrack(codec.width, codec.height, float(stream.average_rate or 0), codec.name)
+    rate = float(stream.average_rate or 0)
+    return VideoTrack(codec.width, codec.height, rate, codec.name, _end(stream, start))
+
+
+def _end(stream: Any, start: Fraction) -> int:
+    """ns from `start` (s) to the end of a track as the file states it, 0 if it does not."""
+    if stream.duration and stream.time_base:
+        return int(
+            ((stream.start_time or 0) + stream.duration) * stream.time_base * NS - start * NS
+        )
+    clock = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d\.\d{1,9})", stream.metadata.get("DURATION", ""))
+    if clock is None:  # Matroska states it as text
+        return 0
+    return seconds(int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]))
 
 
 def _duration(container: Any) -> int:

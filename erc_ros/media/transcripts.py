@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from erc_ros.dialogue.non_speech import spoken_words
 from erc_ros.media.files import ORIGIN
 from erc_ros.values.bounds import CUES, ID, TEXT, TRANSCRIPT_BYTES, shown
 from erc_ros.values.errors import ErcValueError
@@ -26,6 +27,7 @@ from erc_ros.values.transcript import Transcript, Word
 
 DELAY = seconds(0.3)  # a recognizer delivers its text this long after the words have ended
 PAUSE = seconds(0.8)  # words of a CTM file that are this far apart belong to two cues
+MIN_ROLLING = 3  # subtitles that begin with the end of the previous one, in captions that roll
 _LONGEST = 10**8  # s
 _MISFIT = 0.2  # share of cues that may lie outside a recording of which they are the transcript
 
@@ -76,7 +78,7 @@ def read_cues(path: Path) -> list[Cue]:
         cues = reader(text)
     except TranscriptError as error:
         raise TranscriptError(f"{path.name}: {error}") from error
-    cues = [cue for cue in cues if cue.text.strip()]
+    cues = [cue for cue in cues if spoken_words(cue.text)]  # without "[Music]"
     for cue in cues:
         if cue.end < cue.start:
             raise TranscriptError(
@@ -101,7 +103,7 @@ def check_fit(cues: Sequence[Cue], duration: int, name: str = "the transcript") 
         return
     last = max(cue.end for cue in cues)
     remedy = "it seems to be the transcript of another recording"
-    if late > 0.5 * len(cues) and last > 100 * duration:
+    if late > 0.5 * len(cues) and 100 * duration < last < 1100 * duration:
         remedy = "its times seem to be milliseconds; this format has seconds"
     raise TranscriptError(
         f"{name}: {late} of {len(cues)} entries begin after the end of the recording "
@@ -109,12 +111,17 @@ def check_fit(cues: Sequence[Cue], duration: int, name: str = "the transcript") 
     )
 
 
-def transcripts_of(cues: Iterable[Cue]) -> list[Transcript]:
+def transcripts_of(
+    cues: Iterable[Cue], voices: Mapping[str, str] = MappingProxyType({})
+) -> list[Transcript]:
     """Return what a speech recognizer would have sent, in the order of arrival.
 
     A named speaker becomes `voice_id` and `person_id`, which decide who spoke.
+
+    Args:
+        voices: speaker -> `voice_id`, of those who have one already.
     """
-    names: dict[str, str] = {}
+    names = dict(voices)
     transcripts = []
     for cue in cues:
         voice = names.setdefault(cue.speaker, f"speaker_{len(names)}") if cue.speaker else ""
@@ -156,19 +163,37 @@ def _subtitles(text: str) -> list[Cue]:
     names = [match[1].strip() for match in named if match]
     # "WARNING: ..." once is a text; names come again.
     speakers = {name for name in names if names.count(name) > 1 or len(names) == len(heads)}
+    bodies = [
+        _body(lines[head + 1 : end])
+        for head, end in zip(heads, [*heads[1:], len(lines)], strict=False)
+    ]
     cues = []
-    for position, head in enumerate(heads):
-        end = heads[position + 1] if position + 1 < len(heads) else len(lines)
-        body: list[str] = []
-        for line in lines[head + 1 : end]:
-            if not line.strip():
-                break
-            body.append(line)
+    for head, body in zip(heads, _unrolled(bodies), strict=True):
         match = _TIMES.match(lines[head])
         assert match is not None
         start, stop = _clock(match.groups()[:4]), _clock(match.groups()[4:])
         cues += _cues_of(" ".join(body), start, stop, speakers)
     return cues
+
+
+def _body(lines: Sequence[str]) -> list[str]:
+    """The lines of a subtitle. It ends at an empty line; one of spaces belongs to it."""
+    body = list(lines[: lines.index("")] if "" in lines else lines)
+    if len(body) > 1 and body[-1].strip().isdecimal() and not body[-2].strip():
+        del body[-1]  # the number of the next subtitle, after a separator of spaces
+    return [line for line in body if line.strip()]
+
+
+def _unrolled(bodies: Sequence[list[str]]) -> list[list[str]]:
+    """Subtitles without the lines that automatic captions show again while they roll upwards."""
+    plain = [[" ".join(_TAG.sub("", line).split()) for line in body] for body in bodies]
+    again = [
+        int(bool(one and other) and one[-1] == other[0])
+        for one, other in zip([[], *plain], plain, strict=False)
+    ]
+    if sum(again) < max(MIN_ROLLING, len(bodies) // 2):  # a person may say a thing twice
+        return list(bodies)
+    return [body[repeated:] for body, repeated in zip(bodies, again, strict=True)]
 
 
 def _cues_of(body: str, start: int, end: int, speakers: set[str]) -> list[Cue]:

@@ -17,7 +17,8 @@ from erc_ros.media.transcripts import Cue
 from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import VALUES, BagRecord, BagWriter
 from erc_ros.replay.offline import heard_topics
-from erc_ros.replay.recording import SPEECH, is_media, open_recording
+from erc_ros.replay.recording import SPEECH, is_media, open_recording, recording_files
+from erc_ros.replay.session import is_session
 from erc_ros.resources import shared
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import AudioChunk
@@ -38,7 +39,8 @@ def info(argv: Sequence[str]) -> int:
     path = parser.parse_args(argv).recording
     with open_recording(path) as recording:
         if is_media(path):
-            print("\n".join(_tracks(path)))
+            for file in recording_files(path)[is_session(path) :]:
+                print("\n".join(_tracks(file)))
         warnings: Counter[str] = Counter()
         chosen = heard_topics(recording, {}, RobotConfig().utterance_node, warnings)
         used = {topic.name: role for role, topics in chosen.items() for topic in topics}

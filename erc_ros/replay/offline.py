@@ -36,6 +36,7 @@ from erc_ros.replay.bag import (
 )
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
+from erc_ros.replay.session import VOICE
 from erc_ros.sensing.microphone import MicrophoneEvent
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
@@ -51,6 +52,11 @@ NO_AUDIO = (
     "no audio in this recording: speakers are not distinguished, and the duration of utterances is "
     "estimated from their texts"
 )
+MISFIT = (
+    "most texts have no speech at their times: the transcript may be shifted, or be that of "
+    "another recording"
+)
+MIN_TEXTS = 5  # before MISFIT is reported
 
 Call = tuple[str, tuple[Any, ...]]
 """A method of the pipeline, and its arguments."""
@@ -94,12 +100,16 @@ def replay(
         wall, cpu = time.perf_counter() - begin, time.process_time() - used
     if not reader.counts["final texts"]:
         warnings[NO_TEXT] = 1
+    counts = answers.counts() + reader.counts
+    unspoken = counts["texts_without_speech"]
+    if "audio" in chosen and unspoken > max(MIN_TEXTS, 0.5 * counts["final texts"]):
+        warnings[MISFIT] = 1
     recorded = (reader.last - reader.first) / NS
     return Result(
         rows=answers.rows,
         bundle=answers.bundle,
         origin=reader.first,
-        counts=answers.counts() + reader.counts,
+        counts=counts,
         warnings=warnings + bag.warnings + answers.warnings + reader.warnings,
         timing={
             "recorded_s": round(recorded, 3),
@@ -167,6 +177,7 @@ def _value(value: Any, arrival: int) -> Input:
 
 
 _VALUE_ADAPTERS = {kind: Adapter(role, _value, role == "image") for role, kind in VALUES.items()}
+_VALUE_ADAPTERS[VOICE] = Adapter("humans", _value)
 
 
 class _Reader:

@@ -72,17 +72,18 @@ def digests(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files of a folder."""
+def digest(*paths: Path) -> str:
+    """SHA-256 of files, or of the names and contents of all files of a folder."""
     total = hashlib.sha256()
-    is_folder = path.is_dir()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if is_folder else [path]
-    for file in files:
-        if is_folder:
-            total.update(f"\0{file.relative_to(path).as_posix()}\0".encode())
-        with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                total.update(chunk)
+    for path in paths:
+        is_folder = path.is_dir()
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if is_folder else [path]
+        for file in files:
+            if is_folder:
+                total.update(f"\0{file.relative_to(path).as_posix()}\0".encode())
+            with file.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    total.update(chunk)
     return total.hexdigest()
 
 

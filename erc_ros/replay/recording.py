@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from operator import attrgetter
 from pathlib import Path
@@ -24,16 +25,18 @@ from erc_ros.replay.bag import (
     Topic,
     carries_its_role,
 )
+from erc_ros.replay.session import SUFFIX, SessionRecording, is_session, read_session
 from erc_ros.sensing.audio import AudioFormat, AudioSamples
 from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.bounds import TEXT
-from erc_ros.values.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import SAMPLE_RATE
 
 IMAGE, SPEECH = "/image", "/speech"
 RECOGNIZED = "/recognized_speech"  # the texts of a recognizer, in a rosbag2
 FRAME_RATE = 5.0  # Hz
+MIN_DIFFERENCE = seconds(2.0)  # of the ends of two tracks, to be reported
 _FORMAT = AudioFormat(SAMPLE_RATE, 1, "S16LE")
 
 
@@ -72,6 +75,8 @@ class MediaRecording:
             self.warnings["the file has no audio track"] += 1
         if self._media.video is None:
             self.warnings["the file has no video track"] += 1
+        if self._media.audio and self._media.video is not None:
+            _compare_ends(self._media.audio[0].end, self._media.video.end, self.warnings)
         self._tracks = {f"/audio{track or ''}": track for track in range(len(self._media.audio))}
         length = self._media.duration / NS
         self.topics = [
@@ -137,6 +142,16 @@ class MediaRecording:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _compare_ends(audio: int, video: int, warnings: Counter[str]) -> None:
+    """Count a track that ends long before the other one (ns; 0: unknown)."""
+    first, last = sorted((audio, video))
+    if first and last - first > max(MIN_DIFFERENCE, last // 10):
+        name, lacks = ("video", "a face") if video < audio else ("audio", "a voice")
+        warnings[
+            f"{name} ends at {first / NS:.1f} s of {last / NS:.1f} s: later utterances lack {lacks}"
+        ] += 1
 
 
 class RecognizedBag(Bag):
@@ -222,8 +237,24 @@ def recognized(cues: Collection[Cue], now: int, topic: str = SPEECH) -> Iterator
 
 
 def is_media(path: Path) -> bool:
-    """Return whether a path is named like a media file."""
-    return path.suffix.casefold() in SUFFIXES and not path.is_dir()
+    """Return whether a path is named like a media file, or a session of several."""
+    return is_session(path) or (path.suffix.casefold() in SUFFIXES and not path.is_dir())
+
+
+def recording_name(path: Path) -> str:
+    """Return what results call a recording."""
+    return path.name[: -len(SUFFIX)] if is_session(path) else path.resolve().stem
+
+
+def recording_files(path: Path) -> list[Path]:
+    """Return the recording and, of a session, its files."""
+    return [path, *(file.path for file in read_session(path).files)] if is_session(path) else [path]
+
+
+def duration(path: Path) -> int:
+    """Return the length of a media file or session, ns; 0 where it is not stated."""
+    with open_recording(path) as recording:
+        return recording.span[1] - recording.span[0]
 
 
 def open_recording(
@@ -233,7 +264,7 @@ def open_recording(
     recognizer: SpeechRecognizer | None = None,
     config: PerceptionConfig | None = None,
 ) -> OpenRecording:
-    """Open a rosbag2, or a media file with its transcript.
+    """Open a rosbag2, a media file, or a session of several, with its transcript.
 
     Args:
         cues: transcript of a media file. frame_rate: Hz, of a media file.
@@ -253,4 +284,5 @@ def open_recording(
         return Bag(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a media file or a rosbag2 folder")
-    return MediaRecording(path, cues, frame_rate, recognizer)
+    kind = SessionRecording if is_session(path) else MediaRecording
+    return kind(path, cues, frame_rate, recognizer)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_ros.replay.bag import BagError, Recording
+from erc_ros.replay.recording import recording_name
 from erc_ros.replay.rows import BundleName, Row
 from erc_ros.replay.timeline import draw
 from erc_ros.values.files import whole_folder
@@ -66,7 +67,7 @@ def check_out(folder: Path, bag: Recording) -> None:
 
 def name_of(bag: Recording) -> str:
     """What results call a recording."""
-    return bag.path.resolve().stem
+    return recording_name(bag.path)
 
 
 def write(

@@ -49,6 +49,12 @@ TOPIC_NAME = 1024  # characters of a topic's name, and of its type's
 # Media files and their transcripts.
 MEDIA_SECONDS = 86_400  # of a media file; a longer one is refused, one that hides it is cut
 MEDIA_TRACKS = 64  # audio tracks of a media file; further ones are ignored
+MEDIA_CHANNELS = 64  # of an audio track; one with more is ignored
+MEDIA_MIN_RATE = 4_000  # Hz of an audio track; one below it is ignored
+MEDIA_MAX_RATE = 768_000  # Hz of an audio track; one above it is ignored
+MEDIA_PACKETS = 2_000  # per second of a track; one with more is cut there
+SESSION_BYTES = 2**20  # of NAME.session.yaml
+SESSION_FILES = 16  # that it lists
 TRANSCRIPT_BYTES = 64 * 2**20  # of a transcript file
 CUES = 500_000  # entries of a transcript file
 
