@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from erc_ros.media.files import MAX_SIDE, ORIGIN, MediaError, MediaFile
 from erc_ros.media.recognizers import RecognizedSpeech, SpeechRecognizer
 from erc_ros.media.transcripts import Cue, check_fit, transcripts_of
-from erc_ros.pipeline import VoiceAudio
+from erc_ros.pipeline import VoiceSound
 from erc_ros.replay.bag import VALUES, BagRecord, Topic
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.frame_throttle import FrameThrottle
@@ -48,7 +48,7 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 SUFFIX = ".session.yaml"
 CAMERA, MICROPHONE = "camera", "microphone"
-VOICE = "VoiceAudio"  # type of a record with the audio of one person's microphone
+VOICE = "VoiceSound"  # type of a record with the audio of one person's microphone
 AUDIO, IMAGE, SPEECH = "/audio", "/image", "/speech"
 BLOCK = SAMPLE_RATE // 10  # samples of which levels are computed and mixed
 MARGIN = 1.5  # dB by which a microphone must be louder than the others to tell the person
@@ -230,7 +230,7 @@ class SessionRecording:
             chunk = _chunk(mixture, start)
             for (file, _), block in zip(self._microphones, blocks, strict=True):
                 if file.person and block is not None:
-                    voice = VoiceAudio(self._voices[file.person], _chunk(block, start))
+                    voice = VoiceSound(self._voices[file.person], _chunk(block, start))
                     yield BagRecord(now, AUDIO, VOICE, voice)
             yield BagRecord(now, AUDIO, VALUES["audio"], chunk)
             if speech is not None:

@@ -15,7 +15,7 @@ from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, perform, portrait
 from erc_ros.demo.voices import synthesiser
 from erc_ros.media.files import ORIGIN
 from erc_ros.media.transcripts import Cue, transcripts_of
-from erc_ros.pipeline import VoiceAudio
+from erc_ros.pipeline import VoiceSound
 from erc_ros.replay.recording import open_recording
 from erc_ros.replay.session import Levels
 from erc_ros.sensing.frames import Frame
@@ -127,7 +127,7 @@ def test_a_folder_with_a_session_has_one_recording(talk: Talk, tmp_path: Path) -
 def test_each_person_has_an_own_audio_stream_and_the_cameras_one_image(talk: Talk) -> None:
     with open_recording(talk.session) as recording:
         values = [r.message for r in recording.messages({"/audio", "/image"})]
-    voices = {value.voice_id for value in values if isinstance(value, VoiceAudio)}
+    voices = {value.voice_id for value in values if isinstance(value, VoiceSound)}
     assert voices == {"voice_0", "voice_1"}
     frames = [value for value in values if isinstance(value, Frame)]
     lasts = len(values) / 30  # 10 chunks of each of 3 streams a second
