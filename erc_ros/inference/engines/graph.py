@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -196,13 +196,18 @@ def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     if is_quantized(model):
         model = onnx.version_converter.convert_version(model, QUANTIZED_OPSET)
-    kept = copy.deepcopy(model)
-    for number, node in enumerate(kept.graph.node):
+    return to_float16(model, KEPT_FLOAT32)
+
+
+def to_float16(model: onnx.ModelProto, float32: Collection[str]) -> onnx.ModelProto:
+    """The model in float16, these operators in float32; inputs and outputs as before."""
+    named = copy.deepcopy(model)
+    for number, node in enumerate(named.graph.node):
         # onnxruntime 1.23 names its casts after the node, which may have no name.
         node.name = node.name or f"{node.op_type}_{number}"
-    _give_each_its_own(kept.graph)
+    _give_each_its_own(named.graph, float32)
     typed: onnx.ModelProto = convert_float_to_float16(
-        kept, keep_io_types=True, op_block_list=KEPT_FLOAT32
+        named, keep_io_types=True, op_block_list=[*float32]
     )
     ONNXModel(typed).topological_sort()  # the converter appends its casts at the end
     del typed.graph.value_info[:]  # some still tell the type from before
@@ -210,7 +215,7 @@ def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
     return typed
 
 
-def _give_each_its_own(graph: onnx.GraphProto) -> None:
+def _give_each_its_own(graph: onnx.GraphProto, float32: Collection[str]) -> None:
     """A constant for each node that stays in float32, also where several have the same.
 
     Exporters write equal ones once, such as biases that are all 0, and the conversion would name
@@ -219,7 +224,7 @@ def _give_each_its_own(graph: onnx.GraphProto) -> None:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     used: set[str] = set()
     for node in graph.node:
-        if node.op_type not in KEPT_FLOAT32:
+        if node.op_type not in float32:
             continue
         for place, name in enumerate(node.input):
             if name in used:
@@ -421,8 +426,8 @@ def _drop_unused(model: onnx.ModelProto) -> None:
 def unresolved(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> list[str]:
     """Tensors whose shape is not known when the inputs have these shapes; [] is what must be.
 
-    ONNX Runtime folds what can be computed from the shapes, ONNX infers the rest and contradicts
-    shapes that do not fit.
+    ONNX Runtime folds what can be computed from the shapes. ONNX infers shapes before and after:
+    ONNX Runtime 1.23 has no shape inference for some operators, such as GreaterOrEqual.
 
     Raises:
         ValueError: the shapes contradict the graph.
@@ -451,14 +456,11 @@ def with_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.Mod
     options.log_severity_level = 4
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "fixed.onnx"), Path(folder, "folded.onnx")
-        onnx.save(fixed, str(source))
         options.optimized_model_filepath = str(target)
         try:
+            onnx.save(_inferred(fixed), str(source))
             ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-            folded = onnx.load(str(target))
-            inferred = shape_inference.infer_shapes(
-                folded, check_type=True, strict_mode=True, data_prop=True
-            )
+            inferred = _inferred(onnx.load(str(target)))
         except Exception as error:  # neither library has an exception of its own
             reason = " ".join(str(error).split())
             raise ErcValueError(f"the shapes {dict(shapes)} do not fit: {reason}") from error
@@ -466,6 +468,13 @@ def with_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.Mod
     complete = [value for value in inferred.graph.value_info if _is_complete(value)]
     del inferred.graph.value_info[:]
     inferred.graph.value_info.extend(complete)
+    return inferred
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    inferred: onnx.ModelProto = shape_inference.infer_shapes(
+        model, check_type=True, strict_mode=True, data_prop=True
+    )
     return inferred
 
 

@@ -26,6 +26,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers import float16
 
+from erc_ros.inference.engines.graph import to_float16
 from erc_ros.networks.session import signature
 from erc_ros.training.quantization.graph import quantize_tables, quantize_weights, settle
 from erc_ros.training.quantization.smoothing import smooth
@@ -178,15 +179,10 @@ class Half:
         """Write `source` as `target`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about weights too small for float16, which become 0
-            model = float16.convert_float_to_float16(
-                onnx.shape_inference.infer_shapes(_settled(source)),
-                keep_io_types=True,
-                op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "LayerNormalization", "Softmax"],
+            model = to_float16(
+                _settled(source), [*float16.DEFAULT_OP_BLOCK_LIST, "LayerNormalization", "Softmax"]
             )
-        whole = ONNXModel(model)
-        whole.topological_sort()  # the casts come in at the end
-        onnx.checker.check_model(whole.model)
-        onnx.save(whole.model, str(target))
+        onnx.save(model, str(target))
 
 
 Scheme = WeightOnly | Dynamic | SmoothQuant | Static | Symmetric | Half
