@@ -9,4 +9,5 @@ source "$ERC_WORKSPACE/install/setup.bash"
 if [ $# -gt 0 ] && [[ $1 != *:=* ]]; then
   exec "$@"
 fi
-exec ros2 launch erc_ros emotion.launch.py "$@"
+# Shared memory delivers nothing between two users; of two values of an argument the last one holds.
+exec ros2 launch erc_ros emotion.launch.py fastdds_profile:=fastdds_udp.xml "$@"
