@@ -119,6 +119,18 @@ def test_weights_of_dynamic_schemes_use_seven_bits(name: str, words: Path, tmp_p
         assert 48 < abs(weight).max() <= 64
 
 
+def test_weights_of_the_static_scheme_use_seven_bits(words: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.onnx"
+    quantize(SCHEMES["static"], words, small, sentences(16))
+    weights = [
+        onnx.numpy_helper.to_array(tensor).astype(int)
+        for tensor in onnx.load(str(small)).graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
+    ]
+    largest = sorted(abs(weight).max() for weight in weights)
+    assert largest[:2] == [64, 64], largest  # the linear layers; tables may use eight bits
+
+
 @pytest.mark.parametrize("name", SCHEMES)
 def test_text_becomes_smaller_and_says_the_same(name: str, words: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.onnx"
@@ -281,6 +293,7 @@ def test_bundles_know_the_precision_of_every_scheme() -> None:
 
 def test_quantizing_needs_no_torch() -> None:
     """ONNX Runtime 1.23 imports torch where it is installed."""
-    command = "import sys; sys.modules['torch'] = None; import erc_ros.training.quantization.schemes"
+    module = "erc_ros.training.quantization.schemes"
+    command = f"import sys; sys.modules['torch'] = None; import {module}"
     root = Path(__file__).resolve().parents[3]
     assert subprocess.run([sys.executable, "-c", command], cwd=root, check=False).returncode == 0
