@@ -72,11 +72,11 @@ def open_prompt(folder: Path, max_tokens: int = 0) -> TextPrompt:
         ValueError: a file that is not what it should be.
     """
     file = folder / PROMPT
-    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return TextPrompt.from_file(
         folder / "tokenizer.json",
-        max_tokens or said.get("max_tokens", MAX_TOKENS),
-        has_question=said.get("question", True),
+        max_tokens or content.get("max_tokens", MAX_TOKENS),
+        has_question=content.get("question", True),
     )
 
 
@@ -96,10 +96,10 @@ def fix_output(file: Path, output: str, size: int) -> None:
         ValueError: the network has no such output, or says that it has another size.
     """
     model = onnx.load(str(file))
-    found = {port.name: port for port in model.graph.output}
-    if output not in found:
-        raise ValueError(f"{file} has no output {output!r}; it has {', '.join(found)}")
-    last = found[output].type.tensor_type.shape.dim[-1]
+    outputs = {port.name: port for port in model.graph.output}
+    if output not in outputs:
+        raise ValueError(f"{file} has no output {output!r}; it has {', '.join(outputs)}")
+    last = outputs[output].type.tensor_type.shape.dim[-1]
     if last.HasField("dim_value") and last.dim_value != size:
         raise ValueError(f"{file}: output {output} has size {last.dim_value}, expected {size}")
     last.dim_value = size

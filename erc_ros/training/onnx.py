@@ -82,14 +82,14 @@ def _difference(
     expected = model(*example.values())
     if isinstance(expected, Tensor):
         expected = (expected,)
-    found = network({name: value.numpy() for name, value in example.items() if name in read})
+    computed = network({name: value.numpy() for name, value in example.items() if name in read})
     pairs = zip(outputs, expected, strict=True)
-    return max(_largest(found[name], value.numpy()) for name, value in pairs)
+    return max(_largest(computed[name], value.numpy()) for name, value in pairs)
 
 
-def _largest(found: NDArray[Any], expected: NDArray[Any]) -> float:
+def _largest(computed: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest difference; of numbers beyond 1 as a share of them."""
-    return float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
+    return float((np.abs(computed - expected) / np.maximum(1, np.abs(expected))).max())
 
 
 def export_fusion(head: Head, file: Path) -> float:

@@ -229,6 +229,6 @@ def test_the_face_network(tmp_path: Path) -> None:
             TRAINER,
             network,
             FaceAugmentation(),
-            face.FaceSampling(balance=0.5, mixup=0.2, nothing=0.25),
+            face.FaceSampling(balance=0.5, mixup=0.2, negatives=0.25),
             tmp_path,
         )

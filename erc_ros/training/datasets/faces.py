@@ -1,4 +1,4 @@
-"""`erc cut-faces`: the faces of a corpus' clips, found and cut out once as the robot does it.
+"""`erc cut-faces`: detect and crop the faces of a corpus' clips once, as on the robot.
 
 To find a face takes 20 to 40 ms, a hundred times as long as to read a crop, and every epoch would
 do it anew. So each utterance gets a JPEG below DATA/faces: crops evenly over it, one below the
@@ -42,7 +42,7 @@ class FaceCut:
 
 
 def cut(scene: Scene, most: int = CROPS, size: int = SIZE) -> FaceCut:
-    """The face of a scene, or, where none is found and the scene shows one person, all of it.
+    """Return the face of a scene, or all of it if it shows one person and no face is detected.
 
     Raises:
         UnusableClipError: unreadable, without pictures, or without a face among several people.
@@ -98,16 +98,16 @@ def cut_corpus(
         if name in outcomes:
             continue
         try:
-            found = cut(scene, most, size)
+            face_cut = cut(scene, most, size)
         except UnusableClipError as error:
             outcomes[name] = str(error)
         else:
-            strip = found.crops.reshape(-1, *found.crops.shape[2:])
+            strip = face_cut.crops.reshape(-1, *face_cut.crops.shape[2:])
             done, jpeg = cv2.imencode(".jpg", strip, (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
             if not done:
                 raise ValueError(f"{scene.file}: its crops cannot be written as JPEG")
             write_whole(folder / f"{name}.jpg", jpeg.tobytes())
-            outcomes[name] = "face" if found.is_face else WHOLE
+            outcomes[name] = "face" if face_cut.is_face else WHOLE
         waiting += 1
         if waiting % AT_ONCE == 0:
             _write_index(folder, settings, outcomes)

@@ -71,7 +71,7 @@ def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
     rated = votes[:, : len(CLASSES)].sum(axis=1) * 2 > votes.sum(axis=1)
     if excluded is None:
         excluded = known_near_duplicates()
-    found: list[Finding] = []
+    faults: list[Finding] = []
     parts = []
     for number, name in enumerate(SPLITS):
         use = split == number
@@ -83,17 +83,17 @@ def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
             is_listed = np.array([digest(picture) in excluded for picture in pictures])
             reasons.append(("near duplicate", ~is_listed))
         for reason, good in reasons:
-            found += [
+            faults += [
                 Finding(f"{name}: {reason}", "skipped", "labels.npz", int(picture))
                 for picture in np.flatnonzero(use & ~good)
             ]
             use = use & good
         if not use.any():
-            told = "; ".join(Findings(tuple(found)).lines())
-            raise ValueError(f"{folder}: no usable picture in the {name} split ({told})")
+            summary = "; ".join(Findings(tuple(faults)).lines())
+            raise ValueError(f"{folder}: no usable picture in the {name} split ({summary})")
         parts.append(Faces(pictures[use], targets[use], labels[use]))
     train, valid, test = parts
-    return FerPlus(train, valid, test, Findings(tuple(found)))
+    return FerPlus(train, valid, test, Findings(tuple(faults)))
 
 
 def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -166,7 +166,7 @@ CORPORA = (
     CorpusSpec(
         name="ferplus",
         title="FER2013 pictures with FER+ votes",
-        about="faces found by web search",
+        about="faces of a web search",
         license="votes MIT; the images have no clear license: research use",
         labels=CLASSES,
         meanings={name: (label,) for name, label in TO_MELD.items()},

@@ -38,17 +38,17 @@ class Finding:
 class Findings:
     """All faults of a data set, in the order in which they were met."""
 
-    found: tuple[Finding, ...] = ()
+    faults: tuple[Finding, ...] = ()
 
     def __add__(self, other: Findings) -> Findings:
-        return Findings(self.found + other.found)
+        return Findings(self.faults + other.faults)
 
     def __bool__(self) -> bool:
-        return bool(self.found)
+        return bool(self.faults)
 
     def of(self, kind: str) -> tuple[Finding, ...]:
         """Those of one kind."""
-        return tuple(finding for finding in self.found if finding.kind == kind)
+        return tuple(finding for finding in self.faults if finding.kind == kind)
 
     def rows(self, kind: str) -> tuple[int, ...]:
         """The row numbers of one kind."""
@@ -56,7 +56,7 @@ class Findings:
 
     def counts(self) -> Counter[str]:
         """How many of each kind."""
-        return Counter(finding.kind for finding in self.found)
+        return Counter(finding.kind for finding in self.faults)
 
     def lines(self) -> list[str]:
         """A line for each kind: what, how often, what was done, and the first places."""
@@ -75,7 +75,7 @@ NOTHING = Findings()
 
 def joined(parts: Iterable[Findings]) -> Findings:
     """The findings of several parts as one."""
-    return Findings(tuple(finding for part in parts for finding in part.found))
+    return Findings(tuple(finding for part in parts for finding in part.faults))
 
 
 def _told(finding: Finding) -> str:

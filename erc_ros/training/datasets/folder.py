@@ -1,4 +1,4 @@
-"""Where the data sets lie."""
+"""The folder of the data sets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def data_folder(given: Path | None = None) -> Path:
     """
     if given is not None:
         return given
-    if found := os.environ.get(VARIABLE):
-        return Path(found)
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder)
     raise FileNotFoundError(
         f"where are the data sets? Give --data FOLDER or set {VARIABLE}"
         " (docs/reference/datasets.md)"

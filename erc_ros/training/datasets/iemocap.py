@@ -85,13 +85,13 @@ def read_iemocap(data: Path, split: str, classes: int = 6, faces: bool = False) 
         raise ValueError(f"IEMOCAP is read with 4 or 6 classes, not {classes}")
     root = _root(data, SESSIONS[split])
     labels = SIX if classes == 6 else FOUR
-    found: list[Finding] = []
+    faults: list[Finding] = []
     cut = {
         number: CutFaces.read(data, "iemocap", f"Session{number}") if faces else None
         for number in SESSIONS[split]
     }
     conversations = [
-        _conversation(file, labels, found, cut[session])
+        _conversation(file, labels, faults, cut[session])
         for session in SESSIONS[split]
         for file in _dialogues(root / f"Session{session}")
     ]
@@ -104,7 +104,7 @@ def read_iemocap(data: Path, split: str, classes: int = 6, faces: bool = False) 
         if conversation.utterances and (conversation.name in dev) == (split == "dev")
     )
     dropped = {c.name for c in conversations if (c.name in dev) != (split == "dev")}
-    own = (finding for finding in found if Path(finding.source).stem not in dropped)
+    own = (finding for finding in faults if Path(finding.source).stem not in dropped)
     return Split(split, kept, labels, Findings(tuple(own)) + official)
 
 
@@ -133,7 +133,7 @@ def _dialogues(session: Path) -> list[Path]:
 
 
 def _dev(names: set[str]) -> set[str]:
-    """A tenth of the dialogues, at least one, the same whatever order they were found in."""
+    """Return a tenth of the dialogues, at least one, independent of their order."""
     ordered = sorted(names)
     count = max(round(DEV_SHARE * len(ordered)), min(1, len(ordered)))
     return set(random.Random(DEV_SEED).sample(ordered, count))
@@ -161,11 +161,11 @@ def _scenes(session: Path) -> Iterator[tuple[str, Scene]]:
 
 
 def _conversation(
-    file: Path, labels: tuple[str, ...], found: list[Finding], cut: CutFaces | None
+    file: Path, labels: tuple[str, ...], faults: list[Finding], cut: CutFaces | None
 ) -> Conversation:
     session, name = file.parents[2], file.stem
-    words = _words(session / "dialog" / "transcriptions" / file.name, found)
-    turns = sorted(_turns(file, labels, found), key=lambda turn: (turn[4] or 0, turn[3]))
+    words = _words(session / "dialog" / "transcriptions" / file.name, faults)
+    turns = sorted(_turns(file, labels, faults), key=lambda turn: (turn[4] or 0, turn[3]))
     speakers = speaker_indices(turn[1] for turn in turns)
     utterances = []
     for index, ((turn, _, label, line, start, end), speaker) in enumerate(
@@ -173,24 +173,24 @@ def _conversation(
     ):
         text = words.get(turn, "")
         if not text:
-            found.append(Finding(EMPTY_TEXT, "masked", file.name, line, turn))
+            faults.append(Finding(EMPTY_TEXT, "masked", file.name, line, turn))
         clip: Path | None = session / "sentences" / "wav" / name / f"{turn}.wav"
         if clip is not None and not clip.is_file():
-            found.append(Finding(NO_CLIP, "masked", file.name, line, f"{turn}.wav"))
+            faults.append(Finding(NO_CLIP, "masked", file.name, line, f"{turn}.wav"))
             clip = None
         crops: Path | None = None
         if cut is not None:
             crops, said = cut.of(turn)
             if said:
                 fate: Fate = "noted" if crops else "masked"
-                found.append(Finding(f"faces: {said}", fate, file.name, line, turn))
+                faults.append(Finding(f"faces: {said}", fate, file.name, line, turn))
         utterances.append(
             LabelledUtterance(text, speaker, label, index, start, end, clip=clip, pictures=crops)
         )
     return Conversation(name, tuple(utterances))
 
 
-def _turns(file: Path, labels: tuple[str, ...], found: list[Finding]) -> list[_Turn]:
+def _turns(file: Path, labels: tuple[str, ...], faults: list[Finding]) -> list[_Turn]:
     """The turns of a label file that have one of the labels."""
     turns: list[_Turn] = []
     for number, line in enumerate(decode_lines(file.read_bytes())[0], start=1):
@@ -198,7 +198,7 @@ def _turns(file: Path, labels: tuple[str, ...], found: list[Finding]) -> list[_T
             continue  # the single raters' lines, blank ones, the heading
         match = _LABEL.fullmatch(line)
         if match is None:
-            found.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, "is no turn"))
+            faults.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, "is no turn"))
             continue
         start, end = _nanoseconds(match[1]), _nanoseconds(match[2])
         emotion = EMOTIONS.get(match[5])
@@ -206,29 +206,29 @@ def _turns(file: Path, labels: tuple[str, ...], found: list[Finding]) -> list[_T
             emotion = "happy"
         if match[5] not in (*EMOTIONS, *OTHERS):
             detail = f"unknown label {match[5]!r}"
-            found.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, detail))
+            faults.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, detail))
         elif emotion is None or emotion not in labels:
-            found.append(Finding(f"label {match[5]} left out", "skipped", file.name, number))
+            faults.append(Finding(f"label {match[5]} left out", "skipped", file.name, number))
         else:
             if not possible(start, end):
                 times = f"{match[1]} to {match[2]}"
-                found.append(Finding(IMPOSSIBLE_TIMES, "masked", file.name, number, times))
+                faults.append(Finding(IMPOSSIBLE_TIMES, "masked", file.name, number, times))
                 start = end = None
             turns.append((match[3], match[4], labels.index(emotion), number, start, end))
     return turns
 
 
-def _words(file: Path, found: list[Finding]) -> dict[str, str]:
+def _words(file: Path, faults: list[Finding]) -> dict[str, str]:
     """What was said, by turn; breaths and other people's words have other lines."""
     if not file.is_file():
-        found.append(Finding(NO_WORDS, "masked", file.name))
+        faults.append(Finding(NO_WORDS, "masked", file.name))
         return {}
     words = {}
     lines, windows = decode_lines(file.read_bytes())
     for number, line in enumerate(lines, start=1):
         if match := _WORDS.fullmatch(line.rstrip("\r\n")):
             if number in windows or repair(match[2]) != match[2]:
-                found.append(Finding(REPAIRED_TEXT, "repaired", file.name, number))
+                faults.append(Finding(REPAIRED_TEXT, "repaired", file.name, number))
             words[match[1]] = repair(match[2]).strip()
     return words
 

@@ -82,21 +82,21 @@ def read_meld(
     folder = _clip_folder(data, split) if clips else None
     cut = CutFaces.read(data, "meld", split) if faces else None
     dialogues: dict[int, list[tuple[str, LabelledUtterance]]] = defaultdict(list)
-    found: list[Finding] = []
+    faults: list[Finding] = []
     for row in read_records(path, (*COLUMNS, SENTIMENT) if sentiments else COLUMNS):
         try:
             dialogue, speaker, utterance = _utterance(row.fields)
             if sentiments:
                 utterance = replace(utterance, label=_sentiment(row.fields))
         except ValueError as error:
-            found.append(Finding(UNUSABLE_ROW, "skipped", path.name, row.number, str(error)))
+            faults.append(Finding(UNUSABLE_ROW, "skipped", path.name, row.number, str(error)))
             continue
-        found += _faults(path.name, row, utterance)
+        faults += _faults(path.name, row, utterance)
         if folder is not None:
             clip = folder / f"dia{dialogue}_utt{utterance.index}.mp4"
             if reason := _wrong_with(clip, open_clips):
                 detail = f"{clip.name}: {reason}"
-                found.append(Finding(UNUSABLE_CLIP, "masked", path.name, row.number, detail))
+                faults.append(Finding(UNUSABLE_CLIP, "masked", path.name, row.number, detail))
             else:
                 utterance = replace(utterance, clip=clip, pictures=None if cut else clip)
             if cut is not None:
@@ -104,10 +104,10 @@ def read_meld(
                 utterance = replace(utterance, pictures=crops)
                 if said and not reason:
                     fate: Fate = "noted" if crops else "masked"
-                    found.append(Finding(f"faces: {said}", fate, path.name, row.number, clip.name))
+                    faults.append(Finding(f"faces: {said}", fate, path.name, row.number, clip.name))
         dialogues[dialogue].append((speaker, utterance))
     conversations = tuple(_conversation(split, *item) for item in sorted(dialogues.items()))
-    findings = Findings(tuple(found)) + incomplete(path.name, count(conversations), SPLITS[split])
+    findings = Findings(tuple(faults)) + incomplete(path.name, count(conversations), SPLITS[split])
     return Split(split, conversations, SENTIMENTS if sentiments else LABELS, findings)
 
 
@@ -120,21 +120,21 @@ def _sentiment(row: dict[str, str | None]) -> int:
 
 def _faults(file: str, row: CorpusRecord, utterance: LabelledUtterance) -> list[Finding]:
     """What is wrong with a row that is kept."""
-    found = []
+    faults = []
     if utterance.start is None:
         times = f"{row.fields['StartTime']} to {row.fields['EndTime']}"
-        found.append(Finding(IMPOSSIBLE_TIMES, "masked", file, row.number, times))
+        faults.append(Finding(IMPOSSIBLE_TIMES, "masked", file, row.number, times))
     if row.repaired:
-        found.append(Finding(REPAIRED_TEXT, "repaired", file, row.number))
+        faults.append(Finding(REPAIRED_TEXT, "repaired", file, row.number))
     if not utterance.text:
-        found.append(Finding(EMPTY_TEXT, "masked", file, row.number))
-    return found
+        faults.append(Finding(EMPTY_TEXT, "masked", file, row.number))
+    return faults
 
 
 def with_votes(split: MeldSplit, data: Path) -> MeldSplit:
     """MELD's training split with EmotionLines' votes where the two agree on the text.
 
-    An utterance is found by itself and its neighbours, so that each "Yeah." gets its own votes.
+    An utterance is matched by its text and its neighbours, so that each "Yeah." gets its own votes.
 
     Raises:
         FileNotFoundError: EmotionLines is not in `data`.
@@ -146,10 +146,10 @@ def with_votes(split: MeldSplit, data: Path) -> MeldSplit:
     conversations = []
     for conversation in split.conversations:
         keys = _context_keys([utterance.text for utterance in conversation.utterances])
-        found = (next((votes[key] for key in options if key in votes), ()) for options in keys)
+        shares_of = (next((votes[key] for key in options if key in votes), ()) for options in keys)
         utterances = tuple(
             replace(utterance, votes=shares)
-            for utterance, shares in zip(conversation.utterances, found, strict=True)
+            for utterance, shares in zip(conversation.utterances, shares_of, strict=True)
         )
         conversations.append(replace(conversation, utterances=utterances))
     return replace(split, conversations=tuple(conversations))

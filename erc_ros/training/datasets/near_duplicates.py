@@ -33,12 +33,12 @@ def near_duplicates(
         (N,); False for an image without contrast, which correlates with nothing.
     """
     reference = _standardized(others)
-    found = np.zeros(len(images), bool)
+    is_duplicate = np.zeros(len(images), bool)
     for begin in range(0, len(images), _ROWS):
         rows = slice(begin, begin + _ROWS)
         correlations = _standardized(images[rows]) @ reference.T
-        found[rows] = correlations.max(axis=1, initial=-1) >= least
-    return found
+        is_duplicate[rows] = correlations.max(axis=1, initial=-1) >= least
+    return is_duplicate
 
 
 def digest(image: NDArray[np.uint8]) -> str:

@@ -95,8 +95,8 @@ def segments(samples: Samples, activity: SileroVoiceActivity) -> Iterator[tuple[
     events: list[Began | Ended] = []
     for begin in range(0, len(samples) - FRAME + 1, FRAME):
         probability = activity.feed(samples[begin : begin + FRAME])
-        state, found = step(state, config, begin * NS // SAMPLE_RATE, probability)
-        events += found
+        state, new = step(state, config, begin * NS // SAMPLE_RATE, probability)
+        events += new
     events += finish(state, config)[1]
     start = 0
     for event in events:

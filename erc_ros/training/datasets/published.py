@@ -45,7 +45,7 @@ def read_action_units(data: Path) -> dict[str, NDArray[np.float32]]:
         ValueError: a column is missing, or a value is no finite number.
     """
     file = _there(data / ACTION_UNITS / "action_units.csv")
-    found = {}
+    units_of = {}
     with file.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines, delimiter=";")
         units = [name for name in reader.fieldnames or () if name.startswith("AU")]
@@ -58,8 +58,8 @@ def read_action_units(data: Path) -> dict[str, NDArray[np.float32]]:
                 raise ValueError(f"{file}, line {number}: {error}") from error
             if not np.isfinite(values).all():
                 raise ValueError(f"{file}, line {number}: a value is not finite")
-            found[Path(row["name"]).stem.split("-", 1)[-1]] = values
-    return found
+            units_of[Path(row["name"]).stem.split("-", 1)[-1]] = values
+    return units_of
 
 
 def _there(file: Path) -> Path:

@@ -106,11 +106,11 @@ def count(conversations: Iterable[Conversation]) -> int:
     return sum(len(conversation.utterances) for conversation in conversations)
 
 
-def incomplete(source: str, found: int, official: int) -> Findings:
+def incomplete(source: str, count: int, official: int) -> Findings:
     """Nothing, or that a corpus holds less (or more) than its authors published."""
-    if found == official:
+    if count == official:
         return Findings()
-    detail = f"{found} of {official} published"
+    detail = f"{count} of {official} published"
     return Findings((Finding(INCOMPLETE, "noted", source, detail=detail),))
 
 

@@ -201,7 +201,7 @@ def read(file: Path) -> dict[str, Description]:
         FileNotFoundError: no such file.
         ValueError: a line that is no description, with its number; one that names an emotion.
     """
-    found: dict[str, Description] = {}
+    entries: dict[str, Description] = {}
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: describe the corpus first")
     text = file.read_bytes()
@@ -215,8 +215,8 @@ def read(file: Path) -> dict[str, Description]:
                 f"{file}, line {number} names emotions ({', '.join(words)}): features that hold the"
                 " answer are no features; remove the line and describe that utterance again"
             )
-        found[entry.key] = entry
-    return found
+        entries[entry.key] = entry
+    return entries
 
 
 def _from_object(value: Any) -> Description:

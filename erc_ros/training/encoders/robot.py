@@ -128,9 +128,9 @@ class FacesEncoder:
         for number, sample in enumerate(samples):
             assert sample.frames is not None
             blue_first = np.ascontiguousarray(sample.frames[..., ::-1])
-            found = face_input([FaceCrop(n, pixels) for n, pixels in enumerate(blue_first)])
-            faces.append(torch.from_numpy(found))
-            owners.append(torch.full((len(found),), number))
+            crops = face_input([FaceCrop(n, pixels) for n, pixels in enumerate(blue_first)])
+            faces.append(torch.from_numpy(crops))
+            owners.append(torch.full((len(crops),), number))
         return {"faces": torch.cat(faces), "owner": torch.cat(owners)}
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:

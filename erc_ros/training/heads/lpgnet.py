@@ -209,13 +209,13 @@ class FrameLpgnet(nn.Module):
             seen.append(pad(there, (0, behind)))  # (N, L)
         here = torch.stack(seen, dim=-1)  # (N, L, 3)
         valid = here.any(dim=-1)  # (N, L)
-        nobody = torch.zeros_like(valid, dtype=torch.long)
-        found = self.head.details(*embeddings, here, nobody, valid)
+        unknown = torch.zeros_like(valid, dtype=torch.long)
+        details = self.head.details(*embeddings, here, unknown, valid)
         return Details(
-            _mean(found.logits, valid),
-            _mean(found.weights, valid),
-            _mean(found.unimodal, here),
-            _mean(found.features, here),
+            _mean(details.logits, valid),
+            _mean(details.weights, valid),
+            _mean(details.unimodal, here),
+            _mean(details.features, here),
         )
 
 

@@ -65,9 +65,9 @@ class Pooling(Head):
         evidence = own - self.prior  # (B, U, 3, C): log p(c | m) / p(c)
         has_text = seen[..., TEXT : TEXT + 1]  # (B, U, 1)
         e = torch.where(has_text, self.broken[0], self.broken[1])  # (B, U, 3)
-        found = doubted(evidence, e[..., None])  # (B, U, 3, C)
+        adjusted = doubted(evidence, e[..., None])  # (B, U, 3, C)
         share = torch.where(has_text, torch.ones_like(self.share), self.share)  # (B, U, 1)
-        pooled = share * self.prior + (found * seen[..., None]).sum(dim=2)  # (B, U, C)
+        pooled = share * self.prior + (adjusted * seen[..., None]).sum(dim=2)  # (B, U, C)
         shares = (1 - e) * seen
         shares = shares / shares.sum(dim=-1, keepdim=True).clamp_min(1e-6)  # (B, U, 3)
         return Details(pooled, shares, own, own)

@@ -22,12 +22,12 @@ def head_class(name: str) -> type[Head]:
     """
     if name in FORMER:
         raise ValueError(f"the fusion head {name!r} is called {FORMER[name]!r} now")
-    found = plugins.find(plugins.FUSION_MODELS, name)
-    if not (isinstance(found, type) and issubclass(found, Head)):
+    cls = plugins.find(plugins.FUSION_MODELS, name)
+    if not (isinstance(cls, type) and issubclass(cls, Head)):
         raise plugins.PluginError(
             f"fusion model {name!r} is no subclass of erc_ros.training.heads.base.Head"
         )
-    return found
+    return cls
 
 
 def title_of(name: str) -> str:

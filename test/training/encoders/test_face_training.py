@@ -279,7 +279,7 @@ def recipe(corpus: Path, tmp_path: Path) -> Recipe:
     sections = {
         "trainer": {"epochs": 3, "batch_size": 10, "learning_rate": 0.01, "precision": "bf16"},
         "network": {"stem": 4, "widths": [4, 8], "blocks": [1, 1]},
-        "sampling": {"balance": 0.5, "mixup": 0.2, "nothing": 0.1},
+        "sampling": {"balance": 0.5, "mixup": 0.2, "negatives": 0.1},
     }
     return Recipe("face", sections, tmp_path / "runs", corpus.parent, seed=3)
 

@@ -60,24 +60,6 @@ def test_ddvlm_ends_with_the_mask(bert: Path) -> None:
     assert at == len(prompt) - 1
 
 
-def test_plain_has_no_question(bert: Path) -> None:
-    prompt, _ = words(encoder(bert, prompt="plain", speakers=False), TALK)
-
-    assert " ".join(prompt) == "[CLS] good day what a bad day [SEP]"
-
-
-def test_without_history_only_the_utterance_itself_is_left(bert: Path) -> None:
-    prompt, _ = words(encoder(bert, history=0), TALK)
-
-    assert " ".join(prompt) == "[CLS] <s2> what a bad day [SEP] now <s2> feels [MASK] [SEP]"
-
-
-def test_without_speaker_tokens_the_question_asks_for_someone(bert: Path) -> None:
-    prompt, _ = words(encoder(bert, speakers=False, history=0), TALK)
-
-    assert " ".join(prompt) == "[CLS] what a bad day [SEP] now someone feels [MASK] [SEP]"
-
-
 def test_roberta_gets_its_own_special_tokens(roberta: Path) -> None:
     prompt, at = words(encoder(roberta), TALK)
 
@@ -177,10 +159,6 @@ def test_only_the_lower_layers_can_be_taken(bert: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.encode([sample]), part.encode([sample]))
     with pytest.raises(ValueError, match="weights"):
         encoder(bert, layers=9)
-
-
-def test_the_same_model_loaded_twice_gives_the_same_embeddings(bert: Path) -> None:
-    np.testing.assert_array_equal(encoder(bert).encode([TALK]), encoder(bert).encode([TALK]))
 
 
 def test_it_can_be_trained_further(bert: Path) -> None:

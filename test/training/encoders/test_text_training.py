@@ -158,10 +158,14 @@ def test_a_row_says_the_same_in_any_batch(folder: Path) -> None:
 
 
 @torch.inference_mode()
-def test_a_dialogue_in_one_pass_is_one_utterance_after_the_other(folder: Path) -> None:
-    model, prompt = make_model(0.0).eval(), TextPrompt(load_tokenizer(), 30)
+@pytest.mark.parametrize("reading", text_model.READINGS)
+def test_a_dialogue_in_one_pass_is_one_utterance_after_the_other(
+    folder: Path, reading: str
+) -> None:
+    config = TextConfig(reading=reading, max_tokens=30)
+    model, prompt = make_model(0.0, reading).eval(), config.prompt(load_tokenizer())
     said = talk("good", "bad day", "what a b", "day day day", "a", "bad", "good bad day", "b")
-    rows = rows_of(said, prompt, TextConfig())
+    rows = rows_of(said, prompt, config)
     assert len(rows) > 1, "the window has to slide"
     whole = torch.cat([model.encoder(*_inputs(row.layout, model))[0][0] for row in rows])
     window: tuple[Block, ...] = ()
@@ -263,30 +267,6 @@ def test_a_whole_utterance_is_the_mean_of_its_own_tokens() -> None:
     for utterance in range(3):
         expected = tokens[0, owner == utterance].mean(dim=0)
         assert torch.allclose(rows[0, utterance], expected, atol=1e-5)
-
-
-@torch.inference_mode()
-def test_whole_utterances_one_after_the_other_are_those_of_one_pass(folder: Path) -> None:
-    config = TextConfig(reading="utterance", max_tokens=30)
-    prompt = config.prompt(load_tokenizer())
-    model = make_model(0.0, "utterance").eval()
-    said = talk("good", "bad day", "what a b", "day day day", "a", "bad")
-    rows = rows_of(said, prompt, config)
-    whole = torch.cat([model.encoder(*_inputs(row.layout, model))[0][0] for row in rows])
-    window: tuple[Block, ...] = ()
-    one_by_one = []
-    past, known = model.encoder.nothing_known(1), 0
-    for utterance in said.utterances:
-        block = prompt.block(Turn(utterance.speaker, utterance.text))
-        if surplus := prompt.surplus(window, block):
-            window, past, known = window[surplus:], model.encoder.nothing_known(1), 0
-        window = (*window, block)
-        layout = prompt.arrange(window, [len(window) - 1], known)
-        assert layout.kept == len(layout.input_ids), "nothing but what was said is read"
-        embedding, new = model.encoder(*_inputs(layout, model)[:-1], past)
-        past, known = torch.cat([past, new], dim=4), len(window)
-        one_by_one.append(embedding[0])
-    assert torch.allclose(torch.cat(one_by_one), whole, atol=1e-5)
 
 
 def test_only_the_other_corpora_have_offsets(folder: Path) -> None:
@@ -484,7 +464,7 @@ RECIPE = """
 kind: text
 text: {seeds: [0, 1], max_tokens: 40, most_per_label: 4}
 pretrainer: {epochs: 1, batch_size: 8, learning_rate: 1.0e-3}
-trainer: {epochs: 2, batch_size: 8, learning_rate: 1.0e-3}
+trainer: {epochs: 1, batch_size: 8, learning_rate: 1.0e-3}
 """
 
 
@@ -517,7 +497,7 @@ def test_the_whole_way_from_data_to_a_bundle_part(
     for seed in (None, 1, None):  # the second and third find everything done
         text.train(read_recipe(path, out, data, seed))
     printed = capsys.readouterr().out
-    assert printed.count("epoch 2/2") == 2 and printed.count("already trained") == 3
+    assert printed.count("epoch 1/1") == 3 and printed.count("already trained") == 3
     best = out / "best"
     metrics = json.loads((best / "metrics.json").read_text())
     assert metrics["chosen"] in ("seed-0", "seed-1")
@@ -622,12 +602,12 @@ def test_a_training_on_several_corpora_that_is_killed_goes_on(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("corpus", ["meld", "emocontext", "robot-dialogues"])
+@pytest.mark.parametrize("corpus", ["meld", "robot-dialogues"])
 def test_what_is_left_out_is_not_seen_but_measured(
     folder: Path, tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, data = tmp_path / "mixed.yaml", make_more_data(tmp_path / "data")
-    path.write_text(MIXED)
+    path.write_text(MIXED.replace("epochs: 2", "epochs: 1"))
     seen = set()
     in_earnest = text.augmented
 

@@ -185,23 +185,23 @@ def convert(checkpoint: Path, folder: Path) -> Emotion2vecSizes:
 
 def names(sizes: Emotion2vecSizes) -> dict[str, str]:
     """Our names of the weights -> the published ones."""
-    found = {"extra": f"{AUDIO}extra_tokens", "scale": f"{AUDIO}alibi_scale"}
+    mapping = {"extra": f"{AUDIO}extra_tokens", "scale": f"{AUDIO}alibi_scale"}
     for n in range(len(sizes.kernels)):
         layer = f"{AUDIO}local_encoder.conv_layers.{n}"
-        found[f"convolutions.{n}.weight"] = f"{layer}.0.weight"
-        found |= _pair(f"norms.{n}", f"{layer}.2.1")
-    found |= _pair("project_norm", f"{AUDIO}project_features.1")
-    found |= _pair("project", f"{AUDIO}project_features.2")
+        mapping[f"convolutions.{n}.weight"] = f"{layer}.0.weight"
+        mapping |= _pair(f"norms.{n}", f"{layer}.2.1")
+    mapping |= _pair("project_norm", f"{AUDIO}project_features.1")
+    mapping |= _pair("project", f"{AUDIO}project_features.2")
     for n in range(sizes.positions):
-        found |= _pair(f"positions.{n}", f"{AUDIO}relative_positional_encoder.{n + 1}.0")
-    found |= _pair("context_norm", f"{AUDIO}context_encoder.norm")
+        mapping |= _pair(f"positions.{n}", f"{AUDIO}relative_positional_encoder.{n + 1}.0")
+    mapping |= _pair("context_norm", f"{AUDIO}context_encoder.norm")
     places = [f"{AUDIO}context_encoder.blocks.{n}" for n in range(sizes.context)]
     places += [f"blocks.{n}" for n in range(sizes.blocks)]
     for n, place in enumerate(places):
         for ours, its in (("qkv", "attn.qkv"), ("proj", "attn.proj"), ("norm1", "norm1"),
                           ("norm2", "norm2"), ("fc1", "mlp.fc1"), ("fc2", "mlp.fc2")):  # fmt: skip
-            found |= _pair(f"blocks.{n}.{ours}", f"{place}.{its}")
-    return found
+            mapping |= _pair(f"blocks.{n}.{ours}", f"{place}.{its}")
+    return mapping
 
 
 def _pair(ours: str, its: str) -> dict[str, str]:

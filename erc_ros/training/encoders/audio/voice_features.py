@@ -1,8 +1,8 @@
-"""What the speaker network says of every clip of the speech corpora, once for all trainings.
+"""Speaker embeddings of all clips of the speech corpora, computed once for all trainings.
 
-The features are those of the robot (`inference.voice.VoiceFeatures`). Beside the clean version of a
-clip there are others, as through a room, noise or a telephone; a speaker has the same channel
-throughout a version, as in a conversation.
+The features are those of the robot (`inference.voice.VoiceFeatures`). Clips have a clean version
+and versions with a room, noise or a telephone; in a version all clips of a speaker have the same
+channel.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ TOGETHER = 64  # clips
 class VoiceClips:
     """N clips in V versions, the clean one first; D numbers each.
 
-    features (N, V, D), not a number where a clip has no such version; labels (N,): of
-    utterances.LABELS; corpora, speakers, sexes (N,): names;
-    nobody (M, D): of sounds without a voice.
+    features (N, V, D), NaN where a clip has no such version; labels (N,): of utterances.LABELS;
+    corpora, speakers, sexes (N,): names; negatives (M, D): of non-speech audio.
     """
 
     features: NDArray[np.float32]
@@ -46,7 +45,7 @@ class VoiceClips:
     corpora: NDArray[np.str_]
     speakers: NDArray[np.str_]
     sexes: NDArray[np.str_]
-    nobody: NDArray[np.float32]
+    negatives: NDArray[np.float32]
 
     @property
     def is_ordinary(self) -> NDArray[np.bool_]:
@@ -54,14 +53,14 @@ class VoiceClips:
         return np.char.startswith(self.corpora, f"{corpora.ORDINARY}-")
 
     def of(self, chosen: NDArray[np.bool_]) -> VoiceClips:
-        """Some of the clips; all sounds of nobody."""
+        """Return some of the clips, and all negatives."""
         return VoiceClips(
             self.features[chosen],
             self.labels[chosen],
             self.corpora[chosen],
             self.speakers[chosen],
             self.sexes[chosen],
-            self.nobody,
+            self.negatives,
         )
 
 
@@ -72,11 +71,11 @@ def voice_clips(
     file: Path,
     say: Callable[[str], None] = print,
 ) -> VoiceClips:
-    """The clips as features; computed once and kept in `file`, about 20 ms a clip and version.
+    """Return the features of clips; they are kept in `file` (about 20 ms per clip and version).
 
     Args:
         speaker_network: a folder, or a name in `models/`.
-        file: what was made of other clips, with another network or other channels is made anew.
+        file: computed again if clips, network or channels differ.
 
     Raises:
         SpeakerModelError, FileNotFoundError: the network cannot be used.
@@ -90,7 +89,7 @@ def voice_clips(
     )
     arrays = _kept(file, made_of)
     if arrays is None:
-        arrays = _heard(clips, how, network, say)
+        arrays = _embedded(clips, how, network, say)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda new: save_file(arrays, new, {"made_of": made_of}))
     return VoiceClips(
@@ -99,7 +98,7 @@ def voice_clips(
         np.array([clip.corpus for clip in clips]),
         np.array([clip.speaker for clip in clips]),
         np.array([clip.sex for clip in clips]),
-        arrays["nobody"],
+        arrays["negatives"],
     )
 
 
@@ -110,12 +109,12 @@ def _kept(file: Path, made_of: str) -> dict[str, NDArray[np.float32]] | None:
         with safe_open(file, "np") as kept:
             if (kept.metadata() or {}).get("made_of") != made_of:
                 return None
-            return {name: kept.get_tensor(name) for name in ("features", "nobody")}
+            return {name: kept.get_tensor(name) for name in ("features", "negatives")}
     except SafetensorError:
         return None
 
 
-def _heard(
+def _embedded(
     clips: Sequence[Clip],
     how: ChannelAugmentation,
     network: VoiceFeatures,
@@ -137,14 +136,14 @@ def _heard(
             for version in range(how.versions if is_changed else 1):
                 carried = channels[clip.speaker][version].carry(clip.samples, generator)
                 places.append((row, version))
-                sounds.append(_as_heard(carried))
+                sounds.append(_pcm(carried))
         features[tuple(zip(*places, strict=True))] = network.all_of(sounds)
         if begin // TOGETHER % 16 == 0:
-            say(f"heard {begin} of {len(clips)} clips")
-    nobody = network.all_of([_as_heard(sound) for sound in no_voices(NO_VOICES, generator)])
-    return {"features": features, "nobody": nobody}
+            say(f"encoded {begin} of {len(clips)} clips")
+    negatives = network.all_of([_pcm(sound) for sound in no_voices(NO_VOICES, generator)])
+    return {"features": features, "negatives": negatives}
 
 
-def _as_heard(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """As the robot's microphone gives it."""
+def _pcm(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return 16-bit samples, as of the robot's microphone."""
     return np.rint(samples * 32767).astype(np.int16)

@@ -1,16 +1,15 @@
-"""The voice part: trained on every speech corpus, measured on corpora that it never heard.
+"""Training of the voice part on all speech corpora, and evaluation on a held-out corpus.
 
     erc train config/training/audio.yaml                        the part for the bundle
-    erc train config/training/audio.yaml --leave-out nemo       what it knows outside its corpora
+    erc train config/training/audio.yaml --hold-out nemo        evaluation outside its corpora
 
-Acted clips become conversations by drawing, for each, which clips of the same speaker were heard
-before it (`voice_histories`). Several seeds answer together, by the mean of their probabilities.
-The epoch is chosen by likelihood on dev speakers; test is looked at once.
+Acted clips become conversations by drawing, for each clip, earlier clips of the same speaker
+(`voice_histories`). The probabilities of several seeds are averaged. The epoch is selected by
+likelihood on dev speakers; test speakers are evaluated once.
 
-The part's embedding is the log-probability of each label: all that the fusion has to know, and the
-same from a network that heard the speaker in training and from one that did not. So the embeddings
-on which a fusion is trained (`embeddings.safetensors`) are of speakers whom their network never
-heard, all of them.
+The embedding of the part is the log-probability of each label. It is the same kind of value for
+speakers of the training and for others, so the fusion is trained on embeddings
+(`embeddings.safetensors`) of networks that were not trained on the speaker.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,57 +54,54 @@ from erc_ros.training.encoders.audio.voice_model import (
     VoiceNetworkConfig,
 )
 from erc_ros.training.encoders.augmentation import ChannelAugmentation
+from erc_ros.training.encoders.mixing import cross_entropy, insert_negatives, smoothed
 from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.engine.runs import BEST, write_metrics
 from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, save_weights, set_seeds
 from erc_ros.training.onnx import export_voice
+from erc_ros.values.settings import check, setting
 
-FOUR = ("neutral", "sadness", "joy", "anger")  # what all four corpora have
-FOLDS = 5  # of speakers, for the embeddings that the fusion learns from
-HELD_OUT = 10  # a share of 1 / 10 of the speakers is not heard by the part of the bundle either
+FOUR = ("neutral", "sadness", "joy", "anger")  # labels of all four corpora
+FOLDS = 5  # of speakers, for the embeddings that the fusion is trained on
+HELD_OUT = 10  # dev and test have one tenth of the speakers each
 EXAMPLES = "examples.safetensors"
 NEUTRAL = LABELS.index("neutral")
 ALARMS = 0.006  # share of false alarms on ordinary speech of dev speakers that `prior_of` allows
 PRIORS = np.arange(0, 2.01, 0.05)
 AFTER = 6  # utterances of a speaker, the current one included
-STREAMS = 11  # seed of the order in which speakers say their clips, when they are measured
+STREAMS = 11  # seed of the order of a speaker's clips in evaluations
 
 Log = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceConfig:
-    """What is learnt from; the section `voice` of a recipe."""
+    """Data and regularization; the section `voice` of a recipe."""
 
     corpora: tuple[str, ...] = VOICES
     speaker_network: str = "speaker-campplus"
     """A folder, or a name in models/. The bundle refers to it by this name."""
-    heard: int = 24
-    """Utterances of the same speaker before the current one that count, at most."""
+    heard: int = setting(24, "earlier utterances of the same speaker, at most", "", (1, 1000))
     seeds: tuple[int, ...] = (0, 1, 2)
-    """They answer together."""
-    mixup: float = 0.4
-    """Of Beta(mixup, mixup), by which pairs of examples are mixed; 0: none."""
-    label_smoothing: float = 0.1
-    nobody: float = 0.03
-    """Share of a batch that is replaced by sounds without a voice; their target is all labels."""
-    ordinary: float = 0.0
-    """Share of the examples that are ordinary speech (`datasets.ordinary_speech`), all neutral."""
+    """The exported part averages their probabilities."""
+    mixup: float = setting(0.4, "mixed pairs of examples: Beta(mixup, mixup); 0: none", "", (0, 10))
+    label_smoothing: float = setting(0.1, "share of all labels in a target", "", (0, 0.99))
+    negatives: float = setting(0.03, "share of non-speech audio in a batch", "", (0, 0.99))
+    ordinary: float = setting(
+        0.0, "share of ordinary speech (`datasets.ordinary_speech`), all neutral", "", (0, 0.99)
+    )
 
     def __post_init__(self) -> None:
-        if not self.corpora or not self.seeds or self.heard < 1:
-            raise ValueError("corpora and seeds must not be empty, heard must be at least 1")
-        if self.mixup < 0 or not 0 <= self.label_smoothing < 1 or not 0 <= self.nobody < 1:
-            raise ValueError("mixup must not be negative; label_smoothing and nobody are shares")
-        if not 0 <= self.ordinary < 1:
-            raise ValueError(f"ordinary is {self.ordinary}, must be a share below 1")
+        check(self)
+        if not self.corpora or not self.seeds:
+            raise ValueError("corpora and seeds must not be empty")
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceRecipe:
-    """All sections of a voice recipe."""
+    """The sections of a voice recipe that determine a network."""
 
     voice: VoiceConfig
     network: VoiceNetworkConfig
@@ -114,7 +110,7 @@ class VoiceRecipe:
 
 
 def train(recipe: Recipe) -> None:
-    """`erc train config/training/audio.yaml`, with or without `--leave-out`.
+    """Run `erc train config/training/audio.yaml`, with or without `--hold-out`.
 
     Raises:
         RecipeError, FileNotFoundError: the recipe or the data is not usable.
@@ -129,7 +125,7 @@ def train(recipe: Recipe) -> None:
     voice = sections.voice
     if recipe.leave_out and recipe.leave_out not in voice.corpora:
         raise RecipeError(
-            f"corpus {recipe.leave_out!r} cannot be left out: the recipe has {list(voice.corpora)}"
+            f"corpus {recipe.leave_out!r} cannot be held out: the recipe has {list(voice.corpora)}"
         )
     try:
         corpus = corpora.clips(voice.corpora, recipe.data)
@@ -137,17 +133,16 @@ def train(recipe: Recipe) -> None:
         raise RecipeError(str(error)) from error
     if voice.ordinary:
         corpus = with_ordinary_speech(corpus, recipe.data)
-    print(f"{len(corpus.clips)} clips, left out {json.dumps(corpus.skipped)}", flush=True)
-    # Beside the run, so that leaving a corpus out does not listen to everything again.
-    kept = recipe.out.parent / voice_features.FILE
-    say = partial(print, flush=True)
+    print(f"{len(corpus.clips)} clips, skipped {json.dumps(corpus.skipped)}", flush=True)
+    # Next to the run, so that trainings without one corpus use it as well.
+    file = recipe.out.parent / voice_features.FILE
     channels = recipe.section("channels", ChannelAugmentation)
-    clips = voice_clips(corpus.clips, channels, voice.speaker_network, kept, say)
+    clips = voice_clips(corpus.clips, channels, voice.speaker_network, file)
     ordinary = [corpora.ORDINARY] if clips.is_ordinary.any() else []
     acted = [name for name in voice.corpora if name != recipe.leave_out]
     record(recipe.out, corpora=[*acted, *ordinary])
     if recipe.leave_out:
-        result = leave_out(clips, recipe.leave_out, sections, recipe.out)
+        result = hold_out(clips, recipe.leave_out, sections, recipe.out)
     else:
         result = make_part(clips, sections, recipe.out)
     result["skipped"] = dict(corpus.skipped)
@@ -157,7 +152,7 @@ def train(recipe: Recipe) -> None:
 
 
 def with_ordinary_speech(corpus: SpeechCorpus, data: Path) -> SpeechCorpus:
-    """The corpus and the ordinary speech in `data`; without it, a warning and the corpus alone."""
+    """Add the ordinary speech in `data`; without it, print a warning."""
     try:
         return together([corpus, corpora.clips([corpora.ORDINARY], data)])
     except FileNotFoundError as error:
@@ -169,8 +164,8 @@ def with_ordinary_speech(corpus: SpeechCorpus, data: Path) -> SpeechCorpus:
         return corpus
 
 
-def leave_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) -> dict[str, Any]:
-    """Train on the other corpora; measure each seed and all together on this one."""
+def hold_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) -> dict[str, Any]:
+    """Train on the other corpora; evaluate each seed and their average on this one."""
     own = clips.corpora == corpus
     others, unseen = clips.of(~own), clips.of(own)
     folds = speaker_folds(others, HELD_OUT)
@@ -199,7 +194,7 @@ def leave_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) 
 
 
 def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, Any]:
-    """Export the part, and embed all speakers by networks that did not hear them."""
+    """Export the part, and embed all speakers with networks that were not trained on them."""
     voice, best = sections.voice, out / BEST
     best.mkdir(parents=True, exist_ok=True)
     tenths = speaker_folds(clips, HELD_OUT)
@@ -214,7 +209,7 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
     size = clips.features.shape[2]
     difference = export_voice(part, best / "audio.onnx", size, voice.heard)
     save_weights(part, best / "best.safetensors")
-    # What the fusion is chosen and calibrated on stays acted speech: comparable between versions.
+    # Acted speech only, so that fusion and calibration stay comparable between versions.
     examples = {
         "valid": PartExamples.of(clips.of(dev & ~clips.is_ordinary), voice.heard),
         "test": PartExamples.of(clips.of(test & ~clips.is_ordinary), voice.heard),
@@ -228,7 +223,7 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
     return {
         "seed": voice.seeds[0],
         "dev": measure(part, clips.of(dev), voice.heard)["test"]["seven_all"],
-        "test": unheard["test"],  # of all speakers, each by a network that never heard them
+        "test": unheard["test"],  # of all speakers, by networks that were not trained on them
         "unheard": unheard,
         "prior": prior,
         "part_test": measure(part, clips.of(test), voice.heard),
@@ -253,7 +248,7 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
 
 @dataclass(frozen=True, eq=False)
 class PartExamples:
-    """M inputs of the exported part, made of n clips of speakers whom it never heard.
+    """M inputs of the exported part, from n clips of held-out speakers.
 
     features (n, D); rows (M,): the clip of each; heard (M, H): clips before it, or NONE;
     labels (M,).
@@ -266,31 +261,31 @@ class PartExamples:
 
     @classmethod
     def of(cls, clips: VoiceClips, most: int) -> PartExamples:
-        """Every clip once in each condition."""
-        heard = [listened for listened, _ in _conditions(clips, most).values()]
+        """Return every clip once in each condition."""
+        heard = [histories for histories, _ in _conditions(clips, most).values()]
         rows = np.tile(np.arange(len(clips.labels)), len(heard))
         clean = np.ascontiguousarray(clips.features[:, 0])
         return cls(clean, rows, np.concatenate(heard), clips.labels[rows])
 
     def inputs(self) -> list[dict[str, NDArray[Any]]]:
-        """One by one, as the recogniser asks."""
-        found = []
+        """Return the inputs one by one, as the emotion recognizer passes them."""
+        inputs = []
         for row, before in zip(self.rows, self.heard, strict=True):
             is_heard = before != NONE
             heard = np.where(is_heard[:, None], self.features[before], np.float32(0))
             voice = self.features[row][None]
-            found.append({"voice": voice, "heard": heard[None], "is_heard": is_heard[None]})
-        return found
+            inputs.append({"voice": voice, "heard": heard[None], "is_heard": is_heard[None]})
+        return inputs
 
 
 def save_examples(examples: Mapping[str, PartExamples], file: Path) -> None:
-    """One file of safetensors."""
+    """Write them to one safetensors file."""
     arrays = {f"{n}.{k}": array for n, of in examples.items() for k, array in vars(of).items()}
     save_file(arrays, file)
 
 
 def load_examples(file: Path) -> dict[str, PartExamples]:
-    """What `save_examples` wrote: valid and test."""
+    """Read the splits valid and test that `save_examples` wrote."""
     arrays, parts = load_file(file), ("features", "rows", "heard", "labels")
     return {
         name: PartExamples(*(arrays[f"{name}.{part}"] for part in parts))
@@ -302,7 +297,7 @@ def load_examples(file: Path) -> dict[str, PartExamples]:
 
 
 def speaker_folds(clips: VoiceClips, count: int) -> Rows:
-    """(N,) in 0..count - 1: every fold has its share of each corpus and sex, whole speakers.
+    """Return folds (N,) of whole speakers, 0..count - 1, each with its share of corpora and sexes.
 
     Ordinary speech comes last, so that it does not change the folds of the acted corpora.
     """
@@ -324,10 +319,10 @@ def speaker_folds(clips: VoiceClips, count: int) -> Rows:
 def balance(
     clips: VoiceClips, chosen: NDArray[np.bool_], ordinary: float = 0.0
 ) -> NDArray[np.float64]:
-    """(N,) how often each clip is shown, sum 1.
+    """Return the share (N,) of each clip in the training examples; the sum is 1.
 
-    Every label of every acted corpus is shown equally often; ordinary speech is shown in the share
-    `ordinary` of all examples, if there is any, each of its sources by the root of its size.
+    All labels of all acted corpora have the same share. Ordinary speech, if there is any, has the
+    share `ordinary`; its sources count by the square root of their size.
     """
     acted, other = np.zeros((2, len(clips.labels)))
     for corpus in np.unique(clips.corpora[chosen]):
@@ -347,43 +342,50 @@ def balance(
 # --- training ---
 
 
-def fit_voice(
-    clips: VoiceClips,
-    chosen: NDArray[np.bool_],
-    dev: NDArray[np.bool_],
-    sections: VoiceRecipe,
-    seed: int,
-    out: Path,
-) -> VoiceNetwork:
-    """Train on the clips `chosen` (N,); the epoch that is likeliest for the speakers of `dev`."""
-    voice = sections.voice
-    config = replace(sections.trainer, seed=seed)
-    set_seeds(seed)
-    weights = balance(clips, chosen, voice.ordinary)
-    model = VoiceNetwork(sections.network, clips.features.shape[2])
-    clean = clips.features[:, 0]
-    acted = chosen & ~clips.is_ordinary  # emotions differ within these speakers only
-    model.learn_scale(clean[acted], clips.labels[acted], clips.speakers[acted], weights[acted])
-    generator = np.random.default_rng(seed)
-    there = np.isfinite(clips.features[:, :, 0])
-    speakers = np.unique(clips.speakers, return_inverse=True)[1].astype(np.int64)
-    histories = Histories(speakers, clips.labels, there, np.flatnonzero(chosen), voice.heard)
-    features, nobody = torch.from_numpy(clips.features), torch.from_numpy(clips.nobody)
-    heldout = clips.of(dev)
-    listened = _conditions(heldout, voice.heard)
+class VoiceBatch(NamedTuple):
+    """B examples. kinds (B,): of their histories, see `voice_histories`."""
 
-    def batches(epoch: int) -> Sequence[Rows]:
-        rows = generator.choice(len(weights), int(chosen.sum()), p=weights)
-        count = max(1, len(rows) // config.batch_size)
-        return np.array_split(rows, count)
+    voice: Tensor
+    """(B, D)"""
+    heard: Tensor
+    """(B, H, D); 0 where is_heard (B, H) is False."""
+    is_heard: Tensor
+    target: Tensor
+    """(B, C) probabilities of the labels."""
+    kinds: Rows
 
-    def loss(model: VoiceNetwork, rows: Rows) -> Tensor:
-        versions = _versions(there[rows], generator)
-        drawn, kinds = histories.draw(rows, versions, sections.histories, generator)
-        # Who never shows an emotion is neutral by either network: the gate is free.
+
+class VoiceSampler:
+    """Draws training examples: clip, version, history, mixed pairs and negatives.
+
+    Args:
+        chosen: (N,) bool, the training clips.
+    """
+
+    def __init__(
+        self,
+        clips: VoiceClips,
+        chosen: NDArray[np.bool_],
+        sections: VoiceRecipe,
+        generator: np.random.Generator,
+    ) -> None:
+        self._clips, self._sections, self._generator = clips, sections, generator
+        self._there = np.isfinite(clips.features[:, :, 0])
+        speakers = np.unique(clips.speakers, return_inverse=True)[1].astype(np.int64)
+        rows, most = np.flatnonzero(chosen), sections.voice.heard
+        self._histories = Histories(speakers, clips.labels, self._there, rows, most)
+        self._features = torch.from_numpy(clips.features)
+        self._negatives = torch.from_numpy(clips.negatives)
+
+    def batch(self, rows: Rows) -> VoiceBatch:
+        """Return examples of the clips rows (B,)."""
+        clips, voice, generator = self._clips, self._sections.voice, self._generator
+        versions = _versions(self._there[rows], generator)
+        drawn, kinds = self._histories.draw(rows, versions, self._sections.histories, generator)
+        # Ordinary speech is neutral by either network: the gate is not trained on it.
         kinds = np.where(clips.is_ordinary[rows], OTHER, kinds)
-        x = features[rows, versions]  # (B, D)
-        heard = features[drawn, versions[:, None]]  # (B, H, D); of NONE: the last clip, masked
+        x = self._features[rows, versions]  # (B, D)
+        heard = self._features[drawn, versions[:, None]]  # (B, H, D); of NONE: the last clip
         is_heard = torch.from_numpy(drawn != NONE)
         heard = torch.where(is_heard[..., None], heard, 0.0)
         target = one_hot(torch.from_numpy(clips.labels[rows]), len(LABELS)).float()
@@ -394,42 +396,75 @@ def fit_voice(
             x, target = x.lerp(x[other], share), target.lerp(target[other], share)
             both = (is_heard & is_heard[other])[..., None]
             heard = torch.where(both, heard.lerp(heard[other], share), heard)
-        if empty := round(voice.nobody * len(rows)):
-            x[:empty] = nobody[torch.from_numpy(generator.integers(len(nobody), size=empty))]
-            target[:empty] = 1 / len(LABELS)
-        target = target * (1 - voice.label_smoothing) + voice.label_smoothing / len(LABELS)
-        device = device_of(model)
-        judged = model.judge(x.to(device), heard.to(device), is_heard.to(device))
-        target = target.to(device)
-        varied = torch.from_numpy(kinds == MIXED).to(device).float()
-        known = torch.from_numpy(kinds != OTHER).to(device).float()
-        compared = torch.from_numpy(kinds != SINGLE).to(device).float()
-        gate = binary_cross_entropy_with_logits(judged.gate, varied, reduction="none")
-        return (
-            _cross_entropy(judged.log_probabilities, target).mean()
-            + _cross_entropy(judged.absolute.log_softmax(1), target).mean()
-            + _mean(_cross_entropy(judged.relative.log_softmax(1), target), compared)
-            + _mean(gate, known)
-        )
+        count = round(voice.negatives * len(rows))
+        negatives = torch.from_numpy(generator.integers(len(self._negatives), size=count))
+        insert_negatives(x, target, self._negatives[negatives])
+        return VoiceBatch(x, heard, is_heard, smoothed(target, voice.label_smoothing), kinds)
+
+
+def voice_loss(model: VoiceNetwork, batch: VoiceBatch) -> Tensor:
+    """Return the loss: of the whole network, of each of its two parts, and of the gate."""
+    device = device_of(model)
+    judged = model.judge(*(each.to(device) for each in batch[:3]))
+    target = batch.target.to(device)
+
+    def where(condition: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(condition).to(device).float()
+
+    varied = where(batch.kinds == MIXED)
+    gate = binary_cross_entropy_with_logits(judged.gate, varied, reduction="none")
+    relative = cross_entropy(judged.relative.log_softmax(1), target)
+    return (
+        cross_entropy(judged.log_probabilities, target).mean()
+        + cross_entropy(judged.absolute.log_softmax(1), target).mean()
+        + _mean(relative, where(batch.kinds != SINGLE))
+        + _mean(gate, where(batch.kinds != OTHER))
+    )
+
+
+def fit_voice(
+    clips: VoiceClips,
+    chosen: NDArray[np.bool_],
+    dev: NDArray[np.bool_],
+    sections: VoiceRecipe,
+    seed: int,
+    out: Path,
+) -> VoiceNetwork:
+    """Train on the clips `chosen` (N,); the epoch has the highest likelihood on `dev` (N,)."""
+    voice = sections.voice
+    config = replace(sections.trainer, seed=seed)
+    set_seeds(seed)
+    weights = balance(clips, chosen, voice.ordinary)
+    model = VoiceNetwork(sections.network, clips.features.shape[2])
+    clean = clips.features[:, 0]
+    acted = chosen & ~clips.is_ordinary  # only these speakers have several emotions
+    model.learn_scale(clean[acted], clips.labels[acted], clips.speakers[acted], weights[acted])
+    generator = np.random.default_rng(seed)
+    sampler = VoiceSampler(clips, chosen, sections, generator)
+    heldout = clips.of(dev)
+    conditions = _conditions(heldout, voice.heard)
+
+    def batches(epoch: int) -> Sequence[Rows]:
+        rows = generator.choice(len(weights), int(chosen.sum()), p=weights)
+        return np.array_split(rows, max(1, len(rows) // config.batch_size))
 
     def evaluate(model: VoiceNetwork) -> dict[str, float]:
-        found = [
-            answers(model, heldout.features[:, 0], heard)[
-                np.arange(len(heldout.labels)), heldout.labels
-            ]
-            for heard, _ in listened.values()
+        rows = np.arange(len(heldout.labels))
+        likelihoods = [
+            answers(model, heldout.features[:, 0], heard)[rows, heldout.labels]
+            for heard, _ in conditions.values()
         ]
-        return {"log_likelihood": float(np.mean(found))}
+        return {"log_likelihood": float(np.mean(likelihoods))}
 
     fit(
         model,
         config,
         batches=batches,
-        loss=loss,
+        loss=lambda model, rows: voice_loss(model, sampler.batch(rows)),
         evaluate=evaluate,
         choose="log_likelihood",
         out=out,
-        say=lambda line: print(line, flush=True),
+        say=partial(print, flush=True),
         stateful=[generator],
         settings={
             "voice": asdict(voice),
@@ -443,14 +478,10 @@ def fit_voice(
 
 
 def _versions(there: NDArray[np.bool_], generator: np.random.Generator) -> Rows:
-    """One of the versions that are there (B, V), each as likely: (B,)."""
+    """Draw one of the existing versions (B, V) of each clip: (B,)."""
     chance = generator.random(there.shape) * there
     chosen: Rows = chance.argmax(axis=1)
     return chosen
-
-
-def _cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
-    return -(target * log_probabilities).sum(dim=1)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -468,12 +499,12 @@ def answers(
     rows: Rows | None = None,
     batch_size: int = 512,
 ) -> Log:
-    """Log-probabilities (M, 7) of the clips rows (M,), after others (M, H) of features (N, D).
+    """Return log-probabilities (M, 7) of the clips rows (M,) with histories heard (M, H).
 
-    rows None: all of them, in their order.
+    features: (N, D). rows None: all clips, in their order.
     """
     model.eval()
-    every, found = torch.from_numpy(features), []
+    every, logs = torch.from_numpy(features), []
     rows = np.arange(len(heard)) if rows is None else rows
     device = device_of(model)
     for begin in range(0, len(heard), batch_size):
@@ -484,12 +515,12 @@ def answers(
             torch.where(is_heard[..., None], every[before], 0.0),
             is_heard,
         )
-        found.append(model(*(each.to(device) for each in inputs)).cpu().numpy())
-    return np.concatenate(found)
+        logs.append(model(*(each.to(device) for each in inputs)).cpu().numpy())
+    return np.concatenate(logs)
 
 
 def _conditions(clips: VoiceClips, most: int) -> dict[str, tuple[Rows, Rows]]:
-    """Everything in random order, twice; one emotion a speaker; always the first."""
+    """Return histories and lengths by condition: two orders, one emotion per speaker, none."""
     count = len(clips.labels)
     nothing = np.full((count, most), NONE, np.int64), np.zeros(count, np.int64)
     return {
@@ -501,27 +532,26 @@ def _conditions(clips: VoiceClips, most: int) -> dict[str, tuple[Rows, Rows]]:
 
 
 def measure(model: torch.nn.Module, clips: VoiceClips, most: int) -> dict[str, Any]:
-    """Unweighted recalls in `test`, and by class.
+    """Return unweighted recalls in `test`, and recalls by class.
 
-    four: of clips with one of FOUR, decided among these; seven: all clips, among all labels. all:
-    every clip in a random order of the speaker's; after_six: from the speaker's sixth utterance on;
-    first: each as if it were the speaker's first; one_emotion: after six of a speaker who has no
-    other emotion. changed: after_six through rooms, noise and telephones, where there are such
-    versions. false_alarms: share of the clips of ordinary speech, in a random order of the
-    speaker's, in which a label other than neutral has more than half of the probability.
+    four: clips with a label of FOUR, among these; seven: all clips, among all labels. all: in a
+    random order per speaker; after_six: from the sixth utterance on; first: without history;
+    one_emotion: after six utterances of one emotion. changed: after_six with room, noise and
+    telephone versions. false_alarms: share of ordinary speech for which a label other than neutral
+    has more than half of the probability.
     """
     ordinary, clips = clips.of(clips.is_ordinary), clips.of(~clips.is_ordinary)
-    found = {
+    predicted = {
         name: (answers(model, clips.features[:, 0], heard), counts)
         for name, (heard, counts) in _conditions(clips, most).items()
     }
-    late = {name: counts >= AFTER - 1 for name, (_, counts) in found.items()}
+    late = {name: counts >= AFTER - 1 for name, (_, counts) in predicted.items()}
     everything = np.ones(len(clips.labels), bool)
     conditions = {
-        "all": (found["all"][0], clips.labels, everything),
-        "first": (found["first"][0], clips.labels, everything),
-        "after_six": (found["all"][0], clips.labels, late["all"]),
-        "one_emotion": (found["one_emotion"][0], clips.labels, late["one_emotion"]),
+        "all": (predicted["all"][0], clips.labels, everything),
+        "first": (predicted["first"][0], clips.labels, everything),
+        "after_six": (predicted["all"][0], clips.labels, late["all"]),
+        "one_emotion": (predicted["one_emotion"][0], clips.labels, late["one_emotion"]),
     }
     if clips.features.shape[1] > 1:
         changed = clips.of(np.isfinite(clips.features[:, 1, 0]))
@@ -548,9 +578,9 @@ def measure(model: torch.nn.Module, clips: VoiceClips, most: int) -> dict[str, A
 
 
 def prior_of(model: torch.nn.Module, clips: VoiceClips, most: int) -> float:
-    """How much neutral may be lowered: the most that keeps false alarms at ALARMS on `clips`.
+    """Return the largest correction of neutral with a share of false alarms of at most ALARMS.
 
-    0 where `clips` has no ordinary speech.
+    0 if `clips` has no ordinary speech.
     """
     ordinary = clips.of(clips.is_ordinary)
     if not len(ordinary.labels):
@@ -567,7 +597,7 @@ def prior_of(model: torch.nn.Module, clips: VoiceClips, most: int) -> float:
 
 
 def recalled(log: Log, labels: Rows, words: Sequence[str]) -> dict[str, float]:
-    """Recall of each label, when it is decided among `words`; those that are there."""
+    """Return the recall of each label that occurs, decided among `words`."""
     among = np.array([LABELS.index(word) for word in words])
     chosen = np.isin(labels, among)
     predicted = among[log[chosen][:, among].argmax(axis=1)]
@@ -586,10 +616,10 @@ def embed_unheard(
     out: Path,
     prior: float = 0.0,
 ) -> tuple[dict[str, Any], dict[str, Embedded]]:
-    """All clips by networks that did not hear their speakers; `prior` as in `VoiceEnsemble`.
+    """Embed all clips with networks that were not trained on their speakers.
 
-    Returns how good they are, mean over the folds of speakers, and the embeddings of the clips
-    `chosen` (N,) in every condition, as "train", for the fusion.
+    Returns the mean metrics over the folds of speakers, and the embeddings of the clips `chosen`
+    (N,) in every condition, as "train", for the fusion. prior: as in `VoiceEnsemble`.
     """
     folds = speaker_folds(clips, FOLDS)
     conditions = _conditions(clips, sections.voice.heard)

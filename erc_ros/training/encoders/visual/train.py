@@ -1,8 +1,7 @@
-"""The face network: a small residual CNN on 48x48 gray faces, trained on the votes of FER+.
+"""Training of the face network, a small residual CNN on 48x48 gray faces, on the votes of FER+.
 
-Each picture's target is how its ten raters voted (soft labels), not only the winner: FER+ found
-that this helps, and ambiguous faces should come out ambiguous. Rare classes are shown more often
-than they come, and pictures of nothing are to say nothing.
+The target of an image is the distribution of its ten raters' votes, so that ambiguous faces remain
+ambiguous. Rare classes are shown more often, and non-face images have a uniform target.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.images import Faces, FerPlus
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_faces, no_faces
+from erc_ros.training.encoders.mixing import cross_entropy, insert_negatives, mixup_share
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.engine import prediction
 from erc_ros.training.engine.embeddings import FILE, OF_NOBODY, Embedded, save_embeddings
@@ -47,10 +48,11 @@ from erc_ros.training.engine.trainer import (
     set_seeds,
 )
 from erc_ros.training.onnx import export_face
+from erc_ros.values.settings import check, setting
 
-WORST_RECALL = 0.5  # of every class on validation, if biases can be found for it
-STEP = 0.1  # of a class's bias: smaller ones would follow single pictures
-NOBODY = 1000  # pictures
+WORST_RECALL = 0.5  # of every class on validation, where biases can reach it
+STEP = 0.1  # of a class's bias; smaller steps would overfit single images
+NEGATIVES = 1000  # non-face images whose embeddings are saved
 IMAGES = corpora.find(corpora.FACES)
 
 
@@ -64,27 +66,22 @@ class FaceConfig:
 
 @dataclass(frozen=True, slots=True)
 class FaceSampling:
-    """What an epoch shows; the section `sampling` of a face recipe."""
+    """Examples of an epoch; the section `sampling` of a face recipe."""
 
-    balance: float = 0.0
-    """Power of a class's rarity in how often it is shown: 0 as often as it comes, 1 all equally."""
-    mixup: float = 0.0
-    """Of Beta(mixup, mixup), by which pairs of pictures are laid over each other; 0: none."""
-    nothing: float = 0.0
-    """Share of a batch that is replaced by pictures of no face, whose target is all classes."""
+    balance: float = setting(
+        0.0, "power of a class's rarity in its share: 0 as in the data, 1 all equal", "", (0, 1)
+    )
+    mixup: float = setting(0.0, "mixed pairs of images: Beta(mixup, mixup); 0: none", "", (0, 10))
+    negatives: float = setting(0.0, "share of non-face images in a batch", "", (0, 1))
 
     def __post_init__(self) -> None:
-        for name in ("balance", "nothing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1]")
-        if self.mixup < 0:
-            raise ValueError(f"mixup is {self.mixup}, must not be negative")
+        check(self)
 
 
 def train(recipe: Recipe) -> None:
-    """`erc train config/training/face.yaml`: one seed, its test result, its ONNX part.
+    """Run `erc train config/training/face.yaml`: one seed, its test result, its ONNX part.
 
-    The epoch is chosen by accuracy on validation; test is looked at once, at the end.
+    The epoch is selected by accuracy on validation; test is evaluated once.
 
     Raises:
         RecipeError, FileNotFoundError: the recipe or the data is not usable.
@@ -97,7 +94,7 @@ def train(recipe: Recipe) -> None:
     sampling = recipe.section("sampling", FaceSampling)
     data = corpora.images(corpora.FACES, recipe.data)
     record(recipe.out, corpora=[corpora.FACES], teachers=[start] if start else [])
-    print(f"FER+: left out {json.dumps(data.skipped)}")
+    print(f"FER+: skipped {json.dumps(data.skipped)}")
     out = recipe.out / f"seed-{config.seed}"
     first = Path(start) / WEIGHTS if start else None
     model = fit_faces(data, config, network, augmentation, sampling, out, first)
@@ -118,9 +115,9 @@ def fit_faces(
     out: Path,
     start: Path | None = None,
 ) -> FaceNetwork:
-    """Train on data.train; the returned model is that of the epoch best on data.valid.
+    """Train on data.train; returns the model of the epoch that is best on data.valid.
 
-    start: a checkpoint of the same network whose weights are the first; None: random ones.
+    start: a checkpoint of the same network for the first weights; None: random.
     """
     set_seeds(config.seed)
     model = FaceNetwork(network)
@@ -130,7 +127,6 @@ def fit_faces(
     generator = torch.Generator().manual_seed(config.seed)
     pictures, targets = torch.from_numpy(data.train.pictures), torch.from_numpy(data.train.targets)
     shares = torch.from_numpy(shown(data.train.targets, sampling.balance))
-    uniform = torch.full((len(IMAGES.labels),), 1 / len(IMAGES.labels))
     coarse_epochs = round(augmentation.coarse_share * config.epochs)
 
     def batches(epoch: int) -> Sequence[tuple[Tensor, int]]:
@@ -138,27 +134,26 @@ def fit_faces(
         if sampling.balance:
             order = torch.multinomial(shares, len(pictures), replacement=True, generator=generator)
         size = augmentation.coarse_size if epoch < coarse_epochs else SIZE
-        # The short batch at the end is left out (batch statistics), unless it is the only one.
+        # A short batch at the end is skipped (batch statistics), unless it is the only one.
         full = max(1, len(order) // config.batch_size) * config.batch_size
         return [(chosen, size) for chosen in torch.split(order[:full], config.batch_size)]
 
     def loss(model: FaceNetwork, batch: tuple[Tensor, int]) -> Tensor:
-        chosen, size = batch[0].cpu(), batch[1]  # the pictures stay where there is room
+        chosen, size = batch[0].cpu(), batch[1]  # the images stay in main memory
         device = device_of(model)
         target = targets[chosen]
         # Coordinates in bfloat16 would be a tenth of a pixel off.
         with torch.autocast("cpu", enabled=False):
             faces = augment_faces(as_input(pictures[chosen]), augmentation, generator, size)
             if sampling.mixup:
-                share = float(_beta(sampling.mixup, generator))
+                share = mixup_share(sampling.mixup, generator)
                 other = torch.randperm(len(chosen), generator=generator)
                 faces, target = (x.lerp(x[other], share) for x in (faces, target))
-            if empty := round(sampling.nothing * len(chosen)):
-                faces[:empty] = no_faces(empty, size, generator)
-                target[:empty] = uniform
+            count = round(sampling.negatives * len(chosen))
+            insert_negatives(faces, target, no_faces(count, size, generator))
         faces = faces.to(device).contiguous(memory_format=torch.channels_last)
         logits = model.head(model(faces)).float()
-        return -(target.to(device) * log_softmax(logits, dim=1)).sum(dim=1).mean()
+        return cross_entropy(log_softmax(logits, dim=1), target.to(device)).mean()
 
     def evaluate(model: FaceNetwork) -> dict[str, float]:
         predicted = predict(model, data.valid.pictures)[1].argmax(axis=1)
@@ -174,7 +169,7 @@ def fit_faces(
         evaluate=evaluate,
         choose="both" if sampling.balance else "accuracy",
         out=out,
-        say=lambda line: print(line, flush=True),
+        say=partial(print, flush=True),
         stateful=[generator],
         settings={
             "network": asdict(network),
@@ -187,44 +182,37 @@ def fit_faces(
 
 
 def shown(targets: NDArray[np.float32], balance: float) -> NDArray[np.float32]:
-    """How often each picture is shown, (N, C) votes -> (N,), of sum 1; see `FaceSampling`."""
+    """Return the share of each image in an epoch, (N, C) votes -> (N,); see `FaceSampling`."""
     rarity = np.maximum(targets.sum(axis=0), 1) ** -balance
     weights: NDArray[np.float32] = targets @ rarity.astype(np.float32)
     return np.asarray(weights / weights.sum(), np.float32)
 
 
-def _beta(alpha: float, generator: torch.Generator) -> Tensor:
-    """One draw from Beta(alpha, alpha), at most 0.5: the share of the picture laid over."""
-    draws = torch._sample_dirichlet(torch.full((1, 2), alpha), generator=generator)
-    return draws.min()
-
-
 def correct_prior(model: FaceNetwork, data: FerPlus) -> list[float]:
-    """Add to the head's bias what validation asks for (`class_bias`); returns it, (C,)."""
+    """Add the `class_bias` of validation to the classifier's bias; returns it, (C,)."""
     logits = np.log(np.maximum(predict(model, data.valid.pictures)[1], 1e-12))
-    found = class_bias(logits, data.valid.labels, data.train.targets.mean(axis=0) + 1e-4)
+    bias = class_bias(logits, data.valid.labels, data.train.targets.mean(axis=0) + 1e-4)
     head = model.head[1]
     assert isinstance(head, nn.Linear)
     with torch.no_grad():
-        head.bias.add_(torch.tensor(found, dtype=head.bias.dtype))
-    return found
+        head.bias.add_(torch.tensor(bias, dtype=head.bias.dtype))
+    return bias
 
 
 def class_bias(
     logits: NDArray[np.float32], labels: NDArray[np.int64], frequency: NDArray[np.float32]
 ) -> list[float]:
-    """What is added to each class: most accurate of what recalls every class half of the time.
+    """Return the biases of the classes with the highest accuracy at a recall of 0.5 of each class.
 
-    Where nothing does, what lacks counts as much as accuracy. First a share of the log frequency
-    (below 0 favours rare classes), then one class after the other in small steps, as long as
-    something is gained: from anywhere else the steps end where frequent classes pay.
+    If no biases reach that recall, the missing recall is subtracted from the accuracy. The search
+    starts with a share of the log frequency and continues class by class in small steps.
 
     Args:
         logits: (N, C). labels: (N,) of validation. frequency: (C,) in training.
     """
     present = np.unique(labels)
 
-    def worth(bias: NDArray[np.float64]) -> float:
+    def value(bias: NDArray[np.float64]) -> float:
         predicted = (logits + bias).argmax(axis=1)
         recalls = np.array([(predicted[labels == label] == label).mean() for label in present])
         lacking = np.maximum(0.0, WORST_RECALL - recalls).sum()
@@ -232,29 +220,29 @@ def class_bias(
 
     shares = [step / 20 for step in range(-20, 21)]
     prior = np.log(frequency.astype(np.float64))
-    share = max(shares, key=lambda share: (worth(share * prior), -abs(share)))
-    bias, best, before = share * prior, worth(share * prior), -np.inf
+    share = max(shares, key=lambda share: (value(share * prior), -abs(share)))
+    bias, best, before = share * prior, value(share * prior), -np.inf
     steps = [sign * STEP * row for row in np.eye(logits.shape[1]) for sign in (-1, 1)]
     while best > before:
         before = best
-        near = max((bias + step for step in steps), key=worth)
-        if (found := worth(near)) > best:
-            best, bias = found, near
-    return [round(float(value), 4) for value in bias]
+        near = max((bias + step for step in steps), key=value)
+        if value(near) > best:
+            best, bias = value(near), near
+    return [round(float(each), 4) for each in bias]
 
 
 def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str, Any]:
-    """Export, embed every split, and look at test once. Returns what metrics.json holds."""
+    """Export, embed every split and evaluate test; returns the content of metrics.json."""
     difference = export_face(model, out / "face.onnx", SIZE)
     embedded, probabilities = {}, {}
     for name in IMAGES.splits:
         split: Faces = getattr(data, name)
         embeddings, probabilities[name] = predict(model, split.pictures)
-        known = split.labels >= 0
-        embedded[name] = Embedded(embeddings[known], to_labels(split.labels[known]))
-    nobody = no_faces(NOBODY, SIZE, torch.Generator().manual_seed(seed))[:, 0]
-    pictures = (nobody * 255).round().to(torch.uint8).numpy()
-    no_label = np.full(NOBODY, -1, np.int64)
+        labeled = split.labels >= 0
+        embedded[name] = Embedded(embeddings[labeled], to_labels(split.labels[labeled]))
+    negatives = no_faces(NEGATIVES, SIZE, torch.Generator().manual_seed(seed))[:, 0]
+    pictures = (negatives * 255).round().to(torch.uint8).numpy()
+    no_label = np.full(NEGATIVES, -1, np.int64)
     embedded[OF_NOBODY] = Embedded(predict(model, pictures)[0], no_label)
     save_embeddings(embedded, out / FILE)
     save_answers(
