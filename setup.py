@@ -127,7 +127,6 @@ setup(
             "transformers>=5",
         ],
         "opensmile": ["opensmile>=2.5"],  # SUMMER's acoustics; its license is for research only
-        "ray": ["ray>=2.40"],  # evaluating recordings on several machines
         "test": [
             "hypothesis>=6",
             "meeteval>=0.4.3,<0.5",  # compares the word error rates; a source package, needs g++

@@ -49,7 +49,6 @@ _EXTRAS = {
     "pywhispercpp": _extra("whispercpp"),
     "vosk": _extra("vosk"),
     "pocketsphinx": _extra("pocketsphinx"),
-    "ray": _extra("ray"),
     "accelerate": _extra("train"),
     "speakerlab": "pip install --no-deps --require-hashes -r requirements/weights.txt",
     "tensorboardX": _extra("train"),

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.evaluation.records import Figure, Segment, Truth
+from erc_ros.metrics import classification
+from erc_ros.metrics.classification import confusion
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 
@@ -203,10 +205,8 @@ def cohen_kappa(first: Labels, second: Labels) -> float | None:
     """Cohen's kappa of two annotators; None where it is undefined."""
     if not len(first):
         return None
-    labels = np.union1d(first, second)
-    shares = [(each[:, None] == labels).mean(0) for each in (first, second)]
-    expected = float(shares[0] @ shares[1])
-    return None if expected == 1 else float(((first == second).mean() - expected) / (1 - expected))
+    kappa = float(classification.cohen_kappa(confusion(first, second, max(*first, *second) + 1)))
+    return None if math.isnan(kappa) else kappa
 
 
 def observed_agreement(data: Labels, labels: int) -> float | None:

@@ -21,8 +21,8 @@ from erc_ros.evaluation.agreement import (
 )
 from erc_ros.evaluation.records import Figure, Recording, Segment
 from erc_ros.evaluation.run import parse_time
-from erc_ros.evaluation.truth.joining import UNIX_TIME, LabelMap, join, read_label_map
-from erc_ros.evaluation.truth.marks import Mark, TruthError
+from erc_ros.evaluation.truth.joining import LabelMap, join, read_label_map
+from erc_ros.evaluation.truth.marks import UNIX_TIME, Mark, TruthError
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 

@@ -1,4 +1,4 @@
-"""`erc annotate`: a first annotation from the pipeline's own answers, for somebody to correct."""
+"""`erc annotate`: a first annotation from the pipeline's own estimates, to be corrected."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from erc_ros.evaluation.exports.lines import Line, lines_of_answers
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
 from erc_ros.evaluation.transcripts import cues_for
-from erc_ros.media.options import private_option, transcript_options
+from erc_ros.media.options import (
+    private_option,
+    recording_options,
+    topics_of,
+    transcript_options,
+)
 from erc_ros.parameters import robot_config
 from erc_ros.replay.bag import BagError
 from erc_ros.replay.progress import progress_bar
 from erc_ros.replay.recording import recording_name
 from erc_ros.values.files import check_folder
 
-ROLES = ("image", "audio", "speech")
 SUFFIXES = {"eaf": ".eaf", "textgrid": ".TextGrid", "csv": ".csv"}
 
 
@@ -37,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
     file = folder / f"{name}{SUFFIXES[options.format]}"
     if file.exists() and not options.overwrite:
         raise ValueError(
-            f"{file} is there already, and somebody may have corrected it: move it away, choose "
-            "another folder with --out, or give --overwrite"
+            f"{file} exists already and may have been corrected: move it, choose another folder "
+            "with --out, or give --overwrite"
         )
     check_folder(folder)
     robot = robot_config(
@@ -47,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         speaker_model=options.speaker_model,
         tuning_file=options.tuning,
     )
-    topics = tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
+    topics = topics_of(options)
     system = EvaluatedSystem(Path(robot.emotion_node.recognition.bundle).name, robot)
     cues_for(options.bag, options.transcript, _say, options.recognizer or "")
     job = EvaluationJob(
@@ -91,7 +95,7 @@ def _say(text: str) -> None:
 
 
 def _suggested(line: Line, with_emotions: bool) -> Line:
-    """What somebody will really look at; the rest would come back as truth that nobody checked."""
+    """Only what an annotator will check: the rest would come back as unchecked ground truth."""
     line = replace(line, valence=None, arousal=None, probabilities=())
     return line if with_emotions else replace(line, emotion="", confidence=None)
 
@@ -99,45 +103,25 @@ def _suggested(line: Line, with_emotions: bool) -> Line:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="erc annotate",
-        description="A first annotation of a recording (rosbag2) from the pipeline's own answers, "
-        "with sound and film cut for ELAN: correct it there, then give it to "
-        "`erc evaluate-bag --truth`.",
+        description="A first annotation of a recording from the pipeline's own estimates, with "
+        "audio and video for ELAN: correct it there, then give it to `erc evaluate --truth`.",
     )
     parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
     transcript_options(parser)
     private_option(parser)
-    parser.add_argument("--out", type=Path, help="folder; default out/<bag's name>-annotation")
+    recording_options(parser)
+    parser.add_argument("--out", type=Path, help="folder; default out/NAME-annotation")
     parser.add_argument(
         "--format", choices=tuple(SUFFIXES), default="eaf", help="ELAN (eaf), Praat, or a table"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing annotation")
     parser.add_argument(
-        "--from",
-        dest="start",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="start of the part to use, s",
-    )
-    parser.add_argument(
-        "--to", dest="end", type=float, metavar="S", help="end of the part to use, s"
-    )
-    for role in ROLES:
-        parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
-    parser.add_argument(
         "--params-file", type=Path, metavar="YAML", help="the robot's ROS parameters"
     )
-    parser.add_argument("--tuning", metavar="YAML", help="internal settings: the `tuning_file`")
     parser.add_argument("--bundle", help="model package: a folder, or a name in models/")
-    parser.add_argument(
-        "--speaker-model",
-        help="folder or name of the speaker network; none: no speaker diarization",
-    )
     parser.add_argument(
         "--no-emotions",
         action="store_true",
         help="leave the emotions empty, because pre-filled labels bias annotators",
     )
-    parser.add_argument("--no-text", action="store_true", help="no words in the output")
-    parser.add_argument("--no-media", action="store_true", help="write no audio and video")
     return parser

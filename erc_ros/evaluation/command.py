@@ -1,4 +1,4 @@
-"""`erc evaluate`: recordings against ground truth, in a folder to look at and to listen to.
+"""`erc evaluate`: recordings against annotations; scores, files and a report.
 
 Its former name, `erc evaluate-bag`, remains.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,19 +27,37 @@ from erc_ros.evaluation.exports import (
     write_media,
 )
 from erc_ros.evaluation.jobs import Annotator, EvaluationJob, check
-from erc_ros.evaluation.many import Kept, run
+from erc_ros.evaluation.many import Kept, cache_folder, run
 from erc_ros.evaluation.methods import write_methods
 from erc_ros.evaluation.metric import load_metrics
 from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
 from erc_ros.evaluation.report import REPORT, write_report
-from erc_ros.evaluation.results import notices, reading_in_words, summary, write_scores
+from erc_ros.evaluation.results import (
+    headline,
+    notices,
+    reading_in_words,
+    summary,
+    write_scores,
+)
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange, parse_time
-from erc_ros.evaluation.scores import RESAMPLES, SEED, evaluate
+from erc_ros.evaluation.scores import (
+    MIN_CONVERSATIONS,
+    OVER_BLOCKS,
+    RESAMPLES,
+    SEED,
+    evaluate,
+)
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
-from erc_ros.media.options import private_option, transcript_options
+from erc_ros.evaluation.truth.suggestion import suggest
+from erc_ros.media.options import (
+    private_option,
+    recording_options,
+    topics_of,
+    transcript_options,
+)
 from erc_ros.parameters import robot_config
 from erc_ros.replay import provenance
 from erc_ros.replay.bag import BagError
@@ -46,43 +65,36 @@ from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder, write_whole
 from erc_ros.values.nanoseconds import NS
 
-ROLES = ("image", "audio", "speech")
-KEPT = "kept"  # folder of finished results
-MOST_LINES = 40  # of how annotations are read, on the console
-PRINTED = {
-    "accuracy": "accuracy",
-    "majority_accuracy": "always the most frequent label",
-    "chance_accuracy": "chance",
-    "unweighted_recall": "unweighted recall",
-    "coverage": "coverage",
-    "accuracy_covered": "accuracy of these",
-    "teer": "TEER",
-    "der": "DER",
-}
-"""Figures on the console -> how they are called there."""
+MAX_LINES = 40  # on the console, of how annotations are read
+PRINTED = ("accuracy", "unweighted_recall", "kappa", "coverage", "teer", "der")
+"""Figures on the console."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status: 0, or 1 where a recording could not be evaluated.
+    """Return the exit status: 0, or 1 if a recording could not be evaluated.
 
     Raises:
-        ValueError, OSError, RuntimeError: what is asked for makes no sense, a disk is full, Ray
-            does not start.
+        ValueError, OSError: an option, a recording or the annotations cannot be used.
     """
     options = _parser().parse_args(argv)
-    bags = find_bags(options.bags)
     systems = _systems(options)
-    # a mistake in a model package is one of all recordings
+    # a mistake in a model package concerns all recordings
     labels = {system.name: system.bundle().labels for system in systems}
+    if options.suggest_tiers:
+        return _suggest(options.suggest_tiers, labels[systems[0].name], options.tiers)
+    if not options.bags:
+        raise ValueError("give a recording: a rosbag2, a media file, or a folder of them")
+    bags = find_bags(options.bags)
     load_metrics(options.metric)
     check_formats(options.export)
-    annotators = _annotators(options)
-    own, shared = assign_truth(list(bags), [] if annotators else options.truth or [])
-    assigned = {name: assign_truth(list(bags), files) for name, (files, _) in annotators.items()}
     if options.transcript is not None and len(bags) > 1:
         raise ValueError(
             "--transcript is for one recording; of several, put NAME.srt or NAME.vtt next to each"
         )
+    out: Path = options.out or Path("out") / f"evaluation-{next(iter(bags))}"
+    check_folder(out)
+    if not options.overwrite:
+        _check_out(out, bags)
     for bag in bags.values():
         cues_for(
             bag,
@@ -90,9 +102,76 @@ def main(argv: Sequence[str]) -> int:
             lambda text: print(text, file=sys.stderr),
             options.recognizer or "",
         )
-    out: Path = options.out or Path("out") / f"evaluation-{next(iter(bags))}"
-    check_folder(out)
-    jobs = [
+    jobs = _jobs(options, bags, systems)
+    _check(jobs, labels)
+    began = time.perf_counter()
+    with _cache(options) as cache:
+        with progress_bar(len(jobs), "recordings") as watch:
+            kept = run(jobs, cache, options.workers, watch)
+        files, failed = _write(kept, systems, out, options)
+    timing = {
+        "jobs": len(jobs),
+        "wall_s": round(time.perf_counter() - began, 3),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["erc", "evaluate", *argv]),
+    }
+    write_whole(out / "timing.json", json.dumps(timing) + "\n")
+    print("\n".join(f"  {file}" for file in files))
+    print(f"report: {out / REPORT}")
+    return 1 if failed else 0
+
+
+def _suggest(files: Sequence[Path], labels: Sequence[str], tiers: Path | None) -> int:
+    """Write or print a draft of what the tiers of annotations mean."""
+    own, _ = assign_truth(["recording"], files)
+    text = suggest(own["recording"], labels)
+    if tiers is None:
+        print(text, end="")
+        return 0
+    if tiers.exists():
+        raise ValueError(f"{tiers} exists already: move it, or choose another name")
+    write_whole(tiers, text)
+    print(f"draft: {tiers}")
+    return 0
+
+
+def _check_out(out: Path, bags: Mapping[str, Path]) -> None:
+    """Check that a folder does not hold the results of other recordings.
+
+    Raises:
+        ValueError: it does.
+    """
+    try:
+        scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+        names = {each["name"] for each in scores["recordings"]}
+        digests = scores["provenance"]["recordings_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing, or no results of ours
+    same = names == set(bags) and digests == provenance.digests(bags.values())
+    if not same:
+        raise ValueError(
+            f"{out} holds the results of other recordings ({_some(sorted(names))}): choose another "
+            "folder with --out, or give --overwrite"
+        )
+
+
+@contextmanager
+def _cache(options: argparse.Namespace) -> Iterator[Path]:
+    """The folder of predictions; one that is deleted where nothing may be stored."""
+    if options.cache == "none" or options.no_text:  # words are in it
+        with tempfile.TemporaryDirectory(prefix="erc-evaluate-") as folder:
+            yield Path(folder)
+    else:
+        yield Path(options.cache) if options.cache else cache_folder()
+
+
+def _jobs(
+    options: argparse.Namespace, bags: Mapping[str, Path], systems: Sequence[EvaluatedSystem]
+) -> list[EvaluationJob]:
+    annotators = _annotators(options)
+    own, shared = assign_truth(list(bags), [] if annotators else options.truth or [])
+    assigned = {name: assign_truth(list(bags), files) for name, (files, _) in annotators.items()}
+    return [
         EvaluationJob(
             name,
             bag,
@@ -100,14 +179,15 @@ def main(argv: Sequence[str]) -> int:
             own[name],
             shared,
             options.labels,
-            tuple((role, topic) for role in ROLES if (topic := getattr(options, role))),
-            TimeRange.of_seconds(options.start, options.end),
-            _offset(options),
-            not options.no_media,
-            options.transcript,
-            options.recognizer or "",
-            options.language,
-            tuple(
+            options.tiers,
+            topics=topics_of(options),
+            part=TimeRange.of_seconds(options.start, options.end),
+            offset=_offset(options),
+            with_media=not options.no_media,
+            transcript=options.transcript,
+            recognizer=options.recognizer or "",
+            language=options.language,
+            annotators=tuple(
                 Annotator(annotator, files[name], all_files, annotators[annotator][1])
                 for annotator, (files, all_files) in assigned.items()
             ),
@@ -115,23 +195,6 @@ def main(argv: Sequence[str]) -> int:
         for name, bag in bags.items()
         for system in systems
     ]
-    _check(jobs, labels)
-    began = time.perf_counter()
-    with progress_bar(len(jobs), "recordings") as watch:
-        kept = run(jobs, out / KEPT, options.workers, options.cluster, watch)
-    files, failed = _write(kept, systems, out, options)
-    took = {
-        "jobs": len(jobs),
-        "wall_s": round(time.perf_counter() - began, 3),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["erc", "evaluate", *argv]),
-    }
-    write_whole(out / "timing.json", json.dumps(took) + "\n")
-    if options.no_text:
-        shutil.rmtree(out / KEPT)  # words are in it
-    print("\n".join(f"  {file}" for file in files))
-    print(f"report: {out / REPORT}")
-    return 1 if failed else 0
 
 
 def _annotators(options: argparse.Namespace) -> dict[str, tuple[list[Path], int]]:
@@ -173,33 +236,41 @@ def _offset(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="erc evaluate",
-        description="Who felt what when: recordings through the pipeline, compared with "
-        "annotations, as scores, exports and a report to look at and to listen to.",
+        description="Estimates of recordings, compared with annotations: scores, files for other "
+        "programs, and a report.",
         epilog="The folder of a finished training in place of recordings: see `erc evaluate-run`.",
     )
     parser.add_argument(
         "bags",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="BAG",
         help="rosbag2 folders or files, media files, or a folder of them",
     )
     transcript_options(parser)
     private_option(parser)
+    recording_options(parser)
     parser.add_argument(
         "--truth",
         nargs="+",
         action="extend",
         type=Path,
         metavar="[NAME=]FILE",
-        help="annotations: .eaf .TextGrid .rttm .csv .stm .json (SegLST), or a folder of them; of "
+        help="annotations: .eaf .TextGrid .rttm .csv .stm .json .txt, or a folder of them; of "
         "several recordings NAME.* belongs to NAME; of several annotators RA1=FILE RA2=FILE",
     )
     parser.add_argument(
-        "--labels",
+        "--labels", type=Path, metavar="YAML", help="meaning of annotated labels (happy: joy)"
+    )
+    parser.add_argument(
+        "--tiers", type=Path, metavar="YAML", help="meaning of tiers (P1-Emo: emotion@Anna)"
+    )
+    parser.add_argument(
+        "--suggest-tiers",
+        nargs="+",
         type=Path,
-        metavar="YAML",
-        help="file that maps annotated labels and tiers (happy: joy)",
+        metavar="FILE",
+        help="only print a draft for --tiers of these annotations, or write it to --tiers",
     )
     parser.add_argument(
         "--offset",
@@ -209,18 +280,16 @@ def _parser() -> argparse.ArgumentParser:
         help="s added to the times of the annotations, of all or of one annotator",
     )
     parser.add_argument(
-        "--from",
-        dest="start",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="start of the part to use, s",
-    )
-    parser.add_argument(
-        "--to", dest="end", type=float, metavar="S", help="end of the part to use, s"
-    )
-    parser.add_argument(
         "--out", type=Path, help="folder for the results; default out/evaluation-BAG"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of other recordings in OUT"
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="predictions, so that they are not computed again; default "
+        "~/.cache/erc_ros; none: store nothing",
     )
     parser.add_argument(
         "--bundle", action="append", help="model package; give it twice to compare two"
@@ -232,17 +301,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="YAML",
         help="ROS parameters of the nodes; give it twice to compare two",
     )
-    parser.add_argument("--tuning", metavar="YAML", help="internal settings: the `tuning_file`")
-    parser.add_argument(
-        "--speaker-model",
-        help="folder or name of the speaker network; none: no speaker diarization",
-    )
     parser.add_argument(
         "--export",
         nargs="*",
         default=list(FORMATS),
         metavar="FORMAT",
-        help=f"what other programs open; default: {' '.join(FORMATS)}; or a class of another "
+        help=f"files for other programs; default: {' '.join(FORMATS)}; or a class of another "
         "package",
     )
     parser.add_argument(
@@ -262,12 +326,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write a rosbag2 of the estimates and a Foxglove layout",
     )
-    for role in ROLES:
-        parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
-    parser.add_argument("--no-text", action="store_true", help="no words in the output")
-    parser.add_argument("--no-media", action="store_true", help="no audio and faces in the output")
-    parser.add_argument("--workers", type=int, default=1, help="more than 1: on Ray (extra [ray])")
-    parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster's, or `auto`")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     return parser
 
 
@@ -300,13 +359,13 @@ def _check(jobs: Sequence[EvaluationJob], labels: Mapping[str, Sequence[str]]) -
     annotated: dict[str, bool] = {}
     for job in jobs:
         try:
-            found = check(job, labels[job.system.name])
+            own = check(job, labels[job.system.name])
         except (TruthError, BagError) as error:
             errors.setdefault(f"{job.name}: {error}" if len(jobs) > 1 else str(error), error)
             continue
         if job.name not in annotated:
-            readings += found
-        annotated[job.name] = bool(found)
+            readings += own
+        annotated[job.name] = bool(own)
     wrong = [text for text, error in errors.items() if isinstance(error, TruthError)]
     if wrong:
         raise TruthError("\n".join(wrong))
@@ -332,40 +391,26 @@ def _readings(readings: Sequence[TierReading]) -> list[str]:
         count = sum(reading.annotations for reading in group)
         name = f"{place}, tier {tier!r}" if tier else place
         lines.append(f"{name}: {count} annotations -> {words}")
-    return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], "... (see scores.json)"]
+    return lines if len(lines) <= MAX_LINES else [*lines[:MAX_LINES], "... (see scores.json)"]
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    shown = ", ".join(names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
-def _report(scores: SystemScores, recordings: Sequence[Recording]) -> str:
-    """The most important figures of a system, and what they were taken over."""
-    own = [r for r in recordings if r.system == scores.system and not r.error]
-    truths = [r.truth for r in own if r.truth is not None]
-    utterances = sum(len(r.predictions) for r in own)
-    if not truths:
-        return f"{scores.system}: {utterances} utterances; without annotations nothing is scored"
-    segments = sum(len(truth.segments) for truth in truths)
-    pairs = sum(m.truth is not None and m.prediction is not None for r in own for m in r.matches)
-    unmapped = sum(sum(truth.unmapped.values()) for truth in truths)
-    lines = [
-        f"{scores.system}: {segments} annotated segments, {pairs} matched with one of {utterances} "
-        f"utterances, {unmapped} emotions that are no labels"
+def _report(scores: SystemScores, sentence: str) -> str:
+    """The result of a system for the console."""
+    figures = [
+        f"{name.replace('_', ' ')} {figure.value:.3f}"
+        for name in PRINTED
+        if (figure := scores.figures.get(name)) is not None and figure.value is not None
     ]
-    figures = []
-    for name, shown in PRINTED.items():
-        figure = scores.figures.get(name)
-        if figure is not None and figure.value is not None:
-            figures.append(f"{shown} {figure.value:.3f}")
-    scored = scores.figures["accuracy"].n if "accuracy" in scores.figures else 0
-    lines.append(f"  {scored:g} emotions scored: " + (", ".join(figures) or "no figures"))
-    return "\n".join(lines)
+    return f"{scores.system}: {sentence}" + (f"\n  {', '.join(figures)}" if figures else "")
 
 
 # --- what is written ---
@@ -375,14 +420,14 @@ def _write(
     kept: Sequence[Kept], systems: Sequence[EvaluatedSystem], out: Path, options: argparse.Namespace
 ) -> tuple[list[Path], int]:
     """(files, number of recordings that could not be evaluated)."""
-    found: dict[str, list[ScoredConversation]] = {system.name: [] for system in systems}
+    own: dict[str, list[ScoredConversation]] = {system.name: [] for system in systems}
     labels = {system.name: system.bundle().labels for system in systems}
     summaries, failed, shown = [], 0, []
     people: dict[str, list[Recording]] = {system.name: [] for system in systems}
     for each in kept:
         recording = each.load()
         if not recording.error:
-            found[recording.system] += conversations(recording)
+            own[recording.system] += conversations(recording)
             if recording.annotators:
                 people[recording.system].append(recording)
         else:
@@ -394,31 +439,34 @@ def _write(
         raise ValueError("no recording could be evaluated")
     metrics = load_metrics(options.metric)
     scores = evaluate(
-        {name: (labels[name], each) for name, each in found.items()}, _settings(options), metrics
+        {name: (labels[name], each) for name, each in own.items()}, _settings(options), metrics
     )
     for text, names in _by_notice(shown).items():
         _warn(text if len(shown) == 1 else f"{_some(names)}: {text}")
-    for system in scores.systems:
-        print(_report(system, shown))
     made_with = _provenance(kept, systems, options)
     agreed = {name: with_model(each) for name, each in people.items() if each}
-    for name, agreement in agreed.items():
-        print(in_words(name, agreement))
-    files = write_scores(scores, summaries, out, made_with, agreed)
+    sentences = {
+        each.system: headline(each, shown, agreed.get(each.system)) for each in scores.systems
+    }
+    for system in scores.systems:
+        print(_report(system, sentences[system.system]))
+        if system.system in agreed:
+            print(in_words(system.system, agreed[system.system]))
+    files = write_scores(scores, summaries, out, made_with, agreed, sentences)
     files += write_methods(scores, summaries, made_with, out, agreed)
-    files += _reports(kept, shown, scores, out, options, made_with)
+    files += _reports(kept, shown, scores, out, options, made_with, agreed)
     return files, failed
 
 
 def _by_notice(recordings: Sequence[Recording]) -> dict[str, list[str]]:
-    """What the user should know -> the recordings of which it is true."""
-    found: dict[str, list[str]] = {}
+    """Notice -> names of the recordings that have it."""
+    by_notice: dict[str, list[str]] = {}
     for recording in recordings:
         for text in notices(recording):
-            names = found.setdefault(text, [])
+            names = by_notice.setdefault(text, [])
             if recording.name not in names:
                 names.append(recording.name)
-    return found
+    return by_notice
 
 
 def _reports(
@@ -428,26 +476,24 @@ def _reports(
     out: Path,
     options: argparse.Namespace,
     made_with: Mapping[str, Any],
+    agreed: Mapping[str, Any],
 ) -> list[Path]:
-    """A report of all recordings; of several, each has one of its own, with its sound and faces."""
+    """A report of all recordings; of several, also one of each, with its audio and faces."""
     with_text, with_media = not options.no_text, not options.no_media
     usable = [recording for recording in shown if not recording.error]
     names = list(dict.fromkeys(recording.name for recording in usable))
     if len(names) == 1:
         files, sounds = _exports(kept, usable, out, options)
-        report = write_report(usable, scores, out, with_text, with_media, sounds, made_with)
+        report = write_report(usable, scores, out, with_text, with_media, sounds, made_with, agreed)
         return [report, *files]
-    files = [write_report(usable, scores, out, with_text, False, None, made_with)]
+    files = [write_report(usable, scores, out, with_text, False, None, made_with, agreed)]
     for name in names:
         loaded = [each.load() for each in kept if each.job.name == name]
-        own = [_shown(recording, options.no_text) for recording in loaded if not recording.error]
-        answered = {
-            recording.system: (recording.labels, conversations(recording))
-            for recording in loaded
-            if not recording.error
-        }
+        loaded = [recording for recording in loaded if not recording.error]
+        own = [_shown(recording, options.no_text) for recording in loaded]
+        predicted = {r.system: (r.labels, conversations(r)) for r in loaded}
         exported, sounds = _exports(kept, own, out / name, options)
-        alone = evaluate(answered, scores.settings, load_metrics(options.metric))
+        alone = evaluate(predicted, scores.settings, load_metrics(options.metric))
         files.append(write_report(own, alone, out / name, with_text, with_media, sounds, made_with))
         files += exported
     return files
@@ -456,7 +502,7 @@ def _reports(
 def _exports(
     kept: Sequence[Kept], recordings: Sequence[Recording], out: Path, options: argparse.Namespace
 ) -> tuple[list[Path], dict[str, Path]]:
-    """(files for other programs, name of the recording -> its sound)."""
+    """(files for other programs, name of the recording -> its audio)."""
     files: list[Path] = []
     sounds: dict[str, Path] = {}
     for recording in recordings:
@@ -472,29 +518,18 @@ def _exports(
                 job.bag, dict(job.topics), recording.origin, out, name, job.system.robot
             )
             sounds.update((name, file) for file in media if file.suffix == ".wav")
-        stem = (
-            name
-            if len({each.system for each in recordings}) == 1
-            else (f"{name}.{recording.system}")
-        )
+        several = len({each.system for each in recordings}) > 1
+        stem = f"{name}.{recording.system}" if several else name
+        with_text = not options.no_text
+        formats = options.export
         files += media
         files += write_exports(
-            recording,
-            out,
-            stem,
-            media=media,
-            formats=options.export,
-            with_text=not options.no_text,
+            recording, out, stem, media=media, formats=formats, with_text=with_text
         )
         if options.write_bag:
+            bag, sound = out / f"{stem}.bag", sounds.get(name)
             files.append(
-                write_bag(
-                    recording,
-                    out / f"{stem}.bag",
-                    prefix="/evaluation",
-                    with_text=not options.no_text,
-                    sound=sounds.get(name),
-                )
+                write_bag(recording, bag, prefix="/evaluation", with_text=with_text, sound=sound)
             )
     return list(dict.fromkeys(files)), sounds
 
@@ -533,7 +568,9 @@ def _provenance(
         },
         "recordings_sha256": provenance.digests(dict.fromkeys(job.bag for job in jobs)),
         "annotations_sha256": provenance.digests(annotations),
-        "label_map_sha256": provenance.digests([options.labels] if options.labels else []),
+        "label_map_sha256": provenance.digests(
+            file for file in (options.labels, options.tiers) if file is not None
+        ),
         "bootstrap": {"seed": SEED, "draws": RESAMPLES},
     }
 
@@ -541,9 +578,11 @@ def _provenance(
 def _settings(options: argparse.Namespace) -> dict[str, str]:
     end = "the end" if options.end is None else f"{options.end:g} s"
     return {
-        "collar": f"{COLLAR / NS:g} s on each side of the truth's boundaries, overlap counted",
-        "intervals": "95 %, bootstrap over conversations",
+        "collar": f"{COLLAR / NS:g} s on each side of annotated boundaries, overlap counted",
+        "intervals": "95 %, bootstrap over conversations; of fewer than "
+        f"{MIN_CONVERSATIONS}, over {OVER_BLOCKS}",
         "label map": options.labels.name if options.labels is not None else "none",
+        "tiers": options.tiers.name if options.tiers is not None else "by their names",
         "matching": "greatest overlap, at least half of the shorter one",
         "offset of the annotations": ", ".join(f"{each} s" for each in options.offset) or "0 s",
         "part": f"{options.start:g} s to {end}",

@@ -1,4 +1,4 @@
-"""One recording, answered by one system and joined with its truth: the unit of all work."""
+"""One recording, processed by one system and joined with its annotations: the unit of work."""
 
 from __future__ import annotations
 
@@ -51,14 +51,16 @@ class Annotator:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationJob:
-    """What is to be evaluated.
+    """What to evaluate.
 
-    name: of the recording, unique. truth: files of this recording; shared: files of several, in
-    which it is found by its name. topics: (role, topic) pairs that the user chose. offset: ns,
-    added to the times of the annotations. with_media: False keeps sound and faces out of the
-    result. transcript: of a media file; None: a subtitle file of its name, if there is one.
-    recognizer, language: of the speech recognizer that takes its place; empty: there is none.
-    annotators: where several are named; `truth` and `shared` are then empty.
+    Attributes:
+        name: of the recording, unique. truth: its files; shared: files that name their recordings.
+        label_map, tiers: files that say what labels and tiers mean.
+        topics: (role, topic) pairs that the user chose. offset: ns, added to annotated times.
+        with_media: False excludes audio and faces.
+        transcript: of a media file; None: the subtitle file of its name, if there is one.
+        recognizer, language: of the speech recognizer that replaces it; empty: there is none.
+        annotators: where several are named; `truth` and `shared` are then empty.
     """
 
     name: str
@@ -67,6 +69,7 @@ class EvaluationJob:
     truth: tuple[Path, ...] = ()
     shared: tuple[Path, ...] = ()
     label_map: Path | None = None
+    tiers: Path | None = None
     topics: tuple[tuple[str, str], ...] = ()
     part: TimeRange = field(default_factory=TimeRange)
     offset: int = 0
@@ -78,37 +81,39 @@ class EvaluationJob:
 
 
 def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
-    """The recording with truth, answers and matches; what cannot be used is told in `error`."""
+    """Return the recording with annotations, predictions and matches; see `Recording.error`."""
     return joined(job, answered(job, progress))
 
 
 def answered(job: EvaluationJob, progress: Progress | None = None) -> Recording:
-    """The recording without truth: the long part of the work, which no annotation changes."""
+    """Return the recording with predictions alone: the long part, independent of annotations."""
     try:
         cues = cues_for(job.bag, job.transcript, recognizer=job.recognizer)
         recognizer = recognizer_for(job.recognizer, job.language)
-        found = answer(job.bag, job.system, dict(job.topics), job.part, progress, cues, recognizer)
+        predicted = answer(
+            job.bag, job.system, dict(job.topics), job.part, progress, cues, recognizer
+        )
     except (ValueError, OSError, RuntimeError) as error:
         return _failed(job, error)
-    predictions = found.predictions
+    predictions = predicted.predictions
     if not job.with_media:
         predictions = tuple(replace(each, audio=None, face=None) for each in predictions)
     return Recording(
         job.name,
         job.system.name,
-        found.origin,
-        found.end,
-        found.labels,
+        predicted.origin,
+        predicted.end,
+        predicted.labels,
         None,
         predictions,
         (),
-        found.warnings,
-        found.counts,
+        predicted.warnings,
+        predicted.counts,
     )
 
 
 def joined(job: EvaluationJob, recording: Recording) -> Recording:
-    """The answered recording with its truth."""
+    """Return the recording with annotations and matches."""
     if recording.error:
         return recording
     annotators: dict[str, tuple[Segment, ...]] = {}
@@ -130,7 +135,7 @@ def joined(job: EvaluationJob, recording: Recording) -> Recording:
 
 
 def annotator_jobs(job: EvaluationJob) -> list[tuple[Annotator, EvaluationJob]]:
-    """Each annotator, and the job with the annotations of this one."""
+    """Return each annotator, and the job with the annotations of this one."""
     return [
         (
             each,
@@ -141,16 +146,16 @@ def annotator_jobs(job: EvaluationJob) -> list[tuple[Annotator, EvaluationJob]]:
 
 
 def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
-    """How the annotations of a job are read; finds mistakes before the pipeline runs.
+    """Return how the annotations of a job are read; finds mistakes before the pipeline runs.
 
     Raises:
         TruthError: they cannot be used, or are of another recording.
-        BagError: the part that was asked for is not in the recording.
+        BagError: the recording does not have this part.
     """
     if job.annotators:
         return tuple(reading for _, own in annotator_jobs(job) for reading in check(own, labels))
     marks, mapping = read_truth(job)
-    marks, readings = read_tiers(marks, mapping or LabelMap(), labels)
+    marks, readings = read_tiers(marks, mapping, labels)
     try:
         recording = open_recording(job.bag)
     except (ValueError, OSError, RuntimeError):
@@ -163,13 +168,17 @@ def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
     return readings
 
 
-def read_truth(job: EvaluationJob) -> tuple[list[Mark], LabelMap | None]:
-    """Its annotations, and what labels mean.
+def read_truth(job: EvaluationJob) -> tuple[list[Mark], LabelMap]:
+    """Return its annotations, and what labels and tiers mean.
 
     Raises:
         TruthError: they cannot be read.
     """
-    mapping = read_label_map(job.label_map) if job.label_map is not None else None
+    of_labels = LabelMap() if job.label_map is None else read_label_map(job.label_map)
+    of_tiers = LabelMap() if job.tiers is None else read_label_map(job.tiers, "tiers")
+    mapping = LabelMap(
+        {**of_tiers.labels, **of_labels.labels}, {**of_labels.tiers, **of_tiers.tiers}
+    )
     return list(_marks(job)), mapping
 
 
@@ -187,12 +196,12 @@ def _marks(job: EvaluationJob) -> Iterator[Mark]:
 
 
 def _truth(
-    job: EvaluationJob, read: tuple[Sequence[Mark], LabelMap | None], recording: Recording
+    job: EvaluationJob, read: tuple[Sequence[Mark], LabelMap], recording: Recording
 ) -> Truth | None:
     marks, mapping = read
     if not job.truth and not marks:
         return None
-    found = join(
+    truth = join(
         marks,
         origin=recording.origin,
         duration=recording.duration,
@@ -200,16 +209,16 @@ def _truth(
         mapping=mapping,
         offset=job.offset,
     )
-    kept = tuple(each for each in found.segments if each.start >= job.part.start)
-    left = len(found.segments) - len(kept)
+    kept = tuple(each for each in truth.segments if each.start >= job.part.start)
+    left = len(truth.segments) - len(kept)
     if left and not kept:
         raise TruthError("all annotations are before --from: nothing is left to compare with")
-    repaired = Counter(found.repaired) + Counter({"segments before --from, left out": left})
-    return replace(found, segments=kept, repaired=dict(sorted(repaired.items())))
+    repaired = Counter(truth.repaired) + Counter({"segments before --from, excluded": left})
+    return replace(truth, segments=kept, repaired=dict(sorted(repaired.items())))
 
 
 def key(job: EvaluationJob) -> str:
-    """Changes with everything that the answers depend on, and with nothing else.
+    """Return a hash of everything that the predictions depend on.
 
     Raises:
         OSError, ValueError: a file of it cannot be read.
@@ -247,14 +256,14 @@ def key(job: EvaluationJob) -> str:
 
 
 def _sources() -> list[Path]:
-    """This package's code that has a part in the answers."""
+    """The code of this package that computes predictions."""
     package = Path(erc_ros.__file__).parent
     names = {"cli.py", "demo", "evaluation", "metrics", "nodes", "training"}
     return [*(p for p in sorted(package.iterdir()) if p.name not in names), Path(run.__file__)]
 
 
 def _files(path: Path) -> list[Path]:
-    """The file, or those of the folder; of Python its sources alone."""
+    """The file, or the files of the folder without compiled Python."""
     if not path.is_dir():
         return [path]
     files = (file for file in path.rglob("*") if file.is_file())

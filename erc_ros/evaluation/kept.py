@@ -1,6 +1,6 @@
-"""A Recording as one file, so that a finished one need not be answered again.
+"""The predictions of a recording as one file, so that they need not be computed again.
 
-A NumPy archive without pickle: `record` is JSON, sound and faces are arrays beside it.
+A NumPy archive without pickle: `record` is JSON, audio and faces are arrays.
 """
 
 from __future__ import annotations
@@ -14,24 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from erc_ros.evaluation.records import (
-    AnswerMatch,
-    Prediction,
-    Recording,
-    Segment,
-    Source,
-    TierReading,
-    Truth,
-)
+from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.values.why import Why
+
+_JOINED = ("truth", "matches", "annotators")  # with annotations, when it is read
 
 
 class KeptError(ValueError):
-    """A kept result cannot be read: it is damaged, or of another version."""
+    """A cached result cannot be read: it is damaged, or of another version."""
 
 
 def to_bytes(recording: Recording) -> bytes:
-    """The same recording gives the same bytes."""
+    """Return the recording without annotations; the same recording gives the same bytes."""
     arrays: dict[str, Any] = {}
     predictions = []
     for number, prediction in enumerate(recording.predictions):
@@ -43,12 +37,9 @@ def to_bytes(recording: Recording) -> bytes:
         if (face := entry.pop("face")) is not None:
             arrays[f"face{number}"] = np.frombuffer(face, np.uint8)
         predictions.append(entry)
-    record = {name: getattr(recording, name) for name in Recording.__slots__}
-    record["predictions"] = predictions
-    record["matches"] = [(match.truth, match.prediction) for match in recording.matches]
-    record["truth"] = None if recording.truth is None else asdict(recording.truth)
+    record = {name: getattr(recording, name) for name in Recording.__slots__ if name not in _JOINED}
+    record |= {"predictions": predictions}
     record |= {name: dict(record[name]) for name in ("warnings", "counts")}
-    del record["annotators"]  # joined like the truth, when it is read
     text = json.dumps(record, ensure_ascii=False).encode()
     stream = io.BytesIO()
     np.savez_compressed(stream, record=np.frombuffer(text, np.uint8), **arrays)
@@ -56,10 +47,10 @@ def to_bytes(recording: Recording) -> bytes:
 
 
 def from_bytes(content: bytes) -> Recording:
-    """The recording of these bytes.
+    """Return the recording of these bytes.
 
     Raises:
-        KeptError: damaged.
+        KeptError: they are damaged.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -68,21 +59,10 @@ def from_bytes(content: bytes) -> Recording:
                 _prediction(entry, number, arrays)
                 for number, entry in enumerate(record.pop("predictions"))
             )
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise KeptError(f"a kept result is damaged ({error})") from error
-    truth = record.pop("truth")
-    if truth is not None:
-        segments = tuple(
-            Segment(**{**each, "source": Source(**each["source"])}) for each in truth["segments"]
-        )
-        readings = tuple(
-            TierReading(**{**each, "kinds": tuple(each["kinds"])}) for each in truth["readings"]
-        )
-        lists = {name: tuple(truth[name]) for name in ("files", "notices")}
-        truth = Truth(**{**truth, **lists, "segments": segments, "readings": readings})
-    matches = tuple(AnswerMatch(*pair) for pair in record.pop("matches"))
-    labels = tuple(record.pop("labels"))
-    return Recording(**record, labels=labels, truth=truth, predictions=predictions, matches=matches)
+        labels = tuple(record.pop("labels"))
+        return Recording(**record, labels=labels, predictions=predictions)
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise KeptError(f"a cached result is damaged ({error})") from error
 
 
 def _prediction(entry: dict[str, Any], number: int, arrays: Mapping[str, Any]) -> Prediction:

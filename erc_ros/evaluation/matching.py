@@ -1,12 +1,11 @@
-"""Which answer belongs to which segment of the truth.
+"""Matching of annotated segments and predicted utterances.
 
 A segment and an utterance may be compared if they share at least half of the shorter one's time.
 Among all one-to-one assignments of such pairs, the one with the greatest sum of intersections by
-unions is taken. Speakers and labels play no part: whether those are right is what is measured.
+unions is taken. Speakers and labels play no part.
 
-What is left over: a segment of which at least half lies within utterances was merged into them, an
-utterance of which at least half lies within segments is a piece of a segment that was split; other
-segments are missed, other utterances invented.
+The others: a segment of which at least half is within utterances is merged, an utterance of which
+at least half is within segments is split; other segments are missed, other utterances invented.
 """
 
 from __future__ import annotations
@@ -31,30 +30,30 @@ class TimeSpan(Protocol):
 
 
 def match(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> tuple[AnswerMatch, ...]:
-    """Every segment and every utterance once, in the order of time."""
+    """Return every segment and every utterance once, in the order of time."""
     pairs = _candidates(truth, predictions)
     matched = [pair for group in _connected(pairs) for pair in _best(group)]
-    found = [AnswerMatch(t, p) for t, p in matched]
+    matches = [AnswerMatch(t, p) for t, p in matched]
     of_truth, of_predictions = {t for t, _ in matched}, {p for _, p in matched}
-    found += [AnswerMatch(t, None) for t in range(len(truth)) if t not in of_truth]
-    found += [AnswerMatch(None, p) for p in range(len(predictions)) if p not in of_predictions]
+    matches += [AnswerMatch(t, None) for t in range(len(truth)) if t not in of_truth]
+    matches += [AnswerMatch(None, p) for p in range(len(predictions)) if p not in of_predictions]
 
     def time(each: AnswerMatch) -> tuple[int, int, int]:
-        stretch = truth[each.truth] if each.truth is not None else predictions[each.prediction or 0]
-        return stretch.start, stretch.end, each.truth is None
+        span = truth[each.truth] if each.truth is not None else predictions[each.prediction or 0]
+        return span.start, span.end, each.truth is None
 
-    return tuple(sorted(found, key=time))
+    return tuple(sorted(matches, key=time))
 
 
-def covered(stretch: TimeSpan, others: Sequence[TimeSpan]) -> bool:
-    """Does at least half of it lie within the others?"""
-    shared, until = 0, stretch.start
-    near = [each for each in others if each.start < stretch.end and each.end > stretch.start]
+def covered(span: TimeSpan, others: Sequence[TimeSpan]) -> bool:
+    """Return whether at least half of a span is within the others."""
+    shared, until = 0, span.start
+    near = [each for each in others if each.start < span.end and each.end > span.start]
     for other in sorted(near, key=lambda other: other.start):
-        begin, end = max(other.start, until), min(other.end, stretch.end)
+        begin, end = max(other.start, until), min(other.end, span.end)
         if end > begin:
             shared, until = shared + end - begin, end
-    return 2 * shared >= stretch.end - stretch.start
+    return 2 * shared >= span.end - span.start
 
 
 _Pairs = dict[tuple[int, int], float]
@@ -79,7 +78,7 @@ def _candidates(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> _
 
 
 def _connected(pairs: _Pairs) -> list[_Pairs]:
-    """Groups that have no segment and no utterance in common: small, however long the recording."""
+    """Groups without a common segment or utterance; they are small in recordings of any length."""
     group_of: dict[tuple[bool, int], _Pairs] = {}
     for (t, p), value in pairs.items():
         groups = [group for key in ((True, t), (False, p)) if (group := group_of.get(key))]

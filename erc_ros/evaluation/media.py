@@ -1,4 +1,4 @@
-"""Sound and pictures as small files: what a report carries, and what ELAN plays."""
+"""Audio and faces as small files for the report."""
 
 from __future__ import annotations
 

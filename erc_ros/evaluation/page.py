@@ -1,4 +1,4 @@
-"""What the report's page shows of recordings and scores, as plain values for its template."""
+"""Recordings and scores as plain values for the template of the report."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ from erc_ros.values.why import Distrust, explain, name_of
 
 MAIN_FIGURES = (
     *("accuracy", "majority_accuracy", "chance_accuracy", "unweighted_recall", "weighted_f1"),
+    "kappa",
     *("coverage", "accuracy_covered", "calibration_error"),
     *("teer", "steer", "der", "cpwer"),
     *("missed", "invented", "latency_p95_ms"),
-)  # the others are folded away
-_OTHERS = ("#8c6bb1", "#c7a76c", "#1b9e77", "#e7298a", "#8d8d8d")  # colours of other label sets
-# How labels differ in black and white, beside their letters.
+)  # the others are collapsed
+_OTHERS = ("#8c6bb1", "#c7a76c", "#1b9e77", "#e7298a", "#8d8d8d")  # colors of other label sets
+# How labels differ in black and white, in addition to their letters.
 _PATTERNS = (
     "none",
     "repeating-linear-gradient(45deg, #0004 0 2px, #0000 2px 7px)",
@@ -49,7 +50,7 @@ _PATTERNS = (
     "repeating-linear-gradient(90deg, #0004 0 4px, #0000 4px 12px)",
 )
 RIGHT, WRONG, MISSED, UNKNOWN = "right", "wrong", "missed", "unknown"
-INVENTED, UNLABELLED = "not in the truth", "no emotion in the truth"
+INVENTED, UNLABELED = "not annotated", "no emotion annotated"
 DIFFER = "systems differ"
 _MARKS = {WRONG: "✗ ", MISSED: "! ", INVENTED: "+ ", UNKNOWN: "? "}
 _STYLES = {WRONG: "wrong", MISSED: "missed", INVENTED: "invented"}
@@ -57,7 +58,7 @@ _STYLES = {WRONG: "wrong", MISSED: "missed", INVENTED: "invented"}
 
 @dataclass(frozen=True)
 class Emotion:
-    """name, its style class, and the shortest beginning (two letters or more) no other has."""
+    """A label, its style class, and its shortest unique prefix of two letters or more."""
 
     name: str
     style: str
@@ -83,23 +84,23 @@ def labels_of(recording: Recording) -> Iterator[str]:
 
 
 def css_of(emotions: Mapping[str, Emotion]) -> str:
-    """Colour and pattern of every emotion; nothing of it comes from outside."""
+    """Color and pattern of each emotion; nothing of it is user input."""
     lines = []
     for number, (label, emotion) in enumerate(emotions.items()):
-        colour = _paler(COLOURS.get(label, _OTHERS[number % len(_OTHERS)]))
+        color = _paler(COLOURS.get(label, _OTHERS[number % len(_OTHERS)]))
         pattern = _PATTERNS[number % len(_PATTERNS)]
-        lines.append(f".{emotion.style} {{ background: {pattern}; background-color: {colour}; }}")
+        lines.append(f".{emotion.style} {{ background: {pattern}; background-color: {color}; }}")
     return "\n".join(lines)
 
 
-def _paler(colour: str) -> str:
-    """Half way to white, so that black letters can be read on it."""
-    return "#" + "".join(f"{(int(colour[i : i + 2], 16) + 255) // 2:02x}" for i in (1, 3, 5))
+def _paler(color: str) -> str:
+    """Half way to white, so that black letters are legible."""
+    return "#" + "".join(f"{(int(color[i : i + 2], 16) + 255) // 2:02x}" for i in (1, 3, 5))
 
 
 @dataclass
 class _Row:
-    """What is compared: a segment of the truth, and what each system answered (None: nothing)."""
+    """An annotated segment and the prediction of each system, None where there is none."""
 
     truth: Segment | None
     answers: list[Prediction | None]
@@ -124,18 +125,18 @@ class _Row:
         if self.truth is None:
             return INVENTED
         if self.truth.emotion is None:
-            return UNLABELLED
+            return UNLABELED
         if answer.is_unknown:
             return UNKNOWN
         return RIGHT if self.truth.emotion == answer.label else WRONG
 
     def status(self, has_truth: bool) -> str:
-        found = {self.status_of(answer, has_truth) for answer in self.answers}
-        return found.pop() if len(found) == 1 else DIFFER
+        statuses = {self.status_of(answer, has_truth) for answer in self.answers}
+        return statuses.pop() if len(statuses) == 1 else DIFFER
 
 
 class View:
-    """One recording of the page, with the answers of all systems."""
+    """One recording of the page, with the predictions of all systems."""
 
     def __init__(
         self, recordings: Sequence[Recording], with_text: bool, media: Media, sound: Path | None
@@ -153,7 +154,10 @@ class View:
             row.faces = [media.face(answer.face) if answer else None for answer in row.answers]
 
     def page(self, emotions: Mapping[str, Emotion]) -> dict[str, Any]:
-        """What the template needs."""
+        """Return what the template needs, and in `data` what the page's script needs."""
+        lengths = [end - start for row in self._rows for start, end in row.spans]
+        usual = float(np.median(lengths)) / NS if lengths else 1.0
+        rows = [self._content(row, emotions) for row in self._rows]
         first = self._recordings[0]
         errors = dict.fromkeys(clean(r.error) for r in self._recordings if r.error)
         people = list(self._people())
@@ -166,9 +170,16 @@ class View:
             "has_truth": self._truth is not None,
             "systems": [clean(r.system) for r in self._whole],
             "lanes": list(self._lanes(emotions)),
-            "rows": [self._line(row, emotions) for row in self._rows],
-            "speakers": sorted({name for row in self._rows for name in self._who(row)}),
-            "statuses": sorted({s for row in self._rows if (s := self._status(row))}),
+            "rows": rows,
+            "speakers": sorted({name for row in rows for name in row["who"]}),
+            "statuses": sorted({row["status"] for row in rows} - {""}),
+            "data": {
+                "seconds": self._seconds,
+                "scale": round(45 / max(usual, 0.1), 3),  # shows the label of a usual utterance
+                "systems": [clean(r.system) for r in self._whole],
+                "labels": [[clean(label) for label in r.labels] for r in self._whole],
+                "rows": rows,
+            },
             "arcs": pictures.arcs(people, self._seconds) if people else "",
             "arcs_alt": "Valence and arousal over time. " + "; ".join(map(_arc_in_words, people)),
             "missing": list(self._missing()),
@@ -179,18 +190,6 @@ class View:
             ],
         }
 
-    def data(self) -> dict[str, Any]:
-        """What the page's script needs."""
-        lengths = [end - start for row in self._rows for start, end in row.spans]
-        usual = float(np.median(lengths)) / NS if lengths else 1.0
-        return {
-            "seconds": self._seconds,
-            "scale": round(45 / max(usual, 0.1), 3),  # so that a usual utterance shows its label
-            "systems": [clean(r.system) for r in self._whole],
-            "labels": [[clean(label) for label in r.labels] for r in self._whole],
-            "rows": [self._entry(row) for row in self._rows],
-        }
-
     @property
     def _seconds(self) -> float:
         return max(1.0, round(max((r.duration for r in self._whole), default=0) / NS, 3))
@@ -198,34 +197,44 @@ class View:
     def _status(self, row: _Row) -> str:
         return row.status(self._truth is not None)
 
-    def _entry(self, row: _Row) -> dict[str, Any]:
+    def _content(self, row: _Row, emotions: Mapping[str, Emotion]) -> dict[str, Any]:
+        """A line of the table, and what the page's script shows of it."""
+        predictions = [answer for answer in row.answers if answer is not None]
+        texts = [each.text for each in (row.truth, *predictions) if each is not None and each.text]
+        labels = [row.truth.emotion] if row.truth and row.truth.emotion is not None else []
         segment = row.truth
-        truth = None
-        if segment is not None:
-            truth = {
-                "who": clean(segment.speaker),
-                "emotion": None if segment.emotion is None else clean(segment.emotion),
-                "text": self._text(segment.text),
-                "valence": segment.valence,
-                "arousal": segment.arousal,
-            }
+        truth = segment and {
+            "who": _truth_name(segment),
+            "text": self._text(segment.text),
+            "valence": segment.valence,
+            "arousal": segment.arousal,
+            **_shown(segment.emotion, emotions),
+        }
+        is_used = predictions and any(predictions[0].modalities)
         return {
+            "number": row.number,
             "time": clock(row.start),
             "status": self._status(row),
             "sound": row.sound,
             "truth": truth,
-            "answers": [self._answer(row, place) for place in range(len(self._whole))],
-            "who": self._who(row),
-            "emotions": self._felt(row),
+            "answers": [self._answer(row, n, emotions) for n in range(len(self._whole))],
+            "who": self._speakers(row),
+            "emotions": [clean(label) for label in (*labels, *(p.label for p in predictions))],
+            "text": self._text(" / ".join(dict.fromkeys(texts))),
+            "seen": ", ".join(_modalities(predictions[0])) if is_used else "–",
         }
 
-    def _answer(self, row: _Row, place: int) -> dict[str, Any] | None:
+    def _answer(
+        self, row: _Row, place: int, emotions: Mapping[str, Emotion]
+    ) -> dict[str, Any] | None:
         answer = row.answers[place]
         if answer is None:
             return None
         return {
+            **_shown(answer.label, emotions),
             "who": self._names[place][key(answer)],
             "emotion": clean(shown_label(answer)),
+            "confidence": f"{confidence_of(answer):.0%}",
             "text": self._text(answer.text),
             "probabilities": [_number(value, 4) for value in answer.probabilities],
             "why": [_modality(answer, name, place) for place, name in enumerate(MODALITIES)],
@@ -237,55 +246,23 @@ class View:
     def _text(self, text: str | None) -> str:
         return clean(text or "") if self._with_text else ""
 
-    def _who(self, row: _Row) -> list[str]:
-        names = [_truth_name(row.truth)] if row.truth else []
+    def _speakers(self, row: _Row) -> list[str]:
+        annotated = [_truth_name(row.truth)] if row.truth else []
         answers = zip(row.answers, self._names, strict=True)
-        return [*names, *(known[key(answer)] for answer, known in answers if answer)]
-
-    def _felt(self, row: _Row) -> list[str]:
-        labels = [row.truth.emotion] if row.truth and row.truth.emotion is not None else []
-        return [clean(each) for each in (*labels, *(a.label for a in row.answers if a))]
-
-    def _line(self, row: _Row, emotions: Mapping[str, Emotion]) -> dict[str, Any]:
-        """A line of the table."""
-        has = [answer for answer in row.answers if answer is not None]
-        said = [row.truth.text] if row.truth and row.truth.text else []
-        said += [answer.text for answer in has if answer.text]
-        truth = None
-        if row.truth is not None:
-            truth = {"who": _truth_name(row.truth), **_shown(row.truth.emotion, emotions)}
-        return {
-            "number": row.number,
-            "time": clock(row.start),
-            "truth": truth,
-            "answers": [
-                None
-                if answer is None
-                else {
-                    "who": names[key(answer)],
-                    "confidence": f"{confidence_of(answer):.0%}",
-                    **_shown(answer.label, emotions),
-                    "emotion": clean(shown_label(answer)),
-                }
-                for answer, names in zip(row.answers, self._names, strict=True)
-            ],
-            "text": self._text(" / ".join(dict.fromkeys(said))),
-            "seen": ", ".join(_seen(has[0])) if has and any(has[0].modalities) else "–",
-            "status": self._status(row),
-        }
+        return [*annotated, *(names[key(answer)] for answer, names in answers if answer)]
 
     def _lanes(self, emotions: Mapping[str, Emotion]) -> Iterator[dict[str, Any]]:
-        """Truth above, then every system; a lane for each speaker, in the order of appearance."""
+        """The annotation, then each system; a lane for each speaker by first appearance."""
         has_truth = self._truth is not None
         lanes: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in self._rows:
             if row.truth is not None:
-                found = {row.status_of(answer, True) for answer in row.answers}
-                status = MISSED if found == {MISSED} else ""
+                is_missed = {row.status_of(answer, True) for answer in row.answers} == {MISSED}
+                status = MISSED if is_missed else ""
                 lane = lanes.setdefault(("truth", _truth_name(row.truth)), [])
                 lane.append(self._bar(row, row.truth, row.truth.emotion, status, emotions))
         for place, recording in enumerate(self._whole):
-            # Sorted by their own start, since keys go from one to the next.
+            # Sorted by their own start: the arrow keys move from one to the next.
             answers = [(row.answers[place], row) for row in self._rows]
             spoken = sorted(
                 ((a, row) for a, row in answers if a is not None), key=lambda e: e[0].start
@@ -310,8 +287,8 @@ class View:
         emotions: Mapping[str, Emotion],
     ) -> dict[str, Any]:
         emotion = emotions.get(label) if label is not None else None
-        said = self._text(part.text)
-        spoken = [clock(part.start), emotion.name if emotion else "no emotion", status, said]
+        name = emotion.name if emotion else "no emotion"
+        description = [clock(part.start), name, status, self._text(part.text)]
         return {
             "row": row.number,
             "left": round(100 * part.start / NS / self._seconds, 4),
@@ -319,7 +296,7 @@ class View:
             "style": f"{emotion.style if emotion else ''} {_STYLES.get(status, '')}".strip(),
             "mark": _MARKS.get(status, ""),
             "label": emotion.name if emotion else "?",
-            "spoken": ", ".join(each for each in spoken if each),
+            "spoken": ", ".join(filter(None, description)),
         }
 
     def _people(self) -> Iterator[pictures.Arc]:
@@ -354,8 +331,11 @@ class View:
                 heading = f"Could not be evaluated by {clean(recording.system)}"
                 yield heading, [(clean(recording.error), None)]
         yield from self._by_system("Warnings", [r.warnings for r in self._whole])
-        yield from self._by_system("Missing modalities", [_senseless(r) for r in self._whole])
-        yield from self._by_system("Counted", [_in_words(r.counts) for r in self._whole])
+        yield from self._by_system("Missing modalities", [_missing_inputs(r) for r in self._whole])
+        yield from self._by_system(
+            "Counted",
+            [{name.replace("_", " "): n for name, n in r.counts.items()} for r in self._whole],
+        )
         if self._truth is not None:
             yield from _entries("Annotated emotions that are not evaluated", self._truth.unmapped)
             yield from _entries("Repaired in the annotation", self._truth.repaired)
@@ -363,7 +343,7 @@ class View:
     def _by_system(
         self, heading: str, counts: Sequence[Mapping[str, int]]
     ) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
-        """Once where all systems counted alike, else system by system."""
+        """One entry if all systems have the same counts, else one for each system."""
         if all(dict(each) == dict(counts[0]) for each in counts):
             yield from _entries(heading, counts[0] if counts else {})
             return
@@ -371,20 +351,15 @@ class View:
             yield from _entries(f"{heading}, {clean(recording.system)}", each)
 
 
-def _senseless(recording: Recording) -> dict[str, int]:
-    """What the answers had to do without -> how often."""
-    answers = recording.predictions
-    without = {
-        f"utterances without {name}": sum(not answer.modalities[place] for answer in answers)
+def _missing_inputs(recording: Recording) -> dict[str, int]:
+    """What predictions lack -> how often."""
+    predictions = recording.predictions
+    missing = {
+        f"utterances without {name}": sum(not each.modalities[place] for each in predictions)
         for place, name in enumerate(("words", "voice", "a face"))
     }
-    without["utterances whose final answer never came"] = sum(not a.is_final for a in answers)
-    return {name: count for name, count in without.items() if count}
-
-
-def _in_words(counts: Mapping[str, int]) -> dict[str, int]:
-    """By names to read; what replay and pipeline both counted stands there once."""
-    return {name.replace("_", " "): count for name, count in counts.items()}
+    missing["utterances without a final estimate"] = sum(not each.is_final for each in predictions)
+    return {name: count for name, count in missing.items() if count}
 
 
 def _entries(
@@ -426,11 +401,11 @@ class _Wav:
     def __init__(self, file: Path) -> None:
         self._file = file
         with wave.open(str(file), "rb") as stream:
-            found = stream.getnchannels(), stream.getsampwidth(), stream.getframerate()
-        if found != (1, 2, SAMPLE_RATE):
+            channels, width, rate = stream.getparams()[:3]
+        if (channels, width, rate) != (1, 2, SAMPLE_RATE):
             raise ValueError(
-                f"{file}: {found[0]} channels of {8 * found[1]} bit at {found[2]} Hz; the report "
-                f"needs mono, 16 bit, {SAMPLE_RATE} Hz"
+                f"{file}: {channels} channels of {8 * width} bit at {rate} Hz; the report needs "
+                f"mono, 16 bit, {SAMPLE_RATE} Hz"
             )
 
     def between(self, start: int, end: int) -> NDArray[np.int16]:
@@ -442,8 +417,8 @@ class _Wav:
         return np.frombuffer(data, "<i2").astype(np.int16)
 
 
-def _seen(answer: Prediction) -> Iterator[str]:
-    """The modalities that were there, for the table."""
+def _modalities(answer: Prediction) -> Iterator[str]:
+    """The modalities that were used, for the table."""
     for modality, had in zip(MODALITIES, answer.modalities, strict=True):
         why = answer.why.get(modality)
         if had:
@@ -473,7 +448,7 @@ def _samples(row: _Row, sound: _Wav | None) -> NDArray[np.int16] | None:
 
 
 def _truth_name(segment: Segment) -> str:
-    return clean(segment.speaker) or "nobody named"
+    return clean(segment.speaker) or "unnamed speaker"
 
 
 def _shown(label: str | None, emotions: Mapping[str, Emotion]) -> dict[str, str]:
@@ -486,15 +461,15 @@ def _shown(label: str | None, emotions: Mapping[str, Emotion]) -> dict[str, str]
 def _facts(answer: Prediction) -> Iterator[str]:
     yield f"valence {answer.valence:+.2f}, arousal {answer.arousal:+.2f}"
     if answer.latency is not None:
-        yield f"answered after {answer.latency / 1e6:.0f} ms"
+        yield f"estimated after {answer.latency / 1e6:.0f} ms"
     if answer.signal_to_noise is not None:
         yield f"{answer.signal_to_noise:.0f} dB above the noise"
     if answer.overlap:
         yield f"two or more speak in {answer.overlap:.0%} of it"
     if answer.speaker_confidence is not None:
-        yield f"speaker sure to {answer.speaker_confidence:.0%}"
+        yield f"speaker confidence {answer.speaker_confidence:.0%}"
     if not answer.is_final:
-        yield "provisional: the final answer never came"
+        yield "draft: there is no final estimate"
 
 
 def _arc_in_words(person: pictures.Arc) -> str:
@@ -504,8 +479,13 @@ def _arc_in_words(person: pictures.Arc) -> str:
     )
 
 
-def figures(scores: Scores) -> list[dict[str, Any]]:
+def figures(
+    scores: Scores, agreement: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Return the rows of the table of scores; `human`: the same between the annotators."""
     names = list(dict.fromkeys(name for system in scores.systems for name in system.figures))
+    compared = {each.figure: each for each in scores.comparisons}
+    human = _human(next(iter(agreement.values()))) if agreement else {}
     rows = []
     for name in names:
         cells: list[str] = []
@@ -513,16 +493,26 @@ def figures(scores: Scores) -> list[dict[str, Any]]:
             figure = system.figures.get(name, Figure(None))
             cells += [_value(figure.value), _interval(figure.low, figure.high), f"{figure.n:g}"]
         if scores.comparisons:
-            found = next((c for c in scores.comparisons if c.figure == name), None)
-            if found is None:
+            difference = compared.get(name)
+            if difference is None:
                 cells += ["", "", ""]
             else:
-                p = "" if found.p is None else f"{found.p:.3f}"
-                cells += [f"{found.value:+.3f}", _interval(found.low, found.high), p]
+                p = "" if difference.p is None else f"{difference.p:.3f}"
+                interval = _interval(difference.low, difference.high)
+                cells += [f"{difference.value:+.3f}", interval, p]
         is_main = name in MAIN_FIGURES or len(names) <= len(MAIN_FIGURES)
         shown = clean(name).replace("_", " ")
-        rows.append({"name": shown, "cells": cells, "is_main": is_main})
+        row = {"name": shown, "cells": cells, "is_main": is_main, "human": human.get(name, "")}
+        rows.append(row)
     return rows
+
+
+def _human(agreement: Mapping[str, Any]) -> dict[str, str]:
+    """Figure -> how well the annotators reach it against each other."""
+    by_segment = agreement["by_segment"]
+    kappas = [each["value"] for each in by_segment["cohen"].values() if each["value"] is not None]
+    human = {"accuracy": _value(by_segment["observed"]["value"])}
+    return human | ({"kappa": _value(sum(kappas) / len(kappas))} if kappas else {})
 
 
 def groups(scores: Scores) -> list[dict[str, Any]]:

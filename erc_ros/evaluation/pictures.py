@@ -1,7 +1,7 @@
-"""The report's pictures as SVG: arcs of valence and arousal, confusion, reliability, risk, latency.
+"""The diagrams of the report as SVG: valence and arousal, confusion, reliability, risk, latency.
 
-Drawn for black and white: systems differ in their line, not in their colour. The same figures give
-the same bytes.
+They are legible in black and white: systems differ in line style. The same figures give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from erc_ros.metrics.pictures import draw_confusion
 _LINES = ("-", "--", ":", "-.")
 _INK = ("0.0", "0.45", "0.25", "0.6")
 _SETTINGS: Any = {
-    "svg.hashsalt": "erc_ros",  # ids in the file come from this, not from chance
-    "svg.fonttype": "none",  # text stays text; the reader's fonts
+    "svg.hashsalt": "erc_ros",  # makes the ids in the file reproducible
+    "svg.fonttype": "none",  # text in the fonts of the reader
     "text.parse_math": False,  # names are not formulas
     "font.family": ["DejaVu Sans"],
     "font.size": 9,
 }
-MOST_PEOPLE = 12  # rows of arcs
-MOST_POINTS = 150  # in a row; more could not be told apart
+MAX_PEOPLE = 12  # rows of arcs
+MAX_POINTS = 150  # in a row; more would overlap
 
 
 @dataclass(frozen=True)
 class Picture:
-    """data: a data URI. alt: what one would see, in words."""
+    """A diagram. data: a data URI. alt: its content in words."""
 
     data: str
     alt: str
@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Arc:
-    """One person's course, times in s.
+    """Valence and arousal of one person, times in s.
 
     truth: (n, 3) time, valence, arousal; NaN where it was not annotated.
     """
@@ -58,17 +58,19 @@ class Arc:
 
 
 def drawn(draw: Callable[[], Figure]) -> str:
-    """What `draw` draws, as a data URI of an SVG file without date and chance."""
+    """Return the figure of `draw` as a data URI of a reproducible SVG file."""
     file = io.StringIO()
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's font has it
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # the reader may have the font
         draw().savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue().encode()).decode()
 
 
 def arcs(people: Sequence[Arc], duration: float) -> str:
-    """Valence and arousal over time (s), one row per person, the first `MOST_PEOPLE` of them."""
-    people = people[:MOST_PEOPLE]
+    """Valence and arousal over time (s), one row per person, the first `MAX_PEOPLE` of them."""
+    people = people[:MAX_PEOPLE]
 
     def draw() -> Figure:
         figure = Figure((11, 0.6 + 1.1 * len(people)), layout="constrained")
@@ -83,154 +85,142 @@ def arcs(people: Sequence[Arc], duration: float) -> str:
                 times, arousal, "^--", color="0.45", linewidth=1.2, markersize=3, label="arousal"
             )
             for column, marker, name in ((1, "x", "valence"), (2, "+", "arousal")):
-                known = person.truth[np.isfinite(person.truth[:, column])]
-                if len(known):
-                    times, values = _smoothed(known[:, 0]), _smoothed(known[:, column])
-                    axes.plot(times, values, f"k{marker}", markersize=6, label=f"{name}, truth")
+                truth = person.truth[np.isfinite(person.truth[:, column])]
+                if len(truth):
+                    times, values = _smoothed(truth[:, 0]), _smoothed(truth[:, column])
+                    axes.plot(times, values, f"k{marker}", markersize=6, label=f"{name}, annotated")
             axes.set(ylim=(-1.05, 1.05), yticks=(-1, 0, 1), xlim=(0, max(duration, 1.0)))
             many = _together(len(person.times))
             note = f", means of {many} utterances" if many > 1 else ""
             axes.set_title(person.name + note, loc="left", fontsize=9)
         rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
-        rows[-1].set_xlabel("s since the recording began")
+        rows[-1].set_xlabel("time since the start, s")
         return figure
 
     return drawn(draw)
 
 
 def _together(count: int) -> int:
-    """How many utterances make one point of an arc."""
-    return -(-count // MOST_POINTS)
+    """How many utterances one point shows."""
+    return -(-count // MAX_POINTS)
 
 
 def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) -> means of as many that follow each other as leave at most `MOST_POINTS`."""
+    """(n,) -> means of consecutive values, at most `MAX_POINTS` of them."""
     parts = np.split(values, range(many := _together(len(values)), len(values), many or 1))
     return np.array([part.mean() for part in parts if len(part)])
 
 
 def score_pictures(systems: Sequence[SystemScores]) -> list[Picture]:
-    """What the scores hold, system beside system; nothing of what is empty."""
-    found = [_confusion(system) for system in systems if np.any(system.confusion)]
-    if any(system.reliability for system in systems):
-        found.append(_reliability(systems))
-    if any(system.risk_coverage for system in systems):
-        found.append(_risk(systems))
-    if any(system.latencies for system in systems):
-        found.append(_latency(systems))
-    return found
+    """Return the diagrams of the scores, with all systems in each; none of what is empty."""
+    pictures = [_confusion(system) for system in systems if np.any(system.confusion)]
+    return pictures + [
+        draw(own)
+        for draw, name in (
+            (_reliability, "reliability"),
+            (_risk, "risk_coverage"),
+            (_latency, "latencies"),
+        )
+        if (own := [system for system in systems if getattr(system, name)])
+    ]
 
 
 def _confusion(system: SystemScores) -> Picture:
     counts = np.array(system.confusion)
-    right, total = int(np.trace(counts)), int(counts.sum())
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    most = np.argsort(-wrong, axis=None, kind="stable")[:3]
     confused = [
-        (int(counts[row, column]), truth, answer)
-        for row, truth in enumerate(system.labels)
-        for column, answer in enumerate(system.labels)
-        if row != column and counts[row, column]
+        f"{system.labels[row]} taken for {system.labels[column]} ({counts[row, column]})"
+        for row, column in zip(*np.unravel_index(most, counts.shape), strict=True)
+        if wrong[row, column]
     ]
-    confused.sort(key=lambda entry: -entry[0])
-    often = ", ".join(f"{t} taken for {a} ({n})" for n, t, a in confused[:3]) or "nothing"
     return Picture(
         drawn(lambda: draw_confusion(counts, system.labels)),
-        f"Confusion matrix of {system.system}: {right} of {total} right; confused: {often}.",
-        f"{system.system}: row the truth, column the answer; shares of the row, and counts.",
+        f"Confusion matrix of {system.system}: {np.trace(counts)} of {counts.sum()} correct; "
+        f"confused: {', '.join(confused) or 'none'}.",
+        f"{system.system}: row = annotation, column = estimate; shares of the row, and counts.",
     )
+
+
+def _lines(
+    systems: Sequence[SystemScores],
+    curve: Callable[[SystemScores], Sequence[Any]],
+    in_words: Callable[[SystemScores], str],
+    name: str,
+    caption: str,
+    **axes: Any,
+) -> Picture:
+    """A diagram with a line for each system."""
+
+    def draw() -> Figure:
+        figure = Figure((4.5, 3.6), layout="constrained")
+        plot = figure.add_subplot()
+        for number, system in enumerate(systems):
+            x, y = curve(system)
+            plot.plot(x, y, label=system.system, **_style(number))
+        plot.set(**axes)
+        plot.legend(frameon=False)
+        return figure
+
+    spoken = "; ".join(f"{system.system}: {in_words(system)}" for system in systems)
+    return Picture(drawn(draw), f"{name}. {spoken}.", caption)
 
 
 def _reliability(systems: Sequence[SystemScores]) -> Picture:
-    def draw() -> Figure:
-        figure = Figure((4.5, 5.0), layout="constrained")
-        above, below = figure.subplots(2, height_ratios=(3, 1), sharex=True)
-        above.plot((0, 1), (0, 1), color="0.7", linewidth=0.8)
-        for number, system in enumerate(systems):
-            bins, style = system.reliability, _style(number)
-            confidences = [each.confidence for each in bins]
-            above.plot(
-                confidences, [b.accuracy for b in bins], marker="o", label=system.system, **style
-            )
-            below.vlines(
-                [c + 0.008 * number for c in confidences],
-                0,
-                [b.count for b in bins],
-                color=style["color"],
-                linestyle=style["linestyle"],
-                linewidth=3,
-            )
-        above.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
-        above.legend(frameon=False)
-        below.set(xlabel="confidence", ylabel="answers", ylim=(0, None))
-        return figure
-
-    spoken = "; ".join(
-        f"{system.system}: "
-        + ", ".join(f"{b.accuracy:.0%} right at {b.confidence:.0%}" for b in system.reliability)
-        for system in systems
-    )
-    return Picture(
-        drawn(draw),
-        f"Reliability. {spoken}.",
-        "How often answers of a confidence are right. On the grey line the confidence is true.",
+    return _lines(
+        systems,
+        lambda s: ([b.confidence for b in s.reliability], [b.accuracy for b in s.reliability]),
+        lambda s: ", ".join(
+            f"{b.accuracy:.0%} of {b.count} correct at {b.confidence:.0%}" for b in s.reliability
+        ),
+        "Reliability",
+        "Share of correct estimates by confidence; equal where the confidence is calibrated.",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        xlabel="confidence",
+        ylabel="share correct",
     )
 
 
 def _risk(systems: Sequence[SystemScores]) -> Picture:
-    def draw() -> Figure:
-        figure = Figure((4.5, 3.6), layout="constrained")
-        axes = figure.add_subplot()
-        for number, system in enumerate(systems):
-            if system.risk_coverage:
-                coverage, risk = zip(*system.risk_coverage, strict=True)
-                axes.plot(coverage, risk, label=system.system, **_style(number))
-        axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share answered", ylabel="share of wrong ones")
-        axes.legend(frameon=False)
-        return figure
+    def in_words(system: SystemScores) -> str:
+        points = system.risk_coverage
+        shares = [min(points, key=lambda p: abs(p[0] - n / 4)) for n in (1, 2, 3, 4)]
+        return ", ".join(f"{risk:.0%} wrong at {coverage:.0%}" for coverage, risk in shares)
 
-    spoken = "; ".join(
-        f"{s.system}: " + ", ".join(f"{risk:.0%} wrong at {c:.0%}" for c, risk in _some(s))
-        for s in systems
-        if s.risk_coverage
+    return _lines(
+        systems,
+        lambda s: tuple(zip(*s.risk_coverage, strict=True)),
+        in_words,
+        "Risk against coverage",
+        "Errors that remain when only the most confident estimates are used.",
+        xlim=(0, 1),
+        ylim=(0, None),
+        xlabel="share of estimates used",
+        ylabel="share wrong",
     )
-    return Picture(
-        drawn(draw),
-        f"Risk against coverage. {spoken}.",
-        "What remains wrong when only the most confident answers are taken.",
-    )
-
-
-def _some(system: SystemScores) -> list[tuple[float, float]]:
-    """The points at about a quarter, a half, three quarters and all."""
-    points = system.risk_coverage
-    return [min(points, key=lambda p: abs(p[0] - share)) for share in (0.25, 0.5, 0.75, 1.0)]
 
 
 def _latency(systems: Sequence[SystemScores]) -> Picture:
-    def draw() -> Figure:
-        figure = Figure((4.5, 3.6), layout="constrained")
-        axes = figure.add_subplot()
-        for number, system in enumerate(systems):
-            if system.latencies:
-                values = np.sort(np.array(system.latencies)) / 1e6
-                shares = np.arange(1, len(values) + 1) / len(values)
-                axes.step(values, shares, where="post", label=system.system, **_style(number))
-        axes.set(
-            xlabel="ms from the last input to the estimate",
-            ylabel="share of answers",
-            ylim=(0, 1.02),
-            xlim=(0, None),
-        )
-        axes.legend(frameon=False, loc="lower right")
-        return figure
+    def in_words(system: SystemScores) -> str:
+        quantiles = np.percentile(system.latencies, (50, 95)) / 1e6
+        return "{:.0f} ms for 50 %, {:.0f} ms for 95 %".format(*quantiles)
 
-    spoken = "; ".join(
-        f"{s.system}: "
-        + ", ".join(f"{np.percentile(s.latencies, p) / 1e6:.0f} ms for {p} %" for p in (50, 95))
-        for s in systems
-        if s.latencies
+    return _lines(
+        systems,
+        lambda s: (
+            np.sort(np.array(s.latencies)) / 1e6,
+            np.arange(1, len(s.latencies) + 1) / len(s.latencies),
+        ),
+        in_words,
+        "Latency",
+        "Time from the end of the speech to the estimate.",
+        xlim=(0, None),
+        ylim=(0, 1.02),
+        xlabel="latency, ms",
+        ylabel="share of estimates",
     )
-    return Picture(drawn(draw), f"Latency. {spoken}.", f"How long answers took. {spoken}.")
 
 
 def _style(number: int) -> Mapping[str, Any]:
-    return {"color": _INK[number % 4], "linestyle": _LINES[number % 4]}
+    return {"color": _INK[number % 4], "linestyle": _LINES[number % 4], "marker": "."}

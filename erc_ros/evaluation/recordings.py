@@ -25,21 +25,21 @@ def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
         FileNotFoundError: a path does not exist.
         ValueError: no recording in a folder.
     """
-    found: list[Path] = []
+    recordings: list[Path] = []
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist; give a rosbag2 or a media file")
         inside = [path] if _is_bag(path) else _recordings_in(path)
         if not inside:
             raise ValueError(f"{path} has no recording: neither a rosbag2 nor a media file")
-        found += inside
-    found = list(dict.fromkeys(found))
-    short = Counter(_name(path) for path in found)
+        recordings += inside
+    recordings = list(dict.fromkeys(recordings))
+    short = Counter(_name(path) for path in recordings)
     return {
         _name(path)
         if short[_name(path)] == 1
         else f"{path.resolve().parent.name}-{_name(path)}": path
-        for path in found
+        for path in recordings
     }
 
 
@@ -79,22 +79,22 @@ def assign_truth(
         TruthError: a folder without annotations, or a file that belongs to none of the recordings.
         FileNotFoundError: a file does not exist.
     """
-    found: list[Path] = []
+    annotations: list[Path] = []
     for path in files:
         if path.is_dir():
             inside = [each for each in sorted(path.iterdir()) if each.suffix.casefold() in READERS]
             if not inside:
                 raise TruthError(f"{path} has no annotations ({', '.join(sorted(READERS))})")
-            found += inside
+            annotations += inside
         elif path.exists():
-            found.append(path)
+            annotations.append(path)
         else:
             raise FileNotFoundError(f"{path} does not exist; give a file of annotations")
     if len(names) == 1:
-        return {names[0]: tuple(found)}, ()
+        return {names[0]: tuple(annotations)}, ()
     own: dict[str, list[Path]] = {name: [] for name in names}
     shared: list[Path] = []
-    for path in found:
+    for path in annotations:
         fitting = [name for name in names if path.name.startswith(f"{name}.")]
         if fitting:
             own[max(fitting, key=len)].append(path)

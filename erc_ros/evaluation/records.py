@@ -1,7 +1,6 @@
-"""What an evaluation speaks of: frozen values without behaviour.
+"""The values of an evaluation.
 
-Every time is integer nanoseconds since the recording's first message (its `origin`), so that truth
-and answers of one recording lie on one axis that begins at 0.
+Every time is integer nanoseconds since the recording's first message (its `origin`).
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from erc_ros.values.why import Why
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an annotation stands, for messages.
+    """Where an annotation comes from.
 
-    file: its name. tier: "" where the format has none. line: of the file in texts, number of the
-    annotation within its tier in ELAN and TextGrid, 0 where unknown.
+    file: its name. tier: "" where the format has no tiers. line: of the file in texts, number of
+    the annotation within its tier in ELAN and TextGrid, 0 where unknown.
     """
 
     file: str
@@ -30,12 +29,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One stretch of the truth: who, what, how, as far as somebody annotated it.
-
-    None says "not annotated", which is not the same as "" (annotated: no words).
+    """An annotated segment of one speaker. None: not annotated; text "": annotated, no words.
 
     start, end: ns since the recording's first message; 0 <= start < end <= duration.
-    speaker: the annotators' name of the speaker; "" where nobody was named.
+    speaker: as annotated; "" where there is no name.
     emotion: a label of the evaluated label set, after the mapping; None also where the annotated
         label is not mapped (it is then counted in `Truth.unmapped`).
     valence, arousal: -1..1.
@@ -57,8 +54,8 @@ class TierReading:
     """How a tier, or the annotations of one person in a file without tiers, were read.
 
     kinds: "speech", "text", "emotion", "valence", "arousal"; empty: excluded.
-    speaker: whose, "" where nobody is named. annotations: how many.
-    excluded: why nothing of it was used, "" otherwise.
+    speaker: "" where there is no name. annotations: how many.
+    excluded: why it is not used, "" otherwise.
     """
 
     file: str
@@ -71,12 +68,12 @@ class TierReading:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What people annotated of one recording, in the order of (start, end, speaker).
+    """The annotation of one recording, sorted by (start, end, speaker).
 
     unmapped: annotated emotion -> how many segments carry it without being evaluated for it.
-    repaired: what was mended while reading ("annotations past the end, cut") -> how often.
+    repaired: what was repaired while reading ("annotations past the end, cut") -> how often.
     files: names of the files it was read from.
-    readings: how each of their tiers was read. notices: what the user should know of, in sentences.
+    readings: how each of their tiers was read. notices: sentences for the user.
     """
 
     segments: tuple[Segment, ...]
@@ -89,26 +86,24 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """One utterance as the pipeline answered it.
+    """The estimate of one utterance.
 
-    start, end: ns since the recording's first message, start < end; of an utterance without sound,
+    start, end: ns since the recording's first message, start < end; of an utterance without audio,
         the second before its text.
-    latency: ns from the end of the speech to the estimate on the recording's own clock: what
-        waiting for text and certainty costs. It is the same in every run; computing comes on top.
-        None: unknown.
-    speaker: index within the conversation ("0", "1", ...), "" unknown; with `conversation_id` it
-        names somebody, since numbers begin again in every conversation.
+    latency: ns from the end of the speech to the estimate on the recording's clock, without
+        computing time; the same in every run. None: unknown.
+    speaker: index within the conversation ("0", "1", ...), "" unknown.
     probabilities: (C,) in the order of `Recording.labels`, sum 1.
     valence, arousal: -1..1.
     label: the most probable one. is_unknown: its confidence is below `min_confidence`, so that the
         robot publishes no label. confidence: as it is published; None = the largest probability.
-    modalities, weights: text, audio, visual: which ones counted, and how much (sum 1, or 0).
+    modalities, weights: of text, audio, visual: whether it was used, its share (sum 1, or 0).
     speaker_confidence, overlap: 0..1; None = unknown. overlap: share of its time in which two or
         more people speak.
-    signal_to_noise: dB of its sound above the recording's noise; None = no sound.
+    signal_to_noise: dB; None = no audio.
     audio: (n,) int16, mono, 16 kHz. face: the middle face crop, a PNG file's bytes.
-    why: modality -> what it contributed, of those that were there; {} where that is not known.
-    is_final: False for a draft whose final never came.
+    why: modality -> what it contributed, of those that were used; {} where that is unknown.
+    is_final: False for a draft without a final estimate.
     """
 
     utterance_id: str
@@ -137,10 +132,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class AnswerMatch:
-    """A segment of the truth and the prediction that is compared with it, as indices.
+    """Indices of an annotated segment and of the prediction that is compared with it.
 
-    truth None: the pipeline invented the utterance; prediction None: it missed the segment. Every
-    index of both stands in exactly one match.
+    Each index is in exactly one match; None: there is no partner.
     """
 
     truth: int | None
@@ -149,17 +143,16 @@ class AnswerMatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """One recording, answered by one system, joined with its truth.
+    """The predictions of one system for one recording, with annotations.
 
-    name: of the bag, unique within an evaluation. system: what answered (a bundle's or a parameter
-        file's name); two systems side by side give two Recordings of one name.
+    name: unique within an evaluation. system: name of a model package or parameter file; two
+        systems give two Recordings of one name.
     origin: ns, stamp of the first message on the recording's own clock. duration: ns.
     labels: the bundle's emotions, in the order of every `Prediction.probabilities`.
-    truth: None where nobody annotated it; `matches` is then empty.
-    annotators: name -> its segments, where several annotators were named; `truth` is then what most
-        of them say.
-    warnings, counts: as the replay and the reading of truth counted them.
-    error: why the recording could not be evaluated, "" where it could; all else is then empty.
+    truth: None without annotations; `matches` is then empty.
+    annotators: name -> segments, where several annotators are named; `truth` is their majority.
+    warnings, counts: of the replay.
+    error: why the recording could not be evaluated, otherwise ""; the rest is then empty.
     """
 
     name: str
@@ -178,22 +171,24 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number with its 95 % bootstrap interval over conversations.
+    """A number with its 95 % bootstrap interval.
 
-    low, high: None where nothing can be resampled (one conversation). n: what it was taken over
-    (utterances, words, seconds: see docs/how-to/evaluate.md at the figure's name).
-    value: None where it is undefined (no such truth).
+    low, high: None where there is too little to resample. n: what it was taken over (utterances,
+        words or seconds: see docs/reference/scores.md). interval: what was resampled, "" if
+        nothing was ("conversations", or "blocks of 30 s" of few conversations).
+    value: None where it is undefined (no such annotation).
     """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     n: float = 0.0
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Answers of about one confidence: their mean confidence, the share of right ones, how many."""
+    """Predictions of similar confidence: mean confidence, share of correct ones, count."""
 
     confidence: float
     accuracy: float
@@ -202,16 +197,15 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class SystemScores:
-    """Everything measured of one system over all recordings.
+    """All scores of one system over all recordings.
 
-    figures: name ("weighted_f1", "f1 joy", "teer", "der", "cpwer", ...) -> figure; the names and
-        their definitions are the table of docs/how-to/evaluate.md.
-    groups: what was told apart ("speaker", "modalities", "signal_to_noise", "recording") -> group
-        -> figures.
-    confusion: (C, C), row the truth, column the answer, over matched utterances.
+    figures: name ("weighted_f1", "f1 joy", "teer", "der", "cpwer", ...) -> figure; see
+        docs/reference/scores.md.
+    groups: kind ("speaker", "modalities", "signal_to_noise", "recording") -> group -> figures.
+    confusion: (C, C), row = annotated, column = predicted, over matched utterances.
     reliability: bins of confidence in ascending order, without empty ones.
-    risk_coverage: (share answered, share of wrong ones among them), most confident first.
-    latencies: ns, of every estimate that has one, ascending.
+    risk_coverage: (coverage, share of wrong ones), most confident first.
+    latencies: ns, ascending.
     """
 
     system: str
@@ -226,9 +220,9 @@ class SystemScores:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One figure of system `a` minus that of `b` on the same conversations (paired bootstrap).
+    """A figure of system `a` minus that of `b` (paired bootstrap).
 
-    low, high: 95 % interval; p: two-sided. All None where nothing can be resampled.
+    low, high: 95 % interval; p: two-sided. None where there is too little to resample.
     """
 
     figure: str
@@ -242,7 +236,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The result of an evaluation: each system's scores, and the differences of the first two.
+    """The scores of each system, and the differences of the first two.
 
     settings: what the figures depend on (collar, matching, range of time), for the report.
     """

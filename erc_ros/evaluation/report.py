@@ -1,8 +1,8 @@
-"""The report of an evaluation: one HTML file to look at and to listen to, without any network.
+"""The report of an evaluation: one HTML file with audio, without any network access.
 
-The page is made by Jinja (templates/report.html), its diagrams by matplotlib as SVG. Sound lies in
-it as Opus and faces as JPEG; above `media.INLINE` bytes they lie beside it, one file each. Whatever
-came from outside (names, labels, texts) enters escaped, and the page allows no script but its own.
+Jinja makes the page (templates/report.html), matplotlib its diagrams as SVG. Audio is stored in it
+as Opus and faces as JPEG; above `media.INLINE` bytes in total they are separate files. All input
+(names, labels, texts) is escaped, and the page allows no script but its own.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from erc_ros.evaluation.names import clean
 from erc_ros.evaluation.page import View, css_of, emotions_of, figures, groups, labels_of
 from erc_ros.evaluation.pictures import score_pictures
 from erc_ros.evaluation.records import Recording, Scores
+from erc_ros.evaluation.results import headline
 from erc_ros.replay.provenance import lines
 from erc_ros.values.files import write_whole
 
 REPORT = "report.html"
-BESIDE = "report_media"  # folder beside the report for what is too much to lie in it
-PAGE = 200  # rows that the table shows at once
+BESIDE = "report_media"  # folder next to the report, for media that are too large for it
+PAGE = 200  # rows that the table shows at first
 
 
 def write_report(
@@ -38,23 +39,23 @@ def write_report(
     with_media: bool = True,
     sounds: Mapping[str, Path] | None = None,
     made_with: Mapping[str, Any] | None = None,
+    agreement: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write `folder`/report.html (and `report_media`, see `media.INLINE`) and return it.
 
-    Recordings of one name, answered by several systems, are shown side by side. The same arguments
-    give the same bytes.
+    Predictions of several systems for one recording are shown side by side. The same arguments give
+    the same bytes.
 
     Args:
-        with_text: False keeps every word that was said or annotated out.
-        with_media: False keeps sound and faces out.
-        sounds: a recording's name -> its whole sound as WAV (mono, 16 bit, 16 kHz) from its first
-            message on: then what was missed can be heard, too. Without, an utterance has the sound
-            that its prediction carries.
+        with_text: False excludes all words. with_media: False excludes audio and faces.
+        sounds: name of a recording -> its audio as WAV (mono, 16 bit, 16 kHz) from its first
+            message on, so that missed segments can be played; None: the predictions' audio.
         made_with: versions, hashes and parameters, shown at the end.
+        agreement: system -> agreement of the annotators, as in scores.json.
 
     Raises:
         ValueError: a WAV file of another format.
-        OSError: the folder cannot be written to; an earlier report is then still whole.
+        OSError: the folder cannot be written to; an earlier report is then unchanged.
     """
     media = Media(with_media)
     names = dict.fromkeys(recording.name for recording in recordings)
@@ -73,11 +74,17 @@ def write_report(
         lstrip_blocks=True,
     )
     script = _template("report.js", environment)
+    pages = [view.page(emotions) for view in views]
     page = environment.get_template("report.html").render(
         title=", ".join(map(clean, names)) if len(names) <= 3 else f"{len(names)} recordings",
         systems=[clean(each.system) for each in scores.systems],
         settings=[(clean(k), clean(v)) for k, v in sorted(scores.settings.items())],
-        figures=figures(scores),
+        headlines=[
+            (clean(each.system), headline(each, recordings, (agreement or {}).get(each.system)))
+            for each in scores.systems
+        ],
+        figures=figures(scores, agreement),
+        has_agreement=bool(agreement),
         comparisons=bool(scores.comparisons),
         groups=groups(scores),
         pictures=score_pictures(
@@ -86,11 +93,11 @@ def write_report(
                 for each in scores.systems
             ]
         ),
-        recordings=[view.page(emotions) for view in views],
+        recordings=pages,
         emotions=list(emotions.values()),
         made_with=[(clean(name), clean(value)) for name, value in lines(made_with or {})],
         page_rows=PAGE,
-        data={"beside": BESIDE, "page": PAGE, "recordings": [view.data() for view in views]},
+        data={"beside": BESIDE, "page": PAGE, "recordings": [page["data"] for page in pages]},
         media=inline,
         with_text=with_text,
         with_media=with_media,

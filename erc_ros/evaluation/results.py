@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_ros.evaluation.names import clean
-from erc_ros.evaluation.records import Figure, Recording, Scores, TierReading
+from erc_ros.evaluation.records import Figure, Recording, Scores, SystemScores, TierReading
 from erc_ros.evaluation.run import LEFT_OUT
 from erc_ros.replay.offline import NO_AUDIO, NO_TEXT
 from erc_ros.values.files import write_whole
@@ -26,6 +26,7 @@ def write_scores(
     folder: Path,
     provenance: Mapping[str, Any] | None = None,
     agreement: Mapping[str, Any] | None = None,
+    headlines: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write both files into `folder` and return them.
 
@@ -33,6 +34,7 @@ def write_scores(
         recordings: see `summary`.
         provenance: what the scores were made with; stored as it is.
         agreement: system -> agreement of several annotators with each other and with it.
+        headlines: system -> the result in a sentence.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = {
@@ -43,6 +45,7 @@ def write_scores(
     }
     for system in content["systems"]:
         del system["latencies"]  # `figures` has their quantiles
+        system["headline"] = (headlines or {}).get(system["system"], "")
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(folder / "scores.json", text + "\n")
     table = io.StringIO()
@@ -54,7 +57,7 @@ def write_scores(
 
 
 def summary(recording: Recording) -> dict[str, Any]:
-    """What stands in scores.json of a recording, besides its figures."""
+    """Return what scores.json holds of a recording, in addition to its figures."""
     truth = recording.truth
     return {
         "name": recording.name,
@@ -72,6 +75,42 @@ def summary(recording: Recording) -> dict[str, Any]:
         "warnings": dict(recording.warnings),
         "counts": dict(recording.counts),
     }
+
+
+def headline(
+    scores: SystemScores, recordings: Sequence[Recording], agreement: Mapping[str, Any] | None
+) -> str:
+    """Return the result in a sentence: "11 of 13 annotated emotions scored, 8 correct; ...".
+
+    Args:
+        recordings: of all systems. agreement: of several annotators (see `with_model`).
+    """
+    own = [r for r in recordings if r.system == scores.system and not r.error]
+    truths = [r.truth for r in own if r.truth is not None]
+    if not truths:
+        utterances = sum(len(r.predictions) for r in own)
+        return f"{utterances} utterances; without annotations nothing is scored"
+    excluded = sum(sum(truth.unmapped.values()) for truth in truths)
+    labels = sum(s.emotion is not None for truth in truths for s in truth.segments)
+    accuracy = scores.figures.get("accuracy", Figure(None))
+    parts = [f"{accuracy.n:g} of {labels + excluded} annotated emotions scored"]
+    if accuracy.value is not None:
+        parts[0] += f", {accuracy.value * accuracy.n:.0f} correct"
+        majority = scores.figures.get("majority_accuracy", Figure(None)).value or 0.0
+        parts.append(
+            f"by chance {accuracy.n / len(scores.labels):.1f}, always the most frequent label "
+            f"{accuracy.n * majority:.0f}"
+        )
+    if agreement is not None:
+        observed, alpha = (agreement["by_segment"][name]["value"] for name in ("observed", "alpha"))
+        if observed is not None:
+            parts.append(
+                f"annotators agree in {observed:.0%} of comparisons"
+                + ("" if alpha is None else f" (Krippendorff's alpha {alpha:.2f})")
+            )
+    if excluded:
+        parts.append(f"{excluded} are not labels of the model")
+    return "; ".join(parts)
 
 
 def notices(recording: Recording) -> list[str]:

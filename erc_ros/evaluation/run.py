@@ -1,4 +1,4 @@
-"""A recording through the pipeline, as the robot would answer it: the one seam to `replay`."""
+"""A recording through the pipeline, as on the robot; all of evaluation that uses `replay`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.evaluation.records import Prediction
+from erc_ros.evaluation.truth.marks import TEXT_ALONE
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.label_map import read_label_map
 from erc_ros.media.recognizers import SpeechRecognizer
@@ -29,24 +30,23 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE, Utterance
 
 Progress = Callable[[float], None]
-"""Told the share of a recording that is done, 0..1."""
+"""Receives the share of a recording that is done, 0..1."""
 
-TOLD_EVERY = 256  # messages
-SILENT = NS  # how long an utterance without sound is taken to be
-FRAME = SAMPLE_RATE // 50  # of which the level is taken
-LEFT_OUT = "recording_allowed is false: words, sound and faces of utterances are left out"
+REPORTED_EVERY = 256  # messages
+FRAME = SAMPLE_RATE // 50  # of which the level is measured
+LEFT_OUT = "recording_allowed is false: words, audio and faces of utterances are excluded"
 QUIET = 10  # per cent of the frames of an utterance that count as its noise
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedSystem:
-    """What answers: a robot's parameters, by the name that results call it."""
+    """A robot's parameters, and the name of this system in the results."""
 
     name: str
     robot: RobotConfig = field(default_factory=RobotConfig)
 
     def bundle(self) -> Bundle:
-        """Its models.
+        """Return its models.
 
         Raises:
             BundleError, LabelMapError, FileNotFoundError: they cannot be used.
@@ -57,11 +57,11 @@ class EvaluatedSystem:
         return bundle if label_map is None else label_map.bundle(bundle)
 
     def model_folders(self) -> list[Path]:
-        """Where its models lie."""
-        heard = self.robot.utterance_node.perception
+        """Return the folders and files of its models."""
+        perception = self.robot.utterance_node.perception
         bundle = self.robot.emotion_node.recognition.bundle
-        names = [bundle, heard.speaker_model, heard.segmentation_model]
-        files = [Path(name) for name in (heard.face_model, heard.known_voices) if name]
+        names = [bundle, perception.speaker_model, perception.segmentation_model]
+        files = [Path(name) for name in (perception.face_model, perception.known_voices) if name]
         return [model_folder(name) for name in names if name not in ("", "none")] + files
 
 
@@ -107,7 +107,7 @@ def parse_time(option: str, text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SystemAnswers:
-    """What the pipeline said of one recording; `end`: ns since the origin, of what it heard."""
+    """The predictions for one recording. end: ns since the origin, of its last message."""
 
     labels: tuple[str, ...]
     predictions: tuple[Prediction, ...]
@@ -128,13 +128,13 @@ def answer(
 ) -> SystemAnswers:
     """Feed a recording through the pipeline.
 
-    Of an utterance nothing is kept but its answer where `recording_allowed` was false at any time
-    between its beginning and its answer, also if that was told before the part begins.
+    Words, audio and face of an utterance are removed if `recording_allowed` was false at any time
+    between its beginning and its estimate, also if it became false before the part.
 
     Raises:
         BagError, BundleError, SpeakerModelError, FileNotFoundError: as `replay` does.
     """
-    heard = _Heard()
+    utterances = _Utterances()
     labels = system.bundle().labels
     rate = system.robot.utterance_node.perception.face_rate
     part = part or TimeRange()
@@ -143,7 +143,7 @@ def answer(
         check_part(recording, part)
         withheld = withheld_times(recording)
         opened = _PartOfRecording(recording, part, progress)
-        result = replay(opened, topics, system.robot, heard.watch)
+        result = replay(opened, topics, system.robot, utterances.watch)
         if opened.is_empty:
             check_part(recording, part, (opened.origin or 0, opened.last))
     origin = opened.origin or 0
@@ -152,12 +152,12 @@ def answer(
     for row in sorted(result.rows, key=lambda row: (row.start, row.end)):
         if not row.is_final:
             continue
-        utterance, face, answered = heard.of(row)
-        found = _prediction(row, utterance, face, answered, origin)
+        utterance, face, answered = utterances.of(row)
+        prediction = _prediction(row, utterance, face, answered, origin)
         if withheld.touch(min(row.start, answered), answered):
-            found = replace(found, text="", audio=None, face=None)
+            prediction = replace(prediction, text="", audio=None, face=None)
             warnings[LEFT_OUT] += 1
-        predictions.append(found)
+        predictions.append(prediction)
     del warnings[TEXTS_LEFT_OUT]  # a part of the same
     return SystemAnswers(
         labels,
@@ -211,7 +211,7 @@ class _PartOfRecording:
         for number, record in enumerate(self._recording.messages(topics)):
             if self.origin is None:
                 self.origin = record.time
-            if self._progress is not None and number % TOLD_EVERY == 0:
+            if self._progress is not None and number % REPORTED_EVERY == 0:
                 self._progress(min(1.0, number / max(1, total)))
             since = record.time - self.origin
             if self._part.end is not None and since > self._part.end:
@@ -222,22 +222,22 @@ class _PartOfRecording:
                 yield record
 
 
-class _Heard:
-    """What utterances sounded and looked like, and when they were answered."""
+class _Utterances:
+    """Audio and face of each utterance, and the time of its estimate."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[Utterance, bytes | None, int]] = {}
+        self._utterances: dict[tuple[str, str], tuple[Utterance, bytes | None, int]] = {}
 
     def watch(self, event: PipelineEvent, now: int) -> None:
-        """Keep what an estimate is of; one face of each, as an hour's crops would fill memory."""
+        """Keep the utterance of an estimate, with one face: an hour's crops would fill memory."""
         if isinstance(event, EstimateEvent) and event.estimate.is_final:
             utterance = event.estimate.utterance
             key = utterance.conversation_id, utterance.utterance_id
             face = _png(utterance)
-            self._known[key] = replace(utterance, faces=()), face, now
+            self._utterances[key] = replace(utterance, faces=()), face, now
 
     def of(self, row: Row) -> tuple[Utterance, bytes | None, int]:
-        return self._known[row.conversation_id, row.utterance_id]
+        return self._utterances[row.conversation_id, row.utterance_id]
 
 
 def _png(utterance: Utterance) -> bytes | None:
@@ -255,8 +255,8 @@ def _prediction(
     audio = utterance.audio if len(utterance.audio) else None
     modalities, weights = row.modalities, row.weights
     start, end = row.start - origin, row.end - origin
-    if end <= start:  # a text without sound: the moment at which it came
-        start = max(0, end - SILENT)
+    if end <= start:  # a text without audio: the time of its arrival
+        start = max(0, end - TEXT_ALONE)
         end = max(end, start + 1)
     return Prediction(
         utterance_id=row.utterance_id,

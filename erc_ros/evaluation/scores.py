@@ -1,14 +1,17 @@
-"""Figures of conversations, their intervals, and two systems side by side.
+"""Figures of conversations, their intervals, and the comparison of two systems.
 
-What each name means stands in docs/how-to/evaluate.md. Intervals: percentile bootstrap (Efron and
-Tibshirani 1993), whole conversations drawn with replacement, as what is said in one is not
-independent; comparisons draw the same conversations for both systems.
+docs/reference/scores.md defines each figure. Intervals: percentile bootstrap (Efron and Tibshirani
+1993). Whole conversations are drawn with replacement, since utterances of a conversation are not
+independent; where there are fewer than `MIN_CONVERSATIONS`, blocks of time are drawn instead.
+Comparisons draw the same units for both systems.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,31 +24,132 @@ from erc_ros.evaluation.records import (
     Scores,
     SystemScores,
 )
-from erc_ros.evaluation.tally import ScoredConversation, Sums
-from erc_ros.metrics.classification import SCORES, draws
+from erc_ros.evaluation.tally import BLOCK, ScoredConversation, Sums
+from erc_ros.metrics.classification import SCORES, cohen_kappa, draws
 from erc_ros.metrics.concordance import concordance
 from erc_ros.metrics.selective import area_under_risk_coverage, risk_coverage
 from erc_ros.plugins import PluginError
+from erc_ros.values.nanoseconds import NS
 
 RESAMPLES = 1000
 SEED = 0
+MIN_CONVERSATIONS = 5  # below, blocks are drawn
+MIN_BLOCKS = 10  # below, there is no interval
+MIN_N = 10  # utterances, words or seconds; below, there is no interval
+OVER_CONVERSATIONS = "conversations"
+OVER_BLOCKS = f"blocks of {BLOCK // NS} s"
 DIGITS = 6  # of every figure
 CURVE = 200  # points of the risk-coverage curve at most
 
 Drawn = NDArray[np.float64]
-"""(R + 1,): a figure as it is, then of each resample; NaN where it is undefined."""
+"""(R + 1,): a figure, then its value for each bootstrap sample; NaN where it is undefined."""
+Unit = Sequence[ScoredConversation]
+"""What is drawn together."""
 
-_EMOTION = ("accuracy", "weighted_f1", "macro_f1")
-_TIMES = ("teer", "steer", "der")
-_WORDS = ("cpwer", "tcpwer")
-_PARTS = ("missed", "false_alarm", "confusion")
-# figure -> (numerator, denominator) among the sums of `matching`
-_MATCHING = {
-    "missed": (3, 0),
-    "merged": (4, 0),
-    "split": (5, 1),
-    "invented": (6, 1),
-}
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure that follows from sums.
+
+    Attributes:
+        sums: name of the sums. of: sums (R + 1, ...) -> figure (R + 1,).
+        n: sums (...) -> the number of utterances, words or seconds that the figure is taken over.
+    """
+
+    name: str
+    sums: str
+    of: Callable[[Sums], Drawn]
+    n: Callable[[Sums], float] = lambda sums: sums.sum()
+
+
+def _ratio(part: Any, whole: Any) -> Drawn:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Drawn = np.where(whole > 0, part / whole, np.nan)
+    return result
+
+
+def _share(name: str, sums: str, part: int | slice, whole: int) -> Measure:
+    """The ratio of two entries of a row of sums."""
+
+    def of(values: Sums) -> Drawn:
+        chosen = values[:, part]
+        return _ratio(chosen if chosen.ndim == 1 else chosen.sum(-1), values[:, whole])
+
+    return Measure(name, sums, of, lambda values: round(float(values[whole]), 3))
+
+
+def _f1(label: int) -> Callable[[Sums], Drawn]:
+    def of(counts: Sums) -> Drawn:
+        occurs = counts[:, label].sum(-1) + counts[:, :, label].sum(-1)
+        return _ratio(2 * counts[:, label, label], occurs)
+
+    return of
+
+
+def _occurrences(label: int) -> Callable[[Sums], float]:
+    return lambda counts: counts[label].sum()
+
+
+def _majority(counts: Sums) -> Drawn:
+    return _ratio(counts.sum(-1).max(-1), counts.sum((-2, -1)))
+
+
+def _calibration_error(bins: Sums) -> Drawn:
+    count, correct, confidence = np.moveaxis(bins, -2, 0)
+    return _ratio(np.abs(correct - confidence).sum(-1), count.sum(-1))
+
+
+def _defined(of: Callable[[Sums], Drawn]) -> Callable[[Sums], Drawn]:
+    """NaN for samples without any utterance."""
+
+    def checked(counts: Sums) -> Drawn:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(counts.sum((-2, -1)) > 0, of(counts), np.nan)
+
+    return checked
+
+
+def measures(labels: Sequence[str]) -> list[Measure]:
+    """Return all figures that follow from sums, in the order of the report."""
+    scores = {name: SCORES[name] for name in ("accuracy", "weighted_f1", "macro_f1")}
+    scores |= {"unweighted_recall": SCORES["unweighted_recall"], "kappa": cohen_kappa}
+    scores |= {"majority_accuracy": _majority}
+    scores |= {"chance_accuracy": lambda counts: np.full(len(counts), 1 / len(labels))}
+    of_emotions = [Measure(name, "confusion", _defined(of)) for name, of in scores.items()]
+    of_emotions += [
+        Measure(f"f1 {label}", "confusion", _f1(n), _occurrences(n))
+        for n, label in enumerate(labels)
+    ]
+    of_emotions += [
+        _share("coverage", "coverage", 1, 0),
+        _share("accuracy_covered", "coverage", 2, 1),
+        Measure("calibration_error", "reliability", _calibration_error, lambda bins: bins[0].sum()),
+    ]
+    of_time = [
+        _share(f"{name} {part}".strip(), name, place, 0)
+        for name in ("teer", "steer", "der")
+        for part, place in (
+            ("", slice(1, 4)),
+            ("missed", 1),
+            ("false_alarm", 2),
+            ("confusion", 3),
+        )
+    ]
+    of_words = [_share(name, name, 0, 1) for name in ("cpwer", "tcpwer")]
+    of_segments = [
+        _share(name, "matching", part, whole)
+        for name, part, whole in (
+            ("missed", 3, 0),
+            ("merged", 4, 0),
+            ("split", 5, 1),
+            ("invented", 6, 1),
+        )
+    ]
+    of_affect = [
+        Measure(f"{name} concordance", name, concordance, lambda sums: sums[0])
+        for name in ("valence", "arousal")
+    ]
+    return [*of_emotions, *of_time, *of_words, *of_segments, *of_affect]
 
 
 def evaluate(
@@ -53,28 +157,28 @@ def evaluate(
     settings: Mapping[str, str] | None = None,
     metrics: Sequence[Metric] = (),
 ) -> Scores:
-    """Scores of each system, and the differences of the first two.
+    """Return the scores of each system, and the differences of the first two.
 
     Args:
-        systems: name -> (labels, conversations of all recordings, in the recordings' order).
+        systems: name -> (labels, conversations of all recordings, in the order of recordings).
         metrics: of other packages, in addition to the figures of this one.
 
     Raises:
         PluginError: a metric has the name of another figure.
-        ValueError: two systems with other labels: their answers cannot be compared.
+        ValueError: the systems have different labels and cannot be compared.
     """
     names = list(systems)
-    labels = [tuple(found[0]) for found in systems.values()]
+    labels = [tuple(own) for own, _ in systems.values()]
     if len(set(labels)) > 1:
         raise ValueError(
-            "the systems answer with other labels, which cannot be compared: "
+            "systems with different labels cannot be compared: "
             + "; ".join(f"{n}: {', '.join(each)}" for n, each in zip(names, labels, strict=True))
         )
-    found = [system_scores(name, *systems[name], metrics) for name in names]
+    scores = [system_scores(name, *systems[name], metrics) for name in names]
     comparisons: tuple[Comparison, ...] = ()
     if len(names) > 1:
         comparisons = compare(names[0], names[1], systems[names[0]], systems[names[1]], metrics)
-    return Scores(tuple(found), comparisons, dict(settings or {}))
+    return Scores(tuple(scores), comparisons, dict(settings or {}))
 
 
 def system_scores(
@@ -83,7 +187,7 @@ def system_scores(
     conversations: Sequence[ScoredConversation],
     metrics: Sequence[Metric] = (),
 ) -> SystemScores:
-    """Everything of one system."""
+    """Return all scores of one system."""
     labels = tuple(labels)
     sums = _total(conversations)
     groups = {
@@ -99,7 +203,7 @@ def system_scores(
         name,
         labels,
         _figures(conversations, labels, metrics),
-        {kind: found for kind, found in groups.items() if found},
+        {kind: members for kind, members in groups.items() if members},
         tuple(tuple(int(n) for n in row) for row in sums["confusion"]) if sums else (),
         _reliability(sums),
         _curve(conversations),
@@ -114,44 +218,49 @@ def compare(
     of_b: tuple[Sequence[str], Sequence[ScoredConversation]],
     metrics: Sequence[Metric] = (),
 ) -> tuple[Comparison, ...]:
-    """a minus b, of every figure that both have.
+    """Return a minus b of every figure that both have.
 
-    The unit that is drawn is a conversation where both systems told as many apart in each
-    recording, else a recording.
+    The unit is a conversation if both systems separated the same number in each recording, else a
+    recording; blocks where there are few.
     """
-    units = [_recordings(found[1]) for found in (of_a, of_b)]
-    names = [name for name in units[0] if name in units[1]]
-    if all(len(units[0][name]) == len(units[1][name]) for name in names):
-        pairs = [[[c] for name in names for c in each[name]] for each in units]
+    recordings = [_recordings(conversations) for _, conversations in (of_a, of_b)]
+    names = [name for name in recordings[0] if name in recordings[1]]
+    if all(len(recordings[0][name]) == len(recordings[1][name]) for name in names):
+        units = [[[c] for name in names for c in each[name]] for each in recordings]
     else:
-        pairs = [[each[name] for name in names] for each in units]
-    drawn = [_drawn(each, of_a[0], metrics) for each in pairs]
-    found = []
-    for figure in drawn[0]:
-        if figure not in drawn[1]:
+        units = [[each[name] for name in names] for each in recordings]
+    has_blocks = len(units[0]) < MIN_CONVERSATIONS
+    drawn = []
+    blocks = [_blocks(each) for each in units] if has_blocks else [{}, {}]
+    shared = [place for place in blocks[0] if place in blocks[1]]
+    for own, of_time in zip(units, blocks, strict=True):
+        drawn.append(_drawn(own, [of_time[p] for p in shared], of_a[0], metrics))
+    differences = []
+    for figure in (name for name in drawn[0] if name in drawn[1]):
+        (first, n), (second, _) = drawn[0][figure], drawn[1][figure]
+        values = first - second
+        if np.isnan(values[0]):
             continue
-        difference = drawn[0][figure] - drawn[1][figure]
-        value, resampled = difference[0], difference[1:][~np.isnan(difference[1:])]
-        if np.isnan(value):
+        samples = values[1:][~np.isnan(values[1:])]
+        if not len(samples) or n < MIN_N:
+            differences.append(Comparison(figure, a, b, _rounded(values[0]), None, None, None))
             continue
-        if len(pairs[0]) < 2 or not len(resampled):
-            found.append(Comparison(figure, a, b, _rounded(value), None, None, None))
-            continue
-        low, high = np.quantile(resampled, (0.025, 0.975))
-        below = float((resampled < 0).mean() + (resampled == 0).mean() / 2)
+        low, high = np.quantile(samples, (0.025, 0.975))
+        below = float((samples < 0).mean() + (samples == 0).mean() / 2)
         p = min(1.0, 2 * min(below, 1 - below))
-        found.append(Comparison(figure, a, b, *(_rounded(each) for each in (value, low, high, p))))
-    return tuple(found)
+        numbers = (_rounded(each) for each in (values[0], low, high, p))
+        differences.append(Comparison(figure, a, b, *numbers))
+    return tuple(differences)
 
 
 def _recordings(conversations: Sequence[ScoredConversation]) -> dict[str, list[ScoredConversation]]:
-    found: dict[str, list[ScoredConversation]] = defaultdict(list)
+    recordings: dict[str, list[ScoredConversation]] = defaultdict(list)
     for conversation in conversations:
-        found[conversation.recording].append(conversation)
-    return found
+        recordings[conversation.recording].append(conversation)
+    return recordings
 
 
-# --- figures of conversations ---
+# --- figures and bootstrap samples ---
 
 
 def _figures(
@@ -159,19 +268,31 @@ def _figures(
     labels: Sequence[str],
     metrics: Sequence[Metric] = (),
 ) -> dict[str, Figure]:
-    drawn = _drawn([[each] for each in conversations], labels, metrics)
-    counts = _counts(_total(conversations), conversations, labels)
-    return {name: _figure(values, counts(name)) for name, values in drawn.items()}
+    units = [[each] for each in conversations]
+    has_blocks = len(units) < MIN_CONVERSATIONS
+    blocks = list(_blocks(units).values()) if has_blocks else []
+    over = OVER_BLOCKS if has_blocks else OVER_CONVERSATIONS
+    drawn = _drawn(units, blocks, labels, metrics)
+    return {name: _figure(values, n, over) for name, (values, n) in drawn.items()}
 
 
-def _figure(values: Drawn, n: float) -> Figure:
+def _blocks(units: Sequence[Unit]) -> dict[tuple[str, int], list[ScoredConversation]]:
+    """(recording, number of the block) -> its parts."""
+    blocks: dict[tuple[str, int], list[ScoredConversation]] = defaultdict(list)
+    for conversation in (each for unit in units for each in unit):
+        for number, block in conversation.blocks.items():
+            blocks[conversation.recording, number].append(block)
+    return blocks
+
+
+def _figure(values: Drawn, n: float, over: str) -> Figure:
     if np.isnan(values[0]):
         return Figure(None, None, None, n)
-    resampled = values[1:][~np.isnan(values[1:])]
-    if not len(resampled):
+    samples = values[1:][~np.isnan(values[1:])]
+    if not len(samples) or n < MIN_N:
         return Figure(_rounded(values[0]), None, None, n)
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return Figure(_rounded(values[0]), _rounded(low), _rounded(high), n)
+    low, high = np.quantile(samples, (0.025, 0.975))
+    return Figure(_rounded(values[0]), _rounded(low), _rounded(high), n, over)
 
 
 def _rounded(value: float) -> float:
@@ -179,50 +300,59 @@ def _rounded(value: float) -> float:
 
 
 def _drawn(
-    units: Sequence[Sequence[ScoredConversation]],
+    units: Sequence[Unit],
+    blocks: Sequence[Unit],
     labels: Sequence[str],
     metrics: Sequence[Metric] = (),
-) -> dict[str, Drawn]:
-    """Every figure of the units, as they are and resampled; without resamples of a single unit."""
+) -> dict[str, tuple[Drawn, float]]:
+    """Each figure of the units, with bootstrap samples, and what it is taken over.
+
+    Args:
+        blocks: what is resampled if there are too few units.
+    """
+    values = _values(units, np.ones((1, len(units))), labels, metrics)
+    is_enough = len(units) >= MIN_CONVERSATIONS
+    resampled = units if is_enough else blocks
+    if not is_enough and len(blocks) < MIN_BLOCKS:
+        return values
+    weights = draws(len(resampled), RESAMPLES, SEED).astype(np.float64)
+    samples = _values(resampled, weights, labels, metrics)
+    return {
+        name: (np.concatenate([value, samples[name][0]]) if name in samples else value, n)
+        for name, (value, n) in values.items()
+    }
+
+
+def _values(
+    units: Sequence[Unit], weights: Drawn, labels: Sequence[str], metrics: Sequence[Metric]
+) -> dict[str, tuple[Drawn, float]]:
+    """Figure -> (its values for each row of `weights` (R, units), what it is taken over)."""
     if not units:
         return {}
-    weights = np.ones((1, len(units)))
-    if len(units) > 1:
-        weights = np.vstack([weights, draws(len(units), RESAMPLES, SEED)])
     totals = [_total(each) for each in units]
     names = dict.fromkeys(name for each in totals for name in each)
     sums = {name: _weighted(weights, [each.get(name) for each in totals]) for name in names}
-    found = _of_emotions(sums, labels)
-    for name in _TIMES:
-        if name in sums:
-            total, *parts = np.moveaxis(sums[name], -1, 0)
-            found[name] = _ratio(sum(parts), total)
-            found |= {
-                f"{name} {part}": _ratio(wrong, total)
-                for part, wrong in zip(_PARTS, parts, strict=True)
-            }
-    for name in _WORDS:
-        if name in sums:
-            found[name] = _ratio(sums[name][:, 0], sums[name][:, 1])
-    if "matching" in sums:
-        for name, (part, whole) in _MATCHING.items():
-            found[name] = _ratio(sums["matching"][:, part], sums["matching"][:, whole])
-    for name in ("valence", "arousal"):
-        if name in sums:
-            found[f"{name} concordance"] = concordance(sums[name])
-    found |= _of_answers(units, weights)
+    whole = {name: np.sum([e[name] for e in totals if name in e], axis=0) for name in names}
+    has_emotions = whole["confusion"].any()
+    values = {
+        each.name: (each.of(sums[each.sums]), float(each.n(whole[each.sums])))
+        for each in measures(labels)
+        if each.sums in sums
+        and (has_emotions or each.sums not in ("confusion", "coverage", "reliability"))
+    }
+    values |= _of_answers(units, weights)
     for metric in metrics:
-        if metric.name in found:
+        if metric.name in values:
             raise PluginError(f"metric {metric.name!r} has the name of another figure")
-        found[metric.name] = _of_metric(metric, units, weights, labels)
-    return found
+        values[metric.name] = (
+            _of_metric(metric, units, weights, labels),
+            float(whole["confusion"].sum()),
+        )
+    return values
 
 
 def _of_metric(
-    metric: Metric,
-    units: Sequence[Sequence[ScoredConversation]],
-    weights: Drawn,
-    labels: Sequence[str],
+    metric: Metric, units: Sequence[Unit], weights: Drawn, labels: Sequence[str]
 ) -> Drawn:
     answered = [conversation.answered for unit in units for conversation in unit]
     of = np.repeat(range(len(units)), [sum(len(c.answered.truth) for c in unit) for unit in units])
@@ -233,83 +363,49 @@ def _of_metric(
 
 
 def _total(conversations: Iterable[ScoredConversation]) -> dict[str, Sums]:
-    found: dict[str, Sums] = {}
+    total: dict[str, Sums] = {}
     for conversation in conversations:
         for name, sums in conversation.sums.items():
-            found[name] = found[name] + sums if name in found else sums
-    return found
+            total[name] = total[name] + sums if name in total else sums
+    return total
 
 
 def _weighted(weights: Drawn, sums: Sequence[Sums | None]) -> Sums:
-    """(R + 1, units), sums of each unit -> (R + 1, ...)."""
+    """(R, units), sums of each unit -> (R, ...)."""
     shape = next(each.shape for each in sums if each is not None)
     stacked = np.stack([np.zeros(shape) if each is None else each for each in sums])
     return np.tensordot(weights, stacked, axes=1)
 
 
-def _ratio(part: Sums, whole: Sums) -> Drawn:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        result: Drawn = np.where(whole > 0, part / whole, np.nan)
-    return result
-
-
-def _of_emotions(sums: Mapping[str, Sums], labels: Sequence[str]) -> dict[str, Drawn]:
-    counts = sums["confusion"]  # (R + 1, C, C)
-    some = counts.sum(axis=(-2, -1)) > 0
-    if not some[0]:
-        return {}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = {name: np.where(some, SCORES[name](counts), np.nan) for name in _EMOTION}
-        right = np.diagonal(counts, axis1=-2, axis2=-1)
-        occurs = counts.sum(axis=-1) + counts.sum(axis=-2)
-        f1 = np.where(occurs > 0, 2 * right / occurs, np.nan)
-    found |= {f"f1 {label}": f1[:, c] for c, label in enumerate(labels)}
-    count, hits, confidence = np.moveaxis(sums["reliability"], -2, 0)
-    of_label = counts.sum(axis=-1)
-    recalls = np.divide(right, of_label, out=np.zeros_like(of_label), where=of_label > 0)
-    found["unweighted_recall"] = _ratio(recalls.sum(axis=-1), (of_label > 0).sum(axis=-1))
-    found["majority_accuracy"] = _ratio(of_label.max(axis=-1), of_label.sum(axis=-1))
-    found["chance_accuracy"] = np.where(some, 1 / len(labels), np.nan)
-    answers, covered, right_of_covered = np.moveaxis(sums["coverage"], -1, 0)
-    found["coverage"] = _ratio(covered, answers)
-    found["accuracy_covered"] = _ratio(right_of_covered, covered)
-    found["calibration_error"] = _ratio(np.abs(hits - confidence).sum(-1), count.sum(-1))
-    return found
-
-
-def _of_answers(units: Sequence[Sequence[ScoredConversation]], weights: Drawn) -> dict[str, Drawn]:
-    """Figures that need every answer: what abstaining would gain, and latency."""
-    found: dict[str, Drawn] = {}
-    confidence, right, of = _answers(units)
-    if len(right):
-        found["area_under_risk_coverage"] = np.array(
-            [area_under_risk_coverage(confidence, right, row[of]) for row in weights]
-        )
+def _of_answers(units: Sequence[Unit], weights: Drawn) -> dict[str, tuple[Drawn, float]]:
+    """Figures that need every prediction: the area under risk and coverage, and latency."""
+    values: dict[str, tuple[Drawn, float]] = {}
+    confidence, correct, of = _answers(units)
+    if len(correct):
+        areas = [area_under_risk_coverage(confidence, correct, row[of]) for row in weights]
+        values["area_under_risk_coverage"] = np.array(areas), float(len(correct))
     latency = [each for unit in units for c in unit for each in c.latencies]
     if latency:
         unit_of = np.repeat(range(len(units)), [sum(len(c.latencies) for c in u) for u in units])
         order = np.argsort(latency)
         ordered, unit_of = np.array(latency)[order] / 1e6, unit_of[order]
         for percent in (50, 95):
-            found[f"latency_p{percent}_ms"] = np.array(
-                [_quantile(ordered, row[unit_of], percent / 100) for row in weights]
-            )
-    return found
+            quantiles = [_quantile(ordered, row[unit_of], percent / 100) for row in weights]
+            values[f"latency_p{percent}_ms"] = np.array(quantiles), float(len(latency))
+    return values
 
 
-def _answers(
-    units: Sequence[Sequence[ScoredConversation]],
-) -> tuple[Drawn, NDArray[np.bool_], NDArray[np.int64]]:
-    """(confidence, right, unit) of every answer to a segment with an emotion."""
-    confidence, right, of = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, np.int64)]
-    for number, unit in enumerate(units):
-        for conversation in unit:
-            answered = conversation.answered
-            if len(answered.truth):
-                confidence.append(answered.probabilities.max(axis=1))
-                right.append(answered.probabilities.argmax(axis=1) == answered.truth)
-                of.append(np.full(len(answered.truth), number))
-    return np.concatenate(confidence), np.concatenate(right), np.concatenate(of)
+def _answers(units: Sequence[Unit]) -> tuple[Drawn, NDArray[np.bool_], NDArray[np.int64]]:
+    """(confidence, correct, unit) of every prediction for a segment with an emotion."""
+    parts = [(number, c.answered) for number, unit in enumerate(units) for c in unit]
+    parts = [(number, answered) for number, answered in parts if len(answered.truth)]
+    if not parts:
+        return np.zeros(0), np.zeros(0, bool), np.zeros(0, np.int64)
+    return (
+        np.concatenate([a.probabilities.max(axis=1) for _, a in parts]),
+        np.concatenate([a.probabilities.argmax(axis=1) == a.truth for _, a in parts]),
+        np.concatenate([np.full(len(a.truth), number) for number, a in parts]),
+    )
 
 
 def _quantile(ordered: Drawn, weights: Drawn, share: float) -> float:
@@ -320,33 +416,7 @@ def _quantile(ordered: Drawn, weights: Drawn, share: float) -> float:
     return float(ordered[int(np.searchsorted(heap, share * heap[-1]))])
 
 
-def _counts(
-    sums: Mapping[str, Sums], conversations: Sequence[ScoredConversation], labels: Sequence[str]
-) -> Callable[[str], float]:
-    """What a figure was taken over: utterances, seconds or words."""
-
-    def count(name: str) -> float:
-        kind = name.split(" ")[0]
-        if kind in _TIMES:
-            return round(float(sums[kind][0]), 3)
-        if kind in _WORDS:
-            return float(sums[kind][1])
-        if name in _MATCHING:
-            return float(sums["matching"][_MATCHING[name][1]])
-        if name.endswith(" concordance"):
-            return float(sums[kind][0])
-        if name.startswith("latency"):
-            return float(sum(len(c.latencies) for c in conversations))
-        if name == "accuracy_covered":
-            return float(sums["coverage"][1])
-        if name.startswith("f1 "):
-            return float(sums["confusion"][labels.index(name[3:])].sum())
-        return float(sums["confusion"].sum())
-
-    return count
-
-
-# --- groups, and pictures ---
+# --- groups and curves ---
 
 
 def _grouped(
@@ -354,52 +424,61 @@ def _grouped(
     labels: Sequence[str],
     names_of: Callable[[ScoredConversation], Sequence[str]],
 ) -> dict[str, dict[str, Figure]]:
-    """Figures of the answers of each group, by its name."""
-    names = sorted({name for c in conversations for name in names_of(c)})
-    found = {}
-    for name in names:
-        chosen = []
-        for conversation in conversations:
-            mask = np.array([each == name for each in names_of(conversation)], bool)
-            if mask.any():
-                answered = conversation.answered
-                sums = answered.sums(mask)
-                chosen.append(ScoredConversation(conversation.recording, sums, answered))
-        drawn = _drawn([[each] for each in chosen], labels)
-        drawn.pop("area_under_risk_coverage", None)  # of the whole conversation
-        counts = _counts(_total(chosen), chosen, labels)
-        found[name] = {figure: _figure(values, counts(figure)) for figure, values in drawn.items()}
-    return found
+    """Figures of the predictions of each group, by its name."""
+    groups = {}
+    for name in sorted({name for c in conversations for name in names_of(c)}):
+        chosen = [part for c in conversations if (part := _only(c, name, names_of)) is not None]
+        groups[name] = _figures(chosen, labels)
+        groups[name].pop("area_under_risk_coverage", None)  # of the whole conversation
+    return groups
+
+
+def _only(
+    conversation: ScoredConversation,
+    name: str,
+    names_of: Callable[[ScoredConversation], Sequence[str]],
+) -> ScoredConversation | None:
+    """The part of a conversation that is of a group."""
+    mask = np.array([each == name for each in names_of(conversation)], bool)
+    if not mask.any():
+        return None
+    blocks = {number: _only(each, name, names_of) for number, each in conversation.blocks.items()}
+    return ScoredConversation(
+        conversation.recording,
+        conversation.answered.sums(mask),
+        conversation.answered,
+        blocks={number: each for number, each in blocks.items() if each is not None},
+    )
 
 
 def _speakers(
     conversations: Sequence[ScoredConversation], labels: Sequence[str]
 ) -> dict[str, dict[str, Figure]]:
-    found = _grouped(conversations, labels, lambda c: c.answered.speaker)
-    counted: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    groups = _grouped(conversations, labels, lambda c: c.answered.speaker)
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for conversation in conversations:
         for speaker, (segments, missed) in conversation.missed_by.items():
-            counted[speaker][0] += segments
-            counted[speaker][1] += missed
-    for speaker, (segments, missed) in counted.items():
+            counts[speaker][0] += segments
+            counts[speaker][1] += missed
+    for speaker, (segments, missed) in counts.items():
         figure = Figure(_rounded(missed / segments), None, None, float(segments))
-        found[speaker] = {**found.get(speaker, {}), "missed": figure}
-    return dict(sorted(found.items()))
+        groups[speaker] = {**groups.get(speaker, {}), "missed": figure}
+    return dict(sorted(groups.items()))
 
 
 def _reliability(sums: Mapping[str, Sums]) -> tuple[ReliabilityBin, ...]:
     if "reliability" not in sums:
         return ()
     return tuple(
-        ReliabilityBin(_rounded(confidence / count), _rounded(right / count), int(count))
-        for count, right, confidence in sums["reliability"].T
+        ReliabilityBin(_rounded(confidence / count), _rounded(correct / count), int(count))
+        for count, correct, confidence in sums["reliability"].T
         if count > 0
     )
 
 
 def _curve(conversations: Sequence[ScoredConversation]) -> tuple[tuple[float, float], ...]:
-    confidence, right, _ = _answers([conversations])
-    coverage, risk = risk_coverage(confidence, right)
+    confidence, correct, _ = _answers([conversations])
+    coverage, risk = risk_coverage(confidence, correct)
     if not len(coverage):
         return ()
     places = np.unique(np.linspace(0, len(coverage) - 1, CURVE).astype(int))

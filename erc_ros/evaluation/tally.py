@@ -1,7 +1,7 @@
 """A recording's conversations as sums from which every figure follows.
 
-What is summed adds up over conversations, so that a figure of many recordings needs none of them in
-memory, and a bootstrap draws conversations by adding their sums.
+The sums of several conversations add up, so that figures of many recordings need no recording in
+memory, and a bootstrap sample is a weighted sum.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from erc_ros.metrics.word_errors import (
     words_of,
 )
 from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import MODALITIES
 
-COLLAR = seconds(0.25)  # on each side of the truth's boundaries, as Wu et al. 2023 have it
+COLLAR = seconds(0.25)  # on each side of annotated boundaries, as in Wu et al. 2023
+BLOCK = seconds(30.0)  # of time, resampled as a unit where there are few conversations
 BINS = 15  # of confidence
 NOISE_EDGES = (10.0, 20.0, 30.0)  # dB, between the groups of signal-to-noise ratio
 
@@ -37,10 +39,12 @@ Sums = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
-    """The answers to matched segments with an emotion, each (N,), probabilities (N, C).
+    """The predictions for matched segments with an emotion, each (N,), probabilities (N, C).
 
-    truth: label's index. speaker: the annotators'. modalities: such as "text + audio". covered:
-    whether the label was published, as its confidence was at least `min_confidence`.
+    Attributes:
+        truth: index of the annotated label. speaker: as annotated.
+        modalities: such as "text + audio". noise: group of signal-to-noise ratio.
+        covered: whether the label was published (confidence of at least `min_confidence`).
     """
 
     truth: NDArray[np.int64]
@@ -51,38 +55,38 @@ class Answered:
     covered: NDArray[np.bool_]
 
     def sums(self, chosen: NDArray[np.bool_] | None = None) -> dict[str, Sums]:
-        """Sums of the chosen answers, or of all.
+        """Return the sums of the chosen predictions, or of all.
 
-        confusion (C, C); reliability: count, right and confidence of bins (3, BINS); coverage:
-        answers, those with a published label, those of them that are right.
+        Returns:
+            confusion (C, C); reliability (3, BINS): count, correct and confidence of each bin;
+            coverage: predictions, published labels, correct ones among these.
         """
         truth, p, covered = self.truth, self.probabilities, self.covered
         if chosen is not None:
             truth, p, covered = truth[chosen], p[chosen], covered[chosen]
         classes = p.shape[1]
         if not len(truth):
-            return {
-                "confusion": np.zeros((classes, classes)),
-                "reliability": np.zeros((3, BINS)),
-                "coverage": np.zeros(3),
-            }
-        right = covered & (p.argmax(axis=1) == truth)
+            empty = {"confusion": (classes, classes), "reliability": (3, BINS), "coverage": (3,)}
+            return {name: np.zeros(shape) for name, shape in empty.items()}
+        correct = covered & (p.argmax(axis=1) == truth)
         bins = reliability(truth, p, BINS)
         return {
             "confusion": confusion(truth, p.argmax(axis=1), classes).astype(np.float64),
             "reliability": np.stack([bins.count, bins.right, bins.confidence]).astype(np.float64),
-            "coverage": np.array([len(truth), covered.sum(), right.sum()], np.float64),
+            "coverage": np.array([len(truth), covered.sum(), correct.sum()], np.float64),
         }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredConversation:
-    """One conversation of a recording: what is resampled.
+    """A conversation of a recording, or a block of it: a unit of resampling.
 
-    sums: name -> additive sums. Times are in s. `teer`, `steer`, `der`: total, missed, false alarm,
-        confusion; `cpwer`, `tcpwer`: errors, words; `valence`, `arousal`: see `moments`;
-        `matching`: segments, utterances, matched, missed, merged, split, invented.
-    latencies: ns, (L,). missed_by: the annotators' speaker -> (segments, missed).
+    Attributes:
+        sums: name -> additive sums. Times are in s. `teer`, `steer`, `der`: total, missed, false
+            alarm, confusion; `cpwer`, `tcpwer`: errors, words; `valence`, `arousal`: see
+            `moments`; `matching`: segments, utterances, matched, missed, merged, split, invented.
+        latencies: ns, (L,). missed_by: annotated speaker -> (segments, missed).
+        blocks: number of a block of `BLOCK` -> its part; words cannot be divided and are missing.
     """
 
     recording: str
@@ -90,12 +94,13 @@ class ScoredConversation:
     answered: Answered
     latencies: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     missed_by: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    blocks: Mapping[int, ScoredConversation] = field(default_factory=dict)
 
 
 def conversations(recording: Recording) -> list[ScoredConversation]:
-    """The recording's conversations, as the pipeline told them apart; one if it told none.
+    """Return the recording's conversations as the pipeline separated them, at least one.
 
-    A segment of the truth is in the conversation that is nearest in time to its middle.
+    An annotated segment belongs to the conversation that is nearest in time to its middle.
 
     Raises:
         ValueError: probabilities or labels of another label set than the recording's.
@@ -107,31 +112,26 @@ def conversations(recording: Recording) -> list[ScoredConversation]:
     edges = [(ends[first][1] + ends[second][0]) // 2 for first, second in pairwise(names)]
     of_truth = [int(np.searchsorted(edges, (s.start + s.end) // 2)) for s in truth]
     of_prediction = [names.index(p.conversation_id) for p in recording.predictions]
-    found = []
-    for number in range(len(names)):
-        matches = [
+    matches: list[list[AnswerMatch]] = [[] for _ in names]
+    for match in recording.matches:
+        is_annotated = match.truth is not None
+        matches[of_truth[match.truth or 0] if is_annotated else of_prediction[_index(match)]] += [
             match
-            for match in recording.matches
-            if (
-                of_truth[match.truth]
-                if match.truth is not None
-                else of_prediction[match.prediction or 0]
-            )
-            == number
         ]
-        found.append(
-            _conversation(
-                recording,
-                [s for s, of in zip(truth, of_truth, strict=True) if of == number],
-                [
-                    p
-                    for p, of in zip(recording.predictions, of_prediction, strict=True)
-                    if of == number
-                ],
-                matches,
-            )
+    return [
+        _conversation(
+            recording,
+            [s for s, of in zip(truth, of_truth, strict=True) if of == number],
+            [p for p, of in zip(recording.predictions, of_prediction, strict=True) if of == number],
+            own,
         )
-    return found
+        for number, own in enumerate(matches)
+    ]
+
+
+def _index(match: AnswerMatch) -> int:
+    assert match.prediction is not None
+    return match.prediction
 
 
 def _check(recording: Recording) -> None:
@@ -166,31 +166,66 @@ def _conversation(
     predictions: Sequence[Prediction],
     matches: Sequence[AnswerMatch],
 ) -> ScoredConversation:
+    whole = _part(recording, predictions, matches)
+    first = min([*(s.start for s in truth), *(p.start for p in predictions)], default=0) // BLOCK
+    last = max([*(s.end for s in truth), *(p.end for p in predictions)], default=0) // BLOCK
+    windows = [(n * BLOCK, (n + 1) * BLOCK) for n in range(first, last + 1)]
+    over_time = _timelines(truth, predictions, windows) if truth else [{} for _ in windows]
+    total: dict[str, Sums] = {}
+    blocks = {}
+    for number, own in zip(range(first, last + 1), over_time, strict=True):
+        part = _part(
+            recording,
+            [p for p in predictions if p.start // BLOCK == number],
+            [match for match in matches if _start(recording, match) // BLOCK == number],
+        )
+        blocks[number] = ScoredConversation(
+            recording.name, {**part.sums, **own}, part.answered, part.latencies
+        )
+        total = {name: total.get(name, np.zeros(4)) + sums for name, sums in own.items()}
+    words = _words(truth, predictions, _pairs(recording, matches)) if truth else {}
+    return ScoredConversation(
+        recording.name,
+        {**whole.sums, **total, **words},
+        whole.answered,
+        whole.latencies,
+        _missed_by(recording, matches),
+        blocks,
+    )
+
+
+def _start(recording: Recording, match: AnswerMatch) -> int:
+    if recording.truth is not None and match.truth is not None:
+        return recording.truth.segments[match.truth].start
+    return recording.predictions[_index(match)].start
+
+
+def _pairs(
+    recording: Recording, matches: Sequence[AnswerMatch]
+) -> list[tuple[Segment, Prediction]]:
     segments = recording.truth.segments if recording.truth is not None else ()
-    pairs = [
+    return [
         (segments[match.truth], recording.predictions[match.prediction])
         for match in matches
         if match.truth is not None and match.prediction is not None
     ]
+
+
+def _part(
+    recording: Recording, predictions: Sequence[Prediction], matches: Sequence[AnswerMatch]
+) -> ScoredConversation:
+    """Everything that is counted by utterance."""
+    pairs = _pairs(recording, matches)
     answered = _answered(recording, pairs)
     sums = answered.sums()
-    if truth:
-        sums |= _timelines(truth, predictions) | _words(truth, predictions, pairs)
     if recording.truth is not None:
         sums["matching"] = _matching(recording, matches)
     for name in ("valence", "arousal"):
-        told = [(getattr(s, name), getattr(p, name)) for s, p in pairs]
-        known = [pair for pair in told if pair[0] is not None]
-        if known:
-            sums[name] = moments(*np.array(known, np.float64).T)
+        values = [(getattr(s, name), getattr(p, name)) for s, p in pairs]
+        if annotated := [pair for pair in values if pair[0] is not None]:
+            sums[name] = moments(*np.array(annotated, np.float64).T)
     latencies = [p.latency for p in predictions if p.latency is not None]
-    return ScoredConversation(
-        recording.name,
-        sums,
-        answered,
-        np.array(latencies, np.int64),
-        _missed_by(recording, matches),
-    )
+    return ScoredConversation(recording.name, sums, answered, np.array(latencies, np.int64))
 
 
 def _answered(recording: Recording, pairs: Sequence[tuple[Segment, Prediction]]) -> Answered:
@@ -207,14 +242,13 @@ def _answered(recording: Recording, pairs: Sequence[tuple[Segment, Prediction]])
 
 
 def modalities_of(prediction: Prediction) -> str:
-    """Which modalities counted, such as "text + audio"."""
-    names = ("text", "audio", "visual")
-    there = [name for name, had in zip(names, prediction.modalities, strict=True) if had]
-    return " + ".join(there) or "none"
+    """Return the modalities that were used, such as "text + audio"."""
+    used = zip(MODALITIES, prediction.modalities, strict=True)
+    return " + ".join(name for name, is_used in used if is_used) or "none"
 
 
 def noise_of(prediction: Prediction) -> str:
-    """The group of its signal-to-noise ratio, such as "10 to 20 dB"."""
+    """Return the group of the signal-to-noise ratio, such as "10 to 20 dB"."""
     ratio = prediction.signal_to_noise
     if ratio is None:
         return "no sound"
@@ -227,14 +261,14 @@ def noise_of(prediction: Prediction) -> str:
 
 
 def _missed_by(recording: Recording, matches: Sequence[AnswerMatch]) -> dict[str, tuple[int, int]]:
-    found: dict[str, tuple[int, int]] = {}
+    counts: dict[str, tuple[int, int]] = {}
     for match in matches:
         if recording.truth is not None and match.truth is not None:
             segment = recording.truth.segments[match.truth]
-            count, missed = found.get(segment.speaker, (0, 0))
+            count, missed = counts.get(segment.speaker, (0, 0))
             is_missed = match.prediction is None and not covered(segment, recording.predictions)
-            found[segment.speaker] = count + 1, missed + is_missed
-    return found
+            counts[segment.speaker] = count + 1, missed + is_missed
+    return counts
 
 
 def _matching(recording: Recording, matches: Sequence[AnswerMatch]) -> Sums:
@@ -247,9 +281,8 @@ def _matching(recording: Recording, matches: Sequence[AnswerMatch]) -> Sums:
             is_merged = covered(recording.truth.segments[match.truth], recording.predictions)
             merged, missed = merged + is_merged, missed + (not is_merged)
         else:
-            prediction = recording.predictions[match.prediction or 0]
-            is_piece = covered(prediction, recording.truth.segments)
-            split, invented = split + is_piece, invented + (not is_piece)
+            is_split = covered(recording.predictions[_index(match)], recording.truth.segments)
+            split, invented = split + is_split, invented + (not is_split)
     segments, utterances = matched + missed + merged, matched + split + invented
     return np.array([segments, utterances, matched, missed, merged, split, invented], np.float64)
 
@@ -257,49 +290,76 @@ def _matching(recording: Recording, matches: Sequence[AnswerMatch]) -> Sums:
 # --- over time ---
 
 
-def _timelines(truth: Sequence[Segment], predictions: Sequence[Prediction]) -> dict[str, Sums]:
-    """DER, TEER and sTEER, from the first to the last annotated moment.
+def _timelines(
+    truth: Sequence[Segment],
+    predictions: Sequence[Prediction],
+    windows: Sequence[tuple[int, int]],
+) -> list[dict[str, Sums]]:
+    """DER, TEER and sTEER of each window, from the first to the last annotated moment.
 
-    Time of segments whose emotion is not known is left out of TEER and sTEER, and both speaker
-    figures are left out where a segment names nobody.
+    Segments without a known emotion are excluded from TEER and sTEER. There is neither DER nor
+    sTEER if a segment has no speaker.
     """
     extent = [(min(s.start for s in truth), max(s.end for s in truth))]
-    felt = [s for s in truth if s.emotion is not None]
-    known = _without(extent, [(s.start, s.end) for s in truth if s.emotion is None])
-    found: dict[str, Sums] = {}
-    if felt:
-        reference = [Span(s.start, s.end, s.speaker, s.emotion) for s in felt]
-        hypothesis = [Span(p.start, p.end, _who(p), p.label) for p in predictions]
-        found["teer"] = _sums(identification_errors(reference, hypothesis, known, COLLAR))
+    labeled = [s for s in truth if s.emotion is not None]
+    labeled_time = _without(extent, [(s.start, s.end) for s in truth if s.emotion is None])
+    kinds: dict[str, tuple[list[Span], list[Span], Extent]] = {}
+    if labeled:
+        kinds["teer"] = (
+            [Span(s.start, s.end, s.speaker, s.emotion) for s in labeled],
+            [Span(p.start, p.end, p.speaker, p.label) for p in predictions],
+            labeled_time,
+        )
     if all(s.speaker for s in truth):
         speakers = [Span(s.start, s.end, s.speaker, s.speaker) for s in truth]
-        heard = [Span(p.start, p.end, _who(p), _who(p)) for p in predictions]
-        mapping = speaker_mapping(speakers, heard, extent, COLLAR)
-        named = {_who(p): mapping.get(_who(p), ("nobody", _who(p))) for p in predictions}
-        heard = [Span(p.start, p.end, _who(p), named[_who(p)]) for p in predictions]
-        found["der"] = _sums(identification_errors(speakers, heard, extent, COLLAR))
-        if felt:
-            both = [Span(s.start, s.end, s.speaker, (s.speaker, s.emotion)) for s in felt]
-            answers = [
-                Span(p.start, p.end, _who(p), (named[_who(p)], p.label)) for p in predictions
-            ]
-            found["steer"] = _sums(identification_errors(both, answers, known, COLLAR))
-    return found
+        own = [Span(p.start, p.end, p.speaker, p.speaker) for p in predictions]
+        mapping = speaker_mapping(speakers, own, extent, COLLAR)
+        named: dict[str, Hashable] = {
+            p.speaker: mapping.get(p.speaker, ("unmapped", p.speaker)) for p in predictions
+        }
+        kinds["der"] = (
+            speakers,
+            [Span(p.start, p.end, p.speaker, named[p.speaker]) for p in predictions],
+            extent,
+        )
+        if labeled:
+            kinds["steer"] = (
+                [Span(s.start, s.end, s.speaker, (s.speaker, s.emotion)) for s in labeled],
+                [Span(p.start, p.end, p.speaker, (named[p.speaker], p.label)) for p in predictions],
+                labeled_time,
+            )
+    return [
+        {
+            name: _sums(
+                identification_errors(
+                    _near(reference, window), _near(hypothesis, window), _cut(time, window), COLLAR
+                )
+            )
+            for name, (reference, hypothesis, time) in kinds.items()
+        }
+        for window in windows
+    ]
 
 
-def _who(prediction: Prediction) -> Hashable:
-    """Somebody of the conversation; whoever is unknown is one more speaker like the others."""
-    return prediction.speaker
+def _near(spans: Sequence[Span], window: tuple[int, int]) -> list[Span]:
+    """The spans that have a part in the window; the collar of others may reach into it."""
+    first, last = window[0] - COLLAR, window[1] + COLLAR
+    return [span for span in spans if span.start <= last and span.end >= first]
 
 
-def _without(extent: Extent, holes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _cut(extent: Extent, window: tuple[int, int]) -> Extent:
+    parts = [(max(start, window[0]), min(end, window[1])) for start, end in extent]
+    return [(start, end) for start, end in parts if start < end]
+
+
+def _without(extent: Extent, holes: Sequence[tuple[int, int]]) -> Extent:
     left = list(extent)
     for first, last in holes:
         left = [
-            piece
+            part
             for start, end in left
-            for piece in ((start, min(end, first)), (max(start, last), end))
-            if piece[0] < piece[1]
+            for part in ((start, min(end, first)), (max(start, last), end))
+            if part[0] < part[1]
         ]
     return left
 
@@ -317,28 +377,30 @@ def _words(
     predictions: Sequence[Prediction],
     pairs: Sequence[tuple[Segment, Prediction]],
 ) -> dict[str, Sums]:
-    """cpWER and tcpWER where words are annotated and everybody is named.
+    """cpWER and tcpWER where words are annotated and every segment has a speaker.
 
-    Utterances that match a segment without annotated words are left out.
+    Utterances that match a segment without annotated words are excluded.
     """
     if not all(s.speaker for s in truth) or all(s.text is None for s in truth):
         return {}
-    unknown = {p.utterance_id for s, p in pairs if s.text is None}
-    said: dict[Hashable, list[TimedWord]] = {}
-    heard: dict[Hashable, list[TimedWord]] = {}
+    excluded = {p.utterance_id for s, p in pairs if s.text is None}
+    reference: dict[Hashable, list[TimedWord]] = {}
+    hypothesis: dict[Hashable, list[TimedWord]] = {}
     for segment in truth:
         if segment.text is not None:
             words = timed_words(words_of(segment.text), segment.start, segment.end)
-            said.setdefault(segment.speaker, []).extend(words)
+            reference.setdefault(segment.speaker, []).extend(words)
     for p in sorted(predictions, key=lambda p: (p.start, p.end)):
-        if p.utterance_id not in unknown:
-            heard.setdefault(_who(p), []).extend(timed_words(words_of(p.text), p.start, p.end))
+        if p.utterance_id not in excluded:
+            words = timed_words(words_of(p.text), p.start, p.end)
+            hypothesis.setdefault(p.speaker, []).extend(words)
     plain = [
-        {who: [w.text for w in words] for who, words in each.items()} for each in (said, heard)
+        {speaker: [w.text for w in words] for speaker, words in each.items()}
+        for each in (reference, hypothesis)
     ]
     return {
         "cpwer": _word_sums(cp_errors(*plain)),
-        "tcpwer": _word_sums(tcp_errors(said, heard)),
+        "tcpwer": _word_sums(tcp_errors(reference, hypothesis)),
     }
 
 

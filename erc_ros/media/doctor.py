@@ -41,12 +41,12 @@ class Check:
 
 def checks() -> list[Check]:
     """Look at this machine; opens neither a camera nor a microphone."""
-    found = [
+    checks_done = [
         Check("python", "ok", f"{platform.python_version()} on {platform.machine()}"),
         _runtime(),
     ]
     missing = [name for name in ROS if not _has(name)]
-    found.append(
+    checks_done.append(
         Check("ROS 2", "ok", "rclpy and the messages")
         if not missing
         else Check(
@@ -58,7 +58,7 @@ def checks() -> list[Check]:
     )
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if not _has(name)]
-        found.append(
+        checks_done.append(
             Check(f"[{extra}]", "ok", ", ".join(modules))
             if not missing
             else Check(
@@ -68,7 +68,7 @@ def checks() -> list[Check]:
                 f"pip install '.[{extra}]'",
             )
         )
-    return [*found, _cameras(), _microphones()]
+    return [*checks_done, _cameras(), _microphones()]
 
 
 def _has(module: str) -> bool:

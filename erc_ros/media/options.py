@@ -28,6 +28,38 @@ def transcript_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+ROLES = ("image", "audio", "speech")
+
+
+def recording_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a part of a recording, and its topics."""
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="start of the part to use, s",
+    )
+    parser.add_argument(
+        "--to", dest="end", type=float, metavar="S", help="end of the part to use, s"
+    )
+    for role in ROLES:
+        parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
+    parser.add_argument("--tuning", metavar="YAML", help="internal settings: the `tuning_file`")
+    parser.add_argument(
+        "--speaker-model",
+        help="folder or name of the speaker network; none: no speaker diarization",
+    )
+    parser.add_argument("--no-text", action="store_true", help="no words in the output")
+    parser.add_argument("--no-media", action="store_true", help="no audio and images in the output")
+
+
+def topics_of(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Return (role, topic) of the topics that the user chose."""
+    return tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
+
+
 class _Private(argparse.Action):
     """Create every file and folder from now on for its owner only."""
 

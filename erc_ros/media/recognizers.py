@@ -203,9 +203,9 @@ class WhisperCpp:
     def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
         """See `SpeechRecognizer`."""
         audio = samples.astype(np.float32) / 32768
-        found = self._model.transcribe(audio, language=self._language)
+        segments = self._model.transcribe(audio, language=self._language)
         centiseconds = NS // 100
-        return [Cue(each.t0 * centiseconds, each.t1 * centiseconds, each.text) for each in found]
+        return [Cue(each.t0 * centiseconds, each.t1 * centiseconds, each.text) for each in segments]
 
 
 class Vosk:

@@ -88,6 +88,17 @@ def _unweighted_recall(counts: Counts) -> Floats:
     return _mean_of(_recall(counts), support > 0)
 
 
+def cohen_kappa(counts: Counts) -> Floats:
+    """Cohen's kappa of counts (..., C, C) -> (...); NaN where chance alone explains everything."""
+    total = counts.sum(axis=(-2, -1))
+    expected = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / total**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Floats = np.where(
+            expected < 1, (_accuracy(counts) - expected) / (1 - expected), np.nan
+        )
+    return result
+
+
 def _accuracy_of_each(counts: Counts) -> Floats:
     """Each class against the rest, (..., C)."""
     total = counts.sum(axis=(-2, -1))[..., None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,15 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     noise = np.random.default_rng(0).standard_normal(6 * 16000).astype(np.float32) * 1e-3
     folder = tmp_path_factory.mktemp("recording") / "talk"
     return write_conversation(folder, noise, PHRASES, portrait(PHRASES[:1]), frames_per_second=5)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Predictions are cached here and shared by the tests, never in the user's own folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "erc_ros"
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ pytest.importorskip("rosbags")
 pytest.importorskip("defusedxml")
 
 from erc_ros.evaluation import truth as readers
-from erc_ros.evaluation.exports import FORMATS, elan, webvtt, write_bag, write_exports
+from erc_ros.evaluation.exports import FORMATS, elan, texts, write_bag, write_exports
 from erc_ros.evaluation.exports.bag import EMOTIONS, LAYOUT, SOUND
-from erc_ros.evaluation.exports.foxglove import write_layout
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers, lines_of_truth
 from erc_ros.evaluation.records import Recording, Segment, Truth
 from erc_ros.evaluation.truth.joining import join
@@ -220,7 +219,7 @@ def test_nothing_was_said(tmp_path: Path) -> None:
     assert all(file.exists() for file in files)
     assert readers.read(tmp_path / "a.truth.eaf") == []
     assert readers.read(tmp_path / "a.truth.TextGrid") == []
-    assert webvtt.write([], tmp_path / "b.vtt").read_text().startswith("WEBVTT")
+    assert texts.write_webvtt([], tmp_path / "b.vtt").read_text().startswith("WEBVTT")
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
@@ -367,12 +366,6 @@ def test_the_layout_shows_topics_that_the_bag_has(tmp_path: Path) -> None:
         return [str(node)]
 
     assert sorted(panels(layout["layout"])) == sorted(layout["configById"])
-
-
-def test_the_layout_in_config_is_the_one_that_is_made(tmp_path: Path) -> None:
-    shipped = Path(__file__).parents[2] / "config" / "foxglove" / "emotions.json"
-    made = write_layout(tmp_path / "emotions.json")
-    assert shipped.read_text(encoding="utf-8") == made.read_text(encoding="utf-8")
 
 
 # Sound and pictures.

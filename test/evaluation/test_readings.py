@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("pympi")
 
@@ -90,7 +91,55 @@ def test_a_tier_that_cannot_be_words_stops_the_command(
     status, scores = evaluate(bag, "--truth", path)
     assert (status, scores) == (1, None)
     error = capsys.readouterr().err
-    assert "'coder2'" in error and "--labels" in error
+    assert "'coder2'" in error and "--suggest-tiers" in error
+
+
+def test_a_draft_of_the_tiers_is_checked_and_used(
+    bag: Path, evaluate: Evaluate, tmp_path: Path, capsys: Capture
+) -> None:
+    felt = emotions("happy", "surprised", "Neutral")
+    tiers = {"P1": words(), "coder2": felt, "stance": [(0, 1, "leans"), (2, 3, "far")]}
+    path = write_tiers(tmp_path / "a.eaf", tiers)
+    draft = tmp_path / "tiers.yaml"
+    capsys.readouterr()
+    assert main(["evaluate", "--suggest-tiers", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert main(["evaluate", "--suggest-tiers", str(path), "--tiers", str(draft)]) == 0
+    assert draft.read_text() == text
+    assert main(["evaluate", "--suggest-tiers", str(path), "--tiers", str(draft)]) == 1  # kept
+    content = yaml.safe_load(text)
+    assert content["tiers"]["P1"] == "text@P1" and "stance" in content["tiers"]
+    assert content["tiers"]["coder2"].startswith("emotion@")
+    assert content["labels"] == {"happy": "joy", "surprised": "surprise"}
+    assert "I am so happy" not in text  # what people said stays in the annotation
+    content["tiers"] |= {"coder2": "emotion@P1", "stance": None}
+    draft.write_text(yaml.safe_dump(content))
+    status, scores = evaluate(bag, "--truth", path, "--tiers", draft)
+    assert status == 0 and scores["systems"][0]["figures"]["accuracy"]["n"] == 3
+    assert list(scores["provenance"]["label_map_sha256"]) == ["tiers.yaml"]
+    draft.write_text("coder2: emotion@P1\nstance: ~\n")  # tiers alone, labels in their own file
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("happy: joy\nsurprised: surprise\n")
+    again = evaluate(bag, "--truth", path, "--tiers", draft, "--labels", labels)[1]
+    assert again["systems"] == scores["systems"]
+
+
+def test_a_replay_s_own_table_is_an_annotation(
+    bag: Path, bundle: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    usual = ["--bundle", str(bundle), "--speaker-model", "none", "--out", str(tmp_path / "rep")]
+    assert main(["replay", str(bag), *usual]) == 0
+    status, scores = evaluate(bag, "--truth", tmp_path / "rep" / "estimates.csv")
+    assert status == 0
+    figures = scores["systems"][0]["figures"]
+    assert figures["accuracy"]["value"] == 1 and figures["accuracy"]["n"] == 3
+    assert figures["missed"]["value"] == 0 and figures["teer"]["value"] == 0
+    table = tmp_path / "rep" / "estimates.csv"
+    head, first, *_ = table.read_text().splitlines()
+    fields = first.split(",")
+    fields[head.split(",").index("start")] = "soon"
+    table.write_text("\n".join([head, ",".join(fields)]) + "\n")
+    assert evaluate(bag, "--truth", table)[0] == 1
 
 
 def test_a_tier_that_may_be_anything_stops_the_command(
@@ -143,7 +192,6 @@ def test_annotations_of_no_recording_stop_the_command(
 def test_annotations_are_checked_before_the_pipeline_runs(
     bag: Path, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    """Nothing is kept of a recording that no network has heard."""
     labels = tmp_path / "labels.yaml"
     labels.write_text("good: happiness\n")
     table = tmp_path / "other.csv"
@@ -153,10 +201,12 @@ def test_annotations_are_checked_before_the_pipeline_runs(
         ("0.5,1.5,Anna,cheeky", []),
     ):
         table.write_text(f"start,end,speaker,emotion\n{content}\n")
-        assert evaluate(bag, "--truth", table, *options)[0] == 1
-    assert evaluate(bag, "--from", "90")[0] == 1
-    assert evaluate(bag, "--from", "3", "--to", "2")[0] == 1
-    assert not (tmp_path / "out" / "kept").exists()
+        given = ["--truth", table, "--cache", tmp_path / "cache"]
+        assert evaluate(bag, *given, *options)[0] == 1
+    cache = ["--cache", tmp_path / "cache"]
+    assert evaluate(bag, "--from", "90", *cache)[0] == 1
+    assert evaluate(bag, "--from", "3", "--to", "2", *cache)[0] == 1
+    assert not (tmp_path / "cache").exists()
 
 
 def test_emotion_words_are_suggested_by_their_meaning(
@@ -198,8 +248,12 @@ def test_the_console_has_the_figures_and_the_report(
     status, scores = evaluate(bag, "--truth", truth)
     assert status == 0
     out = capsys.readouterr().out
-    assert "3 annotated segments, 3 matched" in out
-    figures = scores["systems"][0]["figures"]
+    (system,) = scores["systems"]
+    assert system["headline"].startswith("3 of 3 annotated emotions scored, ")
+    assert system["headline"] in out
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 0 < page.index(system["headline"]) < page.index(">Scores<")
+    figures = system["figures"]
     for name in ("accuracy", "teer", "der"):
         assert f"{figures[name]['value']:.3f}" in out
     assert out.splitlines()[-1] == f"report: {tmp_path / 'out' / 'report.html'}"

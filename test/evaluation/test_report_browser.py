@@ -160,7 +160,7 @@ def test_the_filter_leaves_what_fits(page: Page) -> None:
     page.click(".filter button[type=reset]")
     page.until(lambda: output.text == f"{everything} of {everything}")
     page.script(
-        "const s = document.querySelector('[name=status]'); s.value = 'not in the truth';"
+        "const s = document.querySelector('[name=status]'); s.value = 'not annotated';"
         "s.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     page.until(lambda: output.text == f"1 of {everything}")

@@ -44,6 +44,7 @@ def test_figures_by_hand() -> None:
     figures = {name: figure.value for name, figure in system.figures.items()}
     # answered: joy joy, anger anger, neutral as joy
     assert figures["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
+    assert figures["kappa"] == pytest.approx((2 / 3 - 1 / 3) / (1 - 1 / 3), abs=1e-6)
     assert figures["f1 joy"] == pytest.approx(2 / 3, abs=1e-6)
     assert figures["f1 neutral"] == 0
     assert figures["weighted_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3, abs=1e-6)
@@ -88,17 +89,59 @@ def test_groups_are_told_apart() -> None:
 
 
 def test_intervals_draw_whole_conversations() -> None:
-    system = scored(talk("a"), talk("b", wrong=True), talk("c"))
+    talks = [talk(name, wrong=name in "bd") for name in "abcdef"]
+    system = scored(*talks)
     figure = system.figures["accuracy"]
     assert figure.value == pytest.approx(5 / 9, abs=1e-6)
-    assert figure.low == pytest.approx(1 / 3, abs=1e-6)
+    assert figure.low == pytest.approx(4 / 9, abs=1e-6)  # four of six are wrong
     assert figure.high == pytest.approx(2 / 3, abs=1e-6)
-    assert scored(talk("a"), talk("b", wrong=True), talk("c")) == system  # the same every time
+    assert figure.interval == "conversations"
+    assert scored(*talks) == system  # the same every time
+
+
+def long_talk(minutes: int, name: str = "talk", wrong: bool = False) -> Recording:
+    """A segment every 10 s, of which every third one (or every second one) is wrong."""
+    starts = [second + 2.0 for second in range(0, 60 * minutes, 10)]
+    emotions = ["joy" if n % 2 else "anger" for n in range(len(starts))]
+    given = [
+        "neutral" if n % (2 if wrong else 3) == 0 else emotion for n, emotion in enumerate(emotions)
+    ]
+    return recording(
+        [segment(s, s + 4, "Anna", e, "oh") for s, e in zip(starts, emotions, strict=True)],
+        [prediction(s, s + 4, "0", e, "oh", latency=1) for s, e in zip(starts, given, strict=True)],
+        name,
+        duration=60.0 * minutes,
+    )
+
+
+def test_one_long_recording_has_intervals_over_blocks_of_time() -> None:
+    whole = scored(long_talk(10))
+    for name in ("accuracy", "kappa", "unweighted_recall", "teer", "der", "missed"):
+        figure = whole.figures[name]
+        assert figure.interval == "blocks of 30 s", name
+        assert figure.low <= figure.value <= figure.high, name
+    assert whole.figures["accuracy"].value == pytest.approx(2 / 3, abs=1e-6)
+    assert whole.figures["cpwer"].low is None  # words of a recording cannot be divided
+    a, b = (conversations(long_talk(10, wrong=wrong)) for wrong in (False, True))
+    scores = evaluate({"a": (LABELS, a), "b": (LABELS, b)})
+    (accuracy,) = [each for each in scores.comparisons if each.figure == "accuracy"]
+    assert accuracy.value == pytest.approx(1 / 6, abs=1e-6)
+    assert accuracy.low <= 1 / 6 <= accuracy.high and accuracy.p is not None
+
+
+def test_short_recordings_have_no_interval() -> None:
+    for system in (scored(long_talk(4)), scored(talk("a"), talk("b")), scored(talk())):
+        assert {figure.low for figure in system.figures.values()} == {None}
+        assert {figure.interval for figure in system.figures.values()} == {""}
+    many = scored(*(talk(name) for name in "abcdef"))
+    assert many.figures["accuracy"].interval and many.figures["accuracy"].n == 18
+    assert many.groups["speaker"]["Ben"]["accuracy"].n == 6  # too few
+    assert many.groups["speaker"]["Ben"]["accuracy"].low is None
 
 
 def test_two_systems_are_compared_on_the_same_draws() -> None:
-    a = [c for name in "xyz" for c in conversations(talk(name))]
-    b = [c for name in "xyz" for c in conversations(talk(name, wrong=True))]
+    a = [c for name in "uvwxyz" for c in conversations(talk(name))]
+    b = [c for name in "uvwxyz" for c in conversations(talk(name, wrong=True))]
     scores = evaluate({"a": (LABELS, a), "b": (LABELS, b)})
     (accuracy,) = [each for each in scores.comparisons if each.figure == "accuracy"]
     assert accuracy.value == pytest.approx(1 / 3, abs=1e-6)

@@ -267,7 +267,7 @@ def test_times_outside_the_recording(tmp_path: Path) -> None:
     truth = joined(path, duration=10.0)
     assert [seconds(each) for each in truth.segments] == [(1, 2, "Anna"), (9, 10, "Anna")]
     assert truth.repaired["annotations past an end of the recording, cut"] == 2  # turn and text
-    assert truth.repaired["annotations outside the recording, left out"] == 2
+    assert truth.repaired["annotations outside the recording, excluded"] == 2
     with pytest.raises(TruthError, match=r"a\.csv.*101\.0.*131\.0.*--offset"):
         joined(path, duration=10.0, offset=100 * NS)
 
@@ -286,7 +286,7 @@ def test_offset_and_unix_time(tmp_path: Path) -> None:
 def test_empty_backward_and_timeless_annotations(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("start,end,speaker\n1,1,Anna\n2,3,Anna\n")
-    assert joined(path).repaired == {"annotations without duration, left out": 1}
+    assert joined(path).repaired == {"annotations without duration, excluded": 1}
     path.write_text("start,end,speaker\n2,1,Anna\n")
     with pytest.raises(TruthError, match=r"a\.csv.*2.*1\.000"):
         joined(path)

@@ -1,4 +1,4 @@
-"""What others open: ELAN, Praat, RTTM, SegLST, subtitles, tables, and a bag for Foxglove."""
+"""Files for other programs: ELAN, Praat, RTTM, SegLST, subtitles, CSV, and a rosbag2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from erc_ros import plugins
-from erc_ros.evaluation.exports import bag, elan, film, rttm, seglst, table, textgrid, webvtt
+from erc_ros.evaluation.exports import bag, elan, film, textgrid, texts
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers, lines_of_truth
 from erc_ros.evaluation.records import Recording
 from erc_ros.values.files import whole_file
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Exporter(Protocol):
-    """Writes what was said and felt in a recording as a file of another program.
+    """Writes the utterances of a recording, with their emotions, as a file of another program.
 
     Contract:
 
@@ -63,14 +63,14 @@ def check_formats(formats: Sequence[str]) -> dict[str, Exporter]:
     Raises:
         PluginError: neither one of FORMATS nor such a class.
     """
-    found: dict[str, Exporter] = {}
-    known = [*FORMATS, *plugins.names(plugins.EXPORTERS)]
+    exporters: dict[str, Exporter] = {}
+    available = [*FORMATS, *plugins.names(plugins.EXPORTERS)]
     for name in formats:
-        if name not in known and not plugins.is_reference(name):
-            near = difflib.get_close_matches(name, known, 1)
+        if name not in available and not plugins.is_reference(name):
+            near = difflib.get_close_matches(name, available, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise plugins.PluginError(
-                f"unknown export {name!r}{hint}; known are {', '.join(known)}, or give a class of "
+                f"unknown export {name!r}{hint}; use {', '.join(available)}, or give a class of "
                 "yours as module:Class"
             )
         if name not in FORMATS:
@@ -80,8 +80,8 @@ def check_formats(formats: Sequence[str]) -> dict[str, Exporter]:
                     f"export format {name!r} has the suffix {exporter.suffix!r}; it must begin "
                     "with a point and hold no slash"
                 )
-            found[name] = exporter
-    return found
+            exporters[name] = exporter
+    return exporters
 
 
 def write_exports(
@@ -93,9 +93,9 @@ def write_exports(
     formats: Sequence[str] = FORMATS,
     with_text: bool = True,
 ) -> list[Path]:
-    """Write the answers as NAME.eaf and so on, and a truth that there is as NAME.truth.eaf.
+    """Write the estimates as NAME.eaf and so on, and an annotation as NAME.truth.eaf.
 
-    The same recording gives the same bytes. With `with_text` False no file has a word in it.
+    The same recording gives the same bytes. With `with_text` False, no file contains words.
 
     Args:
         name: of the files, usually the recording's.
@@ -104,7 +104,7 @@ def write_exports(
 
     Raises:
         PluginError: an unknown format.
-        OSError: the folder cannot be written to; a file that was there before is then whole.
+        OSError: the folder cannot be written to; an earlier file is then unchanged.
     """
     kinds = {name: lines_of_answers(recording, with_text)}
     if recording.truth is not None:
@@ -147,8 +147,8 @@ def _writers(
     return {
         "eaf": lambda: [elan.write(lines, at(".eaf"), recording.labels, recording.origin, media)],
         "textgrid": lambda: [textgrid.write(lines, at(".TextGrid"), recording.duration)],
-        "rttm": lambda: rttm.write(lines, folder, stem),
-        "seglst": lambda: [seglst.write(lines, at(".seglst.json"), recording.name)],
-        "vtt": lambda: [webvtt.write(lines, at(".vtt"))],
-        "csv": lambda: [table.write(lines, at(".csv"), recording.name)],
+        "rttm": lambda: texts.write_rttm(lines, folder, stem),
+        "seglst": lambda: [texts.write_seglst(lines, at(".seglst.json"), recording.name)],
+        "vtt": lambda: [texts.write_webvtt(lines, at(".vtt"))],
+        "csv": lambda: [texts.write_table(lines, at(".csv"), recording.name)],
     }

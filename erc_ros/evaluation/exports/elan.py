@@ -1,7 +1,7 @@
-"""ELAN's .eaf: for every speaker the words, and below them emotion, confidence and the rest.
+"""ELAN's .eaf: for each speaker the words, and dependent tiers with emotion, confidence and others.
 
-The dependent tiers hang on the words' annotation: who moves its borders moves all of them, and the
-emotion is chosen from a list. Our own reader (`evaluation.truth.elan`) reads it back.
+Moving the borders of the words moves their dependent annotations, and the emotion is chosen from a
+list. `evaluation.truth.elan` reads it back.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _declare(document: Any, labels: Sequence[str]) -> None:
 
 def _add(document: Any, lines: Sequence[Line], name: str, speaker: str) -> None:
     """A set of tiers. `lines` in ms, without overlap."""
-    # A tier of words that are nobody's would say that nothing was said.
+    # A tier "text" without any text would say that no words were spoken.
     kind = "text" if any(line.text for line in lines) else "speech"
     top = f"{kind}@{name}"
     document.add_tier(top, kind, part=speaker)

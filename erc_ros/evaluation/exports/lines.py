@@ -1,4 +1,4 @@
-"""What every export writes: who, what, how from when to when; truth and answers alike."""
+"""The lines that every export writes, of annotations and of estimates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from erc_ros.evaluation.records import Prediction, Recording, Truth
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One stretch of one speaker. Times in ns since the recording's first message.
+    """A segment of one speaker. Times in ns since the recording's first message.
 
-    None: not known (or not annotated). confidence: 0..1. probabilities: label -> 0..1, or {}.
+    None: unknown, or not annotated. confidence: 0..1. probabilities: (label, 0..1), or ().
     """
 
     start: int
@@ -28,7 +28,7 @@ class Line:
 
 
 def lines_of_truth(truth: Truth, with_text: bool = True) -> list[Line]:
-    """What people annotated."""
+    """Return the annotated segments."""
     return [
         Line(
             segment.start,
@@ -44,7 +44,7 @@ def lines_of_truth(truth: Truth, with_text: bool = True) -> list[Line]:
 
 
 def lines_of_answers(recording: Recording, with_text: bool = True) -> list[Line]:
-    """What the pipeline answered, by start; its speakers are called "speaker 1" and so on."""
+    """Return the estimates, sorted by start; speakers are called "speaker 1" and so on."""
     names = speaker_names(recording.predictions)
     answers = sorted(recording.predictions, key=lambda each: (each.start, each.end))
     return [_of_answer(each, recording.labels, names[key(each)], with_text) for each in answers]
@@ -68,7 +68,7 @@ def _of_answer(answer: Prediction, labels: Sequence[str], name: str, with_text: 
 
 
 def by_speaker(lines: Iterable[Line]) -> dict[str, list[Line]]:
-    """In the order of their first word."""
+    """Return the lines of each speaker, in the order of their first line."""
     result: dict[str, list[Line]] = {}
     for line in sorted(lines, key=lambda line: (line.start, line.end)):
         result.setdefault(line.speaker, []).append(line)
@@ -76,7 +76,7 @@ def by_speaker(lines: Iterable[Line]) -> dict[str, list[Line]]:
 
 
 def without_overlap(lines: Iterable[Line]) -> list[list[Line]]:
-    """As few lists as possible in each of which nothing overlaps: a tier cannot hold overlaps."""
+    """Return as few lists without overlap as possible: a tier cannot hold overlaps."""
     result: list[list[Line]] = []
     for line in sorted(lines, key=lambda line: (line.start, line.end)):
         free = next((each for each in result if each[-1].end <= line.start), None)

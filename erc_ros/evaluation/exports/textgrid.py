@@ -22,10 +22,10 @@ def write(lines: Iterable[Line], file: Path, duration: int) -> Path:
     """
     from praatio import textgrid
 
-    found = list(lines)
-    last = max([duration, *(line.end for line in found)]) / NS
+    ordered = list(lines)
+    last = max([duration, *(line.end for line in ordered)]) / NS
     grid = textgrid.Textgrid(0, last)
-    for speaker, own in by_speaker(found).items():
+    for speaker, own in by_speaker(ordered).items():
         for number, spoken in enumerate(without_overlap(own), start=1):
             name = speaker if number == 1 else f"{speaker} ({number})"
             for kind in _TIERS:

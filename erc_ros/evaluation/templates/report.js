@@ -1,5 +1,5 @@
 "use strict";
-// Everything that was annotated or recognised enters the page as text, never as markup.
+// Annotations and recognized words enter the page as text, never as markup.
 const $ = (id) => document.getElementById(id);
 const all = (selector, root = document) => Array.from(root.querySelectorAll(selector));
 const data = JSON.parse($("data").textContent);
@@ -17,7 +17,7 @@ function make(tag, text, className) {
   return element;
 }
 
-// Sound and faces lie in the page as base64, or beside it as files; they are read when they are needed.
+// Audio and faces are in the page as base64, or in files next to it; they are decoded when needed.
 function source(name, type) {
   if (name === null) return null;
   const inline = $("m-" + name);
@@ -29,7 +29,7 @@ function source(name, type) {
 function face(name) {
   const inline = $("m-" + name);
   const image = make("img");
-  image.alt = "face of the one who spoke";
+  image.alt = "face of the speaker";
   image.src = inline ? "data:image/jpeg;base64," + inline.textContent : data.beside + "/" + name;
   return image;
 }
@@ -113,8 +113,8 @@ function describe(recording, row) {
   body.replaceChildren();
   if (row.truth) {
     const part = make("div", undefined, "said");
-    part.append(make("h4", "truth"));
-    part.append(make("p", `${row.truth.who || "nobody named"}: ${row.truth.emotion || "emotion not annotated"}`));
+    part.append(make("h4", "annotation"));
+    part.append(make("p", `${row.truth.who}: ${row.truth.emotion}`));
     if (row.truth.text) { const p = make("p", `“${row.truth.text}”`); p.dir = "auto"; part.append(p); }
     if (row.truth.valence !== null) part.append(make("p", `valence ${row.truth.valence}`, "num"));
     if (row.truth.arousal !== null) part.append(make("p", `arousal ${row.truth.arousal}`, "num"));
@@ -176,7 +176,7 @@ function neighbour(bar, key) {
 }
 
 recordings.forEach((section, recording) => {
-  const timeline = section.querySelector(".timeline"), known = data.recordings[recording];
+  const timeline = section.querySelector(".timeline"), content = data.recordings[recording];
   if (!timeline) return;
   section.addEventListener("click", (event) => {
     const target = event.target.closest(".b, .play");
@@ -198,7 +198,7 @@ recordings.forEach((section, recording) => {
 
   // Scale (pixels to a second) and axis.
   const strip = timeline.querySelector(".strip"), axis = timeline.querySelector(".axis .track");
-  const length = known.seconds;
+  const length = content.seconds;
   let scale = 0;
   function zoom(wanted) {
     const room = Math.max(100, timeline.clientWidth - axis.offsetLeft);
@@ -218,7 +218,7 @@ recordings.forEach((section, recording) => {
   }
   all("[data-zoom]", section).forEach((button) => button.addEventListener("click", () =>
     zoom({ in: scale * 1.6, out: scale / 1.6, fit: 0 }[button.dataset.zoom])));
-  known.zoom = () => zoom(known.scale);
+  content.zoom = () => zoom(content.scale);
 
   // The filter. The table shows a page of what fits, so that a long one stays quick.
   const form = section.querySelector("[data-filter]"), output = form.querySelector("output");
@@ -233,7 +233,7 @@ recordings.forEach((section, recording) => {
     const wanted = find.value.trim().toLowerCase();
     let count = 0;
     rows.forEach((row, place) => {
-      const { emotions, who: names, status: result } = known.rows[row.dataset.row];
+      const { emotions, who: names, status: result } = content.rows[row.dataset.row];
       const fits = (!wanted || words[place].includes(wanted)) &&
         (!emotion.value || emotions.includes(emotion.value)) &&
         (!who.value || names.includes(who.value)) &&
@@ -248,9 +248,9 @@ recordings.forEach((section, recording) => {
     more.textContent = `show more (${count - pages * data.page})`;
   }
   more.addEventListener("click", () => { pages += 1; filter(); });
-  const anew = () => { pages = 1; filter(); };
-  form.addEventListener("input", anew);
-  form.addEventListener("reset", () => setTimeout(anew));
+  const restart = () => { pages = 1; filter(); };
+  form.addEventListener("input", restart);
+  form.addEventListener("reset", () => setTimeout(restart));
   form.addEventListener("submit", (event) => event.preventDefault());
   filter();
 });

@@ -63,10 +63,10 @@ def _tier(path: Path, document: Any, tier: str) -> Iterator[Mark]:
         attributes.get("PARTICIPANT", "").strip(),
         _hints(document, attributes.get("LINGUISTIC_TYPE_REF", "")),
     )
-    found = [(name, (first, last), value) for name, (first, last, value, _) in aligned.items()]
+    spans = [(name, (first, last), value) for name, (first, last, value, _) in aligned.items()]
     for name, (_, value, _, _) in references.items():
-        found.append((name, _slots(path, document, tier, name), value))
-    for number, (name, (first, last), value) in enumerate(found, start=1):
+        spans.append((name, _slots(path, document, tier, name), value))
+    for number, (name, (first, last), value) in enumerate(spans, start=1):
         source = Source(path.name, tier, number)
         times = document.timeslots.get(first), document.timeslots.get(last)
         if times[0] is None or times[1] is None:

@@ -1,8 +1,8 @@
-"""Marks of one recording's files -> its truth: one clock, one set of labels, one list of segments.
+"""Marks of one recording's files -> its annotation: one clock, one label set, one list of segments.
 
-A segment is a stretch of one speaker: every annotated text is one; where there is no text, every
-annotated turn; where there is neither, every annotated emotion. A segment has the emotion (valence,
-arousal) of its speaker that covers most of it, if that is at least half.
+Each annotated text of a speaker is a segment; where there is no text, each turn; where there is
+neither, each emotion. A segment has the emotion (valence, arousal) of its speaker that covers most
+of it, if that is at least half.
 """
 
 from __future__ import annotations
@@ -17,36 +17,37 @@ from typing import Any
 import yaml
 
 from erc_ros.evaluation.records import Segment, TierReading, Truth
-from erc_ros.evaluation.truth.marks import Mark, TruthError, place, read_text
-from erc_ros.evaluation.truth.vocabulary import UNKNOWN_WORDS, is_emotion, meant_label
+from erc_ros.evaluation.truth.marks import UNIX_TIME, Mark, TruthError, place, read_text
+from erc_ros.evaluation.truth.suggestion import is_of_emotions
+from erc_ros.evaluation.truth.vocabulary import UNKNOWN_WORDS, meant_label
 from erc_ros.values.nanoseconds import NS
 
-UNIX_TIME = 10**8 * NS  # annotations later than this are on the clock of the recording's stamps
 _BASES = ("text", "speech", "emotion")
 _ATTRIBUTES = ("emotion", "valence", "arousal")
 _KINDS = ("speech", "text", *_ATTRIBUTES)
-EMOTIONS_AS_WORDS = 0.8  # share of emotion words from which a tier cannot be what somebody said
-SAME_TIMES = 0.8  # share of annotations of two files that must lie at the same times
+SAME_TIMES = 0.8  # share of annotations of two files that must be at the same times
 _OTHER_TIER = "its name says that it has neither words, turns nor emotions"
 _LEFT_OUT = "excluded by the label map"
-UNSURE = "unknown ("  # how an estimate below `min_confidence` begins that nobody corrected
+UNSURE = "unknown ("  # begin of an estimate below `min_confidence` that was not corrected
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMap:
     """What annotations mean here.
 
-    labels: annotated emotion (compared without case) -> label, or "" for one that is left out on
-        purpose.
-    tiers: name of a tier -> "KIND@SPEAKER", or "" for one that says something else.
+    labels: annotated emotion in lower case -> label, "" excludes it.
+    tiers: name of a tier -> "KIND@SPEAKER", "" excludes it.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     tiers: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_label_map(path: Path) -> LabelMap:
-    """From YAML: either `happy: joy` lines, or the two sections `labels:` and `tiers:`.
+def read_label_map(path: Path, section: str = "labels") -> LabelMap:
+    """Read YAML: the sections `labels:` and `tiers:`, or lines of one section (`happy: joy`).
+
+    Args:
+        section: what lines without a section are.
 
     Raises:
         TruthError: no YAML, or not names to names; `~` leaves a label or a tier out.
@@ -57,14 +58,18 @@ def read_label_map(path: Path) -> LabelMap:
         raise TruthError(f"{path.name} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise TruthError(f"{path.name}: must be lines such as `happy: joy`")
-    if any(isinstance(value, dict) for value in content.values()):
+    if not {"labels", "tiers"}.isdisjoint(content) or any(
+        isinstance(value, dict) for value in content.values()
+    ):
         if unknown := set(content) - {"labels", "tiers"}:
             raise TruthError(f"{path.name}: sections are labels and tiers, not {sorted(unknown)}")
         labels, tiers = content.get("labels") or {}, content.get("tiers") or {}
     else:
-        labels, tiers = content, {}
-    for section in (labels, tiers):
-        for key, value in section.items():
+        labels, tiers = (content, {}) if section == "labels" else ({}, content)
+    for each in (labels, tiers):
+        if not isinstance(each, dict):
+            raise TruthError(f"{path.name}: a section must be lines such as `happy: joy`")
+        for key, value in each.items():
             if not isinstance(key, str) or not (value is None or isinstance(value, str)):
                 raise TruthError(f"{path.name}: {key}: {value} must be a name and a name")
     for tier, value in tiers.items():
@@ -88,7 +93,7 @@ def join(
     mapping: LabelMap | None = None,
     offset: int = 0,
 ) -> Truth:
-    """The truth of one recording.
+    """Return the annotation of one recording.
 
     Args:
         marks: of all its files, and of it alone (see `of_recording`).
@@ -97,10 +102,10 @@ def join(
         labels: those that are evaluated.
 
     Raises:
-        TruthError: nothing lies within the recording; two annotations contradict each other; files
-            that name nobody in common, or annotate the same at other times; a tier that cannot be
-            what its name says; a mapping onto a label that does not exist; only emotions that are
-            no labels; a span that ends before it starts; a valence that is no number in -1..1.
+        TruthError: no annotation is within the recording; two contradict each other; files have no
+            speaker in common, or annotate the same at other times; a tier cannot be what its name
+            says; a mapping to an unknown label; no emotion is a label; a span ends before it
+            starts; a valence is not a number in -1..1.
     """
     mapping = mapping or LabelMap()
     repaired: Counter[str] = Counter()
@@ -125,9 +130,9 @@ def read_tiers(
     labels: Sequence[str],
     repaired: Counter[str] | None = None,
 ) -> tuple[list[Mark], tuple[TierReading, ...]]:
-    """The annotations that are evaluated, and how each tier was read.
+    """Return the annotations that are evaluated, and how each tier was read.
 
-    Everything that is checked here needs no recording, and so can be checked before a long run.
+    Nothing here requires the recording, so that mistakes are reported before a long run.
 
     Raises:
         TruthError: see `join`.
@@ -167,17 +172,17 @@ def _readings(marks: Sequence[Mark], mapping: LabelMap) -> tuple[TierReading, ..
     return tuple(
         TierReading(
             *(file, tier),
-            tuple(kind for kind in _KINDS if found[kind]),
+            tuple(kind for kind in _KINDS if kinds[kind]),
             speaker,
-            max(found.values()),
+            max(kinds.values()),
             excluded[file, tier, speaker],
         )
-        for (file, tier, speaker), found in counts.items()
+        for (file, tier, speaker), kinds in counts.items()
     )
 
 
 def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]) -> None:
-    """Tiers that only their name made the words of a person: can they be that?"""
+    """Check the tiers that were read as words of a person because of their name alone."""
     values: dict[tuple[str, str], list[str]] = defaultdict(list)
     guessed: set[tuple[str, str]] = set()
     named: dict[str, set[str]] = defaultdict(set)  # people that a file names otherwise
@@ -193,12 +198,11 @@ def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]
         if mark.kind == "text" and tier and mark.value:
             values[file, tier].append(mark.value)
     for (file, tier), said in values.items():
-        emotions = [value for value in said if is_emotion(value, labels)]
-        if len(said) > 1 and len(emotions) >= EMOTIONS_AS_WORDS * len(said):
+        if is_of_emotions(said, labels):
             raise TruthError(
-                f"{file}: tier {tier!r} was read as what {tier!r} said, but {len(emotions)} of its "
-                f"{len(said)} annotations are emotions ({_some(set(emotions), 3)}): say whose they "
-                f"are in a file for --labels: `tiers: {{{tier}: emotion@SPEAKER}}`"
+                f"{file}: tier {tier!r} was read as the words of {tier!r}, but almost all of its "
+                f"{len(said)} annotations are emotions ({_some(set(said), 3)}): give --tiers FILE "
+                f"with `{tier}: emotion@SPEAKER` (`--suggest-tiers {file}` writes a draft)"
             )
     everybody = {name.casefold() for names in named.values() for name in names if name}
     for file in dict.fromkeys(file for file, _ in guessed):
@@ -210,9 +214,8 @@ def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]
             raise TruthError(
                 f"{file}: it is not clear what {_quoted(unclear)} "
                 f"{'annotates' if len(unclear) == 1 else 'annotate'}: the file has other tiers of "
-                f"{_some(named[file] - {''})}. Say in a file for --labels whether it is what a "
-                f"person said or nothing to evaluate: `tiers: {{{some}: text@SPEAKER}}` or "
-                f"`tiers: {{{some}: ~}}`"
+                f"{_some(named[file] - {''})}. Give --tiers FILE with `{some}: text@SPEAKER` or, "
+                f"to exclude it, `{some}: ~` (`--suggest-tiers {file}` writes a draft)"
             )
 
 
@@ -221,7 +224,7 @@ def _quoted(tiers: Collection[str]) -> str:
 
 
 def _check_emotions(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]) -> None:
-    """Emotions of which the system knows none: their scores would be empty."""
+    """Check that at least one emotion can be scored."""
     words = Counter(mark.value for mark in marks if mark.kind == "emotion")
     if words and not any(_is_known(word, mapping, labels) for word in words):
         raise TruthError(
@@ -247,7 +250,7 @@ _SUGGESTED = 12  # words in a suggestion
 
 
 def _check_clocks(marks: Sequence[Mark]) -> None:
-    """Two files that annotate the same of the same person must agree on when that was."""
+    """Check that two files that annotate the same person have the same clock."""
     spans: dict[tuple[str, str], dict[str, list[Mark]]] = defaultdict(lambda: defaultdict(list))
     for mark in marks:
         spans[mark.kind, mark.speaker][mark.source.file].append(mark)
@@ -272,8 +275,8 @@ def _check_clock(kind: str, speaker: str, first: Sequence[Mark], second: Sequenc
         raise TruthError(
             f"{first[0].source.file} and {second[0].source.file} both annotate the {what} of "
             f"{speaker or 'the recording'}, and {len(fewer) - same} of {len(fewer)} annotations "
-            "lie at other times: two annotators, or two clocks. Evaluate them one at a time, each "
-            "with its own --offset"
+            "are at other times: two annotators, or two clocks. Name the annotators (--truth "
+            "RA1=FILE RA2=FILE), each with its own --offset"
         )
 
 
@@ -283,7 +286,7 @@ def _notices(
     unmapped: Mapping[str, int],
     labels: Sequence[str],
 ) -> Iterator[str]:
-    """What the user should know of before reading the scores."""
+    """Sentences for the user about what is not scored."""
     if not any(mark.kind == "emotion" for mark in marks):
         yield "the annotations have no emotions: only speakers and words can be scored"
     if unmapped:
@@ -291,7 +294,7 @@ def _notices(
         total = count + sum(segment.emotion is not None for segment in segments)
         words = ", ".join(f"{word} ({number})" for word, number in unmapped.items())
         yield (
-            f"{count} of {total} annotated emotions are no labels of the model package and are "
+            f"{count} of {total} annotated emotions are not labels of the model package and are "
             f"not scored: {words}; map them with --labels, {_suggested_map(unmapped, labels)}"
         )
 
@@ -301,12 +304,12 @@ def of_recording(marks: Sequence[Mark], name: str) -> list[Mark]:
     told = {mark.recording for mark in marks} - {""}
     if len(told) <= 1:
         return list(marks)
-    found = [mark for mark in marks if mark.recording in ("", name)]
-    if not any(mark.recording for mark in found):
+    own = [mark for mark in marks if mark.recording in ("", name)]
+    if not any(mark.recording for mark in own):
         raise TruthError(
             f"{marks[0].source.file} is about {_some(told)}, but not about {name}; rename it there"
         )
-    return found
+    return own
 
 
 def _some(names: Collection[str], most: int = 5) -> str:
@@ -325,7 +328,7 @@ def _check_mapping(mapping: LabelMap, labels: Sequence[str]) -> None:
 
 
 def _check_names(marks: Sequence[Mark], labels: Sequence[str]) -> None:
-    """Two mistakes that would look like bad speakers: emotions as names, and other names."""
+    """Check that speakers are not emotions, and have the same names in all files."""
     speakers: dict[str, set[str]] = defaultdict(set)
     for mark in marks:
         if mark.speaker:
@@ -357,7 +360,7 @@ def _meant(mark: Mark, mapping: LabelMap, repaired: Counter[str]) -> Mark | None
             f"{mark.start / NS:.3f} s"
         )
     if mark.end == mark.start:
-        repaired["annotations without duration, left out"] += 1
+        repaired["annotations without duration, excluded"] += 1
         return None
     if mark.kind != "speech" and not mark.value:
         repaired["empty annotations"] += 1
@@ -368,20 +371,20 @@ def _meant(mark: Mark, mapping: LabelMap, repaired: Counter[str]) -> Mark | None
 def _placed(
     marks: Sequence[Mark], origin: int, duration: int, offset: int, repaired: Counter[str]
 ) -> list[Mark]:
-    """On the recording's axis; what lies outside is cut or left out, and counted."""
+    """The annotations on the recording's clock; those outside are cut or excluded, and counted."""
     if not marks:
         return []
     clock = origin if min(mark.start for mark in marks) >= UNIX_TIME else 0
-    found = []
+    placed = []
     for mark in marks:
         start, end = mark.start - clock + offset, mark.end - clock + offset
         if end <= 0 or start >= duration:
-            repaired["annotations outside the recording, left out"] += 1
+            repaired["annotations outside the recording, excluded"] += 1
             continue
         if start < 0 or end > duration:
             repaired["annotations past an end of the recording, cut"] += 1
-        found.append(replace(mark, start=max(0, start), end=min(duration, end)))
-    if not found:
+        placed.append(replace(mark, start=max(0, start), end=min(duration, end)))
+    if not placed:
         first = (min(mark.start for mark in marks) - clock + offset) / NS
         last = (max(mark.end for mark in marks) - clock + offset) / NS
         raise TruthError(
@@ -389,11 +392,11 @@ def _placed(
             f"{last:.1f} s, the recording lasts from 0 to {duration / NS:.1f} s: the truth of "
             "another recording, or give --offset"
         )
-    return found
+    return placed
 
 
 class _Spans:
-    """Marks of one speaker, to be asked for those that overlap a span."""
+    """Marks of one speaker, searched by time."""
 
     def __init__(self, marks: Iterable[Mark]) -> None:
         self.marks = sorted(marks, key=lambda mark: (mark.start, mark.end))
@@ -411,10 +414,10 @@ def _shared(a: Mark, b: Mark) -> int:
 
 
 def _once(marks: Iterable[Mark], repaired: Counter[str]) -> list[Mark]:
-    """Marks of one kind and speaker; those that say the same of one time become one.
+    """Marks of one kind and speaker; equal ones of the same time become one.
 
     Raises:
-        TruthError: two say something else of the same time (of at least half of the shorter one).
+        TruthError: two of the same time (at least half of the shorter one) differ.
     """
     kept: list[Mark] = []
     for mark in sorted(marks, key=lambda mark: (mark.start, mark.end)):
@@ -464,19 +467,19 @@ def _segments(
     for speaker, own in bases.items():
         spans = {kind: _Spans(once.get((kind, speaker), ())) for kind in _ATTRIBUTES}
         for base in own:
-            found: dict[str, Any] = {}
+            values: dict[str, Any] = {}
             for kind in _ATTRIBUTES:
                 best = _covering(base, spans[kind]) or _covering(base, anybody[kind])
                 if best is not None:
                     used.add(best)
-                    found[kind] = best
+                    values[kind] = best
             emotion = None
-            if "emotion" in found:
-                emotion = _label(found["emotion"].value, mapping, labels)
-                if not emotion and _is_left_out(found["emotion"].value, mapping):
+            if "emotion" in values:
+                emotion = _label(values["emotion"].value, mapping, labels)
+                if not emotion and _is_left_out(values["emotion"].value, mapping):
                     repaired["emotions that the label map or the annotator excludes"] += 1
                 elif not emotion:
-                    unmapped[found["emotion"].value] += 1
+                    unmapped[values["emotion"].value] += 1
             segments.append(
                 Segment(
                     base.start,
@@ -484,8 +487,8 @@ def _segments(
                     speaker,
                     base.value if base.kind == "text" else None,
                     emotion or None,
-                    _number(found.get("valence")),
-                    _number(found.get("arousal")),
+                    _number(values.get("valence")),
+                    _number(values.get("arousal")),
                     base.source,
                 )
             )
@@ -513,23 +516,23 @@ def _bases(once: Mapping[tuple[str, str], Sequence[Mark]]) -> dict[str, list[Mar
 
 
 def _is_covered(mark: Mark, taken: _Spans) -> bool:
-    """Is half of it, or of one in it, there already?"""
-    found = taken.overlapping(mark.start, mark.end)
-    return any(2 * _shared(mark, other) >= other.end - other.start for other in found) or 2 * sum(
-        _shared(mark, other) for other in found
-    ) >= (mark.end - mark.start)
+    """Whether half of it, or of one within it, is already taken."""
+    overlapping = taken.overlapping(mark.start, mark.end)
+    return any(
+        2 * _shared(mark, other) >= other.end - other.start for other in overlapping
+    ) or 2 * sum(_shared(mark, other) for other in overlapping) >= (mark.end - mark.start)
 
 
 def _covering(base: Mark, spans: _Spans) -> Mark | None:
-    found = spans.overlapping(base.start, base.end)
-    best = max(found, key=lambda mark: _shared(base, mark), default=None)
+    overlapping = spans.overlapping(base.start, base.end)
+    best = max(overlapping, key=lambda mark: _shared(base, mark), default=None)
     if best is None or 2 * _shared(base, best) < base.end - base.start:
         return None
     return best
 
 
 def _is_left_out(annotated: str, mapping: LabelMap) -> bool:
-    """Whether somebody said that this emotion is not scored: the label map, or the annotator."""
+    """Whether the label map or the annotator excludes this emotion."""
     name = annotated.casefold()
     if name in mapping.labels:
         return not mapping.labels[name]
@@ -551,5 +554,7 @@ def _number(mark: Mark | None) -> float | None:
     except ValueError:
         value = float("nan")
     if not -1 <= value <= 1:
-        raise TruthError(f"{place(mark.source)}: {mark.kind} {mark.value!r} is no number in -1..1")
+        raise TruthError(
+            f"{place(mark.source)}: {mark.kind} {mark.value!r} is not a number in -1..1"
+        )
     return value

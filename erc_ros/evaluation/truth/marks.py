@@ -1,4 +1,4 @@
-"""A mark: one annotation as it stands in a file, before files are joined."""
+"""A mark: one annotation of a file, before files are joined."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from erc_ros.values.nanoseconds import NS
 
 MOST_BYTES = 64 * 2**20  # of a file of annotations; an hour of dense ELAN tiers is about 2 MiB
 MOST_MARKS = 500_000  # in a file
+TEXT_ALONE = NS  # how long an utterance without audio is assumed to last, until its text arrives
+UNIX_TIME = 10**8 * NS  # times later than this are on the clock of the recording's stamps
 LONGEST = 10**10  # s; a time beyond is no time (Unix time is below 2e9)
 
 # What a tier says, by the words people use in names of tiers, types and vocabularies.
@@ -33,18 +35,18 @@ _OTHER = frozenset(_OTHER_NAMES.split())
 
 
 class TruthError(ValueError):
-    """Annotations that cannot be used; the message names file, tier and line, and the way out."""
+    """Annotations that cannot be used; the message names file, tier, line and remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One annotation of one thing.
 
-    kind: "speech" (somebody speaks), "text", "emotion", "valence" or "arousal".
-    start, end: ns on the annotation's own clock. speaker: "" where nobody is named.
-    value: as it stands there, without blanks around it.
-    recording: which one it is of, "" where the format does not tell.
-    is_guess: only the name of the tier made it words of a person of that name.
+    kind: "speech" (a turn), "text", "emotion", "valence" or "arousal"; "" for something else.
+    start, end: ns on the clock of the annotation. speaker: "" where there is no name.
+    value: without surrounding blanks.
+    recording: its name, "" where the format does not say.
+    is_guess: read as words of a person, because the name of the tier says nothing else.
     """
 
     kind: str
@@ -58,14 +60,14 @@ class Mark:
 
 
 def place(source: Source) -> str:
-    """Where it stands, for a message."""
+    """Return file, tier and line for a message."""
     tier = f", tier {source.tier!r}" if source.tier else ""
     line = f", {'annotation' if source.tier else 'line'} {source.line}" if source.line else ""
     return f"{source.file}{tier}{line}"
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file of annotations.
+    """Return the content of a file of annotations.
 
     Raises:
         TruthError: it cannot be read, or is larger than `MOST_BYTES`.
@@ -81,7 +83,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The same as UTF-8, with or without a byte order mark."""
+    """Return the content of a UTF-8 file without its byte order mark."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -90,27 +92,29 @@ def read_text(path: Path) -> str:
 
 
 def time_of(text: str, source: Source) -> int:
-    """Seconds, as they are written, in ns.
+    """Return seconds of a file in ns.
 
     Raises:
-        TruthError: no number, or not a time.
+        TruthError: not a number, or out of range.
     """
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not abs(value) <= LONGEST:
-        raise TruthError(f"{place(source)}: {text!r} is no time in seconds")
+        raise TruthError(f"{place(source)}: {text!r} is not a time in seconds")
     return round(value * NS)
 
 
 def meaning(tier: str, participant: str = "", hints: Collection[str] = ()) -> tuple[str, str, bool]:
-    """(kind, speaker, whether it is a guess) of a tier; kind "" for one that says something else.
+    """Return (kind, speaker, whether it is a guess) of a tier; kind "" for something else.
 
-    "emotion@Anna", "Anna emotion", "Anna_emotion", "Anna-Emo", "AnnaEmo" and a tier "emotion" whose
-    participant is Anna are Anna's emotions. hints: names of its type and its controlled vocabulary,
-    which count where the tier's name tells no kind. Any other tier has the words of its
-    participant; without one, it is guessed to have the words of a person of its name.
+    "emotion@Anna", "Anna emotion", "Anna_emotion", "Anna-Emo", "AnnaEmo" and "emotion" with the
+    participant Anna are emotions of Anna. Other tiers have the words of their participant; without
+    one, it is guessed that they have the words of a person of their name.
+
+    Args:
+        hints: names of its type and controlled vocabulary, for names that do not say the kind.
     """
     hinted = next((kind for hint in hints if (kind := _kind(hint))), "")
     before, at, after = tier.rpartition("@")

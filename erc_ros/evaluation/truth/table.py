@@ -1,8 +1,9 @@
 """CSV: our own columns, and those of ROSAnnotator.
 
 Ours: `start`, `end` (s) and any of `speaker`, `text`, `emotion`, `valence`, `arousal`, `recording`,
-in upper or lower case; other columns are ignored. Where fields are divided by semicolons or
-tabs, numbers may have decimal commas.
+in upper or lower case; other columns are ignored. Where fields are divided by semicolons or tabs,
+numbers may have decimal commas. The columns of estimates.csv, which `erc replay` writes, are read
+as well: the robot as an annotator.
 
 ROSAnnotator's: `axisName`, `axisBooklistName`, `start`, `end` (s), `text`: an axis is what a tier
 is in ELAN, a booklist its vocabulary.
@@ -16,11 +17,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, read_text, time_of
+from erc_ros.evaluation.truth.marks import (
+    TEXT_ALONE,
+    UNIX_TIME,
+    Mark,
+    TruthError,
+    meaning,
+    place,
+    read_text,
+    time_of,
+)
+from erc_ros.media.files import ORIGIN
+from erc_ros.values.nanoseconds import NS
 
 KINDS = ("text", "emotion", "valence", "arousal")
-
-
 NUMBERS = {"start", "end", "valence", "arousal"}
 _AXES = {"axisname": "axisName", "axisbooklistname": "axisBooklistName"}
 
@@ -41,6 +51,9 @@ def read(path: Path) -> list[Mark]:
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
     columns = {_column(name): name for name in reader.fieldnames or ()}
+    is_replay = {"utterance_id", "speaker_id", "label"} <= set(columns)
+    if is_replay:  # times in ns since 1970; `label` is empty where the robot is not sure
+        columns |= {"speaker": columns["speaker_id"], "emotion": columns["label"]}
     known = {"speaker", "axisName", *KINDS} & set(columns)
     if not {"start", "end"} <= set(columns) or not known:
         raise TruthError(
@@ -52,6 +65,10 @@ def read(path: Path) -> list[Mark]:
         for row in reader:
             fields = {name: (row[key] or "").strip() for name, key in columns.items()}
             source = Source(path.name, "", reader.line_num)
+            if is_replay:
+                if fields.get("is_final") == "False":
+                    continue
+                fields |= _of_estimate(fields, source)
             if delimiter != ",":
                 fields |= {name: fields[name].replace(",", ".") for name in NUMBERS & set(fields)}
             times = time_of(fields["start"], source), time_of(fields["end"], source)
@@ -62,6 +79,23 @@ def read(path: Path) -> list[Mark]:
     except csv.Error as error:
         raise TruthError(f"{path.name}, line {reader.line_num}: {error}") from error
     return marks
+
+
+def _of_estimate(fields: Mapping[str, str], source: Source) -> dict[str, str]:
+    """A row of `erc replay` as one of ours."""
+    numbers = {}
+    for name in ("start", "end"):
+        if not fields[name].isdecimal():
+            raise TruthError(f"{place(source)}: {name} is {fields[name]!r}; must be ns")
+        time = int(fields[name])
+        # a media file has no date: its clock begins at ORIGIN
+        numbers[name] = time if time >= UNIX_TIME else time - ORIGIN
+    if numbers["start"] == numbers["end"]:  # a text without audio
+        numbers["start"] = max(0, numbers["end"] - TEXT_ALONE)
+    times = {name: str(number / NS) for name, number in numbers.items()}
+    number = fields["speaker"]
+    speaker = f"speaker {int(number) + 1}" if number.isdecimal() else number
+    return {**times, "speaker": fields.get("person_id", "") or speaker}
 
 
 def _of_axis(fields: Mapping[str, str], times: tuple[int, int], source: Source) -> Mark:
