@@ -1,4 +1,4 @@
-"""methods.md and references.bib: a methods section with the study's own figures and versions."""
+"""methods.md and references.bib: a methods section with the figures and versions of a study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from erc_ros.evaluation.records import Figure, Scores, SystemScores
 from erc_ros.values.files import write_whole
 
 SHOWN = (
-    *("accuracy", "unweighted_recall", "weighted_f1", "macro_f1"),
+    *("accuracy", "unweighted_recall", "weighted_f1", "macro_f1", "kappa"),
     *("majority_accuracy", "chance_accuracy", "teer", "steer", "der", "cpwer"),
     "calibration_error",
 )
@@ -65,7 +65,7 @@ def write_methods(
             for each in systems
         ],
         agreement=_alpha(agreement.get(first) if agreement else None),
-        has_intervals=any(_figure(each, "accuracy").low is not None for each in systems),
+        interval=next((i for each in systems if (i := _figure(each, "accuracy").interval)), ""),
     )
     package = resources.files("erc_ros.evaluation")
     references = (package / "templates" / "references.bib").read_text(encoding="utf-8")

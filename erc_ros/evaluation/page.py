@@ -332,10 +332,6 @@ class View:
                 yield heading, [(clean(recording.error), None)]
         yield from self._by_system("Warnings", [r.warnings for r in self._whole])
         yield from self._by_system("Missing modalities", [_missing_inputs(r) for r in self._whole])
-        yield from self._by_system(
-            "Counted",
-            [{name.replace("_", " "): n for name, n in r.counts.items()} for r in self._whole],
-        )
         if self._truth is not None:
             yield from _entries("Annotated emotions that are not evaluated", self._truth.unmapped)
             yield from _entries("Repaired in the annotation", self._truth.repaired)

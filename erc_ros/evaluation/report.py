@@ -85,6 +85,9 @@ def write_report(
         ],
         figures=figures(scores, agreement),
         has_agreement=bool(agreement),
+        interval=next(
+            (f.interval for each in scores.systems for f in each.figures.values() if f.interval), ""
+        ),
         comparisons=bool(scores.comparisons),
         groups=groups(scores),
         pictures=score_pictures(

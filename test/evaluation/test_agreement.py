@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,10 @@ def test_the_reference_of_an_evaluation_is_the_majority_of_the_annotators(
     assert agreed["by_segment"]["observed"]["value"] == pytest.approx((6 + 2 + 0) / 18)
     assert set(agreed["model"]) == {"RA1", "RA2", "RA3"}
     assert len(scores["provenance"]["annotations_sha256"]) == 3
+    page = html.unescape((tmp_path / "out" / "report.html").read_text())
+    assert f"annotators agree in {8 / 18:.0%} of comparisons" in system["headline"]
+    assert 0 < page.index(system["headline"]) < page.index(">Scores<")
+    assert f'<td class="human">{8 / 18:.3f}</td>' in page  # in the row of the accuracy
     methods = (tmp_path / "out" / "methods.md").read_text()
     assert f"{agreed['by_segment']['alpha']['value']:.3f}" in methods
 

@@ -106,14 +106,6 @@ def test_words_can_be_left_out(annotate: Annotate) -> None:
     assert b"happy" not in (out / "talk.eaf").read_bytes()
 
 
-@pytest.mark.parametrize(("format", "suffix"), [("textgrid", "TextGrid"), ("csv", "csv")])
-def test_other_formats_read_back(annotate: Annotate, format: str, suffix: str) -> None:
-    status, out = annotate("--no-media", "--format", format)
-    assert status == 0
-    texts = [m.value for m in readers.read(out / f"talk.{suffix}") if m.kind == "text"]
-    assert sorted(texts) == ["I am so happy!", "She said yes.", "Why, what happened?"]
-
-
 def test_the_same_recording_gives_the_same_annotation(annotate: Annotate, tmp_path: Path) -> None:
     found = []
     for name in "ab":

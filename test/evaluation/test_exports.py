@@ -243,13 +243,6 @@ def test_an_earlier_file_survives_an_error(
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_three_thousand_utterances_become_an_eaf_in_seconds(tmp_path: Path) -> None:
-    recorded = made_up.recording(3000, with_media=False)
-    write_exports(recorded, tmp_path, "a", formats=["eaf"])
-    marks = readers.read(tmp_path / "a.truth.eaf")
-    assert sum(mark.kind == "text" for mark in marks) == 3000
-
-
 # The bag.
 
 
@@ -413,14 +406,6 @@ def test_wav_and_mp4_run_on_the_recordings_clock(tmp_path: Path, conversation: P
     assert changed[0] == pytest.approx(1.8, abs=0.11) and changed[-1] == pytest.approx(
         3.2, abs=0.11
     )
-
-
-def test_the_same_recording_gives_the_same_media(tmp_path: Path, conversation: Path) -> None:
-    pytest.importorskip("av")
-    from erc_ros.evaluation.exports import write_media
-
-    files = [write_media(conversation, {}, made_up.START, tmp_path / n, "a") for n in "ab"]
-    assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]
 
 
 def write_sound(bag: Path, sound: np.ndarray, ahead: int = 0) -> None:

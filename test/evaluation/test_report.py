@@ -16,7 +16,7 @@ pytest.importorskip("av")
 
 from erc_ros.evaluation import media
 from erc_ros.evaluation.media import FACE_SIDE, opus, thumbnail
-from erc_ros.evaluation.records import Recording, Scores, Segment, Truth
+from erc_ros.evaluation.records import Figure, Recording, Scores, Segment, Truth
 from erc_ros.evaluation.report import write_report
 from erc_ros.values.nanoseconds import NS
 
@@ -135,9 +135,17 @@ def test_systems_of_other_labels_stand_side_by_side(tmp_path: Path) -> None:
     assert '"labels": [["neutral"' in page and '["calm", "glad"]' in page
 
 
+def test_the_report_says_what_was_resampled(tmp_path: Path) -> None:
+    recorded = made_up.recording(3)
+    scores = made_up.scores(recorded)
+    figure = Figure(0.5, 0.4, 0.6, 20, "blocks of 30 s")
+    system = replace(scores.systems[0], figures={"accuracy": figure})
+    page = write_report([recorded], replace(scores, systems=(system,)), tmp_path).read_text()
+    assert "95 % over blocks of 30 s" in page and "0.400 to 0.600" in page
+
+
 def test_what_was_missing_is_told(tmp_path: Path) -> None:
     page = written(tmp_path, made_up.recording(6))
-    assert re.search(r"confused: <b>2</b>", page)
     assert re.search(r"annotations past the end, cut: <b>1</b>", page)
     assert re.search(r"took /a, not /b[^<]*: <b>1</b>", page)
     assert re.search(r"utterances without a face: <b>3</b>", page)

@@ -43,9 +43,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report(tmp_path_factory.mktemp("large"), made_up.recording(3000, length=0.5))
 
 
-@pytest.fixture(params=["small", "large"])
+@pytest.fixture
 def page(request: pytest.FixtureRequest, browser: webdriver.Chrome) -> Iterator[Page]:
-    opened = Page(browser, request.getfixturevalue(request.param))
+    opened = Page(browser, request.getfixturevalue(getattr(request, "param", "small")))
     yield opened
     assert opened.complaints() == []
 
@@ -149,6 +149,7 @@ def test_tab_reaches_the_timeline_once(page: Page) -> None:
     assert not page.script("return document.activeElement.classList.contains('b')")
 
 
+@pytest.mark.parametrize("page", ["small", "large"], indirect=True)
 def test_the_filter_leaves_what_fits(page: Page) -> None:
     everything = page.script("return document.querySelectorAll('tbody tr[data-row]').length")
     page.find("[name=words]").send_keys("landlord")
@@ -185,6 +186,7 @@ def test_next_and_previous_follow_the_table(page: Page) -> None:
     page.until(lambda: page.find("tr.chosen").get_attribute("data-row") == "0")
 
 
+@pytest.mark.parametrize("page", ["small", "large"], indirect=True)
 def test_a_telephone_needs_no_sideways_scrolling(page: Page) -> None:
     metrics = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
