@@ -157,12 +157,22 @@ def _check_out(out: Path, bags: Mapping[str, Path]) -> None:
 
 @contextmanager
 def _cache(options: argparse.Namespace) -> Iterator[Path]:
-    """The folder of predictions; one that is deleted where nothing may be stored."""
-    if options.cache == "none" or options.no_text:  # words are in it
+    """The folder of predictions; a temporary one where nothing may or can be stored."""
+    cache = None
+    if options.cache not in (None, "none"):
+        cache = Path(options.cache)
+    elif options.cache is None:
+        try:
+            cache = cache_folder()
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except (OSError, RuntimeError) as error:  # such as a read-only home
+            cache = None
+            _warn(f"predictions are not cached ({error}); choose a folder with --cache")
+    if cache is None or options.no_text:  # words are in it
         with tempfile.TemporaryDirectory(prefix="erc-evaluate-") as folder:
             yield Path(folder)
     else:
-        yield Path(options.cache) if options.cache else cache_folder()
+        yield cache
 
 
 def _jobs(

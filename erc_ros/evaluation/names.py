@@ -27,7 +27,8 @@ def speaker_names(answers: Iterable[Prediction]) -> dict[tuple[str, str], str]:
     for conversation, speaker in keys:
         name = f"speaker {int(speaker) + 1}" if speaker.isdecimal() else clean(speaker)
         number = conversations.index(conversation)
-        result[conversation, speaker] = (f"{number + 1}: " if number else "") + (name or "somebody")
+        prefix = f"{number + 1}: " if number else ""
+        result[conversation, speaker] = prefix + (name or "unknown speaker")
     return result
 
 

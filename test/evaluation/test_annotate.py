@@ -74,7 +74,7 @@ def test_a_correction_in_elan_is_the_truth_of_an_evaluation(
     _, out = annotate("--no-media")
     file = out / "talk.eaf"
     document = Eaf(str(file))
-    document.rename_tier("text@somebody", "text@Anna")
+    document.rename_tier("text@unknown speaker", "text@Anna")
     for name, (_, references, attributes, _) in document.tiers.items():
         attributes["PARTICIPANT"] = "Anna"
         if name.startswith("emotion@"):

@@ -98,6 +98,19 @@ def test_without_text_nothing_is_cached(bag: Path, evaluate: Evaluate, tmp_path:
     assert file.stat().st_mode & 0o077 == 0  # words, audio and faces are in it
 
 
+def test_without_a_cache_folder_the_command_works(
+    bag: Path,
+    evaluate: Evaluate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # as a home that is read-only
+    assert evaluate(bag, "--to", "2", "--export")[0] == 0
+    assert "--cache" in capsys.readouterr().err
+
+
 def test_a_part_of_a_recording(bag: Path, truth: Path, evaluate: Evaluate) -> None:
     _, scores = evaluate(bag, "--truth", truth, "--from", "1.8", "--to", "4")
     (entry,) = scores["recordings"]

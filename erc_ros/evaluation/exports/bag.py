@@ -1,4 +1,4 @@
-"""A bag with the answers as messages, to be merged with the recording and shown in Foxglove."""
+"""A rosbag2 with the estimates as messages, for Foxglove and to merge with the recording."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def write_bag(
 ) -> Path:
     """Write a rosbag2 (MCAP) to `folder`, replacing an earlier one, and its layout into it.
 
-    On `prefix`/emotions the estimates, each recorded when it would have come (its end, and its
-    latency); for each speaker on `prefix`/emotion_states/NAME the emotion from start to end of each
-    utterance and "" between them; the truth's under /truth/emotion_states; on /sound the sound for
-    Foxglove's Audio panel. Times are those of the recording, so that both can be merged.
+    Topics: `prefix`/emotions has the estimates, each at its end plus latency;
+    `prefix`/emotion_states/NAME has the emotion of a speaker from start to end of each utterance
+    and "" between them; /truth/emotion_states/NAME has the annotation; /sound has audio for
+    Foxglove. Times are those of the recording.
 
     Args:
         prefix: as "/evaluation", where the recording has a topic /emotions of its own.
@@ -59,7 +59,7 @@ def write_bag(
         image: topic of the camera in the recording, for the layout.
 
     Raises:
-        OSError: the folder cannot be written to; an earlier bag is then still whole.
+        OSError: the folder cannot be written to; an earlier bag is then unchanged.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -80,12 +80,12 @@ def write_bag(
 
 
 def _states(recording: Recording, prefix: str) -> dict[str, list[Line]]:
-    """Topic -> what happens on it; truth first."""
+    """Topic -> its lines; the annotation first."""
     result: dict[str, list[Line]] = {}
     truth = lines_of_truth(recording.truth) if recording.truth is not None else []
     for start, lines in (("/truth", truth), (prefix, lines_of_answers(recording))):
         for speaker, own in by_speaker(lines).items():
-            name = re.sub(r"\W+", "_", speaker, flags=re.ASCII).strip("_") or "somebody"
+            name = re.sub(r"\W+", "_", speaker, flags=re.ASCII).strip("_") or "unknown"
             name = f"_{name}" if name[0].isdigit() else name
             result.setdefault(f"{start}{STATES}/{name}", []).extend(own)
     return result

@@ -1,4 +1,4 @@
-"""Sound and pictures of a recording as WAV and MP4, for ELAN and other players.
+"""Audio and images of a recording as WAV and MP4, for ELAN and other players.
 
 Time 0 of both is the recording's first message, as in every other export.
 """
@@ -31,11 +31,11 @@ from erc_ros.values.files import whole_file
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
-_TOLERANCE = seconds(0.02)  # steps of the clock below this are not heard as gaps
+_TOLERANCE = seconds(0.02)  # smaller steps of the clock are not gaps
 _AHEAD = seconds(60.0)  # stamps so much later than their message are of another clock
 _MILLISECONDS = Fraction(1, 1000)
 _FILM_RATE = 15.0  # Hz; of a film that is cut from a media file
-_WIDEST = 1280  # pixels; wider pictures are scaled down
+_WIDEST = 1280  # pixels; wider images are scaled down
 
 
 def write_media(
@@ -46,9 +46,9 @@ def write_media(
     name: str,
     robot: RobotConfig | None = None,
 ) -> list[Path]:
-    """Cut NAME.wav and NAME.mp4 from a recording, as far as it has sound and pictures.
+    """Write NAME.wav and NAME.mp4 of a recording, as far as it has audio and images.
 
-    While `recording_allowed` was false, the sound is silent and the film black.
+    While `recording_allowed` was false, the audio is silent and the video black.
 
     Args:
         topics, robot: as `replay` takes them.
@@ -86,10 +86,10 @@ def write_wav(
     config: PerceptionConfig,
     withheld: WithheldTimes,
 ) -> Path | None:
-    """Write the sound as the pipeline hears it: mono, 16 kHz, 16 bit; None where there is none.
+    """Write the audio that the pipeline processes: mono, 16 kHz, 16 bit; None without audio.
 
-    Gaps are silent, so that a time in the file is a time of the recording; sound whose stamps lie
-    minutes after it was recorded is left out.
+    Gaps are silent, so that a time in the file is a time of the recording; audio whose stamps are
+    minutes after its arrival is excluded.
 
     Args:
         topics: as `heard_topics` gives them.
@@ -123,7 +123,7 @@ def write_wav(
 
 
 def _silence(samples: NDArray[np.int16], start: int, withheld: WithheldTimes) -> None:
-    """What was heard from `start` (ns) on, silent where nothing may be kept."""
+    """Silence the parts of samples from `start` (ns) on that are withheld."""
     for span in withheld.spans:
         first, last = ((time - start) * SAMPLE_RATE // NS for time in span)
         samples[max(0, first) : max(0, last + 1)] = 0
@@ -168,7 +168,7 @@ def write_mp4(
     file: Path,
     withheld: WithheldTimes,
 ) -> Path | None:
-    """Write the camera's pictures as H.264, each at its time; None where there are none.
+    """Write the camera's images as H.264, each at its time; None without images.
 
     Args:
         topics: as `heard_topics` gives them.
@@ -220,7 +220,7 @@ def _stream(container: Any, picture: NDArray[np.uint8]) -> Any:
 def _pictures(
     bag: Recording, topics: Mapping[str, list[Topic]], origin: int, withheld: WithheldTimes
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """(ms, picture), the times rising from 0: the first picture stands from the beginning on."""
+    """(ms, image) in ascending order; the first image is shown from 0 on."""
     last = -1
     for record in _records(bag, topics, ("image",)):
         try:
