@@ -212,7 +212,7 @@ def _text(text: str) -> str:
 
 
 def _confidence(value: float) -> float:
-    return value if 0.0 < value <= 1.0 else float("nan")  # 0: the recogniser left it unset
+    return value if 0.0 < value <= 1.0 else float("nan")  # 0: the speech recognizer left it unset
 
 
 def _string(message: Any, arrival: int) -> Transcript | None:
@@ -225,12 +225,12 @@ def _transcription(message: Any, arrival: int) -> Transcript | None:
     text = _text(message.text)
     if not text.strip():
         return None
-    found = Transcript(text=text, arrival=arrival, no_speech=_no_speech(message))
+    transcript = Transcript(text=text, arrival=arrival, no_speech=_no_speech(message))
     heard, took = float(message.audio_time), float(message.transcription_time)
     if not (0 < heard <= TOLD_SECONDS and 0 <= took <= TOLD_SECONDS):
-        return found
+        return transcript
     end = arrival - seconds(took)
-    return replace(found, start=end - seconds(heard), end=end)
+    return replace(transcript, start=end - seconds(heard), end=end)
 
 
 def _no_speech(message: Any) -> float:
@@ -390,23 +390,23 @@ _KINDS: dict[int, Kind] = {1: "person", 2: "face", 4: "voice"}
 OWN_VOICE = "erc_"  # how the ids of voices begin that utterance_node itself publishes
 HUMAN_ID = "[A-Za-z][A-Za-z0-9_]*"
 _ID = f"({HUMAN_ID})"
-OUTSIDE = 10.0  # pictures that a landmark may lie beside its own: of a face that is cut off
+OUTSIDE = 10.0  # image sizes that a landmark may lie outside the image: of a face that is cut off
 
 
 def humans_adapter(topic: str, type_name: str, namespace: str = "/humans") -> Adapter | None:
     """How to read a topic of ROS4HRI; None for one that says nothing to us.
 
-    namespace: a relative one is one of /; "": nobody listens.
+    namespace: a relative one is one of /; "": ROS4HRI is not used.
     """
     root = f"/{namespace.strip('/')}"
     if not namespace or not topic.startswith(f"{root}/"):
         return None
     for pattern, kind, make in _HUMANS:
-        found = re.fullmatch(pattern, topic[len(root) :])
-        if found and topic.startswith(f"{root}/voices/{OWN_VOICE}"):
+        match = re.fullmatch(pattern, topic[len(root) :])
+        if match and topic.startswith(f"{root}/voices/{OWN_VOICE}"):
             return None  # an echo of ourselves
-        if found and type_name == kind:
-            return make(*found.groups())
+        if match and type_name == kind:
+            return make(*match.groups())
     return None
 
 
@@ -466,8 +466,8 @@ def _part_of_person(person: str, kind: str) -> Adapter:
     def read(message: Any, arrival: int) -> IdentityMatch | None:
         if not message.data.strip():
             return None
-        found = check_id(f"{kind}_id of a person", message.data.strip())
-        return IdentityMatch(("person", check_id("id of a person", person)), (part, found), 1.0)
+        part_id = check_id(f"{kind}_id of a person", message.data.strip())
+        return IdentityMatch(("person", check_id("id of a person", person)), (part, part_id), 1.0)
 
     return Adapter("humans", read)
 
@@ -527,12 +527,12 @@ def message_class(type_name: str) -> type | None:
     """The class of "package/msg/Name"; None where it is not installed, or is another type."""
     package, _, name = type_name.partition("/msg/")
     try:
-        found: Any = getattr(import_module(f"{package}.msg"), name, None)
+        kind: Any = getattr(import_module(f"{package}.msg"), name, None)
     except ImportError:
         return None
-    if found is None or not _FIELDS.get(type_name, set()) <= set(fields_of(found)):
+    if kind is None or not _FIELDS.get(type_name, set()) <= set(fields_of(kind)):
         return None
-    return found  # type: ignore[no-any-return]
+    return kind  # type: ignore[no-any-return]
 
 
 def fields_of(message_type: Any) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from erc_ros.parameters import RobotConfig
     from erc_ros.replay.report import Result
     from erc_ros.replay.rows import Row
+
+
+Command = Callable[[Sequence[str]], int]
 
 
 def _extra(name: str) -> str:
@@ -165,21 +169,27 @@ def _usage() -> str:
     )
 
 
-def _run(argv: Sequence[str]) -> int:
-    from erc_ros.nodes.run import main as run
+def _elsewhere(reference: str, explains: bool = True) -> Command:
+    """The command in a module of this package, `module` or `module:function`, loaded when it runs.
 
-    return run(list(argv))
+    explains: report errors in a line; otherwise the module does it itself.
+    """
+    module, _, function = reference.partition(":")
 
+    def run(argv: Sequence[str]) -> int:
+        def command() -> int:
+            loaded = import_module(f"erc_ros.{module}")
+            return int(getattr(loaded, function or "main")(list(argv)))
 
-def _train(argv: Sequence[str]) -> int:
-    from erc_ros.training.command import main as train
+        return _explained(command) if explains else command()
 
-    return train(list(argv))
+    return run
 
 
 def _evaluate(argv: Sequence[str]) -> int:
     """Recordings, or the folders of finished trainings: their content tells which."""
-    return _evaluate_run(argv) if any(map(_is_run, argv)) else _evaluate_bag(argv)
+    command = "evaluate-run" if any(map(_is_run, argv)) else "evaluate-bag"
+    return _COMMANDS[command][0](argv)
 
 
 _RUN = ("seed-*", "*/seed-*", "logits.npz", "history.json")  # in the folder of a training
@@ -188,102 +198,6 @@ _RUN = ("seed-*", "*/seed-*", "logits.npz", "history.json")  # in the folder of 
 def _is_run(argument: str) -> bool:
     folder = Path(argument)
     return folder.is_dir() and any(next(folder.glob(name), None) for name in _RUN)
-
-
-def _evaluate_run(argv: Sequence[str]) -> int:
-    from erc_ros.training.engine.evaluation import main as evaluate
-
-    return evaluate(list(argv))
-
-
-def _evaluate_bag(argv: Sequence[str]) -> int:
-    def evaluate() -> int:
-        from erc_ros.evaluation.command import main as evaluate_bag
-
-        return evaluate_bag(argv)
-
-    return _explained(evaluate)
-
-
-def _agreement(argv: Sequence[str]) -> int:
-    def compare() -> int:
-        from erc_ros.evaluation.agreement_command import main as agreement
-
-        return agreement(argv)
-
-    return _explained(compare)
-
-
-def _annotate(argv: Sequence[str]) -> int:
-    def annotate() -> int:
-        from erc_ros.evaluation.annotate import main as annotate_bag
-
-        return annotate_bag(argv)
-
-    return _explained(annotate)
-
-
-def _table(argv: Sequence[str]) -> int:
-    from erc_ros.training.systems.tables import main as table
-
-    return table(list(argv))
-
-
-def _encode(argv: Sequence[str]) -> int:
-    from erc_ros.training.features.encode import main as encode
-
-    return encode(list(argv))
-
-
-def _cut_faces(argv: Sequence[str]) -> int:
-    from erc_ros.training.datasets.faces import main as cut_faces
-
-    return cut_faces(list(argv))
-
-
-def _calibrate(argv: Sequence[str]) -> int:
-    from erc_ros.training.export.calibration import main as calibrate
-
-    return calibrate(list(argv))
-
-
-def _convert_emotion2vec(argv: Sequence[str]) -> int:
-    from erc_ros.training.encoders.audio.emotion2vec import main as convert
-
-    return convert(list(argv))
-
-
-def _quantize(argv: Sequence[str]) -> int:
-    from erc_ros.training.quantization.command import main as quantize
-
-    return quantize(list(argv))
-
-
-def _export(argv: Sequence[str]) -> int:
-    from erc_ros.training.export.run import main as export
-
-    return export(list(argv))
-
-
-def _export_speaker(argv: Sequence[str]) -> int:
-    from erc_ros.training.export.speaker_export import main as export
-
-    return _explained(lambda: export(list(argv)))
-
-
-def _export_segmentation(argv: Sequence[str]) -> int:
-    from erc_ros.training.export.segmentation_export import main as export
-
-    return _explained(lambda: export(list(argv)))
-
-
-def _build_engines(argv: Sequence[str]) -> int:
-    def build() -> int:
-        from erc_ros.inference.engines.command import main as build_engines
-
-        return build_engines(argv)
-
-    return _explained(build)
 
 
 def _robot_options(parser: argparse.ArgumentParser) -> None:
@@ -295,12 +209,6 @@ def _robot_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speaker-model", help="folder or name of the speaker network; '': no speaker diarization"
     )
-
-
-def _enrol(argv: Sequence[str]) -> int:
-    from erc_ros.nodes.enrol import main as enrol
-
-    return _explained(lambda: enrol(argv))
 
 
 def _replay(argv: Sequence[str]) -> int:
@@ -415,30 +323,6 @@ def _say(text: str) -> None:
     """Write a line for the user; results must not be lost because a log cannot be written."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
-
-
-def _info(argv: Sequence[str]) -> int:
-    def show() -> int:
-        from erc_ros.replay.info import info
-
-        return info(argv)
-
-    return _explained(show)
-
-
-def _models(argv: Sequence[str]) -> int:
-    def show() -> int:
-        from erc_ros.replay.info import models
-
-        return models(argv)
-
-    return _explained(show)
-
-
-def _doctor(argv: Sequence[str]) -> int:
-    from erc_ros.media.doctor import main as doctor
-
-    return doctor(argv)
 
 
 def _import(argv: Sequence[str]) -> int:
@@ -625,11 +509,11 @@ def _why_in_words(rows: Sequence[Row]) -> Iterator[str]:
     from erc_ros.replay.report import summary_of_why
     from erc_ros.values.why import name_of
 
-    for name, found in summary_of_why(rows).items():
-        changed = f"changed the label of {found['changed_the_label']} estimates"
-        reliability = found["mean_reliability"]
+    for name, summary in summary_of_why(rows).items():
+        changed = f"changed the label of {summary['changed_the_label']} estimates"
+        reliability = summary["mean_reliability"]
         trust = "" if reliability is None or name == "text" else f", reliability {reliability:.2f}"
-        distrusted = sum(found["not_trusted"].values())
+        distrusted = sum(summary["not_trusted"].values())
         trust += f", not trusted in {distrusted}" if distrusted else ""
         yield f"  {name_of(name) + ':':<7}{changed}{trust}"
 
@@ -646,38 +530,77 @@ def _explained(command: Callable[[], int]) -> int:
         return 1
 
 
-_COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
-    "run": (_run, "start the ROS 2 nodes"),
+_COMMANDS: dict[str, tuple[Command, str]] = {
+    "run": (_elsewhere("nodes.run", explains=False), "start the ROS 2 nodes"),
     "replay": (_replay, "estimates and a timeline image of a recording"),
     "live": (_live, "emotions from this machine's microphone and camera"),
     "sense": (_sense, "publish this machine's microphone and camera on ROS 2 topics"),
     "evaluate": (_evaluate, "scores and a report of recordings, against annotations"),
-    "evaluate-bag": (_evaluate_bag, "the same (former name)"),
-    "agreement": (_agreement, "agreement of several annotators: kappa, alpha"),
-    "annotate": (_annotate, "a first annotation of a recording, to correct in ELAN"),
-    "info": (_info, "content of a recording, and what would be used"),
+    "evaluate-bag": (_elsewhere("evaluation.command"), "the same (former name)"),
+    "agreement": (
+        _elsewhere("evaluation.agreement_command"),
+        "agreement of several annotators: kappa, alpha",
+    ),
+    "annotate": (
+        _elsewhere("evaluation.annotate"),
+        "a first annotation of a recording, to correct in ELAN",
+    ),
+    "info": (_elsewhere("replay.info:info"), "content of a recording, and what would be used"),
     "import": (_import, "write a video or audio file as a rosbag2"),
-    "models": (_models, "the installed model packages: inputs, languages, license"),
-    "doctor": (_doctor, "what is installed, and how to get what is missing"),
+    "models": (
+        _elsewhere("replay.info:models"),
+        "the installed model packages: inputs, languages, license",
+    ),
+    "doctor": (
+        _elsewhere("media.doctor", explains=False),
+        "what is installed, and how to get what is missing",
+    ),
     "demo": (_demo, "make a recording and play it through the nodes"),
     "make-bag": (_make_bag, "make the recording of the demo"),
     "make-corpus": (
         _make_corpus,
         "write a small synthetic corpus in the layout of MELD or IEMOCAP",
     ),
-    "enrol": (_enrol, "store a person's voice, so that it is recognized later"),
-    "train": (_train, "train models by a recipe"),
-    "evaluate-run": (_evaluate_run, "all metrics of finished runs, with intervals and images"),
-    "table": (_table, "finished runs side by side"),
-    "encode": (_encode, "encode a corpus once and store the features"),
-    "cut-faces": (_cut_faces, "crop the faces in the clips of a corpus"),
-    "convert-emotion2vec": (_convert_emotion2vec, "convert a published checkpoint of emotion2vec"),
-    "quantize": (_quantize, "write a smaller and faster model package, if its accuracy is kept"),
-    "calibrate": (_calibrate, "calibrate the confidence of a model package"),
-    "export": (_export, "export a finished run as ONNX or as a model package"),
-    "build-engines": (_build_engines, "build TensorRT engines for this machine"),
-    "export-speaker": (_export_speaker, "export the speaker network"),
-    "export-segmentation": (_export_segmentation, "export the segmentation network"),
+    "enrol": (_elsewhere("nodes.enrol"), "store a person's voice, so that it is recognized later"),
+    "train": (_elsewhere("training.command", explains=False), "train models by a recipe"),
+    "evaluate-run": (
+        _elsewhere("training.engine.evaluation", explains=False),
+        "all metrics of finished runs, with intervals and images",
+    ),
+    "table": (_elsewhere("training.systems.tables", explains=False), "finished runs side by side"),
+    "encode": (
+        _elsewhere("training.features.encode", explains=False),
+        "encode a corpus once and store the features",
+    ),
+    "cut-faces": (
+        _elsewhere("training.datasets.faces", explains=False),
+        "crop the faces in the clips of a corpus",
+    ),
+    "convert-emotion2vec": (
+        _elsewhere("training.encoders.audio.emotion2vec", explains=False),
+        "convert a published checkpoint of emotion2vec",
+    ),
+    "quantize": (
+        _elsewhere("training.quantization.command", explains=False),
+        "write a smaller and faster model package, if its accuracy is kept",
+    ),
+    "calibrate": (
+        _elsewhere("training.export.calibration", explains=False),
+        "calibrate the confidence of a model package",
+    ),
+    "export": (
+        _elsewhere("training.export.run", explains=False),
+        "export a finished run as ONNX or as a model package",
+    ),
+    "build-engines": (
+        _elsewhere("inference.engines.command"),
+        "build TensorRT engines for this machine",
+    ),
+    "export-speaker": (_elsewhere("training.export.speaker_export"), "export the speaker network"),
+    "export-segmentation": (
+        _elsewhere("training.export.segmentation_export"),
+        "export the segmentation network",
+    ),
 }
 
 _GROUPS = {

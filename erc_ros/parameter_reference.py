@@ -101,8 +101,8 @@ def parameter_tables(node: str) -> str:
 
 def tuning_settings() -> list[SettingEntry]:
     """Return the settings of a tuning file: those of the whole pipeline first, then by part."""
-    found = [entry for entry in entries(PipelineConfig) if not entry.setting.is_parameter]
-    return sorted(found, key=lambda entry: "." in entry.name)
+    settings = [entry for entry in entries(PipelineConfig) if not entry.setting.is_parameter]
+    return sorted(settings, key=lambda entry: "." in entry.name)
 
 
 def tuning_reference() -> str:

@@ -11,11 +11,14 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from erc_ros import plugins
+from erc_ros.adapters import speech_type, types_of
 from erc_ros.pipeline import (
     TUNING_FILE,
     FromParameters,
@@ -57,19 +60,13 @@ class UtteranceNodeConfig(Composed, FromParameters):
     audio_type: str = parameter(
         "auto",
         "message type of `audio`; auto: that of its publisher, none: no microphone",
-        choices=(
-            "auto",
-            "none",
-            "audio_common_msgs/msg/AudioData",
-            "audio_common_msgs/msg/AudioDataStamped",
-            "audio_common_msgs/msg/AudioStamped",
-        ),
+        choices=("auto", "none", *types_of("audio")),
     )
     image_type: str = parameter(
         "auto",
         "message type of the camera; auto: `image`, else `image/compressed`, whichever has a "
         "publisher; none: no camera",
-        choices=("auto", "none", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"),
+        choices=("auto", "none", *types_of("image")),
     )
     speech_type: str = parameter(
         "auto",
@@ -215,6 +212,26 @@ def complaint(entry: SettingEntry, value: object) -> str:
     return ""
 
 
+def problem_with_class(name: str, value: object) -> str:
+    """Why a node refuses the class that a parameter names, "" where it takes it.
+
+    Only parameters that name a class or a message type are checked.
+    """
+    try:
+        if name in _CLASSES and value != "none":
+            _CLASSES[name](str(value))
+    except plugins.PluginError as error:
+        return f"{name}: {error}"
+    return ""
+
+
+_CLASSES: Mapping[str, Callable[[str], object]] = {
+    "face_detector": partial(plugins.find, plugins.FACE_DETECTORS),
+    "voice_activity_model": partial(plugins.find, plugins.VOICE_ACTIVITY),
+    "speech_type": speech_type,
+}
+
+
 # --- names of the former release ---
 
 
@@ -278,7 +295,7 @@ def read_parameters(file: Path, namespace: str = "") -> RobotConfig:
         FileNotFoundError: there is no such file.
     """
     sections = _sections(file)
-    found = {}
+    configs = {}
     for node in NODES:
         path = "/".join(part for part in (namespace.strip("/"), node) if part)
         values: dict[str, Value] = {}
@@ -289,8 +306,8 @@ def read_parameters(file: Path, namespace: str = "") -> RobotConfig:
             if name in values and (reason := unknown(name)):
                 _logger.warning("%s: %s: %s; skipped", file, node, reason)
                 del values[name]
-        found[node] = _config_of(node, values, file)
-    utterance_node, emotion_node = found["utterance_node"], found["emotion_node"]
+        configs[node] = _config_of(node, values, file)
+    utterance_node, emotion_node = configs["utterance_node"], configs["emotion_node"]
     assert isinstance(utterance_node, UtteranceNodeConfig)
     assert isinstance(emotion_node, EmotionNodeConfig)
     return RobotConfig(utterance_node, emotion_node)
@@ -362,10 +379,10 @@ def _sections(file: Path) -> dict[str, dict[str, Value]]:
         raise ErcValueError(f"{file} is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise ErcValueError(f"{file} must hold names of nodes with `ros__parameters`")
-    found: dict[str, dict[str, Value]] = {}
+    sections: dict[str, dict[str, Value]] = {}
     for name, parameters in _nodes(file, content):
-        found.setdefault(name, {}).update(flattened(parameters))
-    return found
+        sections.setdefault(name, {}).update(flattened(parameters))
+    return sections
 
 
 def _nodes(file: Path, content: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -196,6 +196,7 @@ class PerceptionConfig(Composed, FromParameters):
         "the bundle's visual part expects",
         "pixels",
         (32, 512),
+        changes="anytime",
     )
     known_voices: str = parameter(
         "",
@@ -369,7 +370,7 @@ class FaceLandmarks:
 
 @dataclass(frozen=True, slots=True)
 class TrackedFace:
-    """ROS4HRI: a face that somebody else found and cut out."""
+    """ROS4HRI: a face that another node detected and cropped."""
 
     face_id: str
     frame: Frame
@@ -377,7 +378,7 @@ class TrackedFace:
 
 @dataclass(frozen=True, slots=True)
 class FormatExpected:
-    """Whether somebody will tell the format of the sound (AudioFormat): then sound waits for it."""
+    """Whether a format of the audio (AudioFormat) will follow: then audio waits for it."""
 
     expected: bool
 
@@ -391,7 +392,7 @@ class FormatRefused:
 
 @dataclass(frozen=True, slots=True)
 class MicrophoneReplaced:
-    """Another device sends the sound from now on; its format is to be told anew."""
+    """Another device sends the audio from now on; its format must be given again."""
 
 
 Input = (
@@ -444,7 +445,7 @@ class InputLate:
 
 @dataclass(frozen=True, slots=True)
 class EstimateEvent:
-    """How somebody felt during an utterance (`estimate.utterance`).
+    """The estimate of an utterance (`estimate.utterance`).
 
     A final utterance whose text comes late, or is corrected, is estimated once more.
     """
@@ -494,13 +495,13 @@ class Perception:
         self._voices = VoiceAudio(format, config.dialogue.kept_sound)
         self._microphone = microphone_of(config)
         self._assembler = _assembler(config) if assembler is None else assembler
-        self._crop_size = max(config.face_crop_size, min_crop_size)
         detector = _detector(config) if detector is None else detector
-        self._faces = (
-            None
-            if detector is None
-            else FaceSearch(FaceTracker(detector, config.face_rate, crop_size=self._crop_size))
-        )
+        self._tracker: FaceTracker | None = None
+        self._faces: FaceSearch | None = None
+        if detector is not None:
+            self._tracker = FaceTracker(detector, config.face_rate)
+            self._faces = FaceSearch(self._tracker)
+        self.set_crop_size(max(config.face_crop_size, min_crop_size))
         self.faces: tuple[FaceObservation, ...] = ()
         """Those of the last picture in which our own detector found any."""
         self._others_until = 0  # ns, until when our own detector rests
@@ -519,7 +520,7 @@ class Perception:
         return [*self._late(value, source), *events]
 
     def advance(self, now: int) -> list[PerceptionEvent]:
-        """The clock of the stamps has come to `now` (ns): what waited too long goes out.
+        """Set the clock of the stamps to `now` (ns); return what has waited too long.
 
         To be called about every 0.1 s of that clock, whether or not anything comes in. Inputs that
         arrived before `now` must have been fed; see `InputLate`.
@@ -540,7 +541,7 @@ class Perception:
         return events
 
     def flush(self) -> list[PerceptionEvent]:
-        """The inputs have ended: everything goes out, the conversation ends."""
+        """End the inputs and the conversation; return everything that waits."""
         events = [] if self._faces is None else self._see(self._faces.finish)
         events += _until_refused(lambda: self._hear(self._microphone.flush()), "audio")
         events += self._completed(self._assembler.flush())
@@ -548,14 +549,20 @@ class Perception:
             self._faces.reset()
         return events
 
+    def set_crop_size(self, pixels: int) -> None:
+        """Set the width and height of the face crops that follow; another thread may call it."""
+        self._crop_size = pixels
+        if self._tracker is not None:
+            self._tracker.crop_size = pixels
+
     def close(self) -> None:
-        """End the threads that search for faces and tell speakers apart."""
+        """End the threads of face detection and speaker diarization."""
         if self._faces is not None:
             self._faces.close()
         self._assembler.close()
 
     def speaking(self) -> tuple[str, str]:
-        """The conversation that goes on, and who speaks now; "" none, nobody or somebody unknown.
+        """The current conversation and speaker; "": there is none, or the speaker is unknown.
 
         Known about a second after they began, and until their speech has ended.
         """
@@ -567,7 +574,7 @@ class Perception:
         return frozenset(self._assembler.known)
 
     def enrol(self, name: str, speaker_id: str = "", conversation_id: str = "") -> float:
-        """Keep the voice of somebody who spoke, so that it is known again from now on.
+        """Store the voice of a speaker, so that it is recognized from now on.
 
         Args:
             name: becomes the person_id of what they say.
@@ -577,7 +584,7 @@ class Perception:
             s of speech that the voice was learned from.
 
         Raises:
-            EnrolmentError: a name that cannot be, nobody or too little was heard, or the file of
+            EnrolmentError: an invalid name, no or too little speech was received, or the file of
                 `known_voices` cannot be written: then nothing has changed.
         """
         here = self._assembler.conversation_id()
@@ -600,7 +607,7 @@ class Perception:
         """Forget a voice that is known, also in the file of `known_voices`.
 
         Raises:
-            EnrolmentError: nobody of this name is known, or the file cannot be written.
+            EnrolmentError: no voice of this name is stored, or the file cannot be written.
         """
         if name not in self._assembler.known:
             raise EnrolmentError("no voice of this name is stored")
@@ -736,7 +743,7 @@ class Perception:
             yield event
 
     def _alone(self, said: Utterance) -> NDArray[np.int16]:
-        """The utterance's sound: of its voice alone, where that comes by itself."""
+        """The utterance's audio: the separated voice, where ROS4HRI publishes it."""
         if not said.voice_id:
             return said.audio
         start = max(said.start, said.end - seconds(self._config.dialogue.max_audio))
@@ -777,7 +784,7 @@ class Recognition:
         return self._loaded if self._label_map is None else self._label_map.bundle(self._loaded)
 
     def feed(self, event: PipelineEvent) -> list[EstimateEvent]:
-        """Take one event; what is no business of the recogniser gives nothing.
+        """Take one event; return the estimates that follow from it.
 
         A draft is prepared, so that its final utterance takes less time; it is estimated where
         `publish_provisional` says so. Nothing is estimated again for a corrected speaker: the
@@ -900,7 +907,7 @@ class Pipeline:
         return self._with_estimates(self.perception.feed(value))
 
     def advance(self, now: int) -> list[PipelineEvent]:
-        """The clock of the stamps has come to `now` (ns): what waited too long goes out.
+        """Set the clock of the stamps to `now` (ns); return what has waited too long.
 
         To be called about every 0.1 s of that clock, whether or not anything comes in. Inputs that
         arrived before `now` must have been fed; see `InputLate`.
@@ -911,7 +918,7 @@ class Pipeline:
         return self._with_estimates(self.perception.advance(now))
 
     def flush(self) -> list[PipelineEvent]:
-        """The inputs have ended: everything goes out, the conversation ends."""
+        """End the inputs and the conversation; return everything that waits."""
         return self._with_estimates(self.perception.flush())
 
     def reset(self) -> list[PipelineEvent]:
@@ -997,7 +1004,7 @@ def _detector(config: PerceptionConfig) -> FaceDetector | None:
 
 
 def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:
-    """The networks that the config names; None: nobody is told apart.
+    """Return the networks that the config names; None: there is no speaker diarization.
 
     Raises:
         SpeakerModelError: a folder's content is missing, changed or does not fit.
@@ -1027,7 +1034,7 @@ def known_voices(config: PerceptionConfig) -> dict[str, VoiceProfile]:
     """Name -> voice, of the file that the config names; empty where it names none.
 
     Raises:
-        EnrolmentError: a file that cannot be used, or nothing that tells voices apart.
+        EnrolmentError: a file that cannot be used, or no speaker_model.
     """
     file, model = config.known_voices, config.speaker_model
     if not file:

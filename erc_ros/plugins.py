@@ -99,7 +99,6 @@ FUSION_MODELS = Kind(
     files=True,
 )
 ENCODERS = Kind("erc_ros.encoders", "encoder", ("refuses", "encode"), files=True)
-CORPORA = Kind("erc_ros.corpora", "corpus", ("name", "labels", "splits"), files=True)
 METRICS = Kind("erc_ros.metrics", "metric", ("name", "compute"), files=True)
 CORPORA = Kind("erc_ros.corpora", "corpus", ("name", "labels", "splits"), files=True)
 EXPORTERS = Kind("erc_ros.exporters", "export format", ("suffix", "write"), files=True)
@@ -112,7 +111,6 @@ KINDS = (
     ENCODERS,
     CORPORA,
     METRICS,
-    CORPORA,
     EXPORTERS,
 )
 
@@ -142,13 +140,13 @@ def find(kind: Kind, name: str) -> Any:
     """
     if name in kind.own:
         return _load(kind, name, kind.own[name])
-    if found := _entry_points(kind.group).get(name):
-        if len(set(found)) > 1:
+    if references := _entry_points(kind.group).get(name):
+        if len(set(references)) > 1:
             raise PluginError(
-                f"{kind.noun} {name!r} is offered by several packages ({', '.join(found)}): "
+                f"{kind.noun} {name!r} is offered by several packages ({', '.join(references)}): "
                 "give one of these instead of the name, or uninstall the others"
             )
-        return _load(kind, name, found[0])
+        return _load(kind, name, references[0])
     if ":" in name:
         return _load(kind, name, name)
     known = names(kind)

@@ -256,7 +256,7 @@ def test_a_closed_pipeline_leaves_no_thread_and_no_file(config: PipelineConfig) 
             for number, chunk in enumerate(np.split(noise, 20)):
                 start = NS + number * NS // 10
                 pipeline.feed(AudioChunk(chunk, start, start + NS // 10))
-            pipeline.perception._assembler._diarizer.update()
+            pipeline.perception._assembler._diarizer.begin_update(0)
             during = {thread.name for thread in threading.enumerate()}
         return during, len(os.listdir("/proc/self/fd"))
 

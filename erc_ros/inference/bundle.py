@@ -1,7 +1,7 @@
 """The model bundle: a folder with `bundle.yaml` and the files that it names, checked before use.
 
-A bundle that does not fit is refused as a whole: a recogniser that runs with the wrong tokenizer or
-with labels in another order would answer confidently and wrongly. The format is described in
+A bundle that does not fit is refused as a whole: with the wrong tokenizer, or labels in another
+order, estimates would be confident and wrong. The format is described in
 `docs/reference/bundle.md`.
 """
 
@@ -82,8 +82,8 @@ class Bundle:
     @property
     def encoders(self) -> dict[str, Encoder]:
         """Those that are there, by modality, in the order of MODALITIES."""
-        found = {"text": self.text, "audio": self.audio, "visual": self.visual}
-        return {name: part for name, part in found.items() if part is not None}
+        parts = {"text": self.text, "audio": self.audio, "visual": self.visual}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -133,7 +133,7 @@ def load_bundle(path: Path | str) -> Bundle:
 
 
 def read_manifest(path: Path | str) -> Manifest:
-    """The manifest of the bundle in the folder `path`, checked by itself; no other file is read.
+    """Return the manifest of the bundle in the folder `path`, checked; no other file is read.
 
     Raises:
         BundleError: something does not fit.
@@ -142,23 +142,23 @@ def read_manifest(path: Path | str) -> Manifest:
 
 
 def speaker_network(bundle: Bundle) -> Path:
-    """The folder of the network in front of a voice part: beside the bundle's, or in `models/`.
+    """The folder of the speaker network of a voice part: next to the bundle's, or in `models/`.
 
     Raises:
         BundleError: it is not there, or another one than the part was trained on.
     """
     part = bundle.audio
     assert isinstance(part, VoiceAudio)
-    beside = bundle.folder.resolve().parent / part.speaker_network
+    sibling = bundle.folder.resolve().parent / part.speaker_network
     try:
-        folder = beside if beside.is_dir() else model_folder(part.speaker_network)
-        found = load_manifest(folder)
+        folder = sibling if sibling.is_dir() else model_folder(part.speaker_network)
+        manifest = load_manifest(folder)
     except (FileNotFoundError, SpeakerModelError) as error:
         raise BundleError(f"audio.speaker_network: {error}") from error
-    if (found.sha256, found.size) != (part.speaker_sha256, part.features):
+    if (manifest.sha256, manifest.size) != (part.speaker_sha256, part.features):
         raise BundleError(
-            f"audio.speaker_network: {folder} has sha256 {found.sha256[:12]}... and size "
-            f"{found.size}, the bundle was trained on {part.speaker_sha256[:12]}... of size "
+            f"audio.speaker_network: {folder} has sha256 {manifest.sha256[:12]}... and size "
+            f"{manifest.size}, the bundle was trained on {part.speaker_sha256[:12]}... of size "
             f"{part.features}: use that network, or another bundle"
         )
     return folder
@@ -185,28 +185,28 @@ def sha256_of(file: Path) -> str:
     return digest.hexdigest()
 
 
-def fusion_signature(bundle: Bundle, found: Signature) -> Signature:
-    """What the fusion has to take and give, whose network has the signature `found`.
+def fusion_signature(bundle: Bundle, actual: Signature) -> Signature:
+    """Return the signature that a fusion network with the signature `actual` must have.
 
-    It may do without `OPTIONAL_INPUTS`, and may take embeddings of modalities for which the bundle
-    has no encoder: they are always missing.
+    It may lack `OPTIONAL_INPUTS`, and may take embeddings of modalities for which the bundle has no
+    encoder: they are always missing.
     """
     inputs: dict[str, Port] = {
         name: ("float", (None, None, part.embedding)) for name, part in bundle.encoders.items()
     }
     for name, port in OPTIONAL_INPUTS.items():
-        if name in found.inputs:
+        if name in actual.inputs:
             inputs[name] = port
     for name in MODALITIES:
-        if name in found.inputs and name not in inputs:
-            shape = found.inputs[name][1]
+        if name in actual.inputs and name not in inputs:
+            shape = actual.inputs[name][1]
             size = (shape[-1] if shape else None) or 1
             inputs[name] = ("float", (None, None, size))
     outputs: dict[str, Port] = {
         "logits": ("float", (None, None, len(bundle.labels))),
         "weights": ("float", (None, None, 3)),
     }
-    if MODALITY_LOGITS in found.outputs:
+    if MODALITY_LOGITS in actual.outputs:
         outputs[MODALITY_LOGITS] = ("float", (None, None, 3, len(bundle.labels)))
     return Signature(inputs, outputs)
 
@@ -219,7 +219,7 @@ OPTIONAL_INPUTS: dict[str, Port] = {
     "speakers": ("int64", (None, None)),
     "valid": ("bool", (None, None)),
 }
-"""What a fusion may take beside the embeddings, or do without."""
+"""What a fusion may take in addition to the embeddings."""
 
 
 def fusion_sizes(bundle: Bundle) -> dict[str, int]:
@@ -276,11 +276,11 @@ def _check_file(file: Path, entry: FileEntry) -> None:
 def _check_networks(bundle: Bundle) -> None:
     for part in bundle.parts.values():
         try:
-            found = signature(part.file)
+            actual = signature(part.file)
         except NetworkError as error:
             raise BundleError(f"{error}; export the bundle again") from error
-        expected = fusion_signature(bundle, found) if isinstance(part, Fusion) else part.signature
-        if difference := expected.difference(found):
+        expected = fusion_signature(bundle, actual) if isinstance(part, Fusion) else part.signature
+        if difference := expected.difference(actual):
             raise BundleError(
                 f"{part.file}: {difference}; the file belongs to another bundle, or the "
                 "manifest's sizes are wrong"

@@ -1,4 +1,4 @@
-"""How is she now? The state of each person, from the estimates of their utterances.
+"""The current emotion of each person, from the estimates of their utterances.
 
 An estimate tells of one utterance; a behaviour tree asks of a person, between utterances, and wants
 to know how old and how sure the answer is. So each utterance counts for a while: with a weight that
@@ -106,7 +106,7 @@ class EmotionStateTracker:
         self._evidence: tuple[_Evidence, ...] = ()
 
     def feed(self, estimate: Estimate) -> EmotionState | None:
-        """Take an estimate; the state of its person right after, None where nobody is known.
+        """Take an estimate; return the state of its person, None where the person is unknown.
 
         Drafts count nothing: their final estimate comes. Another conversation ends the one before.
         """
@@ -136,7 +136,7 @@ class EmotionStateTracker:
         return self.of(person, utterance.end)
 
     def correct(self, correction: SpeakerCorrected) -> None:
-        """Somebody else said these utterances; an utterance of a known person stays theirs."""
+        """Assign these utterances to another speaker; those of a known person stay as they are."""
         after = _person(correction.conversation_id, correction.after, "")
         corrected = []
         for each in self._evidence:
@@ -147,7 +147,7 @@ class EmotionStateTracker:
         self._evidence = tuple(corrected)
 
     def end_conversation(self, conversation_id: str) -> None:
-        """Speakers of a conversation are nobody any more; persons are remembered."""
+        """Forget the speakers of a conversation; persons are remembered."""
         self._evidence = tuple(
             each
             for each in self._evidence
@@ -162,13 +162,13 @@ class EmotionStateTracker:
         return forgotten
 
     def persons(self) -> list[Person]:
-        """Everybody of whom something is known, in the order of their latest utterance."""
+        """Every person with an utterance that counts, in the order of their latest utterance."""
         return list(dict.fromkeys(each.person for each in reversed(self._evidence)))[::-1]
 
     def of(self, person: Person, time: int) -> EmotionState:
         """The state of a person at `time` (ns)."""
-        found = [each for each in self._evidence if each.person == person]
-        return _state(person, found, time, self._config, self._anchors)
+        evidence = [each for each in self._evidence if each.person == person]
+        return _state(person, evidence, time, self._config, self._anchors)
 
 
 def _is_meant(evidence: _Evidence, correction: SpeakerCorrected) -> bool:
@@ -189,14 +189,14 @@ def _person(conversation_id: str, speaker_id: str, person_id: str) -> Person | N
 
 def _state(
     person: Person,
-    found: Sequence[_Evidence],
+    evidence: Sequence[_Evidence],
     time: int,
     config: EmotionStateConfig,
     anchors: NDArray[np.float64],
 ) -> EmotionState:
     labels = len(anchors)
     total = np.full(labels, config.prior / labels)
-    for each in found:
+    for each in evidence:
         age = max(0, time - each.end)  # an utterance of the future is new
         fading = 2.0 ** (-age / seconds(config.half_life))
         total += each.probabilities.max() * fading * each.probabilities
@@ -210,6 +210,6 @@ def _state(
         valence=float(valence),
         arousal=float(arousal),
         uncertainty=config.prior / mass,
-        last=max((each.end for each in found), default=0),
-        utterances=len(found),
+        last=max((each.end for each in evidence), default=0),
+        utterances=len(evidence),
     )

@@ -1,4 +1,4 @@
-"""What the recogniser says about one utterance."""
+"""The estimate of one utterance."""
 
 from __future__ import annotations
 
@@ -225,9 +225,9 @@ def scale_confidence(
     least = np.minimum(confidence, 1.0001 * next_best / (1 + next_best))  # a bit above a tie
     most = np.maximum(confidence, SUREST)
     scaled = np.clip(confidence * np.asarray(factors)[best], least, most)
-    found = others * (1 - scaled)
-    np.put_along_axis(found, best, scaled, axis=-1)
-    result: NDArray[np.float32] = found.astype(np.float32)
+    scaled_all = others * (1 - scaled)
+    np.put_along_axis(scaled_all, best, scaled, axis=-1)
+    result: NDArray[np.float32] = scaled_all.astype(np.float32)
     # Rounding must not decide between two that are all but equal.
     is_kept = (scaled != confidence) & (np.expand_dims(result.argmax(axis=-1), -1) == best)
     return np.where(is_kept, result, probabilities)

@@ -55,11 +55,11 @@ def read(
     subsets = [subset for subset in SUBSETS if not any(np.array(subset) & ~present)]
     repeated = {name: np.repeat(array, len(subsets), axis=0) for name, array in inputs.items()}
     repeated["modalities"][:, -1] = subsets
-    found = softmax(network(repeated)["logits"][:, -1])  # (subsets, C)
-    if not np.isfinite(found).all():
+    rows = softmax(network(repeated)["logits"][:, -1])  # (subsets, C)
+    if not np.isfinite(rows).all():
         return None
     joint = np.tile(prior, (2, 2, 2, 1))
-    for subset, row in zip(subsets, found, strict=True):
+    for subset, row in zip(subsets, rows, strict=True):
         joint[tuple(map(int, subset))] = row
         if sum(subset) == 1:
             alone[subset.index(True)] = row

@@ -1,4 +1,4 @@
-"""What the recogniser remembers of a conversation: a value, and a pure step that extends it."""
+"""History of a conversation: a value, and a pure step that extends it."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class ConversationHistory:
     speakers: ids in the order of their first word, at most 9.
     utterances: the last utterances as the fusion sees them, oldest first.
     window: those that the text encoder sees, oldest first.
-    unread: how many at the end of `window` the text encoder has to read anew.
+    unread: how many at the end of `window` the text encoder has to encode again.
     voices: what was heard, for a voice part (`inference.voice`). is_unheard: some of them are
-        somebody else's than when they were listened to.
+        another speaker's than when they were encoded.
     """
 
     conversation_id: str = ""
@@ -105,7 +105,7 @@ def relabel(
 ) -> tuple[ConversationHistory, int]:
     """It was `speaker_id` who said these utterances; and how many of them are remembered.
 
-    The text encoder has to read the first of them anew, and with it all after it. Numbers of
+    The text encoder has to encode the first of them and all after it again. Numbers of
     speakers stay; one who is new gets the next.
 
     Args:
@@ -115,13 +115,13 @@ def relabel(
         voices = attribute(history.voices, utterance_ids, speaker_id)
         history = replace(history, voices=voices, is_unheard=True)
     parts: tuple[UtteranceEmbeddings | WindowEntry, ...] = (*history.utterances, *history.window)
-    found = {part.utterance_id for part in parts} & set(utterance_ids) - {""}
-    if not found:
+    known_ids = {part.utterance_id for part in parts} & set(utterance_ids) - {""}
+    if not known_ids:
         return history, 0
     known, speaker = speaker_index(history.speakers, speaker_id)
     window = tuple(
         replace(entry, block=said_by(speaker, entry.block))
-        if entry.utterance_id in found
+        if entry.utterance_id in known_ids
         else entry
         for entry in history.window
     )
@@ -130,13 +130,13 @@ def relabel(
         history,
         speakers=known,
         utterances=tuple(
-            replace(each, speaker=speaker) if each.utterance_id in found else each
+            replace(each, speaker=speaker) if each.utterance_id in known_ids else each
             for each in history.utterances
         ),
         window=window,
         unread=max(history.unread, len(window) - changed.index(True) if any(changed) else 0),
     )
-    return history, len(found)
+    return history, len(known_ids)
 
 
 def fusion_input(

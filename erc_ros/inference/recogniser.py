@@ -1,4 +1,4 @@
-"""The streaming recogniser: utterances in, estimates out, one call each.
+"""The streaming emotion recognizer: utterances in, estimates out, one call each.
 
 Sound and faces are encoded by two workers while the text is encoded by the caller (ONNX Runtime
 releases the interpreter lock). What `prepare` was given while the text was still awaited is ready
@@ -118,7 +118,7 @@ class Recogniser:
         self._has_modality_logits = MODALITY_LOGITS in signature(bundle.fusion.file).outputs
 
     def reopen(self) -> None:
-        """Look for the best device of each network anew; may be called from any thread."""
+        """Select the best device of each network again; may be called from any thread."""
         for network in self.networks.values():
             network.reopen()
 
@@ -169,7 +169,7 @@ class Recogniser:
         A final one is remembered as history of those after it; a draft (`is_final` False) gets its
         estimate and is not. Another conversation id begins with an empty history. Text of a
         language that the bundle does not read or without a word that the vocabulary knows, sound
-        that is shorter than 0.3 s or silent, pictures that are none, and embeddings that are not
+        that is shorter than 0.3 s or silent, data that are not images, and embeddings that are not
         finite count as missing; `Estimate.notes` says so.
         """
         begin = time.perf_counter_ns()
@@ -188,7 +188,7 @@ class Recogniser:
         return answered
 
     def correct(self, correction: SpeakerCorrected) -> int:
-        """Somebody else said earlier utterances: what comes next is recognised accordingly.
+        """Assign earlier utterances to another speaker, for what is estimated next.
 
         As if it had been known from the beginning, but for the order in which speakers are
         numbered, and for texts that the encoder's window has lost. Nothing is recognised again.
@@ -199,10 +199,10 @@ class Recogniser:
         """
         if correction.conversation_id != self._history.conversation_id:
             return 0
-        self._history, found = relabel(
+        self._history, count = relabel(
             self._history, correction.utterance_ids, correction.after, self._prompt.said_by
         )
-        return found
+        return count
 
     def reset(self, conversation_id: str) -> None:
         """Forget a conversation, its history and its drafts; another one is not touched."""
@@ -259,7 +259,7 @@ class Recogniser:
         self.close()
 
     def _text_encoder(self) -> TextEncoder:
-        """The text encoder, when nobody else works in it."""
+        """The text encoder, when no other thread uses it."""
         self._catching_up.result()
         return self._text
 
@@ -325,7 +325,7 @@ class Recogniser:
         )
 
     def _reread(self, conversation_id: str) -> None:
-        """Read texts anew from the first corrected one on, those that the fusion still sees.
+        """Encode texts again from the first corrected one on, those that the fusion still uses.
 
         That waits for the next utterance or draft of the conversation, so it is at most
         `bundle.fusion.context` short passes, however much was corrected.
@@ -405,7 +405,7 @@ class Recogniser:
         return replace(compared, duration=compared.duration + encoded.duration)
 
     def _listen_again(self) -> None:
-        """Compare voices anew that turned out to be somebody else's, those that the fusion sees."""
+        """Encode voices of corrected speakers again, those that the fusion still uses."""
         history, part = self._history, self.bundle.audio
         if not history.is_unheard or not isinstance(part, VoiceAudio):
             return

@@ -22,7 +22,7 @@ class TextEncoder(ABC):
 
     @abstractmethod
     def forget(self) -> None:
-        """Read everything anew next time."""
+        """Forget what was read; the next call encodes everything."""
 
     @abstractmethod
     def __call__(self, window: Sequence[Block]) -> Embedding:
@@ -70,7 +70,7 @@ class CachedTextEncoder(TextEncoder):
         self.forget()
 
     def forget(self) -> None:
-        """Read everything anew next time."""
+        """Forget what was read; the next call encodes everything."""
         self._window: tuple[Block, ...] = ()
         self._past = self._view(self._memory, 0)
         self._new = self._past  # keys and values that `catch_up` puts behind the past
@@ -102,7 +102,7 @@ class CachedTextEncoder(TextEncoder):
     def catch_up(self) -> None:
         """Put the last utterance's keys and values behind the others.
 
-        The next call needs it and does it by itself; called before, it spares that one the wait.
+        The next call needs it and does it if it was not called; called before, it saves time.
         """
         if self._new.shape[4] == 0:
             return
@@ -130,7 +130,7 @@ class PromptTextEncoder(TextEncoder):
         self.forget()
 
     def forget(self) -> None:
-        """Read everything anew next time."""
+        """Forget what was read; the next call encodes everything."""
         self._window: tuple[Block, ...] = ()
         self._embedding: Embedding | None = None
 

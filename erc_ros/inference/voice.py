@@ -1,6 +1,6 @@
-"""How somebody sounds now, beside how the same speaker sounded before: what a voice part takes.
+"""Input of a voice part: the voice of an utterance, and of the speaker's earlier ones.
 
-The front end is the network that tells speakers apart (CAM++): its embedding of an utterance also
+The front end is the speaker network (CAM++): its embedding of an utterance also
 says how something was said ("x-vectors meet emotions", Pappagari et al. 2020, arXiv 2002.05039).
 Most of it is the person, though, so the part sees the earlier utterances of the same speaker too:
 causal, as far as diarization knew them, and none at the first one. What it does with them (their
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
 from erc_ros.values.utterance import SAMPLE_RATE
 
-REMEMBERED = 128  # utterances of a conversation, whoever spoke
+REMEMBERED = 128  # utterances of a conversation, of all speakers
 
 Features = NDArray[np.float32]
 
@@ -58,7 +58,7 @@ def attribute(
 def before(
     heard: Sequence[HeardVoice], utterance_id: str, speaker_id: str, most: int
 ) -> list[Features]:
-    """The last `most` utterances of a speaker before this one, oldest first; of nobody: none."""
+    """The last `most` utterances of a known speaker before this one, oldest first."""
     earlier: list[Features] = []
     for each in heard:
         if utterance_id and each.utterance_id == utterance_id:
@@ -86,9 +86,9 @@ def voice_inputs(
     earlier = np.zeros((len(batch), most, batch.shape[1]), np.float32)
     is_heard = np.zeros((len(batch), most), bool)
     for row, voice in enumerate(voices):
-        if found := before(heard, voice.utterance_id, voice.speaker_id, most):
-            earlier[row, : len(found)] = found
-            is_heard[row, : len(found)] = True
+        if features := before(heard, voice.utterance_id, voice.speaker_id, most):
+            earlier[row, : len(features)] = features
+            is_heard[row, : len(features)] = True
     return {"voice": batch, "heard": earlier, "is_heard": is_heard}
 
 

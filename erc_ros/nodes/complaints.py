@@ -1,8 +1,8 @@
-"""What goes wrong, in the log: one limit for everything, so that nothing can fill a disk.
+"""Rate-limited warnings: one limit for everything, so that the log cannot fill a disk.
 
-A camera whose every picture is broken says so thirty times a second, and each time in other words.
-Of a subject, the first complaint is told at once; then one at a time after a pause that grows from
-10 s to 10 minutes while it goes on, with the number of those that were left out.
+A camera with broken images would cause thirty warnings a second, each with another text. Of each
+subject, the first warning is logged at once; then one at a time after a pause that grows from 10 s
+to 10 minutes while they continue, with the number of those that were skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Subject:
 
 
 class Complaints:
-    """Tells what is wrong, but not more often than somebody can read it. Any thread may call it.
+    """Logs warnings at a limited rate. Any thread may call it.
 
     Args:
         log: takes a line.
@@ -45,8 +45,8 @@ class Complaints:
 
     def last(self, about: str) -> str:
         """The last complaint about a subject that was told; "" if there was none."""
-        found = self._subjects.get(about)
-        return found.text if found else ""
+        subject = self._subjects.get(about)
+        return subject.text if subject else ""
 
     def tell(self, about: str, text: str) -> None:
         """Something is wrong with `about`; in the same words, after `LONGEST_PAUSE` only."""

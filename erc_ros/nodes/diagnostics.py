@@ -118,15 +118,15 @@ class Lossiness:
     def problems(self, received: int, dropped: int, lost: int, now: int) -> list[Problem]:
         """What to report, with the current counters."""
         came = self._received.recent(received, now)
-        found = []
+        problems = []
         for growth, count, text in (
             (self._dropped, dropped, "dropped from the queue: this machine is too slow for them"),
             (self._lost, lost, "lost by DDS: lower their rate or size, or raise its buffers"),
         ):
             new = growth.recent(count, now)
             if new > self._SHARE * (came + new):
-                found.append(warning(f"{new} messages of the last 10 s {text}"))
-        return found
+                problems.append(warning(f"{new} messages of the last 10 s {text}"))
+        return problems
 
 
 class Latencies:
@@ -157,12 +157,12 @@ def status(
     Args:
         problems: none: OK and the message `fine`.
     """
-    found = list(problems)
-    level = max((level for level, _ in found), default=OK)
+    listed = list(problems)
+    level = max((level for level, _ in listed), default=OK)
     return DiagnosticStatus(
         level=level,
         name=name,
-        message="; ".join(text for _, text in found) or fine,
+        message="; ".join(text for _, text in listed) or fine,
         hardware_id=HARDWARE,
         values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
     )

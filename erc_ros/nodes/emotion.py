@@ -8,7 +8,6 @@ from typing import Any
 from erc_ros.nodes.emotion_node import EmotionNode
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.utterance_node import UtteranceNode, not_recorded
-from erc_ros.pipeline import crop_size
 
 
 def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[ManagedNode]:
@@ -20,7 +19,7 @@ def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[Man
     utterance_node = UtteranceNode(
         emotion_node.receive,
         record,
-        lambda: crop_size(emotion_node.parameters["bundle"]),
+        emotion_node.crop_size,
         consent=emotion_node.consent,
         **options,
     )

@@ -35,7 +35,7 @@ from erc_ros.nodes.messages import (
 )
 from erc_ros.nodes.resequencer import Resequencer
 from erc_ros.parameters import EmotionNodeConfig
-from erc_ros.pipeline import Recognition
+from erc_ros.pipeline import Recognition, crop_size
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.events import (
     ConversationEnded,
@@ -173,6 +173,14 @@ class EmotionNode(ManagedNode):
             self._expressions.close()
         self._expressions = None
 
+    def crop_size(self) -> int:
+        """Return the size (pixels) of face crops that the bundle expects; 0: unknown."""
+        recognition = self._recognition
+        if recognition is None:
+            return crop_size(self.parameters["bundle"])
+        visual = recognition.bundle.visual
+        return 0 if visual is None else visual.size
+
     # Callbacks: they only enqueue -----------------------------------------------------------
 
     def receive(self, handed: Handover) -> None:
@@ -224,7 +232,7 @@ class EmotionNode(ManagedNode):
                 if item.input == "corrections"
                 else UtteranceEvent(utterance_value(message))
             )
-        finally:  # what cannot be used has its place as well, nobody shall wait for it
+        finally:  # an unusable message has a number, too: nothing waits for it
             arrived = (event, message.sequence, item.arrived)
             self._take(self._order.feed(message.sequence, arrived, taken))
 
@@ -251,8 +259,8 @@ class EmotionNode(ManagedNode):
             self._check_crops(len(event.utterance.faces[0].pixels))
         recognition.publish_provisional = self.parameters["publish_provisional"]
         recognition.min_confidence = self.parameters["min_confidence"]
-        for found in recognition.feed(event):
-            estimate = found.estimate
+        for result in recognition.feed(event):
+            estimate = result.estimate
             text = self.consent.allowed and self.parameters["publish_text"]
             message = estimate_message(estimate, recognition.bundle, text, handed.sequence)
             total = time.monotonic_ns() - handed.arrived
@@ -311,7 +319,7 @@ class EmotionNode(ManagedNode):
     # ------------------------------------------------------------------------------------------
 
     def _publish_states(self) -> None:
-        """How everybody is now, on the clock of the stamps."""
+        """Publish the current emotion of each person, on the clock of the stamps."""
         assert self._recognition is not None
         now = self.get_clock().now().nanoseconds
         states = [self._states.of(person, now) for person in self._states.persons()]
@@ -383,7 +391,7 @@ class EmotionNode(ManagedNode):
             "labels": " ".join(bundle.labels),
         }
         return [
-            diagnostics.status("recogniser", values, problems),
+            diagnostics.status("recognizer", values, problems),
             diagnostics.status("bundle", models),
             *([diagnostics.engines(self._engines.state)] if self._engines else []),
         ]

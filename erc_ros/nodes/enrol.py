@@ -1,4 +1,4 @@
-"""`erc enrol`: keep somebody's voice in a file, so that the nodes know it again. Needs no ROS."""
+"""`erc enrol`: store a person's voice in a file, so that the nodes recognize it. Needs no ROS."""
 
 from __future__ import annotations
 

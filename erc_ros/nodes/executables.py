@@ -65,7 +65,7 @@ def _run(make: Callable[..., Sequence[ManagedNode]], args: list[str] | None) -> 
 
     from erc_ros.nodes.process import run_nodes
 
-    # A search for faces runs beside what people wait for, and need not take their cores.
+    # Face detection runs in the background and need not take the cores of estimates.
     cv2.setNumThreads(1)
     # A thread that comes back from a network waits so long for one that computes in Python; the
     # default of 5 ms is half of an answer's time.

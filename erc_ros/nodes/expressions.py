@@ -1,7 +1,7 @@
-"""What the faces of ROS4HRI express: a latched topic for each face that somebody tracks.
+"""What the faces of ROS4HRI express: a latched topic for each tracked face.
 
-A topic is there as long as its face is tracked, so that whoever listens knows it before the first
-estimate comes, and whoever begins to listen later gets the last one.
+A topic is there as long as its face is tracked, so that subscribers know it before the
+first estimate, and late subscribers get the last one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Expressions:
         """Publish an estimate, where its face is tracked and hri_msgs has a word for it."""
         face = estimate.utterance.face_id
         if face not in self._faces.ids or not estimate.label:
-            return  # our own tracks, those that are gone, and what nobody is sure enough of
+            return  # our own tracks, those that have ended, and labels below min_confidence
         message = expression_message(self._kind, estimate)
         if message is None:
             self._node.complain(

@@ -10,11 +10,11 @@ from erc_ros.values.events import Event
 
 @dataclass(frozen=True)
 class Handover:
-    """An event of the dialogue that matters to the recogniser.
+    """An event of the dialogue for the emotion recognizer.
 
     arrived: ns on the monotonic clock, of the input that completed it.
     stages: ns spent until now, by name.
-    sequence: of its message, see erc_msgs/Utterance; 0 where there is none.
+    sequence: of its message, see erc_msgs/Utterance; 0 where it has no message.
     """
 
     event: Event

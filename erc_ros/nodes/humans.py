@@ -70,8 +70,8 @@ class Humans:
     def look(self) -> None:
         """Subscribe to what is new, give up what is gone.
 
-        In small steps, and the more rarely the longer it takes: whoever makes topics by the
-        thousands must not take the executor's time from sound and pictures.
+        In small steps, and the more rarely the longer it takes: thousands of topics must not take
+        the executor's time from audio and images.
         """
         begin = time.monotonic()
         if not self._namespace or begin < self._due:

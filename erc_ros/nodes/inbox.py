@@ -144,7 +144,7 @@ class Worker:
             self._attempt(item)
         try:
             self._finish()
-        except Exception as error:  # noqa: BLE001  (a thread has nobody to raise to)
+        except Exception as error:  # noqa: BLE001  (a thread has no caller)
             self._failed(Item("finish", None, time.monotonic_ns()), error)
 
     def _attempt(self, item: Item) -> None:

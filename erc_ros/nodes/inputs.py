@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -33,6 +34,79 @@ TELLS_INFO = hasattr(Subscription, "CallbackType")
 AUTO, NONE = "auto", "none"
 HUGE = 2**20  # bytes of a message that is a text or less
 CALM = 5 * NS  # after the last of them
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A publisher, as the graph shows it.
+
+    readable: its type is installed here and read by an adapter. conflict: how its fields differ
+    from those of the installed type of this name; "": they do not.
+    """
+
+    topic: str
+    type: str
+    readable: bool = True
+    conflict: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do about an input.
+
+    usable: (topic, type) pairs that may be subscribed to, the preferred one first.
+    foreign: pairs whose publishers mean other fields. problem: why an offer is not used, or "".
+    """
+
+    usable: tuple[tuple[str, str], ...] = ()
+    foreign: frozenset[tuple[str, str]] = frozenset()
+    problem: str = ""
+
+
+def decide(name: str, fixed: tuple[str, str] | None, offers: Sequence[Offer]) -> Decision:
+    """Decide which topic and type an input subscribes to.
+
+    A publisher whose type has other fields than the installed one is never subscribed to: its bytes
+    would be decoded as what they are not.
+
+    Args:
+        name: of the input.
+        fixed: topic and type that the parameter names; None: "auto".
+        offers: the publishers of the input's topics.
+    """
+    foreign = [offer for offer in offers if offer.conflict]
+    known = [(offer.topic, offer.type) for offer in offers if not offer.conflict]
+    readable = tuple((o.topic, o.type) for o in offers if o.readable and not o.conflict)
+    usable = readable if fixed is None else () if foreign else (fixed,)
+    problem = ""
+    if foreign:
+        first = foreign[0]
+        problem = (
+            f"{first.topic} is published as a {first.type} with other fields than the one that "
+            f"is installed here ({first.conflict}): install the same package on both sides"
+            f"{_hint(first.type)}"
+        )
+    elif fixed is not None and known and fixed not in known:
+        remedy = f"publish it as {fixed[1]}"
+        if name in ("audio", "image", "speech"):
+            remedy += f", or set {name}_type to auto"
+        problem = (
+            f"{known[0][0]} is published as {known[0][1]}, but a {fixed[1]} is expected, and no "
+            f"message is received: {remedy}"
+        )
+    elif known and not readable:
+        problem = (
+            f"{known[0][0]} is published as {known[0][1]}, which cannot be read here: publish one "
+            f"of {types_of(name)}, with its package installed{_hint(known[0][1])}"
+        )
+    keys = frozenset((offer.topic, offer.type) for offer in foreign)
+    return Decision(usable, keys, problem)
+
+
+def _offer(name: str, topic: str, info: Any) -> Offer:
+    kind = info.topic_type
+    is_readable = message_class(kind) is not None and kind in types_of(name)
+    return Offer(topic, kind, is_readable, _conflict(info))
 
 
 class Input:
@@ -98,60 +172,33 @@ class Input:
             self._subscribe(self._fixed_topic(), type_name)
 
     def look(self) -> None:
-        """With "auto": subscribe to what is published, or switch when its type changed.
-
-        A publisher that means something else by the type's name is never listened to: its bytes
-        would be read as what they are not.
-        """
+        """Subscribe to what is published; with "auto" also when its type changed."""
         if self._type_name == NONE:
             return
         endpoints = self._endpoints()
         self._watch(endpoints)
         self._give_back()
-        others = [(topic, info) for topic, info in endpoints if _differs(info)]
-        offers = [(topic, info.topic_type) for topic, info in endpoints if not _differs(info)]
-        known = [offer for offer in offers if message_class(offer[1]) and self._takes(offer[1])]
-        fixed = self._fixed_topic(), self._type_name
-        self._unusable = ""
-        if others:
-            topic, info = others[0]
-            self._unusable = (
-                f"{topic} is published as a {info.topic_type} with other fields than the one that "
-                f"is installed here ({info.topic_type_hash} there, {type_hash(info.topic_type)} "
-                f"here): install the same package on both sides{_hint(info.topic_type)}"
-            )
-            if self._current == (topic, info.topic_type):
-                self.close()
-        elif self._type_name != AUTO and offers and fixed not in offers:
-            way_out = f"publish it as {self._type_name}"
-            if self.name in ("audio", "image", "speech"):
-                way_out += f", or set {self.name}_type to auto"
-            self._unusable = (
-                f"{offers[0][0]} is published as {offers[0][1]}, but a {self._type_name} is "
-                f"expected, and nothing is heard: {way_out}"
-            )
-        elif offers and not known:
-            self._unusable = (
-                f"{offers[0][0]} is published as {offers[0][1]}, which cannot be read here: "
-                f"publish one of {types_of(self.name)}, with its package installed"
-                f"{_hint(offers[0][1])}"
-            )
-        if self._unusable:
-            self._node.complain(f"{self.name} type", self._unusable)
+        offers = [_offer(self.name, topic, info) for topic, info in endpoints]
+        decision = decide(self.name, self._wanted_offer(), offers)
+        self._unusable = decision.problem
+        if decision.problem:
+            self._node.complain(f"{self.name} type", decision.problem)
+        if self._current in decision.foreign:
+            self.close()
         if self._current and self._fitting(self._current[0]) != self._asked:
             self._subscribe(*self._current)
-        if self._type_name != AUTO:
-            if self._current is None and not others:
-                self._subscribe(self._fixed_topic(), self._type_name)
-            return
-        if known and self._current not in known:
+        if decision.usable and self._current not in decision.usable:
             try:
-                self._subscribe(*known[0])
+                self._subscribe(*decision.usable[0])
             except RuntimeError as error:  # the topic's former type is not gone yet: look again
                 self._node.complain(f"{self.name} type", f"{self.name}: {error}")
 
+    def _wanted_offer(self) -> tuple[str, str] | None:
+        """The topic and type that the parameter names; None for "auto"."""
+        return None if self._type_name == AUTO else (self._fixed_topic(), self._type_name)
+
     def _give_back(self) -> None:
-        """Subscribe anew after messages that are far too large.
+        """Subscribe again after messages that are far too large.
 
         DDS keeps buffers of the largest size that a subscription has seen: gigabytes.
         """
@@ -187,7 +234,7 @@ class Input:
         ]
 
     def _watch(self, endpoints: Sequence[tuple[str, Any]]) -> None:
-        """Tell when somebody else publishes than before."""
+        """Call `replugged` or `gone` when the publishers have changed."""
         publishers = frozenset(bytes(info.endpoint_gid) for _, info in endpoints)
         if publishers and self._publishers and not publishers & self._publishers:
             self._replugged()
@@ -201,9 +248,6 @@ class Input:
             self._published_since = time.monotonic_ns()
         self._sole = next(iter(publishers)) if len(publishers) == 1 else b""
         self._publishers = publishers or self._publishers
-
-    def _takes(self, type_name: str) -> bool:
-        return type_name in types_of(self.name)
 
     def _subscribe(self, topic: str, type_name: str) -> None:
         self.close()
@@ -294,11 +338,12 @@ class Input:
         return 0.0 if self._published_since is None else (now - self._published_since) / NS
 
 
-def _differs(info: Any) -> bool:
-    """Does a publisher mean other fields by the type's name than are installed here?"""
-    theirs = str(getattr(info, "topic_type_hash", ""))  # not told before Iron
+def _conflict(info: Any) -> str:
+    """How the fields of a publisher's type differ from those of the installed type; "": equal."""
+    theirs = str(getattr(info, "topic_type_hash", ""))  # not known before Iron
     ours = type_hash(info.topic_type)
-    return theirs.startswith("RIHS01_") and bool(ours) and theirs != ours
+    differs = theirs.startswith("RIHS01_") and bool(ours) and theirs != ours
+    return f"{theirs} there, {ours} here" if differs else ""
 
 
 def _hint(type_name: str) -> str:

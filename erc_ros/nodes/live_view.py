@@ -1,6 +1,6 @@
 """What the robot understands, to look at: the camera's pictures with names, and markers at faces.
 
-A picture is drawn only while somebody looks at it, and none while `recording_allowed` is false.
+An image is drawn only while it has a subscriber and `recording_allowed` is true.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from erc_ros.values.why import brief, indicated, why_of_message
 MARKERS, MARKER = "visualization_msgs/msg/MarkerArray", "visualization_msgs/msg/Marker"
 PICTURE_QOS = QoSProfile(depth=2, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
-SHOWN_FOR = 10 * NS  # an estimate of longer ago is not how somebody looks now
+SHOWN_FOR = 10 * NS  # an older estimate is not shown
 WHY_LETTERS = 110  # of a line
 MOST_PEOPLE = 16  # whose last estimate is shown
 BOX_SHOWN_FOR = NS  # where a face was last seen
@@ -74,7 +74,7 @@ class Felt:
 def draw(
     picture: NDArray[np.uint8], faces: Iterable[FaceObservation], felt: Sequence[Felt]
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) BGR with boxes of faces, and what everybody felt last."""
+    """(H, W, 3) BGR with boxes of faces and the last estimate of each person."""
     drawn: NDArray[np.uint8] = np.array(picture)
     scale = max(0.4, picture.shape[1] / 1280)
     by_face = {one.face_id: one for one in felt if one.face_id}
@@ -147,7 +147,7 @@ class LiveView:
         self._estimates = node.subscribe_to(EmotionEstimate, "emotions", self._hear, ESTIMATE_QOS)
 
     def look(self) -> None:
-        """Which faces are tracked, and where they are while somebody looks."""
+        """Update which faces are tracked and, with a subscriber, where they are."""
         self._faces.look()
         is_watched = self._pictures.get_subscription_count() > 0
         self._regions.look(self._faces.ids[:MOST_PEOPLE] if is_watched else ())

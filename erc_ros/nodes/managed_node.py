@@ -226,7 +226,7 @@ class ManagedNode(LifecycleNode, ABC):
         self.destroy_node()
 
     def _start_by_itself(self) -> None:
-        # As the first thing while spinning, so that it looks as if somebody had asked from outside.
+        # As the first callback while spinning, like a request from outside.
         assert self._start_timer is not None
         self._start_timer.cancel()
         if self.configured or self.active or self.ending:
@@ -263,7 +263,7 @@ class ManagedNode(LifecycleNode, ABC):
         informed: `receive` takes what rclpy tells about a message, too.
 
         matched: `qos` was taken from the publishers, and may be another one next time. Then the
-        parameters are declared only where somebody set one: they keep the value of the first time.
+        parameters are declared only where one was set: they keep the value of the first time.
         """
         prefix = f"qos_overrides.{self.resolve_topic_name(topic)}.subscription."
         is_overridden = any(name.startswith(prefix) for name in self._parameter_overrides)
@@ -330,7 +330,7 @@ class ManagedNode(LifecycleNode, ABC):
 
     def _report(self) -> None:
         name = self.get_fully_qualified_name().strip("/")  # two robots have two
-        found = self.statuses(time.monotonic_ns()) if self.configured else []
+        statuses = self.statuses(time.monotonic_ns()) if self.configured else []
         state = "active" if self.active else "inactive" if self.configured else "unconfigured"
         state = "finalized" if self._finalized else state
         problems = [diagnostics.error(self._problem)] if self._problem else []
@@ -348,8 +348,8 @@ class ManagedNode(LifecycleNode, ABC):
             "not_logged": self.complaints.left_out,
             "recording_allowed": self.consent.allowed,
         }
-        found.insert(0, diagnostics.status("state", values, problems, fine=state))
-        for entry in found:
+        statuses.insert(0, diagnostics.status("state", values, problems, fine=state))
+        for entry in statuses:
             entry.name = f"{name}: {entry.name}"
         stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostics.array(stamp, found))
+        self._diagnostics.publish(diagnostics.array(stamp, statuses))

@@ -26,12 +26,12 @@ def matching(wanted: QoSProfile, publishers: Iterable[Any]) -> QoSProfile:
     publishers: what `get_publishers_info_by_topic` tells; none: what fits any that may come.
     """
     offered = [info.qos_profile for info in publishers]
-    found = copy(wanted)
+    qos_profile = copy(wanted)
     if not offered or any(qos.reliability != RELIABLE for qos in offered):
-        found.reliability = BEST_EFFORT
+        qos_profile.reliability = BEST_EFFORT
     all_latched = bool(offered) and all(qos.durability == LATCHED for qos in offered)
-    found.durability = LATCHED if all_latched else VOLATILE
-    return found
+    qos_profile.durability = LATCHED if all_latched else VOLATILE
+    return qos_profile
 
 
 class MatchingSubscription:
@@ -54,7 +54,7 @@ class MatchingSubscription:
         self._subscription: Any = None
 
     def look(self) -> bool:
-        """Subscribe to what is published (anew where it is published otherwise); is it?"""
+        """Subscribe, again where the QoS changed; return whether there is a publisher."""
         publishers = self._node.get_publishers_info_by_topic(
             self._node.resolve_topic_name(self._topic)
         )

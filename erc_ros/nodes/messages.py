@@ -218,7 +218,7 @@ def utterance_value(message: UtteranceMessage) -> Utterance:
 
 
 def _share(value: float) -> float:
-    """NaN, which is unknown, for what is none."""
+    """The value where it is in [0, 1], else NaN (unknown)."""
     return value if 0.0 <= value <= 1.0 else math.nan
 
 
@@ -297,7 +297,7 @@ def labels_message(bundle: Bundle) -> EmotionLabels:
 def states_message(
     states: Sequence[EmotionState], bundle: Bundle, now: int, min_confidence: float = 0.0
 ) -> EmotionStates:
-    """How everybody is at `now` (ns); a label less probable than `min_confidence` is unknown."""
+    """Return the emotions at `now` (ns); a label less probable than `min_confidence` is unknown."""
     message = EmotionStates(labels=list(bundle.labels))
     message.header.stamp = to_time(now)
     message.states = [

@@ -27,7 +27,14 @@ from erc_ros.parameter_reference import (
     parameter_tables,
     tuning_reference,
 )
-from erc_ros.parameters import NODES, complaint, current_name, former_name, unknown
+from erc_ros.parameters import (
+    NODES,
+    complaint,
+    current_name,
+    former_name,
+    problem_with_class,
+    unknown,
+)
 from erc_ros.pipeline import FromParameters
 from erc_ros.resources import config_file
 from erc_ros.values.settings import SettingEntry, Value, entries, parameters
@@ -90,6 +97,7 @@ class NodeParameters:
         self._node = node
         self._is_configured = is_configured
         self._taken_over = ""  # the one that is set by `replace` just now
+        self._is_declared = False
         self._entries = parameters(NODES[kind])
         settings = {entry.name: entry for entry in entries(NODES[kind])}
         self._former: dict[str, Value] = {}  # given under names of the former release
@@ -112,6 +120,7 @@ class NodeParameters:
         for entry in self._entries.values():
             default = {**(defaults or {}), **self._former}.get(entry.name, entry.default)
             node.declare_parameter(entry.name, default, descriptor(entry))
+        self._is_declared = True  # at start a wrong class leaves the node unconfigured, and says so
 
     def __getitem__(self, name: str) -> Any:
         return self._node.get_parameter(name).value
@@ -146,6 +155,8 @@ class NodeParameters:
                     f"{entry.name} is read when the node is configured: "
                     "deactivate and clean up first, then set it and configure again"
                 )
+            if not reason and self._is_declared:
+                reason = problem_with_class(entry.name, parameter.value)
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
@@ -171,9 +182,9 @@ def with_tables(text: str) -> str:
     """A document in which each node's section (`### <node>`) holds its table and nothing else."""
     for node in NODES:
         heading = re.compile(rf"(^### {node}\n\n)\|.*?(?=^#|\Z)", re.MULTILINE | re.DOTALL)
-        found = heading.search(text)
-        if found is not None:
-            text = f"{text[: found.end(1)]}{parameter_tables(node)}\n{text[found.end() :]}"
+        match = heading.search(text)
+        if match is not None:
+            text = f"{text[: match.end(1)]}{parameter_tables(node)}\n{text[match.end() :]}"
     return text.rstrip("\n") + "\n"
 
 

@@ -69,9 +69,9 @@ def tell_no_words() -> None:
             return
         print(f"erc_ros: ended by an error\n{redacted_traceback(error, trace)}", file=sys.stderr)
 
-    def tell_of_thread(found: threading.ExceptHookArgs) -> None:
-        if found.exc_value is not None:
-            tell(found.exc_type, found.exc_value, found.exc_traceback)
+    def tell_of_thread(hook: threading.ExceptHookArgs) -> None:
+        if hook.exc_value is not None:
+            tell(hook.exc_type, hook.exc_value, hook.exc_traceback)
 
     sys.excepthook = tell
     threading.excepthook = tell_of_thread

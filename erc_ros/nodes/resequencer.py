@@ -19,7 +19,7 @@ WAITING = 256  # items at most; the oldest go first
 class Order(Generic[Item]):
     """State. Numbers are the publisher's, times ns on a monotonic clock.
 
-    next: number that is due; 0: nobody was heard yet, and 1 would be.
+    next: number that is due; 0: nothing was received yet, and 1 would be.
     waiting: (number, when it came, item), by number.
     lost: how many numbers were given up and have not come since.
     missing: the latest of them.
@@ -35,7 +35,7 @@ def step(order: Order[Item], number: int, item: Item, now: int) -> tuple[Order[I
     """An item came; what can be handed on.
 
     Number 0 is not counted and waits for nothing, nor does one that was given up. A number that
-    came before is of a publisher that started anew or of a second one: everything that waits goes
+    came before is of a publisher that restarted or of a second one: everything that waits goes
     first, and its count is the one that is followed.
     """
     if number <= 0:

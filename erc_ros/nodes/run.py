@@ -29,15 +29,15 @@ NEEDED = (
     "std_srvs",
     "erc_msgs",
 )
-PATIENCE = 10.0  # s for a node to end by itself after SIGTERM
+PATIENCE = 10.0  # s for a node to end after SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until a signal comes or a process ends.
 
     Returns:
-        0 after a signal, 1 where a process ended by itself (and is not to be started again), 2 for
-        wrong arguments.
+        0 after a signal, 1 where a process ended without one (and is not restarted), 2 for wrong
+        arguments.
 
     Raises:
         ModuleNotFoundError: ROS 2 or the messages are not installed; the nodes would not start.
@@ -132,7 +132,7 @@ def _watch(
     for process in processes.values():
         _end(process)
     for name, status in ended.items():
-        print(f"erc run: {name} ended by itself with status {status}", file=sys.stderr)
+        print(f"erc run: {name} ended with status {status}", file=sys.stderr)
     return 1 if ended else 0
 
 

@@ -43,7 +43,7 @@ class ServiceCall:
         try:
             self.response.message = self.work(self.response)
             self.response.success = True
-        except Exception as error:  # noqa: BLE001  (whoever called must get an answer)
+        except Exception as error:  # noqa: BLE001  (the client must get an answer)
             refuse(self.response, str(error) or type(error).__name__)
         self.done.set_result(self.response)
 
@@ -96,14 +96,14 @@ class Services:
                 target=_load, args=(load, request, loaded), name="loading", daemon=True
             ).start()
             try:
-                found, error = await loaded
+                result, error = await loaded
             finally:
                 self._is_loading = False
             if error is not None:
                 return refuse(response, str(error) or type(error).__name__)
-            response = await self._do(lambda response: work(found, response), response)
+            response = await self._do(lambda response: work(result, response), response)
             if not response.success:
-                found.close()
+                result.close()
             return response
 
         self._node.create_service(kind, name, answer, callback_group=self._group)
@@ -132,9 +132,9 @@ class Services:
 
 
 def _load(load: Callable[[Any], Any], request: Any, loaded: Future[Any]) -> None:
-    found: tuple[Any, Exception | None]
+    result: tuple[Any, Exception | None]
     try:
-        found = load(request), None
-    except Exception as error:  # noqa: BLE001  (a thread has nobody to raise to)
-        found = None, error
-    loaded.set_result(found)
+        result = load(request), None
+    except Exception as error:  # noqa: BLE001  (a thread has no caller)
+        result = None, error
+    loaded.set_result(result)

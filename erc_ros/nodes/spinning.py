@@ -43,7 +43,7 @@ class Spinning:
             self._executor.spin_until_future_complete(self._stop)
         except ExternalShutdownException:
             pass  # the context was shut down: an end like any other
-        except BaseException as error:  # noqa: BLE001  (told by whoever stops the thread)
+        except BaseException as error:  # noqa: BLE001  (reported when the thread is stopped)
             self.failure = error
         finally:
             self._ended()

@@ -1,4 +1,4 @@
-"""Which faces somebody tracks, as ROS4HRI tells it."""
+"""The faces that ROS4HRI tracks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def usable(ids: Sequence[str]) -> list[str]:
 
 
 class TrackedFaces:
-    """Which faces somebody tracks, by `faces/tracked`. Call `look` now and then.
+    """The faces in `faces/tracked`. Call `look` regularly.
 
     ids: in the order of the list, () as long as nothing is known.
     """
@@ -43,7 +43,7 @@ class TrackedFaces:
             self._subscription = MatchingSubscription(node, kind, topic, self._hear, IDS_QOS)
 
     def look(self) -> None:
-        """Listen to who publishes it; without anybody nobody is tracked."""
+        """Subscribe to the list; without a publisher no face is tracked."""
         if self._subscription is not None and not self._subscription.look():
             self.ids = ()
 

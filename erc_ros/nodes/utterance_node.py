@@ -69,15 +69,15 @@ FOR_RECOGNITION = (
 
 
 def not_recorded(method: str, *arguments: object) -> None:
-    """Nobody wants to know."""
+    """The default recorder: does nothing."""
 
 
 class UtteranceNode(ManagedNode):
-    """Listens to camera, microphone and speech recogniser; each of them may be missing.
+    """Listens to camera, microphone and speech recognizer; each of them may be missing.
 
     Args:
-        hand_over: takes the events for the recogniser in memory; None: the node is alone in its
-            process.
+        hand_over: takes the events for the emotion recognizer in memory; None: this is the only
+            node in its process.
         record: called in the worker before each call of `Perception`, with the method's name and
             its argument. The same calls of a `Pipeline` give what the nodes gave, bit by bit.
         min_crop_size: pixels of a face crop that the models in this process expect; 0: unknown.
@@ -123,7 +123,8 @@ class UtteranceNode(ManagedNode):
         perception = config.used_perception
         self._settings = perception
         self._reader = InputReader(perception.face_rate)
-        self._perception = Perception(perception, min_crop_size=self._min_crop_size())
+        self._perception = Perception(perception)
+        self._update_crop_size()
         p = self.parameters
         if p["publish_view"]:
             self._view = LiveView(self, p["humans_namespace"])
@@ -245,7 +246,13 @@ class UtteranceNode(ManagedNode):
     def _tick(self) -> None:
         self._inbox.put("tick", self.get_clock().now().nanoseconds)
 
+    def _update_crop_size(self) -> None:
+        """Follow the parameter, and another bundle in this process."""
+        size = max(self.parameters["face_crop_size"], self._min_crop_size())
+        self._working().set_crop_size(size)
+
     def _look(self) -> None:
+        self._update_crop_size()
         for source in self._inputs.values():
             source.look()
         for part in (self._voices, self._view):
@@ -259,7 +266,7 @@ class UtteranceNode(ManagedNode):
             self._inbox.put("microphone", FormatExpected(expected))
 
     def _robot_is_gone(self) -> None:
-        """Whoever said that the robot speaks has died: it must not stay deaf for that."""
+        """Accept speech again: the publisher that said the robot speaks has ended."""
         now = self.get_clock().now().nanoseconds
         self._inbox.put("robot_gone", RobotSpeaking(now, False))
 
@@ -299,8 +306,8 @@ class UtteranceNode(ManagedNode):
 
     def _call(self, method: str, *arguments: object) -> list[PerceptionEvent]:
         self._record(method, *arguments)
-        found: list[PerceptionEvent] = getattr(self._perception, method)(*arguments)
-        return found
+        events: list[PerceptionEvent] = getattr(self._perception, method)(*arguments)
+        return events
 
     def _note_stamp(self, value: object, arrival: int) -> None:
         """How far the clock of what came is from ours."""
@@ -374,15 +381,15 @@ class UtteranceNode(ManagedNode):
 
     def statuses(self, now: int) -> list[DiagnosticStatus]:
         assert self._perception is not None
-        found = [source.status(now) for source in list(self._inputs.values())]
+        statuses = [source.status(now) for source in list(self._inputs.values())]
         if self._humans is not None:
-            found.append(self._humans.status(now))
+            statuses.append(self._humans.status(now))
         refused = self._perception.refused_format
         problems = [diagnostics.error(refused)] if refused else []
         topic = self.resolve_topic_name("utterances")
         if (others := self.count_publishers(topic) - 1) > 0:
             text = (
-                f"{others} others publish on {topic}: whoever listens takes both for one "
+                f"{others} other publishers on {topic}: subscribers take both for one "
                 "conversation. Remap it, or give each robot a namespace"
             )
             problems.append(diagnostics.warning(text))
@@ -399,8 +406,8 @@ class UtteranceNode(ManagedNode):
             "frames_not_due": self._reader.skipped,
             "stamp_delay_ms": round(self._clock_offset / 1e6, 1),
         }
-        found.append(diagnostics.status("dialogue", counts, problems))
-        return found
+        statuses.append(diagnostics.status("dialogue", counts, problems))
+        return statuses
 
 
 _ADVICE = {

@@ -1,4 +1,4 @@
-"""The voices that are told apart, as ROS4HRI publishes them: `voices/...` and `candidate_matches`.
+"""The voices of speaker diarization for ROS4HRI: topics `voices/...` and `candidate_matches`.
 
 A speaker of a conversation is a voice as long as the conversation lasts; its id does not persist.
 All of it is called by the node's worker, but `look`, which is the executor's.
@@ -36,7 +36,7 @@ AUDIO = "audio_common_msgs/msg/AudioData"
 PERSON, FACE, VOICE = 1, 2, 4  # kinds of hri_msgs/IdsMatch
 MATCH_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 LIST_PERIOD = NS  # between two lists of the voices: who comes late subscribes without history
-# What a new voice says waits so long for somebody who listens: pyhri subscribes when it is listed.
+# Messages of a new voice wait so long for a subscriber: pyhri subscribes when it is listed.
 INTRODUCTION = NS // 2
 REMEMBERED = 64  # utterances of a voice whose faces count
 CONTENT = frozenset({"speech", "audio"})  # what `recording_allowed` holds back
@@ -119,7 +119,7 @@ class Voices:
         return replace(event, utterance=replace(said, voice_id=voice))
 
     def advance(self, conversation_id: str, speaker_id: str, stamp: int) -> None:
-        """Who speaks now ("" nobody who is known); stamp: ns, on the clock of the stamps."""
+        """Publish who speaks now ("": no known speaker); stamp: ns, on the clock of the stamps."""
         now = time.monotonic_ns()
         if not self._node.consent.allowed:
             self._withdraw()
@@ -151,7 +151,7 @@ class Voices:
             self._correct(event)
         elif isinstance(event, (UtteranceEvent, TextCorrected)):
             said = event.utterance
-            # what has the voice of somebody else's node is theirs to tell
+            # voices of other nodes are published by those
             if said.speaker_id and (not said.voice_id or said.voice_id.startswith(OWN_VOICE)):
                 self._tell(said, text, audio, persons)
 
@@ -185,11 +185,11 @@ class Voices:
         return message
 
     def _match_faces(self, voice: _Voice) -> None:
-        found = face_confidences(list(voice.faces.values()))
+        confidences = face_confidences(list(voice.faces.values()))
         told = [name for kind, name in voice.told if kind == FACE]
-        for face in dict.fromkeys([*told, *found]):
+        for face in dict.fromkeys([*told, *confidences]):
             tracked = face in self._faces.ids
-            self._match(voice, FACE, face, found.get(face, 0.0) if tracked else 0.0)
+            self._match(voice, FACE, face, confidences.get(face, 0.0) if tracked else 0.0)
 
     def _match_person(self, voice: _Voice, said: Utterance) -> None:
         if not is_name(said.person_id):
@@ -201,7 +201,7 @@ class Voices:
             return
         for kind, name in list(voice.told):
             if kind == PERSON and name != said.person_id:
-                self._match(voice, PERSON, name, 0.0)  # nobody is two people
+                self._match(voice, PERSON, name, 0.0)  # a voice matches at most one person
         confidence = said.speaker_confidence
         self._match(voice, PERSON, said.person_id, 0.5 if math.isnan(confidence) else confidence)
 
@@ -219,7 +219,7 @@ class Voices:
         )
 
     def _correct(self, event: SpeakerCorrected) -> None:
-        """Faces go with the utterances that were somebody else's."""
+        """Move the faces of corrected utterances to their new speaker."""
         before = self._voices.get(voice_id_of(event.conversation_id, event.before))
         moved = {
             utterance: before.faces.pop(utterance)

@@ -241,7 +241,7 @@ class Bag:
         return File(dict(counts), start or 0, messages, lambda: None, end)
 
     def _look_for_journals(self) -> None:
-        """SQLite keeps the last messages beside the file until the recorder closes it."""
+        """SQLite keeps the last messages in a second file until the recorder closes it."""
         folder = self.path if self.path.is_dir() else self.path.parent
         for journal in folder.glob("*.db3-wal"):
             if journal.stat().st_size:
@@ -262,7 +262,7 @@ def _storage_files(path: Path, packing: str) -> list[Path]:
     """The files that hold the messages; nothing that is no file, such as a pipe or a device.
 
     Raises:
-        BagError: there are none.
+        BagError: there is no such file.
     """
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     suffixes = tuple(s + end for s in _SUFFIXES for end in ("", ".zstd")[: 1 + (packing == "file")])
@@ -377,7 +377,7 @@ def choose_topics(
     Args:
         chosen: role -> topic name, where the user named one; the rest goes by type.
         warnings: counts the choices that the user should know of.
-        humans: namespace of ROS4HRI; "": nobody listens to it.
+        humans: namespace of ROS4HRI; "": it is not used.
 
     Raises:
         BagError: a named topic is missing or has an unusable type, or no topic is usable at all.
@@ -395,9 +395,9 @@ def choose_topics(
     if "speech" not in chosen and any(t.type == LIVE_SPEECH for t in result[HUMANS]):
         result["speech"] = []
     if not any(result[role] for role in (*_CHOSEN, HUMANS)):
-        found = ", ".join(f"{t.name} ({t.type})" for t in bag.topics) or "none"
+        names = ", ".join(f"{t.name} ({t.type})" for t in bag.topics) or "none"
         raise BagError(
-            f"{bag.path} has no topic that can be used; it has: {found}. One of these is needed: "
+            f"{bag.path} has no topic that can be used; it has: {names}. One of these is needed: "
             + ", ".join(kind for role in _CHOSEN for kind in types_of(role))
         )
     return {role: topics for role, topics in result.items() if topics}
@@ -420,7 +420,7 @@ def _types_of(role: str) -> list[str]:
     return types_of(role) + [kind for name, kind in VALUES.items() if name == role]
 
 
-def _of_somebody(topic: Topic, humans: str) -> bool:
+def _of_humans(topic: Topic, humans: str) -> bool:
     return bool(humans) and topic.name.startswith(f"/{humans.strip('/')}/")
 
 
@@ -428,15 +428,15 @@ def _by_type(
     bag: Recording, role: str, people: Sequence[Topic], humans: str, warnings: Counter[str]
 ) -> list[Topic]:
     kinds = _types_of(role)
-    found = [t for t in bag.topics if t.type in kinds and t.count and carries_its_role(t)]
+    topics = [t for t in bag.topics if t.type in kinds and t.count and carries_its_role(t)]
     # what is told of single people, also by ourselves when it was recorded, is not told of all
-    found = [t for t in found if t not in people and not _of_somebody(t, humans)]
+    topics = [t for t in topics if t not in people and not _of_humans(t, humans)]
     for kind in kinds:
-        same = [t for t in found if t.type == kind]
+        same = [t for t in topics if t.type == kind]
         if not same:
             continue
         same.sort(key=lambda t: -t.count)
-        others = [t.name for t in found if t is not same[0]]
+        others = [t.name for t in topics if t is not same[0]]
         if others:
             option = f"; --{role} TOPIC takes another" if role in _CHOSEN else ""
             warnings[f"{role}: took {same[0].name}, not {', '.join(others)}{option}"] += 1

@@ -1,7 +1,7 @@
-"""When nothing of a recording may be kept: while its topic `recording_allowed` was false.
+"""The times at which nothing of a recording may be kept: `recording_allowed` was false.
 
-`replay` leaves texts out of its rows as the nodes do. Whoever cuts sound and pictures from a
-recording asks here: by the times at which something was recorded, and at which it happened.
+`replay` excludes texts from its rows as the nodes do. Code that cuts audio and images from a
+recording asks here, by the times at which they were recorded and at which they happened.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _EVER = 2**63 - 1  # ns
 class WithheldTimes:
     """Times of a recording, ns, of which nothing may be kept.
 
-    spans: (from, until), the last moment not among them; in their order, apart from each other.
+    spans: (from, until), half-open, ordered and disjoint.
     """
 
     spans: tuple[tuple[int, int], ...] = ()
 
     def touch(self, start: int, end: int) -> bool:
-        """Does anything between these times, both included, lie in one of the spans?"""
+        """Return whether a time between these, both included, is in one of the spans."""
         return any(start < until and since <= end for since, until in self.spans)
 
 

@@ -89,7 +89,7 @@ def replay(
         reader = _Reader(robot.utterance_node, expects_format="audio_info" in chosen)
         answers = ReplayedAnswers(pipeline, reader.topics)
         begin, used = time.perf_counter(), time.process_time()
-        names = {topic.name for found in chosen.values() for topic in found}
+        names = {topic.name for topics_of_role in chosen.values() for topic in topics_of_role}
         for method, arguments in reader.calls(bag.messages(names)):
             answers.keeps_text = reader.recording_allowed
             for event in answers.take(method, *arguments):
@@ -139,18 +139,18 @@ def heard_topics(
         if role not in chosen and kind not in ("auto", "none"):
             of_type = [topic for topic in bag.topics if topic.type == kind and topic.count]
             chosen.update({role: max(of_type, key=lambda t: t.count).name} if of_type else {})
-    found = choose_topics(bag, chosen, warnings, node.humans_namespace)
+    by_role = choose_topics(bag, chosen, warnings, node.humans_namespace)
     for role, kind in types.items():
-        for topic in found.get(role, []):
+        for topic in by_role.get(role, []):
             if kind == "auto" or topic.type == kind:
                 continue
             warnings[f"{role}: {topic.name} is left out, as {role}_type is {kind}"] += 1
-            del found[role]
-    if "audio" not in found:
-        found.pop("audio_info", None)
-    people = [topic.type for topic in found.get(HUMANS, [])]
-    has_text = "speech" in found or LIVE_SPEECH in people
-    has_audio = "audio" in found or any("Audio" in kind for kind in people)
+            del by_role[role]
+    if "audio" not in by_role:
+        by_role.pop("audio_info", None)
+    people = [topic.type for topic in by_role.get(HUMANS, [])]
+    has_text = "speech" in by_role or LIVE_SPEECH in people
+    has_audio = "audio" in by_role or any("Audio" in kind for kind in people)
     if not has_text and not has_audio:
         names = ", ".join(f"{topic.name} ({topic.type})" for topic in bag.topics) or "none"
         excluded = "".join(f"; {text}" for text in sorted(warnings))
@@ -162,7 +162,7 @@ def heard_topics(
         warnings[NO_TEXT] = 1
     if not has_audio:
         warnings[NO_AUDIO] = 1
-    return found
+    return by_role
 
 
 def adapter_of(record: BagRecord, namespace: str = "/humans") -> Adapter:
@@ -263,10 +263,10 @@ class ReplayedAnswers:
     def counts(self) -> Counter[str]:
         """What the pipeline counted."""
         recognition = self._pipeline.recognition
-        found = Counter(self._pipeline.perception.counters())
-        found += Counter({"utterances relabelled": recognition.counts["relabelled"]})
+        counts = Counter(self._pipeline.perception.counters())
+        counts += Counter({"utterances relabelled": recognition.counts["relabelled"]})
         excluded = recognition.texts_excluded()
-        return found + Counter({f"texts excluded: {name}": n for name, n in excluded.items()})
+        return counts + Counter({f"texts excluded: {name}": n for name, n in excluded.items()})
 
     def take(self, method: str, *arguments: Any) -> list[PipelineEvent]:
         """Make one call, and return what came of it."""

@@ -32,7 +32,7 @@ def software() -> dict[str, Any]:
         "commit": commit() or "unknown",
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "libraries": {name: release for name in LIBRARIES if (release := _version(name))},
     }
 
 
@@ -40,14 +40,14 @@ def models(robot: RobotConfig) -> dict[str, Any]:
     """The models that a robot's parameters name, with their hashes."""
     node = robot.utterance_node.perception
     bundle = load_bundle(model_folder(robot.emotion_node.recognition.bundle))
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "bundle": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
     }
     names = {"speaker_model": node.speaker_model, "segmentation_model": node.segmentation_model}
     for role, name in names.items():
         if name not in ("", "none"):
-            found[role] = {"name": Path(name).name, "sha256": digest(model_folder(name))}
-    return found
+            content[role] = {"name": Path(name).name, "sha256": digest(model_folder(name))}
+    return content
 
 
 def changed_parameters(robot: RobotConfig) -> dict[str, dict[str, Any]]:
@@ -63,13 +63,13 @@ def changed_parameters(robot: RobotConfig) -> dict[str, dict[str, Any]]:
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:
     """Name of a file or folder -> its SHA-256; those that cannot be read are left out."""
-    found = {}
+    hashes = {}
     for path in paths:
         try:
-            found[path.name] = digest(path)
+            hashes[path.name] = digest(path)
         except OSError:
             continue
-    return found
+    return hashes
 
 
 def digest(*paths: Path) -> str:

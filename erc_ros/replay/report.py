@@ -173,7 +173,7 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def quantiles(durations: Sequence[int]) -> dict[str, float]:
-    """p50, p95, p99 and greatest of durations (ns), in ms; empty where there are none."""
+    """p50, p95, p99 and greatest of durations (ns), in ms; empty without durations."""
     ordered = sorted(durations)
     if not ordered:
         return {}

@@ -96,9 +96,9 @@ def _ordered(messages: Iterable[Message]) -> Iterator[Message]:
         heapq.heappush(heap, (message[1], number, message))
         waiting += len(message[2])
         while heap[0][0] < message[1] - LATENESS or waiting > OVERLAPPING_BYTES:
-            found = heapq.heappop(heap)[2]
-            waiting -= len(found[2])
-            yield found
+            record = heapq.heappop(heap)[2]
+            waiting -= len(record[2])
+            yield record
     while heap:
         yield heapq.heappop(heap)[2]
 
@@ -207,9 +207,9 @@ def _open_mcap(file: Path, warnings: Counter[str]) -> File:
             if chunk.channels and not chunk.channels & numbers:
                 continue
             while heap and heap[0][0] < chunk.start:
-                found = heapq.heappop(heap)[-1]
-                waiting -= len(found[2])
-                yield found
+                message = heapq.heappop(heap)[-1]
+                waiting -= len(message[2])
+                yield message
             try:
                 if waiting + chunk.size > OVERLAPPING_BYTES:
                     raise StorageError(f"chunks of more than {OVERLAPPING_BYTES} bytes overlap")
@@ -260,8 +260,8 @@ def _summary(stream: BinaryIO) -> tuple[_Names, list[_Chunk], dict[int, int]]:
             at = 36 + length + 8
             (packing,) = _strings(body, at, 1)
             (unpacked,) = struct.unpack_from("<Q", body, at + 4 + len(packing.encode()) + 8)
-            found = frozenset(number for number, _ in indexes)
-            chunks.append(_Chunk(first, last, offset, unpacked, found))
+            numbers = frozenset(number for number, _ in indexes)
+            chunks.append(_Chunk(first, last, offset, unpacked, numbers))
         elif opcode == _STATISTICS:
             (length,) = struct.unpack_from("<I", body, 42)
             counts = dict(struct.iter_unpack("<HQ", body[46 : 46 + length]))
@@ -387,14 +387,14 @@ def _check_tables(connection: sqlite3.Connection) -> set[str]:
     Raises:
         StorageError: one of ours is a view, or has columns that are computed.
     """
-    found = dict(connection.execute("SELECT name, type FROM sqlite_master").fetchmany(1000))
+    tables = dict(connection.execute("SELECT name, type FROM sqlite_master").fetchmany(1000))
     for name in _TABLES:
         columns = connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
-        if name in found and (found[name] != "table" or any(column[6] for column in columns)):
+        if name in tables and (tables[name] != "table" or any(column[6] for column in columns)):
             raise StorageError(f"{name} is no plain table")
-    if not {"topics", "messages"} <= set(found):
+    if not {"topics", "messages"} <= set(tables):
         raise StorageError("it has no table of messages")
-    return set(found)
+    return set(tables)
 
 
 def _channels_of(connection: sqlite3.Connection) -> dict[int, Channel]:
@@ -467,11 +467,11 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
         except _DAMAGED as error:
             warnings[f"the recording is damaged ({_reason(error)}); the rest is missing"] += 1
 
-    found: Counter[Channel] = Counter()
+    by_channel: Counter[Channel] = Counter()
     for number, channel in channels.items():
-        found[channel] += counts.get(number, 0)
+        by_channel[channel] += counts.get(number, 0)
     first, last = (time if isinstance(time, int) else 0 for time in times)
-    return File(dict(found), first, messages, connection.close, last)
+    return File(dict(by_channel), first, messages, connection.close, last)
 
 
 def _rows_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:

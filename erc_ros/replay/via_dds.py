@@ -110,8 +110,8 @@ def _routes(
 ) -> dict[str, tuple[str, str]]:
     """Topic of the recording -> topic of the nodes, type."""
     routes = {}
-    for role, found in heard_topics(bag, chosen, robot.utterance_node, warnings).items():
-        for topic in found:
+    for role, topics in heard_topics(bag, chosen, robot.utterance_node, warnings).items():
+        for topic in topics:
             if message_class(topic.type) is None:
                 warnings[f"{topic.name}: {topic.type} is not installed here, left out"] += 1
                 continue
@@ -269,8 +269,8 @@ class Listening:
 
     def status(self, name: str) -> dict[str, str]:
         """The last diagnostics whose name ends so, for example "utterance_node: audio"."""
-        found = self._status.get(name)
-        return {} if found is None else {value.key: value.value for value in found.values}
+        status = self._status.get(name)
+        return {} if status is None else {value.key: value.value for value in status.values}
 
     def received(self) -> Counter[str]:
         """What the nodes say they got: messages and drops per input."""
@@ -347,7 +347,7 @@ class _Player:
             self._wait_until(raw.time, begin, nodes, on_row)
             self._publish(bag, raw)
         self.problems = self._listening.problems()  # before it becomes one that nothing comes
-        # What waits for its text goes out by itself after text_timeout; then the nodes are done.
+        # What waits for its text is published after text_timeout; then the nodes are done.
         patience = self._node.perception.dialogue.texts.text_timeout + 2.0
         self._wait_until(last + seconds(patience * max(1.0, self._rate)), begin, nodes, on_row)
         for told in self._listening.corrections:
@@ -411,7 +411,7 @@ class _Player:
     def _published(self, message: Any, heard: int) -> int:
         """When the text that completed an estimate was published (ns, monotonic).
 
-        Where there is none, when the node says that its last input came.
+        Without a text: when the node received its last input, as it says.
         """
         text = message.text
         for when, said in reversed(self._finals):

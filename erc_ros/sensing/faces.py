@@ -226,7 +226,7 @@ class FaceTracker:
                 f"detection rate {rate} Hz, max_loss {max_loss} ns: must be positive"
             )
         self._detector, self._period, self._max_loss = detector, round(NS / rate), max_loss
-        self._crop_size = crop_size
+        self.crop_size = crop_size
         self._tracks = Tracks()
         self.reset()
 
@@ -270,7 +270,7 @@ class FaceTracker:
     ) -> FaceObservation:
         crop = None
         if image is not None:
-            pixels = cut_face(image, track.box, self._crop_size)
+            pixels = cut_face(image, track.box, self.crop_size)
             crop = FaceCrop(frame.stamp, pixels, frame.frame_id)
         return FaceObservation(track.track_id, frame.stamp, track.box, crop)
 

@@ -224,7 +224,7 @@ def test_the_node_answers_after_pictures_that_unpack_to_gigabytes(make_bench: An
     talker = bench.talker(UtteranceMessage, "utterances")
     bomb = face(png(20_000, 20_000))
     talker.publish(said(faces=[bomb, bomb, bomb]))
-    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "1", "it is counted")
+    bench.wait(lambda: bench.value("emotion_node: recognizer", "unusable") == "1", "it is counted")
     assert bench.say("still here").text == "still here"
 
 

@@ -112,7 +112,7 @@ def test_the_next_estimates_see_the_right_speakers(
         tell(what)
     assert probabilities(bench, 5) == expected
     assert [estimate.utterance_id for estimate in bench.estimates] == ["u0", "u1", "u2", "u3", "u4"]
-    status = "emotion_node: recogniser"
+    status = "emotion_node: recognizer"
     bench.wait(lambda: bench.value(status, "relabelled") == "4", "what was relabelled is counted")
     assert bench.value(status, "not_relabelled") == "2"
     assert bench.value(status, "utterances_received") == "5"
@@ -141,7 +141,7 @@ def test_an_utterance_whose_predecessor_is_lost_is_answered_all_the_same(
     for number in (1, 3):
         node._hear_utterance(utterance_message(utterance(number, "0"), True, True, number))
     assert len(probabilities(bench, 2)) == 2
-    bench.wait(lambda: bench.value("emotion_node: recogniser", "lost_by_dds") == "1", "counted")
+    bench.wait(lambda: bench.value("emotion_node: recognizer", "lost_by_dds") == "1", "counted")
 
 
 def test_nobody_waits_for_a_message_that_cannot_be_used(make_bench: MakeBench) -> None:
@@ -153,8 +153,8 @@ def test_nobody_waits_for_a_message_that_cannot_be_used(make_bench: MakeBench) -
         node._hear_utterance(message)
     node._hear_utterance(utterance_message(utterance(3, "0"), True, True, 3))
     assert len(probabilities(bench, 2)) == 2
-    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "1", "counted")
-    assert bench.value("emotion_node: recogniser", "lost_by_dds") == "0"
+    bench.wait(lambda: bench.value("emotion_node: recognizer", "unusable") == "1", "counted")
+    assert bench.value("emotion_node: recognizer", "lost_by_dds") == "0"
 
 
 def test_every_callback_of_a_subscription_takes_one_argument(

@@ -110,7 +110,7 @@ def test_every_topic_is_in_the_documentation_as_it_is(make_bench: MakeBench) -> 
         if not STANDARD.fullmatch(name)
     }
     assert offered == services()
-    bench.wait(lambda: "emotion_node: recogniser" in bench.diagnoses, "diagnoses")
+    bench.wait(lambda: "emotion_node: recognizer" in bench.diagnoses, "diagnoses")
     page = (DOCS / "reference" / "diagnostics.md").read_text(encoding="utf-8")
     section = page.partition("# Diagnostics\n")[2]
     told = {

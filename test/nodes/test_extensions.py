@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import KeyValue
 from erc_msgs.msg import EmotionLabels
 from node_bench import Bench
 from numpy.typing import NDArray
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
 from erc_ros.adapters import ADAPTERS
@@ -93,3 +94,21 @@ def test_a_wrong_name_leaves_the_node_unconfigured(
         "the diagnostics name the value",
     )
     assert bench.state(node) == "unconfigured"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("face_detector", "yunnet"),
+        ("voice_activity_model", "no_such_package:Vad"),
+        ("speech_type", "no_such_msgs/msg/Text"),
+    ],
+)
+def test_a_wrong_name_is_refused_when_it_is_set(
+    make_bench: MakeBench, parameter: str, value: str
+) -> None:
+    node = make_bench(running=False, parameters={"autostart": False}).nodes[0]
+    (refused,) = node.set_parameters([Parameter(parameter, value=value)])
+    assert not refused.successful and value in refused.reason
+    (accepted,) = node.set_parameters([Parameter(parameter, value=node.parameters[parameter])])
+    assert accepted.successful

@@ -36,7 +36,7 @@ def test_a_text_with_another_locale_is_excluded_and_counted(
         found = bench.estimates[-1]
         assert found.text_excluded == reason and found.modalities[0] == (not reason)
         assert found.text == text
-    status = "emotion_node: recogniser"
+    status = "emotion_node: recognizer"
     bench.wait(lambda: bench.value(status, "texts_excluded") == "2", "both are counted")
     assert bench.value(status, "texts_excluded_locale") == "1"
     assert bench.value(status, "texts_excluded_language") == "1"
@@ -50,5 +50,5 @@ def test_an_excluded_text_is_a_warning_that_names_what_the_bundle_reads(
     (tmp_path / "bundle.yaml").write_text(yaml.safe_dump(manifest | {"languages": ["en"]}))
     bench = make_bench(parameters={"bundle": str(tmp_path)})
     bench.say("我今天很难过")
-    status = bench.wait_for_diagnosis("emotion_node: recogniser", "script 1")
+    status = bench.wait_for_diagnosis("emotion_node: recognizer", "script 1")
     assert status.level == WARN and "reads en" in status.message

@@ -69,7 +69,7 @@ def test_a_marker_in_text_sound_and_picture_shows_up_nowhere(
         said = Utterance(conversation_id="c", utterance_id="u", text=MARKER)
         said.faces = [CompressedImage(format="jpeg", data=raw)]
         talker.publish(said)
-        bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "2", "refused")
+        bench.wait(lambda: bench.value("emotion_node: recognizer", "unusable") == "2", "refused")
     bench.wait(lambda: bench.value("utterance_node: image", "unusable") != "0", "refused")
     bench.wait(lambda: bench.value("utterance_node: audio", "unusable") != "0", "refused")
     bench.say("the end")
@@ -98,7 +98,7 @@ def test_an_error_that_quotes_what_was_said_is_told_without_it(
 
     monkeypatch.setattr(Recogniser, "feed", feed)
     bench._text.publish(String(data=f"my secret is {MARKER}"))
-    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "1", "it failed")
+    bench.wait(lambda: bench.value("emotion_node: recognizer", "unusable") == "1", "it failed")
     bench.close()
     output = capfd.readouterr()
     assert "Error" in output.out + output.err and MARKER not in output.out + output.err

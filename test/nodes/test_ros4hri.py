@@ -212,7 +212,7 @@ def test_ids_that_are_no_names_and_thousands_of_faces_hurt_nobody(
     for number, face in enumerate(bad):
         talker.publish(talk_of(bench, face, f"bad{number}"))
     bench.wait(lambda: len(bench.estimates) == len(bad), "all but the one that is too long")
-    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "1", "and it is told")
+    bench.wait(lambda: bench.value("emotion_node: recognizer", "unusable") == "1", "and it is told")
     assert bench.say("still here").text == "still here"
     assert len(made) == 3
     detector.publish(hri.IdsList())

@@ -355,7 +355,7 @@ def test_utterances_that_make_no_sense_are_counted(make_bench: MakeBench) -> Non
     talker = bench.talker(Utterance, "utterances")
     talker.publish(Utterance())
     talker.publish(Utterance(conversation_id="c", utterance_id="u", audio=[1, 2], sample_rate=8000))
-    bench.wait(lambda: bench.value("emotion_node: recogniser", "unusable") == "2", "both counted")
+    bench.wait(lambda: bench.value("emotion_node: recognizer", "unusable") == "2", "both counted")
     assert bench.say("still here").text == "still here"
 
 
@@ -444,8 +444,8 @@ def test_stamps_far_from_the_nodes_clock_are_reported(make_bench: MakeBench) -> 
 def test_latency_and_the_models_are_in_the_diagnostics(make_bench: MakeBench) -> None:
     bench = make_bench()
     estimate = bench.say("hello")
-    bench.wait(lambda: bench.value("emotion_node: recogniser", "estimates") == "1", "it is counted")
-    p50 = float(bench.value("emotion_node: recogniser", "latency_total_p50_ms"))
+    bench.wait(lambda: bench.value("emotion_node: recognizer", "estimates") == "1", "it is counted")
+    p50 = float(bench.value("emotion_node: recognizer", "latency_total_p50_ms"))
     assert p50 == pytest.approx(estimate.latency_total_ns / 1e6, abs=0.01)
     assert bench.value("emotion_node: bundle", "bundle_sha256") == estimate.bundle_sha256
     assert from_time(estimate.end) <= bench.now()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bundles import write_tiny_bundle
+from bundles import CLIP, Kinds, write_tiny_bundle_3
 from erc_msgs.msg import EmotionLabels, EmotionStates
 from erc_msgs.srv import Enrol, ForgetPerson, SetBundle
 from executors import Held
@@ -154,11 +154,12 @@ def test_what_is_enrolled_and_forgotten_is_so_in_the_file(tmp_path: Path, tones:
 def test_other_models_take_over_between_two_utterances(
     make_bench: MakeBench, bundle: Path, tmp_path: Path
 ) -> None:
-    other = write_tiny_bundle(tmp_path)
+    other = write_tiny_bundle_3(tmp_path, Kinds(visual="clip"))  # of larger images
     manifest = yaml.safe_load((other / "bundle.yaml").read_text())
     manifest["name"] = "other"
     (other / "bundle.yaml").write_text(yaml.safe_dump(manifest))
     bench = make_bench()
+    assert bench.nodes[0]._perception._crop_size < CLIP
     labels = bench.listen(EmotionLabels, "emotion_labels", LATCHED)
     assert bench.say("hello").bundle_name == "tiny"
     request = SetBundle.Request(bundle=str(other))
@@ -169,6 +170,7 @@ def test_other_models_take_over_between_two_utterances(
     bench.wait(lambda: labels[-1].bundle_name == "other", "its labels")
     assert bench.value("emotion_node: bundle", "bundle") != ""
     assert bench.nodes[1].parameters["bundle"] == str(other)
+    bench.wait(lambda: bench.nodes[0]._perception._crop_size == CLIP, "larger face crops")
 
 
 def test_a_broken_bundle_changes_nothing_while_somebody_speaks(

@@ -36,7 +36,7 @@ def kept(model: Path) -> list[Stored]:
     """Return the stored inputs and outputs of `model`.
 
     Raises:
-        EngineError: there are none, or they cannot be read.
+        EngineError: they do not exist or cannot be read.
     """
     stored: dict[int, Stored] = {}
     try:

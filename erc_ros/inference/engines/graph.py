@@ -72,10 +72,10 @@ def axes(model: onnx.ModelProto) -> dict[str, tuple[int | str | None, ...]]:
 
 def problems(model: onnx.ModelProto) -> list[str]:
     """Why TensorRT would not take the model, each with the way out; [] if nothing is known."""
-    found = []
+    reasons = []
     opset = _opset(model)
     if opset > LARGEST_OPSET:
-        found.append(f"opset {opset}, TensorRT takes up to {LARGEST_OPSET}: export it with that")
+        reasons.append(f"opset {opset}, TensorRT takes up to {LARGEST_OPSET}: export it with that")
     types, constants = _types(model), _constants(model)
     for text, places in {
         **_grouped(_unsupported(model, types)),
@@ -83,18 +83,18 @@ def problems(model: onnx.ModelProto) -> list[str]:
         **_grouped(_quantization_problems(model, types, constants)),
     }.items():
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        found.append(f"{text} ({places[0]}{more})")
-    return found
+        reasons.append(f"{text} ({places[0]}{more})")
+    return reasons
 
 
 def _opset(model: onnx.ModelProto) -> int:
     return int(max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx")))
 
 
-def _grouped(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """(problem, place) -> the places of each problem."""
     groups: dict[str, list[str]] = {}
-    for text, place in found:
+    for text, place in pairs:
         groups.setdefault(text, []).append(place)
     return groups
 
@@ -267,8 +267,8 @@ def _spell_out_log_sum_exp(model: onnx.ModelProto) -> None:
     opset = _opset(model)
     constants, nodes = _constants(model), list[onnx.NodeProto]()
     for node in model.graph.node:
-        found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        axes = constants.get(node.input[1]) if len(node.input) > 1 else found.get("axes")
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        axes = constants.get(node.input[1]) if len(node.input) > 1 else attributes.get("axes")
         if node.op_type != "ReduceLogSumExp" or axes is None:
             nodes.append(copy.deepcopy(node))
             continue
@@ -278,7 +278,7 @@ def _spell_out_log_sum_exp(model: onnx.ModelProto) -> None:
         )
         over_axes = numpy_helper.from_array(np.asarray(axes, np.int64).reshape(-1), over)
         model.graph.initializer.append(over_axes)
-        keeps = found.get("keepdims", 1)
+        keeps = attributes.get("keepdims", 1)
         last = y if keeps else wide
         largest = helper.make_node("ReduceMax", [x, over], [most], keepdims=1)
         if opset < 18:  # from there on it takes its axes as an input
@@ -487,19 +487,21 @@ def _types(model: onnx.ModelProto) -> dict[str, str]:
     """Element type of every tensor whose type is known."""
     inferred = shape_inference.infer_shapes(model)
     graph = inferred.graph
-    found = {
+    types = {
         value.name: value.type.tensor_type.elem_type
         for value in (*graph.value_info, *graph.input, *graph.output)
     }
-    found |= {tensor.name: tensor.data_type for tensor in graph.initializer}
-    return {name: onnx.TensorProto.DataType.Name(number) for name, number in found.items()}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return {name: onnx.TensorProto.DataType.Name(number) for name, number in types.items()}
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
             value = helper.get_attribute_value(node.attribute[0])
             tensor = isinstance(value, onnx.TensorProto)
-            found[node.output[0]] = numpy_helper.to_array(value) if tensor else np.asarray(value)
-    return found
+            constants[node.output[0]] = (
+                numpy_helper.to_array(value) if tensor else np.asarray(value)
+            )
+    return constants

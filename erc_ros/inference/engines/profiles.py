@@ -60,13 +60,13 @@ def _up_to(most: int) -> SizeRange:
 
 def buckets(greatest: int) -> tuple[SizeRange, ...]:
     """1..32, 33..64, 65..128, ... up to `greatest`, each tuned for its end."""
-    found: list[SizeRange] = []
+    ranges: list[SizeRange] = []
     least, end = 1, SHORTEST_BUCKET
     while least <= greatest:
         most = min(end, greatest)
-        found.append(SizeRange(least, most, most))
+        ranges.append(SizeRange(least, most, most))
         least, end = most + 1, end * 2
-    return tuple(found)
+    return tuple(ranges)
 
 
 def profiles(axes: Axes, sizes: Mapping[str, Sequence[SizeRange]], model: str) -> list[Profile]:
@@ -111,9 +111,9 @@ def _profile(axes: Axes, chosen: Mapping[str, SizeRange]) -> Profile:
     }
 
 
-def fitting(found: Sequence[Profile], shapes: Mapping[str, Shape]) -> int | None:
+def fitting(profiles: Sequence[Profile], shapes: Mapping[str, Shape]) -> int | None:
     """The first profile that covers these input shapes; None: none does."""
-    for number, profile in enumerate(found):
+    for number, profile in enumerate(profiles):
         if set(profile) == set(shapes) and all(
             len(least) == len(shapes[name])
             and all(a <= b <= c for a, b, c in zip(least, shapes[name], greatest, strict=True))
