@@ -389,7 +389,7 @@ class UtteranceNode(ManagedNode):
         topic = self.resolve_topic_name("utterances")
         if (others := self.count_publishers(topic) - 1) > 0:
             text = (
-                f"{others} other publishers on {topic}: subscribers take both for one "
+                f"other nodes publish on {topic} ({others}): subscribers take all for one "
                 "conversation. Remap it, or give each robot a namespace"
             )
             problems.append(diagnostics.warning(text))
