@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import description
 from erc_ros.networks.network import Network
-from erc_ros.training.heads.base import MODALITIES, Head
+from erc_ros.training.heads.base import MODALITIES, FusionModel
 from erc_ros.training.heads.concat import ConcatConfig
 from erc_ros.training.heads.ddvlm import DdvlmConfig
 from erc_ros.training.heads.lpgnet import LpgnetConfig
@@ -79,7 +79,7 @@ class _Plain(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of the text above."""
 
 
-def example(model: Head, utterances: int) -> dict[str, Tensor]:
+def example(model: FusionModel, utterances: int) -> dict[str, Tensor]:
     """One conversation in which everything is seen."""
     inputs = {
         name: torch.randn(1, utterances, size)
@@ -92,7 +92,7 @@ def example(model: Head, utterances: int) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def flops(model: Head, inputs: dict[str, Tensor]) -> int:
+def flops(model: FusionModel, inputs: dict[str, Tensor]) -> int:
     """Of one forward pass."""
     counter = FlopCounterMode(display=False)
     with counter:
@@ -101,12 +101,12 @@ def flops(model: Head, inputs: dict[str, Tensor]) -> int:
 
 
 @torch.inference_mode()
-def torch_milliseconds(model: Head, inputs: dict[str, Tensor], repeats: int) -> float:
+def torch_milliseconds(model: FusionModel, inputs: dict[str, Tensor], repeats: int) -> float:
     """Median of a forward pass."""
     return median(lambda: model(**inputs), repeats)
 
 
-def onnx_milliseconds(model: Head, inputs: dict[str, Tensor], repeats: int) -> float:
+def onnx_milliseconds(model: FusionModel, inputs: dict[str, Tensor], repeats: int) -> float:
     """The same of the exported head, as the recogniser runs it."""
     arrays = {name: value.numpy() for name, value in inputs.items()}
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from erc_ros.sensing.frames import Frame
 from erc_ros.training.datasets.corpus import CorpusSpec
 from erc_ros.training.datasets.utterances import Conversation, LabelledUtterance, Split
 from erc_ros.training.encoders.sample import Sample, check_samples
-from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig, Inputs
 from erc_ros.training.heads.concat import Concat, ConcatConfig
 from erc_ros.values.bounds import TEXT
 from erc_ros.values.transcript import Transcript
@@ -25,12 +25,12 @@ from erc_ros.values.transcript import Transcript
 # --- fusion models ---
 
 
-class Recurrent(Head):
+class Recurrent(FusionModel):
     """A GRU over the conversation: padding before the utterances changes its results."""
 
-    CONFIG = HeadConfig
+    CONFIG = FusionModelConfig
 
-    def __init__(self, config: HeadConfig) -> None:
+    def __init__(self, config: FusionModelConfig) -> None:
         super().__init__(config)
         self.gru = nn.GRU(sum(config.embeddings), config.width, batch_first=True)
         self.classifier = nn.Linear(config.width, config.labels)

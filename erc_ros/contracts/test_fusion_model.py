@@ -1,4 +1,4 @@
-"""The contract of `erc_ros.training.heads.base.Head`."""
+"""The contract of `erc_ros.training.heads.base.FusionModel`."""
 
 from __future__ import annotations
 

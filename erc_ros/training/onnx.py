@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from erc_ros.inference.bundle import MODALITY_LOGITS
 from erc_ros.networks.network import Network
-from erc_ros.training.heads.base import MODALITIES, Head
+from erc_ros.training.heads.base import MODALITIES, FusionModel
 
 OPSET, IR_VERSION = 17, 8  # onnxruntime 1.23.2 and TensorRT 10.3 load them
 TOLERANCE = 1e-4
@@ -92,7 +92,7 @@ def _largest(computed: NDArray[Any], expected: NDArray[Any]) -> float:
     return float((np.abs(computed - expected) / np.maximum(1, np.abs(expected))).max())
 
 
-def export_fusion(head: Head, file: Path) -> float:
+def export_fusion(head: FusionModel, file: Path) -> float:
     """Write a fusion head; see `write_onnx`. An independent one also gives `modality_logits`."""
     examples = [_conversations(head, b, u) for b, u in ((2, 3), (1, 1), (3, 7))]
     outputs = ["logits", "weights"]
@@ -106,7 +106,7 @@ def export_fusion(head: Head, file: Path) -> float:
 class _WithModalities(nn.Module):
     """A head with the logits of each modality as its third output."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: FusionModel) -> None:
         super().__init__()
         self._head = head
 
@@ -119,7 +119,7 @@ class _WithModalities(nn.Module):
         speakers: Tensor,
         valid: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `Head.forward`, and (B, U, 3, C)."""
+        """As `FusionModel.forward`, and (B, U, 3, C)."""
         details = self._head.details(text, audio, visual, modalities, speakers, valid)
         return details.logits, details.weights, details.unimodal
 
@@ -161,7 +161,7 @@ def export_face(network: nn.Module, file: Path, size: int) -> float:
     return write_onnx(network, examples, file, ["embedding"], axes)
 
 
-def _conversations(head: Head, b: int, u: int) -> dict[str, Tensor]:
+def _conversations(head: FusionModel, b: int, u: int) -> dict[str, Tensor]:
     """Random inputs of B conversations of U utterances, some modalities missing."""
     rng = torch.Generator().manual_seed(u)
     inputs = {

@@ -49,7 +49,7 @@ from erc_ros.training.fusion.objectives import (
 )
 from erc_ros.training.fusion.simulation import ModalityDropout
 from erc_ros.training.fusion.train import HeadSizes, train_head
-from erc_ros.training.heads.base import MODALITIES, Head
+from erc_ros.training.heads.base import MODALITIES, FusionModel
 from erc_ros.training.heads.registry import head_class, make_head, title_of
 
 RIDGE = "ridge"
@@ -168,7 +168,7 @@ class Setup:
     network: HeadSizes
     dropout: ModalityDropout
     trainer: TrainerConfig
-    begin: Callable[[Head], None] | None = None
+    begin: Callable[[FusionModel], None] | None = None
     """Called with a new head: it may get weights to begin with."""
 
 
@@ -322,7 +322,7 @@ def finished_run(
     corpus: ComparisonData,
     setup: Setup,
     out: Path,
-    teacher: Head | None = None,
+    teacher: FusionModel | None = None,
 ) -> dict[str, Any]:
     """The result of a run; trained only if it is not there yet with the same settings.
 
@@ -365,7 +365,7 @@ def run_folder(row: TableRow, mode: str, seed: int, out: Path) -> Path:
 
 def trained_teacher(
     row: TableRow, mode: str, seed: int, corpus: ComparisonData, setup: Setup, out: Path
-) -> Head:
+) -> FusionModel:
     """The row's head, trained on text alone with labels alone."""
     alone = replace(
         row,
@@ -391,7 +391,7 @@ def cut(data: Dialogues) -> Dialogues:
     return replace(data, first=np.arange(len(data.first)))
 
 
-def new_head(row: TableRow, mode: str, corpus: ComparisonData, network: HeadSizes) -> Head:
+def new_head(row: TableRow, mode: str, corpus: ComparisonData, network: HeadSizes) -> FusionModel:
     """The row's head with new weights."""
     fixed = {
         "causal": mode == "causal" or is_cut(row, mode),
@@ -408,7 +408,7 @@ def run(
     corpus: ComparisonData,
     setup: Setup,
     out: Path,
-    teacher: Head | None,
+    teacher: FusionModel | None,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train one model and test it once."""
@@ -467,7 +467,7 @@ def run(
 
 
 def keep_answers(
-    model: Head, row: TableRow, corpus: ComparisonData, out: Path, found: Mapping[str, Any]
+    model: FusionModel, row: TableRow, corpus: ComparisonData, out: Path, found: Mapping[str, Any]
 ) -> None:
     """logits.npz and metrics.json of what was chosen, for `erc evaluate` and `erc table`."""
     arrays: dict[str, NDArray[Any]] = {}

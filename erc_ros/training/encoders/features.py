@@ -14,17 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from erc_ros.training.encoders import pretrained
+from erc_ros.training.encoders import own_network, pretrained
 from erc_ros.training.encoders.sample import Sample
-from erc_ros.training.engine.runs import read_json, write_json
-from erc_ros.training.engine.trainer import save_weights
-from erc_ros.values.tables import build
+from erc_ros.values.settings import check, setting
 
 FEATURES = "features"
-NETWORK, WEIGHTS = "network.json", "model.safetensors"
 _NEW = re.compile(r"features-([1-9]\d{0,5})")
 
 
@@ -32,12 +28,11 @@ _NEW = re.compile(r"features-([1-9]\d{0,5})")
 class ClassifierConfig:
     """The section `classifier`: a network on stored features, the teacher's and the students'."""
 
-    hidden: int = 128
-    dropout: float = 0.3
+    hidden: int = setting(128, "width of the hidden layer", "", (1, 100_000))
+    dropout: float = setting(0.3, "of inputs and hidden layer", "", (0, 0.99))
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or not 0 <= self.dropout < 1:
-            raise ValueError(f"hidden ({self.hidden}) or dropout ({self.dropout}) is no size")
+        check(self)
 
 
 class FeatureNetwork(nn.Module):
@@ -89,17 +84,16 @@ class FeaturesEncoder:
         if new := _NEW.fullmatch(model):
             self._sizes, self.name = FeatureSizes(int(new[1])), f"{modality}-{model}-new"
         else:
-            content = read_json(Path(model) / NETWORK)
-            if content.get("modality") != modality:
-                raise ValueError(f"{model} is of {content.get('modality')}, not of {modality}")
-            self._sizes = build(FeatureSizes, content["sizes"], f"{model}/{NETWORK}")
+            self._sizes = own_network.read_sizes(
+                Path(model), FEATURES, FeatureSizes, modality=modality
+            )
             self.name = f"{modality}-features-{pretrained.digest(Path(model))}"
         network = ClassifierConfig(self._sizes.hidden, self._sizes.dropout)
         self.model: nn.Module = FeatureNetwork(self._sizes.size, network)
         self.dimension = network.hidden
-        if not new:
-            self.model.load_state_dict(load_file(Path(model) / WEIGHTS))
         self.model.eval()
+        if not new:
+            own_network.load(self.model, Path(model))
 
     def refuses(self, sample: Sample) -> str:
         """As many finite numbers as the network takes are needed."""
@@ -129,8 +123,4 @@ class FeaturesEncoder:
 
     def save(self, folder: Path) -> None:
         """network.json and model.safetensors."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(self.model, folder / WEIGHTS)
-        sizes = {name: getattr(self._sizes, name) for name in ("size", "hidden", "dropout")}
-        content = {"kind": FEATURES, "modality": self.modality, "sizes": sizes}
-        write_json(folder / NETWORK, content)
+        own_network.save(self.model, folder, FEATURES, self._sizes, modality=self.modality)

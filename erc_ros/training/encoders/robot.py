@@ -7,19 +7,17 @@ goes on with those in it (network.json, model.safetensors).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from erc_ros.encoders.audio import WINDOW, audio_input
 from erc_ros.encoders.face import face_input
-from erc_ros.training.encoders import pretrained
+from erc_ros.training.encoders import own_network, pretrained
 from erc_ros.training.encoders.audio.model import EMBEDDING as AUDIO_EMBEDDING
 from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig, pad
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig, waveform
@@ -27,21 +25,17 @@ from erc_ros.training.encoders.sample import Sample, unusable_sound
 from erc_ros.training.encoders.visual.model import EMBEDDING as FACE_EMBEDDING
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
-from erc_ros.training.engine.runs import read_json, write_json
-from erc_ros.values.tables import build
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
 Sizes = TypeVar("Sizes")
 LOG_MEL, FACES = "log-mel", "faces"
-NETWORK, WEIGHTS = "network.json", "model.safetensors"
 
 
 def network_kind(model: str) -> str:
     """log-mel, faces, or what network.json in a folder says; "": a model of Hugging Face."""
     if model in (LOG_MEL, FACES):
         return model
-    file = Path(model) / NETWORK
-    return str(read_json(file).get("kind", "")) if file.is_file() else ""
+    return own_network.kind_of(Path(model))
 
 
 class LogMelEncoder:
@@ -56,10 +50,10 @@ class LogMelEncoder:
 
     def __init__(self, config: SpeechEncoderConfig) -> None:
         self.config = config
-        self._sizes = _sizes(config.model, LOG_MEL, AudioNetworkConfig)
+        self._sizes = _begin(LOG_MEL, config.model, AudioNetworkConfig)
         self.model: nn.Module = AudioNetwork(self._sizes)
         self.batch_size = config.batch_size
-        self.name = _begin(self.model, config.model, LOG_MEL, max_seconds=config.max_seconds)
+        self.name = _loaded(self.model, config.model, LOG_MEL, max_seconds=config.max_seconds)
 
     def refuses(self, sample: Sample) -> str:
         """Finite sound of at least 25 ms is needed."""
@@ -92,7 +86,7 @@ class LogMelEncoder:
 
     def save(self, folder: Path) -> None:
         """network.json and model.safetensors."""
-        _save(self.model, LOG_MEL, asdict(self._sizes), folder)
+        own_network.save(self.model, folder, LOG_MEL, self._sizes)
 
 
 class FacesEncoder:
@@ -109,10 +103,10 @@ class FacesEncoder:
 
     def __init__(self, config: VideoEncoderConfig) -> None:
         self.config = config
-        self._sizes = _sizes(config.model, FACES, FaceNetworkConfig)
+        self._sizes = _begin(FACES, config.model, FaceNetworkConfig)
         self.model: nn.Module = FaceNetwork(self._sizes)
         self.batch_size = config.batch_size
-        self.name = _begin(self.model, config.model, FACES)
+        self.name = _loaded(self.model, config.model, FACES)
 
     def refuses(self, sample: Sample) -> str:
         """At least one picture is needed."""
@@ -148,33 +142,20 @@ class FacesEncoder:
 
     def save(self, folder: Path) -> None:
         """network.json and model.safetensors."""
-        _save(self.model, FACES, asdict(self._sizes), folder)
+        own_network.save(self.model, folder, FACES, self._sizes)
 
 
-def _sizes(model: str, kind: str, cls: type[Sizes]) -> Sizes:
-    file = Path(model) / NETWORK
-    if not file.is_file():
-        if model != kind:
-            raise ValueError(f"the network {model!r} is for another modality than {kind!r}")
+def _begin(kind: str, model: str, cls: type[Sizes]) -> Sizes:
+    if model == kind:
         return cls()
-    content = read_json(file)
-    if content.get("kind") != kind:
-        raise ValueError(f"{file} is of the kind {content.get('kind')!r}, not {kind!r}")
-    return build(cls, content.get("sizes", {}), str(file))
+    if not own_network.kind_of(Path(model)):
+        raise ValueError(f"the network {model!r} is for another modality than {kind!r}")
+    return own_network.read_sizes(Path(model), kind, cls)
 
 
-def _begin(network: nn.Module, model: str, kind: str, **settings: float) -> str:
-    """Fill the network if `model` is a folder; the encoder's name."""
-    folder = Path(model)
+def _loaded(network: nn.Module, model: str, kind: str, **settings: float) -> str:
+    """Load the weights if `model` is a folder; returns the encoder's name."""
     if model == kind:
         return f"{kind}-new"
-    network.load_state_dict(load_file(folder / WEIGHTS))
-    network.eval()
-    return f"{kind}-{pretrained.digest(folder, **settings)}"
-
-
-def _save(network: nn.Module, kind: str, sizes: dict[str, object], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
-    write_json(folder / NETWORK, {"kind": kind, "sizes": sizes})
+    own_network.load(network, Path(model))
+    return f"{kind}-{pretrained.digest(Path(model), **settings)}"

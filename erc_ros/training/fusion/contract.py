@@ -1,4 +1,4 @@
-"""Does a fusion model keep to the contract of `training.heads.base.Head`?
+"""Does a fusion model keep to the contract of `training.heads.base.FusionModel`?
 
 Each clause is a function that runs a model with new weights on small random conversations and
 raises `ContractError`. A training checks models of other packages before it begins;
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erc_ros.training.heads.base import MODALITIES, Details, Head
+from erc_ros.training.heads.base import MODALITIES, Details, FusionModel
 from erc_ros.training.heads.registry import HEADS, make_head
 from erc_ros.training.onnx import export_fusion
 
@@ -23,7 +23,7 @@ EMBEDDINGS, LABELS = (12, 8, 6), 4
 CONVERSATIONS, UTTERANCES = 2, 6
 TOLERANCE = 1e-4  # of float32 results that a different order of sums may change
 
-Make = Callable[..., Head]
+Make = Callable[..., FusionModel]
 Batch = dict[str, Tensor]
 
 
@@ -54,7 +54,7 @@ def check_head(name: str, options: Mapping[str, Any]) -> None:
 def check_clause(clause: Callable[[Make], None], name: str, options: Mapping[str, Any]) -> None:
     """Check one of CLAUSES; as `check_head`, and it sets the random state."""
 
-    def make(**values: Any) -> Head:
+    def make(**values: Any) -> FusionModel:
         sizes = {"embeddings": EMBEDDINGS, "labels": LABELS}
         return make_head(name, {**options, **sizes, **values}, f"options of {name}").eval()
 
@@ -85,7 +85,7 @@ def conversations(u: int = UTTERANCES, b: int = CONVERSATIONS, seed: int = 1) ->
 
 
 @torch.no_grad()
-def _run(head: Head, batch: Batch) -> Details:
+def _run(head: FusionModel, batch: Batch) -> Details:
     return head.details(**batch)
 
 
@@ -93,7 +93,9 @@ def _same(first: Tensor, second: Tensor, clause: str) -> None:
     if first.shape != second.shape or not torch.allclose(
         first, second, rtol=TOLERANCE, atol=TOLERANCE
     ):
-        raise ContractError(f"{clause}; see the docstring of erc_ros.training.heads.base.Head")
+        raise ContractError(
+            f"{clause}; see the docstring of erc_ros.training.heads.base.FusionModel"
+        )
 
 
 def shapes(make: Make) -> None:

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from erc_ros.training import losses
 from erc_ros.training.ema import Ema
-from erc_ros.training.heads.base import TEXT, Details, Head
+from erc_ros.training.heads.base import TEXT, Details, FusionModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,9 @@ def objective_of(head: str) -> str:
 class Objective:
     """The loss of one training; it keeps the teacher. `after_step` is a hook of `trainer.fit`."""
 
-    def __init__(self, config: ObjectiveConfig, student: Head, teacher: Head | None = None) -> None:
+    def __init__(
+        self, config: ObjectiveConfig, student: FusionModel, teacher: FusionModel | None = None
+    ) -> None:
         """Make one.
 
         Args:
@@ -141,7 +143,7 @@ class Objective:
         if self._ema is not None:
             self._ema.model.load_state_dict(state["average"])
 
-    def __call__(self, student: Head, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+    def __call__(self, student: FusionModel, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """The loss of a batch, a scalar.
 
         batch: the inputs of a head. labels (B, U), -100 where there is none.

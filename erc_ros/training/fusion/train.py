@@ -15,7 +15,7 @@ from erc_ros.training.engine.trainer import Fit, TrainerConfig, device_of, fit
 from erc_ros.training.fusion.dialogues import EVERYTHING, Dialogues, head_inputs
 from erc_ros.training.fusion.objectives import Objective
 from erc_ros.training.fusion.simulation import ModalityDropout, break_senses, drop_modalities
-from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.base import FusionModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class HeadSizes:
 
 
 def train_head(
-    model: Head,
+    model: FusionModel,
     objective: Objective,
     data: Dialogues,
     trainer: TrainerConfig,
@@ -52,7 +52,7 @@ def train_head(
     rng = np.random.default_rng(trainer.seed)
 
     def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
-        assert isinstance(model, Head)
+        assert isinstance(model, FusionModel)
         there = (rows >= 0)[..., None] & np.array(seen)
         heard = shown = rows
         if all(seen):

@@ -1,60 +1,59 @@
-"""What every fusion head is: its sizes, what goes in, what comes out, and what it refuses."""
+"""The base class of fusion models: sizes, inputs, outputs and checks."""
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from erc_ros.values.settings import check, setting
 
 MODALITIES = ("text", "audio", "visual")
 TEXT, AUDIO, VISUAL = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class HeadConfig:
-    """Sizes that every head has."""
+class FusionModelConfig:
+    """Settings of every fusion model."""
 
     PARTS: ClassVar[tuple[str, ...]] = ()
-    """What `without` may name."""
+    """Parts that `without` may name."""
 
-    width: int = 128
-    """Embeddings of 384 and 128 need no more than this; the papers use 768 and 1024."""
-    dropout: float = 0.3
-    input_dropout: float = 0.3
-    """On the embeddings: the encoders know their training data too well, others do not."""
+    width: int = setting(
+        128, "width d; enough for embeddings of 384 and 128. Papers: 768 and 1024", "", (1, 100_000)
+    )
+    dropout: float = setting(0.3, "inside the model", "", (0, 0.99))
+    input_dropout: float = setting(
+        0.3, "of the embeddings, as encoders fit their training data closely", "", (0, 0.99)
+    )
     causal: bool = True
     embeddings: tuple[int, ...] = (384, 128, 128)
     """Sizes of the text, audio and visual embeddings."""
-    labels: int = 7
-    speakers: int = 10
-    """0 unknown, 1..9."""
+    labels: int = setting(7, "number of labels", "", (1, 100_000))
+    speakers: int = setting(10, "speakers of a conversation: 0 unknown, 1..9", "", (1, 100_000))
     without: tuple[str, ...] = ()
-    """Parts that are left out, for the paper's ablation."""
+    """Parts that are removed, for a paper's ablation."""
 
     def __post_init__(self) -> None:
+        check(self)
         if len(self.embeddings) != 3:
             raise ValueError(f"embeddings {self.embeddings} must be text, audio and visual")
-        for name in ("width", "labels", "speakers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
-        for name in ("dropout", "input_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1)")
         if unknown := set(self.without) - set(self.PARTS):
             raise ValueError(
                 f"{type(self).__name__} cannot do without {sorted(unknown)}; it has {self.PARTS}"
             )
 
     def has(self, part: str) -> bool:
-        """Whether the head has this part."""
+        """Return whether the model has this part."""
         return part not in self.without
 
 
 class Inputs(NamedTuple):
-    """A batch of conversations as `Head.fuse` gets it."""
+    """A batch of conversations as `FusionModel.fuse` gets it."""
 
     embeddings: tuple[Tensor, ...]
     """Text, audio, visual (B, U, d_m); zeros where not seen."""
@@ -67,7 +66,7 @@ class Inputs(NamedTuple):
 
 
 class Details(NamedTuple):
-    """What a head's `details` returns for its losses; `forward` returns the first two."""
+    """What `FusionModel.details` returns for the losses; `forward` returns the first two."""
 
     logits: Tensor
     """(B, U, C)"""
@@ -76,10 +75,10 @@ class Details(NamedTuple):
     unimodal: Tensor
     """(B, U, 3, C): logits of each modality's own classifier."""
     features: Tensor
-    """(B, U, 3, d): what those classifiers saw."""
+    """(B, U, 3, d): the inputs of those classifiers."""
 
 
-class Head(nn.Module, ABC):
+class FusionModel(nn.Module, ABC):
     """A fusion model. A subclass defines `fuse`; this class checks what goes in.
 
     Contract, checked by `training.heads.contract` when a training starts:
@@ -100,14 +99,14 @@ class Head(nn.Module, ABC):
       utterances, no branch on values.
     """
 
-    CONFIG: ClassVar[type[HeadConfig]] = HeadConfig
+    CONFIG: ClassVar[type[FusionModelConfig]] = FusionModelConfig
     """Its settings; `options` of a recipe's row are their values."""
     INDEPENDENT: ClassVar[bool] = False
     """Whether its modalities are independent evidence, each with a calibrated classifier."""
     READS_CONTEXT: ClassVar[bool] = True
     """Whether other utterances of the conversation change the logits of an utterance."""
 
-    def __init__(self, config: HeadConfig) -> None:
+    def __init__(self, config: FusionModelConfig) -> None:
         super().__init__()
         self.config = config
         self.correction: Tensor
@@ -142,13 +141,13 @@ class Head(nn.Module, ABC):
         speakers: Tensor,
         valid: Tensor,
     ) -> Details:
-        """The same inputs; with what the losses need.
+        """Return what the losses need; the inputs are those of `forward`.
 
         Raises:
             ValueError: an embedding that is seen is not finite or of another size, or a speaker is
                 outside 0..speakers-1; says which and where.
         """
-        # Every head reads all six inputs: an ONNX graph loses those that nothing reads.
+        # Read all six inputs: an ONNX graph drops inputs that nothing reads.
         seen = modalities & (valid & (speakers >= 0))[..., None]  # (B, U, 3)
         embeddings = tuple(
             blank(x, seen[..., m : m + 1]) for m, x in enumerate((text, audio, visual))
@@ -160,7 +159,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def fuse(self, inputs: Inputs) -> Details:
-        """From what is seen to the answer."""
+        """Compute the fusion of a batch."""
 
     def _check(self, embeddings: tuple[Tensor, ...], speakers: Tensor) -> None:
         for name, size, x in zip(MODALITIES, self.config.embeddings, embeddings, strict=True):
@@ -182,5 +181,14 @@ class Head(nn.Module, ABC):
 
 
 def blank(x: Tensor, seen: Tensor) -> Tensor:
-    """Zero where not seen (B, U, 1): what stands there, even NaN, must not come through."""
+    """Set x to zero where it is not seen (B, U, 1), also NaN."""
     return x.masked_fill(~seen, 0.0)
+
+
+def __getattr__(name: str) -> Any:
+    former = {"Head": "FusionModel", "HeadConfig": "FusionModelConfig"}
+    if name in former:
+        message = f"{__name__}.{name} is now {former[name]}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return globals()[former[name]]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

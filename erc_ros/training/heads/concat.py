@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs, blank
+from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig, Inputs, blank
 
 
 @dataclass(frozen=True, slots=True)
-class ConcatConfig(HeadConfig):
+class ConcatConfig(FusionModelConfig):
     """Nothing but the sizes; the paper's width is 768."""
 
 
-class Concat(Head):
+class Concat(FusionModel):
     """Linear, norm, dropout per modality; a module shared by the three; a linear classifier."""
 
     CONFIG = ConcatConfig

@@ -20,8 +20,8 @@ from erc_ros.training.heads.base import (
     TEXT,
     VISUAL,
     Details,
-    Head,
-    HeadConfig,
+    FusionModel,
+    FusionModelConfig,
     Inputs,
     blank,
 )
@@ -29,7 +29,7 @@ from erc_ros.training.heads.inputs import input_norm
 
 
 @dataclass(frozen=True, slots=True)
-class DdvlmConfig(HeadConfig):
+class DdvlmConfig(FusionModelConfig):
     """width is that of the layer between an embedding and the text's space."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("gate", "cosine", "confidence", "alpha")
@@ -41,7 +41,7 @@ class DdvlmConfig(HeadConfig):
     highest_gate: float = 0.5
 
     def __post_init__(self) -> None:
-        HeadConfig.__post_init__(self)
+        FusionModelConfig.__post_init__(self)
         if not 0 <= self.lowest_gate < self.highest_gate <= 1:
             raise ValueError(
                 f"lowest_gate {self.lowest_gate} and highest_gate {self.highest_gate} must be a"
@@ -116,7 +116,7 @@ class Correction(nn.Module):
         return strength * delta, strength, own, v  # alpha g s_cos s_conf delta
 
 
-class Ddvlm(Head):
+class Ddvlm(FusionModel):
     """The text's logits, and a correction from each other modality."""
 
     CONFIG = DdvlmConfig

@@ -1,11 +1,11 @@
-"""First and last steps that several fusion heads share."""
+"""First and last layers that several fusion models share."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from erc_ros.training.heads.base import HeadConfig
+from erc_ros.training.heads.base import FusionModelConfig
 
 
 def input_norm(size: int) -> nn.Module:
@@ -19,7 +19,7 @@ def input_norm(size: int) -> nn.Module:
 class Embed(nn.Module):
     """Embeddings of different sizes to one width; a learned vector stands in for a missing one."""
 
-    def __init__(self, config: HeadConfig, sizes: tuple[int, ...] | None = None) -> None:
+    def __init__(self, config: FusionModelConfig, sizes: tuple[int, ...] | None = None) -> None:
         super().__init__()
         sizes = sizes or config.embeddings
         self.project = nn.ModuleList(

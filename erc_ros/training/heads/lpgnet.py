@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from erc_ros.training.heads.attention import Attention, attention_masks
-from erc_ros.training.heads.base import MODALITIES, Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.base import MODALITIES, Details, FusionModel, FusionModelConfig, Inputs
 from erc_ros.training.heads.inputs import Embed, shares
 
 
 @dataclass(frozen=True, slots=True)
-class LpgnetConfig(HeadConfig):
+class LpgnetConfig(FusionModelConfig):
     """The paper's: width 768, dropout 0.1."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("intra", "inter", "global", "feed_forward", "gates")
@@ -36,7 +36,7 @@ class LpgnetConfig(HeadConfig):
     for a third."""
 
     def __post_init__(self) -> None:
-        HeadConfig.__post_init__(self)
+        FusionModelConfig.__post_init__(self)
         known = [name for name in MODALITIES if name in self.modalities]
         if not known or list(self.modalities) != known:
             raise ValueError(f"modalities is {self.modalities}, must be some of {MODALITIES}")
@@ -105,7 +105,7 @@ class Interaction(nn.Module):
         return h if self.feed_forward is None else h + self.feed_forward(h)  # (B, U, d); eq. 8
 
 
-class Lpgnet(Head):
+class Lpgnet(FusionModel):
     """Attentions side by side, a gate on each, a gate over the modalities, a classifier."""
 
     CONFIG = LpgnetConfig

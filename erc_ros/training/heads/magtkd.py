@@ -16,12 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from erc_ros.training.heads.attention import TransformerLayer, attention_masks
-from erc_ros.training.heads.base import AUDIO, TEXT, VISUAL, Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.base import (
+    AUDIO,
+    TEXT,
+    VISUAL,
+    Details,
+    FusionModel,
+    FusionModelConfig,
+    Inputs,
+)
 from erc_ros.training.heads.inputs import Embed, sinusoids
 
 
 @dataclass(frozen=True, slots=True)
-class MagtkdConfig(HeadConfig):
+class MagtkdConfig(FusionModelConfig):
     """The paper's: width 768, 8 heads, dropout 0.5."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("anchors", "gates")
@@ -30,7 +38,7 @@ class MagtkdConfig(HeadConfig):
     heads: int = 4
 
     def __post_init__(self) -> None:
-        HeadConfig.__post_init__(self)
+        FusionModelConfig.__post_init__(self)
         if self.width % 2 or self.width % self.heads:
             raise ValueError(
                 f"width {self.width} must be even and a multiple of {self.heads} heads"
@@ -66,7 +74,7 @@ class Anchor(nn.Module):
         return self.output(torch.cat(looks, dim=-1)), torch.stack(opened, dim=-1)
 
 
-class Magtkd(Head):
+class Magtkd(FusionModel):
     """Audio and visual as anchors first, then text over the enriched two, then the classifier."""
 
     CONFIG = MagtkdConfig

@@ -1,17 +1,15 @@
-"""Late fusion: every sense has its own say, and each may be broken.
+"""Calibrated late fusion: one linear classifier per modality, each with a probability of failure.
 
-With some probability a sense says nothing of the truth: its picture is of somebody else, its sound
-is of a radio, its encoder is out of its depth, or people do not show what they feel. So what it
-adds is not its evidence, p(c | m) / p(c), but a mixture of that and of no evidence, which is 1:
+With some probability e_m a modality carries no information: the image shows another person, the
+audio is of a radio, or the person does not show the emotion. So its evidence p(c | m) / p(c) is
+mixed with no evidence, which is 1:
 
     p(c | t, a, v) = p(c | t) * product over a, v of (e_m + (1 - e_m) p(c | m) / p(c)) / constant
 
-A sense that says nothing changes nothing; one that is sure of the wrong thing can make an emotion
-at most 1 / e_m times less likely. (Without e_m it is the product of experts: Hinton 2002.) Without
-text a share of the prior takes its place (all of it would call nearly everything neutral), and the
-senses are doubted less, as nothing else is there to go by. There is no context and there are no
-speakers: an utterance's answer depends on that utterance alone, and `causal` changes nothing.
-`fusion.pooling` fits it: there is nothing to train by gradient descent.
+An uninformative modality changes nothing; a confident error makes an emotion at most 1 / e_m times
+less likely. Without e_m this is the product of experts (Hinton 2002). Without text a share of the
+prior replaces it, and e_m is lower. The model has no context and no speakers: a result depends on
+one utterance alone, and `causal` changes nothing. `fusion.pooling` fits it in closed form.
 """
 
 from __future__ import annotations
@@ -22,21 +20,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from erc_ros.training.heads.base import TEXT, Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.base import TEXT, Details, FusionModel, FusionModelConfig, Inputs
 
 
 def doubted(evidence: Tensor, broken: Tensor) -> Tensor:
-    """What is left of log p(c | m) / p(c) where a sense may be broken, with that probability."""
+    """Return log-evidence log p(c | m) / p(c) of a modality that fails with probability `broken`."""
     return torch.where(broken > 0, (broken + (1 - broken) * evidence.exp()).log(), evidence)
 
 
 @dataclass(frozen=True, slots=True)
-class PoolingConfig(HeadConfig):
-    """Nothing but the sizes of what goes in and comes out; `width` and dropout mean nothing."""
+class PoolingConfig(FusionModelConfig):
+    """Sizes of inputs and outputs; `width` and dropout have no effect."""
 
 
-class Pooling(Head):
-    """A linear classifier for each sense, and how often each is taken to be broken."""
+class Pooling(FusionModel):
+    """A linear classifier for each modality, and its probability of failure."""
 
     CONFIG = PoolingConfig
     INDEPENDENT = True
@@ -51,12 +49,12 @@ class Pooling(Head):
         self.broken: Tensor
         self.share: Tensor
         self.register_buffer("prior", torch.full((config.labels,), -math.log(config.labels)))
-        # (2, 3): e_m beside the text, and without it; that of the text is 0
+        # (2, 3): e_m with text, and without it; that of the text is 0
         self.register_buffer("broken", torch.tensor([[0.0, 0.8, 0.8], [0.0, 0.3, 0.3]]))
         self.register_buffer("share", torch.tensor(1.0))  # of the prior, without text
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The weights: text 1, a sense the chance that it is not broken, as shares."""
+        """The weights: text 1, others 1 - e_m, as shares."""
         seen = inputs.seen  # (B, U, 3)
         logits = [
             classify(x) for classify, x in zip(self.classifiers, inputs.embeddings, strict=True)

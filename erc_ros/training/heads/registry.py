@@ -1,4 +1,4 @@
-"""The fusion heads by the name that a recipe uses."""
+"""Fusion models by the name that a recipe uses."""
 
 from __future__ import annotations
 
@@ -6,51 +6,51 @@ from collections.abc import Mapping
 from typing import Any
 
 from erc_ros import plugins
-from erc_ros.training.heads.base import Head, HeadConfig
+from erc_ros.training.heads.base import FusionModel, FusionModelConfig
 from erc_ros.values import tables
 
 FORMER = {"magt": "magtkd", "residual": "ddvlm"}
 """Names of earlier versions."""
 
 
-def head_class(name: str) -> type[Head]:
+def head_class(name: str) -> type[FusionModel]:
     """Return the fusion model of a name: ours, an entry point's, module:Class or file.py:Class.
 
     Raises:
-        PluginError: there is no such class, or it is no `Head`.
-        ValueError: it has another name now.
+        PluginError: there is no such class, or it is not a `FusionModel`.
+        ValueError: a name of an earlier version.
     """
     if name in FORMER:
-        raise ValueError(f"the fusion head {name!r} is called {FORMER[name]!r} now")
+        raise ValueError(f"fusion model {name!r} is now {FORMER[name]!r}")
     cls = plugins.find(plugins.FUSION_MODELS, name)
-    if not (isinstance(cls, type) and issubclass(cls, Head)):
+    if not (isinstance(cls, type) and issubclass(cls, FusionModel)):
         raise plugins.PluginError(
-            f"fusion model {name!r} is no subclass of erc_ros.training.heads.base.Head"
+            f"fusion model {name!r} is no subclass of erc_ros.training.heads.base.FusionModel"
         )
     return cls
 
 
 def title_of(name: str) -> str:
-    """Return how tables, cards and folders call a fusion model: a class without its place."""
+    """Return the name for tables, cards and folders: a class without its module."""
     return name.rpartition(":")[2]
 
 
-def make_head(name: str, values: Mapping[str, Any], where: str = "") -> Head:
-    """A head with new weights.
+def make_head(name: str, values: Mapping[str, Any], where: str = "") -> FusionModel:
+    """Return a fusion model with new weights.
 
     Args:
         name: see `head_class`.
         values: of its configuration.
-        where: how they are called in errors.
+        where: their place, for errors.
 
     Raises:
-        ValueError: no such head, or values that its configuration refuses.
+        ValueError: no such model, or values that its configuration refuses.
     """
     head = head_class(name)
     return head(tables.build(head.CONFIG, values, where or f"head {name}"))
 
 
-HEADS: dict[str, tuple[type[HeadConfig], type[Head]]] = {
+HEADS: dict[str, tuple[type[FusionModelConfig], type[FusionModel]]] = {
     name: (head_class(name).CONFIG, head_class(name)) for name in plugins.FUSION_MODELS.own
 }
 """This package's: name -> (configuration, model)."""

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from erc_ros.training.heads.attention import Attention, attention_masks
-from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig, Inputs
 from erc_ros.training.heads.inputs import Embed, shares, sinusoids
 
 
 @dataclass(frozen=True, slots=True)
-class SummerConfig(HeadConfig):
+class SummerConfig(FusionModelConfig):
     """The paper's: width 1024, 4 heads, 6 layers, alpha 2, temperature 0.5."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("experts", "fusion")
@@ -40,7 +40,7 @@ class SummerConfig(HeadConfig):
     """Of the Gumbel softmax over the kept experts, in training."""
 
     def __post_init__(self) -> None:
-        HeadConfig.__post_init__(self)
+        FusionModelConfig.__post_init__(self)
         if self.width % 2 or self.width % self.heads:
             raise ValueError(
                 f"width {self.width} must be even and a multiple of {self.heads} heads"
@@ -177,7 +177,7 @@ class FusionLayer(nn.Module):
         return self.norms[2](h + self.dropout(self.feed_forward(h)))
 
 
-class Summer(Head):
+class Summer(FusionModel):
     """Experts for each modality, three branches with one anchor each, a weighted sum."""
 
     CONFIG = SummerConfig

@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import load_file
 
 from erc_ros.training.engine.recipe import Recipe
-from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.base import FusionModel
 from erc_ros.training.heads.ddvlm import Ddvlm
 from erc_ros.training.systems.descriptions import (
     DescriptionsStage,
@@ -47,7 +47,7 @@ USUAL = {"text": ("text", "text_plain"), "visual": ("visual_kd", "camera", "visu
 SOURCES = ("sentences", "published")
 
 
-def begin_with_text(head: Head, work: Work, reads: dict[str, str], seed: int) -> None:
+def begin_with_text(head: FusionModel, work: Work, reads: dict[str, str], seed: int) -> None:
     """Give the residual fusion z_t: the classifier that the text encoder was trained with."""
     if isinstance(head, Ddvlm) and "text" in reads:
         trained = load_file(work.read(reads["text"], seed) / HEAD)

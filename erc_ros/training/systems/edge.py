@@ -84,7 +84,7 @@ from erc_ros.training.fusion.simulated import (
 )
 from erc_ros.training.fusion.simulation import DRAWS, Matched, ModalityDropout, Weakness
 from erc_ros.training.fusion.train import HeadSizes, train_head
-from erc_ros.training.heads.base import MODALITIES, TEXT, Head
+from erc_ros.training.heads.base import MODALITIES, TEXT, FusionModel
 from erc_ros.training.heads.pooling import Pooling
 from erc_ros.training.heads.registry import head_class, make_head, title_of
 from erc_ros.training.onnx import export_fusion
@@ -275,8 +275,8 @@ def train_seed(
     sizes = {**asdict(network), "embeddings": splits["train"].sizes, "labels": len(LABELS)}
 
     def trained(
-        objective: ObjectiveConfig, teacher: Head | None, seen: Sequence[bool], out: Path
-    ) -> tuple[Head, Fit]:
+        objective: ObjectiveConfig, teacher: FusionModel | None, seen: Sequence[bool], out: Path
+    ) -> tuple[FusionModel, Fit]:
         set_seeds(trainer.seed)
         model = make_head(name, sizes)
         fitted = train_head(
@@ -353,7 +353,7 @@ def _dev_f1(
     return {"weighted_f1": metrics.weighted_f1(dev.labels, predicted, len(LABELS))}
 
 
-def correct_prior(model: Head, splits: Mapping[str, Dialogues], context: int) -> float:
+def correct_prior(model: FusionModel, splits: Mapping[str, Dialogues], context: int) -> float:
     """Take a share tau of the class prior off the logits, as chosen on dev."""
     dev = splits["dev"]
     counts = np.bincount(splits["train"].labels, minlength=len(LABELS)) + 1.0

@@ -41,7 +41,7 @@ from erc_ros.training.engine.runs import choose_best, copy_files, read_metrics, 
 from erc_ros.training.engine.trainer import WEIGHTS, TrainerConfig, load_weights
 from erc_ros.training.fusion.simulation import ModalityDropout
 from erc_ros.training.fusion.train import HeadSizes
-from erc_ros.training.heads.base import MODALITIES, Head
+from erc_ros.training.heads.base import MODALITIES, FusionModel
 from erc_ros.training.onnx import export_fusion
 from erc_ros.training.systems.encoders import FEATURES
 from erc_ros.training.systems.stages import Work
@@ -98,7 +98,9 @@ class FusionStage:
 class Begin(Protocol):
     """What is done with a new head before it is trained: it may begin with weights of a stage."""
 
-    def __call__(self, head: Head, work: Work, reads: dict[str, str], seed: int, /) -> None: ...
+    def __call__(
+        self, head: FusionModel, work: Work, reads: dict[str, str], seed: int, /
+    ) -> None: ...
 
 
 def fuse(
@@ -146,7 +148,7 @@ def fuse(
     _choose(rows[0], stage, work.folder)
 
 
-def _begin(begin: Begin, work: Work, reads: dict[str, str], seed: int, head: Head) -> None:
+def _begin(begin: Begin, work: Work, reads: dict[str, str], seed: int, head: FusionModel) -> None:
     begin(head, work, reads, seed)
 
 
@@ -165,7 +167,7 @@ def fusion_data(work: Work, reads: Mapping[str, str], seed: int) -> ComparisonDa
 
 def read_teacher(
     stage: Path, row: TableRow, mode: str, seed: int, corpus: ComparisonData, setup: Setup
-) -> Head:
+) -> FusionModel:
     """The head that the teacher's stage trained first, in this mode, with this seed.
 
     Raises:

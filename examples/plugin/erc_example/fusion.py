@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from erc_ros.training.heads.base import Details, Head, HeadConfig, Inputs
+from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig, Inputs
 
 
 @dataclass(frozen=True, slots=True)
-class ConversationMeanConfig(HeadConfig):
+class ConversationMeanConfig(FusionModelConfig):
     """The sizes that every fusion model has, and its own."""
 
     layers: int = 1
     """Of the classifier."""
 
 
-class ConversationMean(Head):
+class ConversationMean(FusionModel):
     """A projection per modality; the utterance and the mean of those before it; a classifier."""
 
     CONFIG = ConversationMeanConfig

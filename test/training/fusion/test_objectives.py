@@ -17,13 +17,13 @@ from erc_ros.training.fusion.objectives import (
     SummerObjective,
     objective_of,
 )
-from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.base import FusionModel
 from erc_ros.training.heads.registry import HEADS
 
 SIZES = (12, 8, 6)
 
 
-def head(name: str, seed: int = 0, width: int = 16) -> Head:
+def head(name: str, seed: int = 0, width: int = 16) -> FusionModel:
     torch.manual_seed(seed)
     config, model = HEADS[name]
     return model(
@@ -48,7 +48,7 @@ def batch() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     return inputs, labels
 
 
-def objective(name: str, student: Head) -> Objective:
+def objective(name: str, student: FusionModel) -> Objective:
     config = OBJECTIVES[objective_of(name)]()
     return Objective(config, student, head(name, seed=5).eval() if config.TEACHER else None)
 

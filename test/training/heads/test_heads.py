@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from erc_ros.networks.network import Network
-from erc_ros.training.heads.base import Head
+from erc_ros.training.heads.base import FusionModel
 from erc_ros.training.heads.inputs import input_norm
 from erc_ros.training.heads.lpgnet import FrameLpgnet, LpgnetConfig
 from erc_ros.training.heads.registry import HEADS
@@ -28,7 +28,7 @@ BOTH = [(name, causal) for name in ALL for causal in (True, False)]
 ABLATIONS = [(name, part) for name in ALL for part in HEADS[name][0].PARTS]
 
 
-def head(name: str, causal: bool = True, **options: Any) -> Head:
+def head(name: str, causal: bool = True, **options: Any) -> FusionModel:
     torch.manual_seed(0)
     config, model = HEADS[name]
     return model(config(width=16, causal=causal, embeddings=SIZES, labels=4, **options)).eval()
@@ -133,7 +133,7 @@ def test_padding_has_no_influence_in_training_either(name: str, causal: bool) ->
     assert torch.equal(before, after) and after.isfinite().all()
 
 
-def unreached(model: Head) -> list[str]:
+def unreached(model: FusionModel) -> list[str]:
     """Parameters without a gradient when the answer and every modality's own one count."""
     model.train()
     inputs = conversation(4, 8)

@@ -17,29 +17,25 @@ import math
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
-from erc_ros.training.encoders import pretrained
+from erc_ros.training.encoders import own_network, pretrained
 from erc_ros.training.encoders.audio.pretrained import (
     SpeechEncoderConfig,
     receptive_field,
     waveform,
 )
 from erc_ros.training.encoders.sample import Sample, unusable_sound
-from erc_ros.training.engine.runs import read_json, write_json
-from erc_ros.values.tables import build
 from erc_ros.values.utterance import SAMPLE_RATE
 
 KIND = "emotion2vec"
-NETWORK, WEIGHTS = "network.json", "model.safetensors"
 AUDIO = "modality_encoders.AUDIO."
 STRIDES = {10: 5, 3: 2, 2: 2}
 """Kernel -> stride of the published convolutions; a checkpoint does not say it."""
@@ -177,9 +173,7 @@ def convert(checkpoint: Path, folder: Path) -> Emotion2vecSizes:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{checkpoint}: {str(error).splitlines()[-1].strip()}") from error
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
-    write_json(folder / NETWORK, {"kind": KIND, "sizes": asdict(sizes)})
+    own_network.save(network, folder, KIND, sizes)
     return sizes
 
 
@@ -250,10 +244,9 @@ class Emotion2vecEncoder:
     def __init__(self, config: SpeechEncoderConfig) -> None:
         folder = Path(config.model)
         self.config = config
-        self.sizes = build(Emotion2vecSizes, read_json(folder / NETWORK).get("sizes", {}), "sizes")
+        self.sizes = own_network.read_sizes(folder, KIND, Emotion2vecSizes)
         self.model: nn.Module = Emotion2vec(self.sizes)
-        self.model.load_state_dict(load_file(folder / WEIGHTS))
-        self.model.eval()
+        own_network.load(self.model, folder)
         self.dimension = self.sizes.width
         self.shortest = receptive_field(self.sizes.convolutions)
         self.name = f"{KIND}-{pretrained.digest(folder, max_seconds=config.max_seconds)}"
@@ -301,11 +294,8 @@ class Emotion2vecEncoder:
         return pretrained.encode(self, samples)
 
     def save(self, folder: Path) -> None:
-        """What `convert` writes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
-        save_file(state, folder / WEIGHTS)
-        write_json(folder / NETWORK, {"kind": KIND, "sizes": asdict(self.sizes)})
+        """Write what `convert` writes."""
+        own_network.save(self.model, folder, KIND, self.sizes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
