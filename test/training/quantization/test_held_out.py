@@ -5,85 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
+pytest.importorskip("soundfile", reason="needs the extra [train]")
 
-import yaml  # noqa: E402
-from bundles import Kinds, write_tiny_bundle_3  # noqa: E402
+import yaml
+from acted_corpora import HELD_OUT, write_data
+from bundles import Kinds, write_tiny_bundle_3
 
-from erc_ros.cli import main  # noqa: E402
-from erc_ros.inference.bundle import Bundle, load_bundle  # noqa: E402
-from erc_ros.resources import model_folder  # noqa: E402
-from erc_ros.training.datasets.held_out import (  # noqa: E402
+from erc_ros.cli import main
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.resources import model_folder
+from erc_ros.training.datasets.held_out import (
     acted_speech,
     new_speakers,
     recorded_speakers,
 )
-from erc_ros.training.fusion.bundle_trial import unseen_clips  # noqa: E402
-from erc_ros.training.manifest import write_manifest  # noqa: E402
-from erc_ros.training.quantization.task import Material, material_of  # noqa: E402
-from erc_ros.values.utterance import SAMPLE_RATE  # noqa: E402
-
-RAVDESS_CODES = {"neutral": "01", "anger": "05"}
-EMODB_CODES = {"neutral": "N", "anger": "W"}
-ACTORS = [f"{number:02d}" for number in range(1, 9)]
-SPEAKERS = ["03", "08", "09", "10"]
-HELD_OUT = {"dev": ["ravdess-04", "emodb-09"], "test": ["ravdess-07", "emodb-10"]}
-"""Other speakers than `new_speakers` chooses."""
-HEADER = (
-    "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,"
-    "StartTime,EndTime"
-)
-
-
-def write_data(folder: Path) -> None:
-    """MELD's tables, RAVDESS, EmoDB and FER+ in their layouts: two labels, noise for speech."""
-    for split in ("train", "dev", "test"):
-        rows = [HEADER]
-        for number in range(8):
-            emotion, sentiment = (("neutral", "neutral"), ("anger", "negative"))[number % 2]
-            rows.append(
-                f"{number + 1},Line {number},A,{emotion},{sentiment},{number // 4},{number % 4},"
-                "1,1,"
-                f'"00:00:{number:02d},000","00:00:{number + 1:02d},000"'
-            )
-        file = folder / "meld_annotations" / f"{split}_sent_emo.csv"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    names = [
-        f"ravdess_speech_16k/Actor_{actor}/03-01-{code}-01-0{take}-01-{actor}.wav"
-        for actor in ACTORS
-        for code in RAVDESS_CODES.values()
-        for take in (1, 2)
-    ]
-    names += [
-        f"emodb/wav/{speaker}a0{take}{code}a.wav"
-        for speaker in SPEAKERS
-        for code in EMODB_CODES.values()
-        for take in (1, 2)
-    ]
-    generator = np.random.default_rng(0)
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        noise = generator.uniform(-0.5, 0.5, SAMPLE_RATE // 2)
-        soundfile.write(folder / name, noise, SAMPLE_RATE, subtype="PCM_16")
-    write_faces(folder / "fer2013plus")
-
-
-def write_faces(folder: Path) -> None:
-    (folder / "mosaic").mkdir(parents=True)
-    images = np.random.default_rng(1).integers(0, 256, (60, 48, 48))
-    votes = np.zeros((60, 10), np.uint8)
-    votes[np.arange(60), np.where(np.arange(60) % 2, 4, 0)] = 10  # anger, neutral
-    split = np.repeat([0, 1, 2], 20).astype(np.uint8)
-    np.savez(folder / "labels.npz", votes10=votes, split=split)
-    tiles = np.zeros((1000, 48, 48), np.uint8)
-    tiles[:60] = images
-    mosaic = tiles.reshape(25, 40, 48, 48).swapaxes(1, 2).reshape(1200, 1920)
-    cv2.imwrite(str(folder / "mosaic" / "fer_00.webp"), mosaic, [cv2.IMWRITE_WEBP_QUALITY, 101])
+from erc_ros.training.fusion.bundle_trial import unseen_clips
+from erc_ros.training.manifest import write_manifest
+from erc_ros.training.quantization.task import Material, material_of
 
 
 @pytest.fixture(scope="module")
