@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import write_tiny_bundle
+from bundles import write_tiny_bundle, write_tiny_bundle_3
+from late_fusion import with_section
+
+from erc_ros.cli import main
 
 FACE, SOUND = b"/9j/", b"T2dnUw"  # how a JPEG and an Ogg stream begin in base64
 Evaluate = Callable[..., tuple[int, Any]]
@@ -373,3 +376,39 @@ def test_a_bar_tells_the_time_that_is_left_on_a_terminal_alone(
             progress(done)
     shown = stream.getvalue()
     assert ("2/2 recordings" in shown and "left" in shown) if is_terminal else shown == ""
+
+
+def test_the_report_of_a_run_says_why_an_estimate_is_as_it_is(
+    bag: Path, truth: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    bundle = with_section(write_tiny_bundle_3(tmp_path / "reliable"))
+    options = ["--bundle", bundle, "--speaker-model", "none", "--out", tmp_path / "out"]
+    status, _ = evaluate(bag, "--truth", truth, *options)
+    assert status == 0
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    embedded = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', report, re.DOTALL)
+    assert embedded
+    (recording,) = json.loads(embedded[1])["recordings"]
+    shown = {row["answers"][0]["text"]: row["answers"][0] for row in recording["rows"]}
+    replay = ["--bundle", str(bundle), "--speaker-model", "none", "--out", str(tmp_path / "rows")]
+    assert main(["replay", str(bag), *replay]) == 0
+    lines = (tmp_path / "rows" / "estimates.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert any(row["modalities"]["visual"] for row in rows)
+    for row in rows:
+        answer = shown[row["text"]]
+        reasons = dict(zip(("text", "audio", "visual"), answer["why"], strict=True))
+        for modality, reason in reasons.items():
+            is_there = row["modalities"][modality]
+            assert (reason["weight"] is not None) == is_there
+            if is_there:
+                assert reason["weight"] == pytest.approx(row["weights"][modality], abs=1e-3)
+                assert reason["indicates"] == row["why"][modality]["indicates"]
+        if row["modalities"]["visual"]:
+            assert reasons["visual"]["reliability"] == row["why"]["visual"]["reliability"] == 0.25
+            without = row["why"]["visual"]["without"]
+            assert any(
+                "Without the face" in line and without in line for line in answer["sentences"]
+            )
+        else:
+            assert len(answer["sentences"]) == 1  # only words
