@@ -24,7 +24,7 @@ from erc_ros.training.heads.base import TEXT, Details, FusionModel, FusionModelC
 
 
 def doubted(evidence: Tensor, broken: Tensor) -> Tensor:
-    """Return log-evidence log p(c | m) / p(c) of a modality that fails with probability `broken`."""
+    """Return log-evidence log p(c | m) / p(c) of a modality that fails with chance `broken`."""
     return torch.where(broken > 0, (broken + (1 - broken) * evidence.exp()).log(), evidence)
 
 
