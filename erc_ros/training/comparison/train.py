@@ -32,11 +32,11 @@ from erc_ros.metrics.table import markdown, percent
 from erc_ros.training.engine.recipe import Recipe, RecipeError, build
 from erc_ros.training.engine.runs import (
     MEASURED,
+    Predicted,
     finished,
     plain,
-    save_answers,
     write_json,
-    write_metrics,
+    write_run,
 )
 from erc_ros.training.engine.trainer import TrainerConfig, load_weights, set_seeds
 from erc_ros.training.fusion.contract import check_head
@@ -456,7 +456,7 @@ def run(
         labels: NDArray[np.int64] = predict_conversations(model, data, seen).argmax(1)
         return labels
 
-    keep_answers(model, row, corpus, out, {"seed": trainer.seed, "settings": settings})
+    keep_predictions(model, row, corpus, out, {"seed": trainer.seed, "settings": settings})
     return {
         "dev": fitted.best["weighted_f1"],
         "best_epoch": fitted.best_epoch,
@@ -466,24 +466,17 @@ def run(
     }
 
 
-def keep_answers(
-    model: FusionModel, row: TableRow, corpus: ComparisonData, out: Path, found: Mapping[str, Any]
+def keep_predictions(
+    model: FusionModel, row: TableRow, corpus: ComparisonData, out: Path, content: Mapping[str, Any]
 ) -> None:
     """logits.npz and metrics.json of what was chosen, for `erc evaluate` and `erc table`."""
-    arrays: dict[str, NDArray[Any]] = {}
-    reports = {}
+    splits = {}
     for name in MEASURED:
         data = corpus.splits[name]
-        known = data.labels >= 0
-        logits = predict_conversations(model, data, row.tested_on)[known]
-        arrays[name], arrays[f"{name}_labels"] = logits, data.labels[known]
-        arrays[f"{name}_conversations"] = data.first[known]
-        reports[name] = metrics.report(data.labels[known], metrics.softmax(logits), corpus.labels)
-    save_answers(out, corpus.labels, **arrays)
-    dev, test = reports["dev"], reports["test"]
-    scores = {name: test[name] for name in metrics.SCORES}
-    content = {"dev": dev["weighted_f1"], "test": scores, "dev_report": dev, "test_report": test}
-    write_metrics({**found, **content}, out)
+        labelled = data.labels >= 0
+        logits = predict_conversations(model, data, row.tested_on)[labelled]
+        splits[name] = Predicted(logits, data.labels[labelled], data.first[labelled])
+    write_run(out, corpus.labels, splits, content)
 
 
 def ridge(row: TableRow, seed: int, corpus: ComparisonData) -> dict[str, Any]:

@@ -14,11 +14,14 @@ import os
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from erc_ros.metrics import classification
 
 METRICS, ANSWERS, BEST = "metrics.json", "logits.npz", "best"
 UNFINISHED = "unfinished.pt"
@@ -95,6 +98,51 @@ def save_answers(folder: Path, names: Sequence[str], **arrays: NDArray[Any]) -> 
     """
     content: dict[str, Any] = {"names": np.array(names), **arrays}
     np.savez(folder / ANSWERS, **content)
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """A split's logits (N, C), labels (N,) and, where known, conversations (N,)."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    conversations: NDArray[np.int64] | None = None
+
+
+def write_run(
+    folder: Path,
+    names: Sequence[str],
+    splits: Mapping[str, Predicted],
+    content: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write logits.npz and metrics.json of a finished run: its scores and how it was made.
+
+    Args:
+        names: of the labels.
+        splits: dev and test.
+        content: seed, settings and whatever else is recorded; also `dev` and `test` where these
+            are not weighted F1 of dev and the scores of test.
+
+    Returns:
+        What metrics.json holds.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    reports = {}
+    for split, predicted in splits.items():
+        arrays[split], arrays[f"{split}_labels"] = predicted.logits, predicted.labels
+        if predicted.conversations is not None:
+            arrays[f"{split}_conversations"] = predicted.conversations
+        probabilities = classification.softmax(predicted.logits)
+        reports[split] = classification.report(predicted.labels, probabilities, names)
+    save_answers(folder, names, **arrays)
+    metrics = {
+        "dev": reports["dev"]["weighted_f1"],
+        "test": {name: reports["test"][name] for name in classification.SCORES},
+        **{f"{split}_report": report for split, report in reports.items()},
+        **content,
+    }
+    write_metrics(metrics, folder)
+    return metrics
 
 
 def log_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

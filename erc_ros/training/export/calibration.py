@@ -130,10 +130,10 @@ def _write_reliability(folder: Path, section: Mapping[str, Any]) -> None:
 
 
 def calibrate_bundle(folder: Path, data: Path) -> list[str]:
-    """Fit, measure, and write the manifest and the card in `folder` anew.
+    """Fit, measure, and write the manifest, calibration.json and calibration.md in `folder`.
 
     Returns:
-        What the card says of it.
+        The lines of calibration.md.
 
     Raises:
         BundleError, ValueError: the bundle is not usable, or of an older format.

@@ -281,8 +281,8 @@ def _results(parts: Mapping[str, CardPart], summary: Mapping[str, Any]) -> str:
             "\n## Results\n",
             "Checkpoints, prior correction and seed were chosen on dev. Mean and",
             'standard deviation over seeds; "bundle" is the model that was chosen. Causal, reference speaker labels (indices',
-            "within the dialogue), reference transcripts. All in float32; [quantization.md](quantization.md), where it lies",
-            f"beside this card, says what the smaller networks keep of it.{''.join(_not_the_best(parts))}\n",
+            "within the dialogue), reference transcripts. All in float32. If `erc quantize` and `erc calibrate` were",
+            f"run, quantization.md and {CALIBRATION} in this folder describe the finished files.{''.join(_not_the_best(parts))}\n",
             *markdown(["figure", "seeds", "test, mean ± deviation", "bundle (test)"], rows),
             "\nTest, weighted F1 through the fusion:\n",
             *markdown(["modalities seen", "seeds", "mean ± deviation", "bundle"], subsets),
@@ -339,7 +339,8 @@ def _limits(parts: Mapping[str, CardPart]) -> str:
     return LIMITS.format(about=about)
 
 
-MEASURED = "\n## As it ships\n"
+CALIBRATION = "calibration.md"
+"""Beside the card: the figures of the finished files, by `erc calibrate`."""
 
 
 def write_measured(
@@ -352,25 +353,24 @@ def write_measured(
     elsewhere: Mapping[str, Mapping[str, float]],
     abstaining: Mapping[str, Sequence[tuple[float, float, float, float]]],
 ) -> list[str]:
-    """Write the card's section on the finished bundle anew (`erc calibrate`); its lines.
+    """Write CALIBRATION, the figures of the finished bundle (`erc calibrate`); return its lines.
 
     errors: calibration error of each set of modalities on dev, on test before, and on test.
     without_text: the same on test for each share of MELD's mismatches.
     calibration: as it is in the manifest now.
     elsewhere: figures on corpora other than MELD. abstaining: see `calibration.abstaining`.
     """
-    file = folder / "README.md"
     quantization = folder / "quantization.json"
-    card = file.read_text(encoding="utf-8") if file.is_file() else ""
     lines = [
+        "# As it ships\n",
         "Every figure here is of the files in this folder, by `erc calibrate`: MELD test, causal, reference speaker labels and",
         "transcripts. Text is MELD's. **Audio and faces are simulated**: clips of held-out people of other corpora, degraded to",
         "the accuracy that is published for MELD's own audio and video.\n",
         *_precision(read_json(quantization) if quantization.is_file() else {}),
-        "Weighted F1 while senses are missing or broken (mean and spread over the draws of the clips):\n",
+        "Weighted F1 while modalities are missing or uninformative (mean and spread over the draws of the clips):\n",
         *table(results),
         "\nExpected calibration error, 15 bins; the temperatures are fitted on dev, without text on draws of which",
-        "half as many tell another emotion:\n",
+        "half as many clips have another emotion:\n",
         *markdown(
             ["modalities seen", "temperature", "dev", "test before", "test"],
             [
@@ -414,12 +414,7 @@ def write_measured(
                 [[f"{row[0]:g}", *(f"{100 * value:.1f} %" for value in row[1:])] for row in rows],
             ),
         ]
-    before, _, after = card.partition(MEASURED)
-    _, limits, rest = (after or before).partition("\n## Limits\n")
-    if not after:
-        before = before.partition("\n## Limits\n")[0]
-    text = MEASURED + "\n" + "\n".join(lines) + "\n" + limits + rest
-    file.write_text(before + text, encoding="utf-8")
+    (folder / CALIBRATION).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines
 
 

@@ -144,10 +144,10 @@ def describe(folder: Path) -> None:
 # --- int8 ---
 
 
-def stretches(
+def segments(
     speaker: SpeakerEmbedding, data: Path, pattern: str, seed: int = 0
 ) -> Iterator[NDArray[np.float32]]:
-    """Features (T, MEL_BANDS) of random stretches of AMI excerpts.
+    """Features (T, MEL_BANDS) of random segments of AMI excerpts.
 
     Raises:
         FileNotFoundError: there are no excerpts.
@@ -174,15 +174,15 @@ def shrink(folder: Path, data: Path) -> NDArray[np.float32]:
     """
     before = SpeakerEmbedding(folder)
     feeds: list[Feed] = [
-        {"features": (stretch - stretch.mean(axis=0))[None]}
-        for stretch in stretches(before, data, "trn*.flac")
+        {"features": (segment - segment.mean(axis=0))[None]}
+        for segment in segments(before, data, "trn*.flac")
     ]
     with tempfile.TemporaryDirectory(dir=folder, prefix=".int8-") as place:
         half_way = Path(place) / FILE
         quantize(Static("percentile", keep=KEPT), folder / FILE, half_way, feeds)
         quantize(WeightOnly(), half_way, folder / FILE)
     describe(folder)
-    heard = list(stretches(before, data, "dev*.flac"))
+    heard = list(segments(before, data, "dev*.flac"))
     pairs = before.embed_all(heard) * SpeakerEmbedding(folder).embed_all(heard)
     cosines: NDArray[np.float32] = pairs.sum(axis=1)
     return cosines

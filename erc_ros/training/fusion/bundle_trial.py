@@ -36,7 +36,7 @@ from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.held_out import acted_speech, speakers_of_bundle
 from erc_ros.training.datasets.speech import Clip
 from erc_ros.training.datasets.utterances import LABELS, Conversation
-from erc_ros.training.fusion.conditions import AS_IT_IS, MISSING, Sense, embedded
+from erc_ros.training.fusion.conditions import AS_IT_IS, MISSING, SimulatedModality, embedded
 from erc_ros.training.fusion.dialogues import Dialogues, head_inputs, windows
 from erc_ros.training.fusion.simulation import BETWEEN, DRAWS, draw, rates
 from erc_ros.training.quantization.task import Material, Task, owners_of
@@ -47,7 +47,7 @@ COUPLING = 0.13
 CLIPS, NOISES = 400, 40
 
 SETS = tuple(seen for seen in itertools.product((True, False), repeat=3) if any(seen))
-"""Of text, audio, visual: every set of senses."""
+"""Of text, audio, visual: every set of modalities."""
 
 Floats = NDArray[np.float32]
 Predict = Callable[[Dialogues, Sequence[bool]], Floats]
@@ -62,8 +62,8 @@ class BundleTrial:
     """
 
     dialogues: Dialogues
-    audio: Sense
-    visual: Sense
+    audio: SimulatedModality
+    visual: SimulatedModality
     is_right: NDArray[np.bool_]
     people: tuple[int, int]
     predict: Predict
@@ -114,7 +114,7 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
     silent = _with(dialogues, *(np.zeros((len(truth), width), np.float32) for width in widths))
     is_right = predict(silent, (True, False, False)).argmax(axis=1) == truth
     generator = np.random.default_rng(1)
-    audio = Sense(
+    audio = SimulatedModality(
         heard(sounds),
         sound_labels,
         _draws(truth, sound_labels, is_right, "audio"),
@@ -124,7 +124,7 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
         },
         {"noise only": heard([hiss(generator) for _ in range(NOISES)])},
     )
-    visual = Sense(
+    visual = SimulatedModality(
         shown(faces),
         labels,
         _draws(truth, labels, is_right, "visual"),
@@ -135,8 +135,8 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
         {"noise only": shown(generator.integers(0, 256, (NOISES, *faces.shape[1:]), np.uint8))},
     )
     drawn = [
-        embedded(AS_IT_IS, sense, dialogues, 0, np.random.default_rng(0))
-        for sense in (audio, visual)
+        embedded(AS_IT_IS, modality, dialogues, 0, np.random.default_rng(0))
+        for modality in (audio, visual)
     ]
     people = len({clip.speaker for clip in clips}), len(faces)
     return BundleTrial(_with(dialogues, *drawn), audio, visual, is_right, people, predict)
@@ -169,7 +169,7 @@ def read_text(
     )
 
     def asked(inputs: dict[str, NDArray[Any]]) -> dict[str, Floats]:
-        return fusion({name: inputs[name] for name in names})  # text alone has no other senses
+        return fusion({name: inputs[name] for name in names})  # text alone has no other modalities
 
     return answers(asked, data, bundle.fusion.context, (True, False, False)), ends - 1
 
@@ -366,16 +366,16 @@ def _pooled(
     data = trial.dialogues
     if share is None:
         share = 1.0 if seen[0] else BETWEEN
-    senses = [
-        replace(sense, chosen=_draws(data.labels, sense.labels, trial.is_right, name, share))
-        for name, sense in (("audio", trial.audio), ("visual", trial.visual))
+    modalities = [
+        replace(modality, chosen=_draws(data.labels, modality.labels, trial.is_right, name, share))
+        for name, modality in (("audio", trial.audio), ("visual", trial.visual))
     ]
     logits = []
     for number in range(DRAWS):
         how = [AS_IT_IS if there else MISSING for there in seen[1:]]
         rng = np.random.default_rng(0)
-        states = zip(how, senses, strict=True)
-        drawn = [embedded(state, sense, data, number, rng) for state, sense in states]
+        states = zip(how, modalities, strict=True)
+        drawn = [embedded(state, modality, data, number, rng) for state, modality in states]
         logits.append(trial.predict(_with(data, *drawn), seen))
     return np.concatenate(logits), np.tile(data.labels, DRAWS)
 

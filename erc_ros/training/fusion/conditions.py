@@ -1,7 +1,7 @@
-"""Do more senses make it worse? A fusion's answers while senses are missing, silent or broken.
+"""Accuracy of a fusion while modalities are missing, uninformative or degraded.
 
-Text is real; sound and faces are clips of other corpora (`simulation`), of people whom the encoders
-have not met. A condition says what becomes of each sense; the clips are drawn several times.
+Text is real; audio and faces are clips of other corpora (`simulation`), of people held out from the
+encoders' training. A condition is the state of each modality; the clips are drawn several times.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ MISSING, AS_IT_IS, ANY, ANOTHER, SAME = (
     "always the same clip",
 )
 ALWAYS = tuple(f"always {label}" for label in LABELS)
-TOLERANCE = 0.5  # points of weighted F1 that a sense may cost
+TOLERANCE = 0.5  # points of weighted F1 that a modality may cost
 
 
 @dataclass(frozen=True, eq=False)
-class Sense:
-    """The clips that a sense is drawn from, n of them.
+class SimulatedModality:
+    """The clips that a modality is drawn from, n of them.
 
     embeddings (n, E), labels (n,). chosen: (draws, N), the clip of each utterance as it is.
     worse: the same clips in bad conditions ("0 dB"), (n, E) each. noise: (k, E), of no clip at all.
@@ -57,7 +57,7 @@ class Sense:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What becomes of each sense. text: whether there is any."""
+    """The state of each modality. text: whether there is any."""
 
     audio: str
     visual: str
@@ -73,10 +73,10 @@ class Condition:
         """In words."""
         parts = ["text"] if self.text else []
         if self.audio == self.visual != MISSING:
-            parts.append(f"both senses {self.audio}")
+            parts.append(f"audio and face {self.audio}")
         else:
             how = {"sound": self.audio, "face": self.visual}
-            parts += [f"{sense} {state}" for sense, state in how.items() if state != MISSING]
+            parts += [f"{modality} {state}" for modality, state in how.items() if state != MISSING]
         return " + ".join(parts)
 
 
@@ -84,7 +84,7 @@ class Condition:
 class Result:
     """Of a condition: weighted F1 (0..100), its spread over the draws, and what it is held against.
 
-    against: text alone; without text the best of the senses that are there, alone.
+    against: text alone; without text the best of the modalities that are there, alone.
     """
 
     condition: Condition
@@ -94,12 +94,12 @@ class Result:
 
     @property
     def difference(self) -> float:
-        """Points; below -TOLERANCE more senses made it worse."""
+        """Points; below -TOLERANCE more modalities made it worse."""
         return self.f1 - self.against
 
 
-def conditions(audio: Sense, visual: Sense) -> Iterator[Condition]:
-    """All of them: text alone, one sense beside it, both; and without text."""
+def conditions(audio: SimulatedModality, visual: SimulatedModality) -> Iterator[Condition]:
+    """All of them: text alone, with one further modality, with both; and without text."""
     yield Condition(MISSING, MISSING)
     for how in (AS_IT_IS, *audio.broken):
         yield Condition(how, MISSING)
@@ -118,10 +118,14 @@ def conditions(audio: Sense, visual: Sense) -> Iterator[Condition]:
 
 
 def measure_conditions(
-    predict: Predict, data: Dialogues, audio: Sense, visual: Sense, seed: int = 1
+    predict: Predict,
+    data: Dialogues,
+    audio: SimulatedModality,
+    visual: SimulatedModality,
+    seed: int = 1,
 ) -> list[Result]:
     """Every condition, the mean over the draws of the clips."""
-    found: dict[Condition, tuple[float, float]] = {}
+    scores_of: dict[Condition, tuple[float, float]] = {}
     for condition in conditions(audio, visual):
         scores = []
         for draw in range(len(audio.chosen)):
@@ -132,14 +136,14 @@ def measure_conditions(
             scores.append(100 * weighted_f1(data.labels, answered.argmax(axis=1), len(LABELS)))
             if condition.seen == (True, False, False):
                 break
-        found[condition] = float(np.mean(scores)), float(np.std(scores))
-    text = found[Condition(MISSING, MISSING)][0]
+        scores_of[condition] = float(np.mean(scores)), float(np.std(scores))
+    text = scores_of[Condition(MISSING, MISSING)][0]
     alone = [
-        found[Condition(AS_IT_IS, MISSING, text=False)][0],
-        found[Condition(MISSING, AS_IT_IS, text=False)][0],
+        scores_of[Condition(AS_IT_IS, MISSING, text=False)][0],
+        scores_of[Condition(MISSING, AS_IT_IS, text=False)][0],
     ]
     results = []
-    for condition, (f1, spread) in found.items():
+    for condition, (f1, spread) in scores_of.items():
         there = [f for f, seen in zip(alone, condition.seen[1:], strict=True) if seen]
         against = text if condition.text else max(there)
         results.append(Result(condition, f1, spread, against))
@@ -147,27 +151,27 @@ def measure_conditions(
 
 
 def embedded(
-    how: str, sense: Sense, data: Dialogues, draw: int, rng: np.random.Generator
+    how: str, modality: SimulatedModality, data: Dialogues, draw: int, rng: np.random.Generator
 ) -> Floats:
-    """What the sense says of each utterance in a condition, (N, E)."""
+    """The modality's embedding of each utterance in a condition, (N, E)."""
     count = len(data.labels)
-    chosen: NDArray[np.int64] = sense.chosen[draw]
-    if how in sense.worse:
-        return sense.worse[how][chosen]
-    if how in sense.noise:
-        return sense.noise[how][rng.integers(0, len(sense.noise[how]), count)]
+    chosen: NDArray[np.int64] = modality.chosen[draw]
+    if how in modality.worse:
+        return modality.worse[how][chosen]
+    if how in modality.noise:
+        return modality.noise[how][rng.integers(0, len(modality.noise[how]), count)]
     if how == MISSING:
-        return np.zeros((count, sense.embeddings.shape[1]), np.float32)
+        return np.zeros((count, modality.embeddings.shape[1]), np.float32)
     if how == ANY:
-        chosen = rng.integers(0, len(sense.labels), count)
+        chosen = rng.integers(0, len(modality.labels), count)
     elif how == SAME:
-        chosen = np.repeat(rng.integers(0, len(sense.labels)), count)
+        chosen = np.repeat(rng.integers(0, len(modality.labels)), count)
     elif how == ANOTHER:
-        chosen = clip_of(_others(data, rng), sense.labels, rng.random(count))
+        chosen = clip_of(_others(data, rng), modality.labels, rng.random(count))
     elif how in ALWAYS:
         wanted = np.full(count, ALWAYS.index(how), np.int64)
-        chosen = clip_of(wanted, sense.labels, rng.random(count))
-    return sense.embeddings[chosen]
+        chosen = clip_of(wanted, modality.labels, rng.random(count))
+    return modality.embeddings[chosen]
 
 
 def _others(data: Dialogues, rng: np.random.Generator) -> Labels:
@@ -181,17 +185,17 @@ def _others(data: Dialogues, rng: np.random.Generator) -> Labels:
 
 def mean_results(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[Result]:
     """Of several seeds' results, as `dataclasses.asdict` made them tables."""
-    found = []
+    results = []
     for rows in zip(*seeds, strict=True):
         figures = [
             float(np.mean([row[name] for row in rows])) for name in ("f1", "spread", "against")
         ]
-        found.append(Result(Condition(**rows[0]["condition"]), *figures))
-    return found
+        results.append(Result(Condition(**rows[0]["condition"]), *figures))
+    return results
 
 
 def worst(results: Sequence[Result]) -> Result:
-    """Where more senses cost most."""
+    """Where more modalities cost most."""
     return min(results, key=lambda result: result.difference)
 
 
@@ -226,4 +230,4 @@ def table(results: Sequence[Result]) -> list[str]:
         rows.append(
             [r.condition.name, f"{r.f1:.1f} ± {r.spread:.1f}", f"{r.difference:+.1f}{mark}"]
         )
-    return markdown(["seen", "weighted F1", "against text, or the best sense alone"], rows)
+    return markdown(["seen", "weighted F1", "against text, or the best modality alone"], rows)

@@ -24,7 +24,7 @@ EVERYTHING = (True, True, True)
 class Dialogues:
     """One split, N utterances in their order.
 
-    text, audio, visual (N, d_m) float32; labels (N,) int64, -100 where nobody labelled; speakers
+    text, audio, visual (N, d_m) float32; labels (N,) int64, -100 if not labelled; speakers
     (N,) int64; first (N,) int64: the row with which the utterance's dialogue begins; present (N, 3)
     bool: which embeddings there are, None: all.
     """
@@ -47,7 +47,7 @@ class Dialogues:
         return torch.from_numpy(np.where(rows >= 0, self.labels[rows], -100))
 
 
-def stretches(
+def segments(
     first: NDArray[np.int64], context: int, batch_size: int, rng: random.Random
 ) -> list[NDArray[np.int64]]:
     """Training batches (B, context) of row numbers, -1 = padding behind.
@@ -83,7 +83,7 @@ def head_inputs(
 ) -> dict[str, Tensor]:
     """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3).
 
-    heard, shown: rows whose sound and faces there are instead of their own (`break_senses`).
+    heard, shown: rows whose sound and faces there are instead of their own (`break_modalities`).
     """
     if data.present is not None:
         modalities = modalities & data.present[rows]

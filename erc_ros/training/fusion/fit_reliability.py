@@ -28,7 +28,7 @@ from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.fusion import situations
 from erc_ros.training.fusion.bundle_trial import COUPLING, MISMATCH, BundleTrial
-from erc_ros.training.fusion.conditions import TOLERANCE, Sense
+from erc_ros.training.fusion.conditions import TOLERANCE, SimulatedModality
 from erc_ros.training.fusion.situations import PLAIN, SHARES, WEIGHTS, Clips, Material, Stream
 
 Floats = NDArray[np.float64]
@@ -85,11 +85,11 @@ def read_material(bundle: Bundle, trial: BundleTrial, data: Path, split: str) ->
         )[MODALITY_LOGITS]
         return np.asarray(softmax(found[:, 0, m]), np.float64)
 
-    def clips(name: str, sense: Sense) -> Clips:
-        noise = np.concatenate(list(sense.noise.values()))
-        worse = {kind: reports(name, rows) for kind, rows in sense.worse.items()}
-        own = reports(name, sense.embeddings)
-        return Clips(own, sense.labels, reports(name, noise), worse, MISMATCH[name])
+    def clips(name: str, modality: SimulatedModality) -> Clips:
+        noise = np.concatenate(list(modality.noise.values()))
+        worse = {kind: reports(name, rows) for kind, rows in modality.worse.items()}
+        own = reports(name, modality.embeddings)
+        return Clips(own, modality.labels, reports(name, noise), worse, MISMATCH[name])
 
     embedded, is_plain = _with_plain_words(bundle, data, split)
     return Material(

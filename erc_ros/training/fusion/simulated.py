@@ -1,4 +1,4 @@
-"""MELD's dialogues as the text encoder sees them, with simulated sound and faces."""
+"""MELD's dialogues as the text encoder sees them, with simulated audio and faces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from erc_ros.training.engine.recipe import KEPT, read_recipe
 from erc_ros.training.engine.runs import SPLITS
 from erc_ros.training.engine.trainer import load_weights
 from erc_ros.training.fusion.dialogues import Dialogues
-from erc_ros.training.fusion.pooling import SenseClips, fit_sense
+from erc_ros.training.fusion.late_fusion import ModalityClips, fit_classifier
 from erc_ros.training.fusion.simulation import Matched, Weakness, match
 
 
@@ -73,8 +73,8 @@ def more_text(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Words of other corpora as the text encoder sees them: embeddings (N, E) and labels (N,).
 
-    The train splits of `corpora`. Single sentences are there once more, said
-    two to six times in a row: what is plain stays plain when it is repeated.
+    The train splits of `corpora`. Single sentences are added a second time, repeated
+    two to six times: a plain sentence stays plain when it is repeated.
 
     Raises:
         FileNotFoundError: the encoder is not trained yet, or a corpus is missing.
@@ -85,10 +85,12 @@ def more_text(
     model = make_model(0.0, config.reading, config.corpora_of_classifier)
     load_weights(model, weights)
     rng = random.Random(0)
-    said = [c for name in corpora for c in read_corpus(name, data, "train").conversations]
-    again = [repeated(c, rng.randint(2, MOST_REPEATED)) for c in said if len(c.utterances) == 1]
+    conversations = [c for name in corpora for c in read_corpus(name, data, "train").conversations]
+    again = [
+        repeated(c, rng.randint(2, MOST_REPEATED)) for c in conversations if len(c.utterances) == 1
+    ]
     prompt = config.prompt(load_tokenizer())
-    embeddings, labels = predict(model, [*said, *again], prompt, config, ask=model.embed)
+    embeddings, labels = predict(model, [*conversations, *again], prompt, config, ask=model.embed)
     is_known = labels >= 0
     return embeddings[is_known], labels[is_known]
 
@@ -97,27 +99,29 @@ def read_rightly(
     embeddings: Mapping[str, NDArray[np.float32]], labels: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, NDArray[np.bool_]]:
     """Where the text's own answer is right, (N,) per split: a linear one, fitted on train."""
-    answer = fit_sense(embeddings["train"], labels["train"], embeddings["dev"], labels["dev"])
+    answer = fit_classifier(embeddings["train"], labels["train"], embeddings["dev"], labels["dev"])
     return {s: answer(e).argmax(axis=1) == labels[s] for s, e in embeddings.items()}
 
 
-def sense_clips(folders: EncoderFolders, simulated: Mapping[str, Matched]) -> dict[str, SenseClips]:
-    """The clips of sound and faces by themselves."""
-    found = {}
+def modality_clips(
+    folders: EncoderFolders, simulated: Mapping[str, Matched]
+) -> dict[str, ModalityClips]:
+    """The clips of audio and faces."""
+    result = {}
     for name, matched in simulated.items():
         file = Path(getattr(folders, name)) / FILE
-        of, nobody = clips(file), load_embeddings(file).get(OF_NOBODY)
+        of, negatives = clips(file), load_embeddings(file).get(OF_NOBODY)
         between = of["dev"].embeddings[matched.dev_between.ravel()]
-        nothing = None if nobody is None else nobody.embeddings
-        found[name] = SenseClips(of["train"], of["dev"], between, nothing)
-    return found
+        nothing = None if negatives is None else negatives.embeddings
+        result[name] = ModalityClips(of["train"], of["dev"], between, nothing)
+    return result
 
 
 def clips(file: Path) -> dict[str, Embedded]:
     """The clips of an encoder for MELD's splits: train, and unseen people for dev and test."""
-    found = load_embeddings(file)
-    dev = "valid" if "valid" in found else "dev"
-    return {"train": found["train"], "dev": found[dev], "test": found["test"]}
+    splits = load_embeddings(file)
+    dev = "valid" if "valid" in splits else "dev"
+    return {"train": splits["train"], "dev": splits[dev], "test": splits["test"]}
 
 
 def describe(simulated: Mapping[str, Matched]) -> None:

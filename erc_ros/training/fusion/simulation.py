@@ -1,11 +1,11 @@
-"""Simulated trimodal conversations: MELD's dialogues with sounds and faces of other people.
+"""Simulated trimodal conversations: MELD's dialogues with audio and faces of other people.
 
 MELD's own audio and video are not available to this project, so each of its utterances gets the
 embedding of a clip with the same label, drawn from other corpora. Acted speech and posed faces are
 far easier than a television series: part of the draws is therefore replaced by clips of any label,
-until each modality alone is as weak as published for MELD. Nor do real senses err each by itself: a
-voice tells less where the words tell nothing. So a clip is mismatched more often where the text is
-read wrongly (`Weakness.coupling`). This is simulation. It serves to train a fusion that uses three
+until each modality alone is as weak as published for MELD. Errors of real modalities are not
+independent: a voice is less informative where the words are. So a clip is mismatched more often
+where the text is read wrongly (`Weakness.coupling`). This serves to train a fusion that uses three
 modalities with plausible trust in each; a result on it is no benchmark.
 """
 
@@ -235,7 +235,7 @@ def drop_modalities(
     return result
 
 
-def break_senses(
+def break_modalities(
     rows: NDArray[np.int64], chance: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Whose sound or face each utterance gets instead of its own: rows (B, U) -> (B, U).

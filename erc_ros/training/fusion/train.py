@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from erc_ros.training.engine.trainer import Fit, TrainerConfig, device_of, fit
 from erc_ros.training.fusion.dialogues import EVERYTHING, Dialogues, head_inputs
 from erc_ros.training.fusion.objectives import Objective
-from erc_ros.training.fusion.simulation import ModalityDropout, break_senses, drop_modalities
+from erc_ros.training.fusion.simulation import ModalityDropout, break_modalities, drop_modalities
 from erc_ros.training.heads.base import FusionModel
 
 
@@ -47,7 +47,7 @@ def train_head(
     Args:
         dropout: which modalities go missing; only where all of them are seen.
         seen: text, audio, visual: only these are ever seen.
-        settings: what decides the result beside `trainer`.
+        settings: what decides the result besides `trainer`.
     """
     rng = np.random.default_rng(trainer.seed)
 
@@ -58,7 +58,7 @@ def train_head(
         if all(seen):
             there = drop_modalities(rows >= 0, dropout, rng)
         if all(seen) and dropout.broken:
-            heard, shown = (break_senses(rows, dropout.broken, rng) for _ in range(2))
+            heard, shown = (break_modalities(rows, dropout.broken, rng) for _ in range(2))
         device = device_of(model)
         inputs = head_inputs(data, rows, there, heard, shown)
         on_device = {name: tensor.to(device) for name, tensor in inputs.items()}

@@ -9,7 +9,7 @@ mixed with no evidence, which is 1:
 An uninformative modality changes nothing; a confident error makes an emotion at most 1 / e_m times
 less likely. Without e_m this is the product of experts (Hinton 2002). Without text a share of the
 prior replaces it, and e_m is lower. The model has no context and no speakers: a result depends on
-one utterance alone, and `causal` changes nothing. `fusion.pooling` fits it in closed form.
+one utterance alone, and `causal` changes nothing. `fusion.late_fusion` fits it in closed form.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Train the fusion head on simulated trimodal dialogues (`simulation`), as the robot will use it.
+"""Train the fusion model on simulated trimodal dialogues (`simulation`), as the robot will use it.
 
-Training sees stretches of at most `context` utterances; evaluation does what the recogniser does:
-one window of the last utterances for every utterance, its last row is the answer. The dev split
-chooses the epoch, the correction of the class prior, the head (`choose_head`) and its seed; test is
-looked at once a seed. Seeds that are there with the same settings are not trained again.
+Training sees segments of at most `context` utterances; evaluation does what the emotion recognizer
+does: one window of the last utterances for every utterance, whose last row is the prediction. The
+dev split chooses the epoch, the correction of the class prior, the fusion model (`choose_head`) and
+its seed; test is measured once per seed. Seeds that are finished with the same settings are kept.
 
-Dev also says what every head does while senses are missing or broken (`fusion.conditions`), which
-decides between the heads by the rule of docs/results/trust.md.
+Dev also measures every fusion model while modalities are missing or broken (`fusion.conditions`),
+which decides between the models by the rule of docs/results/trust.md.
 
-Results: OUT/<head>/seed-N/ and OUT/best/ with fusion.onnx, metrics.json, best.safetensors; for
+Results: OUT/<model>/seed-N/ and OUT/best/ with fusion.onnx, metrics.json, best.safetensors; for
 `erc evaluate OUT` each seed has logits.npz as well.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import nn
 
+from erc_ros.inference.manifest import modality_set
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.training.encoders.text.evaluation import best_prior_correction
@@ -41,19 +42,20 @@ from erc_ros.training.engine.runs import (
     FINAL,
     MEASURED,
     METRICS,
+    Predicted,
     choose_best,
     copy_files,
     finished,
     plain,
     read_json,
     read_metrics,
-    save_answers,
     write_metrics,
+    write_run,
 )
 from erc_ros.training.engine.trainer import Fit, TrainerConfig, save_weights, set_seeds
 from erc_ros.training.fusion.conditions import (
     Result,
-    Sense,
+    SimulatedModality,
     as_they_are,
     choose,
     mean_results,
@@ -65,8 +67,9 @@ from erc_ros.training.fusion.dialogues import (
     EVERYTHING,
     Dialogues,
     predict_windows,
-    stretches,
+    segments,
 )
+from erc_ros.training.fusion.late_fusion import ModalityClips, fit_late_fusion
 from erc_ros.training.fusion.objectives import (
     OBJECTIVES,
     CrossEntropyObjective,
@@ -74,13 +77,12 @@ from erc_ros.training.fusion.objectives import (
     ObjectiveConfig,
     objective_of,
 )
-from erc_ros.training.fusion.pooling import SenseClips, fit_pooling
 from erc_ros.training.fusion.simulated import (
     EncoderFolders,
     describe,
+    modality_clips,
     more_text,
     read_dialogues,
-    sense_clips,
 )
 from erc_ros.training.fusion.simulation import DRAWS, Matched, ModalityDropout, Weakness
 from erc_ros.training.fusion.train import HeadSizes, train_head
@@ -125,6 +127,59 @@ class FusionConfig:
         ordered(self.text_also)
 
 
+@dataclass(frozen=True, eq=False)
+class FusionSetup:
+    """What all fusion models and seeds of a recipe have in common.
+
+    clips: of audio and visual. more_text: embeddings (N, E) and labels (N,) of other corpora.
+    """
+
+    config: FusionConfig
+    network: HeadSizes
+    dropout: ModalityDropout
+    trainer: TrainerConfig
+    splits: Mapping[str, Dialogues]
+    simulated: Mapping[str, Matched]
+    clips: Mapping[str, ModalityClips]
+    more_text: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+
+    def settings(self, seed: int) -> dict[str, Any]:
+        """What decides the result of a seed."""
+        train = self.splits["train"]
+        return plain(
+            {
+                "network": asdict(self.network),
+                "dropout": asdict(self.dropout),
+                "trainer": {**asdict(self.trainer), "seed": seed},
+                "context": self.config.context,
+                "text_also": list(self.config.text_also),
+                "simulation": {name: each.mismatch for name, each in self.simulated.items()},
+                "embeddings": {m: float(np.abs(getattr(train, m)).sum()) for m in MODALITIES},
+            }
+        )
+
+    def new_model(self, name: str) -> FusionModel:
+        """A fusion model with new weights."""
+        sizes = {"embeddings": self.splits["train"].sizes, "labels": len(LABELS)}
+        return make_head(name, {**asdict(self.network), **sizes})
+
+    def dev_conditions(self, model: nn.Module) -> list[Result]:
+        """Results on dev in every condition, over fewer draws where a model reads context."""
+        reads_context = not isinstance(model, Pooling)
+        context, draws = (self.config.context, 2) if reads_context else (1, DRAWS)
+        drawn = {
+            name: SimulatedModality(
+                clips.dev.embeddings, clips.dev.labels, self.simulated[name].dev_draws[:draws]
+            )
+            for name, clips in self.clips.items()
+        }
+
+        def predict(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.float32]:
+            return predict_windows(model, data, context, seen)
+
+        return measure_conditions(predict, self.splits["dev"], drawn["audio"], drawn["visual"])
+
+
 def check_heads(heads: Sequence[str], network: HeadSizes) -> None:
     """Refuse fusion models of other packages that do not keep to their contract.
 
@@ -146,9 +201,9 @@ def train(recipe: Recipe) -> None:
     """
     recipe.refuse_other_sections({"fusion", "network", "simulation", "dropout", "trainer"})
     config = recipe.section("fusion", FusionConfig)
-    trainer = recipe.section("trainer", TrainerConfig)
     network = recipe.section("network", HeadSizes)
     dropout = recipe.section("dropout", ModalityDropout)
+    trainer = recipe.section("trainer", TrainerConfig)
     check_heads(config.heads, network)
     splits, simulated = read_dialogues(config.folders, recipe.section("simulation", Weakness))
     record(
@@ -157,30 +212,17 @@ def train(recipe: Recipe) -> None:
         teachers=[config.text, config.audio, config.visual],
     )
     describe(simulated)
-    senses = sense_clips(config.folders, simulated)
-    measure_on_dev = partial(dev_conditions, splits["dev"], senses, simulated, config.context)
-    more = None
-    if config.text_also and "pooling" in config.heads:
-        more = more_text(Path(config.text), config.text_also, recipe.data)
+    clips = modality_clips(config.folders, simulated)
+    setup = FusionSetup(config, network, dropout, trainer, splits, simulated, clips)
+    if config.text_also and any(head_class(head) is Pooling for head in config.heads):
+        text = more_text(Path(config.text), config.text_also, recipe.data)
+        setup = replace(setup, more_text=text)
     best = {}
     for head in config.heads:
+        folder = recipe.out / title_of(head)
         for seed in recipe.seeds(config.seeds):
-            seeded = replace(trainer, seed=seed)
-            out = recipe.out / title_of(head) / f"seed-{seed}"
-            train_seed(
-                splits,
-                simulated,
-                config,
-                head,
-                seeded,
-                network,
-                dropout,
-                out,
-                measure_on_dev,
-                senses,
-                more,
-            )
-        best[head] = choose_best(recipe.out / title_of(head), FILES)
+            train_seed(setup, head, seed, folder / f"seed-{seed}")
+        best[head] = choose_best(folder, FILES)
     chosen = choose_head(best, recipe.out)
     drawn = {
         f"{name}.{split}": rows
@@ -222,128 +264,102 @@ def choose_head(best: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, A
     return chosen
 
 
-def dev_conditions(
-    dev: Dialogues,
-    senses: Mapping[str, SenseClips],
-    simulated: Mapping[str, Matched],
-    context: int,
-    model: nn.Module,
-) -> list[Result]:
-    """What a head answers on dev in every condition."""
-    draws = 2  # they take long
-    if isinstance(model, Pooling):
-        context, draws = 1, DRAWS  # it sees no more
-    drawn = {
-        name: Sense(clips.dev.embeddings, clips.dev.labels, simulated[name].dev_draws[:draws])
-        for name, clips in senses.items()
-    }
-
-    def predict(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.float32]:
-        return predict_windows(model, data, context, seen)
-
-    return measure_conditions(predict, dev, drawn["audio"], drawn["visual"])
-
-
-def train_seed(
-    splits: Mapping[str, Dialogues],
-    simulated: Mapping[str, Matched],
-    config: FusionConfig,
-    name: str,
-    trainer: TrainerConfig,
-    network: HeadSizes,
-    dropout: ModalityDropout,
-    out: Path,
-    measure_on_dev: Callable[[nn.Module], list[Result]],
-    senses: Mapping[str, SenseClips],
-    more_text: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
-) -> None:
-    """Train one seed of a head, test it once, export it; writes metrics.json."""
-    settings = {
-        "network": asdict(network),
-        "dropout": asdict(dropout),
-        "trainer": asdict(trainer),
-        "context": config.context,
-        "text_also": list(config.text_also),
-        "simulation": {modality: matched.mismatch for modality, matched in simulated.items()},
-        "embeddings": {m: float(np.abs(getattr(splits["train"], m)).sum()) for m in MODALITIES},
-    }
-    settings = plain(settings)
-    decisive = {name: value for name, value in settings.items() if name != "trainer"}
+def train_seed(setup: FusionSetup, name: str, seed: int, out: Path) -> None:
+    """Train one seed of a fusion model, test it once and export it; nothing if that is done."""
+    settings = setup.settings(seed)
     if finished(out / METRICS, settings):
         print(f"{out} is there")
         return
-    sizes = {**asdict(network), "embeddings": splits["train"].sizes, "labels": len(LABELS)}
-
-    def trained(
-        objective: ObjectiveConfig, teacher: FusionModel | None, seen: Sequence[bool], out: Path
-    ) -> tuple[FusionModel, Fit]:
-        set_seeds(trainer.seed)
-        model = make_head(name, sizes)
-        fitted = train_head(
-            model,
-            Objective(objective, model, teacher),
-            splits["train"],
-            trainer,
-            dropout,
-            batches=partial(_batches, splits["train"].first, config.context, trainer),
-            evaluate=partial(_dev_f1, splits["dev"], config.context, seen),
-            choose="weighted_f1",
-            out=out,
-            settings=decisive,
-            seen=seen,
-            say=partial(print, flush=True),
-        )
-        return model, fitted
-
-    if name == "pooling":
-        model = make_head(name, sizes)
-        assert isinstance(model, Pooling)
-        begin = time.monotonic()
-        fit_pooling(
-            model, splits["train"], splits["dev"], senses, measure_on_dev, more_text=more_text
-        )
-        out.mkdir(parents=True, exist_ok=True)
-        training = {"seconds": time.monotonic() - begin, "prior_correction": 0.0}
-    else:
-        objective, teacher = OBJECTIVES[objective_of(name)](), None
-        if objective.TEACHER:
-            teacher, _ = trained(CrossEntropyObjective(), None, ONLY_TEXT, out / "teacher")
-        model, fitted = trained(objective, teacher, EVERYTHING, out)
-        correction = correct_prior(model, splits, config.context)
-        training = {
-            "best_epoch": fitted.best_epoch,
-            "seconds": fitted.seconds,
-            "prior_correction": correction,
-        }
+    seeded = replace(setup, trainer=replace(setup.trainer, seed=seed))
+    train = _fit_late_fusion if head_class(name) is Pooling else _fit_by_gradient
+    model, training = train(seeded, name, out)
     save_weights(model, out / "best.safetensors")
     export_fusion(model, out / "fusion.onnx")
-    answers: dict[str, NDArray[Any]] = {}
-    for split in MEASURED:
-        answers[split] = predict_windows(model, splits[split], config.context)
-        answers[f"{split}_labels"] = splits[split].labels
-        answers[f"{split}_conversations"] = splits[split].first
-    save_answers(out, LABELS, **answers)
-    result = {
+    predict = partial(predict_windows, model)
+    predicted = {
+        split: Predicted(predict(data, context=setup.config.context), data.labels, data.first)
+        for split, data in setup.splits.items()
+        if split in MEASURED
+    }
+    content = {
         "head": name,
-        "seed": trainer.seed,
+        "seed": seed,
         "settings": settings,
         **training,
-        "dev_conditions": [asdict(each) for each in measure_on_dev(model)],
+        "dev_conditions": [asdict(each) for each in setup.dev_conditions(model)],
         "parameters": sum(p.numel() for p in model.parameters()),
         "simulation": {
             name: {"mismatch": m.mismatch, "dev_weighted_f1": m.dev_f1}
-            for name, m in simulated.items()
+            for name, m in setup.simulated.items()
         },
-        **measure(partial(predict_windows, model), splits, config.context),
+        **subsets(predict, setup.splits, setup.config.context),
     }
-    write_metrics(result, out)
+    write_run(out, LABELS, predicted, content)
+
+
+def _fit_late_fusion(
+    setup: FusionSetup, name: str, out: Path
+) -> tuple[FusionModel, dict[str, Any]]:
+    """Closed form and a search on dev; the model, and how long it took."""
+    model, begin = setup.new_model(name), time.monotonic()
+    assert isinstance(model, Pooling)
+    train, dev = setup.splits["train"], setup.splits["dev"]
+    fit_late_fusion(model, train, dev, setup.clips, setup.dev_conditions, more_text=setup.more_text)
+    out.mkdir(parents=True, exist_ok=True)
+    return model, {"seconds": time.monotonic() - begin, "prior_correction": 0.0}
+
+
+def _fit_by_gradient(
+    setup: FusionSetup, name: str, out: Path
+) -> tuple[FusionModel, dict[str, Any]]:
+    """Gradient descent with the objective of the model's paper, after its teacher if it has one."""
+    objective = OBJECTIVES[objective_of(name)]()
+    teacher = None
+    if objective.TEACHER:
+        alone = CrossEntropyObjective()
+        teacher, _ = _trained(setup, name, alone, None, ONLY_TEXT, out / "teacher")
+    model, fitted = _trained(setup, name, objective, teacher, EVERYTHING, out)
+    return model, {
+        "best_epoch": fitted.best_epoch,
+        "seconds": fitted.seconds,
+        "prior_correction": correct_prior(model, setup.splits, setup.config.context),
+    }
+
+
+def _trained(
+    setup: FusionSetup,
+    name: str,
+    objective: ObjectiveConfig,
+    teacher: FusionModel | None,
+    seen: Sequence[bool],
+    out: Path,
+) -> tuple[FusionModel, Fit]:
+    trainer, context = setup.trainer, setup.config.context
+    set_seeds(trainer.seed)
+    model = setup.new_model(name)
+    settings = setup.settings(trainer.seed)
+    fitted = train_head(
+        model,
+        Objective(objective, model, teacher),
+        setup.splits["train"],
+        trainer,
+        setup.dropout,
+        batches=partial(_batches, setup.splits["train"].first, context, trainer),
+        evaluate=partial(_dev_f1, setup.splits["dev"], context, seen),
+        choose="weighted_f1",
+        out=out,
+        settings={key: value for key, value in settings.items() if key != "trainer"},
+        seen=seen,
+        say=partial(print, flush=True),
+    )
+    return model, fitted
 
 
 def _batches(
     first: NDArray[np.int64], context: int, trainer: TrainerConfig, epoch: int
 ) -> list[NDArray[np.int64]]:
     rng = random.Random(trainer.seed * 1000 + epoch)
-    return stretches(first, context, trainer.batch_size, rng)
+    return segments(first, context, trainer.batch_size, rng)
 
 
 def _dev_f1(
@@ -363,28 +379,16 @@ def correct_prior(model: FusionModel, splits: Mapping[str, Dialogues], context: 
     return tau
 
 
-def measure(predict: Any, splits: Mapping[str, Dialogues], context: int) -> dict[str, Any]:
-    """Weighted F1 and accuracy on dev and test, with all modalities and with every subset.
+def subsets(predict: Any, splits: Mapping[str, Dialogues], context: int) -> dict[str, Any]:
+    """Weighted F1 on dev and test from every set of modalities.
 
-    predict: (dialogues, context, modalities) -> logits (N, C). Returns `dev` (weighted F1 with
-    all), `test` (name -> number) and the full reports.
+    predict: (dialogues, context, modalities) -> logits (N, C). Returns `test` and `dev_subsets`:
+    set of modalities -> weighted F1.
     """
-    f1: dict[str, dict[str, float]] = {"dev": {}, "test": {}}
-    reports = {}
-    for split in MEASURED:
-        data = splits[split]
-        for seen in product((True, False), repeat=3):
-            if not any(seen):
-                continue
-            logits = predict(data, context, seen)
-            name = "+".join(m for m, s in zip(MODALITIES, seen, strict=True) if s)
-            f1[split][name] = metrics.weighted_f1(data.labels, logits.argmax(1), len(LABELS))
-            if all(seen):
-                reports[split] = metrics.report(data.labels, metrics.softmax(logits), LABELS)
-    return {
-        "dev": f1["dev"]["+".join(MODALITIES)],
-        "test": f1["test"],
-        "dev_subsets": f1["dev"],
-        "dev_report": reports["dev"],
-        "test_report": reports["test"],
-    }
+    f1: dict[str, dict[str, float]] = {split: {} for split in MEASURED}
+    for split, seen in product(MEASURED, product((True, False), repeat=3)):
+        if any(seen):
+            data = splits[split]
+            predicted = predict(data, context, seen).argmax(1)
+            f1[split][modality_set(seen)] = metrics.weighted_f1(data.labels, predicted, len(LABELS))
+    return {"test": f1["test"], "dev_subsets": f1["dev"]}

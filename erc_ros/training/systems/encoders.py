@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets.corpora import UnusableMediaError
 from erc_ros.training.distillation.task import (
     DistillationConfig,
@@ -51,11 +50,11 @@ from erc_ros.training.engine.runs import (
     MEASURED,
     READING,
     SPLITS,
+    Predicted,
     plain,
     read_json,
-    save_answers,
     write_json,
-    write_metrics,
+    write_run,
 )
 from erc_ros.training.engine.trainer import TrainerConfig, set_seeds
 from erc_ros.training.features.encode import encode_split
@@ -358,38 +357,18 @@ def write_store(
     write_shard(folder, 0, encoder, keys, features, left_out)
 
 
-def keep_results(folder: Path, material: Material, found: dict[str, Any]) -> None:
-    """logits.npz and metrics.json of dev and test from the store `answers`, test looked at once.
+def keep_results(folder: Path, material: Material, content: dict[str, Any]) -> None:
+    """logits.npz and metrics.json of dev and test from the store `answers`.
 
-    Measured are the utterances that have this modality; how many have not is in `left_out`.
+    Utterances that have this modality are measured; `left_out` counts the others.
     """
-    arrays: dict[str, NDArray[Any]] = {}
-    left_out = {}
+    splits, left_out = {}, {}
     for name in MEASURED:
         split = material.splits[name]
-        logits, known = FeatureStore(folder / ANSWERS / name).take(split.keys)
-        rows = np.flatnonzero(known & (split.labels >= 0))
-        arrays[name], arrays[f"{name}_labels"] = logits[rows], split.labels[rows]
-        arrays[f"{name}_conversations"] = split.conversations[rows]
+        logits, present = FeatureStore(folder / ANSWERS / name).take(split.keys)
+        rows = np.flatnonzero(present & (split.labels >= 0))
         left_out[name] = int((split.labels >= 0).sum()) - len(rows)
         if not len(rows):
             raise ValueError(f"no labelled utterance of {name} has this modality")
-    save_answers(folder, material.labels, **arrays)
-    reports = {
-        name: metrics.report(
-            arrays[f"{name}_labels"], metrics.softmax(arrays[name]), material.labels
-        )
-        for name in MEASURED
-    }
-    test = reports["test"]
-    write_metrics(
-        {
-            **found,
-            "left_out": left_out,
-            "dev": reports["dev"]["weighted_f1"],
-            "test": {key: test[key] for key in metrics.SCORES},
-            "dev_report": reports["dev"],
-            "test_report": test,
-        },
-        folder,
-    )
+        splits[name] = Predicted(logits[rows], split.labels[rows], split.conversations[rows])
+    write_run(folder, material.labels, splits, {**content, "left_out": left_out})

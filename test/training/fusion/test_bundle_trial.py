@@ -16,7 +16,7 @@ from erc_ros.training.fusion.bundle_trial import (
     calibration_errors,
     errors_without_text,
 )
-from erc_ros.training.fusion.conditions import Floats, Sense
+from erc_ros.training.fusion.conditions import Floats, SimulatedModality
 from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.fusion.simulation import draw
 
@@ -45,9 +45,9 @@ def trial(
 
     clips = np.arange(CLIPS) % len(LABELS)
 
-    def sense(number: int) -> Sense:
+    def sense(number: int) -> SimulatedModality:
         seeds = range(10 * seed + number, 10 * seed + number + 5)
-        return Sense(
+        return SimulatedModality(
             said(clips), clips, np.stack([draw(truth, clips, 0.5, SHARES, s) for s in seeds])
         )
 

@@ -18,7 +18,7 @@ from erc_ros.training.fusion.conditions import (
     SAME,
     Condition,
     Result,
-    Sense,
+    SimulatedModality,
     choose,
     conditions,
     embedded,
@@ -48,12 +48,14 @@ def data() -> Dialogues:
 
 
 @pytest.fixture(scope="module")
-def sense(data: Dialogues) -> Sense:
+def sense(data: Dialogues) -> SimulatedModality:
     rng = np.random.default_rng(1)
     labels = np.arange(210) % C
     chosen = [[rng.choice(np.flatnonzero(labels == y)) for y in data.labels] for _ in range(2)]
     clips = shown(labels, 0.9, rng)
-    return Sense(clips, labels, np.array(chosen), {"0 dB": clips * 0}, {"hiss": clips[:3]})
+    return SimulatedModality(
+        clips, labels, np.array(chosen), {"0 dB": clips * 0}, {"hiss": clips[:3]}
+    )
 
 
 def trusting(weight: float):
@@ -64,14 +66,18 @@ def trusting(weight: float):
     return predict
 
 
-def test_a_fusion_that_ignores_the_senses_is_never_worse(data: Dialogues, sense: Sense) -> None:
+def test_a_fusion_that_ignores_the_senses_is_never_worse(
+    data: Dialogues, sense: SimulatedModality
+) -> None:
     found = measure_conditions(trusting(0.0), data, sense, sense)
     beside = [result for result in found if result.condition.text]
     assert len(beside) > 40 and all(result.difference == 0 for result in beside)
     assert len({result.condition.name for result in found}) == len(found)
 
 
-def test_a_fusion_that_trusts_too_much_gains_and_loses(data: Dialogues, sense: Sense) -> None:
+def test_a_fusion_that_trusts_too_much_gains_and_loses(
+    data: Dialogues, sense: SimulatedModality
+) -> None:
     found = measure_conditions(trusting(2.0), data, sense, sense)
     by_condition = {result.condition: result for result in found}
     assert by_condition[Condition(AS_IT_IS, MISSING)].difference > 1
@@ -81,7 +87,7 @@ def test_a_fusion_that_trusts_too_much_gains_and_loses(data: Dialogues, sense: S
     assert any("**worse**" in line for line in table(found))
 
 
-def test_a_sense_is_broken_as_the_condition_says(data: Dialogues, sense: Sense) -> None:
+def test_a_sense_is_broken_as_the_condition_says(data: Dialogues, sense: SimulatedModality) -> None:
     rng = np.random.default_rng(0)
     same = embedded(SAME, sense, data, 0, rng)
     assert (same == same[0]).all()
@@ -95,7 +101,7 @@ def test_a_sense_is_broken_as_the_condition_says(data: Dialogues, sense: Sense) 
     assert not embedded(MISSING, sense, data, 0, rng).any()
 
 
-def results(sense: Sense, text: float, gain: float, loss: float) -> list[Result]:
+def results(sense: SimulatedModality, text: float, gain: float, loss: float) -> list[Result]:
     """With one condition that is worse."""
     found = []
     for condition in conditions(sense, sense):
@@ -106,7 +112,9 @@ def results(sense: Sense, text: float, gain: float, loss: float) -> list[Result]
     return found
 
 
-def test_the_rule_takes_the_best_that_qualifies_and_of_equals_the_simplest(sense: Sense) -> None:
+def test_the_rule_takes_the_best_that_qualifies_and_of_equals_the_simplest(
+    sense: SimulatedModality,
+) -> None:
     simple, careful, bold = "simple", "careful", "bold"
     tables = {
         simple: results(sense, 60, 2.0, 0.4),
@@ -120,7 +128,7 @@ def test_the_rule_takes_the_best_that_qualifies_and_of_equals_the_simplest(sense
     assert choose({name: results(sense, 60, 3.0, 2.0 + len(name)) for name in order}, order) == bold
 
 
-def test_results_are_read_back_from_tables(sense: Sense) -> None:
+def test_results_are_read_back_from_tables(sense: SimulatedModality) -> None:
     one, two = results(sense, 60, 1.0, 0.0), results(sense, 62, 1.0, 0.0)
     found = mean_results([[asdict(row) for row in rows] for rows in (one, two)])
     assert found[0].f1 == 61 and found[0].condition == one[0].condition

@@ -9,7 +9,7 @@ pytest.importorskip("sklearn")
 from erc_ros.training.engine.embeddings import Embedded
 from erc_ros.training.fusion.simulation import (
     ModalityDropout,
-    break_senses,
+    break_modalities,
     draw,
     drop_modalities,
     match,
@@ -123,10 +123,10 @@ def test_dev_is_drawn_several_times() -> None:
 def test_broken_senses_say_nothing_for_whole_conversations() -> None:
     rows = np.arange(400).reshape(100, 4)
     rows[:, 3] = -1
-    broken = break_senses(rows, 0.5, np.random.default_rng(0))
+    broken = break_modalities(rows, 0.5, np.random.default_rng(0))
     assert (broken[:, 3] == -1).all()
     changed = (broken != rows)[:, :3]
     assert 30 < changed.any(axis=1).sum() < 70
     stuck = (broken[:, :3] == broken[:, :1]).all(axis=1)
     assert 10 < stuck.sum() < 40
-    assert (break_senses(rows, 0.0, np.random.default_rng(0)) == rows).all()
+    assert (break_modalities(rows, 0.0, np.random.default_rng(0)) == rows).all()

@@ -1,14 +1,15 @@
-"""Fit a late fusion (`heads.pooling`): what each sense says, calibrated, and how far it is trusted.
+"""Fit the calibrated late fusion (`heads.pooling`).
 
-Every sense has a linear classifier on its embeddings, by logistic regression. The text's learns
-from MELD: its encoder's own knows more of what a conversation means, but takes plain sentences for
-fear (docs/results/what_did_not_help.md). MELD has hardly any of those, so it may learn from others,
-too (`simulated.more_text`). Those of sound and faces learn from the clips
-themselves, not from what of them is drawn for MELD: what a voice says is one question, whether that
-is what was felt another. Real recordings answer the first, and people whom the encoders have not
-met give the temperature. The second is how often a sense is taken to be broken: beside the text so
-often that it costs next to nothing while it is, without text as the likelihood says where half as
-many clips are mismatched as on MELD (`simulation.BETWEEN`).
+Every modality has a linear classifier on its embeddings, by logistic regression. That of the text
+learns from MELD: the encoder's own classifier knows more of conversations, but takes plain
+sentences for fear (docs/results/what_did_not_help.md). MELD has few plain sentences, so corpora of
+them can be added (`simulated.more_text`). The classifiers of audio and faces learn from the clips
+themselves, not from those that are drawn for MELD, and people held out from the encoders' training
+give the temperature.
+
+How often audio and faces are assumed to be uninformative is fitted on dev: together with text so
+often that uninformative input costs at most TOLERANCE points, without text by likelihood where half
+as many clips are mismatched as on MELD (`simulation.BETWEEN`).
 """
 
 from __future__ import annotations
@@ -51,44 +52,44 @@ class Linear:
 
     def __call__(self, embeddings: Floats) -> Floats:
         """(N, E) -> logits (N, C)."""
-        found: Floats = embeddings @ self.weight.T + self.bias
-        return found
+        logits: Floats = embeddings @ self.weight.T + self.bias
+        return logits
 
 
 @dataclass(frozen=True, eq=False)
-class SenseClips:
-    """Clips of a sense: what the encoder learned from, and of people whom it has not met.
+class ModalityClips:
+    """Clips of a modality: those that the encoder learned from, and those of held-out people.
 
     between: embeddings (draws * N, E) of the clips that stand for dev's N utterances where there is
-    no text, one draw after the other. nobody: (K, E), of what shows or says nothing at all,
-    where the encoder left any.
+    no text, one draw after the other. negatives: (K, E), of non-face images or non-speech audio,
+    if the encoder left any.
     """
 
     train: Embedded
     dev: Embedded
     between: Floats
-    nobody: Floats | None
+    negatives: Floats | None
 
 
-def fit_sense(
+def fit_classifier(
     train: Floats,
     labels: NDArray[np.int64],
     dev: Floats,
     truth: NDArray[np.int64],
-    nobody: Floats | None = None,
+    negatives: Floats | None = None,
 ) -> Linear:
     """Of the strengths the one with the smallest loss on dev, after its temperature.
 
-    nobody: embeddings (K, E) after which each label is as likely as it is without any.
+    negatives: embeddings (K, E) that should leave the class prior as it is.
     """
     best: tuple[float, Linear] | None = None
     weights = np.ones(len(labels))
     scaler = StandardScaler().fit(train)
-    if nobody is not None:
+    if negatives is not None:
         counts = np.bincount(labels)
-        train = np.concatenate([train, np.repeat(nobody, len(counts), axis=0)])
-        labels = np.concatenate([labels, np.tile(np.arange(len(counts)), len(nobody))])
-        weights = np.concatenate([weights, np.tile(counts / counts.sum(), len(nobody))])
+        train = np.concatenate([train, np.repeat(negatives, len(counts), axis=0)])
+        labels = np.concatenate([labels, np.tile(np.arange(len(counts)), len(negatives))])
+        weights = np.concatenate([weights, np.tile(counts / counts.sum(), len(negatives))])
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
         with warnings.catch_warnings():
@@ -100,19 +101,22 @@ def fit_sense(
         temperature = fit_temperature(logits, truth)
         loss = log_likelihood_loss(logits, truth, temperature)
         if best is None or loss < best[0]:
-            found = Linear(
-                (weight / temperature).astype(np.float32), (bias / temperature).astype(np.float32)
+            best = (
+                loss,
+                Linear(
+                    (weight / temperature).astype(np.float32),
+                    (bias / temperature).astype(np.float32),
+                ),
             )
-            best = loss, found
     assert best is not None
     return best[1]
 
 
-def fit_pooling(
+def fit_late_fusion(
     model: Pooling,
     train: Dialogues,
     dev: Dialogues,
-    senses: Mapping[str, SenseClips],
+    modalities: Mapping[str, ModalityClips],
     measure: Callable[[nn.Module], Sequence[Result]],
     say: Callable[[str], None] = print,
     more_text: tuple[Floats, NDArray[np.int64]] | None = None,
@@ -121,31 +125,31 @@ def fit_pooling(
 
     Args:
         train, dev: the text's embeddings and the labels count.
-        senses: of audio and visual.
+        modalities: of audio and visual.
         measure: the conditions on dev (`conditions.measure_conditions`).
         more_text: embeddings (N, E) and labels (N,) of other words that the text's classifier
-            learns from beside those of `train`.
+            learns from in addition to those of `train`.
 
     Raises:
-        ValueError: the train split, or the clips of a sense, lack a label.
+        ValueError: the train split, or the clips of a modality, lack a label.
     """
     prior = log_shares(train.labels, model.config.labels, "the dialogues")
     model.prior.copy_(torch.from_numpy(prior))
     rows, labels = train.text, train.labels
     if more_text is not None:
         rows, labels = np.concatenate([rows, more_text[0]]), np.concatenate([labels, more_text[1]])
-    _set(model, TEXT, fit_sense(rows, labels, dev.text, dev.labels))
+    _set(model, TEXT, fit_classifier(rows, labels, dev.text, dev.labels))
     for m in (AUDIO, VISUAL):
-        clips = senses[MODALITIES[m]]
+        clips = modalities[MODALITIES[m]]
         shares = log_shares(clips.train.labels, model.config.labels, f"the {MODALITIES[m]} clips")
         seen, unseen = clips.train, clips.dev
-        fitted = fit_sense(
-            seen.embeddings, seen.labels, unseen.embeddings, unseen.labels, clips.nobody
+        fitted = fit_classifier(
+            seen.embeddings, seen.labels, unseen.embeddings, unseen.labels, clips.negatives
         )
         bias = fitted.bias - shares + prior  # as sure of rare labels as of those that come often
         _set(model, m, Linear(fitted.weight, bias.astype(np.float32)))
-    _fit_alone(model, dev.labels, senses)
-    _fit_beside_text(model, measure, say)
+    _fit_alone(model, dev.labels, modalities)
+    _fit_with_text(model, measure, say)
 
 
 def log_shares(labels: NDArray[np.int64], classes: int, of: str) -> NDArray[np.float64]:
@@ -169,15 +173,19 @@ def _set(model: Pooling, modality: int, fitted: Linear) -> None:
         classifier.bias.copy_(torch.from_numpy(fitted.bias))
 
 
-def _fit_alone(model: Pooling, labels: NDArray[np.int64], senses: Mapping[str, SenseClips]) -> None:
-    """How much of the prior counts where there is no text, and how far each sense is believed.
+def _fit_alone(
+    model: Pooling, labels: NDArray[np.int64], modalities: Mapping[str, ModalityClips]
+) -> None:
+    """Weight of the prior without text, and how often each modality is uninformative then.
 
-    A sense by the likelihood of the labels (N,) given the clips that are drawn for them. Of the
-    prior the least with which a sense alone is within a point of its best weighted F1: under all of
-    it rare emotions are not heard or seen.
+    The probability of uninformative input by the likelihood of the labels (N,) given the clips that
+    are drawn for them. The weight of the prior is the smallest with which a single modality is
+    within a point of its best weighted F1: the full prior would hide rare emotions.
     """
     evidence = {
-        m: torch.log_softmax(model.classifiers[m](torch.from_numpy(senses[name].between)), dim=-1)
+        m: torch.log_softmax(
+            model.classifiers[m](torch.from_numpy(modalities[name].between)), dim=-1
+        )
         - model.prior
         for m, name in enumerate(MODALITIES)
         if m != TEXT
@@ -185,8 +193,8 @@ def _fit_alone(model: Pooling, labels: NDArray[np.int64], senses: Mapping[str, S
     truth = np.tile(labels, len(next(iter(evidence.values()))) // len(labels))
 
     def answers(share: float, m: int, broken: float) -> Floats:
-        found = share * model.prior + doubted(evidence[m], torch.tensor(broken))
-        return np.asarray(found.detach().numpy(), np.float32)
+        logits = share * model.prior + doubted(evidence[m], torch.tensor(broken))
+        return np.asarray(logits.detach().numpy(), np.float32)
 
     def most_likely(share: float, m: int) -> float:
         losses = {
@@ -211,12 +219,12 @@ def _fit_alone(model: Pooling, labels: NDArray[np.int64], senses: Mapping[str, S
         model.broken[1, m] = e
 
 
-def _fit_beside_text(
+def _fit_with_text(
     model: Pooling, measure: Callable[[nn.Module], Sequence[Result]], say: Callable[[str], None]
 ) -> None:
-    """Doubt each sense as little as the rule allows: TOLERANCE points while it is broken.
+    """Smallest probabilities of uninformative input that keep the loss within TOLERANCE.
 
-    First each by itself, then both: together they may have to be doubted a little more.
+    First for each modality, then for both: together they may have to be a little larger.
     """
 
     def doubt(audio: float, visual: float) -> Sequence[Result]:
@@ -225,17 +233,17 @@ def _fit_beside_text(
 
     tables = {share: doubt(share, share) for share in BROKEN}
     chosen = {}
-    for sense, other in ((AUDIO, VISUAL), (VISUAL, AUDIO)):
+    for modality, other in ((AUDIO, VISUAL), (VISUAL, AUDIO)):
         only = {e: [r for r in rows if not r.condition.seen[other]] for e, rows in tables.items()}
         good = [e for e, rows in only.items() if worst(rows).difference >= -TOLERANCE]
-        chosen[sense] = max(good or BROKEN[-1:], key=lambda e: as_they_are(only[e]))
+        chosen[modality] = max(good or BROKEN[-1:], key=lambda e: as_they_are(only[e]))
     for share in SHARES:
-        audio, visual = (1 - share * (1 - chosen[sense]) for sense in (AUDIO, VISUAL))
+        audio, visual = (1 - share * (1 - chosen[modality]) for modality in (AUDIO, VISUAL))
         results = doubt(audio, visual)
         if worst(results).difference >= -TOLERANCE:
             break
     say(
-        f"taken to be broken: sound {audio:.3f}, face {visual:.3f}; as they are"
+        f"assumed to be uninformative: audio {audio:.3f}, face {visual:.3f}; as they are"
         f" {as_they_are(results):.2f}, text {results[0].f1:.2f}, worst"
         f" {worst(results).difference:+.2f} ({worst(results).condition.name})"
     )
