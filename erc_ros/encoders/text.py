@@ -389,7 +389,7 @@ class WholePrompt:
         if prompt not in PROMPTS:
             raise ErcValueError(f"prompt is {prompt!r}, known are {', '.join(PROMPTS)}")
         if prompt != "plain" and vocabulary.mask is None:
-            raise ErcValueError(f"the prompt {prompt!r} is read at a mask, and none is named")
+            raise ErcValueError(f"the prompt {prompt!r} needs a mask token")
         self.max_tokens = max_tokens
         self._vocabulary, self._prompt, self._history = vocabulary, prompt, history
         self._mask = [] if vocabulary.mask is None else [vocabulary.mask]

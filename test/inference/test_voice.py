@@ -199,7 +199,7 @@ def test_only_the_end_of_a_long_sound_is_heard() -> None:
         ({"speaker_network": "nobody"}, "audio.speaker_network: there is no model 'nobody'"),
         ({"speaker_network": "../speaker-campplus"}, "only plain names"),
         ({"features": 64}, "expected"),
-        ({"heard": 1000}, r"audio.heard is 1000; it must be in \[0, 128\]"),
+        ({"heard": 1000}, r"audio: heard must be in \[0, 128\]"),
     ],
 )
 def test_another_speaker_network_is_refused(

@@ -108,7 +108,7 @@ def test_a_process_that_cannot_start_ends_the_system(
     process = erc_run("device:=abacus")
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "abacus" in errors and "emotion ended by itself" in errors
+    assert "abacus" in errors and "emotion ended with status 1" in errors
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from erc_ros.nodes.system import environment
+from erc_ros.nodes.system import PROFILE_VARIABLES, environment
 
 NOBODY = 65534
 RECEIVES = """
@@ -57,7 +57,11 @@ def logs() -> Iterator[Path]:
 
 @pytest.mark.dds
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process of another user")
-def test_a_driver_of_another_user_is_received_over_udp(logs: Path) -> None:
+def test_a_driver_of_another_user_is_received_over_udp(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in PROFILE_VARIABLES:  # a profile that is set is kept
+        monkeypatch.delenv(name, raising=False)
     common = {**os.environ, "ROS_LOG_DIR": str(logs)}
     common["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"  # LOCALHOST ignores the profile's transports
     with subprocess.Popen([sys.executable, "-c", SENDS], env=common) as driver:

@@ -138,8 +138,6 @@ def test_each_row_may_be_trained_as_in_its_paper(tmp_path: Path) -> None:
     "table, message",
     [
         ("concat", "must be a list"),
-        ([{"head": "magt"}], "the fusion head 'magt' is called 'magtkd' now"),
-        ([{"head": "residual"}], "the fusion head 'residual' is called 'ddvlm' now"),
         ([{"head": "transformer"}], "no fusion model 'transformer'"),
         ([{"head": "magtkd", "seen": ["smell"]}], "seen and tested must be some of"),
         ([{"head": "magtkd", "objective": "hope"}], "no objective 'hope'"),

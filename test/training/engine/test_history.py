@@ -43,12 +43,12 @@ def test_the_command_is_recorded_without_the_place_of_the_data(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(
-        "kind: audio\ntrainer: {epochs: 1, batch_size: 1, learning_rate: 0.1}"
+        "kind: face\ntrainer: {epochs: 1, batch_size: 1, learning_rate: 0.1}"
     )
     assert main(["mine.yaml", "--seed", "4", "--data", str(tmp_path / "secret")]) == 2  # no data
     run = tmp_path / "runs" / "mine"
     assert read_history(run).commands == ("erc train mine.yaml --seed 4",)
-    assert kind_of(run) == "audio"
+    assert kind_of(run) == "face"
 
 
 def test_a_damaged_history_is_named(tmp_path: Path) -> None:

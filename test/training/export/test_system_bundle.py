@@ -269,7 +269,7 @@ def test_an_encoder_of_a_stage_is_exported_by_itself(
     assert set(signature(seed / "encoder.onnx").inputs) >= {"input_ids", "attention_mask"}
     change(seed / "reading.json", options={"prompt": "nobody's"})
     assert main(["export", str(seed)]) == 1
-    assert 'prompt is "nobody\'s"' in capsys.readouterr().err
+    assert "prompt must be one of" in capsys.readouterr().err
     change(seed / "reading.json", options=None)
     assert main(["export", str(seed)]) == 1
     assert "reading.json does not say how the encoder is read" in capsys.readouterr().err
@@ -286,7 +286,7 @@ def test_a_run_that_is_none_for_a_robot_is_refused(run: Path, fault: str) -> Non
 def test_a_tokenizer_without_a_mask_is_refused(run: Path, meld: Path, tmp_path: Path) -> None:
     folder = run / "stages/text/seed-1/encoder"
     change(folder / "tokenizer_config.json", mask_token=None)
-    with pytest.raises(ValueError, match=r"mask.*plain"):
+    with pytest.raises(ValueError, match="mask"):
         export_bundle(run, tmp_path / "bundle", meld)
     assert not (tmp_path / "bundle").exists()
 

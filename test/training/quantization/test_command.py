@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tiny_dialogues import labelled_as_answered
 
 from erc_ros.cli import main as main_of_erc
 from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.engines.agreement import disagreement
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.training.manifest import write_manifest
 from erc_ros.training.quantization import command, report
@@ -77,7 +79,7 @@ def test_its_manifest_says_what_was_done(small: Path) -> None:
         yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))
         for folder in (small, small.parent / "tiny")
     )
-    for section in ("name", "labels", "anchors", "text", "temperature", "training"):
+    for section in ("name", "labels", "anchors", "text", "calibration", "training"):
         assert manifest[section] == before[section]
     summary = manifest["metrics"]["quantization"]
     assert summary["schemes"] == dict.fromkeys(("audio", "visual", "fusion"), "weight-only")
@@ -120,7 +122,8 @@ def test_a_bundle_for_tensorrt_is_fit_for_it_and_judged_as_the_engines_graphs(
     bundle_folder: Path, material: dict[str, Material], capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Rounding to int8 changes what random weights answer more than what a trained network does.
-    monkeypatch.setattr("erc_ros.inference.engines.build.HALF", 0.05)
+    tolerant = partial(disagreement, tolerance=0.05)
+    monkeypatch.setattr("erc_ros.inference.engines.build.disagreement", tolerant)
     out = bundle_folder.with_name("engines")
     found = quantize_bundle(
         bundle_folder, "auto", PARTS, out, lambda bundle: material, 100.0, target="tensorrt"
