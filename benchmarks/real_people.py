@@ -173,7 +173,7 @@ def error_rate(
 
 
 def words(lines: Sequence[Line], output: Output, mapping: dict[str, str]) -> dict[str, float]:
-    """How many annotated words went out, and with the right speaker."""
+    """How many annotated words were published, and with the right speaker."""
     expected = [(w.lower(), line.speaker) for line in lines for w in line.text.split()]
     ordered = sorted(output.estimates.values(), key=lambda e: e.utterance.start)
     got = [
