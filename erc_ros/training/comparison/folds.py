@@ -80,14 +80,16 @@ def compare_folds(recipe: Recipe, corpus: FoldedCorpus, count: int) -> Answers:
                 print(f"fold {number}, seed {seed}: {row.title}, {mode}", flush=True)
         for key, answers in parts.items():
             said[key].append(answers)
-    found = {key: np.stack(answers) for key, answers in said.items()}
-    text = table(found, corpus, setup.config, count)
+    predictions = {key: np.stack(answers) for key, answers in said.items()}
+    text = table(predictions, corpus, setup.config, count)
     (recipe.out / "table.md").write_text(text, encoding="utf-8")
-    arrays: dict[str, Any] = {f"{row.title}, {mode}": each for (row, mode), each in found.items()}
+    arrays: dict[str, Any] = {
+        f"{row.title}, {mode}": each for (row, mode), each in predictions.items()
+    }
     arrays |= {"labels": corpus.data.labels, "groups": corpus.groups}
     np.savez(recipe.out / "answers.npz", **arrays)
     print(f"\n{text}")
-    return found
+    return predictions
 
 
 def folds(corpus: FoldedCorpus, count: int) -> Iterator[tuple[NDArray[np.int64], ComparisonData]]:
@@ -180,10 +182,10 @@ def questions(said: Mapping[tuple[TableRow, str], Any]) -> Iterator[tuple[str, P
 
 
 def _by_title(said: Answers) -> dict[str, list[Pair]]:
-    found: dict[str, list[Pair]] = {}
+    pairs_by_title: dict[str, list[Pair]] = {}
     for title, pair in questions(said):
-        found.setdefault(title, []).append(pair)
-    return found
+        pairs_by_title.setdefault(title, []).append(pair)
+    return pairs_by_title
 
 
 def difference(
@@ -212,9 +214,9 @@ def _figures(said: Answers, corpus: FoldedCorpus, resamples: int) -> list[str]:
     cells = []
     for (row, mode), answers in said.items():
         certain = np.eye(len(corpus.labels))[answers[:, known]]  # (S, N, C)
-        found = metrics.intervals(truth, certain, corpus.labels, groups, resamples)
+        scores = metrics.intervals(truth, certain, corpus.labels, groups, resamples)
         shown = [
-            f"{100 * found[n].value:.1f} ({100 * found[n].low:.1f} to {100 * found[n].high:.1f})"
+            f"{100 * scores[n].value:.1f} ({100 * scores[n].low:.1f} to {100 * scores[n].high:.1f})"
             for n in names
         ]
         cells.append([_name(row, mode), *shown])
@@ -225,6 +227,6 @@ def _name(row: TableRow, mode: str) -> str:
     return f"{row.title}, {mode}"
 
 
-def _said(found: Difference) -> str:
-    p = f"p {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
-    return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}), {p}"
+def _said(difference: Difference) -> str:
+    p = f"p {difference.p:.3f}" if difference.p >= 0.001 else "p < 0.001"
+    return f"{100 * difference.value:+.1f} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f}), {p}"

@@ -130,8 +130,8 @@ def train_faces(recipe: Recipe) -> None:
     note = NOTE_FACES.format(network=Path(config.speaker_network).name)
     title = "RAVDESS: real voice and face of the same clip"
     corpus = FoldedCorpus(title, note, LABELS, data, actors, "actors")
-    found = compare_folds(recipe, corpus, config.folds)
-    if text := joint_errors(found, corpus):
+    predictions = compare_folds(recipe, corpus, config.folds)
+    if text := joint_errors(predictions, corpus):
         (recipe.out / JOINT).write_text(text, encoding="utf-8")
         print(f"\n{text}")
 
@@ -161,8 +161,8 @@ def ravdess_clips(
     nothing = np.zeros((count, NO_TEXT), np.float32)
     rows = np.arange(count)
     ones = np.ones(count, np.int64)
-    found = Dialogues(nothing, voice, faces, voices.labels, ones, rows, present)
-    return found, np.unique(voices.speakers, return_inverse=True)[1].astype(np.int64)
+    dialogues = Dialogues(nothing, voice, faces, voices.labels, ones, rows, present)
+    return dialogues, np.unique(voices.speakers, return_inverse=True)[1].astype(np.int64)
 
 
 def _fields(name: str) -> str:
@@ -170,10 +170,10 @@ def _fields(name: str) -> str:
     return Path(name).stem.split("-", 1)[-1]
 
 
-def joint_errors(found: Answers, corpus: FoldedCorpus) -> str:
+def joint_errors(predictions: Answers, corpus: FoldedCorpus) -> str:
     """Markdown: for each head that has one row on the voice and one on the face, their errors."""
     heads: dict[tuple[str, str], dict[str, NDArray[np.int64]]] = {}
-    for (row, mode), said in found.items():
+    for (row, mode), said in predictions.items():
         if row.seen in (("audio",), ("visual",)):
             heads.setdefault((row.head, mode), {})[row.seen[0]] = said
     pairs = {key: both for key, both in heads.items() if len(both) == 2}

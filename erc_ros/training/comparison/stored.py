@@ -52,13 +52,13 @@ def train(recipe: Recipe) -> None:
     recipe.refuse_other_sections(SECTIONS | {"features"})
     config = recipe.section("features", FeaturesConfig)
     try:
-        found = {name: corpora.read(config.corpus, recipe.data, name) for name in SPLITS}
-        data = {name: dialogues(split, config) for name, split in found.items()}
+        splits = {name: corpora.read(config.corpus, recipe.data, name) for name in SPLITS}
+        data = {name: dialogues(split, config) for name, split in splits.items()}
     except ValueError as error:
         raise RecipeError(f"{config.corpus} in {recipe.data}: {error}") from error
     spec = corpora.find(config.corpus)
     note = spec.note or "Gold speakers and text, real features of every modality."
-    compare(recipe, ComparisonData(spec.title, note, found["train"].labels, data))
+    compare(recipe, ComparisonData(spec.title, note, splits["train"].labels, data))
 
 
 def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:

@@ -76,11 +76,11 @@ class ComparisonData:
     @cached_property
     def digest(self) -> str:
         """Of all embeddings and labels: results on other ones are not taken for finished."""
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for data in self.splits.values():
             for values in (data.text, data.audio, data.visual, data.labels):
-                found.update(np.ascontiguousarray(values).tobytes())
-        return found.hexdigest()
+                digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +198,12 @@ def compare(recipe: Recipe, corpus: ComparisonData) -> None:
     setup = setup_of(recipe)
     check_models(rows(recipe), setup.network)
     table_rows = list(variants(rows(recipe), setup.config.modes))
-    found: Results = {key: [] for key in table_rows}
+    finished_results: Results = {key: [] for key in table_rows}
     seeds = recipe.seeds(setup.config.seeds)
     for seed in seeds:
         for row, mode in table_rows:
             result = finished_run(row, mode, seed, corpus, setup, recipe.out)
-            found[row, mode].append(result)
+            finished_results[row, mode].append(result)
             f1 = result["test"][COMPLETE]["weighted_f1"]
             print(
                 f"{row.title}, {mode}, seed {seed}: dev {result['dev']:.4f}, test {f1:.4f},"
@@ -211,7 +211,7 @@ def compare(recipe: Recipe, corpus: ComparisonData) -> None:
                 flush=True,
             )
             if seed == seeds[0] or (row, mode) == table_rows[-1]:  # of what is there so far
-                there = {key: results for key, results in found.items() if results}
+                there = {key: results for key, results in finished_results.items() if results}
                 text = table(there, corpus, setup.config)
                 (recipe.out / "table.md").write_text(text, encoding="utf-8")
     print(text)
@@ -227,9 +227,9 @@ def rows(recipe: Recipe) -> list[TableRow]:
     if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
         raise RecipeError("section 'rows' must be a list of tables such as `- {head: magtkd}`")
     spread = spread_out(values)
-    found = [build(TableRow, value, f"rows[{n}]") for n, value in enumerate(spread)]
-    check_rows(found, recipe.section("trainer", TrainerConfig))
-    return found
+    table_rows = [build(TableRow, value, f"rows[{n}]") for n, value in enumerate(spread)]
+    check_rows(table_rows, recipe.section("trainer", TrainerConfig))
+    return table_rows
 
 
 def spread_out(values: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -340,8 +340,8 @@ def finished_run(
     settings = plain(settings)
     folder = run_folder(row, mode, seed, out)
     file = folder / "result.json"
-    if found := finished(file, settings):
-        return found
+    if finished_result := finished(file, settings):
+        return finished_result
     folder.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     if row.head == RIDGE:
@@ -495,8 +495,8 @@ def ridge(row: TableRow, seed: int, corpus: ComparisonData) -> dict[str, Any]:
     model.fit(stacked(data, row.trained_on)[known], data.labels[known])
 
     def answer(data: Dialogues, seen: Sequence[bool]) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = model.predict(stacked(data, seen))
-        return found
+        predicted: NDArray[np.int64] = model.predict(stacked(data, seen))
+        return predicted
 
     classes = len(corpus.labels)
     size = stacked(dev, row.tested_on).shape[1] + 1
@@ -518,7 +518,7 @@ def tested(answer: Any, seen: Sequence[bool], corpus: ComparisonData, seed: int)
         if any(left):
             answers[condition] = answer(data, left)
     return {
-        "test": {name: score(test, found, classes) for name, found in answers.items()},
+        "test": {name: score(test, predicted, classes) for name, predicted in answers.items()},
         "predicted": answers[COMPLETE].tolist(),
     }
 
@@ -526,11 +526,11 @@ def tested(answer: Any, seen: Sequence[bool], corpus: ComparisonData, seed: int)
 def score(data: Dialogues, answers: NDArray[np.int64], classes: int) -> dict[str, float]:
     """Of the utterances that have a label."""
     known = data.labels >= 0
-    truth, found = data.labels[known], answers[known]
+    truth, predicted = data.labels[known], answers[known]
     return {
-        "accuracy": metrics.accuracy(truth, found, classes),
-        "weighted_f1": metrics.weighted_f1(truth, found, classes),
-        "macro_f1": metrics.macro_f1(truth, found, classes),
+        "accuracy": metrics.accuracy(truth, predicted, classes),
+        "weighted_f1": metrics.weighted_f1(truth, predicted, classes),
+        "macro_f1": metrics.macro_f1(truth, predicted, classes),
     }
 
 
@@ -627,9 +627,9 @@ def _difference(
     test = corpus.splits["test"]
     known = test.labels >= 0
     mine, its = (np.array([r["predicted"] for r in some])[:, known] for some in (runs, others))
-    found = paired_bootstrap(
+    difference = paired_bootstrap(
         test.labels[known], mine, its, test.first[known], len(corpus.labels), config.resamples
     )
-    low, high = 100 * found.low, 100 * found.high
-    p = f"p {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
-    return f"{100 * found.value:+.2f} ({low:+.2f}..{high:+.2f}), {p}"
+    low, high = 100 * difference.low, 100 * difference.high
+    p = f"p {difference.p:.3f}" if difference.p >= 0.001 else "p < 0.001"
+    return f"{100 * difference.value:+.2f} ({low:+.2f}..{high:+.2f}), {p}"

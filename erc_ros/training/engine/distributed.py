@@ -93,10 +93,10 @@ def launch(function: Callable[[OneProcess], Any], count: int, device: str) -> No
             process is raised as it is.
     """
     if device == "cuda":
-        found = torch.cuda.device_count()
-        if found < count:
+        gpus = torch.cuda.device_count()
+        if gpus < count:
             raise ValueError(
-                f"{count} GPUs are asked for and {found} found: set trainer.device to cpu, or"
+                f"{count} GPUs are asked for and {gpus} found: set trainer.device to cpu, or"
                 " trainer.processes to as many as there are"
             )
     if count == 1:

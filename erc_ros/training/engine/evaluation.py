@@ -176,22 +176,22 @@ def describe(result: Mapping[str, Any]) -> str:
     """An evaluation as markdown."""
     lines = [f"# {result['run']}", "", f"{', '.join(result['seeds'])}; percent, mean ± deviation."]
     for split in MEASURED:
-        found = result[split]
+        of_split = result[split]
         lines += [
             "",
-            f"| {split}, {found['n']} utterances | | 95 % ({found['resamples']} bootstraps over"
-            f" {found['resampled']}) |",
+            f"| {split}, {of_split['n']} utterances | | 95 % ({of_split['resamples']} bootstraps over"
+            f" {of_split['resampled']}) |",
             "|---|---|---|",
-            *(_row(name.replace("_", " "), each) for name, each in found["scores"].items()),
-            *(_row(f"F1 {n} ({each['support']})", each) for n, each in found["f1"].items()),
+            *(_row(name.replace("_", " "), each) for name, each in of_split["scores"].items()),
+            *(_row(f"F1 {n} ({each['support']})", each) for n, each in of_split["f1"].items()),
         ]
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, found: Mapping[str, Any]) -> str:
-    interval = found["interval"]
+def _row(name: str, figure: Mapping[str, Any]) -> str:
+    interval = figure["interval"]
     bounds = "-" if interval is None else f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
-    return f"| {name} | {percent(found['values'])} | {bounds} |"
+    return f"| {name} | {percent(figure['values'])} | {bounds} |"
 
 
 def write(run: Run, result: Mapping[str, Any]) -> list[Path]:

@@ -200,12 +200,12 @@ def seed_folders(run: Path, file: str) -> list[Path]:
     """
     if (run / file).is_file():
         return [run]
-    found = [path.parent for path in run.glob(f"seed-*/{file}")]
-    if not found:
+    folders = [path.parent for path in run.glob(f"seed-*/{file}")]
+    if not folders:
         raise RunError(
             f"{run} has no {file} and no seed-*/{file}: give the folder of a finished training"
         )
-    return sorted(found, key=lambda path: (len(path.name), path.name))
+    return sorted(folders, key=lambda path: (len(path.name), path.name))
 
 
 def run_folders(folder: Path) -> list[Path]:

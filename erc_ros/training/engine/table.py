@@ -36,20 +36,20 @@ def row(run: Path, metric: str) -> dict[str, list[float]]:
     Raises:
         RunError: no finished seed, a damaged file, or neither split has the metric.
     """
-    found: dict[str, list[float]] = {split: [] for split in MEASURED}
+    values: dict[str, list[float]] = {split: [] for split in MEASURED}
     known: set[str] = set()
     for folder in seed_folders(run, METRICS):
         content = read_metrics(folder)
         for split in MEASURED:
             value = score(content, split, metric)
             if value is not None:
-                found[split].append(value)
+                values[split].append(value)
             for place in (f"{split}_report", split):
                 if isinstance(report := content.get(place), Mapping):
                     known |= {name for name, each in report.items() if isinstance(each, float)}
-    if not any(found.values()):
+    if not any(values.values()):
         raise RunError(f"{run} has no {metric!r}; it has {sorted(known)}")
-    return found
+    return values
 
 
 def not_measured(file: Path) -> list[tuple[str, str]]:
@@ -77,10 +77,10 @@ def table(runs: Sequence[Path], metric: str, absent: Sequence[tuple[str, str]] =
     names = [run.resolve().name for run in runs]
     rows = []
     for run, name in zip(runs, names, strict=True):
-        found = row(run, metric)
+        summary = row(run, metric)
         title = name if names.count(name) == 1 else str(run)
-        cells = [percent(values) if values else "-" for values in found.values()]
-        rows.append([title, str(max(map(len, found.values()))), *cells])
+        cells = [percent(values) if values else "-" for values in summary.values()]
+        rows.append([title, str(max(map(len, summary.values()))), *cells])
     rows += [[title, "-", "-", f"not measured here: `{command}`"] for title, command in absent]
     return "\n".join(markdown(["run", "seeds", f"dev {metric}", f"test {metric}"], rows)) + "\n"
 

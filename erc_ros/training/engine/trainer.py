@@ -362,14 +362,14 @@ class _Training:
         return itertools.islice(twice, rank, steps * count, count)
 
     def _step(self, batch: Any) -> float:
-        while (found := self._gradients(batch)) is None:
+        while (outcome := self._gradients(batch)) is None:
             self._halve(batch)
         self._scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self._model.parameters(), self._task.config.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()
-        return found
+        return outcome
 
     def _gradients(self, batch: Any) -> float | None:
         """Leave the loss's gradients in the model, and return it; None: the memory is too small."""
@@ -382,13 +382,13 @@ class _Training:
                     value = self._loss(_to(part, self._process.device))
                 if len(parts) > 1:
                     value = value * (len(part) / len(batch))
-                found = float(value.item())
-                if not math.isfinite(found):
+                batch_loss = float(value.item())
+                if not math.isfinite(batch_loss):
                     raise FloatingPointError(
-                        _not_finite(found, self._progress.step, self._task.config)
+                        _not_finite(batch_loss, self._progress.step, self._task.config)
                     )
                 self._scaler.scale(value).backward()
-                total += found
+                total += batch_loss
         except torch.OutOfMemoryError:
             return None  # with the exception goes what it keeps of the failed attempt
         return total
@@ -423,10 +423,12 @@ class _Training:
         task = self._task
         self._model.eval()
         with torch.inference_mode(), autocast(self._model, task.config.precision):
-            found = self._process.first(dict(task.evaluate(self._model)))
-        metrics = {name: float(value) for name, value in {"loss": self._mean_loss, **found}.items()}
+            scores = self._process.first(dict(task.evaluate(self._model)))
+        metrics = {
+            name: float(value) for name, value in {"loss": self._mean_loss, **scores}.items()
+        }
         if task.choose not in metrics:
-            raise KeyError(f"no {task.choose!r} to choose by: evaluate gives {sorted(found)}")
+            raise KeyError(f"no {task.choose!r} to choose by: evaluate gives {sorted(scores)}")
         if not math.isfinite(metrics[task.choose]):
             raise FloatingPointError(
                 f"{task.choose} on dev is {metrics[task.choose]} after epoch {self.epochs + 1}:"
@@ -509,14 +511,14 @@ class _Training:
         write_json(task.out / RECORD, record)
 
 
-def _not_finite(found: float, step: int, config: TrainerConfig) -> str:
+def _not_finite(value: float, step: int, config: TrainerConfig) -> str:
     if step == 0:
         return (
-            f"the loss is {found} before any step: look for features that are NaN or infinite,"
+            f"the loss is {value} before any step: look for features that are NaN or infinite,"
             " and for batches without labels"
         )
     return (
-        f"the loss became {found} at step {step}; lower learning_rate ({config.learning_rate}), use"
+        f"the loss became {value} at step {step}; lower learning_rate ({config.learning_rate}), use"
         " precision fp32, or look for features that are NaN or infinite"
     )
 

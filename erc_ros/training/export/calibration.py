@@ -147,7 +147,7 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
     dev = read_trial(bundle, data, "dev")
     calibration = calibrate(dev)
     test = read_trial(bundle, data, "test")
-    found = measure_conditions(test.predict, test.dialogues, test.audio, test.visual)
+    results = measure_conditions(test.predict, test.dialogues, test.audio, test.visual)
     without_text = errors_without_text(test, calibration)
     errors = {
         "dev": calibration_errors(dev, calibration),
@@ -158,7 +158,7 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         elsewhere["EmoContext, 4 classes, text"] = other_text(bundle, data, calibration)
     manifest["calibration"] = asdict(calibration)
-    measured = summary(found, errors, without_text, elsewhere)
+    measured = summary(results, errors, without_text, elsewhere)
     manifest["metrics"]["as_it_ships"] = measured
     manifest.pop("files")
     write_manifest(folder, manifest)
@@ -166,20 +166,20 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
     write_json(folder / "calibration.json", measured)
     unsure = abstaining(test, calibration)
     return write_measured(
-        folder, found, errors, without_text, bundle.labels, calibration, elsewhere, unsure
+        folder, results, errors, without_text, bundle.labels, calibration, elsewhere, unsure
     )
 
 
 def summary(
-    found: Sequence[Result],
+    results: Sequence[Result],
     errors: Mapping[str, Mapping[str, float]],
     without_text: Mapping[str, Mapping[float, float]],
     elsewhere: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """For the manifest."""
-    least = worst(found)
+    least = worst(results)
     return {
-        "meld_test_weighted_f1": {r.condition.name: round(r.f1, 2) for r in found},
+        "meld_test_weighted_f1": {r.condition.name: round(r.f1, 2) for r in results},
         "worst_condition": {least.condition.name: round(least.difference, 2)},
         "calibration_error": {
             split: {seen: round(value, 4) for seen, value in values.items()}
@@ -224,7 +224,7 @@ def abstaining(
     trial: BundleTrial, calibration: Calibration
 ) -> dict[str, list[tuple[float, float, float, float]]]:
     """For all, and for text: rows of min_confidence, unknown, right of those, of the others."""
-    found = {}
+    tables = {}
     for seen in (SETS[0], TEXT):
         logits, truth = answered(trial, seen)
         probabilities = calibrated(logits, calibration, seen)
@@ -233,8 +233,8 @@ def abstaining(
         for least in (0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
             unsure = confidence < least
             rows.append((least, _mean(unsure), _mean(right[unsure]), _mean(right[~unsure])))
-        found[modality_set(seen)] = rows
-    return found
+        tables[modality_set(seen)] = rows
+    return tables
 
 
 def _mean(values: NDArray[np.bool_]) -> float:

@@ -232,11 +232,11 @@ def _networks(parts: Mapping[str, CardPart]) -> str:
 
 
 def _simulated(parts: Mapping[str, CardPart]) -> str:
-    found = parts["fusion"].metrics.get("simulation")
-    if not found:
+    simulation = parts["fusion"].metrics.get("simulation")
+    if not simulation:
         return ""
     read = parts["text"].history.corpora
-    clips = [c for name in found if name in parts for c in parts[name].history.corpora]
+    clips = [c for name in simulation if name in parts for c in parts[name].history.corpora]
     return SIMULATED.format(
         learned=LEARNED_FROM_CLIPS
         if fusion_head(parts["fusion"].metrics) == "pooling"
@@ -246,7 +246,7 @@ def _simulated(parts: Mapping[str, CardPart]) -> str:
         simulation="; ".join(
             f"{modality} weighted F1 {each['dev_weighted_f1']:.3f} on dev with"
             f" {each['mismatch']:.0%} replaced"
-            for modality, each in found.items()
+            for modality, each in simulation.items()
         ),
     )
 
@@ -268,12 +268,12 @@ def _results(parts: Mapping[str, CardPart], summary: Mapping[str, Any]) -> str:
     measured = summary["fusion"]
     of_seeds = {each[0]: each[1:] for each in figures(parts["fusion"].metrics)}
     subsets = []
-    for name, found in measured["test"].items():
+    for name, score in measured["test"].items():
         cells = ["-", "-"]
         if name in of_seeds:
             average, spread, count = of_seeds[name]
             cells = [str(count), with_deviation(average, spread, 4)]
-        subsets.append([name, *cells, f"{found:.4f}"])
+        subsets.append([name, *cells, f"{score:.4f}"])
     errors = summary["calibration_error"]
     f1 = measured["test_report"]["f1"]
     return "\n".join(
@@ -311,10 +311,10 @@ def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float, float | No
         for name, value in every["mean"].items():
             seeds = len(every["seeds"])
             yield name, value, every["deviation"][name] if seeds > 1 else None, seeds
-    for name, found in every.items():
-        if name.startswith("test_") and isinstance(found, Mapping):
+    for name, figure in every.items():
+        if name.startswith("test_") and isinstance(figure, Mapping):
             title = name.removeprefix("test_").replace("_", " ")
-            yield title, found["mean"], found["std"], every["runs"]
+            yield title, figure["mean"], figure["std"], every["runs"]
 
 
 def _not_the_best(parts: Mapping[str, CardPart]) -> Iterator[str]:
@@ -323,7 +323,11 @@ def _not_the_best(parts: Mapping[str, CardPart]) -> Iterator[str]:
         seeds = part.metrics.get("all_seeds", {}).get("seeds", {})
         if not isinstance(seeds, Mapping) or "seed" not in part.metrics:
             continue
-        scores = {seed: found["dev"] for seed, found in seeds.items() if "dev" in found}
+        scores = {
+            seed: seed_metrics["dev"]
+            for seed, seed_metrics in seeds.items()
+            if "dev" in seed_metrics
+        }
         taken = str(part.metrics["seed"])
         if taken in scores and max(scores.values()) > scores[taken]:
             best = max(scores, key=lambda seed: scores[seed])

@@ -55,9 +55,9 @@ class Weights:
             ValueError: it is not the checkpoint that this code knows.
         """
         path = path or self.installed()
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != self.sha256:
-            raise ValueError(f"{path}: sha256 is {found}, must be {self.sha256}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != self.sha256:
+            raise ValueError(f"{path}: sha256 is {digest}, must be {self.sha256}")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return content
 

@@ -116,7 +116,7 @@ def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
     recipe = read_recipe(run / KEPT, run, run)
     config = recipe.section("features", FeaturesConfig)
     folder, chosen = _best(run, row)
-    found = read_metrics(folder)
+    metrics = read_metrics(folder)
     labels = tuple(map(str, np.load(folder / ANSWERS)["names"]))
     readings, sizes = {}, []
     for modality, is_read in zip(MODALITIES, chosen.tested_on, strict=True):
@@ -144,7 +144,7 @@ def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
             f"{chosen.title} in {run} reads no text: a bundle needs it, as its speakers are named "
             "there"
         )
-    settings = found["settings"]
+    settings = metrics["settings"]
     values = {
         **settings["network"],
         "causal": True,
@@ -154,21 +154,21 @@ def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
     }
     head = make_head(chosen.head, values, f"options of {chosen.title}")
     load_weights(head, folder / WEIGHTS)
-    found["onnx_difference"] = export_fusion(head, folder / FILES["fusion"])
-    write_metrics(found, folder)
-    return TrainedSystem(recipe, folder, found, readings)
+    metrics["onnx_difference"] = export_fusion(head, folder / FILES["fusion"])
+    write_metrics(metrics, folder)
+    return TrainedSystem(recipe, folder, metrics, readings)
 
 
 def _best(run: Path, name: str) -> tuple[Path, TableRow]:
     """The folder of the row's seed that is best on dev, and the row."""
     rows: dict[str, list[tuple[float, Path, TableRow]]] = {}
     for file in sorted(run.glob(f"*/seed-*/{METRICS}")):
-        found = read_metrics(file.parent)
-        settings = found.get("settings")
+        metrics = read_metrics(file.parent)
+        settings = metrics.get("settings")
         if not isinstance(settings, Mapping) or settings.get("mode") not in MODES[:2]:
             continue  # offline: it reads what is said after an utterance
         row = build(TableRow, settings["row"], f"{file}: row")
-        rows.setdefault(row.title, []).append((float(found["dev"]), file.parent, row))
+        rows.setdefault(row.title, []).append((float(metrics["dev"]), file.parent, row))
     if not rows:
         raise RecipeError(
             f"{run} has no row that a robot can run: finish it with erc train, with causal among "

@@ -160,19 +160,19 @@ def read_system(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
             "needs one; without it, erc export writes the ONNX file of a single network"
         )
     fusion = _row_of(run, list(stages), row) if row else _fusion_of(run, list(stages))
-    found = read_metrics(fusion)
-    reads = {name: stage for name, stage in dict(found["reads"]).items() if name not in without}
+    metrics = read_metrics(fusion)
+    reads = {name: stage for name, stage in dict(metrics["reads"]).items() if name not in without}
     if "text" not in reads:
         raise RecipeError(
             f"{run} reads no text: a bundle needs it, as its speakers are named there"
         )
-    seed = int(found["seed"])
+    seed = int(metrics["seed"])
     readings = {name: _reading(run, stage, seed, name) for name, stage in reads.items()}
     labels = {reading.labels for reading in readings.values()}
     if len(labels) > 1:
         told = "; ".join(f"{r.stage}: {', '.join(r.labels)}" for r in readings.values())
         raise RecipeError(f"{run}: its stages were trained for different labels ({told})")
-    return TrainedSystem(recipe, fusion, found, readings)
+    return TrainedSystem(recipe, fusion, metrics, readings)
 
 
 def _fusion_of(run: Path, stages: Sequence[str]) -> Path:
@@ -196,8 +196,10 @@ def _row_of(run: Path, stages: Sequence[str], row: str) -> Path:
     rows: dict[str, list[tuple[float, Path]]] = {}
     for name in reversed(stages):
         for file in sorted((run / "stages" / name).glob("*/seed-*/fusion.onnx")):
-            found = read_metrics(file.parent)
-            rows.setdefault(str(found.get("row")), []).append((float(found["dev"]), file.parent))
+            metrics = read_metrics(file.parent)
+            rows.setdefault(str(metrics.get("row")), []).append(
+                (float(metrics["dev"]), file.parent)
+            )
         if rows:
             break
     if row not in rows:
@@ -311,7 +313,7 @@ def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
     """
     folders = {modality: reading.features for modality, reading in system.readings.items()}
     config = FeaturesConfig(system.corpus, **folders)
-    found = {}
+    splits = {}
     for split in MEASURED:
         read = corpora.read(system.corpus, data, split)
         if read.labels != system.labels:
@@ -319,14 +321,14 @@ def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
                 f"{system.corpus} in {data} has the labels {', '.join(read.labels)}, the system "
                 f"was trained for {', '.join(system.labels)}"
             )
-        found[split] = dialogues(read, config)
-    return found
+        splits[split] = dialogues(read, config)
+    return splits
 
 
 def _own_f1(part: CardPart, split: str) -> float:
     """Weighted F1 of an encoder's own classifier; NaN for one that was not fine-tuned."""
-    found = part.metrics.get(split, float("nan"))
-    return round(float(found["weighted_f1"] if isinstance(found, Mapping) else found), 4)
+    score = part.metrics.get(split, float("nan"))
+    return round(float(score["weighted_f1"] if isinstance(score, Mapping) else score), 4)
 
 
 def _part(encoder: Trainable, staged: Path) -> dict[str, Any]:

@@ -91,12 +91,12 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
     networks = {name: Network(part.file) for name, part in bundle.parts.items()}
     text = task.embed("text", networks["text"], split)
 
-    def heard(found: Sequence[NDArray[np.int16]]) -> Floats:
-        said = [task.embed_sound(networks["audio"], sound) for sound in found]
+    def heard(clips: Sequence[NDArray[np.int16]]) -> Floats:
+        said = [task.embed_sound(networks["audio"], sound) for sound in clips]
         return np.concatenate([row for row in said if row is not None])
 
-    def shown(found: NDArray[np.uint8]) -> Floats:
-        said = [task.embed_face(networks["visual"], face[None]) for face in found]
+    def shown(clips: NDArray[np.uint8]) -> Floats:
+        said = [task.embed_face(networks["visual"], face[None]) for face in clips]
         return np.concatenate([row for row in said if row is not None])
 
     truth = material.labels
@@ -190,10 +190,13 @@ def calibrate(trial: BundleTrial) -> Calibration:
         people = min(itertools.compress(trial.people, seen[1:]))
         temperature = round(fit_temperature(logits, truth), 3)
         fitted = fit_confidence_factors(softmax(logits / temperature), truth, people)
-        found = tuple(round(float(f), 3) for f in fitted.clip(*CONFIDENCE_FACTORS))
-        plain, scaled = Calibration(temperatures[name]), Calibration(temperature, {}, {name: found})
+        rounded = tuple(round(float(f), 3) for f in fitted.clip(*CONFIDENCE_FACTORS))
+        plain, scaled = (
+            Calibration(temperatures[name]),
+            Calibration(temperature, {}, {name: rounded}),
+        )
         if _error(logits, truth, scaled, seen) < _error(logits, truth, plain, seen):
-            temperatures[name], factors[name] = temperature, found
+            temperatures[name], factors[name] = temperature, rounded
     return Calibration(temperatures[modality_set((True, True, True))], temperatures, factors)
 
 
@@ -244,13 +247,13 @@ def simulated_logits(
 
 def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bool]) -> Floats:
     """Logits (N, C) of the exported fusion for every utterance, as the recogniser gets them."""
-    found = []
+    logits = []
     rows = windows(data.first, context)
     for piece in np.array_split(rows, max(1, len(rows) // 256)):
         seen = (piece >= 0)[..., None] & np.array(modalities)
         inputs = {name: value.numpy() for name, value in head_inputs(data, piece, seen).items()}
-        found.append(network(inputs)["logits"][:, -1])
-    return np.concatenate(found)
+        logits.append(network(inputs)["logits"][:, -1])
+    return np.concatenate(logits)
 
 
 def with_reliability(
@@ -262,12 +265,12 @@ def with_reliability(
     present = np.array(modalities)
     has_modality_logits = MODALITY_LOGITS in signature(bundle.fusion.file).outputs
     rows = windows(data.first, bundle.fusion.context)
-    state, found = reliability.initial_state(config), []
+    state, outcomes = reliability.initial_state(config), []
     for piece in np.array_split(rows, max(1, len(rows) // 256)):
         for reading in _readings(network, config, data, piece, present, has_modality_logits):
             state, outcome = reliability.step(config, state, reading)
-            found.append(outcome.probabilities)
-    return np.log(np.maximum(found, 1e-9)).astype(np.float32)
+            outcomes.append(outcome.probabilities)
+    return np.log(np.maximum(outcomes, 1e-9)).astype(np.float32)
 
 
 def _readings(
@@ -332,8 +335,8 @@ def noisy(
     samples = sound.astype(np.float64)
     noise = generator.standard_normal(len(samples))
     noise *= np.sqrt(np.square(samples).mean() / 10 ** (level / 10))
-    found: NDArray[np.int16] = (samples + noise).clip(-32768, 32767).astype(np.int16)
-    return found
+    mixed: NDArray[np.int16] = (samples + noise).clip(-32768, 32767).astype(np.int16)
+    return mixed
 
 
 def hiss(generator: np.random.Generator) -> NDArray[np.int16]:
@@ -385,5 +388,5 @@ def _with(data: Dialogues, audio: Floats, visual: Floats) -> Dialogues:
 
 
 def _int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
-    found: NDArray[np.int16] = np.rint(samples * 32767).clip(-32768, 32767).astype(np.int16)
-    return found
+    rounded: NDArray[np.int16] = np.rint(samples * 32767).clip(-32768, 32767).astype(np.int16)
+    return rounded

@@ -103,7 +103,7 @@ def shapes(make: Make) -> None:
     for u in (1, UTTERANCES):
         batch = conversations(u)
         batch["modalities"][0, 0, 1] = False
-        found = _run(make(), batch)
+        details = _run(make(), batch)
         b, c = CONVERSATIONS, LABELS
         expected = {
             "logits": (b, u, c),
@@ -112,22 +112,22 @@ def shapes(make: Make) -> None:
             "features": (b, u, 3),
         }
         for name, shape in expected.items():
-            actual = tuple(getattr(found, name).shape)
+            actual = tuple(getattr(details, name).shape)
             if actual[: len(shape)] != shape or (name != "features" and len(actual) != len(shape)):
                 raise ContractError(f"{name} has the shape {actual}, must be {shape}")
-        if (found.weights < 0).any() or (found.weights[0, 0, 1] != 0).any():
+        if (details.weights < 0).any() or (details.weights[0, 0, 1] != 0).any():
             raise ContractError("a weight is negative, or that of a missing modality is not 0")
-        _same(found.weights.sum(-1), torch.ones(b, u), "the weights do not have the sum 1")
+        _same(details.weights.sum(-1), torch.ones(b, u), "the weights do not have the sum 1")
 
 
 def finite(make: Make) -> None:
     """Results are finite and the weights 0 where no modality is seen."""
     batch = conversations()
     batch["modalities"][:] = False
-    found = _run(make(), batch)
-    if not found.logits.isfinite().all():
+    details = _run(make(), batch)
+    if not details.logits.isfinite().all():
         raise ContractError("logits are not finite for an utterance without any modality")
-    if (found.weights != 0).any():
+    if (details.weights != 0).any():
         raise ContractError("weights must be 0 for an utterance without any modality")
 
 

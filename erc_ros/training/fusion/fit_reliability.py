@@ -75,7 +75,7 @@ def read_material(bundle: Bundle, trial: BundleTrial, data: Path, split: str) ->
         inputs = {name: np.zeros((count, 1, width), np.float32) for name, width in widths.items()}
         inputs[modality] = embeddings[:, None]
         m = list(widths).index(modality)
-        found = network(
+        outputs = network(
             {
                 **inputs,
                 "modalities": np.repeat(np.eye(3, dtype=bool)[m][None, None], count, axis=0),
@@ -83,7 +83,7 @@ def read_material(bundle: Bundle, trial: BundleTrial, data: Path, split: str) ->
                 "valid": np.ones((count, 1), bool),
             }
         )[MODALITY_LOGITS]
-        return np.asarray(softmax(found[:, 0, m]), np.float64)
+        return np.asarray(softmax(outputs[:, 0, m]), np.float64)
 
     def clips(name: str, modality: SimulatedModality) -> Clips:
         noise = np.concatenate(list(modality.noise.values()))

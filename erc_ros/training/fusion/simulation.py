@@ -116,8 +116,8 @@ def clip_of(wanted: Labels, clips: Labels, place: NDArray[np.float64]) -> Labels
 
 def rates(mismatch: float, is_right: NDArray[np.bool_], coupling: float) -> NDArray[np.float64]:
     """How often each utterance's clip is mismatched (N,): less where its text is read rightly."""
-    found: NDArray[np.float64] = mismatch * np.where(is_right, 1 - coupling, 1 + coupling)
-    return found.clip(0, 1)
+    shares: NDArray[np.float64] = mismatch * np.where(is_right, 1 - coupling, 1 + coupling)
+    return shares.clip(0, 1)
 
 
 def match(
@@ -213,9 +213,9 @@ class ModalityDropout:
 
     def __post_init__(self) -> None:
         for name in ("conversation", "utterance"):
-            found = getattr(self, name)
-            if len(found) != 3 or not all(0 <= rate < 1 for rate in found):
-                raise ValueError(f"{name} is {found}; it must be three chances in [0, 1)")
+            value = getattr(self, name)
+            if len(value) != 3 or not all(0 <= rate < 1 for rate in value):
+                raise ValueError(f"{name} is {value}; it must be three chances in [0, 1)")
         if not 0 <= self.broken < 1:
             raise ValueError(f"broken is {self.broken}; it must be a chance in [0, 1)")
 

@@ -129,7 +129,7 @@ class Stream:
 
 def replayed(config: ReliabilityConfig, streams: Sequence[Stream]) -> list[Floats]:
     """The pipeline's predictions (T, C) of each stream."""
-    found: dict[int, Floats] = {}
+    by_number: dict[int, Floats] = {}
     groups: dict[tuple[int, bytes], list[int]] = {}
     for number, stream in enumerate(streams):  # streams of one length run side by side
         key = len(stream.labels), b"" if stream.begins is None else stream.begins.tobytes()
@@ -145,8 +145,8 @@ def replayed(config: ReliabilityConfig, streams: Sequence[Stream]) -> list[Float
             state, outcome = step(config, state, Reading(alone[:, t], present[:, t]))
             rows.append(outcome.probabilities)
         for place, n in enumerate(numbers):
-            found[n] = np.stack([row[place] for row in rows])
-    return [found[n] for n in range(len(streams))]
+            by_number[n] = np.stack([row[place] for row in rows])
+    return [by_number[n] for n in range(len(streams))]
 
 
 def streams(material: Material, seed: int, all_broken: bool = True) -> list[Stream]:
@@ -198,8 +198,8 @@ def drawn(
 ) -> Floats:
     """What the modality reports of these utterances, with a share of MELD's mismatches."""
     how = share * rates(clips.mismatch, is_right, coupling)
-    found: Floats = clips.reports[draw(labels, clips.labels, how, prior, seed)]
-    return found
+    reports: Floats = clips.reports[draw(labels, clips.labels, how, prior, seed)]
+    return reports
 
 
 def _pair(
@@ -303,8 +303,8 @@ def broken(m: Material, clips: Clips, kind: str, rng: np.random.Generator) -> Fl
         rows = np.repeat(rng.integers(0, len(clips.labels)), count)
     elif kind != ANY:
         rows = clip_of(_wanted(m, kind, rng), clips.labels, rng.random(count))
-    found: Floats = reports[rows]
-    return found
+    chosen: Floats = reports[rows]
+    return chosen
 
 
 def _wanted(m: Material, kind: str, rng: np.random.Generator) -> Labels:

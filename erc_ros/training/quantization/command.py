@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind = "by-part"
     out = options.out or folder.with_name(f"{folder.name}-{kind}")
     try:
-        found = quantize_bundle(
+        result = quantize_bundle(
             folder,
             options.scheme,
             tuple(options.part or ()),
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError) as error:
         print(f"erc quantize: {error}", file=sys.stderr)
         return 1
-    print(f"\n{report.markdown(found)}\n{out}")
+    print(f"\n{report.markdown(result)}\n{out}")
     return 0
 
 
@@ -152,12 +152,12 @@ def quantize_bundle(
         verdict = judge(bench, {part: each.file for part, each in made.items()})
         verdict.refuse(max_drop)
         say("measuring what passed, and test once")
-        found = report.describe(bench, made, verdict, max_drop, tried, machine(), target)
-        stage(bundle, made, staged, _summary(found))
-        found["costs"] = report.bundle_costs(bench, staged)
-        report.write(found, staged)
+        result = report.describe(bench, made, verdict, max_drop, tried, machine(), target)
+        stage(bundle, made, staged, _summary(result))
+        result["costs"] = report.bundle_costs(bench, staged)
+        report.write(result, staged)
         publish(staged, out)
-    return found
+    return result
 
 
 def check(
@@ -289,15 +289,15 @@ def machine() -> str:
     return f"{cores} cores of {platform.machine()}, {platform.system()}"
 
 
-def _summary(found: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     """For the manifest: what was done, and what it cost."""
     return {
-        "float32_sha256": found["float32_bundle"]["sha256"],
-        "schemes": {name: part["scheme"] for name, part in found["parts"].items()},
+        "float32_sha256": result["float32_bundle"]["sha256"],
+        "schemes": {name: part["scheme"] for name, part in result["parts"].items()},
         **{
             f"{split}_weighted_f1": {
-                "float32": round(found[split]["before"], 2),
-                "quantized": round(found[split]["after"], 2),
+                "float32": round(result[split]["before"], 2),
+                "quantized": round(result[split]["after"], 2),
             }
             for split in ("dev", "dev_text_alone", "test", "test_text_alone")
         },

@@ -197,12 +197,12 @@ def judge(bench: Bench, quantized: Choice) -> Verdict:
 
 
 def _refusal(
-    how: str, found: GateComparison, without: Mapping[str, GateComparison], max_drop: float
+    how: str, comparison: GateComparison, without: Mapping[str, GateComparison], max_drop: float
 ) -> str:
     worst = min(without, key=lambda part: without[part].drop)
     return (
-        f"weighted F1 on dev{how} falls by {found.drop:.2f} points "
-        f"({found.before:.2f} -> {found.after:.2f}), allowed are {max_drop:g}. "
+        f"weighted F1 on dev{how} falls by {comparison.drop:.2f} points "
+        f"({comparison.before:.2f} -> {comparison.after:.2f}), allowed are {max_drop:g}. "
         f"To blame is the part {worst}: with it in float32 the drop is {without[worst].drop:.2f}. "
         "Nothing was written; try another --scheme, --scheme auto, or --part for the others"
     )

@@ -31,17 +31,19 @@ def channels(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> list[W
     shapes: of the graph's constants. A matrix product's weight may have any leading dimensions
     (one matrix for each expert); they share the scales.
     """
-    found: list[Weight] = []
+    candidates: list[Weight] = []
     if node.op_type == "MatMul":
-        found = [Weight(node.input[1], len(shapes.get(node.input[1], ())) - 1)]
+        candidates = [Weight(node.input[1], len(shapes.get(node.input[1], ())) - 1)]
     elif node.op_type == "Gemm":
         transposed = any(a.name == "transB" and a.i for a in node.attribute)
-        found = [Weight(node.input[1], 0 if transposed else 1)]
+        candidates = [Weight(node.input[1], 0 if transposed else 1)]
     elif node.op_type == "Conv":
-        found = [Weight(node.input[1], 0)]
+        candidates = [Weight(node.input[1], 0)]
     elif node.op_type in ("GRU", "LSTM", "RNN"):
-        found = [Weight(name, 1) for name in node.input[1:3]]  # (directions, gates x hidden, ...)
-    return [weight for weight in found if len(shapes.get(weight.name, ())) >= 2]
+        candidates = [
+            Weight(name, 1) for name in node.input[1:3]
+        ]  # (directions, gates x hidden, ...)
+    return [weight for weight in candidates if len(shapes.get(weight.name, ())) >= 2]
 
 
 def weights(model: onnx.ModelProto) -> dict[str, Weight]:

@@ -104,7 +104,9 @@ def describe(
             }
             for part, each in made.items()
         },
-        "tried": {part: [asdict(each) for each in found] for part, found in tried.items()},
+        "tried": {
+            part: [asdict(each) for each in candidates] for part, candidates in tried.items()
+        },
     }
 
 
@@ -178,22 +180,22 @@ def markdown(report: Mapping[str, Any]) -> str:
     if report["tried"]:
         lines += ["", "## What was tried", "", "| part | candidates: p50 ms, gate |", "|---|---|"]
     words = {True: "passed", False: "refused", None: "not asked"}
-    for name, found in report["tried"].items():
-        each = (f"{t['scheme']} {t['milliseconds']:.2f} {words[t['passed']]}" for t in found)
+    for name, candidates in report["tried"].items():
+        each = (f"{t['scheme']} {t['milliseconds']:.2f} {words[t['passed']]}" for t in candidates)
         lines.append(f"| {name} | {'; '.join(each)} |")
     return "\n".join(lines) + "\n"
 
 
-def _comparison(name: str, count: int, found: Mapping[str, Any]) -> str:
+def _comparison(name: str, count: int, comparison: Mapping[str, Any]) -> str:
     return (
-        f"| {name} | {count} | {found['before']:.2f} | {found['after']:.2f} | {found['drop']:.2f} "
-        f"| {found['low']:.2f} .. {found['high']:.2f} | {found['agreement']:.1%} "
-        f"| {found['mean']:.3f}, {found['largest']:.2f} |"
+        f"| {name} | {count} | {comparison['before']:.2f} | {comparison['after']:.2f} | {comparison['drop']:.2f} "
+        f"| {comparison['low']:.2f} .. {comparison['high']:.2f} | {comparison['agreement']:.1%} "
+        f"| {comparison['mean']:.3f}, {comparison['largest']:.2f} |"
     )
 
 
-def _drop(found: Mapping[str, Any]) -> str:
-    return f"{found['drop']:.2f} ({found['low']:.2f} .. {found['high']:.2f})"
+def _drop(comparison: Mapping[str, Any]) -> str:
+    return f"{comparison['drop']:.2f} ({comparison['low']:.2f} .. {comparison['high']:.2f})"
 
 
 def _rounded(speed: Speed) -> dict[str, float]:

@@ -190,7 +190,7 @@ def material_of(bundle: Bundle, data: Path, corpus: str = "") -> Mapping[str, An
                 "learned from: name a corpus with these labels (--corpus)"
             )
         return read_material(data, bundle)
-    found: dict[str, CorpusMaterial] = {}
+    splits: dict[str, CorpusMaterial] = {}
     for split in SPLITS:
         read = corpora.read(corpus, data, "train" if split == "calibration" else split)
         if read.labels != bundle.labels:
@@ -201,8 +201,8 @@ def material_of(bundle: Bundle, data: Path, corpus: str = "") -> Mapping[str, An
         talks = read.conversations
         if split == "calibration":
             talks = talks[:: max(1, len(talks) // CALIBRATION_DIALOGUES)]
-        found[split] = CorpusMaterial(corpus, tuple(talks))
-    return found
+        splits[split] = CorpusMaterial(corpus, tuple(talks))
+    return splits
 
 
 def read_material(data: Path, bundle: Bundle) -> dict[str, Material]:
@@ -284,8 +284,8 @@ class Task:
         nothing = np.full(self.bundle.encoders[part].embedding, np.nan, np.float32)
 
         def one(index: int) -> Floats:
-            found = read(run, clips[index])
-            return nothing if found is None else found.mean(axis=0)
+            embedding = read(run, clips[index])
+            return nothing if embedding is None else embedding.mean(axis=0)
 
         embedded = np.stack(self._each(one, used.tolist()))
         result: Floats = embedded[np.searchsorted(used, chosen)]
@@ -398,9 +398,9 @@ class Task:
         assert isinstance(self.bundle.audio, VoiceAudio)
         key = blake2b(sound.tobytes(), digest_size=16).digest()
         if key not in self._heard:
-            found = self._voice(sound)
+            features = self._voice(sound)
             nothing = np.zeros(self.bundle.audio.features, np.float32)
-            self._heard[key] = nothing if found is None else found
+            self._heard[key] = nothing if features is None else features
         return self._heard[key]
 
     @cached_property
@@ -431,9 +431,9 @@ class Task:
             feed: dict[str, NDArray[Any]] = {}
             for number, name in enumerate(ENCODERS):
                 if name in self.encoders:
-                    found = embeddings[name][None, rows]
-                    there[..., number] = seen[number] & np.isfinite(found).all(axis=-1)
-                    feed[name] = np.nan_to_num(found)
+                    features = embeddings[name][None, rows]
+                    there[..., number] = seen[number] & np.isfinite(features).all(axis=-1)
+                    feed[name] = np.nan_to_num(features)
                 elif name in self._fusion_sizes:
                     feed[name] = np.zeros((1, count, self._fusion_sizes[name]), np.float32)
             feed |= {

@@ -224,5 +224,5 @@ def _learn(
             folder / FEATURES / name, f"{store.encoder}-student", keys, features, store.left_out
         )
     write_answers(folder, save_head(student, folder))
-    found = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
-    keep_results(folder, material, {"seed": seed, "settings": settings, **found})
+    training = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
+    keep_results(folder, material, {"seed": seed, "settings": settings, **training})

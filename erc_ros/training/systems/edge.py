@@ -252,12 +252,12 @@ def choose_head(best: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, A
     copy_files(out / title_of(head) / BEST, folder, FILES)
     heads = {
         name: {
-            "text": found[0].f1,
-            "as they are": as_they_are(found),
-            "worst": worst(found).difference,
-            "in": worst(found).condition.name,
+            "text": results[0].f1,
+            "as they are": as_they_are(results),
+            "worst": worst(results).difference,
+            "in": worst(results).condition.name,
         }
-        for name, found in tables.items()
+        for name, results in tables.items()
     }
     chosen = {**best[head], "heads": heads}
     write_metrics(chosen, folder)

@@ -174,8 +174,8 @@ def _learn(
         split = material.splits[name].split
         encode_split(material.corpus, split, trained, folder / FEATURES / name)
     write_answers(folder, head, stored)
-    found = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds, "encoder": trained.name}
-    keep_results(folder, material, {"seed": seed, "settings": settings, **found})
+    training = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds, "encoder": trained.name}
+    keep_results(folder, material, {"seed": seed, "settings": settings, **training})
 
 
 def save_reading(encoder: Trainable, config: Any, material: Material, folder: Path) -> None:

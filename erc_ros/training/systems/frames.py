@@ -82,17 +82,17 @@ class _Sequences:
     @torch.no_grad()
     def __call__(self, rows: Indices, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
         """modality -> states (N, L, d), which there are (N, L)."""
-        found = {}
+        inputs = {}
         for each in self.inputs:
             encoder = each.encoder
             assert isinstance(encoder, SequenceEncoder)  # as was looked at before
             collated = each(rows, None)
             states, there = encoder.sequence({k: v.to(device) for k, v in collated.items()})
-            found[encoder.modality] = (
+            inputs[encoder.modality] = (
                 states[:, : self.max_length].float(),
                 there[:, : self.max_length],
             )
-        return found
+        return inputs
 
 
 def _encoder(folder: Path, stage: str, device: str) -> SequenceEncoder:
@@ -116,7 +116,7 @@ def _parts(
     ]
     parts = {}
     for name, split in work.material.splits.items():
-        common = reduce(np.intersect1d, [found[name] for found in rows])
+        common = reduce(np.intersect1d, [rows_of[name] for rows_of in rows])
         inputs = tuple(EncoderInputs(split, common, encoder) for encoder in encoders)
         parts[name] = _Sequences(inputs, split.labels[common], max_length)
     return parts
@@ -127,11 +127,11 @@ def _logits(model: FrameLpgnet, split: _Sequences, batch_size: int) -> Floats:
     """(N, C)."""
     model.eval()
     rows = np.arange(len(split))
-    found = [
+    logits = [
         model(split(rows[start : start + batch_size], device_of(model))).logits[:, 0]
         for start in range(0, len(rows), batch_size)
     ]
-    return torch.cat(found).float().cpu().numpy()
+    return torch.cat(logits).float().cpu().numpy()
 
 
 def _learn(stage: FrameStage, work: Work, seed: int) -> None:
@@ -195,5 +195,5 @@ def _learn(stage: FrameStage, work: Work, seed: int) -> None:
         keys = [split.keys[row] for row in each.inputs[0].rows.tolist()]
         answers = _logits(model, each, trainer.batch_size)
         write_store(folder / ANSWERS / name, "lpgnet-frames", keys, answers, {})
-    found = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
-    keep_results(folder, work.material, {"seed": seed, "settings": settings, **found})
+    training = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
+    keep_results(folder, work.material, {"seed": seed, "settings": settings, **training})

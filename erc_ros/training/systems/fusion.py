@@ -173,17 +173,17 @@ def read_teacher(
     Raises:
         ValueError: it was not trained so, or is of another size than the row's.
     """
-    found = sorted(stage.glob(f"*{mode.replace(' ', '-')}/seed-{seed}/{WEIGHTS}"))
-    if not found:
+    files = sorted(stage.glob(f"*{mode.replace(' ', '-')}/seed-{seed}/{WEIGHTS}"))
+    if not files:
         raise ValueError(
             f"{stage} has no teacher for {mode} and seed {seed}: give it the same modes"
         )
     teacher = new_head(row, mode, corpus, setup.network)
     try:
-        load_weights(teacher, found[0])
+        load_weights(teacher, files[0])
     except RuntimeError as error:
         raise ValueError(
-            f"{found[0]} is of another size than {row.title}: give both the same network and"
+            f"{files[0]} is of another size than {row.title}: give both the same network and"
             f" options ({str(error).splitlines()[-1].strip()})"
         ) from error
     return teacher
@@ -195,15 +195,15 @@ def _reads(
     asked = values.get("reads", {})
     if not isinstance(asked, Mapping) or set(asked) - set(MODALITIES):
         raise ValueError(f"reads must be a table of {', '.join(MODALITIES)}, not {asked!r}")
-    found = {}
+    stages = {}
     for modality in MODALITIES:
         options = (asked[modality],) if modality in asked else usual.get(modality, ())
         there = [name for name in options if name in work.inputs]
         if there:
-            found[modality] = there[0]
+            stages[modality] = there[0]
         elif asked.get(modality):
             raise ValueError(f"a row reads the stage {asked[modality]!r}, which the recipe has not")
-    return found
+    return stages
 
 
 def _finish(
@@ -217,14 +217,14 @@ def _finish(
 ) -> None:
     """Say what a run read, and write the network of one that a robot can run."""
     folder = run_folder(row, mode, seed, out)
-    found = read_metrics(folder)
-    if found.get("reads") == dict(reads):
+    metrics = read_metrics(folder)
+    if metrics.get("reads") == dict(reads):
         return
     if mode != "offline":
         head = new_head(row, mode, corpus, setup.network)
         load_weights(head, folder / WEIGHTS)
-        found["onnx_difference"] = export_fusion(head, folder / NETWORK)
-    write_metrics({**found, "row": row.title, "mode": mode, "reads": dict(reads)}, folder)
+        metrics["onnx_difference"] = export_fusion(head, folder / NETWORK)
+    write_metrics({**metrics, "row": row.title, "mode": mode, "reads": dict(reads)}, folder)
 
 
 def _choose(row: TableRow, stage: FusionStage, out: Path) -> None:

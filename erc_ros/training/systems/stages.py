@@ -246,9 +246,9 @@ def _run(
 
 
 def _digest(folder: Path) -> str:
-    found = read_record(folder)
-    assert found is not None  # a stage runs after those that it reads
-    return found.digest
+    stage_record = read_record(folder)
+    assert stage_record is not None  # a stage runs after those that it reads
+    return stage_record.digest
 
 
 def _explained(error: Exception, name: str, section: Any, stages: Path) -> RecipeError | None:

@@ -75,7 +75,7 @@ def _table(values: Mapping[str, Any], where: str) -> PublishedTable:
     rows = []
     for row in values["rows"]:
         figures = {key: list(map(float, row[key])) for key in row if key not in ("name", "run")}
-        if wrong := [corpus for corpus, found in figures.items() if len(found) != len(metrics)]:
+        if wrong := [corpus for corpus, numbers in figures.items() if len(numbers) != len(metrics)]:
             raise ValueError(f"{where}: {row['name']} must have {len(metrics)} figures for {wrong}")
         rows.append({"name": row["name"], "run": row["run"], "figures": figures})
     return build(
