@@ -229,4 +229,5 @@ def _name(row: TableRow, mode: str) -> str:
 
 def _said(difference: Difference) -> str:
     p = f"p {difference.p:.3f}" if difference.p >= 0.001 else "p < 0.001"
-    return f"{100 * difference.value:+.1f} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f}), {p}"
+    low, high = 100 * difference.low, 100 * difference.high
+    return f"{100 * difference.value:+.1f} ({low:+.1f} to {high:+.1f}), {p}"

@@ -179,8 +179,8 @@ def describe(result: Mapping[str, Any]) -> str:
         of_split = result[split]
         lines += [
             "",
-            f"| {split}, {of_split['n']} utterances | | 95 % ({of_split['resamples']} bootstraps over"
-            f" {of_split['resampled']}) |",
+            f"| {split}, {of_split['n']} utterances | | 95 % ({of_split['resamples']} bootstraps"
+            f" over {of_split['resampled']}) |",
             "|---|---|---|",
             *(_row(name.replace("_", " "), each) for name, each in of_split["scores"].items()),
             *(_row(f"F1 {n} ({each['support']})", each) for n, each in of_split["f1"].items()),

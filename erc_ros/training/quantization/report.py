@@ -188,8 +188,9 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _comparison(name: str, count: int, comparison: Mapping[str, Any]) -> str:
     return (
-        f"| {name} | {count} | {comparison['before']:.2f} | {comparison['after']:.2f} | {comparison['drop']:.2f} "
-        f"| {comparison['low']:.2f} .. {comparison['high']:.2f} | {comparison['agreement']:.1%} "
+        f"| {name} | {count} | {comparison['before']:.2f} | {comparison['after']:.2f} "
+        f"| {comparison['drop']:.2f} | {comparison['low']:.2f} .. {comparison['high']:.2f} "
+        f"| {comparison['agreement']:.1%} "
         f"| {comparison['mean']:.3f}, {comparison['largest']:.2f} |"
     )
 

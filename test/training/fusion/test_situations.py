@@ -68,7 +68,7 @@ def test_working_modalities_gain_and_broken_ones_cost_little(material: Material)
 
 
 def test_a_fit_is_repeatable_and_never_worse_than_its_start(material: Material) -> None:
-    quiet = {"steps": 3, "seeds": (0,), "say": lambda _: None}
+    quiet = {"steps": 2, "seeds": (0,), "say": lambda _: None}
     one = fit_reliability.fit(CONFIG, material, **quiet)  # type: ignore[arg-type]
     assert one == fit_reliability.fit(CONFIG, material, **quiet)  # type: ignore[arg-type]
     made = situations.streams(material, 0)
