@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -351,29 +350,58 @@ def test_an_unknown_encoder_is_refused(tmp_path: Path) -> None:
         EncodingJob("meld", "dev", tmp_path, tmp_path, "elmo")
 
 
-def test_worker_processes_make_the_same_features(
-    tmp_path: Path, tiny: EncodingJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The worker processes must import the package that this process tests.
+FRAGILE = """
+import os, signal
+from pathlib import Path
+import numpy as np
+
+class Fragile:
+    modality, name, dimension = "text", "fragile", 1
+
+    def __init__(self, model):
+        self.kills = Path(model)
+
+    def refuses(self, sample):
+        return ""
+
+    def encode(self, samples):
+        if self.kills.exists() and samples[0].key == "dev/4/0":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.array([[len(sample.turns)] for sample in samples], np.float32)
+"""
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes import the package that this process tests."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
-    psutil = pytest.importorskip("psutil", reason="needs the extra [train]")
+
+
+@pytest.mark.usefixtures("importable")
+def test_worker_processes_make_the_same_features(tmp_path: Path, tiny: EncodingJob) -> None:
     alone = replace(tiny, out=tmp_path / "alone")
     encode(alone)
-
-    def kill_workers(line: str) -> None:
-        if line.startswith("shard "):
-            for process in psutil.Process(os.getpid()).children(recursive=True):
-                if "spawn_main" in " ".join(process.cmdline()):
-                    process.kill()
-
-    with pytest.raises(RuntimeError):
-        encode(tiny, workers=2, say=kill_workers)
-    finished = len(list(tiny.out.glob("[0-9]*.json")))
-    assert finished >= 1
     made = encode(tiny, workers=2)
-    assert sorted(done.shard for done in made) == list(range(finished, len(LENGTHS)))
+    assert sorted(done.shard for done in made) == list(range(len(LENGTHS)))
     keys = [f"dev/{d}/{u}" for d, length in enumerate(LENGTHS) for u in range(length)]
     ours, theirs = FeatureStore(alone.out), FeatureStore(tiny.out)
     theirs.verify()
     np.testing.assert_array_equal(ours.take(keys)[0], theirs.take(keys)[0])
     assert encode(tiny, workers=2) == []  # without starting a process
+
+
+@pytest.mark.usefixtures("importable")
+def test_a_killed_worker_is_reported_and_finished_shards_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    kills = tmp_path / "kills"
+    kills.touch()
+    data, encoder = write_meld(tmp_path / "data"), f"{tmp_path}/fragile.py:Fragile"
+    own = EncodingJob("meld", "dev", data, tmp_path / "out", encoder, str(kills), (), 1)
+    with pytest.raises(RuntimeError):
+        encode(own, workers=2)
+    finished = {int(file.stem) for file in own.out.glob("[0-9]*.json")}
+    assert 4 not in finished
+    kills.unlink()
+    made = {done.shard for done in encode(own, workers=2)}
+    assert made == set(range(len(LENGTHS))) - finished
+    assert len(FeatureStore(own.out)) == COUNT
