@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
-from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from erc_ros.inference.engines.operators import (
@@ -209,7 +209,7 @@ def to_float16(model: onnx.ModelProto, float32: Collection[str]) -> onnx.ModelPr
     typed: onnx.ModelProto = convert_float_to_float16(
         named, keep_io_types=True, op_block_list=[*float32]
     )
-    ONNXModel(typed).topological_sort()  # the converter appends its casts at the end
+    _sort(typed.graph)  # the converter appends its casts at the end
     del typed.graph.value_info[:]  # some still tell the type from before
     onnx.checker.check_model(typed)
     return typed
@@ -327,7 +327,7 @@ def _restore_tables(model: onnx.ModelProto) -> None:
         graph.initializer.append(numpy_helper.from_array(table.astype(np.float32) * scale, name))
         node.op_type = "Gather"
         node.input[:] = [name, rows.input[1]]
-    _drop_unused(model)
+    _drop_unused(graph)
 
 
 def _restore_products(model: onnx.ModelProto) -> None:
@@ -355,7 +355,7 @@ def _restore_products(model: onnx.ModelProto) -> None:
         graph.initializer.append(numpy_helper.from_array(floats, name))
         node.op_type = "MatMul"
         node.input[:] = [quantizer.input[0], name]
-    _drop_unused(model)
+    _drop_unused(graph)
 
 
 def _restore_pairs(model: onnx.ModelProto) -> None:
@@ -403,7 +403,7 @@ def _restore_pairs(model: onnx.ModelProto) -> None:
         else:
             continue
         del node.attribute[:]
-    _drop_unused(model)
+    _drop_unused(graph)
 
 
 def _constant(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
@@ -411,16 +411,17 @@ def _constant(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
     return name
 
 
-def _drop_unused(model: onnx.ModelProto) -> None:
+def _drop_unused(graph: onnx.GraphProto) -> None:
     """Remove nodes and constants that nothing uses."""
-    graph = model.graph
     needed = {port.name for port in graph.output}
     for place in reversed(range(len(graph.node))):  # users stand after what they use
         if needed & set(graph.node[place].output):
             needed |= set(graph.node[place].input)
         else:
             del graph.node[place]
-    ONNXModel(model).clean_initializers()
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in needed:
+            del graph.initializer[place]
 
 
 def unresolved(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> list[str]:
@@ -505,3 +506,20 @@ def _constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
                 numpy_helper.to_array(value) if tensor else np.asarray(value)
             )
     return constants
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put each node after the nodes whose outputs it takes.
+
+    onnxruntime's own function for that imports its quantization, which needs sympy in version 1.23.
+    """
+    makers = {output: number for number, node in enumerate(graph.node) for output in node.output}
+    before = {
+        number: {makers[name] for name in node.input if name in makers}
+        for number, node in enumerate(graph.node)
+    }
+    nodes = [
+        copy.deepcopy(graph.node[number]) for number in TopologicalSorter(before).static_order()
+    ]
+    del graph.node[:]
+    graph.node.extend(nodes)
