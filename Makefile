@@ -26,8 +26,9 @@ export ROS_DOMAIN_ID ?= 77
 test test-data test-fresh lowest: export OMP_NUM_THREADS ?= 1
 TOGETHER := -n 2 --dist loadfile --max-worker-restart 0
 
-SOURCES := $(shell find interfaces msg srv erc_ros config corpora launch models requirements scripts \
-	-type f -not -path '*/__pycache__/*') package.xml setup.py setup.cfg pyproject.toml
+INTERFACES := $(shell find interfaces erc_msgs -type f)
+SOURCES := $(INTERFACES) $(shell find erc_ros requirements scripts -type f -not -path '*/__pycache__/*') \
+	pyproject.toml
 CONSTRAINTS := build/constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
 
@@ -85,7 +86,7 @@ $(CONSTRAINTS): scripts/constraints requirements/lock.txt requirements/torch.txt
 	scripts/constraints > $@
 
 # The interfaces are compiled, which takes half a minute: only when they change.
-.venv/.interfaces: .venv/bin/python $(CONSTRAINTS) $(shell find interfaces msg srv -type f)
+.venv/.interfaces: .venv/bin/python $(CONSTRAINTS) $(INTERFACES)
 	$(INSTALL) ./interfaces
 	touch $@
 
@@ -141,11 +142,11 @@ jazzy: .venv-jazzy/.ready
 	PYTHONPATH=$(CURDIR) .venv-jazzy/bin/python -m pytest -q -p no:cacheprovider test/nodes
 
 .venv-jazzy/.ready: requirements/jazzy.txt $(CONSTRAINTS) interfaces/for_jazzy.sed \
-		$(shell find interfaces msg srv -type f)
+		$(INTERFACES)
 	test -d .venv-jazzy || $(PYTHON) -m venv .venv-jazzy
 	rm -rf build/jazzy
 	mkdir -p build/jazzy
-	cp -r interfaces msg srv build/jazzy
+	cp -r interfaces erc_msgs build/jazzy
 	sed -i -f interfaces/for_jazzy.sed build/jazzy/interfaces/pyproject.toml
 	grep -v -e '^ros-' -e '^setuptools=' $(CONSTRAINTS) > build/jazzy/constraints.txt
 	.venv-jazzy/bin/python -m pip install --quiet -c build/jazzy/constraints.txt -r requirements/jazzy.txt
@@ -156,33 +157,38 @@ jazzy: .venv-jazzy/.ready
 	touch $@
 
 # A workspace with a copy, so that nothing of the source tree is found by accident, and because CMake
-# refuses include folders (numpy's) of an environment inside the source tree. Both ways of
-# docs/how-to/install.md: the interfaces as part of erc_ros, and as packages of their own, on which a
-# package of somebody else (test/interface_user) depends.
+# refuses include folders (numpy's) of an environment inside the source tree. `colcon build` without
+# options finds both packages, and a package of somebody else (test/interface_user) that depends on
+# erc_msgs. audio_common_msgs, which a ROS installation has, is in a workspace of its own below.
+# At last each package by itself, as bloom releases it: its folder and nothing around it.
 WORKSPACE := build/colcon
-APART := build/colcon-apart
-PACKAGE := CMakeLists.txt package.xml setup.cfg pyproject.toml LICENSE interfaces msg srv erc_ros config \
-	corpora launch models test
+REPOSITORY := LICENSE erc_msgs erc_ros interfaces pyproject.toml test
+BELOW := $(CURDIR)/$(WORKSPACE)/below
 UNDERLAY := PATH="$(CURDIR)/.venv-colcon/bin:$$PATH" \
-	AMENT_PREFIX_PATH="$(CURDIR)/.venv-colcon" CMAKE_PREFIX_PATH="$(CURDIR)/.venv-colcon"
+	AMENT_PREFIX_PATH="$(BELOW)/install/audio_common_msgs:$(CURDIR)/.venv-colcon" \
+	CMAKE_PREFIX_PATH="$(BELOW)/install/audio_common_msgs:$(CURDIR)/.venv-colcon"
 COLCON_BUILD := $(UNDERLAY) colcon build --event-handlers console_direct+ --cmake-args \
 	-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/interfaces/wheel_underlay.cmake \
 	-DPython3_EXECUTABLE=$(CURDIR)/.venv-colcon/bin/python
 colcon: .venv-colcon/.ready
-	rm -rf $(WORKSPACE) $(APART)
-	mkdir -p $(WORKSPACE)/src/erc_ros $(APART)/src
-	cp -r $(PACKAGE) $(WORKSPACE)/src/erc_ros
-	cd $(WORKSPACE) && $(COLCON_BUILD)
-	cd $(WORKSPACE) && $(UNDERLAY) colcon test --event-handlers console_direct+ \
+	rm -rf $(WORKSPACE)
+	mkdir -p build && touch build/COLCON_IGNORE # its copies are not packages of the repository
+	mkdir -p $(BELOW)/src $(WORKSPACE)/all/src/erc_ros $(WORKSPACE)/alone/src
+	cp -r interfaces/audio_common_msgs $(BELOW)/src
+	cd $(BELOW) && $(COLCON_BUILD)
+	cp -r $(REPOSITORY) $(WORKSPACE)/all/src/erc_ros
+	cp -r test/interface_user $(WORKSPACE)/all/src
+	cd $(WORKSPACE)/all && test "$$($(UNDERLAY) colcon list --names-only | sort | xargs)" = \
+		"erc_msgs erc_ros interface_user"
+	cd $(WORKSPACE)/all && $(COLCON_BUILD)
+	cd $(WORKSPACE)/all && $(UNDERLAY) colcon test --event-handlers console_direct+ \
 		--return-code-on-test-failure
-	cp -r $(WORKSPACE)/src/erc_ros $(APART)/src
-	mv $(APART)/src/erc_ros/test/interface_user $(APART)/src
-	cd $(APART) && $(COLCON_BUILD) --base-paths src src/erc_ros/interfaces/erc_msgs \
-		--packages-up-to interface_user erc_ros
-	test ! -e $(APART)/install/erc_ros/share/erc_msgs
-	. $(APART)/install/interface_user/share/interface_user/package.sh && \
-		$(APART)/install/interface_user/lib/interface_user/confidence
-	test -x $(WORKSPACE)/install/erc_ros/lib/erc_ros/erc
+	. $(WORKSPACE)/all/install/interface_user/share/interface_user/package.sh && \
+		$(WORKSPACE)/all/install/interface_user/lib/interface_user/confidence
+	test -x $(WORKSPACE)/all/install/erc_ros/lib/erc_ros/erc
+	test ! -e $(WORKSPACE)/all/install/audio_common_msgs
+	cp -r erc_msgs erc_ros $(WORKSPACE)/alone/src
+	cd $(WORKSPACE)/alone && $(COLCON_BUILD)
 
 .venv-colcon/.ready: requirements/colcon.txt
 	test -d .venv-colcon || $(PYTHON) -m venv .venv-colcon

@@ -42,7 +42,7 @@ from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS, seconds
 
-MODELS = Path(__file__).resolve().parents[1] / "models"
+MODELS = Path(__file__).resolve().parents[1] / "erc_ros" / "models"
 COLLAR = 0.25  # s, on both sides of a boundary
 CHUNK = RATE // 10
 PARTS = {"missed": "missed detection", "false_alarm": "false alarm", "confusion": "confusion"}

@@ -1,6 +1,6 @@
 """Encoding a corpus in this process and in two worker processes.
 
-    python -m benchmarks.encode [--corpus meld --split dev] [--model models/edge-small]
+    python -m benchmarks.encode [--corpus meld --split dev] [--model edge-small]
 
 The work is the robot's text encoder over the real corpus; each way makes the same shards in a
 folder of its own, and the features are compared. Utterances/s are from the start of the first shard
@@ -65,7 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", default="meld")
     parser.add_argument("--split", default="dev")
-    parser.add_argument("--model", default="models/edge-small")
+    parser.add_argument("--model", default="edge-small")
     parser.add_argument("--shard", type=int, default=64, help="utterances in a shard, about")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args()

@@ -7,7 +7,7 @@
 A figure in a page is a number followed by a comment that names where it is from:
 
     61.0<!-- figure: text.json#meld/weighted_f1 -->
-    61.0<!-- figure: models/edge-small/calibration.json#meld_test_weighted_f1/text -->
+    61.0<!-- figure: erc_ros/models/edge-small/calibration.json#meld_test_weighted_f1/text -->
 
 A name without a folder is in benchmarks/results, where the numbers are under `figures`. `*100`
 after the key multiplies, for files with fractions. The number in the page decides how many decimals
@@ -34,7 +34,7 @@ FIGURE = re.compile(
     r"<!-- figure: (?P<file>[^#\s]+)#(?P<key>[^*>]+?)(?P<times>\*100)? -->"
 )
 MARKER = "<!-- figure:"
-PAGES = ("README.md", "QUALITY_DECLARATION.md", "docs/**/*.md", "models/*/README.md")
+PAGES = ("README.md", "QUALITY_DECLARATION.md", "docs/**/*.md", "erc_ros/models/*/README.md")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def stale(root: Path = ROOT) -> list[str]:
         if content["status"] != MEASURED or "bundle" not in content:
             continue
         bundle = content["bundle"]
-        if fingerprint(root / "models" / bundle["name"]) != bundle["sha256"]:
+        if fingerprint(root / "erc_ros" / "models" / bundle["name"]) != bundle["sha256"]:
             lines.append(f"{file.name}: {bundle['name']} has changed; run: {content['command']}")
     return lines
 

@@ -1,4 +1,4 @@
-"""Where files lie that are no code: in a source tree, or installed by pip or colcon."""
+"""The files of the package that are not code, and the definitions of its messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from xml.etree import ElementTree
 
-_SOURCE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parent
+_SOURCE = _PACKAGE.parent
+_INTERFACES = ("audio_common_msgs", "erc_msgs", "hri_msgs")
 
 
 def installed(package: str) -> Path | None:
@@ -34,29 +36,61 @@ def installed(package: str) -> Path | None:
 
 
 def shared(folder: str) -> Path:
-    """A folder of this package (config, models, launch): the source tree's, else the installed one.
+    """A data folder of this package: config, corpora, launch or models.
 
     Raises:
-        FileNotFoundError: neither exists.
+        FileNotFoundError: it does not exist.
     """
-    if (_SOURCE / "package.xml").is_file() and (_SOURCE / folder).is_dir():
-        return _SOURCE / folder
+    if not (_PACKAGE / folder).is_dir():
+        raise FileNotFoundError(f"{_PACKAGE} has no folder {folder}: install erc_ros again")
+    return _PACKAGE / folder
+
+
+def definitions() -> dict[str, Path]:
+    """The folders with .msg files of the packages whose messages the nodes exchange.
+
+    Those of the repository or of this installation precede those of an installed package, which may
+    be another package of the same name. A package without definitions is omitted.
+    """
+    is_source = (_SOURCE / "pyproject.toml").is_file()
+    sources = [_SOURCE, _SOURCE / "interfaces"] if is_source else []
     share = installed("erc_ros")
-    if share is None or not (share / folder).is_dir():
-        raise FileNotFoundError(
-            f"erc_ros has no folder {folder} in {share or f'{sys.prefix}/share/erc_ros'}: install "
-            "the package (pip install . or colcon build), `pip install -e` does not install it"
-        )
-    return share / folder
+    folders: dict[str, Path] = {}
+    for package in _INTERFACES:
+        candidates = [source / package / "msg" for source in sources]
+        if share is not None:
+            candidates.append(share / "interfaces" / package)
+        if other := installed(package):
+            candidates.append(other / "msg")
+        for folder in candidates:
+            if any(folder.glob("*.msg")):
+                folders[package] = folder
+                break
+    return folders
 
 
 def config_file(name: str) -> Path:
-    """A file of the folder config."""
+    """A file of the package's folder config."""
     return shared("config") / name
 
 
+def recipe_file(path: str | Path) -> Path:
+    """A file that a user named: a path as it is, else a file of the package's folder config.
+
+    The latter may be named with or without `config/` and `.yaml`: `config/systems/magtkd.yaml` and
+    `systems/magtkd` are the same recipe. A name that does not exist is returned unchanged.
+    """
+    path = Path(path).expanduser()
+    inside = None if path.exists() else _inside("config", path)
+    if inside is not None:
+        for file in (inside, inside.with_name(f"{inside.name}.yaml")):
+            if file.is_file():
+                return file
+    return path
+
+
 def model_folder(name_or_path: str) -> Path:
-    """A model's folder: a path as it is, a bare name as a folder of models/.
+    """A model's folder: a path as it is, else the name of one of the package's, as `edge-small`.
 
     Raises:
         FileNotFoundError: it does not exist; the message lists what there is.
@@ -64,20 +98,26 @@ def model_folder(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
-    if path.name == name_or_path:
-        models = shared("models")
-        if (models / name_or_path).is_dir():
-            return models / name_or_path
-        there = sorted(entry.name for entry in models.iterdir() if entry.is_dir())
-        raise FileNotFoundError(
-            f"there is no model {name_or_path!r}: give a folder, or one of {there}"
-        )
-    raise FileNotFoundError(f"there is no model folder {path}")
+    inside = _inside("models", path)
+    if inside is not None and inside.is_dir() and inside != shared("models"):
+        return inside
+    if len(path.parts) > 1:
+        raise FileNotFoundError(f"there is no model folder {path}")
+    there = sorted(entry.name for entry in shared("models").iterdir() if entry.is_dir())
+    raise FileNotFoundError(f"there is no model {name_or_path!r}: give a folder, or one of {there}")
+
+
+def _inside(folder: str, path: Path) -> Path | None:
+    """`path`, with or without the folder's name, in a folder of this package; None: outside."""
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    parts = path.parts[1:] if path.parts[:1] == (folder,) else path.parts
+    return shared(folder).joinpath(*parts)
 
 
 def package_version() -> str:
     """Return the version of this package, as package.xml states it."""
-    return ElementTree.parse(shared("config").parent / "package.xml").findtext("version", "")
+    return ElementTree.parse(_PACKAGE / "package.xml").findtext("version", "")
 
 
 def commit() -> str:

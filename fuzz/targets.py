@@ -449,7 +449,7 @@ def targets() -> dict[str, Target]:
         "sqlite": _of_file("bag.db3", _bag, BagError, (of_bytes, in_place), bags[".db3"]),
         "bag_metadata": _of_file("metadata.yaml", _metadata, BagError, table, metadata),
     }
-    if find_spec("erc_msgs"):
+    if getattr(find_spec("erc_msgs"), "origin", None):  # the definitions alone have none
         found["utterances"] = Target(
             _utterance, refused, (_utterance_bytes(b""), _utterance_bytes(dot))
         )

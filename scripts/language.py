@@ -24,8 +24,19 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = Path("scripts/words.yaml")
 COUNTS = Path("scripts/words_in_python.yaml")
-DOCUMENTS = ("*.md", ".github/*.md", "docs/**/*.md", "models/*/README.md", "corpora/**/*.md")
-DEFINITIONS = ("msg/*.msg", "srv/*.srv", "config/**/*.yaml", "launch/*.py")
+DOCUMENTS = (
+    "*.md",
+    ".github/*.md",
+    "docs/**/*.md",
+    "erc_ros/models/*/README.md",
+    "erc_ros/corpora/**/*.md",
+)
+DEFINITIONS = (
+    "erc_msgs/*/*.msg",
+    "erc_msgs/*/*.srv",
+    "erc_ros/config/**/*.yaml",
+    "erc_ros/launch/*.py",
+)
 CODE = re.compile(
     r"^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\1[^\n]*$|(?<=\n\n)(?: {4}[^\n]*\n)+|`+[^`\n]+`+"
     r"|<!--.*?-->|\]\([^)]*\)|<[a-z/][^>]*>|https?://\S+",

@@ -1,4 +1,4 @@
-"""The reference pages that the site generates: commands from argparse, messages from msg/ and srv/.
+"""The reference pages that the site generates: commands from argparse, messages from erc_msgs/.
 
 The page of parameters is written by `python -m erc_ros.nodes.parameters --write`.
 """
@@ -127,13 +127,15 @@ def messages() -> str:
         "",
         "Package `erc_msgs`.",
     ]
-    others = sorted({path.stem for path in (ROOT / "msg").glob("*.msg")} - set(MESSAGES))
+    others = sorted(
+        {path.stem for path in (ROOT / "erc_msgs" / "msg").glob("*.msg")} - set(MESSAGES)
+    )
     for folder, suffix, names in (
         ("msg", "msg", [*MESSAGES, *others]),
         ("srv", "srv", list(SERVICES)),
     ):
         for name in names:
-            text = (ROOT / folder / f"{name}.{suffix}").read_text(encoding="utf-8")
+            text = (ROOT / "erc_msgs" / folder / f"{name}.{suffix}").read_text(encoding="utf-8")
             lines += ["", f"## {name}", *interface(text)]
     return "\n".join(lines) + "\n"
 

@@ -29,7 +29,7 @@ PAGES = {
     "SECURITY.md": "project/security.md",
     "QUALITY_DECLARATION.md": "project/quality.md",
     **{
-        f"models/{name}/README.md": f"project/models/{name}.md"
+        f"erc_ros/models/{name}/README.md": f"project/models/{name}.md"
         for name in ("edge-small", "edge-open", "speaker-campplus", "segmentation")
     },
 }

@@ -12,7 +12,6 @@ import sys
 import termios
 from contextlib import suppress
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -20,7 +19,7 @@ import erc_ros
 from erc_ros import resources
 from erc_ros.cli import main
 from erc_ros.inference.bundle import read_manifest
-from erc_ros.resources import model_folder, shared
+from erc_ros.resources import model_folder, package_version
 
 
 def test_without_a_command_it_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +57,7 @@ def test_the_version_names_package_commit_and_default_bundle(
 ) -> None:
     assert main(["--version"]) == 0
     line = capsys.readouterr().out
-    package = ElementTree.parse(shared("config").parent / "package.xml").findtext("version")
+    package = package_version()
     manifest = read_manifest(model_folder("edge-small"))
     assert line.startswith(f"erc_ros {package}")
     assert line.endswith(f"bundle edge-small {manifest.version}\n")

@@ -43,11 +43,12 @@ def test_every_file_and_module_that_a_document_names_is_there() -> None:
 
 
 def test_the_installation_page_has_every_extra_and_every_file_of_requirements() -> None:
-    if not (REPOSITORY / "setup.py").is_file():
+    if not (REPOSITORY / "pyproject.toml").is_file():
         pytest.skip("not a source tree")
     page = (REPOSITORY / "docs/how-to/install.md").read_text(encoding="utf-8")
-    extras = (REPOSITORY / "setup.py").read_text(encoding="utf-8").partition("extras_require")[2]
-    defined = set(re.findall(r'^        "(\w+)": \[', extras, re.MULTILINE))
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    extras = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    defined = set(re.findall(r"^(\w+) = \[", extras, re.MULTILINE))
     told = {
         name for row in re.findall(r"^\| (`\[.*?) \|", page, re.M) for name in EXTRA.findall(row)
     }

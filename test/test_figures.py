@@ -43,7 +43,7 @@ def test_every_number_of_an_accuracy_table_has_a_results_file(
 
 
 def test_the_cards_and_the_page_of_the_bundle_have_figures_of_the_results_files() -> None:
-    for name in ("models/edge-small/README.md", "docs/results/trust.md"):
+    for name in ("erc_ros/models/edge-small/README.md", "docs/results/trust.md"):
         assert list(figures.figures(ROOT / name)), name
 
 
@@ -126,7 +126,7 @@ def test_a_results_file_names_the_bundle_and_becomes_stale_with_it(
     file = write_results("made", "python -m made", bundle, {"a": {"b": 1 / 3}}, "on nothing")
     content = json.loads(file.read_text(encoding="utf-8"))
     assert content["figures"] == {"a": {"b": 0.3333}} and content["status"] == MEASURED
-    model = tmp_path / "models" / "edge-open"
+    model = tmp_path / "erc_ros" / "models" / "edge-open"
     model.mkdir(parents=True)
     manifest = (bundle.folder / "bundle.yaml").read_text(encoding="utf-8")
     (model / "bundle.yaml").write_text(manifest, encoding="utf-8")

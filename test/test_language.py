@@ -27,7 +27,7 @@ abbreviations: ROS
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A repository with a list of words and an empty glossary."""
-    for folder in ("docs/how-to", "msg", "scripts", "config"):
+    for folder in ("docs/how-to", "erc_msgs/msg", "scripts", "erc_ros/config"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "scripts" / "words.yaml").write_text(LIST)
     (tmp_path / "docs" / "glossary.md").write_text("# Glossary\n\nVAD\n")
@@ -52,9 +52,9 @@ def test_a_word_of_a_document_is_reported_with_its_line(root: Path, text: str, l
 
 
 def test_messages_are_checked_and_keys_of_a_configuration_are_not(root: Path) -> None:
-    (root / "msg" / "A.msg").write_text("bool a # whoever\n")
-    (root / "config" / "a.yaml").write_text("whoever: 1 # a picture\n")
-    assert [each.split(":")[0] for each in language.in_documents(root)] == ["msg/A.msg"]
+    (root / "erc_msgs" / "msg" / "A.msg").write_text("bool a # whoever\n")
+    (root / "erc_ros" / "config" / "a.yaml").write_text("whoever: 1 # a picture\n")
+    assert [each.split(":")[0] for each in language.in_documents(root)] == ["erc_msgs/msg/A.msg"]
 
 
 def test_history_is_not_checked(root: Path) -> None:

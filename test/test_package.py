@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import email
 import os
 import re
-import runpy
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 import erc_ros
-from erc_ros.resources import shared
+from erc_ros.resources import installed, package_version, shared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUNTIME = [
@@ -47,7 +47,7 @@ def test_the_core_runs_without_torch_and_without_ros() -> None:
 
 def test_the_nodes_run_without_torch() -> None:
     pytest.importorskip("rclpy", reason="no ROS 2 here")
-    pytest.importorskip("erc_msgs", reason="erc_msgs is not built")
+    pytest.importorskip("erc_msgs.msg._utterance", reason="erc_msgs is not built")
     assert not imported_with(NODES, HEAVY)
 
 
@@ -64,15 +64,16 @@ def test_the_nodes_run_without_torch() -> None:
         "models/speaker-campplus/speaker.yaml",
     ],
 )
-def test_what_the_nodes_read_lies_in_the_share_folder(path: str) -> None:
-    share = shared("config").parent
-    assert (share / path).is_file()
+def test_what_the_nodes_read_is_in_the_package(path: str) -> None:
+    assert (Path(erc_ros.__file__).parent / path).is_file()
 
 
 def test_every_command_is_an_executable_for_ros2_run() -> None:
-    share = shared("config").parent
-    installed = share.parent.parent / "lib" / "erc_ros"
-    folder = REPOSITORY / "scripts" if (REPOSITORY / "scripts").is_dir() else installed
+    folder = REPOSITORY / "scripts"
+    if not folder.is_dir():
+        share = installed("erc_ros")
+        assert share is not None
+        folder = share.parent.parent / "lib" / "erc_ros"
     for name in ("erc", "emotion", "utterance_node", "emotion_node"):
         assert os.access(folder / name, os.X_OK), f"{folder / name} is missing"
 
@@ -102,28 +103,23 @@ def pins(text: str, python: str, machine: str = "x86_64") -> dict[str, str]:
     return pinned
 
 
-def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What setup.py passes to setuptools."""
-    given: dict[str, Any] = {}
-    setuptools = pytest.importorskip("setuptools")
-    monkeypatch.chdir(REPOSITORY)  # setup.py changes the folder, too
-    monkeypatch.setattr(setuptools, "setup", lambda **arguments: given.update(arguments))
-    runpy.run_path(str(REPOSITORY / "setup.py"))
-    return given
+def project() -> dict[str, Any]:
+    """What pyproject.toml says of the package."""
+    tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    return dict(table["project"])
 
 
 @in_source_tree
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_has_one_fitting_version_of_everything_for_each_python(
-    python: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_has_one_fitting_version_of_everything_for_each_python(python: str) -> None:
     packaging = pytest.importorskip("packaging.requirements")
     utils = pytest.importorskip("packaging.utils")
-    given = setup_arguments(monkeypatch)
+    given = project()
     torch = (REPOSITORY / "requirements" / "torch.txt").read_text(encoding="utf-8")
     locked = pins(LOCK.read_text(encoding="utf-8") + torch, python)
-    extras = {name: of for name, of in given["extras_require"].items() if name != "tensorrt"}
-    for line in [*given["install_requires"], *(line for of in extras.values() for line in of)]:
+    extras = {name: of for name, of in given["optional-dependencies"].items() if name != "tensorrt"}
+    for line in [*given["dependencies"], *(line for of in extras.values() for line in of)]:
         requirement = packaging.Requirement(line)
         if requirement.marker and not requirement.marker.evaluate({"python_version": python}):
             continue
@@ -133,10 +129,8 @@ def test_the_lock_has_one_fitting_version_of_everything_for_each_python(
 
 
 @in_source_tree
-def test_extras_have_ranges_and_never_a_second_build_of_onnxruntime(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    extras = setup_arguments(monkeypatch)["extras_require"]
+def test_extras_have_ranges_and_never_a_second_build_of_onnxruntime() -> None:
+    extras = project()["optional-dependencies"]
     lines = [line for of in extras.values() for line in of]
     assert not [line for line in lines if "==" in line.partition(";")[0]]
     assert not [line for line in lines if line.startswith("onnxruntime")]
@@ -207,13 +201,19 @@ def test_the_metadata_of_the_wheel_name_every_license(tmp_path: Path) -> None:
     if int(setuptools.__version__.partition(".")[0]) < 77:
         pytest.skip("setuptools is too old for license expressions; pip builds with a newer one")
     copy = tmp_path / "copy"
-    kept = ["LICENSE", "package.xml", "pyproject.toml", "setup.py", "setup.cfg", "resource"]
-    kept += ["scripts", "config", "launch", "corpora", "models", "erc_ros"]
     copy.mkdir()
-    for name in kept:
+    for name in (
+        "LICENSE",
+        "erc_msgs",
+        "erc_ros",
+        "interfaces",
+        "pyproject.toml",
+        "resource",
+        "scripts",
+    ):
         (copy / name).symlink_to(REPOSITORY / name)
-    line = [sys.executable, "setup.py", "-q", "dist_info", "--output-dir", str(tmp_path)]
-    subprocess.run(line, cwd=copy, check=True, capture_output=True)
+    code = "from setuptools import build_meta; build_meta.prepare_metadata_for_build_wheel('..')"
+    subprocess.run([sys.executable, "-c", code], cwd=copy, check=True, capture_output=True)
     (folder,) = tmp_path.glob("*.dist-info")
     metadata = email.message_from_string((folder / "METADATA").read_text(encoding="utf-8"))
     expression = metadata["License-Expression"]
@@ -222,22 +222,18 @@ def test_the_metadata_of_the_wheel_name_every_license(tmp_path: Path) -> None:
     assert files == {
         "LICENSE",
         "erc_ros/dialogue/assets/LICENSE",
-        *(f"models/{name}/LICENSE" for name in os.listdir(REPOSITORY / "models")),
+        *(f"erc_ros/models/{folder.name}/LICENSE" for folder in shared("models").iterdir()),
     }
 
 
-@pytest.mark.parametrize("has_hri_msgs", [True, False])
-def test_what_has_no_rosdep_key_is_installed_by_a_script(
-    has_hri_msgs: bool, tmp_path: Path
-) -> None:
+def test_what_has_no_rosdep_key_is_installed_by_a_script(tmp_path: Path) -> None:
     """With stand-ins for apt and pip: neither a ROS installation nor its packages are here."""
     script = REPOSITORY / "scripts" / "ros_dependencies"
     if not script.is_file():
         pytest.skip("not a source tree")
-    for name in ("apt-get", "apt-cache", "python3", "sudo"):
-        status = int(name == "apt-cache" and not has_hri_msgs)
+    for name in ("apt-get", "python3", "sudo"):
         stand_in = tmp_path / name
-        stand_in.write_text(f'#!/bin/sh\necho {name} "$@" >> "{tmp_path}/log"\nexit {status}\n')
+        stand_in.write_text(f'#!/bin/sh\necho {name} "$@" >> "{tmp_path}/log"\n')
         stand_in.chmod(0o755)
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -248,41 +244,75 @@ def test_what_has_no_rosdep_key_is_installed_by_a_script(
 
     refused = run()
     assert refused.returncode == 1 and "source ROS 2 first" in refused.stderr
-    done = run("replay", "--break-system-packages", ROS_DISTRO="jazzy")
+    done = run("replay", "--user", ROS_DISTRO="jazzy")
     assert done.returncode == 0, done.stderr
-    assert ("no ros-jazzy-hri-msgs" in done.stderr) != has_hri_msgs
     log = (tmp_path / "log").read_text()
-    assert ("opencv-data python3-pip python3-matplotlib" in log) and "--no-deps" in log
-    assert ("matplotlib ros-jazzy-hri-msgs" in log) == has_hri_msgs
+    assert "opencv-data python3-pip" in log
     (line,) = [line for line in log.splitlines() if line.startswith("python3")]
     files = [str(REPOSITORY / "requirements" / name) for name in ("ros.txt", "replay.txt")]
-    options = ["--no-deps", "--break-system-packages"]
+    options = ["--no-deps", "--user"]
     assert line.split()[1:] == ["-m", "pip", "install", *options, "-r", files[0], "-r", files[1]]
 
 
+@in_source_tree
+def test_version_description_and_executables_are_the_same_for_pip_and_ros() -> None:
+    pip, setup = project(), configparser.ConfigParser()
+    assert setup.read(REPOSITORY / "erc_ros" / "setup.cfg")
+    lines = setup["options.entry_points"]["console_scripts"].strip().splitlines()
+    assert dict(line.split(" = ") for line in lines) == pip["scripts"]
+    for name in ("erc_msgs", "erc_ros"):
+        package = ElementTree.parse(REPOSITORY / name / "package.xml")
+        assert package.findtext("version") == pip["version"], name
+        history = (REPOSITORY / name / "CHANGELOG.rst").read_text(encoding="utf-8")
+        releases = re.findall(r"^(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)\n-+$", history, re.MULTILINE)
+        assert releases[0] == pip["version"], name
+        assert package.findtext("author") and package.findtext("url"), name
+    assert package.findtext("description") == pip["description"]
+
+
+@in_source_tree
+def test_colcon_rosdep_and_bloom_find_two_packages_that_need_nothing_around_them() -> None:
+    """What they search: folders up to the first package, without those that say COLCON_IGNORE."""
+    found = []
+    for path, folders, files in os.walk(REPOSITORY):
+        folders[:] = [name for name in folders if not name.startswith((".", "build", "install"))]
+        if "COLCON_IGNORE" in files:
+            folders.clear()
+        elif {"package.xml", "CMakeLists.txt", "setup.py", "setup.cfg"} & set(files):
+            found.append(Path(path).relative_to(REPOSITORY).as_posix())
+            folders.clear()
+    assert sorted(found) == ["erc_msgs", "erc_ros"]
+    own = (REPOSITORY / "LICENSE").read_bytes()
+    assert all((REPOSITORY / name / "LICENSE").read_bytes() == own for name in found)
+    outside = [path for path in REPOSITORY.glob("erc_*/**/*") if path.is_symlink()]
+    assert not outside
+
+
 def test_the_installed_version_is_that_of_package_xml() -> None:
-    share = shared("config").parent
-    written = ElementTree.parse(share / "package.xml").findtext("version")
     try:
-        installed = version("erc_ros")
+        installed_version = version("erc_ros")
     except PackageNotFoundError:
         pytest.skip("not installed")
-    assert installed == written
+    share = installed("erc_ros")
+    assert share is not None
+    assert installed_version == ElementTree.parse(share / "package.xml").findtext("version")
+    assert package_version().count(".") == 2
 
 
 def test_the_package_is_typed() -> None:
     assert Path(erc_ros.__file__).with_name("py.typed").is_file()
 
 
-def test_package_xml_names_the_licenses_of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    share = shared("config").parent
-    elements = ElementTree.parse(share / "package.xml").findall("license")
+def test_package_xml_names_the_licenses_of_the_wheel() -> None:
+    folder = Path(erc_ros.__file__).parent
+    elements = ElementTree.parse(folder / "package.xml").findall("license")
     names = [element.text for element in elements]
     assert len(names) == len(set(names)) >= 4 and "LicenseRef-erc-edge-small" in names
-    if (REPOSITORY / "setup.py").is_file():
-        assert setup_arguments(monkeypatch)["license_expression"] == " AND ".join(map(str, names))
-        for element in elements:
-            assert (REPOSITORY / element.get("file", "LICENSE")).is_file()
+    for element in elements:
+        if file := element.get("file"):
+            assert (folder / file).is_file()
+    if LOCK.is_file():
+        assert project()["license"] == " AND ".join(map(str, names))
 
 
 def test_the_licence_is_there_and_named_the_same_everywhere() -> None:

@@ -326,35 +326,6 @@ def test_a_name_that_does_not_exist_is_no_attribute() -> None:
         erc_ros.Pipelin  # noqa: B018
 
 
-def test_the_own_files_are_found_where_pip_puts_them_without_ros(tmp_path: Path) -> None:
-    """A copy of the package that is no source tree, and no ament_index_python."""
-    site, share = tmp_path / "site", tmp_path / "share" / "erc_ros"
-    (site / "erc_ros").mkdir(parents=True)
-    for name in ("__init__.py", "resources.py"):
-        (site / "erc_ros" / name).write_bytes((REPOSITORY / "erc_ros" / name).read_bytes())
-    (share / "config").mkdir(parents=True)
-    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
-    index.mkdir(parents=True)
-    (index / "erc_ros").touch()
-    code = (
-        f"import sys; sys.path.insert(0, {str(site)!r}); sys.prefix = {str(tmp_path)!r}; "
-        "sys.modules['ament_index_python'] = None; "
-        "from erc_ros.resources import shared; print(shared('config')); shared('models')"
-    )
-    environment = {k: v for k, v in os.environ.items() if k not in ("AMENT_PREFIX_PATH",)}
-    environment.pop("PYTHONPATH", None)
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=tmp_path,
-    )
-    assert run.stdout.strip() == str(share / "config")
-    assert "no folder models" in run.stderr and "pip install ." in run.stderr
-
-
 def test_a_recording_in_a_loop_never_uses_the_id_of_a_conversation_again(
     config: PipelineConfig,
 ) -> None:

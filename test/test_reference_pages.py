@@ -26,7 +26,7 @@ def test_every_command_is_in_a_group_and_on_the_page() -> None:
 
 def test_every_message_service_and_field_is_on_the_page() -> None:
     page = messages()
-    for file in [*REPOSITORY.glob("msg/*.msg"), *REPOSITORY.glob("srv/*.srv")]:
+    for file in [*REPOSITORY.glob("erc_msgs/msg/*.msg"), *REPOSITORY.glob("erc_msgs/srv/*.srv")]:
         assert f"## {file.stem}\n" in page
         for line in file.read_text(encoding="utf-8").splitlines():
             declared = line.partition("#")[0].split()

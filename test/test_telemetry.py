@@ -95,7 +95,7 @@ def test_a_replay_leaves_no_file_in_the_home_but_the_font_cache(
 @pytest.mark.dds
 def test_the_nodes_leave_no_file_in_the_home_but_logs(bundle: Path, home: Path) -> None:
     pytest.importorskip("rclpy", reason="no ROS 2 here")
-    pytest.importorskip("erc_msgs", reason="erc_msgs is not built")
+    pytest.importorskip("erc_msgs.msg._utterance", reason="erc_msgs is not built")
     run(nodes(bundle), home)
     left = files(home)
     assert left and all(name.startswith(".ros/log/") for name in left), left
@@ -107,7 +107,7 @@ def test_nothing_is_connected_to_but_this_machine(
 ) -> None:
     if entry == "nodes":
         pytest.importorskip("rclpy", reason="no ROS 2 here")
-        pytest.importorskip("erc_msgs", reason="erc_msgs is not built")
+        pytest.importorskip("erc_msgs.msg._utterance", reason="erc_msgs is not built")
     trace = tmp_path / "trace"
     strace = [
         "strace",

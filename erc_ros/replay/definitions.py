@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from erc_ros.resources import shared
+from erc_ros import resources
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
@@ -54,12 +54,9 @@ OTHER_AUDIO = {
 @functools.lru_cache
 def definitions() -> dict[str, str]:
     """Return the definitions by type, such as "erc_msgs/msg/Utterance"."""
-    folders = {"erc_msgs": shared("msg")}
-    for folder in sorted(shared("interfaces").glob("*/msg")):
-        folders[folder.parent.name] = folder
     return _OTHERS | {
         f"{package}/msg/{file.stem}": file.read_text(encoding="utf-8")
-        for package, folder in folders.items()
+        for package, folder in resources.definitions().items()
         for file in sorted(folder.glob("*.msg"))
     }
 

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train. Returns the exit status: 0, or 2 when the recipe or the data is not usable."""
     parser = argparse.ArgumentParser(prog="erc train", description=__doc__)
     parser.add_argument(
-        "recipe", type=Path, help="YAML file, see config/training and config/systems"
+        "recipe", type=Path, help="YAML file, or a recipe of the package such as systems/magtkd"
     )
     parser.add_argument("--seed", type=int, help="seed; default: the recipe's")
     parser.add_argument(

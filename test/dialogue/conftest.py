@@ -8,7 +8,7 @@ import pytest
 
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[2] / "erc_ros" / "models"
 
 
 @pytest.fixture(scope="session")

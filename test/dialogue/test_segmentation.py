@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.speakers.model import SpeakerModelError
 from erc_ros.dialogue.speakers.segmentation import Segmentation
 
-MODEL = ROOT / "models" / "segmentation"
+MODEL = ROOT / "erc_ros" / "models" / "segmentation"
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from erc_ros.dialogue.speakers.embedding import (
     SpeakerModelError,
 )
 
-MODEL = ROOT / "models" / "speaker-campplus"
+MODEL = ROOT / "erc_ros" / "models" / "speaker-campplus"
 # Of kaldi_native_fbank 1.23.0: bands 0, 1, 20, 40 and 79 of the first and the twelfth frame
 BANDS = [0, 1, 20, 40, 79]
 FIRST = [-7.1450973, -8.041223, -2.021898, -1.1754785, 4.3596287]

@@ -94,7 +94,7 @@ def test_a_missing_or_wrong_model_file_is_refused(tmp_path: Path) -> None:
         YuNetDetector(tmp_path / "no_model.onnx")
     wrong = tmp_path / "wrong.onnx"
     wrong.write_bytes(b"this is no model")
-    other = Path(__file__).parents[2] / "models" / "edge-small" / "face.onnx"
+    other = Path(__file__).parents[2] / "erc_ros" / "models" / "edge-small" / "face.onnx"
     for file in (wrong, other):
         with pytest.raises(ValueError, match="YuNet"):
             YuNetDetector(file)

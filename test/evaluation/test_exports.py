@@ -264,7 +264,7 @@ def test_the_bag_holds_the_estimates_at_their_times(tmp_path: Path) -> None:
 
 def test_ros_reads_the_bags_estimates(tmp_path: Path) -> None:
     serialization = pytest.importorskip("rclpy.serialization")
-    messages = pytest.importorskip("erc_msgs.msg")
+    messages = pytest.importorskip("erc_msgs.msg._emotion_estimate")
     recorded = made_up.recording(3)
     with Bag(write_bag(recorded, tmp_path / "bag")) as bag:
         data = next(iter(bag.raw([EMOTIONS]))).data

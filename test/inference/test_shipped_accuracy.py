@@ -26,7 +26,7 @@ from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.values.utterance import FaceCrop, Utterance
 
 SECOND = 10**9
-# Of models/edge-small 1.2.0 with onnxruntime 1.31.1 on x86-64, by this file.
+# Of edge-small 1.2.0 with onnxruntime 1.31.1 on x86-64, by this file.
 TEXT = 0.556  # weighted F1 over 7 labels
 SOUND = 0.739  # unweighted recall over 7 labels
 FACES = 0.808  # accuracy over 7 labels

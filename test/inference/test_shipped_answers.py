@@ -24,7 +24,7 @@ from erc_ros.inference.recogniser import Recogniser
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
-BUNDLE = Path(__file__).parents[2] / "models" / "edge-small"
+BUNDLE = Path(__file__).parents[2] / "erc_ros" / "models" / "edge-small"
 ANSWERS = Path(__file__).parents[1] / "assets" / "edge_small_answers.json"
 
 CONVERSATIONS = """

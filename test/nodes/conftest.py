@@ -37,7 +37,7 @@ os.environ["ROS_DOMAIN_ID"] = str(own_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 pytest.importorskip("rclpy", reason="needs ROS 2 or its wheels")
-pytest.importorskip("erc_msgs", reason="needs the interfaces: pip install ./interfaces")
+pytest.importorskip("erc_msgs.msg._utterance", reason="needs pip install ./interfaces")
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-pytest.importorskip("erc_msgs")
+pytest.importorskip("erc_msgs.msg._utterance")
 
 from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
 from sensor_msgs.msg import CompressedImage, Image

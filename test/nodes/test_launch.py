@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("ros2") is None, reason="needs the ros2 command: make launch-tests"
 )
 REPOSITORY = Path(__file__).parents[2]
-EMOTION = REPOSITORY / "launch" / "emotion.launch.py"
+EMOTION = REPOSITORY / "erc_ros" / "launch" / "emotion.launch.py"
 PATIENCE = 60.0  # s until nodes run on a busy machine
 MakeBench = Callable[..., Bench]
 
@@ -156,7 +156,7 @@ def test_the_example_for_two_robots_starts_both(
 ) -> None:
     bench = make_bench(nodes=lambda **_: [])
     one, two = labels_of(bench, "/robot1", "/robot2")
-    robots = launch(REPOSITORY / "launch" / "two_robots.launch.py", f"bundle:={bundle}")
+    robots = launch(REPOSITORY / "erc_ros" / "launch" / "two_robots.launch.py", f"bundle:={bundle}")
     bench.wait(lambda: one and two, "both robots' nodes are active", PATIENCE)
     assert [line.count("/robot1/microphone/audio") for line in robots.commands()] == [1, 0]
     assert "process has died" not in robots.end()

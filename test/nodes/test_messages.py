@@ -11,7 +11,7 @@ import pytest
 import yaml
 from bundles import write_tiny_bundle_3
 
-pytest.importorskip("erc_msgs")
+pytest.importorskip("erc_msgs.msg._utterance")
 
 from erc_msgs.msg import EmotionEstimate
 from erc_msgs.msg import Utterance as UtteranceMessage

@@ -180,7 +180,7 @@ def test_every_executable_of_the_system_is_a_function_and_the_launch_file_compil
     for names in SYSTEM.modes.values():
         for name in names:
             assert callable(getattr(executables, name))
-    file = REPOSITORY / "launch/emotion.launch.py"
+    file = REPOSITORY / "erc_ros/launch/emotion.launch.py"
     compile(file.read_text(), str(file), "exec")
 
 
@@ -215,7 +215,7 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
         for name in classes:
             setattr(stand_in, name, type(name, (Recorded,), {}))
         monkeypatch.setitem(sys.modules, module, stand_in)
-    found: dict[str, Any] = runpy.run_path(str(REPOSITORY / "launch/emotion.launch.py"))
+    found: dict[str, Any] = runpy.run_path(str(REPOSITORY / "erc_ros/launch/emotion.launch.py"))
     return types.SimpleNamespace(**found)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 
+from erc_ros import resources
 from erc_ros.replay import definitions
 from erc_ros.replay.bag import Bag, BagError, BagWriter, choose_topics
 from erc_ros.replay.definitions import typestore
@@ -289,11 +290,12 @@ def test_a_field_that_is_added_to_a_msg_file_is_written_and_read(
 ) -> None:
     """Nothing else names the fields: not the definitions, the writer, the exports or the rows."""
     kind = "erc_msgs/msg/EmotionEstimate"
-    for folder in ("msg", "interfaces"):
-        shutil.copytree(definitions.shared(folder), tmp_path / folder)
+    folders = resources.definitions()
+    shutil.copytree(folders["erc_msgs"], tmp_path / "msg")
     with (tmp_path / "msg" / "EmotionEstimate.msg").open("a") as stream:
         stream.write("\nfloat32 added\nstring[] added_names\n")
-    monkeypatch.setattr(definitions, "shared", lambda folder: tmp_path / folder)
+    changed = {**folders, "erc_msgs": tmp_path / "msg"}
+    monkeypatch.setattr(resources, "definitions", lambda: changed)
     caches = (definitions.definitions, definitions._typestore)
     for cache in caches:
         cache.cache_clear()

@@ -23,7 +23,7 @@ from erc_ros.dialogue.voice_activity import FRAME, SileroVoiceActivity
 from erc_ros.replay.bag import Bag, BagError
 from erc_ros.values.utterance import SAMPLE_RATE
 
-MODEL = Path(__file__).resolve().parents[2] / "models" / "speaker-campplus"
+MODEL = Path(__file__).resolve().parents[2] / "erc_ros" / "models" / "speaker-campplus"
 PHRASES = [Phrase(1.0, 2.6, "one two three four"), Phrase(4.0, 5.0, "five")]
 
 

@@ -66,7 +66,9 @@ def test_another_speaker_is_set_in_the_named_utterances_of_the_conversation_only
 
 @pytest.mark.parametrize(("overlap", "expected"), [(0.1234567, 0.123457), (math.nan, None)])
 def test_a_row_has_what_the_message_has(overlap: float, expected: float | None) -> None:
-    message_type = pytest.importorskip("erc_msgs.msg", reason="needs ROS").EmotionEstimate
+    message_type = pytest.importorskip(
+        "erc_msgs.msg._emotion_estimate", reason="needs ROS"
+    ).EmotionEstimate
     message = message_type(
         conversation_id="c",
         utterance_id="u",

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="needs the extra [train]")
 pytest.importorskip("av", reason="needs the extra [train]")
 pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-pytest.importorskip("erc_msgs", reason="the interfaces are not built")
+pytest.importorskip("erc_msgs.msg._utterance", reason="the interfaces are not built")
 pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
 
 from system_runs import write_system_run

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-pytest.importorskip("erc_msgs", reason="the interfaces are not built")
+pytest.importorskip("erc_msgs.msg._utterance", reason="the interfaces are not built")
 
 from erc_ros.demo.conversation_bag import (
     START,

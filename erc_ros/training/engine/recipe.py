@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from erc_ros.resources import recipe_file
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values import tables
 
@@ -112,17 +113,18 @@ def read_recipe(
     leave_out: str = "",
     until: str | None = None,
 ) -> Recipe:
-    """Read a recipe file.
+    """Read a recipe file; of the package where `path` does not exist (`resources.recipe_file`).
 
     Raises:
         RecipeError: no such file, not YAML, or without `kind`.
     """
+    path = recipe_file(path)
     try:
         content = tables.read_table(path)
     except FileNotFoundError as error:
         raise RecipeError(
-            f"cannot read the recipe {path}: it is not there; config/training and"
-            " config/systems have some"
+            f"cannot read the recipe {path}: it is not there; erc_ros/config/training and"
+            " erc_ros/config/systems have some"
         ) from error
     except ValueError as error:
         raise RecipeError(str(error)) from error

@@ -23,7 +23,7 @@ from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.estimate import calibrated
 from erc_ros.inference.manifest import FORMAT, MANIFEST, Calibration, modality_set
 from erc_ros.metrics.classification import calibration_error
-from erc_ros.resources import model_folder
+from erc_ros.resources import model_folder, recipe_file
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.utterances import LABELS, Conversation
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--reliability-from",
-        type=Path,
+        type=recipe_file,
         metavar="FILE",
         help="first take these constants (YAML, the section `reliability` of a manifest); "
         "with --reliability the search starts from them",

@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     """`erc export-segmentation`."""
     parser = argparse.ArgumentParser(prog="erc export-segmentation", description=__doc__)
     parser.add_argument("--weights", type=Path, help="checkpoint; default: the installed package's")
-    parser.add_argument("--out", type=Path, default=Path("models/segmentation"))
+    parser.add_argument("--out", type=Path, default=Path("erc_ros/models/segmentation"))
     parser.add_argument("--float", action="store_true", help="export the LSTM in float32, too")
     args = parser.parse_args(argv)
     export(network_of(WEIGHTS.read(args.weights)["state_dict"]), args.out)

@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     """`erc export-speaker`."""
     parser = argparse.ArgumentParser(prog="erc export-speaker", description=__doc__)
     parser.add_argument("--weights", type=Path, help="checkpoint; default: the installed package's")
-    parser.add_argument("--out", type=Path, default=Path("models/speaker-campplus"))
+    parser.add_argument("--out", type=Path, default=Path("erc_ros/models/speaker-campplus"))
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--float", action="store_true", help="float32; needs no data")
     args = parser.parse_args(argv)

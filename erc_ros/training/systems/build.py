@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from erc_ros.resources import recipe_file
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.engine.runs import read_json, write_json
 
@@ -121,6 +122,6 @@ def _is_done(step: Step, digest: str, known: dict[str, str]) -> bool:
 
 def _digest(step: Step, before: str) -> str:
     """Of everything that decides what a step makes: its words, its recipe, and earlier steps."""
-    recipes = [Path(word).read_text("utf-8") for word in step.erc if word.endswith(".yaml")]
+    recipes = [recipe_file(word).read_text("utf-8") for word in step.erc if word.endswith(".yaml")]
     told = json.dumps([step.erc, recipes, before])
     return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""`erc table config/systems/*.yaml`: each paper's tables, its figures beside those measured here.
+"""`erc table RECIPE...`: the tables of each system's paper, its figures beside those measured here.
 
 The paper's figures lie beside the recipes, config/systems/figures/KIND.yaml: a list of tables, with
 for every row the stage (or the row of the fusion) that measures it, and what the paper says for a
@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from erc_ros.metrics.table import markdown, percent
+from erc_ros.resources import recipe_file
 from erc_ros.training.comparison.train import MODES, TableRow, run_folder, spread_out
 from erc_ros.training.engine import table as runs_table
 from erc_ros.training.engine.recipe import Recipe, RecipeError, read_recipe
@@ -93,11 +94,12 @@ def tables(file: Path, run: Path) -> str:
     Raises:
         RecipeError, RunError: the recipe, the figures or the run are not usable.
     """
-    recipe = read_recipe(file, run)
+    place = recipe_file(file)
+    recipe = read_recipe(place, run)
     if "stages" not in recipe.sections:
         raise RecipeError(f"{file} is of kind {recipe.kind!r}, which has no stages: give its run")
     corpus = recipe.section("system", SystemConfig).corpus
-    published = read_figures(file.parent / FIGURES / f"{recipe.kind}.yaml")
+    published = read_figures(place.parent / FIGURES / f"{recipe.kind}.yaml")
     named = {row.run for table in published for row in table.rows}
     told = {*named, *(run.partition("/")[0] for run in named)}  # a teacher's stage has its row
     further = tuple(PublishedRow(name, name) for name in _runs_of(recipe) if name not in told)

@@ -16,7 +16,7 @@ from erc_ros.inference.engines.operators import CONSTANT_INPUTS, TYPES
 from erc_ros.inference.engines.profiles import profiles, ranges
 from erc_ros.networks.session import on_cpu
 
-MODELS = sorted((Path(__file__).parents[3] / "models/edge-small").glob("*.onnx"))
+MODELS = sorted((Path(__file__).parents[3] / "erc_ros/models/edge-small").glob("*.onnx"))
 FLOAT, INT8 = TensorProto.FLOAT, TensorProto.INT8
 
 

@@ -122,7 +122,7 @@ def test_each_head_of_the_recipe_has_its_papers_settings() -> None:
     from erc_ros.training.engine.recipe import read_recipe
     from erc_ros.training.engine.trainer import TrainerConfig
 
-    file = Path(__file__).parents[3] / "config" / "training" / "meld.yaml"
+    file = Path(__file__).parents[3] / "erc_ros" / "config" / "training" / "meld.yaml"
     recipe = read_recipe(file, file.parent)
     shared = recipe.section("trainer", TrainerConfig)
     found = {row.title: trainer_of(row, shared) for row in rows(recipe)}

@@ -693,7 +693,7 @@ def test_every_recipe_here_has_a_training_that_exists() -> None:
     from erc_ros.training.command import KINDS
 
     root = Path(__file__).parents[3]
-    for path in (root / "config" / "training").glob("*.yaml"):
+    for path in (root / "erc_ros" / "config" / "training").glob("*.yaml"):
         module, function = KINDS[read_recipe(path, root, root).kind].split(":")
         source = (root / Path(*module.split("."))).with_suffix(".py").read_text()
         assert f"\ndef {function}(recipe: Recipe)" in source

@@ -13,9 +13,10 @@ from bundles import write_tiny_bundle_3
 
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.manifest import MANIFEST
+from erc_ros.resources import config_file
 from erc_ros.training.export.calibration import main, set_reliability
 
-SHIPPED = Path("config/edge_reliability.yaml")
+SHIPPED = config_file("edge_reliability.yaml")
 
 
 def test_the_shipped_constants_become_the_section_of_a_bundle(tmp_path: Path) -> None:

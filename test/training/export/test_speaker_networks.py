@@ -97,7 +97,10 @@ def test_an_exported_segmentation_network_is_as_in_torch_and_becomes_smaller(
 
 def test_the_shipped_segmentation_network_is_pyannotes() -> None:
     state = segmentation_export.WEIGHTS.read(weights_of(segmentation_export.WEIGHTS))
-    network, shipped = network_of(state["state_dict"]), Segmentation(ROOT / "models/segmentation")
+    network, shipped = (
+        network_of(state["state_dict"]),
+        Segmentation(ROOT / "erc_ros" / "models/segmentation"),
+    )
     sound = np.random.default_rng(0).normal(0, 0.1, 5 * RATE).astype(np.float32)
     with torch.inference_mode():
         classes = network(torch.from_numpy(sound)[None, None])[0].exp().numpy()
@@ -172,7 +175,7 @@ def test_the_shipped_speaker_network_is_campplus() -> None:
     path = weights_of(speaker_export.WEIGHTS)
     published.load_state_dict(speaker_export.WEIGHTS.read(path))
     published.eval()
-    shipped = SpeakerEmbedding(ROOT / "models" / "speaker-campplus")
+    shipped = SpeakerEmbedding(ROOT / "erc_ros" / "models" / "speaker-campplus")
     ours = speaker_export.network(path)
     sound = np.random.default_rng(0).normal(0, 0.1, 5 * RATE).astype(np.float32)
     features = shipped.features(sound)

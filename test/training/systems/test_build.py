@@ -11,7 +11,7 @@ import yaml
 pytest.importorskip("torch")
 
 from erc_ros.inference.manifest import MANIFEST
-from erc_ros.resources import config_file, model_folder
+from erc_ros.resources import config_file, model_folder, recipe_file
 from erc_ros.training.command import KINDS
 from erc_ros.training.engine.recipe import RecipeError, read_recipe
 from erc_ros.training.systems.build import BuildConfig, Step, run_steps
@@ -88,16 +88,16 @@ def test_the_shipped_recipe_names_recipes_that_are_there() -> None:
             assert read_recipe(Path(step.erc[1]), Path("runs/x"), None).kind in KINDS
     assert all(step.makes.startswith("runs/") for step in steps)
     files = {word for step in steps for word in step.erc if word.endswith(".yaml")}
-    assert all(Path(file).is_file() for file in files)
+    assert all(recipe_file(file).is_file() for file in files)
 
 
 def test_the_shipped_recipe_makes_the_shipped_fusion() -> None:
     """Its constants are those of the shipped bundle; the fusion sees a voice network of its own."""
     shipped = yaml.safe_load((model_folder("edge-small") / MANIFEST).read_text())
-    constants = yaml.safe_load(Path("config/edge_reliability.yaml").read_text())
+    constants = yaml.safe_load(config_file("edge_reliability.yaml").read_text())
     assert constants == shipped["reliability"]
     recipes = {
-        name: yaml.safe_load(Path(f"config/training/{name}.yaml").read_text())
+        name: yaml.safe_load(config_file(f"training/{name}.yaml").read_text())
         for name in ("audio", "audio_acted", "fusion", "bundle")
     }
     acted = {**recipes["audio"], "voice": dict(recipes["audio"]["voice"])}

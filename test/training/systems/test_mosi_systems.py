@@ -23,7 +23,7 @@ from erc_ros.training.encoders.text.pretrained import TextEncoderConfig
 from erc_ros.training.encoders.trainable import make_encoder
 from erc_ros.training.engine.runs import read_metrics
 
-RECIPES = Path(__file__).parents[3] / "config" / "systems"
+RECIPES = Path(__file__).parents[3] / "erc_ros" / "config" / "systems"
 
 
 @pytest.fixture

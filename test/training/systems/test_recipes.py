@@ -14,7 +14,7 @@ from erc_ros.training.datasets.corpora import find_for_training
 from erc_ros.training.engine.recipe import read_recipe
 from erc_ros.training.systems.stages import SystemConfig, chosen_stages
 
-RECIPES = sorted((Path(__file__).parents[3] / "config" / "systems").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[3] / "erc_ros" / "config" / "systems").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=[file.stem for file in RECIPES])

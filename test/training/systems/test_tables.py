@@ -14,7 +14,7 @@ from erc_ros.metrics.classification import report
 from erc_ros.training.engine.runs import RunError, write_metrics
 from erc_ros.training.systems.tables import read_figures
 
-SYSTEMS = Path(__file__).parents[3] / "config" / "systems"
+SYSTEMS = Path(__file__).parents[3] / "erc_ros" / "config" / "systems"
 
 
 def measured(folder: Path, seed: int, right: int) -> None:

@@ -10,12 +10,12 @@ To include it in another launch file, see launch/two_robots.launch.py.
 import sys
 from pathlib import Path
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from erc_ros.nodes.system import RESPAWN_DELAY, Used, environment, mistyped, read_system
-from launch import LaunchDescription
 
 SYSTEM = read_system()
 SIGTERM_TIMEOUT = "15"  # s; launch's default of 5 s is shorter than loading on a busy machine

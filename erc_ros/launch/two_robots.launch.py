@@ -9,11 +9,10 @@ it shall have from this file is named in `launch_configurations` of the group.
 
 from pathlib import Path
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-
-from launch import LaunchDescription
 
 EMOTION = str(Path(__file__).with_name("emotion.launch.py"))
 
