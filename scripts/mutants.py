@@ -102,7 +102,7 @@ def configure(folder: Path, package: Package) -> None:
     top = sorted(
         path.name
         for path in folder.iterdir()
-        if path.is_dir() and path.name not in ("erc_ros", "mutants", "docs")
+        if path.is_dir() and path.name not in ("erc_ros", "mutants")
     )
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     lines = [

@@ -78,3 +78,12 @@ def test_packages_and_their_tests_exist(mutants: ModuleType) -> None:
     for package in mutants.PACKAGES.values():
         assert all(list(REPOSITORY.glob(pattern)) for pattern in package.sources)
         assert all((REPOSITORY / test).exists() for test in (*package.tests, *package.excluded))
+
+
+def test_the_copy_has_every_folder_that_the_tests_read(mutants: ModuleType, tmp_path: Path) -> None:
+    for name in ("erc_ros", "docs", "config", "test", "mutants"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    mutants.configure(tmp_path, mutants.PACKAGES["pipeline"])
+    lines = (tmp_path / "pyproject.toml").read_text().splitlines()
+    assert 'also_copy = ["config", "docs", "test", "pyproject.toml"]' in lines

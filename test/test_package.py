@@ -196,7 +196,7 @@ def test_the_first_screen_of_the_readme_says_language_and_license_of_the_default
 
 
 @in_source_tree
-def test_the_metadata_of_the_wheel_name_every_license(tmp_path: Path) -> None:
+def test_the_metadata_of_the_wheel_have_every_license_and_the_readme(tmp_path: Path) -> None:
     setuptools = pytest.importorskip("setuptools")
     if int(setuptools.__version__.partition(".")[0]) < 77:
         pytest.skip("setuptools is too old for license expressions; pip builds with a newer one")
@@ -204,6 +204,7 @@ def test_the_metadata_of_the_wheel_name_every_license(tmp_path: Path) -> None:
     copy.mkdir()
     for name in (
         "LICENSE",
+        "README.md",
         "erc_msgs",
         "erc_ros",
         "interfaces",
@@ -224,6 +225,12 @@ def test_the_metadata_of_the_wheel_name_every_license(tmp_path: Path) -> None:
         "erc_ros/dialogue/assets/LICENSE",
         *(f"erc_ros/models/{folder.name}/LICENSE" for folder in shared("models").iterdir()),
     }
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert str(metadata.get_payload()).strip() == readme.strip()
+    classifiers = metadata.get_all("Classifier") or ()
+    pythons = {name.rpartition(" ")[2] for name in classifiers if ":: Python ::" in name}
+    assert {f"3.{minor}" for minor in range(10, 15)} == pythons
 
 
 def test_what_has_no_rosdep_key_is_installed_by_a_script(tmp_path: Path) -> None:
