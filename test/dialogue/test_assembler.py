@@ -180,6 +180,16 @@ def test_speech_after_the_claimed_part_is_an_utterance_and_a_scrap_before_it_is_
     assert span(found[1]) == (2.6, pytest.approx(3.1, abs=0.03))
 
 
+def test_speech_after_the_part_of_a_text_that_came_late_is_an_utterance() -> None:
+    assert StretchConfig().min_left_over > 3.1 - 2.6  # s; that is for speech before a text
+    second = final("Second.", 6.0, start=at(3.5), end=at(5))
+    first = final("First.", 6.1, start=at(1), end=at(2.6))
+    ears = listener(text_timeout=5.0)
+    found = finals(play(ears, scene((1, 3, 5), (3.5, 5, 5)), [second, first]) + ears.flush())
+    assert [u.text for u in found] == ["Second.", "First.", ""]
+    assert span(found[2]) == (2.6, pytest.approx(3.1, abs=0.03))
+
+
 def test_a_voice_id_overrides_what_was_heard() -> None:
     sound = scene((1, 3, 5), (4, 6, 5), (7, 9, 5))
     texts = [
