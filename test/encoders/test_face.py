@@ -30,6 +30,16 @@ def test_no_part_of_the_utterance_is_left_out(count: int, limit: int) -> None:
     assert np.diff(marks).max() <= count / limit + 2
 
 
+@pytest.mark.parametrize(
+    ("count", "limit", "middles"),
+    [(9, 3, [1, 4, 7]), (16, 2, [4, 12]), (10, 1, [5]), (3, 3, [0, 1, 2])],
+)
+def test_the_chosen_crops_are_the_middles_of_equal_parts(
+    count: int, limit: int, middles: list[int]
+) -> None:
+    assert spread(count, limit) == middles
+
+
 @pytest.mark.parametrize(("count", "limit"), [(-1, 8), (5, 0)])
 def test_impossible_choices_are_refused(count: int, limit: int) -> None:
     with pytest.raises(ValueError, match="choose"):
