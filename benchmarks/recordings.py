@@ -16,13 +16,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -546,7 +547,7 @@ def workers(folder: Path, seeds: int) -> None:
                 after.append(_peak(os.getpid()))
 
         began = time.perf_counter()
-        with _peaks_of_ray() as found:
+        with _peaks_of_workers() as found:
             recordings = [kept.load() for kept in run(jobs, out, number, watch=watch)]
         wall = time.perf_counter() - began
         length = sum(recording.duration for recording in recordings) / NS
@@ -572,18 +573,16 @@ def _peak(process: int) -> float:
 
 
 @contextmanager
-def _peaks_of_ray() -> Iterator[dict[int, float]]:
-    """Process -> MiB at most, of the workers that Ray gives something to do meanwhile."""
+def _peaks_of_workers() -> Iterator[dict[int, float]]:
+    """Process -> MiB at most, of the processes that this one starts meanwhile."""
     found: dict[int, float] = {}
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(0.1):
-            for folder in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError):
-                    if (folder / "cmdline").read_bytes().startswith(b"ray::_result"):
-                        number = int(folder.name)
-                        found[number] = max(found.get(number, 0.0), _peak(number))
+            for worker in multiprocessing.active_children():
+                if worker.pid is not None:
+                    found[worker.pid] = max(found.get(worker.pid, 0.0), _peak(worker.pid))
 
     looking = threading.Thread(target=look)
     looking.start()

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 NO_TELEMETRY = {
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime 1.31 and later, enabled by default
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub and transformers
-    "RAY_USAGE_STATS_ENABLED": "0",  # Ray
 }
 """Environment variables that keep libraries from reporting their use to their makers."""
 

@@ -41,8 +41,8 @@ def imported_with(modules: list[str], unwanted: list[str]) -> set[str]:
     return set(run.stdout.split())
 
 
-def test_the_core_runs_without_torch_and_without_ros() -> None:
-    assert not imported_with(RUNTIME, [*HEAVY, "rclpy", "rosbags"])
+def test_the_core_runs_without_torch_without_ros_and_without_downloads() -> None:
+    assert not imported_with(RUNTIME, [*HEAVY, "rclpy", "rosbags", "huggingface_hub"])
 
 
 def test_the_nodes_run_without_torch() -> None:

@@ -156,11 +156,8 @@ def test_the_variables_are_those_that_the_libraries_read() -> None:
         "import erc_ros\n"
         "from huggingface_hub import constants\n"
         "assert constants.HF_HUB_DISABLE_TELEMETRY\n"
-        "from ray._common.usage import usage_lib\n"
-        "assert not usage_lib.usage_stats_enabled()\n"
     )
-    for module in ("huggingface_hub", "ray"):
-        pytest.importorskip(module, reason=f"{module} is not installed")
+    pytest.importorskip("huggingface_hub", reason="comes with tokenizers from PyPI")
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
