@@ -10,6 +10,7 @@ import threading
 import wave
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,11 +40,15 @@ from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
+from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.pipeline import (
+    FaceSpeaking,
     FormatRefused,
+    IdentityMatch,
     MicrophoneReplaced,
     TrackedFace,
     VoiceSound,
+    VoiceSpeaking,
 )
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioSamples
@@ -222,8 +227,14 @@ def test_a_time_in_seconds_is_refused(config: PipelineConfig) -> None:
         Transcript("Hello.", arrival=NS, end=1.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="nanoseconds"):
         AudioChunk(bytes(2), 0.5, NS)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="nanoseconds"):
-        RobotSpeaking(1.0, True)  # type: ignore[arg-type]
+    for speaking in (
+        lambda stamp: RobotSpeaking(stamp, True),
+        lambda stamp: FaceSpeaking("f1", stamp, True),
+        lambda stamp: VoiceSpeaking("v1", stamp, True),
+    ):
+        assert speaking(NS).stamp == NS
+        with pytest.raises(TypeError, match="nanoseconds"):
+            speaking(1.0)
     with pytest.raises(ValueError, match="64 bits"):
         Transcript("Hello.", arrival=10**30)
     with Pipeline(config) as pipeline, pytest.raises(TypeError, match="nanoseconds"):
@@ -290,6 +301,34 @@ def test_a_draft_is_estimated_only_where_it_is_wanted(config: PipelineConfig) ->
         with Pipeline(told) as pipeline:
             found = pipeline.recognition.feed(draft)
         assert [event.estimate.is_final for event in found] == [False] * wanted
+
+
+@pytest.mark.parametrize(
+    ("missing", "devices", "is_built"),
+    [
+        ("", {"text": "tensorrt", "fusion": "cpu"}, True),
+        ("", {"text": "tensorrt", "fusion": "tensorrt"}, False),
+        ("no TensorRT", {"text": "cpu", "fusion": "cpu"}, False),
+    ],
+)
+def test_engines_are_built_where_tensorrt_is_and_a_network_lacks_one(
+    missing: str,
+    devices: dict[str, str],
+    is_built: bool,
+    config: PipelineConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tensorrt_engine, "missing", lambda: missing)
+    monkeypatch.setattr("erc_ros.pipeline.EngineBuild", lambda bundle, ready: (bundle, ready))
+    with Pipeline(config) as pipeline:
+        recognition = pipeline.recognition
+        recogniser = recognition._recogniser
+        networks = {part: SimpleNamespace(device=name) for part, name in devices.items()}
+        with monkeypatch.context() as patch:
+            patch.setattr(recogniser, "networks", networks)
+            built = recognition.build_engines()
+        expected = (recogniser.bundle, recogniser.reopen) if is_built else None
+        assert built == expected
 
 
 def test_what_is_not_confident_enough_is_unknown_and_keeps_its_probabilities(
@@ -464,6 +503,30 @@ def test_a_text_without_speech_gets_the_voice_of_the_time_it_took() -> None:
     assert 1 < took < 9
     assert len(utterance.audio) / 16_000 == pytest.approx(took, abs=0.01)
     np.testing.assert_allclose(utterance.audio, voice[-len(utterance.audio) :], atol=1)
+
+
+@pytest.mark.parametrize(
+    "told", [FaceSpeaking("f2", 2 * NS, True), VoiceSpeaking("v", 2 * NS, True)]
+)
+def test_the_face_that_ros4hri_says_is_speaking_is_that_of_the_utterance(
+    told: FaceSpeaking | VoiceSpeaking,
+) -> None:
+    config = PerceptionConfig(speaker_model="none", face_detector="none", face_rate=30.0)
+    perception = Perception(config, UtteranceAssembler(config.dialogue, LoudIsSpeech()))
+    perception.feed(IdentityMatch(("voice", "v"), ("face", "f2"), 0.9))
+    perception.feed(told)
+    picture = bytes(64 * 48 * 3)
+    events: list[Event] = []
+    for number, part in enumerate(scene((1, 3, 5)).reshape(-1, 1600)):
+        time = NS + number * NS // 10
+        for face in ("f1", "f2"):
+            perception.feed(TrackedFace(face, Frame(time, "rgb8", 64, 48, 192, picture)))
+        events += perception.feed(heard(part, time))
+    events += perception.feed(said("One two three.", 9 * NS // 2))
+    events += perception.flush()
+    perception.close()
+    finals = [e.utterance for e in events if isinstance(e, UtteranceEvent) and e.utterance.is_final]
+    assert {utterance.face_id for utterance in finals} == {"f2"}
 
 
 # --- what the halves report ---
