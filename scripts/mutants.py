@@ -68,6 +68,7 @@ PACKAGES = {
             "test/test_hard_days.py",
             "test/replay/test_offline.py",
             "test/dialogue/test_voice_audio.py",
+            "test/nodes/test_parameters.py",
         ),
     ),
 }

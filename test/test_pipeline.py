@@ -40,6 +40,7 @@ from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.speakers.embedding import load_manifest
 from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
+from erc_ros.inference.bundle import read_manifest
 from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.pipeline import (
     FaceSpeaking,
@@ -49,6 +50,7 @@ from erc_ros.pipeline import (
     TrackedFace,
     VoiceSound,
     VoiceSpeaking,
+    crop_size,
 )
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioSamples
@@ -575,6 +577,16 @@ def test_a_detector_of_which_there_is_no_file_or_a_wrong_one_is_refused(tmp_path
         config = PerceptionConfig(speaker_model="none", face_detector="yunet", face_model=str(file))
         with pytest.raises(error, match=file.name):
             Perception(config)
+
+
+def test_the_size_of_crops_that_a_bundle_expects_is_that_of_its_manifest(
+    config: PipelineConfig, tmp_path: Path
+) -> None:
+    visual = read_manifest(Path(config.recognition.bundle)).visual
+    assert visual is not None and crop_size(config.recognition.bundle) == visual.size
+    assert crop_size("edge-open") == 0  # reads words alone
+    (tmp_path / "bundle.yaml").write_text("format: 3\n", encoding="utf-8")
+    assert crop_size(str(tmp_path)) == crop_size("no-such-bundle") == 0
 
 
 def test_estimates_are_counted_with_what_they_were_made_of(config: PipelineConfig) -> None:
