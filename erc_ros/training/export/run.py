@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +47,19 @@ def export_face(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
 
 
 def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
-    """Of the head and the seed that were best on dev. The sizes are those of the encoders."""
+    """Of the late fusion. The sizes are those of the encoders."""
     from erc_ros.training.datasets.utterances import LABELS
-    from erc_ros.training.fusion.train import HeadSizes
-    from erc_ros.training.heads.registry import make_head, title_of
+    from erc_ros.training.heads.pooling import Pooling, PoolingConfig
     from erc_ros.training.systems.edge import FusionConfig
 
     encoders = recipe.section("fusion", FusionConfig)
-    sizes = asdict(recipe.section("network", HeadSizes))
     embeddings = (
         _size(Path(encoders.text), "test.embedding"),
         _size(Path(encoders.audio), "test.embeddings"),
         _size(Path(encoders.visual), "test.embeddings"),
     )
-    model = make_head(chosen["head"], {**sizes, "embeddings": embeddings, "labels": len(LABELS)})
-    load_weights(model, recipe.out / title_of(chosen["head"]) / f"seed-{chosen['seed']}" / WEIGHTS)
+    model = Pooling(PoolingConfig(embeddings=embeddings, labels=len(LABELS)))
+    load_weights(model, recipe.out / f"seed-{chosen['seed']}" / WEIGHTS)
     return onnx.export_fusion(model, file)
 
 

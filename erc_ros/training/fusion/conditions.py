@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,17 +182,6 @@ def _others(data: Dialogues, rng: np.random.Generator) -> Labels:
     return wanted
 
 
-def mean_results(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[Result]:
-    """Of several seeds' results, as `dataclasses.asdict` made them tables."""
-    results = []
-    for rows in zip(*seeds, strict=True):
-        figures = [
-            float(np.mean([row[name] for row in rows])) for name in ("f1", "spread", "against")
-        ]
-        results.append(Result(Condition(**rows[0]["condition"]), *figures))
-    return results
-
-
 def worst(results: Sequence[Result]) -> Result:
     """Where more modalities cost most."""
     return min(results, key=lambda result: result.difference)
@@ -208,18 +196,6 @@ def as_they_are(results: Sequence[Result]) -> float:
         if r.condition.text and {r.condition.audio, r.condition.visual} <= states
     ]
     return float(np.mean(good))
-
-
-def choose(tables: Mapping[str, Sequence[Result]], simplest: Sequence[str]) -> str:
-    """The head that the rule of docs/results/trust.md takes.
-
-    tables: head -> its results on dev. simplest: all heads, the simplest first.
-    """
-    good = [head for head in simplest if worst(tables[head]).difference >= -TOLERANCE]
-    if not good:
-        return max(simplest, key=lambda head: worst(tables[head]).difference)
-    most = max(as_they_are(tables[head]) for head in good)
-    return next(head for head in good if as_they_are(tables[head]) >= most - 0.3)
 
 
 def table(results: Sequence[Result]) -> list[str]:

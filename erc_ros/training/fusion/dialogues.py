@@ -47,27 +47,6 @@ class Dialogues:
         return torch.from_numpy(np.where(rows >= 0, self.labels[rows], -100))
 
 
-def segments(
-    first: NDArray[np.int64], context: int, batch_size: int, rng: random.Random
-) -> list[NDArray[np.int64]]:
-    """Training batches (B, context) of row numbers, -1 = padding behind.
-
-    A dialogue longer than `context` is cut at a random place of every epoch, so that any utterance
-    may be the one with which the model's memory begins.
-    """
-    pieces: list[NDArray[np.int64]] = []
-    for begin in np.unique(first):
-        rows = np.flatnonzero(first == begin)
-        offset = rng.randrange(context) if len(rows) > context else 0
-        cuts = range(offset, len(rows), context) if offset else range(context, len(rows), context)
-        pieces += [piece for piece in np.split(rows, list(cuts)) if len(piece)]
-    rng.shuffle(pieces)
-    result = np.full((len(pieces), context), -1, np.int64)
-    for number, piece in enumerate(pieces):
-        result[number, : len(piece)] = piece
-    return [result[start : start + batch_size] for start in range(0, len(result), batch_size)]
-
-
 def windows(first: NDArray[np.int64], context: int) -> NDArray[np.int64]:
     """Every utterance's window (N, context) of row numbers, itself last, -1 = before the first."""
     rows = np.arange(len(first))[:, None] - np.arange(context)[::-1]
@@ -75,22 +54,15 @@ def windows(first: NDArray[np.int64], context: int) -> NDArray[np.int64]:
 
 
 def head_inputs(
-    data: Dialogues,
-    rows: NDArray[np.int64],
-    modalities: NDArray[np.bool_],
-    heard: NDArray[np.int64] | None = None,
-    shown: NDArray[np.int64] | None = None,
+    data: Dialogues, rows: NDArray[np.int64], modalities: NDArray[np.bool_]
 ) -> dict[str, Tensor]:
-    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3).
-
-    heard, shown: rows whose sound and faces there are instead of their own (`break_modalities`).
-    """
+    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3)."""
     if data.present is not None:
         modalities = modalities & data.present[rows]
     arrays = {
         "text": data.text[rows],
-        "audio": data.audio[rows if heard is None else heard],
-        "visual": data.visual[rows if shown is None else shown],
+        "audio": data.audio[rows],
+        "visual": data.visual[rows],
         "modalities": modalities,
         "speakers": data.speakers[rows],
         "valid": rows >= 0,

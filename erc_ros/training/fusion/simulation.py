@@ -207,17 +207,12 @@ class ModalityDropout:
     """Chance that text, audio, visual is missing for a whole conversation (no microphone ...)."""
     utterance: tuple[float, ...] = (0.1, 0.1, 0.2)
     """Chance that it is missing for a single utterance (no face in view, text came too late)."""
-    broken: float = 0.0
-    """Chance that sound or faces say nothing for a whole conversation: clips of anything, or always
-    the same one."""
 
     def __post_init__(self) -> None:
         for name in ("conversation", "utterance"):
             value = getattr(self, name)
             if len(value) != 3 or not all(0 <= rate < 1 for rate in value):
                 raise ValueError(f"{name} is {value}; it must be three chances in [0, 1)")
-        if not 0 <= self.broken < 1:
-            raise ValueError(f"broken is {self.broken}; it must be a chance in [0, 1)")
 
 
 def drop_modalities(
@@ -233,18 +228,3 @@ def drop_modalities(
     seen[none_left, kept[none_left]] = True
     result: NDArray[np.bool_] = seen & valid[..., None]
     return result
-
-
-def break_modalities(
-    rows: NDArray[np.int64], chance: float, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Whose sound or face each utterance gets instead of its own: rows (B, U) -> (B, U).
-
-    Padding (-1) stays. Half of the conversations that are broken get anybody's of the batch, the
-    others one and the same for all their utterances.
-    """
-    anybody = rng.permutation(rows[rows >= 0])
-    drawn = rng.choice(anybody, rows.shape)
-    drawn = np.where(rng.random((len(rows), 1)) < 0.5, drawn[:, :1], drawn)
-    is_broken = rng.random((len(rows), 1)) < chance
-    return np.where(is_broken & (rows >= 0), drawn, rows)

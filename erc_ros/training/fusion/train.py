@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from erc_ros.training.engine.trainer import Fit, TrainerConfig, device_of, fit
 from erc_ros.training.fusion.dialogues import EVERYTHING, Dialogues, head_inputs
 from erc_ros.training.fusion.objectives import Objective
-from erc_ros.training.fusion.simulation import ModalityDropout, break_modalities, drop_modalities
+from erc_ros.training.fusion.simulation import ModalityDropout, drop_modalities
 from erc_ros.training.heads.base import FusionModel
 
 
@@ -54,13 +54,10 @@ def train_head(
     def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
         assert isinstance(model, FusionModel)
         there = (rows >= 0)[..., None] & np.array(seen)
-        heard = shown = rows
         if all(seen):
             there = drop_modalities(rows >= 0, dropout, rng)
-        if all(seen) and dropout.broken:
-            heard, shown = (break_modalities(rows, dropout.broken, rng) for _ in range(2))
         device = device_of(model)
-        inputs = head_inputs(data, rows, there, heard, shown)
+        inputs = head_inputs(data, rows, there)
         on_device = {name: tensor.to(device) for name, tensor in inputs.items()}
         return objective(model, on_device, data.labels_of(rows).to(device))
 

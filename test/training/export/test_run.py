@@ -20,7 +20,7 @@ from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfi
 from erc_ros.training.engine.trainer import save_weights  # noqa: E402
 from erc_ros.training.heads.base import Details, Inputs  # noqa: E402
 from erc_ros.training.heads.concat import Concat, ConcatConfig  # noqa: E402
-from erc_ros.training.heads.magtkd import Magtkd, MagtkdConfig  # noqa: E402
+from erc_ros.training.heads.pooling import Pooling, PoolingConfig  # noqa: E402
 from erc_ros.training.onnx import export_fusion  # noqa: E402
 
 FACE = {"stem": 4, "widths": [4, 8], "blocks": [1, 1]}
@@ -50,12 +50,12 @@ def test_the_chosen_seed_is_exported(face: Path, capsys: pytest.CaptureFixture[s
     torch.manual_seed(1)
     model = FaceNetwork(FaceNetworkConfig(stem=4, widths=(4, 8), blocks=(1, 1))).eval()
     faces = np.random.default_rng(0).random((2, 1, 48, 48), np.float32)
-    found = Network(face / "best" / "face.onnx")({"faces": faces})["embedding"]
+    embedding = Network(face / "best" / "face.onnx")({"faces": faces})["embedding"]
     with torch.inference_mode():
-        assert found == pytest.approx(model(torch.from_numpy(faces)).numpy(), abs=1e-4)
+        assert embedding == pytest.approx(model(torch.from_numpy(faces)).numpy(), abs=1e-4)
 
 
-def test_a_fusion_run_exports_the_chosen_head_for_its_encoders(tmp_path: Path) -> None:
+def test_a_fusion_run_exports_the_late_fusion_of_its_encoders(tmp_path: Path) -> None:
     encoders = {}
     for name, size in (("text", 12), ("audio", 6), ("visual", 4)):
         folder = tmp_path / name
@@ -63,11 +63,11 @@ def test_a_fusion_run_exports_the_chosen_head_for_its_encoders(tmp_path: Path) -
         array = "test.embedding" if name == "text" else "test.embeddings"
         save_file({array: np.zeros((5, size), np.float32)}, folder / "embeddings.safetensors")
         encoders[name] = str(folder)
-    recipe = {"kind": "fusion", "fusion": encoders, "network": {"width": 8}}
-    run = write_run(tmp_path / "fusion", recipe, {"head": "magtkd", "seed": 2})
-    (run / "magtkd" / "seed-2").mkdir(parents=True)
-    model = Magtkd(MagtkdConfig(width=8, embeddings=(12, 6, 4)))
-    save_weights(model, run / "magtkd" / "seed-2" / "best.safetensors")
+    recipe = {"kind": "fusion", "fusion": encoders}
+    run = write_run(tmp_path / "fusion", recipe, {"seed": 0})
+    (run / "seed-0").mkdir()
+    model = Pooling(PoolingConfig(embeddings=(12, 6, 4)))
+    save_weights(model, run / "seed-0" / "best.safetensors")
     assert main(["export", str(run)]) == 0
     assert (run / "best" / "fusion.onnx").is_file()
 

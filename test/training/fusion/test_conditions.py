@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -17,12 +16,8 @@ from erc_ros.training.fusion.conditions import (
     MISSING,
     SAME,
     Condition,
-    Result,
     SimulatedModality,
-    choose,
-    conditions,
     embedded,
-    mean_results,
     measure_conditions,
     table,
     worst,
@@ -69,22 +64,22 @@ def trusting(weight: float):
 def test_a_fusion_that_ignores_the_senses_is_never_worse(
     data: Dialogues, sense: SimulatedModality
 ) -> None:
-    found = measure_conditions(trusting(0.0), data, sense, sense)
-    beside = [result for result in found if result.condition.text]
+    results = measure_conditions(trusting(0.0), data, sense, sense)
+    beside = [result for result in results if result.condition.text]
     assert len(beside) > 40 and all(result.difference == 0 for result in beside)
-    assert len({result.condition.name for result in found}) == len(found)
+    assert len({result.condition.name for result in results}) == len(results)
 
 
 def test_a_fusion_that_trusts_too_much_gains_and_loses(
     data: Dialogues, sense: SimulatedModality
 ) -> None:
-    found = measure_conditions(trusting(2.0), data, sense, sense)
-    by_condition = {result.condition: result for result in found}
+    results = measure_conditions(trusting(2.0), data, sense, sense)
+    by_condition = {result.condition: result for result in results}
     assert by_condition[Condition(AS_IT_IS, MISSING)].difference > 1
     assert by_condition[Condition(ALWAYS[3], MISSING)].difference < -10
     assert by_condition[Condition("0 dB", MISSING)].difference == 0
-    assert worst(found).difference < -20
-    assert any("**worse**" in line for line in table(found))
+    assert worst(results).difference < -20
+    assert any("**worse**" in line for line in table(results))
 
 
 def test_a_sense_is_broken_as_the_condition_says(data: Dialogues, sense: SimulatedModality) -> None:
@@ -99,37 +94,3 @@ def test_a_sense_is_broken_as_the_condition_says(data: Dialogues, sense: Simulat
     says = [(rows.argmax(axis=1) == data.labels).mean() for rows in (others, right)]
     assert says[0] < 0.4 < 0.6 < says[1]
     assert not embedded(MISSING, sense, data, 0, rng).any()
-
-
-def results(sense: SimulatedModality, text: float, gain: float, loss: float) -> list[Result]:
-    """With one condition that is worse."""
-    found = []
-    for condition in conditions(sense, sense):
-        states = {condition.audio, condition.visual}
-        more = gain if AS_IT_IS in states and states <= {AS_IT_IS, MISSING} else 0.0
-        broken = condition == Condition(ALWAYS[6], MISSING)
-        found.append(Result(condition, text + more - loss * broken, 0.0, text))
-    return found
-
-
-def test_the_rule_takes_the_best_that_qualifies_and_of_equals_the_simplest(
-    sense: SimulatedModality,
-) -> None:
-    simple, careful, bold = "simple", "careful", "bold"
-    tables = {
-        simple: results(sense, 60, 2.0, 0.4),
-        careful: results(sense, 60, 2.2, 0.1),
-        bold: results(sense, 60, 5.0, 0.6),
-    }
-    order = [simple, careful, bold]
-    assert choose(tables, order) == simple  # 0.15 points of mean are nothing
-    tables[careful] = results(sense, 60, 4.0, 0.1)
-    assert choose(tables, order) == careful
-    assert choose({name: results(sense, 60, 3.0, 2.0 + len(name)) for name in order}, order) == bold
-
-
-def test_results_are_read_back_from_tables(sense: SimulatedModality) -> None:
-    one, two = results(sense, 60, 1.0, 0.0), results(sense, 62, 1.0, 0.0)
-    found = mean_results([[asdict(row) for row in rows] for rows in (one, two)])
-    assert found[0].f1 == 61 and found[0].condition == one[0].condition
-    assert len(found) == len(one)

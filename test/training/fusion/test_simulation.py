@@ -9,7 +9,6 @@ pytest.importorskip("sklearn")
 from erc_ros.training.engine.embeddings import Embedded
 from erc_ros.training.fusion.simulation import (
     ModalityDropout,
-    break_modalities,
     draw,
     drop_modalities,
     match,
@@ -39,8 +38,8 @@ def test_without_mismatch_every_clip_has_the_label_of_its_utterance() -> None:
 
 def test_the_mismatched_share_has_labels_of_the_prior() -> None:
     wanted, source = labels(20_000), clips()
-    found = source.labels[draw(wanted, source.labels, 1.0, PRIOR, 3)]
-    np.testing.assert_allclose(np.bincount(found) / len(found), PRIOR, atol=0.02)
+    drawn = source.labels[draw(wanted, source.labels, 1.0, PRIOR, 3)]
+    np.testing.assert_allclose(np.bincount(drawn) / len(drawn), PRIOR, atol=0.02)
     half = source.labels[draw(wanted, source.labels, 0.5, PRIOR, 3)]
     expected = 0.5 + 0.5 * (PRIOR**2).sum()
     assert (half == wanted).mean() == pytest.approx(expected, abs=0.02)
@@ -118,15 +117,3 @@ def test_dev_is_drawn_several_times() -> None:
     matched = match(wanted, sources, target=0.6, seed=0)
     assert (matched.dev_draws[0] == matched.chosen["dev"]).all()
     assert len({tuple(row) for row in matched.dev_draws.tolist()}) == len(matched.dev_draws) > 2
-
-
-def test_broken_senses_say_nothing_for_whole_conversations() -> None:
-    rows = np.arange(400).reshape(100, 4)
-    rows[:, 3] = -1
-    broken = break_modalities(rows, 0.5, np.random.default_rng(0))
-    assert (broken[:, 3] == -1).all()
-    changed = (broken != rows)[:, :3]
-    assert 30 < changed.any(axis=1).sum() < 70
-    stuck = (broken[:, :3] == broken[:, :1]).all(axis=1)
-    assert 10 < stuck.sum() < 40
-    assert (break_modalities(rows, 0.0, np.random.default_rng(0)) == rows).all()
