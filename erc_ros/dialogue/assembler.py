@@ -290,7 +290,7 @@ class UtteranceAssembler:
         self._clock = self._clock.at(now)
         if self._clock.is_silent(seconds(self._config.sound_timeout)):
             self._clock = self._clock.without_sound()
-            if self._speech.open.is_active:
+            if self._speech.is_active:
                 out.append(self._count("sound_timeouts", now))
                 out += self._follow(self._speech.interrupt())
             if self._clock.is_foreign:  # its clock stands still: nothing would ever be due
@@ -340,7 +340,7 @@ class UtteranceAssembler:
 
         Speakers are told apart about once a second: the last of them in the open speech.
         """
-        start, heard = self._speech.open.state.start, self._speech.heard_until
+        start, heard = self._speech.open_start, self._speech.heard_until
         if start is None or heard is None:
             return ""
         speakers = (t.attribution.speaker for t in self._diarizer.speakers_between(start, heard))
@@ -349,9 +349,9 @@ class UtteranceAssembler:
 
     def voice_of(self, speaker_id: str) -> VoiceProfile | None:
         """What was heard of a speaker of this conversation; "": of who spoke last."""
-        found = self._log.heard_as(speaker_id or self._log.last_speaker)
+        speakers = self._log.heard_as(speaker_id or self._log.last_speaker)
         profiles = self._diarizer.profiles()
-        voices = [profiles[speaker] for speaker in found if speaker in profiles]
+        voices = [profiles[speaker] for speaker in speakers if speaker in profiles]
         return max(voices, key=lambda voice: voice.heard, default=None)
 
     def conversation_id(self) -> str:
@@ -372,7 +372,7 @@ class UtteranceAssembler:
             out += self._take(transcript)
         now = self._clock.time
         out += self._without_text(self._texts.due(now))
-        is_idle = not self._speech.open.is_active and not self._texts.is_waiting
+        is_idle = not self._speech.is_active and not self._texts.is_waiting
         if is_idle and self._log.is_over(now):
             out += self._end_conversation()
         return out
@@ -418,7 +418,7 @@ class UtteranceAssembler:
         least = self._config.speech.open_speech.stretch.min_left_over
         if period := self._config.speech.open_speech.provisional_period:
             least = min(least, period)
-        known = self._speech.open.state.utterance_id
+        known = self._speech.draft_id
         for piece in self._speech.piece():
             if piece.end - piece.start >= seconds(least):
                 self._log.spoke(piece.start, piece.end)
@@ -447,7 +447,7 @@ class UtteranceAssembler:
         What is shorter than `least` (s), or a scrap after a claim, is no utterance without a text,
         unless a draft of it went out already.
         """
-        if piece.start == self._speech.open.state.claimed_until:
+        if piece.start == self._speech.claimed_until:
             least = self._config.speech.open_speech.stretch.min_fragment
         if piece.utterance_id or piece.end - piece.start >= seconds(least):
             self._log.spoke(piece.start, piece.end)
@@ -539,8 +539,8 @@ class UtteranceAssembler:
     def _is_of_robot(self, transcript: Transcript) -> bool:
         """Is this what the recogniser made of the robot's own words?"""
         start = transcript.start
-        exact = start is not None
-        return self._speech.robot.is_text_of(transcript.time if start is None else start, exact)
+        is_start = start is not None
+        return self._speech.is_robot_text(transcript.time if start is None else start, is_start)
 
     def _text_only(self, transcript: Transcript) -> list[Event]:
         """A text without speech."""
@@ -603,17 +603,17 @@ class UtteranceAssembler:
         self._log.remember(transcript, ((piece, event.utterance),))
         return event
 
-    def _correct_speaker(self, found: TurnCorrection) -> list[Event]:
+    def _correct_speaker(self, correction: TurnCorrection) -> list[Event]:
         """It was somebody else: what waits is attributed anew, what went out is corrected."""
 
         def rename(said: Utterance, speaker_id: str) -> Utterance:
             """A name that it has by its voice becomes theirs."""
             by_voice = said.person_id in self.known
-            person = self._name(found.new_speaker) if by_voice else said.person_id
+            person = self._name(correction.new_speaker) if by_voice else said.person_id
             return replace(said, speaker_id=speaker_id, person_id=person)
 
-        self._texts.reattribute(found)
-        event = self._log.correct_speaker(found, rename)
+        self._texts.reattribute(correction)
+        event = self._log.correct_speaker(correction, rename)
         if event is None:
             return []
         self._counters["speaker_corrections"] += 1

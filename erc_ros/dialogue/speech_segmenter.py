@@ -109,20 +109,20 @@ class SpeechSegmenter:
         self.heard_until = frame.start + FRAME_TIME
         self._diarizer.feed(frame.start, samples)
         events = self.open.feed(frame.start, probability)
-        found: list[SpeechEvent] = list(self.corrections(self.heard_until))
+        corrections: list[SpeechEvent] = list(self.corrections(self.heard_until))
         if is_update_due(self.open.state, self._config.open_speech, self.heard_until):
             self._begin_update()
-        return found + self._follow(events)
+        return corrections + self._follow(events)
 
     def _follow(self, events: Sequence[Began | Ended]) -> list[SpeechEvent]:
-        found: list[SpeechEvent] = []
+        speech_events: list[SpeechEvent] = []
         for event in events:
             if isinstance(event, Began):
                 self.open.begin(event.start)
-                found.append(SpeechBegan(event.start, self.robot.is_talked_over))
+                speech_events.append(SpeechBegan(event.start, self.robot.is_talked_over))
             else:
-                found.append(self._close(event.end))
-        return found
+                speech_events.append(self._close(event.end))
+        return speech_events
 
     def _close(self, end: int) -> SpeechStretch:
         state = self.open.state
@@ -167,17 +167,41 @@ class SpeechSegmenter:
         began = self.robot.announce(stamp, speaking)
         if not began or self.heard_until is None or stamp >= self.heard_until:
             return False, []
-        found: list[SpeechEvent] = []
+        events: list[SpeechEvent] = []
         for event in self.open.finish():
             if not isinstance(event, Ended):
                 continue
             if stamp - event.start >= seconds(self._config.open_speech.stretch.min_fragment):
-                found.append(self._close(min(event.end, stamp)))
+                events.append(self._close(min(event.end, stamp)))
             else:
-                found.append(RobotHeard(stamp, self.open.close(stamp, []).withdrawn))
-        return True, found
+                events.append(RobotHeard(stamp, self.open.close(stamp, []).withdrawn))
+        return True, events
 
-    # --- what is open, for texts ---
+    # --- open speech, for texts ---
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a person speaks."""
+        return self.open.is_active
+
+    @property
+    def open_start(self) -> int | None:
+        """Start (ns) of the part of open speech without text; None: no speech is open."""
+        return self.open.state.start
+
+    @property
+    def claimed_until(self) -> int | None:
+        """End (ns) of the part of the speech that has a text."""
+        return self.open.state.claimed_until
+
+    @property
+    def draft_id(self) -> str:
+        """Id of the draft of open speech; "": there is no draft."""
+        return self.open.state.utterance_id
+
+    def is_robot_text(self, time: int, is_start: bool) -> bool:
+        """Whether a text of `time` (ns), the start or end of its speech, is the robot's."""
+        return self.robot.is_text_of(time, is_start)
 
     def piece(self) -> list[Piece]:
         """What is being spoken and has no text yet, if anything."""
@@ -222,7 +246,7 @@ class SpeechSegmenter:
                 told = self._diarizer.attribute(begin, end)
                 turns = [(turn.start, turn.end, turn.attribution) for turn in told]
             known = piece.utterance_id
-            for first, last, found in turns:
-                spoken.append(Piece(first, last, utterance_id=known, attribution=found))
+            for first, last, attribution in turns:
+                spoken.append(Piece(first, last, utterance_id=known, attribution=attribution))
                 known = ""
         return spoken

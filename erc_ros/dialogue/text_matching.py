@@ -223,21 +223,16 @@ def due(
     return state, gone
 
 
-def reattributed(state: TextMatching, found: TurnCorrection) -> TextMatching:
+def reattributed(state: TextMatching, correction: TurnCorrection) -> TextMatching:
     """Speech that waits was somebody else's."""
     pieces = tuple(
-        replace(piece, attribution=replace(piece.attribution, speaker=found.new_speaker))
-        if piece.attribution.speaker == found.old_speaker and is_within(piece, found)
+        replace(piece, attribution=replace(piece.attribution, speaker=correction.new_speaker))
+        if piece.attribution.speaker == correction.old_speaker
+        and correction.covers(piece.start, piece.end)
         else piece
         for piece in state.pieces
     )
     return replace(state, pieces=pieces)
-
-
-def is_within(part: Piece, whole: TurnCorrection) -> bool:
-    """Does most of it lie in what is corrected?"""
-    common = min(part.end, whole.end) - max(part.start, whole.start)
-    return 2 * common > part.end - part.start
 
 
 class TextMatcher:
@@ -295,9 +290,9 @@ class TextMatcher:
         self._state = replace(self._state, pieces=cut)
         return len(pieces) - len(kept)
 
-    def reattribute(self, found: TurnCorrection) -> None:
+    def reattribute(self, correction: TurnCorrection) -> None:
         """See `reattributed`."""
-        self._state = reattributed(self._state, found)
+        self._state = reattributed(self._state, correction)
 
     def candidates(self, open_piece: Sequence[Piece]) -> list[Piece]:
         """Speech that a text can claim, in the order of time."""

@@ -60,20 +60,20 @@ class Labels:
     voices: tuple[tuple[str, int], ...] = ()  # (voice id, label), the latest last
 
 
-def label(labels: Labels, found: Attribution, voice_id: str) -> tuple[Labels, str, float]:
+def label(labels: Labels, attribution: Attribution, voice_id: str) -> tuple[Labels, str, float]:
     """The speaker's label ("" unknown) and its confidence; a voice id overrides what was heard."""
     by_speaker = dict(labels.speakers)
     by_voice = dict(labels.voices)
     if not voice_id:
-        if found.speaker is None:
+        if attribution.speaker is None:
             return labels, "", float("nan")
-        if found.speaker not in by_speaker:
-            labels = _bind(labels, labels.count, found.speaker, "")
-        return labels, str(dict(labels.speakers)[found.speaker]), found.confidence
+        if attribution.speaker not in by_speaker:
+            labels = _bind(labels, labels.count, attribution.speaker, "")
+        return labels, str(dict(labels.speakers)[attribution.speaker]), attribution.confidence
     if voice_id not in by_voice:
-        heard = by_speaker.get(found.speaker) if found.speaker is not None else None
+        heard = by_speaker.get(attribution.speaker) if attribution.speaker is not None else None
         if heard is None or heard in by_voice.values():
-            new = found.speaker if found.speaker not in by_speaker else None
+            new = attribution.speaker if attribution.speaker not in by_speaker else None
             labels = _bind(labels, labels.count, new, voice_id)
         else:
             labels = _bind(labels, heard, None, voice_id)
@@ -82,8 +82,8 @@ def label(labels: Labels, found: Attribution, voice_id: str) -> tuple[Labels, st
 
 def label_of(labels: Labels, speaker: int | None) -> str:
     """The label that a diarized speaker has; "" unknown."""
-    found = None if speaker is None else dict(labels.speakers).get(speaker)
-    return "" if found is None else str(found)
+    known_label = None if speaker is None else dict(labels.speakers).get(speaker)
+    return "" if known_label is None else str(known_label)
 
 
 def _bind(labels: Labels, number: int, speaker: int | None, voice_id: str) -> Labels:
@@ -170,20 +170,20 @@ def attributed(
 
 
 def corrected(
-    state: LogState, found: TurnCorrection, rename: Callable[[Utterance, str], Utterance]
+    state: LogState, correction: TurnCorrection, rename: Callable[[Utterance, str], Utterance]
 ) -> tuple[LogState, SpeakerCorrected | None]:
     """It was somebody else: the utterances that are affected, by label.
 
     rename: gives a final utterance its new label, and what follows from it.
     """
-    before, labels, after = label_of(state.labels, found.old_speaker), state.labels, ""
-    if found.new_speaker is not None:
-        labels, after, _ = label(labels, Attribution(found.new_speaker, 1.0), "")
+    before, labels, after = label_of(state.labels, correction.old_speaker), state.labels, ""
+    if correction.new_speaker is not None:
+        labels, after, _ = label(labels, Attribution(correction.new_speaker, 1.0), "")
     state = replace(state, labels=labels)
     affected = tuple(
         p.utterance_id
         for p in state.published
-        if p.speaker_id == before != after and _is_within(p, found)
+        if p.speaker_id == before != after and correction.covers(p.start, p.end)
     )
     if state.conversation is None or not affected:
         return state, None
@@ -203,12 +203,8 @@ def corrected(
     state = replace(state, published=published, finals=finals)
     talk = state.conversation
     assert talk is not None
-    return state, SpeakerCorrected(talk.id, affected, found.start, found.end, before, after)
-
-
-def _is_within(part: Published, whole: TurnCorrection) -> bool:
-    common = min(part.end, whole.end) - max(part.start, whole.start)
-    return 2 * common > part.end - part.start
+    start, end = correction.start, correction.end
+    return state, SpeakerCorrected(talk.id, affected, start, end, before, after)
 
 
 def with_text(
@@ -286,10 +282,10 @@ class UtteranceLog:
         self._state = replace(self._state, finals=kept)
 
     def correct_speaker(
-        self, found: TurnCorrection, rename: Callable[[Utterance, str], Utterance]
+        self, correction: TurnCorrection, rename: Callable[[Utterance, str], Utterance]
     ) -> SpeakerCorrected | None:
         """See `corrected`."""
-        self._state, event = corrected(self._state, found, rename)
+        self._state, event = corrected(self._state, correction, rename)
         return event
 
     def same_speech(self, transcript: Transcript, config: AlignmentConfig) -> FinalText | None:

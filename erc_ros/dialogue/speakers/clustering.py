@@ -132,14 +132,14 @@ def co_occurrence(
 ) -> NDArray[np.bool_]:
     """(n, n): did one window of the segmentation network (`near` frames) tell the two apart?"""
     count = len(windows)
-    found = np.zeros((count, count), bool)
+    co_occurs = np.zeros((count, count), bool)
     for row, one in enumerate(windows):
         for column in range(row):
             other = windows[column]
             pair = min(one.local, other.local), max(one.local, other.local)
             if pair in separated and abs(one.first - other.first) < near:
-                found[row, column] = found[column, row] = True
-    return found
+                co_occurs[row, column] = co_occurs[column, row] = True
+    return co_occurs
 
 
 def similarity(clusters: SpeakerClusters, co_occurs: NDArray[np.bool_], distinct: float) -> Matrix:
@@ -256,23 +256,23 @@ def _separated(
         speaker: [place - first for place in groups[number] if place >= first]
         for number, speaker in names.items()
     }
-    found = {pair for pair in known if pair[0] in recent and pair[1] in recent}
+    separated = {pair for pair in known if pair[0] in recent and pair[1] in recent}
     for one, other in itertools.combinations(sorted(recent), 2):
         between = co_occurs[np.ix_(recent[one], recent[other])]
         if min(between.any(axis=1).sum(), between.any(axis=0).sum()) >= min_separated:
-            found.add((one, other))
-    return frozenset(found)
+            separated.add((one, other))
+    return frozenset(separated)
 
 
 def _fresh(windows: Sequence[EmbeddedWindow], frame: float) -> list[float]:
     """s of each window that those of the same run before it have not heard."""
     until: dict[tuple[int, int], int] = {}
-    found = []
+    durations = []
     for window in windows:
         key = window.local, window.run
-        found.append(max(0, window.last - max(window.first, until.get(key, 0))) * frame)
+        durations.append(max(0, window.last - max(window.first, until.get(key, 0))) * frame)
         until[key] = max(until.get(key, 0), window.last)
-    return found
+    return durations
 
 
 def _named(
@@ -283,6 +283,26 @@ def _named(
     thresholds: ClusteringThresholds,
 ) -> tuple[dict[int, int], dict[int, int | None], int]:
     """Group -> speaker; what became of speakers without a group; how many there are now."""
+    ranked = _ranked(clusters, groups, heard)
+    names: dict[int, int] = {}
+    for number, index in ranked:
+        if number not in names and index not in names.values():
+            names[number] = index
+    # a number that no group has any more is given again, but not to others in the same moment
+    taken = {index for _, index in ranked}
+    _name_new(names, taken, clusters, groups, heard, co_occurs, thresholds)
+    speakers = max(clusters.speakers, 1 + max(names.values(), default=-1))
+    merged: dict[int, int | None] = {}
+    for number, index in ranked:
+        if index not in names.values():
+            merged.setdefault(index, names.get(number))
+    return names, merged, speakers
+
+
+def _ranked(
+    clusters: SpeakerClusters, groups: Sequence[Sequence[int]], heard: Matrix
+) -> list[tuple[int, int]]:
+    """Pairs of a group and a former speaker in it, the pair with most speech first."""
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     shares: Counter[tuple[int, int]] = Counter()  # thousandths of a second
     for number, group in enumerate(groups):
@@ -290,13 +310,19 @@ def _named(
             index = items[place].speaker
             if index is not None:
                 shares[number, index] += 1 + round(1000 * heard[place])
-    ranked = sorted(shares.items(), key=lambda share: (-share[1], share[0][1]))
-    names: dict[int, int] = {}
-    for (number, index), _ in ranked:
-        if number not in names and index not in names.values():
-            names[number] = index
-    # a number that is nobody's any more is given again, but not to others in the same moment
-    taken = {index for _, index in shares}
+    return sorted(shares, key=lambda pair: (-shares[pair], pair[1]))
+
+
+def _name_new(
+    names: dict[int, int],
+    taken: set[int],
+    clusters: SpeakerClusters,
+    groups: Sequence[Sequence[int]],
+    heard: Matrix,
+    co_occurs: NDArray[np.bool_],
+    thresholds: ClusteringThresholds,
+) -> None:
+    """Give groups without a former speaker a number that is not `taken`, on enough evidence."""
     first = len(clusters.profiles)
     for number in sorted(range(len(groups)), key=lambda n: min(groups[n])):
         if number in names or len(names) >= thresholds.speakers:
@@ -307,12 +333,6 @@ def _named(
         if not taken or sum(heard[place] for place in groups[number]) >= needed:
             names[number] = next(k for k in itertools.count() if k not in taken)
             taken.add(names[number])
-    speakers = max(clusters.speakers, 1 + max(names.values(), default=-1))
-    merged: dict[int, int | None] = {}
-    for (number, index), _ in ranked:
-        if index not in names.values():
-            merged.setdefault(index, names.get(number))
-    return names, merged, speakers
 
 
 def _is_beside(
@@ -391,16 +411,16 @@ def profile_of(windows: Sequence[EmbeddedWindow], frame: float) -> VoiceProfile:
 
 def speaker_profiles(clusters: SpeakerClusters, frame: float) -> dict[int, VoiceProfile]:
     """What was heard of every speaker."""
-    found: dict[int, VoiceProfile] = {}
+    profiles: dict[int, VoiceProfile] = {}
     recent = [
         profile_of([w for w in clusters.windows if w.speaker == speaker], frame)
         for speaker in sorted({w.speaker for w in clusters.windows if w.speaker is not None})
     ]
     for voice in (*clusters.profiles, *recent):
         if voice.speaker is not None:
-            known = found.get(voice.speaker)
-            found[voice.speaker] = voice if known is None else known + voice
-    return found
+            known = profiles.get(voice.speaker)
+            profiles[voice.speaker] = voice if known is None else known + voice
+    return profiles
 
 
 def viterbi(scores: Matrix, cost: float) -> NDArray[np.intp]:

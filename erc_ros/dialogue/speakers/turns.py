@@ -43,25 +43,30 @@ class TurnCorrection:
     old_speaker: int | None
     new_speaker: int | None
 
+    def covers(self, start: int, end: int) -> bool:
+        """Return whether most of the time from `start` to `end` (ns) is corrected."""
+        common = min(end, self.end) - max(start, self.start)
+        return 2 * common > end - start
+
 
 def joined(turns: Sequence[SpeakerTurn]) -> list[SpeakerTurn]:
     """Turns of one speaker that touch, or lie over each other, are one."""
-    found: list[SpeakerTurn] = []
+    result: list[SpeakerTurn] = []
     for turn in turns:
         speaker = turn.attribution.speaker
         place = next(
             (
                 k
-                for k in range(len(found) - 1, -1, -1)
-                if found[k].attribution.speaker == speaker and found[k].end >= turn.start
+                for k in range(len(result) - 1, -1, -1)
+                if result[k].attribution.speaker == speaker and result[k].end >= turn.start
             ),
             None,
         )
         if place is None:
-            found.append(turn)
+            result.append(turn)
         else:
-            found[place] = replace(found[place], end=max(found[place].end, turn.end))
-    return found
+            result[place] = replace(result[place], end=max(result[place].end, turn.end))
+    return result
 
 
 def overlapped(turn: SpeakerTurn, others: Sequence[SpeakerTurn]) -> int:
@@ -90,38 +95,38 @@ def shared(turns: Sequence[SpeakerTurn]) -> int:
 
 def partition(turns: Sequence[SpeakerTurn], start: int, end: int) -> list[SpeakerTurn]:
     """One after the other from `start` to `end`; pauses are cut in the middle."""
-    found: list[SpeakerTurn] = []
+    parts: list[SpeakerTurn] = []
     for turn in turns:
-        if found and turn.end <= found[-1].end:
+        if parts and turn.end <= parts[-1].end:
             continue  # inside another one
         begin = start
-        if found:
-            last = found[-1]
+        if parts:
+            last = parts[-1]
             begin = (max(turn.start, last.end) + last.end) // 2
-            found[-1] = replace(last, end=begin)
-        found.append(SpeakerTurn(begin, turn.end, turn.attribution))
-    if found:
-        found[-1] = replace(found[-1], end=end)
-    return found
+            parts[-1] = replace(last, end=begin)
+        parts.append(SpeakerTurn(begin, turn.end, turn.attribution))
+    if parts:
+        parts[-1] = replace(parts[-1], end=end)
+    return parts
 
 
 def without_short(turns: Sequence[SpeakerTurn], least: int) -> list[SpeakerTurn]:
     """Turns shorter than `least` (ns), or of nobody, go to the longer neighbour."""
-    found = list(turns)
-    while len(found) > 1:
+    kept = list(turns)
+    while len(kept) > 1:
         place = min(
-            range(len(found)),
-            key=lambda k: (found[k].attribution.speaker is not None, found[k].end - found[k].start),
+            range(len(kept)),
+            key=lambda k: (kept[k].attribution.speaker is not None, kept[k].end - kept[k].start),
         )
-        short = found[place]
+        short = kept[place]
         if short.attribution.speaker is not None and short.end - short.start >= least:
             break
-        sides = [k for k in (place - 1, place + 1) if 0 <= k < len(found)]
-        into = max(sides, key=lambda k: found[k].end - found[k].start)
-        found[into] = _united(found[into], short)
-        del found[place]
+        sides = [k for k in (place - 1, place + 1) if 0 <= k < len(kept)]
+        into = max(sides, key=lambda k: kept[k].end - kept[k].start)
+        kept[into] = _united(kept[into], short)
+        del kept[place]
     united: list[SpeakerTurn] = []
-    for turn in found:
+    for turn in kept:
         if united and united[-1].attribution.speaker == turn.attribution.speaker:
             united[-1] = _united(united[-1], turn)
         else:
@@ -137,11 +142,11 @@ def _united(turn: SpeakerTurn, other: SpeakerTurn) -> SpeakerTurn:
 
 def differences(before: Sequence[SpeakerTurn], now: Sequence[SpeakerTurn]) -> list[TurnCorrection]:
     """Where two accounts of the same time name different speakers."""
-    found: list[TurnCorrection] = []
+    corrections: list[TurnCorrection] = []
     for turn in now:
         for old in before:
             start, end = max(turn.start, old.start), min(turn.end, old.end)
             was, is_now = old.attribution.speaker, turn.attribution.speaker
             if start < end and was != is_now:
-                found.append(TurnCorrection(start, end, was, is_now))
-    return sorted(found, key=lambda correction: correction.start)
+                corrections.append(TurnCorrection(start, end, was, is_now))
+    return sorted(corrections, key=lambda correction: correction.start)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from erc_ros.training.engine.recipe import WAY_OUT, CheckpointError
-from erc_ros.training.engine.runs import write_whole
+from erc_ros.training.engine.runs import write_with
 
 
 class HasState(Protocol):
@@ -33,7 +33,7 @@ Stateful: TypeAlias = "random.Random | np.random.Generator | torch.Generator | H
 
 def save(file: Path, content: Mapping[str, Any]) -> None:
     """Write tensors, numbers, texts, and lists and tables of them."""
-    write_whole(file, lambda new: torch.save(dict(content), new))
+    write_with(file, lambda new: torch.save(dict(content), new))
 
 
 def load(file: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.metrics import classification
+from erc_ros.values.files import write_whole
 
 METRICS, ANSWERS, BEST = "metrics.json", "logits.npz", "best"
 UNFINISHED = "unfinished.pt"
@@ -37,7 +38,7 @@ class RunError(ValueError):
     """The folder is no finished run; the message says what is missing."""
 
 
-def write_whole(file: Path, write: Callable[[Path], Any]) -> None:
+def write_with(file: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a new file and put it in the place of `file` in one move."""
     new = file.with_name(file.name + ".new")
     write(new)
@@ -47,7 +48,7 @@ def write_whole(file: Path, write: Callable[[Path], Any]) -> None:
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """A table as JSON, whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_whole(file, lambda new: new.write_text(text, encoding="utf-8"))
+    write_whole(file, text)
 
 
 def read_json(file: Path) -> dict[str, Any]:

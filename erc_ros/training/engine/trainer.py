@@ -15,7 +15,6 @@ gradients are summed: a step still learns from the whole batch.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import logging
@@ -34,6 +33,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from erc_ros.inference.bundle import sha256_of
 from erc_ros.training.engine import checkpoint
 from erc_ros.training.engine.checkpoint import Stateful
 from erc_ros.training.engine.distributed import OneProcess, launch
@@ -43,7 +43,7 @@ from erc_ros.training.engine.recipe import (
     TooLargeError,
     check_same,
 )
-from erc_ros.training.engine.runs import UNFINISHED, write_json, write_whole
+from erc_ros.training.engine.runs import UNFINISHED, write_json, write_with
 
 Batch = TypeVar("Batch")
 Model = TypeVar("Model", bound=nn.Module)
@@ -240,15 +240,11 @@ def _is_finished(task: _Task) -> bool:
         content = json.loads(record.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{record} is not JSON ({error}): {WAY_OUT}") from error
-    if content.get("sha256") != _sha256(weights):
+    if content.get("sha256") != sha256_of(weights):
         return False
     check_same(content["settings"], task.all_settings(len(task.batches(0))), record)
     task.say(f"already trained: {weights}")
     return True
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _train(task: _Task, process: OneProcess) -> None:
@@ -506,7 +502,7 @@ class _Training:
             "history": self._history,
             "seconds": round(self._progress.seconds, 1),
             "batch_parts": self._parts,
-            "sha256": _sha256(task.out / WEIGHTS),
+            "sha256": sha256_of(task.out / WEIGHTS),
         }
         write_json(task.out / RECORD, record)
 
@@ -561,7 +557,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     weights = {
         name: value.detach().clone().contiguous() for name, value in model.state_dict().items()
     }
-    write_whole(path, lambda new: save_file(weights, new))
+    write_with(path, lambda new: save_file(weights, new))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

