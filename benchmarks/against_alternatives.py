@@ -279,17 +279,17 @@ class Row:
 def compare(readers: dict[str, Read], said: list[tuple[Block, ...]]) -> list[Row]:
     """Every reader on every utterance, in turn; the first conversation warms up."""
     times: dict[str, list[float]] = {name: [] for name in readers}
-    found: dict[str, list[Array]] = {name: [] for name in readers}
+    embeddings: dict[str, list[Array]] = {name: [] for name in readers}
     for window in said:
         for name, read in readers.items():
             begin = time.perf_counter_ns()
             embedding = read(window)
             times[name].append((time.perf_counter_ns() - begin) / 1e6)
-            found[name].append(embedding)
-    expected = np.array(next(iter(found.values())))
+            embeddings[name].append(embedding)
+    expected = np.array(next(iter(embeddings.values())))
     rows = []
     for name in readers:
-        got, taken = np.array(found[name]), times[name][len(said) // 5 :]
+        got, taken = np.array(embeddings[name]), times[name][len(said) // 5 :]
         norms = np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1)
         cosines = (got * expected).sum(axis=1) / norms
         low, high = np.percentile(taken, (50, 95))

@@ -80,15 +80,15 @@ def listen(
 
 def final(events: Sequence[Event]) -> tuple[list[Utterance], int]:
     """The final utterances as they were known at last, and how many were sent twice."""
-    found: dict[str, Utterance] = {}
+    utterances: dict[str, Utterance] = {}
     twice = 0
     for event in events:
         if isinstance(event, UtteranceEvent) and event.utterance.is_final:
-            found[event.utterance.utterance_id] = event.utterance
+            utterances[event.utterance.utterance_id] = event.utterance
         elif isinstance(event, TextCorrected):
-            found[event.utterance.utterance_id] = event.utterance
+            utterances[event.utterance.utterance_id] = event.utterance
             twice += 1
-    return list(found.values()), twice
+    return list(utterances.values()), twice
 
 
 def told(phrase: Phrase, how: str, delay: float) -> Transcript:
@@ -120,11 +120,11 @@ def timeouts(sound: NDArray[np.float32], phrases: Sequence[Phrase], seeds: int) 
                     random = np.random.default_rng(seed)
                     texts = [told(phrase, how, random.uniform(least, most)) for phrase in phrases]
                     config = AssemblerConfig(expect_text="always", text_timeout=timeout)
-                    found, twice = final(
+                    utterances, twice = final(
                         listen(UtteranceAssembler(config, SileroVoiceActivity()), sound, texts)
                     )
-                    right = sum(is_right(phrase, found) for phrase in phrases) / len(phrases)
-                    ghosts = sum(u.text != "" and u.start == u.end for u in found)
+                    right = sum(is_right(phrase, utterances) for phrase in phrases) / len(phrases)
+                    ghosts = sum(u.text != "" and u.start == u.end for u in utterances)
                     rows.append((right, twice, ghosts))
                 mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0)
                 print(
@@ -159,10 +159,10 @@ def attributed(events: Sequence[Event], groups: Sequence[Sequence[Phrase]]) -> f
     for event in events:
         if isinstance(event, SpeakerCorrected):
             labels.update(dict.fromkeys(event.utterance_ids, event.after))
-    found = [u for u in final(events)[0] if u.text]
+    utterances = [u for u in final(events)[0] if u.text]
     heard = [
         (labels.get(u.utterance_id, u.speaker_id) or "?", word)
-        for u in sorted(found, key=lambda u: u.start)
+        for u in sorted(utterances, key=lambda u: u.start)
         for word in u.text.split()
     ]
     said = [(p.speaker, word) for group in groups for p in group for word in p.text.split()]

@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     bundle = load_bundle(model_folder(options.bundle))
     trial = read_trial(bundle, data_folder(None), options.split)
-    found = measure_conditions(trial.predict, trial.dialogues, trial.audio, trial.visual)
+    results = measure_conditions(trial.predict, trial.dialogues, trial.audio, trial.visual)
     print(f"{bundle.name} {bundle.version}, MELD {options.split}\n")
-    print("\n".join(table(found)))
-    least = worst(found)
+    print("\n".join(table(results)))
+    least = worst(results)
     print(f"\nworst: {least.difference:+.2f} ({least.condition.name})\n")
     rows = []
     for seen in SETS:

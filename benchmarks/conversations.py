@@ -63,14 +63,14 @@ def read(path: Path) -> Samples:
 
 def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:
     """The turns of every recording of an RTTM file; its names with ñ are written with n here."""
-    found: dict[str, list[Turn]] = defaultdict(list)
+    turns_of: dict[str, list[Turn]] = defaultdict(list)
     for line in path.read_text("utf-8").splitlines():
         if not line.strip():
             continue
         _, name, _, start, duration, _, _, speaker, *_ = line.split()
         turn = Turn(float(start), float(start) + float(duration), speaker)
-        found[name.replace("ñ", "n")].append(turn)
-    return {name: tuple(sorted(turns, key=lambda t: t.start)) for name, turns in found.items()}
+        turns_of[name.replace("ñ", "n")].append(turn)
+    return {name: tuple(sorted(turns, key=lambda t: t.start)) for name, turns in turns_of.items()}
 
 
 def meetings(part: str) -> list[Conversation]:
@@ -97,21 +97,21 @@ def speakers(half: int) -> dict[str, list[Samples]]:
     Sexes take turns in RAVDESS: halves go by pairs. EmoDB by its speakers' order; AMI by meetings.
     """
     folder = data_folder()
-    found: dict[str, list[Samples]] = {}
+    clips_of: dict[str, list[Samples]] = {}
     for actor in range(1, 25):
         if (actor - 1) // 2 % 2 == half:
             paths = sorted((folder / f"ravdess_speech_16k/Actor_{actor:02d}").glob("*.flac"))
-            found[f"ravdess{actor:02d}"] = [_loud_part(read(path)) for path in paths[::2]]
+            clips_of[f"ravdess{actor:02d}"] = [_loud_part(read(path)) for path in paths[::2]]
     clips: dict[str, list[Path]] = defaultdict(list)
     for path in sorted((folder / "emodb" / "full").rglob("*.flac")):
         clips[path.name[:2]].append(path)
     for place, (name, paths) in enumerate(sorted(clips.items())):
         if place // 2 % 2 == half:
-            found[f"emodb{name}"] = [_loud_part(read(path)) for path in paths]
+            clips_of[f"emodb{name}"] = [_loud_part(read(path)) for path in paths]
     for name, turns in _said_alone(half).items():
         if len(turns) >= 2:
-            found[f"ami {name}"] = turns
-    return found
+            clips_of[f"ami {name}"] = turns
+    return clips_of
 
 
 def _loud_part(samples: Samples) -> Samples:
@@ -123,7 +123,7 @@ def _loud_part(samples: Samples) -> Samples:
 
 
 def _said_alone(half: int) -> dict[str, list[Samples]]:
-    found: dict[str, list[Samples]] = defaultdict(list)
+    parts: dict[str, list[Samples]] = defaultdict(list)
     for number, meeting in enumerate(meetings("train")):
         if number % 2 != half:
             continue
@@ -134,9 +134,9 @@ def _said_alone(half: int) -> dict[str, list[Samples]]:
                     start = max(start, other.end)
             while turn.end - start >= AMI_TURN[0]:
                 end = min(turn.end, start + AMI_TURN[1])
-                found[turn.speaker].append(meeting.samples[int(start * RATE) : int(end * RATE)])
+                parts[turn.speaker].append(meeting.samples[int(start * RATE) : int(end * RATE)])
                 start = end
-    return found
+    return parts
 
 
 def compose(

@@ -98,10 +98,10 @@ def diarize(conversation: Conversation, networks: DiarizationNetworks) -> Diariz
 
 def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
     """Of (start s, end s, speaker)."""
-    found = Annotation()
+    result = Annotation()
     for number, (start, end, speaker) in enumerate(spans):
-        found[Segment(start, end), number] = speaker
-    return found.support()
+        result[Segment(start, end), number] = speaker
+    return result.support()
 
 
 def spoken(turns: Iterable[Turn]) -> Annotation:
@@ -266,9 +266,9 @@ def best_naming(pairs: Iterable[tuple[str, str]], total: int) -> float:
     from scipy.optimize import linear_sum_assignment
 
     counts = Counter(pairs)
-    found = sorted({f for f, _ in counts} - {""})
+    names = sorted({f for f, _ in counts} - {""})
     true = sorted({t for _, t in counts})
-    table = np.array([[counts[f, t] for t in true] for f in found]).reshape(len(found), len(true))
+    table = np.array([[counts[f, t] for t in true] for f in names]).reshape(len(names), len(true))
     rows, columns = linear_sum_assignment(-table)
     return float(table[rows, columns].sum() / max(1, total))
 

@@ -47,7 +47,7 @@ def serve(collect: bool) -> float | None:
     server, probe = LifecycleNode("server", context=context), Node("probe", context=context)
     client = probe.create_client(ChangeState, "server/change_state")
     start = time.monotonic()
-    found = client.wait_for_service(PATIENCE)
+    is_there = client.wait_for_service(PATIENCE)
     taken = time.monotonic() - start
     for node in (probe, server):
         node.destroy_node()
@@ -55,7 +55,7 @@ def serve(collect: bool) -> float | None:
     del server, probe, client, context, node
     if collect:
         gc.collect()
-    return taken if found else None
+    return taken if is_there else None
 
 
 def until(true: Callable[[], object], executor: SingleThreadedExecutor) -> float | None:
@@ -81,14 +81,14 @@ def meet(number: int, reliable: bool, one_context: bool) -> Meeting:
     topic = f"discovery_{number}"
     listener.create_subscription(String, topic, heard.append, qos)
     publisher = talker.create_publisher(String, topic, qos)
-    found = until(publisher.get_subscription_count, executor)
+    is_there = until(publisher.get_subscription_count, executor)
     publisher.publish(String(data="once"))
-    arrived = until(lambda: heard, executor) if found is not None else None
+    arrived = until(lambda: heard, executor) if is_there is not None else None
     executor.shutdown()
     for node, context in zip((talker, listener), contexts, strict=True):
         node.destroy_node()
         context.try_shutdown()
-    return Meeting(found, arrived)
+    return Meeting(is_there, arrived)
 
 
 def describe(name: str, times: list[float | None]) -> str:

@@ -85,7 +85,7 @@ def in_frame(photograph: Image) -> Image:
 
 def crops(detector: FaceDetector, images: Sequence[Image]) -> tuple[list[Image | None], float]:
     """The largest face of each image, None where no face is found; ms of processor per image."""
-    found: list[Image | None] = []
+    faces: list[Image | None] = []
     used = 0.0
     for image in images:
         framed = in_frame(image)
@@ -94,8 +94,8 @@ def crops(detector: FaceDetector, images: Sequence[Image]) -> tuple[list[Image |
         began = time.thread_time()
         boxes = detector.detect(frame)
         used += time.thread_time() - began
-        found.append(cut_face(framed, boxes[0]) if boxes else None)
-    return found, 1e3 * used / len(images)
+        faces.append(cut_face(framed, boxes[0]) if boxes else None)
+    return faces, 1e3 * used / len(images)
 
 
 def recalls(
@@ -158,12 +158,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     files = photographs(data_folder(options.data) / FOLDER, options.most)
     detectors = {"yunet": YuNetDetector(), "haar": HaarDetector()}
-    found = measure(options.bundle, files, detectors)
-    print(json.dumps(found, indent=2))
+    results = measure(options.bundle, files, detectors)
+    print(json.dumps(results, indent=2))
     bundle = load_bundle(model_folder(options.bundle))
     command = f"python -m benchmarks.face_detectors --bundle {bundle.name} --most {options.most}"
     conditions = f"{len(files)} natural photographs of github.com/muxspace/facial_expressions"
-    write_results("face_detectors", command, bundle, found, conditions)
+    write_results("face_detectors", command, bundle, results, conditions)
     return 0
 
 

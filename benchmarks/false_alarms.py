@@ -118,11 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     options = parser.parse_args(arguments)
     estimates, labels = meetings(options.bundle, data_folder(options.data) / FOLDER)
-    found = shares(estimates, labels)
-    print(json.dumps(found, indent=2))
+    alarms = shares(estimates, labels)
+    print(json.dumps(alarms, indent=2))
     bundle = load_bundle(model_folder(options.bundle))
     command = f"python -m benchmarks.false_alarms --bundle {bundle.name}"
-    write_results("false_alarms", command, bundle, found, CONDITIONS)
+    write_results("false_alarms", command, bundle, alarms, CONDITIONS)
     return 0
 
 

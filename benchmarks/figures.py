@@ -60,10 +60,10 @@ def figures(page: Path, root: Path = ROOT) -> Iterator[Shown]:
         ValueError: a marker without a number before it, or a source that does not exist.
     """
     text = page.read_text(encoding="utf-8")
-    found = list(FIGURE.finditer(text))
-    if len(found) != text.count(MARKER):
+    matches = list(FIGURE.finditer(text))
+    if len(matches) != text.count(MARKER):
         raise ValueError(f"{page}: a figure marker has no number before it, or another form")
-    for match in found:
+    for match in matches:
         line = text.count("\n", 0, match.start()) + 1
         source = f"{match['file']}#{match['key']}"
         try:

@@ -87,12 +87,12 @@ def split_and_joined(rows: Sequence[Row], texts: Sequence[str]) -> tuple[int, in
     """How many turns are in no estimate as a whole, and how many estimates hold several."""
     left, joined = list(texts), 0
     for row in rows:
-        found = 0
+        count = 0
         for text in set(left):
             if text in row.text:
                 left.remove(text)
-                found += 1
-        joined += found > 1
+                count += 1
+        joined += count > 1
     return len(left), joined
 
 

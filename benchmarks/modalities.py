@@ -46,11 +46,11 @@ RESAMPLES = 2000
 
 def former(prior: Floats, stream: Stream) -> Floats:
     """What edge-small 1.2.0 predicts, (T, C)."""
-    found = stream.alone[:, 0]
+    predicted = stream.alone[:, 0]
     for m in (1, 2):
         evidence = FORMER + (1 - FORMER) * stream.alone[:, m] / prior
-        found = found * np.where(stream.present[:, m, None], evidence, 1.0)
-    result: Floats = found / found.sum(axis=1, keepdims=True)
+        predicted = predicted * np.where(stream.present[:, m, None], evidence, 1.0)
+    result: Floats = predicted / predicted.sum(axis=1, keepdims=True)
     return result
 
 
@@ -124,8 +124,8 @@ def real_audio(
         stream = Stream("real audio", "", alone, present, material.labels)
         (predicted,) = situations.replayed(config, [stream])
         earlier = former(np.array(config.prior), stream)
-        for name, found in (("now", predicted), ("1.2.0", earlier)):
-            mean, low, high = _interval(stream, found, material.first)
+        for name, labels in (("now", predicted), ("1.2.0", earlier)):
+            mean, low, high = _interval(stream, labels, material.first)
             key = f"C_{strength:g}_{name}"
             result[key] = {"gain": mean, "low": low, "high": high}
     return result

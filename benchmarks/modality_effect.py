@@ -130,10 +130,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, measure in (("ravdess", acted), ("meld", meld)):
         if options.only not in (None, name):
             continue
-        found = measure(bundle, data)
+        effects = measure(bundle, data)
         command = f"python -m benchmarks.modality_effect --only {name}"
-        file = write_results(f"modality_effect_{name}", command, bundle, found, conditions[name])
-        print(file.name, *(f"{key} {value:.1f}" for key, value in found.items()), sep="\n  ")
+        file = write_results(f"modality_effect_{name}", command, bundle, effects, conditions[name])
+        print(file.name, *(f"{key} {value:.1f}" for key, value in effects.items()), sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -99,23 +99,23 @@ def agreement(rows: Sequence[Row], origin: int, truth: Sequence[Turn]) -> Agreem
 
     Counted are the 10 ms frames in which exactly one person speaks and that lie in an utterance.
     """
-    found = [
+    matches = [
         Turn((row.start - origin) / NS, (row.end - origin) / NS, row.speaker_id or "?")
         for row in rows
         if row.is_final
     ]
-    frames = round(max(turn.end for turn in [*truth, *found]) / FRAME) + 1
+    frames = round(max(turn.end for turn in [*truth, *matches]) / FRAME) + 1
     real = single_speaker(truth, frames)
     spoken = real != None  # noqa: E711  (elementwise)
     pairs: Counter[tuple[str, str]] = Counter()
-    for turn in found:
+    for turn in matches:
         span = slice(round(turn.start / FRAME), round(turn.end / FRAME))
         pairs.update((turn.speaker, who) for who in real[span] if who is not None)
     names = best_naming(pairs)
     right = sum(n for (mine, who), n in pairs.items() if names.get(mine) == who)
-    judged = [(turn, who) for turn in found if (who := _majority(real, turn)) is not None]
+    judged = [(turn, who) for turn in matches if (who := _majority(real, turn)) is not None]
     correct = sum(names.get(turn.speaker) == who for turn, who in judged)
-    covered = single_speaker([Turn(t.start, t.end, "x") for t in found], frames) != None  # noqa: E711
+    covered = single_speaker([Turn(t.start, t.end, "x") for t in matches], frames) != None  # noqa: E711
     return Agreement(
         frames=right / max(1, sum(pairs.values())),
         utterances=correct / max(1, len(judged)),
@@ -159,15 +159,15 @@ def run(out: Path, robot: RobotConfig) -> int:
     with Bag(path) as bag:
         result = play(bag, {}, robot, on_row=_print_row(True))
     _print_end(result, write(result, out))
-    found = agreement(result.rows, result.origin, read_rttm(folder / "sample.rttm"))
+    figures = agreement(result.rows, result.origin, read_rttm(folder / "sample.rttm"))
     texts = read_stm(folder / "sample.stm")
     said = " ".join(row.text for row in result.rows if row.is_final)
     kept = sum(phrase.text in said for phrase in texts)
     print(f"texts that reached an estimate: {kept} of {len(texts)}")
     print(
-        f"speaker as annotated: {found.frames:.1%} of the single-speaker frames in utterances, "
-        f"{found.utterances:.0%} of {found.judged} utterances; "
-        f"{found.heard:.1%} of the single-speaker speech lies in one utterance"
+        f"speaker as annotated: {figures.frames:.1%} of the single-speaker frames in utterances, "
+        f"{figures.utterances:.0%} of {figures.judged} utterances; "
+        f"{figures.heard:.1%} of the single-speaker speech lies in one utterance"
     )
     latency, node = result.timing["latency_ms"], result.timing["node_latency_ms"]
     print(f"latency, ms: text to estimate over DDS {latency}, inside the nodes {node}")

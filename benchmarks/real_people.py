@@ -155,21 +155,21 @@ def scored(lines: Sequence[Line], duration: float) -> Timeline:
 
 
 def error_rate(
-    truth: Annotation, found: Annotation, part: Timeline
+    truth: Annotation, hypothesis: Annotation, part: Timeline
 ) -> tuple[dict[str, float], dict[str, str]]:
     """(figures of the diarization, speaker found -> annotated speaker)."""
     metric = DiarizationErrorRate(collar=COLLAR, skip_overlap=False)
-    detail = metric(truth, found, uem=part, detailed=True)
+    detail = metric(truth, hypothesis, uem=part, detailed=True)
     total = detail["total"] or math.nan
     figures = {
         "speakers": len(truth.labels()),
-        "speakers_found": len(found.labels()),
+        "speakers_found": len(hypothesis.labels()),
         "der": 100 * detail["diarization error rate"],
         "missed": 100 * detail["missed detection"] / total,
         "false_alarm": 100 * detail["false alarm"] / total,
         "confusion": 100 * detail["confusion"] / total,
     }
-    return figures, metric.optimal_mapping(truth, found, uem=part)
+    return figures, metric.optimal_mapping(truth, hypothesis, uem=part)
 
 
 def words(lines: Sequence[Line], output: Output, mapping: dict[str, str]) -> dict[str, float]:
@@ -265,13 +265,13 @@ def cues_of(lines: Sequence[Line]) -> list[Cue]:
 
 def published(path: Path, lines: Sequence[Line], duration: float) -> dict[str, float]:
     """mexca's own output of the debate (its speaker segments) by the same annotation."""
-    found = Annotation()
+    hypothesis = Annotation()
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             if row["speaker_id"]:
                 span = Segment(float(row["segment_start"]), float(row["segment_end"]))
-                found[span, row["segment_start"]] = row["speaker_id"]
-    return error_rate(reference(lines), found, scored(lines, duration))[0]
+                hypothesis[span, row["segment_start"]] = row["speaker_id"]
+    return error_rate(reference(lines), hypothesis, scored(lines, duration))[0]
 
 
 def meetings(folder: Path) -> dict[str, Any]:

@@ -72,10 +72,10 @@ def commit() -> str:
     """The short hash of HEAD; "unknown" outside a clone."""
     command = ["git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip()
+    return completed.stdout.strip()
 
 
 def rounded(value: Any) -> Any:

@@ -277,14 +277,14 @@ def scored(recordings: Iterable[Recording]) -> SystemScores:
     Raises:
         RuntimeError: one of them could not be evaluated.
     """
-    found = []
+    tallies = []
     labels: tuple[str, ...] = ()
     for recording in recordings:
         if recording.error:
             raise RuntimeError(f"{recording.name}: {recording.error}")
         labels = recording.labels
-        found += conversations(recording)
-    return system_scores("edge-small", labels, found)
+        tallies += conversations(recording)
+    return system_scores("edge-small", labels, tallies)
 
 
 def percent(figure: Figure | None) -> str:
@@ -327,10 +327,10 @@ def composed(corpora: Sequence[str], folder: Path, counts: Sequence[int], seeds:
                             compose(corpus, count, noise, seed, folder) for seed in range(seeds)
                         )
                     ]
-                    found = [kept.load() for kept in run(jobs, folder / "kept")]
-                    everything += found
+                    recordings = [kept.load() for kept in run(jobs, folder / "kept")]
+                    everything += recordings
                     heard = "quiet" if noise is None else f"{noise:g} dB, a room"
-                    yield f"{corpus}, {count} speakers, {heard}", scored(found)
+                    yield f"{corpus}, {count} speakers, {heard}", scored(recordings)
         yield "all", scored(everything)
 
     table(rows())
@@ -365,8 +365,8 @@ def recorded(folder: Path) -> None:
                 )
                 turns.write_text("".join(lines))
                 jobs.append(job_of(bag, [turns]))
-            found = [kept.load() for kept in run(jobs, folder / "kept")]
-            yield f"AMI {part}, {len(jobs)} excerpts of 30 s, no words", scored(found)
+            recordings = [kept.load() for kept in run(jobs, folder / "kept")]
+            yield f"AMI {part}, {len(jobs)} excerpts of 30 s, no words", scored(recordings)
 
     table(rows())
 
@@ -547,14 +547,14 @@ def workers(folder: Path, seeds: int) -> None:
                 after.append(_peak(os.getpid()))
 
         began = time.perf_counter()
-        with _peaks_of_workers() as found:
+        with _peaks_of_workers() as peaks:
             recordings = [kept.load() for kept in run(jobs, out, number, watch=watch)]
         wall = time.perf_counter() - began
         length = sum(recording.duration for recording in recordings) / NS
         if number == 1:
             memory = "peak memory after each: " + ", ".join(f"{each:.0f}" for each in after)
         else:
-            memory = "peak memory of each: " + ", ".join(f"{each:.0f}" for each in found.values())
+            memory = "peak memory of each: " + ", ".join(f"{each:.0f}" for each in peaks.values())
         print(
             f"{number} workers: {len(jobs)} recordings, {length / 60:.1f} minutes, in {wall:.1f} "
             f"s, {length / wall:.1f} times real time; {memory} MiB",
@@ -575,19 +575,19 @@ def _peak(process: int) -> float:
 @contextmanager
 def _peaks_of_workers() -> Iterator[dict[int, float]]:
     """Process -> MiB at most, of the processes that this one starts meanwhile."""
-    found: dict[int, float] = {}
+    peaks: dict[int, float] = {}
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(0.1):
             for worker in multiprocessing.active_children():
                 if worker.pid is not None:
-                    found[worker.pid] = max(found.get(worker.pid, 0.0), _peak(worker.pid))
+                    peaks[worker.pid] = max(peaks.get(worker.pid, 0.0), _peak(worker.pid))
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        yield found
+        yield peaks
     finally:
         ended.set()
         looking.join()

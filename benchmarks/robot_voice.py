@@ -216,8 +216,8 @@ def begun(person: Span, utterances: Sequence[Utterance]) -> float | None:
 
 def false_utterances(session: Session, utterances: Sequence[Utterance]) -> list[bool]:
     """Of each time the robot spoke alone: is any of it an utterance?"""
-    found = [heard(utterance)[0] for utterance in utterances]
-    return [any(first <= start < last + 2.0 for start in found) for first, last in session.robot]
+    starts = [heard(utterance)[0] for utterance in utterances]
+    return [any(first <= start < last + 2.0 for start in starts) for first, last in session.robot]
 
 
 # --- tables ---
@@ -296,11 +296,11 @@ def interrupted(
     return make
 
 
-def by_seed(found: Sequence[tuple[int, float]]) -> str:
+def by_seed(counts: Sequence[tuple[int, float]]) -> str:
     """(seed, value) -> mean and spread over seeds, in %."""
     means = [
-        100 * np.mean([value for seed, value in found if seed == each])
-        for each in sorted({seed for seed, _ in found})
+        100 * np.mean([value for seed, value in counts if seed == each])
+        for each in sorted({seed for seed, _ in counts})
     ]
     return f"{np.mean(means):.0f} ± {np.std(means):.0f}"
 
@@ -326,19 +326,19 @@ def tail_table(cast: Cast) -> None:
     header("RT60", "sound late by", *(f"{tail} s" for tail in TAILS))
     for rt60 in ROOMS:
         for playback in PLAYBACK:
-            found: Shares = defaultdict(list)
+            shares: Shares = defaultdict(list)
             for seed, session in cast.sessions(alone(rt60, playback)):
                 for tail in TAILS:
                     wrong = false_utterances(session, listen(session, listening(tail)))
-                    found[tail] += [(seed, float(value)) for value in wrong]
-            row(f"{rt60} s", f"{playback} s", *(by_seed(found[tail]) for tail in TAILS))
+                    shares[tail] += [(seed, float(value)) for value in wrong]
+            row(f"{rt60} s", f"{playback} s", *(by_seed(shares[tail]) for tail in TAILS))
 
 
 def answers_table(cast: Cast) -> None:
     """Answers that lose their first words against robot_tail, and with the reference channel."""
     header("answer after", *(f"{tail} s" for tail in TAILS), GATES[1])
     for gap in GAPS:
-        found: dict[tuple[str, float], list[tuple[int, float]]] = defaultdict(list)
+        counts: dict[tuple[str, float], list[tuple[int, float]]] = defaultdict(list)
         kinds = [*((GATES[0], tail) for tail in TAILS), (GATES[1], 0.3)]
         for rt60 in ROOMS:
             for seed, session in cast.sessions(answered(rt60, 0.1, gap)):
@@ -347,15 +347,15 @@ def answers_table(cast: Cast) -> None:
                     for person in session.people:
                         delay = begun(person, utterances)
                         is_cut = delay is None or delay >= LEAST_CUT
-                        found[gate, tail].append((seed, float(is_cut)))
-        row(f"{gap} s", *(by_seed(found[kind]) for kind in kinds))
+                        counts[gate, tail].append((seed, float(is_cut)))
+        row(f"{gap} s", *(by_seed(counts[kind]) for kind in kinds))
 
 
 def barge_table(cast: Cast) -> None:
     """Who is heard over the robot, and when."""
     header("gate", "person louder by", *(f"RT60 {rt60} s" for rt60 in ROOMS), "begins after s")
     for decibels in LOUDER:
-        found: dict[tuple[str, float], list[tuple[int, float]]] = defaultdict(list)
+        counts: dict[tuple[str, float], list[tuple[int, float]]] = defaultdict(list)
         delays: dict[str, list[float]] = defaultdict(list)
         for rt60 in ROOMS:
             for seed, session in cast.sessions(interrupted(rt60, 0.1, decibels)):
@@ -363,10 +363,10 @@ def barge_table(cast: Cast) -> None:
                     utterances = listen(session, listening(0.3), gate)
                     for person in session.people:
                         delay = begun(person, utterances)
-                        found[gate, rt60].append((seed, float(delay is not None)))
+                        counts[gate, rt60].append((seed, float(delay is not None)))
                         delays[gate] += [] if delay is None else [delay]
         for gate in GATES:
-            shares = [by_seed(found[gate, rt60]) for rt60 in ROOMS]
+            shares = [by_seed(counts[gate, rt60]) for rt60 in ROOMS]
             late = np.quantile(delays[gate] or [np.nan], (0.5, 0.9))
             row(gate, f"{decibels} dB", *shares, "{:.1f}, {:.1f}".format(*late))
 
@@ -392,14 +392,14 @@ def recognised(
     session: Session, delay: Span, tells_times: bool, random: np.random.Generator
 ) -> list[Transcript]:
     """What a recogniser that does not know the robot's voice makes of everybody."""
-    found = []
+    texts = []
     for who, spans in (("robot", session.robot), ("person", session.people)):
         for n, span in enumerate(spans):
             text = f"{who} {n}".ljust(int((span[1] - span[0]) / 0.065), "-")
             start, end = (at(span[0]), at(span[1])) if tells_times else (None, None)
             arrival = at(span[1] + random.uniform(*delay))
-            found.append(Transcript(text, arrival, start=start, end=end))
-    return found
+            texts.append(Transcript(text, arrival, start=start, end=end))
+    return texts
 
 
 def text_table(cast: Cast) -> None:
@@ -415,8 +415,8 @@ def text_table(cast: Cast) -> None:
                 for after in TEXT_AFTER:
                     gate = RobotGateConfig(text_delay=after)
                     config = AssemblerConfig(expect_text="always", robot_gate=gate)
-                    found = listen(session, config, texts=texts)
-                    came = " ".join(utterance.text for utterance in found)
+                    heard = listen(session, config, texts=texts)
+                    came = " ".join(utterance.text for utterance in heard)
                     for n in range(EXCHANGES):
                         robots[after].append((seed, float(f"robot {n}-" in came)))
                         lost[after].append((seed, float(f"person {n}-" not in came)))

@@ -74,12 +74,12 @@ def table(
         run, cells = TextRun(folder), []
         for rate in rates:
             draws = range(seeds if rate else 1)
-            found = [
+            rows = [
                 run.weighted_f1([corrupt(c, rate, random.Random(seed)) for c in conversations])
                 for seed in draws
             ]
-            spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
-            cells.append(f"{statistics.fmean(found):.2f}{spread}")
+            spread = f" ± {statistics.stdev(rows):.2f}" if len(rows) > 1 else ""
+            cells.append(f"{statistics.fmean(rows):.2f}{spread}")
         lines.append(f"| {folder.parent.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

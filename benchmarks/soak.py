@@ -129,18 +129,18 @@ def _core(hours: float, watch: Watch, bundle: str, speakers: bool, told: Event) 
             waiting = list(phrases)
             for first in range(0, len(data) - size, size):
                 chunk = AudioChunk(data[first : first + size].tobytes(), now, now + NS // 10, "mic")
-                found = pipeline.feed(chunk)
+                events = pipeline.feed(chunk)
                 now += NS // 10
                 while waiting and waiting[0].end + 0.4 < first / SAMPLE_RATE:
-                    found += pipeline.feed(Transcript(waiting.pop(0).text, arrival=now))
+                    events += pipeline.feed(Transcript(waiting.pop(0).text, arrival=now))
                     texts += 1
-                found += pipeline.advance(now)
+                events += pipeline.advance(now)
                 if (simulated := (now - start) / NS) >= next_note:
                     _look(watch, "core", simulated, {"": os.getpid()})
                     next_note = simulated + hours * 3600 / 400
                 estimates += sum(
                     isinstance(event, EstimateEvent) and event.estimate.utterance.is_final
-                    for event in found
+                    for event in events
                 )
             now += seconds(random.Random(now).choice((1.0, 1.0, 40.0)))  # 40 s end a conversation
     wall, used = time.monotonic() - begin, time.process_time() - used

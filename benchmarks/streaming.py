@@ -112,15 +112,15 @@ def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
                     speaker_id=str(utterance.speaker),
                 )
                 duration = (utterance.end - utterance.start) / NS
-                found = {}
+                labels = {}
                 for heard in HEARD:
                     words = utterance.text.split()
                     share = words[: int(len(words) * heard / duration)] if duration > 0 else []
                     if heard < duration and share:
                         draft = replace(whole, text=" ".join(share), is_final=False)
-                        found[heard] = recogniser.feed(draft).label
+                        labels[heard] = recogniser.feed(draft).label
                 final = recogniser.feed(whole).label
-                for heard, label in found.items():
+                for heard, label in labels.items():
                     same[heard].append(label == final)
     lines = ["| seconds heard | utterances longer than that | same label |", "|---|---|---|"]
     for heard, agreed in same.items():

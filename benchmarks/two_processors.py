@@ -30,16 +30,16 @@ def differences(
     """What is not the same, in words, and the largest difference of a probability."""
     if len(here) != len(there):
         return [f"{len(here)} utterances and {len(there)}"], 1.0
-    found, worst = [], 0.0
+    different, worst = [], 0.0
     for one, other in zip(here, there, strict=True):
         for name in SAME:
             if one.get(name) != other.get(name):
-                found.append(
+                different.append(
                     f"{one['utterance_id']}: {name} {one.get(name)!r} and {other.get(name)!r}"
                 )
         mine, theirs = one["probabilities"], other["probabilities"]
         worst = max(worst, *(abs(mine[label] - theirs[label]) for label in mine))
-    return found, worst
+    return different, worst
 
 
 def main() -> int:
@@ -49,10 +49,10 @@ def main() -> int:
     parser.add_argument("there", type=Path)
     options = parser.parse_args()
     here, there = read(options.here), read(options.there)
-    found, worst = differences(here, there)
-    print("\n".join(found))
+    different, worst = differences(here, there)
+    print("\n".join(different))
     print(f"{len(here)} utterances, probabilities differ by {worst:.4f} at most")
-    return 1 if found or worst > MOST else 0
+    return 1 if different or worst > MOST else 0
 
 
 if __name__ == "__main__":

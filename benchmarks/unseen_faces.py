@@ -93,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         answers = look_at(recogniser, pictures)[:, order]
     truth = np.array([LABELS.index(name) for name in names])
     owners = np.unique(people, return_inverse=True)[1]
-    found = metrics.intervals(truth, answers[None], LABELS, owners, resamples=300)
+    intervals = metrics.intervals(truth, answers[None], LABELS, owners, resamples=300)
     print(f"{bundle.name} {bundle.version}, {len(truth)} pictures of {owners.max() + 1} people")
     for name in FIGURES:
-        print(f"{name:18} {percent(found[name])}")
+        print(f"{name:18} {percent(intervals[name])}")
     said = answers.argmax(axis=1)
     for label in EMOTIONS.values():
         mine = truth == LABELS.index(label)

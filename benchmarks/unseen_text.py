@@ -94,14 +94,14 @@ def measured(answers: Answers, corpus: Corpus, how: str) -> list[str]:
     """The rows of the two tables: figures, and recall of each class."""
     truth = np.array(corpus.truth())
     p = answers.probabilities
-    found = metrics.intervals(truth, p[None], names(corpus), answers.owners, resamples=300)
+    intervals = metrics.intervals(truth, p[None], names(corpus), answers.owners, resamples=300)
     said = p.argmax(axis=1)
     recall = ", ".join(
         f"{name} {100 * (said[truth == c] == c).mean():.0f}"
         for c, name in enumerate(names(corpus))
         if (truth == c).any()
     )
-    figures = " | ".join(percent(found[name]) for name in FIGURES)
+    figures = " | ".join(percent(intervals[name]) for name in FIGURES)
     return [f"| {corpus.name}, {how}, {len(truth)} | {figures} |", f"    recall: {recall}"]
 
 
@@ -124,11 +124,11 @@ def percent(figure: Difference | metrics.Interval) -> str:
 def measured_figures(answers: Answers, corpus: Corpus) -> dict[str, float]:
     """FIGURES in percent with the ends of their 95 % intervals, and the recall of each class."""
     truth, p = np.array(corpus.truth()), answers.probabilities
-    found = metrics.intervals(truth, p[None], names(corpus), answers.owners, resamples=300)
+    intervals = metrics.intervals(truth, p[None], names(corpus), answers.owners, resamples=300)
     said = p.argmax(axis=1)
     figures: dict[str, float] = {"utterances": len(truth)}
     for name in FIGURES:
-        interval = found[name]
+        interval = intervals[name]
         figures[name] = 100 * interval.value
         figures[f"{name}_low"], figures[f"{name}_high"] = 100 * interval.low, 100 * interval.high
     for c, name in enumerate(names(corpus)):
@@ -171,9 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results[key] = measured_figures(ours, corpus)
             if options.against:
                 theirs = answer(options.against, corpus, how == "with history")
-                found = differences(ours, theirs, corpus)
-                better.setdefault(how, []).append(found)
-                print("    better by:", ", ".join(f"{k} {percent(d)}" for k, d in found.items()))
+                gains = differences(ours, theirs, corpus)
+                better.setdefault(how, []).append(gains)
+                print("    better by:", ", ".join(f"{k} {percent(d)}" for k, d in gains.items()))
     if options.results:
         corpora = "".join(f" --corpus {name}" for name in options.corpus or ())
         command = (
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bundle = load_bundle(model_folder(options.bundle))
         write_results(options.results, command, bundle, results, conditions)
     for how, found_in in better.items():
-        means = ((k, np.mean([found[k].value for found in found_in])) for k in found_in[0])
+        means = ((k, np.mean([gains[k].value for gains in found_in])) for k in found_in[0])
         print(f"better by, mean, {how}:", ", ".join(f"{k} {100 * mean:.1f}" for k, mean in means))
 
 

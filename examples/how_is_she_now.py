@@ -75,8 +75,8 @@ class Companion(Node):
 
     def how_is_she_now(self) -> EmotionState | None:
         """The state; None where nothing is known of her."""
-        found = [s for s in self._states.states if self._person in ("", s.person_id)]
-        return found[-1] if found else None
+        states = [s for s in self._states.states if self._person in ("", s.person_id)]
+        return states[-1] if states else None
 
     def _hear(self, message: EmotionStates) -> None:
         self._states = message

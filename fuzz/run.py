@@ -80,15 +80,15 @@ def attempt(target: Target, data: bytes) -> str | None:
 
 def run(name: str, target: Target, inputs: int, seed: int) -> Found:
     """Try what is known, then `inputs` inputs."""
-    found = Found()
+    failures = Found()
     number = -len(_known(target, name))
     while number < inputs:
-        number = _in_child(target, name, seed, range(number, min(number + BATCH, inputs)), found)
-    found.inputs = inputs
-    return found
+        number = _in_child(target, name, seed, range(number, min(number + BATCH, inputs)), failures)
+    failures.inputs = inputs
+    return failures
 
 
-def _in_child(target: Target, name: str, seed: int, numbers: range, found: Found) -> int:
+def _in_child(target: Target, name: str, seed: int, numbers: range, failures: Found) -> int:
     """Try these inputs in a process of their own. Returns the number to go on with."""
     at = mmap.mmap(-1, 8)  # the number at work, for whoever finds the process dead
     reader, writer = os.pipe()
@@ -100,13 +100,13 @@ def _in_child(target: Target, name: str, seed: int, numbers: range, found: Found
     with os.fdopen(reader, "rb") as stream:
         told = stream.read()
     _, status, used = os.wait4(child, 0)
-    found.seconds += used.ru_utime + used.ru_stime
+    failures.seconds += used.ru_utime + used.ru_stime
     lines = [json.loads(line) for line in told.splitlines()]
     for line in lines:
         if "find" in line:
-            found.finds.setdefault(line["find"], made(target, name, seed, line["number"]))
+            failures.finds.setdefault(line["find"], made(target, name, seed, line["number"]))
         else:
-            found.refused += line["refused"]
+            failures.refused += line["refused"]
     if status == 0:
         return numbers.stop
     (number,) = struct.unpack("<q", at)
@@ -115,7 +115,7 @@ def _in_child(target: Target, name: str, seed: int, numbers: range, found: Found
         why = f"more than {LONGEST:g} s" if ended is signal.SIGALRM else f"ended by {ended.name}"
     else:
         why = f"ended with status {os.waitstatus_to_exitcode(status)}"
-    found.finds.setdefault(why, made(target, name, seed, number))
+    failures.finds.setdefault(why, made(target, name, seed, number))
     return int(number) + 1
 
 
@@ -150,9 +150,9 @@ def _line(**values: object) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
-def keep(name: str, found: Found) -> None:
+def keep(name: str, failures: Found) -> None:
     """Print the finds, and put their inputs into the corpus."""
-    for what, data in found.finds.items():
+    for what, data in failures.finds.items():
         print(f"  {name}: {what}")
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
         (CORPUS / name / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
@@ -167,17 +167,17 @@ def shares(every: Mapping[str, Target], inputs: int, seed: int) -> Iterator[tupl
     yield from ((name, least + int(left * s / sum(speeds.values()))) for name, s in speeds.items())
 
 
-def table(found: Mapping[str, Found]) -> list[str]:
+def table(results: Mapping[str, Found]) -> list[str]:
     """Markdown."""
     lines = ["| target | inputs | refused | processor s | finds |", "|---|---|---|---|---|"]
-    for name, each in found.items():
+    for name, each in results.items():
         share = each.refused / max(1, each.inputs)
         lines.append(
             f"| `{name}` | {each.inputs:,} | {share:.0%} | {each.seconds:.0f} | {len(each.finds)} |"
         )
-    total = sum(each.inputs for each in found.values())
-    spent = sum(each.seconds for each in found.values())
-    finds = sum(len(each.finds) for each in found.values())
+    total = sum(each.inputs for each in results.values())
+    spent = sum(each.seconds for each in results.values())
+    finds = sum(len(each.finds) for each in results.values())
     return [*lines, f"| **all** | **{total:,}** | | {spent:.0f} | {finds} |"]
 
 
@@ -209,13 +209,14 @@ def main(argv: list[str] | None = None) -> int:
         counts = dict(shares(every, options.share, options.seed))
     results: dict[str, Found] = {}
     for name, target in every.items():
-        found = results[name] = run(name, target, counts[name], options.seed)
+        failures = results[name] = run(name, target, counts[name], options.seed)
         print(
-            f"{name:22} {found.inputs:8} inputs {len(found.finds):3} finds {found.seconds:7.1f} s "
-            f"{found.refused / max(1, found.inputs):4.0%} refused",
+            f"{name:22} {failures.inputs:8} inputs {len(failures.finds):3} finds "
+            f"{failures.seconds:7.1f} s "
+            f"{failures.refused / max(1, failures.inputs):4.0%} refused",
             flush=True,
         )
-        keep(name, found)
+        keep(name, failures)
     if options.page is not None:
         line = " ".join(argv if argv is not None else sys.argv[1:])
         put(
@@ -223,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
             f"`python -m fuzz.run {line}` on {date.today():%Y-%m-%d}, Python "
             f"{sys.version.split()[0]}:\n\n" + "\n".join(table(results)),
         )
-    return 1 if any(found.finds for found in results.values()) else 0
+    return 1 if any(failures.finds for failures in results.values()) else 0
 
 
 if __name__ == "__main__":

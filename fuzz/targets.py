@@ -105,9 +105,9 @@ def _message(data: bytes) -> None:
         ("/humans/faces/f/landmarks", "hri_msgs/msg/FacialLandmarks"),
         ("/humans/voices/v/audio", "audio_common_msgs/msg/AudioDataStamped"),
     ):
-        found = humans_adapter(topic, kind)
-        assert found is not None
-        adapters.append(found)
+        adapter = humans_adapter(topic, kind)
+        assert adapter is not None
+        adapters.append(adapter)
     which = adapters[draw.number("<B") % len(adapters)]
     header = draw.header()
     word = SimpleNamespace(
@@ -285,7 +285,7 @@ def _bags() -> dict[str, bytes]:
     """A small recording of each kind."""
     from erc_ros.replay.bag import BagWriter
 
-    found = {}
+    bags = {}
     with tempfile.TemporaryDirectory() as folder:
         for storage in ("mcap", "sqlite3"):
             path = Path(folder, storage)
@@ -294,8 +294,8 @@ def _bags() -> dict[str, bytes]:
                 for number in range(3):
                     writer.write("/speech", kind, number, writer.new(kind, data="hello"))
             (file,) = (f for f in path.iterdir() if f.suffix != ".yaml")
-            found[file.suffix] = file.read_bytes()
-    return found
+            bags[file.suffix] = file.read_bytes()
+    return bags
 
 
 def _metadata(file: Path) -> None:
@@ -410,7 +410,7 @@ def targets() -> dict[str, Target]:
     raw = bytes([4, 0, 4, 0, 0, 0]) + bytes(48)
     sounds = tuple(bytes([0, 0, 125, n, 1, n]) + bytes(300) for n in range(4))
     refused = (ValueError,)
-    found = {
+    all_targets = {
         "messages": Target(_message, refused, tuple(bytes([n]) + bytes(300) for n in range(16))),
         "pictures": Target(_picture, refused, (jpeg, png), (of_bytes, in_place, of_png)),
         "raw_pictures": Target(_raw_picture, refused, tuple(bytes([n]) + raw for n in range(24))),
@@ -450,7 +450,7 @@ def targets() -> dict[str, Target]:
         "bag_metadata": _of_file("metadata.yaml", _metadata, BagError, table, metadata),
     }
     if getattr(find_spec("erc_msgs"), "origin", None):  # the definitions alone have none
-        found["utterances"] = Target(
+        all_targets["utterances"] = Target(
             _utterance, refused, (_utterance_bytes(b""), _utterance_bytes(dot))
         )
     for suffix, data, changes in (
@@ -462,5 +462,5 @@ def targets() -> dict[str, Target]:
         (".eaf", ELAN, text),
     ):
         name = f"annotations_{suffix.lower()[1:]}"
-        found[name] = _of_file(f"truth{suffix}", _annotation, TruthError, changes, data)
-    return found
+        all_targets[name] = _of_file(f"truth{suffix}", _annotation, TruthError, changes, data)
+    return all_targets

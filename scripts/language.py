@@ -148,8 +148,8 @@ def in_python(root: Path = ROOT) -> Iterator[tuple[str, str]]:
 
 def counts(root: Path = ROOT) -> dict[str, int]:
     """How often Python files use each word."""
-    found = Counter(word for word, _ in in_python(root))
-    return {word: found[word] for word in settings(root)["words"]}
+    occurrences = Counter(word for word, _ in in_python(root))
+    return {word: occurrences[word] for word in settings(root)["words"]}
 
 
 def allowed(root: Path = ROOT) -> dict[str, int]:

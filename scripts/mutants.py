@@ -288,11 +288,11 @@ def mutmut(folder: Path, names: Iterable[str]) -> str:
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    found = {}
+    results = {}
     for meta in (folder / "mutants").rglob("*.meta"):
         for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
-            found[name] = STATUS.get(code, f"exit code {code}")
-    return found
+            results[name] = STATUS.get(code, f"exit code {code}")
+    return results
 
 
 def confirmed(folder: Path, mutant: Mutant, package: Package) -> str:

@@ -119,8 +119,8 @@ class Remembers(HaarDetector):
     last: ClassVar[list[Box]] = []
 
     def detect(self, frame: Frame) -> list[Box]:
-        found = super().detect(frame)
-        self.last = found or self.last
+        boxes = super().detect(frame)
+        self.last = boxes or self.last
         return self.last
 
 
@@ -301,8 +301,8 @@ class Length:
 
 class Batched(Length):
     def encode(self, samples: Any) -> NDArray[np.float32]:
-        found = super().encode(samples)
-        return found - found.mean(axis=0)
+        embeddings = super().encode(samples)
+        return embeddings - embeddings.mean(axis=0)
 
 
 class Accepts(Length):

@@ -164,11 +164,11 @@ def _scored(recorded: Recording) -> SystemScores:
     for match in recorded.matches:
         if match.truth is None or match.prediction is None:
             continue
-        found = recorded.predictions[match.prediction]
+        prediction = recorded.predictions[match.prediction]
         wanted = recorded.truth.segments[match.truth].emotion
         assert wanted is not None
-        counts[LABELS.index(wanted), LABELS.index(found.label)] += 1
-        right.append((float(found.probabilities.max()), wanted == found.label))
+        counts[LABELS.index(wanted), LABELS.index(prediction.label)] += 1
+        right.append((float(prediction.probabilities.max()), wanted == prediction.label))
     right.sort(reverse=True)
     wrong = np.cumsum([not is_right for _, is_right in right])
     bins = []

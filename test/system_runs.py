@@ -63,10 +63,10 @@ def write_system_run(
     best.mkdir(parents=True)
     sizes = tuple(encoder.dimension for encoder in encoders.values())
     model = make_head(head, {"width": 24, "embeddings": sizes, "labels": len(labels)})
-    found = {"seed": 1, "reads": STAGES, "dev": 0.2, "test": {"weighted_f1": 0.2}}
-    found["settings"] = {"row": {"head": head}}  # as `comparison.train` writes it
-    found["onnx_difference"] = export_fusion(model, best / "fusion.onnx")
-    write(best / "metrics.json", found)
+    content = {"seed": 1, "reads": STAGES, "dev": 0.2, "test": {"weighted_f1": 0.2}}
+    content["settings"] = {"row": {"head": head}}  # as `comparison.train` writes it
+    content["onnx_difference"] = export_fusion(model, best / "fusion.onnx")
+    write(best / "metrics.json", content)
     return run
 
 

@@ -74,8 +74,8 @@ def test_a_parser_has_valid_inputs_and_looks_behind_its_first_check(
     parsers: Mapping[str, Target],
 ) -> None:
     for name, target in parsers.items():
-        found = [run.attempt(target, data) for data in target.seeds]
-        assert found.count(None) > len(found) / 2, name
+        outcomes = [run.attempt(target, data) for data in target.seeds]
+        assert outcomes.count(None) > len(outcomes) / 2, name
         changed = [run.attempt(target, run.made(target, name, 1, n)) for n in range(60)]
         assert changed.count(None) > 0, name
 
@@ -118,10 +118,10 @@ def test_what_breaks_a_parser_is_kept_and_tried_first(
 ) -> None:
     monkeypatch.setattr(run, "CORPUS", tmp_path)
     monkeypatch.setattr(run, "LONGEST", 0.2)
-    found = run.run("any", target(read), 3, 0)
-    (what,) = found.finds
-    assert what.startswith(told) and found.inputs == 3
-    run.keep("any", found)
+    failures = run.run("any", target(read), 3, 0)
+    (what,) = failures.finds
+    assert what.startswith(told) and failures.inputs == 3
+    run.keep("any", failures)
     (kept,) = (tmp_path / "any").iterdir()
     assert run.made(target(read), "any", 0, -2) == kept.read_bytes()
     assert run.run("any", target(read), 0, 0).finds == {what: kept.read_bytes()}

@@ -94,8 +94,8 @@ def test_a_figure_that_differs_is_found_and_written(tmp_path: Path) -> None:
         " 1,500 %<!-- figure: made.json#share*100 -->",
         f1=60.96, gain=-0.41, share=12.345,
     )  # fmt: skip
-    found = list(figures.figures(page, tmp_path))
-    assert [(each.written, each.expected) for each in found] == [
+    page_figures = list(figures.figures(page, tmp_path))
+    assert [(each.written, each.expected) for each in page_figures] == [
         ("61.0", "61.0"),
         ("+0.6", "-0.4"),
         ("1,500", "1,234"),

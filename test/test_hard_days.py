@@ -68,22 +68,22 @@ def conversation(
 
     stamps: the start on the microphone's clock, if it is another one. deaf: without a microphone.
     """
-    found: list[Event] = []
+    events: list[Event] = []
     ahead = (start if stamps is None else stamps) - start
     for now in range(0, turns * LONG, CHUNK):
         if not deaf:
             stamp = start + now + ahead
-            found += pipeline.feed(AudioChunk(heard(now), stamp, start + now + CHUNK, "mic"))
+            events += pipeline.feed(AudioChunk(heard(now), stamp, start + now + CHUNK, "mic"))
         if now % LONG == 3 * NS:
             said = TURNS[now // LONG % len(TURNS)]
-            found += pipeline.feed(Transcript(said, arrival=start + now))
-        found += pipeline.advance(start + now + CHUNK)
-    return found
+            events += pipeline.feed(Transcript(said, arrival=start + now))
+        events += pipeline.advance(start + now + CHUNK)
+    return events
 
 
 def estimates(events: list[Event]) -> list[Estimate]:
-    found = [event.estimate for event in events if isinstance(event, EstimateEvent)]
-    return [estimate for estimate in found if estimate.utterance.is_final]
+    result = [event.estimate for event in events if isinstance(event, EstimateEvent)]
+    return [estimate for estimate in result if estimate.utterance.is_final]
 
 
 def texts(events: list[Event]) -> list[str]:

@@ -45,14 +45,14 @@ def reported(folder: Path, *builds: str) -> str:
 
 @pytest.mark.parametrize("second", [name for name in BUILDS if name != "onnxruntime"])
 def test_two_builds_are_reported_with_the_commands_that_help(tmp_path: Path, second: str) -> None:
-    found = reported(tmp_path, "onnxruntime", second)
+    report = reported(tmp_path, "onnxruntime", second)
     for line in ("warning: ", "auto: ", "cuda: "):
-        (said,) = [each for each in found.splitlines() if each.startswith(line)]
+        (said,) = [each for each in report.splitlines() if each.startswith(line)]
         assert f"pip uninstall -y onnxruntime {second}" in said or second < "onnxruntime"
         assert f"pip install {second}" in said
 
 
 def test_one_build_is_not_reported(tmp_path: Path) -> None:
-    found = reported(tmp_path)
-    assert "uninstall" not in found and "warning: " not in found
-    assert "docs/how-to/gpu.md" in found
+    report = reported(tmp_path)
+    assert "uninstall" not in report and "warning: " not in report
+    assert "docs/how-to/gpu.md" in report

@@ -38,9 +38,9 @@ def estimate_of(text: str, locale: str = "", bundle: str = "edge-small") -> Esti
             *pipeline.flush(),
         ]
         excluded = pipeline.recognition.texts_excluded()
-    (found,) = (event.estimate for event in events if isinstance(event, EstimateEvent))
-    assert excluded == ({found.text_excluded: 1} if found.text_excluded else {})
-    return found
+    (estimate,) = (event.estimate for event in events if isinstance(event, EstimateEvent))
+    assert excluded == ({estimate.text_excluded: 1} if estimate.text_excluded else {})
+    return estimate
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def estimate_of(text: str, locale: str = "", bundle: str = "edge-small") -> Esti
     ],
 )
 def test_the_default_bundle_says_that_it_does_not_know(text: str, locale: str, reason: str) -> None:
-    found = estimate_of(text, locale)
-    assert found.text_excluded == reason and found.modalities[0] == (not reason)
-    assert found.utterance.text == text
+    estimate = estimate_of(text, locale)
+    assert estimate.text_excluded == reason and estimate.modalities[0] == (not reason)
+    assert estimate.utterance.text == text
     if reason:
-        assert TextExclusion(reason).explanation in found.notes
-        assert found.label == "" and found.confidence == pytest.approx(1 / 7)
+        assert TextExclusion(reason).explanation in estimate.notes
+        assert estimate.label == "" and estimate.confidence == pytest.approx(1 / 7)
     else:
-        assert found.label == "anger" and not found.notes
+        assert estimate.label == "anger" and not estimate.notes
 
 
 def test_voice_and_face_go_on_without_the_text(tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ def test_samples_of_an_array_are_what_its_type_says(config: PipelineConfig, kind
     heard = []
     for chunk in (AudioChunk(samples, NS, 2 * NS), as_bytes):
         perception = Perception(PerceptionConfig(face_detector="none", speaker_model="none"))
-        found = [*perception._microphone.feed(chunk), *perception._microphone.flush()]
-        heard.append(np.concatenate([e.samples for e in found if isinstance(e, AudioSamples)]))
+        chunks = [*perception._microphone.feed(chunk), *perception._microphone.flush()]
+        heard.append(np.concatenate([e.samples for e in chunks if isinstance(e, AudioSamples)]))
         perception.close()
     np.testing.assert_allclose(heard[0], heard[1], atol=2**-14)
 
@@ -301,8 +301,8 @@ def test_a_draft_is_estimated_only_where_it_is_wanted(config: PipelineConfig) ->
             }
         )
         with Pipeline(told) as pipeline:
-            found = pipeline.recognition.feed(draft)
-        assert [event.estimate.is_final for event in found] == [False] * wanted
+            events = pipeline.recognition.feed(draft)
+        assert [event.estimate.is_final for event in events] == [False] * wanted
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_what_is_not_confident_enough_is_unknown_and_keeps_its_probabilities(
     config: PipelineConfig,
 ) -> None:
     said = UtteranceEvent(erc_ros.Utterance("c", "u1", 0, NS, "Well", is_final=True))
-    found = {}
+    estimates = {}
     for least in (0.0, 1.0):
         told = PipelineConfig.from_parameters(
             {"bundle": config.recognition.bundle, "min_confidence": least, "speaker_model": "none"}
@@ -345,8 +345,8 @@ def test_what_is_not_confident_enough_is_unknown_and_keeps_its_probabilities(
         with Pipeline(told) as pipeline:
             (event,) = pipeline.recognition.feed(said)
             assert pipeline.recognition.counts["unknown"] == least
-        found[least] = event.estimate
-    named, unknown = found[0.0], found[1.0]
+        estimates[least] = event.estimate
+    named, unknown = estimates[0.0], estimates[1.0]
     assert named.label and unknown.label == "" and unknown.confidence == named.confidence < 1
     np.testing.assert_array_equal(named.probabilities, unknown.probabilities)
 
@@ -551,15 +551,15 @@ def test_a_reset_takes_in_the_faces_that_are_still_searched_for() -> None:
 def test_another_microphone_has_its_own_frame() -> None:
     config = PerceptionConfig(speaker_model="none", face_detector="none")
     perception = Perception(config)
-    found = []
+    frames = []
     for name in ("left", "right"):
         perception.feed(MicrophoneReplaced())
-        found.append(perception.frame_id)
+        frames.append(perception.frame_id)
         perception.feed(AudioFormat(16_000, 1, "S16LE"))
         perception.feed(heard(np.zeros(320), NS, name))
-        found.append(perception.frame_id)
+        frames.append(perception.frame_id)
     perception.close()
-    assert found == ["", "left", "", "right"]
+    assert frames == ["", "left", "", "right"]
 
 
 def test_without_a_detector_no_picture_is_looked_at() -> None:

@@ -83,8 +83,8 @@ def test_a_module_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_class_in_a_file_is_found_where_a_recipe_names_it(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text("class Own:\n    CONFIG = None\n    def fuse(self, inputs): ...\n")
-    found = find(FUSION_MODELS, f"{file}:Own")
-    assert found.__name__ == "Own" and find(FUSION_MODELS, f"{file}:Own") is found
+    own = find(FUSION_MODELS, f"{file}:Own")
+    assert own.__name__ == "Own" and find(FUSION_MODELS, f"{file}:Own") is own
     with pytest.raises(PluginError, match="no file"):
         find(FUSION_MODELS, f"{tmp_path / 'other.py'}:Own")
     (tmp_path / "bad.py").write_text("class Own(:\n")
@@ -179,9 +179,9 @@ def test_frames_of_any_length_are_found_within_one_of_them(length: int) -> None:
     audio = np.zeros(100 * FRAME, np.float32)
     begin, end = 30 * FRAME, 60 * FRAME
     audio[begin:end] = 1.0
-    found = [frames.feed(audio[n : n + FRAME]) > 0.5 for n in range(0, len(audio), FRAME)]
+    is_speech = [frames.feed(audio[n : n + FRAME]) > 0.5 for n in range(0, len(audio), FRAME)]
     assert detector.calls == len(audio) // length
-    first, last = found.index(True), len(found) - 1 - found[::-1].index(True)
+    first, last = is_speech.index(True), len(is_speech) - 1 - is_speech[::-1].index(True)
     delay = length // FRAME + 1
     assert 30 <= first <= 30 + delay and 59 - 1 <= last <= 59 + delay
     frames.reset()

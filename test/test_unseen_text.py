@@ -88,9 +88,9 @@ def test_how_much_better_has_its_sign(data: Path) -> None:
     wrong = np.roll(right, 1, axis=1)
     owners = np.repeat([0, 1], 3)
     for ours, theirs, sign in ((right, wrong, 1), (wrong, right, -1)):
-        found = differences(Answers(ours, owners), Answers(theirs, owners), corpus)
-        assert found["weighted_f1"].value == sign and found["macro_f1"].value * sign > 0.7
-        assert found["unweighted_recall"].value == sign
+        gains = differences(Answers(ours, owners), Answers(theirs, owners), corpus)
+        assert gains["weighted_f1"].value == sign and gains["macro_f1"].value * sign > 0.7
+        assert gains["unweighted_recall"].value == sign
 
 
 def test_one_that_was_asked_for_must_be_there(tmp_path: Path) -> None:

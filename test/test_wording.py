@@ -14,17 +14,17 @@ WORDS = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z]{2,}")
 
 def sentences() -> list[str]:
     """Each `match=` whose pattern has two words in a row, with its place."""
-    found = []
+    matches = []
     for file in sorted(TESTS.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 for keyword in node.keywords:
                     text = COMMAND.sub("", ast.unparse(keyword.value))
                     if keyword.arg == "match" and WORDS.search(text):
-                        found.append(f"{file.relative_to(TESTS)}:{keyword.value.lineno}: {text}")
-    return found
+                        matches.append(f"{file.relative_to(TESTS)}:{keyword.value.lineno}: {text}")
+    return matches
 
 
 def test_few_tests_match_the_wording_of_an_error() -> None:
-    found = sentences()
-    assert len(found) <= MOST, "\n".join(found)
+    matches = sentences()
+    assert len(matches) <= MOST, "\n".join(matches)

@@ -63,11 +63,11 @@ class ToneSegmentation:
         loud = np.abs(middles @ self._waves) > LEAST_LOUD  # (F, 64)
         heard = np.argsort(-loud.sum(axis=0), kind="stable")[: loud.any(axis=0).sum()]
         self._runs += 1
-        found = np.zeros((count, self.voices), np.float32)
+        activity = np.zeros((count, self.voices), np.float32)
         for voice in range(self.voices):
             tones = heard[voice :: self.voices]
-            found[:, (voice + self._runs) % self.voices] = loud[:, tones].any(axis=1)
-        return found
+            activity[:, (voice + self._runs) % self.voices] = loud[:, tones].any(axis=1)
+        return activity
 
 
 class ToneEmbedding:

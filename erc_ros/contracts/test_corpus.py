@@ -21,11 +21,11 @@ from erc_ros.training.datasets.utterances import Split
 @pytest.fixture
 def spec(corpus: str) -> CorpusSpec:
     """The corpus, found as `erc encode` finds it."""
-    found = corpora.find(corpus)
-    assert isinstance(found, CorpusSpec)
-    if found.read is None:
+    corpus_spec = corpora.find(corpus)
+    assert isinstance(corpus_spec, CorpusSpec)
+    if corpus_spec.read is None:
         pytest.skip("it has no conversations")
-    return found
+    return corpus_spec
 
 
 @pytest.fixture

@@ -50,9 +50,9 @@ def test_it_says_what_it_is(loaded: Encoder, encoder: str) -> None:
 
 def test_each_sample_has_one_finite_embedding(loaded: Encoder) -> None:
     """(N, dimension) float32."""
-    found = loaded.encode(samples())
-    assert found.shape == (5, loaded.dimension) and found.dtype == np.float32
-    assert np.isfinite(found).all()
+    embeddings = loaded.encode(samples())
+    assert embeddings.shape == (5, loaded.dimension) and embeddings.dtype == np.float32
+    assert np.isfinite(embeddings).all()
 
 
 def test_the_rest_of_the_batch_does_not_count(loaded: Encoder) -> None:

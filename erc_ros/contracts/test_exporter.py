@@ -22,8 +22,8 @@ LINES = [
 @pytest.fixture
 def loaded(exporter: str) -> Exporter:
     """The exporter, loaded as `--export` does; this also checks its suffix."""
-    (found,) = check_formats([exporter]).values()
-    return found
+    (instance,) = check_formats([exporter]).values()
+    return instance
 
 
 def written(exporter: Exporter, lines: list[Line], folder: Path, name: str = "talk") -> bytes:

@@ -122,8 +122,8 @@ def test_the_frame_is_not_changed(detector: FaceDetector) -> None:
 
 def test_it_works_on_another_thread(detector: FaceDetector) -> None:
     """It is made on one thread and used on another one."""
-    found: list[list[Box]] = []
-    thread = threading.Thread(target=lambda: found.append(detector.detect(frame(portrait()))))
+    boxes: list[list[Box]] = []
+    thread = threading.Thread(target=lambda: boxes.append(detector.detect(frame(portrait()))))
     thread.start()
     thread.join(60)
-    assert found == [detector.detect(frame(portrait()))]
+    assert boxes == [detector.detect(frame(portrait()))]

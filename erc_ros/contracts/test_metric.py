@@ -16,8 +16,8 @@ LABELS = ("neutral", "joy", "anger")
 @pytest.fixture
 def loaded(metric: str) -> Metric:
     """The metric, loaded as `erc evaluate-bag --metric` does; this also checks its name."""
-    (found,) = load_metrics([metric])
-    return found
+    (instance,) = load_metrics([metric])
+    return instance
 
 
 def estimates(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -43,10 +43,10 @@ def test_an_empty_message_has_no_words(speech_message: str) -> None:
     """A message with default values gives None, or is refused with its type of error."""
     reader = new(speech_message)
     try:
-        found = reader.read(example(reader), ARRIVAL)
+        transcript = reader.read(example(reader), ARRIVAL)
     except UnusableMessageError:
         return
-    assert found is None or isinstance(found, Transcript)
+    assert transcript is None or isinstance(transcript, Transcript)
 
 
 def test_a_message_gives_the_same_transcript_twice(speech_message: str) -> None:
@@ -61,10 +61,10 @@ def test_a_text_that_is_too_long_is_cut(speech_message: str) -> None:
     """At most `bounds.TEXT` characters are kept, or the message is refused."""
     reader = new(speech_message)
     try:
-        found = reader.read(example(reader, "a" * (TEXT + 1)), ARRIVAL)
+        transcript = reader.read(example(reader, "a" * (TEXT + 1)), ARRIVAL)
     except UnusableMessageError:
         return
-    assert found is None or len(found.text) <= TEXT
+    assert transcript is None or len(transcript.text) <= TEXT
 
 
 def test_a_message_without_fields_is_an_error_of_its_kind(speech_message: str) -> None:

@@ -89,11 +89,11 @@ def test_two_detectors_do_not_share_state(voice_activity: str) -> None:
     expected = run(new(voice_activity), audio)
     one, other = new(voice_activity), new(voice_activity)
     length = one.frame
-    found = []
+    probabilities = []
     for n in range(0, len(audio) - length + 1, length):
-        found.append(one.feed(audio[n : n + length]))
+        probabilities.append(one.feed(audio[n : n + length]))
         other.feed(audio[::-1][n : n + length].copy())
-    assert found == expected
+    assert probabilities == expected
 
 
 def test_the_samples_are_not_changed(voice_activity: str) -> None:

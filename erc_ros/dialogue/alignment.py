@@ -386,5 +386,5 @@ def majority(pieces: Sequence[Piece]) -> Attribution:
     if not known or not total:
         return UNCLEAR
     best = max(known, key=lambda speaker: known[speaker])
-    found = [p.attribution.confidence for p in pieces if p.attribution.speaker == best]
-    return Attribution(best, max(found) * known[best] / total)
+    confidences = [p.attribution.confidence for p in pieces if p.attribution.speaker == best]
+    return Attribution(best, max(confidences) * known[best] / total)

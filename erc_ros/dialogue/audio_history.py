@@ -59,13 +59,13 @@ class AudioHistory:
 
     def _between(self, start: int, end: int) -> list[_Frame]:
         """The frames that begin from `start` to before `end` (ns)."""
-        found: list[_Frame] = []
+        frames: list[_Frame] = []
         for frame in reversed(self._frames):  # what is asked for is rarely long past
             if frame.time < start:
                 break
             if frame.time < end:
-                found.append(frame)
-        return found[::-1]
+                frames.append(frame)
+        return frames[::-1]
 
     def clear(self) -> None:
         """Forget it."""

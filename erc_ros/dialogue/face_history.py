@@ -194,9 +194,9 @@ class FaceHistory:
     def _partner(self, whose: Sequence[tuple[Kind, str]], kind: Kind) -> str:
         """The most likely partner of the first of these ids that has one."""
         for one in whose:
-            found = partners(self._matches, one, kind) if one[1] else {}
-            if found:
-                return max(found, key=lambda name: found[name])
+            names = partners(self._matches, one, kind) if one[1] else {}
+            if names:
+                return max(names, key=lambda name: names[name])
         return ""
 
     def _motion(

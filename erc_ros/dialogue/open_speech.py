@@ -201,8 +201,8 @@ def closed(
         # a text that ended near a change of speaker ended at it
         is_rest = turn.start < start and turn.end - start < least and turn is not turns[-1]
         if turn.end - begin >= FRAME_TIME and not is_rest:
-            found = turn.attribution
-            pieces.append(Piece(start, turn.end, utterance_id=known, attribution=found))
+            attribution = turn.attribution
+            pieces.append(Piece(start, turn.end, utterance_id=known, attribution=attribution))
             start, known = turn.end, ""
     return state, SpeechStretch(end, tuple(pieces), known)
 

@@ -104,12 +104,12 @@ def partners(
 ) -> dict[str, float]:
     """Ids of `kind` that belong to `one`, directly or through one other id -> confidence."""
     direct = _neighbours(matches, one)
-    found = dict(direct)
+    scores = dict(direct)
     for between, first in direct.items():
         for far, second in _neighbours(matches, between).items():
             if far != one:
-                found[far] = max(found.get(far, 0.0), first * second)
-    return {name: confidence for (its, name), confidence in found.items() if its == kind}
+                scores[far] = max(scores.get(far, 0.0), first * second)
+    return {name: confidence for (its, name), confidence in scores.items() if its == kind}
 
 
 def _neighbours(

@@ -265,9 +265,9 @@ class SileroVoiceActivity:
         self._heard[0, :CONTEXT] = self._heard[0, FRAME:]
         self._heard[0, CONTEXT:] = within_full_scale(frame)
         inputs = {"input": self._heard, "h": self._hidden, "c": self._cell}
-        found = self._network(inputs)
-        self._hidden, self._cell = found["hn"], found["cn"]
-        return float(found["speech_probs"][0])
+        outputs = self._network(inputs)
+        self._hidden, self._cell = outputs["hn"], outputs["cn"]
+        return float(outputs["speech_probs"][0])
 
     def reset(self) -> None:
         self._heard = np.zeros((1, CONTEXT + FRAME), np.float32)  # a frame and what was before it

@@ -179,20 +179,20 @@ class Vocabulary:
         text = _clean(text)
         if _EMOTICON.search(text):
             return True
-        found = self._read(text)
+        encoding = self._read(text)
         return any(
             token != self._unknown and _has_words(f" {text}"[begin:end])
-            for token, (begin, end) in zip(found.ids, found.offsets, strict=True)
+            for token, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True)
         )
 
     def unknown_letters(self, text: str) -> float:
         """Share, 0 to 1, of a text's letters that are in tokens which the vocabulary lacks."""
         text = f" {_clean(text)}"
-        found = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
         letters = sum(map(str.isalpha, text))
         unknown = sum(
             sum(map(str.isalpha, text[begin:end]))
-            for token, (begin, end) in zip(found.ids, found.offsets, strict=True)
+            for token, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True)
             if token == self._unknown
         )
         return unknown / letters if letters else 0.0

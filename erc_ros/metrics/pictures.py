@@ -37,18 +37,19 @@ def draw_confusion(counts: NDArray[Any], names: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_reliability(found: Reliability) -> Figure:
+def draw_reliability(reliability: Reliability) -> Figure:
     """How often answers of a confidence are right, and below how many there are."""
-    some = found.count > 0
-    confidence, right = (sums[some] / found.count[some] for sums in (found.confidence, found.right))
+    some = reliability.count > 0
+    sums = reliability.confidence, reliability.right
+    confidence, right = (values[some] / reliability.count[some] for values in sums)
     figure = Figure((4.5, 5.5), dpi=120, layout="constrained")
     above, below = figure.subplots(2, height_ratios=(3, 1), sharex=True)
     above.plot((0, 1), (0, 1), color="0.6", linestyle="--", label="calibrated")
-    above.plot(confidence, right, marker="o", label=f"measured, error {found.error:.1%}")
+    above.plot(confidence, right, marker="o", label=f"measured, error {reliability.error:.1%}")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right")
     above.legend(loc="upper left")
-    edges = np.linspace(0, 1, len(found.count) + 1)
-    below.stairs(found.count / found.count.sum(), edges, fill=True)
+    edges = np.linspace(0, 1, len(reliability.count) + 1)
+    below.stairs(reliability.count / reliability.count.sum(), edges, fill=True)
     below.set(xlabel="confidence", ylabel="share of answers")
     return figure
 

@@ -87,9 +87,9 @@ def speaker_mapping(
     reference = _united(reference)
     edges, widths = _cells(reference, hypothesis, extent, collar)
     r, h = _counts(reference, edges), _counts(hypothesis, edges)
-    rows, columns = (list(dict.fromkeys(label for _, label in found)) for found in (h, r))
+    rows, columns = (list(dict.fromkeys(label for _, label in spans)) for spans in (h, r))
     places = [{label: place for place, label in enumerate(names)} for names in (rows, columns)]
-    there = [_by_label(found, of, len(widths)) for found, of in zip((h, r), places, strict=True)]
+    there = [_by_label(spans, of, len(widths)) for spans, of in zip((h, r), places, strict=True)]
     shared = (there[0] * widths) @ there[1].T  # (hypothesis, reference), ns
     return {
         rows[row]: columns[column] for row, column in assignment(-shared) if shared[row, column] > 0
@@ -98,18 +98,18 @@ def speaker_mapping(
 
 def _united(spans: Sequence[Span]) -> list[Span]:
     """Spans of one track and label that meet are one: there is no boundary between them."""
-    found: dict[tuple[Hashable, Hashable], Span] = {}
+    merged: dict[tuple[Hashable, Hashable], Span] = {}
     united = []
     for span in sorted(spans, key=lambda span: span.start):
         key = span.track, span.label
-        last = found.get(key)
+        last = merged.get(key)
         if last is not None and span.start <= last.end:
-            found[key] = replace(last, end=max(last.end, span.end))
+            merged[key] = replace(last, end=max(last.end, span.end))
             continue
         if last is not None:
             united.append(last)
-        found[key] = span
-    return united + list(found.values())
+        merged[key] = span
+    return united + list(merged.values())
 
 
 def _cells(
@@ -156,7 +156,7 @@ def _by_label(
     cells: int,
 ) -> NDArray[np.int64]:
     """How often each label is in each cell, (labels, K)."""
-    found = np.zeros((len(of), cells), np.int64)
+    cell_counts = np.zeros((len(of), cells), np.int64)
     for (_, label), there in counts.items():
-        found[of[label]] += there
-    return found
+        cell_counts[of[label]] += there
+    return cell_counts

@@ -112,8 +112,8 @@ def cp_errors(
     reference: Mapping[Hashable, Sequence[str]], hypothesis: Mapping[Hashable, Sequence[str]]
 ) -> WordErrors:
     """cpWER of one conversation; speaker -> words in the order in which they were said."""
-    true, found = list(reference.values()), list(hypothesis.values())
-    return _best([[edit_distance(r, h) for h in found] for r in true], true, found)
+    true, hypotheses = list(reference.values()), list(hypothesis.values())
+    return _best([[edit_distance(r, h) for h in hypotheses] for r in true], true, hypotheses)
 
 
 def tcp_errors(
@@ -122,15 +122,16 @@ def tcp_errors(
     collar: int = TIME_COLLAR,
 ) -> WordErrors:
     """tcpWER of one conversation; speaker -> words with their times."""
-    true, found = list(reference.values()), list(hypothesis.values())
-    return _best([[timed_edit_distance(r, h, collar) for h in found] for r in true], true, found)
+    true, hypotheses = list(reference.values()), list(hypothesis.values())
+    costs = [[timed_edit_distance(r, h, collar) for h in hypotheses] for r in true]
+    return _best(costs, true, hypotheses)
 
 
 def _best(
-    costs: Sequence[Sequence[int]], true: Sequence[Sized], found: Sequence[Sized]
+    costs: Sequence[Sequence[int]], true: Sequence[Sized], hypotheses: Sequence[Sized]
 ) -> WordErrors:
     """No speaker is assigned: all words of the speaker are deletions, or insertions."""
-    said, heard = [len(words) for words in true], [len(words) for words in found]
+    said, heard = [len(words) for words in true], [len(words) for words in hypotheses]
     size = max(len(said), len(heard))
     padded = np.zeros((size, size), np.int64)
     padded[: len(said), : len(heard)] = np.array(costs, np.int64).reshape(len(said), len(heard))

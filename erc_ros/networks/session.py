@@ -49,18 +49,18 @@ class Signature:
     inputs: Mapping[str, Port]
     outputs: Mapping[str, Port]
 
-    def difference(self, found: Signature) -> str:
+    def difference(self, actual: Signature) -> str:
         """What in `found` does not fit this signature, in words; "" if all fits."""
-        return _ports_differ("input", self.inputs, found.inputs) or _ports_differ(
-            "output", self.outputs, found.outputs
+        return _ports_differ("input", self.inputs, actual.inputs) or _ports_differ(
+            "output", self.outputs, actual.outputs
         )
 
 
-def _ports_differ(kind: str, expected: Mapping[str, Port], found: Mapping[str, Port]) -> str:
-    if set(expected) != set(found):
-        return f"{kind}s are {', '.join(found) or 'none'}, expected {', '.join(expected)}"
+def _ports_differ(kind: str, expected: Mapping[str, Port], actual: Mapping[str, Port]) -> str:
+    if set(expected) != set(actual):
+        return f"{kind}s are {', '.join(actual) or 'none'}, expected {', '.join(expected)}"
     for name, (element, shape) in expected.items():
-        other_element, other_shape = found[name]
+        other_element, other_shape = actual[name]
         if element != other_element:
             return f"{kind} {name} is of type {other_element}, expected {element}"
         if tuple(shape) != tuple(other_shape):
@@ -177,7 +177,7 @@ class Compared:
 
 
 def largest_difference(
-    found: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
+    actual: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
 ) -> float:
     """The largest difference of any output, as a part of its largest expected value.
 
@@ -186,15 +186,15 @@ def largest_difference(
     """
     worst = 0.0
     for name, values in expected.items():
-        if found[name].shape != values.shape:
+        if actual[name].shape != values.shape:
             raise NetworkError(
-                f"output {name} has shape {found[name].shape}, expected {values.shape}"
+                f"output {name} has shape {actual[name].shape}, expected {values.shape}"
             )
-        if not np.isfinite(found[name]).all():
+        if not np.isfinite(actual[name]).all():
             raise NetworkError(f"output {name} is not finite")
         if values.size:
             size = max(float(np.abs(values).max()), 1e-6)
-            worst = max(worst, float(np.abs(found[name] - values).max()) / size)
+            worst = max(worst, float(np.abs(actual[name] - values).max()) / size)
     return worst
 
 

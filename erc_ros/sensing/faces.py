@@ -109,7 +109,7 @@ class HaarDetector:
     def detect(self, frame: Frame) -> list[Box]:
         gray = to_gray(frame, self._max_width)
         side = max(24, round(gray.shape[1] * self._min_face))  # the cascade was trained on 24x24
-        found = self._cascade.detectMultiScale(
+        detections = self._cascade.detectMultiScale(
             # equalizing the histogram first cost a tenth of the faces and found more that are none
             gray,
             scaleFactor=1.15,
@@ -117,7 +117,7 @@ class HaarDetector:
             minSize=(side, side),
         )
         scale = image_size(frame)[0] / gray.shape[1]
-        boxes = [tuple(float(value) * scale for value in face) for face in found]
+        boxes = [tuple(float(value) * scale for value in face) for face in detections]
         return sorted_boxes(boxes, *image_size(frame))
 
 

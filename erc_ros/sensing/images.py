@@ -291,8 +291,8 @@ def _check_png(frame: Frame) -> None:
     while at < len(data) and kind != b"IEND":
         kind = bytes(data[at + 4 : at + 8])
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        found = int.from_bytes(data[end : end + 4], "big")
-        if end + 4 > len(data) or zlib.crc32(data[at + 4 : end]) != found:
+        checksum = int.from_bytes(data[end : end + 4], "big")
+        if end + 4 > len(data) or zlib.crc32(data[at + 4 : end]) != checksum:
             raise ImageError(f"{_name(frame)} image is damaged: a checksum is wrong")
         at = end + 4
 

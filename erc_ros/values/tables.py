@@ -116,8 +116,8 @@ def convert(value: Any, wanted: Any, name: str) -> Any:
     if origin in (tuple, list):
         return _sequence(value, origin, inner, name)
     if origin in (dict, Mapping):
-        found = _table(value, name)
-        return {key: convert(each, inner[1], f"{name}.{key}") for key, each in found.items()}
+        table = _table(value, name)
+        return {key: convert(each, inner[1], f"{name}.{key}") for key, each in table.items()}
     if origin in (typing.Union, types.UnionType) and value is None and type(None) in inner:
         return None
     if origin in (typing.Union, types.UnionType):

@@ -24,8 +24,8 @@ from erc_ros.values.transcript import Transcript, Word
 
 
 def piece(start: float, end: float, speaker: int | None = None, is_open: bool = False) -> Piece:
-    found = Attribution(speaker, 0.9)
-    return Piece(seconds(start), seconds(end), is_open, attribution=found)
+    attribution = Attribution(speaker, 0.9)
+    return Piece(seconds(start), seconds(end), is_open, attribution=attribution)
 
 
 def came(time: float) -> Transcript:
@@ -42,8 +42,8 @@ def claim(
     expected: float = 1.0,
     cuts: tuple[Cut, ...] = (),
 ) -> tuple[float, float] | None:
-    found = align(pieces, transcript, seconds(expected), cuts)
-    return None if found is None else (found.start / NS, found.end / NS)
+    matched = align(pieces, transcript, seconds(expected), cuts)
+    return None if matched is None else (matched.start / NS, matched.end / NS)
 
 
 def test_a_text_with_times_takes_the_speech_of_that_time() -> None:
@@ -127,8 +127,8 @@ def test_a_moment_of_quiet_is_a_cut() -> None:
 def parts(text: Transcript | str, *pieces: Piece) -> list[str | None]:
     if isinstance(text, str):
         text = Transcript(text, seconds(99))
-    found = split(text, pieces)
-    return [None if part.transcript is None else part.transcript.text for part in found]
+    split_parts = split(text, pieces)
+    return [None if part.transcript is None else part.transcript.text for part in split_parts]
 
 
 def spoken(*words: tuple[str, float, float]) -> Transcript:
@@ -182,8 +182,8 @@ def test_a_text_without_blanks_is_split_between_characters() -> None:
 
 
 def test_the_majority_counts_speech_not_pieces() -> None:
-    found = majority([piece(0, 0.5, 0), piece(1, 1.5, 0), piece(2, 5, 1), piece(5, 9, None)])
-    assert found.speaker == 1 and 0 < found.confidence < 0.9
+    attribution = majority([piece(0, 0.5, 0), piece(1, 1.5, 0), piece(2, 5, 1), piece(5, 9, None)])
+    assert attribution.speaker == 1 and 0 < attribution.confidence < 0.9
     assert majority([piece(0, 1)]).speaker is None
 
 
@@ -206,9 +206,9 @@ def test_a_split_text_is_whole_again_when_joined(
     tokens = text.split()
     words = [Word(token, seconds(n), seconds(n + 0.8)) for n, token in enumerate(tokens)]
     told = Transcript(text, seconds(99), words=tuple(words) if is_timed else ())
-    found = split(told, pieces)
-    assert [p for part in found for p in part.pieces] == pieces
-    texts = [part.transcript.text for part in found if part.transcript is not None]
+    shares = split(told, pieces)
+    assert [p for part in shares for p in part.pieces] == pieces
+    texts = [part.transcript.text for part in shares if part.transcript is not None]
     assert "".join("".join(texts).split()) == "".join(tokens)
     assert texts
 
@@ -238,11 +238,11 @@ def test_texts_of_the_same_time_or_stamp_and_voice_mean_the_same_speech() -> Non
 
 def test_a_text_with_times_ends_inside_its_last_piece() -> None:
     pieces = [piece(0, 2.0), piece(2.1, 2.6, is_open=True)]
-    found = align(pieces, timed(0, 2.35), seconds(2.35), [Cut(seconds(1.98), 0.1)])
-    assert found is not None
-    assert found.pieces == tuple(pieces)
-    assert found.end == seconds(2.35)
-    assert [(rest.start, rest.is_open) for rest in rests(found)] == [(seconds(2.35), True)]
+    matched = align(pieces, timed(0, 2.35), seconds(2.35), [Cut(seconds(1.98), 0.1)])
+    assert matched is not None
+    assert matched.pieces == tuple(pieces)
+    assert matched.end == seconds(2.35)
+    assert [(rest.start, rest.is_open) for rest in rests(matched)] == [(seconds(2.35), True)]
 
 
 def test_a_late_text_fits_speech_of_its_length_that_is_not_long_past() -> None:
@@ -276,13 +276,13 @@ def test_a_claim_lies_in_the_speech_and_loses_nothing(
     pieces[-1] = piece(pieces[-1].start / NS, now, is_open=is_open)
     text = timed(time, time + expected) if has_times else came(time)
     cuts = [Cut(seconds(t / 2), 0.2) for t in range(60)]
-    found = align(pieces, text, seconds(expected), cuts)
-    if found is None:
+    matched = align(pieces, text, seconds(expected), cuts)
+    if matched is None:
         return
-    assert found.start < found.end
-    assert found.pieces[0].start <= found.start < found.pieces[0].end
-    assert found.pieces[-1].start < found.end <= found.pieces[-1].end
-    kept = sum(rest.end - rest.start for rest in rests(found))
-    total = sum(p.end - p.start for p in found.pieces)
-    inside = sum(min(p.end, found.end) - max(p.start, found.start) for p in found.pieces)
+    assert matched.start < matched.end
+    assert matched.pieces[0].start <= matched.start < matched.pieces[0].end
+    assert matched.pieces[-1].start < matched.end <= matched.pieces[-1].end
+    kept = sum(rest.end - rest.start for rest in rests(matched))
+    total = sum(p.end - p.start for p in matched.pieces)
+    inside = sum(min(p.end, matched.end) - max(p.start, matched.start) for p in matched.pieces)
     assert kept + inside == total

@@ -138,9 +138,9 @@ def test_speakers_are_told_apart_and_recognised_again() -> None:
         final("eight nine ten eleven twelve thirteen and so on, and on", 9.5),
         final("sixty, seventy, eighty, ninety, a hundred", 13.5),
     ]
-    found = finals(play(listener(), sound, texts))
-    assert [u.speaker_id for u in found] == ["0", "1", "0"]
-    assert [u.utterance_id for u in found] == ["u1", "u2", "u3"]
+    utterances = finals(play(listener(), sound, texts))
+    assert [u.speaker_id for u in utterances] == ["0", "1", "0"]
+    assert [u.utterance_id for u in utterances] == ["u1", "u2", "u3"]
 
 
 def test_a_change_of_speaker_without_a_pause_splits_the_stretch() -> None:
@@ -165,19 +165,19 @@ def test_times_of_the_recogniser_are_believed() -> None:
     sound = scene((1, 3, 5), (3.5, 5, 5))
     late = final("Second.", 6.0, start=at(3.5), end=at(5))
     early = final("First.", 6.1, start=at(1), end=at(3))
-    found = finals(play(listener(text_timeout=5.0), sound, [late, early]))
-    assert [u.text for u in found] == ["Second.", "First."]
-    assert span(found[0])[0] > 3.2 and span(found[1])[1] < 3.2
+    utterances = finals(play(listener(text_timeout=5.0), sound, [late, early]))
+    assert [u.text for u in utterances] == ["Second.", "First."]
+    assert span(utterances[0])[0] > 3.2 and span(utterances[1])[1] < 3.2
 
 
 def test_speech_after_the_claimed_part_is_an_utterance_and_a_scrap_before_it_is_not() -> None:
     text = final("Hello.", 3.9, start=at(1.4), end=at(2.6))
     after, before = 3.1 - 2.6, 1.4 - 0.9  # s, both shorter than what may be left before a text
     assert max(after, before) < StretchConfig().min_left_over
-    found = finals(play(listener(), scene((1, 3, 5)), [text]))
-    assert [u.text for u in found] == ["Hello.", ""]
-    assert span(found[0]) == (1.4, 2.6)
-    assert span(found[1]) == (2.6, pytest.approx(3.1, abs=0.03))
+    utterances = finals(play(listener(), scene((1, 3, 5)), [text]))
+    assert [u.text for u in utterances] == ["Hello.", ""]
+    assert span(utterances[0]) == (1.4, 2.6)
+    assert span(utterances[1]) == (2.6, pytest.approx(3.1, abs=0.03))
 
 
 def test_speech_after_the_part_of_a_text_that_came_late_is_an_utterance() -> None:
@@ -197,9 +197,9 @@ def test_a_voice_id_overrides_what_was_heard() -> None:
         final("five six seven eight", 6.5, voice_id="b", person_id="p"),
         final("nine ten eleven twelve", 9.5, voice_id="a"),
     ]
-    found = finals(play(listener(), sound, texts))
-    assert [u.speaker_id for u in found] == ["0", "1", "0"]
-    assert (found[1].voice_id, found[1].person_id) == ("b", "p")
+    utterances = finals(play(listener(), sound, texts))
+    assert [u.speaker_id for u in utterances] == ["0", "1", "0"]
+    assert (utterances[1].voice_id, utterances[1].person_id) == ("b", "p")
 
 
 # --- text ---
@@ -325,8 +325,8 @@ def test_a_final_over_two_speakers_is_split_at_the_turn(has_words: bool) -> None
 def test_a_final_in_mid_speech_over_two_speakers_is_split_too() -> None:
     text = "Where have you been all day? At the sea, as always."
     told = final(text, 8.0, start=at(1), end=at(7.9))
-    found = finals(play(listener(), scene((1, 4, 5), (4, 11, 20)), [told]))
-    assert [(u.text, u.speaker_id) for u in found[:2]] == [
+    utterances = finals(play(listener(), scene((1, 4, 5), (4, 11, 20)), [told]))
+    assert [(u.text, u.speaker_id) for u in utterances[:2]] == [
         ("Where have you been all day?", "0"),
         ("At the sea, as always.", "1"),
     ]

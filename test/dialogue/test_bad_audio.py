@@ -64,15 +64,15 @@ class Heard:
 
     def speakers(self, phrases: list[Phrase], shift: float = 0.0) -> list[str]:
         """Who is said to have spoken most of each phrase; "": nobody was heard."""
-        found = []
+        names = []
         for phrase in phrases:
             start, end = (START + seconds(shift + time) for time in (phrase.start, phrase.end))
             shares: Counter[str] = Counter()
             for said in self.utterances:
                 shares[said.speaker_id] += max(0, min(end, said.end) - max(start, said.start))
             (label, common), *_ = shares.most_common(1)
-            found.append(label if common else "")
-        return found
+            names.append(label if common else "")
+        return names
 
 
 def chunks(
@@ -80,11 +80,11 @@ def chunks(
 ) -> list[AudioChunk]:
     """0.1 s each, as 16 bit integers, from `start` (s) on."""
     data = (sound.clip(-1, 1) * 32_767).astype("<i2")
-    size, found = rate // 10, []
+    size, result = rate // 10, []
     for first in range(0, len(data), size):
         stamp = START + seconds(start) + first * NS // rate
-        found.append(AudioChunk(data[first : first + size].tobytes(), stamp, stamp, frame))
-    return found
+        result.append(AudioChunk(data[first : first + size].tobytes(), stamp, stamp, frame))
+    return result
 
 
 def hear(
@@ -93,19 +93,19 @@ def hear(
     settings = AssemblerConfig(expect_text="never", **config)  # type: ignore[arg-type]
     ears = UtteranceAssembler(settings, SileroVoiceActivity(), networks)
     senses = Perception(PerceptionConfig(audio_rate=rate, face_detector="none"), ears)
-    heard, found = Heard(), {}
+    heard, utterances = Heard(), {}
     for chunk in sound:
         heard.events += senses.feed(chunk)
     heard.events += senses.flush()
     for event in heard.events:
         if isinstance(event, UtteranceEvent) and event.utterance.is_final:
             said = event.utterance
-            found[said.conversation_id, said.utterance_id] = said
+            utterances[said.conversation_id, said.utterance_id] = said
         elif isinstance(event, SpeakerCorrected):
             for name in event.utterance_ids:
                 key = event.conversation_id, name
-                found[key] = replace(found[key], speaker_id=event.after)
-    heard.utterances = list(found.values())
+                utterances[key] = replace(utterances[key], speaker_id=event.after)
+    heard.utterances = list(utterances.values())
     heard.counts = Counter(senses.counters())
     return heard
 

@@ -64,8 +64,8 @@ def recluster(
     return v.recluster(known, v.co_occurrence(known.windows, met, near=100), limits)
 
 
-def speakers(found: SpeakerClusters) -> list[int | None]:
-    return [window.speaker for window in found.windows]
+def speakers(clusters_of: SpeakerClusters) -> list[int | None]:
+    return [window.speaker for window in clusters_of.windows]
 
 
 # --- clusters ---
@@ -80,8 +80,8 @@ def clusters(
 
 
 def test_what_is_alike_on_average_is_one_voice() -> None:
-    found = clusters([axis(0), axis(1), axis(2, 0, 0.8), axis(3, 1, 0.7), axis(0)])
-    assert found == [[0, 2, 4], [1, 3]]
+    groups = clusters([axis(0), axis(1), axis(2, 0, 0.8), axis(3, 1, 0.7), axis(0)])
+    assert groups == [[0, 2, 4], [1, 3]]
 
 
 def test_the_link_is_the_mean_of_all_pairs() -> None:
@@ -105,9 +105,9 @@ def test_no_more_believed_voices_than_allowed_and_nobody_is_lost(
     people: int, limit: int, each: int
 ) -> None:
     vectors = [axis(k) for k in range(people) for _ in range(each)]
-    found = clusters(vectors, replace(LIMITS, speakers=limit, evidence=1.0))
-    assert len(found) == min(people, limit)
-    assert sorted(place for group in found for place in group) == list(range(len(vectors)))
+    groups = clusters(vectors, replace(LIMITS, speakers=limit, evidence=1.0))
+    assert len(groups) == min(people, limit)
+    assert sorted(place for group in groups for place in group) == list(range(len(vectors)))
 
 
 def test_too_little_to_be_somebody_does_not_count_against_the_bound() -> None:
@@ -118,9 +118,9 @@ def test_too_little_to_be_somebody_does_not_count_against_the_bound() -> None:
 
 
 def test_speakers_are_numbered_as_they_come() -> None:
-    found, _, merged = recluster(SpeakerClusters(windows=said(5, 5, 3, 3, 5, 8, 8)))
-    assert speakers(found) == [0, 0, 1, 1, 0, 2, 2]
-    assert (found.speakers, merged) == (3, {})
+    clustered, _, merged = recluster(SpeakerClusters(windows=said(5, 5, 3, 3, 5, 8, 8)))
+    assert speakers(clustered) == [0, 0, 1, 1, 0, 2, 2]
+    assert (clustered.speakers, merged) == (3, {})
 
 
 def test_the_first_voice_is_somebody_at_once_the_second_after_some_speech() -> None:
@@ -140,8 +140,8 @@ def test_a_voice_that_was_heard_beside_all_others_is_believed_sooner() -> None:
 def test_who_met_long_ago_was_not_heard_beside() -> None:
     windows = (window(0, axis(5), local=5), window(150, axis(3), local=3))
     assert not v.co_occurrence(windows, frozenset({(3, 5)}), near=100).any()
-    found = v.co_occurrence(windows, frozenset({(3, 5)}), near=200)
-    assert found.tolist() == [[False, True], [True, False]]
+    co_occurs = v.co_occurrence(windows, frozenset({(3, 5)}), near=200)
+    assert co_occurs.tolist() == [[False, True], [True, False]]
 
 
 def test_alike_voices_are_two_if_they_were_heard_beside_each_other() -> None:
@@ -202,15 +202,17 @@ def test_two_speakers_who_turn_out_to_be_one_keep_the_number_of_whom_more_was_he
     )
     between = tuple(window(100 + 20 * k, axis(1, 0, 0.8)) for k in range(8))
     assert recluster(SpeakerClusters(past, (), 2))[2] == {}
-    found, _, merged = recluster(SpeakerClusters(past, between, 2))
+    clustered, _, merged = recluster(SpeakerClusters(past, between, 2))
     assert merged == {0: 1}
-    assert {voice.speaker for voice in found.profiles} == {1} and set(speakers(found)) == {1}
+    assert {voice.speaker for voice in clustered.profiles} == {1} and set(speakers(clustered)) == {
+        1
+    }
 
 
 def test_a_window_is_compared_with_what_it_shares_no_sound_with() -> None:
     windows = (window(0, axis(0)), window(4, axis(0)), window(40, axis(1, 0, 0.8)))
-    found, fits, _ = recluster(SpeakerClusters(windows=windows))
-    assert speakers(found) == [0, 0, 0]
+    clustered, fits, _ = recluster(SpeakerClusters(windows=windows))
+    assert speakers(clustered) == [0, 0, 0]
     # the second one shares 8 frames with the first, and itself with itself: the third counts
     np.testing.assert_allclose(
         fits[:2, 0], (0.8 + LIMITS.clustering.prior * LIMITS.same) / (1 + LIMITS.clustering.prior)
@@ -218,8 +220,8 @@ def test_a_window_is_compared_with_what_it_shares_no_sound_with() -> None:
 
 
 def test_nothing_heard_is_no_speaker() -> None:
-    found, fits, merged = recluster(SpeakerClusters())
-    assert (found.speakers, fits.shape, merged) == (0, (0, 0), {})
+    clustered, fits, merged = recluster(SpeakerClusters())
+    assert (clustered.speakers, fits.shape, merged) == (0, (0, 0), {})
 
 
 # --- what is kept ---

@@ -96,13 +96,13 @@ def test_when_it_is_computed_changes_no_answer(
 ) -> None:
     def effects(executor: Executor, asked: list[int]) -> list[State]:
         work: DeferredUpdates[State] = DeferredUpdates(executor, delay, ())
-        found: list[State] = []
+        states: list[State] = []
         positions = sorted(position for position, _ in begun)
         for number, position in enumerate(positions):
             for moment in sorted(a for a in asked if a <= position):
-                found += work.until(moment)
+                states += work.until(moment)
             work.submit(position, adding(number))
-        return found + work.flush()
+        return states + work.flush()
 
     moments = iter([is_now for _, is_now in begun])
     fast, slow = Postponed(lambda: True), Postponed(lambda: next(moments))

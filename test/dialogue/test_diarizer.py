@@ -76,21 +76,21 @@ def converse(
 
 def test_who_speaks_when_also_two_at_once() -> None:
     diarizer = heard(scene((1, 4, 5), (4.5, 7, 20), (7, 10, 5), (9, 12, 33)))
-    found = diarizer.speakers_between(0, seconds(14))
-    assert speakers(found) == [0, 1, 0, 2]
+    turns = diarizer.speakers_between(0, seconds(14))
+    assert speakers(turns) == [0, 1, 0, 2]
     times = [(1, 4), (4.5, 7), (7, 10), (9, 12)]
-    for turn, (start, end) in zip(found, times, strict=True):
+    for turn, (start, end) in zip(turns, times, strict=True):
         assert turn.start / NS == pytest.approx(start, abs=0.03)
         assert turn.end / NS == pytest.approx(end, abs=0.03)
-    assert [turn.overlapped / NS for turn in found] == pytest.approx([0, 0, 1, 1], abs=0.05)
+    assert [turn.overlapped / NS for turn in turns] == pytest.approx([0, 0, 1, 1], abs=0.05)
 
 
 def test_turns_follow_each_other_without_gaps() -> None:
     diarizer = heard(scene((1, 4, 5), (4.5, 7, 20), (7, 10, 5), (9, 12, 33)))
-    found = diarizer.turns(seconds(0.9), seconds(12.1))
-    assert speakers(found) == [0, 1, 0, 2]
-    edges = [found[0].start, *(turn.end for turn in found)]
-    assert [turn.start for turn in found] == edges[:-1]
+    turns = diarizer.turns(seconds(0.9), seconds(12.1))
+    assert speakers(turns) == [0, 1, 0, 2]
+    edges = [turns[0].start, *(turn.end for turn in turns)]
+    assert [turn.start for turn in turns] == edges[:-1]
     assert [edge / NS for edge in edges] == pytest.approx([0.9, 4.25, 7, 10, 12.1], abs=0.05)
     inner = diarizer.turns(seconds(5), seconds(6))
     assert [(turn.start, turn.end) for turn in inner] == [(seconds(5), seconds(6))]
@@ -231,10 +231,10 @@ def test_how_the_sound_was_cut_makes_no_other_turns(sizes: list[int]) -> None:
 @given(st.floats(0.3, 3.0))
 def test_how_often_is_looked_changes_little(look: float) -> None:
     diarizer = heard(scene((1, 4, 5), (4.5, 7, 20), (7, 10, 5), (9, 12, 33)), look=look)
-    found = diarizer.speakers_between(0, seconds(14))
-    assert speakers(found) == [0, 1, 0, 2]
+    turns = diarizer.speakers_between(0, seconds(14))
+    assert speakers(turns) == [0, 1, 0, 2]
     times = [(1, 4), (4.5, 7), (7, 10), (9, 12)]
-    for turn, (start, end) in zip(found, times, strict=True):
+    for turn, (start, end) in zip(turns, times, strict=True):
         assert turn.start / NS == pytest.approx(start, abs=0.06)
         assert turn.end / NS == pytest.approx(end, abs=0.06)
 
@@ -243,11 +243,11 @@ def test_sound_that_is_missing_is_silence_and_times_stay_right() -> None:
     diarizer = Diarizer(CONFIG, tone_networks())
     feed(diarizer, tone(5, 3.0), start=NS)
     feed(diarizer, tone(20, 3.0), start=seconds(6))
-    found = diarizer.speakers_between(0, seconds(20))
-    assert speakers(found) == [0, 1]
-    assert [t.start / NS for t in found] == pytest.approx([1, 6], abs=0.03)
+    turns = diarizer.speakers_between(0, seconds(20))
+    assert speakers(turns) == [0, 1]
+    assert [t.start / NS for t in turns] == pytest.approx([1, 6], abs=0.03)
     # the last frame of all ends half its field before the last sample
-    assert [t.end / NS for t in found] == pytest.approx([4, 9], abs=0.07)
+    assert [t.end / NS for t in turns] == pytest.approx([4, 9], abs=0.07)
 
 
 @pytest.mark.parametrize("hours", [1, 24])
@@ -270,17 +270,17 @@ def test_a_clock_that_drifts_is_followed() -> None:
         if number % 30 == 0:
             diarizer.begin_update(0)
             diarizer.flush()
-    found = diarizer.turns(seconds(18), seconds(25))
-    assert found[0].end / NS == pytest.approx(20.06, abs=0.035)
+    turns = diarizer.turns(seconds(18), seconds(25))
+    assert turns[0].end / NS == pytest.approx(20.06, abs=0.035)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_silence(value: float) -> None:
     sound = scene((0, 3, 5), (5, 8, 20))
     sound[3 * RATE : 5 * RATE] = value
-    found = heard(sound).speakers_between(0, seconds(10))
-    assert speakers(found) == [0, 1]
-    assert all(np.isfinite(turn.attribution.confidence) for turn in found)
+    turns = heard(sound).speakers_between(0, seconds(10))
+    assert speakers(turns) == [0, 1]
+    assert all(np.isfinite(turn.attribution.confidence) for turn in turns)
 
 
 def test_memory_is_bounded() -> None:
@@ -310,14 +310,14 @@ def test_stretches_of_one_speaker_that_touch_are_one_turn() -> None:
 
 
 def test_pauses_are_cut_in_the_middle_and_who_began_first_has_the_overlap() -> None:
-    found = [turn(1, 4, 0), turn(2, 3, 1), turn(3.5, 6, 1), turn(8, 9, 0)]
-    assert spans(partition(found, 0, seconds(10))) == [(0, 4, 0), (4, 7, 1), (7, 10, 0)]
+    turns = [turn(1, 4, 0), turn(2, 3, 1), turn(3.5, 6, 1), turn(8, 9, 0)]
+    assert spans(partition(turns, 0, seconds(10))) == [(0, 4, 0), (4, 7, 1), (7, 10, 0)]
     assert partition([], 0, NS) == []
 
 
 def test_what_is_short_goes_to_the_longer_neighbour() -> None:
-    found = [turn(0, 2, 0), turn(2, 2.2, 1), turn(2.2, 5, 2), turn(5, 6, None), turn(6, 9, 1)]
-    assert spans(without_short(found, seconds(0.4))) == [(0, 2, 0), (2, 5, 2), (5, 9, 1)]
+    turns = [turn(0, 2, 0), turn(2, 2.2, 1), turn(2.2, 5, 2), turn(5, 6, None), turn(6, 9, 1)]
+    assert spans(without_short(turns, seconds(0.4))) == [(0, 2, 0), (2, 5, 2), (5, 9, 1)]
     assert spans(without_short([turn(0, 1, 0), turn(1, 1.2, 1), turn(1.2, 2, 0)], NS // 2)) == [
         (0, 2, 0)
     ]
@@ -331,10 +331,10 @@ some_turns = st.lists(
 
 @given(some_turns, st.integers(0, 5))
 def test_turns_cover_all_of_a_stretch_once_whatever_was_heard(
-    found: list[SpeakerTurn], least: int
+    turns: list[SpeakerTurn], least: int
 ) -> None:
-    told = without_short(partition(joined(found), 0, seconds(80)), seconds(least))
-    assert bool(told) == bool(found)
+    told = without_short(partition(joined(turns), 0, seconds(80)), seconds(least))
+    assert bool(told) == bool(turns)
     edges = [0, *(t.end for t in told)]
     assert [t.start for t in told] == edges[:-1]
     assert all(t.start < t.end for t in told)

@@ -56,15 +56,17 @@ def play(
 
 def told(events: list[Event]) -> list[object]:
     """What was published, comparable."""
-    found: list[object] = []
+    corrections: list[object] = []
     for event in events:
         if isinstance(event, UtteranceEvent):
             said = event.utterance
             numbers = repr((said.speaker_confidence, said.overlap, said.text_confidence))
-            found.append((numbers, said.audio.tobytes(), said.text, said.speaker_id, said.end))
+            corrections.append(
+                (numbers, said.audio.tobytes(), said.text, said.speaker_id, said.end)
+            )
         else:
-            found.append(event)
-    return found
+            corrections.append(event)
+    return corrections
 
 
 def assembler(executor: Executor, **config: float) -> UtteranceAssembler:

@@ -120,8 +120,8 @@ def test_of_two_speakers_who_could_be_one_person_the_more_alike_has_the_name() -
 
 
 def test_pauses_are_left_out_of_what_is_enrolled() -> None:
-    found = speech_in(scene((2, 5, ADA), (9, 12, ADA), end=20), LoudIsSpeech())
-    assert len(found) / 16_000 == pytest.approx(6.4, abs=0.1)  # with a little on both sides
+    speech = speech_in(scene((2, 5, ADA), (9, 12, ADA), end=20), LoudIsSpeech())
+    assert len(speech) / 16_000 == pytest.approx(6.4, abs=0.1)  # with a little on both sides
     assert len(speech_in(np.zeros(16_000, np.float32), LoudIsSpeech())) == 0
     assert len(speech_in(np.zeros(0, np.float32), LoudIsSpeech())) == 0
 

@@ -44,10 +44,10 @@ def spans(pieces: tuple[object, ...]) -> list[tuple[float, float, int]]:
 
 
 def test_what_is_open_ends_where_it_was_heard_or_a_little_after_the_last_voice() -> None:
-    found = open_piece(speech(1, 3), CONFIG, seconds(3.02))
-    assert found is not None and (found.end, found.is_paused) == (seconds(3.02), False)
-    found = open_piece(speech(1, 3), CONFIG, seconds(3.2))
-    assert found is not None and (found.end, found.is_paused) == (seconds(3.1), True)
+    open_part = open_piece(speech(1, 3), CONFIG, seconds(3.02))
+    assert open_part is not None and (open_part.end, open_part.is_paused) == (seconds(3.02), False)
+    open_part = open_piece(speech(1, 3), CONFIG, seconds(3.2))
+    assert open_part is not None and (open_part.end, open_part.is_paused) == (seconds(3.1), True)
     assert open_piece(OpenSpeechState(), CONFIG, seconds(3)) is None
 
 

@@ -70,16 +70,16 @@ def finals(events: list[Event]) -> list[Utterance]:
 
 def known(events: list[Event]) -> list[Utterance]:
     """The same as they were corrected."""
-    found: dict[str, Utterance] = {}
+    utterances: dict[str, Utterance] = {}
     for event in events:
         if isinstance(event, TextCorrected) or (
             isinstance(event, UtteranceEvent) and event.utterance.is_final
         ):
-            found[event.utterance.utterance_id] = event.utterance
+            utterances[event.utterance.utterance_id] = event.utterance
         elif isinstance(event, SpeakerCorrected):
-            for name in set(event.utterance_ids) & set(found):
-                found[name] = replace(found[name], speaker_id=event.after)
-    return list(found.values())
+            for name in set(event.utterance_ids) & set(utterances):
+                utterances[name] = replace(utterances[name], speaker_id=event.after)
+    return list(utterances.values())
 
 
 def agreement(turns: list[SpeakerTurn], utterances: list[Utterance], duration: float) -> float:
@@ -131,8 +131,8 @@ def test_people_who_take_turns_are_told_apart(
     networks: DiarizationNetworks, actors: list[int]
 ) -> None:
     samples, turns = compose(actors, seed=1)
-    found = known(play(networks, samples, []))
-    assert agreement(turns, found, len(samples) / RATE) >= 0.95
+    utterances = known(play(networks, samples, []))
+    assert agreement(turns, utterances, len(samples) / RATE) >= 0.95
 
 
 # --- a telephone call ---
@@ -167,19 +167,19 @@ def call(networks: DiarizationNetworks) -> Call:
 @pytest.mark.data
 @pytest.mark.parametrize(("has_times", "seed"), [(True, 0), (False, 0), (False, 1)])
 def test_every_phrase_of_the_call_finds_its_speech(call: Call, has_times: bool, seed: int) -> None:
-    found = [utterance for utterance in finals(call(has_times, seed)) if utterance.text]
+    utterances = [utterance for utterance in finals(call(has_times, seed)) if utterance.text]
     misplaced = []
     for start, end, _, text in phrases():
         common, said = 0.0, ""
         while len(said) < len(text):  # a text may be split between speakers
-            part = found.pop(0)
+            part = utterances.pop(0)
             said = f"{said} {part.text}".strip()
             begin, finish = ((time - T0) / NS for time in (part.start, part.end))
             common += max(0.0, min(finish, end) - max(begin, start))
         assert said == text
         if common <= (0.7 if has_times else 0.3) * (end - start):
             misplaced.append(text)
-    assert misplaced == [] and found == []
+    assert misplaced == [] and utterances == []
 
 
 def right_words(utterances: list[Utterance]) -> float:

@@ -31,10 +31,10 @@ def noise(count: int, seed: int = 0) -> NDArray[np.float32]:
     [(0, 0), (990, 0), (991, 1), (1_260, 1), (1_261, 2), (32_000, 115), (160_000, 589)],
 )
 def test_a_frame_each_270_samples(network: Segmentation, count: int, frames: int) -> None:
-    found = network.run(noise(count))
-    assert found.shape == (frames, 3) and found.dtype == np.float32
+    activity = network.run(noise(count))
+    assert activity.shape == (frames, 3) and activity.dtype == np.float32
     assert network.hop == 270 and network.field == 991 and network.voices == 3
-    assert ((found >= 0) & (found <= 1 + 1e-6)).all()
+    assert ((activity >= 0) & (activity <= 1 + 1e-6)).all()
 
 
 def test_more_sound_than_the_network_was_trained_on_is_refused(network: Segmentation) -> None:
@@ -67,9 +67,9 @@ def frames_of(network: Segmentation, first: int, last: int) -> slice:
 
 @pytest.mark.data
 def test_two_people_in_turn_are_two_voices_at_their_times(network: Segmentation) -> None:
-    found = network.run(np.concatenate([clip(1), clip(2), clip(1, "03"), clip(2, "03")]))
+    activity = network.run(np.concatenate([clip(1), clip(2), clip(1, "03"), clip(2, "03")]))
     heard = [
-        int(found[frames_of(network, k * 24_000, (k + 1) * 24_000)].mean(axis=0).argmax())
+        int(activity[frames_of(network, k * 24_000, (k + 1) * 24_000)].mean(axis=0).argmax())
         for k in range(4)
     ]
     assert heard[0] == heard[2] != heard[1] == heard[3]

@@ -173,8 +173,8 @@ def test_clips_of_one_speaker_are_more_alike_than_clips_of_two(network: SpeakerE
             samples, _ = soundfile.read(path, dtype="float32")
             vectors.append(network.embed(network.features(samples[12_000:38_000])))
             speakers.append(actor)
-    found = np.array(vectors)
-    likeness = found @ found.T
+    embeddings = np.array(vectors)
+    likeness = embeddings @ embeddings.T
     same = np.equal.outer(speakers, speakers)
     own, other = likeness[same & ~np.eye(len(vectors), dtype=bool)], likeness[~same]
     # area under the ROC curve: how often a pair of one speaker is more alike than one of two

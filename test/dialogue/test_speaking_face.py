@@ -87,12 +87,12 @@ def test_of_two_silent_faces_none_is_chosen(seed: int) -> None:
 
 def test_the_margin_finds_the_speaker_and_seldom_takes_a_silent_face() -> None:
     def motions(speaks: bool, seeds: range) -> list[float | None]:
-        found = []
+        scores = []
         for seed in seeds:
             faces = FaceHistory()
             look_at(faces, "x", speaks, seed)
-            found.append(faces._motion("x", VOICE, START, END))
-        return found
+            scores.append(faces._motion("x", VOICE, START, END))
+        return scores
 
     speaking, silent = motions(True, range(30)), motions(False, range(100, 130))
     pairs = [clearly_most({"s": one, "x": other}) for one in speaking for other in silent]

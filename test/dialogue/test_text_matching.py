@@ -40,16 +40,16 @@ def piece(end: float, deadline: float = 0.0, name: str = "u1") -> Piece:
 
 def test_a_text_is_stripped_and_cut_and_an_empty_one_refused() -> None:
     state = TextMatching()
-    _, found, counts = admitted(state, CONFIG, text("  \n "), NOW)
-    assert (found, counts) == (None, ["empty_texts"])
+    _, transcript, counts = admitted(state, CONFIG, text("  \n "), NOW)
+    assert (transcript, counts) == (None, ["empty_texts"])
     short = TextMatchingConfig(max_text=3)
-    _, found, counts = admitted(state, short, text(" abcdef "), NOW)
-    assert found is not None and (found.text, counts) == ("abc", ["long_texts"])
+    _, transcript, counts = admitted(state, short, text(" abcdef "), NOW)
+    assert transcript is not None and (transcript.text, counts) == ("abc", ["long_texts"])
 
 
 def test_the_same_text_of_the_same_time_and_voice_is_taken_once() -> None:
-    state, found, _ = admitted(TextMatching(), CONFIG, text(), NOW)
-    assert found is not None
+    state, transcript, _ = admitted(TextMatching(), CONFIG, text(), NOW)
+    assert transcript is not None
     assert admitted(state, CONFIG, text(), NOW)[1:] == (None, ["repeated_texts"])
     for other in (text(voice_id="a"), text("Oh."), text(arrival=NOW + seconds(1))):
         assert admitted(state, CONFIG, other, NOW)[1] is not None
@@ -64,8 +64,8 @@ def test_a_final_text_ends_the_partial_one_of_its_voice() -> None:
 def test_times_that_cannot_be_are_none() -> None:
     offset = seconds(10)
     for start, end in ((0, 5), (NOW, NOW - 1), (NOW - seconds(20), NOW - seconds(19))):
-        found = placed(text(start=start, end=end), NOW, offset)
-        assert (found.start, found.end) == (None, None)
+        transcript = placed(text(start=start, end=end), NOW, offset)
+        assert (transcript.start, transcript.end) == (None, None)
     backwards = (Word("b", NOW - 5, NOW - 4), Word("a", NOW - 9, NOW - 8))
     assert placed(text(words=backwards), NOW, offset).words == ()
     assert placed(text(stamp=0), NOW, offset).stamp is None
@@ -111,8 +111,8 @@ def test_a_partial_text_makes_speech_wait_but_not_for_ever() -> None:
 def test_waiting_speech_that_was_somebody_elses_is_reattributed() -> None:
     whose = replace(piece(2), attribution=Attribution(0, 0.9))
     state = TextMatching(pieces=(whose,))
-    found = reattributed(state, TurnCorrection(seconds(1), seconds(2), 0, 1))
-    assert found.pieces[0].attribution.speaker == 1
+    after = reattributed(state, TurnCorrection(seconds(1), seconds(2), 0, 1))
+    assert after.pieces[0].attribution.speaker == 1
     assert reattributed(state, TurnCorrection(seconds(1), seconds(1.4), 0, 1)) == state
     assert reattributed(state, TurnCorrection(seconds(1), seconds(2), 2, 1)) == state
 
@@ -157,8 +157,8 @@ def test_what_a_partial_text_says_of_a_piece() -> None:
     matcher.hint(text("one two three four", arrival=seconds(4)), seconds(4))
     first, second = piece(2), piece(4)
     matcher.wait(first, first.end)
-    found = matcher.partial_of(second, [])
-    assert found is not None and found.text == "three four"
+    partial = matcher.partial_of(second, [])
+    assert partial is not None and partial.text == "three four"
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 20), st.booleans()), max_size=10))

@@ -24,8 +24,8 @@ CONFIG = UtteranceLogConfig()
 
 
 def piece(name: str, start: float, end: float, speaker: int | None) -> Piece:
-    found = Attribution(speaker, 0.9)
-    return Piece(seconds(start), seconds(end), utterance_id=name, attribution=found)
+    attribution = Attribution(speaker, 0.9)
+    return Piece(seconds(start), seconds(end), utterance_id=name, attribution=attribution)
 
 
 def utterance(piece: Piece, text: str, speaker: str) -> Utterance:
@@ -59,11 +59,11 @@ def named(said: Utterance, speaker_id: str) -> Utterance:
 
 
 def test_speakers_have_labels_in_the_order_in_which_they_come() -> None:
-    labels, found = Labels(), []
+    labels, names = Labels(), []
     for speaker in (4, 2, 4, None):
         labels, name, _ = label(labels, Attribution(speaker, 0.9), "")
-        found.append(name)
-    assert found == ["0", "1", "0", ""]
+        names.append(name)
+    assert names == ["0", "1", "0", ""]
     assert label_of(labels, 2) == "1" and label_of(labels, 9) == label_of(labels, None) == ""
 
 

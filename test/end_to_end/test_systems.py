@@ -197,7 +197,7 @@ def recognised(out: Path, bag: Path, case: Case) -> tuple[int, list[str]]:
             continue
         labels.append(label)
         begin, end = (START + round(float(truth[name]) * 1e9) for name in ("start", "end"))
-        found = [(min(end, e["end"]) - max(begin, e["start"]), e["label"]) for e in estimates]
-        overlap, answer = max(found)
+        overlaps = [(min(end, e["end"]) - max(begin, e["start"]), e["label"]) for e in estimates]
+        overlap, answer = max(overlaps)
         right += overlap > 0 and answer == label
     return right, labels

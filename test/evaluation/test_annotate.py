@@ -107,11 +107,11 @@ def test_words_can_be_left_out(annotate: Annotate) -> None:
 
 
 def test_the_same_recording_gives_the_same_annotation(annotate: Annotate, tmp_path: Path) -> None:
-    found = []
+    annotations = []
     for name in "ab":
         annotate(out=tmp_path / name)
-        found.append([file.read_bytes() for file in sorted((tmp_path / name).iterdir())])
-    assert found[0] == found[1]
+        annotations.append([file.read_bytes() for file in sorted((tmp_path / name).iterdir())])
+    assert annotations[0] == annotations[1]
 
 
 def test_what_is_no_recording_is_explained(

@@ -324,7 +324,7 @@ def test_a_full_disk_leaves_no_half_file(
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     out = tmp_path / "out"
-    found = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-m", "erc_ros.cli", "evaluate-bag", bag, "--truth", truth),
             *("--bundle", bundle, "--speaker-model", "none", "--out", out),
@@ -335,8 +335,8 @@ def test_a_full_disk_leaves_no_half_file(
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": str(tmp_path)},
         timeout=100,
     )
-    assert found.returncode == 1
-    assert "File too large" in found.stderr and "Traceback" not in found.stderr
+    assert completed.returncode == 1
+    assert "File too large" in completed.stderr and "Traceback" not in completed.stderr
     assert [path for path in out.rglob("*") if path.is_file()] == []
 
 

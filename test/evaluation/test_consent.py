@@ -55,12 +55,12 @@ def files(folder: Path) -> Iterable[Path]:
 def test_times_are_those_between_no_and_yes(bag: Path, tmp_path: Path) -> None:
     said = [(1.0, True), (2.0, False), (2.5, False), (3.0, True), (5.0, False)]
     with Bag(told(bag, tmp_path / "told", *said)) as opened:
-        found = withheld_times(opened)
-    assert [since - START for since, _ in found.spans] == [seconds(2.0), seconds(5.0)]
-    assert found.spans[0][1] == START + seconds(3.0) < found.spans[1][1]
+        times = withheld_times(opened)
+    assert [since - START for since, _ in times.spans] == [seconds(2.0), seconds(5.0)]
+    assert times.spans[0][1] == START + seconds(3.0) < times.spans[1][1]
     inside, end = START + seconds(2.5), START + seconds(3.0)
-    assert found.touch(inside, inside) and found.touch(START, inside)
-    assert not found.touch(end, end) and not found.touch(START, START + seconds(1.9))
+    assert times.touch(inside, inside) and times.touch(START, inside)
+    assert not times.touch(end, end) and not times.touch(START, START + seconds(1.9))
     assert not WithheldTimes().touch(START, inside)
 
 

@@ -187,11 +187,11 @@ def test_the_table_has_every_probability(tmp_path: Path) -> None:
 
 
 def test_the_same_recording_gives_the_same_bytes(tmp_path: Path) -> None:
-    found = []
+    contents = []
     for name in ("one", "two"):
         files = write_exports(made_up.recording(9), tmp_path / name, "a")
-        found.append({file.name: file.read_bytes() for file in files})
-    assert found[0] == found[1] and len(found[0]) == 2 * (len(FORMATS) + 2)
+        contents.append({file.name: file.read_bytes() for file in files})
+    assert contents[0] == contents[1] and len(contents[0]) == 2 * (len(FORMATS) + 2)
 
 
 def test_text_is_kept_out_of_every_file(tmp_path: Path) -> None:
@@ -249,9 +249,9 @@ def test_an_earlier_file_survives_an_error(
 def test_the_bag_holds_the_estimates_at_their_times(tmp_path: Path) -> None:
     recorded = made_up.recording(6)
     with Bag(write_bag(recorded, tmp_path / "bag")) as bag:
-        found = list(bag.messages([EMOTIONS]))
-    assert len(found) == len(recorded.predictions)
-    for record, answer in zip(found, recorded.predictions, strict=True):
+        records = list(bag.messages([EMOTIONS]))
+    assert len(records) == len(recorded.predictions)
+    for record, answer in zip(records, recorded.predictions, strict=True):
         message = record.message
         assert record.type == "erc_msgs/msg/EmotionEstimate"
         assert record.time == recorded.origin + answer.end + (answer.latency or 0)
@@ -313,11 +313,11 @@ def test_the_bag_merges_with_the_recording(tmp_path: Path, conversation: Path) -
 
 
 def test_the_same_recording_gives_the_same_bag(tmp_path: Path) -> None:
-    found = []
+    contents = []
     for name in ("one", "two"):
         bag = write_bag(made_up.recording(3), tmp_path / name / "bag")
-        found.append({file.name: file.read_bytes() for file in bag.iterdir()})
-    assert found[0] == found[1]
+        contents.append({file.name: file.read_bytes() for file in bag.iterdir()})
+    assert contents[0] == contents[1]
 
 
 def test_an_earlier_bag_is_replaced(tmp_path: Path) -> None:
@@ -337,11 +337,11 @@ def test_sound_becomes_chunks_for_foxglove(tmp_path: Path) -> None:
         file.writeframes(sound.astype("<i2").tobytes())
     bag_folder = write_bag(made_up.recording(1), tmp_path / "bag", sound=tmp_path / "a.wav")
     with Bag(bag_folder) as bag:
-        found = list(bag.messages([SOUND]))
-    assert [record.time - made_up.START for record in found[:2]] == [0, NS // 10]
-    data = np.concatenate([record.message.data for record in found]).view("<i2")
+        records = list(bag.messages([SOUND]))
+    assert [record.time - made_up.START for record in records[:2]] == [0, NS // 10]
+    data = np.concatenate([record.message.data for record in records]).view("<i2")
     np.testing.assert_array_equal(data, sound)
-    assert found[0].message.format == "pcm-s16" and found[0].message.sample_rate == 16000
+    assert records[0].message.format == "pcm-s16" and records[0].message.sample_rate == 16000
 
 
 def test_the_layout_shows_topics_that_the_bag_has(tmp_path: Path) -> None:

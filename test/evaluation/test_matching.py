@@ -22,8 +22,8 @@ def stretches(*spans: tuple[int, int]) -> list[Stretch]:
 
 
 def test_what_happens_at_one_time_belongs_together() -> None:
-    truth, found = stretches((0, 10), (20, 30)), stretches((1, 11), (19, 31))
-    assert match(truth, found) == (AnswerMatch(0, 0), AnswerMatch(1, 1))
+    truth, predicted = stretches((0, 10), (20, 30)), stretches((1, 11), (19, 31))
+    assert match(truth, predicted) == (AnswerMatch(0, 0), AnswerMatch(1, 1))
 
 
 def test_an_utterance_of_another_length_matches_from_half_of_the_shorter_one_on() -> None:
@@ -36,8 +36,8 @@ def test_an_utterance_of_another_length_matches_from_half_of_the_shorter_one_on(
 
 
 def test_who_talks_at_once_keeps_the_better_fit() -> None:
-    truth, found = stretches((0, 10), (4, 20)), stretches((4, 19), (0, 9))
-    assert match(truth, found) == (AnswerMatch(0, 1), AnswerMatch(1, 0))
+    truth, predicted = stretches((0, 10), (4, 20)), stretches((4, 19), (0, 9))
+    assert match(truth, predicted) == (AnswerMatch(0, 1), AnswerMatch(1, 0))
 
 
 def test_a_split_and_a_merged_utterance() -> None:
@@ -57,10 +57,10 @@ _SPANS = st.lists(
 
 @settings(deadline=None)
 @given(_SPANS, _SPANS)
-def test_everything_is_there_once(truth: list[Stretch], found: list[Stretch]) -> None:
-    matches = match(truth, found)
+def test_everything_is_there_once(truth: list[Stretch], predicted: list[Stretch]) -> None:
+    matches = match(truth, predicted)
     assert sorted(m.truth for m in matches if m.truth is not None) == list(range(len(truth)))
     assert sorted(m.prediction for m in matches if m.prediction is not None) == list(
-        range(len(found))
+        range(len(predicted))
     )
     assert all(m.truth is not None or m.prediction is not None for m in matches)

@@ -61,10 +61,10 @@ def test_tiers_of_a_laboratory_are_read_and_reported(
     status, scores = evaluate(bag, "--truth", write_tiers(tmp_path / "RA1.eaf", tiers))
     assert status == 0
     (entry,) = scores["recordings"]
-    found = {each["tier"]: each for each in entry["readings"]}
-    assert (found["P1"]["kinds"], found["P1"]["speaker"]) == (["text"], "P1")
-    assert (found["P1-Emo"]["kinds"], found["P1-Emo"]["speaker"]) == (["emotion"], "P1")
-    assert found["gaze"]["excluded"] and found["notes"]["excluded"]
+    readings = {each["tier"]: each for each in entry["readings"]}
+    assert (readings["P1"]["kinds"], readings["P1"]["speaker"]) == (["text"], "P1")
+    assert (readings["P1-Emo"]["kinds"], readings["P1-Emo"]["speaker"]) == (["emotion"], "P1")
+    assert readings["gaze"]["excluded"] and readings["notes"]["excluded"]
     assert entry["segments"] == 3
     assert scores["systems"][0]["figures"]["accuracy"]["n"] == 3
     out = capsys.readouterr().out

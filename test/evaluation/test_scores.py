@@ -14,8 +14,8 @@ from erc_ros.evaluation.tally import conversations
 
 
 def scored(*recordings: Recording):
-    found = [each for r in recordings for each in conversations(r)]
-    return evaluate({"a": (LABELS, found)}).systems[0]
+    tallies = [each for r in recordings for each in conversations(r)]
+    return evaluate({"a": (LABELS, tallies)}).systems[0]
 
 
 def talk(name: str = "talk", wrong: bool = False) -> Recording:
@@ -182,8 +182,8 @@ def test_speakers_are_mapped_within_each_conversation() -> None:
         prediction(5, 9, "1", "joy", conversation="1"),
         prediction(30, 34, "0", "joy", conversation="2"),
     ]
-    found = conversations(recording(truth, answers))
-    assert len(found) == 2
+    tallies = conversations(recording(truth, answers))
+    assert len(tallies) == 2
     assert scored(recording(truth, answers)).figures["der"].value == 0
 
 
@@ -194,8 +194,8 @@ def test_a_segment_between_two_conversations_counts_in_the_nearer_one() -> None:
     ]
     for start, expected in ((14, [1, 0]), (17, [1, 0]), (20, [0, 1]), (24, [0, 1])):
         truth = [segment(start, start + 4, "Anna", "joy")]
-        found = conversations(recording(truth, answers))
-        assert [each.sums["matching"][0] for each in found] == expected, start
+        tallies = conversations(recording(truth, answers))
+        assert [each.sums["matching"][0] for each in tallies] == expected, start
 
 
 def test_whoever_is_unknown_is_one_more_speaker() -> None:

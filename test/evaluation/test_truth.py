@@ -25,8 +25,8 @@ LABELS = ("anger", "joy", "neutral", "sadness")
 
 
 def joined(*paths: Path, duration: float = 60.0, **options: object) -> Truth:
-    found = [mark for path in paths for mark in read(path)]
-    return join(found, origin=0, duration=round(duration * NS), labels=LABELS, **options)  # type: ignore[arg-type]
+    marks = [mark for path in paths for mark in read(path)]
+    return join(marks, origin=0, duration=round(duration * NS), labels=LABELS, **options)  # type: ignore[arg-type]
 
 
 def seconds(segment: Segment) -> tuple[float, float, str]:
@@ -277,9 +277,9 @@ def test_offset_and_unix_time(tmp_path: Path) -> None:
     path.write_text("start,end,speaker\n1,2,Anna\n")
     assert seconds(joined(path, offset=3 * NS).segments[0]) == (4, 5, "Anna")
     path.write_text("start,end,speaker\n1767225601,1767225602,Anna\n")
-    found = read(path)
+    marks = read(path)
     origin = 1_767_225_600 * NS
-    truth = join(found, origin=origin, duration=10 * NS, labels=LABELS)
+    truth = join(marks, origin=origin, duration=10 * NS, labels=LABELS)
     assert seconds(truth.segments[0]) == (1, 2, "Anna")
 
 
@@ -320,11 +320,11 @@ def test_an_unknown_suffix_and_sizes_out_of_bounds(
 def test_files_of_many_recordings(tmp_path: Path) -> None:
     path = tmp_path / "all.rttm"
     path.write_text(rttm((1, 2, "Anna")) + rttm((5, 1, "Ben")).replace("talk", "other"))
-    found = read(path)
-    assert [mark.speaker for mark in of_recording(found, "other")] == ["Ben"]
+    marks = read(path)
+    assert [mark.speaker for mark in of_recording(marks, "other")] == ["Ben"]
     with pytest.raises(TruthError, match=r"other.*talk.*third"):
-        of_recording(found, "third")
-    assert len(of_recording(found[:1], "third")) == 1  # one recording needs no name
+        of_recording(marks, "third")
+    assert len(of_recording(marks[:1], "third")) == 1  # one recording needs no name
 
 
 def test_label_maps(tmp_path: Path) -> None:

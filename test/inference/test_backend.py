@@ -105,8 +105,8 @@ def test_a_device_that_fails_while_it_runs_is_left_for_the_next(
 ) -> None:
     network = open_network(face, "auto")
     assert network.device == "cuda"
-    found = [network(FACES)["embedding"] for _ in range(3)]
-    assert network.device == "cpu" and dying.calls == 1 and np.isfinite(found).all()
+    outputs = [network(FACES)["embedding"] for _ in range(3)]
+    assert network.device == "cpu" and dying.calls == 1 and np.isfinite(outputs).all()
     (record,) = caplog.records
     assert "cuda failed while it ran (CUDA error 700: an illegal memory access)" in record.message
     assert "cuda: CUDA error 700" in network.note
@@ -152,7 +152,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, factor: float) -> list[int]:
     def open_cuda(file: Path) -> Any:
         run = on_cpu(file)
         return Compared(
-            lambda inputs: {name: factor * found for name, found in run(inputs).items()},
+            lambda inputs: {name: factor * output for name, output in run(inputs).items()},
             lambda: reference(file),
         )
 

@@ -47,13 +47,13 @@ def hum() -> np.ndarray:
 
 def music() -> np.ndarray:
     """Four chords, with overtones."""
-    found = np.zeros(len(TIME))
+    audio = np.zeros(len(TIME))
     for number, root in enumerate((220.0, 174.6, 261.6, 196.0)):
         inside = (number * 0.75 <= TIME) & ((number + 1) * 0.75 > TIME)
         for third in (1.0, 1.26, 1.5):
             for overtone in range(1, 6):
-                found += inside * np.sin(2 * np.pi * root * third * overtone * TIME) / overtone
-    return 0.1 * found
+                audio += inside * np.sin(2 * np.pi * root * third * overtone * TIME) / overtone
+    return 0.1 * audio
 
 
 def cough() -> np.ndarray:
@@ -167,8 +167,8 @@ def sound(make: Callable[[], np.ndarray]) -> np.ndarray:
     return np.rint(make() * 32767).clip(-32768, 32767).astype(np.int16)
 
 
-def check(found: dict[str, float]) -> None:
-    assert max(found[label] for label in RARE) <= MOST, found
+def check(probabilities: dict[str, float]) -> None:
+    assert max(probabilities[label] for label in RARE) <= MOST, probabilities
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -188,15 +188,15 @@ def test_what_cannot_be_read_is_no_text(
     recogniser: Recogniser, text: str, reason: TextExclusion
 ) -> None:
     said = Utterance("bad input", "", 0, SECONDS * 10**9, text=text, is_final=False)
-    found = recogniser.feed(said)
-    assert found.notes == (reason.explanation,) and found.text_excluded == reason
-    assert max(found.probabilities) == pytest.approx(1 / len(found.probabilities))
+    estimate = recogniser.feed(said)
+    assert estimate.notes == (reason.explanation,) and estimate.text_excluded == reason
+    assert max(estimate.probabilities) == pytest.approx(1 / len(estimate.probabilities))
 
 
 def test_an_emoticon_is_text(recogniser: Recogniser) -> None:
     said = Utterance("bad input", "", 0, SECONDS * 10**9, text=":(", is_final=False)
-    found = recogniser.feed(said)
-    assert not found.notes and max(found.probabilities) > 0.3
+    estimate = recogniser.feed(said)
+    assert not estimate.notes and max(estimate.probabilities) > 0.3
 
 
 @pytest.mark.parametrize("make", SOUNDS, ids=lambda make: make.__name__)

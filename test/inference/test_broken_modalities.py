@@ -64,14 +64,14 @@ def test_a_voice_stuck_at_one_emotion_with_confidence_1_is_ignored_within_forty_
         changed = []
         for number in range(120):
             said = utterance(number, faces=())
-            found, alone = broken.feed(said), silent.feed(replace(said, audio=said.audio[:0]))
-            assert_usable(found)
-            assert found.influence is not None
-            assert found.influence.alone[1, ANGER] == pytest.approx(1)
-            changed.append(found.label != alone.label)
+            estimate, alone = broken.feed(said), silent.feed(replace(said, audio=said.audio[:0]))
+            assert_usable(estimate)
+            assert estimate.influence is not None
+            assert estimate.influence.alone[1, ANGER] == pytest.approx(1)
+            changed.append(estimate.label != alone.label)
         assert not any(changed[40:])
         assert broken.reliability["audio"] < 0.5
-        assert found.influence.distrust[1] == Distrust.CONSTANT
+        assert estimate.influence.distrust[1] == Distrust.CONSTANT
         assert len(broken.distrust) == 1 and "anger" in broken.distrust[0]
 
 
@@ -87,10 +87,10 @@ def test_embeddings_that_are_not_finite_count_as_missing(
             return {name: np.full_like(rows, np.nan) for name, rows in real(inputs).items()}
 
         monkeypatch.setitem(recognizer.networks, "visual", failing)
-        found = recognizer.feed(utterance(1, audio=np.zeros(0, np.int16)))
-        assert_usable(found)
-        assert found.modalities == (True, False, False) and found.weights == (1, 0, 0)
-        assert any("not finite" in note for note in found.notes)
+        estimate = recognizer.feed(utterance(1, audio=np.zeros(0, np.int16)))
+        assert_usable(estimate)
+        assert estimate.modalities == (True, False, False) and estimate.weights == (1, 0, 0)
+        assert any("not finite" in note for note in estimate.notes)
         assert recognizer.reliability == pytest.approx(before)
 
 
@@ -109,9 +109,9 @@ def test_an_utterance_without_usable_voice_or_face_changes_no_reliability(
     for number in range(4):
         recognizer.feed(utterance(number))
     before = recognizer.reliability
-    found = recognizer.feed(utterance(4, **changes))
-    assert found.modalities[1:] == (False, False)
-    assert found.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    estimate = recognizer.feed(utterance(4, **changes))
+    assert estimate.modalities[1:] == (False, False)
+    assert estimate.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert recognizer.reliability == pytest.approx(before)
 
 
@@ -122,10 +122,10 @@ def test_a_face_that_comes_and_goes_keeps_its_reliability_while_it_is_away(
         is_there = number % 4 < 2
         before = recognizer.reliability["visual"]
         said = utterance(number)
-        found = recognizer.feed(said if is_there else replace(said, faces=()))
-        assert_usable(found)
-        assert found.modalities == (True, True, is_there)
-        assert is_there or found.weights[2] == 0
+        estimate = recognizer.feed(said if is_there else replace(said, faces=()))
+        assert_usable(estimate)
+        assert estimate.modalities == (True, True, is_there)
+        assert is_there or estimate.weights[2] == 0
         if not is_there:
             assert recognizer.reliability["visual"] == pytest.approx(before, abs=0.05)
 
@@ -157,8 +157,8 @@ def test_a_clock_set_back_changes_no_result(recognizer: Recogniser) -> None:
 def test_a_text_only_bundle_estimates_from_its_words(tmp_path: Path, section: bool) -> None:
     folder = write_tiny_bundle_3(tmp_path / "text", Kinds("cached", "", ""))
     with Recogniser(load_bundle(with_section(folder) if section else folder)) as recognizer:
-        found = [recognizer.feed(utterance(number)) for number in range(3)]
-        for each in found:
+        estimates = [recognizer.feed(utterance(number)) for number in range(3)]
+        for each in estimates:
             assert_usable(each)
             assert each.modalities == (True, False, False) and each.weights == (1, 0, 0)
         assert recognizer.reliability == {} and recognizer.distrust == ()

@@ -234,5 +234,5 @@ def test_cuda_that_falls_back_is_an_error(folder: Path, monkeypatch: pytest.Monk
 
 def test_a_network_is_a_function(folder: Path) -> None:
     faces = np.zeros((3, 1, 48, 48), np.float32)
-    found = open_network(folder / "face.onnx")({"faces": faces})
-    assert found["embedding"].shape == (3, 128)
+    outputs = open_network(folder / "face.onnx")({"faces": faces})
+    assert outputs["embedding"].shape == (3, 128)

@@ -39,8 +39,8 @@ OF_THE_PAPERS = {
 
 @pytest.fixture(params=OF_THE_PAPERS.values(), ids=OF_THE_PAPERS.keys())
 def kinds(request: pytest.FixtureRequest) -> Kinds:
-    found: Kinds = request.param
-    return found
+    chosen: Kinds = request.param
+    return chosen
 
 
 def utterance(number: int, **changes: Any) -> Utterance:
@@ -69,16 +69,16 @@ def run(folder: Path, *utterances: Utterance) -> list[Any]:
 def test_a_bundle_of_any_kinds_answers(kinds: Kinds, tmp_path: Path) -> None:
     folder = write_tiny_bundle_3(tmp_path / "tiny", kinds)
     said = [utterance(number) for number in range(5)]
-    found = run(folder, *said)
+    estimates = run(folder, *said)
     there = (True, bool(kinds.audio), bool(kinds.visual))
-    for one in found:
+    for one in estimates:
         assert one.modalities == there and one.notes == ()
         assert sum(one.probabilities) == pytest.approx(1)
         assert [weight > 0 for weight in one.weights] == list(there)
     again = run(folder, *said)
-    np.testing.assert_array_equal(found[-1].probabilities, again[-1].probabilities)
+    np.testing.assert_array_equal(estimates[-1].probabilities, again[-1].probabilities)
     alone = run(folder, said[-1])[0]  # without the others before it
-    assert np.abs(alone.probabilities - found[-1].probabilities).max() > 1e-4
+    assert np.abs(alone.probabilities - estimates[-1].probabilities).max() > 1e-4
 
 
 def test_every_modality_that_is_there_counts(kinds: Kinds, tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_a_corrected_speaker_is_read_anew(kinds: Kinds, tmp_path: Path) -> None:
         for each in said[:2]:
             recogniser.feed(each)
         assert recogniser.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
-        found = recogniser.feed(said[2])
+        estimate = recogniser.feed(said[2])
     # Speaker "1" keeps its number, so "0" is the same in both and nobody else speaks afterwards.
-    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
+    np.testing.assert_allclose(estimate.probabilities, expected.probabilities, atol=1e-5)
 
 
 def test_a_draft_prepares_the_final_utterance(kinds: Kinds, tmp_path: Path) -> None:
@@ -119,10 +119,10 @@ def test_a_draft_prepares_the_final_utterance(kinds: Kinds, tmp_path: Path) -> N
             wait(prepared)
         calls: list[str] = []
         with observed(lambda file, inputs: calls.append(file.name)):
-            found = recogniser.feed(utterance(0))
+            estimate = recogniser.feed(utterance(0))
     # who speaks may be known only now: a voice is compared when the text comes
     assert calls == [*["audio.onnx"] * (kinds.audio == "voice"), "fusion.onnx"]
-    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(estimate.probabilities, expected.probabilities)
 
 
 def test_the_networks_get_what_the_manifest_says(tmp_path: Path) -> None:

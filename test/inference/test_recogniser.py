@@ -68,17 +68,17 @@ def same(one: Estimate, two: Estimate) -> bool:
 
 
 def test_an_estimate_is_complete(recogniser: Recogniser) -> None:
-    found = recogniser.feed(utterance())
-    assert found.probabilities.shape == (7,) and found.probabilities.sum() == pytest.approx(1)
-    assert found.label == recogniser.bundle.labels[int(found.probabilities.argmax())]
-    assert found.confidence == pytest.approx(found.probabilities.max())
-    assert found.modalities == (True, True, True) and sum(found.weights) == pytest.approx(1)
-    expected = found.probabilities @ recogniser.bundle.anchors
-    assert (found.valence, found.arousal) == pytest.approx(tuple(expected), abs=1e-6)
-    assert set(found.latency) == {"text", "audio", "visual", "fusion"}
-    assert all(duration > 0 for duration in found.latency.values())
-    assert found.latency_total >= found.latency["text"] + found.latency["fusion"]
-    assert found.is_final and found.utterance.utterance_id == "u0" and found.notes == ()
+    estimate = recogniser.feed(utterance())
+    assert estimate.probabilities.shape == (7,) and estimate.probabilities.sum() == pytest.approx(1)
+    assert estimate.label == recogniser.bundle.labels[int(estimate.probabilities.argmax())]
+    assert estimate.confidence == pytest.approx(estimate.probabilities.max())
+    assert estimate.modalities == (True, True, True) and sum(estimate.weights) == pytest.approx(1)
+    expected = estimate.probabilities @ recogniser.bundle.anchors
+    assert (estimate.valence, estimate.arousal) == pytest.approx(tuple(expected), abs=1e-6)
+    assert set(estimate.latency) == {"text", "audio", "visual", "fusion"}
+    assert all(duration > 0 for duration in estimate.latency.values())
+    assert estimate.latency_total >= estimate.latency["text"] + estimate.latency["fusion"]
+    assert estimate.is_final and estimate.utterance.utterance_id == "u0" and estimate.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_an_estimate_is_complete(recogniser: Recogniser) -> None:
 def test_a_missing_modality_has_no_weight(
     recogniser: Recogniser, missing: dict[str, Any], modalities: tuple[bool, bool, bool]
 ) -> None:
-    found = recogniser.feed(utterance(**missing))
-    assert found.modalities == modalities and sum(found.weights) == pytest.approx(1)
-    assert [weight > 0 for weight in found.weights] == list(modalities)
-    assert found.notes == ()
+    estimate = recogniser.feed(utterance(**missing))
+    assert estimate.modalities == modalities and sum(estimate.weights) == pytest.approx(1)
+    assert [weight > 0 for weight in estimate.weights] == list(modalities)
+    assert estimate.notes == ()
 
 
 def test_nothing_at_all_is_no_idea(recogniser: Recogniser) -> None:
-    found = recogniser.feed(only_text(text=""))
-    np.testing.assert_allclose(found.probabilities, 1 / 7, rtol=1e-6)
-    assert found.modalities == (False, False, False) and found.weights == (0, 0, 0)
-    assert found.confidence == pytest.approx(1 / 7)
+    estimate = recogniser.feed(only_text(text=""))
+    np.testing.assert_allclose(estimate.probabilities, 1 / 7, rtol=1e-6)
+    assert estimate.modalities == (False, False, False) and estimate.weights == (0, 0, 0)
+    assert estimate.confidence == pytest.approx(1 / 7)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,11 @@ def test_nothing_at_all_is_no_idea(recogniser: Recogniser) -> None:
 def test_sound_that_is_none_is_missing_and_noted(
     recogniser: Recogniser, audio: np.ndarray, note: str
 ) -> None:
-    found = recogniser.feed(utterance(audio=audio))
-    assert found.modalities == (True, False, True) and note in found.notes[0]
-    assert same(found, Recogniser(recogniser.bundle).feed(utterance(audio=audio[:0, ...].ravel())))
+    estimate = recogniser.feed(utterance(audio=audio))
+    assert estimate.modalities == (True, False, True) and note in estimate.notes[0]
+    assert same(
+        estimate, Recogniser(recogniser.bundle).feed(utterance(audio=audio[:0, ...].ravel()))
+    )
 
 
 def test_the_loudest_sound_is_a_sound(recogniser: Recogniser) -> None:
@@ -131,10 +133,10 @@ def test_the_loudest_sound_is_a_sound(recogniser: Recogniser) -> None:
 
 def test_faces_that_are_none_are_left_out_and_noted(recogniser: Recogniser) -> None:
     empty = FaceCrop(0, np.zeros((0, 96, 3), np.uint8))
-    found = recogniser.feed(utterance(faces=(empty, face(1))))
-    assert found.notes == ("1 of 2 face crops are no pictures",) and found.modalities[2]
+    estimate = recogniser.feed(utterance(faces=(empty, face(1))))
+    assert estimate.notes == ("1 of 2 face crops are no pictures",) and estimate.modalities[2]
     other = Recogniser(recogniser.bundle).feed(utterance(faces=(face(1),)))
-    assert same(found, other)
+    assert same(estimate, other)
     none = Recogniser(recogniser.bundle).feed(utterance(faces=(empty,)))
     assert none.notes == ("1 of 1 face crops are no pictures",) and not none.modalities[2]
 
@@ -158,8 +160,10 @@ def test_text_without_a_known_word_is_missing_and_noted(recogniser: Recogniser, 
 def test_what_was_prepared_changes_nothing_but_the_waiting(recogniser: Recogniser) -> None:
     said = utterance()
     recogniser.prepare(replace(said, text="", is_final=False))
-    found = recogniser.feed(said)
-    assert same(found, Recogniser(recogniser.bundle).feed(said)) and found.latency["audio"] > 0
+    estimate = recogniser.feed(said)
+    assert (
+        same(estimate, Recogniser(recogniser.bundle).feed(said)) and estimate.latency["audio"] > 0
+    )
 
 
 def test_a_final_with_other_sound_than_its_draft_is_encoded_anew(recogniser: Recogniser) -> None:
@@ -171,10 +175,10 @@ def test_a_draft_gets_an_estimate_and_is_not_remembered(recogniser: Recogniser) 
     first, draft = utterance(0), utterance(1, text="oh", is_final=False)
     recogniser.feed(first)
     assert not recogniser.feed(draft).is_final
-    found = recogniser.feed(utterance(1))
+    estimate = recogniser.feed(utterance(1))
     other = Recogniser(recogniser.bundle)
     other.feed(first)
-    assert same(found, other.feed(utterance(1)))
+    assert same(estimate, other.feed(utterance(1)))
 
 
 def test_history_counts_until_the_conversation_changes(recogniser: Recogniser) -> None:
@@ -324,9 +328,9 @@ def test_an_embedding_that_is_not_finite_is_missing(
 ) -> None:
     broken = np.full((1, 128), np.nan, np.float32)
     monkeypatch.setitem(recogniser.networks, "audio", lambda inputs: {"embedding": broken})
-    found = recogniser.feed(utterance())
-    assert found.notes == ("the embedding of the sound is not finite",)
-    assert found.modalities == (True, False, True)
+    estimate = recogniser.feed(utterance())
+    assert estimate.notes == ("the embedding of the sound is not finite",)
+    assert estimate.modalities == (True, False, True)
 
 
 def test_an_answer_that_is_not_finite_is_no_idea(
@@ -337,9 +341,9 @@ def test_an_answer_that_is_not_finite_is_no_idea(
         "weights": np.ones((1, 1, 3), np.float32),
     }
     monkeypatch.setattr(recogniser, "_fusion", lambda inputs: nothing)
-    found = recogniser.feed(utterance())
-    np.testing.assert_allclose(found.probabilities, 1 / 7, rtol=1e-6)
-    assert found.modalities == (False, False, False) and "not finite" in found.notes[0]
+    estimate = recogniser.feed(utterance())
+    np.testing.assert_allclose(estimate.probabilities, 1 / 7, rtol=1e-6)
+    assert estimate.modalities == (False, False, False) and "not finite" in estimate.notes[0]
 
 
 def test_a_weight_is_how_far_the_answer_moves_without_the_modality() -> None:

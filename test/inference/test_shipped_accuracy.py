@@ -66,8 +66,8 @@ def test_text_alone(recogniser: Recogniser) -> None:
                     speaker_id=str(said.speaker - 1),
                 )
             )
-    found = weighted_f1(truth, predicted(recogniser, utterances), len(LABELS))
-    assert found == pytest.approx(TEXT, abs=TOLERANCE)
+    score = weighted_f1(truth, predicted(recogniser, utterances), len(LABELS))
+    assert score == pytest.approx(TEXT, abs=TOLERANCE)
 
 
 @pytest.mark.data
@@ -90,8 +90,8 @@ def test_sound_alone(recogniser: Recogniser) -> None:
                     audio=np.round(samples * 32767).clip(-32768, 32767).astype(np.int16),
                 )
             )
-    found = unweighted_recall(truth, predicted(recogniser, utterances), len(LABELS))
-    assert found == pytest.approx(SOUND, abs=TOLERANCE)
+    score = unweighted_recall(truth, predicted(recogniser, utterances), len(LABELS))
+    assert score == pytest.approx(SOUND, abs=TOLERANCE)
 
 
 @pytest.mark.data
@@ -111,5 +111,5 @@ def test_faces_alone(recogniser: Recogniser) -> None:
         )
         for number, picture in enumerate(faces.pictures[::10])
     )
-    found = accuracy(truth, predicted(recogniser, utterances), len(LABELS))
-    assert found == pytest.approx(FACES, abs=TOLERANCE)
+    score = accuracy(truth, predicted(recogniser, utterances), len(LABELS))
+    assert score == pytest.approx(FACES, abs=TOLERANCE)

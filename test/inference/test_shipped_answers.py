@@ -131,13 +131,13 @@ def answers() -> list[dict[str, Any]]:
                         utterance.conversation_id, (f"u{number - 1}",), 0, 0, "s0", "s2"
                     )
                 )
-            found = recogniser.feed(utterance)
+            estimate = recogniser.feed(utterance)
             rows.append(
                 {
-                    "label": found.label,
-                    "modalities": list(found.modalities),
-                    "probabilities": [float(p) for p in found.probabilities],
-                    "weights": [float(weight) for weight in found.weights],
+                    "label": estimate.label,
+                    "modalities": list(estimate.modalities),
+                    "probabilities": [float(p) for p in estimate.probabilities],
+                    "weights": [float(weight) for weight in estimate.weights],
                 }
             )
     return rows
@@ -159,9 +159,9 @@ def machine() -> list[str]:
 def test_the_shipped_bundle_answers_as_before() -> None:
     stored = json.loads(ANSWERS.read_text())
     here = stored["machine"] == machine()
-    within, found = (1e-6 if here else 0.03), answers()
-    assert len(found) == len(stored["answers"]) == 50
-    for row, expected in zip(found, stored["answers"], strict=True):
+    within, actual = (1e-6 if here else 0.03), answers()
+    assert len(actual) == len(stored["answers"]) == 50
+    for row, expected in zip(actual, stored["answers"], strict=True):
         assert row["modalities"] == expected["modalities"]
         assert not here or row["label"] == expected["label"]
         np.testing.assert_allclose(row["probabilities"], expected["probabilities"], 0, within)

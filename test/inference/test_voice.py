@@ -51,10 +51,10 @@ def test_only_the_last_of_the_same_speaker_count_and_never_a_later_one(
     heard = all_of(voices)
     assert len(heard) == min(len(voices), REMEMBERED)
     place = len(voices) // 2
-    found = before(heard, f"u{place}", own, most)
+    earlier = before(heard, f"u{place}", own, most)
     kept = [v.features[0] for v in voices[-REMEMBERED:] if own and v.speaker_id == own]
     expected = [number for number in kept if number < place]
-    assert [features[0] for features in found] == (expected[-most:] if most else [])
+    assert [features[0] for features in earlier] == (expected[-most:] if most else [])
 
 
 @given(st.lists(SPEAKERS, min_size=1, max_size=30), st.data())
@@ -164,23 +164,23 @@ def test_after_a_correction_voices_count_as_if_the_speaker_had_been_known_at_onc
 ) -> None:
     bundle = load_bundle(folder)
     last = replace(utterance(9, "0"), audio=np.zeros(0, np.int16))  # only the history has a voice
-    found = []
+    estimates = []
     for mistaken in ("0", "1"):
         with Recogniser(bundle) as recogniser:
             for number in range(3):
                 recogniser.feed(utterance(number, mistaken if number == 1 else "0"))
             if mistaken == "1":
                 assert recogniser.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
-            found.append(recogniser.feed(last).probabilities)
-    np.testing.assert_array_equal(*found)
+            estimates.append(recogniser.feed(last).probabilities)
+    np.testing.assert_array_equal(*estimates)
 
 
 def test_digital_noise_without_a_voice_is_no_sound(folder: Path) -> None:
     steady = np.full(SAMPLE_RATE, 9000, np.int16)  # a direct current: no frequency has any of it
     with Recogniser(load_bundle(folder)) as recogniser:
-        found = recogniser.feed(utterance(0, "0", audio=steady))
-    assert found.modalities == (True, False, False)
-    assert found.notes == ("there is no voice in the sound",)
+        estimate = recogniser.feed(utterance(0, "0", audio=steady))
+    assert estimate.modalities == (True, False, False)
+    assert estimate.notes == ("there is no voice in the sound",)
 
 
 def test_only_the_end_of_a_long_sound_is_heard() -> None:

@@ -196,8 +196,8 @@ def test_words_and_voices_of_every_sample_format_are_analyzed(
     path = tmp_path / "Gespräch 1: émotion 対話.wav"
     write_media(path, [samples], rate=16_000, codec=codec, layout=layout)
     assert main(["replay", str(path), "--out", str(tmp_path / "out")]) == 0
-    found = estimates(tmp_path / "out")
-    assert [start_of(row) for row in found] == pytest.approx([p.start for p in phrases], abs=0.35)
+    rows = estimates(tmp_path / "out")
+    assert [start_of(row) for row in rows] == pytest.approx([p.start for p in phrases], abs=0.35)
 
 
 def start_of(row: dict[str, object]) -> float:
@@ -232,11 +232,9 @@ def test_a_turned_phone_video_of_varying_rate_with_late_audio(
             struct.pack_into(">9i", content, header + 40, *quarter)
     path.write_bytes(content)
     assert main(["replay", str(path), "--out", str(tmp_path / "out")]) == 0
-    found = estimates(tmp_path / "out")
-    assert [start_of(r) - late for r in found] == pytest.approx(
-        [p.start for p in phrases], abs=0.35
-    )
-    assert found[0]["modalities"]["visual"]  # type: ignore[index]
+    rows = estimates(tmp_path / "out")
+    assert [start_of(r) - late for r in rows] == pytest.approx([p.start for p in phrases], abs=0.35)
+    assert rows[0]["modalities"]["visual"]  # type: ignore[index]
 
 
 def test_an_edit_list_moves_the_audio(

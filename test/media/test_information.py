@@ -81,10 +81,10 @@ def test_an_imported_film_gives_the_estimates_of_the_film(tmp_path: Path) -> Non
     from erc_ros.media.transcripts import read_cues
 
     with open_recording(path, read_cues(words)) as film, Bag(out) as bag:
-        expected, found = replay(film, {}).rows, replay(bag, {}).rows
-    assert [row.text for row in found] == [row.text for row in expected] != []
-    assert [row.label for row in found] == [row.label for row in expected]
-    assert np.array([row.start for row in found]) == pytest.approx(
+        expected, imported = replay(film, {}).rows, replay(bag, {}).rows
+    assert [row.text for row in imported] == [row.text for row in expected] != []
+    assert [row.label for row in imported] == [row.label for row in expected]
+    assert np.array([row.start for row in imported]) == pytest.approx(
         np.array([row.start for row in expected]), abs=50_000_000
     )
     assert main(["import", str(path), *arguments]) == 1  # the folder exists

@@ -55,14 +55,14 @@ def test_a_film_with_subtitles_becomes_estimates_of_named_speakers(
 ) -> None:
     path, phrases = talk
     assert main(["replay", str(path), "--out", str(tmp_path / "out")]) == 0
-    found = [row for row in rows(tmp_path / "out") if row["text"]]
-    assert [row["text"] for row in found] == [turn.text for turn in TURNS]
-    assert [row["person_id"] for row in found] == [NAMES[turn.speaker] for turn in TURNS]
-    for row, phrase in zip(found, phrases, strict=True):
+    finals = [row for row in rows(tmp_path / "out") if row["text"]]
+    assert [row["text"] for row in finals] == [turn.text for turn in TURNS]
+    assert [row["person_id"] for row in finals] == [NAMES[turn.speaker] for turn in TURNS]
+    for row, phrase in zip(finals, phrases, strict=True):
         start, end = (float(str(row[key])) / 1e9 - 1.0 for key in ("start", "end"))
         assert start == pytest.approx(phrase.start, abs=0.35)
         assert end == pytest.approx(phrase.end, abs=0.35)
-    modalities = found[0]["modalities"]
+    modalities = finals[0]["modalities"]
     assert modalities == {"text": True, "audio": True, "visual": True}
 
 

@@ -79,8 +79,8 @@ def answered(share: float, label: int, confidence: float, count: int) -> tuple[n
 def test_each_label_that_is_answered_gets_a_factor_of_its_own() -> None:
     rows = [answered(0.6, 0, 0.5, 1000), answered(0.2, 1, 0.8, 1000)]
     p, labels = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    found = fit_confidence_factors(p, labels, people=1_000_000)
-    np.testing.assert_allclose(found, [1.2, 0.25, 1.0], atol=1e-3)
+    factors = fit_confidence_factors(p, labels, people=1_000_000)
+    np.testing.assert_allclose(factors, [1.2, 0.25, 1.0], atol=1e-3)
 
 
 def test_the_fewer_people_the_nearer_to_one() -> None:

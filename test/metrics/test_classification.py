@@ -94,10 +94,10 @@ def test_one_vs_all_agrees_with_scikit_learn(rows: list[tuple[int, int]]) -> Non
 
 def test_reliability_by_hand() -> None:
     p = [[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]
-    found = metrics.reliability([0, 1, 1, 1], p, bins=10)
-    assert found.count.tolist() == [0] * 6 + [2, 0, 0, 2]
-    assert found.right[[6, 9]].tolist() == [2, 1]
-    assert found.confidence[[6, 9]] == pytest.approx([1.2, 1.8])
+    reliability = metrics.reliability([0, 1, 1, 1], p, bins=10)
+    assert reliability.count.tolist() == [0] * 6 + [2, 0, 0, 2]
+    assert reliability.right[[6, 9]].tolist() == [2, 1]
+    assert reliability.confidence[[6, 9]] == pytest.approx([1.2, 1.8])
 
 
 RNG = np.random.default_rng(0)
@@ -114,7 +114,7 @@ def guesses(n: int, seeds: int = 2) -> tuple[np.ndarray, np.ndarray]:
 def test_an_interval_is_what_drawing_conversations_one_by_one_gives() -> None:
     truth, p = guesses(60)
     groups = np.repeat([7, 3, 9, 1, 4, 8], 10)
-    found = metrics.intervals(truth, p, NAMES, groups, resamples=50, seed=5)
+    intervals = metrics.intervals(truth, p, NAMES, groups, resamples=50, seed=5)
     times = metrics.draws(6, 50, seed=5)
     slow: dict[str, list[float]] = {"weighted_f1": [], "calibration_error": [], "f1 b": []}
     for row in times:  # np.unique sorts the groups: 1 3 4 7 8 9
@@ -130,10 +130,10 @@ def test_an_interval_is_what_drawing_conversations_one_by_one_gives() -> None:
         slow["f1 b"].append(np.mean([r["f1"]["b"] for r in each]))
     for name, values in slow.items():
         low, high = np.quantile(values, (0.025, 0.975))
-        assert (found[name].low, found[name].high) == pytest.approx((low, high))
+        assert (intervals[name].low, intervals[name].high) == pytest.approx((low, high))
     whole = [metrics.report(truth, one, NAMES) for one in p]
     for name in (*metrics.SCORES, "calibration_error"):
-        assert found[name].value == pytest.approx(np.mean([r[name] for r in whole]))
+        assert intervals[name].value == pytest.approx(np.mean([r[name] for r in whole]))
 
 
 def test_whole_conversations_make_wider_intervals_than_their_utterances() -> None:
@@ -147,10 +147,10 @@ def test_whole_conversations_make_wider_intervals_than_their_utterances() -> Non
 def test_a_class_that_is_absent_or_rare_has_no_made_up_interval() -> None:
     truth = np.array([0] * 30 + [1])
     p = np.eye(3)[truth][None] * 0.9 + 1 / 30
-    found = metrics.intervals(truth, p, NAMES)
-    assert np.isnan(found["f1 c"].value) and np.isnan(found["f1 c"].low)
-    assert (found["f1 b"].low, found["f1 b"].high) == (1, 1)  # where it is drawn at all
-    assert found["macro_f1"].value == 1
+    intervals = metrics.intervals(truth, p, NAMES)
+    assert np.isnan(intervals["f1 c"].value) and np.isnan(intervals["f1 c"].low)
+    assert (intervals["f1 b"].low, intervals["f1 b"].high) == (1, 1)  # where it is drawn at all
+    assert intervals["macro_f1"].value == 1
 
 
 def test_figures_that_do_not_fit_are_refused() -> None:
@@ -189,7 +189,7 @@ def test_the_report_is_json() -> None:
 
 
 def test_answers_that_are_certain_are_in_the_last_bin() -> None:
-    found = metrics.reliability([0, 1, 0], [[1.0, 0.0], [1.0, 0.0], [0.95, 0.05]], bins=10)
-    assert found.count.tolist() == [0] * 9 + [3]
-    assert found.right.tolist() == [0] * 9 + [2]
-    assert found.confidence[-1] == pytest.approx(2.95)
+    reliability = metrics.reliability([0, 1, 0], [[1.0, 0.0], [1.0, 0.0], [0.95, 0.05]], bins=10)
+    assert reliability.count.tolist() == [0] * 9 + [3]
+    assert reliability.right.tolist() == [0] * 9 + [2]
+    assert reliability.confidence[-1] == pytest.approx(2.95)

@@ -20,18 +20,18 @@ def guess(right: float, seeds: int = 2) -> np.ndarray:
 
 def test_the_difference_is_that_of_the_mean_weighted_f1() -> None:
     a, b = guess(0.7), guess(0.5)
-    found = paired_bootstrap(TRUTH, a, b, CONVERSATIONS, 3)
+    difference = paired_bootstrap(TRUTH, a, b, CONVERSATIONS, 3)
     f1 = [np.mean([weighted_f1(TRUTH, row, 3) for row in rows]) for rows in (a, b)]
-    assert found.value == pytest.approx(f1[0] - f1[1])
-    assert 0 < found.low < found.value < found.high and found.p < 0.01
+    assert difference.value == pytest.approx(f1[0] - f1[1])
+    assert 0 < difference.low < difference.value < difference.high and difference.p < 0.01
     turned = paired_bootstrap(TRUTH, b, a, CONVERSATIONS, 3)
-    assert turned.value == -found.value and turned.p == found.p
+    assert turned.value == -difference.value and turned.p == difference.p
 
 
 def test_any_score_can_be_compared() -> None:
     a, b = guess(0.7), guess(0.5)
-    found = paired_bootstrap(TRUTH, a, b, CONVERSATIONS, 3, score="accuracy")
-    assert found.value == pytest.approx((a == TRUTH).mean() - (b == TRUTH).mean())
+    difference = paired_bootstrap(TRUTH, a, b, CONVERSATIONS, 3, score="accuracy")
+    assert difference.value == pytest.approx((a == TRUTH).mean() - (b == TRUTH).mean())
     with pytest.raises(KeyError, match="f2"):
         paired_bootstrap(TRUTH, a, b, CONVERSATIONS, 3, score="f2")
 

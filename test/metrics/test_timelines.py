@@ -20,31 +20,31 @@ def span(start: float, end: float, label: str, track: str = "") -> Span:
 def test_by_hand_without_collar() -> None:
     reference = [span(0, 10, "joy", "A"), span(10, 20, "anger", "B")]
     hypothesis = [span(0, 8, "joy", "0"), span(8, 16, "sadness", "0"), span(18, 22, "anger", "1")]
-    found = identification_errors(reference, hypothesis, [(0, 22 * S)])
+    errors = identification_errors(reference, hypothesis, [(0, 22 * S)])
     # 8 to 16 s: sadness for joy (2 s) and for anger (6 s); 16 to 18 s nothing; 20 to 22 s too much
-    assert found == Errors(20 * S, 2 * S, 2 * S, 8 * S)
-    assert found.rate == pytest.approx(12 / 20)
+    assert errors == Errors(20 * S, 2 * S, 2 * S, 8 * S)
+    assert errors.rate == pytest.approx(12 / 20)
 
 
 def test_by_hand_with_collar() -> None:
     reference = [span(0, 10, "joy"), span(10, 20, "anger")]
     hypothesis = [span(0, 10.3, "joy"), span(10.3, 20, "anger")]
     # left out: 0 to 0.25, 9.75 to 10.25, 19.75 to 20; confused: 10.25 to 10.3
-    found = identification_errors(reference, hypothesis, [(0, 20 * S)], S // 4)
-    assert found == Errors(19 * S, 0, 0, S // 20)
+    errors = identification_errors(reference, hypothesis, [(0, 20 * S)], S // 4)
+    assert errors == Errors(19 * S, 0, 0, S // 20)
 
 
 def test_two_people_with_one_emotion_count_twice_and_one_person_once() -> None:
     reference = [span(0, 4, "joy", "A"), span(0, 4, "joy", "B"), span(1, 3, "joy", "A")]
-    found = identification_errors(reference, [span(0, 4, "joy", "0")], [(0, 4 * S)])
-    assert found == Errors(8 * S, 4 * S, 0, 0)
+    errors = identification_errors(reference, [span(0, 4, "joy", "0")], [(0, 4 * S)])
+    assert errors == Errors(8 * S, 4 * S, 0, 0)
 
 
 def test_only_the_extent_counts() -> None:
-    found = identification_errors(
+    errors = identification_errors(
         [span(0, 4, "a")], [span(2, 9, "a")], [(1 * S, 3 * S), (8 * S, 10 * S)]
     )
-    assert found == Errors(2 * S, 1 * S, 1 * S, 0)
+    assert errors == Errors(2 * S, 1 * S, 1 * S, 0)
 
 
 def test_an_empty_reference_has_no_rate() -> None:
@@ -120,10 +120,10 @@ def test_the_mapping_gives_pyannotes_diarization_error(
     from pyannote.metrics.diarization import DiarizationErrorRate
 
     def annotation(spans: list[tuple[int, int, str, str]]) -> Annotation:
-        found = Annotation()
+        result = Annotation()
         for number, (start, length, _, who) in enumerate(spans):
-            found[Segment(start, start + length), number] = who
-        return found.support()
+            result[Segment(start, start + length), number] = who
+        return result.support()
 
     if not reference:
         return

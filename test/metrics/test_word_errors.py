@@ -111,16 +111,16 @@ def test_the_same_as_meeteval(
         )
 
     def plain(segments: list[tuple[int, int, str, list[str]]]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        words_of: dict[str, list[str]] = {}
         for _, _, who, words in segments:
-            found.setdefault(who, []).extend(words)
-        return found
+            words_of.setdefault(who, []).extend(words)
+        return words_of
 
     def timed(segments: list[tuple[int, int, str, list[str]]]) -> dict[str, list[TimedWord]]:
-        found: dict[str, list[TimedWord]] = {}
+        words_of: dict[str, list[TimedWord]] = {}
         for start, length, who, words in segments:
-            found.setdefault(who, []).extend(timed_words(words, start * S, (start + length) * S))
-        return found
+            words_of.setdefault(who, []).extend(timed_words(words, start * S, (start + length) * S))
+        return words_of
 
     cp = meeteval.wer.cpwer(seglst(reference), seglst(hypothesis))["s"]
     assert cp_errors(plain(reference), plain(hypothesis)) == WordErrors(cp.errors, cp.length)

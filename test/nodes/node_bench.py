@@ -104,10 +104,10 @@ class Bench:
         """Until it is true; the nodes' own state has no event, so look every 5 ms as well."""
         end = time.monotonic() + patience
         with self.changed:
-            while not (found := true()):
+            while not (value := true()):
                 assert time.monotonic() < end, f"waited {patience} s in vain: {what}"
                 self.changed.wait(0.005)
-        return found
+        return value
 
     # Hear ----------------------------------------------------------------------------------
 
@@ -130,8 +130,12 @@ class Bench:
 
     def value(self, status: str, key: str) -> str:
         """A value of the last diagnosis, "" if there is none yet."""
-        found = self.diagnoses.get(status)
-        return next((v.value for v in found.values if v.key == key), "") if found else ""
+        status_values = self.diagnoses.get(status)
+        return (
+            next((v.value for v in status_values.values if v.key == key), "")
+            if status_values
+            else ""
+        )
 
     def wait_for_diagnosis(self, status: str, word: str) -> DiagnosticStatus:
         self.wait(

@@ -168,8 +168,8 @@ def test_a_late_subscriber_gets_no_text_of_the_time_before_it_was_forbidden(
     play(bench, scene((1, 3, 4), end=5), bench.now() - 5 * NS)
     bench.wait(lambda: [u for u in bench.utterances if u.speaker_id], "somebody spoke")
     speech.publish(hri.LiveSpeech(final="this is a secret of mine"))
-    found = bench.wait(lambda: [u for u in finals(bench) if u.voice_id and u.text], "a voice")
-    topic = f"/humans/voices/{found[0].voice_id}/speech"
+    utterances = bench.wait(lambda: [u for u in finals(bench) if u.voice_id and u.text], "a voice")
+    topic = f"/humans/voices/{utterances[0].voice_id}/speech"
     early = bench.listen(hri.LiveSpeech, topic, LATCHED)
     bench.wait(lambda: [m for m in early if m.final], "the latched text")
     tell(bench, False)

@@ -64,14 +64,14 @@ TALK: Sequence[Utterance | SpeakerCorrected] = (
 @pytest.fixture(scope="module")
 def expected(bundle: Path) -> list[list[float]]:
     """The probabilities of the utterances, as the recogniser has them without any node."""
-    found = []
+    events = []
     with Recogniser(load_bundle(bundle)) as recogniser:
         for what in TALK:
             if isinstance(what, SpeakerCorrected):
                 recogniser.correct(what)
             else:
-                found.append(recogniser.feed(what).probabilities.tolist())
-    return found
+                events.append(recogniser.feed(what).probabilities.tolist())
+    return events
 
 
 def probabilities(bench: Bench, count: int) -> list[list[float]]:

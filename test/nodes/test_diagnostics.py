@@ -42,9 +42,9 @@ def test_quantiles_are_of_the_last_values_only() -> None:
 
 def test_the_gravest_problem_is_the_level_and_all_are_told() -> None:
     assert status("a", {}).level == OK
-    found = status("a", {"rate": 1.0}, [(WARN, "dead"), (ERROR, "refused")])
-    assert found.level == ERROR and found.message == "dead; refused"
-    assert [(value.key, value.value) for value in found.values] == [("rate", "1.00")]
+    message = status("a", {"rate": 1.0}, [(WARN, "dead"), (ERROR, "refused")])
+    assert message.level == ERROR and message.message == "dead; refused"
+    assert [(value.key, value.value) for value in message.values] == [("rate", "1.00")]
 
 
 def info(number: int | None, publisher: bytes = b"a") -> dict[str, object]:

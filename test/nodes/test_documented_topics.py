@@ -48,13 +48,13 @@ class Row:
 def rows(published: bool) -> dict[str, Row]:
     """Topic -> its row, of those that are published, or of the others; ROS4HRI's are left out."""
     section = PAGE.read_text(encoding="utf-8").partition("\n## Topics\n")[2].partition("\n## ")[0]
-    found = {}
+    topics = {}
     for name, kind, qos in re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|", section, re.M):
         topic = re.search(r"`(/?[\w/]+)`", name)
         if topic and name.startswith("→") == published:
             kind = f"{kind} std_msgs/String" if "[Texts]" in kind else kind
-            found["/" + topic[1].lstrip("/")] = Row(kind, qos)
-    return found
+            topics["/" + topic[1].lstrip("/")] = Row(kind, qos)
+    return topics
 
 
 def services() -> set[str]:
@@ -77,12 +77,12 @@ def test_every_topic_is_in_the_documentation_as_it_is(make_bench: MakeBench) -> 
         """Topic -> those of our nodes."""
         of_nodes = bench.probe.get_subscriptions_info_by_topic
         ask = of_nodes if subscribed else bench.probe.get_publishers_info_by_topic
-        found: dict[str, list[Any]] = {}
+        by_topic: dict[str, list[Any]] = {}
         for topic, _ in bench.probe.get_topic_names_and_types():
             ours = [i for i in ask(topic) if i.node_name in ("utterance_node", "emotion_node")]
             if ours and topic not in NOT_OURS and not STANDARD.fullmatch(topic):
-                found[topic] = ours
-        return found
+                by_topic[topic] = ours
+        return by_topic
 
     inputs, outputs = rows(published=False), rows(published=True)
     # A camera is heard on one of its two topics. What goes from node to node is an output.

@@ -33,9 +33,9 @@ def test_a_text_with_another_locale_is_excluded_and_counted(
     ):
         speech.publish(hri.LiveSpeech(final=text, locale=locale))
         bench.wait(lambda n=number: len(bench.estimates) == n, "an estimate")
-        found = bench.estimates[-1]
-        assert found.text_excluded == reason and found.modalities[0] == (not reason)
-        assert found.text == text
+        estimate = bench.estimates[-1]
+        assert estimate.text_excluded == reason and estimate.modalities[0] == (not reason)
+        assert estimate.text == text
     status = "emotion_node: recognizer"
     bench.wait(lambda: bench.value(status, "texts_excluded") == "2", "both are counted")
     assert bench.value(status, "texts_excluded_locale") == "1"

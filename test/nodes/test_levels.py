@@ -94,8 +94,8 @@ def test_the_side_of_wrong_stamps_is_named(offset: int, side: str, make_bench: M
 
     def is_reported() -> bool:
         camera.publish(image_message(bench.now() - offset * NS))
-        found = bench.diagnoses.get("utterance_node: dialogue")
-        return found is not None and f"3600 s {side} this" in found.message
+        status = bench.diagnoses.get("utterance_node: dialogue")
+        return status is not None and f"3600 s {side} this" in status.message
 
     bench.wait(is_reported, f"stamps {side} the clock")
 

@@ -71,8 +71,8 @@ def test_a_broken_bundle_fails_to_configure_and_the_node_stays_usable(
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "face.onnx").unlink()
     bench = make_bench(running=False, parameters={"bundle": str(tmp_path)})
-    found = bench.wait_for_diagnosis("emotion_node: state", "face.onnx")
-    assert found.level == found.ERROR
+    status = bench.wait_for_diagnosis("emotion_node: state", "face.onnx")
+    assert status.level == status.ERROR
     assert bench.state("emotion_node") == "unconfigured"
     assert not bench.change("emotion_node", Transition.TRANSITION_CONFIGURE)
     assert set_parameter(bench, "emotion_node", "bundle", str(bundle)).successful
@@ -196,8 +196,8 @@ def test_drafts_of_open_speech_do_not_send_all_sound_again_and_again(
 ) -> None:
     parameters = {"provisional_period": 0.1}
     bench = make_bench(split=True, running=False, parameters=parameters)
-    found = bench.wait_for_diagnosis("utterance_node: state", "provisional_period")
-    assert found.level == found.ERROR and "mode:=single" in found.message
+    status = bench.wait_for_diagnosis("utterance_node: state", "provisional_period")
+    assert status.level == status.ERROR and "mode:=single" in status.message
     assert set_parameter(bench, "utterance_node", "publish_media", False).successful
     assert bench.change("utterance_node", Transition.TRANSITION_CONFIGURE)
 
@@ -212,8 +212,8 @@ def test_two_robots_have_diagnostics_of_their_own_and_people_of_their_own(
         ]
     )
     for robot in ("robot1", "robot2"):
-        found = bench.wait_for_diagnosis(f"{robot}/emotion_node: state", "active")
-        assert found.hardware_id == socket.gethostname()
+        status = bench.wait_for_diagnosis(f"{robot}/emotion_node: state", "active")
+        assert status.hardware_id == socket.gethostname()
     assert "emotion_node: state" not in bench.diagnoses
     bench.talker(Bool, "/robot1/humans/faces/f1/is_speaking")
     bench.wait_for_diagnosis("robot2/utterance_node: humans", "nothing of ROS4HRI")
@@ -224,5 +224,5 @@ def test_two_nodes_that_publish_utterances_on_one_topic_are_told(make_bench: Mak
     bench = make_bench()
     bench.wait_for_diagnosis("utterance_node: dialogue", "ok")
     second = bench.driver().create_publisher(Utterance, "utterances", 10)
-    found = bench.wait_for_diagnosis("utterance_node: dialogue", "other nodes publish on")
-    assert found.level == found.WARN and second is not None
+    status = bench.wait_for_diagnosis("utterance_node: dialogue", "other nodes publish on")
+    assert status.level == status.WARN and second is not None

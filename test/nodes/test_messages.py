@@ -148,9 +148,9 @@ def test_the_age_of_a_state_is_never_negative(bundle: Path, last: int, age: floa
     models = load_bundle(bundle)
     even = np.full(len(models.labels), 1 / len(models.labels))
     state = EmotionState(Person(person_id="anna"), 10 * NS, even, 0.0, 0.0, 1.0, last, 1)
-    (found,) = states_message([state], models, now=10 * NS).states
-    assert found.age == age
-    assert from_time(found.last) == last
+    (message,) = states_message([state], models, now=10 * NS).states
+    assert message.age == age
+    assert from_time(message.last) == last
 
 
 def test_every_field_of_the_msg_files_is_filled() -> None:

@@ -55,12 +55,12 @@ def test_an_integrator_has_at_most_50_parameters() -> None:
 def test_the_file_has_the_type_default_and_range_of_every_parameter() -> None:
     content = yaml.safe_load(parameter_reference())
     for node, config in NODES.items():
-        found = parameters(config)
-        assert set(content[node]) == set(found)
+        declared = parameters(config)
+        assert set(content[node]) == set(declared)
         for name, told in content[node].items():
-            assert type(told["default"]) is type(found[name].default)
-            assert told["default"] == found[name].default
-            if found[name].setting.range is not None:
+            assert type(told["default"]) is type(declared[name].default)
+            assert told["default"] == declared[name].default
+            if declared[name].setting.range is not None:
                 least, greatest = told["range"]
                 assert least <= told["default"] <= greatest
 
@@ -158,9 +158,9 @@ def test_sections_of_a_file_reach_the_nodes_that_rcl_gives_them_to(
     finally:
         node.destroy_node()
         context.try_shutdown()
-    found = values_of(read_parameters(file, namespace).emotion_node)
+    values = values_of(read_parameters(file, namespace).emotion_node)
     expected = {**values_of(RobotConfig().emotion_node), **told}
-    assert found == {name: expected[name] for name in found}
+    assert values == {name: expected[name] for name in values}
 
 
 ROBOT_WIDE = """
@@ -226,8 +226,8 @@ def test_the_example_file_can_be_read_and_says_what_the_defaults_say() -> None:
 
 def test_values_that_do_not_go_together_fail_at_configure(make_bench: MakeBench) -> None:
     bench = make_bench(running=False, parameters={"provisional_period": 0.05})
-    found = bench.wait_for_diagnosis("utterance_node: state", "provisional_period")
-    assert found.level == found.ERROR
+    status = bench.wait_for_diagnosis("utterance_node: state", "provisional_period")
+    assert status.level == status.ERROR
 
 
 # --- the tuning file ---
@@ -297,8 +297,8 @@ def test_a_wrong_tuning_file_is_refused_and_named(
 def test_a_missing_tuning_file_fails_at_configure(make_bench: MakeBench, tmp_path: Path) -> None:
     missing = str(tmp_path / "none.yaml")
     bench = make_bench(running=False, parameters={"tuning_file": missing})
-    found = bench.wait_for_diagnosis("utterance_node: state", missing)
-    assert found.level == found.ERROR
+    status = bench.wait_for_diagnosis("utterance_node: state", missing)
+    assert status.level == status.ERROR
 
 
 # --- names of the former release ---

@@ -30,14 +30,14 @@ MARKER = "zanzibarquux"
 
 
 def recent_files(folder: Path, since: float) -> list[Path]:
-    found = []
+    files = []
     for path in folder.rglob("*"):
         try:
             if path.is_file() and path.stat().st_mtime >= since and path.stat().st_size < 10**7:
-                found.append(path)
+                files.append(path)
         except OSError:
             continue  # gone already, or somebody else's
-    return found
+    return files
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -200,5 +200,5 @@ def test_nothing_in_the_tree_reads_or_writes_pickles() -> None:
         r"|from\s+(?:pickle|dill|cloudpickle|joblib|shelve|marshal)\s+import"
         r"|allow_pickle\s*=\s*True|weights_only\s*=\s*False|yaml\.(?:load|unsafe_load|full_load)\("
     )
-    found = [name for name in names if unsafe.search((REPOSITORY / name).read_text("utf-8"))]
-    assert not [name for name in found if not name.startswith("test/")]
+    unsafe_files = [name for name in names if unsafe.search((REPOSITORY / name).read_text("utf-8"))]
+    assert not [name for name in unsafe_files if not name.startswith("test/")]

@@ -215,8 +215,8 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
         for name in classes:
             setattr(stand_in, name, type(name, (Recorded,), {}))
         monkeypatch.setitem(sys.modules, module, stand_in)
-    found: dict[str, Any] = runpy.run_path(str(REPOSITORY / "erc_ros/launch/emotion.launch.py"))
-    return types.SimpleNamespace(**found)
+    content: dict[str, Any] = runpy.run_path(str(REPOSITORY / "erc_ros/launch/emotion.launch.py"))
+    return types.SimpleNamespace(**content)
 
 
 def include(file: Any, configurations: dict[str, str]) -> list[Any]:

@@ -76,8 +76,8 @@ def test_as_many_wait_as_are_allowed_and_one_more_gives_up_what_is_missing() -> 
 def test_memory_is_bounded() -> None:
     order: Resequencer[int] = Resequencer(PATIENCE)
     order.feed(1, 1, 0)
-    found = [item for number in range(3, 2000) for item in order.feed(number, number, 0)]
-    assert len(found) >= 2000 - 3 - WAITING
+    items = [item for number in range(3, 2000) for item in order.feed(number, number, 0)]
+    assert len(items) >= 2000 - 3 - WAITING
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.randoms(use_true_random=False))
@@ -88,9 +88,9 @@ def test_any_mix_of_two_ordered_topics_gives_the_order_of_the_publisher(
     one = [n for n, is_first in zip(numbers, topics, strict=True) if is_first]
     other = [n for n, is_first in zip(numbers, topics, strict=True) if not is_first]
     order: Resequencer[int] = Resequencer(PATIENCE)
-    found: list[int] = []
+    ordered: list[int] = []
     while one or other:
         queue = one if not other or (one and random.random() < 0.5) else other  # type: ignore[attr-defined]
-        found += order.feed(queue[0], queue.pop(0), 0)
-    assert found == list(numbers)
+        ordered += order.feed(queue[0], queue.pop(0), 0)
+    assert ordered == list(numbers)
     assert order.lost == 0

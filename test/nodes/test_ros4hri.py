@@ -120,8 +120,8 @@ def test_sound_is_reliable_where_all_offer_it(make_bench: MakeBench) -> None:
     bench = make_bench()
 
     def asked() -> set[Any]:
-        found = bench.probe.get_subscriptions_info_by_topic("/audio")
-        return {info.qos_profile.reliability for info in found}
+        subscriptions = bench.probe.get_subscriptions_info_by_topic("/audio")
+        return {info.qos_profile.reliability for info in subscriptions}
 
     bench.talker(AudioData, "audio", QoSProfile(depth=10))
     bench.wait(lambda: asked() == {QoSReliabilityPolicy.RELIABLE}, "reliable sound")

@@ -123,8 +123,8 @@ def test_a_camera_that_dies_is_reported_and_the_rest_carries_on(make_bench: Make
     camera = bench.talker(Image, "image", SENSOR)
     for _ in range(3):
         camera.publish(image_message(bench.now()))
-    found = bench.wait_for_diagnosis("utterance_node: image", "nothing on /image")
-    assert found.level == found.WARN
+    status = bench.wait_for_diagnosis("utterance_node: image", "nothing on /image")
+    assert status.level == status.WARN
     bench.probe.destroy_publisher(camera)
     assert bench.say("can you see me?").text
     camera = bench.talker(Image, "image", SENSOR)
@@ -178,8 +178,8 @@ def test_a_type_that_the_participant_still_has_otherwise_is_tried_again(
 def test_a_type_without_an_adapter_is_named(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.probe.create_publisher(Bool, "speech", 10)
-    found = bench.wait_for_diagnosis("utterance_node: speech", "std_msgs/msg/Bool")
-    assert found.level == found.ERROR and "std_msgs/msg/String" in found.message
+    status = bench.wait_for_diagnosis("utterance_node: speech", "std_msgs/msg/Bool")
+    assert status.level == status.ERROR and "std_msgs/msg/String" in status.message
 
 
 def bad_images(now: int) -> list[object]:
@@ -229,8 +229,8 @@ def test_mp3_is_refused_until_the_driver_sends_samples(make_bench: MakeBench) ->
     microphone = bench.talker(AudioData, "audio", QoSProfile(depth=10))
     fields = {"channels": 1, "sample_rate": 16000, "sample_format": "S16LE"}
     info.publish(AudioInfo(**fields, coding_format="MP3"))
-    found = bench.wait_for_diagnosis("utterance_node: dialogue", "MP3")
-    assert found.level == found.ERROR and "format:=wave" in found.message
+    status = bench.wait_for_diagnosis("utterance_node: dialogue", "MP3")
+    assert status.level == status.ERROR and "format:=wave" in status.message
     microphone.publish(AudioData(data=b"\xff\xfb\x90"))
     bench.wait(lambda: bench.value("utterance_node: audio", "unusable") == "1", "it is refused")
     info.publish(AudioInfo(**fields, coding_format="WAVE"))
@@ -264,14 +264,14 @@ def test_a_publisher_that_means_another_type_is_named_and_not_listened_to(
         pytest.skip("this distribution does not tell type hashes (before Iron)")
 
     def other(type_name: str) -> str:  # as if the other package of that name were installed here
-        found = real(type_name)
-        return found[:-4] + "0000" if type_name.startswith("audio_common_msgs/") else found
+        status = real(type_name)
+        return status[:-4] + "0000" if type_name.startswith("audio_common_msgs/") else status
 
     bench = make_bench()
     bench.talker(AudioData, "audio", QoSProfile(depth=10))
     monkeypatch.setattr(inputs, "type_hash", other)
-    found = bench.wait_for_diagnosis("utterance_node: audio", "mgonzs13")
-    assert found.level == found.ERROR and "RIHS01_" in found.message
+    status = bench.wait_for_diagnosis("utterance_node: audio", "mgonzs13")
+    assert status.level == status.ERROR and "RIHS01_" in status.message
     monkeypatch.undo()
     bench.wait_for_diagnosis("utterance_node: audio", "ok")
 
@@ -437,8 +437,8 @@ def test_stamps_far_from_the_nodes_clock_are_reported(make_bench: MakeBench) -> 
     bench = make_bench()
     camera = bench.talker(Image, "image", QoSProfile(depth=10))
     camera.publish(image_message(1_600_000_000_000_000_000))
-    found = bench.wait_for_diagnosis("utterance_node: dialogue", "use_sim_time")
-    assert found.level == found.WARN
+    status = bench.wait_for_diagnosis("utterance_node: dialogue", "use_sim_time")
+    assert status.level == status.WARN
 
 
 def test_latency_and_the_models_are_in_the_diagnostics(make_bench: MakeBench) -> None:
@@ -497,5 +497,7 @@ def test_a_type_that_was_set_and_that_nobody_publishes_is_named(make_bench: Make
     bench = make_bench(parameters={"audio_type": stamped})
     driver = bench.driver()
     driver.create_publisher(AudioData, "audio", 10)
-    found = bench.wait_for_diagnosis("utterance_node: audio", "set audio_type to auto")
-    assert found.level == found.ERROR and "AudioData" in found.message and stamped in found.message
+    status = bench.wait_for_diagnosis("utterance_node: audio", "set audio_type to auto")
+    assert (
+        status.level == status.ERROR and "AudioData" in status.message and stamped in status.message
+    )

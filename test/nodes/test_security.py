@@ -31,7 +31,7 @@ NOT_EVERYWHERE = {"/parameter_events"} | {f"/{node}/get_type_description" for no
 
 def policy() -> dict[tuple[str, str], set[str]]:
     """(node, right) -> names."""
-    found = {}
+    permissions = {}
     root = ElementTree.parse(config_file("security/policy.xml"))
     for profile in root.iter("profile"):
         node, ns = profile.attrib["node"], profile.attrib["ns"]
@@ -39,23 +39,23 @@ def policy() -> dict[tuple[str, str], set[str]]:
             (right,) = group.attrib
             assert group.attrib[right] == "ALLOW"
             names = [(entry.text or "").replace("~", f"{ns}{node}") for entry in group]
-            found[node, right] = {n if n.startswith("/") else f"{ns}{n}" for n in names}
-            assert len(found[node, right]) == len(names), "named twice"
-    return found
+            permissions[node, right] = {n if n.startswith("/") else f"{ns}{n}" for n in names}
+            assert len(permissions[node, right]) == len(names), "named twice"
+    return permissions
 
 
 def opened(bench: Bench) -> dict[tuple[str, str], set[str]]:
     """(node, right) -> what it has open now."""
     probe = bench.probe
-    found: dict[tuple[str, str], set[str]] = {}
+    endpoints: dict[tuple[str, str], set[str]] = {}
     for node in NODES:
         for right, ask in (
             ("subscribe", probe.get_subscriber_names_and_types_by_node),
             ("publish", probe.get_publisher_names_and_types_by_node),
             ("reply", probe.get_service_names_and_types_by_node),
         ):
-            found[node, right] = {name for name, _ in ask(node, "/")}
-    return found
+            endpoints[node, right] = {name for name, _ in ask(node, "/")}
+    return endpoints
 
 
 def people(bench: Bench) -> list[Any]:

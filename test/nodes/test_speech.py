@@ -114,15 +114,15 @@ def heard(bench: Bench, speech: np.ndarray) -> Heard:
 
 def said_both_ways(bundle: Path, speech: np.ndarray, crops: int = 96) -> dict[bool, Heard]:
     """split -> what was said about the same speech, with face crops of so many pixels."""
-    found = {}
+    by_mode = {}
     for split in (False, True):
         parameters = {"use_sim_time": True, "face_crop_size": crops}
         bench = Bench(bundle, split=split, parameters=parameters)
         try:
-            found[split] = heard(bench, speech)
+            by_mode[split] = heard(bench, speech)
         finally:
             bench.close()
-    return found
+    return by_mode
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +163,11 @@ def test_a_bundle_of_waveform_clip_and_whole_prompt_runs_in_one_process_and_in_t
     tmp_path: Path, speech: np.ndarray
 ) -> None:
     kinds = Kinds("magtkd", "waveform", "clip", "roberta")
-    found = said_both_ways(write_tiny_bundle_3(tmp_path / "other", kinds), speech, 112)
-    one, two = (found[split][0] for split in (False, True))
+    by_mode = said_both_ways(write_tiny_bundle_3(tmp_path / "other", kinds), speech, 112)
+    one, two = (by_mode[split][0] for split in (False, True))
     assert list(one.modalities) == [True, True, True]
     assert list(one.probabilities) == list(two.probabilities)
-    final = found[True][1][-1]
+    final = by_mode[True][1][-1]
     faces = [cv2.imdecode(np.frombuffer(f.data, np.uint8), cv2.IMREAD_COLOR) for f in final.faces]
     assert faces and {face.shape for face in faces} == {(CLIP, CLIP, 3)}
 

@@ -19,10 +19,10 @@ def test_it_ends_when_told_between_its_look_and_its_wait() -> None:
     nodes_of = executor.get_nodes
 
     def slow_look() -> list[Node]:
-        found = nodes_of()
+        nodes = nodes_of()
         looks.set()
         goes_on.wait(10)
-        return found
+        return nodes
 
     executor.get_nodes = slow_look
     executor.wake()

@@ -201,8 +201,8 @@ def test_a_choice_between_several_topics_is_told(tmp_path: Path) -> None:
 def test_what_each_voice_says_is_preferred_to_all_in_one(tmp_path: Path) -> None:
     voices = ["/humans/voices/a/speech", "/humans/voices/b/speech"]
     bag = write_topics(tmp_path / "bag", [(name, SPEECH) for name in ("/speech", *voices)])
-    found = choose_topics(bag, {})
-    assert [topic.name for topic in found["humans"]] == voices and "speech" not in found
+    topics = choose_topics(bag, {})
+    assert [topic.name for topic in topics["humans"]] == voices and "speech" not in topics
     assert choose_topics(bag, {"speech": "/speech"})["speech"][0].name == "/speech"
 
 

@@ -34,22 +34,22 @@ def records(folder: Path, topic: str) -> list:
 
 def test_the_sound_is_there_to_the_sample(tmp_path: Path, noise: np.ndarray) -> None:
     write_conversation(tmp_path / "bag", noise, [])
-    found = records(tmp_path / "bag", "/audio")
-    data = b"".join(record.message.audio.data.tobytes() for record in found)
+    messages = records(tmp_path / "bag", "/audio")
+    data = b"".join(record.message.audio.data.tobytes() for record in messages)
     assert np.abs(np.frombuffer(data, "<i2") / 32767 - noise).max() < 1e-4
-    stamps = [r.message.header.stamp.sec * 10**9 + r.message.header.stamp.nanosec for r in found]
+    stamps = [r.message.header.stamp.sec * 10**9 + r.message.header.stamp.nanosec for r in messages]
     assert stamps == [START + number * 20_000_000 for number in range(300)]
-    assert all(r.time > stamp for r, stamp in zip(found, stamps, strict=True))
+    assert all(r.time > stamp for r, stamp in zip(messages, stamps, strict=True))
 
 
 def test_texts_grow_and_become_final_after_a_delay(tmp_path: Path, noise: np.ndarray) -> None:
     write_conversation(
         tmp_path / "bag", noise, PHRASES, recogniser=SimulatedRecogniser(delay=(0.3, 0.8), seed=1)
     )
-    found = records(tmp_path / "bag", "/speech")
-    partial = [r.message.incremental for r in found if not r.message.final]
+    messages = records(tmp_path / "bag", "/speech")
+    partial = [r.message.incremental for r in messages if not r.message.final]
     assert partial[:2] == ["one", "one two"]
-    finals = [r for r in found if r.message.final]
+    finals = [r for r in messages if r.message.final]
     assert [r.message.final for r in finals] == [p.text for p in PHRASES]
     delays = [(r.time - START) / 1e9 - p.end for r, p in zip(finals, PHRASES, strict=True)]
     assert all(0.3 <= delay <= 0.8 for delay in delays)
@@ -58,8 +58,8 @@ def test_texts_grow_and_become_final_after_a_delay(tmp_path: Path, noise: np.nda
 def test_plain_strings_are_finals_only(tmp_path: Path, noise: np.ndarray) -> None:
     recogniser = SimulatedRecogniser(type="std_msgs/msg/String")
     write_conversation(tmp_path / "bag", noise, PHRASES, recogniser=recogniser)
-    found = records(tmp_path / "bag", "/speech")
-    assert [r.message.data for r in found] == [p.text for p in PHRASES]
+    messages = records(tmp_path / "bag", "/speech")
+    assert [r.message.data for r in messages] == [p.text for p in PHRASES]
 
 
 def test_the_camera_sees_the_face_only_while_its_person_speaks() -> None:

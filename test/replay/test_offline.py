@@ -286,11 +286,11 @@ def test_a_text_that_is_corrected_is_one_row_with_the_last_text(
 def answers(robot: RobotConfig, *said: Utterance | SpeakerCorrected) -> ReplayedAnswers:
     """What the recogniser answers to a dialogue that was understood so."""
     with Pipeline(robot.pipeline) as pipeline:
-        found = ReplayedAnswers(pipeline, {})
+        replayed = ReplayedAnswers(pipeline, {})
         for what in said:
             event = UtteranceEvent(what) if isinstance(what, Utterance) else what
-            found.keep([event, *pipeline.recognition.feed(event)])
-    return found
+            replayed.keep([event, *pipeline.recognition.feed(event)])
+    return replayed
 
 
 def test_a_speaker_that_is_corrected_counts_in_the_next_estimates(robot: RobotConfig) -> None:

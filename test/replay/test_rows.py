@@ -60,8 +60,8 @@ def test_every_utterance_has_one_final_row_the_last_one(given: list[tuple[int, b
 
 def test_another_speaker_is_set_in_the_named_utterances_of_the_conversation_only() -> None:
     rows = [row(1), row(2), row(1, conversation="d"), row(1, is_final=False)]
-    found = relabelled(rows, "c", {"u1"}, "7")
-    assert [r.speaker_id for r in found] == ["7", "0", "0", "7"]
+    changed = relabelled(rows, "c", {"u1"}, "7")
+    assert [r.speaker_id for r in changed] == ["7", "0", "0", "7"]
 
 
 @pytest.mark.parametrize(("overlap", "expected"), [(0.1234567, 0.123457), (math.nan, None)])

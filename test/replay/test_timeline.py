@@ -124,6 +124,6 @@ def test_the_page_looks_as_it_did(tmp_path: Path) -> None:
 
 
 def test_quantiles_are_in_milliseconds() -> None:
-    found = quantiles([n * 1_000_000 for n in range(1, 101)])
-    assert found == {"p50": 51.0, "p95": 96.0, "p99": 100.0, "max": 100.0}
+    values = quantiles([n * 1_000_000 for n in range(1, 101)])
+    assert values == {"p50": 51.0, "p95": 96.0, "p99": 100.0, "max": 100.0}
     assert quantiles([]) == {}

@@ -41,10 +41,10 @@ def detector() -> Detector:
 
 @pytest.fixture
 def search(detector: Detector) -> Iterator[FaceSearch]:
-    found = FaceSearch(FaceTracker(detector))
-    yield found
+    face_search = FaceSearch(FaceTracker(detector))
+    yield face_search
     detector.may_find.set()
-    found.close()
+    face_search.close()
 
 
 def frame(stamp: int = T0, encoding: str = "mono8") -> Frame:

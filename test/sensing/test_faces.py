@@ -140,8 +140,8 @@ def test_two_faces_keep_their_ids_when_the_detector_swaps_them() -> None:
     left, right = Box(0, 0, 20, 20), Box(40, 20, 20, 20)
     tracker = FaceTracker(Script([left, right], [right, left], [left, right]), rate=5)
     for n in range(3):
-        found = tracker.feed(blank(T0 + n * 200 * MS))
-        assert {o.track_id: o.box for o in found} == {"face1": left, "face2": right}
+        faces = tracker.feed(blank(T0 + n * 200 * MS))
+        assert {o.track_id: o.box for o in faces} == {"face1": left, "face2": right}
 
 
 def test_a_short_loss_is_survived_and_a_long_one_is_not() -> None:
@@ -164,23 +164,23 @@ def test_a_walking_face_that_is_lost_for_a_second_is_the_same_where_it_was_headi
     walk = [Box(20 * n, 100, 60, 60) for n in range(20)]
     seen = [[box] if n < 6 or n > 10 else [] for n, box in enumerate(walk)]
     tracker = FaceTracker(Script(*seen), rate=5)
-    found = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(20)]
-    assert found == [["face1"] if boxes else [] for boxes in seen]
+    names = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(20)]
+    assert names == [["face1"] if boxes else [] for boxes in seen]
 
 
 def test_after_a_loss_a_face_elsewhere_or_of_another_size_is_somebody_else() -> None:
     for other in (Box(400, 100, 60, 60), Box(90, 90, 140, 140)):
         tracker = FaceTracker(Script([Box(100, 100, 60, 60)], [], [other]), rate=5)
-        found = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(3)]
-        assert found == [["face1"], [], ["face2"]], other
+        names = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(3)]
+        assert names == [["face1"], [], ["face2"]], other
 
 
 def test_a_face_may_reappear_the_farther_away_the_longer_it_was_lost() -> None:
     here, there = Box(100, 100, 60, 60), Box(160, 100, 60, 60)  # one width away
     for lost, expected in ((1, "face2"), (7, "face1")):  # detections at 5 Hz
         tracker = FaceTracker(Script([here], *[[]] * lost, [there]), rate=5)
-        found = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(lost + 2)]
-        assert found[-1] == [expected], f"lost for {lost} detections"
+        names = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(lost + 2)]
+        assert names[-1] == [expected], f"lost for {lost} detections"
 
 
 @given(st.integers(-300, 300), st.integers(-300, 300))
@@ -194,15 +194,15 @@ def test_two_who_pass_each_other_keep_their_ids() -> None:
     steps = [[Box(30 * n, 100, 60, 60), Box(600 - 30 * n, 140, 60, 60)] for n in range(20)]
     tracker = FaceTracker(Script(*steps), rate=5)
     for n in range(20):
-        found = {o.track_id: o.box for o in tracker.feed(blank(T0 + n * 200 * MS))}
-        assert found == {"face1": steps[n][0], "face2": steps[n][1]}
+        boxes = {o.track_id: o.box for o in tracker.feed(blank(T0 + n * 200 * MS))}
+        assert boxes == {"face1": steps[n][0], "face2": steps[n][1]}
 
 
 def test_a_face_that_was_cut_out_by_others_becomes_square_and_keeps_its_id() -> None:
     image = astronaut()[20:180, 40:140]
-    found = observe_crop("anna", frame(image))
-    assert found.track_id == "anna" and found.crop is not None
-    assert found.crop.pixels.shape == (CROP_SIZE, CROP_SIZE, 3)
+    observed = observe_crop("anna", frame(image))
+    assert observed.track_id == "anna" and observed.crop is not None
+    assert observed.crop.pixels.shape == (CROP_SIZE, CROP_SIZE, 3)
     assert observe_crop("anna", replace(frame(image), frame_id="eye")).crop.frame_id == "eye"
     with pytest.raises(ImageError):
         observe_crop("anna", Frame(T0, "jpeg", 0, 0, 0, b"no picture at all"))
@@ -213,8 +213,8 @@ def test_detection_keeps_its_rate_and_crops_come_with_it() -> None:
     tracker = FaceTracker(script, rate=5)
     observed = [tracker.feed(blank(T0 + n * NS // 30)) for n in range(90)]
     assert len(script.asked) == 15  # three seconds at 5 Hz, out of 30 Hz
-    assert all(ids(found) == ["face1"] for found in observed)
-    with_crop = [found[0].stamp for found in observed if found[0].crop is not None]
+    assert all(ids(faces) == ["face1"] for faces in observed)
+    with_crop = [faces[0].stamp for faces in observed if faces[0].crop is not None]
     assert with_crop == script.asked
     crop = observed[0][0].crop
     assert crop is not None and crop.stamp == T0
@@ -233,8 +233,8 @@ def test_the_detection_rate_does_not_depend_on_the_camera_rate(frames_per_second
 def test_frames_between_detections_are_not_decoded() -> None:
     tracker = FaceTracker(Script([Box(0, 0, 20, 20)]), rate=1)
     tracker.feed(blank(T0))
-    found = tracker.feed(Frame(T0 + 33 * MS, "jpeg", 0, 0, 0, b"no picture at all"))
-    assert ids(found) == ["face1"] and found[0].crop is None
+    faces = tracker.feed(Frame(T0 + 33 * MS, "jpeg", 0, 0, 0, b"no picture at all"))
+    assert ids(faces) == ["face1"] and faces[0].crop is None
 
 
 def test_a_broken_frame_is_an_error_and_the_next_one_is_searched() -> None:
@@ -279,9 +279,11 @@ def test_a_walking_face_is_followed_in_real_pictures() -> None:
     results = []
     for _ in range(2):
         tracker = FaceTracker(HaarDetector(), rate=5)
-        found = [tracker.feed(frame(room((20 * n, 100)), T0 + n * 200 * MS)) for n in range(15)]
-        assert all(ids(one) == ["face1"] for one in found)
-        results.append([(o.box, o.crop.pixels.tobytes()) for one in found for o in one if o.crop])
+        observed = [tracker.feed(frame(room((20 * n, 100)), T0 + n * 200 * MS)) for n in range(15)]
+        assert all(ids(one) == ["face1"] for one in observed)
+        results.append(
+            [(o.box, o.crop.pixels.tobytes()) for one in observed for o in one if o.crop]
+        )
     assert results[0] == results[1] and len(results[0]) == 15
 
 

@@ -118,8 +118,8 @@ def test_fusion_heads_with_their_teachers(name: str, causal: bool, tmp_path: Pat
     teacher = make_head(head, values) if config.TEACHER else None
 
     def evaluate(model: nn.Module) -> dict[str, float]:
-        found = predict_windows(model, data, 4), predict_conversations(model, data)
-        return {"sum": float(sum(np.abs(logits).sum() for logits in found))}
+        predicted = predict_windows(model, data, 4), predict_conversations(model, data)
+        return {"sum": float(sum(np.abs(logits).sum() for logits in predicted))}
 
     with pytest.raises(DoneError):
         fusion.train_head(

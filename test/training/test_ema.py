@@ -62,8 +62,8 @@ def test_distillation_by_hand() -> None:
     hard = torch.tensor(5.0)
     kl = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
     distilled.after_step(nn.Linear(1, 2), 1.0)
-    found = distilled(hard, student, lambda _: teacher)
-    assert found.item() == pytest.approx(0.7 * 5 + 0.3 * 4 * kl)
+    loss = distilled(hard, student, lambda _: teacher)
+    assert loss.item() == pytest.approx(0.7 * 5 + 0.3 * 4 * kl)
 
 
 def test_the_first_epoch_is_without_the_teacher_who_is_not_even_asked() -> None:

@@ -16,10 +16,10 @@ def table() -> str:
     """The rows as they should be, from the module's own lines and comments."""
     rows = []
     for line in Path(bounds.__file__).read_text(encoding="utf-8").splitlines():
-        if found := re.fullmatch(r"([A-Z_]+) = [^#]+(?:# (.*))?", line):
-            value = getattr(bounds, found[1])
+        if match := re.fullmatch(r"([A-Z_]+) = [^#]+(?:# (.*))?", line):
+            value = getattr(bounds, match[1])
             shown = f"{value:,}" if isinstance(value, int) else f"{value:g}"
-            rows.append(f"| `{found[1]}` | {shown} | {found[2] or ''} |")
+            rows.append(f"| `{match[1]}` | {shown} | {match[2] or ''} |")
     return "\n".join(rows)
 
 

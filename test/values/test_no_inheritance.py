@@ -26,6 +26,6 @@ def configs() -> Iterator[type]:
 
 
 def test_no_config_inherits_from_another() -> None:
-    found = {kind for kind in configs() if kind.__name__.endswith("Config")}
-    assert len(found) > 20
-    assert [k for k in found if any(dataclasses.is_dataclass(base) for base in k.__mro__[1:])] == []
+    names = {kind for kind in configs() if kind.__name__.endswith("Config")}
+    assert len(names) > 20
+    assert [k for k in names if any(dataclasses.is_dataclass(base) for base in k.__mro__[1:])] == []

@@ -32,8 +32,8 @@ def message(why: dict[str, Why], **changes: Any) -> SimpleNamespace:
 
 
 def test_the_examples_are_true() -> None:
-    found = doctest.testmod(module)
-    assert found.attempted >= 3 and not found.failed
+    outcome = doctest.testmod(module)
+    assert outcome.attempted >= 3 and not outcome.failed
 
 
 def test_the_modality_that_decides_comes_first() -> None:
@@ -76,5 +76,5 @@ def test_messages_that_do_not_fit_together_say_nothing(changed: dict[str, Any]) 
 
 
 def test_an_unknown_reason_is_none() -> None:
-    found = why_of_message(message(ALL, modality_distrust=["", "of tomorrow", ""]))
-    assert found["audio"].distrust == ""
+    reasons = why_of_message(message(ALL, modality_distrust=["", "of tomorrow", ""]))
+    assert reasons["audio"].distrust == ""

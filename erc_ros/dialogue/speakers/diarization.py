@@ -297,8 +297,8 @@ class Updater:
                 same = replace(window, local=local.ids[row], run=run)
                 kept.setdefault((row, run), []).append(same)
         spans: list[tuple[int, int, int, int]] = []
-        for row, found in enumerate(runs):
-            for run, (a, b) in enumerate(found):
+        for row, row_runs in enumerate(runs):
+            for run, (a, b) in enumerate(row_runs):
                 begin = max(a, oldest - first)
                 have = [window.first - first for window in kept.get((row, run), [])]
                 spans += [(row, run, s, e) for s, e in self._missing(begin, b, have)]
@@ -330,15 +330,15 @@ class Updater:
         """Windows of (row, run, first column, last column); what holds no voice is left out."""
         embedding, first = self._networks.embedding, local.first
         forgotten = recording.end - len(recording.samples)
-        found = []
+        cut = []
         for row, run, a, b in spans:
             begin, end = (self.sizes.first_sample(first + edge) - forgotten for edge in (a, b))
             if begin >= 0:
-                found.append((row, run, first + a, first + b, recording.samples[begin:end]))
-        vectors = embedding.embed_all([embedding.features(part[-1]) for part in found])
+                cut.append((row, run, first + a, first + b, recording.samples[begin:end]))
+        vectors = embedding.embed_all([embedding.features(part[-1]) for part in cut])
         return [
             EmbeddedWindow(a, b, vector, min(1.0, (b - a) / self.sizes.window), local.ids[row], run)
-            for (row, run, a, b, _), vector in zip(found, vectors, strict=True)
+            for (row, run, a, b, _), vector in zip(cut, vectors, strict=True)
             if vector.any()
         ]
 
@@ -349,25 +349,25 @@ class Updater:
     ) -> tuple[SpeakerSegment, ...]:
         """Every run of every local speaker, and whose speech it is."""
         activity = local.activity()
-        found: list[SpeakerSegment] = []
+        segments: list[SpeakerSegment] = []
         for row, name in enumerate(local.ids):
             own = [k for k, window in enumerate(clusters.windows) if window.local == name]
             paths = self._paths(clusters, fits, own)
             for a, b in active_runs(activity[row] > ACTIVE):
                 run = SpeakerSegment(local.first + a, local.first + b, row, UNCLEAR)
-                found += self._attributed(run, clusters, fits, paths)
-        return tuple(sorted(found, key=lambda segment: (segment.first, segment.row)))
+                segments += self._attributed(run, clusters, fits, paths)
+        return tuple(sorted(segments, key=lambda segment: (segment.first, segment.row)))
 
     def _paths(self, clusters: SpeakerClusters, fits: Matrix, own: Sequence[int]) -> dict[int, int]:
         """Window -> speaker, by the best path through each run."""
-        found: dict[int, int] = {}
+        speakers: dict[int, int] = {}
         if not clusters.speakers or not np.isfinite(fits).any():
-            return found
+            return speakers
         for run in dict.fromkeys(clusters.windows[k].run for k in own):
             places = [k for k in own if clusters.windows[k].run == run]
             path = viterbi(fits[places], self._config.switch)
-            found.update(zip(places, path.tolist(), strict=True))
-        return found
+            speakers.update(zip(places, path.tolist(), strict=True))
+        return speakers
 
     def _attributed(
         self,
@@ -385,20 +385,20 @@ class Updater:
             if near is None:
                 return [run]
             inside = [near]
-        found: list[SpeakerSegment] = []
+        segments: list[SpeakerSegment] = []
         begin = 0
         for place in range(1, len(inside) + 1):
             if place < len(inside) and paths[inside[place]] == paths[inside[begin]]:
                 continue
-            a = found[-1].last if found else run.first
+            a = segments[-1].last if segments else run.first
             b = run.last
             if place < len(inside):
                 b = round((middles[inside[place - 1]] + middles[inside[place]]) / 2)
             speaker = paths[inside[begin]]
             sure = self._confidence(fits[inside[begin:place]], speaker, b - a)
-            found.append(SpeakerSegment(a, b, run.row, Attribution(speaker, sure)))
+            segments.append(SpeakerSegment(a, b, run.row, Attribution(speaker, sure)))
             begin = place
-        return found
+        return segments
 
     def _confidence(self, fits: Matrix, chosen: int, frames: int) -> float:
         """Softmax over the speakers and somebody new, less for a short turn."""

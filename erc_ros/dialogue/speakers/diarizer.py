@@ -184,15 +184,15 @@ class Diarizer:
 
         In order of their start; turns of two speakers may lie over each other.
         """
-        found = [
+        turns = [
             SpeakerTurn(max(start, a), min(end, b), segment.attribution)
             for segment in self._state.segments
             if (a := self._time(segment.first)) < end and (b := self._time(segment.last)) > start
         ]
-        found = joined(found)  # so that two turns that lie over each other are of two speakers
+        turns = joined(turns)  # so that two turns that lie over each other are of two speakers
         return [
-            replace(turn, overlapped=overlapped(turn, [o for o in found if o is not turn]))
-            for turn in found
+            replace(turn, overlapped=overlapped(turn, [o for o in turns if o is not turn]))
+            for turn in turns
         ]
 
     def turns(self, start: int, end: int) -> list[SpeakerTurn]:
@@ -201,8 +201,8 @@ class Diarizer:
         Where two speak, the one whose stretch began first has it until it ends. Turns shorter than
         `min_turn` belong to their neighbours.
         """
-        found = partition(self.speakers_between(start, end), start, end)
-        turns = without_short(found, seconds(self._config.min_turn))
+        parts = partition(self.speakers_between(start, end), start, end)
+        turns = without_short(parts, seconds(self._config.min_turn))
         return turns or [SpeakerTurn(start, end, UNCLEAR)]
 
     def overlap(self, start: int, end: int) -> float:
@@ -218,8 +218,8 @@ class Diarizer:
 
     def corrections(self) -> list[TurnCorrection]:
         """What `attribute` gave and has changed since the last call of this."""
-        found, self._corrections = self._corrections, []
-        return found
+        changed, self._corrections = self._corrections, []
+        return changed
 
     def _time(self, frame: int) -> int:
         """ns, of the beginning of what is counted to a frame."""

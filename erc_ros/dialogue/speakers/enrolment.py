@@ -78,8 +78,8 @@ def speech_in(samples: NDArray[np.float32], network: VoiceActivity) -> NDArray[n
     for first in range(0, len(samples) - FRAME + 1, FRAME):
         probability = network.feed(samples[first : first + FRAME])
         time = first // FRAME * FRAME_TIME
-        activity, found = voice_activity.step(activity, config, time, probability)
-        events += found
+        activity, step_events = voice_activity.step(activity, config, time, probability)
+        events += step_events
     events += voice_activity.finish(activity, config)[1]
     spans = [(max(0, event.start), event.end) for event in events if isinstance(event, Ended)]
     parts = [samples[a * SAMPLE_RATE // NS : b * SAMPLE_RATE // NS] for a, b in spans]
@@ -239,13 +239,13 @@ def recognise_each(
     voices: Mapping[int, VoiceProfile], known: Mapping[str, VoiceProfile], least: float
 ) -> dict[int, str]:
     """Speaker -> name, of those who are known; of two with one name, the one who is more alike."""
-    found: dict[str, tuple[float, int]] = {}
+    matches: dict[str, tuple[float, int]] = {}
     for speaker, voice in voices.items():
         name = recognise(voice, known, least)
         if name is not None:
             alike = _alike(voice, known[name]), speaker
-            found[name] = max(found.get(name, alike), alike)
-    return {speaker: name for name, (_, speaker) in found.items()}
+            matches[name] = max(matches.get(name, alike), alike)
+    return {speaker: name for name, (_, speaker) in matches.items()}
 
 
 def _alike(voice: VoiceProfile, other: VoiceProfile) -> float:

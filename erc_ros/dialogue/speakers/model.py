@@ -85,13 +85,13 @@ def read_manifest(path: Path, version: int, cls: type[M], about: Set[str] = ABOU
 
 def _check_file(path: Path, sha256: str, manifest: str) -> None:
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise SpeakerModelError(f"{path}: cannot be read ({error})") from error
     except ValueError as error:  # a name that no file can have
         raise SpeakerModelError(f"{manifest}: {shown(path.name)} cannot be read") from error
-    if found != sha256:
-        raise SpeakerModelError(f"{path}: sha256 is {found}, {manifest} says {sha256}")
+    if digest != sha256:
+        raise SpeakerModelError(f"{path}: sha256 is {digest}, {manifest} says {sha256}")
 
 
 def open_network(
@@ -114,12 +114,12 @@ def open_network(
         raise SpeakerModelError(str(error)) from error
     (taken, (_, found_entry)), *_ = ports.inputs.items()
     (given, (_, found_result)), *_ = ports.outputs.items()
-    for role, found, expected in (("input", found_entry, entry), ("output", found_result, result)):
-        fits = len(found) == len(expected) and all(
+    for role, actual, expected in (("input", found_entry, entry), ("output", found_result, result)):
+        fits = len(actual) == len(expected) and all(
             None in (size, wanted) or size == wanted
-            for size, wanted in zip(found, expected, strict=True)
+            for size, wanted in zip(actual, expected, strict=True)
         )
         if not fits:
             sizes = ", ".join("any" if size is None else str(size) for size in expected)
-            raise SpeakerModelError(f"{path}: {role} is {list(found)}, must be ({sizes})")
+            raise SpeakerModelError(f"{path}: {role} is {list(actual)}, must be ({sizes})")
     return lambda array: network({taken: array})[given]

@@ -102,5 +102,5 @@ class Segmentation:
         )
         scores = self._network(clean[None, None])[0]  # (F, classes)
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True) @ self._members
-        return found
+        activity: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True) @ self._members
+        return activity

@@ -79,7 +79,7 @@ def arguments(name: str, documentation: str) -> list[list[str]]:
 
     One that has a default ends with "=".
     """
-    found = []
+    names = []
     for signature in re.findall(
         rf"^(?:\d+\. )?{name}\((self\b.*)\) -> ", documentation, re.MULTILINE
     ):
@@ -89,26 +89,26 @@ def arguments(name: str, documentation: str) -> list[list[str]]:
             start[1] + "=" * (" = " in signature[start.end() : end])
             for start, end in zip(starts, ends, strict=True)
         ]
-        found.append([each for each in named if each != "self"])
-    return found
+        names.append([each for each in named if each != "self"])
+    return names
 
 
 def described(members: dict[str, object]) -> dict[str, object]:
     """Methods as their overloads, everything else as it is."""
-    found: dict[str, object] = {}
+    signatures: dict[str, object] = {}
     for name, what in members.items():
         if isinstance(what, dict):
-            found[name] = described(what)
+            signatures[name] = described(what)
         elif isinstance(what, str) and what != "property":
-            found[name] = arguments(name, what)
+            signatures[name] = arguments(name, what)
         else:
-            found[name] = what
-    return found
+            signatures[name] = what
+    return signatures
 
 
 def main(folder: str) -> None:
     """Ask every wheel of the folder."""
-    found = {}
+    signatures = {}
     for wheel in sorted(Path(folder).glob("tensorrt*bindings-*.whl")):
         with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(wheel) as archive:
             (member,) = (name for name in archive.namelist() if name.endswith("tensorrt.so"))
@@ -139,8 +139,8 @@ def main(folder: str) -> None:
                 check=True,
             )
         version = "-".join(wheel.name.split("-")[:2])
-        found[version] = {name: described(c) for name, c in json.loads(answer.stdout).items()}
-    FOUND.write_text(json.dumps(found, separators=(",", ":")).replace("},", "},\n") + "\n")
+        signatures[version] = {name: described(c) for name, c in json.loads(answer.stdout).items()}
+    FOUND.write_text(json.dumps(signatures, separators=(",", ":")).replace("},", "},\n") + "\n")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ def same_answers(folder: Path, device: str) -> None:
     bundle = load_bundle(folder)
     with Recogniser(bundle, device) as one, Recogniser(bundle, "cpu") as two:
         for utterance in building.conversation(bundle):
-            found, expected = one.feed(utterance), two.feed(utterance)
-            np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.02)
+            actual, expected = one.feed(utterance), two.feed(utterance)
+            np.testing.assert_allclose(actual.probabilities, expected.probabilities, atol=0.02)
 
 
 def form_for_tensorrt(folder: Path) -> Path:

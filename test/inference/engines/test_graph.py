@@ -71,8 +71,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def shapes_of(model: onnx.ModelProto, bundle_folder: Path) -> list[dict[str, tuple[int, ...]]]:
     """The smallest, typical and largest shapes of every profile."""
-    found = profiles(graph.axes(model), ranges(load_bundle(bundle_folder)), "model")
-    return [{name: s[which] for name, s in p.items()} for p in found for which in range(3)]
+    shapes = profiles(graph.axes(model), ranges(load_bundle(bundle_folder)), "model")
+    return [{name: s[which] for name, s in p.items()} for p in shapes for which in range(3)]
 
 
 def random_inputs(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -102,11 +102,11 @@ def test_what_training_exports_is_fit_for_tensorrt(
     for shapes in shapes_of(model, tiny_folder):
         assert graph.unresolved(model, shapes) == []
         inputs = random_inputs(model, shapes)
-        expected, found = run(inputs), run_typed(inputs)
+        expected, outputs = run(inputs), run_typed(inputs)
         for output, array in expected.items():
-            assert found[output].dtype == np.float32 and found[output].shape == array.shape
+            assert outputs[output].dtype == np.float32 and outputs[output].shape == array.shape
             if array.size:
-                assert np.abs(found[output] - array).max() < 0.01 * np.abs(array).max()
+                assert np.abs(outputs[output] - array).max() < 0.01 * np.abs(array).max()
 
 
 @pytest.mark.parametrize("name", ["text", "audio", "face", "fusion"])
@@ -155,10 +155,10 @@ def test_symmetric_pairs_are_well_formed_and_survive_float16() -> None:
     (quantize,) = [n for n in typed.graph.node if n.op_type == "QuantizeLinear"]
     assert {types[name] for name in quantize.input[:2]} == {"FLOAT16"}  # no casts in between
     x = np.random.default_rng(1).standard_normal((3, 16)).astype(np.float32)
-    expected, found = (on_cpu(m.SerializeToString())({"x": x})["y"] for m in (model, typed))
+    expected, actual = (on_cpu(m.SerializeToString())({"x": x})["y"] for m in (model, typed))
     # The two forms are 5 % apart in onnxruntime 1.23.2, and 1.31 has them equal.
     within = 0.01 if onnxruntime.__version__ >= "1.31" else 0.1
-    assert np.abs(found - expected).max() < within * np.abs(expected).max()
+    assert np.abs(actual - expected).max() < within * np.abs(expected).max()
 
 
 def test_norms_may_share_their_constants() -> None:
@@ -174,8 +174,8 @@ def test_norms_may_share_their_constants() -> None:
     )
     typed = graph.strongly_typed(model)
     x = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
-    expected, found = (on_cpu(m.SerializeToString())({"x": x})["y"] for m in (model, typed))
-    assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
+    expected, actual = (on_cpu(m.SerializeToString())({"x": x})["y"] for m in (model, typed))
+    assert np.abs(actual - expected).max() < 0.01 * np.abs(expected).max()
 
 
 def test_a_model_in_float16_stays_as_it_is() -> None:
@@ -201,8 +201,8 @@ def test_a_table_of_int8_rows_becomes_a_float_table_with_the_same_values(tmp_pat
     assert graph.problems(loaded) == [] and [n.op_type for n in loaded.graph.node] == ["Gather"]
     assert len(loaded.graph.initializer) == 1
     ids = np.array([[0, 3, 8]])
-    found, expected = (on_cpu(m.SerializeToString())({"ids": ids})["y"] for m in (loaded, model))
-    assert (found == expected).all()
+    actual, expected = (on_cpu(m.SerializeToString())({"ids": ids})["y"] for m in (loaded, model))
+    assert (actual == expected).all()
 
 
 @pytest.mark.parametrize("scheme", ["weight-only-dq", "fp16"])
@@ -230,8 +230,8 @@ def test_what_quantize_makes_for_gpus_is_fit_for_tensorrt(
     ],
 )
 def test_a_pair_that_tensorrt_would_not_take(change: dict[str, Any], said: str) -> None:
-    (found, *_) = graph.problems(quantized(**change))
-    assert re.search(said, found)
+    (problem, *_) = graph.problems(quantized(**change))
+    assert re.search(said, problem)
 
 
 def test_unsigned_activations_are_refused() -> None:
@@ -279,7 +279,7 @@ def test_half_a_pair_is_refused(nodes: str, said: str) -> None:
     ],
 )
 def test_what_tensorrt_does_not_take_is_named(text: str, said: str) -> None:
-    assert any(said in found for found in graph.problems(small(text)))
+    assert any(said in problem for problem in graph.problems(small(text)))
 
 
 def test_a_newer_opset_than_tensorrt_reads_is_named() -> None:
@@ -290,8 +290,8 @@ def test_a_newer_opset_than_tensorrt_reads_is_named() -> None:
 
 def test_the_same_problem_at_many_places_is_told_once() -> None:
     nodes = "a = Det (x)\n b = Det (a)\n y = Det (b)"
-    (found,) = graph.problems(small(f"g (float[B] x) => (float[B] y) {{ {nodes} }}"))
-    assert found.endswith("(a and 2 more)")
+    (problem,) = graph.problems(small(f"g (float[B] x) => (float[B] y) {{ {nodes} }}"))
+    assert problem.endswith("(a and 2 more)")
 
 
 def test_positions_are_summed_as_floats_with_the_same_result(tmp_path: Path) -> None:
@@ -300,8 +300,8 @@ def test_positions_are_summed_as_floats_with_the_same_result(tmp_path: Path) -> 
     loaded = graph.load(tmp_path / "sums.onnx")
     assert graph.problems(model) and graph.problems(loaded) == []
     x = np.array([[1, 0, 1, 1], [5, 5, 5, 100_000]])
-    found = on_cpu(loaded.SerializeToString())({"x": x})["y"]
-    np.testing.assert_array_equal(found, x.cumsum(axis=1))
+    output = on_cpu(loaded.SerializeToString())({"x": x})["y"]
+    np.testing.assert_array_equal(output, x.cumsum(axis=1))
 
 
 @pytest.mark.parametrize("keeps", [0, 1])
@@ -323,8 +323,8 @@ def test_a_log_sum_exp_is_spelled_out_and_overflows_nowhere(
     x = np.array([[1.0, 2.0, -3.0], [80.0, 79.0, 0.0], [-80.0, -80.0, -80.0]], np.float32)
     expected = np.logaddexp.reduce(x.astype(np.float64), axis=1, keepdims=bool(keeps))
     for form in (loaded, graph.strongly_typed(loaded)):
-        found = on_cpu(form.SerializeToString())({"x": x})["y"]
-        np.testing.assert_allclose(found, expected, rtol=2e-3)
+        output = on_cpu(form.SerializeToString())({"x": x})["y"]
+        np.testing.assert_allclose(output, expected, rtol=2e-3)
 
 
 @pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "with zero points"])
@@ -347,11 +347,11 @@ def test_a_product_of_dynamic_int8_becomes_float_with_the_same_weights(
     assert graph.problems(loaded) == [] and [n.op_type for n in loaded.graph.node] == ["MatMul"]
     x = rng.normal(0, 1, (8, 64)).astype(np.float32)
     x[:, 0] = 300  # int8 activations lose the others beside it
-    found = on_cpu(loaded.SerializeToString())({"x": x})["y"]
+    output = on_cpu(loaded.SerializeToString())({"x": x})["y"]
     step = np.ptp(weights) / 254
-    np.testing.assert_allclose(found, x @ weights, atol=np.abs(x).sum(axis=1).max() * step)
+    np.testing.assert_allclose(output, x @ weights, atol=np.abs(x).sum(axis=1).max() * step)
     (table,) = (numpy_helper.to_array(tensor) for tensor in loaded.graph.initializer)
-    np.testing.assert_allclose(found, x @ table, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(output, x @ table, rtol=1e-4, atol=1e-3)
 
 
 def test_a_product_whose_zero_point_is_computed_is_left_and_named(tmp_path: Path) -> None:
@@ -400,9 +400,9 @@ def test_static_int8_for_cpus_becomes_float_with_the_same_weights(
     loaded = graph.load(tmp_path / "int8.onnx")
     assert graph.problems(loaded) == []
     expected = on_cpu(model.SerializeToString())({"x": x})["y"]
-    found = on_cpu(loaded.SerializeToString())({"x": x})["y"]
-    assert 0 < np.abs(found - expected).max() < 0.3  # 27 products of weights rounded to 2 / 127
-    assert (expected == 0).any() and np.abs(found[expected == 0]).max() < 0.3
+    output = on_cpu(loaded.SerializeToString())({"x": x})["y"]
+    assert 0 < np.abs(output - expected).max() < 0.3  # 27 products of weights rounded to 2 / 127
+    assert (expected == 0).any() and np.abs(output[expected == 0]).max() < 0.3
 
 
 def test_int8_weights_alone_are_multiplied_by_float_activations_where_that_is_asked() -> None:
@@ -418,8 +418,8 @@ def test_int8_weights_alone_are_multiplied_by_float_activations_where_that_is_as
     )
     x = rng.normal(0, 1, (8, 64)).astype(np.float32)
     x[:, 0] = 300  # int8 activations would lose the others beside it
-    found = on_cpu(model.SerializeToString(), as_written=True)({"x": x})["y"]
-    np.testing.assert_allclose(found, x @ (weights * scales), rtol=1e-4, atol=1e-3)
+    output = on_cpu(model.SerializeToString(), as_written=True)({"x": x})["y"]
+    np.testing.assert_allclose(output, x @ (weights * scales), rtol=1e-4, atol=1e-3)
 
 
 def test_axes_are_sizes_names_or_unknown() -> None:

@@ -17,20 +17,24 @@ TEXT = {"ids": ("B", "L"), "visible": ("B", "L", "P+L"), "past": (6, 2, "B", 12,
 
 @given(st.integers(1, 2000))
 def test_buckets_cover_every_length_once(greatest: int) -> None:
-    found = buckets(greatest)
-    assert found[0].least == 1 and found[-1].greatest == greatest
-    assert [b.least for b in found[1:]] == [b.greatest + 1 for b in found[:-1]]
-    assert all(b.least <= b.typical <= b.greatest for b in found) and len(found) <= 8
+    lengths = buckets(greatest)
+    assert lengths[0].least == 1 and lengths[-1].greatest == greatest
+    assert [b.least for b in lengths[1:]] == [b.greatest + 1 for b in lengths[:-1]]
+    assert all(b.least <= b.typical <= b.greatest for b in lengths) and len(lengths) <= 8
 
 
 def test_one_profile_for_each_bucket_of_lengths() -> None:
-    found = profiles(TEXT, SIZES, "text.onnx")
-    assert [p["ids"] for p in found] == [
+    all_profiles = profiles(TEXT, SIZES, "text.onnx")
+    assert [p["ids"] for p in all_profiles] == [
         ((1, 1), (1, 32), (3, 32)),
         ((1, 33), (1, 64), (3, 64)),
         ((1, 65), (1, 96), (3, 96)),
     ]
-    assert found[0]["past"] == ((6, 2, 1, 12, 0, 32), (6, 2, 1, 12, 48, 32), (6, 2, 3, 12, 96, 32))
+    assert all_profiles[0]["past"] == (
+        (6, 2, 1, 12, 0, 32),
+        (6, 2, 1, 12, 48, 32),
+        (6, 2, 3, 12, 96, 32),
+    )
 
 
 def test_an_axis_that_is_a_sum_of_others_follows_them() -> None:
@@ -40,13 +44,13 @@ def test_an_axis_that_is_a_sum_of_others_follows_them() -> None:
 
 @given(st.integers(1, 96), st.integers(0, 96), st.integers(1, 3))
 def test_every_text_up_to_the_limit_has_a_profile(new: int, past: int, batch: int) -> None:
-    found = profiles(TEXT, SIZES, "text.onnx")
+    all_profiles = profiles(TEXT, SIZES, "text.onnx")
     shapes = {
         "ids": (batch, new),
         "visible": (batch, new, past + new),
         "past": (6, 2, batch, 12, past, 32),
     }
-    assert fitting(found, shapes) == (new - 1) // 32
+    assert fitting(all_profiles, shapes) == (new - 1) // 32
 
 
 @pytest.mark.parametrize(
@@ -70,8 +74,8 @@ def test_whatever_the_recogniser_asks_has_a_profile(tiny_folder: Path) -> None:
     bundle = load_bundle(tiny_folder)
     for part in recorded(bundle):
         axes = graph.axes(graph.load(part.file))
-        found = profiles(axes, ranges(bundle), part.file.name)
+        all_profiles = profiles(axes, ranges(bundle), part.file.name)
         assert len(part.stored) >= 4
         for inputs, _ in part.stored:
             shapes = {name: array.shape for name, array in inputs.items()}
-            assert fitting(found, shapes) is not None, (part.name, shapes)
+            assert fitting(all_profiles, shapes) is not None, (part.name, shapes)

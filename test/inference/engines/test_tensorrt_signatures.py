@@ -84,22 +84,22 @@ def _used(node: ast.AST, call: ast.Call | None) -> Iterator[Use]:
 
 def fits(use: Use, api: dict[str, Any]) -> str:
     """What is wrong with a use; "" if nothing is."""
-    found: Any = api
+    member: Any = api
     for name in (*use.kind.split("."), use.member):
-        if name not in found:
+        if name not in member:
             return f"{use.kind} has no {use.member}"
-        found = found[name]
+        member = member[name]
     if use.count is None or use.count < 0:
         return ""
-    if not isinstance(found, list):
+    if not isinstance(member, list):
         return f"{use.kind}.{use.member} is no method"
-    for overload in found:
+    for overload in member:
         needed = [name for name in overload if not name.endswith("=")]
         names = [name.rstrip("=") for name in overload]
         given = {*names[: use.count], *use.keywords}
         if len(given) == use.count + len(use.keywords) <= len(names) and given >= set(needed):
             return ""
-    return f"{use.kind}.{use.member} takes {found}, not {use.count} and {use.keywords}"
+    return f"{use.kind}.{use.member} takes {member}, not {use.count} and {use.keywords}"
 
 
 USED = uses(CODE.read_text(encoding="utf-8"))

@@ -121,15 +121,15 @@ def test_each_row_may_be_trained_as_in_its_paper(tmp_path: Path) -> None:
     own = {"trainer": {"epochs": 1, "learning_rate": 3e-4}, "options": {"width": 4}}
     table = [{"head": "concat"}, {"head": "concat", "name": "its own", **own}]
     compare(recipe(tmp_path, table, seeds=[0]), CORPUS)
-    found = {
+    settings = {
         name: json.loads((tmp_path / "out" / name / "seed-0" / "training.json").read_text())
         for name in ("concat-no-context", "its-own-no-context")
     }
-    assert [f["config"]["epochs"] for f in found.values()] == [3, 1]
-    assert [f["config"]["learning_rate"] for f in found.values()] == [0.02, 3e-4]
+    assert [f["config"]["epochs"] for f in settings.values()] == [3, 1]
+    assert [f["config"]["learning_rate"] for f in settings.values()] == [0.02, 3e-4]
     wider, narrow = (
         json.loads((tmp_path / "out" / name / "seed-0" / "result.json").read_text())["parameters"]
-        for name in found
+        for name in settings
     )
     assert narrow < wider
 
@@ -163,8 +163,8 @@ def test_comparisons_that_make_no_sense_are_refused(tmp_path: Path, wrong: dict[
 
 
 def test_a_head_without_context_is_trained_once() -> None:
-    found = list(variants([TableRow("concat"), TableRow("magtkd")], ["offline", "causal"]))
-    assert [(row.head, mode) for row, mode in found] == [
+    pairs = list(variants([TableRow("concat"), TableRow("magtkd")], ["offline", "causal"]))
+    assert [(row.head, mode) for row, mode in pairs] == [
         ("concat", "no context"),
         ("magtkd", "causal"),
         ("magtkd", "offline"),
@@ -197,7 +197,7 @@ def test_an_epoch_has_every_utterance_once_in_whole_conversations() -> None:
     data = dialogues(0)
     assert [len(rows) for rows in conversations(data)] == list(LENGTHS)
     batches = shuffled(data, 2, random.Random(0))
-    found = np.concatenate([batch[batch >= 0] for batch in batches])
-    assert sorted(found.tolist()) == list(range(13))
+    utterances = np.concatenate([batch[batch >= 0] for batch in batches])
+    assert sorted(utterances.tolist()) == list(range(13))
     assert sum(batch.shape[1] for batch in batches) == 3 + 5  # those of like length together
     assert padded([np.arange(3), np.arange(1)]).tolist() == [[0, 1, 2], [0, -1, -1]]

@@ -118,8 +118,8 @@ def test_a_grid_of_weights_is_a_row_for_each_choice(tmp_path: Path) -> None:
         "trainer": {"epochs": 1, "batch_size": 2, "learning_rate": 0.02},
     }
     train(Recipe("stored", sections, tmp_path / "out", write(tmp_path)))
-    found = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("result.json"))]
-    weights = [each["settings"]["row"]["weights"] for each in found]
+    results = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("result.json"))]
+    weights = [each["settings"]["row"]["weights"] for each in results]
     assert [(each["alpha"], each["beta"]) for each in weights] == [
         (0.0, 0.0), (0.0, 0.2), (0.1, 0.0), (0.1, 0.2),
     ]  # fmt: skip

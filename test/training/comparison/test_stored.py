@@ -26,8 +26,8 @@ def conversation(name: str, length: int, first: int) -> Conversation:
 
 def split(name: str) -> Split:
     lengths = (4, 1, 3)
-    found = (conversation(f"{name}/{n}", length, n) for n, length in enumerate(lengths))
-    return Split(name, tuple(found), ("a", "b", "c"))
+    conversations = (conversation(f"{name}/{n}", length, n) for n, length in enumerate(lengths))
+    return Split(name, tuple(conversations), ("a", "b", "c"))
 
 
 def fill(folder: Path, part: Split, size: int, left_out: str = "") -> None:
@@ -125,7 +125,7 @@ def test_each_head_of_the_recipe_has_its_papers_settings() -> None:
     file = Path(__file__).parents[3] / "erc_ros" / "config" / "training" / "meld.yaml"
     recipe = read_recipe(file, file.parent)
     shared = recipe.section("trainer", TrainerConfig)
-    found = {row.title: trainer_of(row, shared) for row in rows(recipe)}
-    assert (found["LPGNet"].epochs, found["LPGNet"].learning_rate) == (150, 3e-4)
-    assert (found["SUMMER"].batch_size, found["SUMMER"].weight_decay) == (32, 1e-5)
-    assert found["MAGTKD"].epochs == 30
+    trainers = {row.title: trainer_of(row, shared) for row in rows(recipe)}
+    assert (trainers["LPGNet"].epochs, trainers["LPGNet"].learning_rate) == (150, 3e-4)
+    assert (trainers["SUMMER"].batch_size, trainers["SUMMER"].weight_decay) == (32, 1e-5)
+    assert trainers["MAGTKD"].epochs == 30

@@ -73,13 +73,13 @@ def test_an_unknown_corpus_is_refused_naming_the_known_ones(tmp_path: Path) -> N
 
 def passages(split: Split) -> set[tuple[str, ...]]:
     """Three utterances in a row that are long enough not to be said twice by chance."""
-    found = set()
+    texts = set()
     for conversation in split.conversations:
         said = [re.sub(r"[^a-z0-9]", "", u.text.lower()) for u in conversation.utterances]
         for passage in zip(said, said[1:], said[2:], strict=False):
             if len("".join(passage)) >= 30:
-                found.add(passage)
-    return found
+                texts.add(passage)
+    return texts
 
 
 @pytest.mark.data
@@ -124,8 +124,8 @@ def test_no_video_of_mosi_is_in_two_splits_and_words_and_features_agree() -> Non
 
 
 def places(kinds: Iterable[str]) -> Findings:
-    found = (Finding(kind, "skipped", "a.csv", row) for row, kind in enumerate(kinds, start=2))
-    return Findings(tuple(found))
+    findings = (Finding(kind, "skipped", "a.csv", row) for row, kind in enumerate(kinds, start=2))
+    return Findings(tuple(findings))
 
 
 def test_findings_add_up_and_name_their_places() -> None:

@@ -168,5 +168,5 @@ def test_a_part_of_a_long_video_is_read_and_nothing_after_it(tmp_path: Path) -> 
 
 def test_the_face_is_the_one_that_is_largest_over_the_utterance(meld: Path) -> None:
     clip = meld / "MELD.Raw" / "dev_splits_complete" / "dia0_utt0.mp4"
-    found = faces.cut(Scene(clip), 6, 40)
-    assert found.is_face and found.crops.shape[1:] == (40, 40, 3) and 4 <= len(found.crops) <= 6
+    crops = faces.cut(Scene(clip), 6, 40)
+    assert crops.is_face and crops.crops.shape[1:] == (40, 40, 3) and 4 <= len(crops.crops) <= 6

@@ -170,8 +170,8 @@ def test_a_dialogue_without_a_usable_turn_is_no_conversation(tmp_path: Path) -> 
 
 def test_less_than_was_published_is_reported(tmp_path: Path) -> None:
     write_dialogue(tmp_path, 5, "impro01", [("F", "neu", "Words.")])
-    (found,) = read_iemocap(tmp_path, "test").findings.of(INCOMPLETE)
-    assert found.detail == "1 of 1622 published"
+    (finding,) = read_iemocap(tmp_path, "test").findings.of(INCOMPLETE)
+    assert finding.detail == "1 of 1622 published"
 
 
 def test_a_missing_corpus_and_a_missing_session_are_refused(corpus: Path, tmp_path: Path) -> None:

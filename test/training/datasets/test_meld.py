@@ -225,8 +225,8 @@ def test_the_real_files_are_complete(split: str, dialogues: int, counts: list[in
 def test_nearly_every_training_utterance_has_votes() -> None:
     need("meld_annotations", "emotionlines_friends")
     train = with_votes(read_meld(DATA, "train"), DATA)
-    found = [bool(u.votes) for c in train.conversations for u in c.utterances]
-    assert sum(found) / len(found) > 0.99
+    has_votes = [bool(u.votes) for c in train.conversations for u in c.utterances]
+    assert sum(has_votes) / len(has_votes) > 0.99
 
 
 def test_goemotions_keeps_single_labels(tmp_path: Path) -> None:

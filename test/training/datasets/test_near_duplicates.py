@@ -48,8 +48,8 @@ def test_watermarked_and_cropped_images_correlate_and_others_do_not() -> None:
     train, others = photographs(30), photographs(30, seed=1)
     copies = np.stack([watermarked(train[3]), cropped(train[7]), train[9]])
     flat = np.full((1, SIZE, SIZE), 77, np.uint8)
-    found = near_duplicates.near_duplicates(np.concatenate([copies, others, flat]), train)
-    assert found[:3].all() and not found[3:].any()
+    pairs = near_duplicates.near_duplicates(np.concatenate([copies, others, flat]), train)
+    assert pairs[:3].all() and not pairs[3:].any()
 
 
 def test_the_command_lists_them_and_the_reader_excludes_them(tmp_path: Path) -> None:

@@ -59,13 +59,13 @@ def test_a_sentence_is_in_one_split_and_a_robot_is_history_only(folder: Path) ->
 )
 def test_a_wrong_row_is_left_out_and_told(folder: Path, row: str, reason: str) -> None:
     folder.write_text(GOOD + f"- {row}\n")
-    found = {}
+    skipped = {}
     for split in SPLITS:
         try:
-            found[split] = read_robot_dialogues(folder.parents[1], split)
+            skipped[split] = read_robot_dialogues(folder.parents[1], split)
         except ValueError as error:
             assert reason in str(error)
-    (only,) = found.values()
+    (only,) = skipped.values()
     ((number, detail),) = only.refused
     assert number == 3 and reason in detail
 

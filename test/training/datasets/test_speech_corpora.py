@@ -61,8 +61,8 @@ def test_emodb_names_give_speaker_sex_and_emotion(tmp_path: Path) -> None:
     for number, name in enumerate(["03a01Wa", "08b10Fd", "16a02Tb", "09b01Ea", "10a07Ad"]):
         write(tmp_path, f"wav/{name}.wav", speech(seed=number))
     corpus = load(emodb, tmp_path)
-    found = [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips]
-    assert found == [
+    rows = [(clip.speaker, clip.sex, LABELS[clip.label]) for clip in corpus.clips]
+    assert rows == [
         ("emodb-03", "male", "anger"),
         ("emodb-08", "female", "joy"),
         ("emodb-09", "female", "disgust"),

@@ -51,8 +51,8 @@ def test_the_real_ones_are_as_published(corpus: str, split: str) -> None:
     need(corpus.split("-")[0])
     read = corpora.read_split(corpora.find(corpus), DATA, split)
     labelled = sum(u.is_labelled for c in read.conversations for u in c.utterances)
-    found = (len(read.conversations), count(read.conversations), labelled)
-    assert found == SIZES[corpus, split] and not read.refused
+    counts = (len(read.conversations), count(read.conversations), labelled)
+    assert counts == SIZES[corpus, split] and not read.refused
     assert not read.findings.of(INCOMPLETE)
     assert len({c.name for c in read.conversations}) == len(read.conversations)
 

@@ -69,9 +69,9 @@ def test_a_description_that_names_an_emotion_is_asked_for_again(tmp_path: Path) 
 
     counted = describe_all([Sample("a"), Sample("b")], answers, tmp_path / "d.jsonl", tries=3)
 
-    found = read(tmp_path / "d.jsonl")
-    assert found["a"].text == "He is looking down." and found["a"].named == ("sad",)
-    assert found["b"].text == "" and found["b"].named == ("happy", "angry")
+    descriptions = read(tmp_path / "d.jsonl")
+    assert descriptions["a"].text == "He is looking down." and descriptions["a"].named == ("sad",)
+    assert descriptions["b"].text == "" and descriptions["b"].named == ("happy", "angry")
     assert counted == {"described": 1, "dropped": 1, "retried": 3}
 
 

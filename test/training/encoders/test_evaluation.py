@@ -59,6 +59,6 @@ def test_meld_is_read_utterance_by_utterance(tmp_path: Path) -> None:
         tmp_path / "head.safetensors",
     )
     (tmp_path / "prompt.json").write_text('{"max_tokens": 96, "question": true}')
-    found = text_test(tmp_path, data)
-    assert found.embed(tmp_path / "text.onnx", "dev").shape == (1109, 384)
-    assert len(found.labels["dev"]) == 1109 and len(found.labels["test"]) == 2610
+    text = text_test(tmp_path, data)
+    assert text.embed(tmp_path / "text.onnx", "dev").shape == (1109, 384)
+    assert len(text.labels["dev"]) == 1109 and len(text.labels["test"]) == 2610

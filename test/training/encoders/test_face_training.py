@@ -212,8 +212,8 @@ def test_a_class_that_is_never_recalled_moves_the_prior(corpus: Path) -> None:
         data.valid.targets[data.valid.labels == HAPPY],
         data.valid.labels[data.valid.labels == HAPPY],
     )
-    found = correct_prior(model, ferplus.FerPlus(rare, happy, data.test))
-    assert found[HAPPY] > found[NEUTRAL]
+    biases = correct_prior(model, ferplus.FerPlus(rare, happy, data.test))
+    assert biases[HAPPY] > biases[NEUTRAL]
     with torch.no_grad():
         faces = as_input(torch.from_numpy(happy.pictures))
         assert (model.head(model(faces)).argmax(1) == HAPPY).all()
@@ -231,12 +231,12 @@ def test_biases_recall_every_class_half_of_the_time_and_cost_little() -> None:
         return [float((said[labels == c] == c).mean()) for c in range(4)]
 
     frequency = np.bincount(labels) / np.float32(len(labels))
-    found = class_bias(logits, labels, frequency)
+    biases = class_bias(logits, labels, frequency)
     assert min(recalls(np.zeros(4))) < 0.2
-    assert min(recalls(found)) >= 0.5
-    said = (logits + found).argmax(axis=1)
+    assert min(recalls(biases)) >= 0.5
+    said = (logits + biases).argmax(axis=1)
     assert (said == labels).mean() > ((logits - np.log(frequency)).argmax(axis=1) == labels).mean()
-    assert class_bias(logits, labels, frequency) == found
+    assert class_bias(logits, labels, frequency) == biases
 
 
 def test_without_strength_only_mirroring_is_left() -> None:

@@ -143,8 +143,8 @@ def test_it_is_a_bert_read_at_mask() -> None:
     with torch.inference_mode():
         whole = bert(input_ids=ids, attention_mask=mask).last_hidden_state
         expected = whole[torch.arange(3)[:, None], index]
-        found, _ = encoder(ids, positions, visible, index, encoder.nothing_known(3))
-        assert torch.allclose(found, expected, atol=1e-5)
+        embeddings, _ = encoder(ids, positions, visible, index, encoder.nothing_known(3))
+        assert torch.allclose(embeddings, expected, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -668,13 +668,13 @@ def test_a_bundle_of_text_alone_answers_as_the_trained_model(
     logits, _ = predict(model, [said], config.prompt(load_tokenizer()), config)
     expected = softmax(logits / bundle.calibration.temperature)
     with Recogniser(bundle) as recogniser:
-        found = [
+        estimates = [
             recogniser.feed(
                 Utterance("c", f"u{n}", n, n + 1, text=u.text, speaker_id=f"s{u.speaker}")
             ).probabilities
             for n, u in enumerate(said.utterances)
         ]
-    assert np.allclose(found, expected, atol=1e-4 if not scheme else 0.05)
+    assert np.allclose(estimates, expected, atol=1e-4 if not scheme else 0.05)
     card = (made / "README.md").read_text()
     assert "EmoContext" in card and "non-commercial" in card
     assert ("MELD was not in its training" in card) == (left_out == "meld")

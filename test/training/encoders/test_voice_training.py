@@ -356,8 +356,8 @@ def test_measuring_sees_what_the_recogniser_would() -> None:
     inputs = voice_inputs([now], tuple(said), HEARD)
     with torch.inference_mode():
         expected = model(*(torch.from_numpy(array) for array in inputs.values())).numpy()
-    found = answers(model, clips.features[:, 0], heard)
-    np.testing.assert_allclose(found[row], expected[0], atol=1e-5)
+    logits = answers(model, clips.features[:, 0], heard)
+    np.testing.assert_allclose(logits[row], expected[0], atol=1e-5)
     assert measure(model, clips, HEARD)["clips"] == len(clips.labels)
 
 
@@ -393,8 +393,8 @@ def test_a_channel_of_nothing_changes_nothing() -> None:
 
 
 def test_sounds_of_nobody_are_sounds() -> None:
-    found = no_voices(10, np.random.default_rng(0))
-    assert all(np.isfinite(s).all() and 0 < np.abs(s).max() <= 0.71 for s in found)
+    clips = no_voices(10, np.random.default_rng(0))
+    assert all(np.isfinite(s).all() and 0 < np.abs(s).max() <= 0.71 for s in clips)
 
 
 @pytest.fixture

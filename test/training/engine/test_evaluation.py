@@ -50,27 +50,27 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_an_evaluation_has_mean_spread_and_interval_of_every_figure(run: Path) -> None:
-    found = evaluate(read_run(run))
-    accuracy = found["test"]["scores"]["accuracy"]
+    report = evaluate(read_run(run))
+    accuracy = report["test"]["scores"]["accuracy"]
     assert accuracy["values"] == pytest.approx([5 / 6, 4 / 6])
     assert accuracy["mean"] == pytest.approx(0.75)
     assert accuracy["std"] == pytest.approx(np.std([5 / 6, 4 / 6], ddof=1))
     low, high = accuracy["interval"]
     assert 0.3 < low < 0.75 < high <= 1
-    assert set(found["test"]["scores"]) == {*metrics.SCORES, "calibration_error"}
-    assert [each["support"] for each in found["test"]["f1"].values()] == [2, 2, 2]
-    assert found["test"]["f1"]["joy"]["mean"] == pytest.approx(2 / 3)
-    assert found["test"]["confusion"] == [[2, 2, 0], [0, 3, 1], [0, 0, 4]]  # both seeds
-    assert found["dev"]["scores"]["weighted_f1"]["values"] == [1, 1]
+    assert set(report["test"]["scores"]) == {*metrics.SCORES, "calibration_error"}
+    assert [each["support"] for each in report["test"]["f1"].values()] == [2, 2, 2]
+    assert report["test"]["f1"]["joy"]["mean"] == pytest.approx(2 / 3)
+    assert report["test"]["confusion"] == [[2, 2, 0], [0, 3, 1], [0, 0, 4]]  # both seeds
+    assert report["dev"]["scores"]["weighted_f1"]["values"] == [1, 1]
 
 
 def test_conversations_are_drawn_whole_where_they_are_known(tmp_path: Path) -> None:
     write_seed(tmp_path, 0, wrong=(0, 1), test_conversations=np.array([5, 5, 7, 7, 7, 7]))
-    found = evaluate(read_run(tmp_path))
-    assert found["test"]["resampled"] == "conversations"
-    assert found["dev"]["resampled"] == "utterances"
+    report = evaluate(read_run(tmp_path))
+    assert report["test"]["resampled"] == "conversations"
+    assert report["dev"]["resampled"] == "utterances"
     # One conversation all wrong, one all right: both, one, or the other twice.
-    assert found["test"]["scores"]["accuracy"]["interval"] == [0, 1]
+    assert report["test"]["scores"]["accuracy"]["interval"] == [0, 1]
 
 
 def test_the_command_writes_figures_and_pictures(
@@ -112,9 +112,9 @@ def test_names_come_from_the_metrics_where_the_answers_lack_them(tmp_path: Path)
 
 def test_a_class_absent_from_dev_has_no_interval_and_hurts_nobody(tmp_path: Path) -> None:
     write_seed(tmp_path, 0, dev=logits(np.array([0, 1])), dev_labels=np.array([0, 1]))
-    found = evaluate(read_run(tmp_path))["dev"]
-    assert found["f1"]["anger"]["interval"] is None and found["f1"]["anger"]["support"] == 0
-    assert found["scores"]["macro_f1"]["mean"] == 1
+    report = evaluate(read_run(tmp_path))["dev"]
+    assert report["f1"]["anger"]["interval"] is None and report["f1"]["anger"]["support"] == 0
+    assert report["scores"]["macro_f1"]["mean"] == 1
 
 
 @pytest.mark.parametrize(

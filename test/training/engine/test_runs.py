@@ -85,5 +85,5 @@ def test_seeds_are_found_by_number(tmp_path: Path) -> None:
 
 
 def test_logits_of_probabilities_are_finite() -> None:
-    found = log_probabilities(np.array([[0.0, 1.0]], np.float32))
-    assert np.isfinite(found).all() and found[0, 1] == 0
+    logits = log_probabilities(np.array([[0.0, 1.0]], np.float32))
+    assert np.isfinite(logits).all() and logits[0, 1] == 0

@@ -468,9 +468,9 @@ def test_weight_decay_shrinks_matrices_and_neither_biases_nor_normalisation() ->
 
 
 def test_what_cannot_be_halved_says_what_to_lower(tmp_path: Path) -> None:
-    with pytest.raises(TooLargeError, match=r"example.*length") as found:
+    with pytest.raises(TooLargeError, match=r"example.*length") as refused:
         SmallMemory(0).fit(tmp_path / "single")
-    assert found.value.single
+    assert refused.value.single
     with pytest.raises(TooLargeError, match=r"12.*batch_size"):
         SmallMemory(4).fit(tmp_path / "tensor", torch.arange(12))
     pytest.importorskip("accelerate")

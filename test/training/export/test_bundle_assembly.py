@@ -160,8 +160,8 @@ def test_trained_parts_become_a_bundle_that_runs(recipe: Recipe, tmp_path: Path)
         "fusion.onnx",
     }
     with Recogniser(bundle) as recogniser:
-        found = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
-    assert found.probabilities.sum() == pytest.approx(1)
+        estimate = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
+    assert estimate.probabilities.sum() == pytest.approx(1)
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "What is simulated" in card and "{name}" not in card
     assert "not recorded: ask whoever trained it" in card
@@ -180,8 +180,8 @@ def test_the_card_tells_of_the_bundles_own_history_and_no_other(
     folder = tmp_path / "models" / "small"
     card = (folder / "README.md").read_text(encoding="utf-8")
     of_edge_small = "edge-small MELD Friends RAVDESS EmoDB FER EmotionLines television German"
-    found = [word for word in [*of_edge_small.split(), "text_teacher"] if word in card]
-    assert not found, found
+    words = [word for word in [*of_edge_small.split(), "text_teacher"] if word in card]
+    assert not words, words
     for word in (
         "# small 1.2.3",
         "our-dialogues",

@@ -86,8 +86,8 @@ def test_sounds_of_any_length_are_heard_as_by_torch(
     def heard(length: int, seed: int) -> None:
         sound = np.random.default_rng(seed).normal(size=length).astype(np.float32)
         normal = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
-        found = network({"waveform": normal[None].astype(np.float32)})["embedding"]
-        np.testing.assert_allclose(found, encoder.encode([Sample("k", sound=sound)]), atol=1e-3)
+        embedding = network({"waveform": normal[None].astype(np.float32)})["embedding"]
+        np.testing.assert_allclose(embedding, encoder.encode([Sample("k", sound=sound)]), atol=1e-3)
 
     heard()
 
@@ -105,8 +105,8 @@ def test_clips_are_seen_as_by_torch(tmp_path: Path, kind: str) -> None:
             for n in range(count)
         ]
         pixels = encoder.collate(samples)["pixel_values"].numpy()
-        found = network({"clip": pixels})["embedding"]
-        np.testing.assert_allclose(found, encoder.encode(samples), atol=TOLERANCE)
+        embedding = network({"clip": pixels})["embedding"]
+        np.testing.assert_allclose(embedding, encoder.encode(samples), atol=TOLERANCE)
 
 
 def test_a_file_that_answers_differently_is_refused(

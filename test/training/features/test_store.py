@@ -66,8 +66,8 @@ def test_any_division_into_shards_gives_the_same(
 
 
 def test_nothing_asked_for_is_nothing(store: Path) -> None:
-    found, there = FeatureStore(store).take([])
-    assert found.shape == (0, SIZE) and there.shape == (0,)
+    rows, there = FeatureStore(store).take([])
+    assert rows.shape == (0, SIZE) and there.shape == (0,)
 
 
 def test_what_was_read_is_ones_own_and_the_store_cannot_be_changed(store: Path) -> None:

@@ -40,8 +40,8 @@ def trial(
 
     def said(labels: np.ndarray) -> Floats:
         clear = np.eye(len(LABELS))[labels] * strength
-        found: Floats = (generator.normal(size=clear.shape) / 2 + clear).astype(np.float32)
-        return found
+        logits: Floats = (generator.normal(size=clear.shape) / 2 + clear).astype(np.float32)
+        return logits
 
     clips = np.arange(CLIPS) % len(LABELS)
 
@@ -63,13 +63,15 @@ def trial(
 
 
 def test_every_set_gets_a_temperature_and_without_text_factors_where_they_help() -> None:
-    found = calibrate(trial(neutral=0.5))
-    assert tuple(found.temperatures) == MODALITY_SETS
-    assert found.temperature == found.temperatures["text+audio+visual"]
+    calibration = calibrate(trial(neutral=0.5))
+    assert tuple(calibration.temperatures) == MODALITY_SETS
+    assert calibration.temperature == calibration.temperatures["text+audio+visual"]
     assert (
-        {"audio", "visual"} <= set(found.confidence_factors) <= {"audio+visual", "audio", "visual"}
+        {"audio", "visual"}
+        <= set(calibration.confidence_factors)
+        <= {"audio+visual", "audio", "visual"}
     )
-    for factors in found.confidence_factors.values():
+    for factors in calibration.confidence_factors.values():
         assert len(factors) == len(LABELS)
         assert factors[NEUTRAL] > 1 and max(np.delete(factors, NEUTRAL)) < 1
 
@@ -87,7 +89,7 @@ def test_clips_that_were_not_fitted_to_are_nearer_with_factors_and_the_rest_is_a
     fresh = trial(seed=1, neutral=0.5)
     logits, truth = answered(fresh, (False, False, True))
     assert logits.shape == (5 * COUNT, len(LABELS)) and truth.shape == (5 * COUNT,)
-    found = calibration_errors(fresh, fitted)
+    errors = calibration_errors(fresh, fitted)
     for temperature in (0.5, 1.0, 1.5, 2.0, fitted.temperatures["visual"]):
         without = replace(
             fitted,
@@ -97,8 +99,8 @@ def test_clips_that_were_not_fitted_to_are_nearer_with_factors_and_the_rest_is_a
             },
         )
         other = calibration_errors(fresh, without)
-        assert found["visual"] < 0.8 * other["visual"]
-        assert all(found[seen] == other[seen] for seen in MODALITY_SETS if seen != "visual")
+        assert errors["visual"] < 0.8 * other["visual"]
+        assert all(errors[seen] == other[seen] for seen in MODALITY_SETS if seen != "visual")
 
 
 def test_without_text_confidence_fits_what_lies_between_meld_and_the_clips_themselves() -> None:

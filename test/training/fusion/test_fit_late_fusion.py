@@ -25,8 +25,8 @@ RNG = np.random.default_rng(0)
 
 def embedded(labels: np.ndarray, noise: float) -> np.ndarray:
     """Points in the direction of their label, (N, SIZE)."""
-    found = np.eye(LABELS, SIZE)[labels] + noise * RNG.normal(size=(len(labels), SIZE))
-    return np.asarray(found, np.float32)
+    points = np.eye(LABELS, SIZE)[labels] + noise * RNG.normal(size=(len(labels), SIZE))
+    return np.asarray(points, np.float32)
 
 
 PRIOR = np.array([0.46, 0.09, 0.09, 0.09, 0.09, 0.09, 0.09])

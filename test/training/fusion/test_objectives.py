@@ -65,8 +65,8 @@ def test_every_papers_training_learns_the_batch(name: str) -> None:
         value.backward()
         optimizer.step()
         loss.after_step(student, (step + 1) / 10)
-    found = student.eval().details(**inputs).logits[known]
-    assert (found.argmax(-1) == labels[known]).all() and value.isfinite()
+    logits = student.eval().details(**inputs).logits[known]
+    assert (logits.argmax(-1) == labels[known]).all() and value.isfinite()
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))

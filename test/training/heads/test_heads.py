@@ -218,10 +218,10 @@ def test_the_exported_head_answers_as_the_trained_one(
         inputs = conversation(b, u, seed=b + u)
         inputs["modalities"] = torch.rand(b, u, 3) > 0.4
         inputs["valid"][:, 4:] = u <= 4
-        found = network({key: value.numpy() for key, value in inputs.items()})
+        outputs = network({key: value.numpy() for key, value in inputs.items()})
         logits, weights = model(**inputs)
-        np.testing.assert_allclose(found["logits"], logits.detach().numpy(), atol=1e-4)
-        np.testing.assert_allclose(found["weights"], weights.detach().numpy(), atol=1e-4)
+        np.testing.assert_allclose(outputs["logits"], logits.detach().numpy(), atol=1e-4)
+        np.testing.assert_allclose(outputs["weights"], weights.detach().numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -354,12 +354,12 @@ def test_offline_lpgnet_normalises_each_conversation_once() -> None:
     x = torch.randn(3, 6, 4)
     seen = torch.ones(3, 6, 1, dtype=torch.bool)
     seen[0, 2:] = False
-    found = compress(x, seen)
+    compressed = compress(x, seen)
     means = torch.stack([x[0, :2].mean(0), x[1].mean(0), x[2].mean(0)])
     h = compress.convolution(means)
     expected = (h - h.mean(0)) / (h.var(0, unbiased=False) + compress.norm.eps).sqrt()
     expected = torch.nn.functional.leaky_relu(expected)
-    assert torch.allclose(found, expected[:, None].expand(3, 6, 4), atol=1e-5)
+    assert torch.allclose(compressed, expected[:, None].expand(3, 6, 4), atol=1e-5)
     torch.testing.assert_close(compress.norm.running_mean, 0.1 * h.mean(0))
     nobody = torch.zeros_like(seen)
     assert compress(x, nobody).isfinite().all() and compress.eval()(x, nobody).isfinite().all()

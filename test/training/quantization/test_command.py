@@ -110,12 +110,12 @@ def test_auto_chooses_by_measuring(
     bundle_folder: Path, tmp_path: Path, material: dict[str, Material]
 ) -> None:
     try:
-        found = quantized(bundle_folder, tmp_path / "small", material, "auto", ("audio",))
+        report = quantized(bundle_folder, tmp_path / "small", material, "auto", ("audio",))
     except RefusedError as error:  # here float32 was the fastest of so small a network
         assert "improves nothing" in str(error) and not (tmp_path / "small").exists()
         return
-    passed = [each["scheme"] for each in found["tried"]["audio"] if each["passed"]]
-    assert passed == [found["parts"]["audio"]["scheme"]]
+    passed = [each["scheme"] for each in report["tried"]["audio"] if each["passed"]]
+    assert passed == [report["parts"]["audio"]["scheme"]]
 
 
 def test_a_bundle_for_tensorrt_is_fit_for_it_and_judged_as_the_engines_graphs(
@@ -257,8 +257,8 @@ def test_each_part_by_its_own_scheme(
 ) -> None:
     out = tmp_path / "small"
     schemes = "audio=weight-only,fusion=dynamic"
-    found = quantized(bundle_folder, out, material, schemes, ())
-    made = {name: part["scheme"] for name, part in found["parts"].items()}
+    report = quantized(bundle_folder, out, material, schemes, ())
+    made = {name: part["scheme"] for name, part in report["parts"].items()}
     assert made == {"audio": "weight-only", "fusion": "dynamic"}
     precisions = {name: part.precision for name, part in load_bundle(out).parts.items()}
     assert precisions == {
@@ -294,7 +294,7 @@ def test_a_bundle_without_faces_is_quantized_and_its_missing_part_is_no_part(
 ) -> None:
     kinds = Kinds(text="magtkd", audio="waveform", visual="", tokens="roberta")
     source = write_tiny_bundle_3(tmp_path / "two", kinds)
-    found = quantized(source, tmp_path / "small", material, "weight-only", ())
-    assert "visual" not in found["parts"] and load_bundle(tmp_path / "small").visual is None
+    report = quantized(source, tmp_path / "small", material, "weight-only", ())
+    assert "visual" not in report["parts"] and load_bundle(tmp_path / "small").visual is None
     with pytest.raises(QuantizationError, match=r"visual.*text.*audio.*fusion"):
         quantized(source, tmp_path / "other", material, parts=("visual",))

@@ -57,10 +57,10 @@ def test_the_drop_is_in_points_of_weighted_f1_with_its_interval() -> None:
     before = np.eye(3, dtype=np.float32)[labels] * 4
     after = before.copy()
     after[:30] = np.roll(after[:30], 1, axis=1)  # 10 % of the decisions change, all to the worse
-    found = compare(labels, np.arange(300) // 10, before, after)
-    assert found.before == pytest.approx(100) and found.agreement == pytest.approx(0.9)
-    assert found.drop == pytest.approx(10, abs=0.5) and found.low < found.drop < found.high
-    assert found.largest == 4 and found.mean == pytest.approx(0.1 * 8 / 3)
+    drop = compare(labels, np.arange(300) // 10, before, after)
+    assert drop.before == pytest.approx(100) and drop.agreement == pytest.approx(0.9)
+    assert drop.drop == pytest.approx(10, abs=0.5) and drop.low < drop.drop < drop.high
+    assert drop.largest == 4 and drop.mean == pytest.approx(0.1 * 8 / 3)
 
 
 def test_answers_that_are_not_finite_are_an_error() -> None:

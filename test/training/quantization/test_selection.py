@@ -34,11 +34,13 @@ def test_a_scheme_leaves_out_parts_that_it_does_not_apply_to(task: Task, tmp_pat
 
 def test_every_part_gets_a_candidate_that_passes(task: Task, tmp_path: Path) -> None:
     made, tried = fastest(Bench(task), ["audio", "fusion"], 100.0, tmp_path)
-    for part, found in tried.items():
-        asked = [each for each in found if each.passed is not None]
+    for part, candidates in tried.items():
+        asked = [each for each in candidates if each.passed is not None]
         assert len(asked) == 1 and asked[0].passed  # everything may be lost, so the first passes
         assert made.get(part, asked[0]).scheme == asked[0].scheme
-        assert {"float32", "weight-only", "dynamic", "static", "fp16"} <= {t.scheme for t in found}
+        assert {"float32", "weight-only", "dynamic", "static", "fp16"} <= {
+            t.scheme for t in candidates
+        }
 
 
 def test_what_loses_too_much_is_passed_over(task: Task, tmp_path: Path) -> None:

@@ -121,12 +121,12 @@ def test_missing_data_are_named(tmp_path: Path) -> None:
 @pytest.mark.data
 def test_the_real_data_make_three_splits() -> None:
     data = need("meld_annotations", "ravdess_speech_16k", "emodb", "fer2013plus")
-    found = read_material(data, load_bundle(model_folder("edge-small")))
-    assert {split: len(m.labels) for split, m in found.items() if split != "calibration"} == {
+    splits = read_material(data, load_bundle(model_folder("edge-small")))
+    assert {split: len(m.labels) for split, m in splits.items() if split != "calibration"} == {
         "dev": 1109,
         "test": 2610,
     }
-    assert 200 < len(found["calibration"].labels) < 1000
+    assert 200 < len(splits["calibration"].labels) < 1000
 
 
 OWN = Kinds(text="magtkd", audio="waveform", visual="clip", tokens="roberta")
@@ -146,12 +146,12 @@ def own(generated_meld: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 def test_a_bundle_is_measured_on_its_own_corpus_as_the_robot_answers(own: Task) -> None:
-    found = all_logits(own)
-    said = own.utterances("dev", len(found))
+    logits = all_logits(own)
+    said = own.utterances("dev", len(logits))
     assert not len(said[0].audio) and not said[0].faces and len(said[1].faces) > 4
     with Recogniser(own.bundle) as recogniser:
         answers = np.array([recogniser.feed(utterance).probabilities for utterance in said])
-    scaled = found / own.bundle.calibration.temperature
+    scaled = logits / own.bundle.calibration.temperature
     expected = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(answers, expected, atol=1e-4)

@@ -69,9 +69,9 @@ def test_every_run_keeps_its_logits(trained: Path) -> None:
     rows = ("magt-causal", "magt-offline", "concat-no-context")
     for name in ("text", "audio_kd", "visual", *(f"fusion/{row}" for row in rows)):
         run = trained / "stages" / name
-        found = read_run(run)
-        assert found.names == LABELS
-        assert found.splits["test"].probabilities.shape == (1, 8, 7)
+        report = read_run(run)
+        assert report.names == LABELS
+        assert report.splits["test"].probabilities.shape == (1, 8, 7)
         metrics = read_metrics(run / "seed-0")
         assert metrics["test_report"]["weighted_f1"] == metrics["test"]["weighted_f1"]
     assert main(["evaluate", str(trained / "stages" / "fusion"), "--resamples", "10"]) == 0
@@ -185,9 +185,9 @@ def test_iemocap_has_its_own_labels_and_may_lack_pictures(
         ]
         out = tmp_path / str(classes)
         assert train(recipe, generated_iemocap, out) == 0
-        found = read_run(out / "stages" / "fusion" / "magtkd-causal")
-        assert found.splits["test"].probabilities.shape[2] == classes
-        assert set(found.names) >= {"happy", "sad", "neutral", "angry"}
+        report = read_run(out / "stages" / "fusion" / "magtkd-causal")
+        assert report.splits["test"].probabilities.shape[2] == classes
+        assert set(report.names) >= {"happy", "sad", "neutral", "angry"}
 
 
 def test_what_cannot_be_trained_is_refused(

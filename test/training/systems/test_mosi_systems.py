@@ -63,8 +63,8 @@ def test_a_system_is_trained_to_its_table(
     table = (stages / "fusion" / "table.md").read_text()
     assert "mosi-features" in table
     own = {run: read_metrics(run) for run in (stages / "fusion").glob("*/seed-0")}
-    read = {run.parent.name: found["reads"] for run, found in own.items() if "reads" in found}
-    assert read and all(found["text"] in ("text", "text_plain") for found in read.values())
+    read = {run.parent.name: record["reads"] for run, record in own.items() if "reads" in record}
+    assert read and all(record["text"] in ("text", "text_plain") for record in read.values())
     teachers = {run.parent.name for run in own} - set(read)  # SUMMER's, of another shape
     assert len(teachers) == (3 if kind == "summer" else 0)
     (tmp_path / "figures").symlink_to(RECIPES / "figures")
