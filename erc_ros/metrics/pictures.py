@@ -1,4 +1,4 @@
-"""Pictures of a run: confusion, reliability, curves, features. matplotlib, without any window."""
+"""Images of a run: confusion, reliability, curves. matplotlib, without any window."""
 
 from __future__ import annotations
 
@@ -51,19 +51,6 @@ def draw_reliability(reliability: Reliability) -> Figure:
     edges = np.linspace(0, 1, len(reliability.count) + 1)
     below.stairs(reliability.count / reliability.count.sum(), edges, fill=True)
     below.set(xlabel="confidence", ylabel="share of answers")
-    return figure
-
-
-def draw_points(points: NDArray[Any], labels: NDArray[np.int64], names: Sequence[str]) -> Figure:
-    """Where the utterances of each label lie. points (N, 2)."""
-    figure = Figure((6, 5), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    for label, name in enumerate(names):
-        x, y = points[labels == label].T
-        axes.scatter(x, y, s=6, color=f"C{label % 10}", label=f"{name} ({len(x)})")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    figure.legend(loc="outside right upper", markerscale=2, fontsize=8)
     return figure
 
 

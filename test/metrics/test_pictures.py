@@ -15,7 +15,6 @@ from erc_ros.metrics.classification import reliability
 from erc_ros.metrics.pictures import (
     draw_confusion,
     draw_curves,
-    draw_points,
     draw_reliability,
 )
 
@@ -80,12 +79,3 @@ def test_the_pictures_look_as_they_did(tmp_path: Path) -> None:
     for name, figure in pictures.items():
         figure.savefig(tmp_path / f"{name}.png")
         assert_looks_as_before(tmp_path / f"{name}.png", f"{name}.png")
-
-
-def test_points_are_drawn_by_label_with_their_number() -> None:
-    points = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
-    figure = draw_points(points, np.array([0, 1, 1]), ("joy", "fear"))
-    joy, fear = figure.axes[0].collections
-    assert np.asarray(joy.get_offsets()).tolist() == [[0, 1]]
-    assert np.asarray(fear.get_offsets()).tolist() == [[2, 3], [4, 5]]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["joy (1)", "fear (2)"]

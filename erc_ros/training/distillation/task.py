@@ -8,7 +8,7 @@ to each other, and which samples the teacher finds alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -27,7 +27,7 @@ from erc_ros.training.losses import pearson_relation, similarity_kl
 
 @dataclass(frozen=True, slots=True)
 class DistillationLoss:
-    """The section `loss`: MAGTKD eq. 14 as it stands; DDVLM: response_tau 4, jensen_shannon 0.2."""
+    """MAGTKD eq. 14 as it stands; DDVLM: response_tau 4, jensen_shannon 0.2."""
 
     response: float = 1.0
     """Weight of the Pearson relation of the predictions (MAGTKD eq. 9). 0 and 0: no teacher."""
@@ -62,17 +62,14 @@ class DistillationLoss:
 
 @dataclass(frozen=True, slots=True)
 class DistillationConfig:
-    """The section `distillation`."""
+    """How the epoch is chosen."""
 
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     epoch: str = "dev"
     """Which one is tested: the best on `dev`, or the `last` where dev cannot choose."""
     metric: str = "weighted_f1"
     """Chosen by, and compared in the table; one of `metrics.report`."""
 
     def __post_init__(self) -> None:
-        if not self.seeds:
-            raise ValueError("seeds must not be empty")
         if self.epoch not in ("dev", "last"):
             raise ValueError(f"epoch is {self.epoch!r}, must be 'dev' or 'last'")
         if self.metric not in metrics.SCORES:
@@ -249,7 +246,7 @@ def fit_student(
         after_step=own_teacher.after_step if own_teacher else None,
         stateful=[generator, own_teacher] if own_teacher else [generator],
         keep_finished=True,
-        settings={"loss": asdict(loss), "distillation": asdict(replace(config, seeds=(0,)))},
+        settings={"loss": asdict(loss), "distillation": asdict(config)},
     )
     print(f"{out}: epoch {fitted.best_epoch}, dev {fitted.best[config.metric]:.4f}", flush=True)
     return student, fitted

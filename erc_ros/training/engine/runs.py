@@ -28,8 +28,6 @@ METRICS, ANSWERS, BEST = "metrics.json", "logits.npz", "best"
 UNFINISHED = "unfinished.pt"
 READING = "reading.json"
 """Beside an encoder/: how it is read."""
-FINAL = "FINAL"
-"""A file of this name in RUN/best: something was built on what lies there, so it stays."""
 SPLITS = ("train", "dev", "test")
 MEASURED = ("dev", "test")
 
@@ -155,8 +153,7 @@ def log_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]
 def choose_best(run: Path, files: Sequence[str]) -> dict[str, Any]:
     """Copy `files` of the seed that is best on dev to RUN/best.
 
-    Its metrics.json there gets mean and deviation over all seeds. Where RUN/best has a file FINAL,
-    the chosen seed stays, whatever later seeds reach on dev.
+    Its metrics.json there gets mean and deviation over all seeds.
 
     Raises:
         FileNotFoundError: no finished seed in `run`.
@@ -166,11 +163,8 @@ def choose_best(run: Path, files: Sequence[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"{run} has no seed-*/{METRICS}")
     folder = run / BEST
     folder.mkdir(exist_ok=True)
-    if (folder / FINAL).exists():
-        best = read_metrics(folder)
-    else:
-        best = max(seeds, key=lambda metrics: float(metrics["dev"]))
-        copy_files(run / f"seed-{best['seed']}", folder, files)
+    best = max(seeds, key=lambda metrics: float(metrics["dev"]))
+    copy_files(run / f"seed-{best['seed']}", folder, files)
     summary = {
         "seeds": {str(m["seed"]): {"dev": m["dev"], "test": m["test"]} for m in seeds},
         "mean": _each(seeds, statistics.fmean),

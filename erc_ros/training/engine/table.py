@@ -1,10 +1,6 @@
 """`erc table RUN... --metric weighted_f1`: finished runs side by side, as markdown.
 
-Reads OUT/seed-N/metrics.json. Rows of what cannot be measured here come from a YAML file, so that
-a table never hides them:
-
-    - row: MELD, text + audio + video
-      command: erc train config/training/meld.yaml --data CORPORA
+Reads OUT/seed-N/metrics.json.
 """
 
 from __future__ import annotations
@@ -14,8 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from erc_ros.metrics.table import markdown, percent
 from erc_ros.training.engine.runs import MEASURED, METRICS, RunError, read_metrics, seed_folders
@@ -52,27 +46,7 @@ def row(run: Path, metric: str) -> dict[str, list[float]]:
     return values
 
 
-def not_measured(file: Path) -> list[tuple[str, str]]:
-    """(row, command) of what is not measured here.
-
-    Raises:
-        RunError: no such file, or it is not a list of rows with a command each.
-    """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot read {file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise RunError(f"{file} is not YAML: {error}") from error
-    try:
-        return [(str(each["row"]), str(each["command"])) for each in content]
-    except (TypeError, KeyError) as error:
-        raise RunError(
-            f"{file} must be a list of rows such as {{row: MELD, command: erc train ...}}"
-        ) from error
-
-
-def table(runs: Sequence[Path], metric: str, absent: Sequence[tuple[str, str]] = ()) -> str:
+def table(runs: Sequence[Path], metric: str) -> str:
     """Markdown: runs by name; percent, mean ± standard deviation over seeds."""
     names = [run.resolve().name for run in runs]
     rows = []
@@ -81,7 +55,6 @@ def table(runs: Sequence[Path], metric: str, absent: Sequence[tuple[str, str]] =
         title = name if names.count(name) == 1 else str(run)
         cells = [percent(values) if values else "-" for values in summary.values()]
         rows.append([title, str(max(map(len, summary.values()))), *cells])
-    rows += [[title, "-", "-", f"not measured here: `{command}`"] for title, command in absent]
     return "\n".join(markdown(["run", "seeds", f"dev {metric}", f"test {metric}"], rows)) + "\n"
 
 
@@ -93,16 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with seed-N/")
     parser.add_argument("--metric", default="weighted_f1", help="one of metrics.json")
-    parser.add_argument(
-        "--not-measured",
-        type=Path,
-        metavar="YAML",
-        help="rows that cannot be measured on this machine",
-    )
     options = parser.parse_args(argv)
     try:
-        absent = not_measured(options.not_measured) if options.not_measured else []
-        print(table(options.runs, options.metric, absent), end="")
+        print(table(options.runs, options.metric), end="")
     except RunError as error:
         print(f"erc table: {error}", file=sys.stderr)
         return 1

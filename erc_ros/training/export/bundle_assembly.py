@@ -29,9 +29,8 @@ from erc_ros.training.encoders.evaluation import (
     text_test,
 )
 from erc_ros.training.engine.embeddings import FILE
-from erc_ros.training.engine.history import kind_of
-from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.engine.runs import MEASURED, METRICS, read_metrics
+from erc_ros.training.engine.recipe import Recipe
+from erc_ros.training.engine.runs import MEASURED, read_metrics
 from erc_ros.training.export.assembler import (
     FILES,
     BundleSpec,
@@ -41,7 +40,6 @@ from erc_ros.training.export.assembler import (
 )
 from erc_ros.training.export.card import read_parts
 from erc_ros.training.fusion.dialogues import Dialogues
-from erc_ros.training.fusion.simulated import clips
 from erc_ros.training.manifest import attention_shape, fix_output, open_prompt
 from erc_ros.training.systems import edge
 from erc_ros.values.files import whole_folder
@@ -77,14 +75,10 @@ def train(recipe: Recipe) -> None:
     recipe.refuse_other_sections({"bundle"})
     config = recipe.section("bundle", BundleConfig)
     runs = {name: Path(getattr(config, name)) for name in FILES}
-    # Runs that describe their part themselves; that of a voice network is in `audio_part`.
-    own = {
-        name: read_metrics(run).get("part") for name, run in runs.items() if kind_of(run) != "voice"
-    }
     tests = {
-        name: test(runs[name], recipe.data)
-        for name, test in (("text", text_test), ("audio", audio_test), ("visual", face_test))
-        if not own.get(name)
+        "text": text_test(runs["text"], recipe.data),
+        "audio": audio_test(runs["audio"], recipe.data),
+        "visual": face_test(runs["visual"], recipe.data),
     }
     parts = read_parts(runs)
     with whole_folder(Path(config.folder)) as staged:
@@ -92,11 +86,7 @@ def train(recipe: Recipe) -> None:
             shutil.copyfile(run / FILES[name], staged / FILES[name])
         shutil.copyfile(runs["text"] / "tokenizer.json", staged / "tokenizer.json")
         measured = {
-            name: measure_encoder(tests[name], staged / FILES[name])
-            if name in tests
-            else measured_part(runs[name])
-            for name in FILES
-            if name in tests or own.get(name)
+            name: measure_encoder(test, staged / FILES[name]) for name, test in tests.items()
         }
         entries = {
             "text": text_part(open_prompt(runs["text"]), staged / FILES["text"]),
@@ -104,10 +94,7 @@ def train(recipe: Recipe) -> None:
             "visual": VISUAL_PART,
         }
         for name, entry in entries.items():
-            if described := own.get(name):
-                entries[name] = {"precision": "float32", **described, "file": FILES[name]}
-            else:
-                fix_output(staged / FILES[name], "embedding", entry["embedding"])
+            fix_output(staged / FILES[name], "embedding", entry["embedding"])
         held_out = {
             name: speakers
             for name, run in runs.items()
@@ -131,28 +118,6 @@ def train(recipe: Recipe) -> None:
         assemble(staged, spec)
     bundle = load_bundle(config.folder)
     print(f"{bundle.folder}: {megabytes(bundle):.1f} MB, sha256 {bundle.sha256}")
-
-
-def measured_part(run: Path) -> Measured:
-    """Measurements and embeddings of a part whose run describes itself.
-
-    Its metrics.json has `part` (its entry in the manifest but for the file), `dev`, `test` (name ->
-    number) and, where `test` has several, `metric`: which of them `dev` is. Its embeddings are of
-    people held out from training.
-
-    Raises:
-        RecipeError: `metric` is missing or names no number of `test`.
-    """
-    metrics, embedded = read_metrics(run), clips(run / FILE)
-    test = metrics["test"]
-    name: str = metrics.get("metric") or (next(iter(test)) if len(test) == 1 else "")
-    if name not in test:
-        raise RecipeError(
-            f"{run / METRICS}: metric is {name!r}; must be one of {', '.join(test)}, the one that"
-            " dev is measured in"
-        )
-    embeddings = {split: embedded[split].embeddings for split in MEASURED}
-    return Measured(name.replace("_", " "), float(metrics["dev"]), float(test[name]), embeddings)
 
 
 def deployed(config: BundleConfig, parts: Mapping[str, Measured]) -> dict[str, Dialogues]:

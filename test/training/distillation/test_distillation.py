@@ -104,7 +104,7 @@ def task(train: int = 96) -> DistillationTask:
     "loss", [DistillationLoss(), DistillationLoss(response_tau=4.0, jensen_shannon=0.2)]
 )
 def test_a_student_gets_nearer_to_its_teacher(tmp_path: Path, loss: DistillationLoss) -> None:
-    config = DistillationConfig(seeds=(0,), epoch="last")
+    config = DistillationConfig(epoch="last")
     trainer = TrainerConfig(epochs=20, batch_size=16, learning_rate=0.01)
     small = task()
     test = small.splits["test"]
@@ -124,7 +124,7 @@ def test_a_student_gets_nearer_to_its_teacher(tmp_path: Path, loss: Distillation
 def test_the_last_epoch_is_taken_where_dev_cannot_choose(tmp_path: Path) -> None:
     trainer = TrainerConfig(epochs=6, batch_size=16, learning_rate=0.9)  # ever worse
     for epoch in ("last", "dev"):
-        config = DistillationConfig(seeds=(0,), epoch=epoch)
+        config = DistillationConfig(epoch=epoch)
         fit_student(task(), config, ALONE, trainer, tmp_path / epoch)
     best = {e: json.loads((tmp_path / e / "training.json").read_text()) for e in ("last", "dev")}
 
@@ -134,7 +134,7 @@ def test_the_last_epoch_is_taken_where_dev_cannot_choose(tmp_path: Path) -> None
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
-    config = DistillationConfig(seeds=(0,))
+    config = DistillationConfig()
     trainer = TrainerConfig(**FAST)
     fit_student(task(), config, DistillationLoss(), trainer, tmp_path)
     record = (tmp_path / "training.json").stat().st_mtime_ns

@@ -164,20 +164,17 @@ def test_a_folder_that_is_no_run_is_named(
     assert "nothing" in capsys.readouterr().err
 
 
-def test_a_table_has_a_row_a_run_and_says_what_is_not_measured(
+def test_a_table_has_a_row_for_each_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_seed(tmp_path / "other", 0)
-    absent = tmp_path / "absent.yaml"
-    absent.write_text("- {row: MELD trimodal, command: erc train config/training/meld.yaml}")
-    arguments = [str(run), str(tmp_path / "other"), "--not-measured", str(absent)]
+    arguments = [str(run), str(tmp_path / "other")]
     assert main(["table", *arguments, "--metric", "accuracy"]) == 0
     assert capsys.readouterr().out == (
         "| run | seeds | dev accuracy | test accuracy |\n"
         "|---|---|---|---|\n"
         "| text | 2 | 100.00 ± 0.00 | 75.00 ± 11.79 |\n"
         "| other | 1 | 100.00 | 100.00 |\n"
-        "| MELD trimodal | - | - | not measured here: `erc train config/training/meld.yaml` |\n"
     )
 
 
@@ -212,15 +209,3 @@ def test_runs_of_the_same_name_are_told_apart(
     assert main(["table", str(tmp_path / "a" / "text"), str(tmp_path / "b" / "text")]) == 0
     shown = capsys.readouterr().out
     assert f"| {tmp_path / 'a' / 'text'} |" in shown and f"| {tmp_path / 'b' / 'text'} |" in shown
-
-
-@pytest.mark.parametrize("content", ["- [", "row: a", "- {row: a}", "- a", "3"])
-def test_rows_that_are_none_are_refused(
-    run: Path, content: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = run / "absent.yaml"
-    file.write_text(content)
-    assert main(["table", str(run), "--not-measured", str(file)]) == 1
-    assert "absent.yaml" in capsys.readouterr().err
-    assert main(["table", str(run), "--not-measured", str(run / "none.yaml")]) == 1
-    assert "none.yaml" in capsys.readouterr().err

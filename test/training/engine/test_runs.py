@@ -34,19 +34,6 @@ def test_the_best_seed_on_dev_is_chosen_whatever_test_says(tmp_path: Path) -> No
     assert chosen["all_seeds"]["deviation"]["recall"] == pytest.approx(0.4)
 
 
-def test_a_final_part_stays_and_only_the_summary_grows(tmp_path: Path) -> None:
-    for seed, dev in [(0, 0.5), (1, 0.7)]:
-        folder = tmp_path / f"seed-{seed}"
-        folder.mkdir()
-        (folder / "part.onnx").write_text(f"part of seed {seed}")
-        write_metrics({"seed": seed, "dev": dev, "test": {"recall": dev}}, folder)
-        chosen = choose_best(tmp_path, ["part.onnx"])
-        (tmp_path / "best" / "FINAL").touch()
-    assert chosen["seed"] == 0
-    assert (tmp_path / "best" / "part.onnx").read_text() == "part of seed 0"
-    assert chosen["all_seeds"]["mean"]["recall"] == pytest.approx(0.6)
-
-
 def test_without_a_finished_seed_there_is_no_best(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="seed-"):
         choose_best(tmp_path, [])

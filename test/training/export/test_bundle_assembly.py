@@ -19,7 +19,7 @@ from erc_ros.training.datasets import corpora, licences
 from erc_ros.training.encoders.evaluation import EncoderTest
 from erc_ros.training.engine.embeddings import Embedded, save_embeddings
 from erc_ros.training.engine.history import record
-from erc_ros.training.engine.recipe import Recipe, RecipeError
+from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import write_metrics
 from erc_ros.training.export import bundle_assembly
 from erc_ros.training.manifest import fix_output
@@ -221,22 +221,6 @@ def test_an_output_of_unknown_size_gets_its_size(runs: Path) -> None:
         fix_output(file, "embedding", 64)
     with pytest.raises(ValueError, match="'logits'"):
         fix_output(file, "logits", 7)
-
-
-@pytest.mark.parametrize("metric", ["unweighted_recall", "", "of another part"])
-def test_a_part_that_describes_itself_names_its_metric(runs: Path, metric: str) -> None:
-    """The first of several numbers is not necessarily the one that dev is measured in."""
-    numbers = {"accuracy_4": 0.9, "unweighted_recall": 0.6}
-    whole = {"seed": 0, "dev": 0.7, "test": numbers, "part": {"kind": "voice"}, "metric": metric}
-    write_metrics(whole, runs / "audio")
-    if metric not in numbers:
-        with pytest.raises(RecipeError, match="accuracy_4, unweighted_recall"):
-            bundle_assembly.measured_part(runs / "audio")
-        return
-    measured = bundle_assembly.measured_part(runs / "audio")
-    assert (measured.metric, measured.dev, measured.test) == ("unweighted recall", 0.7, 0.6)
-    write_metrics({**whole, "metric": "", "test": {"accuracy": 0.5}}, runs / "audio")
-    assert bundle_assembly.measured_part(runs / "audio").test == 0.5
 
 
 def test_the_sound_is_described_as_its_training_wrote_it(tmp_path: Path) -> None:
