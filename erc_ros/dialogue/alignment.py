@@ -1,7 +1,7 @@
 """Which speech does a text belong to? Pure functions.
 
-A recogniser that tells when its words were spoken claims the speech of that time. One that tells
-only when it was done claims the speech that explains its text best: long enough for so many
+A recogniser that tells when its words were spoken matches the speech of that time. One that tells
+only when it was done matches the speech that explains its text best: long enough for so many
 characters, old enough (texts come in order), but not long past, and ending where one could end.
 What an explanation costs is on the scale of |ln(speech / expected speech)|.
 """
@@ -82,12 +82,12 @@ class AlignmentConfig:
     )
     skipped: float = setting(
         0.5,
-        "cost of each older piece that would be left without text",
+        "cost of each older segment that would be left without text",
         range=(0.0, 10.0),
         source=_FOUND,
     )
     crossed: float = setting(
-        0.15, "cost of each pause inside the claim", range=(0.0, 10.0), source=_FOUND
+        0.15, "cost of each pause inside the match", range=(0.0, 10.0), source=_FOUND
     )
     crossed_speaker: float = setting(
         0.4, "cost of each change of speaker inside it", range=(0.0, 10.0), source=_FOUND
@@ -151,33 +151,33 @@ DEFAULT = AlignmentConfig()
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SpeechSegment:
     """Speech of one voice that has no text yet. Times in ns."""
 
     start: int
     end: int  # as far as it was heard
     is_open: bool = False  # speech goes on, or may
     is_paused: bool = False  # open, but nobody speaks at this moment
-    deadline: int = 0  # when it goes out without text; only of a piece that is not open
+    deadline: int = 0  # when it goes out without text; only of a segment that is not open
     utterance_id: str = ""  # given with its draft
     attribution: Attribution = UNCLEAR
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A moment (ns) inside a piece at which a text may end, and what it costs."""
+    """A moment (ns) inside a segment at which a text may end, and what it costs."""
 
     time: int
     cost: float
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Speech from `start` to `end` (ns) gets the text: `pieces`, the outer ones cut maybe."""
+class TextMatch:
+    """Speech from `start` to `end` (ns) gets the text: `segments`, the outer ones cut maybe."""
 
     start: int
     end: int
-    pieces: tuple[Piece, ...]
+    segments: tuple[SpeechSegment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,93 +230,99 @@ def quiet(levels: Sequence[tuple[int, float]], config: AlignmentConfig = DEFAULT
 
 
 def align(
-    pieces: Sequence[Piece],
+    segments: Sequence[SpeechSegment],
     transcript: Transcript,
     expected: int,
     cuts: Sequence[Cut],
     config: AlignmentConfig = DEFAULT,
-) -> Claim | None:
+) -> TextMatch | None:
     """The speech that `transcript` belongs to, None if there is none.
 
-    pieces: in the order of time; only the last one may be open. expected: ns that the text takes.
-    cuts: moments inside pieces at which it may end.
+    segments: in the order of time; only the last one may be open. expected: ns that the text takes.
+    cuts: moments inside segments at which it may end.
     """
     if transcript.start is not None and transcript.end is not None:
-        return _by_times(pieces, transcript.start, transcript.end, cuts, config)
+        return _by_times(segments, transcript.start, transcript.end, cuts, config)
     is_end = transcript.time < transcript.arrival - seconds(config.end_told)
     if is_end:
         latest = Latest(transcript.time, 0.0, seconds(config.end_slack))
     else:
         latest = Latest(transcript.time, config.delay, seconds(config.slack))
-    return _by_duration(pieces, latest, expected, cuts, config)
+    return _by_duration(segments, latest, expected, cuts, config)
 
 
 def _by_times(
-    pieces: Sequence[Piece], start: int, end: int, cuts: Sequence[Cut], config: AlignmentConfig
-) -> Claim | None:
-    """All pieces that lie for the most part of themselves, or of the text, in start..end."""
+    segments: Sequence[SpeechSegment],
+    start: int,
+    end: int,
+    cuts: Sequence[Cut],
+    config: AlignmentConfig,
+) -> TextMatch | None:
+    """All segments that lie for the most part of themselves, or of the text, in start..end."""
     snap = seconds(config.snap)
     taken = []
-    for piece in pieces:
-        common = min(piece.end, end) - max(piece.start, start)
-        shorter = min(piece.end - piece.start, end - start)
+    for segment in segments:
+        common = min(segment.end, end) - max(segment.start, start)
+        shorter = min(segment.end - segment.start, end - start)
         if common > 0 and (2 * common >= shorter or common >= snap):
-            taken.append(piece)
+            taken.append(segment)
     if not taken:
         return None
     first, last = taken[0], taken[-1]
     begin = first.start if start - first.start < snap else start
     if last.end - end < snap and not last.is_open:
-        return Claim(begin, last.end, tuple(taken))
-    # a cut before the last piece would leave that piece in the claim without any of its speech
+        return TextMatch(begin, last.end, tuple(taken))
+    # a cut before the last segment would leave that segment in the match without any of its speech
     after = max(begin, last.start)
     near = [cut for cut in cuts if abs(cut.time - end) < snap and after < cut.time < last.end]
     if near:
         end = min(near, key=lambda cut: (cut.cost + 3 * abs(cut.time - end) / NS, cut.time)).time
-    return Claim(begin, min(end, last.end), tuple(taken))
+    return TextMatch(begin, min(end, last.end), tuple(taken))
 
 
 def _by_duration(
-    pieces: Sequence[Piece],
+    segments: Sequence[SpeechSegment],
     latest: Latest,
     expected: int,
     cuts: Sequence[Cut],
     config: AlignmentConfig,
-) -> Claim | None:
-    """The cheapest run of pieces that ends before `latest`."""
-    best: tuple[float, Claim] | None = None
-    for first, piece in enumerate(pieces):
-        if piece.start + SHORTEST > latest.time:
+) -> TextMatch | None:
+    """The cheapest run of segments that ends before `latest`."""
+    best: tuple[float, TextMatch] | None = None
+    for first, segment in enumerate(segments):
+        if segment.start + SHORTEST > latest.time:
             break
-        for last in range(first, len(pieces)):
-            if pieces[last].start + SHORTEST > latest.time:
+        for last in range(first, len(segments)):
+            if segments[last].start + SHORTEST > latest.time:
                 break
-            for cut in _ends(pieces[last], latest, cuts, config):
-                claim = Claim(piece.start, cut.time, tuple(pieces[first : last + 1]))
-                cost = cut.cost + first * config.skipped + _cost(claim, latest, expected, config)
+            for cut in _ends(segments[last], latest, cuts, config):
+                match = TextMatch(segment.start, cut.time, tuple(segments[first : last + 1]))
+                cost = cut.cost + first * config.skipped + _cost(match, latest, expected, config)
                 if best is None or cost < best[0]:
-                    best = (cost, claim)
+                    best = (cost, match)
     return None if best is None else best[1]
 
 
-def _ends(piece: Piece, latest: Latest, cuts: Sequence[Cut], config: AlignmentConfig) -> list[Cut]:
-    """Where in `piece` a text may end."""
-    last = min(piece.end, latest.time)
-    inside = [cut for cut in cuts if piece.start + SHORTEST <= cut.time <= last]
-    if piece.end <= latest.time + latest.slack and not piece.is_open:
-        return [*inside, Cut(piece.end, 0.0)]
-    near = latest.slack if piece.is_paused else seconds(config.end_near)
-    if not latest.delay and piece.end <= latest.time + near:
-        return [*inside, Cut(piece.end, config.over)]
+def _ends(
+    segment: SpeechSegment, latest: Latest, cuts: Sequence[Cut], config: AlignmentConfig
+) -> list[Cut]:
+    """Where in `segment` a text may end."""
+    last = min(segment.end, latest.time)
+    inside = [cut for cut in cuts if segment.start + SHORTEST <= cut.time <= last]
+    if segment.end <= latest.time + latest.slack and not segment.is_open:
+        return [*inside, Cut(segment.end, 0.0)]
+    near = latest.slack if segment.is_paused else seconds(config.end_near)
+    if not latest.delay and segment.end <= latest.time + near:
+        return [*inside, Cut(segment.end, config.over)]
     return [*inside, Cut(last, config.open_end)]
 
 
-def _cost(claim: Claim, latest: Latest, expected: int, config: AlignmentConfig) -> float:
-    spoken = sum(min(p.end, claim.end) - p.start for p in claim.pieces) / NS
+def _cost(match: TextMatch, latest: Latest, expected: int, config: AlignmentConfig) -> float:
+    spoken = sum(min(p.end, match.end) - p.start for p in match.segments) / NS
     mismatch = _mismatch(spoken, expected, config)
     rate = config.lateness if latest.delay else config.end_lateness
-    lateness = rate * abs((latest.time - claim.end) / NS - latest.delay)
-    crossings = zip(claim.pieces, claim.pieces[1:], strict=False)
+    lateness = rate * abs((latest.time - match.end) / NS - latest.delay)
+    crossings = zip(match.segments, match.segments[1:], strict=False)
     return mismatch + lateness + sum(_crossing(*pair, config) for pair in crossings)
 
 
@@ -324,7 +330,7 @@ def _mismatch(spoken: float, expected: int, config: AlignmentConfig) -> float:
     return abs(math.log((spoken + config.plain) / (expected / NS + config.plain)))
 
 
-def _crossing(left: Piece, right: Piece, config: AlignmentConfig) -> float:
+def _crossing(left: SpeechSegment, right: SpeechSegment, config: AlignmentConfig) -> float:
     speakers = left.attribution.speaker, right.attribution.speaker
     is_change = None not in speakers and speakers[0] != speakers[1]
     # turns that touch were split at a change of speaker
@@ -347,44 +353,44 @@ def is_same_speech(one: Transcript, other: Transcript, config: AlignmentConfig =
 
 
 def late_cost(
-    piece: Piece, transcript: Transcript, expected: int, config: AlignmentConfig = DEFAULT
+    segment: SpeechSegment, transcript: Transcript, expected: int, config: AlignmentConfig = DEFAULT
 ) -> float | None:
     """How badly a late text fits speech that went out without one; None: it is not its text."""
     if transcript.start is not None and transcript.end is not None:
-        common = min(piece.end, transcript.end) - max(piece.start, transcript.start)
-        shorter = min(piece.end - piece.start, transcript.end - transcript.start)
+        common = min(segment.end, transcript.end) - max(segment.start, transcript.start)
+        shorter = min(segment.end - segment.start, transcript.end - transcript.start)
         return -common / NS if 2 * common >= shorter and common > 0 else None
-    lateness = (transcript.time - piece.end) / NS
-    spoken = (piece.end - piece.start) / NS
+    lateness = (transcript.time - segment.end) / NS
+    spoken = (segment.end - segment.start) / NS
     mismatch = _mismatch(spoken, expected, config)
     if not 0 <= lateness <= config.latest or mismatch > config.late_mismatch:
         return None
     return mismatch + config.lateness * lateness
 
 
-def rests(claim: Claim) -> list[Piece]:
-    """What the claim leaves of its outer pieces, to be drafted anew."""
-    first, last = claim.pieces[0], claim.pieces[-1]
+def remainders(match: TextMatch) -> list[SpeechSegment]:
+    """What the match leaves of its outer segments, to be drafted anew."""
+    first, last = match.segments[0], match.segments[-1]
     left = []
-    if claim.start > first.start:
+    if match.start > first.start:
         left.append(
-            replace(first, end=claim.start, is_open=False, is_paused=False, utterance_id="")
+            replace(first, end=match.start, is_open=False, is_paused=False, utterance_id="")
         )
-    if claim.end < last.end or last.is_open:
-        left.append(replace(last, start=claim.end, utterance_id=""))
+    if match.end < last.end or last.is_open:
+        left.append(replace(last, start=match.end, utterance_id=""))
     return left
 
 
-def majority(pieces: Sequence[Piece]) -> Attribution:
+def majority(segments: Sequence[SpeechSegment]) -> Attribution:
     """Whose voice has most of the speech; its confidence counts for its share only."""
     shares: dict[int | None, int] = {}
-    for piece in pieces:
-        speaker = piece.attribution.speaker
-        shares[speaker] = shares.get(speaker, 0) + piece.end - piece.start
+    for segment in segments:
+        speaker = segment.attribution.speaker
+        shares[speaker] = shares.get(speaker, 0) + segment.end - segment.start
     total = sum(shares.values())
     known = {speaker: share for speaker, share in shares.items() if speaker is not None}
     if not known or not total:
         return UNCLEAR
     best = max(known, key=lambda speaker: known[speaker])
-    confidences = [p.attribution.confidence for p in pieces if p.attribution.speaker == best]
+    confidences = [p.attribution.confidence for p in segments if p.attribution.speaker == best]
     return Attribution(best, max(confidences) * known[best] / total)

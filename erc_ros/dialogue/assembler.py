@@ -3,9 +3,9 @@
 One object for the live node and for replay. It depends only on its inputs and their order, never on
 a wall clock, so that the same inputs give the same utterances, in any chunking of the sound.
 
-    sound -> stretches of speech, by speaker (speech_segmenter) -> pieces that wait for text
-    final text -> claims pieces (text_matching) -> utterance, one per speaker (text_splitting)
-    pieces whose text does not come -> utterance without text
+    sound -> stretches of speech, by speaker (speech_segmenter) -> segments that wait for text
+    final text -> matches segments (text_matching) -> utterance, one per speaker (text_splitting)
+    segments whose text does not come -> utterance without text
     text that comes later, or again and otherwise -> the utterance once more (utterance_log)
 """
 
@@ -19,11 +19,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.dialogue.alignment import Claim, Piece, expected_duration, majority, rests
+from erc_ros.dialogue.alignment import (
+    SpeechSegment,
+    TextMatch,
+    expected_duration,
+    majority,
+    remainders,
+)
 from erc_ros.dialogue.audio_history import AudioHistory
 from erc_ros.dialogue.face_history import FaceHistory, Seen
 from erc_ros.dialogue.non_speech import is_invented, spoken_words
-from erc_ros.dialogue.open_speech import SpeechStretch
+from erc_ros.dialogue.open_speech import SpeechEnded
 from erc_ros.dialogue.speakers.clustering import VoiceProfile
 from erc_ros.dialogue.speakers.diarizer import Diarizer
 from erc_ros.dialogue.speakers.enrolment import (
@@ -321,9 +327,9 @@ class UtteranceAssembler:
     def counters(self) -> Mapping[str, int]:
         """How often what happened since the start; what never happened is not there.
 
-        utterances, drafts, merged_drafts (a text claimed several at once), withdrawn_drafts (of
+        utterances, drafts, merged_drafts (a text matched several at once), withdrawn_drafts (of
         open speech that came to nothing), speech_without_text, texts_without_speech, fragments
-        (scraps of speech beside a claim, dropped), partial_texts, empty_texts, repeated_texts,
+        (scraps of speech beside a match, dropped), partial_texts, empty_texts, repeated_texts,
         non_speech_texts (tags of sounds) and invented_texts (what recognizers write for silence)
         where no person spoke, dropped; long_texts, late_texts and corrected_texts (of an utterance
         that was final), split_texts (of several speakers), robot_texts, robot_speech (dropped),
@@ -400,10 +406,10 @@ class UtteranceAssembler:
                 if event.is_barge_in:
                     out.append(self._count("barge_ins", event.start))
             else:
-                if isinstance(event, SpeechStretch):
-                    for piece in event.pieces:
+                if isinstance(event, SpeechEnded):
+                    for segment in event.segments:
                         # a recogniser that finalises at pauses heard only the one after the last
-                        out += self._wait(piece, heard_until=event.end)
+                        out += self._wait(segment, heard_until=event.end)
                 else:
                     out.append(self._count("robot_speech", event.end))
                 if event.withdrawn:
@@ -419,51 +425,53 @@ class UtteranceAssembler:
         if period := self._config.speech.open_speech.provisional_period:
             least = min(least, period)
         known = self._speech.draft_id
-        for piece in self._speech.piece():
-            if piece.end - piece.start >= seconds(least):
-                self._log.spoke(piece.start, piece.end)
+        for segment in self._speech.segment():
+            if segment.end - segment.start >= seconds(least):
+                self._log.spoke(segment.start, segment.end)
                 known = known or self._log.next_id()
-                piece = replace(piece, utterance_id=known)
-                out.append(self._event(piece, self._partial(piece), is_final=False))
+                segment = replace(segment, utterance_id=known)
+                out.append(self._event(segment, self._partial(segment), is_final=False))
                 # while somebody speaks no text is of both yet: an encoder would read it for nothing
-                if piece.is_paused and (joined := self._joined(piece)):
+                if segment.is_paused and (joined := self._joined(segment)):
                     out.append(self._event(joined, self._partial(joined), is_final=False))
         self._speech.drafted(known)
         return out
 
-    def _joined(self, piece: Piece) -> Piece | None:
+    def _joined(self, segment: SpeechSegment) -> SpeechSegment | None:
         """With what was said just before and waits for its text: one text may be of all of it."""
-        first = piece
+        first = segment
         for before in reversed(self._texts.candidates([])):
             if before.utterance_id and 0 <= first.start - before.end <= JOINED:
                 first = before
-        return None if first is piece else replace(first, end=piece.end)
+        return None if first is segment else replace(first, end=segment.end)
 
-    def _wait(self, piece: Piece, least: float = 0.0, heard_until: int = 0) -> list[Event]:
-        """A piece of speech is complete; it waits for its text, if there is any to be expected.
+    def _wait(
+        self, segment: SpeechSegment, least: float = 0.0, heard_until: int = 0
+    ) -> list[Event]:
+        """A segment of speech is complete; it waits for its text, if there is any to be expected.
 
         From its end on, or from `heard_until` (ns), where speech went on after it.
 
-        What is shorter than `least` (s), or a scrap after a claim, is no utterance without a text,
+        What is shorter than `least` (s), or a scrap after a match, is no utterance without a text,
         unless a draft of it went out already.
         """
-        if piece.start == self._speech.claimed_until:
+        if segment.start == self._speech.matched_until:
             least = self._config.speech.open_speech.stretch.min_fragment
-        if piece.utterance_id or piece.end - piece.start >= seconds(least):
-            self._log.spoke(piece.start, piece.end)
-            piece = replace(piece, utterance_id=piece.utterance_id or self._log.next_id())
+        if segment.utterance_id or segment.end - segment.start >= seconds(least):
+            self._log.spoke(segment.start, segment.end)
+            segment = replace(segment, utterance_id=segment.utterance_id or self._log.next_id())
         if not self._texts.is_answered:
-            return self._without_text([piece])
-        self._texts.wait(piece, max(piece.end, heard_until))
-        if not piece.utterance_id:
+            return self._without_text([segment])
+        self._texts.wait(segment, max(segment.end, heard_until))
+        if not segment.utterance_id:
             return []
         self._counters["drafts"] += 1
-        return [self._event(piece, self._partial(piece), is_final=False)]
+        return [self._event(segment, self._partial(segment), is_final=False)]
 
     # --- text ---
 
-    def _partial(self, piece: Piece) -> Transcript | None:
-        return self._texts.partial_of(piece, self._speech.piece())
+    def _partial(self, segment: SpeechSegment) -> Transcript | None:
+        return self._texts.partial_of(segment, self._speech.segment())
 
     def _take(self, transcript: Transcript) -> list[Event]:
         """A final text: to its speech, or it waits for sound on its way, or stands alone."""
@@ -484,32 +492,34 @@ class UtteranceAssembler:
     def _match(self, transcript: Transcript) -> list[Event] | None:
         """Give the text to its speech; None if there is none (yet)."""
         self._speech.skip_pause()
-        pieces = self._texts.candidates(self._speech.piece())
-        if not pieces or pieces[0].start >= transcript.time:
+        segments = self._texts.candidates(self._speech.segment())
+        if not segments or segments[0].start >= transcript.time:
             return None
-        is_ahead = transcript.end is not None and transcript.end > pieces[-1].end
-        if is_ahead and pieces[-1].is_open and self._is_awaited(transcript):
+        is_ahead = transcript.end is not None and transcript.end > segments[-1].end
+        if is_ahead and segments[-1].is_open and self._is_awaited(transcript):
             return None  # the sound of its last words is on its way
-        cuts = self._speech.cuts(pieces, self._config.texts.alignment)
-        claim = self._texts.claim(transcript, pieces, cuts)
-        return None if claim is None else self._claim(claim, transcript)
+        cuts = self._speech.cuts(segments, self._config.texts.alignment)
+        match = self._texts.match(transcript, segments, cuts)
+        return None if match is None else self._accept(match, transcript)
 
-    def _claim(self, claim: Claim, transcript: Transcript) -> list[Event]:
-        """The claimed speech gets the text, each speaker their part of it."""
-        self._log.spoke(claim.start, claim.end)
+    def _accept(self, match: TextMatch, transcript: Transcript) -> list[Event]:
+        """The matched speech gets the text, each speaker their part of it."""
+        self._log.spoke(match.start, match.end)
         out: list[Event] = []
-        parts: list[tuple[Piece, Utterance]] = []
+        parts: list[tuple[SpeechSegment, Utterance]] = []
         least = self._config.speech.open_speech.stretch.min_left_over
-        shares = split(transcript, self._speech.claim(claim), self._config.texts.text_splitting)
+        shares = split(transcript, self._speech.match(match), self._config.texts.text_splitting)
         if sum(share.transcript is not None for share in shares) > 1:
             self._counters["split_texts"] += 1
         for share in shares:
-            ids = [piece.utterance_id for piece in share.pieces if piece.utterance_id]
+            ids = [segment.utterance_id for segment in share.segments if segment.utterance_id]
             if len(ids) > 1:
                 self._counters["merged_drafts"] += len(ids) - 1
-            start, end = share.pieces[0].start, share.pieces[-1].end
+            start, end = share.segments[0].start, share.segments[-1].end
             known = ids[0] if ids else ""
-            whole = Piece(start, end, utterance_id=known, attribution=majority(share.pieces))
+            whole = SpeechSegment(
+                start, end, utterance_id=known, attribution=majority(share.segments)
+            )
             if share.transcript is None:
                 out += self._wait(whole, least)
                 continue
@@ -519,9 +529,9 @@ class UtteranceAssembler:
             parts.append((whole, event.utterance))
             out.append(event)
         self._log.remember(transcript, tuple(parts))
-        for rest in rests(claim):
-            if not rest.is_open:
-                out += self._wait(rest, least if rest.end <= claim.start else 0.0)
+        for remainder in remainders(match):
+            if not remainder.is_open:
+                out += self._wait(remainder, least if remainder.end <= match.start else 0.0)
         return out
 
     def _is_awaited(self, transcript: Transcript) -> bool:
@@ -555,7 +565,10 @@ class UtteranceAssembler:
         out = self._end_conversation() if self._log.is_over(start) else []
         self._log.spoke(start, end)
         self._counters["texts_without_speech"] += 1
-        return [*out, self._final(Piece(start, end, utterance_id=self._log.next_id()), transcript)]
+        return [
+            *out,
+            self._final(SpeechSegment(start, end, utterance_id=self._log.next_id()), transcript),
+        ]
 
     def _was_quiet(self, transcript: Transcript) -> bool:
         """Was there sound at the time of the text, and hardly any sign of speech in it?"""
@@ -587,20 +600,20 @@ class UtteranceAssembler:
             out.append(ended)
         return out
 
-    def _without_text(self, pieces: Sequence[Piece]) -> list[Event]:
+    def _without_text(self, segments: Sequence[SpeechSegment]) -> list[Event]:
         out: list[Event] = []
-        for piece in pieces:
-            if piece.utterance_id:
+        for segment in segments:
+            if segment.utterance_id:
                 self._counters["speech_without_text"] += 1
-                out.append(self._final(piece, None))
-            else:  # what a claim has left over
-                out.append(self._count("fragments", piece.end))
+                out.append(self._final(segment, None))
+            else:  # what a match has left over
+                out.append(self._count("fragments", segment.end))
         return out
 
-    def _final(self, piece: Piece, transcript: Transcript | None) -> Event:
+    def _final(self, segment: SpeechSegment, transcript: Transcript | None) -> Event:
         self._counters["utterances"] += 1
-        event = self._event(piece, transcript, is_final=True)
-        self._log.remember(transcript, ((piece, event.utterance),))
+        event = self._event(segment, transcript, is_final=True)
+        self._log.remember(transcript, ((segment, event.utterance),))
         return event
 
     def _correct_speaker(self, correction: TurnCorrection) -> list[Event]:
@@ -619,36 +632,38 @@ class UtteranceAssembler:
         self._counters["speaker_corrections"] += 1
         return [event]
 
-    def _event(self, piece: Piece, text: Transcript | None, is_final: bool) -> UtteranceEvent:
-        """The utterance that a piece of speech is, as it is known now."""
+    def _event(
+        self, segment: SpeechSegment, text: Transcript | None, is_final: bool
+    ) -> UtteranceEvent:
+        """The utterance that a segment of speech is, as it is known now."""
         talk = self._log.conversation
         assert talk is not None
         voice_id = "" if text is None else text.voice_id
-        speaker, confidence = self._log.attribute(piece, voice_id)
-        seen = self._seen(piece, text)
+        speaker, confidence = self._log.attribute(segment, voice_id)
+        seen = self._seen(segment, text)
         if is_final and seen.evidence:
             self._counters[f"face_{seen.evidence}"] += 1
         person = seen.person_id if text is None else text.person_id or seen.person_id
         if is_final and not person:
-            person = self._name(piece.attribution.speaker)
-        first = max(piece.start, piece.end - seconds(self._config.max_audio))
+            person = self._name(segment.attribution.speaker)
+        first = max(segment.start, segment.end - seconds(self._config.max_audio))
         return UtteranceEvent(
             Utterance(
                 conversation_id=talk.id,
-                utterance_id=piece.utterance_id,
-                start=piece.start,
-                end=piece.end,
+                utterance_id=segment.utterance_id,
+                start=segment.start,
+                end=segment.end,
                 text="" if text is None else text.text,
                 locale="" if text is None else text.locale,
                 text_confidence=float("nan") if text is None else text.confidence,
                 speaker_id=speaker,
                 speaker_confidence=confidence,
-                overlap=self._diarizer.overlap(piece.start, piece.end),
+                overlap=self._diarizer.overlap(segment.start, segment.end),
                 voice_id=voice_id,
                 face_id=seen.face_id,
                 person_id=person,
                 is_final=is_final,
-                audio=self._sound.samples(first, piece.end),
+                audio=self._sound.samples(first, segment.end),
                 faces=seen.crops,
             )
         )
@@ -660,16 +675,16 @@ class UtteranceAssembler:
         names = recognise_each(self._diarizer.profiles(), self.known, self._alike)
         return names.get(speaker, "")
 
-    def _seen(self, piece: Piece, text: Transcript | None) -> Seen:
+    def _seen(self, segment: SpeechSegment, text: Transcript | None) -> Seen:
         """Faces while it was said; a text without speech took a while to say, too."""
-        start, config = piece.start, self._config
-        if start == piece.end and text is not None:
+        start, config = segment.start, self._config
+        if start == segment.end and text is not None:
             start -= expected_duration(text.text, config.texts.seconds_per_character)
         return self._faces.choose(
             start,
-            piece.end,
+            segment.end,
             config.max_faces,
-            self._sound.probabilities(start - seconds(config.speaking_face.before), piece.end),
+            self._sound.probabilities(start - seconds(config.speaking_face.before), segment.end),
             "" if text is None else text.voice_id,
             "" if text is None else text.person_id,
         )

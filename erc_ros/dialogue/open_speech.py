@@ -1,4 +1,4 @@
-"""The stretch of speech that is being spoken: what is open, what texts have claimed of it."""
+"""The stretch of speech that is being spoken: what is open, what texts have matched of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from erc_ros.dialogue import voice_activity
-from erc_ros.dialogue.alignment import Piece
+from erc_ros.dialogue.alignment import SpeechSegment
 from erc_ros.dialogue.speakers.turns import SpeakerTurn
 from erc_ros.dialogue.voice_activity import (
     FRAME_TIME,
@@ -58,14 +58,14 @@ class StretchConfig:
     )
     min_fragment: float = setting(
         0.3,
-        "what follows a claim and is shorter is no utterance without a text",
+        "what follows a match and is shorter is no utterance without a text",
         "s",
         (0.0, 5.0),
         source="benchmarks.alignment",
     )
     min_left_over: float = setting(
         0.6,
-        "the same for what a claim leaves before it",
+        "the same for what a match leaves before it",
         "s",
         (0.0, 5.0),
         source="benchmarks.alignment",
@@ -105,7 +105,7 @@ class OpenSpeechConfig:
 class OpenSpeechState:
     """State. Times in ns.
 
-    start: of what is not claimed yet of the open stretch; None: nothing is open. began: when the
+    start: of what is not matched yet of the open stretch; None: nothing is open. began: when the
     stretch did. updated: up to where an update of the speakers was begun. utterance_id, drafted:
     of its draft, once there is one.
     """
@@ -113,25 +113,27 @@ class OpenSpeechState:
     activity: Activity = field(default_factory=Activity)
     start: int | None = None
     began: int = 0
-    claimed_until: int = 0
+    matched_until: int = 0
     updated: int = 0
     utterance_id: str = ""
     drafted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechStretch:
-    """A stretch of speech that has ended at `end` (ns), as pieces of one speaker each.
+class SpeechEnded:
+    """A stretch of speech that has ended at `end` (ns), as segments of one speaker each.
 
     withdrawn: id of a draft that came to nothing.
     """
 
     end: int
-    pieces: tuple[Piece, ...] = ()
+    segments: tuple[SpeechSegment, ...] = ()
     withdrawn: str = ""
 
 
-def open_piece(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int) -> Piece | None:
+def open_segment(
+    state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int
+) -> SpeechSegment | None:
     """What is open, as far as it was heard; None: nothing."""
     if state.start is None:
         return None
@@ -140,22 +142,22 @@ def open_piece(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: in
     if end <= state.start:
         return None
     is_paused = heard_until - last >= seconds(config.stretch.pause)
-    return Piece(state.start, end, True, is_paused, utterance_id=state.utterance_id)
+    return SpeechSegment(state.start, end, True, is_paused, utterance_id=state.utterance_id)
 
 
 def without_pause(
     state: OpenSpeechState, probabilities: Sequence[tuple[int, float]]
 ) -> OpenSpeechState:
-    """What follows a claim begins where somebody speaks again.
+    """What follows a match begins where somebody speaks again.
 
-    probabilities: (time, probability of speech) since the claim.
+    probabilities: (time, probability of speech) since the match.
     """
-    if state.start is None or state.start != state.claimed_until:
+    if state.start is None or state.start != state.matched_until:
         return state
     for time, probability in probabilities:
         if probability >= 0.5:
             start = max(state.start, time - FRAME_TIME)
-            return replace(state, start=start, claimed_until=start)
+            return replace(state, start=start, matched_until=start)
     return state
 
 
@@ -188,13 +190,13 @@ def is_draft_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: 
 
 def closed(
     state: OpenSpeechState, config: OpenSpeechConfig, end: int, turns: Sequence[SpeakerTurn]
-) -> tuple[OpenSpeechState, SpeechStretch]:
+) -> tuple[OpenSpeechState, SpeechEnded]:
     """The stretch has ended at `end`; turns: whose it was, none where it is nothing."""
     start, known = state.start, state.utterance_id
     state = replace(state, start=None, utterance_id="")
     if start is None:
-        return state, SpeechStretch(end, (), known)
-    pieces: list[Piece] = []
+        return state, SpeechEnded(end, (), known)
+    segments: list[SpeechSegment] = []
     least = seconds(config.stretch.min_left_over)
     for turn in turns:
         begin = max(start, turn.start)
@@ -202,9 +204,11 @@ def closed(
         is_rest = turn.start < start and turn.end - start < least and turn is not turns[-1]
         if turn.end - begin >= FRAME_TIME and not is_rest:
             attribution = turn.attribution
-            pieces.append(Piece(start, turn.end, utterance_id=known, attribution=attribution))
+            segments.append(
+                SpeechSegment(start, turn.end, utterance_id=known, attribution=attribution)
+            )
             start, known = turn.end, ""
-    return state, SpeechStretch(end, tuple(pieces), known)
+    return state, SpeechEnded(end, tuple(segments), known)
 
 
 class OpenSpeech:
@@ -253,23 +257,23 @@ class OpenSpeech:
         """A draft went out."""
         self.state = replace(self.state, drafted=heard_until, utterance_id=utterance_id)
 
-    def claimed(self, end: int, is_open: bool) -> None:
-        """A text has claimed speech up to `end` (ns). is_open: of this stretch, with its draft."""
+    def matched(self, end: int, is_open: bool) -> None:
+        """A text has matched speech up to `end` (ns). is_open: of this stretch, with its draft."""
         state = self.state
         start, known = (end, "") if is_open else (state.start, state.utterance_id)
         self.state = replace(
-            state, start=start, utterance_id=known, claimed_until=max(state.claimed_until, end)
+            state, start=start, utterance_id=known, matched_until=max(state.matched_until, end)
         )
 
     def skip_pause(self, probabilities: Sequence[tuple[int, float]]) -> None:
         """See `without_pause`."""
         self.state = without_pause(self.state, probabilities)
 
-    def piece(self, heard_until: int) -> Piece | None:
-        """What is open; see `open_piece`."""
-        return open_piece(self.state, self._config, heard_until)
+    def segment(self, heard_until: int) -> SpeechSegment | None:
+        """What is open; see `open_segment`."""
+        return open_segment(self.state, self._config, heard_until)
 
-    def close(self, end: int, turns: Sequence[SpeakerTurn]) -> SpeechStretch:
+    def close(self, end: int, turns: Sequence[SpeakerTurn]) -> SpeechEnded:
         """It has ended; see `closed`."""
         self.state, stretch = closed(self.state, self._config, end, turns)
         return stretch

@@ -1,7 +1,7 @@
-"""Sound -> stretches of speech, as pieces of one speaker each.
+"""Sound -> stretches of speech, as segments of one speaker each.
 
 Wires framing, the robot's own voice, voice activity and the diarizer. What it gives depends on the
-sound alone, and on what it is told of the robot, of claims and of drafts.
+sound alone, and on what it is told of the robot, of matches and of drafts.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from erc_ros.dialogue.alignment import AlignmentConfig, Claim, Cut, Piece, dips, quiet
+from erc_ros.dialogue.alignment import AlignmentConfig, Cut, SpeechSegment, TextMatch, dips, quiet
 from erc_ros.dialogue.audio_history import AudioHistory
 from erc_ros.dialogue.framing import AudioFrame, Framer, FramingConfig
 from erc_ros.dialogue.open_speech import (
     OpenSpeech,
     OpenSpeechConfig,
-    SpeechStretch,
+    SpeechEnded,
     is_draft_due,
     is_unheard,
     is_update_due,
@@ -58,7 +58,7 @@ class RobotHeard:
     withdrawn: str = ""
 
 
-SpeechEvent = SpeechBegan | SpeechStretch | RobotHeard | TurnCorrection
+SpeechEvent = SpeechBegan | SpeechEnded | RobotHeard | TurnCorrection
 
 
 class SpeechSegmenter:
@@ -124,11 +124,11 @@ class SpeechSegmenter:
                 speech_events.append(self._close(event.end))
         return speech_events
 
-    def _close(self, end: int) -> SpeechStretch:
+    def _close(self, end: int) -> SpeechEnded:
         state = self.open.state
         if state.start is None or end - state.began < FRAME_TIME:
             return self.open.close(end, [])
-        # also where texts have claimed all of it: what was heard of the voices is learned from
+        # also where texts have matched all of it: what was heard of the voices is learned from
         if is_unheard(state, self._config.open_speech, end):
             self._begin_update()
         return self.open.close(end, self._diarizer.attribute(state.began, end))
@@ -190,9 +190,9 @@ class SpeechSegmenter:
         return self.open.state.start
 
     @property
-    def claimed_until(self) -> int | None:
+    def matched_until(self) -> int | None:
         """End (ns) of the part of the speech that has a text."""
-        return self.open.state.claimed_until
+        return self.open.state.matched_until
 
     @property
     def draft_id(self) -> str:
@@ -203,15 +203,15 @@ class SpeechSegmenter:
         """Whether a text of `time` (ns), the start or end of its speech, is the robot's."""
         return self.robot.is_text_of(time, is_start)
 
-    def piece(self) -> list[Piece]:
+    def segment(self) -> list[SpeechSegment]:
         """What is being spoken and has no text yet, if anything."""
-        piece = None if self.heard_until is None else self.open.piece(self.heard_until)
-        return [] if piece is None else [piece]
+        segment = None if self.heard_until is None else self.open.segment(self.heard_until)
+        return [] if segment is None else [segment]
 
     def skip_pause(self) -> None:
-        """What follows a claim begins where somebody speaks again."""
+        """What follows a match begins where somebody speaks again."""
         state = self.open.state
-        if state.start is None or state.start != state.claimed_until or self.heard_until is None:
+        if state.start is None or state.start != state.matched_until or self.heard_until is None:
             return
         self.open.skip_pause(self._history.probabilities(state.start, self.heard_until))
 
@@ -225,28 +225,30 @@ class SpeechSegmenter:
         until = self.heard_until
         return until is not None and is_draft_due(self.open.state, self._config.open_speech, until)
 
-    def cuts(self, pieces: Sequence[Piece], config: AlignmentConfig) -> list[Cut]:
-        """Where in these pieces a text may end."""
-        start, end = pieces[0].start, pieces[-1].end
+    def cuts(self, segments: Sequence[SpeechSegment], config: AlignmentConfig) -> list[Cut]:
+        """Where in these segments a text may end."""
+        start, end = segments[0].start, segments[-1].end
         cuts = dips(self._history.probabilities(start, end), config)
         cuts += quiet(self._history.levels(start, end), config)
-        if pieces[-1].is_open:
-            turns = self._diarizer.turns(pieces[-1].start, pieces[-1].end)
+        if segments[-1].is_open:
+            turns = self._diarizer.turns(segments[-1].start, segments[-1].end)
             cuts += [Cut(turn.start, config.change) for turn in turns[1:]]
         return cuts
 
-    def claim(self, claim: Claim) -> list[Piece]:
-        """A text claims this; it is given back cut at the changes of speaker."""
-        self.open.claimed(claim.end, claim.pieces[-1].is_open)
-        spoken: list[Piece] = []
-        for piece in claim.pieces:
-            begin, end = max(piece.start, claim.start), min(piece.end, claim.end)
-            turns = [(begin, end, piece.attribution)]
-            if piece.is_open:
+    def match(self, match: TextMatch) -> list[SpeechSegment]:
+        """A text matches this; it is given back cut at the changes of speaker."""
+        self.open.matched(match.end, match.segments[-1].is_open)
+        spoken: list[SpeechSegment] = []
+        for segment in match.segments:
+            begin, end = max(segment.start, match.start), min(segment.end, match.end)
+            turns = [(begin, end, segment.attribution)]
+            if segment.is_open:
                 told = self._diarizer.attribute(begin, end)
                 turns = [(turn.start, turn.end, turn.attribution) for turn in told]
-            known = piece.utterance_id
+            known = segment.utterance_id
             for first, last, attribution in turns:
-                spoken.append(Piece(first, last, utterance_id=known, attribution=attribution))
+                spoken.append(
+                    SpeechSegment(first, last, utterance_id=known, attribution=attribution)
+                )
                 known = ""
         return spoken

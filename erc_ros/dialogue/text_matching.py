@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from erc_ros.dialogue.alignment import (
     AlignmentConfig,
-    Claim,
     Cut,
-    Piece,
+    SpeechSegment,
+    TextMatch,
     align,
     expected_duration,
     is_same_speech,
@@ -110,13 +110,13 @@ class RecentText:
 
 @dataclass(frozen=True, slots=True)
 class TextMatching:
-    """State. pieces: speech that waits for text, in the order of time; held: texts that wait.
+    """State. segments: speech that waits for text, in the order of time; held: texts that wait.
 
     partial: the latest one, of speech without a final text. is_answered: is text to be expected?
     unanswered: stretches in a row that got none.
     """
 
-    pieces: tuple[Piece, ...] = ()
+    segments: tuple[SpeechSegment, ...] = ()
     held: tuple[Transcript, ...] = ()
     partial: Transcript | None = None
     is_answered: bool = True
@@ -195,12 +195,12 @@ def hinted(
         return state
     timeout = seconds(config.text_timeout)
     longest = round(config.waiting.patience * timeout)
-    pieces = tuple(
+    segments = tuple(
         replace(p, deadline=max(p.deadline, min(now + timeout, p.end + longest)))
-        for p in state.pieces
+        for p in state.segments
     )
     partial = replace(partial, text=partial.text.strip()[: config.max_text])
-    return replace(state, pieces=pieces, partial=partial, unanswered=0, is_answered=True)
+    return replace(state, segments=segments, partial=partial, unanswered=0, is_answered=True)
 
 
 # --- speech that waits ---
@@ -208,31 +208,31 @@ def hinted(
 
 def due(
     state: TextMatching, config: TextMatchingConfig, now: int
-) -> tuple[TextMatching, tuple[Piece, ...]]:
+) -> tuple[TextMatching, tuple[SpeechSegment, ...]]:
     """What has waited long enough, at `now` (ns)."""
-    if not state.pieces and state.unanswered < config.waiting.max_unanswered:
+    if not state.segments and state.unanswered < config.waiting.max_unanswered:
         return state, ()
     count = 0
-    while count < len(state.pieces) and state.pieces[count].deadline <= now:
+    while count < len(state.segments) and state.segments[count].deadline <= now:
         count += 1
-    gone, kept = state.pieces[:count], state.pieces[count:]
-    unanswered = state.unanswered + sum(bool(piece.utterance_id) for piece in gone)
-    state = replace(state, pieces=kept, unanswered=unanswered)
+    gone, kept = state.segments[:count], state.segments[count:]
+    unanswered = state.unanswered + sum(bool(segment.utterance_id) for segment in gone)
+    state = replace(state, segments=kept, unanswered=unanswered)
     if unanswered >= config.waiting.max_unanswered and config.expect_text == "auto":
-        return replace(state, pieces=(), is_answered=False), (*gone, *kept)
+        return replace(state, segments=(), is_answered=False), (*gone, *kept)
     return state, gone
 
 
 def reattributed(state: TextMatching, correction: TurnCorrection) -> TextMatching:
     """Speech that waits was somebody else's."""
-    pieces = tuple(
-        replace(piece, attribution=replace(piece.attribution, speaker=correction.new_speaker))
-        if piece.attribution.speaker == correction.old_speaker
-        and correction.covers(piece.start, piece.end)
-        else piece
-        for piece in state.pieces
+    segments = tuple(
+        replace(segment, attribution=replace(segment.attribution, speaker=correction.new_speaker))
+        if segment.attribution.speaker == correction.old_speaker
+        and correction.covers(segment.start, segment.end)
+        else segment
+        for segment in state.segments
     )
-    return replace(state, pieces=pieces)
+    return replace(state, segments=segments)
 
 
 class TextMatcher:
@@ -254,7 +254,7 @@ class TextMatcher:
     @property
     def is_waiting(self) -> bool:
         """Does anything wait?"""
-        return bool(self._state.pieces or self._state.held)
+        return bool(self._state.segments or self._state.held)
 
     def admit(self, transcript: Transcript, now: int) -> tuple[Transcript | None, list[str]]:
         """Take a final text; see `admitted`."""
@@ -265,50 +265,52 @@ class TextMatcher:
         """Take a partial text; see `hinted`."""
         self._state = hinted(self._state, self._config, partial, now)
 
-    def wait(self, piece: Piece, since: int) -> None:
+    def wait(self, segment: SpeechSegment, since: int) -> None:
         """Speech is complete; it waits for its text, from `since` (ns) on."""
-        piece = replace(piece, deadline=since + seconds(self._config.text_timeout))
-        pieces = sorted((*self._state.pieces, piece), key=lambda p: p.start)
-        self._state = replace(self._state, pieces=tuple(pieces))
+        segment = replace(segment, deadline=since + seconds(self._config.text_timeout))
+        segments = sorted((*self._state.segments, segment), key=lambda p: p.start)
+        self._state = replace(self._state, segments=tuple(segments))
 
-    def due(self, now: int) -> tuple[Piece, ...]:
+    def due(self, now: int) -> tuple[SpeechSegment, ...]:
         """What has waited long enough goes; see `due`."""
         self._state, gone = due(self._state, self._config, now)
         return gone
 
-    def release(self) -> tuple[Piece, ...]:
+    def release(self) -> tuple[SpeechSegment, ...]:
         """All that waits for text goes."""
-        pieces = self._state.pieces
-        self._state = replace(self._state, pieces=())
-        return pieces
+        segments = self._state.segments
+        self._state = replace(self._state, segments=())
+        return segments
 
     def cut_at(self, stamp: int, tolerance: int) -> int:
-        """What waits and was heard after `stamp` (ns) was the robot. How many pieces were?"""
-        pieces = self._state.pieces
-        kept = [p for p in pieces if p.start < stamp - tolerance]
+        """What waits and was heard after `stamp` (ns) was the robot. How many segments were?"""
+        segments = self._state.segments
+        kept = [p for p in segments if p.start < stamp - tolerance]
         cut = tuple(replace(p, end=min(p.end, stamp)) for p in kept)
-        self._state = replace(self._state, pieces=cut)
-        return len(pieces) - len(kept)
+        self._state = replace(self._state, segments=cut)
+        return len(segments) - len(kept)
 
     def reattribute(self, correction: TurnCorrection) -> None:
         """See `reattributed`."""
         self._state = reattributed(self._state, correction)
 
-    def candidates(self, open_piece: Sequence[Piece]) -> list[Piece]:
-        """Speech that a text can claim, in the order of time."""
-        return [*self._state.pieces, *open_piece]
+    def candidates(self, open_segment: Sequence[SpeechSegment]) -> list[SpeechSegment]:
+        """Speech that a text can match, in the order of time."""
+        return [*self._state.segments, *open_segment]
 
-    def claim(
-        self, transcript: Transcript, pieces: Sequence[Piece], cuts: Sequence[Cut]
-    ) -> Claim | None:
+    def match(
+        self, transcript: Transcript, segments: Sequence[SpeechSegment], cuts: Sequence[Cut]
+    ) -> TextMatch | None:
         """The speech that the text belongs to; it waits no more."""
         expected = expected_duration(transcript.text, self._config.seconds_per_character)
-        claim = align(pieces, transcript, expected, cuts, self._config.alignment)
-        if claim is not None:
-            claimed = {piece.start for piece in claim.pieces}
-            kept = tuple(piece for piece in self._state.pieces if piece.start not in claimed)
-            self._state = replace(self._state, pieces=kept)
-        return claim
+        match = align(segments, transcript, expected, cuts, self._config.alignment)
+        if match is not None:
+            matched = {segment.start for segment in match.segments}
+            kept = tuple(
+                segment for segment in self._state.segments if segment.start not in matched
+            )
+            self._state = replace(self._state, segments=kept)
+        return match
 
     def hold(self, transcript: Transcript) -> bool:
         """The text waits for its sound, if there is room."""
@@ -334,11 +336,13 @@ class TextMatcher:
                 return True
         return False
 
-    def partial_of(self, piece: Piece, open_piece: Sequence[Piece]) -> Transcript | None:
-        """What partial texts say of a piece whose final text is awaited."""
+    def partial_of(
+        self, segment: SpeechSegment, open_segment: Sequence[SpeechSegment]
+    ) -> Transcript | None:
+        """What partial texts say of a segment whose final text is awaited."""
         partial = self._state.partial
         if partial is None:
             return None
-        before = [p for p in self.candidates(open_piece) if p.start < piece.start]
-        text = text_within(partial, [*before, piece])
+        before = [p for p in self.candidates(open_segment) if p.start < segment.start]
+        text = text_within(partial, [*before, segment])
         return replace(partial, text=text) if text else None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from unicodedata import east_asian_width
 
-from erc_ros.dialogue.alignment import Piece, majority
+from erc_ros.dialogue.alignment import SpeechSegment, majority
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import check, setting
 from erc_ros.values.transcript import Transcript, Word
@@ -65,25 +65,25 @@ DEFAULT = TextSplittingConfig()
 class Share:
     """What one speaker said of a text; transcript None: nothing of it."""
 
-    pieces: tuple[Piece, ...]
+    segments: tuple[SpeechSegment, ...]
     transcript: Transcript | None
 
 
 def split(
-    transcript: Transcript, pieces: Sequence[Piece], config: TextSplittingConfig = DEFAULT
+    transcript: Transcript, segments: Sequence[SpeechSegment], config: TextSplittingConfig = DEFAULT
 ) -> list[Share]:
-    """Who of those who spoke in `pieces` said which part of the text.
+    """Who of those who spoke in `segments` said which part of the text.
 
-    pieces: not empty, in the order of time, none of them open. Neighbours of one speaker are one
+    segments: not empty, in the order of time, none of them open. Neighbours of one speaker are one
     share; where nobody is told apart, a voice id names the speaker, or one of two turns is hardly
     longer than a breath, the text stays whole. Joined with blanks the parts are the text.
     """
-    groups = [tuple(pieces)] if transcript.voice_id else _by_speaker(pieces, config)
+    groups = [tuple(segments)] if transcript.voice_id else _by_speaker(segments, config)
     tokens, joint = _tokens(transcript.text)
     if len(groups) == 1 or len(tokens) < 2:
         main = max(groups, key=lambda group: sum(p.end - p.start for p in group))
         return [Share(group, transcript if group is main else None) for group in groups]
-    joints = _joints(tokens, transcript.words, pieces)
+    joints = _joints(tokens, transcript.words, segments)
     bends = [0.0, *(_bend(token, bool(transcript.words), config) for token in tokens)]
     places = [0]
     for left, right in itertools.pairwise(groups):
@@ -100,14 +100,16 @@ def split(
     ]
 
 
-def _by_speaker(pieces: Sequence[Piece], config: TextSplittingConfig) -> list[tuple[Piece, ...]]:
+def _by_speaker(
+    segments: Sequence[SpeechSegment], config: TextSplittingConfig
+) -> list[tuple[SpeechSegment, ...]]:
     """Neighbours of one speaker together; those of nobody, and scraps, with their neighbour."""
-    groups: list[tuple[Piece, ...]] = []
-    for piece in pieces:
-        if groups and _is_same(groups[-1], piece):
-            groups[-1] = (*groups[-1], piece)
+    groups: list[tuple[SpeechSegment, ...]] = []
+    for segment in segments:
+        if groups and _is_same(groups[-1], segment):
+            groups[-1] = (*groups[-1], segment)
         else:
-            groups.append((piece,))
+            groups.append((segment,))
     while len(groups) > 1:
         lengths = [sum(p.end - p.start for p in group) for group in groups]
         needed = [
@@ -128,20 +130,20 @@ def _by_speaker(pieces: Sequence[Piece], config: TextSplittingConfig) -> list[tu
     return groups
 
 
-def _is_inside(groups: Sequence[tuple[Piece, ...]], place: int) -> bool:
+def _is_inside(groups: Sequence[tuple[SpeechSegment, ...]], place: int) -> bool:
     """Does it lie between two parts of one speaker?"""
     if not 0 < place < len(groups) - 1:
         return False
     return _speaker(groups[place - 1]) == _speaker(groups[place + 1]) is not None
 
 
-def _speaker(group: tuple[Piece, ...]) -> int | None:
+def _speaker(group: tuple[SpeechSegment, ...]) -> int | None:
     """Whose voice has most of it."""
     return majority(group).speaker
 
 
-def _is_same(group: tuple[Piece, ...], piece: Piece) -> bool:
-    speakers = {_speaker(group), piece.attribution.speaker}
+def _is_same(group: tuple[SpeechSegment, ...], segment: SpeechSegment) -> bool:
+    speakers = {_speaker(group), segment.attribution.speaker}
     return len(speakers) == 1 or None in speakers
 
 
@@ -154,22 +156,24 @@ def _tokens(text: str) -> tuple[list[str], str]:
 
 
 def _joints(
-    tokens: list[str], words: tuple[Word, ...], pieces: Sequence[Piece]
+    tokens: list[str], words: tuple[Word, ...], segments: Sequence[SpeechSegment]
 ) -> list[tuple[int, int]]:
     """Between which times (ns) the turn before each token can have been, and after the last."""
     if len(words) == len(tokens):
         starts, ends = [word.start for word in words], [word.end for word in words]
         inner = [(min(e, s), max(e, s)) for e, s in zip(ends, starts[1:], strict=False)]
         return [(starts[0] - NS, starts[0]), *inner, (ends[-1], ends[-1] + NS)]
-    ends = _ends_of(tokens, words, pieces)
-    begin = words[0].start if words else pieces[0].start
+    ends = _ends_of(tokens, words, segments)
+    begin = words[0].start if words else segments[0].start
     return [(begin, begin), *((end, end) for end in ends)]
 
 
-def _ends_of(tokens: list[str], words: tuple[Word, ...], pieces: Sequence[Piece]) -> list[int]:
+def _ends_of(
+    tokens: list[str], words: tuple[Word, ...], segments: Sequence[SpeechSegment]
+) -> list[int]:
     """When (ns) each token was over, by the times of words, else by what was spoken."""
     spans = [(w.start, w.end, len(w.text)) for w in words] or [
-        (p.start, p.end, p.end - p.start) for p in pieces
+        (p.start, p.end, p.end - p.start) for p in segments
     ]
     total = max(1, sum(weight for *_, weight in spans))
     count = sum(map(len, tokens))
@@ -209,19 +213,19 @@ def _part(
     return replace(transcript, text=joint.join(tokens[first:last]), words=words)
 
 
-def text_within(transcript: Transcript, pieces: Sequence[Piece]) -> str:
-    """The part of a partial text that was said in the last of `pieces`.
+def text_within(transcript: Transcript, segments: Sequence[SpeechSegment]) -> str:
+    """The part of a partial text that was said in the last of `segments`.
 
     The text began with the first one, and reaches as far as was heard when it came.
     """
     heard = [
-        replace(piece, end=min(piece.end, transcript.time), is_open=False)
-        for piece in pieces
-        if piece.start < transcript.time
+        replace(segment, end=min(segment.end, transcript.time), is_open=False)
+        for segment in segments
+        if segment.start < transcript.time
     ]
-    if len(heard) < len(pieces):
+    if len(heard) < len(segments):
         return ""
     tokens, joint = _tokens(transcript.text)
     ends = _ends_of(tokens, transcript.words, heard)
-    # a word that ends where the piece begins was said before it
+    # a word that ends where the segment begins was said before it
     return joint.join(t for t, end in zip(tokens, ends, strict=True) if end > heard[-1].start)

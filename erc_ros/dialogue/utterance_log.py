@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from erc_ros.dialogue.alignment import (
     AlignmentConfig,
-    Piece,
+    SpeechSegment,
     expected_duration,
     is_same_speech,
     late_cost,
@@ -113,7 +113,7 @@ class FinalText:
     """A text (None: none came in time) and the final utterances that it became."""
 
     transcript: Transcript | None
-    parts: tuple[tuple[Piece, Utterance], ...]
+    parts: tuple[tuple[SpeechSegment, Utterance], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +155,16 @@ def spoken(state: LogState, start: int, end: int) -> LogState:
 
 
 def attributed(
-    state: LogState, config: UtteranceLogConfig, piece: Piece, voice_id: str
+    state: LogState, config: UtteranceLogConfig, segment: SpeechSegment, voice_id: str
 ) -> tuple[LogState, str, float]:
-    """The label of who said a piece and its confidence, remembered to be corrected."""
-    labels, speaker, confidence = label(state.labels, piece.attribution, voice_id)
+    """The label of who said a segment and its confidence, remembered to be corrected."""
+    labels, speaker, confidence = label(state.labels, segment.attribution, voice_id)
     published = {p.utterance_id: p for p in state.published}
     if voice_id:  # it is right whatever was heard
-        published.pop(piece.utterance_id, None)
+        published.pop(segment.utterance_id, None)
     else:
-        one = Published(piece.utterance_id, piece.start, piece.end, speaker)
-        published[piece.utterance_id] = one
+        one = Published(segment.utterance_id, segment.start, segment.end, speaker)
+        published[segment.utterance_id] = one
     kept = tuple(published.values())[-config.max_speaker_corrections :]
     return replace(state, labels=labels, published=kept), speaker, confidence
 
@@ -194,8 +194,8 @@ def corrected(
         replace(
             final,
             parts=tuple(
-                (piece, rename(u, after) if u.utterance_id in affected else u)
-                for piece, u in final.parts
+                (segment, rename(u, after) if u.utterance_id in affected else u)
+                for segment, u in final.parts
             ),
         )
         for final in state.finals
@@ -212,19 +212,19 @@ def with_text(
 ) -> tuple[LogState, list[TextCorrected]]:
     """A final text, or what went out without one, becomes `transcript`."""
     texts: dict[int, Transcript] = {}
-    for share in split(transcript, [piece for piece, _ in final.parts], config):
+    for share in split(transcript, [segment for segment, _ in final.parts], config):
         if share.transcript is not None:
-            texts[share.pieces[0].start] = share.transcript
+            texts[share.segments[0].start] = share.transcript
     events, parts = [], []
-    for piece, said in final.parts:
-        new = texts.get(piece.start)
+    for segment, said in final.parts:
+        new = texts.get(segment.start)
         changed = replace(
             said,
             text="" if new is None else new.text,
             locale=said.locale if new is None else new.locale or said.locale,
             text_confidence=float("nan") if new is None else new.confidence,
         )
-        parts.append((piece, changed))
+        parts.append((segment, changed))
         if changed.text != said.text:
             events.append(TextCorrected(changed, said.text))
     now = FinalText(transcript, tuple(parts))
@@ -268,13 +268,13 @@ class UtteranceLog:
         """Diarized speakers who have this label."""
         return [one for one, number in self._state.labels.speakers if str(number) == speaker_id]
 
-    def attribute(self, piece: Piece, voice_id: str) -> tuple[str, float]:
+    def attribute(self, segment: SpeechSegment, voice_id: str) -> tuple[str, float]:
         """See `attributed`."""
-        self._state, speaker, confidence = attributed(self._state, self._config, piece, voice_id)
+        self._state, speaker, confidence = attributed(self._state, self._config, segment, voice_id)
         return speaker, confidence
 
     def remember(
-        self, transcript: Transcript | None, parts: tuple[tuple[Piece, Utterance], ...]
+        self, transcript: Transcript | None, parts: tuple[tuple[SpeechSegment, Utterance], ...]
     ) -> None:
         """These final utterances went out: a later text may correct them."""
         finals = (*self._state.finals, FinalText(transcript, parts))

@@ -11,7 +11,7 @@ from erc_ros.values.utterance import Utterance
 class UtteranceEvent:
     """An utterance: a draft while its text is awaited (`is_final` False), then the final one.
 
-    A final text may claim several drafts at once, or only a part of one: the final utterance then
+    A final text may match several drafts at once, or only a part of one: the final utterance then
     has the id of the first, with another span, and the other drafts never become final.
     """
 

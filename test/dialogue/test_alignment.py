@@ -6,16 +6,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from erc_ros.dialogue.alignment import (
-    Claim,
     Cut,
-    Piece,
+    SpeechSegment,
+    TextMatch,
     align,
     dips,
     is_same_speech,
     late_cost,
     majority,
     quiet,
-    rests,
+    remainders,
 )
 from erc_ros.dialogue.speakers.turns import Attribution
 from erc_ros.dialogue.text_splitting import split, text_within
@@ -23,9 +23,11 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 
 
-def piece(start: float, end: float, speaker: int | None = None, is_open: bool = False) -> Piece:
+def segment(
+    start: float, end: float, speaker: int | None = None, is_open: bool = False
+) -> SpeechSegment:
     attribution = Attribution(speaker, 0.9)
-    return Piece(seconds(start), seconds(end), is_open, attribution=attribution)
+    return SpeechSegment(seconds(start), seconds(end), is_open, attribution=attribution)
 
 
 def came(time: float) -> Transcript:
@@ -36,78 +38,78 @@ def timed(start: float, end: float) -> Transcript:
     return Transcript("text", seconds(end + 0.5), start=seconds(start), end=seconds(end))
 
 
-def claim(
-    pieces: list[Piece],
+def match(
+    segments: list[SpeechSegment],
     transcript: Transcript,
     expected: float = 1.0,
     cuts: tuple[Cut, ...] = (),
 ) -> tuple[float, float] | None:
-    matched = align(pieces, transcript, seconds(expected), cuts)
+    matched = align(segments, transcript, seconds(expected), cuts)
     return None if matched is None else (matched.start / NS, matched.end / NS)
 
 
 def test_a_text_with_times_takes_the_speech_of_that_time() -> None:
-    pieces = [piece(0, 1), piece(2, 3), piece(4, 5)]
-    assert claim(pieces, timed(2.1, 2.9)) == (2.0, 3.0)
+    segments = [segment(0, 1), segment(2, 3), segment(4, 5)]
+    assert match(segments, timed(2.1, 2.9)) == (2.0, 3.0)
 
 
 def test_a_text_with_times_away_from_speech_takes_none() -> None:
-    assert claim([piece(0, 1)], timed(2.0, 3.0)) is None
-    assert claim([], timed(2.0, 3.0)) is None
+    assert match([segment(0, 1)], timed(2.0, 3.0)) is None
+    assert match([], timed(2.0, 3.0)) is None
 
 
 def test_a_text_with_times_cuts_speech_that_goes_on() -> None:
-    pieces = [piece(0, 6, is_open=True)]
-    assert claim(pieces, timed(0.1, 2.5)) == (0.0, 2.5)
-    assert claim(pieces, timed(0.1, 2.5), cuts=(Cut(seconds(2.6), 0.1),)) == (0.0, 2.6)
+    segments = [segment(0, 6, is_open=True)]
+    assert match(segments, timed(0.1, 2.5)) == (0.0, 2.5)
+    assert match(segments, timed(0.1, 2.5), cuts=(Cut(seconds(2.6), 0.1),)) == (0.0, 2.6)
 
 
-def test_a_text_over_two_pieces_takes_both() -> None:
-    assert claim([piece(0, 1), piece(1.5, 3)], timed(0.2, 2.9)) == (0.0, 3.0)
+def test_a_text_over_two_segments_takes_both() -> None:
+    assert match([segment(0, 1), segment(1.5, 3)], timed(0.2, 2.9)) == (0.0, 3.0)
 
 
 def test_a_text_without_times_takes_the_oldest_speech_before_it() -> None:
-    pieces = [piece(0, 2), piece(2.4, 3.0, is_open=True)]
-    assert claim(pieces, came(2.7), expected=2.0) == (0.0, 2.0)
+    segments = [segment(0, 2), segment(2.4, 3.0, is_open=True)]
+    assert match(segments, came(2.7), expected=2.0) == (0.0, 2.0)
 
 
 def test_speech_after_the_stamp_is_never_taken() -> None:
-    assert claim([piece(5, 6)], came(4.0)) is None
+    assert match([segment(5, 6)], came(4.0)) is None
 
 
 def test_a_text_too_short_for_all_speech_ends_at_a_pause() -> None:
-    pieces = [piece(0, 6, is_open=True)]
+    segments = [segment(0, 6, is_open=True)]
     cuts = (Cut(seconds(2.0), 0.2), Cut(seconds(4.1), 0.2))
-    assert claim(pieces, came(4.6), expected=4.0, cuts=cuts) == (0.0, 4.1)
+    assert match(segments, came(4.6), expected=4.0, cuts=cuts) == (0.0, 4.1)
 
 
-def test_a_long_text_takes_several_pieces() -> None:
-    pieces = [piece(0, 1.5, 0), piece(2, 3.5, 0), piece(4, 5.5, 0)]
-    assert claim(pieces, came(6.0), expected=4.5) == (0.0, 5.5)
+def test_a_long_text_takes_several_segments() -> None:
+    segments = [segment(0, 1.5, 0), segment(2, 3.5, 0), segment(4, 5.5, 0)]
+    assert match(segments, came(6.0), expected=4.5) == (0.0, 5.5)
 
 
 def test_a_change_of_speaker_is_not_crossed_lightly() -> None:
-    pieces = [piece(0, 2.0, 0), piece(2.0, 2.8, 1)]
-    assert claim(pieces, came(3.0), expected=2.4) == (0.0, 2.0)
+    segments = [segment(0, 2.0, 0), segment(2.0, 2.8, 1)]
+    assert match(segments, came(3.0), expected=2.4) == (0.0, 2.0)
 
 
 def test_turns_that_touch_are_two_speakers_although_neither_is_known() -> None:
     for pause, end in ((0.05, 2.85), (0.0, 2.0)):
-        pieces = [piece(0, 2.0), piece(2.0 + pause, 2.8 + pause)]
-        assert claim(pieces, came(3.0), expected=2.8) == (0.0, end)
+        segments = [segment(0, 2.0), segment(2.0 + pause, 2.8 + pause)]
+        assert match(segments, came(3.0), expected=2.8) == (0.0, end)
 
 
 def test_a_later_text_that_comes_first_leaves_older_speech_to_its_own() -> None:
-    pieces = [piece(0, 2.5), piece(3, 5.5)]
-    assert claim(pieces, came(6.0), expected=2.5) == (3.0, 5.5)
+    segments = [segment(0, 2.5), segment(3, 5.5)]
+    assert match(segments, came(6.0), expected=2.5) == (3.0, 5.5)
 
 
-def test_what_a_claim_leaves_is_kept() -> None:
-    whole = piece(0, 6)
-    left, right = rests(Claim(seconds(1), seconds(4), (whole,)))
+def test_what_a_match_leaves_is_kept() -> None:
+    whole = segment(0, 6)
+    left, right = remainders(TextMatch(seconds(1), seconds(4), (whole,)))
     assert (left.start, left.end) == (0, seconds(1))
     assert (right.start, right.end) == (seconds(4), seconds(6))
-    assert rests(Claim(0, seconds(6), (whole,))) == []
+    assert remainders(TextMatch(0, seconds(6), (whole,))) == []
 
 
 def test_a_silence_is_one_cut_at_its_end() -> None:
@@ -124,10 +126,10 @@ def test_a_moment_of_quiet_is_a_cut() -> None:
 # --- one text, several speakers ---
 
 
-def parts(text: Transcript | str, *pieces: Piece) -> list[str | None]:
+def parts(text: Transcript | str, *segments: SpeechSegment) -> list[str | None]:
     if isinstance(text, str):
         text = Transcript(text, seconds(99))
-    split_parts = split(text, pieces)
+    split_parts = split(text, segments)
     return [None if part.transcript is None else part.transcript.text for part in split_parts]
 
 
@@ -140,51 +142,56 @@ def test_a_text_of_two_speakers_is_split_at_the_turn_by_the_times_of_its_words()
     text = spoken(
         ("Are", 0, 0.3), ("you", 0.3, 0.5), ("mad?", 0.5, 1), ("I", 2.1, 2.2), ("am.", 2.2, 3)
     )
-    assert parts(text, piece(0, 2, 0), piece(2, 3, 1)) == ["Are you mad?", "I am."]
-    assert parts(text, piece(0, 0.45, 0), piece(0.6, 3, 1)) == ["Are you mad? I am."]  # a scrap
+    assert parts(text, segment(0, 2, 0), segment(2, 3, 1)) == ["Are you mad?", "I am."]
+    assert parts(text, segment(0, 0.45, 0), segment(0.6, 3, 1)) == ["Are you mad? I am."]  # a scrap
     plain = spoken(("are", 0, 0.3), ("you", 0.3, 0.5), ("mad", 0.5, 1), ("i", 2.1, 2.2))
-    assert parts(plain, piece(0, 0.6, 0), piece(0.7, 3, 1)) == ["are you", "mad i"]
+    assert parts(plain, segment(0, 0.6, 0), segment(0.7, 3, 1)) == ["are you", "mad i"]
 
 
 def test_without_times_of_words_it_is_split_by_duration_at_the_end_of_a_sentence() -> None:
     text = "Where have you been all day? At the sea."
-    assert parts(text, piece(0, 1.8, 0), piece(2, 3.0, 1)) == [
+    assert parts(text, segment(0, 1.8, 0), segment(2, 3.0, 1)) == [
         "Where have you been all day?",
         "At the sea.",
     ]
-    assert parts("one two three four", piece(0, 2, 0), piece(2, 4, 1)) == ["one two", "three four"]
+    assert parts("one two three four", segment(0, 2, 0), segment(2, 4, 1)) == [
+        "one two",
+        "three four",
+    ]
 
 
 def test_in_a_long_pause_the_turn_is_halfway_between_the_speakers() -> None:
     for end, expected in ((1.9, ["one two", "three"]), (2.9, ["one", "two three"])):
         start = end - 0.3  # of the second word, which lies before or after the middle at 2 s
         text = spoken(("one", 0, 1.0), ("two", start, end), ("three", 3.2, 4.0))
-        assert parts(text, piece(0, 1.0, 0), piece(3.0, 4.0, 1)) == expected
+        assert parts(text, segment(0, 1.0, 0), segment(3.0, 4.0, 1)) == expected
 
 
 def test_words_whose_speech_has_no_text_leave_it_without() -> None:
     text = spoken(("yes", 2.2, 2.5), ("indeed", 2.5, 3.0))
-    assert parts(text, piece(0, 2, 0), piece(2, 3, 1)) == [None, "yes indeed"]
+    assert parts(text, segment(0, 2, 0), segment(2, 3, 1)) == [None, "yes indeed"]
 
 
 def test_who_is_unknown_goes_with_the_neighbour_and_one_word_is_never_cut() -> None:
-    assert parts("a b c d", piece(0, 1, 0), piece(1, 2, None), piece(2, 3, 0)) == ["a b c d"]
-    assert parts("Hello", piece(0, 1, 0), piece(1, 3, 1)) == [None, "Hello"]
+    assert parts("a b c d", segment(0, 1, 0), segment(1, 2, None), segment(2, 3, 0)) == ["a b c d"]
+    assert parts("Hello", segment(0, 1, 0), segment(1, 3, 1)) == [None, "Hello"]
     named = Transcript("a b c d", seconds(9), voice_id="v")
-    assert parts(named, piece(0, 1, 0), piece(1, 2, 1)) == ["a b c d"]
+    assert parts(named, segment(0, 1, 0), segment(1, 2, 1)) == ["a b c d"]
 
 
 def test_a_text_without_blanks_is_split_between_characters() -> None:
-    assert parts("你今天怎么样？我很好。", piece(0, 2, 0), piece(2, 3, 1)) == [
+    assert parts("你今天怎么样？我很好。", segment(0, 2, 0), segment(2, 3, 1)) == [
         "你今天怎么样？",
         "我很好。",
     ]
 
 
-def test_the_majority_counts_speech_not_pieces() -> None:
-    attribution = majority([piece(0, 0.5, 0), piece(1, 1.5, 0), piece(2, 5, 1), piece(5, 9, None)])
+def test_the_majority_counts_speech_not_segments() -> None:
+    attribution = majority(
+        [segment(0, 0.5, 0), segment(1, 1.5, 0), segment(2, 5, 1), segment(5, 9, None)]
+    )
     assert attribution.speaker == 1 and 0 < attribution.confidence < 0.9
-    assert majority([piece(0, 1)]).speaker is None
+    assert majority([segment(0, 1)]).speaker is None
 
 
 @given(
@@ -199,15 +206,15 @@ def test_the_majority_counts_speech_not_pieces() -> None:
 def test_a_split_text_is_whole_again_when_joined(
     turns: list[tuple[float, float, int | None]], text: str, is_timed: bool
 ) -> None:
-    pieces, now = [], 0.0
+    segments, now = [], 0.0
     for gap, length, speaker in turns:
-        pieces.append(piece(now + gap, now + gap + length, speaker))
+        segments.append(segment(now + gap, now + gap + length, speaker))
         now += gap + length
     tokens = text.split()
     words = [Word(token, seconds(n), seconds(n + 0.8)) for n, token in enumerate(tokens)]
     told = Transcript(text, seconds(99), words=tuple(words) if is_timed else ())
-    shares = split(told, pieces)
-    assert [p for part in shares for p in part.pieces] == pieces
+    shares = split(told, segments)
+    assert [p for part in shares for p in part.segments] == segments
     texts = [part.transcript.text for part in shares if part.transcript is not None]
     assert "".join("".join(texts).split()) == "".join(tokens)
     assert texts
@@ -215,9 +222,9 @@ def test_a_split_text_is_whole_again_when_joined(
 
 def test_a_partial_text_is_shared_between_the_speech_it_was_heard_in() -> None:
     partial = Transcript("one two three four", seconds(4.0), is_final=False)
-    assert text_within(partial, [piece(0, 4, is_open=True)]) == "one two three four"
-    assert text_within(partial, [piece(0, 2), piece(2, 6, is_open=True)]) == "three four"
-    assert text_within(partial, [piece(0, 2), piece(5, 6, is_open=True)]) == ""  # not heard yet
+    assert text_within(partial, [segment(0, 4, is_open=True)]) == "one two three four"
+    assert text_within(partial, [segment(0, 2), segment(2, 6, is_open=True)]) == "three four"
+    assert text_within(partial, [segment(0, 2), segment(5, 6, is_open=True)]) == ""  # not heard yet
 
 
 # --- the same speech once more, and too late ---
@@ -236,29 +243,29 @@ def test_texts_of_the_same_time_or_stamp_and_voice_mean_the_same_speech() -> Non
     assert not is_same_speech(timed(1, 3), stamped(3))
 
 
-def test_a_text_with_times_ends_inside_its_last_piece() -> None:
-    pieces = [piece(0, 2.0), piece(2.1, 2.6, is_open=True)]
-    matched = align(pieces, timed(0, 2.35), seconds(2.35), [Cut(seconds(1.98), 0.1)])
+def test_a_text_with_times_ends_inside_its_last_segment() -> None:
+    segments = [segment(0, 2.0), segment(2.1, 2.6, is_open=True)]
+    matched = align(segments, timed(0, 2.35), seconds(2.35), [Cut(seconds(1.98), 0.1)])
     assert matched is not None
-    assert matched.pieces == tuple(pieces)
+    assert matched.segments == tuple(segments)
     assert matched.end == seconds(2.35)
-    assert [(rest.start, rest.is_open) for rest in rests(matched)] == [(seconds(2.35), True)]
+    assert [(each.start, each.is_open) for each in remainders(matched)] == [(seconds(2.35), True)]
 
 
 def test_a_late_text_fits_speech_of_its_length_that_is_not_long_past() -> None:
-    assert late_cost(piece(0, 2), came(4.0), seconds(2.0)) is not None
-    assert late_cost(piece(0, 2), came(9.0), seconds(2.0)) is None
-    assert late_cost(piece(0, 2), came(1.0), seconds(2.0)) is None
-    assert late_cost(piece(0, 2), came(4.0), seconds(0.3)) is None
-    assert late_cost(piece(0, 2), timed(0.2, 1.9), seconds(0.3)) is not None
-    assert late_cost(piece(0, 2), timed(3.0, 4.0), seconds(2.0)) is None
+    assert late_cost(segment(0, 2), came(4.0), seconds(2.0)) is not None
+    assert late_cost(segment(0, 2), came(9.0), seconds(2.0)) is None
+    assert late_cost(segment(0, 2), came(1.0), seconds(2.0)) is None
+    assert late_cost(segment(0, 2), came(4.0), seconds(0.3)) is None
+    assert late_cost(segment(0, 2), timed(0.2, 1.9), seconds(0.3)) is not None
+    assert late_cost(segment(0, 2), timed(3.0, 4.0), seconds(2.0)) is None
 
 
 spans = st.lists(st.tuples(st.floats(0.01, 3.0), st.floats(0.05, 4.0)), min_size=1, max_size=6)
 
 
 @given(spans, st.booleans(), st.floats(-1, 30), st.floats(0.1, 20), st.booleans())
-# a text with times that ends before the last piece does, with a dip between its end and that piece
+# a text with times that ends before the last segment, with a dip between its end and the segment
 @example(
     gaps=[(1, 0.75), (1.5, 0.5), (1.25, 0.5)],
     is_open=True,
@@ -266,23 +273,23 @@ spans = st.lists(st.tuples(st.floats(0.01, 3.0), st.floats(0.05, 4.0)), min_size
     expected=5.25,
     has_times=True,
 )
-def test_a_claim_lies_in_the_speech_and_loses_nothing(
+def test_a_match_lies_in_the_speech_and_loses_nothing(
     gaps: list[tuple[float, float]], is_open: bool, time: float, expected: float, has_times: bool
 ) -> None:
-    pieces, now = [], 0.0
+    segments, now = [], 0.0
     for gap, length in gaps:
-        pieces.append(piece(now + gap, now + gap + length))
+        segments.append(segment(now + gap, now + gap + length))
         now += gap + length
-    pieces[-1] = piece(pieces[-1].start / NS, now, is_open=is_open)
+    segments[-1] = segment(segments[-1].start / NS, now, is_open=is_open)
     text = timed(time, time + expected) if has_times else came(time)
     cuts = [Cut(seconds(t / 2), 0.2) for t in range(60)]
-    matched = align(pieces, text, seconds(expected), cuts)
+    matched = align(segments, text, seconds(expected), cuts)
     if matched is None:
         return
     assert matched.start < matched.end
-    assert matched.pieces[0].start <= matched.start < matched.pieces[0].end
-    assert matched.pieces[-1].start < matched.end <= matched.pieces[-1].end
-    kept = sum(rest.end - rest.start for rest in rests(matched))
-    total = sum(p.end - p.start for p in matched.pieces)
-    inside = sum(min(p.end, matched.end) - max(p.start, matched.start) for p in matched.pieces)
+    assert matched.segments[0].start <= matched.start < matched.segments[0].end
+    assert matched.segments[-1].start < matched.end <= matched.segments[-1].end
+    kept = sum(each.end - each.start for each in remainders(matched))
+    total = sum(p.end - p.start for p in matched.segments)
+    inside = sum(min(p.end, matched.end) - max(p.start, matched.start) for p in matched.segments)
     assert kept + inside == total

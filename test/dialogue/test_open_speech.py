@@ -15,7 +15,7 @@ from erc_ros.dialogue.open_speech import (
     is_draft_due,
     is_unheard,
     is_update_due,
-    open_piece,
+    open_segment,
     without_pause,
 )
 from erc_ros.dialogue.speakers.turns import Attribution, SpeakerTurn
@@ -36,19 +36,19 @@ def turn(start: float, end: float, speaker: int) -> SpeakerTurn:
     return SpeakerTurn(seconds(start), seconds(end), Attribution(speaker, 0.9))
 
 
-def spans(pieces: tuple[object, ...]) -> list[tuple[float, float, int]]:
+def spans(segments: tuple[object, ...]) -> list[tuple[float, float, int]]:
     return [
         (p.start / NS, p.end / NS, p.attribution.speaker)  # type: ignore[attr-defined]
-        for p in pieces
+        for p in segments
     ]
 
 
 def test_what_is_open_ends_where_it_was_heard_or_a_little_after_the_last_voice() -> None:
-    open_part = open_piece(speech(1, 3), CONFIG, seconds(3.02))
+    open_part = open_segment(speech(1, 3), CONFIG, seconds(3.02))
     assert open_part is not None and (open_part.end, open_part.is_paused) == (seconds(3.02), False)
-    open_part = open_piece(speech(1, 3), CONFIG, seconds(3.2))
+    open_part = open_segment(speech(1, 3), CONFIG, seconds(3.2))
     assert open_part is not None and (open_part.end, open_part.is_paused) == (seconds(3.1), True)
-    assert open_piece(OpenSpeechState(), CONFIG, seconds(3)) is None
+    assert open_segment(OpenSpeechState(), CONFIG, seconds(3)) is None
 
 
 def test_an_update_is_due_at_a_pause_so_early_that_it_is_in_effect_at_the_end() -> None:
@@ -89,25 +89,25 @@ def test_a_draft_is_due_once_in_every_pause() -> None:
     assert not is_draft_due(on, CONFIG, seconds(3.5))
     assert is_draft_due(on, CONFIG, seconds(3.6))
     assert not is_draft_due(replace(on, start=None), CONFIG, seconds(3.6))
-    claimed = replace(on, start=seconds(3.4), claimed_until=seconds(3.4))
-    assert not is_draft_due(claimed, CONFIG, seconds(3.6))  # nothing was said since
+    matched = replace(on, start=seconds(3.4), matched_until=seconds(3.4))
+    assert not is_draft_due(matched, CONFIG, seconds(3.6))  # nothing was said since
 
 
-def test_a_stretch_ends_as_one_piece_for_each_speaker() -> None:
+def test_a_stretch_ends_as_one_segment_for_each_speaker() -> None:
     state = speech(1, 5, utterance_id="u1")
     after, stretch = closed(state, CONFIG, seconds(5), [turn(1, 3, 0), turn(3, 5, 1)])
-    assert spans(stretch.pieces) == [(1, 3, 0), (3, 5, 1)]
-    assert [piece.utterance_id for piece in stretch.pieces] == ["u1", ""]
+    assert spans(stretch.segments) == [(1, 3, 0), (3, 5, 1)]
+    assert [segment.utterance_id for segment in stretch.segments] == ["u1", ""]
     assert after.start is None and stretch.withdrawn == ""
 
 
-def test_of_a_claimed_stretch_the_rest_is_left() -> None:
+def test_of_a_matched_stretch_the_rest_is_left() -> None:
     state = speech(1, 5, start=seconds(2.8))
     _, stretch = closed(state, CONFIG, seconds(5), [turn(1, 3, 0), turn(3, 5, 1)])
     # 0.2 s of the first speaker are a rest: the text ended at the change
-    assert spans(stretch.pieces) == [(2.8, 5, 1)]
+    assert spans(stretch.segments) == [(2.8, 5, 1)]
     nothing = speech(1, 5, start=seconds(5))
-    assert closed(nothing, CONFIG, seconds(5), [turn(1, 5, 0)])[1].pieces == ()
+    assert closed(nothing, CONFIG, seconds(5), [turn(1, 5, 0)])[1].segments == ()
 
 
 def test_a_draft_of_a_stretch_that_comes_to_nothing_is_withdrawn() -> None:
@@ -115,20 +115,20 @@ def test_a_draft_of_a_stretch_that_comes_to_nothing_is_withdrawn() -> None:
     assert closed(state, CONFIG, seconds(5), [])[1].withdrawn == "u1"
 
 
-def test_what_follows_a_claim_begins_where_somebody_speaks_again() -> None:
-    state = speech(1, 5, start=seconds(2), claimed_until=seconds(2))
+def test_what_follows_a_match_begins_where_somebody_speaks_again() -> None:
+    state = speech(1, 5, start=seconds(2), matched_until=seconds(2))
     heard = [(seconds(2.1), 0.1), (seconds(2.3), 0.9)]
     assert without_pause(state, heard).start == seconds(2.3) - seconds(0.032)
     assert without_pause(speech(1, 5), heard).start == seconds(1)
 
 
-def test_a_claim_of_what_is_open_takes_its_draft_along() -> None:
+def test_a_match_of_what_is_open_takes_its_draft_along() -> None:
     open_speech = OpenSpeech(CONFIG)
     open_speech.begin(seconds(1))
     open_speech.drafted(seconds(1.5), "u1")
-    open_speech.claimed(seconds(0.8), is_open=False)  # of speech before
+    open_speech.matched(seconds(0.8), is_open=False)  # of speech before
     assert open_speech.state.start == seconds(1) and open_speech.state.utterance_id == "u1"
-    open_speech.claimed(seconds(1.4), is_open=True)
+    open_speech.matched(seconds(1.4), is_open=True)
     assert open_speech.state.start == seconds(1.4) and open_speech.state.utterance_id == ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.dialogue.alignment import Piece
+from erc_ros.dialogue.alignment import SpeechSegment
 from erc_ros.dialogue.speakers.turns import Attribution, TurnCorrection
 from erc_ros.dialogue.text_matching import (
     MAX_HELD,
@@ -31,8 +31,10 @@ def text(words: str = "Hello.", **more: object) -> Transcript:
     return replace(Transcript(words, arrival=NOW), **more)  # type: ignore[arg-type]
 
 
-def piece(end: float, deadline: float = 0.0, name: str = "u1") -> Piece:
-    return Piece(seconds(end - 1), seconds(end), deadline=seconds(deadline), utterance_id=name)
+def segment(end: float, deadline: float = 0.0, name: str = "u1") -> SpeechSegment:
+    return SpeechSegment(
+        seconds(end - 1), seconds(end), deadline=seconds(deadline), utterance_id=name
+    )
 
 
 # --- what comes ---
@@ -77,42 +79,42 @@ def test_times_that_cannot_be_are_none() -> None:
 
 
 def test_speech_waits_until_its_deadline_in_the_order_of_time() -> None:
-    state = TextMatching(pieces=(piece(1, 3), piece(2, 4)))
+    state = TextMatching(segments=(segment(1, 3), segment(2, 4)))
     assert due(state, CONFIG, seconds(2.9)) == (state, ())
     after, gone = due(state, CONFIG, seconds(3))
-    assert [p.end for p in gone] == [seconds(1)] and len(after.pieces) == 1
+    assert [p.end for p in gone] == [seconds(1)] and len(after.segments) == 1
     assert after.unanswered == 1 and after.is_answered
 
 
 def test_after_three_stretches_without_text_nothing_waits_any_more() -> None:
-    pieces = tuple(piece(n, n + 2) for n in range(1, 5))
-    after, gone = due(TextMatching(pieces=pieces), CONFIG, seconds(5))
+    segments = tuple(segment(n, n + 2) for n in range(1, 5))
+    after, gone = due(TextMatching(segments=segments), CONFIG, seconds(5))
     assert len(gone) == 4 and not after.is_answered  # the last one not for its deadline
     always = TextMatchingConfig(expect_text="always")
-    after, gone = due(TextMatching(pieces=pieces), always, seconds(5))
+    after, gone = due(TextMatching(segments=segments), always, seconds(5))
     assert len(gone) == 3 and after.is_answered
 
 
-def test_what_a_claim_left_over_is_no_stretch_without_text() -> None:
-    pieces = tuple(piece(n, n + 2, name="") for n in range(1, 5))
-    after, gone = due(TextMatching(pieces=pieces), CONFIG, seconds(9))
+def test_what_a_match_left_over_is_no_stretch_without_text() -> None:
+    segments = tuple(segment(n, n + 2, name="") for n in range(1, 5))
+    after, gone = due(TextMatching(segments=segments), CONFIG, seconds(9))
     assert len(gone) == 4 and after.is_answered
 
 
 def test_a_partial_text_makes_speech_wait_but_not_for_ever() -> None:
-    state = TextMatching(pieces=(piece(1, 2.5),))
+    state = TextMatching(segments=(segment(1, 2.5),))
     for now, deadline in ((2.0, 3.5), (5.0, 5.5), (9.0, 5.5)):
         later = hinted(state, CONFIG, text("Hel"), seconds(now))
-        assert later.pieces[0].deadline == seconds(deadline)
+        assert later.segments[0].deadline == seconds(deadline)
     never = TextMatchingConfig(expect_text="never")
     assert hinted(state, never, text("Hel"), NOW) == state
 
 
 def test_waiting_speech_that_was_somebody_elses_is_reattributed() -> None:
-    whose = replace(piece(2), attribution=Attribution(0, 0.9))
-    state = TextMatching(pieces=(whose,))
+    whose = replace(segment(2), attribution=Attribution(0, 0.9))
+    state = TextMatching(segments=(whose,))
     after = reattributed(state, TurnCorrection(seconds(1), seconds(2), 0, 1))
-    assert after.pieces[0].attribution.speaker == 1
+    assert after.segments[0].attribution.speaker == 1
     assert reattributed(state, TurnCorrection(seconds(1), seconds(1.4), 0, 1)) == state
     assert reattributed(state, TurnCorrection(seconds(1), seconds(2), 2, 1)) == state
 
@@ -120,12 +122,12 @@ def test_waiting_speech_that_was_somebody_elses_is_reattributed() -> None:
 # --- the matcher ---
 
 
-def test_a_text_claims_its_speech_which_waits_no_more() -> None:
+def test_a_text_matches_its_speech_which_waits_no_more() -> None:
     matcher = TextMatcher(CONFIG)
-    matcher.wait(piece(99.5), seconds(99.5))
-    pieces = matcher.candidates([])
-    claim = matcher.claim(text(), pieces, [])
-    assert claim is not None and claim.end == seconds(99.5)
+    matcher.wait(segment(99.5), seconds(99.5))
+    segments = matcher.candidates([])
+    match = matcher.match(text(), segments, [])
+    assert match is not None and match.end == seconds(99.5)
     assert not matcher.is_waiting and matcher.release() == ()
 
 
@@ -147,15 +149,15 @@ def test_another_text_for_the_same_speech_replaces_one_that_waits() -> None:
 def test_what_waits_and_was_the_robot_goes() -> None:
     matcher = TextMatcher(CONFIG)
     for end in (2.0, 4.0):
-        matcher.wait(piece(end), seconds(end))
+        matcher.wait(segment(end), seconds(end))
     assert matcher.cut_at(seconds(1.5), 0) == 1
     assert [p.end for p in matcher.release()] == [seconds(1.5)]
 
 
-def test_what_a_partial_text_says_of_a_piece() -> None:
+def test_what_a_partial_text_says_of_a_segment() -> None:
     matcher = TextMatcher(CONFIG)
     matcher.hint(text("one two three four", arrival=seconds(4)), seconds(4))
-    first, second = piece(2), piece(4)
+    first, second = segment(2), segment(4)
     matcher.wait(first, first.end)
     partial = matcher.partial_of(second, [])
     assert partial is not None and partial.text == "three four"
@@ -165,7 +167,7 @@ def test_what_a_partial_text_says_of_a_piece() -> None:
 def test_all_that_waits_goes_out_once(waiting: list[tuple[int, int, bool]]) -> None:
     matcher, gone = TextMatcher(CONFIG), []
     for end, late, is_named in waiting:
-        matcher.wait(piece(end, name="u" if is_named else ""), seconds(end + late))
+        matcher.wait(segment(end, name="u" if is_named else ""), seconds(end + late))
     for now in range(0, 80, 7):
         gone += matcher.due(seconds(now))
     assert len(gone) == len(waiting) and not matcher.is_waiting

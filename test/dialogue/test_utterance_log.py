@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from erc_ros.dialogue.alignment import AlignmentConfig, Piece
+from erc_ros.dialogue.alignment import AlignmentConfig, SpeechSegment
 from erc_ros.dialogue.speakers.turns import Attribution, TurnCorrection
 from erc_ros.dialogue.text_splitting import TextSplittingConfig
 from erc_ros.dialogue.utterance_log import (
@@ -23,27 +23,27 @@ from erc_ros.values.utterance import Utterance
 CONFIG = UtteranceLogConfig()
 
 
-def piece(name: str, start: float, end: float, speaker: int | None) -> Piece:
+def segment(name: str, start: float, end: float, speaker: int | None) -> SpeechSegment:
     attribution = Attribution(speaker, 0.9)
-    return Piece(seconds(start), seconds(end), utterance_id=name, attribution=attribution)
+    return SpeechSegment(seconds(start), seconds(end), utterance_id=name, attribution=attribution)
 
 
-def utterance(piece: Piece, text: str, speaker: str) -> Utterance:
+def utterance(segment: SpeechSegment, text: str, speaker: str) -> Utterance:
     return Utterance(
         conversation_id="c1",
-        utterance_id=piece.utterance_id,
-        start=piece.start,
-        end=piece.end,
+        utterance_id=segment.utterance_id,
+        start=segment.start,
+        end=segment.end,
         text=text,
         speaker_id=speaker,
         audio=np.zeros(0, np.int16),
     )
 
 
-def log_of(*pieces: Piece, text: str = "") -> UtteranceLog:
-    """A conversation in which these pieces went out, each by itself."""
+def log_of(*segments: SpeechSegment, text: str = "") -> UtteranceLog:
+    """A conversation in which these segments went out, each by itself."""
     log = UtteranceLog(CONFIG)
-    for one in pieces:
+    for one in segments:
         log.spoke(one.start, one.end)
         speaker, _ = log.attribute(one, "")
         transcript = Transcript(text, one.end, stamp=one.end) if text else None
@@ -79,7 +79,7 @@ def test_a_voice_id_takes_the_label_of_whom_it_was_heard_as_and_keeps_it() -> No
 
 
 def test_a_conversation_lasts_until_too_long_a_silence() -> None:
-    log = log_of(piece("u1", 1, 2, 0))
+    log = log_of(segment("u1", 1, 2, 0))
     assert not log.is_over(seconds(32)) and log.is_over(seconds(32.1))
     ended = log.end(seconds(40))
     assert ended is not None and ended.conversation_id == f"c{seconds(1)}"
@@ -87,7 +87,7 @@ def test_a_conversation_lasts_until_too_long_a_silence() -> None:
 
 
 def test_ids_count_and_no_two_conversations_in_a_row_have_the_same_one() -> None:
-    log = log_of(piece("", 1, 2, 0))
+    log = log_of(segment("", 1, 2, 0))
     assert [log.next_id(), log.next_id()] == ["u1", "u2"]
     first = log.conversation
     log.end(seconds(3))
@@ -100,7 +100,7 @@ def test_ids_count_and_no_two_conversations_in_a_row_have_the_same_one() -> None
 
 
 def test_a_correction_names_the_utterances_that_it_changes() -> None:
-    log = log_of(piece("u1", 1, 2, 0), piece("u2", 2, 4, 1), piece("u3", 5, 6, 0))
+    log = log_of(segment("u1", 1, 2, 0), segment("u2", 2, 4, 1), segment("u3", 5, 6, 0))
     event = log.correct_speaker(TurnCorrection(seconds(0.5), seconds(2.5), 0, 1), named)
     assert event is not None
     assert (event.utterance_ids, event.before, event.after) == (("u1",), "0", "1")
@@ -109,21 +109,21 @@ def test_a_correction_names_the_utterances_that_it_changes() -> None:
 
 
 def test_speech_of_nobody_becomes_somebodys() -> None:
-    log = log_of(piece("u1", 1, 2, None))
+    log = log_of(segment("u1", 1, 2, None))
     event = log.correct_speaker(TurnCorrection(seconds(1), seconds(2), None, 3), named)
     assert event is not None and (event.before, event.after) == ("", "0")
 
 
 def test_a_voice_id_is_right_whatever_was_heard() -> None:
-    log = log_of(piece("u1", 1, 2, 0))
-    log.attribute(piece("u1", 1, 2, 0), "a")
+    log = log_of(segment("u1", 1, 2, 0))
+    log.attribute(segment("u1", 1, 2, 0), "a")
     assert log.correct_speaker(TurnCorrection(seconds(1), seconds(2), 0, 1), named) is None
 
 
 def test_only_the_latest_utterances_are_corrected() -> None:
     log = UtteranceLog(UtteranceLogConfig(max_speaker_corrections=2))
     for number in range(4):
-        one = piece(f"u{number}", number, number + 1, 0)
+        one = segment(f"u{number}", number, number + 1, 0)
         log.spoke(one.start, one.end)
         log.attribute(one, "")
     event = log.correct_speaker(TurnCorrection(0, seconds(9), 0, 1), named)
@@ -134,7 +134,7 @@ def test_only_the_latest_utterances_are_corrected() -> None:
 
 
 def test_a_text_of_the_same_speech_replaces_the_former_one_and_keeps_its_speaker() -> None:
-    log = log_of(piece("u1", 1, 2, 0), text="Hallo.")
+    log = log_of(segment("u1", 1, 2, 0), text="Hallo.")
     log.correct_speaker(TurnCorrection(seconds(1), seconds(2), 0, 1), named)
     new = Transcript("Hello.", seconds(3), stamp=seconds(2))
     final = log.same_speech(new, AlignmentConfig())
@@ -150,7 +150,7 @@ def test_a_text_of_the_same_speech_replaces_the_former_one_and_keeps_its_speaker
 
 
 def test_a_late_text_finds_the_speech_that_went_out_without_one() -> None:
-    log = log_of(piece("u1", 1, 2, 0), piece("u2", 4, 8, 0))
+    log = log_of(segment("u1", 1, 2, 0), segment("u2", 4, 8, 0))
     late = Transcript("About a second.", seconds(9))
     final = log.without_text(late, 0.065, AlignmentConfig())
     assert final is None  # it came too late for the first, and is too short for the second
@@ -160,7 +160,7 @@ def test_a_late_text_finds_the_speech_that_went_out_without_one() -> None:
 
 def test_no_more_final_texts_are_remembered_than_can_be_corrected() -> None:
     none = UtteranceLog(UtteranceLogConfig(max_text_corrections=0))
-    one = piece("u1", 1, 2, 0)
+    one = segment("u1", 1, 2, 0)
     none.spoke(one.start, one.end)
     none.remember(
         Transcript("Hallo.", seconds(2), stamp=seconds(2)), ((one, utterance(one, "", "")),)
