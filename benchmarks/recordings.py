@@ -16,14 +16,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import multiprocessing
 import os
+import resource
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,7 +47,7 @@ from erc_ros.demo.conversation_bag import (
     WIDTH,
     Camera,
     Phrase,
-    SimulatedRecogniser,
+    SimulatedRecognizer,
     portrait,
     write_conversation,
 )
@@ -83,7 +81,7 @@ RAVDESS = {
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 EMODB = {"W": "anger", "E": "disgust", "A": "fear", "F": "joy", "T": "sadness", "N": "neutral"}
 SHIPPED = EvaluatedSystem("edge-small")
-WORDS_WRONG = 0.2  # share of the words that a bad recogniser changes or leaves out
+WORDS_WRONG = 0.2  # share of the words that a bad recognizer changes or leaves out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,10 +250,10 @@ def compose(
     name = f"{corpus.replace(' ', '-')}-{count}-{heard}-{seed}{'-seen' if seen else ''}"
     bag, truth = folder / name, folder / f"{name}.csv"
     if not bag.exists():
-        recogniser = SimulatedRecogniser(seed=seed)
+        recognizer = SimulatedRecognizer(seed=seed)
         said = [(Phrase(float(row[0]), float(row[1]), row[3]), row[4]) for row in rows]
         camera = faces(said, random) if seen else None
-        write_conversation(bag, np.clip(sound, -1, 1), phrases, camera, recogniser=recogniser)
+        write_conversation(bag, np.clip(sound, -1, 1), phrases, camera, recognizer=recognizer)
     with truth.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("start", "end", "speaker", "text", "emotion"))
@@ -547,14 +545,14 @@ def workers(folder: Path, seeds: int) -> None:
                 after.append(_peak(os.getpid()))
 
         began = time.perf_counter()
-        with _peaks_of_workers() as peaks:
-            recordings = [kept.load() for kept in run(jobs, out, number, watch=watch)]
+        recordings = [kept.load() for kept in run(jobs, out, number, watch=watch)]
         wall = time.perf_counter() - began
         length = sum(recording.duration for recording in recordings) / NS
         if number == 1:
             memory = "peak memory after each: " + ", ".join(f"{each:.0f}" for each in after)
         else:
-            memory = "peak memory of each: " + ", ".join(f"{each:.0f}" for each in peaks.values())
+            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+            memory = f"peak memory of a worker: {peak:.0f}"
         print(
             f"{number} workers: {len(jobs)} recordings, {length / 60:.1f} minutes, in {wall:.1f} "
             f"s, {length / wall:.1f} times real time; {memory} MiB",
@@ -570,27 +568,6 @@ def _peak(process: int) -> float:
         return 0.0
     lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(lines[0][1]) / 2**10 if lines else 0.0
-
-
-@contextmanager
-def _peaks_of_workers() -> Iterator[dict[int, float]]:
-    """Process -> MiB at most, of the processes that this one starts meanwhile."""
-    peaks: dict[int, float] = {}
-    ended = threading.Event()
-
-    def look() -> None:
-        while not ended.wait(0.1):
-            for worker in multiprocessing.active_children():
-                if worker.pid is not None:
-                    peaks[worker.pid] = max(peaks.get(worker.pid, 0.0), _peak(worker.pid))
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield peaks
-    finally:
-        ended.set()
-        looking.join()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
