@@ -45,8 +45,8 @@ from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
 from erc_ros.encoders.face import face_input
 from erc_ros.encoders.text import Block, Layout, TextPrompt, Turn
 from erc_ros.inference.bundle import Bundle, load_bundle, speaker_network, text_prompt
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.manifest import CachedText
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 from erc_ros.resources import model_folder
@@ -59,7 +59,7 @@ from erc_ros.training.encoders.audio.voice_model import (
 )
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.export import speaker_export
-from erc_ros.training.heads.pooling import Pooling, PoolingConfig
+from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 Array = NDArray[np.float32]
@@ -328,7 +328,7 @@ class PlainTorch:
         self._voice = VoiceEnsemble(members).eval()
         self._face = FaceNetwork(FaceNetworkConfig()).eval()
         sizes = (text.embedding, audio.embedding, visual.embedding)
-        self._fusion = Pooling(PoolingConfig(embeddings=sizes)).eval()
+        self._fusion = LateFusion(LateFusionConfig(embeddings=sizes)).eval()
         self._window: tuple[Block, ...] = ()
         self._heard: dict[str, list[Tensor]] = defaultdict(list)
         self._most = audio.heard
@@ -391,14 +391,16 @@ def median(action: Callable[[Utterance], object], said: list[Utterance]) -> floa
     return statistics.median(times[len(times) // 3 :]) / 1e6
 
 
-def median_prepared(recogniser: Recogniser, said: list[Utterance]) -> float:
+def median_prepared(recognizer: EmotionRecognizer, said: list[Utterance]) -> float:
     """As in life: sound and faces of a draft are encoded before its final text comes."""
     times = []
     for utterance in said:
-        recogniser.prepare(replace(utterance, text="", is_final=False))
-        time.sleep(0.1)  # what a recogniser takes at least after speech has ended; not waited for
+        recognizer.prepare(replace(utterance, text="", is_final=False))
+        time.sleep(
+            0.1
+        )  # what a speech recognizer takes at least after speech has ended; not waited for
         begin = time.perf_counter_ns()
-        recogniser.feed(utterance)
+        recognizer.feed(utterance)
         times.append(time.perf_counter_ns() - begin)
     return statistics.median(times[len(times) // 3 :]) / 1e6
 
@@ -407,11 +409,11 @@ def measure(name: str, count: int = 45) -> list[Figure]:
     """A whole utterance, this runtime and PyTorch, `count` utterances each."""
     bundle = load_bundle(model_folder(name))
     said, cores = utterances(count), torch.get_num_threads()
-    with Recogniser(bundle) as recogniser:
-        recogniser.warm_up()
-        mine = median(recogniser.feed, said)
-        last = median_prepared(recogniser, said)
-        text = median(recogniser.feed, [replace(u, audio=u.audio[:0], faces=()) for u in said])
+    with EmotionRecognizer(bundle) as recognizer:
+        recognizer.warm_up()
+        mine = median(recognizer.feed, said)
+        last = median_prepared(recognizer, said)
+        text = median(recognizer.feed, [replace(u, audio=u.audio[:0], faces=()) for u in said])
     torch_all = median(PlainTorch(bundle).feed, said)
     torch.set_num_threads(1)
     torch_one = median(PlainTorch(bundle).feed, said)

@@ -3,7 +3,7 @@
     python -m benchmarks.alignment [--seeds 5]
 
 The sound is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA); its phrases stand in
-for a speech recogniser: gold text, delivered late. Nobody is told apart in the first table (it is
+for a speech recognizer: gold text, delivered late. Nobody is told apart in the first table (it is
 about time only); in the second one the speaker model is used.
 """
 
@@ -92,7 +92,7 @@ def final(events: Sequence[Event]) -> tuple[list[Utterance], int]:
 
 
 def told(phrase: Phrase, how: str, delay: float) -> Transcript:
-    """The phrase as a recogniser would give it."""
+    """The phrase as a speech recognizer would give it."""
     text = Transcript(phrase.text, arrival=at(phrase.end + delay))
     if how == "start and end":
         return Transcript(phrase.text, text.arrival, start=at(phrase.start), end=at(phrase.end))
@@ -110,7 +110,7 @@ def is_right(phrase: Phrase, utterances: Sequence[Utterance]) -> bool:
 
 def timeouts(sound: NDArray[np.float32], phrases: Sequence[Phrase], seeds: int) -> None:
     """Print the first table."""
-    print("| recogniser's delay | it tells | text_timeout | right | sent twice | without speech |")
+    print("| recognizer's delay | it tells | text_timeout | right | sent twice | without speech |")
     print("|---|---|---|---|---|---|")
     for name, (least, most) in DELAYS.items():
         for how in TOLD:
@@ -149,7 +149,7 @@ def words_of(phrase: Phrase) -> list[Word]:
 
 
 def joined(phrases: Sequence[Phrase], count: int) -> list[list[Phrase]]:
-    """`count` phrases in one final, as a recogniser that hears no pause gives them."""
+    """`count` phrases in one final, as a speech recognizer that hears no pause gives them."""
     return [list(phrases[n : n + count]) for n in range(0, len(phrases), count)]
 
 

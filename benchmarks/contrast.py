@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.record import write_results
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.utterance import Utterance
@@ -53,7 +53,9 @@ def read_pairs(file: Path = PAIRS) -> list[Pair]:
     return pairs
 
 
-def answer(recogniser: Recogniser, turns: Sequence[str], conversation: str) -> NDArray[np.float64]:
+def answer(
+    recognizer: EmotionRecognizer, turns: Sequence[str], conversation: str
+) -> NDArray[np.float64]:
     """Probabilities (C,) of the last turn; two speakers take turns."""
     for place, text in enumerate(turns):
         start = seconds(TURN * place)
@@ -66,7 +68,7 @@ def answer(recogniser: Recogniser, turns: Sequence[str], conversation: str) -> N
             speaker_id=f"speaker{(len(turns) - place) % 2}",
             is_final=True,
         )
-        estimate = recogniser.feed(utterance)
+        estimate = recognizer.feed(utterance)
     return np.asarray(estimate.probabilities)
 
 
@@ -95,13 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs = read_pairs()
     labels = list(bundle.labels)
     right_with, right_without, right_side = [], [], []
-    with Recogniser(bundle) as recogniser:
+    with EmotionRecognizer(bundle) as recognizer:
         for number, pair in enumerate(pairs):
-            alone = answer(recogniser, [pair.last], f"{number} alone")
+            alone = answer(recognizer, [pair.last], f"{number} alone")
             odds = []
             one, other = (labels.index(name) for name in pair.histories)
             for name, history in pair.histories.items():
-                after = answer(recogniser, [*history, pair.last], f"{number} {name}")
+                after = answer(recognizer, [*history, pair.last], f"{number} {name}")
                 right_with.append(labels[after.argmax()] == name)
                 right_without.append(labels[alone.argmax()] == name)
                 odds.append(np.log(after[one] / after[other]))

@@ -33,10 +33,10 @@ import onnxruntime as ort
 from benchmarks.machine import description
 from benchmarks.record import commit, rounded
 from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.inference.engines.build import build, conversation
 from erc_ros.inference.estimate import Estimate
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics.table import markdown
 from erc_ros.networks import gpu
 from erc_ros.networks.network import Device
@@ -124,15 +124,15 @@ def measure(bundle: Bundle, name: str, device: str, repeats: int) -> Row:
     """One row; NOT_MEASURED with the reason where the device does not start or fails."""
     row, begin = Row(name, device), time.perf_counter()
     try:
-        with Recogniser(bundle, DEVICES[device]) as recogniser:
-            recogniser.warm_up()
+        with EmotionRecognizer(bundle, DEVICES[device]) as recognizer:
+            recognizer.warm_up()
             start = time.perf_counter() - begin
-            estimates = [each for _ in range(repeats) for each in _estimates(recogniser)]
-            devices = {part: network.device for part, network in recogniser.networks.items()}
+            estimates = [each for _ in range(repeats) for each in _estimates(recognizer)]
+            devices = {part: network.device for part, network in recognizer.networks.items()}
     except Exception as error:  # noqa: BLE001  (a driver that fails must not hide the other rows)
         return replace(row, reason=str(error).partition(";")[0].partition("\n")[0])
-    with Recogniser(bundle) as recogniser:
-        expected = _estimates(recogniser)
+    with EmotionRecognizer(bundle) as recognizer:
+        expected = _estimates(recognizer)
     pairs = list(zip(estimates, expected * repeats, strict=True))
     totals = [estimate.latency_total / 1e6 for estimate in estimates]
     return replace(
@@ -154,9 +154,9 @@ def measure(bundle: Bundle, name: str, device: str, repeats: int) -> Row:
     )
 
 
-def _estimates(recogniser: Recogniser) -> list[Estimate]:
-    estimates = [recogniser.feed(utterance) for utterance in conversation(recogniser.bundle)]
-    recogniser.reset("built")
+def _estimates(recognizer: EmotionRecognizer) -> list[Estimate]:
+    estimates = [recognizer.feed(utterance) for utterance in conversation(recognizer.bundle)]
+    recognizer.reset("built")
     return estimates
 
 

@@ -32,7 +32,7 @@ from benchmarks.record import write_results
 from benchmarks.unseen_faces import look_at
 from erc_ros.encoders.face_detector import YuNetDetector
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.resources import model_folder
 from erc_ros.sensing.faces import FaceDetector, HaarDetector, cut_face
 from erc_ros.sensing.frames import Frame
@@ -128,11 +128,11 @@ def measure(
     result: dict[str, Any] = {"photographs": len(images), "found_by_all": sum(both)}
     loaded = load_bundle(model_folder(bundle))
     order = [list(loaded.labels).index(label) for label in LABELS]
-    with Recogniser(loaded) as recogniser:
+    with EmotionRecognizer(loaded) as recognizer:
         for name, (faces, ms) in cut.items():
             known = [n for n, face in enumerate(faces) if face is not None]
             seen = [face for face in faces if face is not None]
-            said = look_at(recogniser, seen)[:, order].argmax(axis=1)
+            said = look_at(recognizer, seen)[:, order].argmax(axis=1)
             predicted = [""] * len(images)
             for n, label in zip(known, said.tolist(), strict=True):
                 predicted[n] = LABELS[label]

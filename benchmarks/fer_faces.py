@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.record import write_results
 from benchmarks.unseen_faces import look_at
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets import ferplus
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = [
         np.asarray(cv2.cvtColor(each, cv2.COLOR_GRAY2BGR), np.uint8) for each in faces.pictures
     ]
-    with Recogniser(bundle) as recogniser:
-        probabilities = look_at(recogniser, images)[:, order]
+    with EmotionRecognizer(bundle) as recognizer:
+        probabilities = look_at(recognizer, images)[:, order]
     predicted = probabilities.argmax(axis=1)
     figures = {}
     every = np.ones(len(truth), bool)

@@ -41,7 +41,7 @@ PAPERS = {
 }
 """MELD's sizes where a paper has them; all three modalities, also where the paper has two.
 
-Pooling is of no paper.
+LateFusion is of no paper.
 """
 
 
@@ -107,7 +107,7 @@ def torch_milliseconds(model: FusionModel, inputs: dict[str, Tensor], repeats: i
 
 
 def onnx_milliseconds(model: FusionModel, inputs: dict[str, Tensor], repeats: int) -> float:
-    """The same of the exported head, as the recogniser runs it."""
+    """The same of the exported head, as the recognizer runs it."""
     arrays = {name: value.numpy() for name, value in inputs.items()}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "fusion.onnx"

@@ -3,9 +3,9 @@
     python -m benchmarks.latency [--repeats 25]
 
 The demo's dialogue (12 turns, 50 s) is played several times, with camera (JPEG, 15 Hz), microphone
-and recogniser: 25 times are 300 utterances, and take 21 minutes. Measured is the time from
+and recognizer: 25 times are 300 utterances, and take 21 minutes. Measured is the time from
 publishing the final text until another process has the estimate, both ways over DDS, and where it
-goes: over DDS to the node, waiting for the worker there, dialogue, handover to the recogniser, its
+goes: over DDS to the node, waiting for the worker there, dialogue, handover to the recognizer, its
 parts (text, audio and visual overlap; what a draft has prepared costs nothing), fusion, and making
 the message and sending it. Turns that were split or joined are counted. The aims are for 2 cores
 with nothing else running.
@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.machine import Figure, description
 from erc_ros.demo.conversation_bag import (
     DIALOGUE,
-    SimulatedRecogniser,
+    SimulatedRecognizer,
     perform,
     portrait,
     write_conversation,
@@ -31,7 +31,7 @@ from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
 from erc_ros.replay.report import Result
 from erc_ros.replay.rows import Row
-from erc_ros.replay.via_dds import play, recognisable_speech
+from erc_ros.replay.via_dds import play, recognizable_speech
 
 PERCENT = (50, 95, 99)
 SAMPLES = 100  # per per cent: p99 of 100 samples at least
@@ -49,7 +49,7 @@ def run(robot: RobotConfig, repeats: int) -> Result:
             sound,
             phrases,
             portrait(seen),
-            recogniser=SimulatedRecogniser(type=recognisable_speech()),
+            recognizer=SimulatedRecognizer(type=recognizable_speech()),
         )
         with Bag(path) as bag:
             return play(bag, {}, robot)

@@ -1,4 +1,4 @@
-"""Nothing lost, little used: raw camera at 30 Hz, microphone and recogniser, live, on this machine.
+"""Nothing lost, little used: raw camera at 30 Hz, microphone and recognizer, live, on this machine.
 
     python -m benchmarks.load [--seconds 60]      (600 for the ten minutes of the aim)
 
@@ -24,7 +24,7 @@ from erc_ros.demo.conversation_bag import DIALOGUE, HEIGHT, WIDTH, Phrase, perfo
 from erc_ros.demo.voices import synthesiser
 from erc_ros.parameters import RobotConfig
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.via_dds import Listening, Nodes, recognisable_speech, running_nodes
+from erc_ros.replay.via_dds import Listening, Nodes, recognizable_speech, running_nodes
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -161,7 +161,7 @@ class _Bench:
         self, listening: Listening, sound: NDArray[np.float32], phrases: list[Phrase]
     ) -> None:
         self._listening = listening
-        self._speech = recognisable_speech()
+        self._speech = recognizable_speech()
         self._publishers = {
             topic: listening.publisher(topic, kind)
             for topic, kind in (("image", IMAGE), ("audio", SOUND), ("speech", self._speech))

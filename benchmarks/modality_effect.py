@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.record import write_results
 from erc_ros.inference.bundle import Bundle, load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets import corpora, ferplus
@@ -86,12 +86,12 @@ def acted(bundle: Bundle, data: Path) -> dict[str, float]:
         ("voice_face_words", "vfw"),
     ):  # fmt: skip
         rows = []
-        with Recogniser(bundle) as recogniser:
+        with EmotionRecognizer(bundle) as recognizer:
             for number, (clip, pictures) in enumerate(zip(clips, shown, strict=True)):
                 statement = STATEMENTS[clip.name.split("-")[4]]
                 crops = tuple(FaceCrop(NS // 10 * place, p) for place, p in enumerate(pictures))
                 sound = np.rint(clip.samples * 32767).astype(np.int16)
-                estimate = recogniser.feed(
+                estimate = recognizer.feed(
                     Utterance(
                         conversation_id=f"c{number}",
                         utterance_id="u",

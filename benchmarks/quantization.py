@@ -8,7 +8,7 @@ Fusion only (figure 9), then the whole pipeline (figure 10): float32, weight-onl
 SmoothQuant, static, and the static ones of `erc quantize --target tensorrt`, here on the CPU, with
 float32 beside the int8. Weighted F1 on dev; on test for float32 and for the one that would be
 chosen (the fastest whose loss on dev is at most 0.3 points), once. Durations: whole utterances of
-MELD's dev (text, with a sound and 8 faces of other corpora) through the recogniser, all variants in
+MELD's dev (text, with a sound and 8 faces of other corpora) through the recognizer, all variants in
 turn.
 `--shipped` adds a bundle made of the float one by `erc quantize`, with each part's own scheme.
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks.machine import description
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.quantization.command import stage
 from erc_ros.training.quantization.gate import TEXT_ALONE, Bench, passes
@@ -84,8 +84,10 @@ def variant(bench: Bench, name: str, made: Mapping[str, Made], folder: Path) -> 
 def durations(rows: Sequence[Variant], task: Task, count: int) -> list[Speed]:
     """Of a whole utterance for each row, side by side."""
     with ExitStack() as stack:
-        recognisers = [stack.enter_context(Recogniser(load_bundle(row.folder))) for row in rows]
-        return side_by_side([r.feed for r in recognisers], task.utterances("dev", count))
+        recognizers = [
+            stack.enter_context(EmotionRecognizer(load_bundle(row.folder))) for row in rows
+        ]
+        return side_by_side([r.feed for r in recognizers], task.utterances("dev", count))
 
 
 def table(bench: Bench, rows: Sequence[Variant], speeds: Sequence[Speed]) -> list[str]:

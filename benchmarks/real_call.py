@@ -3,7 +3,7 @@
     python -m benchmarks.real_call [--out out/real_call]
 
 The sound is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA); its transcript stands
-in for a speech recogniser: gold text, delivered 0.3 to 0.8 s after each phrase. Who
+in for a speech recognizer: gold text, delivered 0.3 to 0.8 s after each phrase. Who
 speaks is found by the nodes and compared with the annotation.
 """
 
@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.cli import _print_end, _print_row
-from erc_ros.demo.conversation_bag import Phrase, SimulatedRecogniser, write_conversation
+from erc_ros.demo.conversation_bag import Phrase, SimulatedRecognizer, write_conversation
 from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
 from erc_ros.replay.report import write
 from erc_ros.replay.rows import Row
-from erc_ros.replay.via_dds import play, recognisable_speech
+from erc_ros.replay.via_dds import play, recognizable_speech
 from erc_ros.training.datasets import folder as datasets
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
@@ -67,8 +67,8 @@ def write_call(folder: Path, path: Path) -> Path:
     sound, rate = soundfile.read(folder / "sample.flac", dtype="float32")
     if rate != SAMPLE_RATE or sound.ndim != 1:
         raise ValueError(f"sample.flac has {rate} Hz and shape {sound.shape}, expected 16 kHz mono")
-    recogniser = SimulatedRecogniser(type=recognisable_speech(), delay=(0.3, 0.8))
-    return write_conversation(path, sound, read_stm(folder / "sample.stm"), recogniser=recogniser)
+    recognizer = SimulatedRecognizer(type=recognizable_speech(), delay=(0.3, 0.8))
+    return write_conversation(path, sound, read_stm(folder / "sample.stm"), recognizer=recognizer)
 
 
 def single_speaker(turns: Iterable[Turn], frames: int) -> NDArray[np.object_]:

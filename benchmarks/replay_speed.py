@@ -22,7 +22,7 @@ def measure(robot: RobotConfig) -> list[Figure]:
         timing = replay(bag, {}, robot).timing
     return [
         Figure("replay", timing["times_real_time"], "x real time", 10, more=True),
-        Figure("recogniser alone, p50", timing["recogniser_ms"].get("p50", float("nan")), "ms"),
+        Figure("recognizer alone, p50", timing["recogniser_ms"].get("p50", float("nan")), "ms"),
     ]
 
 

@@ -391,7 +391,7 @@ def false_table(cast: Cast) -> None:
 def recognised(
     session: Session, delay: Span, tells_times: bool, random: np.random.Generator
 ) -> list[Transcript]:
-    """What a recogniser that does not know the robot's voice makes of everybody."""
+    """What a speech recognizer that does not know the robot's voice makes of everybody."""
     texts = []
     for who, spans in (("robot", session.robot), ("person", session.people)):
         for n, span in enumerate(spans):
@@ -403,8 +403,8 @@ def recognised(
 
 
 def text_table(cast: Cast) -> None:
-    """What becomes of the recogniser's text of what the robot said, and of the answer's."""
-    header("recogniser's delay", "it tells", *(f"{after} s" for after in TEXT_AFTER))
+    """What becomes of the speech recognizer's text of what the robot said, and of the answer's."""
+    header("recognizer's delay", "it tells", *(f"{after} s" for after in TEXT_AFTER))
     for name, delay in TEXT_DELAYS.items():
         for tells in ("start and end", "arrival"):
             robots: Shares = defaultdict(list)

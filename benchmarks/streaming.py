@@ -2,7 +2,7 @@
 
     python -m benchmarks.streaming [--bundle edge-small] [--dialogues 280]
 
-1. Cost: milliseconds of the recogniser for the utterances around the 10th, 100th and 1,000th of one
+1. Cost: milliseconds of the recognizer for the utterances around the 10th, 100th and 1,000th of one
    conversation, text only; and of the text encoder when it remembers against reading its whole
    window anew.
 2. Early estimates: MELD test, text only. After so many seconds heard the words so far (a share of
@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.machine import description
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import Bundle, load_bundle, text_prompt
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network
 from erc_ros.pipeline import PipelineConfig
@@ -58,11 +58,11 @@ def said(conversations: Sequence[Conversation], count: int) -> list[Utterance]:
 def cost(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
     """ms per utterance, early and late in a conversation."""
     times = []
-    with Recogniser(bundle) as recogniser:
-        recogniser.warm_up()
+    with EmotionRecognizer(bundle) as recognizer:
+        recognizer.warm_up()
         for utterance in utterances:
             begin = time.perf_counter_ns()
-            recogniser.feed(utterance)
+            recognizer.feed(utterance)
             times.append((time.perf_counter_ns() - begin) / 1e6)
     lines = ["| utterance | ms, median | ms, slowest |", "|---|---|---|"]
     for number in (10, 100, 1000):
@@ -98,7 +98,7 @@ def memory(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
 def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
     """How often an early estimate has the final label, by seconds heard."""
     same: dict[float, list[bool]] = {heard: [] for heard in HEARD}
-    with Recogniser(bundle) as recogniser:
+    with EmotionRecognizer(bundle) as recognizer:
         for conversation in conversations:
             for utterance in conversation.utterances:
                 if utterance.start is None or utterance.end is None:
@@ -118,8 +118,8 @@ def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
                     share = words[: int(len(words) * heard / duration)] if duration > 0 else []
                     if heard < duration and share:
                         draft = replace(whole, text=" ".join(share), is_final=False)
-                        labels[heard] = recogniser.feed(draft).label
-                final = recogniser.feed(whole).label
+                        labels[heard] = recognizer.feed(draft).label
+                final = recognizer.feed(whole).label
                 for heard, label in labels.items():
                     same[heard].append(label == final)
     lines = ["| seconds heard | utterances longer than that | same label |", "|---|---|---|"]

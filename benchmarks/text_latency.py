@@ -24,8 +24,8 @@ from benchmarks.machine import description
 from erc_ros.demo.conversation_bag import DIALOGUE
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import Bundle, load_bundle, text_prompt
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.history import leave_one_out_inputs
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.inference.text_encoders import CachedTextEncoder
 from erc_ros.networks.network import Network, observed
 from erc_ros.networks.session import session_options
@@ -41,22 +41,22 @@ def recorded(bundle: Bundle) -> dict[str, list[Inputs]]:
     """Part -> what it gets while the dialogue is recognised, the first round left out."""
     files = {part.file: name for name, part in bundle.parts.items()}
     calls: dict[str, list[Inputs]] = {name: [] for name in files.values()}
-    with Recogniser(bundle) as recogniser:
-        feed(recogniser, 0)
+    with EmotionRecognizer(bundle) as recognizer:
+        feed(recognizer, 0)
 
         def note(file: Path, inputs: Mapping[str, Any]) -> None:
             calls[files[file]].append({name: np.array(x) for name, x in inputs.items()})
 
         with observed(note):
             for number in range(1, ROUNDS):
-                feed(recogniser, number)
+                feed(recognizer, number)
     return calls
 
 
-def feed(recogniser: Recogniser, number: int) -> None:
+def feed(recognizer: EmotionRecognizer, number: int) -> None:
     """One round of the dialogue."""
     for place, turn in enumerate(DIALOGUE):
-        recogniser.feed(
+        recognizer.feed(
             Utterance("bench", f"{number}.{place}", 0, 0, turn.text, speaker_id=str(turn.speaker))
         )
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.unseen_text import percent
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
@@ -62,7 +62,9 @@ def read_pictures(folder: Path) -> tuple[list[NDArray[np.uint8]], list[str], lis
     return pictures, labels, people
 
 
-def look_at(recogniser: Recogniser, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+def look_at(
+    recognizer: EmotionRecognizer, pictures: Sequence[NDArray[np.uint8]]
+) -> NDArray[np.float64]:
     """Probabilities (n, C): each picture is the face of an utterance of its own conversation."""
     rows = []
     for number, picture in enumerate(pictures):
@@ -74,7 +76,7 @@ def look_at(recogniser: Recogniser, pictures: Sequence[NDArray[np.uint8]]) -> ND
             is_final=True,
             faces=(FaceCrop(NS // 2, picture),),
         )
-        rows.append(recogniser.feed(said).probabilities)
+        rows.append(recognizer.feed(said).probabilities)
     return np.array(rows)
 
 
@@ -89,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pictures, names, people = read_pictures(data_folder(options.data) / FOLDER)
     bundle = load_bundle(model_folder(options.bundle))
     order = [list(bundle.labels).index(label) for label in LABELS]
-    with Recogniser(bundle) as recogniser:
-        answers = look_at(recogniser, pictures)[:, order]
+    with EmotionRecognizer(bundle) as recognizer:
+        answers = look_at(recognizer, pictures)[:, order]
     truth = np.array([LABELS.index(name) for name in names])
     owners = np.unique(people, return_inverse=True)[1]
     intervals = metrics.intervals(truth, answers[None], LABELS, owners, resamples=300)

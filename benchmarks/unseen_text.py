@@ -5,7 +5,7 @@
 
 The test splits of MELD, EmoContext (four classes, the last of three turns), GoEmotions (single
 comments), the robot dialogues, and of three corpora that nobody may train on (those of the second
-command; left out where they are not in the data folder), text alone, as the recogniser answers. A
+command; left out where they are not in the data folder), text alone, as the recognizer answers. A
 class that may be several of the seven labels ("others" of EmoContext) has the sum of their
 probabilities. Labels that a corpus does not have are never the answer: the probabilities of its
 own are scaled to a sum of 1. Percent, with 95 % intervals over conversations. With --against OTHER
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.record import write_results
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.significance import Difference, paired_bootstrap
 from erc_ros.resources import model_folder
@@ -41,7 +41,7 @@ FIGURES = ("weighted_f1", "macro_f1", "unweighted_recall", "calibration_error")
 
 
 def read_to(
-    recogniser: Recogniser, conversation: Conversation, has_history: bool
+    recognizer: EmotionRecognizer, conversation: Conversation, has_history: bool
 ) -> NDArray[np.float64]:
     """Probabilities (n, C) of the labelled utterances of a conversation."""
     rows = []
@@ -50,7 +50,7 @@ def read_to(
             continue
         start = seconds(TURN * place)
         alone = "" if has_history else f"/{place}"
-        estimate = recogniser.feed(
+        estimate = recognizer.feed(
             Utterance(
                 conversation_id=conversation.name + alone,
                 utterance_id=f"{conversation.name}/{place}",
@@ -82,8 +82,8 @@ def answer(bundle: str, corpus: Corpus, has_history: bool) -> Answers:
     """What a bundle says to a corpus."""
     loaded = load_bundle(model_folder(bundle))
     order = [list(loaded.labels).index(label) for label in LABELS]
-    with Recogniser(loaded) as recogniser:
-        rows = [read_to(recogniser, c, has_history) for c in corpus.conversations]
+    with EmotionRecognizer(loaded) as recognizer:
+        rows = [read_to(recognizer, c, has_history) for c in corpus.conversations]
     owners = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
     ours = np.concatenate([each for each in rows if len(each)])[:, order]
     summed = np.stack([ours[:, list(each)].sum(axis=1) for each in corpus.classes], axis=1)

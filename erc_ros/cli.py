@@ -376,14 +376,14 @@ def _demonstrate(options: argparse.Namespace) -> int:
     from erc_ros.demo.conversation_bag import write_demo
     from erc_ros.replay.bag import Bag
     from erc_ros.replay.report import write
-    from erc_ros.replay.via_dds import play, recognisable_speech
+    from erc_ros.replay.via_dds import play, recognizable_speech
 
     check_folder(options.out)
     folder = options.out / "bag"
     if (folder / "metadata.yaml").is_file():
         shutil.rmtree(folder)  # of an earlier demo
     print(f"making {folder}: a written dialogue, three synthetic voices, a camera", flush=True)
-    write_demo(folder, speech_type=recognisable_speech())
+    write_demo(folder, speech_type=recognizable_speech())
     print("playing it through the nodes over DDS, in real time\n", flush=True)
     with Bag(folder) as bag:
         result = play(bag, {}, _robot(options), 1.0, _print_row(True))

@@ -39,12 +39,12 @@ from erc_ros.dialogue.voice_audio import VoiceAudio
 from erc_ros.encoders.face_detector import YuNetDetector
 from erc_ros.encoders.language import TextExclusion
 from erc_ros.inference.bundle import Bundle, BundleError, load_bundle, read_manifest
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.emotion_state import EmotionStateConfig
 from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import UNKNOWN, Estimate
 from erc_ros.inference.label_map import read_label_map
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioFormat, AudioSamples
 from erc_ros.sensing.face_search import FaceSearch
@@ -753,7 +753,7 @@ class Perception:
 
 
 class Recognition:
-    """Utterances in, estimates out: what the events of the dialogue mean for the recogniser.
+    """Utterances in, estimates out: what the events of the dialogue mean for the recognizer.
 
     Not thread-safe: one caller. Every network has run once when it is made; `close` ends its
     threads.
@@ -774,7 +774,7 @@ class Recognition:
         self.min_confidence = config.min_confidence
         self._loaded: Bundle = load_bundle(model_folder(config.bundle))
         self._label_map = read_label_map(config.label_map, self._loaded.labels)
-        self._recogniser = Recogniser(self._loaded, config.device)
+        self._recogniser = EmotionRecognizer(self._loaded, config.device)
         self._recogniser.warm_up()
         self._conversation = ""
 
@@ -818,7 +818,7 @@ class Recognition:
         return self._recogniser.distrust
 
     def close(self) -> None:
-        """End the recogniser's threads."""
+        """End the recognizer's threads."""
         self._recogniser.close()
 
     def build_engines(self) -> EngineBuild | None:

@@ -94,7 +94,7 @@ FUSION_MODELS = Kind(
         "summer": "erc_ros.training.heads.summer:Summer",
         "lpgnet": "erc_ros.training.heads.lpgnet:Lpgnet",
         "ddvlm": "erc_ros.training.heads.ddvlm:Ddvlm",
-        "pooling": "erc_ros.training.heads.pooling:Pooling",
+        "late-fusion": "erc_ros.training.heads.late_fusion:LateFusion",
     },
     files=True,
 )

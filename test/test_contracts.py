@@ -134,5 +134,5 @@ def test_the_classes_of_the_example_package_pass(tmp_path: Path) -> None:
 def test_every_class_of_this_package_passes(tmp_path: Path) -> None:
     done = run(cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    for name in ("pooling", "yunet", "haar", "silero"):
+    for name in ("late-fusion", "yunet", "haar", "silero"):
         assert f"[{name}" in done.stdout or f"-{name}]" in done.stdout

@@ -14,8 +14,8 @@ from erc_ros import EstimateEvent, Pipeline, PipelineConfig, Transcript
 from erc_ros.cli import main
 from erc_ros.encoders.language import TextExclusion
 from erc_ros.inference.bundle import BundleError, load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, Utterance
@@ -76,22 +76,22 @@ def test_voice_and_face_go_on_without_the_text(tmp_path: Path) -> None:
         text="Ich weiß nicht, was ich machen soll.",
         audio=noise.integers(-9000, 9000, SAMPLE_RATE).astype(np.int16),
     )
-    with Recogniser(load_bundle(with_languages(tmp_path / "a", "en"))) as recogniser:
-        recogniser.prepare(said)
-        excluded = recogniser.feed(said)
-    with Recogniser(load_bundle(with_languages(tmp_path / "b"))) as recogniser:
-        read = recogniser.feed(said)
+    with EmotionRecognizer(load_bundle(with_languages(tmp_path / "a", "en"))) as recognizer:
+        recognizer.prepare(said)
+        excluded = recognizer.feed(said)
+    with EmotionRecognizer(load_bundle(with_languages(tmp_path / "b"))) as recognizer:
+        read = recognizer.feed(said)
     assert excluded.modalities == (False, True, False) and excluded.text_excluded == "language"
     assert read.modalities == (True, True, False) and read.text_excluded == ""
 
 
 def test_tags_of_sounds_are_no_words_and_are_not_read(tmp_path: Path) -> None:
-    def feed(recogniser: Recogniser, text: str) -> Estimate:
-        return recogniser.feed(Utterance("c", "u", 0, NS, text))
+    def feed(recognizer: EmotionRecognizer, text: str) -> Estimate:
+        return recognizer.feed(Utterance("c", "u", 0, NS, text))
 
-    with Recogniser(load_bundle(with_languages(tmp_path, "en"))) as recogniser:
-        assert feed(recogniser, "[MUSIC]").text_excluded == "non_speech"
-        tagged, plain = feed(recogniser, "[laughs] so good"), feed(recogniser, "so good")
+    with EmotionRecognizer(load_bundle(with_languages(tmp_path, "en"))) as recognizer:
+        assert feed(recognizer, "[MUSIC]").text_excluded == "non_speech"
+        tagged, plain = feed(recognizer, "[laughs] so good"), feed(recognizer, "so good")
     np.testing.assert_array_equal(tagged.probabilities, plain.probabilities)
     assert tagged.text_excluded == "" and tagged.modalities[0]
 

@@ -26,7 +26,7 @@ RUNTIME = [
     "erc_ros.encoders.text",
     "erc_ros.encoders.audio",
     "erc_ros.encoders.face",
-    "erc_ros.inference.recogniser",
+    "erc_ros.inference.emotion_recognizer",
     "erc_ros.cli",
 ]
 NODES = ["erc_ros.nodes.emotion", "erc_ros.nodes.utterance_node", "erc_ros.nodes.emotion_node"]

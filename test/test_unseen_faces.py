@@ -13,7 +13,7 @@ pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from benchmarks.unseen_faces import EMOTIONS, look_at, main, read_pictures
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.resources import model_folder
 
 
@@ -46,8 +46,8 @@ def test_figures_of_all_pictures_and_people_are_printed(
     # By hand: every emotion has as many pictures, so both rates are the same.
     pictures, labels, _ = read_pictures(data / "ckplus48")
     bundle = load_bundle(model_folder("edge-small"))
-    with Recogniser(bundle) as recogniser:
-        answers = look_at(recogniser, pictures)
+    with EmotionRecognizer(bundle) as recognizer:
+        answers = look_at(recognizer, pictures)
     answered = [bundle.labels[place] for place in answers.argmax(axis=1)]
     right = {label: 0 for label in EMOTIONS.values()}
     for label, answer in zip(labels, answered, strict=True):
@@ -68,8 +68,8 @@ def test_pictures_come_with_their_label_and_person(data: Path) -> None:
 
 def test_a_picture_is_answered_by_its_face_alone_and_like_any_other_time(data: Path) -> None:
     pictures = read_pictures(data / "ckplus48")[0][:3]
-    with Recogniser(load_bundle(model_folder("edge-small"))) as recogniser:
-        both = look_at(recogniser, [*pictures, *pictures[::-1]])
+    with EmotionRecognizer(load_bundle(model_folder("edge-small"))) as recognizer:
+        both = look_at(recognizer, [*pictures, *pictures[::-1]])
     np.testing.assert_allclose(both[:3], both[:2:-1], atol=1e-6)
     np.testing.assert_allclose(both.sum(axis=1), 1, atol=1e-5)
     assert np.abs(both[0] - both[1]).max() > 1e-4

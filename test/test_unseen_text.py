@@ -12,7 +12,7 @@ pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from benchmarks.unseen_text import Answers, answer, differences, main, measured, read_test
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.resources import model_folder
 from erc_ros.values.utterance import Utterance
 
@@ -53,7 +53,7 @@ def test_the_answer_is_one_of_the_labels_that_the_corpus_has(data: Path) -> None
     bundle = load_bundle(model_folder("edge-small"))
     four = [list(bundle.labels).index(name) for name in ("neutral", "sadness", "joy", "anger")]
     right, confidence = [], []
-    with Recogniser(bundle) as recogniser:
+    with EmotionRecognizer(bundle) as recognizer:
         for place, label in ((1, 2), (2, 3), (3, 0)):
             said = Utterance(
                 conversation_id=str(place),
@@ -64,7 +64,7 @@ def test_the_answer_is_one_of_the_labels_that_the_corpus_has(data: Path) -> None
                 speaker_id="speaker1",
                 is_final=True,
             )
-            shares = np.array(recogniser.feed(said).probabilities)[four]
+            shares = np.array(recognizer.feed(said).probabilities)[four]
             right.append(shares.argmax() == label)
             confidence.append(shares.max() / shares.sum())
     assert all(right), "plain sentences"

@@ -40,8 +40,8 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class SimulatedRecogniser:
-    """A simulated speech recogniser. Durations in s.
+class SimulatedRecognizer:
+    """A simulated speech recognizer. Durations in s.
 
     type: hri_msgs/msg/LiveSpeech (with partial texts) or std_msgs/msg/String (finals only).
     delay: least and greatest time from the end of a phrase to its final text.
@@ -67,7 +67,7 @@ def write_conversation(
     phrases: Sequence[Phrase],
     camera: Camera | None = None,
     *,
-    recogniser: SimulatedRecogniser | None = None,
+    recognizer: SimulatedRecognizer | None = None,
     frames_per_second: float = 15.0,
     storage: str = "mcap",
 ) -> Path:
@@ -83,7 +83,7 @@ def write_conversation(
     with BagWriter(path, storage) as writer:
         entries = [
             *_sound(writer, sound),
-            *_texts(writer, phrases, recogniser or SimulatedRecogniser()),
+            *_texts(writer, phrases, recognizer or SimulatedRecognizer()),
         ]
         if camera is not None:
             entries += _frames(writer, camera, len(sound) / SAMPLE_RATE, frames_per_second)
@@ -121,21 +121,21 @@ def _sound(writer: BagWriter, sound: NDArray[np.float32]) -> list[_Entry]:
 
 
 def _texts(
-    writer: BagWriter, phrases: Sequence[Phrase], recogniser: SimulatedRecogniser
+    writer: BagWriter, phrases: Sequence[Phrase], recognizer: SimulatedRecognizer
 ) -> list[_Entry]:
-    rng = np.random.default_rng(recogniser.seed)
+    rng = np.random.default_rng(recognizer.seed)
     entries = []
     for phrase in phrases:
-        delay = float(rng.uniform(*recogniser.delay))
-        entries.append(_text(writer, recogniser.type, phrase.end, phrase.end + delay, phrase.text))
-        if recogniser.type == "std_msgs/msg/String":
+        delay = float(rng.uniform(*recognizer.delay))
+        entries.append(_text(writer, recognizer.type, phrase.end, phrase.end + delay, phrase.text))
+        if recognizer.type == "std_msgs/msg/String":
             continue
         words = phrase.text.split()
-        for time in np.arange(phrase.start + recogniser.partials, phrase.end, recogniser.partials):
+        for time in np.arange(phrase.start + recognizer.partials, phrase.end, recognizer.partials):
             share = (time - phrase.start) / (phrase.end - phrase.start)
             heard = " ".join(words[: max(1, int(share * len(words)))])
             entries.append(
-                _text(writer, recogniser.type, float(time), float(time) + 0.2, heard, final=False)
+                _text(writer, recognizer.type, float(time), float(time) + 0.2, heard, final=False)
             )
     return entries
 
@@ -233,9 +233,9 @@ def write_demo(
     """
     sound, phrases = perform(DIALOGUE, synthesiser())
     seen = [p for p, turn in zip(phrases, DIALOGUE, strict=True) if turn.speaker == 0]
-    recogniser = SimulatedRecogniser(type=speech_type)
+    recognizer = SimulatedRecognizer(type=speech_type)
     return write_conversation(
-        path, sound, phrases, portrait(seen), recogniser=recogniser, storage=storage
+        path, sound, phrases, portrait(seen), recognizer=recognizer, storage=storage
     )
 
 

@@ -26,7 +26,7 @@ from erc_ros.demo.conversation_bag import (
     FACE,
     Camera,
     Phrase,
-    SimulatedRecogniser,
+    SimulatedRecognizer,
     WrittenTurn,
     perform,
     write_conversation,
@@ -224,7 +224,7 @@ def write_recording(
     folder: Path,
     seed: int = 1000,
     dialogues: int = 2,
-    recogniser: SimulatedRecogniser | None = None,
+    recognizer: SimulatedRecognizer | None = None,
 ) -> Path:
     """Write a rosbag2 of the same kind, and its ground truth next to it as `folder`.truth.csv.
 
@@ -242,7 +242,7 @@ def write_recording(
     said = _perform_turns(layout, turns, synthesiser(), seed)
     write_conversation(
         folder, said.sound, said.phrases, _camera(layout, said), frames_per_second=RATE,
-        recogniser=recogniser,
+        recognizer=recognizer,
     )  # fmt: skip
     write_truth(folder.with_name(f"{folder.name}.truth.csv"), turns, said.phrases)
     return folder

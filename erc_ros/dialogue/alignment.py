@@ -1,8 +1,8 @@
 """Which speech does a text belong to? Pure functions.
 
-A recogniser that tells when its words were spoken matches the speech of that time. One that tells
-only when it was done matches the speech that explains its text best: long enough for so many
-characters, old enough (texts come in order), but not long past, and ending where one could end.
+A text with the times of its words matches the speech of that time. A text with the time of its
+publication only matches the speech that explains it best: long enough for so many characters, old
+enough (texts come in order), but not long past, and ending where one could end.
 What an explanation costs is on the scale of |ln(speech / expected speech)|.
 """
 

@@ -182,7 +182,7 @@ class _Clock:
 
 
 class UtteranceAssembler:
-    """Assembles the dialogue at one place: one microphone, one camera, one recogniser.
+    """Assembles the dialogue at one place: one microphone, one camera, one recognizer.
 
     Each of them may be missing. Not thread-safe: one worker calls it. Every method
     returns what became known by it, in order.
@@ -408,7 +408,7 @@ class UtteranceAssembler:
             else:
                 if isinstance(event, SpeechEnded):
                     for segment in event.segments:
-                        # a recogniser that finalises at pauses heard only the one after the last
+                        # a recognizer that finalizes at pauses received only the one after the last
                         out += self._wait(segment, heard_until=event.end)
                 else:
                     out.append(self._count("robot_speech", event.end))
@@ -547,7 +547,7 @@ class UtteranceAssembler:
         return is_ahead and waited < seconds(config.texts.speech_timeout)
 
     def _is_of_robot(self, transcript: Transcript) -> bool:
-        """Is this what the recogniser made of the robot's own words?"""
+        """Is this what the speech recognizer made of the robot's own words?"""
         start = transcript.start
         is_start = start is not None
         return self._speech.is_robot_text(transcript.time if start is None else start, is_start)

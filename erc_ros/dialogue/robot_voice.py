@@ -296,6 +296,6 @@ class RobotVoice:
         return is_alone
 
     def is_text_of(self, start: int, is_exact: bool) -> bool:
-        """Is a text that began at `start` (ns) what the recogniser made of the robot's words?"""
+        """Is a text that began at `start` (ns) the transcript of the robot's words?"""
         late = 0 if is_exact else seconds(self._config.robot_gate.text_delay)
         return speaks_at(self._state, self._config, start, late)

@@ -190,7 +190,7 @@ def admitted(
 def hinted(
     state: TextMatching, config: TextMatchingConfig, partial: Transcript, now: int
 ) -> TextMatching:
-    """The recogniser is at work: what has ended waits for its text, within limits."""
+    """The speech recognizer is at work: what has ended waits for its text, within limits."""
     if not partial.text.strip() or config.expect_text == "never":
         return state
     timeout = seconds(config.text_timeout)

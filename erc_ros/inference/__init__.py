@@ -1,1 +1,1 @@
-"""Model bundle, execution backends and the streaming recogniser. No ROS, no torch."""
+"""Model bundle, execution backends and the streaming recognizer. No ROS, no torch."""

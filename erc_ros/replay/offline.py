@@ -248,7 +248,7 @@ class ReplayedAnswers:
     def __init__(self, pipeline: Pipeline, topics: Mapping[str, str]) -> None:
         self.rows: list[Row] = []
         self.keeps_text = True
-        self.durations: list[int] = []  # ns, of the recogniser, one per estimate
+        self.durations: list[int] = []  # ns, of the recognizer, one per estimate
         self.warnings: Counter[str] = Counter()
         self._pipeline = pipeline
         self._topics = topics
@@ -286,7 +286,7 @@ class ReplayedAnswers:
                     self.warnings[TEXTS_LEFT_OUT] += 1
                 self.rows = with_row(self.rows, row)
                 for note in estimate.notes:
-                    self.warnings[f"recogniser: {note}"] += 1
+                    self.warnings[f"recognizer: {note}"] += 1
             elif isinstance(event, SpeakerCorrected):
                 self.rows = relabelled(
                     self.rows, event.conversation_id, event.utterance_ids, event.after

@@ -54,7 +54,7 @@ class NodesError(ErcRuntimeError):
     """The nodes did not start or ended early; the message has the end of their log."""
 
 
-def recognisable_speech() -> str:
+def recognizable_speech() -> str:
     """The speech type that the nodes can hear here: LiveSpeech, else String."""
     return LIVE_SPEECH if message_class(LIVE_SPEECH) else "std_msgs/msg/String"
 

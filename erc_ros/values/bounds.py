@@ -58,7 +58,7 @@ SESSION_FILES = 16  # that it lists
 TRANSCRIPT_BYTES = 64 * 2**20  # of a transcript file
 CUES = 500_000  # entries of a transcript file
 
-# Durations that a recogniser may tell, in s; longer ones are as good as none.
+# Durations that a speech recognizer may tell, in s; longer ones are as good as none.
 TOLD_SECONDS = 3600.0
 
 

@@ -1,4 +1,4 @@
-"""What a speech recogniser said, as the dialogue sees it."""
+"""What a speech recognizer said, as the dialogue sees it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """One result of a speech recogniser, partial or final.
+    """One result of a speech recognizer, partial or final.
 
-    Its speech ended at `end` where the recogniser tells, otherwise at `time` at the latest.
+    Its speech ended at `end` where the speech recognizer tells, otherwise at `time` at the latest.
 
     Raises:
         TypeError: a time that is not in integer nanoseconds.
@@ -30,9 +30,9 @@ class Transcript:
     text: str
     arrival: int  # ns; when it came: receive time on the node's clock, or the bag's log time
     stamp: int | None = None  # ns; header stamp, None where there is none (or it is zero)
-    start: int | None = None  # ns; where the recogniser tells it
+    start: int | None = None  # ns; where the speech recognizer tells it
     end: int | None = None  # ns; likewise
-    words: tuple[Word, ...] = ()  # in the order of time; (): the recogniser does not tell
+    words: tuple[Word, ...] = ()  # in the order of time; (): the speech recognizer does not tell
     is_final: bool = True
     confidence: float = float("nan")  # 0..1
     locale: str = ""

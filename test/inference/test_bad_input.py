@@ -14,7 +14,7 @@ import pytest
 
 from erc_ros.encoders.language import TextExclusion
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.resources import model_folder
 from erc_ros.values.utterance import FaceCrop, Utterance
 
@@ -25,8 +25,8 @@ TIME = np.arange(RATE * SECONDS) / RATE
 
 
 @pytest.fixture(scope="module")
-def recogniser() -> Iterator[Recogniser]:
-    with Recogniser(load_bundle(model_folder("edge-small"))) as opened:
+def recognizer() -> Iterator[EmotionRecognizer]:
+    with EmotionRecognizer(load_bundle(model_folder("edge-small"))) as opened:
         yield opened
 
 
@@ -158,9 +158,9 @@ SOUNDS = (silence, hum, music, cough, whisper, laughter, child, monotone, hiss)
 FACES = (gray_noise, nothing, dark, masked, from_the_side, photo, wall)
 
 
-def probabilities(recogniser: Recogniser, **senses: object) -> dict[str, float]:
+def probabilities(recognizer: EmotionRecognizer, **senses: object) -> dict[str, float]:
     said = Utterance("bad input", "", 0, SECONDS * 10**9, is_final=False, **senses)  # type: ignore[arg-type]
-    return dict(zip(recogniser.bundle.labels, recogniser.feed(said).probabilities, strict=True))
+    return dict(zip(recognizer.bundle.labels, recognizer.feed(said).probabilities, strict=True))
 
 
 def sound(make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -172,8 +172,8 @@ def check(probabilities: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_odd_words_are_no_rare_emotion(recogniser: Recogniser, name: str) -> None:
-    check(probabilities(recogniser, text=TEXTS[name]))
+def test_odd_words_are_no_rare_emotion(recognizer: EmotionRecognizer, name: str) -> None:
+    check(probabilities(recognizer, text=TEXTS[name]))
 
 
 @pytest.mark.parametrize(
@@ -185,33 +185,33 @@ def test_odd_words_are_no_rare_emotion(recogniser: Recogniser, name: str) -> Non
     ],
 )
 def test_what_cannot_be_read_is_no_text(
-    recogniser: Recogniser, text: str, reason: TextExclusion
+    recognizer: EmotionRecognizer, text: str, reason: TextExclusion
 ) -> None:
     said = Utterance("bad input", "", 0, SECONDS * 10**9, text=text, is_final=False)
-    estimate = recogniser.feed(said)
+    estimate = recognizer.feed(said)
     assert estimate.notes == (reason.explanation,) and estimate.text_excluded == reason
     assert max(estimate.probabilities) == pytest.approx(1 / len(estimate.probabilities))
 
 
-def test_an_emoticon_is_text(recogniser: Recogniser) -> None:
+def test_an_emoticon_is_text(recognizer: EmotionRecognizer) -> None:
     said = Utterance("bad input", "", 0, SECONDS * 10**9, text=":(", is_final=False)
-    estimate = recogniser.feed(said)
+    estimate = recognizer.feed(said)
     assert not estimate.notes and max(estimate.probabilities) > 0.3
 
 
 @pytest.mark.parametrize("make", SOUNDS, ids=lambda make: make.__name__)
 def test_sounds_that_are_no_talk_are_no_rare_emotion(
-    recogniser: Recogniser, make: Callable[[], np.ndarray]
+    recognizer: EmotionRecognizer, make: Callable[[], np.ndarray]
 ) -> None:
-    check(probabilities(recogniser, audio=sound(make)))
-    check(probabilities(recogniser, text="The door is over there.", audio=sound(make)))
+    check(probabilities(recognizer, audio=sound(make)))
+    check(probabilities(recognizer, text="The door is over there.", audio=sound(make)))
 
 
 @pytest.mark.parametrize("make", FACES, ids=lambda make: make.__name__)
 def test_pictures_that_show_little_are_no_rare_emotion(
-    recogniser: Recogniser, make: Callable[[], np.ndarray]
+    recognizer: EmotionRecognizer, make: Callable[[], np.ndarray]
 ) -> None:
     face = (FaceCrop(0, make()),)
-    check(probabilities(recogniser, faces=face))
-    check(probabilities(recogniser, text="The door is over there.", faces=face))
-    check(probabilities(recogniser, faces=face, audio=sound(hiss)))
+    check(probabilities(recognizer, faces=face))
+    check(probabilities(recognizer, text="The door is over there.", faces=face))
+    check(probabilities(recognizer, faces=face, audio=sound(hiss)))

@@ -14,8 +14,8 @@ from late_fusion import ANGER, with_section, write_late_bundle
 
 from erc_ros import EstimateEvent, Pipeline, PipelineConfig, Transcript
 from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.values.events import Event
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
@@ -29,10 +29,12 @@ def stuck(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["product", "subsets"])
-def recognizer(stuck: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Recogniser]:
+def recognizer(
+    stuck: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[EmotionRecognizer]:
     """With a late fusion, and with a joint fusion that is run for each subset of modalities."""
     joint = with_section(write_tiny_bundle_3(tmp_path / "joint"))
-    with Recogniser(load_bundle(stuck if request.param == "product" else joint)) as opened:
+    with EmotionRecognizer(load_bundle(stuck if request.param == "product" else joint)) as opened:
         yield opened
 
 
@@ -60,7 +62,10 @@ def assert_usable(estimate: Estimate) -> None:
 def test_a_voice_stuck_at_one_emotion_with_confidence_1_is_ignored_within_forty_utterances(
     stuck: Path,
 ) -> None:
-    with Recogniser(load_bundle(stuck)) as broken, Recogniser(load_bundle(stuck)) as silent:
+    with (
+        EmotionRecognizer(load_bundle(stuck)) as broken,
+        EmotionRecognizer(load_bundle(stuck)) as silent,
+    ):
         changed = []
         for number in range(120):
             said = utterance(number, faces=())
@@ -78,7 +83,7 @@ def test_a_voice_stuck_at_one_emotion_with_confidence_1_is_ignored_within_forty_
 def test_embeddings_that_are_not_finite_count_as_missing(
     stuck: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Recogniser(load_bundle(stuck)) as recognizer:
+    with EmotionRecognizer(load_bundle(stuck)) as recognizer:
         recognizer.feed(utterance(0))
         before = recognizer.reliability
         real = recognizer.networks["visual"]
@@ -104,7 +109,7 @@ def test_embeddings_that_are_not_finite_count_as_missing(
     ids=["silence", "nine samples", "nothing"],
 )
 def test_an_utterance_without_usable_voice_or_face_changes_no_reliability(
-    recognizer: Recogniser, changes: dict[str, Any]
+    recognizer: EmotionRecognizer, changes: dict[str, Any]
 ) -> None:
     for number in range(4):
         recognizer.feed(utterance(number))
@@ -116,7 +121,7 @@ def test_an_utterance_without_usable_voice_or_face_changes_no_reliability(
 
 
 def test_a_face_that_comes_and_goes_keeps_its_reliability_while_it_is_away(
-    recognizer: Recogniser,
+    recognizer: EmotionRecognizer,
 ) -> None:
     for number in range(12):
         is_there = number % 4 < 2
@@ -130,9 +135,9 @@ def test_a_face_that_comes_and_goes_keeps_its_reliability_while_it_is_away(
             assert recognizer.reliability["visual"] == pytest.approx(before, abs=0.05)
 
 
-def test_two_conversations_in_turn_learn_what_one_learns(recognizer: Recogniser) -> None:
+def test_two_conversations_in_turn_learn_what_one_learns(recognizer: EmotionRecognizer) -> None:
     """The state belongs to the devices. Without history the words are the same in both."""
-    with Recogniser(recognizer.bundle) as other:
+    with EmotionRecognizer(recognizer.bundle) as other:
         for number in range(20):
             said = utterance(number)
             other.reset("c")
@@ -142,8 +147,8 @@ def test_two_conversations_in_turn_learn_what_one_learns(recognizer: Recogniser)
         assert recognizer.reliability == pytest.approx(other.reliability)
 
 
-def test_a_clock_set_back_changes_no_result(recognizer: Recogniser) -> None:
-    with Recogniser(recognizer.bundle) as other:
+def test_a_clock_set_back_changes_no_result(recognizer: EmotionRecognizer) -> None:
+    with EmotionRecognizer(recognizer.bundle) as other:
         for number in range(8):
             said = utterance(number)
             start = number * NS if number < 4 else (number - 3600) * NS
@@ -156,7 +161,7 @@ def test_a_clock_set_back_changes_no_result(recognizer: Recogniser) -> None:
 @pytest.mark.parametrize("section", [True, False], ids=["with section", "without"])
 def test_a_text_only_bundle_estimates_from_its_words(tmp_path: Path, section: bool) -> None:
     folder = write_tiny_bundle_3(tmp_path / "text", Kinds("cached", "", ""))
-    with Recogniser(load_bundle(with_section(folder) if section else folder)) as recognizer:
+    with EmotionRecognizer(load_bundle(with_section(folder) if section else folder)) as recognizer:
         estimates = [recognizer.feed(utterance(number)) for number in range(3)]
         for each in estimates:
             assert_usable(each)

@@ -14,6 +14,7 @@ import yaml
 from bundles import CLIP, FRAMES, WIDTH, Kinds, write_tiny_bundle_3
 
 from erc_ros.inference.bundle import BundleError, load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
 from erc_ros.inference.manifest import (
     MANIFEST,
@@ -21,7 +22,6 @@ from erc_ros.inference.manifest import (
     PromptText,
     WaveformAudio,
 )
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import observed
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
@@ -61,9 +61,9 @@ def utterance(number: int, **changes: Any) -> Utterance:
 
 
 def run(folder: Path, *utterances: Utterance) -> list[Any]:
-    with Recogniser(load_bundle(folder)) as recogniser:
-        recogniser.warm_up()
-        return [recogniser.feed(each) for each in utterances]
+    with EmotionRecognizer(load_bundle(folder)) as recognizer:
+        recognizer.warm_up()
+        return [recognizer.feed(each) for each in utterances]
 
 
 def test_a_bundle_of_any_kinds_answers(kinds: Kinds, tmp_path: Path) -> None:
@@ -101,11 +101,11 @@ def test_a_corrected_speaker_is_read_anew(kinds: Kinds, tmp_path: Path) -> None:
     said = [utterance(number) for number in range(3)]
     known = [said[0], replace(said[1], speaker_id="0"), said[2]]
     expected = run(folder, *known)[-1]
-    with Recogniser(load_bundle(folder)) as recogniser:
+    with EmotionRecognizer(load_bundle(folder)) as recognizer:
         for each in said[:2]:
-            recogniser.feed(each)
-        assert recogniser.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
-        estimate = recogniser.feed(said[2])
+            recognizer.feed(each)
+        assert recognizer.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
+        estimate = recognizer.feed(said[2])
     # Speaker "1" keeps its number, so "0" is the same in both and nobody else speaks afterwards.
     np.testing.assert_allclose(estimate.probabilities, expected.probabilities, atol=1e-5)
 
@@ -113,13 +113,13 @@ def test_a_corrected_speaker_is_read_anew(kinds: Kinds, tmp_path: Path) -> None:
 def test_a_draft_prepares_the_final_utterance(kinds: Kinds, tmp_path: Path) -> None:
     folder = write_tiny_bundle_3(tmp_path / "tiny", kinds)
     expected = run(folder, utterance(0))[0]
-    with Recogniser(load_bundle(folder)) as recogniser:
-        recogniser.prepare(replace(utterance(0), is_final=False))
-        for prepared in recogniser._drafts.values():
+    with EmotionRecognizer(load_bundle(folder)) as recognizer:
+        recognizer.prepare(replace(utterance(0), is_final=False))
+        for prepared in recognizer._drafts.values():
             wait(prepared)
         calls: list[str] = []
         with observed(lambda file, inputs: calls.append(file.name)):
-            estimate = recogniser.feed(utterance(0))
+            estimate = recognizer.feed(utterance(0))
     # who speaks may be known only now: a voice is compared when the text comes
     assert calls == [*["audio.onnx"] * (kinds.audio == "voice"), "fusion.onnx"]
     np.testing.assert_array_equal(estimate.probabilities, expected.probabilities)
@@ -131,10 +131,10 @@ def test_the_networks_get_what_the_manifest_says(tmp_path: Path) -> None:
     assert isinstance(bundle.text, PromptText) and isinstance(bundle.audio, WaveformAudio)
     assert isinstance(bundle.visual, FaceClip) and bundle.visual.embedding == WIDTH
     with (
-        Recogniser(bundle) as recogniser,
+        EmotionRecognizer(bundle) as recognizer,
         observed(lambda file, inputs: seen.update({file.name: inputs})),
     ):
-        recogniser.feed(utterance(0, audio=np.arange(10 * SAMPLE_RATE).astype(np.int16)))
+        recognizer.feed(utterance(0, audio=np.arange(10 * SAMPLE_RATE).astype(np.int16)))
     waveform = seen["audio.onnx"]["waveform"]
     assert waveform.shape == (1, 4 * SAMPLE_RATE) and waveform.dtype == np.float32
     assert abs(waveform.mean()) < 1e-3 and waveform.std() == pytest.approx(1, abs=1e-3)
@@ -154,8 +154,8 @@ def test_each_set_of_modalities_has_its_own_temperature(tmp_path: Path) -> None:
         changed = yaml.safe_load((folder / MANIFEST).read_text())
         changed["calibration"] = {"temperature": 1.5, "temperatures": temperatures}
         (folder / MANIFEST).write_text(yaml.safe_dump(changed))
-        with Recogniser(load_bundle(folder)) as recogniser:
-            return recogniser.feed(Utterance("c", "u", 0, 1, text=text, audio=audio)).confidence
+        with EmotionRecognizer(load_bundle(folder)) as recognizer:
+            return recognizer.feed(Utterance("c", "u", 0, 1, text=text, audio=audio)).confidence
 
     alone, both = confidence({}, sound[:0]), confidence({}, sound)
     assert confidence({"text": 0.5}, sound[:0]) > alone
@@ -174,8 +174,8 @@ def test_a_set_of_modalities_may_have_a_factor_on_the_confidence_of_each_label(
         changed = yaml.safe_load((folder / MANIFEST).read_text())
         changed["calibration"] = {"temperature": 1.5, "confidence_factors": factors}
         (folder / MANIFEST).write_text(yaml.safe_dump(changed))
-        with Recogniser(load_bundle(folder)) as recogniser:
-            return recogniser.feed(Utterance("c", "u", 0, 1, text=text, audio=sound))
+        with EmotionRecognizer(load_bundle(folder)) as recognizer:
+            return recognizer.feed(Utterance("c", "u", 0, 1, text=text, audio=sound))
 
     plain = answer("")
     factors = [1.0] * len(labels)

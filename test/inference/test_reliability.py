@@ -14,9 +14,9 @@ from bundles import Kinds, write_tiny_bundle_3
 
 from erc_ros.inference import reliability
 from erc_ros.inference.bundle import BundleError, load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
 from erc_ros.inference.manifest import MANIFEST
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.inference.reliability import (
     PerModality,
     Reading,
@@ -184,9 +184,9 @@ def with_section(folder: Path, **changes: Any) -> Path:
 
 
 @pytest.fixture(params=["product", "mixture"])
-def recogniser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Recogniser]:
+def recogniser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EmotionRecognizer]:
     folder = with_section(write_tiny_bundle_3(tmp_path / "tiny"), combination=request.param)
-    with Recogniser(load_bundle(folder)) as made:
+    with EmotionRecognizer(load_bundle(folder)) as made:
         yield made
 
 
@@ -209,7 +209,7 @@ def same(one: Estimate, two: Estimate) -> bool:
     return bool((one.probabilities == two.probabilities).all()) and one.weights == two.weights
 
 
-def test_an_estimate_says_why(recogniser: Recogniser) -> None:
+def test_an_estimate_says_why(recogniser: EmotionRecognizer) -> None:
     found = recogniser.feed(utterance())
     why = found.influence
     assert why is not None and found.modalities == ALL
@@ -221,7 +221,9 @@ def test_an_estimate_says_why(recogniser: Recogniser) -> None:
 
 
 @pytest.mark.parametrize("modalities", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (1, 1, 0)])
-def test_modalities_come_and_go(recogniser: Recogniser, modalities: tuple[int, int, int]) -> None:
+def test_modalities_come_and_go(
+    recogniser: EmotionRecognizer, modalities: tuple[int, int, int]
+) -> None:
     text, audio, visual = modalities
     whole = utterance()
     said = replace(
@@ -240,7 +242,7 @@ def test_modalities_come_and_go(recogniser: Recogniser, modalities: tuple[int, i
 
 
 def test_the_state_survives_a_conversation_and_a_clock_that_is_set_back(
-    recogniser: Recogniser,
+    recogniser: EmotionRecognizer,
 ) -> None:
     for number in range(10):
         recogniser.feed(utterance(number))
@@ -254,7 +256,7 @@ def test_the_state_survives_a_conversation_and_a_clock_that_is_set_back(
     assert recogniser.reliability == pytest.approx({"audio": 0.15, "visual": 0.25})
 
 
-def test_a_corrected_text_does_not_count_twice(recogniser: Recogniser) -> None:
+def test_a_corrected_text_does_not_count_twice(recogniser: EmotionRecognizer) -> None:
     for number in range(5):
         recogniser.feed(utterance(number))
     known = recogniser.reliability
@@ -265,14 +267,14 @@ def test_a_corrected_text_does_not_count_twice(recogniser: Recogniser) -> None:
     assert recogniser.reliability == pytest.approx(known)
 
 
-def test_a_draft_is_not_counted(recogniser: Recogniser) -> None:
+def test_a_draft_is_not_counted(recogniser: EmotionRecognizer) -> None:
     known = recogniser.reliability
     recogniser.feed(utterance(is_final=False, text=""))
     assert recogniser.reliability == known
 
 
-def test_two_conversations_in_turn_share_the_state(recogniser: Recogniser) -> None:
-    with Recogniser(recogniser.bundle) as other:
+def test_two_conversations_in_turn_share_the_state(recogniser: EmotionRecognizer) -> None:
+    with EmotionRecognizer(recogniser.bundle) as other:
         for number in range(6):
             said = utterance(number, text="")  # without words there is no history that differs
             recogniser.feed(replace(said, conversation_id="ab"[number % 2]))
@@ -282,7 +284,7 @@ def test_two_conversations_in_turn_share_the_state(recogniser: Recogniser) -> No
 
 
 def test_another_device_starts_without_knowledge_and_a_known_one_is_remembered(
-    recogniser: Recogniser,
+    recogniser: EmotionRecognizer,
 ) -> None:
     def seen_by(camera: str, number: int) -> Estimate:
         said = utterance(number, frame_id="microphone")
@@ -305,7 +307,7 @@ def test_another_device_starts_without_knowledge_and_a_known_one_is_remembered(
 
 def test_text_only_bundles_and_replay_from_the_middle(tmp_path: Path) -> None:
     folder = with_section(write_tiny_bundle_3(tmp_path / "text", Kinds("cached", "", "")))
-    with Recogniser(load_bundle(folder)) as recogniser:
+    with EmotionRecognizer(load_bundle(folder)) as recogniser:
         found = recogniser.feed(utterance(700))
         assert found.modalities == WORDS and found.weights == (1, 0, 0)
         assert recogniser.reliability == {} and recogniser.distrust == ()
@@ -334,7 +336,7 @@ def test_a_section_that_does_not_fit_is_refused(
         load_bundle(folder)
 
 
-def test_a_row_of_a_replay_says_why(recogniser: Recogniser) -> None:
+def test_a_row_of_a_replay_says_why(recogniser: EmotionRecognizer) -> None:
     row = row_of_estimate(recogniser.feed(utterance()), recogniser.bundle)
     assert set(row.why) == {"text", "audio", "visual"}
     assert row.why["text"].reliability == 1.0 and row.why["audio"].reliability == 0.15

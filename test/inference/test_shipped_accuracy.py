@@ -17,7 +17,7 @@ from data_folder import DATA, need
 pytest.importorskip("soundfile", reason="the extra [train] is not installed")
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.metrics.classification import accuracy, unweighted_recall, weighted_f1
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets import ferplus
@@ -35,20 +35,20 @@ TOLERANCE = 0.02  # between processors and versions of onnxruntime
 
 
 @pytest.fixture(scope="module")
-def recogniser() -> Iterator[Recogniser]:
-    with Recogniser(load_bundle(model_folder("edge-small"))) as opened:
+def recognizer() -> Iterator[EmotionRecognizer]:
+    with EmotionRecognizer(load_bundle(model_folder("edge-small"))) as opened:
         yield opened
 
 
-def predicted(recogniser: Recogniser, utterances: Iterable[Utterance]) -> list[int]:
+def predicted(recognizer: EmotionRecognizer, utterances: Iterable[Utterance]) -> list[int]:
     """The label's number for each; a new conversation forgets the one before."""
-    assert tuple(recogniser.bundle.labels) == LABELS
-    assert recogniser.bundle.version == VERSION, "measure the figures of this file again"
-    return [LABELS.index(recogniser.feed(utterance).label) for utterance in utterances]
+    assert tuple(recognizer.bundle.labels) == LABELS
+    assert recognizer.bundle.version == VERSION, "measure the figures of this file again"
+    return [LABELS.index(recognizer.feed(utterance).label) for utterance in utterances]
 
 
 @pytest.mark.data
-def test_text_alone(recogniser: Recogniser) -> None:
+def test_text_alone(recognizer: EmotionRecognizer) -> None:
     """The first 40 dialogues of MELD's dev part, in their order, with their history."""
     need("meld_annotations")
     truth, utterances = [], []
@@ -66,12 +66,12 @@ def test_text_alone(recogniser: Recogniser) -> None:
                     speaker_id=str(said.speaker - 1),
                 )
             )
-    score = weighted_f1(truth, predicted(recogniser, utterances), len(LABELS))
+    score = weighted_f1(truth, predicted(recognizer, utterances), len(LABELS))
     assert score == pytest.approx(TEXT, abs=TOLERANCE)
 
 
 @pytest.mark.data
-def test_sound_alone(recogniser: Recogniser) -> None:
+def test_sound_alone(recognizer: EmotionRecognizer) -> None:
     """Every eighth clip of RAVDESS and EmoDB, each a conversation of its own: training data."""
     truth, utterances = [], []
     for corpus, folder in (("ravdess", "ravdess_speech_16k"), ("emodb", "emodb")):
@@ -90,12 +90,12 @@ def test_sound_alone(recogniser: Recogniser) -> None:
                     audio=np.round(samples * 32767).clip(-32768, 32767).astype(np.int16),
                 )
             )
-    score = unweighted_recall(truth, predicted(recogniser, utterances), len(LABELS))
+    score = unweighted_recall(truth, predicted(recognizer, utterances), len(LABELS))
     assert score == pytest.approx(SOUND, abs=TOLERANCE)
 
 
 @pytest.mark.data
-def test_faces_alone(recogniser: Recogniser) -> None:
+def test_faces_alone(recognizer: EmotionRecognizer) -> None:
     """Every tenth image of FER+'s test part without near-duplicates of training images."""
     need("fer2013plus")
     faces = ferplus.load(DATA / "fer2013plus").test
@@ -111,5 +111,5 @@ def test_faces_alone(recogniser: Recogniser) -> None:
         )
         for number, picture in enumerate(faces.pictures[::10])
     )
-    score = accuracy(truth, predicted(recogniser, utterances), len(LABELS))
+    score = accuracy(truth, predicted(recognizer, utterances), len(LABELS))
     assert score == pytest.approx(FACES, abs=TOLERANCE)

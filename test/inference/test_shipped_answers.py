@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
@@ -121,17 +121,17 @@ def conversation() -> Iterator[Utterance]:
 def answers() -> list[dict[str, Any]]:
     """Every utterance's probabilities and weights; drafts and corrections in between."""
     rows = []
-    with Recogniser(load_bundle(BUNDLE)) as recogniser:
+    with EmotionRecognizer(load_bundle(BUNDLE)) as recognizer:
         for number, utterance in enumerate(conversation()):
             if number % 4 == 1:
-                recogniser.prepare(utterance)
+                recognizer.prepare(utterance)
             if number % 9 == 5:
-                recogniser.correct(
+                recognizer.correct(
                     SpeakerCorrected(
                         utterance.conversation_id, (f"u{number - 1}",), 0, 0, "s0", "s2"
                     )
                 )
-            estimate = recogniser.feed(utterance)
+            estimate = recognizer.feed(utterance)
             rows.append(
                 {
                     "label": estimate.label,

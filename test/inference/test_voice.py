@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc_ros.inference.bundle import BundleError, load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.voice import (
     REMEMBERED,
     HeardVoice,
@@ -114,7 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_bundle_3(tmp_path_factory.mktemp("b") / "tiny", Kinds("cached", "voice", ""))
 
 
-def heard_by_the_part(recogniser: Recogniser, *said: Utterance) -> list[int]:
+def heard_by_the_part(recognizer: EmotionRecognizer, *said: Utterance) -> list[int]:
     """How many earlier utterances the part saw beside each."""
     counts: list[int] = []
 
@@ -124,39 +124,39 @@ def heard_by_the_part(recogniser: Recogniser, *said: Utterance) -> list[int]:
 
     with observed(look):
         for each in said:
-            recogniser.feed(each)
+            recognizer.feed(each)
     return counts
 
 
 def test_what_a_speaker_said_before_counts_up_to_a_bound(folder: Path) -> None:
-    with Recogniser(load_bundle(folder)) as recogniser:
+    with EmotionRecognizer(load_bundle(folder)) as recognizer:
         said = [utterance(n, "0" if n != 2 else "1") for n in range(8)]
-        assert heard_by_the_part(recogniser, *said) == [0, 1, 0, 2, 3, 4, HEARD, HEARD]
+        assert heard_by_the_part(recognizer, *said) == [0, 1, 0, 2, 3, 4, HEARD, HEARD]
 
 
 def test_drafts_nobody_and_other_conversations_do_not_count(folder: Path) -> None:
-    with Recogniser(load_bundle(folder)) as recogniser:
+    with EmotionRecognizer(load_bundle(folder)) as recognizer:
         draft = utterance(0, "0", is_final=False)
         nobody = utterance(1, "")
         first = utterance(2, "0")
         again = replace(first, text="well, well")  # corrected: what it said itself is not before it
         elsewhere = utterance(3, "0", conversation_id="d")
-        assert heard_by_the_part(recogniser, draft, nobody, first, again, elsewhere) == [0] * 5
+        assert heard_by_the_part(recognizer, draft, nobody, first, again, elsewhere) == [0] * 5
 
 
 def test_a_reset_forgets_voices(folder: Path) -> None:
-    with Recogniser(load_bundle(folder)) as recogniser:
-        assert heard_by_the_part(recogniser, utterance(0, "0"), utterance(1, "0")) == [0, 1]
-        recogniser.reset("c")
-        assert heard_by_the_part(recogniser, utterance(2, "0")) == [0]
+    with EmotionRecognizer(load_bundle(folder)) as recognizer:
+        assert heard_by_the_part(recognizer, utterance(0, "0"), utterance(1, "0")) == [0, 1]
+        recognizer.reset("c")
+        assert heard_by_the_part(recognizer, utterance(2, "0")) == [0]
 
 
 def test_a_correction_beyond_the_fusions_window_still_moves_the_voice(folder: Path) -> None:
-    with Recogniser(load_bundle(folder)) as recogniser:
-        count = recogniser.bundle.fusion.context + 2
-        heard_by_the_part(recogniser, *(utterance(n, "1" if n else "0") for n in range(count)))
-        recogniser.correct(SpeakerCorrected("c", ("u0",), 0, 0, "0", "2"))
-        assert heard_by_the_part(recogniser, utterance(99, "2"))[-1] == 1
+    with EmotionRecognizer(load_bundle(folder)) as recognizer:
+        count = recognizer.bundle.fusion.context + 2
+        heard_by_the_part(recognizer, *(utterance(n, "1" if n else "0") for n in range(count)))
+        recognizer.correct(SpeakerCorrected("c", ("u0",), 0, 0, "0", "2"))
+        assert heard_by_the_part(recognizer, utterance(99, "2"))[-1] == 1
 
 
 def test_after_a_correction_voices_count_as_if_the_speaker_had_been_known_at_once(
@@ -166,19 +166,19 @@ def test_after_a_correction_voices_count_as_if_the_speaker_had_been_known_at_onc
     last = replace(utterance(9, "0"), audio=np.zeros(0, np.int16))  # only the history has a voice
     estimates = []
     for mistaken in ("0", "1"):
-        with Recogniser(bundle) as recogniser:
+        with EmotionRecognizer(bundle) as recognizer:
             for number in range(3):
-                recogniser.feed(utterance(number, mistaken if number == 1 else "0"))
+                recognizer.feed(utterance(number, mistaken if number == 1 else "0"))
             if mistaken == "1":
-                assert recogniser.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
-            estimates.append(recogniser.feed(last).probabilities)
+                assert recognizer.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
+            estimates.append(recognizer.feed(last).probabilities)
     np.testing.assert_array_equal(*estimates)
 
 
 def test_digital_noise_without_a_voice_is_no_sound(folder: Path) -> None:
     steady = np.full(SAMPLE_RATE, 9000, np.int16)  # a direct current: no frequency has any of it
-    with Recogniser(load_bundle(folder)) as recogniser:
-        estimate = recogniser.feed(utterance(0, "0", audio=steady))
+    with EmotionRecognizer(load_bundle(folder)) as recognizer:
+        estimate = recognizer.feed(utterance(0, "0", audio=steady))
     assert estimate.modalities == (True, False, False)
     assert estimate.notes == ("there is no voice in the sound",)
 

@@ -189,7 +189,7 @@ def test_the_hash_of_an_installed_type_is_known_and_that_of_others_is_not() -> N
     assert type_hash("std_msgs/msg/NoSuchThing") == ""
 
 
-# --- recognisers that tell times ---
+# --- recognizers that tell times ---
 
 
 def test_whisper_tells_start_and_end_by_how_long_it_listened_and_took() -> None:

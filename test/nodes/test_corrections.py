@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, String
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.nodes import inputs
 from erc_ros.nodes.messages import (
     speaker_correction_message,
@@ -63,14 +63,14 @@ TALK: Sequence[Utterance | SpeakerCorrected] = (
 
 @pytest.fixture(scope="module")
 def expected(bundle: Path) -> list[list[float]]:
-    """The probabilities of the utterances, as the recogniser has them without any node."""
+    """The probabilities of the utterances, as the recognizer has them without any node."""
     events = []
-    with Recogniser(load_bundle(bundle)) as recogniser:
+    with EmotionRecognizer(load_bundle(bundle)) as recognizer:
         for what in TALK:
             if isinstance(what, SpeakerCorrected):
-                recogniser.correct(what)
+                recognizer.correct(what)
             else:
-                events.append(recogniser.feed(what).probabilities.tolist())
+                events.append(recognizer.feed(what).probabilities.tolist())
     return events
 
 

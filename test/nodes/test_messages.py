@@ -21,11 +21,11 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from erc_ros.adapters import UnusableMessageError
 from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.emotion_state import EmotionState, Person
 from erc_ros.inference.estimate import estimate, uniform_output
 from erc_ros.inference.manifest import MANIFEST
 from erc_ros.inference.message_fields import estimate_fields, utterance_fields
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.nodes.messages import (
     estimate_message,
     from_time,
@@ -48,11 +48,11 @@ def test_an_estimates_message_says_why_as_a_replays_row_does(tmp_path: Path) -> 
     manifest["reliability"] = section | {"change_rate": 0.002}
     (folder / MANIFEST).write_text(yaml.safe_dump(manifest))
     bundle = load_bundle(folder)
-    with Recogniser(bundle) as recogniser:
+    with EmotionRecognizer(bundle) as recognizer:
         for number in range(30):
             said = an_utterance(text=f"number {number}", utterance_id=f"u{number}")
             said = replace(said, audio=np.tile(said.audio, 16), faces=said.faces * (number % 2))
-            estimate = recogniser.feed(said)
+            estimate = recognizer.feed(said)
             message = estimate_message(estimate, bundle, True)
             came = deserialize_message(serialize_message(message), type(message))
             row = row_of_message(came)

@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 
 REPOSITORY = Path(__file__).parents[2]
 MARKER = "zanzibarquux"
@@ -93,10 +93,10 @@ def test_an_error_that_quotes_what_was_said_is_told_without_it(
     bench = make_bench()
     bench.say("hello")
 
-    def feed(recogniser: Recogniser, utterance: Any) -> None:
+    def feed(recognizer: EmotionRecognizer, utterance: Any) -> None:
         fails(utterance.text)
 
-    monkeypatch.setattr(Recogniser, "feed", feed)
+    monkeypatch.setattr(EmotionRecognizer, "feed", feed)
     bench._text.publish(String(data=f"my secret is {MARKER}"))
     bench.wait(lambda: bench.value("emotion_node: recognizer", "unusable") == "1", "it failed")
     bench.close()

@@ -19,7 +19,7 @@ pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed
 from erc_ros.adapters import message_class
 from erc_ros.demo.conversation_bag import (
     DIALOGUE,
-    SimulatedRecogniser,
+    SimulatedRecognizer,
     perform,
     portrait,
     write_conversation,
@@ -49,7 +49,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sound,
         phrases,
         portrait([phrases[0], phrases[3]]),
-        recogniser=SimulatedRecogniser(type=kind),
+        recognizer=SimulatedRecognizer(type=kind),
     )
 
 

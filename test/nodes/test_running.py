@@ -339,12 +339,12 @@ def test_speakers_are_corrected_on_a_topic(make_bench: MakeBench) -> None:
 def test_a_ros4hri_recogniser_is_heard(make_bench: MakeBench) -> None:
     hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
     bench = make_bench()
-    recogniser = bench.talker(hri.LiveSpeech, "speech")
+    recognizer = bench.talker(hri.LiveSpeech, "speech")
     message = hri.LiveSpeech(incremental="good", locale="en_GB")
     message.header.stamp = bench.probe.get_clock().now().to_msg()
-    recogniser.publish(message)
+    recognizer.publish(message)
     message.incremental, message.final, message.confidence = "", "good morning", 0.5
-    recogniser.publish(message)
+    recognizer.publish(message)
     bench.wait(lambda: bench.estimates and bench.utterances, "an estimate")
     assert [estimate.text for estimate in bench.estimates] == ["good morning"]
     assert (bench.utterances[-1].locale, bench.utterances[-1].text_confidence) == ("en_GB", 0.5)

@@ -195,5 +195,5 @@ def test_a_microphone_that_dies_in_mid_sentence_closes_it(
     play.set_clock(end + 4 * NS)
     bench.wait(lambda: bench.estimates, "what was heard before the microphone died")
     assert list(bench.estimates[0].modalities) == [False, True, True]
-    play.say("the recogniser lives")
+    play.say("the speech recognizer lives")
     bench.wait(lambda: len(bench.estimates) == 2, "the text goes on alone")

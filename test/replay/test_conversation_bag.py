@@ -13,7 +13,7 @@ from erc_ros.demo.conversation_bag import (
     START,
     VOICES,
     Phrase,
-    SimulatedRecogniser,
+    SimulatedRecognizer,
     perform,
     portrait,
     write_conversation,
@@ -44,7 +44,7 @@ def test_the_sound_is_there_to_the_sample(tmp_path: Path, noise: np.ndarray) -> 
 
 def test_texts_grow_and_become_final_after_a_delay(tmp_path: Path, noise: np.ndarray) -> None:
     write_conversation(
-        tmp_path / "bag", noise, PHRASES, recogniser=SimulatedRecogniser(delay=(0.3, 0.8), seed=1)
+        tmp_path / "bag", noise, PHRASES, recognizer=SimulatedRecognizer(delay=(0.3, 0.8), seed=1)
     )
     messages = records(tmp_path / "bag", "/speech")
     partial = [r.message.incremental for r in messages if not r.message.final]
@@ -56,8 +56,8 @@ def test_texts_grow_and_become_final_after_a_delay(tmp_path: Path, noise: np.nda
 
 
 def test_plain_strings_are_finals_only(tmp_path: Path, noise: np.ndarray) -> None:
-    recogniser = SimulatedRecogniser(type="std_msgs/msg/String")
-    write_conversation(tmp_path / "bag", noise, PHRASES, recogniser=recogniser)
+    recognizer = SimulatedRecognizer(type="std_msgs/msg/String")
+    write_conversation(tmp_path / "bag", noise, PHRASES, recognizer=recognizer)
     messages = records(tmp_path / "bag", "/speech")
     assert [r.message.data for r in messages] == [p.text for p in PHRASES]
 

@@ -284,7 +284,7 @@ def test_a_text_that_is_corrected_is_one_row_with_the_last_text(
 
 
 def answers(robot: RobotConfig, *said: Utterance | SpeakerCorrected) -> ReplayedAnswers:
-    """What the recogniser answers to a dialogue that was understood so."""
+    """What the speech recognizer answers to a dialogue that was understood so."""
     with Pipeline(robot.pipeline) as pipeline:
         replayed = ReplayedAnswers(pipeline, {})
         for what in said:

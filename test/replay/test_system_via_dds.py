@@ -16,12 +16,12 @@ pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed
 from system_runs import write_system_run
 
 from erc_ros.cli import main
-from erc_ros.demo.conversation_bag import SimulatedRecogniser
+from erc_ros.demo.conversation_bag import SimulatedRecognizer
 from erc_ros.demo.generated_corpora import write_recording
 from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
 from erc_ros.replay.offline import replay
-from erc_ros.replay.via_dds import play, recognisable_speech
+from erc_ros.replay.via_dds import play, recognizable_speech
 from erc_ros.training.export.system_bundle import export_bundle
 
 pytestmark = pytest.mark.dds
@@ -47,8 +47,8 @@ def test_a_system_runs_in_the_nodes_as_in_the_replay(
     run = write_system_run(tmp_path / "run", data, "meld-faces", head, side=SIDE)
     bundle, _ = export_bundle(run, tmp_path / "bundle", data, without=without)
     assert bundle.visual is None if "visual" in without else bundle.visual.size == SIDE
-    recogniser = SimulatedRecogniser(type=recognisable_speech())
-    path = write_recording("meld", tmp_path / "bag", dialogues=1, recogniser=recogniser)
+    recognizer = SimulatedRecognizer(type=recognizable_speech())
+    path = write_recording("meld", tmp_path / "bag", dialogues=1, recognizer=recognizer)
     system = robot.changed(bundle=str(bundle.folder))
     with Bag(path) as bag:
         offline = replay(bag, {}, system)

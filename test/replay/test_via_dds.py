@@ -13,14 +13,14 @@ pytest.importorskip("erc_msgs.msg._utterance", reason="the interfaces are not bu
 from erc_ros.demo.conversation_bag import (
     START,
     Phrase,
-    SimulatedRecogniser,
+    SimulatedRecognizer,
     portrait,
     write_conversation,
 )
 from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag, BagWriter
 from erc_ros.replay.offline import replay
-from erc_ros.replay.via_dds import NodesError, play, recognisable_speech
+from erc_ros.replay.via_dds import NodesError, play, recognizable_speech
 
 pytestmark = pytest.mark.dds
 PHRASES = [Phrase(0.5, 1.5, "I am so happy!"), Phrase(2.5, 3.5, "Why, what happened?")]
@@ -34,7 +34,7 @@ def test_the_nodes_say_the_same_as_the_replay(
         noise,
         PHRASES,
         portrait(PHRASES[:1]),
-        recogniser=SimulatedRecogniser(type=recognisable_speech()),
+        recognizer=SimulatedRecognizer(type=recognizable_speech()),
         frames_per_second=5,
     )
     with Bag(path) as bag:

@@ -25,7 +25,7 @@ SHIPPED = load_bundle(model_folder("edge-small"))
 def test_a_head_of_no_paper_is_measured_at_its_default_size(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert fusion_heads.main(["--heads", "pooling", "--repeats", "1"]) == 0
+    assert fusion_heads.main(["--heads", "late-fusion", "--repeats", "1"]) == 0
     assert "| pooling | default |" in capsys.readouterr().out
 
 

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.engines import store, tensorrt_engine
 from erc_ros.inference.engines.agreement import Stored, disagreement, keep
 from erc_ros.inference.engines.profiles import Profile, profiles, ranges
 from erc_ros.inference.engines.store import EngineError, Key
 from erc_ros.inference.inputs import SHORTEST_SOUND
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.gpu import GpuError
 from erc_ros.networks.network import CPU, CUDA, Network, observed
 from erc_ros.networks.session import Run, on_cpu
@@ -169,10 +169,10 @@ def recorded(bundle: Bundle, for_engines: bool = False) -> list[EnginePart]:
     def note(file: Path, inputs: Mapping[str, NDArray[Any]]) -> None:
         calls.setdefault(file, []).append({name: np.array(x) for name, x in inputs.items()})
 
-    with Recogniser(bundle) as recogniser, observed(note):
-        recogniser.warm_up()
+    with EmotionRecognizer(bundle) as recognizer, observed(note):
+        recognizer.warm_up()
         for utterance in conversation(bundle):
-            recogniser.feed(utterance)
+            recognizer.feed(utterance)
     files = {name: part.file for name, part in bundle.parts.items()}
     return [
         EnginePart(name, file, tuple(_computed(file, calls[file], for_engines)))

@@ -26,7 +26,7 @@ FUSION_HEADS = {
     "summer": "SDMoE and HCMF (SUMMER)",
     "lpgnet": "LPIA and dual gates (LPGNet)",
     "ddvlm": "residual fusion (DDVLM)",
-    "pooling": "late fusion of one calibrated classifier per modality, each mixed with a uniform outlier component",
+    "late-fusion": "late fusion of one calibrated classifier per modality, each mixed with a uniform outlier component",
 }
 NETWORKS = {
     "text": "all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, causal between utterances",
@@ -239,7 +239,7 @@ def _simulated(parts: Mapping[str, CardPart]) -> str:
     clips = [c for name in simulation if name in parts for c in parts[name].history.corpora]
     return SIMULATED.format(
         learned=LEARNED_FROM_CLIPS
-        if fusion_head(parts["fusion"].metrics) == "pooling"
+        if fusion_head(parts["fusion"].metrics) == "late-fusion"
         else LEARNED_FROM_PAIRS,
         text=_titles([DIALOGUES] if DIALOGUES in read else read[-1:]),
         clips=_titles(clips),

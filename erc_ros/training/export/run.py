@@ -49,7 +49,7 @@ def export_face(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
 def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
     """Of the late fusion. The sizes are those of the encoders."""
     from erc_ros.training.datasets.utterances import LABELS
-    from erc_ros.training.heads.pooling import Pooling, PoolingConfig
+    from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
     from erc_ros.training.systems.edge import FusionConfig
 
     encoders = recipe.section("fusion", FusionConfig)
@@ -58,7 +58,7 @@ def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
         _size(Path(encoders.audio), "test.embeddings"),
         _size(Path(encoders.visual), "test.embeddings"),
     )
-    model = Pooling(PoolingConfig(embeddings=embeddings, labels=len(LABELS)))
+    model = LateFusion(LateFusionConfig(embeddings=embeddings, labels=len(LABELS)))
     load_weights(model, recipe.out / f"seed-{chosen['seed']}" / WEIGHTS)
     return onnx.export_fusion(model, file)
 

@@ -1,6 +1,6 @@
 """A bundle on MELD with clips of people whom it has not met: what the conditions are measured on.
 
-Everything goes through the bundle's own networks, as the recogniser feeds them: one input at a
+Everything goes through the bundle's own networks, as the recognizer feeds them: one input at a
 time, each sound as the first of its speaker, the last utterances of the conversation.
 """
 
@@ -246,7 +246,7 @@ def simulated_logits(
 
 
 def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bool]) -> Floats:
-    """Logits (N, C) of the exported fusion for every utterance, as the recogniser gets them."""
+    """Logits (N, C) of the exported fusion for every utterance, as the recognizer gets them."""
     logits = []
     rows = windows(data.first, context)
     for piece in np.array_split(rows, max(1, len(rows) // 256)):
@@ -259,7 +259,7 @@ def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bo
 def with_reliability(
     network: Run, bundle: Bundle, data: Dialogues, modalities: Sequence[bool]
 ) -> Floats:
-    """Log probabilities (N, C), as the recogniser gets them: one pipeline, its state kept."""
+    """Log probabilities (N, C), as the recognizer gets them: one pipeline, its state kept."""
     config = bundle.reliability
     assert config is not None
     present = np.array(modalities)

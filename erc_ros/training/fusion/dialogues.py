@@ -97,7 +97,7 @@ def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 def predict_windows(
     model: nn.Module, data: Dialogues, context: int, modalities: Sequence[bool] = EVERYTHING
 ) -> NDArray[np.float32]:
-    """Logits (N, C) as the recogniser would get them, from these modalities only."""
+    """Logits (N, C) as the recognizer would get them, from these modalities only."""
     model.eval()
     answers = []
     for rows in np.array_split(windows(data.first, context), max(1, len(data.first) // 512)):

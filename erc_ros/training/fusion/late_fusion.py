@@ -1,4 +1,4 @@
-"""Fit the calibrated late fusion (`heads.pooling`).
+"""Fit the calibrated late fusion (`heads.late_fusion`).
 
 Every modality has a linear classifier on its embeddings, by logistic regression. That of the text
 learns from MELD: the encoder's own classifier knows more of conversations, but takes plain
@@ -32,7 +32,7 @@ from erc_ros.training.engine.embeddings import Embedded
 from erc_ros.training.fusion.conditions import TOLERANCE, Result, as_they_are, worst
 from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.heads.base import AUDIO, MODALITIES, TEXT, VISUAL
-from erc_ros.training.heads.pooling import Pooling, doubted
+from erc_ros.training.heads.late_fusion import LateFusion, doubted
 
 Floats = NDArray[np.float32]
 STRENGTHS = (0.001, 0.003, 0.01, 0.03)
@@ -113,7 +113,7 @@ def fit_classifier(
 
 
 def fit_late_fusion(
-    model: Pooling,
+    model: LateFusion,
     train: Dialogues,
     dev: Dialogues,
     modalities: Mapping[str, ModalityClips],
@@ -166,7 +166,7 @@ def log_shares(labels: NDArray[np.int64], classes: int, of: str) -> NDArray[np.f
     return shares
 
 
-def _set(model: Pooling, modality: int, fitted: Linear) -> None:
+def _set(model: LateFusion, modality: int, fitted: Linear) -> None:
     classifier: nn.Linear = model.classifiers[modality]  # type: ignore[assignment]
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(fitted.weight))
@@ -174,7 +174,7 @@ def _set(model: Pooling, modality: int, fitted: Linear) -> None:
 
 
 def _fit_alone(
-    model: Pooling, labels: NDArray[np.int64], modalities: Mapping[str, ModalityClips]
+    model: LateFusion, labels: NDArray[np.int64], modalities: Mapping[str, ModalityClips]
 ) -> None:
     """Weight of the prior without text, and how often each modality is uninformative then.
 
@@ -220,7 +220,7 @@ def _fit_alone(
 
 
 def _fit_with_text(
-    model: Pooling, measure: Callable[[nn.Module], Sequence[Result]], say: Callable[[str], None]
+    model: LateFusion, measure: Callable[[nn.Module], Sequence[Result]], say: Callable[[str], None]
 ) -> None:
     """Smallest probabilities of uninformative input that keep the loss within TOLERANCE.
 

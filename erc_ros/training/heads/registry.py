@@ -9,7 +9,7 @@ from erc_ros import plugins
 from erc_ros.training.heads.base import FusionModel, FusionModelConfig
 from erc_ros.values import tables
 
-FORMER = {"magt": "magtkd", "residual": "ddvlm"}
+FORMER = {"magt": "magtkd", "residual": "ddvlm", "pooling": "late-fusion"}
 """Names of earlier versions."""
 
 

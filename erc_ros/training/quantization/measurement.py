@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.networks.network import Network
 
 Feed = Mapping[str, NDArray[Any]]
@@ -84,7 +84,7 @@ def peak_memory(network: Path, feed: Feed) -> float:
 
 
 def bundle_memory(bundle: Path) -> float:
-    """The same for a recogniser with all networks of a bundle, at their full sizes."""
+    """The same for a recognizer with all networks of a bundle, at their full sizes."""
     return _in_own_process(bundle)
 
 
@@ -117,8 +117,8 @@ def _network_peak(network: Path, inputs: Path) -> float:
 def _bundle_peak(folder: Path) -> float:
     bundle = load_bundle(folder)
     before = _status("VmRSS")
-    with Recogniser(bundle) as recogniser:
-        recogniser.warm_up()
+    with EmotionRecognizer(bundle) as recognizer:
+        recognizer.warm_up()
     return _status("VmHWM") - before
 
 

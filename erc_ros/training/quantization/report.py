@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.training.quantization.gate import Bench, Verdict
 from erc_ros.training.quantization.measurement import (
     Speed,
@@ -53,7 +53,7 @@ def bundle_costs(bench: Bench, staged: Path) -> dict[str, Any]:
     folders = [bench.task.bundle.folder, staged]
     bundles = [load_bundle(folder) for folder in folders]
     utterances = bench.task.utterances("dev", TIMED)
-    with Recogniser(bundles[0]) as one, Recogniser(bundles[1]) as other:
+    with EmotionRecognizer(bundles[0]) as one, EmotionRecognizer(bundles[1]) as other:
         timed = side_by_side([one.feed, other.feed], utterances)
     return {
         when: {
@@ -162,7 +162,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "## Size, time, memory",
         "",
         "One CPU thread a part, inputs of dev one at a time, float32 and quantized in turn; the "
-        "whole utterance as the recogniser runs it. Memory: peak above an idle process.",
+        "whole utterance as the recognizer runs it. Memory: peak above an idle process.",
         "",
         "| | MB | p50 ms | p95 ms | peak memory MB |",
         "|---|---|---|---|---|",

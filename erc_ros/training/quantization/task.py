@@ -337,7 +337,7 @@ class Task:
         return recorded[:limit]
 
     def utterances(self, split: str, limit: int) -> list[Utterance]:
-        """The first utterances with sound and faces as the recogniser takes them."""
+        """The first utterances with sound and faces as the recognizer takes them."""
         material = self._first(split, limit).material[split]
         made: list[Utterance] = []
         for owner, conversation in enumerate(material.conversations):

@@ -53,7 +53,7 @@ from erc_ros.training.fusion.simulated import (
 )
 from erc_ros.training.fusion.simulation import Matched, Weakness
 from erc_ros.training.heads.base import MODALITIES
-from erc_ros.training.heads.pooling import Pooling, PoolingConfig
+from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
 from erc_ros.training.onnx import export_fusion
 
 CHOSEN_CLIPS = "clips.safetensors"
@@ -158,7 +158,7 @@ def fit(setup: FusionSetup, out: Path) -> None:
         print(f"{out} is finished")
         return
     start, data = time.monotonic(), setup.splits
-    model = Pooling(PoolingConfig(embeddings=data["train"].sizes, labels=len(LABELS)))
+    model = LateFusion(LateFusionConfig(embeddings=data["train"].sizes, labels=len(LABELS)))
     fit_late_fusion(
         model,
         data["train"],
@@ -177,7 +177,7 @@ def fit(setup: FusionSetup, out: Path) -> None:
         for split in MEASURED
     }
     content = {
-        "head": "pooling",
+        "head": "late-fusion",
         "seed": 0,
         "settings": settings,
         "seconds": seconds,

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.engines import background, store, tensorrt_engine
 from erc_ros.inference.engines.background import BuildState, EngineBuild, step
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks import gpu
 from erc_ros.values.utterance import Utterance
 
@@ -35,54 +35,54 @@ def until(true: Callable[[], Any]) -> None:
 
 
 @pytest.fixture()
-def recogniser(folder: Path, tensorrt: None) -> Iterator[Recogniser]:
-    with Recogniser(load_bundle(folder), "auto") as made:
+def recognizer(folder: Path, tensorrt: None) -> Iterator[EmotionRecognizer]:
+    with EmotionRecognizer(load_bundle(folder), "auto") as made:
         assert {network.device for network in made.networks.values()} == {"cpu"}
         yield made
 
 
-def devices(recogniser: Recogniser) -> list[str]:
-    return [network.device for network in recogniser.networks.values()]
+def devices(recognizer: EmotionRecognizer) -> list[str]:
+    return [network.device for network in recognizer.networks.values()]
 
 
 def engines(folder: Path) -> list[Path]:
     return sorted(store.folder_of(folder / "text.onnx").glob("*.tensorrt.engine"))
 
 
-def answers(recogniser: Recogniser) -> bool:
-    answer = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
+def answers(recognizer: EmotionRecognizer) -> bool:
+    answer = recognizer.feed(Utterance("c", "u", 0, 1, text="hello"))
     return bool(answer.probabilities.sum() == pytest.approx(1))
 
 
 def test_the_networks_change_over_to_engines_when_these_are_ready(
-    folder: Path, recogniser: Recogniser
+    folder: Path, recognizer: EmotionRecognizer
 ) -> None:
     seen: list[BuildState] = []
-    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
-        assert answers(recogniser)  # meanwhile
-        until(lambda: seen.append(build.state) or "tensorrt" in devices(recogniser))
-        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+    with closing(EngineBuild(recognizer.bundle, recognizer.reopen)) as build:
+        assert answers(recognizer)  # meanwhile
+        until(lambda: seen.append(build.state) or "tensorrt" in devices(recognizer))
+        until(lambda: devices(recognizer) == ["tensorrt"] * 4)
         last = build.state
     assert last.state == "done" and last.problem == ""
     assert set(last.results) == {"text", "audio", "visual", "fusion"}
     assert all(" ms against " in text for text in last.results.values())
-    assert answers(recogniser)
+    assert answers(recognizer)
 
 
-def test_the_next_start_has_nothing_to_build(folder: Path, recogniser: Recogniser) -> None:
-    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)):
-        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+def test_the_next_start_has_nothing_to_build(folder: Path, recognizer: EmotionRecognizer) -> None:
+    with closing(EngineBuild(recognizer.bundle, recognizer.reopen)):
+        until(lambda: devices(recognizer) == ["tensorrt"] * 4)
     times = [file.stat().st_mtime_ns for file in engines(folder)]
-    with Recogniser(load_bundle(folder), "auto") as another:
+    with EmotionRecognizer(load_bundle(folder), "auto") as another:
         assert devices(another) == ["tensorrt"] * 4
     assert times == [file.stat().st_mtime_ns for file in engines(folder)]
 
 
 def test_power_that_fails_in_mid_build_costs_a_build_and_no_more(
-    folder: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    folder: Path, recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN", "slow")
-    build = EngineBuild(recogniser.bundle, recogniser.reopen)
+    build = EngineBuild(recognizer.bundle, recognizer.reopen)
     until(lambda: build.state.part)
     assert build._process is not None
     os.kill(build._process.pid, signal.SIGKILL)
@@ -91,20 +91,20 @@ def test_power_that_fails_in_mid_build_costs_a_build_and_no_more(
     monkeypatch.delenv("STAND_IN")
     for file in store.folder_of(folder / "text.onnx").glob("*.json"):
         file.unlink()  # power that fails leaves no word of a signal
-    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)):
-        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+    with closing(EngineBuild(recognizer.bundle, recognizer.reopen)):
+        until(lambda: devices(recognizer) == ["tensorrt"] * 4)
     assert not list(store.folder_of(folder / "text.onnx").glob("*.unfinished"))
 
 
 def test_a_node_that_ends_takes_the_build_with_it_and_the_next_one_begins_again(
-    folder: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    folder: Path, recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN", "slow")
-    build = EngineBuild(recogniser.bundle, recogniser.reopen)
+    build = EngineBuild(recognizer.bundle, recognizer.reopen)
     until(lambda: build.state.part)
     assert build._process is not None
     build.close()
-    assert build._process.poll() is not None and answers(recogniser)
+    assert build._process.poll() is not None and answers(recognizer)
     assert not engines(folder) and not store.refusal(folder / "text.onnx")
 
 
@@ -123,49 +123,49 @@ def test_a_killed_parent_takes_the_build_with_it(
 
 
 def test_a_full_disk_is_told_and_the_next_start_builds(
-    folder: Path, recogniser: Recogniser
+    folder: Path, recognizer: EmotionRecognizer
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
-        with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
+        with closing(EngineBuild(recognizer.bundle, recognizer.reopen)) as build:
             until(lambda: build.state.state != "building")
             state = build.state
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "cannot be written" in state.problem and "free some space" in state.problem
-    assert devices(recogniser) == ["cpu"] * 4 and answers(recogniser)
-    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)):
-        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+    assert devices(recognizer) == ["cpu"] * 4 and answers(recognizer)
+    with closing(EngineBuild(recognizer.bundle, recognizer.reopen)):
+        until(lambda: devices(recognizer) == ["tensorrt"] * 4)
 
 
 def test_a_part_on_which_tensorrt_crashes_is_left_out_and_not_tried_again(
-    folder: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    folder: Path, recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN", "fatal")
-    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
-        until(lambda: build.state.state != "building" and "tensorrt" in devices(recogniser))
+    with closing(EngineBuild(recognizer.bundle, recognizer.reopen)) as build:
+        until(lambda: build.state.state != "building" and "tensorrt" in devices(recognizer))
         until(lambda: not build._thread.is_alive())
         state = build.state
     crashed = [name for name, text in state.results.items() if "with signal 11" in text]
     assert (crashed, state.problem, state.state) == (["visual"], "", "done")
-    for name, network in recogniser.networks.items():
+    for name, network in recognizer.networks.items():
         assert (network.device == "cpu") == (name in crashed)
     monkeypatch.delenv("STAND_IN")
-    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
+    with closing(EngineBuild(recognizer.bundle, recognizer.reopen)) as build:
         until(lambda: build.state.state != "building")
-    assert [name for name, n in recogniser.networks.items() if n.device == "cpu"] == crashed
+    assert [name for name, n in recognizer.networks.items() if n.device == "cpu"] == crashed
 
 
 def test_a_new_driver_that_crashes_on_the_old_engines_gets_new_ones(
-    folder: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    folder: Path, recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)):
-        until(lambda: devices(recogniser) == ["tensorrt"] * 4)
+    with closing(EngineBuild(recognizer.bundle, recognizer.reopen)):
+        until(lambda: devices(recognizer) == ["tensorrt"] * 4)
     before = [file.read_bytes() for file in engines(folder)]
     monkeypatch.setenv("STAND_IN_PATCH", "13.2.1")
     tensorrt_engine.probe.cache_clear()
-    with Recogniser(load_bundle(folder), "auto") as another:
+    with EmotionRecognizer(load_bundle(folder), "auto") as another:
         assert devices(another) == ["cpu"] * 4 and answers(another)
         with closing(EngineBuild(another.bundle, another.reopen)):
             until(lambda: devices(another) == ["tensorrt"] * 4)
@@ -173,13 +173,13 @@ def test_a_new_driver_that_crashes_on_the_old_engines_gets_new_ones(
 
 
 def test_tensorrt_that_does_not_work_at_all_is_told(
-    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background.tensorrt_engine, "probe", _broken)
-    with closing(EngineBuild(recogniser.bundle, recogniser.reopen)) as build:
+    with closing(EngineBuild(recognizer.bundle, recognizer.reopen)) as build:
         until(lambda: build.state.state == "failed")
         assert build.state.problem == "TensorRT does not work: no libnvinfer"
-    assert answers(recogniser)
+    assert answers(recognizer)
 
 
 def _broken(bundle: Path) -> tensorrt_engine.Probe:

@@ -16,12 +16,12 @@ import yaml
 from erc_ros.cli import main
 from erc_ros.inference.backend import open_network
 from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.engines import build as building
 from erc_ros.inference.engines import store, tensorrt_engine
 from erc_ros.inference.engines.agreement import disagreement, keep, kept
 from erc_ros.inference.engines.build import build, check
 from erc_ros.inference.engines.store import EngineError
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks import gpu
 from erc_ros.networks.session import NetworkError, on_cpu
 from erc_ros.training.manifest import write_manifest
@@ -32,7 +32,7 @@ FACES = {"faces": np.full((2, 1, 48, 48), 0.5, np.float32)}
 
 def same_answers(folder: Path, device: str) -> None:
     bundle = load_bundle(folder)
-    with Recogniser(bundle, device) as one, Recogniser(bundle, "cpu") as two:
+    with EmotionRecognizer(bundle, device) as one, EmotionRecognizer(bundle, "cpu") as two:
         for utterance in building.conversation(bundle):
             actual, expected = one.feed(utterance), two.feed(utterance)
             np.testing.assert_allclose(actual.probabilities, expected.probabilities, atol=0.02)

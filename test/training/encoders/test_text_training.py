@@ -32,7 +32,7 @@ from erc_ros.encoders.text import (  # noqa: E402
     Turn,
 )
 from erc_ros.inference.bundle import load_bundle  # noqa: E402
-from erc_ros.inference.recogniser import Recogniser  # noqa: E402
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer  # noqa: E402
 from erc_ros.metrics.classification import softmax  # noqa: E402
 from erc_ros.training.datasets.robot_dialogues import read_robot_dialogues  # noqa: E402
 from erc_ros.training.datasets.utterances import (  # noqa: E402
@@ -667,9 +667,9 @@ def test_a_bundle_of_text_alone_answers_as_the_trained_model(
     config = TextConfig(reading="utterance", max_tokens=40)
     logits, _ = predict(model, [said], config.prompt(load_tokenizer()), config)
     expected = softmax(logits / bundle.calibration.temperature)
-    with Recogniser(bundle) as recogniser:
+    with EmotionRecognizer(bundle) as recognizer:
         estimates = [
-            recogniser.feed(
+            recognizer.feed(
                 Utterance("c", f"u{n}", n, n + 1, text=u.text, speaker_id=f"s{u.speaker}")
             ).probabilities
             for n, u in enumerate(said.utterances)

@@ -13,7 +13,7 @@ from bundles import write_tiny_bundle
 from safetensors.numpy import save_file
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.datasets import corpora, licences
 from erc_ros.training.encoders.evaluation import EncoderTest
@@ -159,8 +159,8 @@ def test_trained_parts_become_a_bundle_that_runs(recipe: Recipe, tmp_path: Path)
         "face.onnx",
         "fusion.onnx",
     }
-    with Recogniser(bundle) as recogniser:
-        estimate = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
+    with EmotionRecognizer(bundle) as recognizer:
+        estimate = recognizer.feed(Utterance("c", "u", 0, 1, text="hello"))
     assert estimate.probabilities.sum() == pytest.approx(1)
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "What is simulated" in card and "{name}" not in card

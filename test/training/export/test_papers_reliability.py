@@ -15,7 +15,7 @@ from bundles import AUDIO, TEXT, VISUAL, write_tiny_bundle_3
 from late_fusion import SECTION, with_section
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.training.heads.registry import make_head
 from erc_ros.training.onnx import export_fusion
 from erc_ros.values.nanoseconds import NS
@@ -51,7 +51,10 @@ def test_voice_and_face_of_a_papers_model_are_weighed_by_their_reliability(
     for folder, section in ((with_one, {**SECTION, "combination": "mixture"}), (without, None)):
         export_fusion(model, folder / "fusion.onnx")
         with_section(folder, section)
-    with Recogniser(load_bundle(with_one)) as weighed, Recogniser(load_bundle(without)) as plain:
+    with (
+        EmotionRecognizer(load_bundle(with_one)) as weighed,
+        EmotionRecognizer(load_bundle(without)) as plain,
+    ):
         differences = []
         for number in range(12):
             said = utterance(number)

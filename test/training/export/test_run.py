@@ -20,7 +20,7 @@ from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfi
 from erc_ros.training.engine.trainer import save_weights  # noqa: E402
 from erc_ros.training.heads.base import Details, Inputs  # noqa: E402
 from erc_ros.training.heads.concat import Concat, ConcatConfig  # noqa: E402
-from erc_ros.training.heads.pooling import Pooling, PoolingConfig  # noqa: E402
+from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig  # noqa: E402
 from erc_ros.training.onnx import export_fusion  # noqa: E402
 
 FACE = {"stem": 4, "widths": [4, 8], "blocks": [1, 1]}
@@ -66,7 +66,7 @@ def test_a_fusion_run_exports_the_late_fusion_of_its_encoders(tmp_path: Path) ->
     recipe = {"kind": "fusion", "fusion": encoders}
     run = write_run(tmp_path / "fusion", recipe, {"seed": 0})
     (run / "seed-0").mkdir()
-    model = Pooling(PoolingConfig(embeddings=(12, 6, 4)))
+    model = LateFusion(LateFusionConfig(embeddings=(12, 6, 4)))
     save_weights(model, run / "seed-0" / "best.safetensors")
     assert main(["export", str(run)]) == 0
     assert (run / "best" / "fusion.onnx").is_file()

@@ -21,8 +21,8 @@ from system_runs import change, write_system_run
 from erc_ros.cli import main
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.manifest import FaceCrops, LogMelAudio
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.networks.network import observed
 from erc_ros.networks.session import signature
 from erc_ros.training.datasets import corpora
@@ -100,11 +100,11 @@ def test_the_card_names_the_fusion_model_and_what_it_sees(
 
 
 def test_the_robot_sees_what_the_training_saw(exported: Path, meld: Path, finished: Path) -> None:
-    """The recogniser's embeddings are those of the feature stores, from words, sound and faces."""
+    """The recognizer's embeddings are those of the feature stores, from words, sound and faces."""
     split = corpora.read("meld-faces", meld, "test")
     conversation, seen = split.conversations[0], {"text": [], "audio": [], "visual": []}
     with (
-        Recogniser(load_bundle(exported)) as recogniser,
+        EmotionRecognizer(load_bundle(exported)) as recognizer,
         observed(lambda file, inputs: seen.setdefault(file.stem, []).append(inputs)),
     ):
         for said in conversation.utterances:
@@ -112,7 +112,7 @@ def test_the_robot_sees_what_the_training_saw(exported: Path, meld: Path, finish
             sound = np.rint(corpora.sound("meld-faces", said.clip) * 32767).astype(np.int16)
             faces = tuple(FaceCrop(n, np.ascontiguousarray(p)) for n, p in enumerate(pixels))
             heard = {"speaker_id": str(said.speaker), "audio": sound, "faces": faces}
-            recogniser.feed(Utterance("c", f"u{said.index}", 0, 1, text=said.text, **heard))
+            recognizer.feed(Utterance("c", f"u{said.index}", 0, 1, text=said.text, **heard))
     fused = seen["fusion"][-1]
     stores = {
         name: FeatureStore(finished / "stages" / stage / "seed-1" / "features" / "test")
@@ -171,8 +171,8 @@ def test_a_modality_can_be_left_out(run: Path, meld: Path, tmp_path: Path) -> No
     bundle, _ = export_bundle(run, tmp_path / "bundle", meld, without=("audio",))
     assert bundle.audio is None and bundle.visual is not None
     assert not (tmp_path / "bundle" / "audio.onnx").exists()
-    with Recogniser(bundle) as recogniser:
-        answer = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
+    with EmotionRecognizer(bundle) as recognizer:
+        answer = recognizer.feed(Utterance("c", "u", 0, 1, text="hello"))
     assert answer.probabilities.sum() == pytest.approx(1)
 
 

@@ -17,7 +17,7 @@ from erc_ros.training.fusion.conditions import Result, SimulatedModality, measur
 from erc_ros.training.fusion.dialogues import Dialogues, predict_windows
 from erc_ros.training.fusion.late_fusion import ModalityClips, fit_late_fusion
 from erc_ros.training.fusion.simulation import draw
-from erc_ros.training.heads.pooling import Pooling, PoolingConfig
+from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
 
 LABELS, SIZE = 7, 8
 RNG = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def measured_on(dev: Dialogues) -> Callable[[torch.nn.Module], list[Result]]:
 
 def test_a_fitted_head_is_calibrated_and_doubts_the_senses_beside_the_text() -> None:
     train, dev = dialogues(1000), dialogues(400)
-    model = Pooling(PoolingConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
+    model = LateFusion(LateFusionConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
     senses = {"audio": clips(dev.labels, 0.2), "visual": clips(dev.labels, 0.6)}
     fit_late_fusion(model, train, dev, senses, measured_on(dev), lambda line: None)
     read = predict_windows(model, dev, 1, (True, False, False))
@@ -86,7 +86,7 @@ def test_a_fitted_head_is_calibrated_and_doubts_the_senses_beside_the_text() -> 
 
 def test_a_sense_is_as_sure_as_its_clips_are_right_however_often_a_label_comes() -> None:
     train, dev = dialogues(300), dialogues(300)
-    model = Pooling(PoolingConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
+    model = LateFusion(LateFusionConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
     unclear = clips(dev.labels, 0.3, noise=0.6)
     senses = {"audio": unclear, "visual": unclear}
     fit_late_fusion(model, train, dev, senses, measured_on(dev), lambda line: None)
@@ -109,7 +109,7 @@ def test_how_often_a_label_comes_among_the_clips_does_not_count(frequent: int) -
     seen, unseen = Embedded(rows[:1000], labels[:1000]), Embedded(rows[1000:], labels[1000:])
     of_dev = draw(dev.labels, unseen.labels, 0.5, PRIOR, 0)
     empty = ModalityClips(seen, unseen, unseen.embeddings[of_dev], None)
-    model = Pooling(PoolingConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
+    model = LateFusion(LateFusionConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
     senses = {"audio": empty, "visual": empty}
     fit_late_fusion(model, train, dev, senses, measured_on(dev), lambda line: None)
     said = model.classifiers[1](torch.zeros(1, SIZE)).softmax(dim=-1)[0].detach().numpy()
@@ -122,7 +122,7 @@ def test_the_text_may_learn_from_other_words_too() -> None:
     words[:, 7] = 3.0  # of which nobody says anything in `train`
     fear = np.full(200, 2, np.int64)
     senses = {name: clips(dev.labels, 0.5) for name in ("audio", "visual")}
-    heads = [Pooling(PoolingConfig(embeddings=(SIZE,) * 3, labels=LABELS)) for _ in range(2)]
+    heads = [LateFusion(LateFusionConfig(embeddings=(SIZE,) * 3, labels=LABELS)) for _ in range(2)]
     for head, more in zip(heads, (None, (words, fear)), strict=True):
         fit_late_fusion(
             head, train, dev, senses, measured_on(dev), lambda line: None, more_text=more
@@ -135,7 +135,7 @@ def test_the_text_may_learn_from_other_words_too() -> None:
 def test_a_label_that_never_comes_is_refused() -> None:
     train = dialogues(50)
     train.labels[train.labels == 2] = 0
-    model = Pooling(PoolingConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
+    model = LateFusion(LateFusionConfig(embeddings=(SIZE, SIZE, SIZE), labels=LABELS))
     senses = {name: clips(train.labels, 0.5) for name in ("audio", "visual")}
     with pytest.raises(ValueError, match=r"\[2\].*dialogues"):
         fit_late_fusion(model, train, train, senses, lambda model: [])

@@ -19,8 +19,8 @@ from tiny_dialogues import labelled_as_answered
 
 from erc_ros.cli import main as main_of_erc
 from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.engines.agreement import disagreement
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.training.manifest import write_manifest
 from erc_ros.training.quantization import command, report
 from erc_ros.training.quantization.command import main, quantize_bundle
@@ -56,8 +56,8 @@ def test_a_quantized_bundle_runs(small: Path) -> None:
     bundle = load_bundle(small)
     # The tiny text encoder has no weights, so it stays as it was.
     assert [getattr(bundle, part).precision for part in PARTS] == ["float32"] + 3 * ["int8-weights"]
-    with Recogniser(bundle) as recogniser:
-        answer = recogniser.feed(Utterance("c", "u", 0, 1, text="hello"))
+    with EmotionRecognizer(bundle) as recognizer:
+        answer = recognizer.feed(Utterance("c", "u", 0, 1, text="hello"))
     assert answer.probabilities.sum() == pytest.approx(1)
     assert (small / "README.md").read_text(encoding="utf-8") == "the card\n"
 

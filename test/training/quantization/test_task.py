@@ -12,7 +12,7 @@ from bundles import Kinds, write_tiny_bundle_3
 from data_folder import need
 
 from erc_ros.inference.bundle import load_bundle
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.networks.network import Network, observed
 from erc_ros.networks.session import signature
 from erc_ros.resources import model_folder
@@ -41,8 +41,8 @@ def test_the_answers_are_those_of_the_recogniser(task: Task) -> None:
     text_only = task.logits(Network(task.file("fusion")), embeddings, "dev", (True, False, False))
     count = len(material.labels)
     said = [replace(u, audio=u.audio[:0], faces=()) for u in task.utterances("dev", count)]
-    with Recogniser(task.bundle) as recogniser:
-        answers = np.array([recogniser.feed(utterance).probabilities for utterance in said])
+    with EmotionRecognizer(task.bundle) as recognizer:
+        answers = np.array([recognizer.feed(utterance).probabilities for utterance in said])
     scaled = text_only / task.bundle.calibration.temperature
     expected = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)
@@ -149,8 +149,8 @@ def test_a_bundle_is_measured_on_its_own_corpus_as_the_robot_answers(own: Task) 
     logits = all_logits(own)
     said = own.utterances("dev", len(logits))
     assert not len(said[0].audio) and not said[0].faces and len(said[1].faces) > 4
-    with Recogniser(own.bundle) as recogniser:
-        answers = np.array([recogniser.feed(utterance).probabilities for utterance in said])
+    with EmotionRecognizer(own.bundle) as recognizer:
+        answers = np.array([recognizer.feed(utterance).probabilities for utterance in said])
     scaled = logits / own.bundle.calibration.temperature
     expected = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)

@@ -80,7 +80,7 @@ def test_a_fusion_is_fitted_from_encoders_to_onnx(
     edge.train(recipe(tmp_path))
     best = tmp_path / "out" / "best"
     report = json.loads((best / "metrics.json").read_text())
-    assert report["head"] == "pooling" and len(report["dev_conditions"]) > 30
+    assert report["head"] == "late-fusion" and len(report["dev_conditions"]) > 30
     assert len(report["test"]) == 7 and 0 < report["test"]["text+audio+visual"] <= 1
     assert 0.3 < report["simulation"]["audio"]["mismatch"] < 0.9
     assert report["simulation"]["audio"]["dev_weighted_f1"] == pytest.approx(0.448, abs=0.05)

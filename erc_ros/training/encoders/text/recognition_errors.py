@@ -2,8 +2,8 @@
 
 A word is wrong with the given rate: 60 % of the errors replace it by one that sounds alike (or, if
 none is known, by a frequent one), 25 % leave it out, 15 % put a frequent word before it; roughly
-how the errors of recognisers on conversational English are spread. It is a model of errors, no
-recogniser: real errors come in bursts and depend on sound.
+how the errors of recognizers on conversational English are spread. It is a model of errors, no
+recognizer: real errors come in bursts and depend on sound.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def sound(word: str) -> str:
 def misheard(
     conversation: Conversation, errors: SimulatedWordErrors, rate: float, rng: random.Random
 ) -> Conversation:
-    """The conversation as a recogniser with this word error rate might write it."""
+    """The conversation as a speech recognizer with this word error rate might write it."""
     utterances = (
         replace(u, text=errors.misheard(u.text, rate, rng)) for u in conversation.utterances
     )

@@ -29,18 +29,18 @@ def doubted(evidence: Tensor, broken: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolingConfig(FusionModelConfig):
+class LateFusionConfig(FusionModelConfig):
     """Sizes of inputs and outputs; `width` and dropout have no effect."""
 
 
-class Pooling(FusionModel):
+class LateFusion(FusionModel):
     """A linear classifier for each modality, and its probability of failure."""
 
-    CONFIG = PoolingConfig
+    CONFIG = LateFusionConfig
     INDEPENDENT = True
     READS_CONTEXT = False
 
-    def __init__(self, config: PoolingConfig) -> None:
+    def __init__(self, config: LateFusionConfig) -> None:
         super().__init__(config)
         self.classifiers = nn.ModuleList(
             nn.Linear(size, config.labels) for size in config.embeddings

@@ -6,16 +6,16 @@ pytest.importorskip("torch")
 
 import torch
 
-from erc_ros.training.heads.pooling import Pooling, PoolingConfig
+from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
 
 SIZES = (6, 4, 4)
 EVERYTHING = (True, True, True)
 
 
 @pytest.fixture
-def head() -> Pooling:
+def head() -> LateFusion:
     torch.manual_seed(0)
-    made = Pooling(PoolingConfig(embeddings=SIZES, labels=5)).eval()
+    made = LateFusion(LateFusionConfig(embeddings=SIZES, labels=5)).eval()
     for classifier in made.classifiers:
         torch.nn.init.normal_(classifier.weight, std=1.5)
     prior = torch.tensor([0.4, 0.3, 0.1, 0.1, 0.1])
@@ -24,7 +24,7 @@ def head() -> Pooling:
     return made
 
 
-def answer(head: Pooling, inputs: list[torch.Tensor], seen: tuple[bool, ...]) -> torch.Tensor:
+def answer(head: LateFusion, inputs: list[torch.Tensor], seen: tuple[bool, ...]) -> torch.Tensor:
     u = inputs[0].shape[1]
     logits, _ = head(
         *inputs,
@@ -40,7 +40,7 @@ def embeddings(u: int = 50) -> list[torch.Tensor]:
     return [torch.randn(1, u, size, generator=draw) for size in SIZES]
 
 
-def test_a_sense_that_says_nothing_changes_nothing(head: Pooling) -> None:
+def test_a_sense_that_says_nothing_changes_nothing(head: LateFusion) -> None:
     inputs = embeddings()
     for m in (1, 2):
         head.classifiers[m].weight.data.zero_()
@@ -49,7 +49,7 @@ def test_a_sense_that_says_nothing_changes_nothing(head: Pooling) -> None:
     torch.testing.assert_close(answer(head, inputs, EVERYTHING), alone)
 
 
-def test_a_sense_can_change_the_odds_only_so_far(head: Pooling) -> None:
+def test_a_sense_can_change_the_odds_only_so_far(head: LateFusion) -> None:
     inputs = embeddings()
     head.classifiers[1].weight.data *= 50  # as sure as can be
     alone = answer(head, inputs, (True, False, False)).log()
@@ -60,7 +60,7 @@ def test_a_sense_can_change_the_odds_only_so_far(head: Pooling) -> None:
     assert (spread <= most + 1e-4).all() and spread.max() > 0.5 * most
 
 
-def test_without_text_senses_are_believed_as_far_as_is_set_for_that(head: Pooling) -> None:
+def test_without_text_senses_are_believed_as_far_as_is_set_for_that(head: LateFusion) -> None:
     inputs = embeddings()
     own = head.classifiers[1](inputs[1]).softmax(dim=-1)
     torch.testing.assert_close(answer(head, inputs, (False, True, False)), own)
@@ -81,7 +81,7 @@ def test_without_text_senses_are_believed_as_far_as_is_set_for_that(head: Poolin
     )
 
 
-def test_without_text_only_a_share_of_the_prior_counts(head: Pooling) -> None:
+def test_without_text_only_a_share_of_the_prior_counts(head: LateFusion) -> None:
     inputs = embeddings()
     own = head.classifiers[1](inputs[1]).log_softmax(dim=-1)
     head.share.fill_(0.25)
@@ -92,6 +92,6 @@ def test_without_text_only_a_share_of_the_prior_counts(head: Pooling) -> None:
     torch.testing.assert_close(answer(head, inputs, (True, False, False)), with_text)
 
 
-def test_nothing_seen_is_the_prior(head: Pooling) -> None:
+def test_nothing_seen_is_the_prior(head: LateFusion) -> None:
     expected = head.prior.exp().expand(1, 50, 5)
     torch.testing.assert_close(answer(head, embeddings(), (False, False, False)), expected)

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.emotion_recognizer import DRAFTS, EmotionRecognizer
 from erc_ros.inference.estimate import Estimate, leave_one_out_contributions
-from erc_ros.inference.recogniser import DRAFTS, Recogniser
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
@@ -31,8 +31,8 @@ def bundle(tiny_folder: Path) -> Bundle:
 
 
 @pytest.fixture()
-def recogniser(bundle: Bundle) -> Iterator[Recogniser]:
-    with Recogniser(bundle) as made:
+def recognizer(bundle: Bundle) -> Iterator[EmotionRecognizer]:
+    with EmotionRecognizer(bundle) as made:
         yield made
 
 
@@ -67,13 +67,13 @@ def same(one: Estimate, two: Estimate) -> bool:
     return bool((one.probabilities == two.probabilities).all()) and one.weights == two.weights
 
 
-def test_an_estimate_is_complete(recogniser: Recogniser) -> None:
-    estimate = recogniser.feed(utterance())
+def test_an_estimate_is_complete(recognizer: EmotionRecognizer) -> None:
+    estimate = recognizer.feed(utterance())
     assert estimate.probabilities.shape == (7,) and estimate.probabilities.sum() == pytest.approx(1)
-    assert estimate.label == recogniser.bundle.labels[int(estimate.probabilities.argmax())]
+    assert estimate.label == recognizer.bundle.labels[int(estimate.probabilities.argmax())]
     assert estimate.confidence == pytest.approx(estimate.probabilities.max())
     assert estimate.modalities == (True, True, True) and sum(estimate.weights) == pytest.approx(1)
-    expected = estimate.probabilities @ recogniser.bundle.anchors
+    expected = estimate.probabilities @ recognizer.bundle.anchors
     assert (estimate.valence, estimate.arousal) == pytest.approx(tuple(expected), abs=1e-6)
     assert set(estimate.latency) == {"text", "audio", "visual", "fusion"}
     assert all(duration > 0 for duration in estimate.latency.values())
@@ -92,16 +92,16 @@ def test_an_estimate_is_complete(recogniser: Recogniser) -> None:
     ],
 )
 def test_a_missing_modality_has_no_weight(
-    recogniser: Recogniser, missing: dict[str, Any], modalities: tuple[bool, bool, bool]
+    recognizer: EmotionRecognizer, missing: dict[str, Any], modalities: tuple[bool, bool, bool]
 ) -> None:
-    estimate = recogniser.feed(utterance(**missing))
+    estimate = recognizer.feed(utterance(**missing))
     assert estimate.modalities == modalities and sum(estimate.weights) == pytest.approx(1)
     assert [weight > 0 for weight in estimate.weights] == list(modalities)
     assert estimate.notes == ()
 
 
-def test_nothing_at_all_is_no_idea(recogniser: Recogniser) -> None:
-    estimate = recogniser.feed(only_text(text=""))
+def test_nothing_at_all_is_no_idea(recognizer: EmotionRecognizer) -> None:
+    estimate = recognizer.feed(only_text(text=""))
     np.testing.assert_allclose(estimate.probabilities, 1 / 7, rtol=1e-6)
     assert estimate.modalities == (False, False, False) and estimate.weights == (0, 0, 0)
     assert estimate.confidence == pytest.approx(1 / 7)
@@ -117,82 +117,89 @@ def test_nothing_at_all_is_no_idea(recogniser: Recogniser) -> None:
     ],
 )
 def test_sound_that_is_none_is_missing_and_noted(
-    recogniser: Recogniser, audio: np.ndarray, note: str
+    recognizer: EmotionRecognizer, audio: np.ndarray, note: str
 ) -> None:
-    estimate = recogniser.feed(utterance(audio=audio))
+    estimate = recognizer.feed(utterance(audio=audio))
     assert estimate.modalities == (True, False, True) and note in estimate.notes[0]
     assert same(
-        estimate, Recogniser(recogniser.bundle).feed(utterance(audio=audio[:0, ...].ravel()))
+        estimate, EmotionRecognizer(recognizer.bundle).feed(utterance(audio=audio[:0, ...].ravel()))
     )
 
 
-def test_the_loudest_sound_is_a_sound(recogniser: Recogniser) -> None:
+def test_the_loudest_sound_is_a_sound(recognizer: EmotionRecognizer) -> None:
     loud = np.full(SAMPLE_RATE, -32768, np.int16)
-    assert recogniser.feed(utterance(audio=loud)).probabilities.sum() == pytest.approx(1)
+    assert recognizer.feed(utterance(audio=loud)).probabilities.sum() == pytest.approx(1)
 
 
-def test_faces_that_are_none_are_left_out_and_noted(recogniser: Recogniser) -> None:
+def test_faces_that_are_none_are_left_out_and_noted(recognizer: EmotionRecognizer) -> None:
     empty = FaceCrop(0, np.zeros((0, 96, 3), np.uint8))
-    estimate = recogniser.feed(utterance(faces=(empty, face(1))))
+    estimate = recognizer.feed(utterance(faces=(empty, face(1))))
     assert estimate.notes == ("1 of 2 face crops are no pictures",) and estimate.modalities[2]
-    other = Recogniser(recogniser.bundle).feed(utterance(faces=(face(1),)))
+    other = EmotionRecognizer(recognizer.bundle).feed(utterance(faces=(face(1),)))
     assert same(estimate, other)
-    none = Recogniser(recogniser.bundle).feed(utterance(faces=(empty,)))
+    none = EmotionRecognizer(recognizer.bundle).feed(utterance(faces=(empty,)))
     assert none.notes == ("1 of 1 face crops are no pictures",) and not none.modalities[2]
 
 
 @pytest.mark.parametrize("text", ["word " * 5000, "hm, привет 🙂", "<s1> [MASK]"])
-def test_any_text_is_fine(recogniser: Recogniser, text: str) -> None:
-    assert recogniser.feed(only_text(text=text)).modalities == (True, False, False)
+def test_any_text_is_fine(recognizer: EmotionRecognizer, text: str) -> None:
+    assert recognizer.feed(only_text(text=text)).modalities == (True, False, False)
 
 
 @pytest.mark.parametrize("text", ["привет, как дела", "🙂🙂", "\ud800", "... ?! --"])
-def test_text_without_a_known_word_is_missing_and_noted(recogniser: Recogniser, text: str) -> None:
+def test_text_without_a_known_word_is_missing_and_noted(
+    recognizer: EmotionRecognizer, text: str
+) -> None:
     spoken = replace(utterance(), text=text)
-    alone, heard = recogniser.feed(only_text(text=text)), recogniser.feed(spoken)
+    alone, heard = recognizer.feed(only_text(text=text)), recognizer.feed(spoken)
     assert alone.modalities == (False, False, False)
     assert heard.modalities == (False, True, True)
     assert alone.notes == heard.notes == ("the text has no word that the model knows",)
-    unwritten = recogniser.feed(replace(spoken, text=""))
+    unwritten = recognizer.feed(replace(spoken, text=""))
     np.testing.assert_allclose(heard.probabilities, unwritten.probabilities)
 
 
-def test_what_was_prepared_changes_nothing_but_the_waiting(recogniser: Recogniser) -> None:
+def test_what_was_prepared_changes_nothing_but_the_waiting(recognizer: EmotionRecognizer) -> None:
     said = utterance()
-    recogniser.prepare(replace(said, text="", is_final=False))
-    estimate = recogniser.feed(said)
+    recognizer.prepare(replace(said, text="", is_final=False))
+    estimate = recognizer.feed(said)
     assert (
-        same(estimate, Recogniser(recogniser.bundle).feed(said)) and estimate.latency["audio"] > 0
+        same(estimate, EmotionRecognizer(recognizer.bundle).feed(said))
+        and estimate.latency["audio"] > 0
     )
 
 
-def test_a_final_with_other_sound_than_its_draft_is_encoded_anew(recogniser: Recogniser) -> None:
-    recogniser.prepare(utterance(audio=sound(2.0, seed=9), is_final=False))
-    assert same(recogniser.feed(utterance()), Recogniser(recogniser.bundle).feed(utterance()))
+def test_a_final_with_other_sound_than_its_draft_is_encoded_anew(
+    recognizer: EmotionRecognizer,
+) -> None:
+    recognizer.prepare(utterance(audio=sound(2.0, seed=9), is_final=False))
+    assert same(
+        recognizer.feed(utterance()), EmotionRecognizer(recognizer.bundle).feed(utterance())
+    )
 
 
-def test_a_draft_gets_an_estimate_and_is_not_remembered(recogniser: Recogniser) -> None:
+def test_a_draft_gets_an_estimate_and_is_not_remembered(recognizer: EmotionRecognizer) -> None:
     first, draft = utterance(0), utterance(1, text="oh", is_final=False)
-    recogniser.feed(first)
-    assert not recogniser.feed(draft).is_final
-    estimate = recogniser.feed(utterance(1))
-    other = Recogniser(recogniser.bundle)
+    recognizer.feed(first)
+    assert not recognizer.feed(draft).is_final
+    estimate = recognizer.feed(utterance(1))
+    other = EmotionRecognizer(recognizer.bundle)
     other.feed(first)
     assert same(estimate, other.feed(utterance(1)))
 
 
-def test_history_counts_until_the_conversation_changes(recogniser: Recogniser) -> None:
-    alone = recogniser.feed(utterance(5))
-    recogniser.reset("c")
-    recogniser.feed(utterance(0))
-    assert not same(alone, recogniser.feed(utterance(5)))
-    changed = recogniser.feed(utterance(5, conversation_id="d", speaker_id="x"))
+def test_history_counts_until_the_conversation_changes(recognizer: EmotionRecognizer) -> None:
+    alone = recognizer.feed(utterance(5))
+    recognizer.reset("c")
+    recognizer.feed(utterance(0))
+    assert not same(alone, recognizer.feed(utterance(5)))
+    changed = recognizer.feed(utterance(5, conversation_id="d", speaker_id="x"))
     assert same(alone, changed)
 
 
-def test_no_two_work_in_the_text_encoder_at_once(recogniser: Recogniser) -> None:
+def test_no_two_work_in_the_text_encoder_at_once(recognizer: EmotionRecognizer) -> None:
     """Utterances without text come at once after each other, while the first is caught up with."""
-    encoder = recogniser._text
+    encoder = recognizer._text
     catch_up, inside, met = encoder.catch_up, threading.Lock(), threading.Event()
 
     def watched() -> None:
@@ -207,23 +214,23 @@ def test_no_two_work_in_the_text_encoder_at_once(recogniser: Recogniser) -> None
 
     with mock.patch.object(encoder, "catch_up", watched):
         for number, text in enumerate(("Hello there.", "", "", "Hello.")):
-            recogniser.feed(only_text(number, text=text))
-        recogniser._catching_up.result()
+            recognizer.feed(only_text(number, text=text))
+        recognizer._catching_up.result()
     assert not met.is_set()
 
 
-def test_reset_forgets_that_conversation_only(recogniser: Recogniser) -> None:
-    alone = recogniser.feed(utterance(5))
-    recogniser.reset("another")
-    recogniser.feed(utterance(0))
-    recogniser.reset("c")
-    assert same(alone, recogniser.feed(utterance(5)))
+def test_reset_forgets_that_conversation_only(recognizer: EmotionRecognizer) -> None:
+    alone = recognizer.feed(utterance(5))
+    recognizer.reset("another")
+    recognizer.feed(utterance(0))
+    recognizer.reset("c")
+    assert same(alone, recognizer.feed(utterance(5)))
 
 
-def test_a_corrected_utterance_replaces_itself(recogniser: Recogniser) -> None:
-    recogniser.feed(utterance(0))
-    expected = recogniser.feed(utterance(1))
-    assert same(expected, recogniser.feed(utterance(1)))
+def test_a_corrected_utterance_replaces_itself(recognizer: EmotionRecognizer) -> None:
+    recognizer.feed(utterance(0))
+    expected = recognizer.feed(utterance(1))
+    assert same(expected, recognizer.feed(utterance(1)))
 
 
 def correction(*ids: str, after: str, conversation_id: str = "c") -> SpeakerCorrected:
@@ -246,7 +253,7 @@ def test_after_a_correction_it_is_as_if_the_speaker_had_been_known_at_once(
 ) -> None:
     wrong = talk(10, **{f"u{number}": speaker for number, speaker in mistakes})
     right = talk(12)
-    with Recogniser(bundle) as one, Recogniser(bundle) as two:
+    with EmotionRecognizer(bundle) as one, EmotionRecognizer(bundle) as two:
         for early, late in zip(wrong, right, strict=False):
             one.feed(early)
             two.feed(late)
@@ -258,44 +265,44 @@ def test_after_a_correction_it_is_as_if_the_speaker_had_been_known_at_once(
             assert same(one.feed(said), two.feed(said))
 
 
-def test_a_speaker_counts_in_what_comes_next(recogniser: Recogniser) -> None:
+def test_a_speaker_counts_in_what_comes_next(recognizer: EmotionRecognizer) -> None:
     estimates = []
     for corrected in ((), ("u0",), ("u0", "u2")):
-        recogniser.reset("c")
+        recognizer.reset("c")
         for said in talk(4):
-            recogniser.feed(said)
-        recogniser.correct(correction(*corrected, after="1"))
-        estimates.append(recogniser.feed(utterance(4)))
+            recognizer.feed(said)
+        recognizer.correct(correction(*corrected, after="1"))
+        estimates.append(recognizer.feed(utterance(4)))
     assert not any(same(one, two) for one, two in combinations(estimates, 2))
 
 
-def test_what_is_not_remembered_cannot_be_corrected(recogniser: Recogniser) -> None:
+def test_what_is_not_remembered_cannot_be_corrected(recognizer: EmotionRecognizer) -> None:
     said = talk(3)
-    recogniser.feed(replace(said[0], conversation_id="before"))
-    assert recogniser.correct(correction("u0", after="1")) == 0
-    recogniser.feed(said[0])
-    recogniser.feed(replace(said[1], is_final=False))
-    assert recogniser.correct(correction("u0", after="1", conversation_id="before")) == 0
-    assert recogniser.correct(correction("u1", "u7", "", after="1")) == 0
-    expected = Recogniser(recogniser.bundle)
+    recognizer.feed(replace(said[0], conversation_id="before"))
+    assert recognizer.correct(correction("u0", after="1")) == 0
+    recognizer.feed(said[0])
+    recognizer.feed(replace(said[1], is_final=False))
+    assert recognizer.correct(correction("u0", after="1", conversation_id="before")) == 0
+    assert recognizer.correct(correction("u1", "u7", "", after="1")) == 0
+    expected = EmotionRecognizer(recognizer.bundle)
     expected.feed(said[0])
-    assert same(recogniser.feed(said[1]), expected.feed(said[1]))
-    assert recogniser.correct(correction("u0", "u7", after="1")) == 1
-    recogniser.reset("c")
-    assert recogniser.correct(correction("u0", after="1")) == 0
+    assert same(recognizer.feed(said[1]), expected.feed(said[1]))
+    assert recognizer.correct(correction("u0", "u7", after="1")) == 1
+    recognizer.reset("c")
+    assert recognizer.correct(correction("u0", after="1")) == 0
 
 
-def test_a_correction_costs_no_more_than_the_history(recogniser: Recogniser) -> None:
-    context = recogniser.bundle.fusion.context
+def test_a_correction_costs_no_more_than_the_history(recognizer: EmotionRecognizer) -> None:
+    context = recognizer.bundle.fusion.context
     for number in range(3 * context):
-        recogniser.feed(only_text(number, text=f"{number}"))
-    read = mock.Mock(wraps=recogniser._text)
-    recogniser._text = read
+        recognizer.feed(only_text(number, text=f"{number}"))
+    read = mock.Mock(wraps=recognizer._text)
+    recognizer._text = read
     everybody = [f"u{number}" for number in range(3 * context)]
     for after in ("1", "0", "7"):
-        assert context <= recogniser.correct(correction(*everybody, after=after)) < 3 * context
+        assert context <= recognizer.correct(correction(*everybody, after=after)) < 3 * context
     assert not read.called
-    recogniser.feed(only_text(3 * context))
+    recognizer.feed(only_text(3 * context))
     assert 1 < read.call_count <= context + 1
 
 
@@ -304,7 +311,11 @@ def test_only_the_last_utterances_count(bundle: Bundle) -> None:
     # numbers are given over the whole conversation).
     context = bundle.fusion.context
     said = [utterance(n, text="", faces=(), speaker_id="") for n in range(context + 5)]
-    with Recogniser(bundle) as long, Recogniser(bundle) as short, Recogniser(bundle) as shorter:
+    with (
+        EmotionRecognizer(bundle) as long,
+        EmotionRecognizer(bundle) as short,
+        EmotionRecognizer(bundle) as shorter,
+    ):
         for one in said:
             answer = long.feed(one)
         for one in said[-context:]:
@@ -314,34 +325,34 @@ def test_only_the_last_utterances_count(bundle: Bundle) -> None:
     assert same(answer, expected) and not same(answer, other)
 
 
-def test_a_thousand_utterances_leave_bounded_memory(recogniser: Recogniser) -> None:
+def test_a_thousand_utterances_leave_bounded_memory(recognizer: EmotionRecognizer) -> None:
     for number in range(1000):
-        recogniser.prepare(only_text(number, text="", speaker_id=f"p{number}", is_final=False))
+        recognizer.prepare(only_text(number, text="", speaker_id=f"p{number}", is_final=False))
         if number % 3:  # every third never becomes final
-            recogniser.feed(only_text(number, speaker_id=f"p{number}"))
-    assert len(recogniser._history.utterances) == recogniser.bundle.fusion.context
-    assert len(recogniser._history.speakers) == 9 and len(recogniser._drafts) <= DRAFTS
+            recognizer.feed(only_text(number, speaker_id=f"p{number}"))
+    assert len(recognizer._history.utterances) == recognizer.bundle.fusion.context
+    assert len(recognizer._history.speakers) == 9 and len(recognizer._drafts) <= DRAFTS
 
 
 def test_an_embedding_that_is_not_finite_is_missing(
-    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = np.full((1, 128), np.nan, np.float32)
-    monkeypatch.setitem(recogniser.networks, "audio", lambda inputs: {"embedding": broken})
-    estimate = recogniser.feed(utterance())
+    monkeypatch.setitem(recognizer.networks, "audio", lambda inputs: {"embedding": broken})
+    estimate = recognizer.feed(utterance())
     assert estimate.notes == ("the embedding of the sound is not finite",)
     assert estimate.modalities == (True, False, True)
 
 
 def test_an_answer_that_is_not_finite_is_no_idea(
-    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = {
         "logits": np.full((1, 1, 7), np.nan, np.float32),
         "weights": np.ones((1, 1, 3), np.float32),
     }
-    monkeypatch.setattr(recogniser, "_fusion", lambda inputs: nothing)
-    estimate = recogniser.feed(utterance())
+    monkeypatch.setattr(recognizer, "_fusion", lambda inputs: nothing)
+    estimate = recognizer.feed(utterance())
     np.testing.assert_allclose(estimate.probabilities, 1 / 7, rtol=1e-6)
     assert estimate.modalities == (False, False, False) and "not finite" in estimate.notes[0]
 
@@ -357,7 +368,7 @@ def test_a_weight_is_how_far_the_answer_moves_without_the_modality() -> None:
 
 
 def test_warming_up_remembers_nothing(bundle: Bundle) -> None:
-    with Recogniser(bundle) as warm, Recogniser(bundle) as cold:
+    with EmotionRecognizer(bundle) as warm, EmotionRecognizer(bundle) as cold:
         warm.warm_up()
         assert same(warm.feed(utterance()), cold.feed(utterance()))
 
@@ -389,7 +400,7 @@ def test_the_answers_depend_only_on_what_was_said(bundle: Bundle, talk: list[Any
         )
         for number, (text, seconds, faces, speaker, conversation, _) in enumerate(talk)
     ]
-    with Recogniser(bundle) as one, Recogniser(bundle) as two:
+    with EmotionRecognizer(bundle) as one, EmotionRecognizer(bundle) as two:
         for each, (*_, prepared) in zip(said, talk, strict=True):
             if prepared:
                 one.prepare(replace(each, text="", is_final=False))
@@ -403,9 +414,16 @@ def test_the_runtime_does_not_import_torch(bundle: Bundle, tmp_path: Path) -> No
     code = (
         "import sys\n"
         "from erc_ros.inference.bundle import load_bundle\n"
-        "from erc_ros.inference.recogniser import Recogniser\n"
-        f"Recogniser(load_bundle({str(folder)!r})).warm_up()\n"
+        "from erc_ros.inference.emotion_recognizer import EmotionRecognizer\n"
+        f"EmotionRecognizer(load_bundle({str(folder)!r})).warm_up()\n"
         "found = {'torch', 'transformers', 'scipy', 'sklearn', 'rclpy'} & set(sys.modules)\n"
         "assert not found, found\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_former_name_works_with_a_warning() -> None:
+    from erc_ros.inference import recogniser as former
+
+    with pytest.warns(DeprecationWarning):
+        assert former.Recogniser is EmotionRecognizer

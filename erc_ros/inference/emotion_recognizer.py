@@ -1,0 +1,527 @@
+"""The streaming emotion recognizer: utterances in, estimates out, one call each.
+
+Sound and faces are encoded by two workers while the text is encoded by the caller (ONNX Runtime
+releases the interpreter lock). What `prepare` was given while the text was still awaited is ready
+when the final utterance comes; then only text and fusion are left, and of the text only what was
+not read before (`reader`).
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.dialogue.non_speech import spoken_words
+from erc_ros.encoders.language import LanguageCheck, TextExclusion
+from erc_ros.encoders.text import Block, Turn
+from erc_ros.inference import evidence, reliability
+from erc_ros.inference.backend import open_network
+from erc_ros.inference.bundle import (
+    MODALITY_LOGITS,
+    Bundle,
+    fusion_sizes,
+    speaker_network,
+    text_prompt,
+)
+from erc_ros.inference.estimate import (
+    Estimate,
+    FusionOutput,
+    estimate,
+    leave_one_out_contributions,
+    unestimated_influence,
+    uniform_output,
+)
+from erc_ros.inference.history import (
+    ConversationHistory,
+    Embedding,
+    UtteranceEmbeddings,
+    WindowEntry,
+    enter,
+    fusion_input,
+    leave_one_out_inputs,
+    relabel,
+    step,
+)
+from erc_ros.inference.inputs import audio_inputs, unusable, visual_inputs
+from erc_ros.inference.manifest import AudioPart, VisualPart, VoiceAudio
+from erc_ros.inference.reliability import Memory
+from erc_ros.inference.text_encoders import TextEncoder, open_text_encoder
+from erc_ros.inference.voice import HeardVoice, VoiceFeatures, remember, voice_inputs
+from erc_ros.networks.network import Device
+from erc_ros.networks.session import signature
+from erc_ros.values.events import SpeakerCorrected
+from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.values.why import distrust_sentence
+
+DRAFTS = 8  # prepared utterances that may wait for their final text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A modality of one utterance. embedding: None if missing; duration: ns; note: why, or "".
+
+    excluded: the `TextExclusion` of a text that is not used.
+    """
+
+    embedding: Embedding | None
+    duration: int = 0
+    note: str = ""
+    excluded: str = ""
+
+
+MISSING = Encoded(None)
+_Key = tuple[str, str, int, int, int, int]
+_Prepared = tuple["Future[Encoded]", "Future[Encoded]"]
+
+
+class EmotionRecognizer:
+    """Recognises the emotions of one conversation after another. Not thread-safe: one caller.
+
+    Memory is bounded: the last `bundle.fusion.context` utterances as embeddings, the last
+    `bundle.text.max_tokens` tokens of text with their keys and values, and the encoded sound and
+    faces of at most 8 drafts.
+
+    Args:
+        bundle: from `load_bundle`.
+        device: "auto", "tensorrt", "cuda" or "cpu"; see `backend.open_network`.
+
+    Raises:
+        NetworkError: the device is not there.
+    """
+
+    def __init__(self, bundle: Bundle, device: str | Device = "cpu") -> None:
+        self.bundle = bundle
+        self.networks = {
+            name: open_network(part.file, device) for name, part in bundle.parts.items()
+        }
+        self._prompt = text_prompt(bundle.text)
+        self._language = LanguageCheck(bundle.languages, self._prompt.unknown_letters)
+        self._text = open_text_encoder(self.networks["text"], bundle.text, self._prompt)
+        self._catching_up: Future[None] = Future()  # of the text encoder, after an estimate
+        self._catching_up.set_result(None)
+        self._fusion = self.networks["fusion"]
+        self._fusion_sizes = fusion_sizes(bundle)
+        self._voice = _voice_features(bundle, device)
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="encoder")
+        self._drafts: OrderedDict[_Key, _Prepared] = OrderedDict()
+        self._history = ConversationHistory()
+        config = bundle.reliability
+        self._memory = None if config is None else reliability.start(config)
+        self._has_modality_logits = MODALITY_LOGITS in signature(bundle.fusion.file).outputs
+
+    def reopen(self) -> None:
+        """Select the best device of each network again; may be called from any thread."""
+        for network in self.networks.values():
+            network.reopen()
+
+    def warm_up(self) -> None:
+        """Run everything once at its full size; remembers nothing. The first call is slow."""
+        noise = np.random.default_rng(0)
+        audio, visual = self.bundle.audio, self.bundle.visual
+        samples = 0 if audio is None else int(audio.max_seconds * SAMPLE_RATE)
+        pictures = noise.integers(
+            0, 255, (0 if visual is None else visual.max_images, 96, 96, 3), np.uint8
+        )
+        utterance = Utterance(
+            conversation_id="",
+            utterance_id="",
+            start=0,
+            end=0,
+            text="warm " * self.bundle.text.max_tokens,
+            audio=noise.integers(-9000, 9000, samples, np.int16),
+            faces=tuple(FaceCrop(0, picture) for picture in pictures),
+        )
+        history = ConversationHistory()
+        memory = self._memory
+        for _ in range(self.bundle.fusion.context):
+            coming = self._encode(utterance)
+            history, memory, _ = self._recognise(history, memory, utterance, *coming)
+        self._text_encoder().forget()
+
+    def prepare(self, draft: Utterance) -> None:
+        """Encode an utterance whose text is still awaited: its sound, faces, and text so far.
+
+        Returns when the text is read; sound and faces are encoded meanwhile. The final utterance
+        profits if it has the same ids, span, sound and faces, or the same text; otherwise it is
+        encoded when it comes.
+        """
+        self._reread(draft.conversation_id)
+        history, speaker = enter(self._history, draft)
+        self._encode_text(history, speaker, draft)
+        key = _key(draft)
+        if key in self._drafts:
+            return
+        self._drafts[key] = self._encode(draft)
+        while len(self._drafts) > DRAFTS:
+            self._forget(next(iter(self._drafts)))
+
+    def feed(self, utterance: Utterance) -> Estimate:
+        """Recognise an utterance.
+
+        A final one is remembered as history of those after it; a draft (`is_final` False) gets its
+        estimate and is not. Another conversation id begins with an empty history. Text of a
+        language that the bundle does not read or without a word that the vocabulary knows, sound
+        that is shorter than 0.3 s or silent, data that are not images, and embeddings that are not
+        finite count as missing; `Estimate.notes` says so.
+        """
+        begin = time.perf_counter_ns()
+        self._reread(utterance.conversation_id)
+        key = _key(utterance)
+        prepared = self._drafts.get(key) or self._encode(utterance)
+        if utterance.is_final:
+            self._drafts.pop(key, None)
+        history, memory, answered = self._recognise(
+            self._history, self._memory, utterance, *prepared, begin=begin
+        )
+        if utterance.is_final:
+            self._history, self._memory = history, memory
+        # An utterance without text did not wait for the one before to be caught up with.
+        self._catching_up = self._workers.submit(self._text_encoder().catch_up)
+        return answered
+
+    def correct(self, correction: SpeakerCorrected) -> int:
+        """Assign earlier utterances to another speaker, for what is estimated next.
+
+        As if it had been known from the beginning, but for the order in which speakers are
+        numbered, and for texts that the encoder's window has lost. Nothing is recognised again.
+
+        Returns:
+            How many of the utterances are remembered. The others are ignored: they are forgotten,
+            of another conversation, or drafts, whose final utterance brings its speaker along.
+        """
+        if correction.conversation_id != self._history.conversation_id:
+            return 0
+        self._history, count = relabel(
+            self._history, correction.utterance_ids, correction.after, self._prompt.said_by
+        )
+        return count
+
+    def reset(self, conversation_id: str) -> None:
+        """Forget a conversation, its history and its drafts; another one is not touched."""
+        if self._history.conversation_id == conversation_id:
+            self._history = ConversationHistory()
+            self._text_encoder().forget()
+        for key in [key for key in self._drafts if key[0] == conversation_id]:
+            self._forget(key)
+
+    def reset_reliability(self, modality: str = "") -> None:
+        """Forget how far "audio" or "visual" can be relied on, or both (""): the device is new."""
+        config = self.bundle.reliability
+        if config is None or self._memory is None:
+            return
+        if modality:
+            self._memory = reliability.forget(config, self._memory, modality)
+        else:
+            self._memory = reliability.start(config)
+
+    @property
+    def reliability(self) -> dict[str, float]:
+        """Estimated probability that "audio" and "visual" work; empty: it is not estimated."""
+        if self._memory is None:
+            return {}
+        estimated = self._memory.state.reliability.tolist()
+        there = self.bundle.encoders
+        return {
+            name: value
+            for name, value in zip(reliability.ESTIMATED, estimated, strict=True)
+            if name in there
+        }
+
+    @property
+    def distrust(self) -> tuple[str, ...]:
+        """Which modalities are not trusted now, and why."""
+        config = self.bundle.reliability
+        if config is None or self._memory is None:
+            return ()
+        return reliability.notes(config, self._memory.state, self.bundle.labels)
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> EmotionRecognizer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _text_encoder(self) -> TextEncoder:
+        """The text encoder, when no other thread uses it."""
+        self._catching_up.result()
+        return self._text
+
+    def _recognise(
+        self,
+        history: ConversationHistory,
+        memory: Memory | None,
+        utterance: Utterance,
+        coming_audio: Future[Encoded],
+        coming_visual: Future[Encoded],
+        begin: int | None = None,
+    ) -> tuple[ConversationHistory, Memory | None, Estimate]:
+        begin = time.perf_counter_ns() if begin is None else begin
+        history, speaker = enter(history, utterance)
+        window, text = self._encode_text(history, speaker, utterance)
+        audio, visual = coming_audio.result(), coming_visual.result()
+        if isinstance(self.bundle.audio, VoiceAudio) and audio.embedding is not None:
+            heard = HeardVoice(utterance.utterance_id, utterance.speaker_id, audio.embedding)
+            audio = self._compare_voice(self.bundle.audio, history.voices, heard, audio)
+            history = replace(history, voices=remember(history.voices, heard))
+        embeddings = UtteranceEmbeddings(
+            utterance.utterance_id, speaker, text.embedding, audio.embedding, visual.embedding
+        )
+        history = step(history, embeddings, self.bundle.fusion.context)
+        if text.embedding is not None:
+            entry = WindowEntry(utterance.utterance_id, window[-1])
+            history = replace(history, window=(*history.window, entry)[-len(window) :])
+        if memory is None:
+            answer, fusion = self._fuse(history, embeddings)
+        else:
+            memory, answer, fusion = self._fuse_reliably(history, memory, embeddings, utterance)
+        notes = [encoded.note for encoded in (text, audio, visual, fusion) if encoded.note]
+        if answer.influence is not None:
+            reasons = zip(MODALITIES, answer.influence.distrust, embeddings.modalities, strict=True)
+            notes += [distrust_sentence(m, why) for m, why, is_there in reasons if why and is_there]
+        latency = {
+            "text": text.duration,
+            "audio": audio.duration,
+            "visual": visual.duration,
+            "fusion": fusion.duration,
+        }
+        estimated = estimate(
+            self.bundle,
+            utterance,
+            answer,
+            (False, False, False) if fusion.note else embeddings.modalities,
+            latency,
+            time.perf_counter_ns() - begin,
+            tuple(notes),
+            text.excluded,
+        )
+        return history, memory, estimated
+
+    def _encode(self, utterance: Utterance) -> _Prepared:
+        audio, visual = self.bundle.audio, self.bundle.visual
+        return (
+            self._workers.submit(self._encode_audio, audio, utterance.audio)
+            if audio is not None and len(utterance.audio)
+            else _done(MISSING),
+            self._workers.submit(self._encode_faces, visual, utterance.faces)
+            if visual is not None and utterance.faces
+            else _done(MISSING),
+        )
+
+    def _reread(self, conversation_id: str) -> None:
+        """Encode texts again from the first corrected one on, those that the fusion still uses.
+
+        That waits for the next utterance or draft of the conversation, so it is at most
+        `bundle.fusion.context` short passes, however much was corrected.
+        """
+        if conversation_id == self._history.conversation_id:
+            self._listen_again()
+        history = self._history
+        if not history.unread or conversation_id != history.conversation_id:
+            return
+        blocks = tuple(entry.block for entry in history.window)
+        seen = {embeddings.utterance_id for embeddings in history.utterances} - {""}
+        texts = {}
+        for end in range(len(blocks) - history.unread + 1, len(blocks) + 1):
+            utterance_id = history.window[end - 1].utterance_id
+            if utterance_id in seen:
+                texts[utterance_id] = self._embed(blocks[:end]).embedding
+        utterances = tuple(
+            replace(each, text=texts.get(each.utterance_id, each.text))
+            for each in history.utterances
+        )
+        self._history = replace(history, utterances=utterances, unread=0)
+
+    def _encode_text(
+        self, history: ConversationHistory, speaker: int, utterance: Utterance
+    ) -> tuple[tuple[Block, ...], Encoded]:
+        """The window that ends with the utterance's text, and the text's embedding."""
+        before = tuple(entry.block for entry in history.window)
+        text = utterance.text.strip()
+        if not text:
+            return before, MISSING
+        begin = time.perf_counter_ns()
+        text, excluded = self._readable(text, utterance.locale)
+        if excluded is not None:
+            return before, Encoded(None, 0, excluded.explanation, excluded.value)
+        window = self._prompt.slide(before, Turn(speaker, text))
+        return window, self._embed(window, begin)
+
+    def _readable(self, text: str, locale: str) -> tuple[str, TextExclusion | None]:
+        """What the encoder reads of a text that is not empty, and why nothing if nothing."""
+        if self.bundle.languages:  # a bundle that does not tell them reads everything
+            text = spoken_words(text)
+            if not text:
+                return text, TextExclusion.NON_SPEECH
+            if (excluded := self._language(text, locale)) is not None:
+                return text, excluded
+        return text, None if self._prompt.can_read(text) else TextExclusion.UNREADABLE
+
+    def _embed(self, window: tuple[Block, ...], begin: int | None = None) -> Encoded:
+        encoded = _timed(lambda: {"embedding": self._text_encoder()(window)[None]}, "text", begin)
+        if encoded.embedding is None:
+            self._text_encoder().forget()
+        return encoded
+
+    def _encode_audio(self, part: AudioPart, audio: NDArray[np.int16]) -> Encoded:
+        if problem := unusable(audio):
+            return Encoded(None, 0, problem)
+        if isinstance(part, VoiceAudio):
+            return self._hear_voice(audio)
+        return _timed(lambda: self.networks["audio"](audio_inputs(part, audio)), "sound")
+
+    def _hear_voice(self, audio: NDArray[np.int16]) -> Encoded:
+        """What needs the sound alone; the speaker may be known later."""
+        assert self._voice is not None
+        begin = time.perf_counter_ns()
+        features = self._voice(audio)
+        duration = time.perf_counter_ns() - begin
+        if features is None:
+            return Encoded(None, duration, "there is no voice in the sound")
+        return Encoded(features, duration)
+
+    def _compare_voice(
+        self, part: VoiceAudio, voices: tuple[HeardVoice, ...], voice: HeardVoice, encoded: Encoded
+    ) -> Encoded:
+        """The embedding of a voice, now that its speaker is known."""
+        inputs = voice_inputs([voice], voices, part.heard)
+        compared = _timed(lambda: self.networks["audio"](inputs), "sound")
+        return replace(compared, duration=compared.duration + encoded.duration)
+
+    def _listen_again(self) -> None:
+        """Encode voices of corrected speakers again, those that the fusion still uses."""
+        history, part = self._history, self.bundle.audio
+        if not history.is_unheard or not isinstance(part, VoiceAudio):
+            return
+        seen = {each.utterance_id for each in history.utterances if each.audio is not None} - {""}
+        voices = [voice for voice in history.voices if voice.utterance_id in seen]
+        embeddings: dict[str, Embedding] = {}
+        if voices:
+            inputs = voice_inputs(voices, history.voices, part.heard)
+            answer = self.networks["audio"](inputs)["embedding"]
+            embeddings = {
+                voice.utterance_id: row
+                for voice, row in zip(voices, answer, strict=True)
+                if np.isfinite(row).all()
+            }
+        utterances = tuple(
+            replace(each, audio=embeddings.get(each.utterance_id, each.audio))
+            for each in history.utterances
+        )
+        self._history = replace(history, utterances=utterances, is_unheard=False)
+
+    def _encode_faces(self, part: VisualPart, crops: Sequence[FaceCrop]) -> Encoded:
+        inputs, note = visual_inputs(part, crops)
+        if inputs is None:
+            return Encoded(None, 0, note)
+        encoded = _timed(lambda: self.networks["visual"](inputs), "faces")
+        return replace(encoded, note=encoded.note or note)
+
+    def _fuse(
+        self, history: ConversationHistory, embeddings: UtteranceEmbeddings
+    ) -> tuple[FusionOutput, Encoded]:
+        nothing = uniform_output(len(self.bundle.labels))
+        if not any(embeddings.modalities):
+            return nothing, MISSING
+        begin = time.perf_counter_ns()
+        inputs = fusion_input(history.utterances, self._fusion_sizes)
+        several = sum(embeddings.modalities) > 1
+        outputs = self._fusion(leave_one_out_inputs(inputs) if several else inputs)
+        (logits, *left_out), weights = outputs["logits"][:, -1], outputs["weights"][0, -1]
+        if not np.isfinite(logits).all():
+            duration = time.perf_counter_ns() - begin
+            return nothing, Encoded(None, duration, "the fusion's answer is not finite")
+        if several:
+            weights = leave_one_out_contributions(
+                logits, np.array(left_out), embeddings.modalities, weights
+            )
+        influence = unestimated_influence(np.array(left_out)) if several else None
+        output = FusionOutput(logits, weights, influence)
+        return output, Encoded(None, time.perf_counter_ns() - begin)
+
+    def _fuse_reliably(
+        self,
+        history: ConversationHistory,
+        memory: Memory,
+        embeddings: UtteranceEmbeddings,
+        utterance: Utterance,
+    ) -> tuple[Memory, FusionOutput, Encoded]:
+        """Fuse with the reliability of each modality; the memory after the utterance."""
+        config = self.bundle.reliability
+        assert config is not None
+        if not any(embeddings.modalities):
+            return memory, uniform_output(len(self.bundle.labels)), MISSING
+        begin = time.perf_counter_ns()
+        key = utterance.conversation_id, utterance.utterance_id
+        _, has_audio, has_visual = embeddings.modalities
+        microphone = utterance.frame_id if has_audio else ""
+        camera = utterance.faces[0].frame_id if has_visual and utterance.faces else ""
+        memory = reliability.enter(config, memory, key, (microphone, camera))
+        inputs = fusion_input(history.utterances, self._fusion_sizes)
+        reading = evidence.read(
+            self._fusion, config, inputs, embeddings.modalities, self._has_modality_logits
+        )
+        if reading is None:
+            duration = time.perf_counter_ns() - begin
+            failed = Encoded(None, duration, "the fusion's answer is not finite")
+            return memory, uniform_output(len(self.bundle.labels)), failed
+        state, output = evidence.fuse(config, memory.state, reading)
+        memory = reliability.remember(memory, key, state)
+        return memory, output, Encoded(None, time.perf_counter_ns() - begin)
+
+    def _forget(self, key: _Key) -> None:
+        for future in self._drafts.pop(key, ()):
+            future.cancel()
+
+
+def _voice_features(bundle: Bundle, device: str | Device) -> VoiceFeatures | None:
+    """The front end of a voice part; TensorRT builds no engine of it, so CUDA where it works."""
+    if not isinstance(bundle.audio, VoiceAudio):
+        return None
+    device = "auto" if device == "tensorrt" or isinstance(device, Device) else device
+    return VoiceFeatures(speaker_network(bundle), bundle.audio.max_seconds, device)
+
+
+def _key(utterance: Utterance) -> _Key:
+    return (
+        utterance.conversation_id,
+        utterance.utterance_id,
+        utterance.start,
+        utterance.end,
+        zlib.crc32(np.ascontiguousarray(utterance.audio).data),  # a text may bring another sound
+        len(utterance.faces),
+    )
+
+
+def _done(encoded: Encoded) -> Future[Encoded]:
+    future: Future[Encoded] = Future()
+    future.set_result(encoded)
+    return future
+
+
+def _timed(
+    run: Callable[[], Mapping[str, Embedding]], what: str, begin: int | None = None
+) -> Encoded:
+    """Run a network that gives (N, E); the utterance's embedding is the mean of its rows."""
+    begin = time.perf_counter_ns() if begin is None else begin
+    embedding: Embedding = run()["embedding"].mean(axis=0)
+    duration = time.perf_counter_ns() - begin
+    if not np.isfinite(embedding).all():
+        return Encoded(None, duration, f"the embedding of the {what} is not finite")
+    return Encoded(embedding, duration)
