@@ -37,7 +37,7 @@ SPEAKER_TOKENS = tuple(f"<s{index}>" for index in range(LAST_SPEAKER + 1))
 MAX_TOKENS = 256
 MAX_CHARACTERS = 4096  # of one utterance; what stands before cannot reach the model anyway
 
-PROMPTS = ("magtkd", "ddvlm", "plain")
+PROMPTS = ("magtkd", "question", "ddvlm", "plain")
 """What a whole prompt asks, see `WholePrompt`."""
 
 _EMOTICON = re.compile(r"[:;=]['’]?-?[()\[\]/\\|]")
@@ -370,10 +370,13 @@ class TextPrompt:
 class WholePrompt:
     """The whole prompt of an utterance, history first, as an encoder without a cache reads it.
 
-    magtkd: `<s> <s1> t1 <s2> t2 ... </s> Now <si> feels <mask> </s>`, read at the mask (eq. 1-3);
+    magtkd: `<s> <s1> t1 ... <si> tk </s> For <si> tk Now <si> feels <mask> </s>`, read at the mask
+    (eq. 1-3);
+    question: the same without the repeated utterance, `... </s> Now <si> feels <mask> </s>`;
     ddvlm: the last tokens of `<s> <s1> t1 ... <si> tk Now <si> feels`, then the mask (section 3.3);
     plain: `<s> <s1> t1 ... <si> tk </s>`, read at the first token or as the mean, as the network
     does it. What does not fit is cut from the left: the oldest words go first, never the question.
+    Of an utterance that does not fit twice, its last words are repeated.
 
     Args:
         prompt: one of PROMPTS.
@@ -394,8 +397,8 @@ class WholePrompt:
         self._vocabulary, self._prompt, self._history = vocabulary, prompt, history
         self._mask = [] if vocabulary.mask is None else [vocabulary.mask]
         self._now, self._feels = vocabulary.encode("Now"), vocabulary.encode("feels")
-        self._someone = vocabulary.encode("someone")
-        taken = 1 + len(self._question(self._vocabulary.speaker(UNKNOWN_SPEAKER)))
+        self._someone, self._for = vocabulary.encode("someone"), vocabulary.encode("For")
+        taken = 1 + len(self._question(self._vocabulary.speaker(UNKNOWN_SPEAKER), ()))
         if max_tokens < taken + 2:
             raise ErcValueError(
                 f"max_tokens is {max_tokens}; the prompt itself takes {taken}, so it must be at"
@@ -442,21 +445,31 @@ class WholePrompt:
     def assemble(self, window: Sequence[Block]) -> tuple[list[int], int]:
         """The prompt for the last utterance of `window`, and where its mask is; -1: no mask."""
         said = [token for block in window for token in block]
-        speaker = window[-1][:1] if self._vocabulary.speakers else ()
-        question = self._question(list(speaker))
+        named = 1 if self._vocabulary.speakers else 0
+        question = self._question(window[-1][:named], window[-1][named:])
         start = [self._vocabulary.start]
         if self._prompt == "ddvlm":
             ids = [*[*start, *said, *question][-(self.max_tokens - 1) :], *self._mask]
             return ids, len(ids) - 1
         ids = [*start, *said[-(self.max_tokens - 1 - len(question)) :], *question]
-        return ids, len(ids) - 2 if self._prompt == "magtkd" else -1
+        return ids, len(ids) - 2 if self.is_read_at_mask else -1
 
-    def _question(self, speaker: list[int]) -> list[int]:
+    def _question(self, speaker: Block, words: Block) -> list[int]:
+        """What follows the conversation, about its last utterance."""
         end = [self._vocabulary.separator]
         if self._prompt == "plain":
             return end
-        question = [*self._now, *(speaker or self._someone), *self._feels]
-        return question if self._prompt == "ddvlm" else [*end, *question, *self._mask, *end]
+        who = speaker or tuple(self._someone)
+        question = [*self._now, *who, *self._feels]
+        if self._prompt == "ddvlm":
+            return question
+        question = [*end, *question, *self._mask, *end]
+        if self._prompt == "magtkd":
+            repeated = [*self._for, *who]
+            room = self.max_tokens - 1 - len(question) - len(repeated)
+            kept = words[-(room // 2) :] if room > 1 else ()
+            question = [*end, *repeated, *kept, *question[1:]]
+        return question
 
 
 def _clean(text: str) -> str:

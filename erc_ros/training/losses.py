@@ -36,14 +36,24 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def similarity_kl(
-    student: Tensor, teacher: Tensor, tau: float = 1.0, jensen_shannon: float = 0.0
+    student: Tensor,
+    teacher: Tensor,
+    tau: float = 1.0,
+    jensen_shannon: float = 0.0,
+    normalized: bool = True,
 ) -> Tensor:
     """KL from the similarities within the teacher to those of the student with the teacher.
 
-    MAGTKD eq. 10-12; DDVLM's feature loss with jensen_shannon 0.2. Embeddings (N, d) each, which
-    are L2-normalised here. Row i: whom sample i of the teacher is like.
+    MAGTKD eq. 10-12; DDVLM's feature loss with jensen_shannon 0.2. Embeddings (N, d) each.
+    Row i: the similarity of sample i of the teacher to each sample.
+
+    Args:
+        normalized: similarities are cosines, as in DDVLM's paper; False: dot products, as MAGTKD's
+            paper prints them.
     """
-    s, t = normalize(student, dim=-1), normalize(teacher.detach(), dim=-1)  # (N, d)
+    s, t = student, teacher.detach()  # (N, d)
+    if normalized:
+        s, t = normalize(s, dim=-1), normalize(t, dim=-1)
     target = (t @ t.T / tau).log_softmax(dim=-1)  # (N, N); eq. 10
     source = (t @ s.T / tau).log_softmax(dim=-1)  # (N, N); eq. 11
     loss = _kl(target, source)  # eq. 12
@@ -149,6 +159,7 @@ def anchored_distillation(
     alpha: float = 0.01,
     beta: float = 0.09,
     taus: tuple[float, float] = (2.0, 1.0),
+    normalized: bool = True,
 ) -> Tensor:
     """MAGTKD's whole loss of the second stage, eq. 25: the text branch teaches the other two.
 
@@ -159,13 +170,16 @@ def anchored_distillation(
         alpha: of the audio's distillation.
         beta: of the visual one's.
         taus: of the predictions and of the similarities.
+        normalized: see `similarity_kl`.
     """
     known = labels >= 0  # (B, U)
     loss = cross_entropy(details.logits[known], labels[known])  # eq. 13
     for m, weight in ((AUDIO, alpha), (VISUAL, beta)):
         here = known & seen[..., TEXT] & seen[..., m]  # (B, U)
         if weight and int(here.sum()) > 1:  # one sample has no relation to others
-            loss = loss + weight * _from_text(details, m, here, taus)  # eq. 24
+            loss = loss + weight * _from_text(
+                details, m, here, taus, normalized=normalized
+            )  # eq. 24
     return loss
 
 
@@ -213,11 +227,12 @@ def _from_text(
     taus: tuple[float, float],
     jensen_shannon: float = 0.0,
     weights: tuple[float, float] = (1.0, 1.0),
+    normalized: bool = True,
 ) -> Tensor:
     """What the text teaches modality m where `here` (B, U): predictions and similarities."""
     student, teacher = (details.unimodal[..., k, :][here] for k in (m, TEXT))  # (N, C)
     response = pearson_relation(student, teacher, taus[0])
     student, teacher = (details.features[..., k, :][here] for k in (m, TEXT))  # (N, d)
     return weights[0] * response + weights[1] * similarity_kl(
-        student, teacher, taus[1], jensen_shannon
+        student, teacher, taus[1], jensen_shannon, normalized
     )

@@ -30,11 +30,36 @@ def assembled(
     return [str(tokens.id_to_token(each)) for each in ids], mask
 
 
-def test_magtkd_asks_about_the_speaker_and_is_read_at_the_mask(vocabulary: Vocabulary) -> None:
-    tokens, mask = assembled(vocabulary, "magtkd")
+def test_question_names_the_speaker_and_is_read_at_the_mask(vocabulary: Vocabulary) -> None:
+    tokens, mask = assembled(vocabulary, "question")
     assert tokens[:2] == ["<s>", SPEAKER_TOKENS[1]]
     assert tokens[-2:] == ["<mask>", "</s>"] and tokens[mask] == "<mask>"
     assert tokens.count(SPEAKER_TOKENS[1]) == 3 and tokens.count(SPEAKER_TOKENS[2]) == 1
+
+
+def test_magtkd_repeats_the_utterance_before_the_question(vocabulary: Vocabulary) -> None:
+    """Its eq. 2: For s_i : t_k Now s_i feels <mask>."""
+    tokens, mask = assembled(vocabulary, "magtkd")
+    question, _ = assembled(vocabulary, "question")
+    end = question.index("</s>")
+    before, after = question[: end + 1], question[end + 1 :]
+    name, words = SPEAKER_TOKENS[1], vocabulary.encode("yes")
+    repeated = [tiny_byte_level().id_to_token(each) for each in (*vocabulary.encode("For"),)]
+    spoken = [tiny_byte_level().id_to_token(each) for each in words]
+    assert tokens == [*before, *repeated, name, *spoken, *after]
+    assert tokens[mask] == "<mask>" and tokens.count("<mask>") == 1
+
+
+@pytest.mark.parametrize("max_tokens", range(22, 80, 7))
+def test_an_utterance_that_does_not_fit_twice_leaves_the_question_whole(
+    vocabulary: Vocabulary, max_tokens: int
+) -> None:
+    whole = WholePrompt(vocabulary, max_tokens, "magtkd")
+    ids, mask = whole.assemble(whole.slide((), Turn(3, "long words " * 40)))
+    asked = WholePrompt(vocabulary, max_tokens, "question")
+    question = asked.assemble(asked.slide((), Turn(3, "")))[0][3:]
+    assert len(ids) <= max_tokens and ids[-len(question) :] == question
+    assert mask == len(ids) - 2 and ids.index(vocabulary.separator) > 1
 
 
 def test_ddvlm_ends_with_the_mask_and_keeps_it_when_history_is_cut(vocabulary: Vocabulary) -> None:
@@ -51,7 +76,7 @@ def test_plain_has_no_mask(vocabulary: Vocabulary) -> None:
     assert WholePrompt(vocabulary, 50, "ddvlm").is_read_at_mask
 
 
-@pytest.mark.parametrize("prompt", ["plain", "magtkd", "ddvlm"])
+@pytest.mark.parametrize("prompt", ["plain", "magtkd", "question", "ddvlm"])
 def test_history_limits_the_turns_before(vocabulary: Vocabulary, prompt: str) -> None:
     alone, _ = assembled(vocabulary, prompt, history=0)
     one, _ = assembled(vocabulary, prompt, history=1)

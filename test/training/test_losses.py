@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from math import e, log
+from math import e, exp, log
 
 import pytest
 import torch
@@ -50,6 +50,32 @@ def test_similarity_kl_by_hand() -> None:
     both = losses.similarity_kl(student, teacher, jensen_shannon=0.2)
     assert both.item() == pytest.approx(kl + 0.2 * jsd, rel=1e-5)
     assert losses.similarity_kl(teacher, teacher, 0.5, 0.2).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_similarity_kl_as_printed_takes_dot_products() -> None:
+    teacher = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    student = torch.tensor([[0.5, 0.0], [0.0, 1.0]])
+    # MAGTKD eq. 10, 11: rows (4, 0), (0, 9) within the teacher, (1, 0), (0, 3) with the student.
+    expected = 0.0
+    for target, source in ((4.0, 1.0), (9.0, 3.0)):
+        p, q = 1 / (1 + exp(-target)), 1 / (1 + exp(-source))
+        expected += (p * log(p / q) + (1 - p) * log((1 - p) / (1 - q))) / 2
+    value = losses.similarity_kl(student, teacher, normalized=False)
+    assert value.item() == pytest.approx(expected, rel=1e-4)
+    assert losses.similarity_kl(student, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_cosines_leave_hardly_a_gradient_in_batches_of_four() -> None:
+    """Why both forms of eq. 10-12 are there: four unrelated features of 768 numbers."""
+    torch.manual_seed(0)
+    teacher = torch.randn(4, 768)
+    gradients = []
+    for normalized in (True, False):
+        student = torch.randn(4, 768, requires_grad=True)
+        losses.similarity_kl(student, teacher, normalized=normalized).backward()
+        assert student.grad is not None
+        gradients.append(float(student.grad.norm()))
+    assert gradients[1] > 100 * gradients[0]
 
 
 def test_similarity_kl_compares_each_sample_of_the_teacher_with_those_of_the_student() -> None:

@@ -37,6 +37,8 @@ class DistillationLoss:
     feature_tau: float = 1.0
     jensen_shannon: float = 0.0
     """Weight of the Jensen-Shannon divergence beside the KL, within the feature loss."""
+    normalized: bool = True
+    """Similarities are cosines; False: dot products, as MAGTKD eq. 10-12 are printed."""
 
     def __post_init__(self) -> None:
         for name in ("response", "feature", "jensen_shannon"):
@@ -54,7 +56,11 @@ class DistillationLoss:
             loss = loss + self.response * relation  # eq. 6-9
         if self.feature:
             alike = similarity_kl(
-                student.features, teacher.features, self.feature_tau, self.jensen_shannon
+                student.features,
+                teacher.features,
+                self.feature_tau,
+                self.jensen_shannon,
+                self.normalized,
             )
             loss = loss + self.feature * alike  # eq. 10-12
         return loss  # eq. 14

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from erc_ros.training.encoders.packaged import PACKAGED, model_folder
@@ -76,10 +77,29 @@ def load(auto: Any, folder: Path, layers: int = 0, dtype: torch.dtype = torch.fl
         )
     except Exception as error:  # the library raises whatever the broken file led to
         raise ValueError(f"{folder} cannot be loaded as {auto.__name__}: {error}") from error
-    # A model for another task has no pooler, and none is used; anything else would be random.
-    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
+    if missing := sorted(key for key in report["missing_keys"] if not _is_unused(key)):
         raise ValueError(f"{folder}: its weights lack {', '.join(missing[:3])}")
     return model.eval()
+
+
+def _is_unused(weight: str) -> bool:
+    """Whether a weight that a file lacks is one that no encoder here uses.
+
+    Models for other tasks have no pooler. `masked_spec_embed` is for SpecAugment, which is switched
+    off; published checkpoints such as wav2vec2-base-960h lack it. Other weights would be random.
+    """
+    return "pooler" in weight or weight.endswith("masked_spec_embed")
+
+
+def stored_weights(folder: Path, prefix: str) -> dict[str, Tensor]:
+    """The weights in a folder's safetensors whose names begin with `prefix`, without it."""
+    weights = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            for name in stored.keys():  # noqa: SIM118 - not a mapping
+                if name.startswith(prefix):
+                    weights[name.removeprefix(prefix)] = stored.get_tensor(name)
+    return weights
 
 
 def load_processor(auto: Any, folder: Path) -> Any:

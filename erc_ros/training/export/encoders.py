@@ -17,10 +17,11 @@ from torch.nn.functional import normalize
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.face import SIZE
+from erc_ros.training.encoders.audio.emotion2vec import Emotion2vecEncoder
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
 from erc_ros.training.encoders.pretrained import Trainable, masked_mean
 from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder
-from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, read_at
+from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, projected, read_at
 from erc_ros.training.encoders.visual.pretrained import VideoEncoder
 from erc_ros.training.manifest import fix_output
 from erc_ros.training.onnx import Example, export_audio, export_face, write_onnx
@@ -39,7 +40,7 @@ class MaskReader(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_index: Tensor) -> Tensor:
         """(B, L), (B, L), (B) -> (B, d)."""
         states = self._model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        embedding = read_at(states, mask_index)
+        embedding = projected(self._model, read_at(states, mask_index))
         return normalize(embedding, dim=-1) if self._unit_length else embedding
 
 
@@ -54,7 +55,8 @@ class PlainReader(nn.Module):
         """(B, L), (B, L) -> (B, d)."""
         states = self._model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         first = self._reading == "first"
-        embedding: Tensor = states[:, 0] if first else masked_mean(states, attention_mask)
+        embedding = states[:, 0] if first else masked_mean(states, attention_mask)
+        embedding = projected(self._model, embedding)
         return normalize(embedding, dim=-1) if self._unit_length else embedding
 
 
@@ -71,6 +73,21 @@ class StatesReader(nn.Module):
         return states[:, 0] if self._reading == "first" else states.mean(dim=1)
 
 
+class FramesReader(nn.Module):
+    """emotion2vec as the mean of its frames; it normalizes the waveform as `collate` does."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(B, n) -> (B, d)."""
+        centered = samples - samples.mean(dim=-1, keepdim=True)
+        variance = centered.square().mean(dim=-1, keepdim=True)
+        frames: Tensor = self._model(centered * torch.rsqrt(variance + 1e-5))  # (B, T, d)
+        return frames.mean(dim=1)
+
+
 def export_encoder(encoder: Trainable, file: Path) -> float:
     """Write `file`; returns its largest difference from torch on examples of several sizes.
 
@@ -83,6 +100,11 @@ def export_encoder(encoder: Trainable, file: Path) -> float:
         difference = export_audio(encoder.model, file, MEL_BANDS)
     elif isinstance(encoder, FacesEncoder):
         difference = export_face(encoder.model, file, SIZE)
+    elif isinstance(encoder, Emotion2vecEncoder):
+        network = FramesReader(copy.deepcopy(encoder.model).cpu().float().eval())
+        axes = {"waveform": {0: "B", 1: "n"}, "embedding": {0: "B"}}
+        sounds = _waveforms(encoder.shortest)
+        difference = write_onnx(network, sounds, file, ["embedding"], axes, TOLERANCE)
     elif isinstance(encoder, PublishedEncoder):
         difference = _export_published(encoder, file)
     else:
@@ -110,16 +132,20 @@ def _reader(
     if isinstance(encoder, PretrainedTextEncoder):
         return _text_reader(encoder, model, draw)
     if isinstance(encoder, SpeechEncoder):
-        lengths = ((2, 3 * encoder.shortest + 1600), (1, encoder.shortest), (3, 16_000))
-        sounds = [{"waveform": torch.randn(*shape, generator=draw)} for shape in lengths]
         reader = StatesReader(model, "input_values", encoder.config.reading)
-        return reader, sounds, {"waveform": {0: "B", 1: "n"}}
+        return reader, _waveforms(encoder.shortest), {"waveform": {0: "B", 1: "n"}}
     clips = [
         {"clip": torch.randn(b, encoder.frames, 3, encoder.side, encoder.side, generator=draw)}
         for b in (2, 1, 3)
     ]
     reader = StatesReader(model, "pixel_values", encoder.config.reading)
     return reader, clips, {"clip": {0: "B"}}
+
+
+def _waveforms(shortest: int) -> list[Example]:
+    draw = torch.Generator().manual_seed(0)
+    lengths = ((2, 3 * shortest + 1600), (1, shortest), (3, 16_000))
+    return [{"waveform": torch.randn(*shape, generator=draw)} for shape in lengths]
 
 
 def _text_reader(

@@ -21,6 +21,7 @@ from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.inputs import SHORTEST_SOUND
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
 from erc_ros.training.datasets import corpora
+from erc_ros.training.encoders.audio.emotion2vec import Emotion2vecEncoder
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
 from erc_ros.training.encoders.features import FEATURES
 from erc_ros.training.encoders.pretrained import Trainable
@@ -335,7 +336,7 @@ def _part(encoder: Trainable, staged: Path) -> dict[str, Any]:
     """What the manifest says of an encoder beside its file; writes the tokenizer."""
     if isinstance(encoder, PretrainedTextEncoder):
         return _text_part(encoder, staged)
-    if isinstance(encoder, SpeechEncoder):
+    if isinstance(encoder, SpeechEncoder | Emotion2vecEncoder):
         if encoder.rate != SAMPLE_RATE:
             raise ValueError(
                 f"{encoder.name} hears {encoder.rate} Hz, the robot gives {SAMPLE_RATE} Hz"
@@ -348,7 +349,8 @@ def _part(encoder: Trainable, staged: Path) -> dict[str, Any]:
         return {
             "kind": "waveform",
             "max_seconds": encoder.config.max_seconds,
-            "normalise": encoder.normalises,
+            # emotion2vec's network normalizes the waveform itself.
+            "normalise": isinstance(encoder, SpeechEncoder) and encoder.normalises,
         }
     if isinstance(encoder, LogMelEncoder):
         return {

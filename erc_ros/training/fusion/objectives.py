@@ -40,6 +40,8 @@ class MagtkdObjective:
     TEACHER: ClassVar[bool] = False
     alpha: float = 0.01
     beta: float = 0.09
+    normalized: bool = True
+    """Similarities are cosines; False: dot products, as eq. 10-12 are printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,9 @@ class Objective:
         details, seen = student.details(**batch), batch["modalities"]
         config = self.config
         if isinstance(config, MagtkdObjective):
-            return losses.anchored_distillation(details, seen, labels, config.alpha, config.beta)
+            return losses.anchored_distillation(
+                details, seen, labels, config.alpha, config.beta, normalized=config.normalized
+            )
         if isinstance(config, LpgnetObjective):
             return losses.self_distillation(details, seen, labels, config.weights)
         if isinstance(config, SummerObjective):

@@ -49,6 +49,15 @@ def test_magtkd_asks_behind_the_history_and_is_read_at_the_mask(bert: Path) -> N
     prompt, at = words(encoder(bert, prompt="magtkd"), TALK)
 
     said = "<s1> good day <s2> what a bad day"
+    repeated = "for <s2> what a bad day now <s2> feels [MASK] [SEP]"
+    assert " ".join(prompt).replace("f ##o ##r", "for") == f"[CLS] {said} [SEP] {repeated}"
+    assert prompt[at] == "[MASK]"
+
+
+def test_question_is_the_same_without_the_repeated_utterance(bert: Path) -> None:
+    prompt, at = words(encoder(bert, prompt="question"), TALK)
+
+    said = "<s1> good day <s2> what a bad day"
     assert " ".join(prompt) == f"[CLS] {said} [SEP] now <s2> feels [MASK] [SEP]"
     assert prompt[at] == "[MASK]"
 
@@ -227,6 +236,20 @@ def test_weights_that_are_missing_from_the_file_are_not_drawn_at_random(tmp_path
 
     with pytest.raises(ValueError, match=r"lack.*query\.weight"):
         encoder(folder)
+
+
+def test_a_projection_is_saved_and_read_with_the_model(bert: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    projected = encoder(bert, size=7)
+    trained = {name for name, _ in projected.model.named_parameters() if "projection" in name}
+    assert trained == {"embedding_projection.weight", "embedding_projection.bias"}
+    projected.save(tmp_path / "saved")
+    expected = projected.encode([TALK])
+    assert expected.shape == (1, 7)
+    again = encoder(tmp_path / "saved", size=7)
+    np.testing.assert_allclose(again.encode([TALK]), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="8"):
+        encoder(tmp_path / "saved", size=8)
 
 
 def test_wrong_settings_are_refused() -> None:

@@ -18,6 +18,12 @@ from hypothesis import strategies as st  # noqa: E402
 from erc_ros.encoders.text import Turn  # noqa: E402
 from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.networks.session import signature  # noqa: E402
+from erc_ros.training.encoders import own_network  # noqa: E402
+from erc_ros.training.encoders.audio.emotion2vec import (  # noqa: E402
+    KIND,
+    Emotion2vec,
+    Emotion2vecSizes,
+)
 from erc_ros.training.encoders.audio.pretrained import (  # noqa: E402
     SpeechEncoder,
     SpeechEncoderConfig,
@@ -27,6 +33,7 @@ from erc_ros.training.encoders.text.pretrained import (  # noqa: E402
     PretrainedTextEncoder,
     TextEncoderConfig,
 )
+from erc_ros.training.encoders.trainable import make_encoder  # noqa: E402
 from erc_ros.training.encoders.visual.pretrained import (  # noqa: E402
     VideoEncoder,
     VideoEncoderConfig,
@@ -90,6 +97,29 @@ def test_sounds_of_any_length_are_heard_as_by_torch(
         np.testing.assert_allclose(embedding, encoder.encode([Sample("k", sound=sound)]), atol=1e-3)
 
     heard()
+
+
+def test_emotion2vec_hears_raw_audio_of_any_length_and_loudness(tmp_path: Path) -> None:
+    kernels = (10, 3, 3, 3, 3, 2, 2)
+    sizes = Emotion2vecSizes(8, kernels, 24, 3, 1, 1, 2, 19, 4, 2)
+    torch.manual_seed(0)
+    network = Emotion2vec(sizes)
+    own_network.save(network, tmp_path / "model", KIND, sizes)
+    encoder = make_encoder(SpeechEncoderConfig(str(tmp_path / "model"), max_seconds=1.0))
+    assert export_encoder(encoder, tmp_path / "audio.onnx") <= TOLERANCE
+    exported = Network(tmp_path / "audio.onnx")
+    for length, loudness in ((400, 1.0), (5_000, 0.001), (16_000, 0.1)):
+        sound = np.random.default_rng(length).normal(size=length).astype(np.float32) * loudness
+        heard = exported({"waveform": sound[None]})["embedding"]
+        np.testing.assert_allclose(heard, encoder.encode([Sample("k", sound=sound)]), atol=1e-3)
+
+
+def test_a_projection_is_a_part_of_the_text_network(tmp_path: Path) -> None:
+    config = TextEncoderConfig(str(MODELS["roberta"](tmp_path / "model")), size=12)
+    torch.manual_seed(0)
+    encoder = PretrainedTextEncoder(config)
+    assert export_encoder(encoder, tmp_path / "text.onnx") <= TOLERANCE
+    assert encoder.encode([said("good day")]).shape == (1, 12)
 
 
 @pytest.mark.parametrize("kind", ["Timesformer", "VideoMAE"])

@@ -240,6 +240,7 @@ class Emotion2vecEncoder:
 
     modality = "audio"
     batch_size = 1
+    rate = SAMPLE_RATE
 
     def __init__(self, config: SpeechEncoderConfig) -> None:
         folder = Path(config.model)

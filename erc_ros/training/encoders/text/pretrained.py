@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from erc_ros.training.encoders.sample import Sample
 from erc_ros.values.settings import check, setting
 
 READINGS = ("first", "mean")
+PROJECTION = "embedding_projection"
+"""Name of the layer of `TextEncoderConfig.size` in a model and its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class TextEncoderConfig:
     """Longest input with special tokens, at most what the model accepts."""
     batch_size: int = setting(32, "prompts encoded together", "", (1, 10_000))
     layers: int = setting(0, "use only the lowest layers of the model; 0: all", "", (0, 1000))
+    size: int = setting(
+        0, "width of the embedding, by a linear layer after the model; 0: the model's", "",
+        (0, 100_000),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check(self)
@@ -95,10 +101,13 @@ class PretrainedTextEncoder:
         self.tokenizer = pretrained.load_processor(AutoTokenizer, folder)
         if config.speakers:
             add_speakers(self.tokenizer, self.model)
-        self.dimension = int(self.model.config.hidden_size)
+        if config.size:
+            add_projection(self.model, config.size, folder)
+        self.dimension = config.size or int(self.model.config.hidden_size)
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
-        if not config.layers:
-            del settings["layers"]  # so that an encoder that has all keeps its name
+        for name in ("layers", "size"):
+            if not settings[name]:
+                del settings[name]  # so that an encoder without them keeps its name
         self.name = f"text-{config.prompt}-{pretrained.digest(folder, **settings)}"
         self.max_tokens = min(config.max_tokens, most_tokens(self.model))
         # A copy: the vocabulary reads spelled-out special tokens as plain text.
@@ -166,8 +175,8 @@ class PretrainedTextEncoder:
     def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What `collate` made -> its tokens (N, L, d), and which there are (N, L) bool."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        states: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return states, mask.bool()
+        states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return projected(self.model, states), mask.bool()
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
@@ -191,6 +200,30 @@ class PretrainedTextEncoder:
     def _turns(self, sample: Sample) -> Sequence[Turn]:
         history = self.config.history
         return sample.turns if history < 0 else sample.turns[-(history + 1) :]
+
+
+def add_projection(model: nn.Module, size: int, folder: Path) -> None:
+    """Give a model a linear layer from its width to `size`, with the weights that `folder` has.
+
+    It is a part of the model: trained, moved, and saved with it.
+
+    Raises:
+        ValueError: the folder has one of another size.
+    """
+    layer = nn.Linear(int(cast(Any, model.config).hidden_size), size)
+    stored = pretrained.stored_weights(folder, f"{PROJECTION}.")
+    if stored:
+        try:
+            layer.load_state_dict(stored)
+        except RuntimeError as error:
+            raise ValueError(f"{folder} has a projection of another size than {size}") from error
+    setattr(model, PROJECTION, layer)
+
+
+def projected(model: nn.Module, states: Tensor) -> Tensor:
+    """States (..., hidden) of a model -> (..., d), by its projection if it has one."""
+    layer = getattr(model, PROJECTION, None)
+    return states if layer is None else layer(states)
 
 
 def read_at(states: Tensor, index: Tensor) -> Tensor:
