@@ -1,11 +1,12 @@
-"""One training loop for every model: AdamW, warm-up, the best epoch chosen on the dev split.
+"""One training loop for every model: AdamW or Adam, warm-up, the best epoch chosen on dev.
 
 The loop knows nothing of the data. A caller brings four things: the model, `batches(epoch)` (the
 epoch's batches, already in their order), `loss(model, batch)`, and `evaluate(model)` (dev metrics).
 
 OUT/best.safetensors   weights of the best epoch so far
 OUT/training.json      what was done, once it is finished
-OUT/unfinished.pt      after every epoch, until it is finished: from there a killed training goes on
+OUT/unfinished.pt      after the best epoch so far, and once a minute: from there a killed training
+                       goes on
 OUT/tensorboard/       if asked for
 
 A batch of row numbers that a GPU's memory does not hold is halved, again and again, and the parts'
@@ -49,6 +50,14 @@ Batch = TypeVar("Batch")
 Model = TypeVar("Model", bound=nn.Module)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICES = ("cpu", "cuda")
+OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+}
+SCHEDULES = ("linear", "constant")
+MIN_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+"""Between those of epochs that are not the best so far; a killed training repeats about a minute.
+"""
 WEIGHTS, RECORD = "best.safetensors", "training.json"
 _logger = logging.getLogger(__name__)
 
@@ -61,8 +70,13 @@ class TrainerConfig:
     batch_size: int
     learning_rate: float
     weight_decay: float = 0.01
+    """Decoupled (adamw), or an L2 penalty in the gradient (adam)."""
+    optimizer: str = "adamw"
+    schedule: str = "linear"
+    """linear: the rate rises in the warm-up and then falls linearly to 0; constant: always the
+    same."""
     warm_up: float = 0.1
-    """Share of all steps in which the learning rate rises from 0; then it falls linearly to 0."""
+    """Share of all steps in which the learning rate rises from 0."""
     patience: int = 0
     """Stop after so many epochs without a better dev metric; 0: never."""
     clip: float = 1.0
@@ -90,6 +104,10 @@ class TrainerConfig:
             raise ValueError(f"clip is {self.clip}, must be positive")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}, must be one of {list(PRECISIONS)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}, must be one of {list(OPTIMIZERS)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule is {self.schedule!r}, must be one of {SCHEDULES}")
         if self.device not in DEVICES:
             raise ValueError(f"device is {self.device!r}, must be one of {DEVICES}")
         if self.precision == "fp16" and self.device == "cpu":
@@ -257,14 +275,18 @@ def _train(task: _Task, process: OneProcess) -> None:
     elif process.rank:
         torch.manual_seed(task.config.seed * 1000 + process.rank)  # dropout of its own
     epoch = training.epochs
+    saved = -math.inf
     while not training.over():
         batches = _some(task.batches(epoch), epoch) if epoch else batches
         training.train(batches)
         improved = training.evaluate()
-        content = training.state()
-        if process.rank == 0:
+        # A better epoch is always saved, so that the checkpoint and the best weights agree.
+        due = process.first(improved or time.monotonic() - saved >= MIN_SECONDS_BETWEEN_CHECKPOINTS)
+        content = training.state() if due else None
+        if process.rank == 0 and content is not None:
             # In this order: a checkpoint never names a best epoch whose weights may be lost.
             checkpoint.save(unfinished, content)
+            saved = time.monotonic()
             if improved:
                 save_weights(task.model, task.out / WEIGHTS)
         epoch += 1
@@ -302,15 +324,21 @@ class _Training:
         config, self._model = task.config, task.model.to(process.device)
         self._loss = process.together(_Loss(self._model, task.loss))
         # On a CPU the fused step takes a tenth of the time: of a small encoder, a fifth of it all.
-        self._optimizer = torch.optim.AdamW(
+        optimizer: Any = OPTIMIZERS[config.optimizer]
+        self._optimizer: torch.optim.Optimizer = optimizer(
             task.parameters,
-            config.learning_rate,
+            lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=True if process.device.type == "cpu" else None,
         )
         total = config.epochs * math.ceil(batches / process.count)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: learning_rate_share(step, total, config.warm_up)
+            self._optimizer,
+            lambda step: (
+                1.0
+                if config.schedule == "constant"
+                else learning_rate_share(step, total, config.warm_up)
+            ),
         )
         scaled = config.precision == "fp16"
         self._scaler = torch.amp.GradScaler(process.device.type, enabled=scaled)

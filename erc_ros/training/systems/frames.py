@@ -189,6 +189,7 @@ def _learn(stage: FrameStage, work: Work, seed: int) -> None:
         settings=settings,
         keep_finished=True,
     )
+    model.to(trainer.device)  # `fit` takes it back to where it was made
     for name in MEASURED:
         each = parts[name]
         split = work.material.splits[name]

@@ -22,6 +22,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from erc_ros.metrics import classification as metrics  # noqa: E402
 from erc_ros.training.ema import EmaDistillation  # noqa: E402
+from erc_ros.training.engine import checkpoint, trainer  # noqa: E402
 from erc_ros.training.engine.recipe import (  # noqa: E402
     CheckpointError,
     RecipeError,
@@ -39,6 +40,12 @@ from erc_ros.training.engine.trainer import (  # noqa: E402
     load_weights,
     set_seeds,
 )
+
+
+@pytest.fixture(autouse=True)
+def every_epoch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each of these short epochs took a minute."""
+    monkeypatch.setattr(trainer, "MIN_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
 
 def config(**changes: object) -> TrainerConfig:
@@ -371,6 +378,63 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     torch.save({"settings": subprocess.run}, file)
     with pytest.raises(CheckpointError, match="read"):
         Trainee(tmp_path).fit()
+
+
+def test_short_epochs_that_are_no_better_are_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "MIN_SECONDS_BETWEEN_CHECKPOINTS", 60.0)
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda file, content: saved.append(content["best"]))
+    run(tmp_path, [0.2, 0.1, 0.3, 0.1, 0.1], epochs=5)
+    assert saved == [0, 2]
+
+
+@pytest.mark.parametrize(("optimizer", "expected"), [("adamw", 1.0 - 0.1 * 0.5), ("adam", 0.9)])
+def test_weight_decay_is_decoupled_or_an_l2_penalty(
+    tmp_path: Path, optimizer: str, expected: float
+) -> None:
+    """Without a gradient of the loss: AdamW shrinks by rate * decay, Adam steps by the rate."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    settings = config(
+        epochs=1, learning_rate=0.1, weight_decay=0.5, optimizer=optimizer, schedule="constant"
+    )
+    fit(
+        model,
+        settings,
+        batches=lambda epoch: [torch.zeros(1, 1)],
+        loss=lambda model, batch: model(batch).sum(),
+        evaluate=lambda model: {"score": 0.0},
+        choose="score",
+        out=tmp_path,
+    )
+    assert model.weight.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_constant_rate_does_not_fall(tmp_path: Path) -> None:
+    """A loss of constant gradient: every step of Adam is as long as the rate."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    settings = config(
+        epochs=5, learning_rate=0.01, weight_decay=0.0, optimizer="adam", schedule="constant"
+    )
+    fit(
+        model,
+        settings,
+        batches=lambda epoch: [torch.ones(1, 1)] * 4,
+        loss=lambda model, batch: -0.5 * model(batch).sum(),
+        evaluate=lambda model: {"score": model.weight.item()},
+        choose="score",
+        out=tmp_path,
+    )
+    assert model.weight.item() == pytest.approx(20 * 0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"schedule": "cosine"}])
+def test_unknown_optimizers_and_schedules_are_refused(changes: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes.values()))):
+        config(**changes)
 
 
 def test_best_weights_that_were_lost_are_missed(tmp_path: Path) -> None:
