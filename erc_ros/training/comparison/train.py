@@ -40,7 +40,12 @@ from erc_ros.training.engine.runs import (
 )
 from erc_ros.training.engine.trainer import TrainerConfig, load_weights, set_seeds
 from erc_ros.training.fusion.contract import check_head
-from erc_ros.training.fusion.dialogues import Dialogues, predict_conversations, shuffled
+from erc_ros.training.fusion.dialogues import (
+    Dialogues,
+    predict_conversations,
+    shuffled,
+    shuffled_utterances,
+)
 from erc_ros.training.fusion.objectives import (
     OBJECTIVES,
     Objective,
@@ -54,6 +59,7 @@ from erc_ros.training.heads.registry import head_class, make_head, title_of
 
 RIDGE = "ridge"
 """Not a head: a linear classifier (least squares) of the embeddings side by side."""
+BATCHES = ("conversations", "utterances")
 MODES = ("no context", "causal", "offline")
 COMPLETE = "complete"
 CONDITIONS = (
@@ -126,6 +132,8 @@ class TableRow:
     """Of the head, beyond the section `network` or instead of it (its paper's width, ...)."""
     trainer: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Instead of values of the section `trainer`: the paper's rate, batch, epochs, ..."""
+    batches: str = "conversations"
+    """What `batch_size` counts: conversations, or utterances (fusion models without context)."""
 
     def __post_init__(self) -> None:
         if self.head != RIDGE:
@@ -133,6 +141,10 @@ class TableRow:
         for names in (self.seen, self.tested or self.seen):
             if not names or set(names) - set(MODALITIES):
                 raise ValueError(f"seen and tested must be some of {MODALITIES}, not {names}")
+        if self.batches not in BATCHES:
+            raise ValueError(f"batches is {self.batches!r}, must be one of {BATCHES}")
+        if self.batches == "utterances" and self.reads_context:
+            raise ValueError(f"{self.head} reads the conversation: its batches are conversations")
         if self.objective and self.objective not in OBJECTIVES:
             raise ValueError(f"no objective {self.objective!r}; there are {list(OBJECTIVES)}")
 
@@ -345,7 +357,7 @@ def finished_run(
     folder.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     if row.head == RIDGE:
-        measured = ridge(row, seed, corpus)
+        measured = ridge(row, seed, corpus, folder, settings)
     else:
         if row.objective_config.TEACHER and teacher is None:
             teacher = trained_teacher(row, mode, seed, corpus, setup, out)
@@ -428,7 +440,8 @@ def run(
 
     def batches(epoch: int) -> list[NDArray[np.int64]]:
         rng = random.Random(trainer.seed * 1000 + epoch)
-        return shuffled(splits["train"], trainer.batch_size, rng)
+        batched = shuffled_utterances if row.batches == "utterances" else shuffled
+        return batched(splits["train"], trainer.batch_size, rng)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         answers = predict_conversations(model, dev, row.tested_on).argmax(1)
@@ -479,7 +492,9 @@ def keep_predictions(
     write_run(out, corpus.labels, splits, content)
 
 
-def ridge(row: TableRow, seed: int, corpus: ComparisonData) -> dict[str, Any]:
+def ridge(
+    row: TableRow, seed: int, corpus: ComparisonData, out: Path, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """The linear baseline: features standardised and side by side, a missing one is its mean."""
     data, dev = corpus.splits["train"], corpus.splits["dev"]
     scaler = {m: StandardScaler().fit(getattr(data, m)) for m in row.seen}
@@ -499,6 +514,17 @@ def ridge(row: TableRow, seed: int, corpus: ComparisonData) -> dict[str, Any]:
         return predicted
 
     classes = len(corpus.labels)
+    splits = {}
+    for name in MEASURED:
+        part = corpus.splits[name]
+        labelled = part.labels >= 0
+        scores = np.full((int(labelled.sum()), classes), -np.inf, np.float32)
+        of_known = model.decision_function(stacked(part, row.tested_on)[labelled])
+        if of_known.ndim == 1:  # two labels: the score of the second one
+            of_known = np.stack([np.zeros_like(of_known), of_known], axis=1)
+        scores[:, model.classes_] = of_known
+        splits[name] = Predicted(scores, part.labels[labelled], part.first[labelled])
+    write_run(out, corpus.labels, splits, {"seed": seed, "settings": settings})
     size = stacked(dev, row.tested_on).shape[1] + 1
     return {
         "dev": score(dev, answer(dev, row.tested_on), classes)["weighted_f1"],

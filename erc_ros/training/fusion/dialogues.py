@@ -85,6 +85,14 @@ def shuffled(data: Dialogues, size: int, rng: random.Random) -> list[NDArray[np.
     return result
 
 
+def shuffled_utterances(data: Dialogues, size: int, rng: random.Random) -> list[NDArray[np.int64]]:
+    """An epoch's batches (B, 1) of labeled utterances, each as a conversation of its own."""
+    rows = np.flatnonzero(data.labels >= 0).tolist()
+    rng.shuffle(rows)
+    starts = range(0, len(rows), size)
+    return [np.array(rows[start : start + size], np.int64)[:, None] for start in starts]
+
+
 def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """(B, U) row numbers, -1 behind the shorter ones."""
     result = np.full((len(rows), max(map(len, rows))), -1, np.int64)

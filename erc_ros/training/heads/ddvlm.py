@@ -3,8 +3,12 @@
 It has no context of its own (the text prompt has it) and no speakers: an utterance's answer depends
 on that utterance alone, and `causal` changes nothing. What the paper leaves open: with audio there
 is one residual per extra modality; without text the mean of the others' own logits is corrected.
-The gate is one number per utterance: it scales logits, whose size is not d. Layer norm cancels a
-common factor, so the gate inside `fused - text` has little effect; it is there as in the paper.
+
+The paper's formulas use one g for a vector (h_fused) and for logits (z), and do not give its size.
+By its file sizes (13.5 MB in float32, 3.4 MB in int8) W_g has d rows: `gate: vector`. In h_fused it
+is that vector, in z its mean. `gate: scalar` is one number in both places; layer norm cancels it in
+`fused - text`. The visual logits, whose confidence counts, are those of the visual student, on its
+own embedding: `own: embedding`; `own: projected` classifies the embedding in the text's space.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ from erc_ros.training.heads.base import (
     blank,
 )
 from erc_ros.training.heads.inputs import input_norm
+from erc_ros.values.settings import setting
+
+GATES = ("scalar", "vector")
+OWN = ("projected", "embedding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ class DdvlmConfig(FusionModelConfig):
 
     alpha: float = 0.3
     """Strength of the correction at the beginning; it is learned."""
+    gate: str = setting("scalar", "numbers of the gate: one, or one a dimension", choices=GATES)
+    own: str = setting("projected", "what a modality's own classifier reads", choices=OWN)
     lowest_gate: float = 0.05
     highest_gate: float = 0.5
 
@@ -79,12 +89,12 @@ class Correction(nn.Module):
             nn.ReLU(),
             nn.Linear(config.width, d),
         )
-        self.own = nn.Linear(d, config.labels)
+        self.own = nn.Linear(d if config.own == "projected" else size, config.labels)
         self.classifier = nn.Sequential(
             nn.LayerNorm(d), nn.Dropout(config.dropout), nn.Linear(d, config.labels)
         )
         if config.has("gate"):
-            self.gate = nn.Linear(4 * d, 1)
+            self.gate = nn.Linear(4 * d, d if config.gate == "vector" else 1)
             # Begin inside the range: above its upper end the gate has no gradient.
             nn.init.constant_(self.gate.bias, -1.0)
         if config.has("alpha"):
@@ -101,11 +111,12 @@ class Correction(nn.Module):
         g = torch.ones_like(v[..., :1])  # (B, U, 1)
         if has("gate"):
             parts = torch.cat([text, v, text - v, text * v], dim=-1)  # (B, U, 4d)
-            g = torch.sigmoid(self.gate(parts))  # (B, U, 1)
+            g = torch.sigmoid(self.gate(parts))  # (B, U, 1 or d)
             g = g.clamp(self.config.lowest_gate, self.config.highest_gate)
         fused = text + g * v  # (B, U, d)
         delta = self.classifier(fused - text)  # (B, U, C): W_c Dropout(LN(h_fused - h_t))
-        own = self.own(v)  # (B, U, C)
+        own = self.own(v if self.config.own == "projected" else other)  # (B, U, C)
+        g = g.mean(dim=-1, keepdim=True)  # (B, U, 1)
         strength = g * self.alpha if has("alpha") else g  # (B, U, 1)
         if has("cosine"):
             # Written out: the norm of what is all zero must not be divided by.
