@@ -55,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for results; default runs/<recipe's name>")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--until", metavar="STAGE", help="the last stage of a system to be trained")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="report what the stages of a system would do, how long it takes, and what is missing",
+    )
     arguments = parser.parse_args(argv)
     name = arguments.recipe.stem
     if arguments.leave_out:
@@ -68,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.seed,
             leave_out=arguments.leave_out,
             until=arguments.until,
+            dry_run=arguments.dry_run,
         )
         if recipe.leave_out and recipe.kind not in LEAVING_OUT:
             raise RecipeError(
@@ -82,8 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise RecipeError(
                 f"--until is for {', '.join(SYSTEMS)}, which have stages; {recipe.kind} has none"
             )
-        keep(recipe)
-        record(recipe.out, commands=[_given(arguments)])
+        if recipe.dry_run and recipe.kind not in SYSTEMS:
+            raise RecipeError(f"--dry-run is for {', '.join(SYSTEMS)}; {recipe.kind} has no stages")
+        if not recipe.dry_run:
+            keep(recipe)
+            record(recipe.out, commands=[_given(arguments)])
         module, function = KINDS[recipe.kind].split(":")
         getattr(importlib.import_module(module), function)(recipe)
     except (RecipeError, FileNotFoundError) as error:

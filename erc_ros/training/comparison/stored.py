@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from erc_ros.training.comparison.train import SECTIONS, ComparisonData, compare
 from erc_ros.training.datasets import corpora
@@ -61,6 +62,16 @@ def train(recipe: Recipe) -> None:
     compare(recipe, ComparisonData(spec.title, note, splits["train"].labels, data))
 
 
+def published_rows(split: Split, place: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """What a corpus is published as, of one modality: (N, d), and which utterances have it (N,)."""
+    rows = [u.features[place] for c in split.conversations for u in c.utterances]
+    if not any(row.size for row in rows):
+        return np.zeros((len(rows), 1), np.float32), np.zeros(len(rows), bool)
+    stacked = np.stack(rows)
+    there = np.isfinite(stacked).all(axis=1)
+    return np.where(there[:, None], stacked, 0).astype(np.float32), there
+
+
 def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
     """A split with its features; an utterance without a label is history only (-100).
 
@@ -73,9 +84,9 @@ def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
     features, present = [], []
     for name in MODALITIES:
         if not config.text:
-            place = MODALITIES.index(name)
-            features.append(np.stack([utterance.features[place] for _, utterance in rows]))
-            present.append(np.ones(len(keys), bool))
+            taken, there = published_rows(split, MODALITIES.index(name))
+            features.append(taken)
+            present.append(there)
             continue
         if not getattr(config, name):
             features.append(np.zeros((len(keys), 1), np.float32))

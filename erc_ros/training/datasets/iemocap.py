@@ -97,7 +97,7 @@ def read_iemocap(data: Path, split: str, classes: int = 6, faces: bool = False) 
     ]
     whole = "test" if split == "test" else "train and dev"
     official = incomplete(f"IEMOCAP {whole}", count(conversations), UTTERANCES[classes][whole])
-    dev = _dev({c.name for c in conversations}) if split != "test" else set()
+    dev = dev_dialogues({c.name for c in conversations}) if split != "test" else set()
     kept = tuple(
         replace(conversation, name=f"{split}/{conversation.name}")
         for conversation in conversations
@@ -132,7 +132,7 @@ def _dialogues(session: Path) -> list[Path]:
     return sorted(files)
 
 
-def _dev(names: set[str]) -> set[str]:
+def dev_dialogues(names: set[str]) -> set[str]:
     """Return a tenth of the dialogues, at least one, independent of their order."""
     ordered = sorted(names)
     count = max(round(DEV_SHARE * len(ordered)), min(1, len(ordered)))

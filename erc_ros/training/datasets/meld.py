@@ -83,11 +83,15 @@ def read_meld(
     cut = CutFaces.read(data, "meld", split) if faces else None
     dialogues: dict[int, list[tuple[str, LabelledUtterance]]] = defaultdict(list)
     faults: list[Finding] = []
+    first: dict[tuple[int, int], int] = {}  # the row of each utterance
     for row in read_records(path, (*COLUMNS, SENTIMENT) if sentiments else COLUMNS):
         try:
             dialogue, speaker, utterance = _utterance(row.fields)
             if sentiments:
                 utterance = replace(utterance, label=_sentiment(row.fields))
+            before = first.setdefault((dialogue, utterance.index), row.number)
+            if before != row.number:
+                raise ValueError(f"utterance {dialogue}, {utterance.index} is in row {before}")
         except ValueError as error:
             faults.append(Finding(UNUSABLE_ROW, "skipped", path.name, row.number, str(error)))
             continue

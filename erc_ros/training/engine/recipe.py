@@ -57,7 +57,7 @@ class Recipe:
     sections: everything in the file but `kind`. given_data: the folder of the data sets, as given
     on the command line. seed: from the command line, replaces the recipe's. leave_out: a corpus
     that this training must not see, so that it can be measured on it; "": none. until: the stage
-    after which a training in stages stops; None: the last.
+    after which a training in stages stops; None: the last. dry_run: report what would be done.
     """
 
     kind: str
@@ -67,6 +67,7 @@ class Recipe:
     seed: int | None = None
     leave_out: str = ""
     until: str | None = None
+    dry_run: bool = False
 
     @property
     def data(self) -> Path:
@@ -112,6 +113,7 @@ def read_recipe(
     seed: int | None = None,
     leave_out: str = "",
     until: str | None = None,
+    dry_run: bool = False,
 ) -> Recipe:
     """Read a recipe file; of the package where `path` does not exist (`resources.recipe_file`).
 
@@ -131,7 +133,7 @@ def read_recipe(
     if not isinstance(content.get("kind"), str):
         raise RecipeError(f"{path} must be a table with a kind, such as `kind: text`")
     kind = content.pop("kind")
-    return Recipe(kind, content, out, data, seed, leave_out, until)
+    return Recipe(kind, content, out, data, seed, leave_out, until, dry_run)
 
 
 def keep(recipe: Recipe) -> None:

@@ -8,9 +8,10 @@
 | `text_plain` | table 4 | the same from the labels alone |
 | `descriptions` | 3.3 | a vision-language model says what is seen in a clip; or a file of that |
 | `sentences` | 3.3 | a sentence encoder embeds what was said |
-| `published` | - | instead of both: the features that a corpus is published as |
+| `features` | - | instead of all of these: the features that a corpus is published as |
 | `visual` | table 4 | a student of those embeddings, from the labels alone |
 | `visual_kd` | 3.5 | the same taught by the text stage: response, feature and JSD |
+| `visual_kd_plain` | table 4 | the same taught by `text_plain`: no self-distillation anywhere |
 | `camera` | - | an encoder of clips taught by that student: what a robot can run |
 | `fusion` | 3.6 | residual fusion of the text and the distilled student |
 
@@ -20,49 +21,59 @@ The fusion begins with the text stage's classifier, so that at first it answers 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
 
 from erc_ros.training.engine.recipe import Recipe
-from erc_ros.training.heads.base import FusionModel
-from erc_ros.training.heads.ddvlm import Ddvlm
+from erc_ros.training.heads.base import VISUAL, FusionModel
+from erc_ros.training.heads.ddvlm import Ddvlm, DdvlmConfig
 from erc_ros.training.systems.descriptions import (
     DescriptionsStage,
     FeatureStudentStage,
-    PublishedStage,
     SentencesStage,
     describe,
     embed_sentences,
     learn_features,
-    store_published,
 )
 from erc_ros.training.systems.encoders import HEAD, TextStage, VideoStage, learn_alone, learn_from
+from erc_ros.training.systems.features import NAME, FeaturesStage, store_features
 from erc_ros.training.systems.fusion import FusionStage, fuse
 from erc_ros.training.systems.stages import Stage, Work, run_stages
 
-USUAL = {"text": ("text", "text_plain"), "visual": ("visual_kd", "camera", "visual")}
-
-SOURCES = ("sentences", "published")
+USUAL = {
+    "text": ("text", "text_plain", NAME),
+    "audio": (NAME,),
+    "visual": ("visual_kd", "camera", "visual", NAME),
+}
+SOURCES = ("sentences", NAME)
 
 
 def begin_with_text(head: FusionModel, work: Work, reads: dict[str, str], seed: int) -> None:
-    """Give the residual fusion z_t: the classifier that the text encoder was trained with."""
-    if isinstance(head, Ddvlm) and "text" in reads:
-        trained = load_file(work.read(reads["text"], seed) / HEAD)
-        classifier: Any = head.classifier[-1]
-        with torch.no_grad():
-            classifier.weight.copy_(trained["weight"])
-            classifier.bias.copy_(trained["bias"])
+    """Give the residual fusion the classifiers that its encoders were trained with.
+
+    The text's gives z_t; the visual student's gives s_conf where it reads the embedding itself.
+    """
+    if not isinstance(head, Ddvlm):
+        return
+    classifiers: dict[str, Any] = {"text": head.classifier[-1]}
+    if cast(DdvlmConfig, head.config).own == "embedding":
+        classifiers["visual"] = cast(Any, head.corrections[VISUAL - 1]).own
+    for modality, classifier in classifiers.items():
+        if modality in reads and reads[modality] != NAME:
+            trained = load_file(work.read(reads[modality], seed) / HEAD)
+            with torch.no_grad():
+                classifier.weight.copy_(trained["weight"])
+                classifier.bias.copy_(trained["bias"])
 
 
 STAGES = (
+    Stage(NAME, FeaturesStage, store_features, seeded=False),
     Stage("text", TextStage, learn_alone),
     Stage("text_plain", TextStage, learn_alone),
     Stage("descriptions", DescriptionsStage, describe, seeded=False),
     Stage("sentences", SentencesStage, embed_sentences, needs=("descriptions",), seeded=False),
-    Stage("published", PublishedStage, store_published, seeded=False),
     Stage("visual", FeatureStudentStage, partial(learn_features, sources=SOURCES), reads=SOURCES),
     Stage(
         "visual_kd",
@@ -71,13 +82,20 @@ STAGES = (
         needs=("text",),
         reads=SOURCES,
     ),
+    Stage(
+        "visual_kd_plain",
+        FeatureStudentStage,
+        partial(learn_features, sources=SOURCES, teacher="text_plain"),
+        needs=("text_plain",),
+        reads=SOURCES,
+    ),
     Stage("camera", VideoStage, partial(learn_from, "visual_kd"), needs=("visual_kd",)),
     Stage(
         "fusion",
         FusionStage,
         partial(fuse, usual=USUAL, begin=begin_with_text),
-        needs=("text",),
-        reads=("text_plain", "visual", "visual_kd", "camera"),
+        needs_one=("text", NAME),
+        reads=("text_plain", "visual", "visual_kd", "visual_kd_plain", "camera"),
     ),
 )
 

@@ -50,7 +50,6 @@ from erc_ros.training.systems.encoders import (
 )
 from erc_ros.training.systems.material import Material, Utterances
 from erc_ros.training.systems.stages import Work
-from erc_ros.values.utterance import MODALITIES
 
 DESCRIPTIONS = "descriptions.jsonl"
 AT_ONCE = 64
@@ -76,17 +75,6 @@ class SentencesStage:
 
     model: str = PACKAGED
     """DDVLM: sentence-transformers/all-mpnet-base-v2."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedStage:
-    """Features as they were published, of a corpus that has them."""
-
-    modality: str = "visual"
-
-    def __post_init__(self) -> None:
-        if self.modality not in MODALITIES:
-            raise ValueError(f"modality is {self.modality!r}, must be one of {MODALITIES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +141,6 @@ def embed_sentences(stage: SentencesStage, work: Work) -> None:
         )
 
 
-def store_published(stage: PublishedStage, work: Work) -> None:
-    """The feature stores of what a corpus is published as.
-
-    Raises:
-        ValueError: it is published as clips.
-    """
-    which = MODALITIES.index(stage.modality)
-    for name, split in work.material.splits.items():
-        features = [said.features[which] for said in split.said if said.features]
-        if len(features) < len(split.said):
-            raise ValueError(f"{work.material.corpus} {name} is not published as features")
-        encoder = f"published-{stage.modality}"
-        write_store(work.folder / FEATURES / name, encoder, split.keys, np.stack(features), {})
-
-
 def learn_features(
     stage: FeatureStudentStage, work: Work, sources: Sequence[str], teacher: str = ""
 ) -> None:
@@ -184,7 +157,10 @@ def learn_features(
         raise ValueError(f"there are no features to learn from: name stages.{sources[0]} before it")
     for seed in work.seeds:
         taught = work.read(teacher, seed) if teacher else None
-        _learn(stage, work, seed, work.read(source, seed), taught)
+        features = work.features(source, "visual", seed)
+        if features is None:
+            raise ValueError(f"stages.{source} has no visual features")
+        _learn(stage, work, seed, features, taught)
 
 
 def _learn(
@@ -195,7 +171,7 @@ def _learn(
         return
     folder, trainer, settings = begun
     material, hidden = work.material, stage.network.hidden
-    stores = {name: FeatureStore(source / FEATURES / name) for name in material.splits}
+    stores = {name: FeatureStore(source / name) for name in material.splits}
 
     def inputs(split: Utterances, rows: NDArray[np.int64]) -> ModelInputs:
         keys = [split.keys[row] for row in rows.tolist()]

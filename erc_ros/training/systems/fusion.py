@@ -43,7 +43,6 @@ from erc_ros.training.fusion.simulation import ModalityDropout
 from erc_ros.training.fusion.train import HeadSizes
 from erc_ros.training.heads.base import MODALITIES, FusionModel
 from erc_ros.training.onnx import export_fusion
-from erc_ros.training.systems.encoders import FEATURES
 from erc_ros.training.systems.stages import Work
 
 NETWORK = "fusion.onnx"
@@ -156,7 +155,7 @@ def fusion_data(work: Work, reads: Mapping[str, str], seed: int) -> ComparisonDa
     """The features of these stages, modality -> stage, for a seed."""
     material = work.material
     folders = {
-        modality: f"{work.read(name, seed) / FEATURES}/{{split}}"
+        modality: f"{work.features(name, modality, seed)}/{{split}}"
         for modality, name in reads.items()
     }
     config = FeaturesConfig(material.corpus, **folders)
@@ -198,7 +197,7 @@ def _reads(
     stages = {}
     for modality in MODALITIES:
         options = (asked[modality],) if modality in asked else usual.get(modality, ())
-        there = [name for name in options if name in work.inputs]
+        there = [n for n in options if work.features(n, modality, work.seeds[0]) is not None]
         if there:
             stages[modality] = there[0]
         elif asked.get(modality):

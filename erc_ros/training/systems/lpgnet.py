@@ -7,10 +7,11 @@
 | `text` | 4.2 | BERT, an utterance by itself, read at its first token, fine-tuned |
 | `audio` | 4.2 | emotion2vec as it was published: the mean of its frames |
 | `audio_tuned` | - | instead of it: a waveform encoder that is fine-tuned, or the robot's own |
+| `features` | - | instead of all of these: the features that a corpus is published as |
 | `fusion` | 3.3-3.6 | LPIA, dual gates, self-distillation: two modalities, four attentions |
 | `frames` | 4.4 | LPGNet (Frame): the same over tokens and frames, both encoders frozen |
 
-Its figures are one-vs-all, averaged over the classes; `erc evaluate` prints both kinds by name.
+The paper's text calls its figures one-vs-all; its numbers are multi-class. `erc table` has both.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ from erc_ros.training.systems.encoders import (
     embed_only,
     learn_alone,
 )
+from erc_ros.training.systems.features import NAME, FeaturesStage, store_features
 from erc_ros.training.systems.frames import SOUND, TEXT, FrameStage, learn_from_frames
 from erc_ros.training.systems.fusion import FusionStage, fuse
 from erc_ros.training.systems.stages import Stage, run_stages
 
-USUAL = {"text": (TEXT,), "audio": SOUND}
+USUAL = {"text": (TEXT, NAME), "audio": (*SOUND, NAME), "visual": (NAME,)}
 
 STAGES = (
+    Stage(NAME, FeaturesStage, store_features, seeded=False),
     Stage(TEXT, TextStage, learn_alone),
     Stage("audio", FrozenSpeechStage, embed_only, seeded=False),
     Stage("audio_tuned", SpeechStage, learn_alone),
@@ -39,7 +42,7 @@ STAGES = (
         "fusion",
         FusionStage,
         partial(fuse, usual=USUAL),
-        needs=(TEXT,),
+        needs_one=(TEXT, NAME),
         reads=SOUND,
     ),
     Stage("frames", FrameStage, learn_from_frames, needs=(TEXT,), reads=SOUND),

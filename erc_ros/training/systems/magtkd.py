@@ -7,6 +7,7 @@
 | `text` | 3.2, eq. 1-5 | RoBERTa, asked `Now <si> feels <mask>`, read at the mask |
 | `audio`, `visual` | table 3, A and V | data2vec and TimeSformer on the labels alone |
 | `audio_kd`, `visual_kd` | 3.3, eq. 6-14 | the same, taught by the text's features and logits |
+| `features` | - | instead of all of these: the features that a corpus is published as |
 | `fusion` | 3.4-3.6, eq. 15-25 | MAGT over the features of the stages before |
 
 The paper's best row is T + A_KD + V: the system needs `text`, `audio_kd`, `visual` and `fusion`;
@@ -25,13 +26,19 @@ from erc_ros.training.systems.encoders import (
     learn_alone,
     learn_from,
 )
+from erc_ros.training.systems.features import NAME, FeaturesStage, store_features
 from erc_ros.training.systems.fusion import FusionStage, fuse
 from erc_ros.training.systems.stages import Stage, run_stages
 
-USUAL = {"text": ("text",), "audio": ("audio_kd", "audio"), "visual": ("visual", "visual_kd")}
+USUAL = {
+    "text": ("text", NAME),
+    "audio": ("audio_kd", "audio", NAME),
+    "visual": ("visual", "visual_kd", NAME),
+}
 """T + A_KD + V, where all of it is there."""
 
 STAGES = (
+    Stage(NAME, FeaturesStage, store_features, seeded=False),
     Stage("text", TextStage, learn_alone),
     Stage("audio", SpeechStage, learn_alone),
     Stage("audio_kd", SpeechStage, partial(learn_from, "text"), needs=("text",)),
@@ -41,7 +48,7 @@ STAGES = (
         "fusion",
         FusionStage,
         partial(fuse, usual=USUAL),
-        needs=("text",),
+        needs_one=("text", NAME),
         reads=("audio", "visual", "audio_kd", "visual_kd"),
     ),
 )

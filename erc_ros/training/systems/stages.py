@@ -85,6 +85,15 @@ class Work:
         of_seed = self.inputs[stage] / f"seed-{seed}"
         return of_seed if of_seed.is_dir() else self.inputs[stage]
 
+    def features(self, stage: str, modality: str, seed: int) -> Path | None:
+        """The folder of a stage's features of a modality, one store a split; None: it has none."""
+        if stage not in self.inputs:
+            return None
+        folder = self.read(stage, seed)
+        shared = folder / modality  # of a stage that leaves several modalities
+        found = [place / "features" for place in (shared, folder) if (place / "features").is_dir()]
+        return found[0] if found else None
+
     def begin(self, stage: Any, seed: int) -> tuple[Path, TrainerConfig, dict[str, Any]] | None:
         """Folder, trainer and settings of a seed that is to be trained; None: it is there.
 
@@ -105,14 +114,15 @@ class Stage:
     """One step of a paper.
 
     config: the dataclass of its section `stages.NAME`. run: does the work. needs: the stages
-    without which it cannot be. reads: further ones that it reads if the recipe names them. seeded:
-    whether every seed has a result of its own.
+    without which it cannot be. needs_one: one of these as well. reads: further ones that it reads
+    if the recipe names them. seeded: whether every seed has a result of its own.
     """
 
     name: str
     config: type[Any]
     run: Callable[[Any, Work], None]
     needs: tuple[str, ...] = ()
+    needs_one: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     seeded: bool = True
 
@@ -144,15 +154,54 @@ def run_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
     recipe.refuse_other_sections(SECTIONS)
     config = recipe.section("system", SystemConfig)
     chosen = chosen_stages(recipe, stages)
-    material = read_material(config.corpus, recipe.data, config.limit, config.train_limit)
-    for line in material.lines():
-        print(line, flush=True)
+    material, absent = None, ""
+    try:
+        material = read_material(config.corpus, recipe.data, config.limit, config.train_limit)
+        print("\n".join(material.lines()), flush=True)
+    except FileNotFoundError as error:
+        absent = f"corpus {config.corpus}: {error}"
+    _check(recipe, chosen, config, material, absent)
+    if recipe.dry_run or material is None:
+        return
     for stage, section in chosen:
         seeds = recipe.seeds(config.seeds) if stage.seeded else ()
         _run(stage, section, seeds, material, recipe.out / "stages", config.epoch)
         if stage.name == recipe.until:
             print(f"stopped after {stage.name}, as asked for", flush=True)
             return
+
+
+def _check(
+    recipe: Recipe,
+    chosen: Sequence[tuple[Stage, Any]],
+    config: SystemConfig,
+    material: Material | None,
+    absent: str,
+) -> None:
+    """Print what will be done.
+
+    Raises:
+        RecipeError: the corpus or a stage lacks something; names all that is missing.
+    """
+    from erc_ros.training.systems import preflight  # which knows the stages' sections
+
+    plans = []
+    utterances, labels = preflight.ASSUMED, 7
+    if material is not None:
+        utterances = {name: len(split.keys) for name, split in material.splits.items()}
+        labels = len(material.labels)
+    for stage, section in chosen:
+        seeds = set(recipe.seeds(config.seeds)) if stage.seeded else set()
+        there = read_record(recipe.out / "stages" / stage.name)
+        done = set(there.seeds) if there else set()
+        todo = len(seeds - done) if stage.seeded else int(there is None)
+        plans.append(preflight.plan(stage.name, section, todo, utterances, labels))
+        if stage.name == recipe.until:
+            break
+    print("\n".join(preflight.report(plans)), flush=True)
+    missing = [*filter(None, [absent]), *preflight.missing(plans, recipe.out)]
+    if missing:
+        raise RecipeError("\n".join(["nothing was trained, as this is missing:", *missing]))
 
 
 def chosen_stages(recipe: Recipe, stages: Sequence[Stage]) -> list[tuple[Stage, Any]]:
@@ -181,6 +230,9 @@ def chosen_stages(recipe: Recipe, stages: Sequence[Stage]) -> list[tuple[Stage, 
             raise RecipeError(
                 f"stages.{name} needs stages.{missing[0]}: it learns from what that leaves"
             )
+        either = known[name].needs_one
+        if either and not any(need in named for need in either):
+            raise RecipeError(f"stages.{name} needs stages.{' or stages.'.join(either)}")
     if recipe.until is not None and recipe.until not in named:
         raise RecipeError(f"--until {recipe.until}: the recipe has {', '.join(order)}")
     return [
@@ -206,7 +258,8 @@ def _run(
     epoch: str,
 ) -> None:
     place, work = stages / stage.name, stages / f"{stage.name}{UNFINISHED}"
-    read = {name: stages / name for name in (*stage.needs, *stage.reads)}
+    names = (*stage.needs, *stage.needs_one, *stage.reads)
+    read = {name: stages / name for name in names}
     read = {name: folder for name, folder in read.items() if (folder / RECORD).is_file()}
     settings = plain({"stage": asdict(section), "corpus": material.settings})
     if epoch != "dev":

@@ -8,6 +8,7 @@
 | `acoustic` | III-C | openSMILE's functionals |
 | `audio` | - | instead of it: a waveform encoder that is fine-tuned, or the robot's own |
 | `faces` | III-C | an encoder of faces or clips, fine-tuned |
+| `features` | - | instead of all of these: the features that a corpus is published as |
 | `teacher` | III-F | the same network trained on text alone, then frozen |
 | `fusion` | III-D to III-F, eq. 1-10 | SDMoE, HCMF and the interactive distillation |
 """
@@ -24,10 +25,15 @@ from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.fusion.train import HeadSizes
 from erc_ros.training.systems.acoustics import OpenSmileStage, measure_sound
 from erc_ros.training.systems.encoders import SpeechStage, TextStage, VideoStage, learn_alone
+from erc_ros.training.systems.features import NAME, FeaturesStage, store_features
 from erc_ros.training.systems.fusion import FusionStage, fuse
 from erc_ros.training.systems.stages import Stage, Work, run_stages
 
-USUAL = {"text": ("text",), "audio": ("acoustic", "audio"), "visual": ("faces",)}
+USUAL = {
+    "text": ("text", NAME),
+    "audio": ("acoustic", "audio", NAME),
+    "visual": ("faces", NAME),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +62,24 @@ def train_teacher(stage: TeacherStage, work: Work) -> None:
 
 
 STAGES = (
+    Stage(NAME, FeaturesStage, store_features, seeded=False),
     Stage("text", TextStage, learn_alone),
     Stage("acoustic", OpenSmileStage, measure_sound, seeded=False),
     Stage("audio", SpeechStage, learn_alone),
     Stage("faces", VideoStage, learn_alone),
-    Stage("teacher", TeacherStage, train_teacher, ("text",), ("acoustic", "audio", "faces")),
+    Stage(
+        "teacher",
+        TeacherStage,
+        train_teacher,
+        needs_one=("text", NAME),
+        reads=("acoustic", "audio", "faces"),
+    ),
     Stage(
         "fusion",
         FusionStage,
         partial(fuse, usual=USUAL, teacher="teacher"),
-        needs=("text", "teacher"),
+        needs=("teacher",),
+        needs_one=("text", NAME),
         reads=("acoustic", "audio", "faces"),
     ),
 )

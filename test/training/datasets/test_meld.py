@@ -39,6 +39,13 @@ def write(folder: Path, *rows: str | bytes, split: str = "train") -> Path:
     return folder
 
 
+def test_a_repeated_utterance_is_named_with_both_rows(tmp_path: Path) -> None:
+    split = read_meld(write(tmp_path, row("one"), row("two", index=1), row("three")), "train")
+    ((first, second),) = (c.utterances for c in split.conversations)
+    assert (first.text, second.text) == ("one", "two")
+    assert split.refused == ((4, "utterance 0, 0 is in row 2"),)
+
+
 def test_the_three_sentiments_can_take_the_emotions_place(tmp_path: Path) -> None:
     unknown = row(index=1).replace("positive", "mixed")
     split = read_meld(write(tmp_path, row(), unknown), "train", sentiments=True)

@@ -82,7 +82,7 @@ def test_a_student_needs_features_to_learn_from(
     monkeypatch.chdir(tmp_path)
     file = recipe(tmp_path, "ddvlm")
     content = yaml.safe_load(file.read_text())
-    del content["stages"]["published"]
+    del content["stages"]["features"]
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     assert main(["train", str(file), "--data", str(corpus), "--seed", "0"]) == 2
     assert "stage visual: there are no features to learn from" in capsys.readouterr().err

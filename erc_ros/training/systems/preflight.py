@@ -1,0 +1,217 @@
+"""What a recipe of stages will do, how long it takes, and what is missing.
+
+Every stage is checked before anything is trained, also those after days of it: models on this
+machine, optional packages, files, devices, and room on the disk. Durations are estimates from the
+number of weights and of inputs; a factor of three either way is usual.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from erc_ros.training.comparison.train import RIDGE, variants
+from erc_ros.training.encoders.features import asks_for_features
+from erc_ros.training.encoders.pretrained import local_folder
+from erc_ros.training.encoders.robot import network_kind
+from erc_ros.training.engine.trainer import TrainerConfig
+from erc_ros.training.heads.registry import make_head
+from erc_ros.training.systems.acoustics import OpenSmileStage
+from erc_ros.training.systems.descriptions import DescriptionsStage
+from erc_ros.training.systems.fusion import FusionStage
+
+ASSUMED = {"train": 9989, "dev": 1109, "test": 2610}
+"""Utterances of a corpus that is not on this machine: those of MELD."""
+TOKENS = {"TextEncoderConfig": 128, "SpeechEncoderConfig": 150, "VideoEncoderConfig": 1568}
+"""Of an utterance: a prompt, 3 s of audio, 8 images of 14 x 14 patches."""
+OPERATIONS_PER_SECOND = {"cpu": 6.0e10, "cuda": 3.0e13}
+"""Multiplications and additions: of two cores, and of a GPU of 24 GB in bfloat16."""
+DECODING_SECONDS = 0.36
+"""CPU time of a 3 s clip of 720p, every time that it is used."""
+DESCRIBING_SECONDS = 2.0
+SMALL_NETWORK = 1_000_000
+ASSUMED_WIDTH = 768
+GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One stage: trainings to do, estimated hours and gigabytes, and what it lacks."""
+
+    name: str
+    trainings: int
+    hours: float
+    gigabytes: float
+    missing: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """For people."""
+        if not self.trainings:
+            return f"{self.name}: done"
+        return (
+            f"{self.name}: {self.trainings} runs, about {duration(self.hours)},"
+            f" {self.gigabytes:.1f} GB"
+        )
+
+
+def duration(hours: float) -> str:
+    """Minutes, hours or days, in a form for people."""
+    if hours < 1:
+        return f"{max(1, round(60 * hours))} min"
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
+
+
+def plan(name: str, section: Any, seeds: int, utterances: Mapping[str, int], labels: int) -> Plan:
+    """What a stage will do for so many seeds (1 for a stage without), and what it lacks.
+
+    Args:
+        utterances: of each split.
+        labels: how many.
+    """
+    missing = [*_missing_models(section), *_missing_files(section), *_missing_devices(section)]
+    if seeds == 0:
+        return Plan(name, 0, 0.0, 0.0)
+    if isinstance(section, FusionStage) or isinstance(
+        getattr(section, "fusion", None), FusionStage
+    ):
+        stage: FusionStage = section if isinstance(section, FusionStage) else section.fusion
+        return _fusion(name, stage, seeds, utterances, missing, labels)
+    everything = sum(utterances.values())
+    hours, gigabytes = everything / 3600 / 100, everything * ASSUMED_WIDTH * 4 / GB
+    encoder, trainer = getattr(section, "encoder", None), getattr(section, "trainer", None)
+    if isinstance(section, DescriptionsStage) and section.describer is not None:
+        hours = everything * DESCRIBING_SECONDS / 3600
+    if encoder is not None:
+        hours, of_encoder = _encoder(encoder, trainer, section, utterances)
+        gigabytes += of_encoder
+    elif isinstance(trainer, TrainerConfig):
+        examples = utterances["train"] * trainer.epochs
+        hours = _hours(SMALL_NETWORK * examples * 6, trainer.device)
+    return Plan(name, seeds, hours * seeds, gigabytes * seeds, tuple(missing))
+
+
+def _encoder(
+    encoder: Any, trainer: TrainerConfig | None, section: Any, utterances: Mapping[str, int]
+) -> tuple[float, float]:
+    """Hours and gigabytes of a seed."""
+    weights = _weights(encoder.model)
+    kind = type(encoder).__name__
+    tokens = min(TOKENS.get(kind, 1), getattr(encoder, "max_tokens", 1 << 30))
+    everything = sum(utterances.values())
+    passes = everything  # features of all splits
+    operations = 2.0 * everything
+    if trainer is not None:
+        operations += trainer.epochs * (6 * utterances["train"] + 2 * utterances["dev"])
+        passes += trainer.epochs * (utterances["train"] + utterances["dev"]) + everything
+    device = trainer.device if trainer is not None else getattr(section, "device", "cpu")
+    hours = _hours(operations * weights * tokens, device)
+    if kind == "VideoEncoderConfig":
+        hours += passes * DECODING_SECONDS / 3600
+    # Weights of the best epoch, the saved encoder, and, while it trains, the optimizer's state.
+    return hours, weights * 4 * (2 + 3 * (trainer is not None)) / GB
+
+
+def _fusion(
+    name: str,
+    stage: FusionStage,
+    seeds: int,
+    utterances: Mapping[str, int],
+    missing: Sequence[str],
+    labels: int,
+) -> Plan:
+    hours = gigabytes = 0.0
+    count = 0
+    for row, mode in variants(stage.table_rows, stage.modes):
+        count += 1
+        if row.head == RIDGE:
+            continue
+        values = {
+            "width": stage.network.width,
+            **row.options,
+            "embeddings": (ASSUMED_WIDTH,) * 3,
+            "labels": labels,
+            "causal": mode != "offline",
+        }
+        with torch.device("meta"):
+            weights = sum(p.numel() for p in make_head(row.head, values).parameters())
+        epochs = int(row.trainer.get("epochs", stage.trainer.epochs))
+        operations = weights * epochs * (6 * utterances["train"] + 2 * utterances["dev"])
+        hours += _hours(operations, stage.trainer.device)
+        gigabytes += weights * 4 * (2 if mode != "offline" else 1) / GB
+    trainings = count * seeds
+    return Plan(name, trainings, hours * seeds, gigabytes * seeds, tuple(missing))
+
+
+def _hours(operations: float, device: str) -> float:
+    return operations / OPERATIONS_PER_SECOND[device] / 3600
+
+
+def _weights(model: str) -> int:
+    """How many a model has, by the size of its files; a small network if it is not there."""
+    if network_kind(model) or asks_for_features(model):
+        return SMALL_NETWORK
+    try:
+        folder = local_folder(model)
+    except FileNotFoundError:
+        return 355_000_000 if "large" in model else 125_000_000
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
+
+
+def _missing_models(section: Any) -> Iterator[str]:
+    """Models of the section that are not on this machine."""
+    models = [
+        getattr(getattr(section, part, None), "model", "") for part in ("encoder", "describer")
+    ]
+    models.append(getattr(section, "model", ""))
+    for model in filter(None, models):
+        if network_kind(model) or asks_for_features(model):
+            continue
+        try:
+            folder = local_folder(model)
+            json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError) as error:
+            yield str(error)
+    if isinstance(section, OpenSmileStage) and importlib.util.find_spec("opensmile") is None:
+        yield (
+            "openSMILE is not installed: pip install 'erc_ros[opensmile]' (its license is for"
+            " research)"
+        )
+
+
+def _missing_files(section: Any) -> Iterator[str]:
+    if isinstance(section, DescriptionsStage) and section.file and not Path(section.file).is_file():
+        yield f"{section.file} is missing: the file of the descriptions"
+
+
+def _missing_devices(section: Any) -> Iterator[str]:
+    trainer = getattr(section, "trainer", None)
+    device = getattr(trainer, "device", getattr(section, "device", "cpu"))
+    count = int(getattr(trainer, "processes", 1))
+    if device == "cuda" and torch.cuda.device_count() < count:
+        yield (
+            f"it needs {count} GPUs, and this machine has {torch.cuda.device_count()}: set the"
+            " stage's device to cpu, or processes to as many as there are"
+        )
+
+
+def report(plans: Sequence[Plan]) -> list[str]:
+    """What will be done, for people."""
+    hours, needed = sum(p.hours for p in plans), sum(p.gigabytes for p in plans)
+    return [*(each.line() for each in plans), f"in all about {duration(hours)}, {needed:.1f} GB"]
+
+
+def missing(plans: Sequence[Plan], out: Path) -> list[str]:
+    """Everything that stages lack, and room on the disk."""
+    lines = [f"stage {each.name}: {line}" for each in plans for line in each.missing]
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    free, needed = shutil.disk_usage(place).free / GB, sum(p.gigabytes for p in plans)
+    if needed > free:
+        lines.append(f"{place} has {free:.1f} GB free, and about {needed:.1f} GB are needed")
+    return lines

@@ -1,0 +1,73 @@
+"""The four systems on published features, from the files to the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("torch", reason="needs the extra [train]")
+
+from published_files import dialogue_rnn_iemocap, dialogue_rnn_meld, mmgcn_meld
+
+from erc_ros.cli import main
+from erc_ros.training.engine.runs import read_metrics
+
+RECIPES = Path(__file__).parents[3] / "config" / "systems"
+
+
+def small(tmp_path: Path, kind: str) -> Path:
+    """The recipe with narrow networks on the CPU, one epoch, one seed."""
+    content = yaml.safe_load((RECIPES / f"{kind}_features.yaml").read_text())
+    content["system"]["seeds"] = [0]
+    for stage in content["stages"].values():
+        if "trainer" in stage:
+            stage["trainer"] |= {"epochs": 1, "device": "cpu"}
+            stage["network"]["width"] = 8
+        if "layers" in stage.get("options", {}):
+            stage["options"] |= {"layers": 1, "experts": 2}
+        for row in stage.get("rows", ()):
+            if "layers" in row.get("options", {}):
+                row["options"] |= {"layers": 1, "experts": 2}
+    file = tmp_path / f"{kind}_features.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return file
+
+
+@pytest.mark.parametrize("kind", ["magtkd", "summer", "lpgnet", "ddvlm"])
+def test_a_system_is_trained_on_published_features(kind: str, tmp_path: Path) -> None:
+    mmgcn_meld(tmp_path / "meld_features")
+    dialogue_rnn_iemocap(tmp_path / "iemocap_features")
+    out = tmp_path / "run"
+    given = ["train", str(small(tmp_path, kind)), "--data", str(tmp_path), "--out", str(out)]
+    assert main(given) == 0
+    runs = [read_metrics(file.parent) for file in out.glob("stages/fusion/*/seed-0/metrics.json")]
+    read = [run["reads"] for run in runs if "reads" in run]
+    modalities = {"lpgnet": {"text", "audio"}, "ddvlm": {"text", "visual"}}
+    expected = modalities.get(kind, {"text", "audio", "visual"})
+    assert read and all(set(each) == expected for each in read)
+    assert all(set(each.values()) == {"features"} for each in read)
+
+
+def test_what_the_files_lack_is_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dialogue_rnn_meld(tmp_path / "meld_features")
+    out = tmp_path / "run"
+    recipe = small(tmp_path, "magtkd")
+    given = ["train", str(recipe), "--data", str(tmp_path), "--out", str(out)]
+    assert main(given) == 0
+    run = next(out.glob("stages/fusion/magt-*causal/seed-0"))
+    assert set(read_metrics(run)["reads"]) == {"text", "audio"}
+    assert "has no visual features" in capsys.readouterr().out
+
+
+def test_a_fusion_needs_text_or_features(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(small(tmp_path, "magtkd").read_text())
+    del content["stages"]["features"]
+    (tmp_path / "none.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["train", str(tmp_path / "none.yaml"), "--data", str(tmp_path)]) == 2
+    assert "stages.text or stages.features" in capsys.readouterr().err

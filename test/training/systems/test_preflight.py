@@ -1,0 +1,102 @@
+"""What is missing is named before anything is trained, and a dry run trains nothing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("torch", reason="needs the extra [train]")
+
+from published_files import mmgcn_meld
+
+from erc_ros.cli import main
+from erc_ros.training.systems import preflight
+
+RECIPES = Path(__file__).parents[3] / "config" / "systems"
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_dry_run_of_every_recipe_names_each_stage_within_a_minute(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the corpora, models and GPU that most of them need."""
+    begin = time.monotonic()
+    given = ["train", str(file), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main([*given, "--dry-run"]) == 2
+    assert time.monotonic() - begin < 60
+    printed = capsys.readouterr()
+    content = yaml.safe_load(file.read_text())
+    for name in content["stages"]:
+        assert any(line.startswith(f"{name}: ") for line in printed.out.splitlines())
+    missing = printed.err
+    assert f"corpus {content['system']['corpus']}" in missing
+    for name, stage in content["stages"].items():
+        model = str(stage.get("encoder", {}).get("model", ""))
+        if model.count("/") == 1:
+            assert f"stage {name}: " in missing and model in missing
+    assert not (tmp_path / "run").exists()
+
+
+def recipe(tmp_path: Path, **stages: Any) -> list[str]:
+    content = yaml.safe_load((RECIPES / "magtkd_features.yaml").read_text())
+    content["stages"] = {"features": {}, **stages, "fusion": content["stages"]["fusion"]}
+    content["system"]["seeds"] = [0, 1]
+    content["stages"]["fusion"]["network"]["width"] = 8
+    content["stages"]["fusion"]["trainer"]["epochs"] = 1
+    file = tmp_path / "a.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    mmgcn_meld(tmp_path / "meld_features")
+    return ["train", str(file), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+
+
+def test_a_later_stage_without_its_model_or_device_stops_the_first_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "device": "cuda"}
+    audio = {"encoder": {"model": "nobody/none"}, "trainer": {**trainer, "processes": 99}}
+    assert main(recipe(tmp_path, audio=audio)) == 2
+    error = capsys.readouterr().err
+    assert "stage audio: " in error and "nobody/none" in error and "99 GPUs" in error
+    assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_too_small_a_disk_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = recipe(tmp_path)
+    monkeypatch.setattr(preflight, "GB", 1e-6)  # bytes are as large as terabytes
+    usage = preflight.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage._replace(free=0))
+    assert main(given) == 2
+    assert "GB free" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_what_is_there_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = recipe(tmp_path)
+    assert main([*given, "--dry-run"]) == 0
+    assert "fusion: 6 runs" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+    assert main(given) == 0
+    capsys.readouterr()
+    assert main([*given, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "features: done" in printed and "fusion: done" in printed
+
+
+def test_other_kinds_have_no_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
+    file = RECIPES.parent / "training" / "mosi.yaml"
+    assert main(["train", str(file), "--dry-run"]) == 2
+    assert "--dry-run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"), [(0.001, "1 min"), (0.5, "30 min"), (5.2, "5 h"), (240.0, "10 days")]
+)
+def test_durations_are_for_people(hours: float, said: str) -> None:
+    assert preflight.duration(hours) == said
