@@ -49,11 +49,15 @@ class PublishedRow:
 
 @dataclass(frozen=True, slots=True)
 class PublishedTable:
-    """One table of a paper. metrics: of metrics.json, such as accuracy or f1.joy."""
+    """One table of a paper.
+
+    metrics: of metrics.json, such as accuracy or f1.joy. here: further ones that are shown of ours.
+    """
 
     title: str
     metrics: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
+    here: tuple[str, ...] = ()
 
 
 def read_figures(file: Path) -> list[PublishedTable]:
@@ -80,7 +84,14 @@ def _table(values: Mapping[str, Any], where: str) -> PublishedTable:
             raise ValueError(f"{where}: {row['name']} must have {len(metrics)} figures for {wrong}")
         rows.append({"name": row["name"], "run": row["run"], "figures": figures})
     return build(
-        PublishedTable, {"title": values["title"], "metrics": metrics, "rows": rows}, where
+        PublishedTable,
+        {
+            "title": values["title"],
+            "metrics": metrics,
+            "rows": rows,
+            "here": list(values.get("here", [])),
+        },
+        where,
     )
 
 
@@ -141,9 +152,10 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
     family = _family(corpus)
     rows = []
     known = list(_runs_of(recipe))
+    shown = (*table.metrics, *table.here)
     for row in table.rows:
         said = _of_paper(row, family, len(table.metrics))
-        measured = list(_measured(row.run, table.metrics, recipe.out))
+        measured = list(_measured(row.run, shown, recipe.out))
         for number, (mode, cells) in enumerate(measured):
             rows.append([f"{row.name}{mode}", *(said if not number else [""] * len(said)), *cells])
         if not measured:
@@ -151,9 +163,10 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
             here = f"not measured here: `{command}`"
             if row.run not in known:
                 here = "not in this recipe"
-            rows.append([row.name, *said, here, *[""] * (len(table.metrics) - 1)])
-    names = [name.replace("_", " ") for name in table.metrics]
-    head = ["", *(f"paper, {name}" for name in names), *(f"here, {name}" for name in names)]
+            rows.append([row.name, *said, here, *[""] * len(shown)])
+    names = [name.replace("_", " ").replace(".", " ") for name in shown]
+    paper = [f"paper, {name}" for name in names[: len(table.metrics)]]
+    head = ["", *paper, *(f"here, {name}" for name in names), "utterances without"]
     return markdown(head, rows)
 
 
@@ -167,7 +180,10 @@ def _of_paper(row: PublishedRow, corpus: str, count: int) -> list[str]:
 
 
 def _measured(run: str, metrics: Sequence[str], out: Path) -> Iterator[tuple[str, list[str]]]:
-    """(mode, a cell for each metric) of every finished run of that name."""
+    """(mode, cells) of every finished run of that name.
+
+    A cell for each metric, and how many utterances of test have not the modality and do not count.
+    """
     stage, _, row = run.partition("/")
     folders = {"": out / "stages" / stage}
     if row:
@@ -176,11 +192,13 @@ def _measured(run: str, metrics: Sequence[str], out: Path) -> Iterator[tuple[str
         folders = {f", {mode}": place for mode, place in places.items()}
     for mode, folder in folders.items():
         try:
-            seeds = [read_metrics(seed)["test_report"] for seed in seed_folders(folder, METRICS)]
+            runs = [read_metrics(seed) for seed in seed_folders(folder, METRICS)]
+            seeds = [run["test_report"] for run in runs]
+            without = str(max(int(run.get("left_out", {}).get("test", 0)) for run in runs))
         except (RunError, KeyError):
             continue
         count = f" ({len(seeds)} seeds)" if len(seeds) > 1 else " (1 seed)"
-        yield mode + count, [_cell(seeds, metric) for metric in metrics]
+        yield mode + count, [*(_cell(seeds, metric) for metric in metrics), without]
 
 
 def _cell(reports: Sequence[Mapping[str, Any]], metric: str) -> str:

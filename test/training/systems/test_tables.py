@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ def measured(folder: Path, seed: int, right: int) -> None:
     said = np.where(np.arange(10) < right, truth, 1 - truth)
     seed_folder = folder / f"seed-{seed}"
     seed_folder.mkdir(parents=True)
-    write_metrics({"test_report": report(truth, np.eye(2)[said], ("joy", "anger"))}, seed_folder)
+    content = {"test_report": report(truth, np.eye(2)[said], ("joy", "anger"))}
+    write_metrics({**content, "left_out": {"dev": 1, "test": 5}}, seed_folder)
 
 
 def test_ours_stand_beside_the_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,6 +37,7 @@ def test_ours_stand_beside_the_papers(tmp_path: Path, capsys: pytest.CaptureFixt
 
     said = capsys.readouterr().out
     assert "| T (2 seeds) | 62.79 | 62.99 | 70.00 ± 14.14 |" in said
+    assert re.search(r"\| T \(2 seeds\) .* \| 5 \|$", said, re.MULTILINE), "clips that it lacks"
     assert "| MAGT T+A_KD+V, causal (1 seed) | 66.36 | 65.32 | 90.00 |" in said
     command = f"not measured here: `erc train {SYSTEMS / 'magtkd.yaml'} --data CORPORA`"
     assert f"| A_KD | 49.08 | 45.69 | {command} |" in said
@@ -57,7 +60,19 @@ def test_the_figures_of_one_class(tmp_path: Path, capsys: pytest.CaptureFixture[
     measured(tmp_path / "ddvlm" / "stages" / "fusion" / "ddvlm-no-context", 0, 10)
     assert main(["table", str(SYSTEMS / "ddvlm.yaml"), "--runs", str(tmp_path)]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "80.66" in line)
-    assert row.split("|")[9:-1] == [" - ", " - ", " - ", " - ", " 100.00 ", " - ", " 100.00 "]
+    assert row.split("|")[9:-2] == [" - ", " - ", " - ", " - ", " 100.00 ", " - ", " 100.00 "]
+
+
+def test_lpgnet_has_both_metrics_in_every_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(tmp_path / "lpgnet" / "stages" / "fusion" / "linear-no-context", 0, 8)
+    assert main(["table", str(SYSTEMS / "lpgnet.yaml"), "--runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    heads = [line for line in lines if line.startswith("| |") or line.startswith("|  |")]
+    assert heads and all("here, one vs all accuracy" in head for head in heads[:-1])
+    row = next(line for line in lines if line.startswith("| Linear"))
+    assert row.split("|")[2:6] == [" 81.68 ", " 80.75 ", " 80.00 ", " 80.00 "]
 
 
 def test_damaged_figures_and_other_recipes_are_refused(
