@@ -568,6 +568,10 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
         "all metrics of finished runs, with intervals and images",
     ),
     "table": (_elsewhere("training.systems.tables", explains=False), "finished runs side by side"),
+    "figure": (
+        _elsewhere("training.systems.figures", explains=False),
+        "a figure of a paper from finished runs",
+    ),
     "encode": (
         _elsewhere("training.features.encode", explains=False),
         "encode a corpus once and store the features",
@@ -610,7 +614,7 @@ _GROUPS = {
         *("demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (
-        *("train", "evaluate-run", "table", "encode", "cut-faces", "make-corpus"),
+        *("train", "evaluate-run", "table", "figure", "encode", "cut-faces", "make-corpus"),
         "convert-emotion2vec",
     ),
     "model packages": (

@@ -9,6 +9,7 @@
 | `audio_kd`, `visual_kd` | 3.3, eq. 6-14 | the same, taught by the text's features and logits |
 | `features` | - | instead of all of these: the features that a corpus is published as |
 | `fusion` | 3.4-3.6, eq. 15-25 | MAGT over the features of the stages before |
+| `grid` | figure 5 | the same for several weights alpha and beta; `--until fusion` does without |
 
 The paper's best row is T + A_KD + V: the system needs `text`, `audio_kd`, `visual` and `fusion`;
 the other two stages are for its table 3, whose ablations switch the first stage.
@@ -37,6 +38,7 @@ USUAL = {
 }
 """T + A_KD + V, where all of it is there."""
 
+GRID = "grid"
 STAGES = (
     Stage(NAME, FeaturesStage, store_features, seeded=False),
     Stage("text", TextStage, learn_alone),
@@ -46,6 +48,13 @@ STAGES = (
     Stage("visual_kd", VideoStage, partial(learn_from, "text"), needs=("text",)),
     Stage(
         "fusion",
+        FusionStage,
+        partial(fuse, usual=USUAL),
+        needs_one=("text", NAME),
+        reads=("audio", "visual", "audio_kd", "visual_kd"),
+    ),
+    Stage(
+        GRID,
         FusionStage,
         partial(fuse, usual=USUAL),
         needs_one=("text", NAME),

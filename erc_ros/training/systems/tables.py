@@ -30,6 +30,7 @@ from erc_ros.training.comparison.train import MODES, TableRow, run_folder, sprea
 from erc_ros.training.engine import table as runs_table
 from erc_ros.training.engine.recipe import Recipe, RecipeError, read_recipe
 from erc_ros.training.engine.runs import METRICS, RunError, read_metrics, seed_folders
+from erc_ros.training.systems.magtkd import GRID
 from erc_ros.training.systems.stages import SystemConfig
 from erc_ros.values.tables import build
 
@@ -129,6 +130,8 @@ def tables(file: Path, run: Path) -> str:
 def _runs_of(recipe: Recipe) -> Iterator[str]:
     """The stages that are measured, and the rows of the fusion."""
     for name, stage in recipe.sections["stages"].items():
+        if name == GRID:  # a figure
+            continue
         if "rows" in stage:
             rows = spread_out(stage["rows"])
             yield from (f"{name}/{row.get('name', row['head'])}" for row in rows)
