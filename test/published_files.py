@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-SIZES = {"text": 6, "audio": 5, "visual": 4}
+SIZES = {"text": 8, "audio": 5, "visual": 4}
 MELD = {"train": [0, 1, 2], "dev": [1039], "test": [1153, 1154]}
 IEMOCAP = {
     "train": [f"Ses0{n}{who}_impro01" for n in (1, 2, 3, 4) for who in "FM"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         name += f"-without-{arguments.leave_out}"
     out = arguments.out or Path("runs") / name
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise RecipeError(
+                "erc train starts its processes itself: run it without torchrun or accelerate"
+                " launch, and set trainer.processes to the number of GPUs"
+            )
         recipe = read_recipe(
             arguments.recipe,
             out,

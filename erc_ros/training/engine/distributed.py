@@ -6,7 +6,9 @@ than once, and nothing around it has to know. A CPU can stand in for GPUs, for t
 
 from __future__ import annotations
 
+import multiprocessing
 import random
+import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -104,8 +106,42 @@ def launch(function: Callable[[OneProcess], Any], count: int, device: str) -> No
         return
     from accelerate import debug_launcher, notebook_launcher
 
-    start = debug_launcher if device == "cpu" else notebook_launcher
-    start(_in_one_of_several, (function, device, random.getstate()), count)
+    arguments = (function, device, random.getstate())
+    if device == "cpu":
+        debug_launcher(_in_one_of_several, arguments, count)
+    else:  # two recipes may run on one machine
+        notebook_launcher(_in_one_of_several, arguments, count, use_port=_free_port())
+
+
+def aside(function: Callable[[], None], count: int) -> None:
+    """Run `function`, in a process of its own if trainings take `count` processes, several.
+
+    A process that has used a GPU can start no more training by a fork. So whatever uses one between
+    two trainings runs here.
+
+    Raises:
+        RuntimeError: it failed there; its traceback is printed. A failure with one process is
+            raised as it is.
+    """
+    if count == 1:
+        function()
+        return
+    process = multiprocessing.get_context("fork").Process(target=_alone, args=(function,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"the process for {function} ended with {process.exitcode}")
+
+
+def _alone(function: Callable[[], None]) -> None:
+    torch.set_num_threads(1)  # the pool of threads does not survive the fork
+    function()
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def _in_one_of_several(function: Callable[[OneProcess], Any], device: str, state: Any) -> None:

@@ -45,6 +45,7 @@ from erc_ros.training.encoders.pretrained import Trainable
 from erc_ros.training.encoders.text.pretrained import TextEncoderConfig
 from erc_ros.training.encoders.trainable import CONFIGS, make_encoder
 from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
+from erc_ros.training.engine.distributed import aside
 from erc_ros.training.engine.recipe import build
 from erc_ros.training.engine.runs import (
     MEASURED,
@@ -168,14 +169,24 @@ def _learn(
     encoder.save(folder / ENCODER)
     head = save_head(student, folder)
     save_reading(encoder, stage.encoder, material, folder)
-    trained = make_encoder(replace(stage.encoder, model=str(folder / ENCODER)))
-    trained.model.to(trainer.device)
-    for name in stored:
-        split = material.splits[name].split
-        encode_split(material.corpus, split, trained, folder / FEATURES / name)
+    saved = replace(stage.encoder, model=str(folder / ENCODER))
+    aside(
+        partial(_encode, saved, trainer.device, material, stored, folder / FEATURES),
+        trainer.processes,
+    )
     write_answers(folder, head, stored)
-    training = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds, "encoder": trained.name}
+    name = FeatureStore(folder / FEATURES / stored[0]).encoder
+    training = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds, "encoder": name}
     keep_results(folder, material, {"seed": seed, "settings": settings, **training})
+
+
+def _encode(
+    config: Any, device: str, material: Material, splits: Sequence[str], folder: Path
+) -> None:
+    encoder = make_encoder(config)
+    encoder.model.to(device)
+    for name in splits:
+        encode_split(material.corpus, material.splits[name].split, encoder, folder / name)
 
 
 def save_reading(encoder: Trainable, config: Any, material: Material, folder: Path) -> None:

@@ -180,7 +180,7 @@ def set_row(content: list[Any], place: int, value: Any) -> None:
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (changed(lambda c: set_row(c, 3, np.full(6, np.nan))), "finite"),
+        (changed(lambda c: set_row(c, 3, np.full(8, np.nan))), "finite"),
         (changed(lambda c: set_row(c, 4, np.zeros(2))), "length"),
         (changed(lambda c: set_row(c, 2, 9)), "label 9"),
         (changed(lambda c: c[3].pop(1)), "dialogue 1"),

@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="needs the extra [train]")
 from published_files import dialogue_rnn_iemocap, dialogue_rnn_meld, mmgcn_meld
 
 from erc_ros.cli import main
+from erc_ros.training.engine.distributed import aside
 from erc_ros.training.engine.runs import read_metrics
 
 RECIPES = Path(__file__).parents[3] / "config" / "systems"
@@ -61,6 +62,40 @@ def test_what_the_files_lack_is_not_read(
     run = next(out.glob("stages/fusion/magt-*causal/seed-0"))
     assert set(read_metrics(run)["reads"]) == {"text", "audio"}
     assert "has no visual features" in capsys.readouterr().out
+
+
+def test_two_processes_and_two_seeds_end_with_their_features(tmp_path: Path) -> None:
+    """Gloo in place of GPUs: each seed trains in two processes and encodes in one of its own."""
+    mmgcn_meld(tmp_path / "meld_features")
+    content = yaml.safe_load(small(tmp_path, "magtkd").read_text())
+    trainer = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "processes": 2}
+    text = {"encoder": {"model": "features-8"}, "trainer": trainer}
+    content["system"]["seeds"] = [0, 1]
+    content["stages"] = {"text": text, "fusion": content["stages"]["fusion"]}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    out = tmp_path / "run"
+    given = ["train", str(tmp_path / "two.yaml"), "--data", str(tmp_path), "--out", str(out)]
+    assert main([*given, "--until", "text"]) == 0
+    for seed in (0, 1):
+        assert (out / "stages" / "text" / f"seed-{seed}" / "features" / "test").is_dir()
+        assert read_metrics(out / "stages" / "text" / f"seed-{seed}")["encoder"]
+
+
+def test_a_failure_in_the_process_that_encodes_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="1"):
+        aside(lambda: 1 / 0, 2)
+    with pytest.raises(ZeroDivisionError):
+        aside(lambda: 1 / 0, 1)
+
+
+def test_ranks_of_torchrun_do_not_train_into_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    given = ["train", str(small(tmp_path, "magtkd")), "--out", str(tmp_path / "run")]
+    assert main(given) == 2
+    assert "trainer.processes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_fusion_needs_text_or_features(
