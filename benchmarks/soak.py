@@ -330,6 +330,7 @@ class Robot:
 def system(mode: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The nodes, as `erc run` starts them."""
     line = [sys.executable, "-m", "erc_ros.nodes.run", f"mode:={mode}", "namespace:=soak"]
+    line.append("deployment_context:=research")
     with log.open("wb") as stream:
         process = subprocess.Popen(line, stderr=stream, stdout=stream)
         try:

@@ -19,7 +19,7 @@ says() { # namespace: a text goes in, an estimate must come out
 
 nodes=()
 start() {
-  setsid ros2 launch erc_ros emotion.launch.py "$@" &
+  setsid ros2 launch erc_ros emotion.launch.py deployment_context:=research "$@" &
   nodes+=($!)
 }
 stop() {

@@ -85,13 +85,24 @@ def _described(entry: SettingEntry) -> list[str]:
 
 
 def parameter_tables(node: str) -> str:
-    """Return the ROS parameters of a node as a Markdown table."""
+    """Return the ROS parameters of a node as a Markdown table.
+
+    Of one that an earlier node describes in the same words, the table says so.
+    """
     lines = ["| parameter | default | allowed | changes | |", "|---|---|---|---|---|"]
+    earlier = {
+        (name, entry.setting.description)
+        for other in list(NODES)[: list(NODES).index(node)]
+        for name, entry in parameters(NODES[other]).items()
+    }
     for entry in parameters(NODES[node]).values():
         declared = entry.setting
+        description = declared.description
+        if (entry.name, description) in earlier:
+            description = "as above"
         lines.append(
             f"| `{entry.name}` | `{_default(entry)}` | {_allowed(entry)} | {declared.changes} "
-            f"| {declared.description} |"
+            f"| {description} |"
         )
     return "\n".join(lines) + "\n"
 

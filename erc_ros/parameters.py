@@ -27,6 +27,7 @@ from erc_ros.pipeline import (
     RecognitionConfig,
     with_tuning,
 )
+from erc_ros.values.deployment import RESEARCH, DeploymentConfig
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.settings import (
     Composed,
@@ -47,6 +48,12 @@ _RECORDING = (
     "whether texts, audio and images may be published, and voices be enrolled, until a message on "
     "the topic `recording_allowed` says otherwise"
 )
+_OPTED_OUT = (
+    "ids of people about whom nothing is inferred, separated by commas; more by `~/opt_out`"
+)
+_EVENT_LOG = (
+    "file for events without content (start, stop, consent, opt-outs), JSON per line; empty: none"
+)
 _TUNING = "YAML file of internal settings, see config/tuning.yaml; empty: their defaults"
 
 
@@ -55,6 +62,9 @@ class UtteranceNodeConfig(Composed, FromParameters):
     """Parameters of utterance_node."""
 
     perception: PerceptionConfig = section(PerceptionConfig)
+    deployment: DeploymentConfig = section(DeploymentConfig)
+    opted_out: str = parameter("", _OPTED_OUT, changes="start")
+    event_log: str = parameter("", _EVENT_LOG, changes="start")
     tuning_file: str = parameter("", _TUNING)
     autostart: bool = parameter(True, _AUTOSTART, changes="start")
     audio_type: str = parameter(
@@ -118,10 +128,16 @@ class UtteranceNodeConfig(Composed, FromParameters):
 
     @property
     def used_perception(self) -> PerceptionConfig:
-        """For `Perception`: without a camera no faces are searched for."""
-        if self.image_type != "none":
-            return self.perception
-        return replace(self.perception, face_detector="none")
+        """For `Perception`: with the modalities that are permitted, and faces if there is a camera.
+
+        Raises:
+            DeploymentError: no modality is permitted.
+        """
+        modalities = self.deployment.permitted()
+        detector = self.perception.face_detector
+        if self.image_type == "none" or "visual" not in modalities:
+            detector = "none"
+        return replace(self.perception, face_detector=detector, sensed=modalities)
 
 
 @dataclass(frozen=True, init=False)
@@ -129,6 +145,9 @@ class EmotionNodeConfig(Composed, FromParameters):
     """Parameters of emotion_node."""
 
     recognition: RecognitionConfig = section(RecognitionConfig)
+    deployment: DeploymentConfig = section(DeploymentConfig)
+    opted_out: str = parameter("", _OPTED_OUT, changes="start")
+    event_log: str = parameter("", _EVENT_LOG, changes="start")
     tuning_file: str = parameter("", _TUNING)
 
     autostart: bool = parameter(True, _AUTOSTART, changes="start")
@@ -151,6 +170,15 @@ class EmotionNodeConfig(Composed, FromParameters):
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def used_recognition(self) -> RecognitionConfig:
+        """For `Recognition`: with the modalities that are permitted.
+
+        Raises:
+            DeploymentError: no modality is permitted.
+        """
+        return replace(self.recognition, used=self.deployment.permitted())
 
 
 NODES: dict[str, type[UtteranceNodeConfig] | type[EmotionNodeConfig]] = {
@@ -181,11 +209,29 @@ class RobotConfig:
         )
 
     @property
+    def for_recordings(self) -> RobotConfig:
+        """With `deployment_context` research where it is not set.
+
+        Who analyzes a recording has it lawfully, or does not; a robot meets people.
+        """
+        context: dict[str, Value] = {"deployment_context": RESEARCH}
+        hears, feels = self.utterance_node, self.emotion_node
+        return RobotConfig(
+            hears if hears.deployment.is_set else _changed(hears, context),
+            feels if feels.deployment.is_set else _changed(feels, context),
+        )
+
+    @property
     def pipeline(self) -> PipelineConfig:
-        """For a `Pipeline` that gives the same estimates as the two nodes."""
+        """For a `Pipeline` that gives the same estimates as the two nodes, see `for_recordings`.
+
+        Raises:
+            DeploymentError: no modality is permitted.
+        """
+        robot = self.for_recordings
         return PipelineConfig(
-            perception=self.utterance_node.used_perception,
-            recognition=self.emotion_node.recognition,
+            perception=robot.utterance_node.used_perception,
+            recognition=robot.emotion_node.used_recognition,
         )
 
 

@@ -33,7 +33,7 @@ from erc_ros.dialogue.speakers.enrolment import (
     save_voices,
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks, load_networks
-from erc_ros.dialogue.speaking_face import IdentityMatch
+from erc_ros.dialogue.speaking_face import IdentityMatch, Kind
 from erc_ros.dialogue.voice_activity import VoiceActivity, VoiceActivityFrames
 from erc_ros.dialogue.voice_audio import VoiceAudio
 from erc_ros.encoders.face_detector import YuNetDetector
@@ -67,11 +67,13 @@ from erc_ros.values.events import (
     UtteranceEvent,
 )
 from erc_ros.values.nanoseconds import check_time, seconds
+from erc_ros.values.opt_outs import OptOuts, speaker_key
 from erc_ros.values.settings import (
     Composed,
     Value,
     check,
     configured,
+    derived,
     entries,
     flattened,
     parameter,
@@ -81,7 +83,7 @@ from erc_ros.values.settings import (
 )
 from erc_ros.values.tables import read_table
 from erc_ros.values.transcript import Transcript
-from erc_ros.values.utterance import Utterance
+from erc_ros.values.utterance import MODALITIES, Utterance
 
 OTHERS_FACES = seconds(2.0)  # ROS4HRI faces seen so lately: our own detector rests
 REWOUND = seconds(10.0)  # a picture so much earlier is of a clock that was set back
@@ -213,6 +215,8 @@ class PerceptionConfig(Composed, FromParameters):
         "texts that may wait for the worker; the oldest is dropped and counted",
         range=(1, 1000),
     )
+    sensed: tuple[str, ...] = derived(MODALITIES)
+    """Without "visual" no face is looked at, without "audio" utterances have no audio."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -255,6 +259,8 @@ class RecognitionConfig(FromParameters):
         range=(1, 1000),
     )
     emotion_state: EmotionStateConfig = field(default_factory=EmotionStateConfig)
+    used: tuple[str, ...] = derived(MODALITIES)
+    """The modalities of an utterance from which its emotion is estimated."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -472,9 +478,10 @@ class Perception:
         assembler: instead of the one that the config describes.
         detector: instead of `config.face_detector`.
         min_crop_size: pixels; crops are at least so large, where models are known that need it.
+        opt_outs: people about whom nothing is inferred; None: an object of its own.
 
-    counts: samples (at 16 kHz), frames_searched, tracked_faces, late_inputs (see `InputLate`), and
-        each kind of microphone event.
+    counts: samples (at 16 kHz), frames_searched, tracked_faces, late_inputs (see `InputLate`),
+        opted_out (utterances that were dropped), and each kind of microphone event.
 
     Raises:
         ValueError, FileNotFoundError: a model or file that the config names is missing or broken.
@@ -486,9 +493,11 @@ class Perception:
         assembler: UtteranceAssembler | None = None,
         detector: FaceDetector | None = None,
         min_crop_size: int = 0,
+        opt_outs: OptOuts | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter(samples=0, frames_searched=0)
         self._config = config
+        self.opt_outs = OptOuts() if opt_outs is None else opt_outs
         self.frame_id = ""  # of the microphone, else of the camera
         self._camera_frame_id = ""
         format = AudioFormat(config.audio_rate, config.audio_channels, config.audio_format)
@@ -496,6 +505,7 @@ class Perception:
         self._microphone = microphone_of(config)
         self._assembler = _assembler(config) if assembler is None else assembler
         detector = _detector(config) if detector is None else detector
+        detector = detector if "visual" in config.sensed else None
         self._tracker: FaceTracker | None = None
         self._faces: FaceSearch | None = None
         if detector is not None:
@@ -507,6 +517,7 @@ class Perception:
         self._others_until = 0  # ns, until when our own detector rests
         self._advanced: int | None = None  # ns, what `advance` set the clock to last
         self._handlers = self._input_handlers()
+        self._silenced: set[str] = set()  # speakers of this conversation who opted out
 
     def feed(self, value: Input) -> list[PerceptionEvent]:
         """Take one input; what became known by it.
@@ -590,6 +601,9 @@ class Perception:
         here = self._assembler.conversation_id()
         if not 0 < len(name.strip()) <= MAX_NAME:
             raise EnrolmentError(f"a name has 1 to {MAX_NAME} characters, got {len(name.strip())}")
+        speaker = speaker_id or self._assembler.last_speaker()
+        if name.strip() in self.opt_outs or speaker_key(here, speaker) in self.opt_outs:
+            raise EnrolmentError("this person opted out: withdraw that first (~/opt_out)")
         if conversation_id and conversation_id != here:
             raise EnrolmentError("this conversation is over: only who speaks now can be enrolled")
         voice = self._assembler.voice_of(speaker_id)
@@ -664,10 +678,7 @@ class Perception:
             FaceSpeaking: ("humans", speaks(assembler.feed_face_speaking, "face_id")),
             VoiceSpeaking: ("humans", speaks(assembler.feed_voice_speaking, "voice_id")),
             VoiceSound: ("humans", self._take_voice),
-            FaceLandmarks: (
-                "humans",
-                dialogue(lambda v: assembler.feed_landmarks(v.face_id, v.stamp, v.points)),
-            ),
+            FaceLandmarks: ("humans", self._take_landmarks),
             TrackedFace: ("humans", self._take_tracked_face),
             IdentityMatch: ("humans", dialogue(assembler.feed_match)),
             type(None): ("", lambda value: ()),
@@ -695,10 +706,27 @@ class Perception:
         yield DeviceReplaced("audio")
 
     def _take_voice(self, value: VoiceSound) -> Iterable[PerceptionEvent]:
-        self._voices.feed(value.voice_id, value.chunk)
+        if "audio" in self._config.sensed and not self.is_opted_out("voice", value.voice_id):
+            self._voices.feed(value.voice_id, value.chunk)
         return ()
 
+    def _take_landmarks(self, value: FaceLandmarks) -> Iterable[PerceptionEvent]:
+        if "visual" not in self._config.sensed or self.is_opted_out("face", value.face_id):
+            return ()
+        return self._assembler.feed_landmarks(value.face_id, value.stamp, value.points)
+
+    def is_opted_out(self, kind: Kind, name: str) -> bool:
+        """Whether a face, voice or person is of a person who opted out, by what ROS4HRI matched."""
+        if not self.opt_outs:
+            return False
+        return any(each in self.opt_outs for each in self._assembler.matched(kind, name))
+
     def _take_tracked_face(self, value: TrackedFace) -> Iterable[Event]:
+        if "visual" not in self._config.sensed:
+            return ()
+        if self.is_opted_out("face", value.face_id):  # that it is there keeps others' faces right
+            self._assembler.note_presence(value.face_id, value.frame.stamp)
+            return ()
         self.counts["tracked_faces"] += 1
         self._others_until = value.frame.stamp + OTHERS_FACES
         return self._assembler.feed_face(observe_crop(value.face_id, value.frame, self._crop_size))
@@ -728,22 +756,55 @@ class Perception:
             faces = search()
             self.faces = tuple(faces) or self.faces
             for face in faces:
-                yield from self._completed(self._assembler.feed_face(face))
+                if self.is_opted_out("face", face.track_id):
+                    self._assembler.note_presence(face.track_id, face.stamp)
+                else:
+                    yield from self._completed(self._assembler.feed_face(face))
 
         return _until_refused(events, "image")
 
     def _completed(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events, with the frame of the inputs in their utterances, and separated voices."""
+        """The events, with the frame of the inputs in their utterances, and separated voices.
+
+        Those of people who opted out are dropped.
+        """
         for event in events:
             if isinstance(event, (UtteranceEvent, TextCorrected)):
                 said = event.utterance
+                if self._drops(said):
+                    self.counts["opted_out"] += said.is_final
+                    continue
                 frame_id = said.frame_id or self.frame_id or self._camera_frame_id
                 said = replace(said, frame_id=frame_id, audio=self._alone(said))
                 event = replace(event, utterance=said)
+            if isinstance(event, ConversationEnded):
+                self._silenced.clear()
             yield event
+
+    def _drops(self, said: Utterance) -> bool:
+        """Whether an utterance is of a person who opted out.
+
+        So is what the same speaker says later, without a face. Who speaks is known at the end:
+        while anybody has opted out, there are no drafts.
+        """
+        if not self.opt_outs:
+            return False
+        ids: tuple[tuple[Kind, str], ...] = (
+            ("person", said.person_id),
+            ("face", said.face_id),
+            ("voice", said.voice_id),
+        )
+        speaker = speaker_key(said.conversation_id, said.speaker_id)
+        is_theirs = speaker in self._silenced or self.opt_outs.covers(said)
+        is_theirs = is_theirs or any(self.is_opted_out(kind, name) for kind, name in ids if name)
+        if is_theirs and speaker:
+            self._silenced.add(speaker)
+        return is_theirs or not said.is_final
 
     def _alone(self, said: Utterance) -> NDArray[np.int16]:
         """The utterance's audio: the separated voice, where ROS4HRI publishes it."""
+        if "audio" not in self._config.sensed:
+            return np.zeros(0, np.int16)
         if not said.voice_id:
             return said.audio
         start = max(said.start, said.end - seconds(self._config.dialogue.max_audio))
@@ -776,6 +837,7 @@ class Recognition:
         self._label_map = read_label_map(config.label_map, self._loaded.labels)
         self._recogniser = EmotionRecognizer(self._loaded, config.device)
         self._recogniser.warm_up()
+        self._modalities = config.used
         self._conversation = ""
 
     @property
@@ -801,6 +863,10 @@ class Recognition:
         elif isinstance(event, DeviceReplaced):
             self._recogniser.reset_reliability(event.modality)
         return []
+
+    def forget_conversation(self) -> None:
+        """Forget the conversation of the last utterance: its words, voices and faces."""
+        self._recogniser.reset(self._conversation)
 
     def reset(self) -> None:
         """Forget the conversation of the last utterance, and how reliable voice and face are."""
@@ -849,11 +915,14 @@ class Recognition:
 
     def _recognise(self, utterance: Utterance) -> list[EstimateEvent]:
         self._conversation = utterance.conversation_id
+        used = self._used(utterance)
         if not utterance.is_final:
-            self._recogniser.prepare(utterance)
+            self._recogniser.prepare(used)
             if not self.publish_provisional:
                 return []
-        estimate = self._recogniser.feed(utterance)
+        estimate = self._recogniser.feed(used)
+        if used is not utterance:
+            estimate = replace(estimate, utterance=utterance)
         if self._label_map is not None:
             estimate = self._label_map.estimate(estimate)
         if estimate.confidence < self.min_confidence:
@@ -865,6 +934,17 @@ class Recognition:
         if estimate.text_excluded:
             self.counts[f"text_excluded_{estimate.text_excluded}"] += 1
         return [EstimateEvent(estimate)]
+
+    def _used(self, utterance: Utterance) -> Utterance:
+        """The utterance with what may be used of it."""
+        changes: dict[str, Any] = {}
+        if "text" not in self._modalities:
+            changes |= {"text": "", "locale": ""}
+        if "audio" not in self._modalities:
+            changes["audio"] = np.zeros(0, np.int16)
+        if "visual" not in self._modalities:
+            changes["faces"] = ()
+        return replace(utterance, **changes) if changes else utterance
 
 
 class Pipeline:
@@ -897,6 +977,15 @@ class Pipeline:
     def bundle(self) -> Bundle:
         """The models that answer: name, version, labels."""
         return self.recognition.bundle
+
+    def opt_out(self, name: str, opted_out: bool = True) -> None:
+        """Infer nothing about a person any more, or withdraw that (`values.opt_outs.OptOuts`).
+
+        Raises:
+            OptOutError: an id that cannot opt out.
+        """
+        self.perception.opt_outs.change(name, opted_out)
+        self.recognition.forget_conversation()
 
     def feed(self, value: Input) -> list[PipelineEvent]:
         """Take one input: `AudioChunk`, `Frame`, `Transcript`, ...; what became known by it.

@@ -56,6 +56,8 @@ def test_the_type_hash_is_that_of_the_upstream_package(type_name: str) -> None:
         "EmotionLabels",
         "EmotionState",
         "EmotionStates",
+        "SensedPerson",
+        "Sensing",
         "SpeakerCorrection",
     ],
 )
@@ -69,7 +71,7 @@ def test_our_messages_can_be_imported_and_serialized(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["Enrol", "ForgetPerson", "SetBundle"])
+@pytest.mark.parametrize("name", ["Enrol", "ForgetPerson", "OptOut", "SetBundle"])
 def test_our_services_say_what_was_done(name: str) -> None:
     pytest.importorskip("erc_msgs.srv._enrol", reason="erc_msgs is not built")
     services = importlib.import_module("erc_msgs.srv")

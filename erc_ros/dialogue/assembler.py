@@ -39,7 +39,7 @@ from erc_ros.dialogue.speakers.enrolment import (
 )
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 from erc_ros.dialogue.speakers.turns import TurnCorrection
-from erc_ros.dialogue.speaking_face import IdentityMatch, SpeakingFaceConfig
+from erc_ros.dialogue.speaking_face import IdentityMatch, Kind, SpeakingFaceConfig
 from erc_ros.dialogue.speech_segmenter import (
     SpeechBegan,
     SpeechEvent,
@@ -236,6 +236,14 @@ class UtteranceAssembler:
             self._faces.add(face.track_id, face.crop)
         return []
 
+    def note_presence(self, face_id: str, stamp: int) -> None:
+        """A face is there at `stamp` (ns), and its image is not looked at."""
+        self._faces.note_presence(face_id, stamp)
+
+    def matched(self, kind: Kind, name: str) -> set[str]:
+        """The ids of the same person, with this one, as far as ROS4HRI matched them."""
+        return self._faces.matched(kind, name)
+
     def feed_landmarks(
         self, face_id: str, stamp: int, landmarks: NDArray[np.float32]
     ) -> list[Event]:
@@ -352,6 +360,10 @@ class UtteranceAssembler:
         speakers = (t.attribution.speaker for t in self._diarizer.speakers_between(start, heard))
         known = [speaker for speaker in speakers if speaker is not None]
         return self._log.label_of(known[-1]) if known else ""
+
+    def last_speaker(self) -> str:
+        """Who spoke last in this conversation; "": unknown."""
+        return self._log.last_speaker
 
     def voice_of(self, speaker_id: str) -> VoiceProfile | None:
         """What was heard of a speaker of this conversation; "": of who spoke last."""

@@ -73,6 +73,7 @@ class FaceHistory:
     def clear(self) -> None:
         """Forget what was seen."""
         self._seen: deque[_SeenFace] = deque()
+        self._unseen: deque[tuple[str, int]] = deque(maxlen=self._config.max_kept)
         self._last: dict[str, _SeenFace] = {}
         self._spoken: dict[str, Spoken] = {}
         self._shapes: dict[str, FaceShape] = {}  # face -> the last one of its landmarks
@@ -98,6 +99,17 @@ class FaceHistory:
             self._seen.popleft()
         if len(self._last) > MAX_FACES:
             self._last = {face.track: face for face in self._seen}
+
+    def note_presence(self, track_id: str, stamp: int) -> None:
+        """A face is there at `stamp` (ns), and its image is not looked at."""
+        self._last.pop(track_id, None)
+        self._seen = deque(face for face in self._seen if face.track != track_id)
+        self._unseen.append((track_id, stamp))
+
+    def matched(self, kind: Kind, name: str) -> set[str]:
+        """The ids that belong to this one, and itself."""
+        kinds: tuple[Kind, ...] = ("person", "face", "voice")
+        return {name}.union(*(partners(self._matches, (kind, name), other) for other in kinds))
 
     def add_landmarks(self, face_id: str, stamp: int, landmarks: NDArray[np.float32]) -> None:
         """ROS4HRI: where the parts of a face were at `stamp` (ns), (70, 2) in pixels."""
@@ -155,7 +167,9 @@ class FaceHistory:
             voice_id, person_id: of ROS4HRI, "" where unknown.
         """
         seen = [face for face in self._seen if start <= face.crop.stamp <= end]
-        face_id, evidence = self._find(seen, voice, start, end, voice_id, person_id)
+        counts = Counter(face.track for face in seen)
+        counts.update(track for track, stamp in self._unseen if start <= stamp <= end)
+        face_id, evidence = self._find(counts, voice, start, end, voice_id, person_id)
         if not person_id:
             person_id = self._partner([("voice", voice_id), ("face", face_id)], "person")
         faces = sorted(
@@ -168,7 +182,7 @@ class FaceHistory:
 
     def _find(
         self,
-        seen: Sequence[_SeenFace],
+        counts: Counter[str],
         voice: Sequence[tuple[int, float]],
         start: int,
         end: int,
@@ -177,7 +191,6 @@ class FaceHistory:
     ) -> tuple[str, Evidence]:
         if face := self._partner([("voice", voice_id), ("person", person_id)], "face"):
             return face, "match"
-        counts = Counter(face.track for face in seen)
         shares = {face: share(told, start, end) for face, told in self._spoken.items()}
         speaker = max(shares, key=lambda face: shares[face], default="")
         if speaker and shares[speaker] >= self._config.speaks:

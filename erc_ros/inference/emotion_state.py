@@ -161,6 +161,10 @@ class EmotionStateTracker:
         self._evidence = kept
         return forgotten
 
+    def clear(self) -> None:
+        """Forget everybody."""
+        self._evidence = ()
+
     def persons(self) -> list[Person]:
         """Every person with an utterance that counts, in the order of their latest utterance."""
         return list(dict.fromkeys(each.person for each in reversed(self._evidence)))[::-1]

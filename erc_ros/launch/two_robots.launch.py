@@ -23,7 +23,11 @@ def recognition(namespace, **arguments):
         [
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(EMOTION),
-                launch_arguments={"namespace": namespace, **arguments}.items(),
+                launch_arguments={
+                    "namespace": namespace,
+                    "deployment_context": "home",
+                    **arguments,
+                }.items(),
             )
         ],
         scoped=True,

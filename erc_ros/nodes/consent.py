@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -32,10 +33,13 @@ class RecordingConsent:
     Args:
         node: subscribes and queries the graph, in every lifecycle state.
         default: the answer until a message comes.
+        changed: called with each other answer.
     """
 
-    def __init__(self, node: Node, default: bool) -> None:
-        self._node, self._value = node, default
+    def __init__(
+        self, node: Node, default: bool, changed: Callable[[bool], None] = lambda allowed: None
+    ) -> None:
+        self._node, self._value, self._changed = node, default, changed
         self._topic = node.resolve_topic_name(TOPIC)
         self._decided = threading.Event()
         self._is_told = False  # by a message, or by `tell`
@@ -100,6 +104,7 @@ class RecordingConsent:
         self._value, self._is_told = allowed, True
         self._decided.set()
         if changed:
+            self._changed(allowed)
             told = "may be published again" if allowed else "are held back from now on"
             self._node.get_logger().info(f"{TOPIC}: texts, audio and images {told}")
 

@@ -21,6 +21,7 @@ def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[Man
         record,
         emotion_node.crop_size,
         consent=emotion_node.consent,
+        opt_outs=emotion_node.opt_outs,
         **options,
     )
     return [utterance_node, emotion_node]

@@ -20,6 +20,7 @@ from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import Estimate
 from erc_ros.nodes import diagnostics, services
 from erc_ros.nodes.diagnostics import Latencies, Lossiness, Meter
+from erc_ros.nodes.event_log import Field
 from erc_ros.nodes.expressions import Expressions
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.inbox import Inbox, Item, Worker
@@ -90,7 +91,7 @@ class EmotionNode(ManagedNode):
         p = self.parameters
         if p["publish_expression"]:
             self._expressions = Expressions(self, p["humans_namespace"])
-        self._settings = p.config(EmotionNodeConfig).recognition
+        self._settings = p.config(EmotionNodeConfig).used_recognition
         self._recognition = Recognition(self._settings)
         self._received, self._published, self._bad = Meter(), Meter(), 0
         self._bad_before = self._excluded_before = 0
@@ -99,6 +100,7 @@ class EmotionNode(ManagedNode):
         self._states = EmotionStateTracker(
             self._settings.emotion_state, self._recognition.bundle.anchors
         )
+        self._opt_outs_followed = self.opt_outs.version
         self._states_sent = 0  # ns on the monotonic clock
         self._latencies: dict[str, Latencies] = {"total": Latencies()}
         self._outputs = {
@@ -214,6 +216,8 @@ class EmotionNode(ManagedNode):
     def _handle(self, item: Item) -> None:
         assert self._recognition is not None
         taken = time.monotonic_ns()
+        if self._opt_outs_followed != self.opt_outs.version:
+            self._follow_opt_outs()
         if item.input == services.INPUT:
             item.value.run()
             return
@@ -255,8 +259,11 @@ class EmotionNode(ManagedNode):
             self._states.correct(event)
         elif isinstance(event, ConversationEnded):
             self._states.end_conversation(event.conversation_id)
-        elif isinstance(event, (UtteranceEvent, TextCorrected)) and event.utterance.faces:
-            self._check_crops(len(event.utterance.faces[0].pixels))
+        elif isinstance(event, (UtteranceEvent, TextCorrected)):
+            if self.opt_outs.covers(event.utterance):
+                return
+            if event.utterance.faces:
+                self._check_crops(len(event.utterance.faces[0].pixels))
         recognition.publish_provisional = self.parameters["publish_provisional"]
         recognition.min_confidence = self.parameters["min_confidence"]
         for result in recognition.feed(event):
@@ -272,6 +279,32 @@ class EmotionNode(ManagedNode):
             self._states.feed(estimate)
             self._publish_states()
             self._count(estimate, stages, total)
+
+    def _follow_opt_outs(self) -> None:
+        """Forget people who opted out: their words, voices, faces and states.
+
+        The history of a conversation is one; an id that is no person's may be of any speaker.
+        """
+        assert self._recognition is not None
+        self._opt_outs_followed = self.opt_outs.version
+        self._recognition.forget_conversation()
+        counts = [self._states.forget(name) for name in self.opt_outs.ids]
+        if not all(counts):
+            self._states.clear()
+        self._publish_states()
+
+    def event_fields(self) -> dict[str, Field]:
+        """Which models answered how often."""
+        if self._recognition is None:
+            return {}
+        bundle, counts = self._recognition.bundle, self._recognition.counts
+        return {
+            "bundle": bundle.name,
+            "bundle_version": bundle.version,
+            "bundle_sha256": bundle.sha256,
+            "estimates": counts["estimates"],
+            **{f"with_{name}": counts[f"with_{name}"] for name in MODALITIES},
+        }
 
     def _check_crops(self, size: int) -> None:
         assert self._recognition is not None
@@ -299,7 +332,7 @@ class EmotionNode(ManagedNode):
 
     def _load_bundle(self, request: SetBundle.Request) -> Recognition:
         """Beside the models that answer: an error leaves those as they are."""
-        config = self.parameters.config(EmotionNodeConfig).recognition
+        config = self.parameters.config(EmotionNodeConfig).used_recognition
         return Recognition(replace(config, bundle=request.bundle))
 
     def _take_bundle(self, loaded: Recognition, response: SetBundle.Response) -> str:

@@ -43,11 +43,18 @@ class Humans:
     Args:
         reader: selects the images and landmarks that are worth reading.
         namespace: of ROS4HRI, as the node resolves it; "": it is not used.
+        unused: endings of topics that are not subscribed to.
     """
 
     def __init__(
-        self, node: ManagedNode, inbox: Inbox, reader: InputReader, namespace: str
+        self,
+        node: ManagedNode,
+        inbox: Inbox,
+        reader: InputReader,
+        namespace: str,
+        unused: tuple[str, ...] = (),
     ) -> None:
+        self._unused = unused
         self.bad = 0
         self._node, self._inbox = node, inbox
         self._namespace = node.resolve_topic_name(namespace).rstrip("/") if namespace else ""
@@ -79,7 +86,7 @@ class Humans:
         there = {
             topic: types
             for topic, types in self._node.get_topic_names_and_types()
-            if topic.startswith(f"{self._namespace}/")
+            if topic.startswith(f"{self._namespace}/") and not topic.endswith(self._unused)
         }
         self._faces.look()
         self._read_names(there)

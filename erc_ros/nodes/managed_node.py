@@ -11,8 +11,10 @@ from copy import copy
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from erc_msgs.srv import OptOut
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, qos_policy_name_from_kind
@@ -23,10 +25,13 @@ from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.consent import RecordingConsent
 from erc_ros.nodes.decoding import DecodingGuard
 from erc_ros.nodes.diagnostics import Growth
+from erc_ros.nodes.event_log import EventLog, Field
 from erc_ros.nodes.inbox import Item
 from erc_ros.nodes.memory import give_memory_back
 from erc_ros.nodes.parameters import NodeParameters
+from erc_ros.values.deployment import UNSET, DeploymentConfig
 from erc_ros.values.errors import safe_message
+from erc_ros.values.opt_outs import OptOutError, OptOuts, listed
 from erc_ros.values.settings import Value
 
 try:
@@ -46,6 +51,7 @@ class ManagedNode(LifecycleNode, ABC):
         kind: name of the node (`parameters.NODES`).
         defaults: other parameter defaults than the config's.
         consent: of another node of this process; None: this node makes its own.
+        opt_outs: the same.
         shared: parameters of robot-wide sections, see `NodeParameters`.
         options: passed on to LifecycleNode (namespace, context, parameter_overrides, ...).
     """
@@ -55,6 +61,7 @@ class ManagedNode(LifecycleNode, ABC):
         kind: str,
         defaults: Mapping[str, Value] | None = None,
         consent: RecordingConsent | None = None,
+        opt_outs: OptOuts | None = None,
         shared: Collection[str] = (),
         **options: Any,
     ) -> None:
@@ -72,7 +79,16 @@ class ManagedNode(LifecycleNode, ABC):
         # These timers measure real time, also while a simulated clock stands still.
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
         # For the whole life of the node: a transition must not forget what was not allowed.
-        self.consent = consent or RecordingConsent(self, self.parameters["recording_allowed"])
+        self.events = EventLog(
+            self.parameters["event_log"], kind, lambda text: self.complain("event_log", text)
+        )
+        self.consent = consent or RecordingConsent(
+            self,
+            self.parameters["recording_allowed"],
+            lambda allowed: self.events.write("recording_allowed", allowed=allowed),
+        )
+        self.opt_outs = self._opted_out() if opt_outs is None else opt_outs
+        self.create_service(OptOut, "~/opt_out", self._opt_out)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(
             REPORT_PERIOD,
@@ -108,6 +124,41 @@ class ManagedNode(LifecycleNode, ABC):
     def statuses(self, now: int) -> list[DiagnosticStatus]:
         """Diagnostics while configured; now: ns on the monotonic clock."""
 
+    def event_fields(self) -> dict[str, Field]:
+        """What the events of activation and deactivation have: versions and counters."""
+        return {}
+
+    # Where it is used, and about whom nothing is inferred --------------------------------------
+
+    @property
+    def deployment(self) -> DeploymentConfig:
+        """Where the node is used, as the parameters say.
+
+        Raises:
+            DeploymentError: use that is prohibited.
+        """
+        p = self.parameters
+        return DeploymentConfig(p["deployment_context"], p["deployment_exception"], p["modalities"])
+
+    def _opted_out(self) -> OptOuts:
+        given = self.parameters["opted_out"]
+        try:
+            return OptOuts(listed(given))
+        except OptOutError as error:
+            raise InvalidParameterValueException("opted_out", given, str(error)) from error
+
+    def _opt_out(self, request: OptOut.Request, response: OptOut.Response) -> OptOut.Response:
+        # In the callback: what waits in the queue is covered as well.
+        try:
+            self.opt_outs.change(request.id, request.opted_out)
+        except OptOutError as error:
+            response.success, response.message = False, str(error)
+            return response
+        self.events.write("opt_out", opted_out=request.opted_out, ids=len(self.opt_outs))
+        effect = "nothing is inferred about this person" if request.opted_out else "withdrawn"
+        response.success, response.message = True, f"{effect} from now on"
+        return response
+
     # Transitions ----------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -127,6 +178,10 @@ class ManagedNode(LifecycleNode, ABC):
             return TransitionCallbackReturn.FAILURE
         self._problem = ""
         self.configured = True
+        deployment = self.deployment
+        if advice := deployment.advice():
+            logger = self.get_logger()
+            (logger.info if deployment.is_set else logger.warning)(advice)
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -147,6 +202,16 @@ class ManagedNode(LifecycleNode, ABC):
             return TransitionCallbackReturn.FAILURE
         self._problem = ""
         self.active = True
+        deployment = self.deployment
+        self.events.write(
+            "activated",
+            deployment_context=deployment.deployment_context,
+            deployment_exception=deployment.deployment_exception,
+            modalities=list(deployment.permitted()),
+            recording_allowed=self.consent.allowed,
+            opted_out=len(self.opt_outs),
+            **self.event_fields(),
+        )
         # What was loaded stays: looking through it for garbage would take 30 ms every time.
         gc.collect()
         gc.freeze()
@@ -160,6 +225,7 @@ class ManagedNode(LifecycleNode, ABC):
         """
         self.active = False
         self.stop()
+        self.events.write("deactivated", **self.event_fields())
         super().on_deactivate(state)
         return TransitionCallbackReturn.SUCCESS
 
@@ -342,8 +408,13 @@ class ManagedNode(LifecycleNode, ABC):
             text = "use_sim_time is true and nothing is published on /clock: play the recording "
             text += "with --clock, or set use_sim_time to false"
             problems.append(diagnostics.warning(text))
+        if self.parameters["deployment_context"] == UNSET:
+            text = "deployment_context is not set: emotions are estimated from text only"
+            problems.append(diagnostics.warning(text))
         values = {
             "state": state,
+            "deployment_context": self.parameters["deployment_context"],
+            "opted_out": len(self.opt_outs),
             "undecodable": undecodable,
             "not_logged": self.complaints.left_out,
             "recording_allowed": self.consent.allowed,

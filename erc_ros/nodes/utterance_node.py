@@ -16,6 +16,7 @@ from std_srvs.srv import Trigger
 from erc_ros.adapters import message_class, speech_type
 from erc_ros.input_reader import TICK, InputReader
 from erc_ros.nodes import diagnostics, services
+from erc_ros.nodes.event_log import Field
 from erc_ros.nodes.handover import Handover
 from erc_ros.nodes.humans import Humans
 from erc_ros.nodes.inbox import Inbox, Item, Worker
@@ -24,6 +25,7 @@ from erc_ros.nodes.live_view import LiveView
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.messages import speaker_correction_message, utterance_message
 from erc_ros.nodes.people_services import PeopleServices
+from erc_ros.nodes.sensing_notice import SensingNotice
 from erc_ros.nodes.voices import Voices
 from erc_ros.parameters import UtteranceNodeConfig
 from erc_ros.pipeline import (
@@ -95,6 +97,8 @@ class UtteranceNode(ManagedNode):
         self._record = record
         self._perception: Perception | None = None
         self._voices: Voices | None = None
+        self._notice: SensingNotice | None = None
+        self._opt_outs_noticed = 0  # version
         self._view: LiveView | None = None
         self._outputs: dict[str, Any] = {}
         self._worker: Worker | None = None
@@ -123,7 +127,8 @@ class UtteranceNode(ManagedNode):
         perception = config.used_perception
         self._settings = perception
         self._reader = InputReader(perception.face_rate)
-        self._perception = Perception(perception)
+        self._perception = Perception(perception, opt_outs=self.opt_outs)
+        self._notice = SensingNotice(self, self.parameters["deployment_context"], perception.sensed)
         self._update_crop_size()
         p = self.parameters
         if p["publish_view"]:
@@ -142,7 +147,7 @@ class UtteranceNode(ManagedNode):
         }
 
     def start(self) -> None:
-        p, queues = self.parameters, self._settings
+        p, queues, sensed = self.parameters, self._settings, self._settings.sensed
         self._inbox = inbox = Inbox(
             {
                 "audio": queues.audio_queue,
@@ -160,7 +165,10 @@ class UtteranceNode(ManagedNode):
             silent=frozenset({"tick", "microphone", "robot_gone", services.INPUT}),
         )
         reader = self._reader
-        self._humans = humans = Humans(self, inbox, reader, p["humans_namespace"])
+        unused = () if "visual" in sensed else ("/cropped", "/landmarks")
+        unused += () if "audio" in sensed else ("/audio",)
+        self._humans = humans = Humans(self, inbox, reader, p["humans_namespace"], unused)
+        camera = p["image_type"] if "visual" in sensed else "none"
         self._inputs = {}
         self._format_expected = False
         info = "audio_common_msgs/msg/AudioInfo"
@@ -180,7 +188,7 @@ class UtteranceNode(ManagedNode):
                 replugged=lambda: inbox.put("microphone", MicrophoneReplaced()),
             ),
             Input(self, inbox, reader, "audio_info", ("audio_info",), info, TEXT_QOS, False),
-            Input(self, inbox, reader, "image", CAMERA, p["image_type"], IMAGE_QOS, True),
+            Input(self, inbox, reader, "image", CAMERA, camera, IMAGE_QOS, True),
             Input(
                 self,
                 inbox,
@@ -227,15 +235,17 @@ class UtteranceNode(ManagedNode):
             self._worker.stop()
         self._worker = self._humans = None
         self._inputs = {}
+        if self._notice is not None:
+            self._tell_sensing(active=False)
 
     def release(self) -> None:
         if self._perception is not None:
             self._perception.close()
         self._perception = None
-        for part in (self._voices, self._view):
+        for part in (self._voices, self._view, self._notice):
             if part is not None:
                 part.close()
-        self._voices = self._view = None
+        self._voices = self._view = self._notice = None
         self._inputs = {}
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
@@ -279,6 +289,7 @@ class UtteranceNode(ManagedNode):
                 self._give(self._call("advance", item.value), item.arrived, taken)
                 if self._voices is not None:
                     self._voices.advance(*self._working().speaking(), item.value)
+                self._tell_sensing(item.value)
             self._heard = {**self._heard, **self._working().counters()}
         elif item.input == services.INPUT:
             item.value.run()
@@ -290,10 +301,38 @@ class UtteranceNode(ManagedNode):
             if problem:
                 self._refuse(item.input, problem)
             self._note_stamp(value, arrival)
+            if isinstance(value, TrackedFace):
+                self._note_face(value.face_id, value.frame.stamp)
             self._give(self._call("feed", value), item.arrived, taken)
             # After what it is for: drawing must not make an utterance wait.
             if self._view is not None and isinstance(value, Frame) and self.consent.allowed:
                 self._view.show(value, self._working().faces)
+
+    def _tell_sensing(self, now: int = 0, active: bool = True) -> None:
+        """Publish who is sensed, if it changed. now: ns; 0: the present."""
+        notice, perception = self._notice, self._working()
+        assert notice is not None
+        if self._opt_outs_noticed != self.opt_outs.version:
+            self._opt_outs_noticed = self.opt_outs.version
+            notice.clear()
+        for face in perception.faces if active else ():
+            self._note_face(face.track_id, face.stamp)
+        now = now or self.get_clock().now().nanoseconds
+        notice.publish(now, self.consent.allowed, len(self.opt_outs), active)
+
+    def _note_face(self, face_id: str, stamp: int) -> None:
+        if self._notice is not None and not self._working().is_opted_out("face", face_id):
+            self._notice.note_face(face_id, stamp)
+
+    def event_fields(self) -> dict[str, Field]:
+        """How much was sensed."""
+        counts = self._perception.counters() if self._perception is not None else {}
+        names = {
+            "utterances": "utterances",
+            "utterances_dropped": "opted_out",
+            "conversations": "conversations",
+        }
+        return {name: counts.get(counter, 0) for name, counter in names.items()}
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
         now = time.monotonic_ns()
@@ -334,7 +373,11 @@ class UtteranceNode(ManagedNode):
                 text = allowed and self.parameters["publish_text"]
                 voices.tell(event, text, allowed, self._working().known_names)
             if isinstance(event, (UtteranceEvent, TextCorrected)):
+                if self._notice is not None:
+                    self._notice.note_utterance(event.utterance)
                 self._publish(event.utterance, sequence)
+            elif isinstance(event, ConversationEnded) and self._notice is not None:
+                self._notice.end_conversation()
             elif isinstance(event, SpeakerCorrected):
                 frame_id = self._working().frame_id
                 message = speaker_correction_message(event, frame_id, sequence)

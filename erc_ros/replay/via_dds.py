@@ -163,7 +163,7 @@ def running_nodes(robot: RobotConfig, arguments: Mapping[str, str]) -> Iterator[
     os.environ.update(added)
     with tempfile.TemporaryDirectory(prefix="erc_") as folder:
         file, log = Path(folder, "parameters.yaml"), Path(folder, "log")
-        _write_parameters(robot, file, Path(folder, "tuning.yaml"))
+        _write_parameters(robot.for_recordings, file, Path(folder, "tuning.yaml"))
         given = [f"{name}:={value}" for name, value in arguments.items()]
         command = [sys.executable, "-m", "erc_ros.cli", "run", *given, f"params_file:={file}"]
         with log.open("wb") as stream:

@@ -39,6 +39,7 @@ Changes = Literal["start", "configure", "anytime"]
 
 _KEY = "erc_ros.setting"
 _SECTION = "erc_ros.section"
+_DERIVED = "erc_ros.derived"
 _CHECKED = "erc_ros.checked"  # a field that is not a setting of the runtime
 
 
@@ -130,6 +131,11 @@ def required(
     """
     metadata = {_CHECKED: Setting("", "", range, choices)}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def derived(default: Any) -> Any:
+    """Declare a field that follows from settings of other parts, not a setting itself."""
+    return dataclasses.field(default=default, metadata={_DERIVED: True})
 
 
 def section(config: type[Any], name: str = "") -> Any:

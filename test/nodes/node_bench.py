@@ -59,6 +59,7 @@ class Bench:
             "bundle": str(bundle),
             "speaker_model": "",
             "expect_text": "always",
+            "deployment_context": "research",
             "min_confidence": 0.0,  # random weights are sure of nothing
             **(parameters or {}),
         }

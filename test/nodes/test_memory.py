@@ -74,7 +74,7 @@ def test_cycles_of_configure_and_cleanup_take_no_memory(make_bench: Any) -> None
 def test_full_lifecycle_cycles_of_the_single_process_are_bounded(make_bench: Any) -> None:
     """With the shipped bundle and work in each cycle: threads and their heaps come and go."""
     line = [sys.executable, "-m", "erc_ros.nodes.executables", "emotion", "--ros-args"]
-    line += ["-p", "autostart:=false", "-r", "__ns:=/cycles"]
+    line += ["-p", "autostart:=false", "-p", "deployment_context:=research", "-r", "__ns:=/cycles"]
     bench = make_bench(nodes=lambda **_: [])
     nodes = ["/cycles/emotion_node", "/cycles/utterance_node"]
     up = [Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE]

@@ -32,6 +32,7 @@ from erc_ros.parameters import (
 )
 from erc_ros.pipeline import PipelineConfig, read_tuning
 from erc_ros.resources import config_file
+from erc_ros.values.deployment import DeploymentConfig
 from erc_ros.values.settings import entries, parameters, values_of
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -71,7 +72,7 @@ def fields(config: type, name: str = "") -> Iterator[tuple[str, Field]]:
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(types[field.name]):
             yield from fields(types[field.name], f"{name}{field.name}.")
-        else:
+        elif "erc_ros.derived" not in field.metadata:
             yield f"{name}{field.name}", field
 
 
@@ -220,8 +221,10 @@ def test_a_file_that_is_no_parameter_file_is_refused(
 
 def test_the_example_file_can_be_read_and_says_what_the_defaults_say() -> None:
     robot = read_parameters(config_file("emotion.yaml"))
-    assert robot.emotion_node == RobotConfig().emotion_node
-    assert robot.utterance_node == UtteranceNodeConfig()
+    assert robot.emotion_node == RobotConfig().changed(deployment_context="home").emotion_node
+    assert robot.utterance_node == UtteranceNodeConfig(
+        deployment=DeploymentConfig(deployment_context="home")
+    )
 
 
 def test_values_that_do_not_go_together_fail_at_configure(make_bench: MakeBench) -> None:

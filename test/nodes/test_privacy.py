@@ -115,6 +115,7 @@ def test_nothing_that_was_said_is_left_by_processes_that_were_attacked_and_crash
     home.mkdir()
     places = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "ROS_HOME", "ROS_LOG_DIR")
     line = [sys.executable, "-m", "erc_ros.nodes.run", f"mode:={mode}", f"bundle:={bundle}"]
+    line.append("deployment_context:=research")
     bench = make_bench(nodes=lambda **_: [])
     with log.open("wb") as stream:
         process = subprocess.Popen(

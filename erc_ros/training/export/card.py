@@ -49,6 +49,8 @@ valence and arousal derived from them. The probabilities are calibrated on the c
 {note}
 ## Intended use, and what it is not for
 
+USE.md of erc_ros applies: purpose, prohibited places, roles, accuracy by class and group, oversight.
+
 For robots that adapt how they talk, and for research on that: a hint how the last utterance was meant.
 Not for decisions about people (hiring, health, law enforcement, education, insurance), not for
 watching people who did not agree to it, not for recognising who somebody is. What a face or a voice

@@ -1,0 +1,106 @@
+"""Is the voice part as accurate for women as for men? Clips of held-out actors, voice alone.
+
+    python -m benchmarks.voice_groups [--bundle edge-small]
+
+RAVDESS (English) and EmoDB (German): the actors of both whom the voice part was not trained on, by
+sex and by language; unweighted recall of the labels that a group has, with an interval over clips.
+The actors of the dev split influenced the training by its choices. Each clip is a conversation of
+its own, so nothing is known of the speaker's usual voice.
+
+Writes benchmarks/results/voice_groups.json. Needs the extra [train].
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.record import write_results
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.recogniser import Recogniser
+from erc_ros.metrics import classification as metrics
+from erc_ros.resources import model_folder
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.folder import data_folder
+from erc_ros.training.datasets.held_out import recorded_speakers
+from erc_ros.training.datasets.utterances import LABELS
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import Utterance
+
+CORPORA = ("ravdess", "emodb")
+RESAMPLES = 2000
+
+
+def recall(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, float]:
+    """Unweighted recall in percent, with its 95 % interval over clips."""
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(0, len(truth), (RESAMPLES, len(truth)))
+    values = [
+        metrics.unweighted_recall(truth[each], predicted[each], len(LABELS)) for each in drawn
+    ]
+    low, high = np.quantile(values, (0.025, 0.975))
+    value = metrics.unweighted_recall(truth, predicted, len(LABELS))
+    return {"recall": 100 * value, "low": 100 * float(low), "high": 100 * float(high)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    options = parser.parse_args(argv)
+    bundle, data = load_bundle(model_folder(options.bundle)), data_folder(options.data)
+    held_out = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
+    speakers = {*held_out.dev, *held_out.test}
+    clips = [clip for clip in corpora.clips(CORPORA, data).clips if clip.speaker in speakers]
+    order = [list(bundle.labels).index(label) for label in LABELS]
+    answers = []
+    with Recogniser(bundle) as recogniser:
+        for number, clip in enumerate(clips):
+            samples = np.rint(clip.samples * 32767).astype(np.int16)
+            estimate = recogniser.feed(
+                Utterance(
+                    conversation_id=f"c{number}",
+                    utterance_id="u",
+                    start=0,
+                    end=max(NS, len(samples) * NS // 16_000),
+                    speaker_id="s",
+                    audio=samples,
+                )
+            )
+            answers.append(int(estimate.probabilities[order].argmax()))
+    predicted = np.array(answers, np.int64)
+    truth = np.array([clip.label for clip in clips], np.int64)
+    groups = {
+        "women": ("ravdess", "female"),
+        "men": ("ravdess", "male"),
+        "german_women": ("emodb", "female"),
+    }
+    figures: dict[str, dict[str, float]] = {}
+    for name, (corpus, sex) in groups.items():
+        chosen = np.array([clip.corpus == corpus and clip.sex == sex for clip in clips])
+        people = {clip.speaker for clip, is_in in zip(clips, chosen, strict=True) if is_in}
+        figures[name] = {
+            "people": len(people),
+            "clips": int(chosen.sum()),
+            **recall(truth[chosen], predicted[chosen]),
+        }
+        print(name, figures[name])
+    write_results(
+        "voice_groups",
+        "python -m benchmarks.voice_groups",
+        bundle,
+        figures,
+        "clips of RAVDESS and EmoDB by actors whom the voice part was not trained on (dev and test "
+        "split); voice alone, each clip a conversation of its own",
+    )
+
+
+if __name__ == "__main__":
+    main()

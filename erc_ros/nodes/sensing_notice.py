@@ -1,0 +1,182 @@
+"""`~/sensing`: who is sensed, with which modalities, since when, and a notice for these people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import yaml
+from erc_msgs.msg import SensedPerson as SensedPersonMessage
+from erc_msgs.msg import Sensing
+
+from erc_ros.nodes.matching_qos import LATCHED_QOS
+from erc_ros.nodes.messages import to_time
+from erc_ros.resources import config_file
+from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.utterance import MODALITIES, Utterance
+
+if TYPE_CHECKING:
+    from erc_ros.nodes.managed_node import ManagedNode
+
+FACE_GONE = seconds(10.0)  # a face that is not seen for this time is not there
+
+
+@dataclass(frozen=True, slots=True)
+class SensedPerson:
+    """A person who is sensed. since, seen: ns, first and last."""
+
+    since: int
+    seen: int
+    modalities: frozenset[str]
+    person_id: str = ""
+    conversation_id: str = ""
+    speaker_id: str = ""
+    voice_id: str = ""
+    face_id: str = ""
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether they are part of the conversation."""
+        return bool(self.conversation_id)
+
+    def is_same(self, other: SensedPerson) -> bool:
+        """Whether an id of both says so."""
+        pairs = (
+            (self.person_id, other.person_id),
+            (self.voice_id, other.voice_id),
+            (self.face_id, other.face_id),
+            (self.speaker_id, other.speaker_id),
+        )
+        return any(one and one == two for one, two in pairs)
+
+    def merged(self, other: SensedPerson) -> SensedPerson:
+        """With what is known later."""
+        return replace(
+            other,
+            since=min(self.since, other.since),
+            seen=max(self.seen, other.seen),
+            modalities=self.modalities | other.modalities,
+            person_id=other.person_id or self.person_id,
+            conversation_id=other.conversation_id or self.conversation_id,
+            speaker_id=other.speaker_id or self.speaker_id,
+            voice_id=other.voice_id or self.voice_id,
+            face_id=other.face_id or self.face_id,
+        )
+
+
+def with_person(persons: Sequence[SensedPerson], sensed: SensedPerson) -> tuple[SensedPerson, ...]:
+    """The persons, with another observation of one of them, or a new one; oldest first."""
+    same = [person for person in persons if person.is_same(sensed)]
+    for person in same:
+        sensed = person.merged(sensed)
+    others = [person for person in persons if person not in same]
+    return tuple(sorted((*others, sensed), key=lambda person: person.since))
+
+
+class SensingNotice:
+    """Publishes `~/sensing` when it changes.
+
+    Args:
+        context: the parameter `deployment_context`.
+        modalities: that are used.
+    """
+
+    def __init__(self, node: ManagedNode, context: str, modalities: Sequence[str]) -> None:
+        self._node, self._context, self._modalities = node, context, tuple(modalities)
+        self._publisher = node.publish_on(Sensing, "~/sensing", LATCHED_QOS)
+        self._notices = notices(modalities)
+        self._persons: tuple[SensedPerson, ...] = ()
+        self._published: tuple[object, ...] = ()
+
+    def note_utterance(self, said: Utterance) -> None:
+        """A person spoke."""
+        content = (bool(said.text), bool(len(said.audio)), bool(said.faces))
+        sensed = {n for n, has in zip(MODALITIES, content, strict=True) if has}
+        if not sensed & set(self._modalities):
+            return
+        self._note(
+            SensedPerson(
+                said.start,
+                said.end,
+                frozenset(sensed & set(self._modalities)),
+                said.person_id,
+                said.conversation_id,
+                said.speaker_id,
+                said.voice_id,
+                said.face_id,
+            )
+        )
+
+    def note_face(self, face_id: str, stamp: int) -> None:
+        """A face was looked at."""
+        self._note(SensedPerson(stamp, stamp, frozenset({"visual"}), face_id=face_id))
+
+    def end_conversation(self) -> None:
+        """Who spoke is gone, unless they are seen."""
+        self._persons = tuple(person for person in self._persons if not person.has_spoken)
+
+    def clear(self) -> None:
+        """Who opted out has changed: people are noted again."""
+        self._persons = ()
+
+    def publish(self, now: int, allowed: bool, opted_out: int, active: bool = True) -> None:
+        """Publish what has changed. now: ns. active: False: nothing is sensed any more."""
+        self._persons = tuple(
+            person
+            for person in self._persons
+            if active and (person.has_spoken or now - person.seen < FACE_GONE)
+        )
+        used = self._modalities if active else ()
+        shown = tuple(replace(person, seen=0) for person in self._persons)
+        state = (shown, used, allowed, opted_out)
+        if state == self._published:
+            return
+        self._published = state
+        message = Sensing(
+            deployment_context="" if self._context == "unset" else self._context,
+            modalities=list(used),
+            recording_allowed=allowed,
+            opted_out=opted_out,
+            persons=[_message(person) for person in self._persons],
+            notice_languages=list(self._notices) if active else [],
+            notices=list(self._notices.values()) if active else [],
+        )
+        message.header.stamp = to_time(now)
+        self._publisher.publish(message)
+
+    def _note(self, sensed: SensedPerson) -> None:
+        self._persons = with_person(self._persons, sensed)
+
+    def close(self) -> None:
+        """End the publisher."""
+        self._node.destroy_lifecycle_publisher(self._publisher)
+
+
+def _message(person: SensedPerson) -> SensedPersonMessage:
+    return SensedPersonMessage(
+        person_id=person.person_id,
+        conversation_id=person.conversation_id,
+        speaker_id=person.speaker_id,
+        voice_id=person.voice_id,
+        face_id=person.face_id,
+        modalities=[name for name in MODALITIES if name in person.modalities],
+        since=to_time(person.since),
+    )
+
+
+def notices(modalities: Sequence[str]) -> Mapping[str, str]:
+    """Language -> what people are told where these modalities are used (config/notices.yaml)."""
+    content = yaml.safe_load(config_file("notices.yaml").read_text(encoding="utf-8"))
+    return {
+        language: entry["notice"].format(
+            modalities=_joined([entry[name] for name in modalities], entry["and"])
+        )
+        for language, entry in content.items()
+    }
+
+
+def _joined(words: Sequence[str], conjunction: str) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {conjunction} {words[-1]}"
