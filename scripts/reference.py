@@ -18,7 +18,7 @@ from erc_ros.parameter_reference import tuning_page
 
 ROOT = Path(__file__).resolve().parent.parent
 MESSAGES = ("EmotionEstimate", "Utterance", "EmotionLabels", "EmotionStates", "EmotionState")
-SERVICES = ("Enrol", "ForgetPerson", "OptOut", "SetBundle")
+SERVICES = ("Enrol", "ForgetPerson", "GetEmotion", "OptOut", "SetBundle")
 
 
 class _Parser(BaseException):

@@ -52,6 +52,7 @@ def test_the_type_hash_is_that_of_the_upstream_package(type_name: str) -> None:
     "name",
     [
         "Utterance",
+        "EmotionChange",
         "EmotionEstimate",
         "EmotionLabels",
         "EmotionState",
@@ -71,7 +72,7 @@ def test_our_messages_can_be_imported_and_serialized(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["Enrol", "ForgetPerson", "OptOut", "SetBundle"])
+@pytest.mark.parametrize("name", ["Enrol", "ForgetPerson", "GetEmotion", "OptOut", "SetBundle"])
 def test_our_services_say_what_was_done(name: str) -> None:
     pytest.importorskip("erc_msgs.srv._enrol", reason="erc_msgs is not built")
     services = importlib.import_module("erc_msgs.srv")

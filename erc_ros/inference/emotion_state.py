@@ -45,6 +45,13 @@ class EmotionStateConfig:
         "how much the knowledge of nothing counts, in utterances of which the model was sure",
         range=(0.01, 10.0),
     )
+    gone: float = setting(
+        0.95, "a person whose `uncertainty` is greater has left and is removed", range=(0.0, 1.0)
+    )
+    begins: float = setting(
+        0.5, "probability from which a label begins in `~/emotion_changes`", range=(0.0, 1.0)
+    )
+    ends: float = setting(0.35, "and below which it ends", range=(0.0, 1.0))
 
     def __post_init__(self) -> None:
         check(self)
@@ -168,6 +175,21 @@ class EmotionStateTracker:
     def persons(self) -> list[Person]:
         """Every person with an utterance that counts, in the order of their latest utterance."""
         return list(dict.fromkeys(each.person for each in reversed(self._evidence)))[::-1]
+
+    def present(self, time: int) -> list[EmotionState]:
+        """Return the states at `time` (ns) in the order of `persons`; who has left is forgotten."""
+        by_person: dict[Person, list[_Evidence]] = {person: [] for person in self.persons()}
+        for each in self._evidence:
+            by_person[each.person].append(each)
+        states = [
+            _state(person, evidence, time, self._config, self._anchors)
+            for person, evidence in by_person.items()
+        ]
+        present = [state for state in states if state.uncertainty <= self._config.gone]
+        if len(present) < len(states):
+            kept = {state.person for state in present}
+            self._evidence = tuple(each for each in self._evidence if each.person in kept)
+        return present
 
     def of(self, person: Person, time: int) -> EmotionState:
         """The state of a person at `time` (ns)."""

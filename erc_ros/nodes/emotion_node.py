@@ -10,16 +10,18 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from erc_msgs.msg import EmotionEstimate, EmotionLabels, EmotionStates, SpeakerCorrection
 from erc_msgs.msg import Utterance as UtteranceMessage
-from erc_msgs.srv import ForgetPerson, SetBundle
+from erc_msgs.srv import ForgetPerson, GetEmotion, SetBundle
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from erc_ros.adapters import size_of
+from erc_ros.inference.emotion_changes import EmotionChanges
 from erc_ros.inference.emotion_state import EmotionStateTracker
 from erc_ros.inference.engines.background import EngineBuild
 from erc_ros.inference.estimate import Estimate
 from erc_ros.nodes import diagnostics, services
 from erc_ros.nodes.diagnostics import Latencies, Lossiness, Meter
+from erc_ros.nodes.dialogue_outputs import DialogueOutputs
 from erc_ros.nodes.event_log import Field
 from erc_ros.nodes.expressions import Expressions
 from erc_ros.nodes.handover import Handover
@@ -76,6 +78,7 @@ class EmotionNode(ManagedNode):
         self._worker: Worker | None = None
         self._outputs: dict[str, Any] = {}
         self._expressions: Expressions | None = None
+        self._dialogue: DialogueOutputs | None = None
         self._live_subscriptions: list[Any] = []
         self._engines: EngineBuild | None = None
         self._live: list[Any] = []  # timers of the active node
@@ -83,6 +86,7 @@ class EmotionNode(ManagedNode):
         offers = services.Services(self, lambda: self._inbox)
         offers.offer(Trigger, "~/reset", self._reset)
         offers.offer(ForgetPerson, "~/forget_person", self._forget_person)
+        offers.offer(GetEmotion, "~/get_emotion", self._get_emotion)
         offers.offer_loading(SetBundle, "~/set_bundle", self._load_bundle, self._take_bundle)
 
     # Lifecycle ------------------------------------------------------------------------------
@@ -100,6 +104,7 @@ class EmotionNode(ManagedNode):
         self._states = EmotionStateTracker(
             self._settings.emotion_state, self._recognition.bundle.anchors
         )
+        self._dialogue = self._dialogue_outputs()
         self._opt_outs_followed = self.opt_outs.version
         self._states_sent = 0  # ns on the monotonic clock
         self._latencies: dict[str, Latencies] = {"total": Latencies()}
@@ -153,6 +158,11 @@ class EmotionNode(ManagedNode):
             self._worker.stop()
         self._worker = None
 
+    def _dialogue_outputs(self) -> DialogueOutputs:
+        assert self._recognition is not None
+        labels = self._recognition.bundle.labels
+        return DialogueOutputs(self, EmotionChanges(self._settings.emotion_state, labels))
+
     def _build_engines(self) -> None:
         """Begin with those of the bundle at hand; those of a former one are broken off."""
         if self._engines is not None:
@@ -171,9 +181,10 @@ class EmotionNode(ManagedNode):
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
         self._outputs = {}
-        if self._expressions is not None:
-            self._expressions.close()
-        self._expressions = None
+        for part in (self._expressions, self._dialogue):
+            if part is not None:
+                part.close()
+        self._expressions = self._dialogue = None
 
     def crop_size(self) -> int:
         """Return the size (pixels) of face crops that the bundle expects; 0: unknown."""
@@ -276,6 +287,8 @@ class EmotionNode(ManagedNode):
             self._outputs["emotions"].publish(message)
             if self._expressions is not None:
                 self._expressions.tell(estimate)
+            if self._dialogue is not None:
+                self._dialogue.tell_estimate(estimate, text)
             self._states.feed(estimate)
             self._publish_states()
             self._count(estimate, stages, total)
@@ -330,6 +343,25 @@ class EmotionNode(ManagedNode):
         self._publish_states()
         return f"{count} utterances are forgotten"
 
+    def _get_emotion(self, request: GetEmotion.Request, response: GetEmotion.Response) -> str:
+        assert self._recognition is not None
+        now = self.get_clock().now().nanoseconds
+        states = [
+            state
+            for state in self._states.present(now)
+            if request.person_id in ("", state.person.person_id)
+            and request.conversation_id in ("", state.person.conversation_id)
+            and request.speaker_id in ("", state.person.speaker_id)
+        ]
+        if not states:
+            raise ErcValueError("nothing is known of this person")
+        least = self.parameters["min_confidence"]
+        message = states_message(states[-1:], self._recognition.bundle, now, least)
+        response.labels, (response.state,) = message.labels, message.states
+        name = response.state.person_id or f"speaker {response.state.speaker_id}"
+        label = response.state.label or "unknown"
+        return f"{name}: {label} {max(response.state.probabilities):.2f}"
+
     def _load_bundle(self, request: SetBundle.Request) -> Recognition:
         """Beside the models that answer: an error leaves those as they are."""
         config = self.parameters.config(EmotionNodeConfig).used_recognition
@@ -343,6 +375,9 @@ class EmotionNode(ManagedNode):
         bundle = loaded.bundle
         self.parameters.replace("bundle", str(bundle.folder))
         self._states = EmotionStateTracker(self._settings.emotion_state, bundle.anchors)
+        if self._dialogue is not None:
+            self._dialogue.close()
+        self._dialogue = self._dialogue_outputs()
         self._outputs["labels"].publish(labels_message(bundle))
         self._publish_states()
         response.bundle_name, response.bundle_version = bundle.name, bundle.version
@@ -355,7 +390,9 @@ class EmotionNode(ManagedNode):
         """Publish the current emotion of each person, on the clock of the stamps."""
         assert self._recognition is not None
         now = self.get_clock().now().nanoseconds
-        states = [self._states.of(person, now) for person in self._states.persons()]
+        states = self._states.present(now)
+        if self._dialogue is not None:
+            self._dialogue.tell_states(states, now)
         least = self.parameters["min_confidence"]
         message = states_message(states, self._recognition.bundle, now, least)
         self._outputs["states"].publish(message)

@@ -1,9 +1,9 @@
 """Where the package is used, and from which modalities emotions may be estimated there.
 
 In the European Union, Regulation (EU) 2024/1689 (AI Act) applies to emotions that are inferred from
-biometric data, such as voice and face (Article 3(39)); text is none. Article 5(1)(f) prohibits it
-at work and in education, except for medical or safety reasons. Article 50(3) requires that people
-are informed. Article 2(6) exempts research. This is not legal advice; see USE.md.
+biometric data, such as voice and face (Article 3(39)), and not from text. Article 5(1)(f) prohibits
+it at work and in education, except for medical or safety reasons. Article 50(3) requires that
+people are informed. Article 2(6) exempts research. This is not legal advice; see USE.md.
 """
 
 from __future__ import annotations

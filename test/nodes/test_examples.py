@@ -19,6 +19,7 @@ from erc_ros.values.utterance import Utterance
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MakeBench = Callable[..., Bench]
+MODEL = ("--ros-args", "-p", "llm:=my_model:complete")
 
 
 @pytest.fixture
@@ -72,3 +73,30 @@ def test_a_behaviour_tree_asks_how_she_is_now(
     good, bad = "It is good to see you happy!", "I am sorry. Can I help?"
     expected = good if valence > 0.2 else bad if valence < -0.2 else "Hello again."
     assert said[-1].data == expected
+
+
+@pytest.mark.parametrize("has_model", [False, True])
+def test_a_dialogue_answers_annotated_speech(
+    make_bench: MakeBench,
+    run_example: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_model: bool,
+) -> None:
+    (tmp_path / "my_model.py").write_text(
+        "def complete(messages):\n    return messages[0]['role'] + ': ' + messages[-1]['content']\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    bench = make_bench()
+    said = bench.listen(String, "say", 10)
+    run_example("emotional_dialogue.py", *(MODEL if has_model else ()))
+    topic = "emotion_node/annotated_speech"
+    bench.wait(lambda: bench.probe.count_subscribers(topic), "it listens", patience=60.0)
+    bench.wait(lambda: bench.probe.count_publishers("say"), "it can speak")
+    estimate = bench.say("He keeps my money.")
+    bench.wait(lambda: said, "an answer")
+    if has_model:
+        annotation = f"[{estimate.label} {estimate.confidence:.2f}]"
+        assert said[0].data == f"system: {annotation} He keeps my money."
+    else:
+        assert said[0].data
