@@ -25,6 +25,8 @@ from erc_ros.pipeline import (
     FaceLandmarks,
     FaceSpeaking,
     Input,
+    RobotJoints,
+    RobotMoving,
     RobotSpeaking,
     TrackedFace,
     VoiceSound,
@@ -38,6 +40,7 @@ from erc_ros.values.bounds import (
     CANDIDATES,
     CHUNK_BYTES,
     ID,
+    JOINTS,
     NAME,
     SIDE,
     TEXT,
@@ -279,6 +282,21 @@ def _bool(message: Any, arrival: int) -> RobotSpeaking:
     return RobotSpeaking(arrival, bool(message.data))
 
 
+def _moving(message: Any, arrival: int) -> RobotMoving:
+    return RobotMoving(arrival, bool(message.data))
+
+
+def _joints(message: Any, arrival: int) -> RobotJoints:
+    for values in (message.position, message.velocity):
+        if len(values) > JOINTS:
+            raise UnusableMessageError(f"{len(values)} joints, at most {JOINTS} are read")
+    positions = np.asarray(message.position, np.float64)
+    velocities = np.asarray(message.velocity, np.float64)
+    return RobotJoints(stamp_of(message.header) or arrival, positions, velocities)
+
+
+BOOL = "std_msgs/msg/Bool"
+_MOVING = Adapter("robot_moving", _moving)  # a Bool as `robot_speaking` is: the name decides
 ADAPTERS: dict[str, Adapter] = {
     "sensor_msgs/msg/Image": Adapter("image", _image, True),
     "sensor_msgs/msg/CompressedImage": Adapter("image", _compressed_image, True),
@@ -290,7 +308,8 @@ ADAPTERS: dict[str, Adapter] = {
     "std_msgs/msg/String": Adapter("speech", _string),
     "speech_recognition_msgs/msg/SpeechRecognitionCandidates": Adapter("speech", _candidates),
     "whisper_msgs/msg/Transcription": Adapter("speech", _transcription),
-    "std_msgs/msg/Bool": Adapter("robot_speaking", _bool),
+    BOOL: Adapter("robot_speaking", _bool),
+    "sensor_msgs/msg/JointState": Adapter("robot_moving", _joints),
 }
 
 
@@ -337,17 +356,24 @@ class SpeechMessage(Protocol):
 def types_of(input: str) -> list[str]:
     """The message types that can feed an input, the preferred one first."""
     own = [name for name, adapter in ADAPTERS.items() if adapter.input == input]
+    if input == _MOVING.input:
+        return [BOOL, *own]
     if input != "speech":
         return own
     return [*own, *(name for name in plugins.names(plugins.SPEECH_MESSAGES) if name not in own)]
 
 
-def adapter_for(type_name: str) -> Adapter:
+def adapter_for(type_name: str, name: str = "") -> Adapter:
     """Return how a message type is read.
+
+    Args:
+        name: of the input or topic, which tells what a Bool says.
 
     Raises:
         PluginError: no class of this package or another one reads it.
     """
+    if type_name == BOOL and name.rpartition("/")[2] == _MOVING.input:
+        return _MOVING
     if type_name not in ADAPTERS:
         speech_type(type_name)
     return ADAPTERS[type_name]

@@ -331,6 +331,29 @@ class RobotSpeaking:
 
 
 @dataclass(frozen=True, slots=True)
+class RobotMoving:
+    """Whether the robot moves, so that its motors are heard, from `stamp` (ns) on."""
+
+    stamp: int
+    moving: bool
+
+    def __post_init__(self) -> None:
+        check_time("stamp", self.stamp)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RobotJoints:
+    """The robot's joints at `stamp` (ns): positions (J,) and velocities (J,) or (0,)."""
+
+    stamp: int
+    positions: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        check_time("stamp", self.stamp)
+
+
+@dataclass(frozen=True, slots=True)
 class FaceSpeaking:
     """ROS4HRI: whether the one with this face speaks, from `stamp` (ns) on."""
 
@@ -410,6 +433,8 @@ Input = (
     | Frame
     | Transcript
     | RobotSpeaking
+    | RobotMoving
+    | RobotJoints
     | FaceSpeaking
     | VoiceSpeaking
     | VoiceSound
@@ -481,7 +506,8 @@ class Perception:
         opt_outs: people about whom nothing is inferred; None: an object of its own.
 
     counts: samples (at 16 kHz), frames_searched, tracked_faces, late_inputs (see `InputLate`),
-        opted_out (utterances that were dropped), and each kind of microphone event.
+        opted_out (utterances that were dropped), voices_while_moving (that were not used), and
+        each kind of microphone event.
 
     Raises:
         ValueError, FileNotFoundError: a model or file that the config names is missing or broken.
@@ -675,6 +701,14 @@ class Perception:
                 "robot_speaking",
                 dialogue(lambda v: assembler.feed_robot_speaking(v.stamp, v.speaking)),
             ),
+            RobotMoving: (
+                "robot_moving",
+                dialogue(lambda v: assembler.feed_robot_moving(v.stamp, v.moving)),
+            ),
+            RobotJoints: (
+                "robot_moving",
+                dialogue(lambda v: assembler.feed_joints(v.stamp, v.positions, v.velocities)),
+            ),
             FaceSpeaking: ("humans", speaks(assembler.feed_face_speaking, "face_id")),
             VoiceSpeaking: ("humans", speaks(assembler.feed_voice_speaking, "voice_id")),
             VoiceSound: ("humans", self._take_voice),
@@ -804,6 +838,9 @@ class Perception:
     def _alone(self, said: Utterance) -> NDArray[np.int16]:
         """The utterance's audio: the separated voice, where ROS4HRI publishes it."""
         if "audio" not in self._config.sensed:
+            return np.zeros(0, np.int16)
+        if self._assembler.is_distrusted(said.start, said.end):
+            self.counts["voices_while_moving"] += said.is_final
             return np.zeros(0, np.int16)
         if not said.voice_id:
             return said.audio

@@ -295,6 +295,23 @@ class UtteranceAssembler:
             out += [self._count("robot_speech", stamp) for _ in range(count)]
         return out
 
+    def feed_robot_moving(self, stamp: int, moving: bool) -> list[Event]:
+        """The robot moves from / until `stamp` (ns)."""
+        self._speech.motion.announce(stamp, moving)
+        return []
+
+    def feed_joints(
+        self, stamp: int, positions: NDArray[np.float64], velocities: NDArray[np.float64]
+    ) -> list[Event]:
+        """The robot's joints at `stamp` (ns), see `RobotMotion`."""
+        self._speech.motion.observe_joints(stamp, positions, velocities)
+        return []
+
+    def is_distrusted(self, start: int, end: int) -> bool:
+        """Is the audio of start..end (ns) not trusted, because the robot moved?"""
+        motion = self._speech.motion
+        return motion.distrusts and motion.covers(start, end)
+
     def advance(self, now: int) -> list[Event]:
         """Time (ns, the clock of the stamps) has come to `now`: what waited too long goes out."""
         out: list[Event] = []

@@ -22,6 +22,7 @@ from erc_ros.dialogue.open_speech import (
     is_unheard,
     is_update_due,
 )
+from erc_ros.dialogue.robot_motion import RobotMotion, RobotMotionConfig
 from erc_ros.dialogue.robot_voice import RobotVoice, RobotVoiceConfig
 from erc_ros.dialogue.speakers.diarization import DiarizationConfig
 from erc_ros.dialogue.speakers.diarizer import Diarizer
@@ -38,6 +39,7 @@ class SpeechSegmenterConfig(Composed):
 
     open_speech: OpenSpeechConfig = section(OpenSpeechConfig)
     robot_voice: RobotVoiceConfig = section(RobotVoiceConfig)
+    robot_motion: RobotMotionConfig = field(default_factory=RobotMotionConfig)
     framing: FramingConfig = field(default_factory=FramingConfig)
     diarization: DiarizationConfig = field(default_factory=DiarizationConfig)
 
@@ -80,6 +82,10 @@ class SpeechSegmenter:
         self._config = config
         self._voice_activity, self._history, self._diarizer = voice_activity, history, diarizer
         self.robot = RobotVoice(config.robot_voice)
+        voice = config.robot_voice
+        self.motion = RobotMotion(
+            config.robot_motion, seconds(voice.robot_tail), seconds(voice.robot_gate.max_speech)
+        )
         self.open = OpenSpeech(config.open_speech)
         self._framer = Framer(config.framing)
         self.reset()
@@ -90,6 +96,7 @@ class SpeechSegmenter:
         self._history.clear()
         self._diarizer.reset()
         self.robot.reset()
+        self.motion.reset()
         self.open.reset()
         self._framer.reset()
         self.heard_until: int | None = None
@@ -102,7 +109,8 @@ class SpeechSegmenter:
 
     def _listen(self, frame: AudioFrame) -> list[SpeechEvent]:
         samples, probability = frame.samples, self._voice_activity.feed(frame.samples)
-        if self.robot.feed(frame.start, samples, frame.reference, probability):
+        is_robot = self.robot.feed(frame.start, samples, frame.reference, probability)
+        if is_robot or (self.motion.mutes and self.motion.is_moving(frame.start)):
             probability = 0.0
             samples = np.zeros_like(samples)  # nor is the robot one of the speakers
         self._history.add(frame.start, probability, samples)

@@ -255,7 +255,7 @@ class Input:
         assert message_type is not None
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
         losses, is_small = self._losses, not self._steady
-        wanted, reader, adapter = self._wanted, self._reader, adapter_for(type_name)
+        wanted, reader, adapter = self._wanted, self._reader, adapter_for(type_name, self.name)
 
         def receive(message: Any, info: Any) -> None:
             now = time.monotonic_ns()

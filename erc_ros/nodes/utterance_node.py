@@ -34,6 +34,7 @@ from erc_ros.pipeline import (
     MicrophoneReplaced,
     Perception,
     PerceptionEvent,
+    RobotMoving,
     RobotSpeaking,
     TrackedFace,
 )
@@ -155,11 +156,12 @@ class UtteranceNode(ManagedNode):
                 "image": queues.image_queue,
                 "speech": queues.speech_queue,
                 "robot_speaking": 100,
+                "robot_moving": 100,
                 "humans": 1000,  # small messages mostly, of a crowd at once; bounded in bytes, too
                 "voice_sound": queues.audio_queue,
                 "microphone": 10,
                 "tick": 1,
-                "robot_gone": 1,
+                "robot_gone": 2,
                 services.INPUT: services.MOST_CALLS,
             },
             silent=frozenset({"tick", "microphone", "robot_gone", services.INPUT}),
@@ -211,6 +213,18 @@ class UtteranceNode(ManagedNode):
                 False,
                 matched=True,
                 gone=self._robot_is_gone,
+            ),
+            Input(
+                self,
+                inbox,
+                reader,
+                "robot_moving",
+                ("robot_moving",),
+                "auto" if p["while_moving"] != "ignore" else "none",
+                TEXT_QOS,
+                False,
+                matched=True,
+                gone=self._motion_is_gone,
             ),
         ):
             self._inputs[source.name] = source
@@ -279,6 +293,11 @@ class UtteranceNode(ManagedNode):
         """Accept speech again: the publisher that said the robot speaks has ended."""
         now = self.get_clock().now().nanoseconds
         self._inbox.put("robot_gone", RobotSpeaking(now, False))
+
+    def _motion_is_gone(self) -> None:
+        """The publisher that said the robot moves has ended."""
+        now = self.get_clock().now().nanoseconds
+        self._inbox.put("robot_gone", RobotMoving(now, False))
 
     # The worker -----------------------------------------------------------------------------
 

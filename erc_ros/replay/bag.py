@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from erc_ros.adapters import humans_adapter, types_of
+from erc_ros.adapters import BOOL, humans_adapter, types_of
 from erc_ros.input_reader import CONSENT, tells_consent
 from erc_ros.replay.definitions import typestore, with_defaults
 from erc_ros.replay.storage import (
@@ -351,7 +351,14 @@ def _unpack_file(file: Path, folder: Path) -> Path:
 
 # Which topic is what.
 
-ROLES = ("image", "audio", "audio_info", "speech", "robot_speaking")  # the inputs of the nodes
+ROLES = (
+    "image",
+    "audio",
+    "audio_info",
+    "speech",
+    "robot_speaking",
+    "robot_moving",
+)  # the inputs of the nodes
 HUMANS = "humans"  # and what ROS4HRI publishes, each topic under its own name
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
 VALUES = {"audio": "AudioChunk", "image": "Frame", "speech": "Transcript"}
@@ -360,7 +367,8 @@ _CHOSEN = ("image", "audio", "speech")  # the user can name these, and one of th
 # Types that carry anything: taken by themselves only where the topic's name says what it is.
 _VAGUE = {
     "std_msgs/msg/String": ("speech", "asr", "transcript", "recognized_text"),
-    "std_msgs/msg/Bool": ("robot_speaking",),
+    "std_msgs/msg/Bool": ("robot_speaking", "robot_moving"),
+    "sensor_msgs/msg/JointState": ("robot_moving",),
 }
 
 
@@ -431,6 +439,7 @@ def _by_type(
     topics = [t for t in bag.topics if t.type in kinds and t.count and carries_its_role(t)]
     # what is told of single people, also by ourselves when it was recorded, is not told of all
     topics = [t for t in topics if t not in people and not _of_humans(t, humans)]
+    topics = [t for t in topics if t.type != BOOL or role in t.name.lower()]
     for kind in kinds:
         same = [t for t in topics if t.type == kind]
         if not same:

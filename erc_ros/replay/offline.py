@@ -169,7 +169,9 @@ def adapter_of(record: BagRecord, namespace: str = "/humans") -> Adapter:
     """How to read a record: by its topic where that says it (ROS4HRI), else by its type."""
     if record.type in _VALUE_ADAPTERS:
         return _VALUE_ADAPTERS[record.type]
-    return humans_adapter(record.topic, record.type, namespace) or adapter_for(record.type)
+    return humans_adapter(record.topic, record.type, namespace) or adapter_for(
+        record.type, record.topic
+    )
 
 
 def _value(value: Any, arrival: int) -> Input:

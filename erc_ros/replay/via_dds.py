@@ -388,7 +388,7 @@ class _Player:
         if tells_consent(raw.topic, raw.type):
             return
         adapter = humans_adapter(raw.topic, raw.type, self._node.humans_namespace) or adapter_for(
-            raw.type
+            raw.type, raw.topic
         )
         self.counts[f"{adapter.input} played"] += 1
         if adapter.input == "speech":

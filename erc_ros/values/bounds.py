@@ -32,6 +32,7 @@ ENROL_SECONDS = 600  # of a recording of one voice
 CANDIDATES = 64  # texts that a speech recognizer offers for one segment; the others are ignored
 WORDS = 10_000  # times of words of one text; more: the text counts, its times do not
 CORRECTED_UTTERANCES = 1024  # of one speaker correction
+JOINTS = 1024  # of a JointState message
 OPTED_OUT = 1000  # ids of people who opted out
 
 # What waits for a worker, of each input; parameters bound the number of messages beside it.

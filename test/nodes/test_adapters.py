@@ -121,7 +121,7 @@ def test_plain_text_and_the_robots_own_voice() -> None:
 
 def test_every_type_of_the_table_has_an_input_and_unknown_packages_are_no_error() -> None:
     inputs = {adapter.input for adapter in ADAPTERS.values()}
-    assert inputs == {"image", "audio", "audio_info", "speech", "robot_speaking"}
+    assert inputs == {"image", "audio", "audio_info", "speech", "robot_speaking", "robot_moving"}
     assert types_of("audio")[0] == "audio_common_msgs/msg/AudioData"
     assert message_class("no_such_package/msg/Thing") is None
     assert message_class("std_msgs/msg/String") is String

@@ -68,7 +68,7 @@ def test_every_topic_is_in_the_documentation_as_it_is(make_bench: MakeBench) -> 
     sources = (
         *((Image, "image"), (CompressedImage, "image/compressed"), (AudioInfo, "audio_info")),
         *((AudioDataStamped, "audio"), (String, "speech"), (Bool, "robot_speaking")),
-        (Bool, "recording_allowed"),
+        *((Bool, "recording_allowed"), (Bool, "robot_moving")),
     )
     for kind, topic in sources:
         bench.probe.create_publisher(kind, topic, 5)

@@ -93,7 +93,7 @@ def test_the_policy_allows_what_the_nodes_open_and_nothing_else(
         made += [bench.talker(AudioInfo, "audio_info", 5), bench.talker(AudioData, "audio", 5)]
         kind, topic = (CompressedImage, "image/compressed") if split else (Image, "image")
         made += [bench.talker(kind, topic, 5), bench.talker(Bool, "robot_speaking", 5)]
-        made += [bench.talker(String, "speech", 5)]
+        made += [bench.talker(String, "speech", 5), bench.talker(Bool, "robot_moving", 5)]
         made += [bench.talker(Clock, "/clock", 5)] if split else []
         bench.wait(
             lambda b=bench: b.probe.count_publishers("/humans/faces/f7/expression"), "a face"

@@ -1,0 +1,118 @@
+"""When the robot moves: its motors are in the microphone, and what it hears is less reliable."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.settings import check, parameter, setting
+
+REMEMBERED = 256  # times that the robot moved
+LONGEST_PAUSE = seconds(1.0)  # between two joint states; after it the robot is not known to move
+
+
+@dataclass(frozen=True, slots=True)
+class RobotMotionConfig:
+    """What happens while the robot moves.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    while_moving: str = parameter(
+        "distrust",
+        "while `robot_moving` says so, and for `robot_tail` after: distrust: voices say nothing "
+        "about emotions; mute: also no speech is heard; ignore",
+        choices=("ignore", "distrust", "mute"),
+    )
+    share: float = setting(
+        0.3, "share of an utterance from which it counts as said while moving", range=(0.0, 1.0)
+    )
+    joint_speed: float = setting(
+        0.05, "a joint that is faster moves (rad/s or m/s)", range=(0.0, 100.0)
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointState:
+    """What was told of the joints last. stamp: ns; positions: (J,)."""
+
+    stamp: int
+    positions: NDArray[np.float64]
+
+
+class RobotMotion:
+    """The times at which the robot moved, of late.
+
+    Args:
+        tail: ns that motors are heard after they stopped.
+        longest: ns after which a motion that does not end is not believed.
+    """
+
+    def __init__(self, config: RobotMotionConfig, tail: int, longest: int) -> None:
+        self._config, self._tail, self._longest = config, tail, longest
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing is known."""
+        self._spans: deque[tuple[int, int | None]] = deque(maxlen=REMEMBERED)
+        self._joints: JointState | None = None
+
+    def announce(self, stamp: int, moving: bool) -> None:
+        """The robot moves from / until `stamp` (ns)."""
+        is_open = bool(self._spans) and self._spans[-1][1] is None
+        if moving and not is_open:
+            self._spans.append((stamp, None))
+        elif not moving and is_open:
+            self._spans[-1] = (self._spans[-1][0], stamp)
+
+    def observe_joints(
+        self, stamp: int, positions: NDArray[np.float64], velocities: NDArray[np.float64]
+    ) -> None:
+        """Joint states (J,) of `stamp` (ns); without velocities the positions are compared."""
+        former, self._joints = self._joints, JointState(stamp, positions)
+        if not len(velocities) and former is not None and len(former.positions) == len(positions):
+            elapsed = (stamp - former.stamp) / NS
+            if elapsed <= 0:
+                return
+            velocities = (positions - former.positions) / elapsed
+        speeds = np.abs(velocities[np.isfinite(velocities)])
+        self.announce(stamp, bool((speeds > self._config.joint_speed).any()))
+
+    def is_moving(self, time: int) -> bool:
+        """Did it move at `time` (ns), or the tail before?"""
+        return any(start <= time < end for start, end in self._ends())
+
+    def covers(self, start: int, end: int) -> bool:
+        """Was so much of start..end (ns) said while it moved, that the voice is not trusted?"""
+        common = sum(max(0, min(end, last) - max(start, first)) for first, last in self._ends())
+        return common > 0 and common >= self._config.share * (end - start)
+
+    @property
+    def mutes(self) -> bool:
+        """Whether no speech is heard meanwhile."""
+        return self._config.while_moving == "mute"
+
+    @property
+    def distrusts(self) -> bool:
+        """Whether voices of that time are not used."""
+        return self._config.while_moving != "ignore"
+
+    def _ends(self) -> list[tuple[int, int]]:
+        """(first, last) of each motion with its tail, none longer than is believed."""
+        ends = []
+        for start, end in self._spans:
+            last = start + self._longest
+            if end is not None:
+                last = min(last, end + self._tail)
+            elif self._joints is not None:
+                last = min(last, self._joints.stamp + LONGEST_PAUSE)
+            ends.append((start, last))
+        return ends
