@@ -592,6 +592,10 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
         _elsewhere("training.export.calibration", explains=False),
         "calibrate the confidence of a model package",
     ),
+    "recalibrate": (
+        _elsewhere("evaluation.recalibration"),
+        "fit a model package to a place with a few labeled utterances",
+    ),
     "export": (
         _elsewhere("training.export.run", explains=False),
         "export a finished run as ONNX or as a model package",
@@ -618,7 +622,7 @@ _GROUPS = {
         "convert-emotion2vec",
     ),
     "model packages": (
-        *("export", "quantize", "calibrate", "build-engines"),
+        *("export", "quantize", "calibrate", "recalibrate", "build-engines"),
         *("export-speaker", "export-segmentation"),
     ),
 }

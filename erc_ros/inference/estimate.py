@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,11 +194,24 @@ def calibrated(
 ) -> NDArray[np.float32]:
     """Logits (..., C) of utterances of which these were seen -> probabilities (..., C), sum 1.
 
-    The most probable label is that of the logits, whatever the calibration.
+    The most probable label is that of the logits, unless `erc recalibrate` added offsets.
     """
     probabilities = softmax(logits / np.float32(calibration.of(modalities)))
     factors = calibration.factors_of(modalities)
-    return scale_confidence(probabilities, factors) if factors else probabilities
+    if factors:
+        probabilities = scale_confidence(probabilities, factors)
+    if calibration.offsets:
+        offsets = np.array(calibration.offsets)
+        probabilities = recalibrated(probabilities, calibration.sharpness, offsets)
+    return probabilities
+
+
+def recalibrated(
+    probabilities: NDArray[Any], sharpness: float, offsets: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Sharpen (..., C) probabilities and prefer labels by their offsets (C,); see `Calibration`."""
+    logarithms = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
+    return softmax((sharpness * logarithms + offsets).astype(np.float32))
 
 
 def scale_confidence(

@@ -39,6 +39,8 @@ PRECISIONS = ("float32", "float16", "int8-dynamic", "int8-static", "int8-weights
 LARGEST_FILE = 2 << 30  # bytes; no ONNX file can be larger
 LARGEST_TOKENIZER = 64 << 20  # bytes
 CONFIDENCE_FACTORS = (0.1, 10.0)  # range of each
+SHARPNESS = (0.1, 10.0)
+MAX_OFFSET = 5.0
 TEMPERATURES = (1e-3, 1e3)  # likewise
 
 _WIDTH = (1, 65536)  # of an embedding
@@ -342,14 +344,23 @@ class Calibration:
         "text" or "text+audio".
     confidence_factors: for such sets one factor per label: the confidence is multiplied by it where
         that label is the most probable one (`estimate.scale_confidence`).
+    sharpness, offsets: of `erc recalibrate`, one offset per label: the logarithms of the
+        probabilities are multiplied by the one, the others are added; (): not recalibrated.
     """
 
     temperature: float = required(TEMPERATURES, default=1.0)
     temperatures: dict[str, float] = field(default_factory=dict)
     confidence_factors: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    sharpness: float = required(SHARPNESS, default=1.0)
+    offsets: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check(self)
+        for offset in self.offsets:
+            if not abs(offset) <= MAX_OFFSET:
+                raise ErcValueError(
+                    f"offsets holds {offset}; must be in [-{MAX_OFFSET:g}, {MAX_OFFSET:g}]"
+                )
         for name, temperature in self.temperatures.items():
             _check_of_set("temperatures", name, (temperature,), TEMPERATURES)
         for name, factors in self.confidence_factors.items():
@@ -425,6 +436,11 @@ class Manifest:
         if self.reliability is not None and len(self.reliability.prior) != len(self.labels):
             raise ErcValueError(
                 f"reliability.prior has {len(self.reliability.prior)} values for"
+                f" {len(self.labels)} labels; every label needs one"
+            )
+        if len(self.calibration.offsets) not in (0, len(self.labels)):
+            raise ErcValueError(
+                f"calibration.offsets has {len(self.calibration.offsets)} values for"
                 f" {len(self.labels)} labels; every label needs one"
             )
         for seen, factors in self.calibration.confidence_factors.items():
