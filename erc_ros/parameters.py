@@ -29,6 +29,7 @@ from erc_ros.pipeline import (
 )
 from erc_ros.values.deployment import RESEARCH, DeploymentConfig
 from erc_ros.values.errors import ErcValueError
+from erc_ros.values.opt_outs import listed
 from erc_ros.values.settings import (
     Composed,
     SettingEntry,
@@ -137,7 +138,12 @@ class UtteranceNodeConfig(Composed, FromParameters):
         detector = self.perception.face_detector
         if self.image_type == "none" or "visual" not in modalities:
             detector = "none"
-        return replace(self.perception, face_detector=detector, sensed=modalities)
+        return replace(
+            self.perception,
+            face_detector=detector,
+            sensed=modalities,
+            excluded_people=tuple(listed(self.opted_out)),
+        )
 
 
 @dataclass(frozen=True, init=False)

@@ -217,6 +217,8 @@ class PerceptionConfig(Composed, FromParameters):
     )
     sensed: tuple[str, ...] = derived(MODALITIES)
     """Without "visual" no face is looked at, without "audio" utterances have no audio."""
+    excluded_people: tuple[str, ...] = derived(())
+    """Ids of people about whom nothing is inferred, from the start."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -503,7 +505,7 @@ class Perception:
         assembler: instead of the one that the config describes.
         detector: instead of `config.face_detector`.
         min_crop_size: pixels; crops are at least so large, where models are known that need it.
-        opt_outs: people about whom nothing is inferred; None: an object of its own.
+        opt_outs: people about whom nothing is inferred; None: those of the config.
 
     counts: samples (at 16 kHz), frames_searched, tracked_faces, late_inputs (see `InputLate`),
         opted_out (utterances that were dropped), voices_while_moving (that were not used), and
@@ -523,7 +525,7 @@ class Perception:
     ) -> None:
         self.counts: Counter[str] = Counter(samples=0, frames_searched=0)
         self._config = config
-        self.opt_outs = OptOuts() if opt_outs is None else opt_outs
+        self.opt_outs = OptOuts(config.excluded_people) if opt_outs is None else opt_outs
         self.frame_id = ""  # of the microphone, else of the camera
         self._camera_frame_id = ""
         format = AudioFormat(config.audio_rate, config.audio_channels, config.audio_format)

@@ -270,6 +270,13 @@ def test_faces_and_voices_of_ros4hri_are_used(tmp_path: Path, robot: RobotConfig
     (row,) = result.rows
     assert (row.text, row.voice_id, row.face_id) == ("Here I am.", "v1", "f2")
     assert row.modalities["visual"] and result.counts["tracked_faces"] == 30  # 5 of 10 a second
+    for chosen in ({"modalities": "text"}, {"modalities": "text", "deployment_context": "care"}):
+        result = run(tmp_path / "bag", robot.changed(**chosen))
+        assert result.rows[0].modalities == {"text": True, "audio": False, "visual": False}
+        assert not result.counts["tracked_faces"]
+    result = run(tmp_path / "bag", robot.changed(opted_out="f1, v1"))
+    assert result.rows == [] and not result.counts["tracked_faces"]  # f2 is matched with v1
+    assert result.counts["opted_out"] == 1
 
 
 def test_a_text_that_is_corrected_is_one_row_with_the_last_text(
