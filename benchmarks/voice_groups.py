@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import write_results
-from erc_ros.inference.bundle import load_bundle
+from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.estimate import Estimate
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.held_out import recorded_speakers
+from erc_ros.training.datasets.speech import Clip
 from erc_ros.training.datasets.utterances import LABELS
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import Utterance
@@ -47,6 +49,24 @@ def recall(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, 
     return {"recall": 100 * value, "low": 100 * float(low), "high": 100 * float(high)}
 
 
+def voice_estimates(bundle: Bundle, clips: Sequence[Clip]) -> list[Estimate]:
+    """Return the estimate of each clip's audio alone."""
+    estimates = []
+    with Recogniser(bundle) as recogniser:
+        for number, clip in enumerate(clips):
+            samples = np.rint(clip.samples * 32767).astype(np.int16)
+            utterance = Utterance(
+                conversation_id=f"c{number}",
+                utterance_id="u",
+                start=0,
+                end=max(NS, len(samples) * NS // 16_000),
+                speaker_id="s",
+                audio=samples,
+            )
+            estimates.append(recogniser.feed(utterance))
+    return estimates
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(
@@ -60,21 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     speakers = {*held_out.dev, *held_out.test}
     clips = [clip for clip in corpora.clips(CORPORA, data).clips if clip.speaker in speakers]
     order = [list(bundle.labels).index(label) for label in LABELS]
-    answers = []
-    with Recogniser(bundle) as recogniser:
-        for number, clip in enumerate(clips):
-            samples = np.rint(clip.samples * 32767).astype(np.int16)
-            estimate = recogniser.feed(
-                Utterance(
-                    conversation_id=f"c{number}",
-                    utterance_id="u",
-                    start=0,
-                    end=max(NS, len(samples) * NS // 16_000),
-                    speaker_id="s",
-                    audio=samples,
-                )
-            )
-            answers.append(int(estimate.probabilities[order].argmax()))
+    estimates = voice_estimates(bundle, clips)
+    answers = [int(estimate.probabilities[order].argmax()) for estimate in estimates]
     predicted = np.array(answers, np.int64)
     truth = np.array([clip.label for clip in clips], np.int64)
     groups = {

@@ -1,0 +1,89 @@
+"""Does arousal rise with the intensity of a voice? Clips of held-out actors, voice alone.
+
+    python -m benchmarks.arousal [--bundle edge-small]
+
+RAVDESS has each sentence in each emotion with normal and with strong intensity. For pairs of clips
+of one actor, emotion, sentence and repetition: how often the estimated arousal is higher in
+the strong one (chance: 50 %), by how much, and the same for the distance of valence from 0. The
+actors are those whom the voice part was not trained on.
+
+Writes benchmarks/results/arousal.json. Needs the extra [train].
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.record import write_results
+from benchmarks.voice_groups import voice_estimates
+from erc_ros.inference.bundle import load_bundle
+from erc_ros.resources import model_folder
+from erc_ros.training.datasets import corpora
+from erc_ros.training.datasets.folder import data_folder
+from erc_ros.training.datasets.held_out import recorded_speakers
+
+INTENSITY = 3  # place in the name of a clip
+NORMAL, STRONG = "01", "02"
+RESAMPLES = 2000
+
+
+def compared(differences: NDArray[np.float64]) -> dict[str, float]:
+    """Share of differences above 0 in percent, and their mean, with 95 % intervals over pairs."""
+    generator = np.random.default_rng(0)
+    drawn = differences[generator.integers(0, len(differences), (RESAMPLES, len(differences)))]
+    shares, means = 100 * (drawn > 0).mean(axis=1), drawn.mean(axis=1)
+    return {
+        "higher": 100 * float((differences > 0).mean()),
+        "higher_low": float(np.quantile(shares, 0.025)),
+        "higher_high": float(np.quantile(shares, 0.975)),
+        "difference": float(differences.mean()),
+        "difference_low": float(np.quantile(means, 0.025)),
+        "difference_high": float(np.quantile(means, 0.975)),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    options = parser.parse_args(argv)
+    bundle, data = load_bundle(model_folder(options.bundle)), data_folder(options.data)
+    held_out = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
+    speakers = {*held_out.dev, *held_out.test}
+    clips = [clip for clip in corpora.clips(["ravdess"], data).clips if clip.speaker in speakers]
+    estimates = voice_estimates(bundle, clips)
+    by_pair: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
+    for clip, estimate in zip(clips, estimates, strict=True):
+        parts = clip.name.split("-")
+        intensity = parts.pop(INTENSITY)
+        by_pair.setdefault(tuple(parts), {})[intensity] = (estimate.arousal, estimate.valence)
+    pairs = [pair for pair in by_pair.values() if pair.keys() == {NORMAL, STRONG}]
+    arousal = np.array([pair[STRONG][0] - pair[NORMAL][0] for pair in pairs])
+    valence = np.array([abs(pair[STRONG][1]) - abs(pair[NORMAL][1]) for pair in pairs])
+    figures = {
+        "pairs": len(pairs),
+        "people": len({clip.speaker for clip in clips}),
+        "arousal": compared(arousal),
+        "distance_of_valence": compared(valence),
+    }
+    print(figures)
+    write_results(
+        "arousal",
+        "python -m benchmarks.arousal",
+        bundle,
+        figures,
+        "pairs of RAVDESS clips (normal, strong) by actors whom the voice part was not trained on "
+        "(dev and test split); voice alone, each clip a conversation of its own",
+    )
+
+
+if __name__ == "__main__":
+    main()
