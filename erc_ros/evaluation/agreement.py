@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ BLOCK = 100  # units by time that are resampled together: 10 s
 MIN_UNITS = 10  # below, no interval is stated
 RESAMPLES = 1000
 MISSING = -1
+ADJUDICATED = "adjudicated"
+"""Name of the annotator whose labels are final and do not count in the agreement."""
 
 Labels = NDArray[np.int64]
 """(units, annotators): index of a label, or `MISSING`."""
@@ -107,6 +110,18 @@ def segment_units(annotators: Mapping[str, Sequence[Segment]]) -> list[Unit]:
         )
         for first, labels in units
     ]
+
+
+def labels_of_segments(
+    annotators: Mapping[str, Sequence[Segment]],
+) -> dict[tuple[int, int, str], dict[str, str]]:
+    """Return (start, end, speaker) of each unit of `segment_units` -> annotator -> label."""
+    return {
+        (unit.start, unit.end, unit.speaker): {
+            name: label for name, label in zip(annotators, unit.labels, strict=True) if label
+        }
+        for unit in (segment_units(annotators) if annotators else ())
+    }
 
 
 def time_units(annotators: Mapping[str, Sequence[Segment]]) -> list[tuple[str, ...]]:
@@ -217,7 +232,41 @@ def observed_agreement(data: Labels, labels: int) -> float | None:
     return float((counts * (counts - 1)).sum() / pairs) if pairs else None
 
 
-def consensus(truths: Mapping[str, Truth]) -> Truth:
+def soft_figures(
+    labels: Sequence[str],
+    raters: Sequence[Sequence[str]],
+    probabilities: NDArray[np.float64],
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """Compare estimated probabilities with the distribution of the annotators' labels.
+
+    Args:
+        labels: C names. raters: for each of N utterances the labels that it was given, at least
+            one. probabilities: (N, C), each row with sum 1.
+
+    Returns:
+        means over utterances: `cross_entropy` (nats), its lower bound `entropy` (nats), the
+        annotators' own; `jensen_shannon` divergence (bits, 0..1). Empty for no utterances.
+    """
+    from scipy.spatial.distance import jensenshannon
+    from scipy.special import entr
+
+    if not raters:
+        return {}
+    counts = [[own.count(label) for label in labels] for own in raters]
+    given = np.array(counts, np.float64) / np.sum(counts, axis=1, keepdims=True)
+    values = {
+        "cross_entropy": -(given * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1),
+        "entropy": entr(given).sum(axis=1),
+        "jensen_shannon": jensenshannon(given, probabilities, base=2, axis=1) ** 2,
+    }
+    return {
+        name: _figure(lambda part: float(part.mean()), each, 1, seed)
+        for name, each in values.items()
+    }
+
+
+def consensus(truths: Mapping[str, Truth], final: Truth | None = None) -> Truth:
     """The truth that most annotators agree on.
 
     Times, words and speakers are those of the first annotator who marked a segment. Its emotion is
@@ -226,6 +275,7 @@ def consensus(truths: Mapping[str, Truth]) -> Truth:
 
     Args:
         truths: annotator -> truth, at least one.
+        final: adjudicated segments; their emotions replace the majority's.
     """
     units = segment_units({name: truth.segments for name, truth in truths.items()})
     decided = {
@@ -247,10 +297,17 @@ def consensus(truths: Mapping[str, Truth]) -> Truth:
         replace(each, emotion=decided.get((each.start, each.end, each.speaker)) or None)
         for each in sorted(segments, key=lambda each: (each.start, each.end, each.speaker))
     ]
-    undecided = sum(not unit.majority for unit in units)
     notices = [notice for truth in truths.values() for notice in truth.notices]
+    adjudicated = {_written(each): each.emotion for each in (final.segments if final else ())}
+    undecided = sum(not (adjudicated.get(_written(u)) or u.majority) for u in units)
     if undecided:
         notices.append(f"{undecided} segments have no majority label and are not scored")
+    if unknown := set(adjudicated) - set(map(_written, segments)):
+        notices.append(f"{len(unknown)} adjudicated segments were not annotated and are not used")
+    segments = [
+        replace(each, emotion=adjudicated.get(_written(each)) or each.emotion) for each in segments
+    ]
+    truths = truths if final is None else {**truths, ADJUDICATED: final}
     counts = (truth.unmapped for truth in truths.values())
     repairs = (truth.repaired for truth in truths.values())
     return Truth(
@@ -263,22 +320,33 @@ def consensus(truths: Mapping[str, Truth]) -> Truth:
     )
 
 
-def write_adjudication(path: Path, units: Sequence[Unit], names: Sequence[str]) -> int:
+def write_adjudication(
+    path: Path, recordings: Mapping[str, tuple[int, Sequence[Unit]]], names: Sequence[str]
+) -> int:
     """Write the segments on which annotators differ; return how many.
 
     The column `emotion` has the majority's label or is empty, to be filled in; the file is read as
-    annotations by `--truth`.
-    """
-    rows = [unit for unit in units if len(set(filter(None, unit.labels))) > 1]
+    annotations by `--truth adjudicated=FILE`.
 
+    Args:
+        recordings: name -> (ns, added to the times; units).
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["start", "end", "speaker", "emotion", *names])
-    for unit in rows:
-        times = [f"{time / NS:.3f}" for time in (unit.start, unit.end)]
-        writer.writerow([*times, unit.speaker, unit.majority, *unit.labels])
+    writer.writerow(["recording", "start", "end", "speaker", "emotion", *names])
+    count = 0
+    for recording, (origin, units) in recordings.items():
+        for unit in (unit for unit in units if len(set(filter(None, unit.labels))) > 1):
+            times = [f"{(time + origin) / NS:.3f}" for time in (unit.start, unit.end)]
+            writer.writerow([recording, *times, unit.speaker, unit.majority, *unit.labels])
+            count += 1
     write_whole(path, text.getvalue())
-    return len(rows)
+    return count
+
+
+def _written(part: Unit | Segment) -> tuple[str, str, str]:
+    """Times and speaker of a segment as `write_adjudication` writes them."""
+    return f"{part.start / NS:.3f}", f"{part.end / NS:.3f}", part.speaker
 
 
 def _name_the_same_speakers(annotators: Mapping[str, Sequence[Segment]]) -> bool:
@@ -301,7 +369,9 @@ def _one_against_all(data: Labels, label: int) -> Labels:
     return np.where(data == MISSING, MISSING, (data == label).astype(np.int64))
 
 
-def _figure(of: Callable[[Labels], float | None], data: Labels, block: int, seed: int) -> Figure:
+def _figure(
+    of: Callable[[NDArray[Any]], float | None], data: NDArray[Any], block: int, seed: int
+) -> Figure:
     value = of(data) if len(data) else None
     blocks = [data[first : first + block] for first in range(0, len(data), block)]
     if value is None or len(data) < MIN_UNITS or len(blocks) < MIN_UNITS:

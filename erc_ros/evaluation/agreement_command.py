@@ -9,13 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.agreement import (
     BLOCK,
     Agreement,
     Unit,
     agreement,
+    labels_of_segments,
     segment_units,
+    soft_figures,
     time_units,
     write_adjudication,
 )
@@ -50,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     if unknown := set(offsets) - set(files):
         raise ValueError(f"--offset {min(unknown)}: annotators are {', '.join(files)}")
     mapping = read_label_map(options.labels) if options.labels else LabelMap()
-    recordings = _read(files, mapping, offsets)
+    recordings, origins = _read(files, mapping, offsets)
     names = list(files)
     units = {name: segment_units(each) for name, each in recordings.items()}
     by_segment = agreement([u.labels for each in units.values() for u in each], names)
@@ -67,9 +72,8 @@ def main(argv: Sequence[str]) -> int:
         write_whole(options.out, json.dumps(result, indent=1) + "\n")
         print(f"figures: {options.out}")
     if options.adjudicate:
-        if len(units) > 1:
-            raise ValueError("--adjudicate takes the files of one recording")
-        count = write_adjudication(options.adjudicate, next(iter(units.values())), names)
+        own = {name: (origins[name], each) for name, each in units.items()}
+        count = write_adjudication(options.adjudicate, own, names)
         print(f"{count} segments to be decided: {options.adjudicate}")
     return 0
 
@@ -119,8 +123,13 @@ def _named(arguments: Sequence[str], kind: type[Any]) -> dict[str, Any]:
     return named
 
 
-def _read(files: Mapping[str, Path], mapping: LabelMap, offsets: Mapping[str, int]) -> Recordings:
-    """The segments of every recording that at least two annotators have annotated."""
+def _read(
+    files: Mapping[str, Path], mapping: LabelMap, offsets: Mapping[str, int]
+) -> tuple[Recordings, dict[str, int]]:
+    """The segments of every recording that at least two annotators have annotated, and its origin.
+
+    The origin (ns) is that of the segments' times: not 0 for annotations in Unix time.
+    """
     marks: dict[str, dict[str, list[Mark]]] = {}
     for name, path in files.items():
         for recording, file in _files(path).items():
@@ -131,20 +140,21 @@ def _read(files: Mapping[str, Path], mapping: LabelMap, offsets: Mapping[str, in
         merged = {name: each for recording in marks.values() for name, each in recording.items()}
         marks = {next(iter(marks)): merged}
     recordings: Recordings = {}
+    origins: dict[str, int] = {}
     for recording, annotated in marks.items():
         annotated = {name: each for name, each in annotated.items() if each}
         if len(annotated) < 2:
             continue
         labels = _labels(annotated, mapping)
         begin = min(mark.start for each in annotated.values() for mark in each)
-        origin = begin if begin > UNIX_TIME else 0
+        origins[recording] = origin = begin if begin > UNIX_TIME else 0
         recordings[recording] = {
             name: _segments(annotated.get(name, []), labels, mapping, origin, offsets.get(name, 0))
             for name in files
         }
     if not recordings:
         raise TruthError("no recording has annotations of two annotators: compare the files' names")
-    return recordings
+    return recordings, origins
 
 
 def _files(path: Path) -> dict[str, Path]:
@@ -197,12 +207,15 @@ def with_model(recordings: Sequence[Recording]) -> dict[str, Any]:
 
     Returns:
         `by_segment` and `by_time` of the annotators; `model`: annotator -> Cohen's kappa of the
-        annotator and the model, by segment. Utterances without a label count as missing.
+        annotator and the model, by segment. Utterances without a label count as missing. `soft`:
+        see `soft_figures`, over matched segments that at least two annotators have labeled.
     """
     names = list(dict.fromkeys(name for each in recordings for name in each.annotators))
     segments: list[tuple[str, ...]] = []
     instants: list[tuple[str, ...]] = []
     pairs: dict[str, list[tuple[str, ...]]] = {name: [] for name in names}
+    raters: list[list[str]] = []
+    probabilities: list[NDArray[np.float64]] = []
     for each in recordings:
         annotators = {name: each.annotators.get(name, ()) for name in names}
         segments += [unit.labels for unit in segment_units(annotators)]
@@ -214,12 +227,27 @@ def with_model(recordings: Sequence[Recording]) -> dict[str, Any]:
         ]
         for name, own in annotators.items():
             pairs[name] += [unit.labels for unit in segment_units({name: own, "": model})]
+        given = labels_of_segments(each.annotators)
+        for match in each.matches:
+            if each.truth is None or match.truth is None or match.prediction is None:
+                continue
+            segment = each.truth.segments[match.truth]
+            labels = given.get((segment.start, segment.end, segment.speaker), {})
+            if len(labels) > 1:
+                raters.append(list(labels.values()))
+                probabilities.append(each.predictions[match.prediction].probabilities)
     return {
         "by_segment": _json(agreement(segments, names)),
         "by_time": _json(agreement(instants, names, BLOCK)),
         "model": {
             name: asdict(agreement(units, [name, ""]).cohen[name, ""])
             for name, units in pairs.items()
+        },
+        "soft": {
+            name: asdict(figure)
+            for name, figure in soft_figures(
+                recordings[0].labels, raters, np.array(probabilities)
+            ).items()
         },
     }
 
@@ -231,10 +259,15 @@ def in_words(system: str, agreed: Mapping[str, Any]) -> str:
         f"{pair} {_shown(Figure(**each))}" for pair, each in agreed["by_segment"]["cohen"].items()
     ]
     own = [f"{name} and {system} {_shown(Figure(**e))}" for name, e in agreed["model"].items()]
-    return (
-        f"  agreement of the annotators: Krippendorff's alpha {alpha}; Cohen's kappa: "
-        + "; ".join(between + own)
-    )
+    text = f"agreement of the annotators: Krippendorff's alpha {alpha}; Cohen's kappa: "
+    text += "; ".join(between + own)
+    if soft := {name: _shown(Figure(**each)) for name, each in agreed["soft"].items()}:
+        text += (
+            f"; {system} against the distribution of their labels: cross-entropy "
+            f"{soft['cross_entropy']} nats (at least {soft['entropy']}), Jensen-Shannon divergence "
+            f"{soft['jensen_shannon']} bits"
+        )
+    return text
 
 
 def _json(result: Agreement) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from erc_ros.evaluation.exports import write_lines, write_media
+from erc_ros.evaluation.exports.elan import write_template
 from erc_ros.evaluation.exports.lines import Line, lines_of_answers
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
@@ -36,6 +37,18 @@ def main(argv: Sequence[str]) -> int:
             annotation is there already.
     """
     options = _parser().parse_args(argv)
+    robot = robot_config(
+        options.params_file,
+        bundle=options.bundle,
+        speaker_model=options.speaker_model,
+        tuning_file=options.tuning,
+    )
+    system = EvaluatedSystem(Path(robot.emotion_node.recognition.bundle).name, robot)
+    if options.template is not None:
+        print(write_template(options.template, system.bundle().labels, options.speakers))
+        return 0
+    if options.bag is None:
+        raise ValueError("give a recording, or --template")
     name = recording_name(options.bag)
     folder: Path = options.out or Path("out") / f"{name}-annotation"
     file = folder / f"{name}{SUFFIXES[options.format]}"
@@ -45,14 +58,7 @@ def main(argv: Sequence[str]) -> int:
             "with --out, or give --overwrite"
         )
     check_folder(folder)
-    robot = robot_config(
-        options.params_file,
-        bundle=options.bundle,
-        speaker_model=options.speaker_model,
-        tuning_file=options.tuning,
-    )
     topics = topics_of(options)
-    system = EvaluatedSystem(Path(robot.emotion_node.recognition.bundle).name, robot)
     cues_for(options.bag, options.transcript, _say, options.recognizer or "")
     job = EvaluationJob(
         name,
@@ -106,7 +112,18 @@ def _parser() -> argparse.ArgumentParser:
         description="A first annotation of a recording from the pipeline's own estimates, with "
         "audio and video for ELAN: correct it there, then give it to `erc evaluate --truth`.",
     )
-    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
+    parser.add_argument(
+        "bag", nargs="?", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file"
+    )
+    parser.add_argument(
+        "--template",
+        type=Path,
+        metavar="ETF",
+        help="only write a template for ELAN: empty tiers, the model package's emotions",
+    )
+    parser.add_argument(
+        "--speakers", nargs="+", default=["P1", "P2"], metavar="NAME", help="of the template"
+    )
     transcript_options(parser)
     private_option(parser)
     recording_options(parser)

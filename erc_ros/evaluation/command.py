@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from erc_ros.evaluation.agreement import ADJUDICATED
 from erc_ros.evaluation.agreement_command import in_words, with_model
 from erc_ros.evaluation.exports import (
     FORMATS,
@@ -47,6 +48,15 @@ from erc_ros.evaluation.scores import (
     RESAMPLES,
     SEED,
     evaluate,
+)
+from erc_ros.evaluation.study import (
+    Study,
+    compare_conditions,
+    condition_lines,
+    participant_rows,
+    read_study,
+    utterance_rows,
+    write_rows,
 )
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
@@ -87,6 +97,11 @@ def main(argv: Sequence[str]) -> int:
     bags = find_bags(options.bags)
     load_metrics(options.metric)
     check_formats(options.export)
+    study = None
+    if options.study is not None:
+        study, others = read_study(options.study, list(bags))
+        if others:
+            _warn(f"{options.study.name} has no line for {_some(others)}")
     if options.transcript is not None and len(bags) > 1:
         raise ValueError(
             "--transcript is for one recording; of several, put NAME.srt or NAME.vtt next to each"
@@ -108,7 +123,7 @@ def main(argv: Sequence[str]) -> int:
     with _cache(options) as cache:
         with progress_bar(len(jobs), "recordings") as watch:
             kept = run(jobs, cache, options.workers, watch)
-        files, failed = _write(kept, systems, out, options)
+        files, failed = _write(kept, systems, out, options, study)
     timing = {
         "jobs": len(jobs),
         "wall_s": round(time.perf_counter() - began, 3),
@@ -226,7 +241,7 @@ def _annotators(options: argparse.Namespace) -> dict[str, tuple[list[Path], int]
         raise ValueError(f"--offset {min(unknown)}=...: --truth names {', '.join(named) or 'none'}")
     if named and plain:
         raise ValueError(f"--truth {plain[0]}: every file requires its annotator, as NAME=FILE")
-    if len(named) == 1:
+    if named and len(set(named) - {ADJUDICATED}) < 2:
         raise ValueError("--truth NAME=FILE is for several annotators; give FILE for one")
     return {
         name: (
@@ -281,6 +296,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="only print a draft for --tiers of these annotations, or write it to --tiers",
+    )
+    parser.add_argument(
+        "--study",
+        type=Path,
+        metavar="CSV",
+        help="columns recording, participant and any of session, condition, order, speaker: "
+        "figures for each participant and condition, and tests between conditions",
     )
     parser.add_argument(
         "--offset",
@@ -427,7 +449,11 @@ def _report(scores: SystemScores, sentence: str) -> str:
 
 
 def _write(
-    kept: Sequence[Kept], systems: Sequence[EvaluatedSystem], out: Path, options: argparse.Namespace
+    kept: Sequence[Kept],
+    systems: Sequence[EvaluatedSystem],
+    out: Path,
+    options: argparse.Namespace,
+    study: Study | None,
 ) -> tuple[list[Path], int]:
     """(files, number of recordings that could not be evaluated)."""
     own: dict[str, list[ScoredConversation]] = {system.name: [] for system in systems}
@@ -449,8 +475,14 @@ def _write(
         raise ValueError("no recording could be evaluated")
     metrics = load_metrics(options.metric)
     scores = evaluate(
-        {name: (labels[name], each) for name, each in own.items()}, _settings(options), metrics
+        {name: (labels[name], each) for name, each in own.items()},
+        _settings(options),
+        metrics,
+        study.groups() if study else None,
     )
+    rows = utterance_rows(shown, study)
+    means = participant_rows(rows)
+    conditions = compare_conditions(means)
     for text, names in _by_notice(shown).items():
         _warn(text if len(shown) == 1 else f"{_some(names)}: {text}")
     made_with = _provenance(kept, systems, options)
@@ -461,10 +493,15 @@ def _write(
     for system in scores.systems:
         print(_report(system, sentences[system.system]))
         if system.system in agreed:
-            print(in_words(system.system, agreed[system.system]))
-    files = write_scores(scores, summaries, out, made_with, agreed, sentences)
-    files += write_methods(scores, summaries, made_with, out, agreed)
-    files += _reports(kept, shown, scores, out, options, made_with, agreed)
+            print(f"  {in_words(system.system, agreed[system.system])}")
+        for line in condition_lines(conditions.get(system.system, [])):
+            print(f"  {line}")
+    files = write_scores(scores, summaries, out, made_with, agreed, sentences, conditions)
+    files += write_methods(scores, summaries, made_with, out, agreed, conditions)
+    files.append(write_rows(rows, out / "utterances.csv"))
+    if means:
+        files.append(write_rows(means, out / "participants.csv"))
+    files += _reports(kept, shown, scores, out, options, made_with, agreed, conditions)
     return files, failed
 
 
@@ -487,6 +524,7 @@ def _reports(
     options: argparse.Namespace,
     made_with: Mapping[str, Any],
     agreed: Mapping[str, Any],
+    conditions: Mapping[str, Any],
 ) -> list[Path]:
     """A report of all recordings; of several, also one of each, with its audio and faces."""
     with_text, with_media = not options.no_text, not options.no_media
@@ -496,7 +534,9 @@ def _reports(
         files, sounds = _exports(kept, usable, out, options)
         report = write_report(usable, scores, out, with_text, with_media, sounds, made_with, agreed)
         return [report, *files]
-    files = [write_report(usable, scores, out, with_text, False, None, made_with, agreed)]
+    files = [
+        write_report(usable, scores, out, with_text, False, None, made_with, agreed, conditions)
+    ]
     for name in names:
         loaded = [each.load() for each in kept if each.job.name == name]
         loaded = [recording for recording in loaded if not recording.error]
@@ -579,7 +619,7 @@ def _provenance(
         "recordings_sha256": provenance.digests(dict.fromkeys(job.bag for job in jobs)),
         "annotations_sha256": provenance.digests(annotations),
         "label_map_sha256": provenance.digests(
-            file for file in (options.labels, options.tiers) if file is not None
+            file for file in (options.labels, options.tiers, options.study) if file is not None
         ),
         "bootstrap": {"seed": SEED, "draws": RESAMPLES},
     }

@@ -15,7 +15,7 @@ import onnxruntime
 import erc_ros
 from erc_ros.evaluation import run
 from erc_ros.evaluation import truth as readers
-from erc_ros.evaluation.agreement import consensus
+from erc_ros.evaluation.agreement import ADJUDICATED, consensus
 from erc_ros.evaluation.matching import match
 from erc_ros.evaluation.records import Recording, Segment, TierReading, Truth
 from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
@@ -124,8 +124,9 @@ def joined(job: EvaluationJob, recording: Recording) -> Recording:
                 for each, own in annotator_jobs(job)
                 if (truth := _truth(own, read_truth(own), recording)) is not None
             }
+            final = truths.pop(ADJUDICATED, None)
             annotators = {name: truth.segments for name, truth in truths.items()}
-            truth = consensus(truths) if truths else None
+            truth = consensus(truths, final) if truths else final
         else:
             truth = _truth(job, read_truth(job), recording)
     except (ValueError, OSError) as error:

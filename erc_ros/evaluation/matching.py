@@ -56,6 +56,24 @@ def covered(span: TimeSpan, others: Sequence[TimeSpan]) -> bool:
     return 2 * shared >= span.end - span.start
 
 
+def outcome(
+    segment: TimeSpan | None,
+    answer: TimeSpan | None,
+    segments: Sequence[TimeSpan],
+    predictions: Sequence[TimeSpan],
+) -> str:
+    """Return "matched", "missed", "merged", "split" or "invented" for a match of these two.
+
+    Args:
+        segments, predictions: all of the recording.
+    """
+    if segment is not None and answer is not None:
+        return "matched"
+    if segment is not None:
+        return "merged" if covered(segment, predictions) else "missed"
+    return "split" if answer is not None and covered(answer, segments) else "invented"
+
+
 _Pairs = dict[tuple[int, int], float]
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from erc_ros.evaluation.records import Figure, Scores, SystemScores
+from erc_ros.evaluation.study import condition_lines
 from erc_ros.values.files import write_whole
 
 SHOWN = (
     *("accuracy", "unweighted_recall", "weighted_f1", "macro_f1", "kappa"),
-    *("majority_accuracy", "chance_accuracy", "teer", "steer", "der", "cpwer"),
+    *("majority_accuracy", "chance_accuracy", "teer", "steer", "der", "eder", "cpwer"),
     "calibration_error",
 )
 MODELS = ("bundle", "speaker_model", "segmentation_model")  # named with their hashes
@@ -26,11 +27,13 @@ def write_methods(
     made_with: Mapping[str, Any],
     folder: Path,
     agreement: Mapping[str, Any] | None = None,
+    conditions: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write both files into `folder` and return them; none where nothing was scored.
 
     Args:
-        recordings: as in scores.json. made_with: its `provenance`. agreement: its `agreement`.
+        recordings: as in scores.json. made_with: its `provenance`. agreement,
+            conditions: its `agreement` and `conditions`.
     """
     systems = [each for each in scores.systems if _figure(each, "accuracy").n]
     if not systems:
@@ -65,6 +68,10 @@ def write_methods(
             for each in systems
         ],
         agreement=_alpha(agreement.get(first) if agreement else None),
+        soft={n: _shown(Figure(**f)) for n, f in agreement[first]["soft"].items()}
+        if agreement and first in agreement
+        else {},
+        conditions={name: condition_lines(each) for name, each in (conditions or {}).items()},
         interval=next((i for each in systems if (i := _figure(each, "accuracy").interval)), ""),
     )
     package = resources.files("erc_ros.evaluation")

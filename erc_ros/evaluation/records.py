@@ -222,7 +222,8 @@ class SystemScores:
 class Comparison:
     """A figure of system `a` minus that of `b` (paired bootstrap).
 
-    low, high: 95 % interval; p: two-sided. None where there is too little to resample.
+    low, high: 95 % interval; p: two-sided; p_corrected: for all figures that are compared (Holm).
+    None where there is too little to resample.
     """
 
     figure: str
@@ -232,6 +233,7 @@ class Comparison:
     low: float | None
     high: float | None
     p: float | None
+    p_corrected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

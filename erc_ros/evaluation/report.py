@@ -17,12 +17,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from erc_ros.evaluation.agreement_command import in_words
 from erc_ros.evaluation.media import Media
 from erc_ros.evaluation.names import clean
 from erc_ros.evaluation.page import View, css_of, emotions_of, figures, groups, labels_of
 from erc_ros.evaluation.pictures import score_pictures
 from erc_ros.evaluation.records import Recording, Scores
 from erc_ros.evaluation.results import headline
+from erc_ros.evaluation.study import condition_lines
 from erc_ros.replay.provenance import lines
 from erc_ros.values.files import write_whole
 
@@ -40,6 +42,7 @@ def write_report(
     sounds: Mapping[str, Path] | None = None,
     made_with: Mapping[str, Any] | None = None,
     agreement: Mapping[str, Mapping[str, Any]] | None = None,
+    conditions: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Path:
     """Write `folder`/report.html (and `report_media`, see `media.INLINE`) and return it.
 
@@ -51,7 +54,7 @@ def write_report(
         sounds: name of a recording -> its audio as WAV (mono, 16 bit, 16 kHz) from its first
             message on, so that missed segments can be played; None: the predictions' audio.
         made_with: versions, hashes and parameters, shown at the end.
-        agreement: system -> agreement of the annotators, as in scores.json.
+        agreement, conditions: system -> as in scores.json.
 
     Raises:
         ValueError: a WAV file of another format.
@@ -85,6 +88,12 @@ def write_report(
         ],
         figures=figures(scores, agreement),
         has_agreement=bool(agreement),
+        agreement=[clean(in_words(name, each)) for name, each in (agreement or {}).items()],
+        conditions=[
+            clean(f"{name}: {line}" if len(scores.systems) > 1 else line)
+            for name, each in (conditions or {}).items()
+            for line in condition_lines(each)
+        ],
         interval=next(
             (f.interval for each in scores.systems for f in each.figures.values() if f.interval), ""
         ),

@@ -27,6 +27,7 @@ def write_scores(
     provenance: Mapping[str, Any] | None = None,
     agreement: Mapping[str, Any] | None = None,
     headlines: Mapping[str, str] | None = None,
+    conditions: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write both files into `folder` and return them.
 
@@ -35,6 +36,7 @@ def write_scores(
         provenance: what the scores were made with; stored as it is.
         agreement: system -> agreement of several annotators with each other and with it.
         headlines: system -> the result in a sentence.
+        conditions: system -> comparisons of conditions (see `compare_conditions`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = {
@@ -42,6 +44,7 @@ def write_scores(
         "recordings": list(recordings),
         "provenance": dict(provenance or {}),
         **({"agreement": dict(agreement)} if agreement else {}),
+        **({"conditions": dict(conditions)} if conditions else {}),
     }
     for system in content["systems"]:
         del system["latencies"]  # `figures` has their quantiles

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from erc_ros.evaluation.tally import BLOCK, ScoredConversation, Sums
 from erc_ros.metrics.classification import SCORES, cohen_kappa, draws
 from erc_ros.metrics.concordance import concordance
 from erc_ros.metrics.selective import area_under_risk_coverage, risk_coverage
+from erc_ros.metrics.significance import holm
 from erc_ros.plugins import PluginError
 from erc_ros.values.nanoseconds import NS
 
@@ -45,6 +46,8 @@ Drawn = NDArray[np.float64]
 """(R + 1,): a figure, then its value for each bootstrap sample; NaN where it is undefined."""
 Unit = Sequence[ScoredConversation]
 """What is drawn together."""
+Grouping = Callable[[ScoredConversation], Sequence[str]]
+"""The name of the group of each answered utterance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def measures(labels: Sequence[str]) -> list[Measure]:
     ]
     of_time = [
         _share(f"{name} {part}".strip(), name, place, 0)
-        for name in ("teer", "steer", "der")
+        for name in ("teer", "steer", "der", "eder")
         for part, place in (
             ("", slice(1, 4)),
             ("missed", 1),
@@ -156,12 +159,14 @@ def evaluate(
     systems: Mapping[str, tuple[Sequence[str], Sequence[ScoredConversation]]],
     settings: Mapping[str, str] | None = None,
     metrics: Sequence[Metric] = (),
+    kinds: Mapping[str, Grouping] | None = None,
 ) -> Scores:
     """Return the scores of each system, and the differences of the first two.
 
     Args:
         systems: name -> (labels, conversations of all recordings, in the order of recordings).
         metrics: of other packages, in addition to the figures of this one.
+        kinds: groups in addition to those by recording, speaker, modalities and noise.
 
     Raises:
         PluginError: a metric has the name of another figure.
@@ -174,7 +179,7 @@ def evaluate(
             "systems with different labels cannot be compared: "
             + "; ".join(f"{n}: {', '.join(each)}" for n, each in zip(names, labels, strict=True))
         )
-    scores = [system_scores(name, *systems[name], metrics) for name in names]
+    scores = [system_scores(name, *systems[name], metrics, kinds) for name in names]
     comparisons: tuple[Comparison, ...] = ()
     if len(names) > 1:
         comparisons = compare(names[0], names[1], systems[names[0]], systems[names[1]], metrics)
@@ -186,6 +191,7 @@ def system_scores(
     labels: Sequence[str],
     conversations: Sequence[ScoredConversation],
     metrics: Sequence[Metric] = (),
+    kinds: Mapping[str, Grouping] | None = None,
 ) -> SystemScores:
     """Return all scores of one system."""
     labels = tuple(labels)
@@ -199,6 +205,9 @@ def system_scores(
         "modalities": _grouped(conversations, labels, lambda c: c.answered.modalities),
         "signal_to_noise": _grouped(conversations, labels, lambda c: c.answered.noise),
     }
+    for kind, names_of in (kinds or {}).items():
+        groups[kind] = _grouped(conversations, labels, names_of)
+        groups[kind].pop("", None)  # of people who are not participants
     return SystemScores(
         name,
         labels,
@@ -250,7 +259,11 @@ def compare(
         p = min(1.0, 2 * min(below, 1 - below))
         numbers = (_rounded(each) for each in (values[0], low, high, p))
         differences.append(Comparison(figure, a, b, *numbers))
-    return tuple(differences)
+    corrected = iter(holm([each.p for each in differences if each.p is not None]))
+    return tuple(
+        each if each.p is None else replace(each, p_corrected=_rounded(next(corrected)))
+        for each in differences
+    )
 
 
 def _recordings(conversations: Sequence[ScoredConversation]) -> dict[str, list[ScoredConversation]]:
@@ -422,7 +435,7 @@ def _quantile(ordered: Drawn, weights: Drawn, share: float) -> float:
 def _grouped(
     conversations: Sequence[ScoredConversation],
     labels: Sequence[str],
-    names_of: Callable[[ScoredConversation], Sequence[str]],
+    names_of: Grouping,
 ) -> dict[str, dict[str, Figure]]:
     """Figures of the predictions of each group, by its name."""
     groups = {}
@@ -434,9 +447,7 @@ def _grouped(
 
 
 def _only(
-    conversation: ScoredConversation,
-    name: str,
-    names_of: Callable[[ScoredConversation], Sequence[str]],
+    conversation: ScoredConversation, name: str, names_of: Grouping
 ) -> ScoredConversation | None:
     """The part of a conversation that is of a group."""
     mask = np.array([each == name for each in names_of(conversation)], bool)

@@ -6,6 +6,7 @@ memory, and a bootstrap sample is a weighted sum.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,11 +14,18 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.evaluation.matching import covered
+from erc_ros.evaluation.matching import outcome
 from erc_ros.evaluation.records import AnswerMatch, Prediction, Recording, Segment
 from erc_ros.metrics.classification import confusion, reliability
 from erc_ros.metrics.concordance import moments
-from erc_ros.metrics.timelines import Errors, Extent, Span, identification_errors, speaker_mapping
+from erc_ros.metrics.timelines import (
+    Errors,
+    Extent,
+    Span,
+    emotion_diarization_errors,
+    identification_errors,
+    speaker_mapping,
+)
 from erc_ros.metrics.word_errors import (
     TimedWord,
     WordErrors,
@@ -31,6 +39,7 @@ from erc_ros.values.utterance import MODALITIES
 
 COLLAR = seconds(0.25)  # on each side of annotated boundaries, as in Wu et al. 2023
 BLOCK = seconds(30.0)  # of time, resampled as a unit where there are few conversations
+NEUTRAL = "neutral"  # not an emotion for the emotion diarization error
 BINS = 15  # of confidence
 NOISE_EDGES = (10.0, 20.0, 30.0)  # dB, between the groups of signal-to-noise ratio
 
@@ -82,8 +91,8 @@ class ScoredConversation:
     """A conversation of a recording, or a block of it: a unit of resampling.
 
     Attributes:
-        sums: name -> additive sums. Times are in s. `teer`, `steer`, `der`: total, missed, false
-            alarm, confusion; `cpwer`, `tcpwer`: errors, words; `valence`, `arousal`: see
+        sums: name -> additive sums. Times are in s. `teer`, `steer`, `der`, `eder`: total, missed,
+            false alarm, confusion; `cpwer`, `tcpwer`: errors, words; `valence`, `arousal`: see
             `moments`; `matching`: segments, utterances, matched, missed, merged, split, invented.
         latencies: ns, (L,). missed_by: annotated speaker -> (segments, missed).
         blocks: number of a block of `BLOCK` -> its part; words cannot be divided and are missing.
@@ -266,25 +275,25 @@ def _missed_by(recording: Recording, matches: Sequence[AnswerMatch]) -> dict[str
         if recording.truth is not None and match.truth is not None:
             segment = recording.truth.segments[match.truth]
             count, missed = counts.get(segment.speaker, (0, 0))
-            is_missed = match.prediction is None and not covered(segment, recording.predictions)
-            counts[segment.speaker] = count + 1, missed + is_missed
+            counts[segment.speaker] = count + 1, missed + (_outcome(recording, match) == "missed")
     return counts
 
 
 def _matching(recording: Recording, matches: Sequence[AnswerMatch]) -> Sums:
-    assert recording.truth is not None
-    matched = missed = merged = split = invented = 0
-    for match in matches:
-        if match.truth is not None and match.prediction is not None:
-            matched += 1
-        elif match.truth is not None:
-            is_merged = covered(recording.truth.segments[match.truth], recording.predictions)
-            merged, missed = merged + is_merged, missed + (not is_merged)
-        else:
-            is_split = covered(recording.predictions[_index(match)], recording.truth.segments)
-            split, invented = split + is_split, invented + (not is_split)
-    segments, utterances = matched + missed + merged, matched + split + invented
-    return np.array([segments, utterances, matched, missed, merged, split, invented], np.float64)
+    counts = Counter(_outcome(recording, match) for match in matches)
+    kinds = [counts[name] for name in ("matched", "missed", "merged", "split", "invented")]
+    matched, missed, merged, split, invented = kinds
+    return np.array([matched + missed + merged, matched + split + invented, *kinds], np.float64)
+
+
+def _outcome(recording: Recording, match: AnswerMatch) -> str:
+    segments = recording.truth.segments if recording.truth is not None else ()
+    return outcome(
+        None if match.truth is None else segments[match.truth],
+        None if match.prediction is None else recording.predictions[match.prediction],
+        segments,
+        recording.predictions,
+    )
 
 
 # --- over time ---
@@ -295,10 +304,10 @@ def _timelines(
     predictions: Sequence[Prediction],
     windows: Sequence[tuple[int, int]],
 ) -> list[dict[str, Sums]]:
-    """DER, TEER and sTEER of each window, from the first to the last annotated moment.
+    """DER, EDER, TEER and sTEER of each window, from the first to the last annotated moment.
 
-    Segments without a known emotion are excluded from TEER and sTEER. There is neither DER nor
-    sTEER if a segment has no speaker.
+    Segments without a known emotion are excluded from EDER, TEER and sTEER. There is neither DER
+    nor sTEER if a segment has no speaker.
     """
     extent = [(min(s.start for s in truth), max(s.end for s in truth))]
     labeled = [s for s in truth if s.emotion is not None]
@@ -328,7 +337,11 @@ def _timelines(
                 [Span(p.start, p.end, p.speaker, (named[p.speaker], p.label)) for p in predictions],
                 labeled_time,
             )
-    return [
+    emotional = (
+        [Span(s.start, s.end, "", s.emotion) for s in labeled if s.emotion != NEUTRAL],
+        [Span(p.start, p.end, "", p.label) for p in predictions if p.label != NEUTRAL],
+    )
+    errors = [
         {
             name: _sums(
                 identification_errors(
@@ -339,6 +352,11 @@ def _timelines(
         }
         for window in windows
     ]
+    if labeled:
+        for own, window in zip(errors, windows, strict=True):
+            near = [_near(spans, window) for spans in emotional]
+            own["eder"] = _sums(emotion_diarization_errors(*near, _cut(labeled_time, window)))
+    return errors
 
 
 def _near(spans: Sequence[Span], window: tuple[int, int]) -> list[Span]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,3 +64,13 @@ def paired_bootstrap(
     low, high = np.quantile(drawn, (0.025, 0.975))
     below = float((drawn < 0).mean() + (drawn == 0).mean() / 2)
     return Difference(value, float(low), float(high), min(1.0, 2 * min(below, 1 - below)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values corrected for as many tests (Holm 1979), in the same order."""
+    corrected = [0.0] * len(p)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=lambda place: p[place])):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
+        corrected[place] = largest
+    return corrected

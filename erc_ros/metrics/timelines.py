@@ -77,6 +77,31 @@ def identification_errors(
     )
 
 
+def emotion_diarization_errors(
+    reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent
+) -> Errors:
+    """Errors of the emotions that are present, whoever has them; `rate` is the EDER.
+
+    The time in which the set of emotions differs, by all scored time: missed where the hypothesis
+    has none, false alarm where the reference has none, otherwise confusion (which includes Wang's
+    "overlap"). Source: Wang et al., "Speech Emotion Diarization", ASRU 2023.
+
+    Args:
+        reference, hypothesis: without spans of neutral speech, which is as silence here.
+    """
+    edges, widths = _cells(reference, hypothesis, extent, 0)
+    labels = list(dict.fromkeys([*(s.label for s in reference), *(s.label for s in hypothesis)]))
+    of = {label: place for place, label in enumerate(labels)}
+    r, h = (_by_label(_counts(s, edges), of, len(widths)) > 0 for s in (reference, hypothesis))
+    differ, in_r, in_h = (r != h).any(axis=0), r.any(axis=0), h.any(axis=0)
+    return Errors(
+        int(widths.sum()),
+        int(widths @ (differ & ~in_h)),
+        int(widths @ (differ & ~in_r)),
+        int(widths @ (differ & in_r & in_h)),
+    )
+
+
 def speaker_mapping(
     reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent, collar: int = 0
 ) -> dict[Hashable, Hashable]:

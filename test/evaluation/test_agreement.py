@@ -22,6 +22,7 @@ from erc_ros.evaluation.agreement import (
     krippendorff_alpha,
     observed_agreement,
     segment_units,
+    soft_figures,
     time_units,
 )
 from erc_ros.evaluation.records import Segment
@@ -258,3 +259,69 @@ def test_what_cannot_be_compared_is_refused_in_a_line(
     assert main(["agreement", *(each.format(**values) for each in arguments)]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("erc: ") and errors.count("\n") == 1
+
+
+def test_soft_labels_are_compared_as_scipy_and_scikit_learn_do() -> None:
+    from scipy.spatial.distance import jensenshannon
+    from scipy.stats import entropy
+    from sklearn.metrics import log_loss
+
+    labels, rng = ("anger", "joy", "neutral"), np.random.default_rng(0)
+    raters = [[labels[n] for n in rng.integers(3, size=rng.integers(1, 5))] for _ in range(30)]
+    estimated = rng.dirichlet(np.ones(3), 30)
+    figures = soft_figures(labels, raters, estimated)
+    given = [np.array([own.count(label) / len(own) for label in labels]) for own in raters]
+    pairs = list(zip(given, estimated, strict=True))
+    wanted = np.mean([entropy(q) + entropy(q, p) for q, p in pairs])
+    assert figures["cross_entropy"].value == pytest.approx(wanted)
+    assert figures["entropy"].value == pytest.approx(np.mean([entropy(q) for q in given]))
+    wanted = np.mean([jensenshannon(q, p, 2) ** 2 for q, p in pairs])
+    assert figures["jensen_shannon"].value == pytest.approx(wanted)
+    assert figures["cross_entropy"].low < figures["cross_entropy"].value
+    one = soft_figures(labels, [[own[0]] for own in raters], estimated)
+    assert one["cross_entropy"].value == pytest.approx(
+        log_loss([own[0] for own in raters], estimated, labels=labels)
+    )
+    assert one["entropy"].value == 0
+    assert soft_figures(labels, [], np.zeros((0, 3))) == {}
+
+
+def test_the_model_is_compared_with_the_distribution_of_labels(
+    bag: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    people = [
+        f"RA1={annotation(tmp_path / '1.csv', ('joy', 'anger', 'joy'))}",
+        f"RA2={annotation(tmp_path / '2.csv', ('joy', 'fear', 'anger'))}",
+    ]
+    _, scores = evaluate(bag, "--truth", *people)
+    soft = scores["agreement"]["tiny"]["soft"]
+    assert soft["cross_entropy"]["n"] == 3  # also where there is no majority
+    assert soft["entropy"]["value"] == pytest.approx(2 / 3 * np.log(2))
+    assert soft["cross_entropy"]["value"] >= soft["entropy"]["value"]
+    methods = (tmp_path / "out" / "methods.md").read_text()
+    assert f"{soft['cross_entropy']['value']:.3f}" in methods
+
+
+def test_adjudicated_labels_replace_the_majority_and_do_not_count_as_an_annotator(
+    bag: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    people = [
+        f"RA1={annotation(tmp_path / '1.csv', ('joy', 'anger', 'joy'))}",
+        f"RA2={annotation(tmp_path / '2.csv', ('joy', 'fear', 'anger'))}",
+    ]
+    decide = tmp_path / "decide.csv"
+    assert main(["agreement", *people, "--adjudicate", str(decide)]) == 0
+    lines = decide.read_text().splitlines()
+    assert len(lines) == 3 and lines[1].startswith("1,2.000,3.000,")
+    decided = [line.replace(",,anger", ",sadness,anger") for line in lines]  # the first only
+    decide.write_text("\n".join(line.replace("1,", "talk,", 1) for line in decided) + "\n")
+    status, scores = evaluate(bag, "--truth", *people, f"adjudicated={decide}")
+    assert status == 0
+    (system,) = scores["systems"]
+    rows = dict(zip(system["labels"], map(sum, system["confusion"]), strict=True))
+    assert (rows["joy"], rows["sadness"], sum(rows.values())) == (1, 1, 2)
+    assert set(scores["agreement"]["tiny"]["model"]) == {"RA1", "RA2"}
+    decide.write_text("recording,start,end,speaker,emotion\ntalk,4.1,4.4,,joy\n")
+    _, scores = evaluate(bag, "--truth", *people, f"adjudicated={decide}")
+    assert any("not annotated" in text for text in scores["recordings"][0]["notices"])
+    assert main(["evaluate-bag", str(bag), "--truth", people[0], f"adjudicated={decide}"]) == 1

@@ -120,3 +120,20 @@ def test_what_is_no_recording_is_explained(
     status = main(["annotate", str(tmp_path / "none"), "--bundle", str(bundle)])
     assert status == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_template_has_empty_tiers_and_the_labels_of_the_model(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "emotions.etf"
+    line = ["annotate", "--template", str(file), "--bundle", str(bundle), "--speakers", "Anna"]
+    assert main(line) == 0
+    document = Eaf(str(file))
+    wanted = {f"{kind}@Anna" for kind in ("text", "emotion", "valence", "arousal")}
+    assert set(document.get_tier_names()) == wanted
+    assert not any(document.get_annotation_data_for_tier(tier) for tier in wanted)
+    assert document.tiers["emotion@Anna"][2]["PARENT_REF"] == "text@Anna"
+    vocabulary = document.controlled_vocabularies["emotion"]
+    assert "joy" in {values[0][0] for values, _ in vocabulary[1].values()}
+    assert main([*line, "Anna"]) == 1  # twice
+    assert main(["annotate", "--bundle", str(bundle)]) == 1

@@ -19,10 +19,10 @@ from pympi import Eaf
 
 from erc_ros.cli import main
 from erc_ros.demo.conversation_bag import Phrase, write_conversation
-from erc_ros.evaluation.truth import TruthError, read
+from erc_ros.evaluation.truth import TruthError, read, vocabulary
 from erc_ros.evaluation.truth.joining import LabelMap, join
 from erc_ros.evaluation.truth.marks import meaning
-from erc_ros.evaluation.truth.vocabulary import meant_label
+from erc_ros.evaluation.truth.vocabulary import EMOTION_WORDS, meant_label
 from erc_ros.replay.bag import Bag, BagWriter
 from erc_ros.resources import package_version
 from erc_ros.values.nanoseconds import NS
@@ -384,3 +384,34 @@ def test_a_part_of_a_recording_is_annotated(bag: Path, bundle: Path, tmp_path: P
     table = (tmp_path / "part" / "talk.csv").read_text()
     assert "what happened" in table and "so happy" not in table and "She said" not in table
     assert main([*arguments, "--overwrite", "--from", "60"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [
+        ("happiness Freude bonheur alegría gioia felicidade contentment happy-for", "joy"),
+        ("Trauer tristesse tristeza tristezza triste disappointment despair grief", "sadness"),
+        ("Wut colère enojo rabbia raiva irritation annoyance resentment", "anger"),
+        ("Angst peur miedo paura medo apprehension fears-confirmed worried", "fear"),
+        ("überrascht étonné sorprendido sorpreso surpreso amazement", "surprise"),
+        ("Ekel dégoût asco disgustato nojo loathing contempt Verachtung", "disgust"),
+        ("ruhig neutre neutro relaxed", "neutral"),
+    ],
+)
+def test_words_of_six_languages_and_of_published_vocabularies_are_understood(
+    words: str, label: str
+) -> None:
+    assert {word: meant_label(word, LABELS) for word in words.split()} == dict.fromkeys(
+        words.split(), label
+    )
+    assert meant_label("sensory pleasure", LABELS) == "joy"
+    assert meant_label("guilt", LABELS) == "sadness" and meant_label("guilt", ("shame",)) == "shame"
+
+
+def test_no_word_names_two_emotions() -> None:
+    content = (Path(vocabulary.__file__).parent / "emotion_words.yaml").read_text(encoding="utf-8")
+    words = yaml.safe_load(content)["words"]
+    for emotion, own in words.items():
+        for word in own.split(", "):
+            assert EMOTION_WORDS[word] == emotion, word
+            assert word == word.casefold().strip(" ,")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from erc_ros.metrics.classification import weighted_f1
-from erc_ros.metrics.significance import paired_bootstrap
+from erc_ros.metrics.significance import holm, paired_bootstrap
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 3, 600)
@@ -56,3 +56,9 @@ def test_few_conversations_make_a_wide_interval() -> None:
 def test_predictions_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="predictions"):
         paired_bootstrap(TRUTH, guess(0.5)[:, :-1], guess(0.5), CONVERSATIONS, 3)
+
+
+def test_several_tests_are_corrected_as_in_r() -> None:
+    # p.adjust(c(0.01, 0.04, 0.03, 0.02), "holm")
+    assert holm([0.01, 0.04, 0.03, 0.02]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
+    assert holm([0.9, 0.6]) == [1.0, 1.0] and holm([]) == []

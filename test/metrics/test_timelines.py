@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc_ros.metrics.timelines import Errors, Span, identification_errors, speaker_mapping
+from erc_ros.metrics.timelines import (
+    Errors,
+    Span,
+    emotion_diarization_errors,
+    identification_errors,
+    speaker_mapping,
+)
 
 S = 1_000_000_000
 
@@ -138,3 +144,31 @@ def test_the_mapping_gives_pyannotes_diarization_error(
         annotation(reference), annotation(hypothesis), uem=Timeline([Segment(0, 80)])
     )
     assert identification_errors(ours, named, whole).rate == pytest.approx(theirs)
+
+
+def test_the_emotion_diarization_error_by_hand() -> None:
+    reference = [span(2, 6, "joy"), span(8, 9, "anger")]
+    hypothesis = [span(1, 5, "joy"), span(4, 5, "fear"), span(7, 8.5, "sadness")]
+    found = emotion_diarization_errors(reference, hypothesis, [(0, 10 * S)])
+    # missed: 5 to 6, 8.5 to 9; false: 1 to 2, 7 to 8; others: joy and fear from 4 to 5, 8 to 8.5
+    assert found == Errors(10 * S, round(1.5 * S), 2 * S, round(1.5 * S))
+    assert found.rate == pytest.approx(0.5)
+    assert emotion_diarization_errors([], [], [(0, S)]).rate == 0
+
+
+TICKS = st.lists(st.sampled_from(["", "joy", "anger"]), min_size=20, max_size=20)
+
+
+@settings(max_examples=50, deadline=None)
+@given(TICKS, TICKS)
+def test_for_one_speaker_it_is_the_share_of_time_with_another_emotion(
+    reference: list[str], hypothesis: list[str]
+) -> None:
+    # SpeechBrain's `EDER`: 1 - time with the right emotion / duration
+    spans = [
+        [span(n, n + 1, label) for n, label in enumerate(each) if label]
+        for each in (reference, hypothesis)
+    ]
+    found = emotion_diarization_errors(*spans, [(0, 20 * S)])
+    right = sum(a == b for a, b in zip(reference, hypothesis, strict=True))
+    assert found.rate == pytest.approx(1 - right / 20)

@@ -38,12 +38,7 @@ def write(
     Raises:
         OSError: the folder cannot be written to.
     """
-    from pympi import Eaf
-
-    document = Eaf(author="erc_ros")
-    document.adocument["DATE"] = f"{moment(origin):%Y-%m-%dT%H:%M:%S+00:00}"
-    document.remove_tier("default")
-    document.remove_linguistic_type("default-lt")
+    document = _document(origin)
     _declare(document, labels)
     for each in media:
         url = f"./{each.name}"
@@ -58,11 +53,42 @@ def write(
     return file
 
 
+def write_template(file: Path, labels: Sequence[str], speakers: Sequence[str]) -> Path:
+    """Write an .etf: empty tiers of words, emotion, valence and arousal for each speaker.
+
+    Raises:
+        ValueError: no speaker, or one twice. OSError: the folder cannot be written to.
+    """
+    if not speakers or len(set(speakers)) < len(speakers):
+        raise ValueError(f"speakers are {', '.join(speakers) or 'missing'}; name each once")
+    document = _document(0)
+    _declare(document, labels)
+    for speaker in speakers:
+        document.add_tier(f"text@{speaker}", "text", part=speaker)
+        for below in ("emotion", "valence", "arousal"):
+            parent = f"text@{speaker}"
+            document.add_tier(f"{below}@{speaker}", below, parent=parent, part=speaker)
+    with whole_file(file) as part:
+        document.to_file(str(part))
+    return file
+
+
 def _in_milliseconds(lines: Iterable[Line]) -> Iterator[Line]:
     """ELAN counts in ms; nothing becomes shorter than one."""
     for line in lines:
         start = round(line.start / _MILLISECOND)
         yield replace(line, start=start, end=max(start + 1, round(line.end / _MILLISECOND)))
+
+
+def _document(origin: int) -> Any:
+    """Without tiers and types; `origin` (ns) is its date."""
+    from pympi import Eaf
+
+    document = Eaf(author="erc_ros")
+    document.adocument["DATE"] = f"{moment(origin):%Y-%m-%dT%H:%M:%S+00:00}"
+    document.remove_tier("default")
+    document.remove_linguistic_type("default-lt")
+    return document
 
 
 def _declare(document: Any, labels: Sequence[str]) -> None:

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from importlib import resources
 from types import MappingProxyType
 
-_WORDS = {
-    "joy": "joyful happy happiness happily joyous glad cheerful amused amusement delight delighted "
-    "laughing positive enjoyment freude fröhlich glücklich joie alegría felicidad",
-    "sadness": "sad sorrow sorrowful unhappy unhappiness depressed grief melancholy down crying "
-    "traurig trauer traurigkeit tristesse triste tristeza",
-    "anger": "angry mad annoyed annoyance furious fury rage irritated irritation frustrated "
-    "frustration wut wütend ärger zorn colère ira enfado",
-    "fear": "fearful afraid scared frightened anxious anxiety nervous terrified terror worried "
-    "angst ängstlich furcht peur miedo",
-    "surprise": "surprised surprising astonished astonishment amazed amazement startled "
-    "überraschung überrascht sorpresa",
-    "disgust": "disgusted disgusting revulsion ekel dégoût asco",
-    "neutral": "neutrality calm none normal neutre",
-    "contempt": "contemptuous scorn disdain verachtung",
-    "excitement": "excited exciting",
-    "boredom": "bored boring",
-    "confusion": "confused",
-    "trust": "trusting trustful",
-    "anticipation": "anticipating expectant",
-    "love": "loving affection",
-    "pride": "proud",
-    "shame": "ashamed embarrassed embarrassment guilt guilty",
-}
+import yaml
+
+_CONTENT = yaml.safe_load(
+    (resources.files(__package__) / "emotion_words.yaml").read_text(encoding="utf-8")
+)
 _ABBREVIATED = ("joy", "sadness", "anger", "fear", "surprise", "disgust", "neutral")
 EMOTION_WORDS = MappingProxyType(
     {emotion[:3]: emotion for emotion in _ABBREVIATED}
-    | {word: emotion for emotion, words in _WORDS.items() for word in (emotion, *words.split())}
+    | {
+        word: emotion
+        for emotion, words in _CONTENT["words"].items()
+        for word in (emotion, *words.split(", "))
+    }
 )
 """A word or a usual abbreviation (three letters), in lower case -> the emotion that it names."""
 
-_MEANT = MappingProxyType(
-    {"excitement": "joy", "contempt": "disgust"}
-)  # where the label is missing
+_MEANT: Mapping[str, str] = MappingProxyType(_CONTENT["instead"])  # where the label is missing
 UNKNOWN_WORDS = frozenset(("unknown", "unclear", "undecided", "n/a", "na", "?", "xxx", "other"))
 """Annotations that say that the annotator could not tell."""
 
