@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from erc_ros.evaluation.records import Prediction
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import speaker_name
 
 
 def clean(text: str) -> str:
@@ -25,7 +26,7 @@ def speaker_names(answers: Iterable[Prediction]) -> dict[tuple[str, str], str]:
     conversations = list(dict.fromkeys(conversation for conversation, _ in keys))
     result = {}
     for conversation, speaker in keys:
-        name = f"speaker {int(speaker) + 1}" if speaker.isdecimal() else clean(speaker)
+        name = clean(speaker_name(speaker))
         number = conversations.index(conversation)
         prefix = f"{number + 1}: " if number else ""
         result[conversation, speaker] = prefix + (name or "unknown speaker")

@@ -27,6 +27,7 @@ from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import to_bgr
 from erc_ros.values.nanoseconds import NS, seconds
+from erc_ros.values.utterance import speaker_name
 from erc_ros.values.why import explain, indicated
 
 HOST = "127.0.0.1"
@@ -79,7 +80,7 @@ class LivePage(Observer):
         with self._changed:
             self._frame, self._number = frame, self._number + 1
             self._faces = [face for face in faces if abs(frame.stamp - face.stamp) <= _SEEN]
-            self._speaking = f"{_name(speaker)} speaks" if conversation and speaker else ""
+            self._speaking = f"{speaker_name(speaker)} speaks" if conversation and speaker else ""
             self._change()
 
     def estimate(self, row: Row, rows: Sequence[Row]) -> None:
@@ -167,11 +168,7 @@ def reasons(row: Row) -> list[str]:
 
 
 def _speaker(row: Row) -> str:
-    return row.person_id or _name(row.speaker_id)
-
-
-def _name(speaker: str) -> str:
-    return f"speaker {int(speaker) + 1}" if speaker.isdecimal() else speaker
+    return speaker_name(row.speaker_id, row.person_id)
 
 
 class _Server(ThreadingHTTPServer):

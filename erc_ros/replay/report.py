@@ -1,7 +1,7 @@
-"""What a replay leaves behind: estimates as JSON lines and CSV, counts, and a picture.
+"""The output files of a replay: estimates as JSON lines and CSV, counts, and an image.
 
 estimates.jsonl, estimates.csv and summary.json depend on the recording, the models and the settings
-only; how long everything took stands in timing.json.
+only; timing.json has the run time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from erc_ros.replay.rows import BundleName, Row
 from erc_ros.replay.timeline import draw
 from erc_ros.values.files import whole_folder
 from erc_ros.values.nanoseconds import NS
-from erc_ros.values.utterance import MODALITIES
+from erc_ros.values.utterance import MODALITIES, speaker_name
 from erc_ros.values.why import changes
 
 UNKNOWN = "unknown"  # how summary.json counts estimates below `min_confidence`
@@ -100,7 +100,7 @@ def write(
 def _write(result: Result, rows: list[Row], folder: Path, about: Mapping[str, Any]) -> list[Path]:
     files = [folder / name for name in ("estimates.jsonl", "estimates.csv", "summary.json")]
     files[0].write_text("".join(_json(_entry(row)) + "\n" for row in rows), encoding="utf-8")
-    _write_csv(files[1], rows)
+    _write_csv(files[1], rows, result.origin)
     summary = {
         **about,
         "bundle": asdict(result.bundle),
@@ -149,9 +149,20 @@ def _json(entry: dict[str, Any]) -> str:
     return json.dumps(entry, ensure_ascii=False)
 
 
-def _write_csv(file: Path, rows: Sequence[Row]) -> None:
-    """One line per estimate, nested values as columns such as `p_joy` and `weight_text`."""
-    lines = [_flat(row) for row in rows]
+def _write_csv(file: Path, rows: Sequence[Row], origin: int) -> None:
+    """One line per estimate, nested values as columns such as `p_joy` and `weight_text`.
+
+    The first columns are for people: s from `origin` (ns), and the speaker's name.
+    """
+    lines = [
+        {
+            "start_s": round((row.start - origin) / NS, 3),
+            "end_s": round((row.end - origin) / NS, 3),
+            "speaker": speaker_name(row.speaker_id, row.person_id),
+            **_flat(row),
+        }
+        for row in rows
+    ]
     names = list(dict.fromkeys(name for line in lines for name in line)) or ["utterance_id"]
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The timeline picture: who spoke when, coloured by emotion, and every utterance in words."""
+"""The timeline image: who spoke when, colored by emotion, and every utterance in words."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import speaker_name
 from erc_ros.values.why import NAMES, brief
 
 if TYPE_CHECKING:
     from erc_ros.replay.rows import Row
 
-# Colours of Okabe and Ito, which colour-blind people can tell apart; words stand beside them.
+# Colors of Okabe and Ito, which color-blind people can tell apart; the labels are next to them.
 COLOURS = {
     "neutral": "#b3b3b3",
     "surprise": "#56b4e9",
@@ -118,7 +119,8 @@ class _Page:
             top = self._lanes_top + number * _LANE
             middle = top + _LANE / 2
             self._line(_LANES_LEFT, middle, self._right - _MARGIN, middle, RULE)
-            self._text(_LANES_LEFT - 0.12, middle, lane.name, align="right", bold=True)
+            name = self._fitting(lane.name, _LANES_LEFT - _MARGIN)
+            self._text(_LANES_LEFT - 0.12, middle, name, align="right", bold=True)
             free = _LANES_LEFT
             for index in lane.rows:
                 free = self._utterance(index, top, free)
@@ -151,7 +153,7 @@ class _Page:
 
     def _table(self) -> None:
         top = self._table_top
-        for x, name in ((_TIME, "time"), (_SPEAKER, "who"), (_TEXT, "what was said")):
+        for x, name in ((_TIME, "time"), (_SPEAKER, "speaker"), (_TEXT, "words")):
             self._text(x, top, name, colour=FAINT, size=8)
         self._text(_LABEL, top, "emotion, confidence", colour=FAINT, size=8)
         if self._right != _WIDTH:
@@ -170,7 +172,7 @@ class _Page:
         number, ink = str(self._first + index), _ink_on(row.label)
         self._text(_NUMBER + 0.135, y, number, align="center", size=8, colour=ink)
         self._text(_TIME, y, _clock((row.start - self._origin) / NS), colour=FAINT)
-        self._text(_SPEAKER, y, _short_name(row))
+        self._text(_SPEAKER, y, self._fitting(_name(row), _TEXT - _SPEAKER - 0.05))
         room = _LABEL - _TEXT - 0.15
         if row.overlap is not None and row.overlap >= TOGETHER:
             room -= 0.1 + self._text(
@@ -285,17 +287,19 @@ def _lanes(rows: Sequence[Row]) -> list[_Lane]:
     ordered = sorted(
         speakers.items(), key=lambda item: (item[1][0] if several else 0, not item[0][1], item[0])
     )
-    return [_Lane(_short_name(rows[indices[0]]), tuple(indices)) for _, indices in ordered]
+    return [_Lane(_name(*map(rows.__getitem__, indices)), tuple(indices)) for _, indices in ordered]
 
 
-def _short_name(row: Row) -> str:
-    if row.speaker_id.isdigit():
-        return f"speaker {int(row.speaker_id) + 1}"
-    return row.speaker_id[:9] or "somebody"
+def _name(*rows: Row) -> str:
+    """What to call the speaker of all these rows: the person's name where one is known."""
+    person = next((row.person_id for row in rows if row.person_id), "")
+    return speaker_name(rows[0].speaker_id, person) or "unknown"
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(label for row in rows for label in row.probabilities))
+    """The labels of the legend; "" if an estimate is unknown."""
+    labels = [label for row in rows for label in row.probabilities]
+    return list(dict.fromkeys([*labels, *("" for row in rows if not row.label)]))
 
 
 def _colour(label: str) -> str:

@@ -1,4 +1,4 @@
-"""An utterance: one speaker's stretch of speech with its text, sound and faces."""
+"""An utterance: one speaker's segment of speech with its text, audio and faces."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ class FaceCrop:
     stamp: int
     pixels: NDArray[np.uint8]
     frame_id: str = ""
+
+
+def speaker_name(speaker_id: str, person_id: str = "") -> str:
+    """Return what results call a speaker: "Ana", or "speaker 1"; "" where it is unknown."""
+    if person_id:
+        return person_id
+    return f"speaker {int(speaker_id) + 1}" if speaker_id.isdecimal() else speaker_id
 
 
 def _no_sound() -> NDArray[np.int16]:

@@ -62,6 +62,12 @@ def test_a_film_with_subtitles_becomes_estimates_of_named_speakers(
         start, end = (float(str(row[key])) / 1e9 - 1.0 for key in ("start", "end"))
         assert start == pytest.approx(phrase.start, abs=0.35)
         assert end == pytest.approx(phrase.end, abs=0.35)
+    with (tmp_path / "out" / "estimates.csv").open(encoding="utf-8", newline="") as stream:
+        table = [line for line in csv.DictReader(stream) if line["text"]]
+    assert [line["speaker"] for line in table] == [NAMES[turn.speaker] for turn in TURNS]
+    for line, phrase in zip(table, phrases, strict=True):
+        assert float(line["start_s"]) == pytest.approx(phrase.start, abs=0.35)
+        assert float(line["end_s"]) == pytest.approx(phrase.end, abs=0.35)
     modalities = finals[0]["modalities"]
     assert modalities == {"text": True, "audio": True, "visual": True}
 

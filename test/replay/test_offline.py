@@ -87,6 +87,8 @@ def test_the_files_say_the_same_and_can_be_read(
     for entry, line in zip(entries, table, strict=True):
         assert float(line[f"p_{entry['label']}"]) == entry["confidence"]
         assert int(line["start"]) == entry["start"] >= START
+        assert float(line["start_s"]) == round((entry["start"] - result.origin) / 1e9, 3)
+        assert line["speaker"] == ""  # no audio, no speaker
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert set(summary) == {
         "bundle",

@@ -123,6 +123,23 @@ def test_the_page_looks_as_it_did(tmp_path: Path) -> None:
     assert_looks_as_before(tmp_path / "t.png", "timeline.png")
 
 
+def test_the_name_of_a_person_is_drawn(tmp_path: Path) -> None:
+    pictures = []
+    for name in ("", "Ana", "Ana with a name that is much too long for its column", "会議"):
+        draw([row(0), row(1, person_id=name)], tmp_path / "t.png", 0)
+        pictures.append(cv2.imread(str(tmp_path / "t.png")))
+    for other in pictures[1:]:
+        changed = np.flatnonzero((pictures[0] != other).any(axis=(0, 2))) / 160  # inches
+        assert len(changed) and changed.max() < _TEXT
+
+
+def test_an_unknown_estimate_is_in_the_legend(tmp_path: Path) -> None:
+    for rows, count in (([row(0)], 0), ([row(0), row(1, label="")], 1)):
+        draw(rows, tmp_path / "t.svg", 0)
+        texts = (tmp_path / "t.svg").read_text().count("<!-- unknown -->")
+        assert texts == count
+
+
 def test_quantiles_are_in_milliseconds() -> None:
     values = quantiles([n * 1_000_000 for n in range(1, 101)])
     assert values == {"p50": 51.0, "p95": 96.0, "p99": 100.0, "max": 100.0}

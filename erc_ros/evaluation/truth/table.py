@@ -29,6 +29,7 @@ from erc_ros.evaluation.truth.marks import (
 )
 from erc_ros.media.files import ORIGIN
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import speaker_name
 
 KINDS = ("text", "emotion", "valence", "arousal")
 NUMBERS = {"start", "end", "valence", "arousal"}
@@ -53,7 +54,7 @@ def read(path: Path) -> list[Mark]:
     columns = {_column(name): name for name in reader.fieldnames or ()}
     is_replay = {"utterance_id", "speaker_id", "label"} <= set(columns)
     if is_replay:  # times in ns since 1970; `label` is empty where the robot is not sure
-        columns |= {"speaker": columns["speaker_id"], "emotion": columns["label"]}
+        columns |= {"emotion": columns["label"]}
     known = {"speaker", "axisName", *KINDS} & set(columns)
     if not {"start", "end"} <= set(columns) or not known:
         raise TruthError(
@@ -93,9 +94,8 @@ def _of_estimate(fields: Mapping[str, str], source: Source) -> dict[str, str]:
     if numbers["start"] == numbers["end"]:  # a text without audio
         numbers["start"] = max(0, numbers["end"] - TEXT_ALONE)
     times = {name: str(number / NS) for name, number in numbers.items()}
-    number = fields["speaker"]
-    speaker = f"speaker {int(number) + 1}" if number.isdecimal() else number
-    return {**times, "speaker": fields.get("person_id", "") or speaker}
+    speaker = speaker_name(fields["speaker_id"], fields.get("person_id", ""))
+    return {**times, "speaker": speaker}
 
 
 def _of_axis(fields: Mapping[str, str], times: tuple[int, int], source: Source) -> Mark:
