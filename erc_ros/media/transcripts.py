@@ -61,9 +61,8 @@ def read_cues(path: Path) -> list[Cue]:
     """
     reader = READERS.get(path.suffix.casefold())
     if reader is None:
-        raise TranscriptError(
-            f"{path}: unknown kind of transcript; supported are {', '.join(sorted(READERS))}"
-        )
+        kinds = ", ".join(sorted({*READERS, ".eaf", ".TextGrid"}))
+        raise TranscriptError(f"{path.name} is not a transcript with times; supported are {kinds}")
     with path.open("rb") as stream:
         content = stream.read(TRANSCRIPT_BYTES + 1)
     if len(content) > TRANSCRIPT_BYTES:
@@ -149,7 +148,8 @@ _TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$")
 _INLINE = re.compile(rf"<{_CLOCK}>")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 _TAG = re.compile(r"<[^>\n]{0,200}>|\{\\[^}\n]{0,200}\}")
-_NAME = re.compile(r"^([A-Z][\w .'-]{0,30}):\s+(?=\S)")
+# "Anna: ...", and "[SPEAKER_00]: ..." of WhisperX
+_NAME = re.compile(r"^(?:\[([^\]\n]{1,40})\]|([^\W\d_][\w .'-]{0,30})):\s+(?=\S)")
 
 
 def _subtitles(text: str) -> list[Cue]:
@@ -159,10 +159,10 @@ def _subtitles(text: str) -> list[Cue]:
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     heads = [n for n, line in enumerate(lines) if _TIMES.match(line)]
-    named = [_NAME.match(_TAG.sub("", lines[n + 1])) for n in heads if n + 1 < len(lines)]
-    names = [match[1].strip() for match in named if match]
-    # "WARNING: ..." once is a text; names come again.
-    speakers = {name for name in names if names.count(name) > 1 or len(names) == len(heads)}
+    named = [_speaker(_TAG.sub("", lines[n + 1])) for n in heads if n + 1 < len(lines)]
+    names = [name for name, _ in named if name]
+    # "WARNING: ..." once is a text; names come again, or most subtitles have one.
+    speakers = {name for name in names if names.count(name) > 1 or len(names) > len(heads) / 2}
     bodies = [
         _body(lines[head + 1 : end])
         for head, end in zip(heads, [*heads[1:], len(lines)], strict=False)
@@ -203,12 +203,21 @@ def _cues_of(body: str, start: int, end: int, speakers: set[str]) -> list[Cue]:
     for number, (begin, speaker) in enumerate(spans):
         stop = spans[number + 1][0] if number + 1 < len(spans) else len(body)
         text = " ".join(html.unescape(_TAG.sub("", _INLINE.sub("", body[begin:stop]))).split())
-        prefix = _NAME.match(text)
-        if not speaker and prefix and prefix[1].strip() in speakers:
-            speaker, text = prefix[1].strip(), text[prefix.end() :]
+        name, words = _speaker(text)
+        if not speaker and name in speakers:
+            speaker, text = name, words
         if text:
             cues.append(Cue(start, end, text, speaker))
     return cues
+
+
+def _speaker(text: str) -> tuple[str, str]:
+    """The name before the words, or "", and the words. Names begin with a capital letter."""
+    match = _NAME.match(text)
+    name = (match[1] or match[2]).strip() if match else ""
+    if match is None or name[:1].islower():
+        return "", text
+    return name, text[match.end() :]
 
 
 def _clock(parts: Sequence[str | None]) -> int:
@@ -278,11 +287,27 @@ def _word(each: Mapping[str, Any]) -> Word:
 
 
 def _whisper_cpp(each: Mapping[str, Any], locale: str) -> Cue:
+    start, end = _offsets(each)
+    text = str(each["text"]).strip()
+    words: list[Word] = []
+    for token in each.get("tokens") or ():  # a part of a word; a space begins the next word
+        part = str(token["text"])
+        if part.startswith("[_"):  # a mark, such as of the time
+            continue
+        first, last = _offsets(token)
+        if words and not part.startswith(" "):
+            words[-1] = Word(words[-1].text + part, words[-1].start, max(first, last))
+        else:
+            words.append(Word(part.strip(), first, max(first, last)))
+    if " ".join(word.text for word in words) != " ".join(text.split()):
+        words = []  # characters that are divided between tokens
+    return Cue(start, end, text, str(each.get("speaker") or ""), tuple(words), math.nan, locale)
+
+
+def _offsets(each: Mapping[str, Any]) -> tuple[int, int]:
+    """Start and end, ns."""
     offsets = each["offsets"]
-    start, end = (_seconds(float(offsets[key]) / 1000) for key in ("from", "to"))
-    return Cue(
-        start, end, str(each["text"]).strip(), str(each.get("speaker") or ""), (), math.nan, locale
-    )
+    return _seconds(float(offsets["from"]) / 1000), _seconds(float(offsets["to"]) / 1000)
 
 
 def _seglst(each: Mapping[str, Any]) -> Cue:

@@ -150,8 +150,37 @@ def test_speakers_of_subtitles(tmp_path: Path) -> None:
         ("ANA", "Warning: it is hot."),
         ("BEN", "Ouch."),
     ]
+    texts = ["Çağla: Hi.", "[SPEAKER_01]: Hello.", "会議: Hi.", "and: no name"]
+    srt = "\n\n".join(f"{n}\n{t}\n{x}" for n, (t, x) in enumerate(zip(times, texts, strict=True)))
+    assert [(c.speaker, c.text) for c in read(tmp_path, "c.srt", srt)] == [
+        ("Çağla", "Hi."),
+        ("SPEAKER_01", "Hello."),
+        ("会議", "Hi."),
+        ("", "and: no name"),
+    ]
     once = f"1\n{times[0]}\nWarning: it is hot.\n\n2\n{times[1]}\nOuch.\n"
     assert [c.speaker for c in read(tmp_path, "b.srt", once)] == ["", ""]
+
+
+def test_tokens_of_whisper_cpp_become_words(tmp_path: Path) -> None:
+    tokens = [
+        {"text": text, "offsets": {"from": start, "to": end}}
+        for text, start, end in (
+            ("[_BEG_]", 0, 0),
+            (" No", 3000, 3100),
+            (" way", 3200, 3400),
+            (".", 3400, 3450),
+        )
+    ]
+    entry = {"offsets": {"from": 3000, "to": 3500}, "text": " No way.", "tokens": tokens}
+    (cue,) = read(tmp_path, "cpp.json", json.dumps({"transcription": [entry]}))
+    assert [(word.text, word.start, word.end) for word in cue.words] == [
+        ("No", seconds(3.0), seconds(3.1)),
+        ("way.", seconds(3.2), seconds(3.45)),
+    ]
+    entry["tokens"] = tokens[:2]
+    (cue,) = read(tmp_path, "cut.json", json.dumps({"transcription": [entry]}))
+    assert cue.words == ()
 
 
 def test_overlapping_and_unsorted_cues_are_sorted(tmp_path: Path) -> None:
