@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -33,21 +34,22 @@ _REPLAY = (
     f"{_extra('replay')}; on a ROS installation, where numpy and OpenCV are the system's, "
     "pip install --no-deps -r requirements/replay.txt"
 )
-_ROS = "ROS 2: source its setup.bash, or install its wheels (see README.md)"
+_ROS = (
+    "ROS 2: source its setup.bash, or install its wheels: in the source tree, "
+    "pip install '.[ros]' ./interfaces"
+)
 # Module that is missing -> what brings it.
 _EXTRAS = {
     "rosbags": _REPLAY,
     "matplotlib": _REPLAY,
     "espeakng_loader": _extra("demo"),
-    **dict.fromkeys(
-        ("defusedxml", "jinja2", "krippendorff", "praatio", "pympi", "tqdm"), _extra("evaluate")
-    ),
+    **dict.fromkeys(("jinja2", "krippendorff", "tqdm"), _extra("evaluate")),
     "torch": _extra("train"),
     "transformers": _extra("train"),
     "onnx": _extra("engines"),
     "sklearn": _extra("train"),
     "soundfile": _extra("train"),
-    "av": _extra("media"),
+    **dict.fromkeys(("av", "defusedxml", "praatio", "pympi"), _extra("media")),
     "sounddevice": _extra("live"),
     "faster_whisper": _extra("whisper"),
     "pywhispercpp": _extra("whispercpp"),
@@ -111,7 +113,10 @@ def _main(arguments: list[str]) -> int:
         print(_version())
         return 0
     if name not in _COMMANDS:
-        print(f"erc: unknown command {name!r}{_meant(name)}\n\n{_usage()}", file=sys.stderr)
+        print(
+            f"erc: unknown command {name!r}{_meant(name)}\n`erc --help` lists the commands",
+            file=sys.stderr,
+        )
         return 2
     try:
         return _COMMANDS[name][0](rest)
@@ -152,7 +157,21 @@ def _meant(name: str) -> str:
     plain = name.lower().replace("_", "-").lstrip("-")
     near = [command for command in _COMMANDS if command.startswith(plain)] if plain else []
     near = near or get_close_matches(plain, _COMMANDS)
+    near = near or ([_SYNONYMS[plain]] if plain in _SYNONYMS else [])
+    near = near or get_close_matches(name.lower(), ("--help", "--version"))
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+_SYNONYMS = {
+    **dict.fromkeys(("analyze", "analyse", "transcribe", "predict", "process"), "replay"),
+    **dict.fromkeys(("webcam", "camera", "microphone", "record"), "live"),
+    **dict.fromkeys(("score", "report"), "evaluate"),
+    **dict.fromkeys(("convert", "bag"), "import"),
+    **dict.fromkeys(("bundles", "list"), "models"),
+    "enroll": "enrol",
+    "check": "doctor",
+}
+"""What users may type for a command."""
 
 
 def _usage() -> str:
@@ -207,7 +226,8 @@ def _robot_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tuning", metavar="YAML", help="internal settings: the `tuning_file`")
     parser.add_argument("--bundle", help="model package: a folder, or a name in models/")
     parser.add_argument(
-        "--speaker-model", help="folder or name of the speaker network; '': no speaker diarization"
+        "--speaker-model",
+        help="folder or name of the speaker network; none: no speaker diarization",
     )
 
 
@@ -216,13 +236,19 @@ def _replay(argv: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="erc replay",
-        description="Estimates, counts and a timeline picture from a recording: a rosbag2, or a "
+        description="Estimates, counts and a timeline image from a recording: a rosbag2, or a "
         "video or audio file.",
+        epilog="example: erc replay talk.mp4 --transcript talk.srt --out report",
     )
-    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap, .db3, or a media file")
+    parser.add_argument(
+        "bag",
+        metavar="recording",
+        type=Path,
+        help="video or audio file, session (.session.yaml), rosbag2 folder, .mcap or .db3",
+    )
     transcript_options(parser)
     private_option(parser)
-    parser.add_argument("--out", type=Path, help="folder for the results; default out/<bag's name>")
+    parser.add_argument("--out", type=Path, help="folder for the results; default out/NAME")
     for role in ("image", "audio", "speech"):
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
     _robot_options(parser)
@@ -339,25 +365,23 @@ def _import(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
 
     def write() -> int:
-        from erc_ros.evaluation.transcripts import cues_for
+        from erc_ros.evaluation.transcripts import cues_for, recognizer_for
         from erc_ros.replay.info import write_bag
+        from erc_ros.replay.progress import progress_bar
         from erc_ros.replay.recording import is_media
 
-        if options.recognizer:
-            raise ErcValueError("erc import takes a --transcript; --recognizer is for replay")
         if not is_media(options.media):
             raise ErcValueError(f"{options.media} is not a video or audio file")
         if not 0.1 <= options.fps <= 60:
             raise ErcValueError(f"--fps is {options.fps:g}; must be 0.1 to 60")
-        cues = cues_for(options.media, options.transcript, _say)
-        print(write_bag(options.media, options.out or _bag_of(options.media), cues, options.fps))
+        recognizer = recognizer_for(options.recognizer, options.language)
+        cues = cues_for(options.media, options.transcript, _say, options.recognizer or "")
+        out = options.out or options.media.with_suffix(".bag")
+        with progress_bar() as progress:
+            print(write_bag(options.media, out, cues, options.fps, recognizer, progress))
         return 0
 
     return _explained(write)
-
-
-def _bag_of(media: Path) -> Path:
-    return media.with_suffix(".bag")
 
 
 def _demo(argv: Sequence[str]) -> int:
@@ -419,7 +443,8 @@ def _make_corpus(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="erc make-corpus",
         description="Make a small corpus in the layout of MELD or IEMOCAP, in which emotions are "
-        "easily heard, seen and read, to try a whole system on; and a recording of the same kind.",
+        "easy to recognize in words, voice and face, to try a whole system; and a recording."
+        " of the same kind.",
     )
     parser.add_argument("layout", choices=("meld", "iemocap"))
     parser.add_argument("folder", type=Path, help="parent of the corpus folder to write")
@@ -458,17 +483,22 @@ def _robot(options: argparse.Namespace) -> RobotConfig:
 
 
 def _print_row(with_text: bool) -> Callable[[Row, int], None]:
+    from erc_ros.values.utterance import speaker_name
+    from erc_ros.values.why import name_of
+
     def show(row: Row, origin: int) -> None:
         if not row.is_final:
             return
-        speaker = f"speaker {int(row.speaker_id) + 1}" if row.speaker_id.isdigit() else "somebody"
-        seen = " ".join(
-            f"{name} {row.weights[name]:.0%}" for name, had in row.modalities.items() if had
+        speaker = speaker_name(row.speaker_id, row.person_id) or "unknown"
+        weights = " ".join(
+            f"{name_of(name)} {row.weights[name]:.0%}"
+            for name, is_present in row.modalities.items()
+            if is_present
         )
-        said = f'"{row.text}"' if with_text and row.text else ""
+        words = f'"{row.text}"' if with_text and row.text else "(no words)"
         print(
             f"{(row.start - origin) / 1e9:6.1f} s  {speaker:<10} {_label_of(row):<9}"
-            f"{row.confidence:4.0%}  {said}  [{seen}]",
+            f"{row.confidence:4.0%}  {words}  [{weights}]",
             flush=True,
         )
 
@@ -482,9 +512,12 @@ def _label_of(row: Row) -> str:
 def _print_end(result: Result, files: Sequence[Path]) -> None:
     speakers = len({row.speaker_id for row in result.rows if row.speaker_id})
     unknown = sum(not row.label for row in result.rows)
+    labels = Counter(row.label or "unknown" for row in result.rows)
+    counts = ", ".join(f"{label} {count}" for label, count in labels.most_common())
     print(
         f"\n{len(result.rows)} estimates, {speakers} speakers"
-        + (f"; {unknown} unknown (confidence below min_confidence)" if unknown else "")
+        + (f": {counts}" if counts else "")
+        + ("; unknown: the confidence is below min_confidence" if unknown else "")
     )
     for line in _why_in_words(result.rows):
         print(line)
@@ -505,7 +538,7 @@ def _print_end(result: Result, files: Sequence[Path]) -> None:
 
 
 def _why_in_words(rows: Sequence[Row]) -> Iterator[str]:
-    """How often each modality decided, and how far it was trusted."""
+    """For each modality, how often it changed the label, and its reliability."""
     from erc_ros.replay.report import summary_of_why
     from erc_ros.values.why import name_of
 
@@ -532,7 +565,7 @@ def _explained(command: Callable[[], int]) -> int:
 
 _COMMANDS: dict[str, tuple[Command, str]] = {
     "run": (_elsewhere("nodes.run", explains=False), "start the ROS 2 nodes"),
-    "replay": (_replay, "estimates and a timeline image of a recording"),
+    "replay": (_replay, "estimates and a timeline image of a video, audio file or rosbag2"),
     "live": (_live, "emotions from this machine's microphone and camera"),
     "sense": (_sense, "publish this machine's microphone and camera on ROS 2 topics"),
     "evaluate": (_evaluate, "scores and a report of recordings, against annotations"),
@@ -545,7 +578,7 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
         _elsewhere("evaluation.annotate"),
         "a first annotation of a recording, to correct in ELAN",
     ),
-    "info": (_elsewhere("replay.info:info"), "content of a recording, and what would be used"),
+    "info": (_elsewhere("evaluation.info:info"), "content of a recording, and what would be used"),
     "import": (_import, "write a video or audio file as a rosbag2"),
     "models": (
         _elsewhere("replay.info:models"),
@@ -553,7 +586,7 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
     ),
     "doctor": (
         _elsewhere("media.doctor", explains=False),
-        "what is installed, and how to get what is missing",
+        "what is installed on this machine, and how to get what is missing",
     ),
     "demo": (_demo, "make a recording and play it through the nodes"),
     "make-bag": (_make_bag, "make the recording of the demo"),

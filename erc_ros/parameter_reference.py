@@ -31,7 +31,7 @@ voice_activity:
   hangover: 0.5
 ```
 
-The nodes, `erc replay`, `erc annotate`, `erc evaluate-bag` and Python read the same file:
+The nodes, `erc replay`, `erc annotate`, `erc evaluate` and Python read the same file:
 
 ```bash
 ros2 launch erc_ros emotion.launch.py tuning_file:=my_tuning.yaml
@@ -122,7 +122,7 @@ def tuning_reference() -> str:
         "# Every internal setting with its default. Written from the configs in erc_ros by",
         "# `python -m erc_ros.nodes.parameters --write` (a test compares).",
         "# To change some, write a file with these names and set the parameter `tuning_file`, or",
-        "# the option `--tuning` of `erc replay`, `erc annotate` or `erc evaluate-bag`.",
+        "# the option `--tuning` of `erc replay`, `erc annotate` or `erc evaluate`.",
         "# The values in brackets are the allowed range.",
         "",
     ]

@@ -636,11 +636,11 @@ class Perception:
             raise EnrolmentError("this conversation is over: only who speaks now can be enrolled")
         voice = self._assembler.voice_of(speaker_id)
         if voice is None:
-            who = f"no speaker {speaker_id[:20]!r}" if speaker_id else "nobody"
-            raise EnrolmentError(f"{who} was heard in this conversation yet")
+            who = f"no speaker {speaker_id[:20]!r}" if speaker_id else "no person"
+            raise EnrolmentError(f"{who} has spoken in this conversation yet")
         if voice.heard < LEAST:
             raise EnrolmentError(
-                f"{voice.heard:.1f} s of speech were heard, at least {LEAST} s are needed"
+                f"{voice.heard:.1f} s of speech were received; at least {LEAST} s are needed"
             )
         self._keep({**self._assembler.known, name.strip(): replace(voice, speaker=None)})
         return voice.heard

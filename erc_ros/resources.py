@@ -8,6 +8,7 @@ import site
 import subprocess
 import sys
 import sysconfig
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from xml.etree import ElementTree
@@ -93,7 +94,7 @@ def model_folder(name_or_path: str) -> Path:
     """A model's folder: a path as it is, else the name of one of the package's, as `edge-small`.
 
     Raises:
-        FileNotFoundError: it does not exist; the message lists what there is.
+        FileNotFoundError: it does not exist; the message lists the names.
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
@@ -103,8 +104,12 @@ def model_folder(name_or_path: str) -> Path:
         return inside
     if len(path.parts) > 1:
         raise FileNotFoundError(f"there is no model folder {path}")
-    there = sorted(entry.name for entry in shared("models").iterdir() if entry.is_dir())
-    raise FileNotFoundError(f"there is no model {name_or_path!r}: give a folder, or one of {there}")
+    names = sorted(entry.name for entry in shared("models").iterdir() if entry.is_dir())
+    near = get_close_matches(name_or_path, names, 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise FileNotFoundError(
+        f"there is no model {name_or_path!r}{meant}: give a folder, or one of {', '.join(names)}"
+    )
 
 
 def _inside(folder: str, path: Path) -> Path | None:

@@ -80,7 +80,7 @@ def recording(
         truth=Truth(tuple(segments), {"confused": 2}, {"annotations past the end, cut": 1}),
         predictions=tuple(answers),
         matches=tuple(matches),
-        warnings={"image: took /a, not /b; --image TOPIC takes another": 1},
+        warnings={"image: uses /a, not /b; --image TOPIC selects another": 1},
         counts={"frames": 120, "final texts": utterances},
     )
 

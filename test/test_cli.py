@@ -40,6 +40,8 @@ def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None
         ("evaluate_bag", ["evaluate-bag"]),
         ("relpay", ["replay"]),
         ("make", ["make-bag", "make-corpus"]),
+        ("analyze", ["replay"]),
+        ("--verison", ["--version"]),
         ("fly", []),
     ],
 )

@@ -15,7 +15,7 @@ LABELS = ("neutral", "joy", "anger")
 
 @pytest.fixture
 def loaded(metric: str) -> Metric:
-    """The metric, loaded as `erc evaluate-bag --metric` does; this also checks its name."""
+    """The metric, loaded as `erc evaluate --metric` does; this also checks its name."""
     (instance,) = load_metrics([metric])
     return instance
 

@@ -164,7 +164,7 @@ def _frames(writer: BagWriter, camera: Camera, duration: float, rate: float) -> 
         stamp = START + seconds(number / rate)
         done, jpeg = cv2.imencode(".jpg", camera(number / rate), (cv2.IMWRITE_JPEG_QUALITY, 85))
         if not done:
-            raise ValueError("the camera's picture cannot be encoded as JPEG")
+            raise ValueError("the camera's image cannot be encoded as JPEG")
         header = writer.header(stamp, "camera")
         message = writer.new(kind, header=header, format="jpeg", data=np.asarray(jpeg).reshape(-1))
         entries.append(_Entry(stamp + seconds(0.015), "/image/compressed", kind, message))
@@ -291,7 +291,7 @@ def portrait(seen: Sequence[Phrase], picture: Path = FACE) -> Camera:
     """A camera that sees the picture's face, swaying a little, around these phrases."""
     face = cv2.imread(str(picture), cv2.IMREAD_COLOR)
     if face is None:
-        raise FileNotFoundError(f"{picture} is missing or no picture: reinstall erc_ros")
+        raise FileNotFoundError(f"{picture} is missing or not an image: reinstall erc_ros")
     scale = HEIGHT / face.shape[0]
     wall = np.full((HEIGHT, WIDTH, 3), (150, 160, 165), np.uint8)
     wall[HEIGHT * 2 // 3 :] = (90, 105, 120)

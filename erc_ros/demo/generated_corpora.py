@@ -281,7 +281,7 @@ def _face(emotion: str, width: int, height: int) -> Pictures:
     manner = MANNERS[emotion]
     face = cv2.imread(str(FACE), cv2.IMREAD_COLOR)
     if face is None:
-        raise FileNotFoundError(f"{FACE} is missing or no picture: reinstall erc_ros")
+        raise FileNotFoundError(f"{FACE} is missing or not an image: reinstall erc_ros")
     picture = np.asarray(face * np.array(manner.tint), np.uint8)
     skin = picture[235, 318].tolist()
     cv2.ellipse(picture, MOUTH, (44, 17), 0, 0, 360, skin, -1)

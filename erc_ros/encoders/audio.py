@@ -39,7 +39,7 @@ def log_mel(samples: NDArray[np.float32]) -> Features:
         ValueError: samples of another shape.
     """
     if samples.ndim != 1:
-        raise ErcValueError(f"sound must be mono, (n,), not {samples.shape}")
+        raise ErcValueError(f"audio must be mono, (n,), not {samples.shape}")
     return _features(samples.astype(np.float32, copy=False), frame_count(len(samples)))
 
 
@@ -98,7 +98,7 @@ def waveform_input(
 
 def _check_sound(samples: NDArray[np.int16]) -> None:
     if samples.ndim != 1 or samples.dtype != np.int16:
-        raise ErcValueError(f"sound must be (n,) int16, not {samples.shape} {samples.dtype}")
+        raise ErcValueError(f"audio must be (n,) int16, not {samples.shape} {samples.dtype}")
 
 
 def _features(heard: NDArray[np.float32], frames: int) -> Features:

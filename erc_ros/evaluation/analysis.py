@@ -13,7 +13,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from erc_ros.evaluation.transcripts import cues_for
+from erc_ros.evaluation.transcripts import cues_for, recognizer_for
 from erc_ros.inference.estimate import Estimate
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import Recognition, RecognitionConfig, crop_size
@@ -26,7 +26,7 @@ from erc_ros.sensing.frames import Frame
 from erc_ros.values.bounds import PIXELS, UTTERANCE_SAMPLES
 from erc_ros.values.events import UtteranceEvent
 from erc_ros.values.nanoseconds import NS
-from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance, speaker_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +92,12 @@ class Analysis(Sequence[EmotionSegment]):
     def __iter__(self) -> Iterator[EmotionSegment]:
         return iter(self._segments)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values that `json.dumps` writes: bundle, warnings, segments."""
+        bundle = {"name": self.bundle.name, "version": self.bundle.version}
+        warnings = dict(sorted(self.warnings.items()))
+        return {"bundle": bundle, "warnings": warnings, "segments": self.to_dicts()}
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return one flat dictionary for each utterance."""
         return [segment.to_dict() for segment in self]
@@ -123,6 +129,8 @@ def analyze(
     recording: str | Path,
     transcript: str | Path | None = None,
     *,
+    recognizer: str | None = None,
+    language: str = "",
     bundle: str = "edge-small",
     **parameters: Any,
 ) -> Analysis:
@@ -132,6 +140,8 @@ def analyze(
         recording: a video or audio file, or a rosbag2.
         transcript: what was said in a media file (SRT, WebVTT, Whisper JSON, CSV, ELAN, ...);
             None: the subtitle file of the same name, if there is one.
+        recognizer: speech recognizer in place of a transcript, such as "faster-whisper:small.en".
+        language: code of the spoken language, for the recognizer; "": unknown.
         bundle: the model package, a folder or a name in `models/`.
         parameters: ROS parameters of the nodes, such as `min_confidence=0.5`.
 
@@ -145,8 +155,12 @@ def analyze(
     """
     path = Path(recording)
     robot = RobotConfig().changed(bundle=bundle, **parameters)
-    cues = cues_for(path, None if transcript is None else Path(transcript))
-    with open_recording(path, cues, robot.utterance_node.perception.face_rate) as opened:
+    reader = recognizer_for(recognizer, language)
+    cues = cues_for(
+        path, None if transcript is None else Path(transcript), recognizer=recognizer or ""
+    )
+    perception = robot.utterance_node.perception
+    with open_recording(path, cues, perception.face_rate, reader, perception) as opened:
         result = replay(opened, {}, robot)
     rows = sorted((row for row in result.rows if row.is_final), key=lambda row: row.start)
     segments = [_segment(row, result.origin) for row in rows]
@@ -154,12 +168,10 @@ def analyze(
 
 
 def _segment(row: Row, origin: int) -> EmotionSegment:
-    number = row.speaker_id
-    speaker = row.person_id or (f"speaker {int(number) + 1}" if number.isdigit() else number)
     return EmotionSegment(
         start=max(0.0, round((row.start - origin) / NS, 3)),
         end=max(0.0, round((row.end - origin) / NS, 3)),
-        speaker=speaker,
+        speaker=speaker_name(row.speaker_id, row.person_id),
         text=row.text,
         emotion=row.label,
         confidence=row.confidence,
@@ -219,6 +231,8 @@ def _speech(audio: NDArray[Any], rate: int) -> NDArray[np.int16]:
     if not MIN_RATE <= rate <= MAX_RATE:
         raise ValueError(f"rate is {rate}; must be {MIN_RATE} to {MAX_RATE} Hz")
     samples = np.asarray(audio)
+    if samples.dtype.kind not in "fi":
+        raise ValueError("audio must be an array of samples; for a file use erc_ros.analyze")
     if samples.dtype.kind == "f":
         if not np.isfinite(samples).all() or np.abs(samples).max(initial=0.0) > 1.0 + 1e-3:
             raise ValueError("float audio must be finite and within [-1, 1]")
@@ -238,6 +252,8 @@ def _speech(audio: NDArray[Any], rate: int) -> NDArray[np.int16]:
 
 def _crop(face: NDArray[np.uint8], bundle: str, stamp: int) -> FaceCrop:
     pixels = np.ascontiguousarray(face)
+    if not isinstance(face, np.ndarray):
+        raise ValueError("face must be an image array, as cv2.imread returns it for a file")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"face is {face.dtype} {face.shape}; must be uint8 (height, width, 3)")
     height, width = pixels.shape[:2]

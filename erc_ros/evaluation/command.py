@@ -87,6 +87,8 @@ def main(argv: Sequence[str]) -> int:
         ValueError, OSError: an option, a recording or the annotations cannot be used.
     """
     options = _parser().parse_args(argv)
+    import jinja2  # noqa: F401  (if it is missing, the user learns it before the work)
+
     systems = _systems(options)
     # a mistake in a model package concerns all recordings
     labels = {system.name: system.bundle().labels for system in systems}

@@ -7,8 +7,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from erc_ros.evaluation.records import Figure, Scores, SystemScores
 from erc_ros.evaluation.study import condition_lines
 from erc_ros.values.files import write_whole
@@ -35,6 +33,8 @@ def write_methods(
         recordings: as in scores.json. made_with: its `provenance`. agreement,
             conditions: its `agreement` and `conditions`.
     """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     systems = [each for each in scores.systems if _figure(each, "accuracy").n]
     if not systems:
         return []

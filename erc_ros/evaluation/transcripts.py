@@ -7,11 +7,12 @@ from pathlib import Path
 
 from erc_ros.evaluation import truth
 from erc_ros.media.recognizers import SpeechRecognizer, load_recognizer
-from erc_ros.media.transcripts import READERS, Cue, TranscriptError, check_fit, read_cues
+from erc_ros.media.transcripts import Cue, TranscriptError, check_fit, read_cues
 from erc_ros.replay.recording import duration, is_media, recording_name
 from erc_ros.replay.session import is_session, read_session
 
 SIDECARS = (".srt", ".vtt")
+_ANNOTATIONS = (".eaf", ".textgrid", ".txt")  # .txt: exported by ELAN
 NO_TRANSCRIPT = (
     "no transcript: estimates rest on voice and face, which are far less accurate than words; "
     "give one with --transcript"
@@ -57,7 +58,7 @@ def cues_for(
         FileNotFoundError: there is no such file.
     """
     if not is_media(recording):
-        if transcript is not None:
+        if transcript is not None and recording.exists():
             raise TranscriptError(
                 f"{recording} is a rosbag2, which has its transcript in a topic: --transcript is "
                 "for media files; --recognizer recognizes its speech again"
@@ -67,6 +68,8 @@ def cues_for(
         return []
     if recognizer and transcript is not None:
         raise TranscriptError("give --transcript or --recognizer, not both")
+    if not recording.is_file():
+        raise FileNotFoundError(f"{recording} does not exist; give a media file or a rosbag2")
     if recognizer:
         if say is not None:
             say(f"speech recognition: {recognizer}")
@@ -79,8 +82,7 @@ def cues_for(
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the file of a transcript")
     cues = read_transcript(path)
-    if recording.is_file():
-        check_fit(cues, duration(recording), path.name)
+    check_fit(cues, duration(recording), path.name)
     if say is not None:
         speakers = len({cue.speaker for cue in cues} - {""})
         known = f", {speakers} speakers" if speakers else ", speakers by voice"
@@ -94,10 +96,10 @@ def read_transcript(path: Path) -> list[Cue]:
     Raises:
         TranscriptError: it cannot be used. OSError: the file cannot be read.
     """
-    if path.suffix.casefold() in READERS:
+    if path.suffix.casefold() not in _ANNOTATIONS:
         return read_cues(path)
     marks = [mark for mark in truth.read(path) if mark.kind == "text" and mark.value]
     if not marks:
-        raise TranscriptError(f"{path.name} has no tier of words")
+        raise TranscriptError(f"{path.name} has no words with times")
     cues = [Cue(mark.start, mark.end, mark.value, mark.speaker) for mark in marks]
     return sorted(cues, key=lambda cue: (cue.start, cue.end))

@@ -236,7 +236,7 @@ def _read(folder: Path) -> tuple[Manifest, str]:
             raise BundleError(f"{file} has {size} bytes, at most {LARGEST} are read")
         data = file.read_bytes()
     except OSError as error:
-        hint = "give the folder that holds bundle.yaml, for example models/edge-small"
+        hint = "give the folder of a model package with this file; `erc models` lists them"
         raise BundleError(f"{file} cannot be read ({error.strerror}); {hint}") from error
     try:
         table = parse_table(data, str(file))

@@ -393,7 +393,7 @@ class EmotionRecognizer:
         features = self._voice(audio)
         duration = time.perf_counter_ns() - begin
         if features is None:
-            return Encoded(None, duration, "there is no voice in the sound")
+            return Encoded(None, duration, "there is no voice in the audio")
         return Encoded(features, duration)
 
     def _compare_voice(
@@ -446,7 +446,7 @@ class EmotionRecognizer:
         (logits, *left_out), weights = outputs["logits"][:, -1], outputs["weights"][0, -1]
         if not np.isfinite(logits).all():
             duration = time.perf_counter_ns() - begin
-            return nothing, Encoded(None, duration, "the fusion's answer is not finite")
+            return nothing, Encoded(None, duration, "the output of the fusion is not finite")
         if several:
             weights = leave_one_out_contributions(
                 logits, np.array(left_out), embeddings.modalities, weights
@@ -479,7 +479,7 @@ class EmotionRecognizer:
         )
         if reading is None:
             duration = time.perf_counter_ns() - begin
-            failed = Encoded(None, duration, "the fusion's answer is not finite")
+            failed = Encoded(None, duration, "the output of the fusion is not finite")
             return memory, uniform_output(len(self.bundle.labels)), failed
         state, output = evidence.fuse(config, memory.state, reading)
         memory = reliability.remember(memory, key, state)

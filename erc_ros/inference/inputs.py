@@ -32,7 +32,7 @@ def visual_inputs(part: VisualPart, crops: Sequence[FaceCrop]) -> tuple[Inputs |
     note = ""
     pictures = [crop for crop in crops if _is_picture(crop)]
     if len(pictures) < len(crops):
-        note = f"{len(crops) - len(pictures)} of {len(crops)} face crops are no pictures"
+        note = f"{len(crops) - len(pictures)} of {len(crops)} face crops are not images"
     if not pictures:
         return None, note
     if isinstance(part, FaceCrops):
@@ -41,14 +41,14 @@ def visual_inputs(part: VisualPart, crops: Sequence[FaceCrop]) -> tuple[Inputs |
 
 
 def unusable(audio: NDArray[Any]) -> str:
-    """Why a sound cannot be listened to, or ""."""
+    """Return why audio cannot be used, or ""."""
     if audio.ndim != 1 or audio.dtype != np.int16:
-        return f"the sound is {audio.dtype} {audio.shape} instead of int16 mono"
+        return f"the audio is {audio.dtype} {audio.shape} instead of int16 mono"
     if len(audio) < SHORTEST_SOUND:
-        return "the sound is shorter than 0.3 s"
+        return "the audio is shorter than 0.3 s"
     # int16's -32768 has no positive counterpart, so no abs().
     if audio.max() < SILENCE and audio.min() > -SILENCE:
-        return "the sound is silent"
+        return "the audio is silent"
     return ""
 
 

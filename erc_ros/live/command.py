@@ -60,7 +60,10 @@ def source_options(parser: argparse.ArgumentParser) -> None:
         "pocketsphinx (for trials), or package.module:Class",
     )
     parser.add_argument(
-        "--language", default="", metavar="CODE", help="of the recognizer, such as en"
+        "--language",
+        default="",
+        metavar="CODE",
+        help="language that is spoken, for the recognizer; such as en; default: it decides",
     )
 
 

@@ -115,7 +115,7 @@ class Feeds:
         try:
             for value in source.values(clock, stop):
                 self._inlet.put(value, len(value.data), wait=source.can_wait)
-        except (DeviceError, MediaError, ModuleNotFoundError, OSError) as error:
+        except (DeviceError, MediaError, OSError) as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001  (a driver's fault must not end the session)
             reason = f"{type(error).__name__}: {shown(error)}"

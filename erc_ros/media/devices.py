@@ -295,10 +295,14 @@ def sounddevice() -> Any:
     """Return the library for microphones.
 
     Raises:
-        DeviceError: PortAudio is missing. ModuleNotFoundError: sounddevice is missing.
+        DeviceError: sounddevice or PortAudio is missing.
     """
     try:
         import sounddevice
+    except ModuleNotFoundError as error:
+        raise DeviceError(
+            "sounddevice is not installed: in the source tree, pip install '.[live]'"
+        ) from error
     except OSError as error:  # the wheel for Linux does not include PortAudio
         raise DeviceError(
             "the library PortAudio is missing: sudo apt install libportaudio2"
@@ -346,7 +350,7 @@ def devices() -> list[str]:
         for number, each in enumerate(sound.query_devices()):
             if each["max_input_channels"]:
                 lines.append(f"microphone {number}: {each['name']}")
-    except (DeviceError, ModuleNotFoundError) as error:
+    except DeviceError as error:
         lines.append(f"microphones: {error}")
     lines += [f"camera {path}" for path in sorted(Path("/dev").glob("video*"))]
     return lines

@@ -1,4 +1,4 @@
-"""`erc doctor`: what works on this machine, and the command that brings what is missing."""
+"""`erc doctor`: what works on this machine, and the command that installs what is missing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
 EXTRAS = {
-    "media": ("av", "matplotlib", "tqdm"),
+    "media": ("av", "matplotlib", "praatio", "pympi", "defusedxml", "tqdm"),
     "live": ("av", "sounddevice"),
     "replay": ("rosbags", "matplotlib"),
     "evaluate": ("av", "jinja2", "praatio", "pympi", "defusedxml", "rosbags"),
@@ -24,7 +25,22 @@ EXTRAS = {
     "vosk": ("vosk",),
     "pocketsphinx": ("pocketsphinx",),
 }
-"""Extra -> modules that it brings."""
+"""Extra -> modules that it installs."""
+
+PURPOSES = {
+    "media": "video and audio files",
+    "live": "erc live, erc sense",
+    "replay": "rosbags",
+    "evaluate": "erc evaluate, erc agreement",
+    "demo": "erc demo, erc make-bag",
+    "train": "training and export",
+    "engines": "TensorRT, erc quantize",
+    "whisper": "--recognizer faster-whisper",
+    "whispercpp": "--recognizer whisper.cpp",
+    "vosk": "--recognizer vosk",
+    "pocketsphinx": "--recognizer pocketsphinx",
+}
+"""Extra -> what it is needed for."""
 
 ROS = ("rclpy", "erc_msgs", "sensor_msgs", "diagnostic_msgs", "audio_common_msgs", "hri_msgs")
 
@@ -52,7 +68,7 @@ def checks() -> list[Check]:
         else Check(
             "ROS 2",
             "missing",
-            f"without {', '.join(missing)}",
+            f"{', '.join(missing)}; only for nodes, erc run, erc demo, erc sense",
             "source a ROS installation, or pip install '.[ros]' ./interfaces",
         )
     )
@@ -64,7 +80,7 @@ def checks() -> list[Check]:
             else Check(
                 f"[{extra}]",
                 "missing",
-                f"without {', '.join(missing)}",
+                f"{', '.join(missing)}; only for {PURPOSES[extra]}",
                 f"pip install '.[{extra}]'",
             )
         )
@@ -99,6 +115,13 @@ def _cameras() -> Check:
 
 def _microphones() -> Check:
     cards = sorted(Path("/dev/snd").glob("pcm*c")) if Path("/dev/snd").is_dir() else []
+    if _has("sounddevice") and find_library("portaudio") is None and sys.platform == "linux":
+        return Check(
+            "microphone",
+            "missing",
+            "the library PortAudio, without which sounddevice does not work",
+            "sudo apt install libportaudio2",
+        )
     if not cards:
         return Check("microphone", "missing", "no capture device in /dev/snd", "connect one")
     if not all(_is_open_to_us(card) for card in cards):
@@ -116,10 +139,10 @@ def _is_open_to_us(device: Path) -> bool:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the report. The exit status is 0: a missing extra is no error."""
+    """Print the report and return 0: a missing extra is not an error."""
     argparse.ArgumentParser(
         prog="erc doctor",
-        description="What works on this machine, and the command that brings what is missing.",
+        description="What works on this machine, and the command that installs what is missing.",
     ).parse_args(argv)
     for check in checks():
         remedy = f"  ->  {check.remedy}" if check.remedy else ""

@@ -24,7 +24,10 @@ def transcript_options(parser: argparse.ArgumentParser) -> None:
         "whisper.cpp:MODEL, vosk:FOLDER, pocketsphinx (for trials), or package.module:Class",
     )
     parser.add_argument(
-        "--language", default="", metavar="CODE", help="of the recognizer, such as en"
+        "--language",
+        default="",
+        metavar="CODE",
+        help="language that is spoken, for the recognizer; such as en; default: it decides",
     )
 
 

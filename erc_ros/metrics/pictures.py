@@ -50,7 +50,7 @@ def draw_reliability(reliability: Reliability) -> Figure:
     above.legend(loc="upper left")
     edges = np.linspace(0, 1, len(reliability.count) + 1)
     below.stairs(reliability.count / reliability.count.sum(), edges, fill=True)
-    below.set(xlabel="confidence", ylabel="share of answers")
+    below.set(xlabel="confidence", ylabel="share of estimates")
     return figure
 
 

@@ -382,7 +382,7 @@ class EmotionNode(ManagedNode):
         self._publish_states()
         response.bundle_name, response.bundle_version = bundle.name, bundle.version
         response.bundle_sha256 = bundle.sha256
-        return f"{bundle.name} {bundle.version} answers from now on"
+        return f"{bundle.name} {bundle.version} is used from now on"
 
     # ------------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--speaker-model", help="folder or name; default: that of the nodes")
     options = parser.parse_args(argv)
     if options.remove == (options.sound is not None):
-        parser.error("give a sound, or --remove")
+        parser.error("give an audio file, or --remove")
     if options.remove:
         remove_voice(options.voices, options.name)
         print(f"{options.voices}: {options.name} is removed")
@@ -84,7 +84,7 @@ def _add(options: argparse.Namespace) -> None:
     remove = shlex.join(["erc", "enrol", name, "--remove", "--voices", str(file)])
     print(
         f"{file}: {name} {done}, from {voice.heard:.0f} s of speech; {len(voices)} in all\n"
-        "It holds numbers by which this person can be recognised, no sound: personal data.\n"
+        "It holds numbers by which this person can be recognized, but no audio: personal data.\n"
         f"Use it:    parameter known_voices of utterance_node := {file.resolve()}\n"
         f"Remove it: {remove}"
     )
@@ -108,7 +108,7 @@ def read_wave(file: Path) -> NDArray[np.float32]:
             )
             if sound.getnframes() > ENROL_SECONDS * rate:
                 raise EnrolmentError(
-                    f"{sound.getnframes() / rate:.0f} s of sound, at most {ENROL_SECONDS} s are "
+                    f"{sound.getnframes() / rate:.0f} s of audio, at most {ENROL_SECONDS} s are "
                     "read: cut it"
                 )
             samples = decode(sound.readframes(sound.getnframes()), form).mean(axis=1)

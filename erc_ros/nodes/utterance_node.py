@@ -40,7 +40,7 @@ from erc_ros.pipeline import (
 )
 from erc_ros.sensing.audio import AudioSamples
 from erc_ros.sensing.frames import Frame
-from erc_ros.sensing.microphone import AudioChunk, MicrophoneEvent
+from erc_ros.sensing.microphone import ADVICE, AudioChunk, MicrophoneEvent
 from erc_ros.values.errors import ErcValueError, safe_message
 from erc_ros.values.events import (
     ConversationEnded,
@@ -121,7 +121,7 @@ class UtteranceNode(ManagedNode):
         period = self.parameters["provisional_period"]
         if period and self._hand_over is None and self.parameters["publish_media"]:
             raise ErcValueError(
-                f"provisional_period {period:g} would send all sound of an "
+                f"provisional_period {period:g} would send all audio of an "
                 "utterance again with each of its drafts: run both nodes in one process "
                 "(mode:=single), or set it to 0"
             )
@@ -356,7 +356,7 @@ class UtteranceNode(ManagedNode):
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
         now = time.monotonic_ns()
         self._give(self._call("reset"), now, now)
-        return "what comes from now on belongs to a new conversation"
+        return "later input belongs to a new conversation"
 
     def _working(self) -> Perception:
         assert self._perception is not None
@@ -405,7 +405,7 @@ class UtteranceNode(ManagedNode):
                 self._refuse(event.source, event.reason)
             elif isinstance(event, STREAM_EVENTS):
                 name = type(event).__name__
-                self.complain(f"audio {name}", f"audio: {_ADVICE[name]}, see /diagnostics")
+                self.complain(f"audio {name}", f"audio: {ADVICE[name]}, see /diagnostics")
 
     def _number(self, event: PerceptionEvent) -> int:
         """Where its message stands among all of both topics; 0: it has none."""
@@ -470,20 +470,3 @@ class UtteranceNode(ManagedNode):
         }
         statuses.append(diagnostics.status("dialogue", counts, problems))
         return statuses
-
-
-_ADVICE = {
-    "Gap": "samples are missing, the network or the driver may be too slow",
-    "Overlap": "samples came twice and are dropped",
-    "Jump": "the stamps jumped, the sound goes on as a new stretch",
-    "Drift": "the microphone's clock drifts, corrected by its stamps",
-    "Repaired": "samples that are not finite or out of range were repaired",
-    "RateChange": "the sample rate changed in mid-stream",
-    "Silent": "nothing but exact zeros, the microphone may be muted",
-    "Clipping": "the microphone is overdriven, lower its gain",
-    "WrongStamps": "stamps were wrong, placed by counting samples",
-    "SecondMicrophone": "two microphones publish on one topic, the first is kept: remap the other",
-    "NoInfo": "no audio_info came, sound is read as the parameters say",
-    "NotWaited": "too much sound waits for audio_info, the oldest is dropped",
-    "Replugged": "another device publishes in place of the former one",
-}

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 _SUFFIXES = (".mcap", ".db3")
+BAG_SUFFIXES = tuple(suffix + end for suffix in _SUFFIXES for end in ("", ".zstd"))
 
 
 class BagError(ErcValueError):
@@ -173,12 +174,12 @@ class Bag:
         """
         store = self._store(raw.topic, raw.type)
         if store is None:
-            raise BagError(f"{raw.topic}: {raw.type} is unknown, messages left out")
+            raise BagError(f"{raw.topic}: {raw.type} is unknown, messages skipped")
         try:
             return store.deserialize_cdr(raw.data, raw.type)
         except Exception as error:  # anything can stand in a damaged message
             raise BagError(
-                f"{raw.topic}: messages cannot be read as {raw.type}, left out"
+                f"{raw.topic}: messages cannot be read as {raw.type}, skipped"
             ) from error
 
     def close(self) -> None:
@@ -248,7 +249,7 @@ class Bag:
                 database = journal.name.removesuffix("-wal")
                 self.warnings[
                     f"{journal.name}: the recorder did not close the file, the messages in it are "
-                    f"missing; `sqlite3 {database} 'PRAGMA wal_checkpoint'` brings them in"
+                    f"missing; `sqlite3 {database} 'PRAGMA wal_checkpoint'` adds them"
                 ] += 1
 
     def _store(self, topic: str, kind: str) -> Typestore | None:
@@ -437,7 +438,7 @@ def _by_type(
 ) -> list[Topic]:
     kinds = _types_of(role)
     topics = [t for t in bag.topics if t.type in kinds and t.count and carries_its_role(t)]
-    # what is told of single people, also by ourselves when it was recorded, is not told of all
+    # topics of single people, also those that this package recorded, do not concern all people
     topics = [t for t in topics if t not in people and not _of_humans(t, humans)]
     topics = [t for t in topics if t.type != BOOL or role in t.name.lower()]
     for kind in kinds:
@@ -447,8 +448,8 @@ def _by_type(
         same.sort(key=lambda t: -t.count)
         others = [t.name for t in topics if t is not same[0]]
         if others:
-            option = f"; --{role} TOPIC takes another" if role in _CHOSEN else ""
-            warnings[f"{role}: took {same[0].name}, not {', '.join(others)}{option}"] += 1
+            option = f"; --{role} TOPIC selects another" if role in _CHOSEN else ""
+            warnings[f"{role}: uses {same[0].name}, not {', '.join(others)}{option}"] += 1
         return same[:1]
     return []
 

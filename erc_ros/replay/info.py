@@ -1,10 +1,10 @@
-"""`erc info`, `erc models` and `erc import`: what is in a recording, what models there are."""
+"""`erc models` and `erc import`: the installed model packages; a media file as a rosbag2."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,60 +12,16 @@ import cv2
 import numpy as np
 
 from erc_ros.inference.bundle import BundleError, read_manifest
-from erc_ros.media.files import MediaFile
+from erc_ros.media.recognizers import SpeechRecognizer
 from erc_ros.media.transcripts import Cue
-from erc_ros.parameters import RobotConfig
-from erc_ros.replay.bag import VALUES, BagRecord, BagWriter
-from erc_ros.replay.offline import heard_topics
-from erc_ros.replay.recording import SPEECH, is_media, open_recording, recording_files
-from erc_ros.replay.session import is_session
+from erc_ros.replay.bag import BagRecord, BagWriter
+from erc_ros.replay.progress import Progress, ReportingRecording
+from erc_ros.replay.recording import SPEECH, open_recording
 from erc_ros.resources import shared
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
-
-
-def info(argv: Sequence[str]) -> int:
-    """`erc info RECORDING`: its topics or tracks, and which of them would be used.
-
-    Raises:
-        BagError, MediaError, FileNotFoundError: it cannot be used.
-    """
-    parser = argparse.ArgumentParser(
-        prog="erc info", description="What a recording has, and what would be used of it."
-    )
-    parser.add_argument("recording", type=Path, help="rosbag2, video or audio file")
-    path = parser.parse_args(argv).recording
-    with open_recording(path) as recording:
-        if is_media(path):
-            for file in recording_files(path)[is_session(path) :]:
-                print("\n".join(_tracks(file)))
-        warnings: Counter[str] = Counter()
-        chosen = heard_topics(recording, {}, RobotConfig().utterance_node, warnings)
-        used = {topic.name: role for role, topics in chosen.items() for topic in topics}
-        for topic in recording.topics:
-            count = "" if is_media(path) else f"{topic.count:>8} messages  "
-            kind = "" if topic.type in VALUES.values() else f"{topic.type}  "
-            role = f"used as {used[topic.name]}" if topic.name in used else "not used"
-            print(f"{topic.name:<24}{count}{kind}{role}")
-        for text in sorted(warnings + recording.warnings):
-            print(f"note: {text}")
-    return 0
-
-
-def _tracks(path: Path) -> list[str]:
-    media = MediaFile(path)
-    lines = [f"{path.name}: {media.duration / NS:.1f} s"]
-    for number, track in enumerate(media.audio):
-        language = f", {track.language}" if track.language else ""
-        lines.append(
-            f"audio {number}: {track.codec}, {track.rate} Hz, {track.channels} channels{language}"
-        )
-    if media.video is not None:
-        video = media.video
-        lines.append(f"video: {video.codec}, {video.width} x {video.height}, {video.rate:.2f} Hz")
-    return lines
 
 
 def models(argv: Sequence[str]) -> int:
@@ -85,7 +41,7 @@ def models(argv: Sequence[str]) -> int:
         parts = ("text", "audio", "visual")
         inputs = [name for name in parts if getattr(manifest, name) is not None]
         languages = ", ".join(getattr(manifest, "languages", ())) or "not stated"
-        license = str(manifest.training.get("licence", "not stated")).partition(" (")[0]
+        license = _license_of(folder) or str(manifest.training["licence"]).partition(" (")[0]
         print(f"{manifest.name} {manifest.version}")
         print(f"  inputs     {', '.join(inputs)}")
         print(f"  labels     {', '.join(manifest.labels)}")
@@ -96,7 +52,22 @@ def models(argv: Sequence[str]) -> int:
     return 0
 
 
-def write_bag(path: Path, out: Path, cues: Sequence[Cue] = (), frame_rate: float = 10.0) -> Path:
+def _license_of(folder: Path) -> str:
+    """The SPDX identifier in the LICENSE of a model package, or ""."""
+    file = folder / "LICENSE"
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    match = re.search(r"SPDX(?:-License-Identifier)?: ([\w.+-]*\w)", text)
+    return match[1] if match else ""
+
+
+def write_bag(
+    path: Path,
+    out: Path,
+    cues: Sequence[Cue] = (),
+    frame_rate: float = 10.0,
+    recognizer: SpeechRecognizer | None = None,
+    progress: Progress = lambda share: None,
+) -> Path:
     """Write a media file with its transcript as a rosbag2 with the types of this package's inputs.
 
     Images become JPEG on /image/compressed, audio S16LE on /audio with its /audio_info, texts
@@ -104,12 +75,17 @@ def write_bag(path: Path, out: Path, cues: Sequence[Cue] = (), frame_rate: float
 
     Args:
         path: the media file. out: the folder to make. cues: its transcript.
-        frame_rate: Hz, at most.
+        frame_rate: Hz, at most. recognizer: reads the audio, where there is no transcript.
+        progress: receives the share that is done.
 
     Raises:
         BagError: the folder exists. MediaError, TranscriptError: the file cannot be used.
     """
-    with open_recording(path, cues, frame_rate) as recording, BagWriter(out) as writer:
+    with (
+        open_recording(path, cues, frame_rate, recognizer) as opened,
+        BagWriter(out) as writer,
+    ):
+        recording = ReportingRecording(opened, progress)
         names = {topic.name for topic in recording.topics if topic.name in _FIRST}
         has_info = False
         for record in recording.messages(names):

@@ -1,7 +1,7 @@
-"""A recording through the pipeline, without ROS: fast, and every time the same.
+"""A recording through the pipeline, without ROS: fast and deterministic.
 
-It answers as the two nodes in one process do that hear the same in the same order, with the same
-parameters.
+The estimates equal those of the two nodes in one process, given the same inputs in the same order
+and the same parameters.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from erc_ros.replay.bag import (
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
 from erc_ros.replay.session import VOICE
-from erc_ros.sensing.microphone import MicrophoneEvent
+from erc_ros.sensing.microphone import ADVICE, MicrophoneEvent
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 
-TEXTS_LEFT_OUT = "recording_allowed is false: texts are left out"
+TEXTS_LEFT_OUT = "recording_allowed is false: texts are excluded"
 
 NO_TEXT = (
     "no recognized speech in this recording: estimates rest on voice and face only, which are far "
@@ -56,14 +56,18 @@ MISFIT = (
     "most texts have no speech at their times: the transcript may be shifted, or be that of "
     "another recording"
 )
-MIN_TEXTS = 5  # before MISFIT is reported
+WORDLESS = (
+    "over a quarter of the utterances have no words: the times of the transcript may be shifted, "
+    "or the speech recognizer missed them"
+)
+MIN_TEXTS = 5  # before MISFIT or WORDLESS is reported
 
 Call = tuple[str, tuple[Any, ...]]
 """A method of the pipeline, and its arguments."""
 
 
 Watch = Callable[[PipelineEvent, int], None]
-"""Told every event, and the time (ns) of the recording at which it came."""
+"""Receives each event and the time (ns) of the recording at which it occurred."""
 
 
 def replay(
@@ -104,6 +108,8 @@ def replay(
     unspoken = counts["texts_without_speech"]
     if "audio" in chosen and unspoken > max(MIN_TEXTS, 0.5 * counts["final texts"]):
         warnings[MISFIT] = 1
+    elif counts["final texts"] and _wordless(answers.rows):
+        warnings[WORDLESS] = 1
     recorded = (reader.last - reader.first) / NS
     return Result(
         rows=answers.rows,
@@ -119,6 +125,12 @@ def replay(
             "recogniser_ms": quantiles(answers.durations),
         },
     )
+
+
+def _wordless(rows: Iterable[Row]) -> bool:
+    finals = [row for row in rows if row.is_final]
+    without = sum(not row.modalities["text"] and not row.text_excluded for row in finals)
+    return without >= MIN_TEXTS and without > 0.25 * len(finals)
 
 
 def heard_topics(
@@ -144,7 +156,7 @@ def heard_topics(
         for topic in by_role.get(role, []):
             if kind == "auto" or topic.type == kind:
                 continue
-            warnings[f"{role}: {topic.name} is left out, as {role}_type is {kind}"] += 1
+            warnings[f"{role}: {topic.name} is ignored, because {role}_type is {kind}"] += 1
             del by_role[role]
     if "audio" not in by_role:
         by_role.pop("audio_info", None)
@@ -152,6 +164,11 @@ def heard_topics(
     has_text = "speech" in by_role or LIVE_SPEECH in people
     has_audio = "audio" in by_role or any("Audio" in kind for kind in people)
     if not has_text and not has_audio:
+        if all(topic.type in VALUES.values() for topic in bag.topics):  # of a media file
+            raise BagError(
+                f"{bag.path} has no audio track and no transcript, so no utterance can be "
+                "determined; give a transcript with --transcript"
+            )
         names = ", ".join(f"{topic.name} ({topic.type})" for topic in bag.topics) or "none"
         excluded = "".join(f"; {text}" for text in sorted(warnings))
         raise BagError(
@@ -288,7 +305,7 @@ class ReplayedAnswers:
                     self.warnings[TEXTS_LEFT_OUT] += 1
                 self.rows = with_row(self.rows, row)
                 for note in estimate.notes:
-                    self.warnings[f"recognizer: {note}"] += 1
+                    self.warnings[f"estimates: {note}"] += 1
             elif isinstance(event, SpeakerCorrected):
                 self.rows = relabelled(
                     self.rows, event.conversation_id, event.utterance_ids, event.after
@@ -301,4 +318,4 @@ class ReplayedAnswers:
                 topic = self._topics.get(event.source, event.source)
                 self.warnings[f"{topic}: messages that are older than the recording's clock"] += 1
             elif isinstance(event, get_args(MicrophoneEvent)):
-                self.warnings[f"audio: {type(event).__name__}"] += 1
+                self.warnings[f"audio: {ADVICE[type(event).__name__]}"] += 1

@@ -17,9 +17,11 @@ from erc_ros.media.recognizers import RecognizedSpeech, SpeechRecognizer
 from erc_ros.media.transcripts import Cue, TranscriptError, check_fit, transcripts_of
 from erc_ros.pipeline import PerceptionConfig, microphone_of
 from erc_ros.replay.bag import (
+    BAG_SUFFIXES,
     LIVE_SPEECH,
     VALUES,
     Bag,
+    BagError,
     BagRecord,
     OpenRecording,
     Topic,
@@ -257,6 +259,26 @@ def duration(path: Path) -> int:
         return recording.span[1] - recording.span[0]
 
 
+def _check_is_bag(path: Path) -> None:
+    """Refuse what is neither a rosbag2 nor a media file, before the library for rosbags is needed.
+
+    Raises:
+        FileNotFoundError: there is no such path. BagError: it is no recording.
+    """
+    if "://" in str(path):
+        raise BagError(f"{path} is an address: download the file first")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give a media file or a rosbag2 folder")
+    names = [each.name for each in path.iterdir()] if path.is_dir() else [path.name]
+    if any(name.endswith(BAG_SUFFIXES) or name == "metadata.yaml" for name in names):
+        return
+    kinds = ", ".join(SUFFIXES)
+    raise BagError(
+        f"{path} is not a recording: give a rosbag2 (its folder, .mcap or .db3) or a media file "
+        f"({kinds})"
+    )
+
+
 def open_recording(
     path: Path,
     cues: Collection[Cue] = (),
@@ -275,6 +297,7 @@ def open_recording(
         BagError, MediaError, TranscriptError, FileNotFoundError: it cannot be used.
     """
     if not is_media(path):
+        _check_is_bag(path)
         if cues:
             raise TranscriptError(
                 f"{path} is a rosbag2: its transcript is a topic; --transcript is for media files"

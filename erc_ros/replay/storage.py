@@ -430,7 +430,7 @@ def _row(
         return None
     if not (isinstance(time, int) and isinstance(data, bytes)):
         why = f"has more than {MESSAGE_BYTES} bytes" if data is None and size else "is no message"
-        warnings[f"{file.name}: a row {why}, left out"] += 1
+        warnings[f"{file.name}: a row {why}, skipped"] += 1
         return None
     return channels[number], time, data
 
@@ -502,7 +502,7 @@ def _rows_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:
         warnings[f"{file.name}: stopped at a damaged page ({_reason(error)})"] += 1
     finally:
         if torn:
-            warnings[f"{file.name}: ends within a page, whose messages are left out"] += 1
+            warnings[f"{file.name}: ends within a page, whose messages are skipped"] += 1
         connection.close()
 
 

@@ -113,7 +113,7 @@ def _routes(
     for role, topics in heard_topics(bag, chosen, robot.utterance_node, warnings).items():
         for topic in topics:
             if message_class(topic.type) is None:
-                warnings[f"{topic.name}: {topic.type} is not installed here, left out"] += 1
+                warnings[f"{topic.name}: {topic.type} is not installed here, skipped"] += 1
                 continue
             name = "image/compressed" if "Compressed" in topic.type else role
             if role == HUMANS:

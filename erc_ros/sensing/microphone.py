@@ -58,24 +58,41 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True)
 class NoInfo:
-    """No info came in time: sound is read as the parameters say, from what came at `start` on."""
+    """No audio_info in time: from `start` (ns) on, the parameters define the format."""
 
     start: int
 
 
 @dataclass(frozen=True, slots=True)
 class Replugged:
-    """Another device publishes in place of the former one: a new stream, of a format to be told."""
+    """Another device publishes in place of the previous one: a new stream of unknown format."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotWaited:
-    """A chunk that came at `start` (ns) waited for the info, and was dropped: too much waits."""
+    """A chunk received at `start` (ns) was dropped: too much audio waits for audio_info."""
 
     start: int
 
 
 MicrophoneEvent = AudioEvent | NoInfo | NotWaited | Replugged
+
+ADVICE = {
+    "Gap": "samples are missing; the network or the driver may be too slow",
+    "Overlap": "duplicate samples were dropped",
+    "Jump": "the stamps jumped; the audio continues as a new segment",
+    "Drift": "the microphone's clock drifts; corrected by its stamps",
+    "Repaired": "samples that are not finite or out of range were repaired",
+    "RateChange": "the sample rate changed within the stream",
+    "Silent": "all samples are zero; the microphone may be muted",
+    "Clipping": "the signal is clipped; lower the gain of the microphone",
+    "WrongStamps": "the stamps were wrong; times are computed from the number of samples",
+    "SecondMicrophone": "two microphones publish on one topic; the first is used: remap the other",
+    "NoInfo": "no audio_info was received; the parameters define the format",
+    "NotWaited": "too much audio waits for audio_info; the oldest was dropped",
+    "Replugged": "another device publishes in place of the previous one",
+}
+"""Type of a `MicrophoneEvent` -> its meaning, and what to do, for the user."""
 
 
 class Microphone:

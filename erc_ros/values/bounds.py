@@ -10,7 +10,7 @@ from __future__ import annotations
 TEXT = 100_000  # characters of a text; a longer one is cut
 ID = 256  # of conversations, utterances, voices, faces, people, and frame ids
 NAME = 64  # locales, encodings, sample formats
-SHOWN = 80  # of a foreign text in an error or a log; the rest is left out
+SHOWN = 80  # of a foreign text in an error or a log; the rest is omitted
 
 # Pictures.
 SIDE = 8192  # pixels, width and height
@@ -39,7 +39,7 @@ OPTED_OUT = 1000  # ids of people who opted out
 QUEUE_BYTES = 128 * 2**20
 
 # Recordings, in bytes. What is packed counts as it unpacks, whatever it says of itself.
-MESSAGE_BYTES = 256 * 2**20  # of a message; a larger one is left out
+MESSAGE_BYTES = 256 * 2**20  # of a message; a larger one is skipped
 RECORD_BYTES = 256 * 2**20  # of a chunk or another record of a file
 OVERLAPPING_BYTES = 2**30  # of the chunks whose times overlap, which have to be read at once
 UNPACKED_RATIO = 100  # a file that is packed as a whole may unpack to so many times its size

@@ -147,7 +147,7 @@ def test_the_report_says_what_was_resampled(tmp_path: Path) -> None:
 def test_what_was_missing_is_told(tmp_path: Path) -> None:
     page = written(tmp_path, made_up.recording(6))
     assert re.search(r"annotations past the end, cut: <b>1</b>", page)
-    assert re.search(r"took /a, not /b[^<]*: <b>1</b>", page)
+    assert re.search(r"uses /a, not /b[^<]*: <b>1</b>", page)
     assert re.search(r"utterances without a face: <b>3</b>", page)
 
 

@@ -134,11 +134,11 @@ def test_the_loudest_sound_is_a_sound(recognizer: EmotionRecognizer) -> None:
 def test_faces_that_are_none_are_left_out_and_noted(recognizer: EmotionRecognizer) -> None:
     empty = FaceCrop(0, np.zeros((0, 96, 3), np.uint8))
     estimate = recognizer.feed(utterance(faces=(empty, face(1))))
-    assert estimate.notes == ("1 of 2 face crops are no pictures",) and estimate.modalities[2]
+    assert estimate.notes == ("1 of 2 face crops are not images",) and estimate.modalities[2]
     other = EmotionRecognizer(recognizer.bundle).feed(utterance(faces=(face(1),)))
     assert same(estimate, other)
     none = EmotionRecognizer(recognizer.bundle).feed(utterance(faces=(empty,)))
-    assert none.notes == ("1 of 1 face crops are no pictures",) and not none.modalities[2]
+    assert none.notes == ("1 of 1 face crops are not images",) and not none.modalities[2]
 
 
 @pytest.mark.parametrize("text", ["word " * 5000, "hm, привет 🙂", "<s1> [MASK]"])

@@ -180,7 +180,7 @@ def test_digital_noise_without_a_voice_is_no_sound(folder: Path) -> None:
     with EmotionRecognizer(load_bundle(folder)) as recognizer:
         estimate = recognizer.feed(utterance(0, "0", audio=steady))
     assert estimate.modalities == (True, False, False)
-    assert estimate.notes == ("there is no voice in the sound",)
+    assert estimate.notes == ("there is no voice in the audio",)
 
 
 def test_only_the_end_of_a_long_sound_is_heard() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 import erc_ros
 from erc_ros.demo.conversation_bag import DIALOGUE, FACE, perform
 from erc_ros.demo.voices import synthesiser
+from erc_ros.media.transcripts import Cue
+from erc_ros.values.nanoseconds import NS
 
 TURNS = DIALOGUE[:2]
 
@@ -34,12 +37,35 @@ def test_a_recording_becomes_segments_tables_and_annotations(tmp_path: Path) -> 
     assert table[[c for c in table if c.startswith("p_")]].sum(axis=1).tolist() == pytest.approx(
         [1.0] * len(result), abs=1e-3
     )
+    written = json.loads(json.dumps(result.to_dict()))
+    assert written["bundle"]["name"] == "edge-small"
+    assert [each["speaker"] for each in written["segments"]] == list(table["speaker"])
     emotions = result.to_annotation()
     assert set(emotions.labels()) == {segment.emotion for segment in result}
     speakers = result.to_annotation("speaker")
     assert set(speakers.labels()) == {f"voice {t.speaker}" for t in TURNS}
     with pytest.raises(ValueError):
         result.to_annotation("text")
+
+
+class Words:
+    """A speech recognizer that returns the same text for every segment."""
+
+    def __init__(self, model: str, language: str) -> None:
+        self._text = f"{model} {language}"
+
+    def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
+        return [Cue(0, len(samples) * NS // 16_000, self._text)]
+
+
+def test_a_recognizer_takes_the_place_of_the_transcript(tmp_path: Path) -> None:
+    audio, _ = perform(TURNS[:1], synthesiser())
+    path = write_media(tmp_path / "talk.wav", [audio], rate=16_000)
+    name = f"{__name__}:Words:Thank you"
+    (segment, *_) = erc_ros.analyze(path, recognizer=name, language="en")
+    assert segment.text == "Thank you en"
+    with pytest.raises(ValueError):
+        erc_ros.analyze(path, tmp_path / "words.csv", recognizer=name)
 
 
 def test_text_alone_and_face_alone_are_estimated() -> None:
@@ -85,6 +111,8 @@ def _voice() -> object:
         {"audio": np.zeros((4, 4, 4), np.int16)},
         {"audio": np.zeros(61 * 16_000, np.int16)},
         {"audio": np.zeros(16_000, np.int16), "rate": 10},
+        {"audio": "talk.wav"},
+        {"face": "face.jpg"},
         {"face": np.zeros((48, 48), np.uint8)},
         {"face": np.zeros((48, 48, 3), np.float32)},
         {"face": np.zeros((0, 48, 3), np.uint8)},

@@ -18,11 +18,11 @@ from media_clips import image, tone, write_media
 from numpy.typing import NDArray
 
 from erc_ros.cli import main
-from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, perform, portrait
-from erc_ros.demo.voices import synthesiser
+from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, WrittenTurn, perform, portrait
+from erc_ros.demo.voices import Delivery, synthesiser
 from erc_ros.media.files import ORIGIN, MediaFile
 from erc_ros.media.transcripts import read_cues
-from erc_ros.replay.offline import MISFIT
+from erc_ros.replay.offline import MISFIT, WORDLESS
 from erc_ros.values.nanoseconds import NS
 
 TURNS = DIALOGUE[:2]
@@ -348,3 +348,17 @@ def test_a_transcript_of_other_speech_of_the_same_length_is_reported(
     arguments = ["--transcript", str(tmp_path / "other.csv"), "--out", str(tmp_path / "out")]
     assert main(["replay", str(path), *arguments]) == 0
     assert MISFIT in capsys.readouterr().err
+
+
+def test_speech_without_words_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [WrittenTurn(0, "I see what you mean.", Delivery())] * 7
+    audio, phrases = perform(turns, synthesiser())
+    path = write_media(tmp_path / "talk.wav", [audio], rate=16_000)
+    for count, is_reported in ((7, False), (1, True)):
+        lines = [f"{each.start},{each.end},{each.text}" for each in phrases[:count]]
+        (tmp_path / "words.csv").write_text("start,end,text\n" + "\n".join(lines))
+        arguments = ["--transcript", str(tmp_path / "words.csv"), "--out", str(tmp_path / "out")]
+        assert main(["replay", str(path), *arguments]) == 0
+        assert (WORDLESS in capsys.readouterr().err) == is_reported

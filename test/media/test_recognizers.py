@@ -18,6 +18,7 @@ from erc_ros.media.files import ORIGIN, MediaFile
 from erc_ros.media.recognizers import RecognizedSpeech, RecognizerError, load_recognizer
 from erc_ros.media.transcripts import Cue
 from erc_ros.plugins import PluginError
+from erc_ros.replay.bag import Bag
 from erc_ros.sensing.audio import AudioFormat
 from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.nanoseconds import NS, seconds
@@ -99,6 +100,16 @@ def test_a_class_of_the_user_reads_a_film(tmp_path: Path) -> None:
     lines = (tmp_path / "out" / "estimates.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     texts = [row["text"] for row in rows if row["is_final"] and row["text"]]
+    assert len(texts) == len(phrases)
+    assert all(text.startswith("I am so happy") for text in texts)
+
+
+def test_import_writes_the_recognized_words(tmp_path: Path) -> None:
+    audio, phrases = perform(TURNS, synthesiser())
+    path = write_media(tmp_path / "talk.wav", [audio], rate=16_000)
+    assert main(["import", str(path), "--recognizer", f"{__name__}:Counting"]) == 0
+    with Bag(tmp_path / "talk.bag") as bag:
+        texts = [record.message.text for record in bag.messages({"/speech"})]
     assert len(texts) == len(phrases)
     assert all(text.startswith("I am so happy") for text in texts)
 

@@ -245,7 +245,7 @@ def test_an_unknown_type_is_counted_and_left_out(tmp_path: Path) -> None:
     with Bag(tmp_path / "bag") as bag:
         records = list(bag.messages({"/speech", "/odd"}))
         assert [r.message.data for r in records] == ["hello"]
-        assert bag.warnings == {"/odd: messages cannot be read as odd_msgs/msg/Odd, left out": 1}
+        assert bag.warnings == {"/odd: messages cannot be read as odd_msgs/msg/Odd, skipped": 1}
 
 
 def test_the_older_live_speech_is_read_by_the_bags_own_definition(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_damaged_messages_are_counted_and_left_out(tmp_path: Path) -> None:
     with Bag(tmp_path / "bag") as bag:
         assert [r.message.data for r in bag.messages({"/speech"})] == ["hello"]
         assert bag.warnings == {
-            "/speech: messages cannot be read as std_msgs/msg/String, left out": 1
+            "/speech: messages cannot be read as std_msgs/msg/String, skipped": 1
         }
 
 

@@ -72,7 +72,7 @@ def read_manifest(path: Path, version: int, cls: type[M], about: Set[str] = ABOU
         if isinstance(value, (int, float)) and not value > 0:
             raise SpeakerModelError(f"{path}: {field.name} is {value}, must be positive")
     if manifest.rate != SAMPLE_RATE:
-        raise SpeakerModelError(f"{path}: rate {manifest.rate}, sound here has {SAMPLE_RATE}")
+        raise SpeakerModelError(f"{path}: rate {manifest.rate}, audio here has {SAMPLE_RATE}")
     try:
         file = path.with_name(manifest.file)
     except ValueError as error:

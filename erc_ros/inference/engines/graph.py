@@ -154,7 +154,7 @@ def _quantization_problems(
         if dequantizes:
             reasons += _not_a_pair(node, made.get(node.input[0]), constants)
         elif {user.op_type for user in users.get(node.output[0], ())} != {"DequantizeLinear"}:
-            reasons.append("its output goes elsewhere than to DequantizeLinear")
+            reasons.append("its output is used by other nodes than DequantizeLinear")
         for reason in reasons:
             yield f"{node.op_type}: {reason}", _name(node)
 

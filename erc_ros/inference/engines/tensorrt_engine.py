@@ -102,7 +102,7 @@ def probe(bundle: Path) -> Probe:
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
-        return Probe(None, {}, f"TensorRT did not answer within {PROBE_TIMEOUT:.0f} s")
+        return Probe(None, {}, f"TensorRT did not respond within {PROBE_TIMEOUT:.0f} s")
     if run.returncode < 0:
         return Probe(None, {}, f"TensorRT ended its process with signal {-run.returncode}")
     try:
