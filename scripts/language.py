@@ -127,12 +127,18 @@ def texts(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+def in_code(root: Path = ROOT) -> dict[str, str]:
+    """The words that Python files should not use."""
+    words = settings(root)
+    return {**words["words"], **words.get("python", {})}
+
+
 def in_python(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     """Each use of a word in Python files, as (word, place)."""
     listed = subprocess.run(
         ["git", "ls-files", "*.py"], cwd=root, capture_output=True, text=True, check=True
     )
-    patterns = {word: pattern(word) for word in settings(root)["words"]}
+    patterns = {word: pattern(word) for word in in_code(root)}
     anything = pattern("|".join(patterns))
     for name in listed.stdout.splitlines():
         path = root / name
@@ -149,7 +155,7 @@ def in_python(root: Path = ROOT) -> Iterator[tuple[str, str]]:
 def counts(root: Path = ROOT) -> dict[str, int]:
     """How often Python files use each word."""
     occurrences = Counter(word for word, _ in in_python(root))
-    return {word: occurrences[word] for word in settings(root)["words"]}
+    return {word: occurrences[word] for word in in_code(root)}
 
 
 def allowed(root: Path = ROOT) -> dict[str, int]:
@@ -165,7 +171,7 @@ def exceeded(root: Path = ROOT) -> Iterator[str]:
         if count > limits.get(word, 0):
             yield (
                 f"Python files: {word!r} {count} times, {limits.get(word, 0)} allowed: write"
-                f" {settings(root)['words'][word]} (python scripts/language.py --list {word!r})"
+                f" {in_code(root)[word]} (python scripts/language.py --list {word!r})"
             )
 
 
