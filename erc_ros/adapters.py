@@ -224,7 +224,7 @@ def _string(message: Any, arrival: int) -> Transcript | None:
 
 
 def _transcription(message: Any, arrival: int) -> Transcript | None:
-    """whisper_ros: how long the sound was, and how long it took to read it; no stamp."""
+    """whisper_ros: how long the audio was, and how long it took to read it; no stamp."""
     text = _text(message.text)
     if not text.strip():
         return None

@@ -288,7 +288,7 @@ _CLASSES: Mapping[str, Callable[[str], object]] = {
 
 
 def current_name(name: str) -> str:
-    """Return the present name of a parameter that had another one in the former release."""
+    """Return the current name of a parameter that was renamed."""
     return _RENAMED.get(name, name)
 
 

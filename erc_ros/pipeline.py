@@ -1,6 +1,6 @@
 """From what a robot senses to how people feel: the same objects in nodes, replay and scripts.
 
-    Perception: sound, pictures and texts in, utterances out
+    Perception: audio, images and texts in, utterances out
     Recognition: utterances in, estimates out
     Pipeline: both, one after the other
 
@@ -86,7 +86,7 @@ from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import MODALITIES, Utterance
 
 OTHERS_FACES = seconds(2.0)  # ROS4HRI faces seen so lately: our own detector rests
-REWOUND = seconds(10.0)  # a picture so much earlier is of a clock that was set back
+REWOUND = seconds(10.0)  # an image so much earlier is of a clock that was set back
 TUNING_FILE = "tuning_file"  # the parameter that names the file of all other settings
 LATE = seconds(0.1)  # by which an input may be older than the clock that `advance` set
 
@@ -381,7 +381,7 @@ class VoiceSpeaking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoiceSound:
-    """ROS4HRI: the sound of one voice alone."""
+    """ROS4HRI: the audio of one voice alone."""
 
     voice_id: str
     chunk: AudioChunk
@@ -416,7 +416,7 @@ class FormatExpected:
 
 @dataclass(frozen=True, slots=True)
 class FormatRefused:
-    """The format of the sound was told, and cannot be read: nothing is heard until another is."""
+    """The format of the audio was told, and cannot be read: nothing is heard until another is."""
 
     reason: str
 
@@ -480,7 +480,7 @@ class InputLate:
 class EstimateEvent:
     """The estimate of an utterance (`estimate.utterance`).
 
-    A final utterance whose text comes late, or is corrected, is estimated once more.
+    A final utterance whose text comes late, or is corrected, is estimated again.
     """
 
     estimate: Estimate
@@ -495,7 +495,7 @@ Handler = Callable[[Any], Iterable[PerceptionEvent]]
 
 
 class Perception:
-    """Sound, pictures and texts in; utterances out. Each kind of input may be missing.
+    """Sound, images and texts in; utterances out. Each kind of input may be missing.
 
     Not thread-safe: one caller. Face detection and speaker diarization run on threads of their
     own; `close` ends them.
@@ -541,7 +541,7 @@ class Perception:
             self._faces = FaceSearch(self._tracker)
         self.set_crop_size(max(config.face_crop_size, min_crop_size))
         self.faces: tuple[FaceObservation, ...] = ()
-        """Those of the last picture in which our own detector found any."""
+        """Those of the last image in which our own detector found any."""
         self._others_until = 0  # ns, until when our own detector rests
         self._advanced: int | None = None  # ns, what `advance` set the clock to last
         self._handlers = self._input_handlers()
@@ -550,7 +550,7 @@ class Perception:
     def feed(self, value: Input) -> list[PerceptionEvent]:
         """Take one input; what became known by it.
 
-        What cannot be used is told by an `InputRefused` (of a picture: once it was looked at).
+        What cannot be used is told by an `InputRefused` (of an image: once it was looked at).
         """
         if type(value) not in self._handlers:
             raise ErcTypeError(f"{type(value).__name__} is not an input of the pipeline")
@@ -664,7 +664,7 @@ class Perception:
 
     @property
     def refused_format(self) -> str:
-        """Why no sound can be read, "" while it can."""
+        """Why no audio can be read, "" while it can."""
         return self._microphone.refused
 
     def counters(self) -> dict[str, int]:
@@ -987,7 +987,7 @@ class Recognition:
 
 
 class Pipeline:
-    """Sound, pictures and texts in; utterances, estimates and what was noticed on the way out.
+    """Sound, images and texts in; utterances, estimates and what was noticed on the way out.
 
     Not thread-safe: one caller. Close it, or use it in a `with` statement.
 

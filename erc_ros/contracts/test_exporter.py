@@ -43,7 +43,7 @@ def test_the_same_lines_give_the_same_bytes(loaded: Exporter, tmp_path: Path) ->
 
 
 def test_a_recording_without_an_utterance_is_written(loaded: Exporter, tmp_path: Path) -> None:
-    """An empty list is no error."""
+    """An empty list is written without an error."""
     written(loaded, [], tmp_path / "a")
 
 

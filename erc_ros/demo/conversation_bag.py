@@ -1,4 +1,4 @@
-"""Recordings that are made here: sound, what was said in it, and a camera, as a rosbag2.
+"""Recordings that are made here: audio, what was said in it, and a camera, as a rosbag2.
 
 `write_demo` makes the demo's conversation from nothing: a written dialogue of three people in
 synthetic voices.
@@ -32,7 +32,7 @@ Camera = Callable[[float], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Phrase:
-    """What is said from `start` to `end` (s since the start of the sound)."""
+    """What is said from `start` to `end` (s since the start of the audio)."""
 
     start: float
     end: float
@@ -264,7 +264,7 @@ def write_truth(file: Path, dialogue: Sequence[WrittenTurn], phrases: Sequence[P
 def perform(
     dialogue: Sequence[WrittenTurn], engine: Synthesiser, seed: int = 0
 ) -> tuple[NDArray[np.float32], list[Phrase]]:
-    """The dialogue as sound (n,) at 16 kHz over a little noise, and when each turn was said."""
+    """The dialogue as audio (n,) at 16 kHz over a little noise, and when each turn was said."""
     rng = np.random.default_rng(seed)
     pieces: list[NDArray[np.float32]] = [np.zeros(SAMPLE_RATE, np.float32)]
     phrases = []
@@ -288,7 +288,7 @@ def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def portrait(seen: Sequence[Phrase], picture: Path = FACE) -> Camera:
-    """A camera that sees the picture's face, swaying a little, around these phrases."""
+    """A camera that sees the image's face, swaying a little, around these phrases."""
     face = cv2.imread(str(picture), cv2.IMREAD_COLOR)
     if face is None:
         raise FileNotFoundError(f"{picture} is missing or not an image: reinstall erc_ros")

@@ -36,8 +36,8 @@ from erc_ros.demo.voices import Delivery, Synthesiser, synthesiser
 from erc_ros.values.files import write_whole
 from erc_ros.values.utterance import SAMPLE_RATE
 
-RATE = 12  # pictures a second
-WIDTH, HEIGHT = 192, 144  # pixels of a picture, and of each half of IEMOCAP's
+RATE = 12  # images a second
+WIDTH, HEIGHT = 192, 144  # pixels of an image, and of each half of IEMOCAP's
 MARGIN = 0.15  # s of a MELD clip before and after what is said
 MOUTH = (318, 272)  # of the face in FACE
 AAC = ("aac", {"aac_coder": "fast"})
@@ -167,7 +167,7 @@ class Performance:
     phrases: tuple[Phrase, ...]
 
     def said(self, number: int, margin: float = 0.0) -> Samples:
-        """The sound of one turn, with so many s around it."""
+        """The audio of one turn, with so many s around it."""
         phrase = self.phrases[number]
         first, last = phrase.start - margin, phrase.end + margin
         return self.sound[max(0, round(first * SAMPLE_RATE)) : round(last * SAMPLE_RATE)]
@@ -228,7 +228,7 @@ def write_recording(
 ) -> Path:
     """Write a rosbag2 of the same kind, and its ground truth next to it as `folder`.truth.csv.
 
-    Camera, sound and recognised speech; the labels are those of the corpus' bundles.
+    Camera, audio and recognized speech; the labels are those of the corpus' bundles.
 
     Raises:
         BagError: the folder exists already.
@@ -272,7 +272,7 @@ def _perform_turns(
     return Performance(tuple(turns), sound, tuple(phrases))
 
 
-# Pictures.
+# Images.
 
 
 @functools.lru_cache(maxsize=32)
@@ -300,7 +300,7 @@ def _swaying(emotion: str, time: float, width: int = WIDTH, height: int = HEIGHT
 
 
 def _camera(layout: str, said: Performance) -> Camera:
-    """Who speaks fills the picture; in between the face is neutral."""
+    """Who speaks fills the image; in between the face is neutral."""
     manners = LABELS[layout]
 
     def view(time: float) -> Pictures:
@@ -313,7 +313,7 @@ def _camera(layout: str, said: Performance) -> Camera:
 
 
 def _write_video(file: Path, seconds: float, view: Camera, sound: Samples) -> None:
-    """MPEG-4 pictures, and AAC sound in an mp4, PCM in an avi."""
+    """MPEG-4 images, and AAC audio in an mp4, PCM in an avi."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(file), "w") as container:
         video = container.add_stream("mpeg4", rate=RATE)

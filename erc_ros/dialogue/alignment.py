@@ -355,7 +355,7 @@ def is_same_speech(one: Transcript, other: Transcript, config: AlignmentConfig =
 def late_cost(
     segment: SpeechSegment, transcript: Transcript, expected: int, config: AlignmentConfig = DEFAULT
 ) -> float | None:
-    """How badly a late text fits speech that went out without one; None: it is not its text."""
+    """Return the cost of matching a late text with wordless published speech; None: no match."""
     if transcript.start is not None and transcript.end is not None:
         common = min(segment.end, transcript.end) - max(segment.start, transcript.start)
         shorter = min(segment.end - segment.start, transcript.end - transcript.start)

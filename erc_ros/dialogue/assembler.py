@@ -1,7 +1,7 @@
-"""Who said what when: sound, faces and transcripts in, utterances out.
+"""Who said what when: audio, faces and transcripts in, utterances out.
 
 One object for the live node and for replay. It depends only on its inputs and their order, never on
-a wall clock, so that the same inputs give the same utterances, in any chunking of the sound.
+a wall clock, so that the same inputs give the same utterances, in any chunking of the audio.
 
     sound -> stretches of speech, by speaker (speech_segmenter) -> segments that wait for text
     final text -> matches segments (text_matching) -> utterance, one per speaker (text_splitting)
@@ -119,7 +119,7 @@ class AssemblerConfig(Composed):
 
     @property
     def kept_sound(self) -> float:
-        """s of sound that an utterance may be cut out of."""
+        """s of audio that an utterance may be cut out of."""
         longest = self.speech.open_speech.voice_activity.max_stretch
         waits = longest + self.texts.waiting.patience * self.texts.text_timeout
         return max(waits, self.max_audio) + 5.0
@@ -129,7 +129,7 @@ class AssemblerConfig(Composed):
 class _Clock:
     """What is known of the time. ns, None = not yet.
 
-    now: of the inputs; sound: end of the sound that was listened to; heard_at: now, when sound last
+    now: of the inputs; sound: end of the audio that was processed; heard_at: now, when audio last
     came; looked_at: now, when we first looked after that; is_foreign: the microphone's clock is not
     ours.
     """
@@ -142,7 +142,7 @@ class _Clock:
 
     @property
     def time(self) -> int:
-        """Now, as far as it is known: the end of the sound, or later."""
+        """Now, as far as it is known: the end of the audio, or later."""
         if self.sound is None:
             return self.now or 0
         if self.now is None or self.is_foreign:
@@ -150,7 +150,7 @@ class _Clock:
         return max(self.sound, self.now)
 
     def is_silent(self, timeout: int) -> bool:
-        """Has no sound come for `timeout` (ns)?"""
+        """Has no audio come for `timeout` (ns)?"""
         if self.now is None or self.sound is None or self.heard_at is None:
             return False
         if self.looked_at is not None and self.now - self.looked_at > timeout:
@@ -159,7 +159,7 @@ class _Clock:
         return self.now - last > timeout
 
     def without_sound(self) -> _Clock:
-        """The sound has stopped: if it was ahead of its time, its clock is not ours."""
+        """The audio has stopped: if it was ahead of its time, its clock is not ours."""
         if self.now is None or self.sound is None:
             return self
         return replace(self, is_foreign=self.is_foreign or self.sound > self.now)
@@ -174,7 +174,7 @@ class _Clock:
         return replace(self, now=now, heard_at=heard_at, looked_at=looked_at)
 
     def after_chunk(self, max_offset: int) -> _Clock:
-        """A chunk of sound was listened to."""
+        """A chunk of audio was listened to."""
         if self.sound is None or self.now is None:
             return replace(self, looked_at=None)
         is_foreign = self.now - self.sound > max_offset
@@ -189,9 +189,9 @@ class UtteranceAssembler:
 
     Args:
         voice_activity: finds speech; it is this object's alone.
-        networks: what tells speakers apart; None: nobody is told apart.
-        known: name -> voice of people who are recognised (see `enrolment`).
-        executor: where speakers are told apart, one update at a time; None: a thread of its own.
+        networks: what tells speakers apart; None: no person is distinguished.
+        known: name -> voice of people who are recognized (see `enrolment`).
+        executor: where speakers are distinguished, one update at a time; None: a thread of its own.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class UtteranceAssembler:
     ) -> None:
         self._config = config
         self.known = dict(known)
-        """Name -> voice of people who are recognised; may be changed between two calls."""
+        """Name -> voice of people who are recognized; may be changed between two calls."""
         self._alike = 1.0
         if networks is not None:
             self._alike = least_alike(networks.embedding, config.voice_recognition)
@@ -220,7 +220,7 @@ class UtteranceAssembler:
     # --- inputs ---
 
     def feed_audio(self, event: MicrophoneEvent) -> list[Event]:
-        """Take an event of the microphone: Sound is listened to, a break interrupts speech."""
+        """Take an event of the microphone: audio is processed, a break interrupts speech."""
         if isinstance(event, AudioSamples):
             return self._listen(event)
         if isinstance(event, Jump) and event.after < event.before:
@@ -313,7 +313,7 @@ class UtteranceAssembler:
         return motion.distrusts and motion.covers(start, end)
 
     def advance(self, now: int) -> list[Event]:
-        """Time (ns, the clock of the stamps) has come to `now`: what waited too long goes out."""
+        """Advance the time to `now` (ns, clock of the stamps) and publish what waited too long."""
         out: list[Event] = []
         before = self._clock.now
         if before is not None and now < before - seconds(self._config.max_backwards):
@@ -330,14 +330,14 @@ class UtteranceAssembler:
         return out + self._due()
 
     def flush(self) -> list[Event]:
-        """The inputs have ended: everything goes out, the conversation ends."""
+        """The inputs have ended: everything is published, the conversation ends."""
         out = self._follow(self._speech.finish())
         for transcript in self._texts.held():
             out += self._match(transcript) or self._text_only(transcript)
         return out + self._end_conversation()
 
     def reset(self) -> list[Event]:
-        """End the conversation (if any) now, and forget sound, faces, speakers. Counters stay."""
+        """End the conversation (if any) now, and forget audio, faces, speakers. Counters stay."""
         out = self.flush()
         self._speech.reset()
         self._faces.clear()
@@ -367,9 +367,9 @@ class UtteranceAssembler:
     # --- who speaks ---
 
     def speaking(self) -> str:
-        """Who speaks now, as far as it is known; "" nobody, or somebody unknown.
+        """Who speaks now, as far as it is known; "" no person, or a person unknown.
 
-        Speakers are told apart about once a second: the last of them in the open speech.
+        Speakers are distinguished about once a second: the last of them in the open speech.
         """
         start, heard = self._speech.open_start, self._speech.heard_until
         if start is None or heard is None:
@@ -394,7 +394,7 @@ class UtteranceAssembler:
         talk = self._log.conversation
         return "" if talk is None else talk.id
 
-    # --- time and sound ---
+    # --- time and audio ---
 
     def _restart(self, stamp: int) -> list[Event]:
         """The clock was set back."""
@@ -503,7 +503,7 @@ class UtteranceAssembler:
         return self._texts.partial_of(segment, self._speech.segment())
 
     def _take(self, transcript: Transcript) -> list[Event]:
-        """A final text: to its speech, or it waits for sound on its way, or stands alone."""
+        """A final text: to its speech, or it waits for audio on its way, or stands alone."""
         matched = self._match(transcript)
         if matched is not None:
             return matched
@@ -564,7 +564,7 @@ class UtteranceAssembler:
         return out
 
     def _is_awaited(self, transcript: Transcript) -> bool:
-        """May its sound still be on its way?"""
+        """May its audio still be on its way?"""
         config, clock = self._config, self._clock
         if clock.sound is None or clock.is_foreign:
             return False
@@ -600,7 +600,7 @@ class UtteranceAssembler:
         ]
 
     def _was_quiet(self, transcript: Transcript) -> bool:
-        """Was there sound at the time of the text, and hardly any sign of speech in it?"""
+        """Was there audio at the time of the text, and hardly any sign of speech in it?"""
         end, start = transcript.time, transcript.start
         if start is None:
             took = expected_duration(transcript.text, self._config.texts.seconds_per_character)
@@ -620,7 +620,7 @@ class UtteranceAssembler:
         return Counted(name, stamp)
 
     def _end_conversation(self) -> list[Event]:
-        """Everything that waits for text goes out without, and the conversation is over."""
+        """Everything that waits for text is published without, and the conversation is over."""
         out = self._without_text(self._texts.release())
         ended = self._log.end(self._clock.time)
         self._diarizer.reset()

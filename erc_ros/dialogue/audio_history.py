@@ -1,4 +1,4 @@
-"""The sound that was heard lately, with its probability of speech: utterances are cut out of it."""
+"""The audio that was heard lately, with its probability of speech: utterances are cut out of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class AudioHistory:
         self._frames.append(_Frame(time, probability, level, kept))
 
     def samples(self, start: int, end: int) -> NDArray[np.int16]:
-        """What is kept of start..end (ns): (n,) int16; lost sound is left out."""
+        """What is kept of start..end (ns): (n,) int16; lost audio is excluded."""
         parts = []
         for frame in self._between(start - FRAME_TIME, end):
             first = max(0, (start - frame.time) * SAMPLE_RATE // NS)

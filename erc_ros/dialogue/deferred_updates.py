@@ -1,10 +1,9 @@
-"""Slow updates of a state beside a stream, without changing an answer.
+"""Slow updates of a state in parallel with a stream, with deterministic results.
 
-Telling speakers apart takes some 50 ms. Computed in the stream's way, a text that comes meanwhile
-waits for it; computed beside it and used whenever it is ready, two runs of one recording differ. So
-an update begins at one position of the stream and takes effect at a later, fixed one. If it is
-ready by then, nobody waits; if not, the stream waits there: a slow machine is slower, never
-different.
+Diarization takes some 50 ms. Computed within the stream, it delays texts that arrive meanwhile;
+computed in parallel and used whenever it is ready, two runs of one recording differ. So an update
+begins at one position of the stream and takes effect at a later, fixed one. If it is ready by
+then, nothing is delayed; otherwise the stream waits: a slow machine gives the same results later.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ class DeferredUpdates(Generic[State]):
         return self.until(max((pending.due for pending in self._pending), default=0))
 
     def reset(self, state: State) -> None:
-        """Begin again with `state`. What runs is left to end, and nobody takes its result."""
+        """Begin again with `state`. What runs is left to end, and no person takes its result."""
         for pending in self._pending:
             pending.result.cancel()
         self._pending.clear()

@@ -59,7 +59,7 @@ class _SeenFace:
     crop: FaceCrop
     sharpness: float
     small: NDArray[np.float32]
-    glimpse: Glimpse | None  # against the picture before
+    glimpse: Glimpse | None  # against the image before
 
 
 class FaceHistory:
@@ -215,7 +215,7 @@ class FaceHistory:
     def _motion(
         self, face: str, voice: Sequence[tuple[int, float]], start: int, end: int
     ) -> float | None:
-        """By its landmarks where they come, else by its pictures."""
+        """By its landmarks where they come, else by its images."""
         glimpses = [glimpse for name, glimpse in self._told if name == face] or [
             seen.glimpse for seen in self._seen if seen.track == face and seen.glimpse is not None
         ]

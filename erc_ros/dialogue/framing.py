@@ -1,4 +1,4 @@
-"""Sound in chunks of any length -> frames of the length that voice activity takes."""
+"""Audio in chunks of any length -> frames of the length that voice activity takes."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Framer:
         self.reset()
 
     def reset(self) -> None:
-        """What comes next follows nothing: what waits for a full frame is forgotten."""
+        """Start a new stream: drop the samples that wait for a full frame."""
         self._state = Framing()
 
     def feed(self, sound: AudioSamples) -> list[AudioFrame]:

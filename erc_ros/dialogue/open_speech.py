@@ -219,12 +219,12 @@ class OpenSpeech:
         self.reset()
 
     def reset(self) -> None:
-        """Nobody speaks."""
+        """No person speaks."""
         self.state = OpenSpeechState()
 
     @property
     def is_active(self) -> bool:
-        """Does somebody speak, or may have begun to?"""
+        """Does a person speak, or may have begun to?"""
         return self.state.activity.start is not None
 
     def feed(self, time: int, probability: float) -> list[Began | Ended]:
@@ -254,7 +254,7 @@ class OpenSpeech:
         self.state = replace(self.state, updated=heard_until)
 
     def drafted(self, heard_until: int, utterance_id: str) -> None:
-        """A draft went out."""
+        """A draft was published."""
         self.state = replace(self.state, drafted=heard_until, utterance_id=utterance_id)
 
     def matched(self, end: int, is_open: bool) -> None:

@@ -1,11 +1,11 @@
-"""Is that somebody, or only the robot itself? A gate on how loud the robot is in the microphone.
+"""Is that a person, or only the robot itself? A gate on how loud the robot is in the microphone.
 
 While the robot speaks, the microphone hears it as loud as the way from loudspeaker to microphone
 (or what an echo canceller leaves of it) makes it. How loud that is, is learned: against the channel
-that carries what the robot plays, or, where there is none, as the level itself. Sound that is
-clearly louder than the robot has been is somebody who talks over it (barge-in).
+that carries what the robot plays, or, where there is none, as the level itself. Audio that is
+clearly louder than the robot has been is a person who talks over it (barge-in).
 
-A gate, no echo canceller: somebody who is less loud than the robot is not heard over it. Its
+A gate, no echo canceller: a person who is less loud than the robot is not heard over it. Its
 numbers were chosen in simulated rooms (docs/results/robot_voice.md).
 """
 
@@ -171,7 +171,7 @@ def hear(
     """The microphone hears a frame of this power while the robot speaks.
 
     is_speech: only then it is learned from; a robot that does not sound yet teaches nothing.
-    margin: dB by which somebody is louder than the robot; None: that of the configuration.
+    margin: dB by which a person is louder than the robot; None: that of the configuration.
 
     Returns:
         The new state, and whether it is (or may be) the robot alone.
@@ -207,7 +207,7 @@ class RobotVoiceState:
     """State. speeches: when the robot said that it speaks.
 
     announced: the gate while it says so; played: against the channel that carries what it plays.
-    is_talked_over: somebody is heard over it at this moment.
+    is_talked_over: a person is heard over it at this moment.
     """
 
     speeches: tuple[RobotSpeech, ...] = ()
@@ -239,7 +239,7 @@ def step(
     """Take a frame that starts at `time` (ns), and what the robot played meanwhile.
 
     Returns:
-        The new state, and whether the robot is heard, and nobody who talks over it.
+        The new state, and whether the robot is heard, and no person who talks over it.
     """
     gate = config.robot_gate
     state = replace(state, played=play(state.played, power(reference), gate), is_talked_over=False)
@@ -268,7 +268,7 @@ class RobotVoice:
 
     @property
     def is_talked_over(self) -> bool:
-        """Is somebody heard over it at this moment?"""
+        """Is a person heard over it at this moment?"""
         return self._state.is_talked_over
 
     def announce(self, stamp: int, speaking: bool) -> bool:

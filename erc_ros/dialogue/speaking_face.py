@@ -56,7 +56,7 @@ class SpeakingFaceConfig:
     min_pictures: int = setting(
         3, "pairs of images that are needed to judge a mouth", range=(1, 100)
     )
-    # On drawn mouths on one face, with trembling boxes and noise, 3 s at 5 pictures a second: 98 %
+    # On drawn mouths on one face, with trembling boxes and noise, 3 s at 5 images a second: 98 %
     # are found, and of 1 % of pairs of silent faces one is taken.
     clearly: float = setting(
         0.15,
@@ -85,7 +85,7 @@ Kind = Literal["person", "face", "voice"]
 
 @dataclass(frozen=True, slots=True)
 class IdentityMatch:
-    """Two ids belong together, as far as somebody knows. confidence: 0 to 1; 0 = they do not."""
+    """Two ids belong together, as far as a person knows. confidence: 0 to 1; 0 = they do not."""
 
     one: tuple[Kind, str]
     other: tuple[Kind, str]
@@ -153,7 +153,7 @@ def share(spoken: Spoken, start: int, end: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """Two pictures of a face: how much its mouth changed from `before` to `stamp` (ns).
+    """Two images of a face: how much its mouth changed from `before` to `stamp` (ns).
 
     motion: natural logarithm of the change of the mouth over that of the rest of the face.
     """
@@ -164,7 +164,7 @@ class Glimpse:
 
 
 def thumbnail(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(S, S, 3) BGR -> (SIDE, SIDE), mean 0, standard deviation 1; flat pictures become zeros."""
+    """(S, S, 3) BGR -> (SIDE, SIDE), mean 0, standard deviation 1; flat images become zeros."""
     gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     small -= small.mean()
@@ -229,7 +229,7 @@ def face_shape(stamp: int, landmarks: NDArray[np.float32]) -> FaceShape | None:
 
 
 def landmark_motion(before: FaceShape, after: FaceShape) -> float:
-    """How much more the lips changed than the rest of the face; as `mouth_motion` of pictures."""
+    """How much more the lips changed than the rest of the face; as `mouth_motion` of images."""
     lips = float(np.abs(after.lips - before.lips).mean())
     rest = float(np.abs(after.still - before.still).mean())
     return float(np.log((lips + LANDMARK_FLOOR) / (rest + LANDMARK_FLOOR)))
@@ -241,7 +241,7 @@ def speech_motion(
     start: int,
     config: SpeakingFaceConfig = DEFAULT,
 ) -> float | None:
-    """How much more a mouth moves in speech than otherwise; None: too few pictures to tell.
+    """How much more a mouth moves in speech than otherwise; None: too few images to tell.
 
     glimpses: of one face. voice: (time in ns, probability of speech), ascending. start: ns; what
     was before is for comparison only.

@@ -46,7 +46,7 @@ class SpeechSegmenterConfig(Composed):
 
 @dataclass(frozen=True, slots=True)
 class SpeechBegan:
-    """Somebody began to speak at `start` (ns). is_barge_in: over the robot."""
+    """A person began to speak at `start` (ns). is_barge_in: over the robot."""
 
     start: int
     is_barge_in: bool
@@ -68,7 +68,7 @@ class SpeechSegmenter:
 
     Args:
         voice_activity: finds speech; it is this object's alone.
-        history: where the sound is kept.
+        history: where the audio is kept.
         diarizer: tells speakers apart.
     """
 
@@ -100,7 +100,7 @@ class SpeechSegmenter:
         self.open.reset()
         self._framer.reset()
         self.heard_until: int | None = None
-        """ns, of the sound that was listened to; None: there was none."""
+        """ns, of the audio that was listened to; None: there was none."""
 
     def feed(self, sound: AudioSamples) -> Iterator[list[SpeechEvent]]:
         """What each frame of it tells; time has come to `heard_until` with each."""
@@ -147,12 +147,12 @@ class SpeechSegmenter:
         self._diarizer.begin_update(self.heard_until)
 
     def corrections(self, position: int) -> list[TurnCorrection]:
-        """At `position` (ns) of the sound, or later: what is known otherwise of the speakers."""
+        """At `position` (ns) of the audio, or later: what is known otherwise of the speakers."""
         self._diarizer.until(position)
         return self._diarizer.corrections()
 
     def interrupt(self) -> list[SpeechEvent]:
-        """The sound is broken: open speech ends."""
+        """The audio is broken: open speech ends."""
         events = self.open.finish()
         self.open.forget_activity()
         self._voice_activity.reset()
@@ -160,7 +160,7 @@ class SpeechSegmenter:
         return self._follow(events)
 
     def finish(self) -> list[SpeechEvent]:
-        """The sound has ended: open speech ends, with all that can be known of its speakers."""
+        """The audio has ended: open speech ends, with all that can be known of its speakers."""
         if self.open.state.start is not None:
             self._begin_update()
         self._diarizer.flush()

@@ -1,4 +1,4 @@
-"""Speech that waits for its text, and texts that wait for their sound."""
+"""Speech that waits for its text, and texts that wait for their audio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.settings import check, parameter, setting
 from erc_ros.values.transcript import Transcript
 
-MAX_HELD = 16  # texts that wait for sound
+MAX_HELD = 16  # texts that wait for audio
 MAX_RECENT = 16  # texts that are compared with what comes
 NO_SPEECH = 0.6  # probability, Whisper's own default, from which on a segment is silence
 
@@ -313,7 +313,7 @@ class TextMatcher:
         return match
 
     def hold(self, transcript: Transcript) -> bool:
-        """The text waits for its sound, if there is room."""
+        """The text waits for its audio, if there is room."""
         if len(self._state.held) >= MAX_HELD:
             return False
         self._state = replace(self._state, held=(*self._state.held, transcript))

@@ -172,7 +172,7 @@ def attributed(
 def corrected(
     state: LogState, correction: TurnCorrection, rename: Callable[[Utterance, str], Utterance]
 ) -> tuple[LogState, SpeakerCorrected | None]:
-    """It was somebody else: the utterances that are affected, by label.
+    """It was another person: the utterances that are affected, by label.
 
     rename: gives a final utterance its new label, and what follows from it.
     """
@@ -210,7 +210,7 @@ def corrected(
 def with_text(
     state: LogState, final: FinalText, transcript: Transcript, config: TextSplittingConfig
 ) -> tuple[LogState, list[TextCorrected]]:
-    """A final text, or what went out without one, becomes `transcript`."""
+    """A final text, or what was published without one, becomes `transcript`."""
     texts: dict[int, Transcript] = {}
     for share in split(transcript, [segment for segment, _ in final.parts], config):
         if share.transcript is not None:
@@ -240,7 +240,7 @@ class UtteranceLog:
 
     @property
     def conversation(self) -> OpenConversation | None:
-        """None: nobody has said anything yet."""
+        """None: no person has said anything yet."""
         return self._state.conversation
 
     def spoke(self, start: int, end: int) -> None:
@@ -257,7 +257,7 @@ class UtteranceLog:
 
     @property
     def last_speaker(self) -> str:
-        """Who said the last utterance that was told; "": nobody who is known."""
+        """Return the speaker of the last published utterance; "": unknown."""
         return next((p.speaker_id for p in reversed(self._state.published) if p.speaker_id), "")
 
     def label_of(self, speaker: int) -> str:
@@ -276,7 +276,7 @@ class UtteranceLog:
     def remember(
         self, transcript: Transcript | None, parts: tuple[tuple[SpeechSegment, Utterance], ...]
     ) -> None:
-        """These final utterances went out: a later text may correct them."""
+        """These final utterances were published; a later text may correct them."""
         finals = (*self._state.finals, FinalText(transcript, parts))
         kept = finals[len(finals) - min(len(finals), self._config.max_text_corrections) :]
         self._state = replace(self._state, finals=kept)
@@ -300,7 +300,7 @@ class UtteranceLog:
     def without_text(
         self, transcript: Transcript, per_character: float, config: AlignmentConfig
     ) -> FinalText | None:
-        """The speech that went out without a text, and whose text this is."""
+        """The speech that was published without a text, and whose text this is."""
         expected = expected_duration(transcript.text, per_character)
         best: tuple[float, FinalText] | None = None
         for final in self._state.finals:

@@ -1,6 +1,6 @@
 """Where speech starts and ends.
 
-Silero's network gives each frame of 32 ms a probability; a pure `step` makes stretches of speech
+Silero's network gives each frame of 32 ms a probability; a pure `step` makes segments of speech
 from them, with hysteresis.
 """
 

@@ -1,4 +1,4 @@
-"""The sound of single voices, as ROS4HRI separates it: who speaks beside others is heard alone."""
+"""The audio of single voices, as ROS4HRI separates it: who speaks beside others is heard alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
 MAX_VOICES = 16  # that are kept; ids of voices come and go
-LEAST = 0.5  # of what the microphone heard: less is no sound of the whole utterance
+LEAST = 0.5  # of what the microphone heard: less is no audio of the whole utterance
 
 
 @dataclass(slots=True, eq=False)
@@ -27,10 +27,10 @@ class _Voice:
 
 
 class VoiceAudio:
-    """The last sound of every voice that comes by itself.
+    """The last audio of every voice that comes by itself.
 
     Args:
-        format: what the bytes mean where the message does not tell; nobody else does.
+        format: what the bytes mean where the message does not tell; no person else does.
         kept: s of each voice.
     """
 
@@ -46,7 +46,7 @@ class VoiceAudio:
         """
         voice = self._voices.pop(voice_id, None) or _Voice(Microphone(self._format))
         self._voices[voice_id] = voice
-        if len(self._voices) > MAX_VOICES:  # whoever has been silent for longest
+        if len(self._voices) > MAX_VOICES:  # the person who has been silent for longest
             del self._voices[next(iter(self._voices))]
         if chunk.stamp is None:
             format = format_of(chunk.data, chunk.format, self._format)

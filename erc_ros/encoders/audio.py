@@ -18,7 +18,7 @@ WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 FFT = 512
 MEL_BANDS = 64
-LOWEST, HIGHEST = 60.0, 7400.0  # Hz; above, clips that were once resampled have no sound
+LOWEST, HIGHEST = 60.0, 7400.0  # Hz; above, clips that were once resampled have no audio
 FLOOR = 1e-8  # power of a band; about the rounding noise of 16-bit samples
 MAX_SECONDS = 6.0
 BLOCK = 32  # frames computed at once
@@ -60,7 +60,7 @@ def normalise(features: Features) -> Features:
 
 
 def audio_input(samples: NDArray[np.int16], max_seconds: float = MAX_SECONDS) -> Features:
-    """Sound of an utterance, (n,) int16, -> the audio network's input (T, 64) float32.
+    """Audio of an utterance, (n,) int16, -> the audio network's input (T, 64) float32.
 
     Only the last `max_seconds` count. T is 0 below 25 ms: the utterance then has no audio.
 
@@ -69,7 +69,7 @@ def audio_input(samples: NDArray[np.int16], max_seconds: float = MAX_SECONDS) ->
     """
     _check_sound(samples)
     kept = frame_count(round(max_seconds * SAMPLE_RATE))
-    # Whole hops are left out, so that frames lie where a stream has them.
+    # Whole hops are excluded, so that frames lie where a stream has them.
     start = max(0, frame_count(len(samples)) - kept) * HOP
     return normalise(log_mel(samples[start:].astype(np.float32) / np.float32(32768)))
 
@@ -77,11 +77,11 @@ def audio_input(samples: NDArray[np.int16], max_seconds: float = MAX_SECONDS) ->
 def waveform_input(
     samples: NDArray[np.int16], max_seconds: float, normalise: bool
 ) -> NDArray[np.float32]:
-    """Sound of an utterance, (n,) int16, -> what a waveform encoder hears, (n,) float32.
+    """Audio of an utterance, (n,) int16, -> what a waveform encoder hears, (n,) float32.
 
     Args:
         max_seconds: only the last so many count.
-        normalise: to mean 0 and variance 1 over what counts (wav2vec 2.0 and data2vec expect it
+        normalize: to mean 0 and variance 1 over what counts (wav2vec 2.0 and data2vec expect it
             unless their feature extractor says `do_normalize: false`); else in [-1, 1].
 
     Raises:

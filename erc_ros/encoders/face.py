@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.utterance import FaceCrop
 
-SIZE = 48  # pixels, the side of a FER2013 picture
+SIZE = 48  # pixels, the side of a FER2013 image
 MAX_CROPS = 8  # of an utterance
 
 
@@ -52,7 +52,7 @@ def face_input(
     N is 0 without crops: the utterance then has no visual modality.
 
     Raises:
-        ValueError: a crop that is no picture (`to_gray`).
+        ValueError: a crop that is no image (`to_gray`).
     """
     chosen = [to_gray(crops[index].pixels, size) for index in spread(len(crops), limit)]
     return np.stack(chosen)[:, None] if chosen else np.zeros((0, 1, size, size), np.float32)
@@ -71,7 +71,7 @@ def clip_input(
     crops some count twice. Without any there is no clip: (0, 3, size, size).
 
     Raises:
-        ValueError: a crop that is no picture (`to_gray`).
+        ValueError: a crop that is no image (`to_gray`).
     """
     if not crops:
         return np.zeros((0, 3, size, size), np.float32)

@@ -28,7 +28,7 @@ MIN_SCORE = 0.7
 SAME_FACE = 0.3  # intersection over union of two detections of one face
 RIGHT_EYE, LEFT_EYE, NOSE, RIGHT_MOUTH, LEFT_MOUTH = range(5)
 
-# The face network learned from FER2013, whose pictures were cut by a cascade like OpenCV's. Where
+# The face network learned from FER2013, whose images were cut by a cascade like OpenCV's. Where
 # that cascade's square is, relative to the eyes and the mouth that YuNet finds: fitted by
 # `python -m benchmarks.face_detectors --fit` to photographs in which both detectors find the face.
 SIDE = 2.15  # of the square, in distances from the eyes to the mouth

@@ -225,7 +225,7 @@ def cohen_kappa(first: Labels, second: Labels) -> float | None:
 
 
 def observed_agreement(data: Labels, labels: int) -> float | None:
-    """The share of pairs of labels of one unit that are equal; None without units."""
+    """Return the share of equal pairs of labels within a unit; None without units."""
     counts = _counts(data, labels)
     raters = counts.sum(1)
     pairs = float((raters * (raters - 1)).sum())

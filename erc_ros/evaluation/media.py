@@ -64,7 +64,7 @@ def thumbnail(picture: bytes) -> bytes | None:
 
 
 class Media:
-    """Sound and faces of the report, each once, under a name that its bytes give."""
+    """Audio and faces of the report, each once, under a name that its bytes give."""
 
     def __init__(self, wanted: bool) -> None:
         self._wanted = wanted
@@ -80,7 +80,7 @@ class Media:
         return None if small is None else self._keep(small, ".jpg")
 
     def placed(self) -> tuple[list[tuple[str, str]], dict[str, bytes]]:
-        """(name, base64) of what lies in the page, and name -> bytes of what lies beside it."""
+        """(name, base64) of what lies in the page, and name -> bytes of what lies next to it."""
         if sum(len(content) for content in self._files.values()) * 4 / 3 > INLINE:
             return [], self._files
         return [(n, base64.b64encode(c).decode()) for n, c in self._files.items()], {}

@@ -388,7 +388,7 @@ def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:
 
 
 class _Wav:
-    """The sound of a whole recording, read where it is needed.
+    """The audio of a whole recording, read where it is needed.
 
     Raises:
         ValueError: it is not mono, 16 bit, 16 kHz.
@@ -405,7 +405,7 @@ class _Wav:
             )
 
     def between(self, start: int, end: int) -> NDArray[np.int16]:
-        """(n,) int16 from `start` to `end` (ns); what is not there is left out."""
+        """(n,) int16 from `start` to `end` (ns); what is not there is excluded."""
         with wave.open(str(self._file), "rb") as stream:
             first = min(max(0, start * SAMPLE_RATE // NS), stream.getnframes())
             stream.setpos(first)

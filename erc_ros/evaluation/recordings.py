@@ -19,7 +19,7 @@ def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
     """Name -> recording, in the order of the paths, of a folder in the order of names.
 
     A path is a recording (a folder with metadata.yaml, or a storage file), or a folder of them.
-    Recordings of one name are told apart by their folders' names.
+    Recordings of one name are distinguished by their folders' names.
 
     Raises:
         FileNotFoundError: a path does not exist.

@@ -1,6 +1,6 @@
 """The current emotion of each person, from the estimates of their utterances.
 
-An estimate tells of one utterance; a behaviour tree asks of a person, between utterances, and wants
+An estimate tells of one utterance; a behavior tree asks of a person, between utterances, and wants
 to know how old and how sure the answer is. So each utterance counts for a while: with a weight that
 is halved every `half_life`, against a prior that knows nothing (every label equally likely):
 

@@ -57,7 +57,7 @@ class Estimate:
     latency: dict[str, int]  # ns per stage: text, audio, visual (each in its worker), fusion
     latency_total: int  # ns from the utterance's arrival to this estimate
     is_final: bool
-    notes: tuple[str, ...] = ()  # what of the input was left out or not trusted, and why
+    notes: tuple[str, ...] = ()  # what of the input was excluded or not trusted, and why
     influence: Influence | None = None  # None: one modality, and no estimate of its reliability
     text_excluded: str = ""  # a `TextExclusion` where there was a text that was not used
 
@@ -169,7 +169,7 @@ def leave_one_out_contributions(
     modalities: tuple[bool, bool, bool],
     otherwise: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """How much each modality counted: how far the answer moves when it is left out, as shares.
+    """How much each modality counted: how far the answer moves when it is excluded, as shares.
 
     The distance is the total variation between the two distributions. (The gates inside a fusion
     say little: in practice they are all about equally far open.)

@@ -1,4 +1,4 @@
-"""An utterance's sound and faces as the networks of a bundle take them, by the kind of the part."""
+"""An utterance's audio and faces as the networks of a bundle take them, by the kind of the part."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from erc_ros.inference.manifest import FaceCrops, LogMelAudio, VisualPart, Wavef
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
 SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
-SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no sound
+SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no audio
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -28,7 +28,7 @@ def audio_inputs(part: LogMelAudio | WaveformAudio, audio: NDArray[np.int16]) ->
 
 
 def visual_inputs(part: VisualPart, crops: Sequence[FaceCrop]) -> tuple[Inputs | None, str]:
-    """Crops -> what the visual network takes, None without any; and a note of what was left out."""
+    """Crops -> what the visual network takes, None without any; and a note of what was excluded."""
     note = ""
     pictures = [crop for crop in crops if _is_picture(crop)]
     if len(pictures) < len(crops):

@@ -179,7 +179,7 @@ class LogMelAudio:
 
 @dataclass(frozen=True)
 class WaveformAudio:
-    """An audio encoder that takes samples. normalise: to mean 0 and variance 1 per utterance."""
+    """An audio encoder that takes samples. normalize: to mean 0 and variance 1 per utterance."""
 
     file: Path
     embedding: int = required(_WIDTH)

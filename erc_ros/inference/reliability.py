@@ -214,7 +214,7 @@ class Part:
 
 
 def part(state: State, m: int) -> Part:
-    """What is known of voice (0) or face (1)."""
+    """Return the state of voice (0) or face (1)."""
     return Part(
         float(state.reliability[m]),
         state.totals[m],
@@ -534,7 +534,7 @@ def _constants(config: ReliabilityConfig) -> tuple[Array, Array, Array]:
 def _after(
     config: ReliabilityConfig, state: State, works: Array, reading: Reading, said: Array
 ) -> State:
-    """The state for the next utterance."""
+    """Return the state for the next utterance."""
     there = reading.present[..., 1:]
     has_text = reading.present[..., 0]
     # Without words there is nothing to compare with: what is known of voice and face is kept.

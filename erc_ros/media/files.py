@@ -325,7 +325,7 @@ def _kind(head: bytes) -> str | None:
 
 
 def _is_cover(stream: Any) -> bool:
-    """A cover picture is stored as a video track of one frame."""
+    """A cover image is stored as a video track of one frame."""
     attached = getattr(stream.disposition, "attached_pic", None)
     return bool(stream.disposition & attached) if attached is not None else False
 

@@ -59,7 +59,7 @@ def identification_errors(
     """Missed, false and confused labels.
 
     Args:
-        collar: ns that are left out on each side of every boundary of the reference.
+        collar: ns that are excluded on each side of every boundary of the reference.
     """
     reference = _united(reference)
     edges, widths = _cells(reference, hypothesis, extent, collar)

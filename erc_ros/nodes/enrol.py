@@ -93,7 +93,7 @@ def _add(options: argparse.Namespace) -> None:
 def read_wave(file: Path) -> NDArray[np.float32]:
     """A WAV file as (n,) float32 at 16 kHz; channels are averaged.
 
-    The library for sound files of the corpora is not on a robot, this is.
+    The library for audio files of the corpora is not on a robot, this is.
 
     Raises:
         EnrolmentError: unreadable, too long, or not of 8, 16 or 32 bit.

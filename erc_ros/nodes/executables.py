@@ -27,7 +27,7 @@ def emotion(args: list[str] | None = None) -> int:
 
 
 def utterance_node(args: list[str] | None = None) -> int:
-    """This node alone; its messages carry sound and faces."""
+    """This node alone; its messages carry audio and faces."""
     _set_environment()
     from erc_ros.nodes.utterance_node import UtteranceNode
 
@@ -51,7 +51,7 @@ def _set_environment() -> None:
     limit_arenas()
     # Products of numpy are small here: more threads would cost a second core and gain nothing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # OpenCV would tell of each picture that is damaged; `Complaints` does, but not at 30 Hz.
+    # OpenCV would tell of each image that is damaged; `Complaints` does, but not at 30 Hz.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # For ament's index. A sourced ROS installation sets it, the ros-* wheels do not; and a virtual
     # environment on top of a ROS installation is not in it.

@@ -1,4 +1,4 @@
-"""Where ROS4HRI sees the faces that it tracks: `faces/<id>/roi`, shares of a picture (REP-155)."""
+"""Where ROS4HRI sees the faces that it tracks: `faces/<id>/roi`, shares of an image (REP-155)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REGION_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 @dataclass(frozen=True, slots=True)
 class FaceRegion:
-    """A face in a picture taken at `stamp` (ns); edges are shares of its width and height."""
+    """A face in an image taken at `stamp` (ns); edges are shares of its width and height."""
 
     stamp: int
     left: float
@@ -29,7 +29,7 @@ class FaceRegion:
     bottom: float
 
     def box(self, width: int, height: int) -> Box:
-        """In pixels, within a picture of this size."""
+        """In pixels, within an image of this size."""
         x, right = (round(min(max(edge, 0.0), 1.0) * width) for edge in (self.left, self.right))
         y, bottom = (round(min(max(edge, 0.0), 1.0) * height) for edge in (self.top, self.bottom))
         return Box(x, y, right - x, bottom - y)
@@ -59,7 +59,7 @@ class FaceRegions:
             self._subscriptions[face].look()
 
     def near(self, stamp: int, most: int, width: int, height: int) -> list[FaceObservation]:
-        """Faces that were seen at most `most` ns from `stamp`, in a picture of this size."""
+        """Faces that were seen at most `most` ns from `stamp`, in an image of this size."""
         return [
             FaceObservation(face, region.stamp, region.box(width, height), None)
             for face, region in list(self._regions.items())

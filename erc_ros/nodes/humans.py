@@ -25,14 +25,14 @@ PICTURE_QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 SOUND_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 INPUTS = ("humans", "voice_sound")  # of the inbox
-# Ids come and go, and a topic whose publisher is gone is given up first. Pictures, landmarks and
-# audio cost time and memory; the rest are a few bytes, and say whose pictures are wanted.
+# Ids come and go, and a topic whose publisher is gone is given up first. Images, landmarks and
+# audio cost time and memory; the rest are a few bytes, and say whose images are wanted.
 MOST_MEDIA, MOST_SMALL = 64, 256
 MOST_TOPICS = MOST_MEDIA + MOST_SMALL
 MEDIA = ("/cropped", "/landmarks", "/audio")
 SPOKE = 10.0  # s that a face counts as speaking after it was last said to speak
 NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
-MEDIA_AT_ONCE = 4  # of those, that are left to pictures, landmarks and audio at least
+MEDIA_AT_ONCE = 4  # of those, that are left to images, landmarks and audio at least
 SHARE = 0.05  # of the executor's time that looking may take
 LONGEST_PAUSE = 2.0  # s between two looks, also on a machine that is busy with other things
 

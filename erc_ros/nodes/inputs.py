@@ -339,7 +339,7 @@ class Input:
 
 
 def _conflict(info: Any) -> str:
-    """How the fields of a publisher's type differ from those of the installed type; "": equal."""
+    """Describe how the fields of a publisher's type differ from the installed type; "": equal."""
     theirs = str(getattr(info, "topic_type_hash", ""))  # not known before Iron
     ours = type_hash(info.topic_type)
     differs = theirs.startswith("RIHS01_") and bool(ours) and theirs != ours

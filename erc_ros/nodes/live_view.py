@@ -1,4 +1,4 @@
-"""What the robot understands, to look at: the camera's pictures with names, and markers at faces.
+"""What the robot understands, to look at: the camera's images with names, and markers at faces.
 
 An image is drawn only while it has a subscriber and `recording_allowed` is true.
 """
@@ -153,7 +153,7 @@ class LiveView:
         self._regions.look(self._faces.ids[:MOST_PEOPLE] if is_watched else ())
 
     def show(self, frame: Frame, faces: Iterable[FaceObservation]) -> None:
-        """Publish a picture of the camera, drawn upon, if anybody looks at it.
+        """Publish an annotated camera image if it has a subscriber.
 
         Args:
             faces: where our own detector saw them last; those of ROS4HRI are known here.

@@ -128,7 +128,7 @@ def utterance_message(
 def speaker_correction_message(
     event: SpeakerCorrected, frame_id: str, sequence: int = 0
 ) -> SpeakerCorrection:
-    """Who spoke, as it is understood now."""
+    """Return the message that assigns utterances to another speaker."""
     message = SpeakerCorrection(
         sequence=sequence,
         conversation_id=event.conversation_id,

@@ -39,7 +39,7 @@ class ServiceCall:
     done: Future[Any]
 
     def run(self) -> None:
-        """In the worker: do it, and let the response go out."""
+        """In the worker: do it, then send the response."""
         try:
             self.response.message = self.work(self.response)
             self.response.success = True

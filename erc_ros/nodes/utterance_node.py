@@ -56,7 +56,7 @@ from erc_ros.values.utterance import Utterance
 LOOK = 0.25  # s between two looks for publishers
 CLOCKS_APART = 5 * NS  # stamps this far from the node's clock are reported
 CAMERA, ROBOT = ("image", "image/compressed"), ("robot_speaking",)
-# Pictures: best effort as in REP-2003, so that it fits every publisher. A lost chunk of sound is
+# Images: best effort as in REP-2003, so that it fits every publisher. A lost chunk of audio is
 # heard: it gets a deep history, and is reliable where all its publishers are.
 IMAGE_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)

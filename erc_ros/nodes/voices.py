@@ -76,7 +76,7 @@ class Voices:
         namespace: of ROS4HRI.
 
     Raises:
-        ValueError: hri_msgs is not installed, or for the sound audio_common_msgs.
+        ValueError: hri_msgs is not installed, or for the audio audio_common_msgs.
     """
 
     def __init__(self, node: ManagedNode, namespace: str, with_audio: bool) -> None:
@@ -142,7 +142,7 @@ class Voices:
         """Publish what an event says of voices.
 
         Args:
-            text, audio: whether they may go out.
+            text, audio: whether they may be published.
             persons: names that were given by voice.
         """
         if isinstance(event, ConversationEnded):

@@ -156,7 +156,7 @@ class Bag:
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
         """The messages of these topics, in log-time order.
 
-        What cannot be read is left out and counted in `warnings`.
+        What cannot be read is excluded and counted in `warnings`.
         """
         for raw in self.raw(topics):
             try:
@@ -381,7 +381,7 @@ def choose_topics(
 ) -> dict[str, list[Topic]]:
     """Role ("image", "audio", ..., "humans", "recording_allowed") -> the topics that play it.
 
-    Where ROS4HRI publishes texts per voice, a topic of all texts is left out, unless it is named.
+    Where ROS4HRI publishes texts per voice, a topic of all texts is excluded, unless it is named.
 
     Args:
         chosen: role -> topic name, where the user named one; the rest goes by type.

@@ -136,7 +136,7 @@ def _wordless(rows: Iterable[Row]) -> bool:
 def heard_topics(
     bag: Recording, chosen: Mapping[str, str], node: UtteranceNodeConfig, warnings: Counter[str]
 ) -> dict[str, list[Topic]]:
-    """The topics of a recording that utterance_node would hear with these parameters.
+    """Return the topics of a recording to which utterance_node would subscribe.
 
     Raises:
         BagError: see `choose_topics`.
@@ -183,7 +183,7 @@ def heard_topics(
 
 
 def adapter_of(record: BagRecord, namespace: str = "/humans") -> Adapter:
-    """How to read a record: by its topic where that says it (ROS4HRI), else by its type."""
+    """Return the adapter of a record: by its topic for ROS4HRI, else by its type."""
     if record.type in _VALUE_ADAPTERS:
         return _VALUE_ADAPTERS[record.type]
     return humans_adapter(record.topic, record.type, namespace) or adapter_for(
@@ -200,10 +200,10 @@ _VALUE_ADAPTERS[VOICE] = Adapter("humans", _value)
 
 
 class _Reader:
-    """Makes calls of the pipeline from records, as utterance_node does from messages.
+    """Converts records to calls of the pipeline, as utterance_node converts messages.
 
-    topics: source of an input -> the topic that it came on last.
-    recording_allowed: what the recording said of it last.
+    topics: source of an input -> its most recent topic.
+    recording_allowed: the last value in the recording.
     """
 
     def __init__(self, node: UtteranceNodeConfig, expects_format: bool) -> None:
@@ -218,7 +218,7 @@ class _Reader:
         self._complaints: dict[str, str] = {}
 
     def calls(self, records: Iterable[BagRecord]) -> Iterator[Call]:
-        """Everything in its order, ticks of the clock in between, and the end."""
+        """Yield inputs in their order with clock ticks between them, then a flush."""
         if self._expects_format:
             yield "feed", (FormatExpected(True),)
         for record in records:
@@ -251,17 +251,17 @@ class _Reader:
         yield "feed", (value,)
 
     def refused(self, source: str) -> None:
-        """Note that the pipeline refused an input of this source."""
+        """Count an input of this source as refused by the pipeline."""
         self._inputs.refused(source)
 
 
 class ReplayedAnswers:
-    """Calls a pipeline and keeps what it answers.
+    """Calls a pipeline and keeps its estimates.
 
     Args:
         topics: source of an input -> its topic, for warnings.
 
-    keeps_text: False: from now on rows are without what was said (`recording_allowed`).
+    keeps_text: False: from now on rows have no text (`recording_allowed`).
     """
 
     def __init__(self, pipeline: Pipeline, topics: Mapping[str, str]) -> None:
@@ -275,12 +275,12 @@ class ReplayedAnswers:
 
     @property
     def bundle(self) -> BundleName:
-        """Which models answer."""
+        """Name, version and hash of the model package."""
         bundle = self._pipeline.bundle
         return BundleName(bundle.name, bundle.version, bundle.sha256)
 
     def counts(self) -> Counter[str]:
-        """What the pipeline counted."""
+        """Return the counters of the pipeline."""
         recognition = self._pipeline.recognition
         counts = Counter(self._pipeline.perception.counters())
         counts += Counter({"utterances relabelled": recognition.counts["relabelled"]})
@@ -288,13 +288,13 @@ class ReplayedAnswers:
         return counts + Counter({f"texts excluded: {name}": n for name, n in excluded.items()})
 
     def take(self, method: str, *arguments: Any) -> list[PipelineEvent]:
-        """Make one call, and return what came of it."""
+        """Call a method of the pipeline, keep its events and return them."""
         events: list[PipelineEvent] = getattr(self._pipeline, method)(*arguments)
         self.keep(events)
         return events
 
     def keep(self, events: Iterable[PipelineEvent]) -> None:
-        """Keep what events tell."""
+        """Update rows and warnings by events."""
         for event in events:
             if isinstance(event, EstimateEvent):
                 estimate = event.estimate

@@ -62,7 +62,7 @@ def changed_parameters(robot: RobotConfig) -> dict[str, dict[str, Any]]:
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:
-    """Name of a file or folder -> its SHA-256; those that cannot be read are left out."""
+    """Name of a file or folder -> its SHA-256; those that cannot be read are excluded."""
     hashes = {}
     for path in paths:
         try:

@@ -36,7 +36,7 @@ LATENESS = 2 * NS  # a recording without index may be this much out of order
 
 
 class StorageError(ErcValueError):
-    """A file that cannot be read, or not as a whole; says why."""
+    """A file that could not be read completely; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def open_file(file: Path, warnings: Counter[str]) -> File:
     """A file by its index.
 
     Args:
-        warnings: counts what has to be left out while it is read.
+        warnings: counts what has to be excluded while it is read.
 
     Raises:
         StorageError: it has none, or it is damaged: `read_without_index` may still help.
@@ -478,7 +478,7 @@ def _rows_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:
     """Messages of an SQLite file in the order of its pages, up to the first missing page.
 
     Where the file ends within a page, SQLite takes zeros for what is missing of it: the last rows,
-    as many as may lie in that page, are left out.
+    as many as may lie in that page, are excluded.
     """
     connection = _connect(file)
     held: deque[tuple[Message, int]] = deque()

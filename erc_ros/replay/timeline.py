@@ -15,7 +15,7 @@ from erc_ros.values.why import NAMES, brief
 if TYPE_CHECKING:
     from erc_ros.replay.rows import Row
 
-# Colors of Okabe and Ito, which color-blind people can tell apart; the labels are next to them.
+# Colors of Okabe and Ito, which color-blind people can distinguish; the labels are next to them.
 COLOURS = {
     "neutral": "#b3b3b3",
     "surprise": "#56b4e9",
@@ -27,7 +27,7 @@ COLOURS = {
 }
 _OTHERS = ("#8c6bb1", "#7f6000", "#1b9e77", "#e7298a", "#444444")  # for other label sets
 INK, FAINT, RULE = "#222222", "#6b6b6b", "#dddddd"
-PER_PAGE = 24  # utterances; a longer recording has several pictures
+PER_PAGE = 24  # utterances; a longer recording has several images
 TOGETHER = 0.2  # from this overlap on, an utterance is marked
 
 # The page in inches, from the top; text in points.
@@ -55,10 +55,10 @@ class _Lane:
 
 
 def draw(rows: Sequence[Row], file: Path, origin: int) -> list[Path]:
-    """Draw the final estimates, `PER_PAGE` to a picture, and return the files.
+    """Draw the final estimates, `PER_PAGE` to an image, and return the files.
 
     Args:
-        file: the first picture; the others are numbered, "timeline-2.png".
+        file: the first image; the others are numbered, "timeline-2.png".
         origin: time 0, ns.
     """
     finals = sorted((row for row in rows if row.is_final), key=lambda row: (row.start, row.end))
@@ -72,7 +72,7 @@ def draw(rows: Sequence[Row], file: Path, origin: int) -> list[Path]:
 
 
 class _Page:
-    """One picture. Coordinates are inches from the top left corner."""
+    """One image. Coordinates are inches from the top left corner."""
 
     def __init__(self, rows: Sequence[Row], origin: int, first: int) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

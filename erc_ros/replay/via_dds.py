@@ -125,7 +125,7 @@ def _routes(
 
 
 def domain() -> dict[str, str]:
-    """Variables that keep us to ourselves: this machine, a domain of our own unless one is set."""
+    """Return environment variables that isolate DDS: this machine, a free domain unless set."""
     own = {
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",

@@ -1,7 +1,7 @@
 """What the microphone heard: bytes -> samples -> 16 kHz mono, each with its time.
 
 Time comes from counting samples; stamps only correct it (`sensing/clock.py`). A short gap is filled
-with zeros, so that the sound stays one line of samples; at a longer one, a jump or a change of the
+with zeros, so that the audio stays one line of samples; at a longer one, a jump or a change of the
 rate the resampler is flushed, its tail is returned, and a new line begins.
 
 The only mutable part is the soxr stream in `AudioStream`.
@@ -214,7 +214,7 @@ def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray
 
 
 def duration(data: bytes | bytearray | memoryview, format: AudioFormat) -> float:
-    """How long the bytes of a chunk sound, s; nothing is decoded."""
+    """Duration of the bytes of a chunk, s; nothing is decoded."""
     width = np.dtype(_SAMPLE_TYPES[format.sample_format][0]).itemsize * format.channels
     return memoryview(data).nbytes / (width * format.rate)
 
@@ -255,7 +255,7 @@ class AudioStream:
 
         samples: (n, c) float32, not changed, but sounds may be views of it.
         stamp: ns, of the first sample; None or 0 and less = unknown.
-        arrival: ns, when the chunk came: places the sound where no stamp ever is known. Without
+        arrival: ns, when the chunk came: places the audio where no stamp ever is known. Without
             both, time is counted on from the last known, or from 0.
         rate: Hz.
         source: frame of the microphone, which distinguishes two on one topic.

@@ -4,7 +4,7 @@ A chunk whose stamp is off by more than the tolerance is held back until the sta
 (`CONFIRMATION` later) agree with it: then samples were lost (`Gap`), were heard twice (`Overlap`)
 or the clock was set (`Jump`). If they return to the count instead, the stamp was wrong (a stalled
 driver): the chunk is placed by counting and reported as `WrongStamps`. So a late stamp never tears
-a hole into the sound, and a loss costs one short delay.
+a hole into the audio, and a loss costs one short delay.
 
 `step` is pure, its state frozen.
 """
@@ -26,10 +26,10 @@ MAX_HELD = seconds(1.0)  # sound held back at most while the stamps are in doubt
 MAX_FILL = seconds(1.0)  # gaps up to this length are filled with zeros
 MAX_OVERLAP = seconds(1.0)  # stamps further back than this are a clock that was set back
 MAX_GAP = seconds(10.0)  # stamps further ahead than this are a clock that was set
-REMEMBERED = seconds(1.0)  # sound in which a repeated chunk is recognised
+REMEMBERED = seconds(1.0)  # audio in which a repeated chunk is recognized
 MOST_REMEMBERED = 64  # chunks of it
 TAKEOVER = seconds(1.0)  # without the first microphone, another one takes its place
-PATTERN = 32  # chunks in which two microphones on one topic are recognised by their stamps
+PATTERN = 32  # chunks in which two microphones on one topic are recognized by their stamps
 DRIFT_MEMORY = 5.0  # s, over which the stamps' lag is averaged
 DRIFT_WARM_UP = seconds(15.0)  # sound before the average is believed
 DRIFT_TOLERANCE = seconds(0.005)  # average lag that starts a correction
@@ -51,7 +51,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """`duration` ns of sound, stamped `start`, were heard before (a duplicate): dropped."""
+    """`duration` ns of audio, stamped `start`, were heard before (a duplicate): dropped."""
 
     start: int
     duration: int
@@ -151,7 +151,7 @@ class Drifting:
     """How far the stamps lie behind the count, ns; positive: the count is too early."""
 
     lag: float = 0.0  # average of stamp - counted time
-    heard: int = 0  # ns of stamped sound in the average
+    heard: int = 0  # ns of stamped audio in the average
     reference: tuple[int, float] | None = None  # heard and lag at two thirds of the warm-up
     shift: int = 0  # part of the lag that is corrected
     is_correcting: bool = False
@@ -217,7 +217,7 @@ def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
             return clock, [SecondMicrophone(chunk.stamp, "")]
         if (
             chunk.stamp == clock.last_stamp
-        ):  # other sound, same stamp: the driver's clock stands still
+        ):  # other audio, same stamp: the driver's clock stands still
             event: list[Output] = [] if clock.held else [WrongStamps(clock.now, 1)]
             clock, out = step(clock, replace(chunk, stamp=None))
             return clock, event + out
@@ -366,7 +366,7 @@ def _place(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
 
 
 def _follow(clock: Clock, duration: int, lag: int) -> tuple[Drifting, list[Output]]:
-    """Average the lag; above the tolerance correct it, slowly, until it is gone."""
+    """Average the lag; above the tolerance, correct it gradually."""
     old = clock.drifting
     heard = old.heard + duration
     weight = duration / min(heard, seconds(DRIFT_MEMORY) + duration)
@@ -390,7 +390,7 @@ def _follow(clock: Clock, duration: int, lag: int) -> tuple[Drifting, list[Outpu
 
 
 def _remember(clock: Clock, chunk: Chunk) -> tuple[bool, Clock]:
-    """Is this chunk, stamp and sound, one of the last ones? It has a stamp of its own."""
+    """Is this chunk, stamp and audio, one of the last ones? It has a stamp of its own."""
     assert chunk.stamp is not None
     checksum = zlib.crc32(chunk.samples.tobytes())
     mark = (chunk.stamp, checksum, chunk.duration)

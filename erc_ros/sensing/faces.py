@@ -238,7 +238,7 @@ class FaceTracker:
         self._next_detection: int | None = None
 
     def feed(self, frame: Frame) -> list[FaceObservation]:
-        """The faces in this frame; stamps out of order are left out, a clock set back restarts it.
+        """The faces in this frame; stamps out of order are excluded, a clock set back restarts it.
 
         Raises:
             ImageError: a frame to be searched cannot be read; the next one is searched instead.

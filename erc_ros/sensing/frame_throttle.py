@@ -8,7 +8,7 @@ from erc_ros.values.nanoseconds import NS
 class FrameThrottle:
     """Lets frames through on the grid on which the face tracker searches them.
 
-    The tracker would skip the others anyway; here they are left out before they are queued, so
+    The tracker would skip the others anyway; here they are excluded before they are queued, so
     that a fast camera neither fills the queue nor keeps its frames in memory. rate: per second.
     """
 

@@ -285,7 +285,7 @@ def _png_size(frame: Frame, data: bytes) -> tuple[int, int]:
 
 
 def _check_png(frame: Frame) -> None:
-    """Compares the checksums: libpng would write what it finds into the log, of every picture."""
+    """Compares the checksums: libpng would write what it finds into the log, of every image."""
     data = memoryview(frame.data).cast("B")
     at, kind = len(_PNG), b""
     while at < len(data) and kind != b"IEND":

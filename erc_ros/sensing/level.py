@@ -1,4 +1,4 @@
-"""Is the microphone muted, overdriven, or does it send what is no sound?"""
+"""Is the microphone muted, overdriven, or does it send what is no audio?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A microphone's messages -> sound, whatever is known about their format, and whenever.
+"""A microphone's messages -> audio, whatever is known about their format, and whenever.
 
 What the bytes mean is told by every message itself, by an info message in addition (late, maybe
 never), or by parameters. Where an info is to be expected, sound waits for it, but not for ever.
@@ -127,7 +127,7 @@ class Microphone:
         self._format, self.refused, self._is_informed = format, "", True
 
     def refuse(self, reason: str) -> None:
-        """The info came, and tells of sound that cannot be read."""
+        """The info came, and tells of audio that cannot be read."""
         self.refused, self._is_informed = reason, True
 
     def feed(self, chunk: AudioChunk) -> Iterator[MicrophoneEvent]:
@@ -176,5 +176,5 @@ class Microphone:
         yield Replugged()
 
     def flush(self) -> list[AudioEvent]:
-        """The sound has ended."""
+        """The audio has ended."""
         return self.stream.flush()

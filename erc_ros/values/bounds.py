@@ -12,7 +12,7 @@ ID = 256  # of conversations, utterances, voices, faces, people, and frame ids
 NAME = 64  # locales, encodings, sample formats
 SHOWN = 80  # of a foreign text in an error or a log; the rest is omitted
 
-# Pictures.
+# Images.
 SIDE = 8192  # pixels, width and height
 PIXELS = 7680 * 4320  # of an image: 8K video
 COMPRESSED_BYTES = 32 * 2**20  # of a JPEG or PNG
@@ -35,7 +35,7 @@ CORRECTED_UTTERANCES = 1024  # of one speaker correction
 JOINTS = 1024  # of a JointState message
 OPTED_OUT = 1000  # ids of people who opted out
 
-# What waits for a worker, of each input; parameters bound the number of messages beside it.
+# What waits for a worker, of each input; parameters bound the number of messages next to it.
 QUEUE_BYTES = 128 * 2**20
 
 # Recordings, in bytes. What is packed counts as it unpacks, whatever it says of itself.

@@ -38,7 +38,7 @@ def _no_sound() -> NDArray[np.int16]:
 class Utterance:
     """What was said (and heard, and seen) from `start` to `end`.
 
-    Unknown ids are "", unknown confidences are NaN. A draft (`is_final` False) has its sound and
+    Unknown ids are "", unknown confidences are NaN. A draft (`is_final` False) has its audio and
     faces but still waits for its text; the final utterance of the same id follows.
     """
 

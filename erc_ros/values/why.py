@@ -16,7 +16,7 @@ from erc_ros.values.bounds import NAME
 MOST_MODALITIES = 16  # of a message
 DIGITS = 6  # of every number of an estimate that is written
 NAMES = {"text": "words", "audio": "voice", "visual": "face"}
-"""What readers of reports and pictures see instead of the names of modalities."""
+"""What readers of reports and images see instead of the names of modalities."""
 
 
 TEXT_FIELDS = ("modality_labels", "modality_distrust", "labels_without")  # the others are numbers

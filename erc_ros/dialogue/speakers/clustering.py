@@ -97,8 +97,8 @@ class SpeakerClusters:
     """State: what was heard of a conversation.
 
     profiles: frozen, of what was heard earlier; windows: of the last seconds, in order of their
-    start; speakers: how many were told apart; separated: pairs of them (lower first) that spoke
-    beside each other and stay apart for good.
+    start; speakers: how many were distinguished; separated: pairs of them (lower first) that spoke
+    next to each other and stay apart for good.
     """
 
     profiles: tuple[VoiceProfile, ...] = ()
@@ -149,7 +149,7 @@ def similarity(clusters: SpeakerClusters, co_occurs: NDArray[np.bool_], distinct
     similarities: Matrix = stack @ stack.T
     first = len(clusters.profiles)
     similarities[first:, first:] -= distinct * co_occurs
-    # a profile co-occurs with nobody who speaks now, but its speaker may have before
+    # a profile co-occurs with no person who speaks now, but its speaker may have before
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     for row in range(first):
         for column in range(len(items)):
@@ -208,7 +208,7 @@ def speech_duration(windows: Sequence[EmbeddedWindow], frame: float) -> float:
 def recluster(
     clusters: SpeakerClusters, co_occurs: NDArray[np.bool_], thresholds: ClusteringThresholds
 ) -> tuple[SpeakerClusters, Matrix, dict[int, int | None]]:
-    """Cluster the conversation anew.
+    """Cluster the conversation again.
 
     Every group gets the index that most of its speech had, or a new one on enough evidence. Two
     speakers who turn out to be one keep the index of which more was heard.
@@ -248,7 +248,7 @@ def _separated(
     first: int,
     min_separated: int,
 ) -> frozenset[tuple[int, int]]:
-    """Pairs of speakers that were heard beside each other, now or earlier.
+    """Pairs of speakers that were heard next to each other, now or earlier.
 
     Both in enough windows: where one voice is cut in two for a moment, there are few.
     """
@@ -358,7 +358,7 @@ def _fits(
 ) -> Matrix:
     """(windows, speakers): mean similarity of a window to what else was heard of the speaker.
 
-    Windows that share sound with it are left out; speakers without anything get -inf.
+    Windows that share audio with it are excluded; speakers without anything get -inf.
     """
     first = len(clusters.profiles)
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
@@ -396,7 +396,7 @@ def freeze(
         counts = Counter(voice.speaker for voice in profiles)
         most = counts.most_common(1)[0][0]
         one, other = [place for place, v in enumerate(profiles) if v.speaker == most][:2]
-        if most is not None:  # of nobody known, the oldest is forgotten
+        if most is not None:  # of no person known, the oldest is forgotten
             profiles[other] = profiles[one] + profiles[other]
         del profiles[one]
     return replace(clusters, profiles=tuple(profiles), windows=kept)

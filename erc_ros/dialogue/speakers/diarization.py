@@ -1,12 +1,13 @@
-"""Diarization as a fold: what is known of the speakers, and a pure `update` with more sound.
+"""Diarization as a fold: what is known of the speakers, and a pure `update` with more audio.
 
     sound -> segmentation (who speaks beside whom, in the last 10 s) -> local speakers, linked
           -> where one is alone: embeddings of short windows -> clustered: speakers
 
 The segmentation network finds speech, changes of voice and overlap precisely, also in short turns,
-but knows nobody after 10 s and takes alike voices far from the microphone for one. The embeddings
-know a voice again, but need about a second of it. Each makes up for the other: windows are cut
-where one local speaker is alone, and a local speaker may turn out to be several speakers.
+but does not recognize a speaker after 10 s and merges similar voices far from the microphone. The
+embeddings recognize a voice, but need about a second of it. Each compensates for the other:
+windows are cut where one local speaker is alone, and a local speaker may turn out to be several
+speakers.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _COMPOSED = "benchmarks.diarization composed"
 
 @dataclass(frozen=True, slots=True)
 class DiarizationConfig:
-    """How speakers are told apart.
+    """How speakers are distinguished.
 
     Raises:
         ValueError: a value outside its range.
@@ -173,7 +174,7 @@ class FrameSizes:
         """For these networks."""
         network = networks.segmentation
         per_second = SAMPLE_RATE / network.hop
-        # whoever is in a run of the network must still be known, and 2 s longer for the rest
+        # the person who is in a run of the network must still be known, and 2 s longer for the rest
         remembered = config.reattribution + network.longest / SAMPLE_RATE + 2.0
         return cls(
             hop=network.hop,
@@ -215,7 +216,7 @@ def thresholds(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedAudio:
-    """The last samples of the sound. end: samples since the beginning, gaps counted as silence."""
+    """The last samples of the audio. end: samples since the beginning, gaps counted as silence."""
 
     samples: NDArray[np.float32]
     end: int
@@ -254,7 +255,7 @@ class Updater:
         self._thresholds = thresholds(config, networks, self.sizes)
 
     def update(self, state: Diarization, recording: RecordedAudio) -> Diarization:
-        """Take in the sound since the last update. Costs a run of each network."""
+        """Take in the audio since the last update. Costs a run of each network."""
         sizes, network = self.sizes, self._networks.segmentation
         begin = max(0, recording.end - min(len(recording.samples), sizes.longest))
         first = -(-begin // sizes.hop)  # frames have the same places in every window
@@ -327,7 +328,7 @@ class Updater:
         recording: RecordedAudio,
         spans: Sequence[tuple[int, int, int, int]],
     ) -> list[EmbeddedWindow]:
-        """Windows of (row, run, first column, last column); what holds no voice is left out."""
+        """Windows of (row, run, first column, last column); what holds no voice is excluded."""
         embedding, first = self._networks.embedding, local.first
         forgotten = recording.end - len(recording.samples)
         cut = []
@@ -401,7 +402,7 @@ class Updater:
         return segments
 
     def _confidence(self, fits: Matrix, chosen: int, frames: int) -> float:
-        """Softmax over the speakers and somebody new, less for a short turn."""
+        """Softmax over the speakers and a person new, less for a short turn."""
         mean = fits.mean(axis=0)
         rivals = np.append(np.delete(mean, chosen), self._thresholds.least)
         length = frames * self.sizes.duration

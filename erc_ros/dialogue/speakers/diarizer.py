@@ -1,10 +1,10 @@
-"""Who speaks: the speakers of one microphone's sound, told apart while they speak.
+"""Who speaks: the speakers of one microphone's audio, distinguished while they speak.
 
 Sound goes in by `feed`. An update (see `diarization`) takes in what was heard; `begin_update`
-computes it beside the stream, and it is in effect from a fixed later position of the sound on (see
+computes it next to the stream, and it is in effect from a fixed later position of the audio on (see
 `deferred_updates`). Everything else is answered at once, from what is in effect.
 
-Later sound corrects how earlier sound was attributed; see `corrections`.
+Later audio corrects how earlier audio was attributed; see `corrections`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from erc_ros.sensing.background import background_executor
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
-JOINED_AT_ONCE = 32  # pieces of sound
-GAP = seconds(0.1)  # sound that comes later than this follows a gap
+JOINED_AT_ONCE = 32  # pieces of audio
+GAP = seconds(0.1)  # audio that comes later than this follows a gap
 
 
 class Diarizer:
@@ -50,7 +50,7 @@ class Diarizer:
     Not thread-safe, but for the networks: they are used by one worker thread.
 
     Args:
-        networks: None: nobody is told apart, every attribution is unclear.
+        networks: None: no person is distinguished, every attribution is unclear.
         executor: computes updates, one at a time; None: a thread of its own.
     """
 
@@ -74,7 +74,7 @@ class Diarizer:
             self._own.shutdown(wait=True, cancel_futures=True)
 
     def reset(self) -> None:
-        """Forget sound and speakers: a new conversation."""
+        """Forget audio and speakers: a new conversation."""
         self._work.reset(Diarization())
         self._state = Diarization()  # in effect
         self._samples = np.zeros(0, np.float32)  # the last ones
@@ -88,9 +88,9 @@ class Diarizer:
     # --- sound ---
 
     def feed(self, time: int, samples: NDArray[np.float32]) -> None:
-        """The next (n,) samples, float32 at 16 kHz, from `time` (ns) on; all sound, also pauses.
+        """The next (n,) samples, float32 at 16 kHz, from `time` (ns) on; all audio, also pauses.
 
-        Sound that is missing counts as silence. Time going back needs `reset`.
+        Audio that is missing counts as silence. Time going back needs `reset`.
         """
         if self._updater is None:
             return
@@ -118,7 +118,7 @@ class Diarizer:
     # --- updates ---
 
     def begin_update(self, position: int) -> None:
-        """At `position` (ns, of the sound) begin to take in what was heard since the last time."""
+        """At `position` (ns, of the audio) begin to take in what was heard since the last time."""
         updater = self._updater
         if updater is None or self._end - self._seen < updater.sizes.field:
             return
@@ -128,7 +128,7 @@ class Diarizer:
         self._work.submit(position, lambda state: updater.update(state, recording))
 
     def until(self, position: int) -> None:
-        """The sound has come to `position` (ns): updates that are due take effect."""
+        """The audio has come to `position` (ns): updates that are due take effect."""
         self._take_effect(self._work.until(position))
 
     def flush(self) -> None:
@@ -163,12 +163,12 @@ class Diarizer:
 
     @property
     def speakers(self) -> int:
-        """How many speakers were told apart."""
+        """How many speakers were distinguished."""
         return self._state.clusters.speakers
 
     @property
     def reattributed_from(self) -> int:
-        """ns; what was heard before is not attributed anew, only whole speakers are joined."""
+        """ns; what was heard before is not attributed again, only whole speakers are joined."""
         if self._updater is None:
             return 0
         return self._time(self._state.local.last - self._updater.sizes.reattributed)
@@ -206,7 +206,7 @@ class Diarizer:
         return turns or [SpeakerTurn(start, end, UNCLEAR)]
 
     def overlap(self, start: int, end: int) -> float:
-        """Share (0..1) of `start` to `end` (ns) in which two or more speak; NaN: nobody heard."""
+        """Return the share (0..1) of start..end (ns) in which two or more speak; NaN: no speech."""
         turns = self.speakers_between(start, end) if end > start else []
         return shared(turns) / (end - start) if turns else math.nan
 

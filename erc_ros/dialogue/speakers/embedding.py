@@ -34,7 +34,7 @@ SHORTEST = 5  # frames; below, the spread over time that networks pool has nothi
 
 @dataclass(frozen=True, slots=True)
 class SpeakerManifest:
-    """What speaker.yaml says about the network beside it."""
+    """What speaker.yaml says about the network next to it."""
 
     file: str
     sha256: str
@@ -51,7 +51,7 @@ def load_manifest(folder: Path) -> SpeakerManifest:
     """Read and check folder/speaker.yaml.
 
     Raises:
-        SpeakerModelError: it cannot be used, or is not the one of the network beside it.
+        SpeakerModelError: it cannot be used, or is not the one of the network next to it.
     """
     return read_manifest(folder / MANIFEST, FORMAT, SpeakerManifest, ABOUT | {"features"})
 
@@ -77,7 +77,7 @@ def mel_filters(bands: int, size: int, rate: int) -> NDArray[np.float64]:
 
 
 class SpeakerEmbedding:
-    """Embeds stretches of speech. Not thread-safe."""
+    """Embeds segments of speech. Not thread-safe."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Load the model in `folder`; raises SpeakerModelError if its content cannot be used."""
@@ -122,7 +122,7 @@ class SpeakerEmbedding:
         return mel
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One stretch of speech, (T, mel_bands) of any length -> (size,), of length 1.
+        """One segment of speech, (T, mel_bands) of any length -> (size,), of length 1.
 
         Zeros where there is no voice to embed: silence, or too few frames for the network. Frames
         that are not finite count as silence.
@@ -131,7 +131,7 @@ class SpeakerEmbedding:
         return vector
 
     def embed_all(self, stretches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Stretches of any length, each as for `embed` -> (B, size). Equal lengths go together."""
+        """Embed segments as `embed` does -> (B, size); equal lengths share a batch."""
         out = np.zeros((len(stretches), self.manifest.size), np.float32)
         groups: dict[int, list[int]] = defaultdict(list)
         for place, features in enumerate(stretches):

@@ -1,7 +1,7 @@
-"""Known voices, in a file that its owner keeps: off unless somebody makes such a file.
+"""Known voices, in a file that its owner keeps: off unless a person makes such a file.
 
 A voice is a `VoiceProfile`: sums of embeddings of one speaker network, from
-which speech cannot be restored, but by which a person can be recognised again: personal data. The
+which speech cannot be restored, but by which a person can be recognized again: personal data. The
 file is JSON, of which everything is checked; it fits only the network that it was made with. No
 error tells a name: errors go to logs.
 """
@@ -152,7 +152,7 @@ def remove_voice(path: Path, name: str) -> None:
     """Take a voice out of the file, whatever network it is of.
 
     Raises:
-        EnrolmentError: the file cannot be used, or has nobody of this name.
+        EnrolmentError: the file cannot be used, or has no person of this name.
     """
     content = _read(path)
     if name not in content["voices"]:
@@ -214,7 +214,7 @@ def _is_number(value: object) -> bool:
     return -GREATEST < value < GREATEST  # no NaN, and nothing that float32 cannot hold
 
 
-# --- recognising ---
+# --- recognizing ---
 
 
 def least_alike(

@@ -1,6 +1,6 @@
 """Local speakers: voices linked from one window of the segmentation network to the next.
 
-In every window the network numbers the voices anew. Windows overlap by most of their length, so a
+In every window the network numbers the voices again. Windows overlap by most of their length, so a
 voice is the one that spoke at the same moments in the windows before; who that is among the
 speakers of the conversation is for `clustering` to say. The state is a value, and linking is pure.
 """
@@ -57,7 +57,7 @@ class LocalSpeakers:
 
     first: number of the frame in column 0; sums: (L, n) probabilities that each voice speaks,
     summed over the windows; counts: (n,) windows that saw the frame; ids: (L) names of the rows;
-    separated: pairs of ids (lower first) that one window told apart; born: voices so far.
+    separated: pairs of ids (lower first) that one window distinguished; born: voices so far.
     """
 
     first: int = 0

@@ -1,4 +1,4 @@
-"""A folder with one network: a manifest (YAML), checked strictly, and an ONNX file beside it."""
+"""A folder with one network: a manifest (YAML), checked strictly, and an ONNX file next to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SpeakerModelError(ErcValueError):
 
 
 class NetworkManifest(Protocol):
-    """What every manifest says: the network's file, its sha256, and the rate of its sound in Hz."""
+    """What every manifest says: the network's file, its sha256, and the rate of its audio in Hz."""
 
     @property
     def file(self) -> str: ...
@@ -45,7 +45,7 @@ def read_manifest(path: Path, version: int, cls: type[M], about: Set[str] = ABOU
     """A manifest, checked, and its network's sha256 too.
 
     Args:
-        path: the YAML file, beside the network.
+        path: the YAML file, next to the network.
         version: the only format that is read.
         cls: dataclass of all fields; they must be there, and numbers must be above 0.
         about: further fields that may be there and are not returned.

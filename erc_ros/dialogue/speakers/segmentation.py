@@ -1,6 +1,6 @@
 """Who speaks when within some seconds: a segmentation network on ONNX Runtime.
 
-The network tells apart up to three voices and hears two of them at once. Its classes are sets of
+The network distinguishes up to three voices and hears two of them at once. Its classes are sets of
 voices that speak together (powerset, Plaquet and Bredin 2023, arXiv 2310.13025); what comes out is
 the probability of each voice. Which number a voice has is arbitrary in every run.
 """
@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class SegmentationManifest:
-    """What segmentation.yaml says about the network beside it."""
+    """What segmentation.yaml says about the network next to it."""
 
     file: str
     sha256: str
@@ -41,7 +41,7 @@ def load_manifest(folder: Path) -> SegmentationManifest:
     """Read and check folder/segmentation.yaml.
 
     Raises:
-        SpeakerModelError: it cannot be used, or is not the one of the network beside it.
+        SpeakerModelError: it cannot be used, or is not the one of the network next to it.
     """
     path = folder / MANIFEST
     manifest = read_manifest(path, FORMAT, SegmentationManifest)
@@ -54,7 +54,7 @@ def load_manifest(folder: Path) -> SegmentationManifest:
 
 
 class Segmentation:
-    """Finds voices in windows of sound. Not thread-safe."""
+    """Finds voices in windows of audio. Not thread-safe."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Load the model in `folder`; raises SpeakerModelError if its content cannot be used."""

@@ -26,7 +26,7 @@ EMOTIONS, STATES, SOUND = "/emotions", "/emotion_states", "/sound"
 LAYOUT = "foxglove.json"
 _ESTIMATE, _STATE = "erc_msgs/msg/EmotionEstimate", "std_msgs/msg/String"
 _RAW_AUDIO = "foxglove_msgs/msg/RawAudio"
-_CHUNK = seconds(0.1)  # of sound in a message
+_CHUNK = seconds(0.1)  # of audio in a message
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,11 @@ def ranges(bundle: Bundle) -> dict[str, tuple[SizeRange, ...]]:
     samples = 0 if bundle.audio is None else int(bundle.audio.max_seconds * SAMPLE_RATE)
     shortest, longest = frame_count(SHORTEST_SOUND), frame_count(samples)
     return {
-        "B": (SizeRange(1, 4, 4),),  # 4: the fusion is asked with each modality left out as well
+        "B": (SizeRange(1, 4, 4),),  # 4: the fusion is asked with each modality excluded as well
         "U": (_up_to(bundle.fusion.context),),  # utterances
         "N": (_up_to(0 if bundle.visual is None else bundle.visual.max_images),),  # face crops
-        "n": (SizeRange(SHORTEST_SOUND, (SHORTEST_SOUND + samples) // 2, samples),),  # of sound
-        "T": (SizeRange(shortest, (shortest + longest) // 2, longest),),  # frames of sound
+        "n": (SizeRange(SHORTEST_SOUND, (SHORTEST_SOUND + samples) // 2, samples),),  # of audio
+        "T": (SizeRange(shortest, (shortest + longest) // 2, longest),),  # frames of audio
         "L": buckets(tokens),  # new tokens
         "P": (SizeRange(0, tokens // 2, tokens),),  # tokens that were read before
         "A": (SizeRange(1, 1, 1),),  # questions

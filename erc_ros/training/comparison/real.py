@@ -1,9 +1,9 @@
 """Fusion heads on the real pairs that are at hand, cross-validated (`comparison.folds`).
 
-- `erc train config/training/meld_dev_sound.yaml`: MELD's dev split, the real sound of the series
+- `erc train config/training/meld_dev_sound.yaml`: MELD's dev split, the real audio of the series
   (published features) and its words by an encoder that learned from the train split. Does sound
   help, does the conversation?
-- `erc train config/training/ravdess_faces.yaml`: RAVDESS' clips, sound and face of the same actor
+- `erc train config/training/ravdess_faces.yaml`: RAVDESS' clips, audio and face of the same actor
   at the same moment. Voice alone, face alone, both; and how the errors of the two go together
   (`joint_errors.md`), which a simulation of both would have to reproduce.
 """
@@ -87,7 +87,7 @@ def train_sound(recipe: Recipe) -> None:
 
 
 def meld_dialogues(split: Split, encoder: Encoder, data: Path) -> Dialogues:
-    """MELD's dev split with published features of its sound; words by `encoder`, one by one.
+    """MELD's dev split with published features of its audio; words by `encoder`, one by one.
 
     Raises:
         FileNotFoundError, ValueError: the features are missing, or not those of this split.
@@ -166,7 +166,7 @@ def ravdess_clips(
 
 
 def _fields(name: str) -> str:
-    """The last six fields of a clip's name, the same for its sound and its video."""
+    """The last six fields of a clip's name, the same for its audio and its video."""
     return Path(name).stem.split("-", 1)[-1]
 
 

@@ -1,7 +1,7 @@
 """`kind: stored`: fusion models on a corpus' own text, audio and images.
 
 The embeddings come from feature stores that `erc encode` made, one per split and modality, or from
-the corpus if it is published as features. What an encoder left out (a broken clip) is a missing
+the corpus if it is published as features. What an encoder excluded (a broken clip) is a missing
 modality. The comparison itself is in `comparison`.
 """
 

@@ -175,11 +175,11 @@ def images(corpus: str, data: Path) -> FerPlus:
 
 
 class UnusableMediaError(ValueError):
-    """A clip whose sound or pictures cannot be used; the message is the reason."""
+    """A clip whose audio or images cannot be used; the message is the reason."""
 
 
 def sound(corpus: str, clip: Path) -> NDArray[np.float32]:
-    """The sound of an utterance (n,) at SAMPLE_RATE, as `speech.read_corpus` would give it.
+    """The audio of an utterance (n,) at SAMPLE_RATE, as `speech.read_corpus` would give it.
 
     Raises:
         UnusableMediaError: unreadable, cut, empty, silent or not finite.
@@ -193,13 +193,13 @@ def sound(corpus: str, clip: Path) -> NDArray[np.float32]:
 
 
 def frames(pictures: Path, most: int) -> NDArray[np.uint8]:
-    """Pictures (T, H, W, 3) RGB evenly over an utterance, T at most `most`.
+    """Images (T, H, W, 3) RGB evenly over an utterance, T at most `most`.
 
     Args:
-        pictures: a clip, or the crops of `erc cut-faces`.
+        images: a clip, or the crops of `erc cut-faces`.
 
     Raises:
-        UnusableMediaError: unreadable or without pictures.
+        UnusableMediaError: unreadable or without images.
     """
     from erc_ros.training.datasets.media import UnusableClipError, crops_of, pictures_of
 

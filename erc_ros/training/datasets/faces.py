@@ -1,7 +1,7 @@
 """`erc cut-faces`: detect and crop the faces of a corpus' clips once, as on the robot.
 
 To find a face takes 20 to 40 ms, a hundred times as long as to read a crop, and every epoch would
-do it anew. So each utterance gets a JPEG below DATA/faces: crops evenly over it, one below the
+do it again. So each utterance gets a JPEG below DATA/faces: crops evenly over it, one below the
 other, of the one face that is largest over the utterance. Beside them is index.json, with the
 reason for every utterance that has no face.
 """
@@ -30,12 +30,12 @@ from erc_ros.values.files import write_whole
 
 CROPS, SIZE, QUALITY = 16, 224, 92
 AT_ONCE = 32  # utterances after which the index is written
-RATE = 1000.0  # Hz; every picture that is given to the tracker is searched
+RATE = 1000.0  # Hz; every image that is given to the tracker is searched
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceCut:
-    """Crops (T, size, size, 3) BGR. is_face: else the middle of the whole picture."""
+    """Crops (T, size, size, 3) BGR. is_face: else the middle of the whole image."""
 
     crops: NDArray[np.uint8]
     is_face: bool
@@ -45,7 +45,7 @@ def cut(scene: Scene, most: int = CROPS, size: int = SIZE) -> FaceCut:
     """Return the face of a scene, or all of it if it shows one person and no face is detected.
 
     Raises:
-        UnusableClipError: unreadable, without pictures, or without a face among several people.
+        UnusableClipError: unreadable, without images, or without a face among several people.
     """
     pictures = pictures_of(scene.file, most, scene.start, scene.end)
     width = pictures.shape[2]

@@ -1,16 +1,16 @@
-"""FER2013 pictures with the votes of FER+ (Barsoum et al. 2016): 48x48 gray faces, ten raters each.
+"""FER2013 images with the votes of FER+ (Barsoum et al. 2016): 48x48 gray faces, ten raters each.
 
 Layout of the folder: `labels.npz` (votes10 (N, 10), split (N,), both uint8), `meta.json` and
-`mosaic/fer_KK.webp`, 1000 pictures each as 25 rows x 40 columns of 48x48 tiles.
+`mosaic/fer_KK.webp`, 1000 images each as 25 rows x 40 columns of 48x48 tiles.
 
-What is left out, and named in `FerPlus.findings`:
-- `repeated`: pictures identical to an earlier one. FER2013 has 1840 of them; 288 test and 279
-  validation pictures are in the training part as well, which would flatter every score.
+What is excluded, and named in `FerPlus.findings`:
+- `repeated`: images identical to an earlier one. FER2013 has 1840 of them; 288 test and 279
+  validation images are in the training part as well, which would flatter every score.
 - `near duplicate`: validation and test images that show a training image again, with another crop
   or a watermark (`near_duplicates`).
-- `no majority`: validation and test pictures that the FER+ rule gives no class (`majority`).
-- `not rated as a face`: training pictures whose votes mostly say "unknown" or "not a face".
-- `unreadable`: pictures of a mosaic that is missing, broken or of another size.
+- `no majority`: validation and test images that the FER+ rule gives no class (`majority`).
+- `not rated as a face`: training images whose votes mostly say "unknown" or "not a face".
+- `unreadable`: images of a mosaic that is missing, broken or of another size.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
 
     Raises:
         FileNotFoundError: no labels.npz there.
-        ValueError: labels of another shape, or a split without any usable picture.
+        ValueError: labels of another shape, or a split without any usable image.
     """
     votes, split = _labels(folder / "labels.npz")
     pictures, readable = _pictures(folder / "mosaic", len(votes))
@@ -97,7 +97,7 @@ def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
 
 
 def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The class of each picture by FER+'s majority rule, (N, 10) -> (N,); -1 = none.
+    """The class of each image by FER+'s majority rule, (N, 10) -> (N,); -1 = none.
 
     A single vote for a class is noise and dropped; the largest class must then hold more than half
     of the votes left and be one of the eight emotions.
@@ -132,7 +132,7 @@ def _labels(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _pictures(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """All pictures (N, 48, 48) and which of them could be read (N,)."""
+    """All images (N, 48, 48) and which of them could be read (N,)."""
     pictures = np.zeros((count, SIZE, SIZE), np.uint8)
     readable = np.zeros(count, bool)
     for number, start in enumerate(range(0, count, PER_MOSAIC)):
@@ -150,7 +150,7 @@ def _pictures(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.b
 def _first_of_its_kind(
     pictures: NDArray[np.uint8], split: NDArray[np.uint8], readable: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """(N,) True where no earlier picture is the same; training comes first, then validation."""
+    """(N,) True where no earlier image is the same; training comes first, then validation."""
     first = np.zeros(len(pictures), bool)
     seen: set[bytes] = set()
     for index in np.argsort(split, kind="stable"):

@@ -16,7 +16,7 @@ from erc_ros.training.datasets.near_duplicates import CORRELATION, INDEX, digest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the list from the FER+ folder of the data sets."""
+    """Write the index of images from the FER+ folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Fate = Literal["skipped", "masked", "repaired", "noted"]
-"""skipped: left out. masked: kept without the part that is wrong. repaired: kept, put right.
+"""skipped: excluded. masked: kept without the part that is wrong. repaired: kept, put right.
 noted: nothing was done."""
 
 PLACES = 5  # named in a summary; more are only counted

@@ -8,7 +8,7 @@ others have it; not checked against the release, which is not here.
 
 Labels: six (happy, sad, neutral, angry, excited, frustrated; MAGTKD, SUMMER) or four (excited
 counts as happy; LPGNet). Turns with other labels (`oth`, no majority `xxx`, fear, surprise,
-disgust) are left out, as there, and counted by label. The release has 5531 turns of the four
+disgust) are excluded, as there, and counted by label. The release has 5531 turns of the four
 classes, as LPGNet says, and 7380 of the six; MAGTKD's 7433 are a prepared copy's, with 53 more
 happy ones.
 
@@ -73,7 +73,7 @@ def read_iemocap(data: Path, split: str, classes: int = 6, faces: bool = False) 
 
     Args:
         classes: 6 or 4.
-        faces: with the crops of `erc cut-faces` as pictures.
+        faces: with the crops of `erc cut-faces` as images.
 
     Raises:
         FileNotFoundError: no IEMOCAP there, or a session or the crops that the split needs.

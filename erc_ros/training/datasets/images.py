@@ -15,7 +15,7 @@ from erc_ros.training.datasets.findings import NOTHING, Findings
 class Faces:
     """One split.
 
-    pictures (N, 48, 48) uint8; targets (N, 8) float32, rows sum to 1; labels (N,) int64: the
+    images (N, 48, 48) uint8; targets (N, 8) float32, rows sum to 1; labels (N,) int64: the
     majority's class, -1 where there is none (in training only).
     """
 
@@ -26,7 +26,7 @@ class Faces:
 
 @dataclass(frozen=True, eq=False)
 class FerPlus:
-    """The three splits and the pictures that were left out, by their number in labels.npz."""
+    """The three splits and the images that were excluded, by their number in labels.npz."""
 
     train: Faces
     valid: Faces
@@ -35,5 +35,5 @@ class FerPlus:
 
     @property
     def skipped(self) -> Counter[str]:
-        """Per "split: reason", how many pictures were left out."""
+        """Per "split: reason", how many images were excluded."""
         return self.findings.counts()

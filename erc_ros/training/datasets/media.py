@@ -1,4 +1,4 @@
-"""Sound and pictures out of a clip of any format that FFmpeg reads (through PyAV)."""
+"""Audio and images out of a clip of any format that FFmpeg reads (through PyAV)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class UnusableClipError(ValueError):
 
 
 def check_pictures(clip: Path) -> None:
-    """Open a clip and decode its first picture.
+    """Open a clip and decode its first image.
 
     Raises:
-        UnusableClipError: missing, unreadable, without pictures, or longer than LONGEST.
+        UnusableClipError: missing, unreadable, without images, or longer than LONGEST.
     """
     with _opened(clip, "pictures") as container:
         if next(container.decode(video=0), None) is None:
@@ -35,7 +35,7 @@ def check_pictures(clip: Path) -> None:
 def pictures_of(
     clip: Path, most: int, start: int | None = None, end: int | None = None
 ) -> NDArray[np.uint8]:
-    """Pictures (T, H, W, 3) RGB evenly over a clip, T at most `most`.
+    """Images (T, H, W, 3) RGB evenly over a clip, T at most `most`.
 
     One is held for each of `most` equal parts of the clip, so memory does not grow with it.
 
@@ -43,7 +43,7 @@ def pictures_of(
         start, end: ns; only this part of a longer video.
 
     Raises:
-        UnusableClipError: missing, unreadable, without pictures there, or longer than LONGEST.
+        UnusableClipError: missing, unreadable, without images there, or longer than LONGEST.
     """
     kept: dict[int, NDArray[np.uint8]] = {}
     begin = 0.0 if start is None else start / 1e9
@@ -81,10 +81,10 @@ def crops_of(file: Path, most: int) -> NDArray[np.uint8]:
 
 
 def sound_of(clip: Path) -> tuple[NDArray[np.float32], int]:
-    """The sound of a clip, channels averaged: (n,) float32 in [-1, 1], and its rate in Hz.
+    """The audio of a clip, channels averaged: (n,) float32 in [-1, 1], and its rate in Hz.
 
     Raises:
-        UnusableClipError: missing, unreadable, without sound, or longer than LONGEST.
+        UnusableClipError: missing, unreadable, without audio, or longer than LONGEST.
     """
     with _opened(clip, "sound") as container:
         rate = container.streams.audio[0].rate

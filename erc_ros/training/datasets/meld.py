@@ -69,7 +69,7 @@ def read_meld(
         clips: give every utterance its clip, if it has one.
         open_clips: open each (about 10 ms) and leave those out that cannot be read; else they are
             met when they are used.
-        faces: its pictures are the crops of `erc cut-faces`, not the whole clip.
+        faces: its images are the crops of `erc cut-faces`, not the whole clip.
         sentiments: the three labels of the column Sentiment instead of the seven emotions.
 
     Raises:

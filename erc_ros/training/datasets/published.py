@@ -1,6 +1,6 @@
 """Features that others published of clips that are not at hand, joined to what is.
 
-- meld_dev_real_audio/meld_dev.npz: the sound of MELD's dev split (wav2vec 2.0, 768 numbers an
+- meld_dev_real_audio/meld_dev.npz: the audio of MELD's dev split (wav2vec 2.0, 768 numbers an
   utterance). dialogue, utterance (N,); audio (N, 768).
 - ravdess_action_units/action_units.csv: the mean of OpenFace's 35 action units over the video of
   each speech clip of RAVDESS; semicolons between.

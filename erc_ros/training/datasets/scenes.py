@@ -1,4 +1,4 @@
-"""Where the pictures of an utterance are, and the face crops that were cut of them."""
+"""Where the images of an utterance are, and the face crops that were cut of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHOLE = "whole picture"
 class Scene:
     """A part of a video. start, end: ns, None for all of it. left, right: of its width, 0 to 1.
 
-    is_one_person: whoever is to be seen in that part is the one who speaks.
+    is_one_person: the person who is to be seen in that part is the one who speaks.
     """
 
     file: Path
@@ -40,7 +40,7 @@ class CutFaces:
         """The crops of a part of a corpus.
 
         Raises:
-            FileNotFoundError: nobody has cut them yet.
+            FileNotFoundError: no person has cut them yet.
             ValueError: the index is damaged.
         """
         folder = data / FACES / corpus / part

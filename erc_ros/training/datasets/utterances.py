@@ -28,13 +28,13 @@ class LabelledUtterance:
     """One utterance and the emotion that people heard in it.
 
     speaker: 0 unknown, 1..9 by first appearance in the conversation (`encoders.text`). label: index
-    into the labels of its split (LABELS unless the reader says otherwise); None where nobody
+    into the labels of its split (LABELS unless the reader says otherwise); None where no person
     labelled it, then it is history only. among: where a corpus has coarser labels, those of which
     one is right; `label` is None then. start, end: ns from the recording's beginning; None where
     unknown or impossible. votes: how raters voted, a share for each label, empty where unknown.
-    clip: the file with its sound (MELD: and picture); None where there is none or it is broken.
-    pictures: the file with its pictures, a clip or the crops of `erc cut-faces`; None as above.
-    features: of its text, sound and pictures, (d_m,) each, where a corpus is published as such.
+    clip: the file with its audio (MELD: and image); None where there is none or it is broken.
+    images: the file with its images, a clip or the crops of `erc cut-faces`; None as above.
+    features: of its text, audio and images, (d_m,) each, where a corpus is published as such.
     """
 
     text: str
@@ -97,7 +97,7 @@ class Split:
 
     @property
     def refused(self) -> tuple[tuple[int, str], ...]:
-        """(row, reason) of rows that were left out."""
+        """(row, reason) of rows that were excluded."""
         return tuple((f.row or 0, f.detail) for f in self.findings.of(UNUSABLE_ROW))
 
 

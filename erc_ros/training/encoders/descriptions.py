@@ -143,7 +143,7 @@ class Describer:
         message = {"role": "user", "content": [*content, {"type": "text", "text": INSTRUCTION}]}
         prompt = self._process.apply_chat_template([message], add_generation_prompt=True)
         inputs = self._process(images=chosen, text=prompt, return_tensors="pt")
-        return inputs.to(self.model.device, dtype=self.model.dtype)  # the pictures; ids stay whole
+        return inputs.to(self.model.device, dtype=self.model.dtype)  # the images; ids stay whole
 
 
 def describe_all(
@@ -195,7 +195,7 @@ def _as_object(entry: Description) -> dict[str, Any]:
 
 
 def read(file: Path) -> dict[str, Description]:
-    """Descriptions by key; half a line at the end (of a run that was killed) is left out.
+    """Descriptions by key; half a line at the end (of a run that was killed) is excluded.
 
     Raises:
         FileNotFoundError: no such file.

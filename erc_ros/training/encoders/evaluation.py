@@ -109,7 +109,7 @@ def audio_test(run: Path, data: Path) -> EncoderTest:
 
 
 def face_test(run: Path, data: Path) -> EncoderTest:
-    """FER+ pictures; accuracy over its eight classes."""
+    """FER+ images; accuracy over its eight classes."""
     faces = corpora.images(corpora.FACES, data)
     inputs: dict[str, list[NetworkInputs]] = {}
     labels: dict[str, NDArray[np.int64]] = {}

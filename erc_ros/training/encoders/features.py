@@ -1,7 +1,7 @@
 """Corpora that are published as features: a small network on them takes the encoder's place.
 
 `model: features-73` in a recipe begins with fresh weights for 73 numbers an utterance; a folder
-that `save` wrote goes on with those in it. A robot cannot run it: nobody gives it such features.
+that `save` wrote goes on with those in it. A robot cannot run it: no person gives it such features.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def text_digest(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, changed: int) -> str:
-    """Of a file's content; `changed` (ns) is part of the key, so that a new file is read anew."""
+    """Of a file's content; `changed` (ns) is part of the key, so that a new file is read again."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -56,11 +56,11 @@ class LogMelEncoder:
         self.name = _loaded(self.model, config.model, LOG_MEL, max_seconds=config.max_seconds)
 
     def refuses(self, sample: Sample) -> str:
-        """Finite sound of at least 25 ms is needed."""
+        """Finite audio of at least 25 ms is needed."""
         return unusable_sound(sample, WINDOW)
 
     def size(self, sample: Sample) -> int:
-        """ms of sound that are heard."""
+        """ms of audio that are heard."""
         assert sample.sound is not None
         seconds = len(sample.sound) / sample.sample_rate
         return round(1000 * min(seconds, self.config.max_seconds))
@@ -92,7 +92,7 @@ class LogMelEncoder:
 class FacesEncoder:
     """Face crops -> the mean of their embeddings (N, 128); see `pretrained.Trainable`.
 
-    The pictures of a corpus must be faces: meld-faces, iemocap-6-faces (`erc cut-faces`).
+    The images of a corpus must be faces: meld-faces, iemocap-6-faces (`erc cut-faces`).
 
     Raises:
         ValueError: the folder is of another network.
@@ -109,7 +109,7 @@ class FacesEncoder:
         self.name = _loaded(self.model, config.model, FACES)
 
     def refuses(self, sample: Sample) -> str:
-        """At least one picture is needed."""
+        """At least one image is needed."""
         return "no frames" if sample.frames is None or len(sample.frames) == 0 else ""
 
     def size(self, sample: Sample) -> int:

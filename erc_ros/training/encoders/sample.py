@@ -68,7 +68,7 @@ class Encoder(Protocol):
 def unusable_sound(
     sample: Sample, shortest: int, rate: int = SAMPLE_RATE, least: str = "a frame"
 ) -> str:
-    """Why its sound cannot be encoded, or "".
+    """Why its audio cannot be encoded, or "".
 
     Args:
         shortest: samples at `rate` (Hz) that an encoder needs; `least` says it in words.

@@ -145,7 +145,7 @@ def _free_port() -> str:
 
 
 def _in_one_of_several(function: Callable[[OneProcess], Any], device: str, state: Any) -> None:
-    random.setstate(state)  # which Python seeds anew in a fork
+    random.setstate(state)  # which Python seeds again in a fork
     process = SeveralProcesses(device)
     function(process)
     process.end()

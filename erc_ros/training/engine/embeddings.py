@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 FILE = "embeddings.safetensors"
 OF_NOBODY = "nobody"
-"""Of what shows or says nothing at all, such as pictures without a face; its labels are -1."""
+"""Of what shows or says nothing at all, such as images without a face; its labels are -1."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ Reads OUT/seed-N/logits.npz: `dev` and `test` (N, C) float, `dev_labels` and `te
 int, if known `dev_conversations` and `test_conversations` (N,) int, and `names` (C,) of the labels
 (else those of metrics.json). Nothing is computed again and no corpus is needed.
 
-Writes OUT/evaluation.{json,md} and pictures beside it: confusion and reliability of each split,
+Writes OUT/evaluation.{json,md} and images next to it: confusion and reliability of each split,
 training curves. Where a training left several heads, OUT/<head>/ are evaluated one by one.
 """
 
@@ -195,7 +195,7 @@ def _row(name: str, figure: Mapping[str, Any]) -> str:
 
 
 def write(run: Run, result: Mapping[str, Any]) -> list[Path]:
-    """Write the evaluation and its pictures into the run's folder; returns the files."""
+    """Write the evaluation and its images into the run's folder; returns the files."""
     from erc_ros.metrics.pictures import draw_confusion, draw_curves, draw_reliability
 
     figures = {}

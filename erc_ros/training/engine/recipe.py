@@ -24,7 +24,7 @@ from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values import tables
 
 T = TypeVar("T")
-KEPT = "recipe.yaml"  # beside its results
+KEPT = "recipe.yaml"  # next to its results
 WAY_OUT = "delete the folder to train anew, or choose another one with --out"
 
 
@@ -74,7 +74,7 @@ class Recipe:
         """The folder of the data sets.
 
         Raises:
-            FileNotFoundError: nobody said where it is.
+            FileNotFoundError: no person said where it is.
         """
         return data_folder(self.given_data)
 
@@ -99,7 +99,7 @@ class Recipe:
         return tuple(configured) if self.seed is None else (self.seed,)
 
     def refuse_other_sections(self, known: set[str]) -> None:
-        """Raises RecipeError when the file has a section that nobody reads."""
+        """Raise RecipeError if the file has a section that is not used."""
         if unknown := set(self.sections) - known:
             raise RecipeError(
                 f"a {self.kind} recipe has no section {sorted(unknown)}; it has {sorted(known)}"

@@ -380,7 +380,7 @@ class _Training:
         self._mean_loss = self._process.mean(mean).item()
 
     def _mine(self, batches: Sequence[Any], steps: int) -> Iterator[Any]:
-        """This process's share; the first ones once more where the last step lacks some."""
+        """This process's share; the first ones again where the last step lacks some."""
         rank, count = self._process.rank, self._process.count
         twice = itertools.chain(batches, batches)
         return itertools.islice(twice, rank, steps * count, count)
@@ -564,7 +564,7 @@ def _to(batch: Any, device: torch.device) -> Any:
 
 
 def decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW groups: weight decay on matrices and kernels, none on biases and normalisation."""
+    """AdamW groups: weight decay on matrices and kernels, none on biases and normalization."""
     trained = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},

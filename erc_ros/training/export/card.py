@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - rows of a Markdown table cannot be broken
 """The model card of a bundle, README.md beside bundle.yaml: made of what its own runs recorded.
 
-Nothing is known here of any particular bundle: parts, corpora, licences, commands and figures come
+Nothing is known here of any particular bundle: parts, corpora, licenses, commands and figures come
 from the folders of the runs (`engine.history`, metrics.json).
 """
 
@@ -114,7 +114,7 @@ def read_part(run: Path) -> CardPart:
 
 
 def fusion_head(metrics: Mapping[str, Any]) -> str:
-    """The name of the fusion model in a metrics.json; "" where it names none.
+    """Return the name of the fusion model in a metrics.json, or "".
 
     `erc train config/training/fusion.yaml` writes `head`, the rows of a system or a comparison
     write `settings.row.head`.

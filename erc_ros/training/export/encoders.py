@@ -31,7 +31,7 @@ PublishedEncoder = PretrainedTextEncoder | SpeechEncoder | VideoEncoder
 
 
 class MaskReader(nn.Module):
-    """A text encoder, read at the mask."""
+    """A text encoder whose output is the embedding at the mask token."""
 
     def __init__(self, model: nn.Module, unit_length: bool) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """`erc export RUN --bundle DIR`: a trained system as the bundle that a robot runs.
 
 RUN is the folder of `erc train config/systems/X.yaml`. Its last stage says which stages its text,
-sound and faces came from; their encoders become ONNX, the fusion's is there already. What it is
+audio and faces came from; their encoders become ONNX, the fusion's is there already. What it is
 worth is measured with those files, on the features that the stages left, as the robot uses them:
 causally, over the last utterances.
 """
@@ -333,7 +333,7 @@ def _own_f1(part: CardPart, split: str) -> float:
 
 
 def _part(encoder: Trainable, staged: Path) -> dict[str, Any]:
-    """What the manifest says of an encoder beside its file; writes the tokenizer."""
+    """What the manifest says of an encoder next to its file; writes the tokenizer."""
     if isinstance(encoder, PretrainedTextEncoder):
         return _text_part(encoder, staged)
     if isinstance(encoder, SpeechEncoder | Emotion2vecEncoder):

@@ -3,7 +3,7 @@
     store.json     encoder, dimension, number of shards, how the encoder was named
     00000.npy      (n, dimension) float32
     00000.json     the shard's keys in the order of its rows, size and sha256 of the .npy, what was
-                   encoded (a digest), and which utterances were left out and why
+                   encoded (a digest), and which utterances were excluded and why
 
 A shard is complete once its .json exists; both files are written under another name and renamed,
 so a killed run leaves only complete shards. Nothing is pickled. An open store holds the keys in
@@ -228,7 +228,7 @@ class FeatureStore:
     def take(self, keys: Sequence[str]) -> tuple[Features, NDArray[np.bool_]]:
         """Features (n, dimension) in the order of `keys`, and which are there (n,); others are 0.
 
-        For a masked modality: an utterance that was left out is no error here. What follows each
+        For a masked modality: an utterance that was excluded is no error here. What follows each
         other in the store as in `keys`, such as a conversation, is read at once.
 
         Raises:
@@ -296,7 +296,7 @@ class FeatureStore:
             os.close(descriptor)
 
     def _begin(self, number: int) -> int:
-        """Where a shard's numbers begin in its file, in bytes."""
+        """Return the offset of a shard's numbers in its file, bytes."""
         if number not in self._begins:
             self._begins[number] = _header(_npy(self.folder, number), self._shape(number))
         return self._begins[number]

@@ -57,8 +57,8 @@ Predict = Callable[[Dialogues, Sequence[bool]], Floats]
 class BundleTrial:
     """One split.
 
-    dialogues: MELD's text as the bundle reads it, sound and faces as drawn first. is_right: (N,),
-    where the text is read rightly. people: whom the clips of sound and faces are of, how many each.
+    dialogues: MELD's text as the bundle reads it, audio and faces as drawn first. is_right: (N,),
+    where the text is read rightly. people: whom the clips of audio and faces are of, how many each.
     """
 
     dialogues: Dialogues
@@ -70,14 +70,14 @@ class BundleTrial:
 
 
 def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
-    """Embed a split of MELD, and the clips that stand for its sound and faces.
+    """Embed a split of MELD, and the clips that stand for its audio and faces.
 
     Args:
         split: "dev" or "test".
 
     Raises:
         FileNotFoundError: a corpus is missing; says which.
-        ValueError: a bundle without sound or faces: there is nothing to compare.
+        ValueError: a bundle without audio or faces: there is nothing to compare.
     """
     if bundle.audio is None or bundle.visual is None:
         raise ValueError(f"{bundle.folder} has no sound or no faces: nothing can make it worse")
@@ -319,7 +319,7 @@ def unseen_clips(bundle: Bundle, data: Path, split: str) -> list[Clip]:
 
 
 def unseen_faces(data: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """At most three times CLIPS pictures of FER+ (valid for dev), and their labels."""
+    """At most three times CLIPS images of FER+ (valid for dev), and their labels."""
     pictures = corpora.images(corpora.FACES, data)
     faces = pictures.test if split == "test" else pictures.valid
     to_labels = corpora.find(corpora.FACES).to_labels

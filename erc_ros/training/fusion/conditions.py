@@ -98,7 +98,7 @@ class Result:
 
 
 def conditions(audio: SimulatedModality, visual: SimulatedModality) -> Iterator[Condition]:
-    """All of them: text alone, with one further modality, with both; and without text."""
+    """Return all conditions: text only, with one other modality, with both, and without text."""
     yield Condition(MISSING, MISSING)
     for how in (AS_IT_IS, *audio.broken):
         yield Condition(how, MISSING)
@@ -188,7 +188,7 @@ def worst(results: Sequence[Result]) -> Result:
 
 
 def as_they_are(results: Sequence[Result]) -> float:
-    """The mean over text, text + sound, text + face and all three."""
+    """The mean over text, text + audio, text + face and all three."""
     states = {MISSING, AS_IT_IS}
     good = [
         r.f1

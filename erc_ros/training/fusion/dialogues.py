@@ -76,7 +76,7 @@ def conversations(data: Dialogues) -> list[NDArray[np.int64]]:
 
 
 def shuffled(data: Dialogues, size: int, rng: random.Random) -> list[NDArray[np.int64]]:
-    """An epoch's batches (B, U) of whole conversations, those of like length together."""
+    """Return an epoch's batches (B, U) of whole conversations of similar length."""
     rows = conversations(data)
     rng.shuffle(rows)
     rows.sort(key=len)

@@ -78,9 +78,9 @@ def fit_classifier(
     truth: NDArray[np.int64],
     negatives: Floats | None = None,
 ) -> Linear:
-    """Of the strengths the one with the smallest loss on dev, after its temperature.
+    """Fit with each regularization strength; return the one with the smallest calibrated dev loss.
 
-    negatives: embeddings (K, E) that should leave the class prior as it is.
+    negatives: embeddings (K, E) for which the result should be the class prior.
     """
     best: tuple[float, Linear] | None = None
     weights = np.ones(len(labels))

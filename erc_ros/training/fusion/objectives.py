@@ -69,7 +69,7 @@ class LpgnetObjective:
 
 @dataclass(frozen=True, slots=True)
 class DdvlmObjective:
-    """DDVLM's: the share of the cross-entropy beside the moving average, and the text's lessons."""
+    """DDVLM's: cross-entropy, moving average of the teacher, and distillation of the text."""
 
     TEACHER: ClassVar[bool] = False
     hard: float = 0.7
@@ -129,7 +129,7 @@ class Objective:
             self._ema = Ema(student, config.decay)
 
     def after_step(self, student: nn.Module, epochs: float) -> None:
-        """Update the moving average after every optimizer step."""
+        """Update the moving average after each optimizer step."""
         self.epochs = epochs
         if self._ema is not None:
             self._ema.update(student)

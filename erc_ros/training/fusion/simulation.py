@@ -38,7 +38,7 @@ class Weakness:
     """The same of video alone."""
     coupling: float = 0.13
     """How much more often a clip is mismatched where the text is read wrongly, and how much less
-    where it is read rightly, as a share. With 0 sound and faces promise twice of what real ones
+    where it is read rightly, as a share. With 0 audio and faces promise twice of what real ones
     keep."""
     draws: int = 0
     """Seed of the draws. Not called `seed`: all training seeds are to see the same data."""
@@ -72,7 +72,7 @@ class Matched:
 DRAWS = 5
 BETWEEN = 0.5
 """Of the mismatches, where there is no text. On MELD sounds and faces say little of what its raters
-read in words and plot; of actors and of pictures they say most. A robot meets what is between."""
+read in words and plot; of actors and of images they say most. A robot meets what is between."""
 
 
 def draw(

@@ -56,7 +56,7 @@ class Attention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and feed-forward, each with a shortcut and a normalisation behind it."""
+    """Attention and feed-forward, each with a shortcut and a normalization behind it."""
 
     def __init__(self, d: int, heads: int, dropout: float, widen: int = 2) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ class DdvlmConfig(FusionModelConfig):
     """width is that of the layer between an embedding and the text's space."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("gate", "cosine", "confidence", "alpha")
-    """The factors of the correction's strength; one that is left out is 1."""
+    """The factors of the correction's strength; one that is excluded is 1."""
 
     alpha: float = 0.3
     """Strength of the correction at the beginning; it is learned."""

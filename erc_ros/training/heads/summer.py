@@ -3,8 +3,8 @@
 What the paper leaves open, and what this does: a causal model's experts are GRUs, an offline one's
 BiGRUs of half the width per direction; an expert reads the utterances in which its modality was
 seen and no others; the three branches meet in a sum weighted by a learned score. The paper's
-alpha = 2 drops nobody: of n numbers none is farther than sqrt(n - 1) standard deviations from their
-mean, and n is 4 here. So alpha is to be chosen; where it would drop all experts, all stay.
+alpha = 2 drops no expert: of n numbers none is farther than sqrt(n - 1) standard deviations from
+their mean, and n is 4 here. So alpha is to be chosen; where it would drop all experts, all stay.
 The interactive distillation is `losses.interactive`; its teacher is this model, trained on text
 alone (`objectives`).
 """
@@ -56,7 +56,7 @@ class SummerConfig(FusionModelConfig):
 def moves(seen: Tensor, causal: bool) -> list[Tensor]:
     """(B, U) bool -> permutations (B, U, U) for `Experts`: row k takes the k-th that was seen.
 
-    The second one (offline) takes them from the end. Gaps and padding are left out on both sides.
+    The second one (offline) takes them from the end. Gaps and padding are excluded on both sides.
     """
     count = torch.cumsum(seen.long(), dim=1)  # (B, U)
     row = torch.cumsum(torch.ones_like(count), dim=1)[..., None]  # (B, U, 1): 1, 2, ..., U

@@ -110,8 +110,8 @@ def quantize_bundle(
 ) -> dict[str, Any]:
     """Quantize parts of a bundle, measure, and write the result to `out` if it passes the gate.
 
-    `out` is complete or not there: it is written under another name beside it and renamed. A bundle
-    that is there already is replaced.
+    `out` is complete or does not exist: it is written under another name and renamed. An existing
+    bundle is replaced.
 
     Args:
         scheme: one of SCHEMES, or "auto"; or by part, "text=weight-only,fusion=dynamic".

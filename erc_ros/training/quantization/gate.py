@@ -122,7 +122,7 @@ class Bench:
         formed = {part: self._form(choice[part]) for part in self.task.parts}
         after = self.logits(formed, split, seen)
         labels, owners = material.labels, owners_of(material.conversations)
-        known = labels >= 0  # of the others nobody says what would be right
+        known = labels >= 0  # of the others no person says what would be right
         return compare(labels[known], owners[known], before[known], after[known])
 
     def _embedded(self, part: str, file: Path, split: str) -> Floats:

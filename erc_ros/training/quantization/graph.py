@@ -109,7 +109,7 @@ def quantize_weights(model: onnx.ModelProto, form: str) -> int:
         form: how the float weight is made of them. "multiply": Cast and Mul, which every ONNX
             Runtime computes once while loading: exact, whatever the options of the session.
             "dequantize": DequantizeLinear, which TensorRT reads; ONNX Runtime 1.31 turns it into
-            MatMulNBits, whose activations are int8 in blocks of 32, and 1.23 computes it anew
+            MatMulNBits, whose activations are int8 in blocks of 32, and 1.23 computes it again
             on every run.
 
     Returns:

@@ -49,7 +49,7 @@ def part_costs(bench: Bench, part: str, file: Path) -> dict[str, Any]:
 
 
 def bundle_costs(bench: Bench, staged: Path) -> dict[str, Any]:
-    """Size of all networks, time of a whole utterance (2 threads beside the caller), memory."""
+    """Size of all networks, time of a whole utterance (2 threads next to the caller), memory."""
     folders = [bench.task.bundle.folder, staged]
     bundles = [load_bundle(folder) for folder in folders]
     utterances = bench.task.utterances("dev", TIMED)

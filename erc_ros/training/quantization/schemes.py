@@ -352,7 +352,7 @@ def _settled(source: Path) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _prepared(source: Path, target: Path) -> Iterator[Path]:
-    """The network as the quantizer wants it, tables small and shapes known; beside the target."""
+    """The network as the quantizer wants it, tables small and shapes known; next to the target."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".prepared-") as folder:
         settled, prepared = (Path(folder) / f"{name}.onnx" for name in ("settled", "prepared"))
         model = _settled(source)

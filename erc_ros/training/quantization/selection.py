@@ -43,7 +43,7 @@ class Tried:
 
 
 def by_schemes(bench: Bench, schemes: Mapping[str, str], folder: Path) -> dict[str, Made]:
-    """Each part by its own scheme; parts to which it does not apply are left out.
+    """Each part by its own scheme; parts to which it does not apply are excluded.
 
     Raises:
         QuantizationError: calibration data do not fit a network.
@@ -66,7 +66,7 @@ def fastest(
     """For each part the fastest candidate with which the bundle passes the gate on dev.
 
     One part after the other, on top of what was chosen before, so that all together pass as well. A
-    part for which float32 is best is left out.
+    part for which float32 is best is excluded.
 
     Returns:
         What was chosen, and what was tried for each part, fastest first.

@@ -38,7 +38,7 @@ def smooth(
     """Smooth and quantize with every alpha; return the file whose outputs are nearest to float's.
 
     Args:
-        source: float32 network; the results are written beside it.
+        source: float32 network; the results are written next to it.
         quantize: (float file, target) writes the int8 network.
     """
     ranges = activation_ranges(source, calibration)

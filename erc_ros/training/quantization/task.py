@@ -83,13 +83,13 @@ class Material:
         return labels_of(self.conversations)
 
     def drawn(self, part: str) -> tuple[Labels, Sequence[NDArray[Any]]]:
-        """The clip of each utterance (N,), and the clips: sounds (n,) or pictures (1, S, S)."""
+        """The clip of each utterance (N,), and the clips: sounds (n,) or images (1, S, S)."""
         labels = self.sound_labels if part == "audio" else self.face_labels
         chosen = draw(self.labels, labels, MISMATCH[part], seed=ENCODERS.index(part))
         return chosen, self.sounds if part == "audio" else tuple(self.faces[:, None])
 
     def shown(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Sound and pictures of an utterance as its latency is measured with."""
+        """Audio and images of an utterance as its latency is measured with."""
         sounds = draw(self.labels, self.sound_labels, 0.0, seed=0)
         places = range(number * FACES, (number + 1) * FACES)
         return self.sounds[sounds[number]], np.take(self.faces, places, axis=0, mode="wrap")
@@ -116,7 +116,7 @@ class CorpusMaterial:
 
     @property
     def labels(self) -> Labels:
-        """(N,), -100 where nobody labelled."""
+        """(N,), -100 where no person labelled."""
         return labels_of(self.conversations)
 
     def drawn(self, part: str) -> tuple[Labels, Sequence[NDArray[Any]]]:
@@ -125,14 +125,14 @@ class CorpusMaterial:
         return np.arange(len(clips)), clips
 
     def shown(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Sound and pictures of an utterance."""
+        """Audio and images of an utterance."""
         sound = self.drawn("audio")[1][number]
         return sound, self.drawn("visual")[1][number]
 
 
 @dataclass(frozen=True, eq=False)
 class _Clips(Sequence[NDArray[Any]]):
-    """Sounds (n,) int16 or pictures (T, H, W, 3) BGR of utterances, decoded when asked for."""
+    """Sounds (n,) int16 or images (T, H, W, 3) BGR of utterances, decoded when asked for."""
 
     corpus: str
     part: str
@@ -164,7 +164,7 @@ AnyMaterial = Material | CorpusMaterial
 
 
 def labels_of(conversations: Sequence[Conversation]) -> Labels:
-    """(N,), of all utterances in their order, -100 where nobody labelled."""
+    """(N,), of all utterances in their order, -100 where no person labelled."""
     said = (u.label for c in conversations for u in c.utterances)
     return np.array([-100 if label is None else label for label in said], np.int64)
 
@@ -253,7 +253,7 @@ class Task:
     Args:
         bundle: its sizes, tokenizer and files; the files are the float32 networks.
         material: for every split.
-        workers: how many conversations, clips or pictures at a time; None: as many as cores.
+        workers: how many conversations, clips or images at a time; None: as many as cores.
     """
 
     def __init__(
@@ -390,11 +390,11 @@ class Task:
         if not isinstance(self.bundle.audio, VoiceAudio):
             return run(audio_inputs(self.bundle.audio, sound))["embedding"]
         features = self._features(sound)
-        alone = HeardVoice("", "", features)  # each sound as the first of its speaker
+        alone = HeardVoice("", "", features)  # each clip as the first of its speaker
         return run(voice_inputs([alone], (), self.bundle.audio.heard))["embedding"]
 
     def _features(self, sound: NDArray[np.int16]) -> Floats:
-        """What the speaker network says; it is never quantized, so each sound is asked of once."""
+        """What the speaker network says; it is never quantized, so each clip is computed once."""
         assert isinstance(self.bundle.audio, VoiceAudio)
         key = blake2b(sound.tobytes(), digest_size=16).digest()
         if key not in self._heard:
@@ -409,7 +409,7 @@ class Task:
         return VoiceFeatures(speaker_network(self.bundle), self.bundle.audio.max_seconds)
 
     def embed_face(self, run: Run, pictures: NDArray[np.uint8]) -> Floats | None:
-        """What the visual network says of pictures (T, ...), (T, E); None: nothing."""
+        """What the visual network says of images (T, ...), (T, E); None: nothing."""
         assert self.bundle.visual is not None
         crops = [FaceCrop(0, picture) for picture in pictures]
         inputs, _ = visual_inputs(self.bundle.visual, crops)

@@ -22,7 +22,7 @@ from erc_ros.training.systems.stages import Work
 
 RAW = "functionals"
 LARGEST = 10.0
-"""Deviations; a functional of a rare kind of sound may be hundreds away from the rest."""
+"""Deviations; a functional of a rare kind of audio may be hundreds away from the rest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A recipe of kind `build` names steps, each an `erc` command with what it makes. They run in their
 order. A step is not run again if what it makes is there and neither it, its recipe nor an earlier
-step has changed; an interrupted training goes on where it stopped. What somebody else made of the
+step has changed; an interrupted training goes on where it stopped. What another person made of the
 same recipes can be put in its place before: it is taken as it is, and said so.
 """
 

@@ -57,7 +57,7 @@ AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class DescriptionsStage:
-    """Who describes the clips: a model on this machine, or somebody before."""
+    """Who describes the clips: a model on this machine, or a person before."""
 
     file: str = ""
     """Descriptions that are there already."""

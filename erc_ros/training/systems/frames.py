@@ -59,7 +59,7 @@ class FrameStage:
 
 
 def learn_from_frames(stage: FrameStage, work: Work) -> None:
-    """Train and measure for every seed; the stages read are the text's and one of the sound.
+    """Train and measure for every seed; the stages read are the text's and one of the audio.
 
     Raises:
         ValueError: an encoder that has one embedding an utterance and no frames.

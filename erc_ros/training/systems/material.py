@@ -26,7 +26,7 @@ from erc_ros.training.features.encode import sample_of
 class Utterances:
     """One split, N utterances in their order.
 
-    keys: within the corpus. labels (N,): -100 where nobody labelled. conversations (N,): 0, 1, ...
+    keys: within the corpus. labels (N,): -100 without a label. conversations (N,): 0, 1, ...
     turns: what was said up to each utterance, itself last.
     """
 

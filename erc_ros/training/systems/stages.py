@@ -7,7 +7,7 @@
 
 A stage is renamed into its place when all of it is there. With the same settings it is not run
 again; with others it is refused by the name of what differs; and where a stage that it read was
-made anew, so is it.
+made again, so is it.
 """
 
 from __future__ import annotations

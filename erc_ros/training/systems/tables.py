@@ -1,6 +1,6 @@
 """`erc table RECIPE...`: the tables of each system's paper, its figures beside those measured here.
 
-The paper's figures lie beside the recipes, config/systems/figures/KIND.yaml: a list of tables, with
+The paper's figures are in config/systems/figures/KIND.yaml: a list of tables, with
 for every row the stage (or the row of the fusion) that measures it, and what the paper says for a
 corpus, in per cent:
 
@@ -62,7 +62,7 @@ class PublishedTable:
 
 
 def read_figures(file: Path) -> list[PublishedTable]:
-    """What a paper reports; none where nobody wrote it down.
+    """What a paper reports; empty if there is no table of it.
 
     Raises:
         RunError: the file is no list of tables, or a row has more figures than metrics.

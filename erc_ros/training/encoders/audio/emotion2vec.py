@@ -3,7 +3,7 @@
     erc convert-emotion2vec emotion2vec_base.pt models/emotion2vec
 
 reads the checkpoint without running code in it and writes a folder that recipes name as a model.
-The network is written anew from its description: convolutions over the waveform, relative positions
+The network is a reimplementation: convolutions over the waveform, relative positions
 by five more, attention with a bias that falls with distance (ALiBi, symmetric), post-norm blocks;
 the first four are called its context encoder. An utterance is the mean over its frames.
 
@@ -83,7 +83,7 @@ class _Block(nn.Module):
 
 
 class Emotion2vec(nn.Module):
-    """waveform (B, n), normalised -> frames (B, T, d)."""
+    """waveform (B, n), normalized -> frames (B, T, d)."""
 
     def __init__(self, sizes: Emotion2vecSizes) -> None:
         super().__init__()
@@ -253,11 +253,11 @@ class Emotion2vecEncoder:
         self.name = f"{KIND}-{pretrained.digest(folder, max_seconds=config.max_seconds)}"
 
     def refuses(self, sample: Sample) -> str:
-        """Finite sound, long enough for one frame, is needed."""
+        """Finite audio, long enough for one frame, is needed."""
         return unusable_sound(sample, self.shortest)
 
     def size(self, sample: Sample) -> int:
-        """ms of sound that are heard."""
+        """ms of audio that are heard."""
         assert sample.sound is not None
         seconds = len(sample.sound) / sample.sample_rate
         return round(1000 * min(seconds, self.config.max_seconds))

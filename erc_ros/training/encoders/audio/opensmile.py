@@ -1,6 +1,6 @@
 """Acoustic features by openSMILE, as SUMMER takes them: functionals of an utterance.
 
-openSMILE is not part of this project's licence: its terms allow research and personal use, no
+openSMILE is not part of this project's license: its terms allow research and personal use, no
 commercial one without audEERING's consent. So it is an extra of its own that nothing else needs
 (`pip install opensmile`), and a robot never runs it.
 """
@@ -51,7 +51,7 @@ class OpenSmileEncoder:
         self.name = f"opensmile-{opensmile.__version__}-{feature_set}"
 
     def refuses(self, sample: Sample) -> str:
-        """Finite sound of at least 100 ms is needed."""
+        """Finite audio of at least 100 ms is needed."""
         return unusable_sound(sample, SHORTEST, least="100 ms")
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:

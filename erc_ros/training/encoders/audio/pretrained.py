@@ -82,11 +82,11 @@ class SpeechEncoder:
         self.batch_size = 1 if self._one_by_one else config.batch_size
 
     def refuses(self, sample: Sample) -> str:
-        """Sound is needed, finite and long enough for one frame (25 ms for all these models)."""
+        """Audio is needed, finite and long enough for one frame (25 ms for all these models)."""
         return unusable_sound(sample, self.shortest, self.rate)
 
     def size(self, sample: Sample) -> int:
-        """ms of sound that are heard."""
+        """ms of audio that are heard."""
         assert sample.sound is not None
         seconds = len(sample.sound) / sample.sample_rate
         return round(min(seconds, self.config.max_seconds) * 1000)
@@ -172,7 +172,7 @@ def _without_padding(inputs: Mapping[str, Tensor], row: int) -> dict[str, Tensor
 
 
 def waveform(sample: Sample, rate: int) -> NDArray[np.float32]:
-    """A sample's sound as (n,) float32 in [-1, 1] at `rate` Hz; channels are averaged."""
+    """A sample's audio as (n,) float32 in [-1, 1] at `rate` Hz; channels are averaged."""
     assert sample.sound is not None
     sound: NDArray[Any] = sample.sound
     if sound.dtype.kind == "i":

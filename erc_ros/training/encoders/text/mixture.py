@@ -29,7 +29,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 class Corpus:
     """A split of a corpus with labels of LABELS.
 
-    classes: what the corpus itself tells apart, each as indices into LABELS.
+    classes: what the corpus itself distinguishes, each as indices into LABELS.
     """
 
     name: str
@@ -171,6 +171,6 @@ def repeated(conversation: Conversation, times: int) -> Conversation:
 
 
 def thinned(conversation: Conversation, share: float, rng: random.Random) -> Conversation:
-    """Without a share of the turns that nobody labelled: what the robot said, say."""
+    """Without a share of the turns that no person labelled: what the robot said, say."""
     kept = tuple(u for u in conversation.utterances if u.is_labelled or rng.random() >= share)
     return replace(conversation, utterances=kept) if kept else conversation

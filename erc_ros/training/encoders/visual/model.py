@@ -81,6 +81,6 @@ class FaceNetwork(nn.Module):
         mean = faces.mean(dim=(2, 3), keepdim=True)
         centred = faces - mean
         deviation = (centred * centred).mean(dim=(2, 3), keepdim=True).sqrt()
-        x = centred / (deviation + 0.02)  # (N, 1, 48, 48); a blank picture stays 0
+        x = centred / (deviation + 0.02)  # (N, 1, 48, 48); a blank image stays 0
         x = self.blocks(torch.relu(self.stem(x)))  # (N, width, 3, 3)
         return torch.relu(self.project(x.mean(dim=(2, 3))))  # (N, 128)

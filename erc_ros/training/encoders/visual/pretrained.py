@@ -63,7 +63,7 @@ class VideoEncoder:
 
     @property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of R, G, B in [0, 1] that pictures are normalised with."""
+        """Mean and standard deviation of R, G, B in [0, 1] that images are normalized with."""
         if not self._process.do_normalize:
             return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         return tuple(self._process.image_mean), tuple(self._process.image_std)
