@@ -334,7 +334,7 @@ class RobotSpeaking:
 
 @dataclass(frozen=True, slots=True)
 class RobotMoving:
-    """Whether the robot moves, so that its motors are heard, from `stamp` (ns) on."""
+    """Whether the robot moves, so that its motors are audible, from `stamp` (ns) on."""
 
     stamp: int
     moving: bool
@@ -416,7 +416,7 @@ class FormatExpected:
 
 @dataclass(frozen=True, slots=True)
 class FormatRefused:
-    """The format of the audio was told, and cannot be read: nothing is heard until another is."""
+    """The format of the audio cannot be read: audio is ignored until there is another format."""
 
     reason: str
 
@@ -495,7 +495,7 @@ Handler = Callable[[Any], Iterable[PerceptionEvent]]
 
 
 class Perception:
-    """Sound, images and texts in; utterances out. Each kind of input may be missing.
+    """Audio, images and texts in; utterances out. Each kind of input may be missing.
 
     Not thread-safe: one caller. Face detection and speaker diarization run on threads of their
     own; `close` ends them.
@@ -550,7 +550,7 @@ class Perception:
     def feed(self, value: Input) -> list[PerceptionEvent]:
         """Take one input; what became known by it.
 
-        What cannot be used is told by an `InputRefused` (of an image: once it was looked at).
+        What cannot be used is reported by an `InputRefused` (of an image: once it was looked at).
         """
         if type(value) not in self._handlers:
             raise ErcTypeError(f"{type(value).__name__} is not an input of the pipeline")
@@ -987,7 +987,7 @@ class Recognition:
 
 
 class Pipeline:
-    """Sound, images and texts in; utterances, estimates and what was noticed on the way out.
+    """Audio, images and texts in; utterances, estimates and what was noticed on the way out.
 
     Not thread-safe: one caller. Close it, or use it in a `with` statement.
 
@@ -1029,7 +1029,7 @@ class Pipeline:
     def feed(self, value: Input) -> list[PipelineEvent]:
         """Take one input: `AudioChunk`, `Frame`, `Transcript`, ...; what became known by it.
 
-        An estimate follows the event of its utterance. What cannot be used is told by an
+        An estimate follows the event of its utterance. What cannot be used is reported by an
         `InputRefused`, and hurts nothing else.
         """
         return self._with_estimates(self.perception.feed(value))

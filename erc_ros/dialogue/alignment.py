@@ -158,7 +158,7 @@ class SpeechSegment:
     end: int  # as far as it was heard
     is_open: bool = False  # speech goes on, or may
     is_paused: bool = False  # open, but nobody speaks at this moment
-    deadline: int = 0  # when it goes out without text; only of a segment that is not open
+    deadline: int = 0  # when it is published without text; only of a segment that is not open
     utterance_id: str = ""  # given with its draft
     attribution: Attribution = UNCLEAR
 

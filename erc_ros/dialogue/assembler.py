@@ -3,7 +3,7 @@
 One object for the live node and for replay. It depends only on its inputs and their order, never on
 a wall clock, so that the same inputs give the same utterances, in any chunking of the audio.
 
-    sound -> stretches of speech, by speaker (speech_segmenter) -> segments that wait for text
+    audio -> segments of speech, by speaker (speech_segmenter) -> segments that wait for text
     final text -> matches segments (text_matching) -> utterance, one per speaker (text_splitting)
     segments whose text does not come -> utterance without text
     text that comes later, or again and otherwise -> the utterance once more (utterance_log)
@@ -324,7 +324,7 @@ class UtteranceAssembler:
             if self._speech.is_active:
                 out.append(self._count("sound_timeouts", now))
                 out += self._follow(self._speech.interrupt())
-            if self._clock.is_foreign:  # its clock stands still: nothing would ever be due
+            if self._clock.is_foreign:  # its clock does not advance: nothing would ever be due
                 out += self._without_text(self._texts.release())
             out += self._follow(self._speech.corrections(max(now, self._clock.time)))
         return out + self._due()
@@ -503,7 +503,7 @@ class UtteranceAssembler:
         return self._texts.partial_of(segment, self._speech.segment())
 
     def _take(self, transcript: Transcript) -> list[Event]:
-        """A final text: to its speech, or it waits for audio on its way, or stands alone."""
+        """A final text: to its speech, or it waits for audio, or is a segment of its own."""
         matched = self._match(transcript)
         if matched is not None:
             return matched

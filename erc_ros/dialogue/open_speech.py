@@ -1,4 +1,4 @@
-"""The stretch of speech that is being spoken: what is open, what texts have matched of it."""
+"""The speech that is going on: what is open, what texts have matched of it."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class OpenSpeechState:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """A stretch of speech that has ended at `end` (ns), as segments of one speaker each.
+    """Speech that has ended at `end` (ns), as segments of one speaker each.
 
     withdrawn: id of a draft that came to nothing.
     """
@@ -236,7 +236,7 @@ class OpenSpeech:
         return events
 
     def finish(self) -> list[Began | Ended]:
-        """Nothing more is heard of this stretch."""
+        """This speech has ended."""
         activity, events = voice_activity.finish(self.state.activity, self._config.voice_activity)
         self.state = replace(self.state, activity=activity)
         return events
@@ -258,7 +258,7 @@ class OpenSpeech:
         self.state = replace(self.state, drafted=heard_until, utterance_id=utterance_id)
 
     def matched(self, end: int, is_open: bool) -> None:
-        """A text has matched speech up to `end` (ns). is_open: of this stretch, with its draft."""
+        """A text has matched speech up to `end` (ns). is_open: of speech that is going on."""
         state = self.state
         start, known = (end, "") if is_open else (state.start, state.utterance_id)
         self.state = replace(

@@ -1,4 +1,4 @@
-"""When the robot moves: its motors are in the microphone, and what it hears is less reliable."""
+"""When the robot moves: its motors are in the microphone, and speech is less reliable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RobotMotionConfig:
     while_moving: str = parameter(
         "distrust",
         "while `robot_moving` says so, and for `robot_tail` after: distrust: voices say nothing "
-        "about emotions; mute: also no speech is heard; ignore",
+        "about emotions; mute: also no speech is recognized; ignore",
         choices=("ignore", "distrust", "mute"),
     )
     share: float = setting(
@@ -42,7 +42,7 @@ class RobotMotionConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointState:
-    """What was told of the joints last. stamp: ns; positions: (J,)."""
+    """The last positions of the joints. stamp: ns; positions: (J,)."""
 
     stamp: int
     positions: NDArray[np.float64]
@@ -52,7 +52,7 @@ class RobotMotion:
     """The times at which the robot moved, of late.
 
     Args:
-        tail: ns that motors are heard after they stopped.
+        tail: ns that motors are audible after they stopped.
         longest: ns after which a motion that does not end is not believed.
     """
 
@@ -97,7 +97,7 @@ class RobotMotion:
 
     @property
     def mutes(self) -> bool:
-        """Whether no speech is heard meanwhile."""
+        """Whether speech is ignored meanwhile."""
         return self._config.while_moving == "mute"
 
     @property

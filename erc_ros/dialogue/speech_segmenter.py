@@ -1,7 +1,7 @@
-"""Sound -> stretches of speech, as segments of one speaker each.
+"""Audio -> segments of speech, as segments of one speaker each.
 
 Wires framing, the robot's own voice, voice activity and the diarizer. What it gives depends on the
-sound alone, and on what it is told of the robot, of matches and of drafts.
+audio alone, and on what is known of the robot, of matches and of drafts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The streaming emotion recognizer: utterances in, estimates out, one call each.
 
-Sound and faces are encoded by two workers while the text is encoded by the caller (ONNX Runtime
+Audio and faces are encoded by two workers while the text is encoded by the caller (ONNX Runtime
 releases the interpreter lock). What `prepare` was given while the text was still awaited is ready
 when the final utterance comes; then only text and fusion are left, and of the text only what was
 not read before (`reader`).
@@ -83,10 +83,10 @@ _Prepared = tuple["Future[Encoded]", "Future[Encoded]"]
 
 
 class EmotionRecognizer:
-    """Recognises the emotions of one conversation after another. Not thread-safe: one caller.
+    """Recognizes the emotions of one conversation after another. Not thread-safe: one caller.
 
     Memory is bounded: the last `bundle.fusion.context` utterances as embeddings, the last
-    `bundle.text.max_tokens` tokens of text with their keys and values, and the encoded sound and
+    `bundle.text.max_tokens` tokens of text with their keys and values, and the encoded audio and
     faces of at most 8 drafts.
 
     Args:
@@ -147,10 +147,10 @@ class EmotionRecognizer:
         self._text_encoder().forget()
 
     def prepare(self, draft: Utterance) -> None:
-        """Encode an utterance whose text is still awaited: its sound, faces, and text so far.
+        """Encode an utterance whose text is still awaited: its audio, faces, and text so far.
 
-        Returns when the text is read; sound and faces are encoded meanwhile. The final utterance
-        profits if it has the same ids, span, sound and faces, or the same text; otherwise it is
+        Returns when the text is read; audio and faces are encoded meanwhile. The final utterance
+        is faster if it has the same ids, span, audio and faces, or the same text; otherwise it is
         encoded when it comes.
         """
         self._reread(draft.conversation_id)
@@ -164,11 +164,11 @@ class EmotionRecognizer:
             self._forget(next(iter(self._drafts)))
 
     def feed(self, utterance: Utterance) -> Estimate:
-        """Recognise an utterance.
+        """Recognize an utterance.
 
         A final one is remembered as history of those after it; a draft (`is_final` False) gets its
         estimate and is not. Another conversation id begins with an empty history. Text of a
-        language that the bundle does not read or without a word that the vocabulary knows, sound
+        language that the bundle does not read or without a word that the vocabulary knows, audio
         that is shorter than 0.3 s or silent, data that are not images, and embeddings that are not
         finite count as missing; `Estimate.notes` says so.
         """
@@ -191,7 +191,7 @@ class EmotionRecognizer:
         """Assign earlier utterances to another speaker, for what is estimated next.
 
         As if it had been known from the beginning, but for the order in which speakers are
-        numbered, and for texts that the encoder's window has lost. Nothing is recognised again.
+        numbered, and for texts that the encoder's window has lost. Nothing is recognized again.
 
         Returns:
             How many of the utterances are remembered. The others are ignored: they are forgotten,
@@ -387,7 +387,7 @@ class EmotionRecognizer:
         return _timed(lambda: self.networks["audio"](audio_inputs(part, audio)), "sound")
 
     def _hear_voice(self, audio: NDArray[np.int16]) -> Encoded:
-        """What needs the sound alone; the speaker may be known later."""
+        """What needs the audio alone; the speaker may be known later."""
         assert self._voice is not None
         begin = time.perf_counter_ns()
         features = self._voice(audio)
@@ -504,7 +504,7 @@ def _key(utterance: Utterance) -> _Key:
         utterance.utterance_id,
         utterance.start,
         utterance.end,
-        zlib.crc32(np.ascontiguousarray(utterance.audio).data),  # a text may bring another sound
+        zlib.crc32(np.ascontiguousarray(utterance.audio).data),  # a text may bring other audio
         len(utterance.faces),
     )
 

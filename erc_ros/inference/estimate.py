@@ -169,7 +169,7 @@ def leave_one_out_contributions(
     modalities: tuple[bool, bool, bool],
     otherwise: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """How much each modality counted: how far the answer moves when it is excluded, as shares.
+    """How much each modality counted: how far the output moves when it is excluded, as shares.
 
     The distance is the total variation between the two distributions. (The gates inside a fusion
     say little: in practice they are all about equally far open.)

@@ -14,7 +14,7 @@ from erc_ros.inference.manifest import FaceCrops, LogMelAudio, VisualPart, Wavef
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
 SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
-SILENCE = 32  # of int16: a sound whose peak stays below (-60 dBFS) is no audio
+SILENCE = 32  # of int16: audio whose peak stays below (-60 dBFS) is no audio
 
 Inputs = dict[str, NDArray[Any]]
 

@@ -76,7 +76,7 @@ class ManagedNode(LifecycleNode, ABC):
         self._undecodable_growth = Growth()
         self.complaints = Complaints(self.get_logger().warning)
         self.parameters = NodeParameters(self, kind, lambda: self.configured, defaults, shared)
-        # These timers measure real time, also while a simulated clock stands still.
+        # These timers measure real time, also while a simulated clock is stopped.
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
         # For the whole life of the node: a transition must not forget what was not allowed.
         self.events = EventLog(

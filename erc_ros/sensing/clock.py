@@ -217,7 +217,7 @@ def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
             return clock, [SecondMicrophone(chunk.stamp, "")]
         if (
             chunk.stamp == clock.last_stamp
-        ):  # other audio, same stamp: the driver's clock stands still
+        ):  # other audio, same stamp: the driver's clock is stopped
             event: list[Output] = [] if clock.held else [WrongStamps(clock.now, 1)]
             clock, out = step(clock, replace(chunk, stamp=None))
             return clock, event + out

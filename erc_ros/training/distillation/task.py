@@ -27,7 +27,7 @@ from erc_ros.training.losses import pearson_relation, similarity_kl
 
 @dataclass(frozen=True, slots=True)
 class DistillationLoss:
-    """MAGTKD eq. 14 as it stands; DDVLM: response_tau 4, jensen_shannon 0.2."""
+    """MAGTKD eq. 14 as printed; DDVLM: response_tau 4, jensen_shannon 0.2."""
 
     response: float = 1.0
     """Weight of the Pearson relation of the predictions (MAGTKD eq. 9). 0 and 0: no teacher."""
