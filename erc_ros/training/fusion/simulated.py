@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from erc_ros.training.encoders.text.evaluation import predict
-from erc_ros.training.encoders.text.examples import MOST_REPEATED, TextConfig
-from erc_ros.training.encoders.text.mixture import read_corpus, repeated
+from erc_ros.training.encoders.text.examples import TextConfig
+from erc_ros.training.encoders.text.mixture import MOST_REPEATED, read_corpus, repeated
 from erc_ros.training.encoders.text.model import load_tokenizer, make_model
 from erc_ros.training.engine.embeddings import FILE, OF_NOBODY, Embedded, load_embeddings
 from erc_ros.training.engine.history import folder_of

@@ -19,7 +19,6 @@ from erc_ros.training.encoders.text.mixture import (
     in_turns,
     numbers,
     ordered,
-    repeated,
     thinned,
 )
 from erc_ros.training.encoders.text.model import READINGS
@@ -29,8 +28,6 @@ from erc_ros.training.encoders.text.recognition_errors import (
     mixed_up,
 )
 from erc_ros.values.settings import check, setting
-
-MOST_REPEATED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +63,6 @@ class TextConfig:
     missing: float = setting(0.0, "share of unlabeled turns removed from the history", "", (0, 1))
     in_turns: float = setting(
         0.0, "share of single comments split into turns (`mixture.in_turns`)", "", (0, 1)
-    )
-    repeated: float = setting(
-        0.0, "share of single comments said several times (`mixture.repeated`)", "", (0, 1)
     )
     most_per_label: int = setting(5000, "GoEmotions' rows of one label, at most", "", (1, 1e6))
     pretraining: Mapping[str, float] = field(default_factory=lambda: {COMMENTS: 1.0})
@@ -159,8 +153,6 @@ def augmented(
     """Return the rows of a training dialogue with random changes, as of a robot's input."""
     if config.in_turns and rng.random() < config.in_turns:
         dialogue = in_turns(dialogue, rng)
-    if config.repeated and rng.random() < config.repeated:
-        dialogue = repeated(dialogue, rng.randint(2, MOST_REPEATED))
     if config.missing:
         dialogue = thinned(dialogue, config.missing, rng)
     if config.speaker_errors:

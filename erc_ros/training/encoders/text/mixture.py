@@ -22,6 +22,7 @@ BUILT_IN = tuple(
 """Corpora of the shared classifier, in their order. The first is the one whose predictions are
 served as they are, unless a recipe names another main corpus."""
 
+MOST_REPEATED = 6
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 

@@ -200,18 +200,16 @@ def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: 
     """
     checkpoint, record = out / "best.safetensors", out / "settings.json"
     settings = {"trainer": asdict(trainer), **_settings(config)}
-    for later in ("mixed", "repeated"):
-        del settings[later]
+    del settings["mixed"]
     if checkpoint.is_file() and finished(record, settings):
         print(f"pretrained encoder: {checkpoint}")
         return checkpoint
     prompt = config.prompt(load_tokenizer())
     set_seeds(trainer.seed)
     model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
-    alone = replace(config, repeated=0.0)
-    rows = mixture(sources, config.pretraining, prompt, alone, trainer.seed)
+    rows = mixture(sources, config.pretraining, prompt, config, trainer.seed)
     dev = {name: corpus for name, corpus in sources.dev.items() if name in config.pretraining}
-    _fit(model, alone, trainer, rows, dev, prompt, out)
+    _fit(model, config, trainer, rows, dev, prompt, out)
     write_json(record, {"settings": settings})
     return checkpoint
 
