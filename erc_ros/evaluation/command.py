@@ -33,7 +33,6 @@ from erc_ros.evaluation.methods import write_methods
 from erc_ros.evaluation.metric import load_metrics
 from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
-from erc_ros.evaluation.report import REPORT, write_report
 from erc_ros.evaluation.results import (
     headline,
     notices,
@@ -87,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
         ValueError, OSError: an option, a recording or the annotations cannot be used.
     """
     options = _parser().parse_args(argv)
-    import jinja2  # noqa: F401  (if it is missing, the user learns it before the work)
+    import erc_ros.evaluation.report  # noqa: F401  (a missing extra is reported before the work)
 
     systems = _systems(options)
     # a mistake in a model package concerns all recordings
@@ -134,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
     }
     write_whole(out / "timing.json", json.dumps(timing) + "\n")
     print("\n".join(f"  {file}" for file in files))
-    print(f"report: {out / REPORT}")
+    print(f"report: {out / 'report.html'}")
     return 1 if failed else 0
 
 
@@ -529,6 +528,8 @@ def _reports(
     conditions: Mapping[str, Any],
 ) -> list[Path]:
     """A report of all recordings; of several, also one of each, with its audio and faces."""
+    from erc_ros.evaluation.report import write_report
+
     with_text, with_media = not options.no_text, not options.no_media
     usable = [recording for recording in shown if not recording.error]
     names = list(dict.fromkeys(recording.name for recording in usable))

@@ -12,7 +12,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from erc_ros.evaluation.agreement_command import in_words
 from erc_ros.evaluation.media import Media
@@ -24,9 +27,6 @@ from erc_ros.evaluation.results import headline
 from erc_ros.evaluation.study import condition_lines
 from erc_ros.replay.provenance import lines
 from erc_ros.values.files import write_whole
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 REPORT = "report.html"
 BESIDE = "report_media"  # folder next to the report, for media that are too large for it
@@ -60,9 +60,6 @@ def write_report(
         ValueError: a WAV file of another format.
         OSError: the folder cannot be written to; an earlier report is then unchanged.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
     media = Media(with_media)
     names = dict.fromkeys(recording.name for recording in recordings)
     views = []
