@@ -546,6 +546,7 @@ class Perception:
         self._advanced: int | None = None  # ns, what `advance` set the clock to last
         self._handlers = self._input_handlers()
         self._silenced: set[str] = set()  # speakers of this conversation who opted out
+        self._silenced_version = self.opt_outs.version
 
     def feed(self, value: Input) -> list[PerceptionEvent]:
         """Take one input; what became known by it.
@@ -823,6 +824,9 @@ class Perception:
         So is what the same speaker says later, without a face. Who speaks is known at the end:
         while anybody has opted out, there are no drafts.
         """
+        if self._silenced_version != self.opt_outs.version:
+            self._silenced_version = self.opt_outs.version
+            self._silenced.clear()
         if not self.opt_outs:
             return False
         ids: tuple[tuple[Kind, str], ...] = (

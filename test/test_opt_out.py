@@ -142,6 +142,8 @@ def test_what_a_speaker_says_later_without_a_face_is_dropped_as_well(
     assert play(108, 4) == []  # the voice does
     others = play(116, 40)
     assert others and all(said.is_final for said in others)  # and no drafts
+    perception.opt_outs.change("f1", False)
+    assert play(124, 4)  # withdrawn in the same conversation
     with pytest.raises(EnrolmentError):
         perception.opt_outs.change("eve", True)
         perception.enrol("eve")

@@ -304,6 +304,8 @@ class EmotionNode(ManagedNode):
         counts = [self._states.forget(name) for name in self.opt_outs.ids]
         if not all(counts):
             self._states.clear()
+        if self._expressions is not None:
+            self._expressions.withdraw()
         self._publish_states()
 
     def event_fields(self) -> dict[str, Field]:

@@ -75,6 +75,10 @@ class Expressions:
     def close(self) -> None:
         """Take all topics away."""
         self._faces.close()
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """Take back what late subscribers would get; `look` makes the topics again."""
         with self._lock:
             for publisher in self._publishers.values():
                 self._node.destroy_publisher(publisher)

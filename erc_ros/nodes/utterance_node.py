@@ -167,7 +167,7 @@ class UtteranceNode(ManagedNode):
             silent=frozenset({"tick", "microphone", "robot_gone", services.INPUT}),
         )
         reader = self._reader
-        unused = () if "visual" in sensed else ("/cropped", "/landmarks")
+        unused: tuple[str, ...] = () if "visual" in sensed else ("/cropped", "/landmarks")
         unused += () if "audio" in sensed else ("/audio",)
         self._humans = humans = Humans(self, inbox, reader, p["humans_namespace"], unused)
         camera = p["image_type"] if "visual" in sensed else "none"

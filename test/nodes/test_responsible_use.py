@@ -219,6 +219,31 @@ def test_an_utterance_that_comes_over_dds_is_not_read_either(
     assert [said.person_id for said in encoded] == ["bob"]
 
 
+def test_the_latched_expression_of_a_face_that_opted_out_is_withdrawn(
+    make_bench: MakeBench,
+) -> None:
+    hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
+    from erc_msgs.msg import Utterance as Message
+
+    bench = make_bench(split=True, parameters={"publish_expression": True})
+    bench.talker(hri.IdsList, "/humans/faces/tracked", LATCHED).publish(hri.IdsList(ids=["f7"]))
+    topic = "/humans/faces/f7/expression"
+    bench.wait(lambda: bench.probe.count_publishers(topic), "a topic")
+    talker = bench.talker(Message, "utterances")
+    said = {"conversation_id": "c", "face_id": "f7", "text": "oh", "is_final": True}
+    talker.publish(Message(utterance_id="1", **said))
+    first = bench.listen(hri.Expression, topic, LATCHED)
+    bench.wait(lambda: first, "an expression")
+    assert opt_out(bench, "emotion_node", "f7").success
+    bench.wait(lambda: not bench.nodes[1]._expressions._publishers, "it is withdrawn")
+    bench.wait(lambda: bench.probe.count_publishers(topic), "a topic without a message")
+    late = bench.listen(hri.Expression, topic, LATCHED)
+    talker.publish(Message(utterance_id="2", **said))
+    talker.publish(Message(utterance_id="3", **{**said, "face_id": "f8"}))
+    bench.wait(lambda: len(bench.estimates) == 2, "the estimate of another face")
+    assert not late
+
+
 def test_ids_that_cannot_opt_out_are_refused(make_bench: MakeBench) -> None:
     bench = make_bench(running=False, parameters={"autostart": False})
     for wrong in ("", " ", "x" * 100_000):
