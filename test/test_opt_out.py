@@ -25,6 +25,7 @@ from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.face_history import FaceHistory
 from erc_ros.dialogue.speakers.enrolment import EnrolmentError
 from erc_ros.dialogue.speaking_face import IdentityMatch
+from erc_ros.dialogue.voice_audio import VoiceAudio
 from erc_ros.inference.recogniser import Recogniser
 from erc_ros.pipeline import FaceSpeaking, PipelineEvent, TrackedFace, VoiceSound
 from erc_ros.values.events import UtteranceEvent
@@ -77,6 +78,7 @@ def test_a_person_of_ros4hri_opts_out_with_face_voice_and_words(
         "add",
         lambda self, track, crop: (observed.append(track), add(self, track, crop)),
     )
+    monkeypatch.setattr(VoiceAudio, "feed", lambda self, voice, chunk: observed.append(voice))
     with Pipeline(config) as pipeline:
         encoded.clear()  # the warm-up
         for one, other in (

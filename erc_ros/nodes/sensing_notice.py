@@ -19,6 +19,7 @@ from erc_ros.values.utterance import MODALITIES, Utterance
 if TYPE_CHECKING:
     from erc_ros.nodes.managed_node import ManagedNode
 
+MOST_PERSONS = 256  # beyond, who was not sensed for longest is removed
 FACE_GONE = seconds(10.0)  # a face that is not seen for this time is not there
 
 
@@ -71,6 +72,8 @@ def with_person(persons: Sequence[SensedPerson], sensed: SensedPerson) -> tuple[
     for person in same:
         sensed = person.merged(sensed)
     others = [person for person in persons if person not in same]
+    if len(others) >= MOST_PERSONS:
+        others.remove(min(others, key=lambda person: person.seen))
     return tuple(sorted((*others, sensed), key=lambda person: person.since))
 
 
