@@ -56,7 +56,7 @@ def run(arguments: Sequence[str], home: Path, before: Sequence[str] = ()) -> Non
         env=environment(home),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
