@@ -23,30 +23,30 @@ from erc_ros.training.engine import prediction
 from erc_ros.training.engine.prediction import Floats, Indices
 from erc_ros.training.engine.trainer import Fit, TrainerConfig, device_of, fit, set_seeds
 from erc_ros.training.losses import pearson_relation, similarity_kl
+from erc_ros.values.settings import check, setting
 
 
 @dataclass(frozen=True, slots=True)
 class DistillationLoss:
     """MAGTKD eq. 14 as printed; DDVLM: response_tau 4, jensen_shannon 0.2."""
 
-    response: float = 1.0
-    """Weight of the Pearson relation of the predictions (MAGTKD eq. 9). 0 and 0: no teacher."""
-    response_tau: float = 2.0
-    feature: float = 1.0
-    """Weight of the similarities within the batch (MAGTKD eq. 12)."""
-    feature_tau: float = 1.0
-    jensen_shannon: float = 0.0
-    """Weight of the Jensen-Shannon divergence beside the KL, within the feature loss."""
-    normalized: bool = True
-    """Similarities are cosines; False: dot products, as MAGTKD eq. 10-12 are printed."""
+    response: float = setting(
+        1.0, "weight of the Pearson relation of predictions (MAGTKD eq. 9)", "", (0, 1e6)
+    )
+    response_tau: float = setting(2.0, "its temperature", "", (1e-3, 1e3))
+    feature: float = setting(
+        1.0, "weight of the similarities within the batch (MAGTKD eq. 12)", "", (0, 1e6)
+    )
+    feature_tau: float = setting(1.0, "its temperature", "", (1e-3, 1e3))
+    jensen_shannon: float = setting(
+        0.0, "weight of the Jensen-Shannon divergence in the feature loss", "", (0, 1e6)
+    )
+    normalized: bool = setting(
+        True, "similarities are cosines; false: dot products, as MAGTKD eq. 10-12 are printed"
+    )
 
     def __post_init__(self) -> None:
-        for name in ("response", "feature", "jensen_shannon"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
-        for name in ("response_tau", "feature_tau"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
+        check(self)
 
     def __call__(self, student: Outputs, teacher: Outputs, labels: Tensor) -> Tensor:
         """Scalar. Logits (N, C), features (N, d) of one size; labels (N,)."""

@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from erc_ros.metrics.classification import weighted_f1
 from erc_ros.training.engine.embeddings import Embedded
+from erc_ros.values.settings import check, setting
 
 Labels = NDArray[np.int64]
 
@@ -32,23 +33,22 @@ Labels = NDArray[np.int64]
 class Weakness:
     """How weak each modality alone is made; the section `simulation` of a fusion recipe."""
 
-    audio: float = 0.448
-    """Weighted F1 of audio alone on MELD, as published (MAGTKD, table 3)."""
-    visual: float = 0.3684
-    """The same of video alone."""
-    coupling: float = 0.13
-    """How much more often a clip is mismatched where the text is read wrongly, and how much less
-    where it is read rightly, as a share. With 0 audio and faces promise twice of what real ones
-    keep."""
+    audio: float = setting(
+        0.448, "weighted F1 of audio alone on MELD (MAGTKD, table 3)", "", (0.01, 0.99)
+    )
+    visual: float = setting(0.3684, "weighted F1 of video alone", "", (0.01, 0.99))
+    coupling: float = setting(
+        0.13,
+        "how much more often a clip is mismatched where the text is read wrongly, and how much "
+        "less where it is read rightly; with 0 audio and faces gain twice as much as real ones",
+        "",
+        (0, 0.99),
+    )
     draws: int = 0
     """Seed of the draws. Not called `seed`: all training seeds are to see the same data."""
 
     def __post_init__(self) -> None:
-        for name in ("audio", "visual"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, a weighted F1 is in (0, 1)")
-        if not 0 <= self.coupling < 1:
-            raise ValueError(f"coupling is {self.coupling}, must be in [0, 1)")
+        check(self)
 
 
 @dataclass(frozen=True, eq=False)
