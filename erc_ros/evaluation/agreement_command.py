@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,20 @@ from erc_ros.evaluation.agreement import (
     time_units,
     write_adjudication,
 )
-from erc_ros.evaluation.records import Figure, Recording, Segment
+from erc_ros.evaluation.matching import match
+from erc_ros.evaluation.records import Figure, Prediction, Recording, Segment, Truth
 from erc_ros.evaluation.run import parse_time
+from erc_ros.evaluation.scores import values
+from erc_ros.evaluation.tally import conversations
 from erc_ros.evaluation.truth.joining import LabelMap, join, read_label_map
 from erc_ros.evaluation.truth.marks import UNIX_TIME, Mark, TruthError
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 
 MAX_ANNOTATORS = 50
+BETWEEN = {"accuracy", "unweighted_recall", "kappa", "weighted_f1", "macro_f1", "f1", "teer"}
+BETWEEN |= {"steer", "der", "eder", "valence", "arousal"}
+"""Figures of one annotator against another, by their first word."""
 Recordings = dict[str, dict[str, tuple[Segment, ...]]]
 """Recording -> annotator -> segments."""
 
@@ -209,6 +216,7 @@ def with_model(recordings: Sequence[Recording]) -> dict[str, Any]:
         `by_segment` and `by_time` of the annotators; `model`: annotator -> Cohen's kappa of the
         annotator and the model, by segment. Utterances without a label count as missing. `soft`:
         see `soft_figures`, over matched segments that at least two annotators have labeled.
+        `human`: figure -> mean over pairs of annotators, one scored against the other.
     """
     names = list(dict.fromkeys(name for each in recordings for name in each.annotators))
     segments: list[tuple[str, ...]] = []
@@ -228,14 +236,14 @@ def with_model(recordings: Sequence[Recording]) -> dict[str, Any]:
         for name, own in annotators.items():
             pairs[name] += [unit.labels for unit in segment_units({name: own, "": model})]
         given = labels_of_segments(each.annotators)
-        for match in each.matches:
-            if each.truth is None or match.truth is None or match.prediction is None:
+        for pair in each.matches:
+            if each.truth is None or pair.truth is None or pair.prediction is None:
                 continue
-            segment = each.truth.segments[match.truth]
+            segment = each.truth.segments[pair.truth]
             labels = given.get((segment.start, segment.end, segment.speaker), {})
             if len(labels) > 1:
                 raters.append(list(labels.values()))
-                probabilities.append(each.predictions[match.prediction].probabilities)
+                probabilities.append(each.predictions[pair.prediction].probabilities)
     return {
         "by_segment": _json(agreement(segments, names)),
         "by_time": _json(agreement(instants, names, BLOCK)),
@@ -243,6 +251,7 @@ def with_model(recordings: Sequence[Recording]) -> dict[str, Any]:
             name: asdict(agreement(units, [name, ""]).cohen[name, ""])
             for name, units in pairs.items()
         },
+        "human": _between(recordings, names),
         "soft": {
             name: asdict(figure)
             for name, figure in soft_figures(
@@ -250,6 +259,37 @@ def with_model(recordings: Sequence[Recording]) -> dict[str, Any]:
             ).items()
         },
     }
+
+
+def _between(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str, float]:
+    """Figure -> its mean over pairs of annotators, of whom one is scored against the other."""
+    labels = recordings[0].labels
+    drawn: dict[str, list[float]] = {}
+    for first, second in permutations(names, 2):
+        talks = [c for each in recordings for c in conversations(_scored(each, first, second))]
+        for name, value in values(talks, labels).items():
+            if value is not None and name.partition(" ")[0] in BETWEEN:
+                drawn.setdefault(name, []).append(value)
+    return {name: float(np.mean(each)) for name, each in drawn.items()}
+
+
+def _scored(recording: Recording, reference: str, estimated: str) -> Recording:
+    """The emotions of an annotator as estimates, and those of another one as the reference."""
+    segments = recording.annotators.get(reference, ())
+    predictions = tuple(
+        Prediction(
+            *(str(number), "", each.start, each.end, each.speaker, "", each.emotion),
+            probabilities=np.array([float(label == each.emotion) for label in recording.labels]),
+            valence=np.nan if each.valence is None else each.valence,
+            arousal=np.nan if each.arousal is None else each.arousal,
+            modalities=(False, False, False),
+            weights=(0.0, 0.0, 0.0),
+        )
+        for number, each in enumerate(recording.annotators.get(estimated, ()))
+        if each.emotion
+    )
+    matches = match(segments, predictions)
+    return replace(recording, truth=Truth(segments), predictions=predictions, matches=matches)
 
 
 def in_words(system: str, agreed: Mapping[str, Any]) -> str:
@@ -271,9 +311,8 @@ def in_words(system: str, agreed: Mapping[str, Any]) -> str:
 
 
 def _json(result: Agreement) -> dict[str, Any]:
-    values = asdict(result)
-    values["cohen"] = {f"{a} and {b}": asdict(each) for (a, b), each in result.cohen.items()}
-    return values
+    cohen = {f"{a} and {b}": asdict(each) for (a, b), each in result.cohen.items()}
+    return {**asdict(result), "cohen": cohen}
 
 
 def _table(

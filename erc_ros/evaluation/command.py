@@ -31,6 +31,7 @@ from erc_ros.evaluation.jobs import Annotator, EvaluationJob, check
 from erc_ros.evaluation.many import Kept, cache_folder, run
 from erc_ros.evaluation.methods import write_methods
 from erc_ros.evaluation.metric import load_metrics
+from erc_ros.evaluation.pictures import score_pictures, timeline, write_figures
 from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
 from erc_ros.evaluation.results import (
@@ -61,6 +62,7 @@ from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.evaluation.truth.marks import TruthError
 from erc_ros.evaluation.truth.suggestion import suggest
+from erc_ros.media.files import MediaError
 from erc_ros.media.options import (
     private_option,
     recording_options,
@@ -111,13 +113,18 @@ def main(argv: Sequence[str]) -> int:
     check_folder(out)
     if not options.overwrite:
         _check_out(out, bags)
-    for bag in bags.values():
-        cues_for(
-            bag,
-            options.transcript,
-            lambda text: print(text, file=sys.stderr),
-            options.recognizer or "",
-        )
+    for name, bag in bags.items():
+        try:
+            cues_for(
+                bag,
+                options.transcript,
+                lambda text: print(text, file=sys.stderr),
+                options.recognizer or "",
+            )
+        except MediaError as error:  # the others can be evaluated
+            if len(bags) == 1:
+                raise
+            _warn(f"{name}: {error}")
     jobs = _jobs(options, bags, systems)
     _check(jobs, labels)
     began = time.perf_counter()
@@ -502,6 +509,9 @@ def _write(
     files.append(write_rows(rows, out / "utterances.csv"))
     if means:
         files.append(write_rows(means, out / "participants.csv"))
+    pictures = score_pictures(scores.systems)
+    timelines = [timeline(each) for each in shown if not each.error and len(kept) == 1]
+    files += write_figures([*pictures, *timelines], out / "figures")
     files += _reports(kept, shown, scores, out, options, made_with, agreed, conditions)
     return files, failed
 

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from erc_ros.evaluation.records import AnswerMatch
-from erc_ros.metrics.assignment import assignment
 
 
 class TimeSpan(Protocol):
@@ -97,16 +99,17 @@ def _candidates(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> _
 
 def _connected(pairs: _Pairs) -> list[_Pairs]:
     """Groups without a common segment or utterance; they are small in recordings of any length."""
-    group_of: dict[tuple[bool, int], _Pairs] = {}
-    for (t, p), value in pairs.items():
-        groups = [group for key in ((True, t), (False, p)) if (group := group_of.get(key))]
-        merged: _Pairs = {(t, p): value}
-        for group in groups:
-            merged |= group
-        for one, other in merged:
-            group_of[True, one] = group_of[False, other] = merged
-    unique = {id(group): group for group in group_of.values()}
-    return list(unique.values())
+    if not pairs:
+        return []
+    rows, columns = np.array(list(pairs)).T
+    columns = columns + rows.max() + 1
+    size = int(columns.max()) + 1
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), (size, size))
+    group_of = connected_components(graph, directed=False)[1]
+    groups: dict[int, _Pairs] = {}
+    for pair, value in pairs.items():
+        groups.setdefault(int(group_of[pair[0]]), {})[pair] = value
+    return list(groups.values())
 
 
 def _best(group: _Pairs) -> list[tuple[int, int]]:
@@ -115,5 +118,5 @@ def _best(group: _Pairs) -> list[tuple[int, int]]:
     cost = np.zeros((len(rows), len(columns)))
     for (t, p), value in group.items():
         cost[rows.index(t), columns.index(p)] = -value
-    chosen = [(rows[row], columns[column]) for row, column in assignment(cost)]
-    return [pair for pair in chosen if pair in group]
+    chosen = zip(*linear_sum_assignment(cost), strict=True)
+    return [pair for row, column in chosen if (pair := (rows[row], columns[column])) in group]

@@ -67,16 +67,16 @@ class Media:
     """Audio and faces of the report, each once, under a name that its bytes give."""
 
     def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
+        self.is_wanted = wanted
         self._files: dict[str, bytes] = {}
 
     def sound(self, samples: NDArray[np.int16] | None) -> str | None:
-        if not self._wanted or samples is None or not len(samples):
+        if not self.is_wanted or samples is None or not len(samples):
             return None
         return self._keep(opus(samples), ".ogg")
 
     def face(self, picture: bytes | None) -> str | None:
-        small = thumbnail(picture) if self._wanted and picture else None
+        small = thumbnail(picture) if self.is_wanted and picture else None
         return None if small is None else self._keep(small, ".jpg")
 
     def placed(self) -> tuple[list[tuple[str, str]], dict[str, bytes]]:

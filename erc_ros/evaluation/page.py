@@ -6,13 +6,17 @@ import math
 import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from erc_ros.evaluation import pictures
+from erc_ros.evaluation.matching import outcome
 from erc_ros.evaluation.media import Media
 from erc_ros.evaluation.names import (
     clean,
@@ -25,6 +29,7 @@ from erc_ros.evaluation.names import (
 )
 from erc_ros.evaluation.records import Figure, Prediction, Recording, Scores, Segment
 from erc_ros.evaluation.results import notices, reading_in_words
+from erc_ros.metrics.timelines import Span, speaker_mapping
 from erc_ros.replay.timeline import COLOURS
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE
@@ -49,11 +54,14 @@ _PATTERNS = (
     "repeating-linear-gradient(45deg, #0005 0 4px, #0000 4px 12px)",
     "repeating-linear-gradient(90deg, #0004 0 4px, #0000 4px 12px)",
 )
-RIGHT, WRONG, MISSED, UNKNOWN = "right", "wrong", "missed", "unknown"
-INVENTED, UNLABELED = "not annotated", "no emotion annotated"
+RIGHT, WRONG, UNKNOWN = "right", "wrong", "unknown"
+MISSED, MERGED, INVENTED, SPLIT = "missed", "merged", "invented", "split"  # see `outcome`
+UNLABELED = "no emotion annotated"
 DIFFER = "systems differ"
-_MARKS = {WRONG: "✗ ", MISSED: "! ", INVENTED: "+ ", UNKNOWN: "? "}
-_STYLES = {WRONG: "wrong", MISSED: "missed", INVENTED: "invented"}
+_MARKS = {WRONG: "✗ ", MISSED: "! ", MERGED: "& ", INVENTED: "+ ", SPLIT: "/ ", UNKNOWN: "? "}
+_STYLES = {WRONG: "wrong", MISSED: "missed", MERGED: "missed", INVENTED: "invented"}
+_STYLES |= {SPLIT: "invented"}
+WAVE_POINTS = 2000  # of a waveform at most
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class _Row:
 
     truth: Segment | None
     answers: list[Prediction | None]
+    outcomes: list[str] = field(default_factory=list)
     number: int = 0
     sound: str | None = None
     faces: list[str | None] = field(default_factory=list)
@@ -117,21 +126,19 @@ class _Row:
     def start(self) -> int:
         return self.truth.start if self.truth else min(start for start, _ in self.spans)
 
-    def status_of(self, answer: Prediction | None, has_truth: bool) -> str:
-        if not has_truth:
-            return ""
-        if answer is None:
-            return MISSED if self.truth else ""
-        if self.truth is None:
-            return INVENTED
+    def status_of(self, place: int) -> str:
+        """Of the answer of one system; "" without annotations, or where neither has anything."""
+        answer = self.answers[place]
+        if self.truth is None or answer is None or not self.outcomes[place]:
+            return self.outcomes[place]
         if self.truth.emotion is None:
             return UNLABELED
         if answer.is_unknown:
             return UNKNOWN
         return RIGHT if self.truth.emotion == answer.label else WRONG
 
-    def status(self, has_truth: bool) -> str:
-        statuses = {self.status_of(answer, has_truth) for answer in self.answers}
+    def status(self) -> str:
+        statuses = {self.status_of(place) for place in range(len(self.answers))}
         return statuses.pop() if len(statuses) == 1 else DIFFER
 
 
@@ -145,13 +152,15 @@ class View:
         self._whole = [r for r in recordings if not r.error]
         self._with_text = with_text
         self._truth = next((r.truth for r in self._whole if r.truth is not None), None)
-        self._names = [speaker_names(r.predictions) for r in self._whole]
+        self._names = [_names_of(r) for r in self._whole]
         self._rows = sorted(_rows(self._whole), key=lambda row: (row.start, row.spans))
         reader = None if sound is None else _Wav(sound)
         for number, row in enumerate(self._rows):
             row.number = number
             row.sound = media.sound(_samples(row, reader))
             row.faces = [media.face(answer.face) if answer else None for answer in row.answers]
+        self._sound = sound
+        self._wave = self._envelope(reader) if media.is_wanted else ""
 
     def page(self, emotions: Mapping[str, Emotion]) -> dict[str, Any]:
         """Return what the template needs, and in `data` what the page's script needs."""
@@ -169,6 +178,9 @@ class View:
             "began": f"{moment(first.origin):%Y-%m-%d %H:%M:%S} UTC",
             "has_truth": self._truth is not None,
             "systems": [clean(r.system) for r in self._whole],
+            "wave": self._wave,
+            "wave_points": self._wave.count(",") // 2 - 1,
+            "player": self._player(),
             "lanes": list(self._lanes(emotions)),
             "rows": rows,
             "speakers": sorted({name for row in rows for name in row["who"]}),
@@ -194,8 +206,35 @@ class View:
     def _seconds(self) -> float:
         return max(1.0, round(max((r.duration for r in self._whole), default=0) / NS, 3))
 
-    def _status(self, row: _Row) -> str:
-        return row.status(self._truth is not None)
+    def _player(self) -> dict[str, str]:
+        """The audio and, if there is one, the video of the whole recording, next to the report."""
+        if self._sound is None:
+            return {}
+        video = self._sound.with_suffix(".mp4")
+        names = {"audio": self._sound.name, "video": video.name if video.is_file() else ""}
+        return {kind: quote(name) for kind, name in names.items()}
+
+    def _envelope(self, sound: _Wav | None) -> str:
+        """The SVG path of the loudest sample in each of `WAVE_POINTS` parts, 0..100 high."""
+        count = int(min(WAVE_POINTS, 20 * self._seconds))
+        part = self._seconds * NS / count
+        peaks = np.zeros(count)
+        clips = [(a.start, a.audio) for r in self._whole for a in r.predictions]
+        for number in range(count if sound is not None else 0):
+            assert sound is not None
+            samples = sound.between(int(number * part), int((number + 1) * part))
+            peaks[number] = np.abs(samples.astype(np.int32)).max(initial=0)
+        for start, audio in clips if sound is None else ():
+            if audio is not None:
+                times = start + np.arange(len(audio)) * (NS // SAMPLE_RATE)
+                places = np.minimum(times // int(part), count - 1).astype(np.int64)
+                np.maximum.at(peaks, places, np.abs(audio.astype(np.int32)))
+        if not peaks.any():
+            return ""
+        heights = np.rint(49 * peaks / peaks.max()).astype(int)
+        above = (f"{n},{50 - height}" for n, height in enumerate(heights))
+        below = (f"{n},{50 + height}" for n, height in reversed(list(enumerate(heights))))
+        return f"M0,50 L{' '.join(above)} {' '.join(below)}Z"
 
     def _content(self, row: _Row, emotions: Mapping[str, Emotion]) -> dict[str, Any]:
         """A line of the table, and what the page's script shows of it."""
@@ -214,7 +253,8 @@ class View:
         return {
             "number": row.number,
             "time": clock(row.start),
-            "status": self._status(row),
+            "status": row.status(),
+            "start": round(row.start / NS, 3),
             "sound": row.sound,
             "truth": truth,
             "answers": [self._answer(row, n, emotions) for n in range(len(self._whole))],
@@ -253,12 +293,11 @@ class View:
 
     def _lanes(self, emotions: Mapping[str, Emotion]) -> Iterator[dict[str, Any]]:
         """The annotation, then each system; a lane for each speaker by first appearance."""
-        has_truth = self._truth is not None
         lanes: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in self._rows:
             if row.truth is not None:
-                is_missed = {row.status_of(answer, True) for answer in row.answers} == {MISSED}
-                status = MISSED if is_missed else ""
+                status = row.status()
+                status = status if status in (MISSED, MERGED) else ""
                 lane = lanes.setdefault(("truth", _truth_name(row.truth)), [])
                 lane.append(self._bar(row, row.truth, row.truth.emotion, status, emotions))
         for place, recording in enumerate(self._whole):
@@ -270,7 +309,7 @@ class View:
             for answer, row in spoken:
                 name = self._names[place][key(answer)]
                 lane = lanes.setdefault((clean(recording.system), name), [])
-                status = row.status_of(answer, has_truth)
+                status = row.status_of(place)
                 lane.append(self._bar(row, answer, answer.label, status, emotions))
         before = ""
         for (heading, name), bars in lanes.items():
@@ -383,8 +422,31 @@ def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:
             same = (answer.start, answer.end, answer.conversation_id, answer.utterance_id)
             row = others.setdefault(same, _Row(None, [None] * len(recordings)))
             row.answers[place] = answer
-    yield from rows
-    yield from others.values()
+    for row in (*rows, *others.values()):
+        for recording, answer in zip(recordings, row.answers, strict=True):
+            is_empty = truth is None or (row.truth is None and answer is None)
+            segments = truth.segments if truth else ()
+            row.outcomes.append(
+                "" if is_empty else outcome(row.truth, answer, segments, recording.predictions)
+            )
+        yield row
+
+
+def _names_of(recording: Recording) -> dict[tuple[str, str], str]:
+    """Names of the estimated speakers, with the annotated one who shares most time with each."""
+    names = speaker_names(recording.predictions)
+    segments = recording.truth.segments if recording.truth is not None else ()
+    if not segments or not all(segment.speaker for segment in segments):
+        return names
+    reference = [Span(s.start, s.end, s.speaker, s.speaker) for s in segments]
+    extent = [(min(s.start for s in segments), max(s.end for s in segments))]
+    for conversation in {conversation for conversation, _ in names}:
+        own = [p for p in recording.predictions if p.conversation_id == conversation]
+        estimated = [Span(p.start, p.end, p.speaker, p.speaker) for p in own]
+        for speaker, person in speaker_mapping(reference, estimated, extent).items():
+            key_ = conversation, str(speaker)
+            names[key_] += f" = {clean(str(person))}"
+    return names
 
 
 class _Wav:
@@ -481,34 +543,45 @@ def figures(
     """Return the rows of the table of scores; `human`: the same between the annotators."""
     names = list(dict.fromkeys(name for system in scores.systems for name in system.figures))
     compared = {each.figure: each for each in scores.comparisons}
-    human = _human(next(iter(agreement.values()))) if agreement else {}
+    human = next(iter(agreement.values()))["human"] if agreement else {}
+    content = (resources.files(__package__) / "templates" / "figures.yaml").read_text("utf-8")
+    words = yaml.safe_load(content)
     rows = []
     for name in names:
+        shown, meaning, unit, better = words.get(name) or _part(name, words)
         cells: list[str] = []
         for system in scores.systems:
             figure = system.figures.get(name, Figure(None))
-            cells += [_value(figure.value), _interval(figure.low, figure.high), f"{figure.n:g}"]
+            n = f"{figure.n:g} {unit}".strip()
+            cells += [_value(figure.value), _interval(figure.low, figure.high), n]
         if scores.comparisons:
             difference = compared.get(name)
             if difference is None:
-                cells += ["", "", ""]
+                cells += ["", "", "", ""]
             else:
-                p = "" if difference.p is None else f"{difference.p:.3f}"
+                p = [
+                    "" if e is None else f"{e:.3f}" for e in (difference.p, difference.p_corrected)
+                ]
                 interval = _interval(difference.low, difference.high)
-                cells += [f"{difference.value:+.3f}", interval, p]
+                cells += [f"{difference.value:+.3f}", interval, *p]
         is_main = name in MAIN_FIGURES or len(names) <= len(MAIN_FIGURES)
-        shown = clean(name).replace("_", " ")
-        row = {"name": shown, "cells": cells, "is_main": is_main, "human": human.get(name, "")}
+        row = {"name": shown, "meaning": meaning, "better": better, "key": clean(name)}
+        row |= {
+            "cells": cells,
+            "is_main": is_main,
+            "human": _value(human.get(name)) if human else "",
+        }
         rows.append(row)
     return rows
 
 
-def _human(agreement: Mapping[str, Any]) -> dict[str, str]:
-    """Figure -> how well the annotators reach it against each other."""
-    by_segment = agreement["by_segment"]
-    kappas = [each["value"] for each in by_segment["cohen"].values() if each["value"] is not None]
-    human = {"accuracy": _value(by_segment["observed"]["value"])}
-    return human | ({"kappa": _value(sum(kappas) / len(kappas))} if kappas else {})
+def _part(name: str, words: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Name, meaning, unit and direction of "f1 LABEL", a part of an error, or another's metric."""
+    whole, _, part = clean(name).partition(" ")
+    if whole in words and part:
+        of, _, unit, better = words[whole]
+        return f"{of}: {part.replace('_', ' ')}", "", unit, better
+    return clean(name).replace("_", " "), "", "", "higher" if whole == "f1" else ""
 
 
 def groups(scores: Scores) -> list[dict[str, Any]]:

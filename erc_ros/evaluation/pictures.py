@@ -7,10 +7,14 @@ bytes.
 from __future__ import annotations
 
 import base64
+import csv
 import io
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -18,8 +22,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from erc_ros.evaluation.records import SystemScores
+from erc_ros.evaluation.names import clean, key, speaker_names
+from erc_ros.evaluation.records import Recording, SystemScores
 from erc_ros.metrics.pictures import draw_confusion
+from erc_ros.replay.timeline import COLOURS
+from erc_ros.values.files import write_whole
+from erc_ros.values.nanoseconds import NS
 
 _LINES = ("-", "--", ":", "-.")
 _INK = ("0.0", "0.45", "0.25", "0.6")
@@ -31,16 +39,32 @@ _SETTINGS: Any = {
     "font.size": 9,
 }
 MAX_PEOPLE = 12  # rows of arcs
+MIN_RELIABILITY = 30  # estimates; a curve of fewer would be noise
 MAX_POINTS = 150  # in a row; more would overlap
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A diagram. data: a data URI. alt: its content in words."""
+    """A diagram.
 
-    data: str
+    name: of its files. draw: makes it. alt: its content in words. table: its data, with a header.
+    """
+
+    name: str
+    draw: Callable[[], Figure]
     alt: str
     caption: str
+    table: Sequence[Sequence[Any]]
+
+    @cached_property
+    def data(self) -> str:
+        """The SVG as a data URI."""
+        return drawn(self.draw)
+
+    @property
+    def csv(self) -> str:
+        """The table as a data URI."""
+        return "data:text/csv;base64," + base64.b64encode(_csv(self.table).encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -57,15 +81,72 @@ class Arc:
     truth: NDArray[np.float64]
 
 
+def _csv(table: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    return text.getvalue()
+
+
+def write_figures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
+    """Write NAME.svg, NAME.pdf and NAME.csv of each; the same pictures give the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for picture in pictures:
+        base = re.sub(r"[^\w.-]", "_", picture.name)
+        for suffix in ("svg", "pdf"):
+            files.append(folder / f"{base}.{suffix}")
+            write_whole(files[-1], _rendered(picture.draw, suffix))
+        if picture.table:
+            files.append(folder / f"{base}.csv")
+            write_whole(files[-1], _csv(picture.table))
+    return files
+
+
 def drawn(draw: Callable[[], Figure]) -> str:
     """Return the figure of `draw` as a data URI of a reproducible SVG file."""
-    file = io.StringIO()
+    return "data:image/svg+xml;base64," + base64.b64encode(_rendered(draw, "svg")).decode()
+
+
+def _rendered(draw: Callable[[], Figure], kind: str) -> bytes:
+    file = io.BytesIO()
+    no_date = {"svg": "Date", "pdf": "CreationDate"}[kind]
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing"
         )  # the reader may have the font
-        draw().savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue().encode()).decode()
+        draw().savefig(file, format=kind, metadata={no_date: None, "Creator": None})
+    return file.getvalue()
+
+
+def timeline(recording: Recording) -> Picture:
+    """Who spoke when with which emotion: the annotation above, the estimates below."""
+    segments = recording.truth.segments if recording.truth is not None else ()
+    names = speaker_names(recording.predictions)
+    bars = [("annotation", s.speaker, s.start, s.end, s.emotion or "") for s in segments]
+    bars += [("estimate", names[key(p)], p.start, p.end, p.label) for p in recording.predictions]
+    lanes = list(dict.fromkeys(bar[:2] for bar in bars))
+
+    def draw() -> Figure:
+        figure = Figure((11, 1.2 + 0.4 * len(lanes)), layout="constrained")
+        axes = figure.add_subplot()
+        for kind, who, start, end, label in bars:
+            shape = (start / NS, (end - start) / NS)
+            lane = lanes.index((kind, who))
+            color = COLOURS.get(label, "#ffffff")
+            axes.broken_barh([shape], (lane - 0.4, 0.8), color=color, edgecolor="0.2")
+            axes.text(start / NS, lane, f" {label[:3]}", fontsize=6, va="center", clip_on=True)
+        axes.set_yticks(range(len(lanes)), [clean(f"{who} ({kind})") for kind, who in lanes])
+        axes.set(xlim=(0, max(1.0, recording.duration / NS)), xlabel="time since the start, s")
+        axes.invert_yaxis()
+        return figure
+
+    table = [("kind", "speaker", "start_s", "end_s", "emotion")]
+    rows = [(kind, who, start / NS, end / NS, label) for kind, who, start, end, label in bars]
+    return Picture("timeline", draw, "", "Speakers and emotions over time.", [*table, *rows])
 
 
 def arcs(people: Sequence[Arc], duration: float) -> str:
@@ -113,6 +194,16 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def score_pictures(systems: Sequence[SystemScores]) -> list[Picture]:
     """Return the diagrams of the scores, with all systems in each; none of what is empty."""
+    systems = [
+        replace(each, system=clean(each.system), labels=tuple(map(clean, each.labels)))
+        for each in systems
+    ]
+    systems = [
+        each
+        if sum(bin_.count for bin_ in each.reliability) >= MIN_RELIABILITY
+        else replace(each, reliability=())
+        for each in systems
+    ]
     pictures = [_confusion(system) for system in systems if np.any(system.confusion)]
     return pictures + [
         draw(own)
@@ -134,11 +225,14 @@ def _confusion(system: SystemScores) -> Picture:
         for row, column in zip(*np.unravel_index(most, counts.shape), strict=True)
         if wrong[row, column]
     ]
+    rows = [[label, *row] for label, row in zip(system.labels, counts.tolist(), strict=True)]
     return Picture(
-        drawn(lambda: draw_confusion(counts, system.labels)),
+        f"confusion-{system.system}",
+        lambda: draw_confusion(counts, system.labels),
         f"Confusion matrix of {system.system}: {np.trace(counts)} of {counts.sum()} correct; "
         f"confused: {', '.join(confused) or 'none'}.",
         f"{system.system}: row = annotation, column = estimate; shares of the row, and counts.",
+        [["annotated", *system.labels], *rows],
     )
 
 
@@ -163,7 +257,14 @@ def _lines(
         return figure
 
     spoken = "; ".join(f"{system.system}: {in_words(system)}" for system in systems)
-    return Picture(drawn(draw), f"{name}. {spoken}.", caption)
+    rows = [
+        (system.system, x, y)
+        for system in systems
+        for x, y in zip(*map(list, curve(system)), strict=True)
+    ]
+    table = [("system", axes["xlabel"], axes["ylabel"]), *rows]
+    file = name.lower().replace(" ", "-")
+    return Picture(file, draw, f"{name}. {spoken}.", caption, table)
 
 
 def _reliability(systems: Sequence[SystemScores]) -> Picture:

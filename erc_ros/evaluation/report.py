@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +98,7 @@ def write_report(
         ),
         comparisons=bool(scores.comparisons),
         groups=groups(scores),
-        pictures=score_pictures(
-            [
-                replace(each, system=clean(each.system), labels=tuple(map(clean, each.labels)))
-                for each in scores.systems
-            ]
-        ),
+        pictures=score_pictures(scores.systems),
         recordings=pages,
         emotions=list(emotions.values()),
         made_with=[(clean(name), clean(value)) for name, value in lines(made_with or {})],

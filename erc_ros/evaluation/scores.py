@@ -220,6 +220,16 @@ def system_scores(
     )
 
 
+def values(
+    conversations: Sequence[ScoredConversation], labels: Sequence[str]
+) -> dict[str, float | None]:
+    """Return the figures without intervals."""
+    drawn = _values([conversations], np.ones((1, 1)), labels, ())
+    return {
+        name: None if np.isnan(value[0]) else float(value[0]) for name, (value, _) in drawn.items()
+    }
+
+
 def compare(
     a: str,
     b: str,

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-
-from erc_ros.metrics.assignment import assignment
+from scipy.optimize import linear_sum_assignment
 
 Extent = Sequence[tuple[int, int]]
 """Stretches (start, end) that are scored, ns."""
@@ -80,7 +79,7 @@ def identification_errors(
 def emotion_diarization_errors(
     reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent
 ) -> Errors:
-    """Errors of the emotions that are present, whoever has them; `rate` is the EDER.
+    """Errors of the set of emotions of all speakers; `rate` is the EDER.
 
     The time in which the set of emotions differs, by all scored time: missed where the hypothesis
     has none, false alarm where the reference has none, otherwise confusion (which includes Wang's
@@ -116,9 +115,8 @@ def speaker_mapping(
     places = [{label: place for place, label in enumerate(names)} for names in (rows, columns)]
     there = [_by_label(spans, of, len(widths)) for spans, of in zip((h, r), places, strict=True)]
     shared = (there[0] * widths) @ there[1].T  # (hypothesis, reference), ns
-    return {
-        rows[row]: columns[column] for row, column in assignment(-shared) if shared[row, column] > 0
-    }
+    pairs = zip(*linear_sum_assignment(-shared), strict=True)
+    return {rows[row]: columns[column] for row, column in pairs if shared[row, column] > 0}
 
 
 def _united(spans: Sequence[Span]) -> list[Span]:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from erc_ros.metrics.assignment import assignment
+from scipy.optimize import linear_sum_assignment
 
 TIME_COLLAR = 5_000_000_000  # ns, what MeetEval recommends for segments without times of words
 
@@ -137,5 +136,4 @@ def _best(
     padded[: len(said), : len(heard)] = np.array(costs, np.int64).reshape(len(said), len(heard))
     padded[: len(said), len(heard) :] = np.array(said, np.int64)[:, None]
     padded[len(said) :, : len(heard)] = np.array(heard, np.int64)[None, :]
-    errors = sum(int(padded[pair]) for pair in assignment(padded)) if size else 0
-    return WordErrors(errors, sum(said))
+    return WordErrors(int(padded[linear_sum_assignment(padded)].sum()), sum(said))

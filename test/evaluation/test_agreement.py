@@ -206,6 +206,10 @@ def test_the_reference_of_an_evaluation_is_the_majority_of_the_annotators(
     assert f"annotators agree in {8 / 18:.0%} of comparisons" in system["headline"]
     assert 0 < page.index(system["headline"]) < page.index(">Scores<")
     assert f'<td class="human">{8 / 18:.3f}</td>' in page  # in the row of the accuracy
+    human = agreed["human"]
+    assert human["accuracy"] == pytest.approx((2 / 3 + 1 / 3 + 1 / 3) / 3)
+    assert human["teer"] == pytest.approx(1 - human["accuracy"])  # three segments of equal length
+    assert human["f1 joy"] > 0 and human["der"] == 0
     methods = (tmp_path / "out" / "methods.md").read_text()
     assert f"{agreed['by_segment']['alpha']['value']:.3f}" in methods
 

@@ -7,17 +7,22 @@ import wave
 from dataclasses import replace
 from pathlib import Path
 
+import evaluated_talks as talks
 import made_up_recordings as made_up
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("jinja2")
 pytest.importorskip("av")
 
 from erc_ros.evaluation import media
 from erc_ros.evaluation.media import FACE_SIDE, opus, thumbnail
+from erc_ros.evaluation.pictures import score_pictures, timeline, write_figures
 from erc_ros.evaluation.records import Figure, Recording, Scores, Segment, Truth
 from erc_ros.evaluation.report import write_report
+from erc_ros.evaluation.scores import measures
+from erc_ros.evaluation.tally import conversations
 from erc_ros.values.nanoseconds import NS
 
 NASTY = "</script><script>document.title='broken in'</script>\x00\ud800 $x_1$ & \"'"
@@ -253,3 +258,73 @@ def test_faces_become_small_and_what_is_no_picture_is_left_out() -> None:
     image = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None and max(image.shape[:2]) == FACE_SIDE
     assert thumbnail(b"no picture") is None
+
+
+def talk(*predictions: tuple[float, float]) -> Recording:
+    """Anna from 0 to 10 s and from 20 to 24 s, Ben from 24 to 28 s."""
+    segments = [talks.segment(*times, "Anna", "joy") for times in ((0, 10), (20, 24))]
+    segments.append(talks.segment(24, 28, "Ben", "anger"))
+    answers = [talks.prediction(*times, "0", "joy") for times in predictions]
+    return talks.recording(segments, answers)
+
+
+def test_segments_and_utterances_without_a_partner_are_named_as_in_the_scores(
+    tmp_path: Path,
+) -> None:
+    recorded = talk((0, 6), (7, 10), (20, 27.5), (40, 44))
+    page = write_report([recorded], Scores(()), tmp_path).read_text(encoding="utf-8")
+    statuses = re.findall(r'class="status" data-label="result">([^<]*)<', page)
+    assert statuses == ["right", "split", "right", "merged", "invented"]
+    (scored,) = conversations(recorded)
+    # segments, utterances, matched, missed, merged, split, invented
+    assert scored.sums["matching"].tolist() == [3, 4, 2, 0, 1, 1, 1]
+
+
+def test_an_estimated_speaker_is_named_with_the_person_who_shares_most_time(
+    tmp_path: Path,
+) -> None:
+    recorded = talk((0, 10), (20, 24))
+    page = write_report([recorded], Scores(()), tmp_path).read_text(encoding="utf-8")
+    assert '<span class="who">speaker 1 = Anna</span>' in page
+
+
+def test_the_waveform_is_that_of_the_audio(tmp_path: Path) -> None:
+    recorded = made_up.recording(3)
+    page = written(tmp_path, recorded)
+    (path,) = re.findall(r'<path d="M0,50 L([^Z]*)Z"', page)
+    heights = [50 - int(point.split(",")[1]) for point in path.split()]
+    half = len(heights) // 2
+    assert max(heights) == 49 and heights[0] == 0  # loud while they speak, silent before
+    loud = np.flatnonzero(heights[:half]) / half * recorded.duration / NS
+    begin = min(p.start for p in recorded.predictions if p.audio is not None) / NS
+    assert loud[0] == pytest.approx(begin, abs=0.2)
+    assert "<path" not in written(tmp_path, recorded, with_media=False)
+
+
+def test_every_figure_is_defined_in_the_report_and_in_the_documentation(tmp_path: Path) -> None:
+    page = written(tmp_path, made_up.recording(3))
+    assert "emotion error by time (TEER)" in page and "by annotated time" in page
+    folder = Path(media.__file__).parent / "templates"
+    words = yaml.safe_load((folder / "figures.yaml").read_text(encoding="utf-8"))
+    own = {measure.name.partition(" ")[0] for measure in measures(("joy", "anger"))} - {"f1"}
+    assert own <= {name.partition(" ")[0] for name in words}
+    assert all(len(each) == 4 and each[3] in ("higher", "lower", "") for each in words.values())
+    document = Path(__file__).parents[2] / "docs" / "reference" / "scores.md"
+    if document.is_file():
+        text = document.read_text(encoding="utf-8")
+        assert [name for name in words if f"`{name}`" not in text] == []
+
+
+def test_figures_are_written_as_svg_pdf_and_data(tmp_path: Path) -> None:
+    recorded = made_up.recording(12)
+    pictures = [*score_pictures(made_up.scores(recorded).systems), timeline(recorded)]
+    first = [file.read_bytes() for file in write_figures(pictures, tmp_path / "a")]
+    files = write_figures(pictures, tmp_path / "b")
+    assert [file.read_bytes() for file in files] == first
+    names = {file.name for file in files}
+    for name in ("confusion-edge-small", "risk-against-coverage", "timeline"):
+        assert {f"{name}.svg", f"{name}.pdf", f"{name}.csv"} <= names
+    assert (tmp_path / "a" / "timeline.pdf").read_bytes().startswith(b"%PDF")
+    rows = (tmp_path / "a" / "timeline.csv").read_text(encoding="utf-8").splitlines()
+    assert recorded.truth is not None
+    assert len(rows) == 1 + len(recorded.truth.segments) + len(recorded.predictions)

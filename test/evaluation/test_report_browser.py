@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import made_up_recordings as made_up
+import numpy as np
 import pytest
 from chromium import needs_chromium, open_chromium
 
@@ -14,6 +16,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("av")
 pytest.importorskip("selenium", reason="selenium is missing: pip install selenium")
 
+import av
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -21,6 +24,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from erc_ros.evaluation.records import Recording
 from erc_ros.evaluation.report import write_report
+from erc_ros.values.nanoseconds import NS
+from erc_ros.values.utterance import SAMPLE_RATE
 
 pytestmark = needs_chromium
 PATIENCE = 60  # s; a machine may be busy
@@ -31,6 +36,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     driver = open_chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(tmp_path_factory.mktemp("single"), made_up.recording(1))
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +171,7 @@ def test_the_filter_leaves_what_fits(page: Page) -> None:
     page.click(".filter button[type=reset]")
     page.until(lambda: output.text == f"{everything} of {everything}")
     page.script(
-        "const s = document.querySelector('[name=status]'); s.value = 'not annotated';"
+        "const s = document.querySelector('[name=status]'); s.value = 'invented';"
         "s.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     page.until(lambda: output.text == f"1 of {everything}")
@@ -184,6 +194,57 @@ def test_next_and_previous_follow_the_table(page: Page) -> None:
     page.until(lambda: page.find("tr.chosen").get_attribute("data-row") == "1")
     page.click("[data-step='-1']")
     page.until(lambda: page.find("tr.chosen").get_attribute("data-row") == "0")
+
+
+@pytest.mark.parametrize("page", ["single", "small"], indirect=True)
+def test_a_short_recording_is_shown_as_a_whole(page: Page) -> None:
+    strip, timeline = page.find(".strip"), page.find(".timeline")
+    assert strip.size["width"] <= timeline.size["width"] + 1
+    page.click(".lane .b[data-row='0']")
+    page.plays()
+
+
+def test_the_partner_of_an_utterance_is_marked(page: Page) -> None:
+    bar = page.find(".lane .b[data-row='0']")
+    webdriver.ActionChains(page.driver).move_to_element(bar).perform()
+    page.until(lambda: page.driver.find_elements(By.CSS_SELECTOR, ".b.partner"))
+    (partner,) = page.driver.find_elements(By.CSS_SELECTOR, ".b.partner")
+    assert partner != bar and partner.get_attribute("data-row") == "0"
+
+
+def test_audio_and_video_of_the_whole_recording_go_to_a_time_of_the_timeline(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    recorded = made_up.recording(3)
+    length = recorded.duration / NS
+    with wave.open(str(tmp_path / "kitchen.wav"), "wb") as stream:
+        stream.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        stream.writeframes(made_up.tone(300, length).astype("<i2").tobytes())
+    with av.open(str(tmp_path / "kitchen.mp4"), "w") as container:
+        film: Any = container.add_stream("libx264", rate=10)
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        for number in range(int(10 * length)):
+            image = np.full((48, 64, 3), number % 250, np.uint8)
+            container.mux(film.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(film.encode(None))
+    sounds = {"kitchen": tmp_path / "kitchen.wav"}
+    file = write_report([recorded], made_up.scores(recorded), tmp_path, sounds=sounds)
+    page = Page(browser, file)
+    times = (
+        "return ['audio', 'video'].map((e) => document.querySelector('.player ' + e).currentTime)"
+    )
+    ready = "return document.querySelector('.player audio').readyState > 0"
+    page.until(lambda: page.script(ready))
+    track = page.find(".wave .track")
+    webdriver.ActionChains(browser).move_to_element(track).click().perform()
+    middle = pytest.approx(length / 2, abs=0.2)
+    page.until(lambda: page.script(times) == [middle, middle])
+    left = page.script("return parseFloat(document.querySelector('.cursor').style.left)")
+    inside = left - track.location["x"] + page.find(".strip").location["x"]
+    assert inside == pytest.approx(track.size["width"] / 2, abs=5)
+    page.script("const a = document.querySelector('.player audio'); a.muted = true; a.play()")
+    page.until(lambda: all(time > length / 2 + 0.3 for time in page.script(times)))
+    assert page.complaints() == []
 
 
 @pytest.mark.parametrize("page", ["small", "large"], indirect=True)

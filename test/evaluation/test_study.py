@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import numpy as np
 import pytest
 from evaluated_talks import prediction, recording, segment
 
+from erc_ros.cli import main
+from erc_ros.evaluation import many
+from erc_ros.evaluation.jobs import answered
 from erc_ros.evaluation.matching import outcome
 from erc_ros.evaluation.study import (
     Study,
@@ -24,6 +28,7 @@ from erc_ros.evaluation.study import (
 from erc_ros.evaluation.truth import TruthError
 
 Evaluate = Callable[..., tuple[int, Any]]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "study"
 
 
 def test_an_utterance_has_one_row_with_its_participant_and_outcome() -> None:
@@ -149,3 +154,44 @@ def test_a_study_of_two_conditions_gives_tables_groups_and_tests(
     assert (
         evaluate(recordings, "--truth", annotations, "--study", study, out=tmp_path / "o")[0] == 1
     )
+
+
+def test_the_example_study_is_continued_where_it_was_interrupted_and_its_figures_are_drawn(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("espeakng_loader")
+    pytest.importorskip("pandas")
+    import matplotlib
+
+    monkeypatch.setattr(matplotlib, "rcParams", matplotlib.rcParams.copy())
+    matplotlib.use("Agg")
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    importlib.import_module("make_study").main([str(tmp_path), "--participants", "2"])
+    monkeypatch.chdir(tmp_path)
+    begun: list[str] = []
+
+    def interrupted(job: Any, progress: Any = None) -> Any:
+        begun.append(job.name)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return answered(job, progress)
+
+    people = ["RA1=RA1", "RA2=RA2", "RA3=RA3"]
+    line = ["evaluate", "recordings", "--study", "study.csv", "--truth", *people]
+    line += ["--offset", "RA2=-1.5", "--out", "results", "--cache", "kept", "--export"]
+    line += ["--bundle", str(bundle), "--speaker-model", "none", "--no-media"]
+    monkeypatch.setattr(many, "answered", interrupted)
+    assert main(line) == 130 and not Path("results").exists()
+    assert main(line) == 1  # one recording is damaged, the others are evaluated
+    assert begun.count("P01-robot") == 1 and len(set(begun)) == 4
+    scores = json.loads(Path("results/scores.json").read_text())
+    errors = [each["name"] for each in scores["recordings"] if each["error"]]
+    assert errors == ["P02-robot"]
+    agreed = scores["agreement"]["tiny"]["by_segment"]
+    assert agreed["units"] == 3 * 8 and agreed["alpha"]["value"] > 0.3
+    names: dict[str, Any] = {}
+    for cell in json.loads((EXAMPLE / "figures.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            exec("".join(cell["source"]), names)
+    assert all(Path(f"{each}.pdf").is_file() for each in ("agreement", "conditions", "confusion"))

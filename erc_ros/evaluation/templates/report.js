@@ -52,6 +52,7 @@ function choose(recording, number, bar, play) {
   chosen = { recording, number };
   $("d-title").textContent = `${row.time} ${row.status}`;
   describe(recording, row);
+  if (data.recordings[recording].seek) data.recordings[recording].seek(row.start);
   $("detail").hidden = false;
   document.body.classList.add("open");
   hear(row, play);
@@ -218,7 +219,40 @@ recordings.forEach((section, recording) => {
   }
   all("[data-zoom]", section).forEach((button) => button.addEventListener("click", () =>
     zoom({ in: scale * 1.6, out: scale / 1.6, fit: 0 }[button.dataset.zoom])));
-  content.zoom = () => zoom(content.scale);
+  content.zoom = () => zoom(length <= 180 ? 0 : content.scale); // short ones as a whole
+
+  // An annotation and the estimate that is compared with it.
+  function partners(event) {
+    const bar = event.target.closest(".b");
+    all(".b.partner", timeline).forEach((other) => other.classList.remove("partner"));
+    if (bar) all(`.b[data-row="${bar.dataset.row}"]`, timeline).forEach((other) =>
+      other !== bar && other.classList.add("partner"));
+  }
+  timeline.addEventListener("mouseover", partners);
+  timeline.addEventListener("focusin", partners);
+
+  // Audio and video of the whole recording, with a cursor in the timeline.
+  const audio = section.querySelector(".player audio"), video = section.querySelector(".player video");
+  if (audio) {
+    const cursor = make("div", undefined, "cursor");
+    strip.append(cursor);
+    const follow = () => {
+      const track = axis.getBoundingClientRect(), whole = strip.getBoundingClientRect();
+      cursor.style.left = track.left - whole.left + track.width * audio.currentTime / length + "px";
+      if (!video) return;
+      if (Math.abs(video.currentTime - audio.currentTime) > 0.2) video.currentTime = audio.currentTime;
+      if (audio.paused !== video.paused) audio.paused ? video.pause() : video.play().catch(() => {});
+    };
+    for (const name of ["timeupdate", "seeked", "play", "pause"]) audio.addEventListener(name, follow);
+    audio.addEventListener("play", () => player.pause());
+    timeline.addEventListener("click", (event) => {
+      const track = event.target.closest(".track");
+      if (!track || event.target.closest(".b")) return;
+      const place = track.getBoundingClientRect();
+      audio.currentTime = length * (event.clientX - place.left) / place.width;
+    });
+    content.seek = (time) => { if (audio.paused) audio.currentTime = time; else audio.pause(); };
+  }
 
   // The filter. The table shows a page of what fits, so that a long one stays quick.
   const form = section.querySelector("[data-filter]"), output = form.querySelector("output");
