@@ -34,7 +34,13 @@ FIGURE = re.compile(
     r"<!-- figure: (?P<file>[^#\s]+)#(?P<key>[^*>]+?)(?P<times>\*100)? -->"
 )
 MARKER = "<!-- figure:"
-PAGES = ("README.md", "QUALITY_DECLARATION.md", "docs/**/*.md", "erc_ros/models/*/README.md")
+PAGES = (
+    "README.md",
+    "USE.md",
+    "QUALITY_DECLARATION.md",
+    "docs/**/*.md",
+    "erc_ros/models/*/README.md",
+)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ FOLDS = 10
 STEPS = 50  # of Newton's method; it ends after a few
 RESAMPLES = 2000
 # A prior that keeps what was: so much as a Gaussian with this inverse variance.
-KEEP_OFFSETS, KEEP_SHARPNESS = 2.0, 10.0
+KEEP_OFFSETS, KEEP_SHARPNESS = 4.0, 15.0  # python -m benchmarks.recalibration
+LEAST_TOTAL = 3.0  # of the gain: the utterances are e^3 = 20 times as likely
 COLUMN = "reference"
 
 
@@ -50,17 +51,18 @@ class LabeledUtterances:
 class Gain:
     """What held-out utterances gain. before, after: mean logarithm of the loss, accuracy, ECE.
 
-    low: lower end of the 95 % interval of the gain in log loss, over utterances.
+    low: lower end of the 99 % interval of the gain in log loss, over utterances. total: the sum.
     """
 
     before: tuple[float, float, float]
     after: tuple[float, float, float]
     low: float
+    total: float
 
     @property
     def is_real(self) -> bool:
-        """Whether the interval is above zero."""
-        return self.low > 0
+        """Whether the interval is above zero, and the sum is more than chance gives."""
+        return self.low > 0 and self.total >= LEAST_TOTAL
 
 
 def fit(utterances: LabeledUtterances) -> tuple[float, NDArray[np.float64]]:
@@ -103,11 +105,12 @@ def cross_validated(utterances: LabeledUtterances) -> Gain:
         for p in (utterances.probabilities, after)
     ]
     drawn = generator.integers(0, count, (RESAMPLES, count))
-    low = float(np.quantile((losses[0] - losses[1])[drawn].mean(axis=1), 0.025))
+    low = float(np.quantile((losses[0] - losses[1])[drawn].mean(axis=1), 0.005))
     return Gain(
         _figures(losses[0], utterances.probabilities, utterances.labels),
         _figures(losses[1], after, utterances.labels),
         low,
+        float((losses[0] - losses[1]).sum()),
     )
 
 
@@ -220,8 +223,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"  {name:18}{before:.3f} -> {after:.3f}")
     if not gain.is_real:
         print(
-            "No gain is certain (95 % interval of the log loss): nothing is written. More labeled "
-            "utterances may show one."
+            "No gain is certain (99 % interval and sum of the log loss): nothing is written. More "
+            "labeled utterances may show one."
         )
         return 1
     sharpness, offsets = fit(utterances)
