@@ -27,6 +27,7 @@ PAGES = {
     "CONTRIBUTING.md": "project/contributing.md",
     "CHANGELOG.md": "project/changelog.md",
     "SECURITY.md": "project/security.md",
+    "USE.md": "project/use.md",
     "QUALITY_DECLARATION.md": "project/quality.md",
     **{
         f"erc_ros/models/{name}/README.md": f"project/models/{name}.md"
