@@ -35,6 +35,7 @@ from erc_ros.pipeline import (
 from erc_ros.resources import installed
 from erc_ros.sensing.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat
 from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.images import bridged, is_readable
 from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.bounds import (
     CANDIDATES,
@@ -98,7 +99,7 @@ def _frame_id(header: Any) -> str:
 
 
 def _image(message: Any, arrival: int) -> Frame:
-    return Frame(
+    frame = Frame(
         stamp=stamp_of(message.header) or arrival,
         encoding=_check_name("encoding of an image", message.encoding),
         width=message.width,
@@ -108,6 +109,7 @@ def _image(message: Any, arrival: int) -> Frame:
         frame_id=_frame_id(message.header),
         is_bigendian=bool(message.is_bigendian),
     )
+    return frame if is_readable(frame) else bridged(frame)
 
 
 def _compressed_image(message: Any, arrival: int) -> Frame:

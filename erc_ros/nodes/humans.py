@@ -14,10 +14,13 @@ from erc_ros.adapters import Adapter, humans_adapter, message_class, size_of
 from erc_ros.input_reader import InputReader
 from erc_ros.nodes import diagnostics
 from erc_ros.nodes.diagnostics import Lossiness, Meter
+from erc_ros.nodes.face_regions import FaceRegions
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import MatchingSubscription
 from erc_ros.nodes.tracked_faces import TrackedFaces
+from erc_ros.pipeline import TrackedFace
+from erc_ros.sensing.frames import Frame
 
 # As deep as is right for what they carry; the rest as their publishers offer it: a person's face_id
 # and voice_id are published once, and kept for late subscribers (REP-155).
@@ -29,6 +32,7 @@ INPUTS = ("humans", "voice_sound")  # of the inbox
 # audio cost time and memory; the rest are a few bytes, and say whose images are wanted.
 MOST_MEDIA, MOST_SMALL = 64, 256
 MOST_TOPICS = MOST_MEDIA + MOST_SMALL
+MOST_REGIONS = 16  # faces that are cropped here
 MEDIA = ("/cropped", "/landmarks", "/audio")
 SPOKE = 10.0  # s that a face counts as speaking after it was last said to speak
 NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
@@ -60,6 +64,7 @@ class Humans:
         self._namespace = node.resolve_topic_name(namespace).rstrip("/") if namespace else ""
         self._reader = reader
         self._faces = TrackedFaces(node, self._namespace)
+        self._regions = FaceRegions(node, self._namespace)
         # topic -> subscription, the longest not asked first
         self._topics: dict[str, MatchingSubscription] = {}
         self._offers: dict[str, tuple[Adapter, str]] = {}  # how topics are read, and their types
@@ -89,11 +94,31 @@ class Humans:
             if topic.startswith(f"{self._namespace}/") and not topic.endswith(self._unused)
         }
         self._faces.look()
+        self._look_for_regions(there)
         self._read_names(there)
         for topic in [topic for topic in self._topics if topic not in there]:
             self._give_up(topic)
         self._ask()
         self._due = begin + min((time.monotonic() - begin) / SHARE, LONGEST_PAUSE)
+
+    def crops(self, frame: Frame) -> list[TrackedFace]:
+        """The faces in a camera image whose detector publishes regions and no images.
+
+        Raises:
+            ImageError: the image could not be decoded.
+        """
+        return self._regions.crops(frame)
+
+    def _look_for_regions(self, there: Mapping[str, Sequence[str]]) -> None:
+        """Listen to the regions of tracked faces of which there is no image."""
+        folders = {face: f"{self._namespace}/faces/{face}" for face in self._faces.ids}
+        self._regions.look(
+            [
+                face
+                for face, folder in folders.items()
+                if f"{folder}/roi" in there and f"{folder}/cropped" not in there
+            ][:MOST_REGIONS]
+        )
 
     def _read_names(self, there: Mapping[str, Sequence[str]]) -> None:
         """What the new topics are, some of them in a step."""
@@ -181,6 +206,7 @@ class Humans:
         for subscription in self._topics.values():
             subscription.close()
         self._faces.close()
+        self._regions.close()
         self._topics.clear()
         self._offers.clear()
         self._known.clear()

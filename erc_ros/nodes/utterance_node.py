@@ -40,6 +40,7 @@ from erc_ros.pipeline import (
 )
 from erc_ros.sensing.audio import AudioSamples
 from erc_ros.sensing.frames import Frame
+from erc_ros.sensing.images import ImageError
 from erc_ros.sensing.microphone import ADVICE, AudioChunk, MicrophoneEvent
 from erc_ros.values.errors import ErcValueError, safe_message
 from erc_ros.values.events import (
@@ -322,6 +323,8 @@ class UtteranceNode(ManagedNode):
             self._note_stamp(value, arrival)
             if isinstance(value, TrackedFace):
                 self._note_face(value.face_id, value.frame.stamp)
+            if isinstance(value, Frame):
+                self._crop_faces(value, item.arrived, taken)
             self._give(self._call("feed", value), item.arrived, taken)
             # After what it is for: drawing must not make an utterance wait.
             if self._view is not None and isinstance(value, Frame) and self.consent.allowed:
@@ -352,6 +355,16 @@ class UtteranceNode(ManagedNode):
             "conversations": "conversations",
         }
         return {name: counts.get(counter, 0) for name, counter in names.items()}
+
+    def _crop_faces(self, frame: Frame, arrived: int, taken: int) -> None:
+        """Before the frame itself, so that our own detector rests."""
+        humans = self._humans
+        try:
+            for face in humans.crops(frame) if humans is not None else ():
+                self._note_face(face.face_id, face.frame.stamp)
+                self._give(self._call("feed", face), arrived, taken)
+        except ImageError as error:
+            self._refuse("image", str(error))
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
         now = time.monotonic_ns()

@@ -6,8 +6,10 @@ what stands at the second row, second and third column. bayer_rggb8 is OpenCV's 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import cv2
@@ -71,6 +73,80 @@ def image_size(frame: Frame) -> tuple[int, int]:
     return _header_size(frame, codec) if codec else (frame.width, frame.height)
 
 
+def is_readable(frame: Frame) -> bool:
+    """Whether the encoding is one that this module converts itself."""
+    return bool(_codec(frame.encoding)) or frame.encoding in _READERS
+
+
+# --- cv_bridge ---
+
+_GENERIC = re.compile(r"(?:8U|8S|16U|16S|32S|32F|64F)(?:C[1-4])?")
+_BYTES = {"8": 1, "1": 2, "3": 4, "6": 8}  # of a value, by the first digit of the encoding
+
+
+def bridged(frame: Frame) -> Frame:
+    """Convert a frame of a generic encoding (such as 16UC1, 32FC1) with cv_bridge.
+
+    One channel becomes mono8, three become bgr8, four are read as bgra. Of 16 bits the upper eight
+    are used; floating-point values are those of an image, from 0 to 1.
+
+    Returns:
+        The converted frame; the frame itself if its encoding is not a generic one, so that reading
+        it names what can be read.
+
+    Raises:
+        ImageError: cv_bridge is not installed, or refuses the frame.
+    """
+    if not _GENERIC.fullmatch(frame.encoding):
+        return frame
+    _check_side(frame, frame.width, frame.height)
+    row = frame.width * int(frame.encoding[-1] if "C" in frame.encoding else 1)
+    row *= _BYTES[frame.encoding[0]]
+    name = f"{frame.encoding} image of {frame.width}x{frame.height}"
+    size = memoryview(frame.data).nbytes
+    if frame.step < row or size < frame.step * frame.height:
+        raise ImageError(f"{name}: {size} bytes with step {frame.step}; a row has {row} bytes")
+    try:
+        import cv_bridge
+    except ImportError as error:
+        raise ImageError(
+            f"image encoding {frame.encoding} is converted by cv_bridge, which is not installed: "
+            "install it (apt install ros-<distribution>-cv-bridge), or let the camera driver send "
+            "mono8, mono16 or bgr8"
+        ) from error
+    # cv_bridge reads rows whose padding is not a whole number of pixels askew.
+    lines = np.frombuffer(frame.data, np.uint8)[: frame.step * frame.height]
+    packed = lines.reshape(frame.height, frame.step)[:, :row].tobytes()
+    try:
+        pixels = cv_bridge.CvBridge().imgmsg_to_cv2(
+            replace(frame, step=row, data=packed), "passthrough"
+        )
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ImageError(f"{name}: cv_bridge cannot convert it ({type(error).__name__})") from error
+    values = _to_bytes(np.asarray(pixels))
+    if values.ndim == 2:
+        values = values[..., None]
+    values = values[..., :3]
+    if values.shape[2] == 2:
+        values = values[..., :1]
+    encoding = "mono8" if values.shape[2] == 1 else "bgr8"
+    data = np.ascontiguousarray(values)
+    step = frame.width * data.shape[2]
+    return replace(frame, encoding=encoding, step=step, data=data.tobytes(), is_bigendian=False)
+
+
+def _to_bytes(pixels: Rows) -> Image:
+    """Values of any type to 0..255."""
+    if pixels.dtype == np.uint8:
+        return _image(pixels)
+    if pixels.dtype.kind == "f":
+        shares = np.clip(np.nan_to_num(pixels, posinf=1.0), 0.0, 1.0)
+        return np.asarray(np.rint(shares * 255), np.uint8)
+    bits = np.iinfo(pixels.dtype).bits - (pixels.dtype.kind == "i")  # without the sign
+    positive = np.maximum(pixels, 0).astype(np.uint64)
+    return np.asarray(positive << 8 >> bits, np.uint8)
+
+
 # --- raw encodings ---
 
 
@@ -117,6 +193,24 @@ def _as_is(rows: Rows) -> Image:
     return _image(rows)
 
 
+def _nv24_to_bgr(rows: Rows) -> Image:
+    """Luma, then as many pairs of chroma: each becomes an image of two rows with half the chroma.
+
+    OpenCV has no code for nv24; the pairs are read as nv12 from an image of twice the size, whose
+    four pixels of a block have the chroma of one pixel.
+
+    Raises:
+        ImageError: rows are padded, so that those of the chroma are not known.
+    """
+    height, width = len(rows) // 3, rows.shape[1]
+    if rows.strides[0] != width:
+        raise ImageError("nv24 images with padded rows cannot be read; let the driver send nv12")
+    luma = np.repeat(np.repeat(rows[:height], 2, axis=0), 2, axis=1)
+    chroma = np.ascontiguousarray(rows[height:]).reshape(height, 2 * width)
+    image = cv2.cvtColor(np.concatenate([luma, chroma]), cv2.COLOR_YUV2BGR_NV12)
+    return np.ascontiguousarray(_image(image)[::2, ::2])
+
+
 def _readers() -> dict[str, _Reader]:
     readers = {
         "bgr8": _Reader("u1", 3, _as_is, _convert(cv2.COLOR_BGR2GRAY)),
@@ -140,6 +234,9 @@ def _readers() -> dict[str, _Reader]:
         "u1", 2, _convert(cv2.COLOR_YUV2BGR_YUY2), _convert(cv2.COLOR_YUV2GRAY_YUY2), even=(2, 1)
     )
     readers.update(yuv422=uyvy, uyvy=uyvy, yuv422_yuy2=yuyv, yuyv=yuyv)
+    readers["nv24"] = _Reader(
+        "u1", 1, _nv24_to_bgr, lambda rows: _image(rows[: len(rows) // 3]), rows=3
+    )
     luma = _convert(cv2.COLOR_YUV2GRAY_NV12)
     for name, code in (("nv12", cv2.COLOR_YUV2BGR_NV12), ("nv21", cv2.COLOR_YUV2BGR_NV21)):
         readers[name] = _Reader("u1", 1, _convert(code), luma, rows=1.5, even=(2, 2))

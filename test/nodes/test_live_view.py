@@ -11,6 +11,7 @@ import pytest
 import yaml
 from erc_msgs.msg import EmotionEstimate
 from node_bench import LATCHED, Bench, image_message
+from ros_sources import ros_module
 from sensor_msgs.msg import Image
 
 from erc_ros.nodes import live_view
@@ -102,7 +103,10 @@ def test_pictures_are_drawn_only_while_somebody_looks_and_it_is_allowed(
     assert len(drawn) == count
 
 
-def test_faces_of_ros4hri_have_boxes_where_it_tells_their_regions(make_bench: MakeBench) -> None:
+def test_faces_of_ros4hri_have_boxes_where_it_tells_their_regions(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ros_module("message_filters", monkeypatch)
     hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
     bench = make_bench(parameters={"publish_view": True, "face_rate": 30.0})
     tracked = bench.talker(hri.IdsList, "/humans/faces/tracked", LATCHED)
