@@ -12,7 +12,7 @@
 #   make lowest  the core's tests with the oldest libraries that are supported
 #   make docs    the site of docs/ in build/site, with the public names
 #   make jazzy   the nodes' tests with the wheels of ROS 2 Jazzy
-#   make launch-tests  the launch files with the real `ros2 launch`, where ros2 or its sources are
+#   make launch-tests  with the real `ros2 launch`, cv_bridge and message_filters, installed or sources
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
 #   make browser Chromium by apt-get, for the report's tests, which are skipped without it
 PYTHON ?= python3
@@ -126,15 +126,16 @@ $(LOWEST)/.ready: requirements/lowest.txt
 
 # With `ros2` of a ROS installation; else built from the checkouts in ERC_ROS_TOOLS (scripts/ros_tools).
 ROS_TOOLS := $(CURDIR)/build/ros-tools
+LAUNCH_TESTS := $(addprefix test/nodes/test_,launch.py bringup.py cv_bridge.py face_regions.py)
 launch-tests: .venv/.test
 	@if command -v ros2 >/dev/null; then \
-		$(BIN)/python -m pytest -q test/nodes/test_launch.py; \
+		$(BIN)/python -m pytest -q $(LAUNCH_TESTS); \
 	elif [ -n "$$ERC_ROS_TOOLS" ]; then \
 		PATH="$(CURDIR)/$(BIN):$$PATH" scripts/ros_tools "$$ERC_ROS_TOOLS" $(ROS_TOOLS) && \
 		PATH="$(ROS_TOOLS)/bin:$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=$(ROS_TOOLS) \
-			$(BIN)/python -m pytest -q test/nodes/test_launch.py; \
+			$(BIN)/python -m pytest -q $(LAUNCH_TESTS); \
 	else \
-		echo "not run: test/nodes/test_launch.py (real ros2 launch), as there is no ros2 and ERC_ROS_TOOLS names no sources; stand-ins for launch were tested"; \
+		echo "not run: $(LAUNCH_TESTS) (real ros2 launch, cv_bridge, message_filters), as there is no ros2 and ERC_ROS_TOOLS names no sources; stand-ins for launch were tested"; \
 	fi
 
 # The other tests run with Kilted's wheels. Jazzy's are those of ROS 2 on a JetPack 7.

@@ -261,6 +261,11 @@ def _replay(argv: Sequence[str]) -> int:
         action="store_true",
         help="play the recording through the ROS 2 nodes, in real time",
     )
+    parser.add_argument(
+        "--running-nodes",
+        action="store_true",
+        help="as --via-dds, through nodes that run already, with use_sim_time (demo.launch.py)",
+    )
     parser.add_argument("--rate", type=float, default=1.0, help="speed, with --via-dds")
     options = parser.parse_args(argv)
     topics = {r: getattr(options, r) for r in ("image", "audio", "speech") if getattr(options, r)}
@@ -289,14 +294,15 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
         if not options.overwrite:
             check_out(out, bag)
         name = name_of(bag)
-        if options.via_dds:
+        if options.via_dds or options.running_nodes:
             if not isinstance(bag, Bag):
                 raise ErcValueError("--via-dds plays a rosbag2; `erc import` makes one of a file")
             if recognizer is not None:
                 raise ErcValueError("--via-dds plays the topics of the recording: no --recognizer")
             from erc_ros.replay.via_dds import play
 
-            result = play(bag, topics, robot, options.rate, _print_row(not options.no_text))
+            shown = _print_row(not options.no_text)
+            result = play(bag, topics, robot, options.rate, shown, not options.running_nodes)
         else:
             with progress_bar() as progress:
                 result = replay(ReportingRecording(bag, progress), topics, robot)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def play(
     robot: RobotConfig | None = None,
     rate: float = 1.0,
     on_row: OnRow | None = None,
+    starts_nodes: bool = True,
 ) -> Result:
     """Play a recording through the nodes.
 
@@ -72,6 +73,7 @@ def play(
         topics: role -> topic, where the user chose one (see `choose_topics`).
         robot: the nodes' parameters; None: the defaults.
         rate: speed; 1 = as it was recorded.
+        starts_nodes: false: they run already, on simulated time, and go on afterwards.
 
     Raises:
         BagError: no topic can be used, or its message types are not installed.
@@ -83,7 +85,8 @@ def play(
     robot = RobotConfig() if robot is None else robot
     warnings: Counter[str] = Counter()
     routes = _routes(bag, topics, robot, warnings)
-    with running_nodes(robot, {"use_sim_time": "true"}) as nodes, Listening() as listening:
+    started = running_nodes(robot, {"use_sim_time": "true"}) if starts_nodes else nullcontext()
+    with started as nodes, Listening() as listening:
         player = _Player(listening, routes, robot, rate)
         begin = time.monotonic()
         player.play(bag, nodes, on_row)
@@ -332,7 +335,7 @@ class _Player:
         self.problems: Counter[str] = Counter()
         self.origin = 0
 
-    def play(self, bag: Bag, nodes: Nodes, on_row: OnRow | None) -> None:
+    def play(self, bag: Bag, nodes: Nodes | None, on_row: OnRow | None) -> None:
         """Play all of it and wait for what is still under way."""
         messages = bag.raw(set(self._publishers))
         first = next(messages, None)
@@ -355,14 +358,18 @@ class _Player:
                 self.rows, told.conversation_id, told.utterance_ids, told.new_speaker_id
             )
 
-    def _wait_for_nodes(self, nodes: Nodes) -> None:
+    def _wait_for_nodes(self, nodes: Nodes | None) -> None:
         end = time.monotonic() + START_TIMEOUT
         while not self._ready():
-            nodes.check()
-            if failure := self._listening.failure():
-                raise NodesError(failure)
+            failure = self._listening.failure()
+            if nodes is not None:
+                nodes.check()
+                if failure:
+                    raise NodesError(failure)
             if time.monotonic() > end:
-                raise NodesError(f"the nodes do not listen:\n{nodes.tail()}")
+                hint = failure or "are they started, with use_sim_time?"
+                log = hint if nodes is None else nodes.tail()
+                raise NodesError(f"the nodes do not listen:\n{log}")
             self._listening.tell_time(self.origin)
             time.sleep(0.05)
 
@@ -370,7 +377,7 @@ class _Player:
         heard = all(p.get_subscription_count() for p in self._publishers.values())
         return heard and self._listening.hears_estimates()
 
-    def _wait_until(self, due: int, begin: int, nodes: Nodes, on_row: OnRow | None) -> None:
+    def _wait_until(self, due: int, begin: int, nodes: Nodes | None, on_row: OnRow | None) -> None:
         """Keep the clock going and show what comes until the recording's time is `due`."""
         while True:
             now = self.origin + int((time.monotonic_ns() - begin) * self._rate)
@@ -380,7 +387,8 @@ class _Player:
                 self._told = now
                 self._listening.tell_time(now)
                 self._show(on_row)
-                nodes.check()
+                if nodes is not None:
+                    nodes.check()
             time.sleep(min(CLOCK_PERIOD, (due - now) / NS / self._rate))
 
     def _publish(self, bag: Bag, raw: Raw) -> None:

@@ -23,9 +23,10 @@ from test_processes import children
 
 from erc_ros.nodes.system import PROFILE_VARIABLES
 
-pytestmark = pytest.mark.skipif(
+needs_ros2 = pytest.mark.skipif(
     shutil.which("ros2") is None, reason="needs the ros2 command: make launch-tests"
 )
+pytestmark = needs_ros2
 REPOSITORY = Path(__file__).parents[2]
 EMOTION = REPOSITORY / "erc_ros" / "launch" / "emotion.launch.py"
 PATIENCE = 60.0  # s until nodes run on a busy machine
@@ -98,6 +99,7 @@ def launch() -> Iterator[Callable[..., Launch]]:
                 one.process.wait(30)
             except subprocess.TimeoutExpired:
                 os.killpg(one.process.pid, signal.SIGKILL)
+        print(one.output)  # pytest shows it if the test failed
 
 
 def labels_of(bench: Bench, *namespaces: str) -> list[list[Any]]:
