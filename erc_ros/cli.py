@@ -571,6 +571,10 @@ def _explained(command: Callable[[], int]) -> int:
 
 _COMMANDS: dict[str, tuple[Command, str]] = {
     "run": (_elsewhere("nodes.run", explains=False), "start the ROS 2 nodes"),
+    "security-policy": (
+        _elsewhere("nodes.policy"),
+        "the SROS2 policy of the nodes for these arguments of `erc run`",
+    ),
     "replay": (_replay, "estimates and a timeline image of a video, audio file or rosbag2"),
     "live": (_live, "emotions from this machine's microphone and camera"),
     "sense": (_sense, "publish this machine's microphone and camera on ROS 2 topics"),
@@ -653,7 +657,7 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
 _GROUPS = {
     "use": (
         *("run", "sense", "live", "replay", "annotate", "evaluate"),
-        *("evaluate-bag", "agreement", "import", "enrol"),
+        *("evaluate-bag", "agreement", "import", "enrol", "security-policy"),
         *("demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (

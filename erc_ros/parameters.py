@@ -55,6 +55,7 @@ _OPTED_OUT = (
 _EVENT_LOG = (
     "file for events without content (start, stop, consent, opt-outs), JSON per line; empty: none"
 )
+_CHANGES = "false refuses the services `enrol`, `forget_person` and `set_bundle`"
 _TUNING = "YAML file of internal settings, see config/tuning.yaml; empty: their defaults"
 
 
@@ -104,6 +105,7 @@ class UtteranceNodeConfig(Composed, FromParameters):
         False, "with `publish_voices`: the audio of each utterance on `voices/<id>/audio`"
     )
     recording_allowed: bool = parameter(True, _RECORDING, changes="start")
+    allow_changes: bool = parameter(True, _CHANGES, changes="start")
     publish_text: bool = parameter(
         True,
         "false keeps what was said out of `utterances`; with two processes the emotion node then "
@@ -158,6 +160,7 @@ class EmotionNodeConfig(Composed, FromParameters):
 
     autostart: bool = parameter(True, _AUTOSTART, changes="start")
     recording_allowed: bool = parameter(True, _RECORDING, changes="start")
+    allow_changes: bool = parameter(True, _CHANGES, changes="start")
     publish_text: bool = parameter(
         True, "false keeps what was said out of `emotions`", changes="anytime"
     )

@@ -88,7 +88,8 @@ def checks() -> list[Check]:
 
 
 def _has(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    spec = importlib.util.find_spec(module)
+    return spec is not None and spec.origin is not None  # a folder of definitions has no origin
 
 
 def _runtime() -> Check:

@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = config_file("parameters.yaml").parent
     (folder / "parameters.yaml").write_text(parameter_reference(), encoding="utf-8")
     (folder / "tuning.yaml").write_text(tuning_reference(), encoding="utf-8")
-    page = folder.parent / "docs" / "reference" / "parameters.md"
+    page = folder.parents[1] / "docs" / "reference" / "parameters.md"
     if page.is_file():
         page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -45,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     system = read_system()
     args = _parser(system).parse_args(argv)
     for package in NEEDED:
-        if find_spec(package) is None:
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:  # a folder of definitions has no origin
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     try:
-        given = _given(args.arguments)
+        given = given_arguments(args.arguments)
         values = system.values(given)
         variables = environment(values["fastdds_profile"])
         commands = {name: command(system, name, values) for name in system.modes[values["mode"]]}
@@ -76,7 +77,12 @@ def _parser(system: NodeProcesses) -> argparse.ArgumentParser:
     return parser
 
 
-def _given(arguments: Sequence[str]) -> dict[str, str]:
+def given_arguments(arguments: Sequence[str]) -> dict[str, str]:
+    """Values by name of NAME:=VALUE.
+
+    Raises:
+        ValueError: an argument has another form.
+    """
     given = {}
     for argument in arguments:
         name, sign, value = argument.partition(":=")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from erc_msgs.srv import Enrol, ForgetPerson, SetBundle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 
@@ -18,6 +19,7 @@ from erc_ros.nodes.inbox import Inbox
 if TYPE_CHECKING:
     from erc_ros.nodes.managed_node import ManagedNode
 
+CHANGING = (Enrol, ForgetPerson, SetBundle)
 INPUT = "service"  # of the inbox
 MOST_CALLS = 10  # that may wait
 MOST_TEXT = 4096  # characters of a text in a request: a path may be long
@@ -71,7 +73,7 @@ class Services:
         """A service; `work` runs in the worker."""
 
         async def answer(request: Any, response: Any) -> Any:
-            if reason := self._refusal(request):
+            if reason := self._refusal(kind, request):
                 return refuse(response, reason)
             return await self._do(lambda response: work(request, response), response)
 
@@ -85,7 +87,7 @@ class Services:
         """
 
         async def answer(request: Any, response: Any) -> Any:
-            reason = self._refusal(request)
+            reason = self._refusal(kind, request)
             if self._is_loading:
                 reason = reason or "something is being loaded already: try again"
             if reason:
@@ -116,8 +118,12 @@ class Services:
             return refuse(response, f"{self._node.get_fully_qualified_name()} has been stopped")
         return await done
 
-    def _refusal(self, request: Any) -> str:
+    def _refusal(self, kind: Any, request: Any) -> str:
         """Why nothing can be done now, "" if it can."""
+        if kind in CHANGING and not self._node.parameters["allow_changes"]:
+            return (
+                f"{kind.__name__} changes models or persons: the parameter allow_changes is false"
+            )
         inbox = self._inbox() if self._node.active else None
         if inbox is None:
             state = "inactive" if self._node.configured else "not configured"
