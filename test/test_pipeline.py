@@ -507,16 +507,14 @@ def test_a_text_without_speech_gets_the_voice_of_the_time_it_took() -> None:
     np.testing.assert_allclose(utterance.audio, voice[-len(utterance.audio) :], atol=1)
 
 
-@pytest.mark.parametrize(
-    "told", [FaceSpeaking("f2", 2 * NS, True), VoiceSpeaking("v", 2 * NS, True)]
-)
+@pytest.mark.parametrize(("kind", "name"), [(FaceSpeaking, "f2"), (VoiceSpeaking, "v")])
 def test_the_face_that_ros4hri_says_is_speaking_is_that_of_the_utterance(
-    told: FaceSpeaking | VoiceSpeaking,
+    kind: type[FaceSpeaking | VoiceSpeaking], name: str
 ) -> None:
     config = PerceptionConfig(speaker_model="none", face_detector="none", face_rate=30.0)
     perception = Perception(config, UtteranceAssembler(config.dialogue, LoudIsSpeech()))
     perception.feed(IdentityMatch(("voice", "v"), ("face", "f2"), 0.9))
-    perception.feed(told)
+    perception.feed(kind(name, 2 * NS, True))
     picture = bytes(64 * 48 * 3)
     events: list[Event] = []
     for number, part in enumerate(scene((1, 3, 5)).reshape(-1, 1600)):
