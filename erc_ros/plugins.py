@@ -90,6 +90,7 @@ FUSION_MODELS = Kind(
     ("fuse", "CONFIG"),
     {
         "concat": "erc_ros.training.heads.concat:Concat",
+        "bclstm": "erc_ros.training.heads.bclstm:BcLstm",
         "magtkd": "erc_ros.training.heads.magtkd:Magtkd",
         "summer": "erc_ros.training.heads.summer:Summer",
         "lpgnet": "erc_ros.training.heads.lpgnet:Lpgnet",

@@ -454,7 +454,7 @@ class WholePrompt:
         ids = [*start, *said[-(self.max_tokens - 1 - len(question)) :], *question]
         return ids, len(ids) - 2 if self.is_read_at_mask else -1
 
-    def _question(self, speaker: Block, words: Block) -> list[int]:
+    def _question(self, speaker: Sequence[int], words: Block) -> list[int]:
         """What follows the conversation, about its last utterance."""
         end = [self._vocabulary.separator]
         if self._prompt == "plain":

@@ -22,6 +22,7 @@ from erc_ros.training.fusion.conditions import Result, table
 
 FUSION_HEADS = {
     "concat": "Concat (MAGTKD, figure 3)",
+    "bclstm": "bc-LSTM (one level)",
     "magtkd": "MAGT (MAGTKD, eq. 15-22)",
     "summer": "SDMoE and HCMF (SUMMER)",
     "lpgnet": "LPIA and dual gates (LPGNet)",

@@ -54,15 +54,24 @@ def windows(first: NDArray[np.int64], context: int) -> NDArray[np.int64]:
 
 
 def head_inputs(
-    data: Dialogues, rows: NDArray[np.int64], modalities: NDArray[np.bool_]
+    data: Dialogues,
+    rows: NDArray[np.int64],
+    modalities: NDArray[np.bool_],
+    said: NDArray[np.int64] | None = None,
+    heard: NDArray[np.int64] | None = None,
+    shown: NDArray[np.int64] | None = None,
 ) -> dict[str, Tensor]:
-    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3)."""
+    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3).
+
+    said, heard, shown: rows whose text, audio and faces there are instead of their own
+    (`replace_modalities`).
+    """
     if data.present is not None:
         modalities = modalities & data.present[rows]
     arrays = {
-        "text": data.text[rows],
-        "audio": data.audio[rows],
-        "visual": data.visual[rows],
+        "text": data.text[rows if said is None else said],
+        "audio": data.audio[rows if heard is None else heard],
+        "visual": data.visual[rows if shown is None else shown],
         "modalities": modalities,
         "speakers": data.speakers[rows],
         "valid": rows >= 0,

@@ -12,7 +12,7 @@ modalities with plausible trust in each; a result on it is no benchmark.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,9 +207,13 @@ class ModalityDropout:
     """Chance that text, audio, visual is missing for a whole conversation (no microphone ...)."""
     utterance: tuple[float, ...] = (0.1, 0.1, 0.2)
     """Chance that it is missing for a single utterance (no face in view, text came too late)."""
+    replaced: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Chance that an utterance gets text, audio, visual of another one of the batch. For features
+    that were trained with the labels of this train split: of two labels, 2 (1 - a) makes them as
+    accurate as features of accuracy a."""
 
     def __post_init__(self) -> None:
-        for name in ("conversation", "utterance"):
+        for name in ("conversation", "utterance", "replaced"):
             value = getattr(self, name)
             if len(value) != 3 or not all(0 <= rate < 1 for rate in value):
                 raise ValueError(f"{name} is {value}; it must be three chances in [0, 1)")
@@ -228,3 +232,19 @@ def drop_modalities(
     seen[none_left, kept[none_left]] = True
     result: NDArray[np.bool_] = seen & valid[..., None]
     return result
+
+
+def replace_modalities(
+    rows: NDArray[np.int64],
+    sources: Sequence[NDArray[np.int64]],
+    dropout: ModalityDropout,
+    rng: np.random.Generator,
+) -> list[NDArray[np.int64]]:
+    """Whose text, audio and visual each utterance gets: rows, sources (B, U) -> 3 x (B, U)."""
+    others = rows[rows >= 0]
+    return [
+        np.where(
+            (rng.random(rows.shape) < chance) & (rows >= 0), rng.choice(others, rows.shape), own
+        )
+        for chance, own in zip(dropout.replaced, sources, strict=True)
+    ]

@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from erc_ros.training.engine.trainer import Fit, TrainerConfig, device_of, fit
 from erc_ros.training.fusion.dialogues import EVERYTHING, Dialogues, head_inputs
 from erc_ros.training.fusion.objectives import Objective
-from erc_ros.training.fusion.simulation import ModalityDropout, drop_modalities
+from erc_ros.training.fusion.simulation import (
+    ModalityDropout,
+    drop_modalities,
+    replace_modalities,
+)
 from erc_ros.training.heads.base import FusionModel
 
 
@@ -54,10 +58,13 @@ def train_head(
     def loss(model: nn.Module, rows: NDArray[np.int64]) -> Tensor:
         assert isinstance(model, FusionModel)
         there = (rows >= 0)[..., None] & np.array(seen)
+        sources = [rows, rows, rows]
         if all(seen):
             there = drop_modalities(rows >= 0, dropout, rng)
+        if any(dropout.replaced):
+            sources = replace_modalities(rows, sources, dropout, rng)
         device = device_of(model)
-        inputs = head_inputs(data, rows, there)
+        inputs = head_inputs(data, rows, there, *sources)
         on_device = {name: tensor.to(device) for name, tensor in inputs.items()}
         return objective(model, on_device, data.labels_of(rows).to(device))
 

@@ -12,20 +12,23 @@ import torch
 from torch import Tensor, nn
 
 
-def attention_mask(keys: Tensor, causal: bool) -> Tensor:
+def attention_mask(keys: Tensor, causal: bool, reach: int = 0) -> Tensor:
     """Which utterance may look at which: keys (B, U) bool -> (B, 1, U, U) bool, True = may look.
 
-    Row = the utterance that looks, column = the one looked at.
+    Row = the utterance that looks, column = the one looked at. reach: how many utterances before
+    and after it; 0: all.
     """
     order = torch.cumsum(torch.ones_like(keys, dtype=torch.long), dim=1)  # (B, U), 1, 2, ..., U
-    reach = order[:, None, :] <= order[:, :, None]  # (B, U, U), the past and itself
-    mask = keys[:, None, :] & (reach if causal else torch.ones_like(reach))  # (B, U, U)
+    later = order[:, None, :] - order[:, :, None]  # (B, U, U), negative: earlier
+    mask = keys[:, None, :] & (later <= 0 if causal else torch.ones_like(later, dtype=torch.bool))
+    if reach:
+        mask = mask & (later.abs() <= reach)
     return mask[:, None]
 
 
-def attention_masks(seen: Tensor, causal: bool) -> list[Tensor]:
+def attention_masks(seen: Tensor, causal: bool, reach: int = 0) -> list[Tensor]:
     """`attention_mask` of each modality: seen (B, U, 3) bool -> 3 x (B, 1, U, U) bool."""
-    return [attention_mask(seen[..., m], causal) for m in range(seen.shape[-1])]
+    return [attention_mask(seen[..., m], causal, reach) for m in range(seen.shape[-1])]
 
 
 class Attention(nn.Module):

@@ -31,6 +31,10 @@ class FusionModelConfig:
         0.3, "of the embeddings, as encoders fit their training data closely", "", (0, 0.99)
     )
     causal: bool = True
+    reach: int = setting(
+        0, "utterances before and after that attention reaches; 0: all, as in the papers", "",
+        (0, 10_000),
+    )  # fmt: skip
     embeddings: tuple[int, ...] = (384, 128, 128)
     """Sizes of the text, audio and visual embeddings."""
     labels: int = setting(7, "number of labels", "", (1, 100_000))

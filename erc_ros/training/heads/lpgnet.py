@@ -137,7 +137,7 @@ class Lpgnet(FusionModel):
         """The weights are those of the multimodal gate; every modality is a student (eq. 18)."""
         seen = torch.stack([inputs.seen[..., m] for m in self.used], dim=-1)  # (B, U, M)
         h = self.embed(tuple(inputs.embeddings[m] for m in self.used), seen)  # M x (B, U, d)
-        masks = attention_masks(seen, self.config.causal)  # M x (B, 1, U, U)
+        masks = attention_masks(seen, self.config.causal, self.config.reach)  # M x (B, 1, U, U)
         refined = []
         for m, query in enumerate(h):
             looks = []

@@ -98,7 +98,7 @@ class Magtkd(FusionModel):
         extra = sinusoids(inputs.valid, self.config.width)  # (B, U, d); eq. 15, 16
         extra = extra + self.speaker(inputs.speakers)  # (B, U, d); eq. 17
         h = [x + extra for x in self.embed(inputs.embeddings, seen)]  # 3 x (B, U, d); eq. 18
-        masks = attention_masks(seen, self.config.causal)  # 3 x (B, 1, U, U)
+        masks = attention_masks(seen, self.config.causal, self.config.reach)  # 3 x (B, 1, U, U)
         enriched = list(h)
         for m in range(1, len(self.anchors)):  # audio, visual
             enriched[m] = self.anchors[m](h[m], h, masks, seen)[0]  # (B, U, d)

@@ -206,7 +206,7 @@ class Summer(FusionModel):
         if self.experts is not None:
             mixed = self.experts(h, [moves(seen[..., m], causal) for m in range(3)])  # eq. 2, 3
             h = [torch.where(seen[..., m : m + 1], mixed[m], h[m]) for m in range(3)]
-        masks = attention_masks(seen, causal)  # 3 x (B, 1, U, U)
+        masks = attention_masks(seen, causal, self.config.reach)  # 3 x (B, 1, U, U)
         branches = []
         for m, layers in enumerate(self.branches):
             b, others = h[m], [n for n in range(3) if n != m]

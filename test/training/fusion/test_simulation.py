@@ -13,6 +13,7 @@ from erc_ros.training.fusion.simulation import (
     drop_modalities,
     match,
     rates,
+    replace_modalities,
 )
 
 CLASSES = 4
@@ -117,3 +118,15 @@ def test_dev_is_drawn_several_times() -> None:
     matched = match(wanted, sources, target=0.6, seed=0)
     assert (matched.dev_draws[0] == matched.chosen["dev"]).all()
     assert len({tuple(row) for row in matched.dev_draws.tolist()}) == len(matched.dev_draws) > 2
+
+
+def test_replaced_modalities_are_those_of_other_utterances_as_often_as_given() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.where(np.arange(40) < 35, np.arange(4000).reshape(100, 40), -1)
+    dropout = ModalityDropout(replaced=(0.44, 0.0, 0.88))
+    sources = replace_modalities(rows, (rows, rows, rows), dropout, rng)
+    shares = [float((source != rows).sum() / (rows >= 0).sum()) for source in sources]
+    assert shares == pytest.approx([0.44, 0.0, 0.88], abs=0.02)
+    assert all(((source < 0) == (rows < 0)).all() for source in sources)
+    with pytest.raises(ValueError, match="replaced"):
+        ModalityDropout(replaced=(0.1, 0.2, 1.5))

@@ -297,6 +297,22 @@ def test_ddvlms_confidence_is_that_of_the_students_own_classifier() -> None:
     torch.testing.assert_close(own, model.corrections[1].own(other))
 
 
+@pytest.mark.parametrize("name", ["magtkd", "lpgnet", "summer"])
+def test_attention_reaches_no_further_than_it_may(name: str) -> None:
+    """One layer of attention over two utterances at most: twice for the enriched anchors."""
+    options: dict[str, Any] = {"without": ("global",)} if name == "lpgnet" else {}
+    if name == "summer":
+        options = {"without": ("experts",)}
+    model = head(name, causal=False, reach=1, **options)
+    inputs = conversation(b=1, u=9)
+    with torch.no_grad():
+        before = model(**inputs)[0][0]
+        inputs["text"][0, 8] *= -3.0
+        after = model(**inputs)[0][0]
+    changed = (before - after).abs().amax(dim=-1) > 1e-6
+    assert changed[8] and changed[7] and not changed[:6].any()
+
+
 def test_summer_refuses_an_alpha_and_a_width_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="alpha"):
         SummerConfig(alpha=0.0)

@@ -208,7 +208,7 @@ def test_a_wrong_corpus_is_refused(system: dict[str, Any], message: str, tmp_pat
 def test_half_a_corpus_is_told(tmp_path: Path) -> None:
     whole = recipe(tmp_path, {"text": {}})
     (tmp_path / "data" / "meld_annotations" / "dev_sent_emo.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"dev_sent_emo\.csv"):
+    with pytest.raises(RecipeError, match=r"dev_sent_emo\.csv"):
         run_stages(whole, stages())
 
 
