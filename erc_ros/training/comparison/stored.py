@@ -68,7 +68,7 @@ def published_rows(split: Split, place: int) -> tuple[NDArray[np.float32], NDArr
     if not any(row.size for row in rows):
         return np.zeros((len(rows), 1), np.float32), np.zeros(len(rows), bool)
     stacked = np.stack(rows)
-    there = np.isfinite(stacked).all(axis=1)
+    there = np.asarray(np.isfinite(stacked).all(axis=1), np.bool_)
     return np.where(there[:, None], stacked, 0).astype(np.float32), there
 
 

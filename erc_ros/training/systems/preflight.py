@@ -180,8 +180,8 @@ def _missing_models(section: Any) -> Iterator[str]:
             yield str(error)
     if isinstance(section, OpenSmileStage) and importlib.util.find_spec("opensmile") is None:
         yield (
-            "openSMILE is not installed: pip install 'erc_ros[opensmile]' (its license is for"
-            " research)"
+            "openSMILE is not installed: in the source tree, pip install '.[opensmile]' (its license"
+            " is for research)"
         )
 
 

@@ -117,11 +117,11 @@ class Emotion2vec(nn.Module):
         place = x.transpose(1, 2)
         for convolution in self.positions:
             here = convolution(place)[..., : x.shape[1]].transpose(1, 2)
-            place = gelu(layer_norm(here, here.shape[-1:])).transpose(1, 2)
+            place = gelu(layer_norm(here, (self.project.out_features,))).transpose(1, 2)
         x = x + place.transpose(1, 2)
         bias = self._distances(x)
         count = self.extra.shape[1]
-        x = torch.cat([self.extra.expand(len(x), -1, -1), x], dim=1)  # (B, extra + T, d)
+        x = torch.cat([self.extra.expand(x.shape[0], -1, -1), x], dim=1)  # (B, extra + T, d)
         bias = nn.functional.pad(bias, (count, 0, count, 0))  # to and from them nothing is far
         x = self.context_norm(x)
         for block in self.blocks:
