@@ -1,6 +1,6 @@
 """How much do voice and face change the estimates? The shipped bundle, two measurements.
 
-    python -m benchmarks.modality_effect [--bundle edge-small] [--only meld|ravdess]
+    python -m benchmarks.modality_effect [--bundle edge-small] [--only meld|ravdess] [--split dev]
 
 meld: MELD test. Text is real; voice and face are **simulated** by clips of held-out people of
 RAVDESS and EmoDB and images of FER+ test (`training.fusion.bundle_trial`), degraded to the
@@ -9,7 +9,8 @@ utterance.
 
 ravdess: clips of the held-out test actors of RAVDESS, each with five FER+ test images of the same
 label, through the emotion recognizer: voice, face, both, and both with the words of the clip ("Kids
-are talking by the door."), which say nothing of the emotion.
+are talking by the door."), which say nothing of the emotion. With `--split dev`: clips of the dev
+actors and images of FER+ valid, printed only; constants are chosen on these.
 
 Writes benchmarks/results/modality_effect_meld.json and ..._ravdess.json. Needs the extra [train].
 """
@@ -67,13 +68,13 @@ def meld(bundle: Bundle, data: Path) -> dict[str, float]:
     return result
 
 
-def acted(bundle: Bundle, data: Path) -> dict[str, float]:
+def acted(bundle: Bundle, data: Path, split: str = "test") -> dict[str, float]:
     """Weighted F1 on RAVDESS by what the recognizer gets, and the share called neutral."""
     speakers = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
-    clips = [
-        clip for clip in corpora.clips(["ravdess"], data).clips if clip.speaker in speakers.test
-    ]
-    faces = ferplus.load(data / ferplus.FOLDER).test
+    actors = speakers.test if split == "test" else speakers.dev
+    clips = [clip for clip in corpora.clips(["ravdess"], data).clips if clip.speaker in actors]
+    pictures = ferplus.load(data / ferplus.FOLDER)
+    faces = pictures.test if split == "test" else pictures.valid
     to_label = np.array([LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES])
     images = [faces.pictures[(faces.labels >= 0) & (to_label[faces.labels] == c)] for c in range(7)]
     generator = np.random.default_rng(0)
@@ -87,9 +88,9 @@ def acted(bundle: Bundle, data: Path) -> dict[str, float]:
     ):  # fmt: skip
         rows = []
         with EmotionRecognizer(bundle) as recognizer:
-            for number, (clip, pictures) in enumerate(zip(clips, shown, strict=True)):
+            for number, (clip, images_shown) in enumerate(zip(clips, shown, strict=True)):
                 statement = STATEMENTS[clip.name.split("-")[4]]
-                crops = tuple(FaceCrop(NS // 10 * place, p) for place, p in enumerate(pictures))
+                crops = tuple(FaceCrop(NS // 10 * place, p) for place, p in enumerate(images_shown))
                 sound = np.rint(clip.samples * 32767).astype(np.int16)
                 estimate = recognizer.feed(
                     Utterance(
@@ -119,8 +120,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument("--only", choices=("meld", "ravdess"))
+    parser.add_argument("--split", choices=("dev", "test"), default="test", help="of ravdess")
     options = parser.parse_args(argv)
     bundle, data = load_bundle(model_folder(options.bundle)), data_folder(options.data)
+    if options.split == "dev":
+        for key, value in acted(bundle, data, "dev").items():
+            print(f"{key} {value:.1f}")
+        return
     conditions = {
         "ravdess": "RAVDESS clips of the held-out test actors, each with five images of FER+ test "
         "of the same label (simulated pairing); each clip is a conversation of its own",

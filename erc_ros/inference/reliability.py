@@ -14,14 +14,24 @@ of these is the case is not known beforehand, so it is inferred from what the mo
 - **Plain words.** A sentence whose words are neutral is weak evidence that the speaker is neutral:
   the words' distribution is raised to `text_exponent`, and a share `plain_words` of its neutral
   probability is spread over the emotions.
+- **Uninformative words.** The surer the words are of neutral, the likelier they say nothing about
+  the speaker ("It's eleven o'clock."): with probability s they count as missing for a voice and a
+  face that agree, and are no evidence for or against a modality. Both together can then overrule
+  them from the first utterance; one alone cannot.
 
 With c an emotion, t, a, v the distributions of words, voice and face, z the hidden states:
 
+    s       = min(1, uninformative_words * t(neutral) ^ uninformative_power)
     f_m(c)  = mismatch_m + (1 - mismatch_m) m(c) / q_m(c)        (1 where m is missing)
     k_z(c)  = unexpressed + (1 - unexpressed) * product of f_m(c) over the m that work in z
     P(z)   *= sum_c t(c) k_z(c) / (evidence that a broken modality explains as well)
-    p(c)   ~ plain(t)(c) * sum_z P(z) k_z(c)
+    P(z)    = (1 - 2s) P(z) + 2s P(z) before                     (s >= 1/2: nothing is learned)
+    p(c)   ~ (1 - s) plain(t)(c) * sum_z P(z) k_z(c)
+             + s ((1 - w) plain(t)(c) + w prior(c)^without_text k(c))
 
+In the last line, w is the probability that voice and face both work where there are no words, and k
+is the evidence of both, with the utterance itself in its mean q `current_count` times: what is
+reported rarely is less surprising from a modality of which little is known.
 "Explained as well": the readings of a modality that follow the conversation, but not the utterance
 (another person's face), agree with the mean of the last words; what they agree with that is no
 evidence that the modality works.
@@ -71,10 +81,11 @@ class ReliabilityConfig:
     """The constants; section `reliability` of a bundle (docs/reference/bundle.md).
 
     prior: share of each label where the words come from, (C,). neutral: index of the label that
-    plain words get, -1: there is none. Where there are no words, the prior has the exponent
-    `without_text` and a new modality works with probability `initial_without_text`; reliability is
-    not updated. combination: "product" multiplies the evidence of independent modalities; "mixture"
-    weighs what a joint fusion model predicts from each set of modalities.
+    plain words get, -1: there is none, and no words are plain. Where there are no words, the prior
+    has the exponent `without_text` and a new modality works with probability
+    `initial_without_text`; reliability is not updated. combination: "product" multiplies the
+    evidence of independent modalities; "mixture" weighs what a joint fusion model predicts from
+    each set of modalities.
     """
 
     prior: tuple[float, ...]
@@ -84,12 +95,14 @@ class ReliabilityConfig:
     change_rate: float  # per utterance, that a modality starts at `initial` again
     text_exponent: float = 1.0
     plain_words: float = 0.0
+    uninformative_words: float = 0.0  # share of sentences that say nothing, at a certain neutral
+    uninformative_power: float = 1.0  # how fast that share falls with the probability of neutral
     neutral: int = 0
     without_text: float = 1.0
     initial_without_text: float = 0.8
     prior_count: float = 4.0  # utterances that the start of the running mean counts as
     decay: float = 0.99  # of the running mean, per utterance
-    current_count: float = 0.0  # utterances that the current one counts as in its own mean
+    current_count: float = 0.0  # utterances that one with uninformative words counts as in its mean
     word_correction: float = 0.0  # 0..1: how far a mean that the words share is no bias
     recent_decay: float = 0.8  # of the mean of the last words
     recent_count: float = 5.0  # utterances that the prior counts as in it
@@ -126,6 +139,8 @@ _RANGES = {
     "change_rate": (1e-6, 0.5),
     "text_exponent": (0.05, 2.0),
     "plain_words": (0.0, 1.0),
+    "uninformative_words": (0.0, 5.0),
+    "uninformative_power": (0.0, 50.0),
     "without_text": (0.0, 1.0),
     "initial_without_text": (0.001, 0.999),
     "prior_count": (0.1, 1e4),
@@ -262,12 +277,18 @@ def step(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
     both = np.where(compared.all(axis=-1), both, broken[..., 0] * broken[..., 1])
 
     plain = np.where(has_text, _plain(config, words), base)
-    outcome = _outcome(config, state, reading, evidence, (broken, both), (words, plain))
+    share = np.where(has_text[..., 0], _uninformative(config, words), 0.0)
+    texts = _Texts(words, plain, share * compared.all(axis=-1))
+    with_itself = _evidence(config, state, said, there, config.current_count).both
+    outcome = _outcome(config, state, reading, evidence, with_itself, (broken, both), texts)
     agrees = (evidence.alone * words[..., None, :]).sum(-1)  # (..., 2)
     works = _weights(state.works, broken, both)
     works[..., 1, 0] *= agrees[..., 0]
     works[..., 0, 1] *= agrees[..., 1]
     works[..., 1, 1] *= (evidence.both * words).sum(-1)
+    unknown = np.minimum(1.0, 2 * share)[..., None, None]
+    works = works / works.sum(axis=(-2, -1), keepdims=True)
+    works = (1 - unknown) * works + unknown * state.works
     works = np.where(has_text[..., None], works, state.works)
     return _after(config, state, works, reading, said), outcome
 
@@ -389,14 +410,28 @@ class _Evidence(NamedTuple):
     both: Array
 
 
+class _Texts(NamedTuple):
+    """Words as reported and as `_plain` makes them, (..., C); share: they say nothing, (...,)."""
+
+    words: Array
+    plain: Array
+    share: Array
+
+
 def _evidence(
-    config: ReliabilityConfig, state: State, said: Array, there: NDArray[np.bool_]
+    config: ReliabilityConfig,
+    state: State,
+    said: Array,
+    there: NDArray[np.bool_],
+    itself: float = 0.0,
 ) -> _Evidence:
-    """What a working voice and face say for and against each emotion; 1 where one is missing."""
+    """What a working voice and face say for and against each emotion; 1 where one is missing.
+
+    itself: utterances that this one counts as in the mean that it is compared with.
+    """
     prior, _, mismatch = _constants(config)
-    extra = config.current_count
     counts = state.counts[..., None]
-    mean = _mean(prior, config.prior_count, state.totals + extra * said, counts + extra)
+    mean = _mean(prior, config.prior_count, state.totals + itself * said, counts + itself)
     if config.word_correction:
         words = _mean(prior, config.prior_count, state.word_totals, state.word_counts[..., None])
         mean = mean * (prior / words) ** config.word_correction
@@ -420,14 +455,15 @@ def _outcome(
     state: State,
     reading: Reading,
     evidence: _Evidence,
+    with_itself: Array,
     explained: tuple[Array, Array],
-    texts: tuple[Array, Array],
+    texts: _Texts,
 ) -> Outcome:
     """The prediction with all modalities, and without each."""
     if reading.joint is not None and config.combination == "mixture":
         predictions = _mixtures(state, reading, *explained)
     else:
-        predictions = _products(config, state, reading, evidence, explained, texts)
+        predictions = _products(config, state, reading, evidence, with_itself, explained, texts)
     predictions = predictions / predictions.sum(axis=-1, keepdims=True)
     return Outcome(predictions[..., 0, :], predictions[..., 1:, :], state.reliability)
 
@@ -437,11 +473,12 @@ def _products(
     state: State,
     reading: Reading,
     evidence: _Evidence,
+    with_itself: Array,
     explained: tuple[Array, Array],
-    texts: tuple[Array, Array],
+    texts: _Texts,
 ) -> Array:
     """(..., 4, C), not normalized: with everything, without words, voice, face."""
-    words, plain = texts
+    words, plain, share = texts
     broken, both = explained
     base = _constants(config)[1]
     has_text, has_audio, has_visual = (reading.present[..., m, None] for m in range(3))
@@ -460,11 +497,13 @@ def _products(
     v = works.sum(axis=-2)[..., None]
     only_audio = a[..., 0, :] * broken[..., 0, None] + a[..., 1, :] * audio
     only_visual = v[..., 0, :] * broken[..., 1, None] + v[..., 1, :] * visual
+    w, s = without_words[..., 1, 1, None], share[..., None]
+    together = (1 - s) * plain * full + s * ((1 - w) * plain + w * base * with_itself)
     # Where there is nothing but words, they are taken as they are.
     only_words = np.where(has_text, words, base)
     return np.stack(
         [
-            np.where(has_audio | has_visual, plain * full, only_words),
+            np.where(has_audio | has_visual, together, only_words),
             base * supported(without_words),
             np.where(has_visual, plain * only_visual, only_words),
             np.where(has_audio, plain * only_audio, only_words),
@@ -521,6 +560,15 @@ def _plain(config: ReliabilityConfig, words: Array) -> Array:
         share = config.plain_words * tempered[..., config.neutral, None]
         tempered = (1 - share) * tempered + share * spread / spread.sum()
     return tempered
+
+
+def _uninformative(config: ReliabilityConfig, words: Array) -> Array:
+    """(...,): the probability that the words say nothing about the speaker."""
+    if config.neutral < 0:
+        return np.zeros(words.shape[:-1])
+    share = config.uninformative_words * words[..., config.neutral] ** config.uninformative_power
+    result: Array = np.minimum(1.0, share)
+    return result
 
 
 @lru_cache(maxsize=16)

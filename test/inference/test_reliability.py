@@ -139,6 +139,53 @@ def test_two_modalities_that_agree_overrule_plain_words() -> None:
     assert outcome.without[1, 6] < outcome.probabilities[6]  # without the voice it is less certain
 
 
+PLAIN = replace(
+    CONFIG,
+    plain_words=0.0,
+    uninformative_words=1.2,
+    uninformative_power=4.5,
+    current_count=2.0,
+    initial_without_text=0.85,
+)
+
+
+def first_words(voice: int, face: int, sure: float = 0.92) -> int:
+    """What the first utterance of a pipeline is: neutral words, and these two emotions."""
+    alone = np.stack([sharp(0, sure), sharp(voice, 0.95), sharp(face, 0.95)])
+    _, outcome = step(PLAIN, initial_state(PLAIN), Reading(alone, np.array(ALL)))
+    return int(outcome.probabilities.argmax())
+
+
+def test_two_modalities_that_agree_overrule_plain_words_of_the_first_utterance() -> None:
+    assert first_words(6, 6) == 6 and first_words(3, 3) == 3
+    assert first_words(6, 3) == first_words(6, 0) == first_words(0, 6) == 0  # they disagree
+    assert first_words(6, 6, sure=0.3) == 0  # less sure of neutral: the words are not plain
+
+
+def test_one_modality_alone_does_not_overrule_plain_words_at_first() -> None:
+    for present in ((True, True, False), (True, False, True)):
+        alone = np.stack([sharp(0, 0.92), sharp(6, 0.95), sharp(6, 0.95)])
+        _, outcome = step(PLAIN, initial_state(PLAIN), Reading(alone, np.array(present)))
+        assert outcome.probabilities.argmax() == 0
+
+
+def test_plain_words_teach_nothing_of_voice_and_face() -> None:
+    state = initial_state(PLAIN)
+    alone = np.stack([sharp(0, 0.92), sharp(6, 0.95), sharp(3, 0.95)])
+    for _ in range(50):
+        state, _ = step(PLAIN, state, Reading(alone, np.array(ALL)))
+    assert state.reliability == pytest.approx([0.15, 0.25])
+
+
+def test_a_voice_and_a_face_that_always_report_the_same_soon_lose_to_plain_words() -> None:
+    state, answers = initial_state(PLAIN), []
+    alone = np.stack([sharp(0, 0.92), sharp(6, 1.0), sharp(6, 1.0)])
+    for _ in range(20):
+        state, outcome = step(PLAIN, state, Reading(alone, np.array(ALL)))
+        answers.append(int(outcome.probabilities.argmax()))
+    assert answers[0] == 6 and not any(answers[8:])
+
+
 def test_pipelines_of_a_batch_are_independent() -> None:
     rng = np.random.default_rng(0)
     one, two = initial_state(CONFIG), initial_state(CONFIG, (2,))

@@ -281,6 +281,7 @@ def _broken(m: Material, seed: int, rng: np.random.Generator) -> Iterator[Stream
         for clips in (m.audio, m.visual)
     ]
     yield _stream(f"both {TOGETHER}", "broken", m.words, pair, m.labels)
+    yield _stream(f"cold, both {TOGETHER}", "", m.words, pair, m.labels, begins=begins)
 
 
 def badly_lit(m: Material, seed: int) -> tuple[Stream, Flags]:
