@@ -76,7 +76,7 @@ def test_a_fit_is_repeatable_and_never_worse_than_its_start(material: Material) 
 
 
 def test_a_common_source_is_a_reason_to_doubt_both(material: Material) -> None:
-    made = [s for s in situations.streams(material, 0) if s.name.endswith(situations.TOGETHER)]
+    made = [s for s in situations.streams(material, 0) if s.name == f"both {situations.TOGETHER}"]
     config = replace(CONFIG, common_source=1.0)
     (naive,), (wary,) = (situations.replayed(c, made) for c in (CONFIG, config))
     assert situations.gain(made[0], wary) >= situations.gain(made[0], naive)
