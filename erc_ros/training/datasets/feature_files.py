@@ -47,8 +47,10 @@ FIELDS: Mapping[tuple[int, int], Mapping[str, int]] = {
     (10, 7): {"speakers": 1, "labels": 2, "text": 3, "audio": 4, "visual": 5, "words": 6},
     (12, 10): {"speakers": 1, "labels": 2, "text": 3, "audio": 7, "visual": 8, "words": 9},
 }
-COSMIC: Mapping[int, Mapping[str, int]] = {10: {"speakers": 0, "labels": 1, "text": 2, "words": 6, "train": 7},
-          11: {"speakers": 0, "labels": 1, "text": 3, "words": 7, "train": 8}}  # fmt: skip
+COSMIC: Mapping[int, Mapping[str, int]] = {
+    10: {"speakers": 0, "labels": 1, "text": 2, "words": 6, "train": 7},
+    11: {"speakers": 0, "labels": 1, "text": 3, "words": 7, "train": 8},
+}
 LAYERS = 4
 
 

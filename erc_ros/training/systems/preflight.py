@@ -23,9 +23,6 @@ from erc_ros.training.encoders.pretrained import local_folder
 from erc_ros.training.encoders.robot import network_kind
 from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.heads.registry import make_head
-from erc_ros.training.systems.acoustics import OpenSmileStage
-from erc_ros.training.systems.descriptions import DescriptionsStage
-from erc_ros.training.systems.fusion import FusionStage
 
 ASSUMED = {"train": 9989, "dev": 1109, "test": 2610}
 """Utterances of a corpus that is not on this machine: those of MELD."""
@@ -78,15 +75,13 @@ def plan(name: str, section: Any, seeds: int, utterances: Mapping[str, int], lab
     missing = [*_missing_models(section), *_missing_files(section), *_missing_devices(section)]
     if seeds == 0:
         return Plan(name, 0, 0.0, 0.0)
-    if isinstance(section, FusionStage) or isinstance(
-        getattr(section, "fusion", None), FusionStage
-    ):
-        stage: FusionStage = section if isinstance(section, FusionStage) else section.fusion
+    stage = getattr(section, "fusion", section)  # a teacher is a fusion of one row
+    if hasattr(stage, "table_rows"):
         return _fusion(name, stage, seeds, utterances, missing, labels)
     everything = sum(utterances.values())
     hours, gigabytes = everything / 3600 / 100, everything * ASSUMED_WIDTH * 4 / GB
     encoder, trainer = getattr(section, "encoder", None), getattr(section, "trainer", None)
-    if isinstance(section, DescriptionsStage) and section.describer is not None:
+    if getattr(section, "describer", None) is not None:
         hours = everything * DESCRIBING_SECONDS / 3600
     if encoder is not None:
         hours, of_encoder = _encoder(encoder, trainer, section, utterances)
@@ -120,7 +115,7 @@ def _encoder(
 
 def _fusion(
     name: str,
-    stage: FusionStage,
+    stage: Any,
     seeds: int,
     utterances: Mapping[str, int],
     missing: Sequence[str],
@@ -178,15 +173,15 @@ def _missing_models(section: Any) -> Iterator[str]:
             json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError) as error:
             yield str(error)
-    if isinstance(section, OpenSmileStage) and importlib.util.find_spec("opensmile") is None:
+    if hasattr(section, "feature_set") and importlib.util.find_spec("opensmile") is None:
         yield (
-            "openSMILE is not installed: in the source tree, pip install '.[opensmile]' (its license"
-            " is for research)"
+            "openSMILE is not installed: in the source tree, pip install '.[opensmile]' (its"
+            " license is for research)"
         )
 
 
 def _missing_files(section: Any) -> Iterator[str]:
-    if isinstance(section, DescriptionsStage) and section.file and not Path(section.file).is_file():
+    if getattr(section, "file", "") and not Path(section.file).is_file():
         yield f"{section.file} is missing: the file of the descriptions"
 
 
