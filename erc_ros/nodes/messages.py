@@ -102,7 +102,8 @@ def from_time(time: Time) -> int:
 
 def _with_times(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of `message_fields` as a message takes them."""
-    return {**fields, "start": to_time(fields["start"]), "end": to_time(fields["end"])}
+    times = {"start": to_time(fields["start"]), "end": to_time(fields["end"])}
+    return {**fields, **times, "text": fields["text"][:TEXT]}
 
 
 def utterance_message(
@@ -132,7 +133,7 @@ def speaker_correction_message(
     message = SpeakerCorrection(
         sequence=sequence,
         conversation_id=event.conversation_id,
-        utterance_ids=list(event.utterance_ids),
+        utterance_ids=list(event.utterance_ids)[-CORRECTED_UTTERANCES:],
         start=to_time(event.start),
         end=to_time(event.end),
         old_speaker_id=event.before,

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
+
+
+class BoundedExecutor(SingleThreadedExecutor):
+    """Skips messages and requests that exceed a bound of their type.
+
+    On Humble (and where ROS_PYTHON_CHECK_FIELDS is 1) rclpy checks bounded fields with assertions
+    while it takes a message. An assertion that fails would end the node; publishers in C++ do not
+    check the length of strings.
+    """
+
+    def _take_subscription(self, *arguments: Any) -> Any:
+        return self._within_bounds(super()._take_subscription, *arguments)
+
+    def _take_service(self, *arguments: Any) -> Any:
+        return self._within_bounds(super()._take_service, *arguments)
+
+    def _within_bounds(self, take: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return take(*arguments)
+        except AssertionError:
+            return None  # as for a subscription that was destroyed meanwhile
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:  # rclpy's own errors are others
+                raise
+            return None  # pybind11 says so when an assertion failed below it
 
 
 class Spinning:
@@ -31,7 +57,7 @@ class Spinning:
     ) -> None:
         self.failure: BaseException | None = None
         self._ended = ended
-        self._executor = SingleThreadedExecutor(context=context)
+        self._executor = BoundedExecutor(context=context)
         for node in nodes:
             self._executor.add_node(node)
         self._stop: Future[None] = Future(executor=self._executor)
