@@ -197,7 +197,7 @@ def test_the_demo_plays_a_recording_into_the_nodes_and_ends(
             writer.write("/speech", kind, begin + 2 * second * 10**9, message)
     bench = make_bench(nodes=lambda **_: [])
     demo = launch(DEMO, f"recording:={tmp_path / 'bag'}", f"bundle:={bundle}", "rate:=2.0")
-    assert demo.process.wait(2 * PATIENCE) == 0
+    assert demo.process.wait(PATIENCE) == 0
     assert {"I got the job!", "That is great."} <= {estimate.text for estimate in bench.estimates}
     assert "process has died" not in demo.end()
 
