@@ -149,7 +149,7 @@ def arrays(layout: Layout) -> tuple[NDArray, ...]:
 
 
 def whole_prompt(prompt: TextPrompt, run: Callable[[tuple[NDArray, ...]], Array]) -> Read:
-    """Read everything anew for every utterance."""
+    """Read everything again for every utterance."""
     return lambda window: run(arrays(prompt.arrange(window, [len(window) - 1])))
 
 

@@ -1,7 +1,7 @@
 """Conversations with known turns: composed of recorded clips, and recorded ones.
 
 Composed: clips of RAVDESS, EmoDB and AMI training excerpts, one room, chosen overlap and noise.
-Nobody ever spoke like that; what is measured on them is always marked "composed".
+No person ever spoke like that; what is measured on them is always marked "composed".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m benchmarks.load [--seconds 60]      (600 for the ten minutes of the aim)
 
-Half of the time nobody speaks, then the demo's dialogue is spoken. Stamps are the wall clock's.
+Half of the time no person speaks, then the demo's dialogue is spoken. Stamps are the wall clock's.
 CPU and memory are those of the nodes' process, read from /proc; 100 % is one core.
 """
 

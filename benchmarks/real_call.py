@@ -72,7 +72,7 @@ def write_call(folder: Path, path: Path) -> Path:
 
 
 def single_speaker(turns: Iterable[Turn], frames: int) -> NDArray[np.object_]:
-    """(frames,) the one who speaks in each 10 ms; None where nobody or several do."""
+    """(frames,) the one who speaks in each 10 ms; None where no person or several do."""
     who = np.full(frames, None, object)
     count = np.zeros(frames, int)
     for turn in turns:

@@ -7,7 +7,7 @@ dialogues, said by the demo's synthetic voices; both by number of speakers and n
 shipped bundle. unseen: of clips of people whom its voice part was not trained on. recorded: the
 real call and the AMI excerpts. links: what speakers, words and modalities cost; the camera sees
 pictures of FER+'s test split. speed: the whole command, with a camera: times real time and memory.
-workers: 1 against 2 processes, the memory of each, and whether it grows. Data: $ERC_DATA. Nobody
+workers: 1 against 2 processes, the memory of each, and whether it grows. Data: $ERC_DATA. No person
 ever spoke as in the composed ones.
 """
 
@@ -86,7 +86,7 @@ WORDS_WRONG = 0.2  # share of the words that a bad recognizer changes or leaves 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """What somebody says: sound (n,) at 16 kHz, words ("": nobody recognises them), emotion."""
+    """What a person says: sound (n,) at 16 kHz, words ("": no person recognises them), emotion."""
 
     speaker: str
     sound: Samples
@@ -118,7 +118,7 @@ def ravdess(
 def ravdess_unread(
     count: int, random: np.random.Generator, people: Set[str] | None = None
 ) -> Iterator[Line]:
-    """The same clips, and nobody recognises the words."""
+    """The same clips, and no person recognises the words."""
     for line in ravdess(count, random, people):
         yield replace(line, text="")
 
@@ -126,14 +126,14 @@ def ravdess_unread(
 def emodb(
     count: int, random: np.random.Generator, people: Set[str] | None = None
 ) -> Iterator[Line]:
-    """The same of EmoDB; German, and nobody recognises the words."""
+    """The same of EmoDB; German, and no person recognises the words."""
     files = sorted((data_folder() / "emodb/full").glob("*.flac"))
     clips = [(p, p.name[:2], EMODB[p.name[5]]) for p in files if p.name[5] in EMODB]
     return _unread(clips, count, random, people)
 
 
 def nemo(count: int, random: np.random.Generator, people: Set[str] | None = None) -> Iterator[Line]:
-    """The same of nEMO, which is Polish; nobody recognises the words."""
+    """The same of nEMO, which is Polish; no person recognises the words."""
     from erc_ros.training.datasets import nemo as corpus
 
     files = sorted((data_folder() / corpus.FOLDER / "samples").glob("*.wav"))
@@ -466,7 +466,7 @@ def misheard(text: str, random: np.random.Generator) -> str:
 def speed(folder: Path, minutes: float) -> None:
     """Results d: `erc evaluate-bag` on a bag with a camera of 640 x 480 at 15 Hz, sound and texts.
 
-    The command as it is typed, in a process of its own; then once more, when the answers are kept.
+    The command as it is typed, in a process of its own; then again, when the answers are kept.
     """
     bag, out = folder / f"camera-{minutes:g}-minutes", folder / f"speed-{time.time_ns()}"
     if not bag.exists():
@@ -537,7 +537,7 @@ def workers(folder: Path, seeds: int) -> None:
     print(description(), flush=True)
     for number in (1, 2):
         out = folder / f"kept-{number}-{time.time_ns()}"
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
         after: list[float] = []
 
         def watch(done: float, after: list[float] = after) -> None:

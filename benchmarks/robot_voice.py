@@ -50,7 +50,7 @@ NOISE = 30.0  # dB below the speech
 FIRST_SEED = 2  # the gate's numbers were chosen on 0 and 1
 EXCHANGES = 8  # of a session: one room, one robot
 LEAST_CUT = 0.2  # s; an answer whose beginning is cut by this has lost a syllable
-LONG = 8.0  # s that the robot talks where somebody barges in, PATIENT after its beginning
+LONG = 8.0  # s that the robot talks where a person barges in, PATIENT after its beginning
 PATIENT = (2.5, 4.0)
 
 Span = tuple[float, float]  # s
@@ -172,7 +172,7 @@ def listen(
     gate: str = GATES[0],
     texts: Sequence[Transcript] = (),
 ) -> list[Utterance]:
-    """The final utterances, once more where their text came late."""
+    """The final utterances, again where their text came late."""
     ears, events = UtteranceAssembler(config, SileroVoiceActivity()), list[Event]()
     said = [(at(t), n % 2 == 0) for n, t in enumerate(np.ravel(session.announced).tolist())]
     waiting = sorted(texts, key=lambda text: text.arrival)
@@ -245,7 +245,7 @@ class Cast:
 
 
 def spoken(voices: Voices, random: np.random.Generator) -> tuple[Samples, Samples]:
-    """Something the robot says, and something somebody says, at the same level."""
+    """Something the robot says, and something a person says, at the same level."""
     robot, *people = voices
     person = people[random.integers(len(people))]
     return (
@@ -255,7 +255,7 @@ def spoken(voices: Voices, random: np.random.Generator) -> tuple[Samples, Sample
 
 
 def alone(rt60: float, playback: float) -> Callable[[Voices, np.random.Generator], Session]:
-    """Nobody but the robot."""
+    """No person but the robot."""
 
     def make(voices: Voices, random: np.random.Generator) -> Session:
         said = [spoken(voices, random)[0] for _ in range(EXCHANGES)]
@@ -280,7 +280,7 @@ def answered(
 def interrupted(
     rt60: float, playback: float, decibels: float | None
 ) -> Callable[[Voices, np.random.Generator], Session]:
-    """Somebody, so much louder than the robot, talks while it does; None: nobody does."""
+    """A person, so much louder than the robot, talks while it does; None: no person does."""
 
     def make(voices: Voices, random: np.random.Generator) -> Session:
         exchanges = []
@@ -317,7 +317,7 @@ def row(*cells: object) -> None:
 
 
 def listening(tail: float) -> AssemblerConfig:
-    """Nobody waits for a text."""
+    """No person waits for a text."""
     return AssemblerConfig(expect_text="never", robot_tail=tail)
 
 
@@ -372,7 +372,7 @@ def barge_table(cast: Cast) -> None:
 
 
 def false_table(cast: Cast) -> None:
-    """How often the robot itself is taken for somebody who talks over it."""
+    """How often the robot itself is taken for a person who talks over it."""
     header("gate", "sound late by", *(f"RT60 {rt60} s" for rt60 in ROOMS))
     for playback in PLAYBACK:
         rates: dict[str, list[str]] = defaultdict(list)

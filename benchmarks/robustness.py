@@ -3,7 +3,7 @@
     python -m benchmarks.robustness runs/text/best [more runs] [--split test] [--seeds 3]
 
 Each run is a folder as `erc train` of kind text leaves it. Its exported network reads every
-dialogue as on the robot; its own classifier answers. Errors are drawn anew for every seed.
+dialogue as on the robot; its own classifier answers. Errors are drawn again for every seed.
 """
 
 from __future__ import annotations

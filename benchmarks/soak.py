@@ -172,7 +172,7 @@ def _core(hours: float, watch: Watch, bundle: str, speakers: bool, told: Event) 
 
 
 class Robot:
-    """The sensors of a robot, and somebody who listens to its nodes."""
+    """The sensors of a robot, and a person who listens to its nodes."""
 
     def __init__(self, seed: int) -> None:
         import rclpy
@@ -227,7 +227,7 @@ class Robot:
         return True
 
     def plug(self, name: str) -> None:
-        """A sensor that somebody listens to."""
+        """A sensor that a person listens to."""
         from audio_common_msgs.msg import AudioDataStamped, AudioInfo
         from sensor_msgs.msg import CompressedImage
         from std_msgs.msg import Bool, String

@@ -1,10 +1,10 @@
-"""What reading while somebody speaks brings: cost by length of the conversation, early estimates.
+"""What reading while a person speaks brings: cost by length of the conversation, early estimates.
 
     python -m benchmarks.streaming [--bundle edge-small] [--dialogues 280]
 
 1. Cost: milliseconds of the recognizer for the utterances around the 10th, 100th and 1,000th of one
    conversation, text only; and of the text encoder when it remembers against reading its whole
-   window anew.
+   window again.
 2. Early estimates: MELD test, text only. After so many seconds heard the words so far (a share of
    the text as large as that of the utterance's time: simulated partial results) get a provisional
    estimate; counted is how often its label is that of the final one.

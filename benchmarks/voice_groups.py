@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from benchmarks.record import write_results
 from erc_ros.inference.bundle import Bundle, load_bundle
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.metrics import classification as metrics
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets import corpora
@@ -52,7 +52,7 @@ def recall(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, 
 def voice_estimates(bundle: Bundle, clips: Sequence[Clip]) -> list[Estimate]:
     """Return the estimate of each clip's audio alone."""
     estimates = []
-    with Recogniser(bundle) as recogniser:
+    with EmotionRecognizer(bundle) as recogniser:
         for number, clip in enumerate(clips):
             samples = np.rint(clip.samples * 32767).astype(np.int16)
             utterance = Utterance(

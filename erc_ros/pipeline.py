@@ -562,7 +562,7 @@ class Perception:
     def advance(self, now: int) -> list[PerceptionEvent]:
         """Set the clock of the stamps to `now` (ns); return what has waited too long.
 
-        To be called about every 0.1 s of that clock, whether or not anything comes in. Inputs that
+        To be called about every 0.1 s of that clock, whether or not anything arrives. Inputs that
         arrived before `now` must have been fed; see `InputLate`.
 
         Raises:
@@ -1018,7 +1018,7 @@ class Pipeline:
 
     @property
     def bundle(self) -> Bundle:
-        """The models that answer: name, version, labels."""
+        """The models in use: name, version, labels."""
         return self.recognition.bundle
 
     def opt_out(self, name: str, opted_out: bool = True) -> None:
@@ -1041,7 +1041,7 @@ class Pipeline:
     def advance(self, now: int) -> list[PipelineEvent]:
         """Set the clock of the stamps to `now` (ns); return what has waited too long.
 
-        To be called about every 0.1 s of that clock, whether or not anything comes in. Inputs that
+        To be called about every 0.1 s of that clock, whether or not anything arrives. Inputs that
         arrived before `now` must have been fed; see `InputLate`.
 
         Raises:

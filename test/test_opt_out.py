@@ -26,7 +26,7 @@ from erc_ros.dialogue.face_history import FaceHistory
 from erc_ros.dialogue.speakers.enrolment import EnrolmentError
 from erc_ros.dialogue.speaking_face import IdentityMatch
 from erc_ros.dialogue.voice_audio import VoiceAudio
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.pipeline import FaceSpeaking, PipelineEvent, TrackedFace, VoiceSound
 from erc_ros.values.events import UtteranceEvent
 from erc_ros.values.nanoseconds import NS
@@ -45,13 +45,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Utterance]:
     """Every utterance of which anything reaches the encoders."""
     utterances: list[Utterance] = []
-    encode = Recogniser._encode
+    encode = EmotionRecognizer._encode
 
-    def record(self: Recogniser, utterance: Utterance) -> object:
+    def record(self: EmotionRecognizer, utterance: Utterance) -> object:
         utterances.append(utterance)
         return encode(self, utterance)
 
-    monkeypatch.setattr(Recogniser, "_encode", record)
+    monkeypatch.setattr(EmotionRecognizer, "_encode", record)
     return utterances
 
 

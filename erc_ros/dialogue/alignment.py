@@ -157,7 +157,7 @@ class SpeechSegment:
     start: int
     end: int  # as far as it was heard
     is_open: bool = False  # speech goes on, or may
-    is_paused: bool = False  # open, but nobody speaks at this moment
+    is_paused: bool = False  # open, but no person speaks at this moment
     deadline: int = 0  # when it is published without text; only of a segment that is not open
     utterance_id: str = ""  # given with its draft
     attribution: Attribution = UNCLEAR
@@ -369,7 +369,7 @@ def late_cost(
 
 
 def remainders(match: TextMatch) -> list[SpeechSegment]:
-    """What the match leaves of its outer segments, to be drafted anew."""
+    """What the match leaves of its outer segments, to be drafted again."""
     first, last = match.segments[0], match.segments[-1]
     left = []
     if match.start > first.start:

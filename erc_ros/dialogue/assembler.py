@@ -6,7 +6,7 @@ a wall clock, so that the same inputs give the same utterances, in any chunking 
     audio -> segments of speech, by speaker (speech_segmenter) -> segments that wait for text
     final text -> matches segments (text_matching) -> utterance, one per speaker (text_splitting)
     segments whose text does not come -> utterance without text
-    text that comes later, or again and otherwise -> the utterance once more (utterance_log)
+    text that comes later, or again and otherwise -> the utterance again (utterance_log)
 """
 
 from __future__ import annotations
@@ -460,7 +460,7 @@ class UtteranceAssembler:
                 known = known or self._log.next_id()
                 segment = replace(segment, utterance_id=known)
                 out.append(self._event(segment, self._partial(segment), is_final=False))
-                # while somebody speaks no text is of both yet: an encoder would read it for nothing
+                # while a person speaks no text is of both yet: an encoder would read it for nothing
                 if segment.is_paused and (joined := self._joined(segment)):
                     out.append(self._event(joined, self._partial(joined), is_final=False))
         self._speech.drafted(known)
@@ -482,7 +482,7 @@ class UtteranceAssembler:
         From its end on, or from `heard_until` (ns), where speech went on after it.
 
         What is shorter than `least` (s), or a scrap after a match, is no utterance without a text,
-        unless a draft of it went out already.
+        unless a draft of it was published already.
         """
         if segment.start == self._speech.matched_until:
             least = self._config.speech.open_speech.stretch.min_fragment
@@ -646,7 +646,7 @@ class UtteranceAssembler:
         return event
 
     def _correct_speaker(self, correction: TurnCorrection) -> list[Event]:
-        """It was somebody else: what waits is attributed anew, what went out is corrected."""
+        """It was another person: what waits is attributed again, what was published is corrected."""
 
         def rename(said: Utterance, speaker_id: str) -> Utterance:
             """A name that it has by its voice becomes theirs."""

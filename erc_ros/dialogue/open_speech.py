@@ -148,7 +148,7 @@ def open_segment(
 def without_pause(
     state: OpenSpeechState, probabilities: Sequence[tuple[int, float]]
 ) -> OpenSpeechState:
-    """What follows a match begins where somebody speaks again.
+    """What follows a match begins where a person speaks again.
 
     probabilities: (time, probability of speech) since the match.
     """

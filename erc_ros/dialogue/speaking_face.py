@@ -1,7 +1,7 @@
 """Which of the faces that are seen is speaking? Pure functions on what was seen and told.
 
 In this order: what ROS4HRI matched with the voice, which face it says is speaking, whose mouth
-moves while there is speech and rests while there is none, the only face; otherwise nobody's.
+moves while there is speech and rests while there is none, the only face; otherwise no person's.
 """
 
 from __future__ import annotations

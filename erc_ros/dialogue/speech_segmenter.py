@@ -217,7 +217,7 @@ class SpeechSegmenter:
         return [] if segment is None else [segment]
 
     def skip_pause(self) -> None:
-        """What follows a match begins where somebody speaks again."""
+        """What follows a match begins where a person speaks again."""
         state = self.open.state
         if state.start is None or state.start != state.matched_until or self.heard_until is None:
             return

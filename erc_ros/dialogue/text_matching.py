@@ -224,7 +224,7 @@ def due(
 
 
 def reattributed(state: TextMatching, correction: TurnCorrection) -> TextMatching:
-    """Speech that waits was somebody else's."""
+    """Speech that waits was another person's."""
     segments = tuple(
         replace(segment, attribution=replace(segment.attribution, speaker=correction.new_speaker))
         if segment.attribution.speaker == correction.old_speaker

@@ -103,7 +103,7 @@ def split(
 def _by_speaker(
     segments: Sequence[SpeechSegment], config: TextSplittingConfig
 ) -> list[tuple[SpeechSegment, ...]]:
-    """Neighbours of one speaker together; those of nobody, and scraps, with their neighbour."""
+    """Neighbours of one speaker together; those of no person, and scraps, with their neighbour."""
     groups: list[tuple[SpeechSegment, ...]] = []
     for segment in segments:
         if groups and _is_same(groups[-1], segment):

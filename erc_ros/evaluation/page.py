@@ -127,7 +127,7 @@ class _Row:
         return self.truth.start if self.truth else min(start for start, _ in self.spans)
 
     def status_of(self, place: int) -> str:
-        """Of the answer of one system; "" without annotations, or where neither has anything."""
+        """Of the estimate of one system; "" without annotations, or where neither has anything."""
         answer = self.answers[place]
         if self.truth is None or answer is None or not self.outcomes[place]:
             return self.outcomes[place]

@@ -64,7 +64,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FusionOutput:
-    """The fusion's answer for one utterance: logits (C,) and modality weights (3,).
+    """The output of the fusion for one utterance: logits (C,) and modality weights (3,).
 
     influence: with `without` not calibrated yet.
     """
@@ -86,7 +86,7 @@ def unestimated_influence(left_out: NDArray[np.float32]) -> Influence:
 
 
 def uniform_output(labels: int) -> FusionOutput:
-    """The answer to an utterance without any modality: every label equally likely."""
+    """The output for an utterance without any modality: every label equally likely."""
     return FusionOutput(np.zeros(labels, np.float32), np.zeros(3, np.float32))
 
 
@@ -217,7 +217,7 @@ def recalibrated(
 def scale_confidence(
     probabilities: NDArray[np.float32], factors: Sequence[float]
 ) -> NDArray[np.float32]:
-    """Multiply the probability of each row's answer by the factor of its label.
+    """Multiply the probability of each row's label by the factor of its label.
 
     The answer stays: its probability ends where the next one would reach it, and at SUREST. The
     others share what is left as before.

@@ -182,7 +182,7 @@ class Reliability:
 
 
 def reliability(truth: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> Reliability:
-    """How often answers of a confidence are right. probabilities (N, C), rows summing to 1."""
+    """How often estimates of a confidence are right. probabilities (N, C), rows summing to 1."""
     p, which = _binned(truth, probabilities, bins)
     confidence, right = p.max(axis=1), p.argmax(axis=1) == np.asarray(truth)
     return Reliability(

@@ -38,7 +38,7 @@ def draw_confusion(counts: NDArray[Any], names: Sequence[str]) -> Figure:
 
 
 def draw_reliability(reliability: Reliability) -> Figure:
-    """How often answers of a confidence are right, and below how many there are."""
+    """How often estimates of a confidence are right, and below how many there are."""
     some = reliability.count > 0
     sums = reliability.confidence, reliability.right
     confidence, right = (values[some] / reliability.count[some] for values in sums)

@@ -1,4 +1,4 @@
-"""What came in and waits for the worker: callbacks only put, one thread takes.
+"""What arrived and waits for the worker: callbacks only put, one thread takes.
 
 Bounded per input in number and in bytes, so that a fast camera cannot push out a text, and huge
 messages cannot fill the memory; the oldest of the same input is dropped and counted. Taken in the
@@ -20,7 +20,7 @@ from erc_ros.values.errors import ErcRuntimeError
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that came in. arrived: ns on the monotonic clock. size: bytes, 0 = next to none."""
+    """One thing that arrived. arrived: ns on the monotonic clock. size: bytes, 0 = next to none."""
 
     input: str
     value: Any

@@ -20,7 +20,7 @@ class UtteranceEvent:
 
 @dataclass(frozen=True, slots=True)
 class TextCorrected:
-    """A final utterance once more: its text came late, or the speech recognizer corrected it.
+    """A final utterance again: its text came late, or the speech recognizer corrected it.
 
     before: the text it had, "" if none.
     """

@@ -1,4 +1,4 @@
-"""Speakers are told apart beside the stream: no text waits, and no speed changes an answer."""
+"""Diarization runs in the background: no text waits, and no speed changes an estimate."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def utterance(segment: SpeechSegment, text: str, speaker: str) -> Utterance:
 
 
 def log_of(*segments: SpeechSegment, text: str = "") -> UtteranceLog:
-    """A conversation in which these segments went out, each by itself."""
+    """A conversation in which these segments were published, each by itself."""
     log = UtteranceLog(CONFIG)
     for one in segments:
         log.spoke(one.start, one.end)

@@ -1,4 +1,4 @@
-"""Which answer belongs to which segment."""
+"""Which estimate belongs to which segment."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_what_the_nodes_send_is_within_the_bounds_of_its_type() -> None:
 def test_a_message_beyond_a_bound_of_its_type_does_not_end_the_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """rclpy of Humble always checks bounds where it takes a message; later ones do if asked."""
+    """rclpy of Humble always checks bounds where it takes a message; later ones do if required."""
     try:
         bad, good = UtteranceMessage(check_fields=False), UtteranceMessage(check_fields=False)
     except AssertionError:

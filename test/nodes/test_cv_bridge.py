@@ -90,7 +90,7 @@ def test_without_cv_bridge_the_error_names_it_and_other_encodings_work(
 
 
 def test_nv24_needs_no_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture whose chroma is that of its nv12 version gives the same colors."""
+    """An image whose chroma is that of its nv12 version gives the same colors."""
     without("cv_bridge", monkeypatch)
     random = np.random.default_rng(0)
     luma = random.integers(16, 235, (4, 6), np.uint8)

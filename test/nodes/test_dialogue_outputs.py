@@ -11,8 +11,8 @@ from erc_msgs.srv import GetEmotion
 from node_bench import LATCHED, Bench
 from std_msgs.msg import String
 
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
-from erc_ros.inference.recogniser import Recogniser
 from erc_ros.nodes.dialogue_outputs import annotated
 from erc_ros.nodes.handover import Handover
 from erc_ros.values.events import TextCorrected, UtteranceEvent
@@ -54,9 +54,9 @@ def say(bench: Bench, number: int, text: str, is_correction: bool = False) -> No
 def sure(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The label (index) that every utterance has with 0.9."""
     chosen = [0]
-    feed = Recogniser.feed
+    feed = EmotionRecognizer.feed
 
-    def answer(self: Recogniser, utterance: Utterance) -> Estimate:
+    def answer(self: EmotionRecognizer, utterance: Utterance) -> Estimate:
         from dataclasses import replace
 
         found = feed(self, utterance)
@@ -66,7 +66,7 @@ def sure(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         values = probabilities.astype(np.float32)
         return replace(found, probabilities=values, label=label, confidence=0.9)
 
-    monkeypatch.setattr(Recogniser, "feed", answer)
+    monkeypatch.setattr(EmotionRecognizer, "feed", answer)
     return chosen
 
 

@@ -16,7 +16,7 @@ from node_bench import LATCHED, Bench, finals, image_message, play
 from std_msgs.msg import Bool, String
 from tones import scene
 
-from erc_ros.inference.recogniser import Recogniser
+from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.values.deployment import PROHIBITED
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import Utterance
@@ -38,14 +38,14 @@ def opt_out(bench: Bench, node: str, id: str, opted_out: bool = True) -> Any:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Utterance]:
     """Every utterance of which anything reaches the encoders."""
     utterances: list[Utterance] = []
-    encode = Recogniser._encode
+    encode = EmotionRecognizer._encode
 
-    def record(self: Recogniser, utterance: Utterance) -> object:
+    def record(self: EmotionRecognizer, utterance: Utterance) -> object:
         if utterance.conversation_id:  # else the warm-up
             utterances.append(utterance)
         return encode(self, utterance)
 
-    monkeypatch.setattr(Recogniser, "_encode", record)
+    monkeypatch.setattr(EmotionRecognizer, "_encode", record)
     return utterances
 
 

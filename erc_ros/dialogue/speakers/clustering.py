@@ -215,7 +215,7 @@ def recluster(
 
     Returns:
         The clusters with their speakers; (windows, speakers) how well each window fits each
-        speaker; what became of indices that are nobody's any more.
+        speaker; what became of indices that are no person's any more.
     """
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     if not items:

@@ -237,7 +237,7 @@ class Diarization:
     """State: what is known of the speakers.
 
     segments: of the last seconds, as far as local speakers are remembered. merged: what became of
-    speakers who were nobody's any more at the last update.
+    speakers who were no person's any more at the last update.
     """
 
     local: LocalSpeakers = field(default_factory=LocalSpeakers)

@@ -110,7 +110,7 @@ class Diarizer:
             self._join(self._updater)
 
     def _join(self, updater: Updater) -> None:
-        """Join what came in, and forget what is too old for an update."""
+        """Join what arrived, and forget what is too old for an update."""
         longest = updater.sizes.longest + updater.sizes.hop
         self._samples = np.concatenate([self._samples, *self._new])[-longest:]
         self._new.clear()

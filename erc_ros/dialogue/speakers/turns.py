@@ -111,7 +111,7 @@ def partition(turns: Sequence[SpeakerTurn], start: int, end: int) -> list[Speake
 
 
 def without_short(turns: Sequence[SpeakerTurn], least: int) -> list[SpeakerTurn]:
-    """Turns shorter than `least` (ns), or of nobody, go to the longer neighbour."""
+    """Turns shorter than `least` (ns), or of no person, go to the longer neighbour."""
     kept = list(turns)
     while len(kept) > 1:
         place = min(

@@ -98,7 +98,7 @@ def more_text(
 def read_rightly(
     embeddings: Mapping[str, NDArray[np.float32]], labels: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Where the text's own answer is right, (N,) per split: a linear one, fitted on train."""
+    """Where the text alone is right, (N,) per split: a linear one, fitted on train."""
     answer = fit_classifier(embeddings["train"], labels["train"], embeddings["dev"], labels["dev"])
     return {s: answer(e).argmax(axis=1) == labels[s] for s, e in embeddings.items()}
 

@@ -298,7 +298,7 @@ class Task:
         split: str,
         seen: Sequence[bool] = (True, True, True),
     ) -> Floats:
-        """The fusion's answers, (N, C), from these modalities only.
+        """Outputs of the fusion, (N, C), from these modalities only.
 
         embeddings: of the three encoders, (N, E) each.
         """

@@ -36,7 +36,7 @@ def features(recipe: Recipe, figure: Any) -> None:
 
 
 def fused(recipe: Recipe, figure: Any) -> None:
-    """t-SNE of the answers of teacher and student before the softmax (SUMMER, figure 4)."""
+    """t-SNE of the outputs of teacher and student before the softmax (SUMMER, figure 4)."""
     runs = {"teacher": "teacher/text-teacher-offline", "student": "fusion/summer-offline"}
     found = {}
     for name, place in runs.items():

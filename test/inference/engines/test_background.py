@@ -1,4 +1,4 @@
-"""Engines built beside the networks that answer; TensorRT and the GPU are stand-ins."""
+"""Engines built while other networks run; TensorRT and the GPU are stand-ins."""
 
 from __future__ import annotations
 

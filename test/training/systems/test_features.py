@@ -15,7 +15,7 @@ from erc_ros.cli import main
 from erc_ros.training.engine.distributed import aside
 from erc_ros.training.engine.runs import read_metrics
 
-RECIPES = Path(__file__).parents[3] / "config" / "systems"
+RECIPES = Path(__file__).parents[3] / "erc_ros" / "config" / "systems"
 
 
 def small(tmp_path: Path, kind: str) -> Path:

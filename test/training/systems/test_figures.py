@@ -21,7 +21,7 @@ from erc_ros.training.systems.encoders import write_store
 from erc_ros.training.systems.figures import FIGURES
 from erc_ros.training.systems.tables import read_figures
 
-SYSTEMS = Path(__file__).parents[3] / "config" / "systems"
+SYSTEMS = Path(__file__).parents[3] / "erc_ros" / "config" / "systems"
 COMMANDS = yaml.safe_load((SYSTEMS / "figures" / "commands.yaml").read_text())
 PAPERS = {
     "magtkd": ("Table 2", "Table 3", "Figure 4", "Figure 5", "Figure 6"),

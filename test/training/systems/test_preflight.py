@@ -16,7 +16,7 @@ from published_files import mmgcn_meld
 from erc_ros.cli import main
 from erc_ros.training.systems import preflight
 
-RECIPES = Path(__file__).parents[3] / "config" / "systems"
+RECIPES = Path(__file__).parents[3] / "erc_ros" / "config" / "systems"
 
 
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)
