@@ -646,7 +646,7 @@ class UtteranceAssembler:
         return event
 
     def _correct_speaker(self, correction: TurnCorrection) -> list[Event]:
-        """It was another person: what waits is attributed again, what was published is corrected."""
+        """It was another person: attribute what waits again, correct what was published."""
 
         def rename(said: Utterance, speaker_id: str) -> Utterance:
             """A name that it has by its voice becomes theirs."""
