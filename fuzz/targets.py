@@ -138,6 +138,8 @@ def _message(data: bytes) -> None:
         id2=draw.text(),
         id1_type=draw.number("<b"),
         id2_type=draw.number("<b"),
+        position=[draw.number("<d")] * 2,
+        velocity=[draw.number("<d")] * 2,
         landmarks=[SimpleNamespace(x=draw.number("<f"), y=draw.number("<f"), c=1.0)] * 70,
     )
     message.data = draw.rest()

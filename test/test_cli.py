@@ -160,6 +160,8 @@ def test_a_missing_recording_is_one_line(
 def test_a_missing_extra_is_named(command: str, module: str, way_out: str, tmp_path: Path) -> None:
     without_arguments = ("run", "export-speaker", "demo")
     arguments = [command] if command in without_arguments else [command, str(tmp_path / "b")]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "metadata.yaml").touch()  # what replay takes for a rosbag2
     code = (
         f"import sys; sys.modules[{module!r}] = None; "
         f"from erc_ros.cli import main; sys.exit(main({arguments!r}))"

@@ -414,14 +414,15 @@ def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:
     others: dict[tuple[int, int, str, str], _Row] = {}
     for place, recording in enumerate(recordings):
         of = {m.prediction: m.truth for m in recording.matches if m.prediction is not None}
-        for index, answer in enumerate(recording.predictions):
+        for index, prediction in enumerate(recording.predictions):
             segment = of.get(index)
             if segment is not None:
-                rows[segment].answers[place] = answer
+                rows[segment].answers[place] = prediction
                 continue
-            same = (answer.start, answer.end, answer.conversation_id, answer.utterance_id)
+            span = prediction.start, prediction.end
+            same = (*span, prediction.conversation_id, prediction.utterance_id)
             row = others.setdefault(same, _Row(None, [None] * len(recordings)))
-            row.answers[place] = answer
+            row.answers[place] = prediction
     for row in (*rows, *others.values()):
         for recording, answer in zip(recordings, row.answers, strict=True):
             is_empty = truth is None or (row.truth is None and answer is None)

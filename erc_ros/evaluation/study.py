@@ -217,7 +217,7 @@ def compare_conditions(rows: Sequence[Row], seed: int = 0) -> dict[str, list[Row
     return {system: each for system, each in result.items() if each}
 
 
-def condition_lines(comparisons: Sequence[Row]) -> list[str]:
+def condition_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each comparison, for console, report and methods.md."""
     lines = []
     for each in comparisons:

@@ -353,9 +353,11 @@ def _timelines(
         for window in windows
     ]
     if labeled:
-        for own, window in zip(errors, windows, strict=True):
-            near = [_near(spans, window) for spans in emotional]
-            own["eder"] = _sums(emotion_diarization_errors(*near, _cut(labeled_time, window)))
+        for sums, window in zip(errors, windows, strict=True):
+            reference, hypothesis = (_near(spans, window) for spans in emotional)
+            sums["eder"] = _sums(
+                emotion_diarization_errors(reference, hypothesis, _cut(labeled_time, window))
+            )
     return errors
 
 

@@ -61,7 +61,7 @@ def test_the_same_weights_give_the_same_hash(tmp_path: Path) -> None:
 
 
 def test_no_bundle_there(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"bundle\.yaml.*models/edge-small"):
+    with pytest.raises(BundleError, match=r"nowhere/bundle\.yaml.*erc models"):
         load_bundle(tmp_path / "nowhere")
 
 

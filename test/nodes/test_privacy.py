@@ -202,4 +202,7 @@ def test_nothing_in_the_tree_reads_or_writes_pickles() -> None:
         r"|allow_pickle\s*=\s*True|weights_only\s*=\s*False|yaml\.(?:load|unsafe_load|full_load)\("
     )
     unsafe_files = [name for name in names if unsafe.search((REPOSITORY / name).read_text("utf-8"))]
-    assert not [name for name in unsafe_files if not name.startswith("test/")]
+    # Published features are pickles: this module creates numbers, text and collections only.
+    restricted = "erc_ros/training/datasets/safe_pickle.py"
+    unsafe_files = [name for name in unsafe_files if not name.startswith("test/")]
+    assert unsafe_files in ([], [restricted])

@@ -26,7 +26,7 @@ def test_a_head_of_no_paper_is_measured_at_its_default_size(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert fusion_heads.main(["--heads", "late-fusion", "--repeats", "1"]) == 0
-    assert "| pooling | default |" in capsys.readouterr().out
+    assert "| late-fusion | default |" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore")

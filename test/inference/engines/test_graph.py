@@ -249,7 +249,7 @@ def test_unsigned_activations_are_refused() -> None:
 @pytest.mark.parametrize(
     "nodes, said",
     [
-        ("q = QuantizeLinear (x, s, z)\n y = Cast <to = 1> (q)", "goes elsewhere"),
+        ("q = QuantizeLinear (x, s, z)\n y = Cast <to = 1> (q)", "used by other nodes"),
         ("i = Cast <to = 3> (x)\n y = DequantizeLinear (i, s, z)", "no QuantizeLinear before"),
         ("q = QuantizeLinear (x, s, z)\n y = DequantizeLinear (q, s2, z)", "another scale"),
         ("s3 = Abs (s)\n q = QuantizeLinear (x, s3, z)\n y = DequantizeLinear (q, s, z)", "scale"),
