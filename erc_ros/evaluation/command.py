@@ -31,7 +31,6 @@ from erc_ros.evaluation.jobs import Annotator, EvaluationJob, check
 from erc_ros.evaluation.many import Kept, cache_folder, run
 from erc_ros.evaluation.methods import write_methods
 from erc_ros.evaluation.metric import load_metrics
-from erc_ros.evaluation.pictures import score_pictures, timeline, write_figures
 from erc_ros.evaluation.recordings import assign_truth, find_bags
 from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
 from erc_ros.evaluation.results import (
@@ -464,6 +463,8 @@ def _write(
     study: Study | None,
 ) -> tuple[list[Path], int]:
     """(files, number of recordings that could not be evaluated)."""
+    from erc_ros.evaluation.pictures import score_pictures, timeline, write_figures
+
     own: dict[str, list[ScoredConversation]] = {system.name: [] for system in systems}
     labels = {system.name: system.bundle().labels for system in systems}
     summaries, failed, shown = [], 0, []

@@ -14,9 +14,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from erc_ros.evaluation.records import AnswerMatch
 
@@ -99,6 +96,9 @@ def _candidates(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> _
 
 def _connected(pairs: _Pairs) -> list[_Pairs]:
     """Groups without a common segment or utterance; they are small in recordings of any length."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     if not pairs:
         return []
     rows, columns = np.array(list(pairs)).T
@@ -113,6 +113,8 @@ def _connected(pairs: _Pairs) -> list[_Pairs]:
 
 
 def _best(group: _Pairs) -> list[tuple[int, int]]:
+    from scipy.optimize import linear_sum_assignment
+
     rows = sorted({t for t, _ in group})
     columns = sorted({p for _, p in group})
     cost = np.zeros((len(rows), len(columns)))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import wilcoxon
 
 from erc_ros.evaluation.agreement import labels_of_segments
 from erc_ros.evaluation.matching import outcome
@@ -188,6 +187,8 @@ def compare_conditions(rows: Sequence[Row], seed: int = 0) -> dict[str, list[Row
         system -> comparisons: measure, a, b, participants, difference (a - b), low, high, p,
         p_corrected; p is None below `MIN_PARTICIPANTS`.
     """
+    from scipy.stats import wilcoxon
+
     result: dict[str, list[Row]] = {}
     for system in dict.fromkeys(row["system"] for row in rows):
         means = {(r["participant"], r["condition"]): r for r in rows if r["system"] == system}

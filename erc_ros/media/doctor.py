@@ -16,7 +16,7 @@ EXTRAS = {
     "media": ("av", "matplotlib", "praatio", "pympi", "defusedxml", "tqdm"),
     "live": ("av", "sounddevice"),
     "replay": ("rosbags", "matplotlib"),
-    "evaluate": ("av", "jinja2", "praatio", "pympi", "defusedxml", "rosbags"),
+    "evaluate": ("av", "jinja2", "praatio", "pympi", "defusedxml", "rosbags", "scipy"),
     "demo": ("espeakng_loader",),
     "train": ("torch", "transformers", "accelerate", "sklearn", "soundfile"),
     "engines": ("onnx",),

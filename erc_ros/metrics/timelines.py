@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Extent = Sequence[tuple[int, int]]
 """Stretches (start, end) that are scored, ns."""
@@ -108,6 +107,8 @@ def speaker_mapping(
 
     What shares no time with anybody stays out.
     """
+    from scipy.optimize import linear_sum_assignment
+
     reference = _united(reference)
     edges, widths = _cells(reference, hypothesis, extent, collar)
     r, h = _counts(reference, edges), _counts(hypothesis, edges)

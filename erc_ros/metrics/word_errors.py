@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 TIME_COLLAR = 5_000_000_000  # ns, what MeetEval recommends for segments without times of words
 
@@ -130,6 +129,8 @@ def _best(
     costs: Sequence[Sequence[int]], true: Sequence[Sized], hypotheses: Sequence[Sized]
 ) -> WordErrors:
     """No speaker is assigned: all words of the speaker are deletions, or insertions."""
+    from scipy.optimize import linear_sum_assignment
+
     said, heard = [len(words) for words in true], [len(words) for words in hypotheses]
     size = max(len(said), len(heard))
     padded = np.zeros((size, size), np.int64)
