@@ -58,12 +58,18 @@ def generate_launch_description():
     """What ros2 launch calls."""
     emotion = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(Path(__file__).with_name("emotion.launch.py"))),
-        launch_arguments={"use_sim_time": "true"}.items(),
+        launch_arguments={
+            "use_sim_time": "true",
+            "deployment_context": LaunchConfiguration("deployment_context"),
+        }.items(),
     )
     return LaunchDescription(
         [
             DeclareLaunchArgument(
                 "recording", default_value="", description="a rosbag2; empty: it is made"
+            ),
+            DeclareLaunchArgument(
+                "deployment_context", default_value="research", description="as for the robot"
             ),
             DeclareLaunchArgument("rate", default_value="1.0", description="speed of the player"),
             OpaqueFunction(function=play),

@@ -133,6 +133,7 @@ def test_the_whole_chain_starts_and_an_estimate_comes(
         BRINGUP,
         f"bundle:={bundle}",
         f"params_file:={light}",
+        "deployment_context:=research",
         "device:=cpu",  # of emotion recognition, not of the microphone
         "speech_recognition:=whisper",
         "audio:=/audio/audio",
