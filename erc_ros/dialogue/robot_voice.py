@@ -256,7 +256,7 @@ def step(
 
 
 class RobotVoice:
-    """The robot, as far as the microphone hears it."""
+    """Decide which audio is the robot's own voice, so that it is not taken for a person's."""
 
     def __init__(self, config: RobotVoiceConfig) -> None:
         self._config = config

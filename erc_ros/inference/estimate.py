@@ -26,7 +26,7 @@ class Influence:
     """Why an estimate is as it is: what each modality contributed.
 
     alone: (3, C), what text, audio and visual indicate separately; 0 where missing or not computed.
-    without: (3, C), calibrated, the result without each; 0 where nothing else is there.
+    without: (3, C), calibrated probabilities without each modality; 0 where it was the only one.
     reliability: (3,), estimated probability that each modality works, before this utterance; text
         is the reference, 1; NaN = not estimated.
     distrust: of text, audio and visual, the value of a `Distrust`; "" = trusted or not known.
@@ -40,7 +40,7 @@ class Influence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """How a person felt during one utterance.
+    """What a person expressed during one utterance.
 
     An utterance of which nothing could be seen, heard or read has the uniform distribution, weights
     0 and no modality: "no idea", not "neutral" (its label is then only the first of equals).

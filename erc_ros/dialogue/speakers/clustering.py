@@ -111,10 +111,11 @@ class SpeakerClusters:
 class ClusteringThresholds:
     """How speakers are compared, from the configuration and the embedding network's card.
 
-    Similarity is the cosine of two embeddings. same: of two windows of one voice, usually; least:
-    of one voice, on average; distinct: how much less similar two voices count that co-occur;
-    evidence: s of speech that make a speaker; evidence_beside: the same for who co-occurred with
-    all speakers known so far; speakers: at most; frame: s.
+    Similarity is the cosine of two embeddings. same: usual similarity of two windows of one voice;
+    least: lowest mean similarity within one voice; distinct: how much less similar two voices count
+    that speak at once; evidence: s of speech before a new speaker is created; evidence_beside: the
+    same for a voice that spoke at once with all known speakers; speakers: maximum number of them;
+    frame: length of a frame, s.
     """
 
     same: float

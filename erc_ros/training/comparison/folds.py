@@ -115,7 +115,7 @@ def folds(corpus: FoldedCorpus, count: int) -> Iterator[tuple[NDArray[np.int64],
 
 
 def part(data: Dialogues, chosen: NDArray[np.int64]) -> Dialogues:
-    """Whole conversations of it; chosen: their rows, in order."""
+    """Return the rows `chosen` (sorted; whole conversations only) as a data set of their own."""
     kept = None if data.present is None else data.present[chosen]
     return Dialogues(
         data.text[chosen],

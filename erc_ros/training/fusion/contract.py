@@ -167,7 +167,7 @@ def missing_modality(make: Make) -> None:
 
 
 def future(make: Make) -> None:
-    """A causal model does not read later utterances; one without context reads no others."""
+    """Check that a causal model ignores later utterances, and one without context all others."""
     model, batch = make(causal=True), conversations()
     before = _run(model, batch).logits
     after = {**batch, "text": batch["text"].clone()}
