@@ -335,7 +335,10 @@ def test_who_is_known_by_voice_is_named_where_the_parameters_say_so(
     tmp_path: Path, robot: RobotConfig
 ) -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
-    texts = ("The boats come home when the lights go on.", "We stay there until the evening.")
+    texts = (  # the second long enough to know the voice, wherever eSpeak pauses in it
+        "The boats come home when the lights go on.",
+        "We stay there until the evening, and then we all walk back along the river to the harbor.",
+    )
     dialogue = [WrittenTurn(speaker, text, Delivery()) for speaker, text in enumerate(texts)]
     sound, phrases = perform(dialogue, synthesiser())
     bag = write_conversation(tmp_path / "bag", sound, phrases)
