@@ -30,7 +30,7 @@ class VoiceAudio:
     """The last audio of every voice that comes by itself.
 
     Args:
-        format: what the bytes mean where the message does not tell; no person else does.
+        format: what the bytes mean where the message does not say it.
         kept: s of each voice.
     """
 

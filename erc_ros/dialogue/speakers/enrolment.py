@@ -225,7 +225,7 @@ def least_alike(
 
 
 def recognise(voice: VoiceProfile, known: Mapping[str, VoiceProfile], least: float) -> str | None:
-    """The name whose voice this is; None: no person's who is known.
+    """The name whose voice this is; None: of no known person.
 
     least: how alike they must be, see `least_alike`. Two voices are compared by the cosine of all
     that was heard of each: little speech is never quite alike, so that a name needs a few seconds.
