@@ -14,27 +14,29 @@ of these is the case is not known beforehand, so it is inferred from what the mo
 - **Plain words.** A sentence whose words are neutral is weak evidence that the speaker is neutral:
   the words' distribution is raised to `text_exponent`, and a share `plain_words` of its neutral
   probability is spread over the emotions.
-- **Uninformative words.** The surer the words are of neutral, the likelier they say nothing about
-  the speaker ("It's eleven o'clock."): with probability s they count as missing for a voice and a
-  face that agree, and are no evidence for or against a modality. Both together can then overrule
-  them from the first utterance; one alone cannot.
+- **Pairs** (section `pair`; optional). A voice and a face that agree with each other are of a
+  speaker who shows what they feel whatever the words are ("It's eleven o'clock."), or of another
+  person (a television). Words that do express an emotion tell which: `State.pair` is the
+  probability of neither, of an expressive speaker, and of another person. The surer the words are
+  of neutral, the likelier they say nothing about an expressive speaker (probability s).
 
 With c an emotion, t, a, v the distributions of words, voice and face, z the hidden states:
 
-    s       = min(1, uninformative_words * t(neutral) ^ uninformative_power)
     f_m(c)  = mismatch_m + (1 - mismatch_m) m(c) / q_m(c)        (1 where m is missing)
     k_z(c)  = unexpressed + (1 - unexpressed) * product of f_m(c) over the m that work in z
     P(z)   *= sum_c t(c) k_z(c) / (evidence that a broken modality explains as well)
-    P(z)    = (1 - 2s) P(z) + 2s P(z) before                     (s >= 1/2: nothing is learned)
-    p(c)   ~ (1 - s) plain(t)(c) * sum_z P(z) k_z(c)
-             + s ((1 - w) plain(t)(c) + w prior(c)^without_text k(c))
+    p(c)   ~ plain(t)(c) * sum_z P(z) k_z(c)
 
-In the last line, w is the probability that voice and face both work where there are no words, and k
-is the evidence of both, with the utterance itself in its mean q `current_count` times: what is
-reported rarely is less surprising from a modality of which little is known.
 "Explained as well": the readings of a modality that follow the conversation, but not the utterance
-(another person's face), agree with the mean of the last words; what they agree with that is no
-evidence that the modality works.
+(another person's face), agree with the mean u of the last words; what they agree with that is no
+evidence that the modality works. With pairs, g(c) is k(c) of both by the constants of `pair`:
+
+    s       = min(1, uninformative_words * t(neutral) ^ uninformative_power)
+    P(expressive)     *= sum_c ((1 - s) t(c) + s prior(c)) g(c)
+    P(another person) *= sum_c ((1 - s) u(c) + s prior(c)) g(c) = G
+    P(neither)        *= the sum of the factors of P(z)
+    p(c)   ~ P(neither) plain(t)(c) sum_z P(z) k_z(c) + P(another person) G plain(t)(c)
+             + P(expressive) ((1 - s) plain(t)(c) + s prior(c)^without_text) g(c)
 
 One implementation for nodes, replay, benchmarks and training: `step` is pure, causal and takes
 constant time; any leading axes of its arrays are independent pipelines. Constants come from the
@@ -44,7 +46,7 @@ section `reliability` of a bundle's manifest.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -77,6 +79,36 @@ class PerModality:
 
 
 @dataclass(frozen=True)
+class PairConfig:
+    """The constants of a voice and a face that agree; section `reliability.pair` of a bundle.
+
+    expressive, another_person: probability, at the start, that a pair is of an expressive speaker,
+    or of another person.
+    """
+
+    expressive: float
+    another_person: float
+    mismatch: float  # share of utterances in which one of them reports another emotion
+    unexpressed: float  # share of utterances in which neither shows the emotion
+    change_rate: float  # per utterance, that the probabilities start again
+    uninformative_words: float  # share of sentences that say nothing, at a certain neutral
+    uninformative_power: float  # how fast that share falls with the probability of neutral
+    current_count: float = 0.0  # utterances that the current one counts as in its running mean
+
+    def __post_init__(self) -> None:
+        _check_ranges(self, _PAIR_RANGES)
+        if self.expressive + self.another_person > 1 - LEAST:
+            raise ErcValueError("expressive and another_person must sum to less than 1")
+
+    @property
+    def start(self) -> Array:
+        """(3,): probabilities of neither, an expressive speaker, another person."""
+        return np.array(
+            [1 - self.expressive - self.another_person, self.expressive, self.another_person]
+        )
+
+
+@dataclass(frozen=True)
 class ReliabilityConfig:
     """The constants; section `reliability` of a bundle (docs/reference/bundle.md).
 
@@ -95,19 +127,16 @@ class ReliabilityConfig:
     change_rate: float  # per utterance, that a modality starts at `initial` again
     text_exponent: float = 1.0
     plain_words: float = 0.0
-    uninformative_words: float = 0.0  # share of sentences that say nothing, at a certain neutral
-    uninformative_power: float = 1.0  # how fast that share falls with the probability of neutral
     neutral: int = 0
     without_text: float = 1.0
     initial_without_text: float = 0.8
     prior_count: float = 4.0  # utterances that the start of the running mean counts as
     decay: float = 0.99  # of the running mean, per utterance
-    current_count: float = 0.0  # utterances that one with uninformative words counts as in its mean
     word_correction: float = 0.0  # 0..1: how far a mean that the words share is no bias
     recent_decay: float = 0.8  # of the mean of the last words
     recent_count: float = 5.0  # utterances that the prior counts as in it
-    common_source: float = 0.0  # how well a voice and a face of another person explain each other
     combination: str = "product"
+    pair: PairConfig | None = None
 
     def __post_init__(self) -> None:
         if len(self.prior) < 2 or not all(math.isfinite(x) and x > 0 for x in self.prior):
@@ -120,16 +149,23 @@ class ReliabilityConfig:
             raise ErcValueError(
                 f"combination is {self.combination!r}, known are {', '.join(COMBINATIONS)}"
             )
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            parts = (
-                {f"{name}.{m}": getattr(value, m) for m in ESTIMATED}
-                if isinstance(value, PerModality)
-                else {name: value}
-            )
-            for place, number in parts.items():
-                if not low <= number <= high:
-                    raise ErcValueError(f"{place} is {number}; it must be in [{low:g}, {high:g}]")
+        if self.pair is not None and self.combination != "product":
+            raise ErcValueError("pair needs the combination 'product'")
+        _check_ranges(self, _RANGES)
+
+
+def _check_ranges(config: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise ErcValueError if a constant is out of its range."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        parts = (
+            {f"{name}.{m}": getattr(value, m) for m in ESTIMATED}
+            if isinstance(value, PerModality)
+            else {name: value}
+        )
+        for place, number in parts.items():
+            if not low <= number <= high:
+                raise ErcValueError(f"{place} is {number}; it must be in [{low:g}, {high:g}]")
 
 
 _RANGES = {
@@ -139,18 +175,25 @@ _RANGES = {
     "change_rate": (1e-6, 0.5),
     "text_exponent": (0.05, 2.0),
     "plain_words": (0.0, 1.0),
-    "uninformative_words": (0.0, 5.0),
-    "uninformative_power": (0.0, 50.0),
     "without_text": (0.0, 1.0),
     "initial_without_text": (0.001, 0.999),
     "prior_count": (0.1, 1e4),
     "decay": (0.5, 1.0),
-    "current_count": (0.0, 100.0),
     "word_correction": (0.0, 1.0),
     "recent_decay": (0.0, 0.999),
     "recent_count": (0.1, 1e3),
-    "common_source": (0.0, 1.0),
 }
+_PAIR_RANGES = {
+    "expressive": (0.0, 0.999),
+    "another_person": (0.0, 0.999),
+    "mismatch": (0.0, 1.0),
+    "unexpressed": (0.001, 1.0),
+    "change_rate": (0.0, 0.5),
+    "uninformative_words": (0.0, 5.0),
+    "uninformative_power": (0.0, 50.0),
+    "current_count": (0.0, 100.0),
+}
+NEITHER, EXPRESSIVE, ANOTHER = range(3)  # of State.pair
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +204,7 @@ class State:
     totals, word_totals: (..., 2, C), faded sums of what a modality reported, and of the words of
     the same utterances; counts, word_counts: (..., 2), faded numbers of them.
     recent: (..., C), recent_count: (...,): the same of the last words.
+    pair: (..., 3), probability of neither, an expressive speaker, another person.
     """
 
     works: Array
@@ -170,11 +214,19 @@ class State:
     word_counts: Array
     recent: Array
     recent_count: Array
+    pair: Array
+
+    @property
+    def separately(self) -> Array:
+        """(..., 2): probability that voice and face work, where the other one is missing."""
+        return np.stack([self.works[..., 1, :].sum(-1), self.works[..., :, 1].sum(-1)], axis=-1)
 
     @property
     def reliability(self) -> Array:
-        """(..., 2): probability that voice and face work."""
-        return np.stack([self.works[..., 1, :].sum(-1), self.works[..., :, 1].sum(-1)], axis=-1)
+        """(..., 2): probability that voice and face work; those of an expressive speaker do."""
+        pair = self.pair[..., None, :]
+        result: Array = pair[..., NEITHER] * self.separately + pair[..., EXPRESSIVE]
+        return result
 
 
 class Reading(NamedTuple):
@@ -214,7 +266,12 @@ def initial_state(config: ReliabilityConfig, shape: tuple[int, ...] = ()) -> Sta
         word_counts=np.zeros((*shape, 2)),
         recent=np.zeros((*shape, classes)),
         recent_count=np.zeros(shape),
+        pair=np.broadcast_to(_pair_start(config), (*shape, 3)).copy(),
     )
+
+
+def _pair_start(config: ReliabilityConfig) -> Array:
+    return np.array([1.0, 0.0, 0.0]) if config.pair is None else config.pair.start
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,7 +288,7 @@ class Part:
 def part(state: State, m: int) -> Part:
     """Return the state of voice (0) or face (1)."""
     return Part(
-        float(state.reliability[m]),
+        float(state.separately[m]),
         state.totals[m],
         float(state.counts[m]),
         state.word_totals[m],
@@ -239,8 +296,8 @@ def part(state: State, m: int) -> Part:
     )
 
 
-def with_part(state: State, m: int, known: Part) -> State:
-    """The state with something else known of voice (0) or face (1)."""
+def with_part(config: ReliabilityConfig, state: State, m: int, known: Part) -> State:
+    """The state with something else known of voice (0) or face (1), and nothing of the pair."""
     other = state.works.sum(axis=m)  # (2,): of the other modality
     own = np.array([1 - known.reliability, known.reliability])
     totals, counts = state.totals.copy(), state.counts.copy()
@@ -254,6 +311,7 @@ def with_part(state: State, m: int, known: Part) -> State:
         counts=counts,
         word_totals=word_totals,
         word_counts=word_counts,
+        pair=_pair_start(config),
     )
 
 
@@ -272,25 +330,38 @@ def step(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
     usual = _mean(prior, config.recent_count, state.recent, state.recent_count[..., None])
     broken = np.maximum(1.0, (evidence.alone * usual[..., None, :]).sum(-1))
     broken = np.where(compared, broken, 1.0)  # (..., 2)
-    elsewhere = config.common_source * (evidence.both * usual).sum(-1)
-    both = np.maximum(broken[..., 0] * broken[..., 1], elsewhere)
-    both = np.where(compared.all(axis=-1), both, broken[..., 0] * broken[..., 1])
-
-    plain = np.where(has_text, _plain(config, words), base)
-    share = np.where(has_text[..., 0], _uninformative(config, words), 0.0)
-    texts = _Texts(words, plain, share * compared.all(axis=-1))
-    with_itself = _evidence(config, state, said, there, config.current_count).both
-    outcome = _outcome(config, state, reading, evidence, with_itself, (broken, both), texts)
     agrees = (evidence.alone * words[..., None, :]).sum(-1)  # (..., 2)
-    works = _weights(state.works, broken, both)
+    works = _weights(state.works, broken)
     works[..., 1, 0] *= agrees[..., 0]
     works[..., 0, 1] *= agrees[..., 1]
     works[..., 1, 1] *= (evidence.both * words).sum(-1)
-    unknown = np.minimum(1.0, 2 * share)[..., None, None]
-    works = works / works.sum(axis=(-2, -1), keepdims=True)
-    works = (1 - unknown) * works + unknown * state.works
+    explained = works.sum(axis=(-2, -1), keepdims=True)
+    works = works / explained
+
+    plain = np.where(has_text, _plain(config, words), base)
+    pairing = _Pairing(np.array([1.0, 0.0, 0.0]), np.zeros_like(words), np.zeros(words.shape[:-1]))
+    pair = state.pair
+    if config.pair is not None:
+        is_pair = np.asarray(compared.all(axis=-1))[..., None]
+        both = _both(config, config.pair, state, said, there)
+        share = _uninformative(config, config.pair, words)[..., None]
+        expressive = (((1 - share) * words + share * prior) * both).sum(-1)
+        another = (((1 - share) * usual + share * prior) * both).sum(-1)
+        posterior = pair * np.stack([explained[..., 0, 0], expressive, another], axis=-1)
+        posterior = posterior / posterior.sum(-1, keepdims=True)
+        kept = np.where(is_pair, posterior[..., EXPRESSIVE, None] * share, 0.0)[..., None]
+        works = (1 - kept) * works + kept * state.works
+        pairing = _Pairing(
+            np.where(is_pair, pair, pairing.weights),
+            ((1 - share) * plain + share * base) * both,
+            another,
+        )
+        h = config.pair.change_rate
+        after = np.maximum((1 - h) * posterior + h * config.pair.start, LEAST)
+        pair = np.where(is_pair, after / after.sum(-1, keepdims=True), pair)
+    outcome = _outcome(config, state, reading, evidence, broken, (words, plain), pairing)
     works = np.where(has_text[..., None], works, state.works)
-    return _after(config, state, works, reading, said), outcome
+    return _after(config, state, works, pair, reading, said), outcome
 
 
 def distrust(config: ReliabilityConfig, state: State) -> dict[str, Distrust]:
@@ -379,7 +450,7 @@ def forget(config: ReliabilityConfig, memory: Memory, modality: str) -> Memory:
     m = ESTIMATED.index(modality)
     unknown = part(initial_state(config), m)
     others = tuple(each for each in memory.others if each[:2] != (m, memory.devices[m]))
-    state = with_part(memory.state, m, unknown)
+    state = with_part(config, memory.state, m, unknown)
     return replace(memory, state=state, before=state, last=("", ""), others=others)
 
 
@@ -393,7 +464,7 @@ def _switched(config: ReliabilityConfig, memory: Memory, m: int, device: str) ->
     returning = known.pop((m, device), None) or part(initial_state(config), m)
     known.pop((m, former), None)
     kept = [*known.items(), ((m, former), part(memory.state, m))][-DEVICES:]
-    state = with_part(memory.state, m, returning)
+    state = with_part(config, memory.state, m, returning)
     others = tuple((number, name, value) for (number, name), value in kept)
     return replace(memory, state=state, devices=devices, others=others)
 
@@ -410,43 +481,72 @@ class _Evidence(NamedTuple):
     both: Array
 
 
-class _Texts(NamedTuple):
-    """Words as reported and as `_plain` makes them, (..., C); share: they say nothing, (...,)."""
+class _Pairing(NamedTuple):
+    """What a voice and a face that agree mean for an utterance.
 
-    words: Array
-    plain: Array
-    share: Array
+    weights: (..., 3), probability of neither, an expressive speaker, another person; neither where
+    one of them or the words are missing. expressive: (..., C), the prediction of an expressive
+    speaker, not normalized; another: (...,), how well another person explains what they report.
+    """
+
+    weights: Array
+    expressive: Array
+    another: Array
 
 
 def _evidence(
+    config: ReliabilityConfig, state: State, said: Array, there: NDArray[np.bool_]
+) -> _Evidence:
+    """What a working voice and face say for and against each emotion; 1 where one is missing."""
+    _, _, mismatch = _constants(config)
+    factors = _factors(config, state, said, there, mismatch)
+    e = config.unexpressed
+    return _Evidence(e + (1 - e) * factors, e + (1 - e) * factors[..., 0, :] * factors[..., 1, :])
+
+
+def _both(
+    config: ReliabilityConfig,
+    pair: PairConfig,
+    state: State,
+    said: Array,
+    there: NDArray[np.bool_],
+) -> Array:
+    """g(c), (..., C): the evidence of a voice and a face that belong together."""
+    factors = _factors(config, state, said, there, pair.mismatch, pair.current_count)
+    e = pair.unexpressed
+    both: Array = e + (1 - e) * factors[..., 0, :] * factors[..., 1, :]
+    return both
+
+
+def _factors(
     config: ReliabilityConfig,
     state: State,
     said: Array,
     there: NDArray[np.bool_],
+    mismatch: Array | float,
     itself: float = 0.0,
-) -> _Evidence:
-    """What a working voice and face say for and against each emotion; 1 where one is missing.
+) -> Array:
+    """f(c) of voice and face, (..., 2, C).
 
-    itself: utterances that this one counts as in the mean that it is compared with.
+    itself: utterances that this one counts as in the running mean that it is compared with: what is
+    reported rarely is less surprising from a modality of which little is known.
     """
-    prior, _, mismatch = _constants(config)
+    prior = _constants(config)[0]
     counts = state.counts[..., None]
     mean = _mean(prior, config.prior_count, state.totals + itself * said, counts + itself)
     if config.word_correction:
         words = _mean(prior, config.prior_count, state.word_totals, state.word_counts[..., None])
         mean = mean * (prior / words) ** config.word_correction
-    factors = np.where(there, mismatch + (1 - mismatch) * said / np.maximum(mean, 1e-6), 1.0)
-    e = config.unexpressed
-    both = e + (1 - e) * factors[..., 0, :] * factors[..., 1, :]
-    return _Evidence(e + (1 - e) * factors, both)
+    ratios = said / np.maximum(mean, 1e-6)
+    factors: Array = np.where(there, mismatch + (1 - mismatch) * ratios, 1.0)
+    return factors
 
 
-def _weights(works: Array, broken: Array, both: Array) -> Array:
+def _weights(works: Array, broken: Array) -> Array:
     """(..., 2, 2): the states, each times what its modalities that do not work explain."""
     result: Array = works.copy()
-    result[..., 0, 0] *= both
-    result[..., 0, 1] *= broken[..., 0]
-    result[..., 1, 0] *= broken[..., 1]
+    result[..., 0, :] *= broken[..., 0, None]
+    result[..., :, 0] *= broken[..., 1, None]
     return result
 
 
@@ -455,15 +555,18 @@ def _outcome(
     state: State,
     reading: Reading,
     evidence: _Evidence,
-    with_itself: Array,
-    explained: tuple[Array, Array],
-    texts: _Texts,
+    broken: Array,
+    texts: tuple[Array, Array],
+    pairing: _Pairing,
 ) -> Outcome:
-    """The prediction with all modalities, and without each."""
+    """The prediction with all modalities, and without each.
+
+    texts: the words as reported and as `_plain` makes them, (..., C) each.
+    """
     if reading.joint is not None and config.combination == "mixture":
-        predictions = _mixtures(state, reading, *explained)
+        predictions = _mixtures(state, reading, broken)
     else:
-        predictions = _products(config, state, reading, evidence, with_itself, explained, texts)
+        predictions = _products(config, state, reading, evidence, broken, texts, pairing)
     predictions = predictions / predictions.sum(axis=-1, keepdims=True)
     return Outcome(predictions[..., 0, :], predictions[..., 1:, :], state.reliability)
 
@@ -473,13 +576,12 @@ def _products(
     state: State,
     reading: Reading,
     evidence: _Evidence,
-    with_itself: Array,
-    explained: tuple[Array, Array],
-    texts: _Texts,
+    broken: Array,
+    texts: tuple[Array, Array],
+    pairing: _Pairing,
 ) -> Array:
     """(..., 4, C), not normalized: with everything, without words, voice, face."""
-    words, plain, share = texts
-    broken, both = explained
+    words, plain = texts
     base = _constants(config)[1]
     has_text, has_audio, has_visual = (reading.present[..., m, None] for m in range(3))
     without_words = _without_words(config, state.works)
@@ -487,18 +589,19 @@ def _products(
     audio, visual = evidence.alone[..., 0, :], evidence.alone[..., 1, :]
 
     def supported(w: Array) -> Array:
-        w = _weights(w, broken, both)[..., None]  # (..., 2, 2, 1)
+        w = _weights(w, broken)[..., None]  # (..., 2, 2, 1)
         one = w[..., 0, 0, :] + w[..., 1, 0, :] * audio + w[..., 0, 1, :] * visual
-        found: Array = one + w[..., 1, 1, :] * evidence.both
-        return found
+        result: Array = one + w[..., 1, 1, :] * evidence.both
+        return result
 
-    full = supported(works)
     a = works.sum(axis=-1)[..., None]  # (..., 2, 1): of voice
     v = works.sum(axis=-2)[..., None]
     only_audio = a[..., 0, :] * broken[..., 0, None] + a[..., 1, :] * audio
     only_visual = v[..., 0, :] * broken[..., 1, None] + v[..., 1, :] * visual
-    w, s = without_words[..., 1, 1, None], share[..., None]
-    together = (1 - s) * plain * full + s * ((1 - w) * plain + w * base * with_itself)
+    neither, expressive, another = (pairing.weights[..., n, None] for n in range(3))
+    together = neither * plain * supported(works)
+    together = together + another * pairing.another[..., None] * plain
+    together = together + expressive * pairing.expressive
     # Where there is nothing but words, they are taken as they are.
     only_words = np.where(has_text, words, base)
     return np.stack(
@@ -526,16 +629,14 @@ def _without_words(config: ReliabilityConfig, works: Array) -> Array:
     return result
 
 
-def _mixtures(state: State, reading: Reading, broken: Array, both: Array) -> Array:
+def _mixtures(state: State, reading: Reading, broken: Array) -> Array:
     """The same of a joint fusion model: what it predicts from the modalities that work."""
     assert reading.joint is not None
     found = []
     for left_out in (None, 0, 1, 2):
         given = reading.present & np.array([left_out != m for m in range(3)])
         explained = np.where(given[..., 1:], broken, 1.0)
-        all_given = given[..., 1] & given[..., 2]
-        either = np.where(all_given, both, explained[..., 0] * explained[..., 1])
-        weights = _weights(state.works, explained, either)
+        weights = _weights(state.works, explained)
         given = given[..., None, None, None, None]
         rows = reading.joint
         rows = np.where(given[..., 0, :, :, :, :], rows[..., 1:, :, :, :], rows[..., :1, :, :, :])
@@ -562,11 +663,11 @@ def _plain(config: ReliabilityConfig, words: Array) -> Array:
     return tempered
 
 
-def _uninformative(config: ReliabilityConfig, words: Array) -> Array:
+def _uninformative(config: ReliabilityConfig, pair: PairConfig, words: Array) -> Array:
     """(...,): the probability that the words say nothing about the speaker."""
     if config.neutral < 0:
         return np.zeros(words.shape[:-1])
-    share = config.uninformative_words * words[..., config.neutral] ** config.uninformative_power
+    share = pair.uninformative_words * words[..., config.neutral] ** pair.uninformative_power
     result: Array = np.minimum(1.0, share)
     return result
 
@@ -580,7 +681,12 @@ def _constants(config: ReliabilityConfig) -> tuple[Array, Array, Array]:
 
 
 def _after(
-    config: ReliabilityConfig, state: State, works: Array, reading: Reading, said: Array
+    config: ReliabilityConfig,
+    state: State,
+    works: Array,
+    pair: Array,
+    reading: Reading,
+    said: Array,
 ) -> State:
     """Return the state for the next utterance."""
     there = reading.present[..., 1:]
@@ -606,4 +712,5 @@ def _after(
         word_counts=np.where(compared, decay * state.word_counts + 1, state.word_counts),
         recent=np.where(has_text[..., None], recent * state.recent + words, state.recent),
         recent_count=np.where(has_text, recent * state.recent_count + 1, state.recent_count),
+        pair=pair,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
 from erc_ros.inference.manifest import MANIFEST
 from erc_ros.inference.reliability import (
+    ANOTHER,
+    EXPRESSIVE,
+    PairConfig,
     PerModality,
     Reading,
     ReliabilityConfig,
@@ -139,74 +142,130 @@ def test_two_modalities_that_agree_overrule_plain_words() -> None:
     assert outcome.without[1, 6] < outcome.probabilities[6]  # without the voice it is less certain
 
 
-PLAIN = replace(
-    CONFIG,
-    plain_words=0.0,
+PAIR = PairConfig(
+    expressive=0.3,
+    another_person=0.1,
+    mismatch=0.2,
+    unexpressed=0.05,
+    change_rate=0.01,
     uninformative_words=1.2,
     uninformative_power=4.5,
-    current_count=2.0,
-    initial_without_text=0.85,
+    current_count=1.0,
 )
+PAIRED = replace(CONFIG, pair=PAIR)
+
+
+def with_all(
+    config: ReliabilityConfig, state: State, words: np.ndarray, voice: int, face: int
+) -> tuple[State, int]:
+    """The state after an utterance with a sure voice and face, and its label."""
+    alone = np.stack([words, sharp(voice, 0.95), sharp(face, 0.95)])
+    state, outcome = step(config, state, Reading(alone, np.array(ALL)))
+    return state, int(outcome.probabilities.argmax())
 
 
 def first_words(voice: int, face: int, sure: float = 0.92) -> int:
     """What the first utterance of a pipeline is: neutral words, and these two emotions."""
-    alone = np.stack([sharp(0, sure), sharp(voice, 0.95), sharp(face, 0.95)])
-    _, outcome = step(PLAIN, initial_state(PLAIN), Reading(alone, np.array(ALL)))
-    return int(outcome.probabilities.argmax())
+    return with_all(PAIRED, initial_state(PAIRED), sharp(0, sure), voice, face)[1]
 
 
 def test_two_modalities_that_agree_overrule_plain_words_of_the_first_utterance() -> None:
     assert first_words(6, 6) == 6 and first_words(3, 3) == 3
     assert first_words(6, 3) == first_words(6, 0) == first_words(0, 6) == 0  # they disagree
-    assert first_words(6, 6, sure=0.3) == 0  # less sure of neutral: the words are not plain
+    without = with_all(CONFIG, initial_state(CONFIG), sharp(0, 0.92), 6, 6)[1]
+    assert without == 0  # a bundle without the section
 
 
-def test_one_modality_alone_does_not_overrule_plain_words_at_first() -> None:
-    for present in ((True, True, False), (True, False, True)):
-        alone = np.stack([sharp(0, 0.92), sharp(6, 0.95), sharp(6, 0.95)])
-        _, outcome = step(PLAIN, initial_state(PLAIN), Reading(alone, np.array(present)))
-        assert outcome.probabilities.argmax() == 0
+def test_words_that_express_an_emotion_are_not_overruled_at_first() -> None:
+    joy = with_all(PAIRED, initial_state(PAIRED), sharp(4, 0.92), 6, 6)[1]
+    assert joy == 4
 
 
-def test_plain_words_teach_nothing_of_voice_and_face() -> None:
-    state = initial_state(PLAIN)
-    alone = np.stack([sharp(0, 0.92), sharp(6, 0.95), sharp(3, 0.95)])
-    for _ in range(50):
-        state, _ = step(PLAIN, state, Reading(alone, np.array(ALL)))
-    assert state.reliability == pytest.approx([0.15, 0.25])
+@pytest.mark.parametrize("present", [(True, True, False), (True, False, True)])
+def test_one_modality_alone_does_not_overrule_plain_words_at_first(
+    present: tuple[bool, bool, bool],
+) -> None:
+    alone = np.stack([sharp(0, 0.92), sharp(6, 0.95), sharp(6, 0.95)])
+    state, outcome = step(PAIRED, initial_state(PAIRED), Reading(alone, np.array(present)))
+    assert outcome.probabilities.argmax() == 0
+    np.testing.assert_array_equal(state.pair, PAIR.start)  # nothing is learned of the pair
+
+
+def expressive(config: ReliabilityConfig, speaks_plainly: bool) -> tuple[State, float]:
+    """The state after 100 utterances of a speaker whose voice and face agree, and the accuracy.
+
+    speaks_plainly: the words are always neutral; else they are of the emotion in most cases.
+    """
+    rng, state, right = np.random.default_rng(0), initial_state(config), 0
+    for _ in range(100):
+        label = int(rng.choice(7))
+        words = 0 if speaks_plainly or rng.random() < 0.3 else label
+        state, found = with_all(config, state, sharp(words, 0.92), label, label)
+        right += found == label
+    return state, right / 100
+
+
+@pytest.mark.parametrize("speaks_plainly", [True, False])
+def test_a_speaker_who_shows_emotions_is_recognized_whatever_the_words(
+    speaks_plainly: bool,
+) -> None:
+    state, accuracy = expressive(PAIRED, speaks_plainly)
+    assert accuracy > 0.9 and state.pair[EXPRESSIVE] > 0.5
+    assert (state.reliability > 0.5).all() and reliability.notes(PAIRED, state, LABELS) == ()
+
+
+def test_a_television_whose_voice_and_face_agree_is_soon_ignored() -> None:
+    rng, state, followed = np.random.default_rng(0), initial_state(PAIRED), []
+    for _ in range(100):
+        words, shown = (int(n) for n in rng.choice(7, 2, p=PRIOR))
+        state, found = with_all(PAIRED, state, sharp(words, 0.92), shown, shown)
+        followed.append(found == shown != words)
+    assert sum(followed[30:]) <= 3
+    assert state.pair[ANOTHER] > 0.8 and (state.reliability < 0.2).all()
+
+
+def test_a_replaced_camera_makes_a_new_pair() -> None:
+    state, _ = expressive(PAIRED, speaks_plainly=True)
+    memory = replace(reliability.start(PAIRED), state=state, devices=("mic", "front"))
+    moved = reliability.enter(PAIRED, memory, ("c", "u"), ("mic", "back"))
+    np.testing.assert_array_equal(moved.state.pair, PAIR.start)
+    same = reliability.enter(PAIRED, memory, ("c", "u"), ("mic", "front"))
+    np.testing.assert_array_equal(same.state.pair, state.pair)
 
 
 def test_a_voice_and_a_face_that_always_report_the_same_soon_lose_to_plain_words() -> None:
-    state, answers = initial_state(PLAIN), []
-    alone = np.stack([sharp(0, 0.92), sharp(6, 1.0), sharp(6, 1.0)])
+    state, answers = initial_state(PAIRED), []
     for _ in range(20):
-        state, outcome = step(PLAIN, state, Reading(alone, np.array(ALL)))
-        answers.append(int(outcome.probabilities.argmax()))
+        state, found = with_all(PAIRED, state, sharp(0, 0.92), 6, 6)
+        answers.append(found)
     assert answers[0] == 6 and not any(answers[8:])
 
 
-def test_pipelines_of_a_batch_are_independent() -> None:
+@pytest.mark.parametrize("config", [CONFIG, PAIRED], ids=["without pairs", "with pairs"])
+def test_pipelines_of_a_batch_are_independent(config: ReliabilityConfig) -> None:
     rng = np.random.default_rng(0)
-    one, two = initial_state(CONFIG), initial_state(CONFIG, (2,))
+    one, two = initial_state(config), initial_state(config, (2,))
     for _ in range(30):
         alone = rng.dirichlet(np.ones(7), (2, 3))
         present = np.array([ALL, (True, False, bool(rng.integers(2)))])
-        two, both = step(CONFIG, two, Reading(alone, present))
-        one, single = step(CONFIG, one, Reading(alone[0], present[0]))
+        two, both = step(config, two, Reading(alone, present))
+        one, single = step(config, one, Reading(alone[0], present[0]))
         np.testing.assert_allclose(both.probabilities[0], single.probabilities, rtol=1e-9)
         np.testing.assert_allclose(both.without[0], single.without, rtol=1e-9)
     np.testing.assert_allclose(two.works[0], one.works, rtol=1e-9)
+    np.testing.assert_allclose(two.pair[0], one.pair, rtol=1e-9)
     assert two.counts[1, 0] == 0
 
 
-def test_a_million_certain_contradictions_stay_finite() -> None:
-    state = initial_state(CONFIG, (1000,))
+@pytest.mark.parametrize("face", [2, 6], ids=["all contradict", "the pair agrees"])
+def test_a_million_certain_contradictions_stay_finite(face: int) -> None:
+    state = initial_state(PAIRED, (1000,))
     rows = np.zeros((1000, 3, 7))
-    rows[:, 0, 0] = rows[:, 1, 6] = rows[:, 2, 2] = 1.0
+    rows[:, 0, 0] = rows[:, 1, 6] = rows[:, 2, face] = 1.0
     for _ in range(1000):
-        state, outcome = step(CONFIG, state, Reading(rows, np.ones((1000, 3), bool)))
+        state, outcome = step(PAIRED, state, Reading(rows, np.ones((1000, 3), bool)))
     assert np.isfinite(outcome.probabilities).all() and np.isfinite(state.works).all()
+    assert np.isfinite(state.pair).all()
     np.testing.assert_allclose(outcome.probabilities.sum(-1), 1)
 
 
@@ -221,6 +280,9 @@ SECTION: dict[str, Any] = {
     "text_exponent": 0.75,
     "plain_words": 0.25,
 }
+
+
+PAIR_SECTION = {each.name: getattr(PAIR, each.name) for each in fields(PAIR)}
 
 
 def with_section(folder: Path, **changes: Any) -> Path:
@@ -373,6 +435,10 @@ def test_text_only_bundles_and_replay_from_the_middle(tmp_path: Path) -> None:
         ({"combination": "sum"}, "combination"),
         ({"neutral": 9}, "neutral"),
         ({"trust": 1.0}, "has no"),
+        ({"pair": {"expressive": 0.1}}, "lacks"),
+        ({"pair": {**PAIR_SECTION, "mismatch": 1.5}}, "mismatch"),
+        ({"pair": {**PAIR_SECTION, "expressive": 0.95}}, "less than 1"),
+        ({"pair": PAIR_SECTION, "combination": "mixture"}, "combination"),
     ],
 )
 def test_a_section_that_does_not_fit_is_refused(

@@ -9,7 +9,7 @@ the bundle has, with a fixed seed: the same inputs give the same constants.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import MODALITY_LOGITS, Bundle, text_prompt
 from erc_ros.inference.estimate import softmax
-from erc_ros.inference.reliability import PerModality, ReliabilityConfig
+from erc_ros.inference.reliability import PairConfig, PerModality, ReliabilityConfig
 from erc_ros.inference.text_encoders import open_text_encoder
 from erc_ros.metrics.calibration import fit_temperature, log_likelihood_loss
 from erc_ros.networks.network import Network
@@ -48,10 +48,19 @@ START = ReliabilityConfig(
     plain_words=0.2,
     without_text=0.2,
     word_correction=0.2,
-    common_source=0.85,
+    pair=PairConfig(
+        expressive=0.05,
+        another_person=0.05,
+        mismatch=0.25,
+        unexpressed=0.07,
+        change_rate=0.01,
+        uninformative_words=1.3,
+        uninformative_power=2.0,
+        current_count=1.0,
+    ),
 )
 LOGS = ("unexpressed", "change_rate", "text_exponent", "prior_count", "recent_count")
-LINEAR = ("plain_words", "word_correction", "current_count", "common_source")
+LINEAR = ("plain_words", "word_correction")
 DECAYS = ("decay", "recent_decay")
 SHARED = ("initial", "mismatch")
 
@@ -193,24 +202,31 @@ def _weights(made: Sequence[Stream]) -> list[float]:
 def _changed(config: ReliabilityConfig, rng: np.random.Generator) -> ReliabilityConfig:
     """One to three constants drawn near those of `config`."""
     while True:
-        values: dict[str, Any] = {}
-        for name in rng.choice([*LOGS, *LINEAR, *DECAYS, *SHARED], rng.integers(1, 4), False):
-            old = getattr(config, name)
-            if name in LOGS:
-                values[name] = round(float(old * np.exp(0.25 * rng.normal())), 5)
-            elif name in LINEAR:
-                values[name] = round(float(np.clip(old + 0.1 * rng.normal(), 0, 1)), 4)
-            elif name in DECAYS:
-                values[name] = round(float(1 - (1 - old) * np.exp(0.4 * rng.normal())), 5)
-            else:
-                m = ("audio", "visual")[int(rng.integers(2))]
-                p = getattr(old, m)
-                odds = np.log(p / (1 - p)) + 0.4 * rng.normal()
-                values[name] = replace(old, **{m: round(float(1 / (1 + np.exp(-odds))), 4)})
+        names = rng.choice([*LOGS, *LINEAR, *DECAYS, *SHARED, "pair"], rng.integers(1, 4), False)
         try:
-            return replace(config, **values)
+            return replace(
+                config, **{name: _near(name, getattr(config, name), rng) for name in names}
+            )
         except ValueError:
             continue  # outside the range of a constant
+
+
+def _near(name: str, old: Any, rng: np.random.Generator) -> Any:
+    """A value near `old`; of a pair of modalities or constants, one of them is another one."""
+    if name in LOGS:
+        return round(float(old * np.exp(0.25 * rng.normal())), 5)
+    if name in LINEAR:
+        return round(float(np.clip(old + 0.1 * rng.normal(), 0, 1)), 4)
+    if name in DECAYS:
+        return round(float(1 - (1 - old) * np.exp(0.4 * rng.normal())), 5)
+    if old is None:
+        return None
+    part = str(rng.choice([each.name for each in fields(old)]))
+    value = getattr(old, part)
+    if name in SHARED:
+        odds = np.log(value / (1 - value)) + 0.4 * rng.normal()
+        return replace(old, **{part: round(float(1 / (1 + np.exp(-odds))), 4)})
+    return replace(old, **{part: round(float(value * np.exp(0.4 * rng.normal())), 5)})
 
 
 def start_of(bundle: Bundle, material: Material) -> ReliabilityConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def test_the_shipped_constants_become_the_section_of_a_bundle(tmp_path: Path) ->
     assert load_bundle(folder).reliability is None
     set_reliability(folder, SHIPPED)
     config = load_bundle(folder).reliability
-    assert config is not None
-    assert config.common_source == yaml.safe_load(SHIPPED.read_text())["common_source"]
+    assert config is not None and config.pair is not None
+    assert asdict(config.pair) == yaml.safe_load(SHIPPED.read_text())["pair"]
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "prior: [1.0]", "{", "prior: 1"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from erc_ros.inference.reliability import PerModality, ReliabilityConfig
+from erc_ros.inference.reliability import PairConfig, PerModality, ReliabilityConfig
 from erc_ros.training.fusion import fit_reliability, situations
 from erc_ros.training.fusion.situations import Clips, Material
 
@@ -75,8 +75,10 @@ def test_a_fit_is_repeatable_and_never_worse_than_its_start(material: Material) 
     assert fit_reliability.objective(one, made) >= fit_reliability.objective(CONFIG, made)
 
 
-def test_a_common_source_is_a_reason_to_doubt_both(material: Material) -> None:
-    made = [s for s in situations.streams(material, 0) if s.name == f"both {situations.TOGETHER}"]
-    config = replace(CONFIG, common_source=1.0)
-    (naive,), (wary,) = (situations.replayed(c, made) for c in (CONFIG, config))
-    assert situations.gain(made[0], wary) >= situations.gain(made[0], naive)
+def test_a_television_costs_less_where_pairs_are_modeled(material: Material) -> None:
+    pair = PairConfig(0.1, 0.1, 0.25, 0.05, 0.01, 1.2, 2.0, 1.0)
+    config = replace(CONFIG, pair=pair)
+    made = situations.streams(material, 0)
+    (television,) = (s for s in made if s.name == f"both {situations.TOGETHER}")
+    (naive,), (wary,) = (situations.replayed(c, [television]) for c in (CONFIG, config))
+    assert situations.gain(television, wary) > situations.gain(television, naive)
