@@ -21,7 +21,7 @@ _REGULATION = "Regulation (EU) 2024/1689"
 
 
 class DeploymentError(ErcValueError):
-    """The package may not be used like this."""
+    """The use of the package is prohibited, or its modalities do not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class DeploymentConfig:
     """Where the package is used.
 
     Raises:
-        DeploymentError: use that is prohibited, or a modality that does not exist.
+        DeploymentError: the use is prohibited, or a modality does not exist.
         ValueError: a value that is not among its choices.
     """
 
@@ -67,14 +67,14 @@ class DeploymentConfig:
 
     @property
     def is_set(self) -> bool:
-        """Whether it is known where the package is used."""
+        """Whether `deployment_context` is set."""
         return self.deployment_context != UNSET
 
     def permitted(self) -> tuple[str, ...]:
         """Return the modalities that are used, in the order of MODALITIES.
 
         Raises:
-            DeploymentError: none is left.
+            DeploymentError: no modality is left.
         """
         chosen = self._chosen()
         allowed = MODALITIES if self.is_set else MODALITIES[:1]

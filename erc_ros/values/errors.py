@@ -1,8 +1,9 @@
-"""Errors whose text may be logged, and what is logged of all others.
+"""Errors whose text may be logged, and how other errors are logged.
 
 An error of this package is an `ErcError`: its text names settings, files, topics and numbers, and
-never quotes what a person said. A library's error may: `int("a spoken word")` does. Programs and
-tests compare the type of an error or its `code`, not its text.
+never quotes the words of a person. The text of a library's error may quote them, as that of
+`int("a spoken word")` does. Programs and tests compare the type of an error or its `code`, not its
+text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PACKAGE = str(Path(__file__).parents[1])
 class ErcError(Exception):
     """Base class of errors whose text may be logged.
 
-    code: stable name of the kind of error; the class name without "Error" unless it is given.
+    code: stable identifier of the kind of error; by default the class name without "Error".
 
     Example:
         >>> class BundleError(ErcValueError): ...
@@ -58,7 +59,7 @@ class ErcRuntimeError(ErcError, RuntimeError):
 
 
 def safe_message(error: BaseException) -> str:
-    """Return the text of an `ErcError`, or the type of another error and its place in our code."""
+    """Return the text of an `ErcError`, or the type and source line of any other error."""
     if isinstance(error, ErcError) and str(error):
         return str(error)
     place, trace = "", error.__traceback__
@@ -71,7 +72,7 @@ def safe_message(error: BaseException) -> str:
 
 
 def redacted_traceback(error: BaseException, trace: TracebackType | None) -> str:
-    """Return a traceback with places and the type of the error, without its text."""
+    """Return a traceback with source lines and the type of the error, without its text."""
     lines = []
     while trace is not None:
         code = trace.tb_frame.f_code

@@ -1,4 +1,4 @@
-"""What a listener tells: utterances, the end of a conversation, and what it counted."""
+"""Events of the pipeline: utterances, corrections, ends of conversations, and counters."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from erc_ros.values.utterance import Utterance
 
 @dataclass(frozen=True, slots=True)
 class UtteranceEvent:
-    """An utterance: a draft while its text is awaited (`is_final` False), then the final one.
+    """An utterance: a draft while its text is pending (`is_final` False), then the final one.
 
-    A final text may match several drafts at once, or only a part of one: the final utterance then
-    has the id of the first, with another span, and the other drafts never become final.
+    A final text may match several drafts, or only a part of one: the final utterance then has the
+    id of the first draft and a different time span, and the other drafts never become final.
     """
 
     utterance: Utterance
@@ -20,9 +20,9 @@ class UtteranceEvent:
 
 @dataclass(frozen=True, slots=True)
 class TextCorrected:
-    """A final utterance again: its text came late, or the speech recognizer corrected it.
+    """A final utterance with a new text: it arrived late, or the speech recognizer corrected it.
 
-    before: the text it had, "" if none.
+    before: the previous text; "" if there was none.
     """
 
     utterance: Utterance
@@ -31,9 +31,9 @@ class TextCorrected:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerCorrected:
-    """From `start` to `end` (ns) it was speaker `after`, not `before` as said; "" = unknown.
+    """The speaker from `start` to `end` (ns) is `after` instead of `before`; "" = unknown.
 
-    utterance_ids: drafts and final ones that were given to `before`.
+    utterance_ids: drafts and final utterances that had been attributed to `before`.
     """
 
     conversation_id: str
@@ -46,7 +46,7 @@ class SpeakerCorrected:
 
 @dataclass(frozen=True, slots=True)
 class ConversationEnded:
-    """History and speakers of this conversation are forgotten. stamp: ns."""
+    """A conversation ended: its history and speakers are deleted. stamp: ns."""
 
     conversation_id: str
     stamp: int
@@ -54,7 +54,7 @@ class ConversationEnded:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Something happened `amount` times; `name` is a key of `UtteranceAssembler.counters()`."""
+    """A counter increased by `amount`; `name` is a key of `UtteranceAssembler.counters()`."""
 
     name: str
     stamp: int  # ns
@@ -63,7 +63,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class DeviceReplaced:
-    """Another device sends a modality ("audio" or "visual") from now on."""
+    """The device that sends a modality ("audio" or "visual") was replaced by another."""
 
     modality: str
 

@@ -1,4 +1,4 @@
-"""Files and folders that are written completely or not at all."""
+"""Atomic writing of files and folders: completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _WAYS_OUT = {
     errno.ENOSPC: "make room, or choose another disk",
     errno.EDQUOT: "make room, or choose another disk",
     errno.EROFS: "choose a folder that can be written",
-    errno.EACCES: "choose another place, or ask its owner for the right",
-    errno.EPERM: "choose another place, or ask its owner for the right",
+    errno.EACCES: "choose another path, or ask its owner for permission",
+    errno.EPERM: "choose another path, or ask its owner for permission",
     errno.ENOTDIR: "a file is where a folder should be: choose another name",
     errno.EISDIR: "a folder is where a file should be: choose another name",
     errno.EEXIST: "choose another name, or remove it",
@@ -26,7 +26,7 @@ _WAYS_OUT = {
 
 
 def explain(error: OSError) -> str:
-    """What the system could not do, with which file, and the way out."""
+    """Return a message for an operating system error: file, reason and what to do."""
     reason = error.strerror or str(error) or type(error).__name__
     place = f"{error.filename}: " if error.filename else ""
     way_out = _WAYS_OUT.get(error.errno or 0, "")
@@ -34,15 +34,15 @@ def explain(error: OSError) -> str:
 
 
 def write_whole(file: Path, content: str | bytes, is_private: bool = False) -> None:
-    """Write a file in one move: it is the former one, or the new one, never a part.
+    """Write a file atomically: at every moment it has the old or the new content, never a part.
 
     Args:
-        is_private: only its owner may read it, as with voice prints; otherwise the umask decides.
+        is_private: whether only the owner may read the file; otherwise the umask decides.
 
     Raises:
-        OSError: it cannot be written; the former one is as it was.
+        OSError: the file cannot be written; the old one is unchanged.
     """
-    target = Path(os.path.realpath(file))  # a link stays a link
+    target = Path(os.path.realpath(file))  # keeps a symbolic link
     data = content.encode() if isinstance(content, str) else content
     name = target.parent / f".{target.name[:100]}-{secrets.token_hex(8)}"
     number = os.open(
@@ -61,12 +61,12 @@ def write_whole(file: Path, content: str | bytes, is_private: bool = False) -> N
 
 @contextlib.contextmanager
 def whole_file(file: Path) -> Iterator[Path]:
-    """A path of the same name, for who writes to paths; at the end, `file` is what stands there.
+    """Context manager that yields a temporary path and moves its file to `file` at the end.
 
-    After an exception nothing is left, and `file` is as it was.
+    After an exception the temporary file is removed and `file` is unchanged.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     target = Path(os.path.realpath(file))
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:100]}-") as scratch:
@@ -76,10 +76,10 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 def check_folder(folder: Path) -> None:
-    """Can `folder` be one? Asked before long work whose results shall go there.
+    """Check that `folder` is a folder or can be created, before long work that writes to it.
 
     Raises:
-        NotADirectoryError: a file is in its place.
+        NotADirectoryError: `folder` or one of its parents is a file.
     """
     for place in (folder, *folder.absolute().parents):
         if place.exists() and not place.is_dir():
@@ -88,13 +88,13 @@ def check_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder of the same name to write into; at the end, `folder` is it.
+    """Context manager that yields a temporary folder and moves it to `folder` at the end.
 
-    Where `folder` is there already, the files are moved into it, each in one move. After an
-    exception nothing is left, and `folder` is as it was.
+    If `folder` exists, each file is moved into it atomically. After an exception the temporary
+    folder is removed and `folder` is unchanged.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the folder cannot be written.
     """
     check_folder(folder)
     target = Path(os.path.realpath(folder))

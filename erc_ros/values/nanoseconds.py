@@ -1,4 +1,4 @@
-"""Times are integer nanoseconds of the message stamps everywhere below the nodes."""
+"""Times as integer nanoseconds of the message stamps, the unit of all packages below the nodes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from numbers import Integral
 from erc_ros.values.errors import ErcTypeError, ErcValueError
 
 NS = 1_000_000_000  # nanoseconds in a second
-LARGEST = 2**63 - 1  # ns; what a stamp of ROS can hold
+LARGEST = 2**63 - 1  # ns; the largest 64-bit time
 
 
 def seconds(duration: float) -> int:
-    """A duration in s as integer ns."""
+    """Convert a duration from s to integer ns."""
     return round(duration * NS)
 
 
@@ -19,8 +19,8 @@ def check_time(name: str, time: object) -> None:
     """Check that a time is in integer nanoseconds.
 
     Raises:
-        TypeError: it is not an integer; 1.0 is one second for its writer, not 1 ns.
-        ValueError: it does not fit into 64 bits.
+        TypeError: the time is not an integer; a caller who writes 1.0 probably means 1 s.
+        ValueError: the time does not fit into 64 bits.
     """
     if isinstance(time, bool) or not isinstance(time, Integral):
         raise ErcTypeError(

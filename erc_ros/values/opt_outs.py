@@ -1,4 +1,4 @@
-"""Who opted out: nothing is inferred about these people."""
+"""People who opted out of emotion recognition."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from erc_ros.values.utterance import Utterance
 
 
 class OptOutError(ErcValueError):
-    """An id that cannot opt out."""
+    """An id cannot be added to or removed from the opt-outs."""
 
 
 class OptOuts:
-    """The ids that opted out; one object per process, used by any thread.
+    """Thread-safe set of the ids that opted out; one object per process.
 
-    An id is that of a person, face or voice of ROS4HRI, of a face track, the name of a known voice,
-    or `<conversation_id>/<speaker_id>`.
+    An id is the id of a ROS4HRI person, face or voice, of a face track, the name of an enrolled
+    voice, or `<conversation_id>/<speaker_id>`.
     """
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self.version = 0
-        """Changes with each change."""
+        """Number of changes so far."""
         self._ids: frozenset[str] = frozenset()
         for name in ids:
             self.change(name, True)
@@ -35,14 +35,15 @@ class OptOuts:
 
     @property
     def ids(self) -> frozenset[str]:
-        """All of them."""
+        """All ids that opted out."""
         return self._ids
 
     def change(self, name: str, opted_out: bool) -> None:
-        """Opt out, or withdraw it.
+        """Add an opt-out, or withdraw it if `opted_out` is False.
 
         Raises:
-            OptOutError: an empty or long id, too many ids, or one that had not opted out.
+            OptOutError: an id is empty or too long, there are too many ids, or an id to withdraw
+                had not opted out.
         """
         name = name.strip()
         if not 0 < len(name) <= 2 * ID:
@@ -55,17 +56,17 @@ class OptOuts:
         self.version += 1
 
     def covers(self, utterance: Utterance) -> bool:
-        """Whether an utterance is of a person who opted out, by the ids that it has."""
+        """Whether any id of the utterance belongs to a person who opted out."""
         speaker = speaker_key(utterance.conversation_id, utterance.speaker_id)
         ids = (utterance.person_id, utterance.face_id, utterance.voice_id, speaker)
         return any(name in self for name in ids)
 
 
 def speaker_key(conversation_id: str, speaker_id: str) -> str:
-    """The id of a speaker; "" where the speaker is unknown."""
+    """Return the opt-out id of a speaker; "" if the speaker is unknown."""
     return f"{conversation_id}/{speaker_id}" if speaker_id else ""
 
 
 def listed(text: str) -> list[str]:
-    """The ids of a list with commas."""
+    """Split a comma-separated list of ids."""
     return [name.strip() for name in text.split(",") if name.strip()]

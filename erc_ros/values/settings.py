@@ -1,7 +1,7 @@
-"""Settings: frozen dataclasses whose fields declare description, unit and range of a value.
+"""Configuration dataclasses whose fields declare a description, unit and range.
 
-A field is declared once. From the declaration come the check of its value, its name in a tuning
-file or as a ROS parameter, the descriptor of that parameter, and the reference documentation:
+The declaration of a field is used to check its value, to name it in a tuning file or as a ROS
+parameter, to describe that parameter, and to generate the reference documentation:
 
     @dataclass(frozen=True, slots=True)
     class TextMatchingConfig:
@@ -11,12 +11,12 @@ file or as a ROS parameter, the descriptor of that parameter, and the reference 
         def __post_init__(self) -> None:
             check(self)
 
-A `parameter` is a ROS parameter: a value that a robot integrator changes. A `setting` tunes a part
-and is changed in a tuning file (`erc_ros.tuning`).
+A `parameter` is a ROS parameter, for robot integrators. A `setting` is an internal constant that
+can be changed in a tuning file only.
 
-Configs are composed and do not inherit from each other. A field that holds another config makes its
-settings `<field>.<setting>`; a `section` has another name, and with the name "" its settings are
-those of the config that has the field. A parameter has the name of its field wherever it is.
+Configs are composed and do not inherit from each other. The settings of a config in a field are
+named `<field>.<setting>`; `section` sets another prefix, or none with the name "". A parameter
+always has the plain name of its field.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ Changes = Literal["start", "configure", "anytime"]
 _KEY = "erc_ros.setting"
 _SECTION = "erc_ros.section"
 _DERIVED = "erc_ros.derived"
-_CHECKED = "erc_ros.checked"  # a field that is not a setting of the runtime
+_CHECKED = "erc_ros.checked"  # metadata key of a field of a manifest or recipe
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """The declaration of one value of a configuration.
 
-    description: what it does, in one sentence, for `ros2 param describe`.
-    unit: "s", "Hz", ...; "" for counts, names and shares.
-    range: (minimum, maximum), both allowed.
+    description: effect of the value, in one sentence, for `ros2 param describe`.
+    unit: "s", "Hz", ...; "" for counts, names and fractions.
+    range: (minimum, maximum), inclusive.
     source: the command that determined the default, or "by hand".
     is_parameter: whether it is a ROS parameter; otherwise it is changed in a tuning file.
-    name: as a parameter; "": that of the field.
-    former: the name of a former release, accepted with a warning for one release.
-    changes: when a node accepts another value: "start" (never, once it runs), "configure" (while it
-        is unconfigured) or "anytime" (at once).
+    name: name of the parameter; "": the name of the field.
+    former: name in an earlier release, accepted with a warning for one release.
+    changes: when a node accepts a new value: "start" (only at its start), "configure" (while it is
+        unconfigured) or "anytime" (takes effect immediately).
     """
 
     description: str
@@ -69,10 +69,10 @@ class Setting:
     changes: Changes = "configure"
 
     def checked(self, name: str, value: object, kind: type) -> Any:
-        """Return `value` as a `kind`.
+        """Check a value and return it as type `kind`.
 
         Raises:
-            ValueError: of a wrong type, outside the range or not among the choices.
+            ValueError: `value` has a wrong type, is outside the range or not among the choices.
         """
         converted = convert(value, kind, name)
         if self.choices and converted not in self.choices:
@@ -125,30 +125,30 @@ def required(
     choices: tuple[str, ...] = (),
     default: Any = dataclasses.MISSING,
 ) -> Any:
-    """Declare a field of a manifest or recipe that `check` checks, required without `default`.
+    """Declare a field of a manifest or recipe with a range; required unless it has a default.
 
-    Its type is that of its annotation, which `values.tables.build` checks.
+    `check` checks the range, `values.tables.build` the annotated type.
     """
     metadata = {_CHECKED: Setting("", "", range, choices)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def derived(default: Any) -> Any:
-    """Declare a field that follows from settings of other parts, not a setting itself."""
+    """Declare a field that is computed from settings of other configs and is not a setting."""
     return dataclasses.field(default=default, metadata={_DERIVED: True})
 
 
 def section(config: type[Any], name: str = "") -> Any:
-    """Declare a field that holds another config, whose settings are called `<name>.<setting>`.
+    """Declare a field that holds another config, whose settings are named `<name>.<setting>`.
 
-    name: "" makes them settings of the config that has the field.
+    name: with "", the settings are named without a prefix.
     """
     return dataclasses.field(default_factory=config, metadata={_SECTION: name})
 
 
 @dataclass(frozen=True, slots=True)
 class SettingEntry:
-    """A setting at its place: `name`, `path` of fields, type and default."""
+    """A setting of a nested config: full name, path of fields, type and default."""
 
     name: str
     path: tuple[str, ...]
@@ -158,12 +158,12 @@ class SettingEntry:
 
 
 def entries(cls: type[Any]) -> tuple[SettingEntry, ...]:
-    """Every setting of a config and of the configs in it."""
+    """Return every setting of a config and of its nested configs."""
     return tuple(_entries(cls, (), ()))
 
 
 def parameters(cls: type[Any]) -> dict[str, SettingEntry]:
-    """Name -> entry of the settings that are ROS parameters."""
+    """Return the settings that are ROS parameters, by name."""
     return {entry.name: entry for entry in entries(cls) if entry.setting.is_parameter}
 
 
@@ -185,11 +185,11 @@ def _entries(
 
 
 def check(config: Any) -> None:
-    """Check the settings of `config` itself (configs in it have checked theirs).
+    """Check the settings of `config`; nested configs have checked theirs.
 
     Raises:
-        ValueError: a value of a wrong type, outside its range or not among its choices; the message
-            names the setting, the value and what is allowed.
+        ValueError: a value has a wrong type, is outside its range or not among its choices; the
+            message names the setting, the value and what is allowed.
     """
     for field in dataclasses.fields(config):
         declared = field.metadata.get(_KEY)
@@ -202,10 +202,10 @@ def check(config: Any) -> None:
 
 
 class Composed:
-    """A config that is made of others, as `section(Part, "")`; mixed into a dataclass.
+    """Mixin for a config that is composed of other configs by `section(Part, "")`.
 
-    The dataclass is declared with `init=False`. Its constructor accepts its own fields and those of
-    its sections:
+    The dataclass is declared with `init=False`. Its constructor accepts its own fields and the
+    fields of its sections:
 
         >>> PipelineConfig(bundle="edge-small", face_rate=10.0).perception.face_rate
         10.0
@@ -228,7 +228,7 @@ class Composed:
     if not typing.TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            # Until 1.1 the configs inherited from each other, and their fields were one level.
+            # Until 1.1 the configs inherited from each other, so that all fields were on one level.
             for field in dataclasses.fields(self):
                 if field.metadata.get(_SECTION) != "" or field.name not in vars(self):
                     continue
@@ -250,7 +250,7 @@ def _default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def _fields_of(cls: type[Any]) -> set[str]:
-    """The fields of a config and of its sections without a name."""
+    """Return the names of the fields of a config and of its unnamed sections."""
     names: set[str] = set()
     for field in dataclasses.fields(cls):
         names.add(field.name)
@@ -265,11 +265,11 @@ def _named(name: str, cls: type[Any]) -> str:
 
 
 def configured(cls: type[T], values: Mapping[str, Value]) -> T:
-    """Return a config with these values by name (see `SettingEntry`), the others by default.
+    """Return a config with the given values, by full name (see `SettingEntry`).
 
     Raises:
-        ValueError: a name that does not exist (with the nearest one that does), or what `check`
-            refuses, with the full name.
+        ValueError: a name does not exist (the message suggests the nearest one), or `check`
+            rejects a value.
     """
     by_name = {entry.name: entry for entry in entries(cls)}
     changed: dict[str, Any] = {}
@@ -285,7 +285,7 @@ def configured(cls: type[T], values: Mapping[str, Value]) -> T:
 
 
 def values_of(config: Any) -> dict[str, Value]:
-    """Return the value of every setting by name, as `configured` takes them.
+    """Return the value of every setting by full name, the inverse of `configured`.
 
     Example:
         >>> values_of(TextMatchingConfig(text_timeout=2.0))
@@ -301,7 +301,7 @@ def values_of(config: Any) -> dict[str, Value]:
 
 
 def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) of nested tables, such as ("alignment.slack", 0.3)."""
+    """Yield (name, value) of nested mappings, such as ("alignment.slack", 0.3)."""
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from flattened(value, f"{prefix}{key}.")

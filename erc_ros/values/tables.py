@@ -1,7 +1,6 @@
-"""Frozen dataclasses from tables of plain values, as YAML and ROS parameters give them.
+"""Frozen dataclasses from mappings of plain values, as in YAML files and ROS parameters.
 
-Recipes, manifests and parameters all come through here, so that a typing error is refused in the
-same words everywhere:
+Recipes, manifests and parameters are all built here and report wrong values with the same message:
 
     @dataclass(frozen=True)
     class Trainer:
@@ -28,20 +27,21 @@ import yaml
 from erc_ros.values.errors import ErcValueError
 
 T = TypeVar("T")
-LARGEST = 4 << 20  # bytes of a YAML file; the recipes and manifests have some thousand
+LARGEST = 4 << 20  # bytes of a YAML file; recipes and manifests have a few thousand
 
 _KINDS = {bool: "a bool", int: "an int", float: "a float", str: "a string"}
 _shortly = reprlib.Repr()
 _shortly.maxlevel, _shortly.maxstring, _shortly.maxother = 2, 80, 80
-_WITHOUT_POINT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # 1e-4 is text to YAML 1.1, 1.0e-4 is not
+_WITHOUT_POINT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # YAML 1.1 reads 1e-4 as a string
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The table in a YAML file; no code in it is run.
+    """Read a mapping from a YAML file with the safe loader.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, is no YAML, or is no table; the message begins with `path`.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file cannot be read, or does not contain a YAML mapping; the message begins
+            with `path`.
     """
     try:
         if path.stat().st_size > LARGEST:
@@ -50,17 +50,21 @@ def read_table(path: Path) -> dict[str, Any]:
             )
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is not there") from error
+        raise FileNotFoundError(f"{path} does not exist") from error
     except OSError as error:
         raise ErcValueError(f"{path} cannot be read: {error.strerror}") from error
     return parse_table(data, str(path))
 
 
 def parse_table(data: bytes, where: str) -> dict[str, Any]:
-    """The table in `data`, YAML in UTF-8; `where` it comes from is said in errors.
+    """Parse a mapping from YAML in UTF-8.
+
+    Args:
+        data: the YAML document.
+        where: its source, for error messages.
 
     Raises:
-        ValueError: it is no YAML, or another thing than a table with names as its keys.
+        ValueError: `data` is not YAML, or not a mapping with strings as keys.
     """
     try:
         content = yaml.safe_load(data)
@@ -74,17 +78,19 @@ def parse_table(data: bytes, where: str) -> dict[str, Any]:
 
 
 def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """A `cls` with the values of a table, and with dataclasses in it from tables in the table.
+    """Build a dataclass from a mapping; nested mappings become nested dataclasses.
 
-    Types are checked, never guessed: "3" is no number and `yes` no text. An int is taken for a
-    float, a list for a tuple. Fields without a default must be there; others keep theirs.
+    Types are checked without conversion: "3" is not accepted as a number, nor `yes` as a string.
+    An int is accepted as a float, a list as a tuple.
 
     Args:
-        where: how the table is called in errors; its keys are `where.key`. May be empty.
+        cls: the dataclass to build.
+        table: field -> value; fields without a default are required.
+        where: name of the mapping in errors, in which a key is called `where.key`; may be empty.
 
     Raises:
-        ValueError: unknown or missing keys (all of them), a wrong type, or what `cls` itself
-            refuses; the message names the key, the value and what would be right.
+        ValueError: keys are unknown or missing (all are named), a type is wrong, or `cls` rejects
+            a value; the message names the key, the value and what is allowed.
     """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     place = where or cls.__name__
@@ -103,10 +109,10 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
 
 
 def convert(value: Any, wanted: Any, name: str) -> Any:
-    """`value` as a `wanted`: a type as it stands in an annotation.
+    """Check a value against a type annotation and return it as that type.
 
     Raises:
-        ValueError: it is another type; the message begins with `name`.
+        ValueError: the type does not match; the message begins with `name`.
     """
     if wanted in _KINDS:
         return _simple(value, wanted, name)
@@ -127,7 +133,7 @@ def convert(value: Any, wanted: Any, name: str) -> Any:
 
 
 def shown(value: object) -> str:
-    """`value` for an error: however deep or long it is, a line."""
+    """Return a value as one line of limited length, for an error."""
     return _shortly.repr(value)
 
 

@@ -1,4 +1,4 @@
-"""What a speech recognizer said, as the dialogue sees it."""
+"""Results of a speech recognizer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from erc_ros.values.nanoseconds import check_time
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word and when it was said, ns."""
+    """A word with its start and end time in ns."""
 
     text: str
     start: int
@@ -20,24 +20,24 @@ class Word:
 class Transcript:
     """One result of a speech recognizer, partial or final.
 
-    Its speech ended at `end` where the speech recognizer tells, otherwise at `time` at the latest.
+    The speech ended at `end` if the speech recognizer reports it, otherwise at `time` or earlier.
 
     Raises:
-        TypeError: a time that is not in integer nanoseconds.
-        ValueError: a time that does not fit into 64 bits.
+        TypeError: a time is not in integer nanoseconds.
+        ValueError: a time does not fit into 64 bits.
     """
 
     text: str
-    arrival: int  # ns; when it came: receive time on the node's clock, or the bag's log time
-    stamp: int | None = None  # ns; header stamp, None where there is none (or it is zero)
-    start: int | None = None  # ns; where the speech recognizer tells it
+    arrival: int  # ns; receive time on the node's clock, or the log time in the bag
+    stamp: int | None = None  # ns; header stamp; None if it is missing or zero
+    start: int | None = None  # ns; None if the speech recognizer does not report it
     end: int | None = None  # ns; likewise
-    words: tuple[Word, ...] = ()  # in the order of time; (): the speech recognizer does not tell
+    words: tuple[Word, ...] = ()  # sorted by time; empty if the recognizer does not report them
     is_final: bool = True
     confidence: float = float("nan")  # 0..1
     locale: str = ""
-    voice_id: str = ""  # ROS4HRI voice, "" where the topic is not per voice
-    person_id: str = ""  # ROS4HRI person, where known
+    voice_id: str = ""  # ROS4HRI voice; "" if the topic is not per voice
+    person_id: str = ""  # ROS4HRI person; "" if unknown
     no_speech: float = float("nan")  # 0..1, probability that no person spoke; NaN: unknown
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Transcript:
 
     @property
     def time(self) -> int:
-        """The latest time (ns) at which its speech can have ended."""
+        """Latest time (ns) at which the speech can have ended."""
         if self.end is not None:
             return self.end
         return self.arrival if self.stamp is None else self.stamp

@@ -1,4 +1,4 @@
-"""Why an estimate is as it is: what each modality indicated, how reliable it was, and its effect.
+"""Explanation of an estimate: label, reliability and effect of each modality.
 
 `Why` is computed once (`inference.estimate.why_of`); messages, rows, reports and views show it.
 """
@@ -13,24 +13,24 @@ from typing import Any
 
 from erc_ros.values.bounds import NAME
 
-MOST_MODALITIES = 16  # of a message
-DIGITS = 6  # of every number of an estimate that is written
+MOST_MODALITIES = 16  # modalities of a message; a message with more is not read
+DIGITS = 6  # decimal places of the numbers of an estimate in files
 NAMES = {"text": "words", "audio": "voice", "visual": "face"}
-"""What readers of reports and images see instead of the names of modalities."""
+"""Modality -> its name in reports and images."""
 
 
 TEXT_FIELDS = ("modality_labels", "modality_distrust", "labels_without")  # the others are numbers
 
 
 class Distrust(str, Enum):
-    """Why a modality is not trusted; the values are those of `modality_distrust` in messages."""
+    """Reason why a modality is not trusted; values of `modality_distrust` in messages."""
 
     CONSTANT = "constant"
     DISAGREES = "disagrees"
 
     @property
     def explanation(self) -> str:
-        """The second half of a sentence about a modality."""
+        """The reason as the second half of a sentence about a modality."""
         return _EXPLANATIONS[self]
 
 
@@ -42,14 +42,14 @@ _EXPLANATIONS = {
 
 @dataclass(frozen=True)
 class Why:
-    """What a modality contributed to an estimate.
+    """Contribution of one modality to an estimate.
 
-    indicates: the label that it indicates separately, with `probability`; "" = not computed.
-    reliability: estimated probability that it works; 1 for text, the reference; None = not
-        estimated.
-    without: the label that the estimate would have without it, with `without_probability`; "" where
-        there is no other modality.
-    distrust: value of a `Distrust`; "" = it is trusted, or nothing is known yet.
+    indicates: most probable label from this modality only, with `probability`; "" = not computed.
+    reliability: estimated probability that the modality works; 1 for text, which is the reference;
+        None = not estimated.
+    without: label of the estimate without this modality, with `without_probability`; "" if there
+        is no other modality.
+    distrust: value of a `Distrust`; "" = trusted, or not known yet.
     """
 
     indicates: str
@@ -61,21 +61,21 @@ class Why:
 
 
 def name_of(modality: str) -> str:
-    """What readers see: "words", "voice", "face", or the modality's own name."""
+    """Return the name of a modality in reports: "words", "voice", "face", or its own name."""
     return NAMES.get(modality, modality)
 
 
 def distrust_sentence(modality: str, reason: str) -> str:
-    """Why a modality is not trusted. reason: value of a `Distrust`."""
+    """Return a sentence why a modality is not trusted. reason: value of a `Distrust`."""
     return f"the {name_of(modality)} is not trusted: {Distrust(reason).explanation}"
 
 
 def explain(label: str, why: Mapping[str, Why]) -> list[str]:
-    """Sentences for people: what the result would have been, and what is not trusted.
+    """Return sentences with the label without each modality, and the modalities not trusted.
 
     Args:
-        label: the most probable one of the estimate.
-        why: modality -> Why of those that were there.
+        label: most probable label of the estimate.
+        why: modality -> Why, of the available modalities.
 
     Example:
         >>> words = Why("neutral", 0.7, 1.0, "anger", 0.8)
@@ -106,7 +106,7 @@ def explain(label: str, why: Mapping[str, Why]) -> list[str]:
 
 
 def indicated(why: Mapping[str, Why]) -> str:
-    """What each modality indicates separately, in one line.
+    """Return one line with the label from each modality only.
 
     Example:
         >>> indicated({"text": Why("neutral", 0.7, 1.0, "", 0.0)})
@@ -122,7 +122,7 @@ def indicated(why: Mapping[str, Why]) -> str:
 
 
 def brief(label: str, why: Mapping[str, Why]) -> str:
-    """The same in one short line: what changes the label, and what is not trusted.
+    """Return one short line: modalities that change the label, and modalities not trusted.
 
     Example:
         >>> face = Why("anger", 0.9, 0.02, "neutral", 0.61, "disagrees")
@@ -138,12 +138,12 @@ def brief(label: str, why: Mapping[str, Why]) -> str:
 
 
 def changes(label: str, why: Mapping[str, Why]) -> list[str]:
-    """The modalities without which an estimate would have another label."""
+    """Return the modalities without which the estimate would have another label."""
     return [name for name, each in why.items() if each.without not in ("", label)]
 
 
 def message_fields(why: Mapping[str, Why], modalities: Iterable[str]) -> dict[str, list[Any]]:
-    """The fields of an EmotionEstimate that say why; all empty where nothing is known."""
+    """Return the explanation as the fields of an EmotionEstimate message; empty without one."""
     entries = [why.get(name) for name in modalities] if why else []
     return {
         "modality_labels": [each.indicates if each else "" for each in entries],
@@ -156,9 +156,9 @@ def message_fields(why: Mapping[str, Why], modalities: Iterable[str]) -> dict[st
 
 
 def why_of_message(message: Any) -> dict[str, Why]:
-    """The inverse of `message_fields`, for the modalities that were seen; {} for older messages.
+    """Return the explanation in a message, the inverse of `message_fields`; {} if it has none.
 
-    A message whose arrays do not fit together, or with longer ones than any bundle needs, gives {}.
+    The result is {} as well for arrays whose lengths differ or exceed MOST_MODALITIES.
     """
     columns: list[Sequence[Any]] = [getattr(message, name, ()) for name in message_fields({}, ())]
     names = message.modality_names
@@ -187,7 +187,7 @@ def why_of_message(message: Any) -> dict[str, Why]:
 
 
 def rounded(value: float) -> float:
-    """A number as it is written."""
+    """Round a number to DIGITS decimal places."""
     return round(float(value), DIGITS)
 
 
