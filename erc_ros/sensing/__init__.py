@@ -1,1 +1,1 @@
-"""Raw samples on one clock: audio stream, frame buffer, face tracks. No ROS."""
+"""Audio samples and camera frames on one clock: audio stream, image decoding, face tracking."""

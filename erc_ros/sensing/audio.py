@@ -1,10 +1,10 @@
-"""What the microphone heard: bytes -> samples -> 16 kHz mono, each with its time.
+"""Conversion of microphone data to 16 kHz mono samples with their times.
 
-Time comes from counting samples; stamps only correct it (`sensing/clock.py`). A short gap is filled
-with zeros, so that the audio stays one line of samples; at a longer one, a jump or a change of the
-rate the resampler is flushed, its tail is returned, and a new line begins.
+Times are computed from the number of samples and corrected by the stamps (`sensing/clock.py`). A
+short gap is filled with zeros, so that the stream stays continuous. At a longer gap, a clock jump
+or a change of the sample rate the resampler is flushed and a new stream begins.
 
-The only mutable part is the soxr stream in `AudioStream`.
+The only mutable state is the soxr stream in `AudioStream`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ MIN_RATE, MAX_RATE = 8_000, 48_000  # Hz
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What the bytes of a chunk mean.
+    """Sample format of audio data.
 
-    rate: Hz, 8000 to 48000. channels: 1 to 8, interleaved. sample_format: S16LE, S32LE, F32LE, S8
-    or U8.
+    rate: sample rate, 8000 to 48000 Hz.
+    channels: number of interleaved channels, 1 to 8.
+    sample_format: S16LE, S32LE, F32LE, S8 or U8.
 
     Raises:
-        ValueError: anything else.
+        ValueError: a value is not supported.
     """
 
     rate: int
@@ -69,10 +70,10 @@ class AudioFormat:
 
     @classmethod
     def of_wave(cls, file: wave.Wave_read) -> AudioFormat:
-        """The format of what `file.readframes` returns.
+        """Return the format of the bytes that `file.readframes` returns.
 
         Raises:
-            ValueError: samples of 24 bit, or a rate or number of channels that cannot be read.
+            ValueError: the sample width, rate or number of channels is not supported.
 
         Example:
             >>> with wave.open("talk.wav") as file:
@@ -99,12 +100,15 @@ _SAMPLE_TYPES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioSamples:
-    """samples (n,) float32 mono at 16 kHz in [-1, 1]; the first one was heard at `start` (ns).
+    """Consecutive audio samples.
 
-    reference: (n,) likewise, what the robot played meanwhile; None where no channel carries it.
+    samples: (n,) float32 in [-1, 1], 16 kHz mono. start: ns, time of the first sample.
+    reference: (n,) float32, audio played by the robot at the same time; None without a reference
+        channel.
 
-    Sounds follow each other without a break, unless a Gap that is not filled or a Jump stands
-    between them; while a drift is corrected, `start` moves against the count by at most 0.1 %.
+    Each object continues the previous one without a break, except after a Jump or a Gap that is
+    not filled. While clock drift is corrected, `start` differs from the sample count by at most
+    0.1 %.
     """
 
     start: int
@@ -114,24 +118,24 @@ class AudioSamples:
 
 AudioEvent = AudioSamples | ClockEvent | LevelEvent
 
-_ARRAY_FORMATS = {"f4": "F32LE", "i2": "S16LE", "i4": "S32LE"}  # by numpy's name of the type
-_OVERSHOOT = 2.0  # resampling overshoots 1 a little; integers passed as floats exceed this
+_ARRAY_FORMATS = {"f4": "F32LE", "i2": "S16LE", "i4": "S32LE"}  # by NumPy type
+_OVERSHOOT = 2.0  # resampled floats slightly exceed 1; unscaled integers exceed this
 
 
 def checked_samples(data: object) -> object:
-    """Audio data as a caller passes it: bytes as they are, typed samples in an array.
+    """Check audio data of a caller and return it as bytes or as a NumPy array.
 
     Args:
-        data: bytes, or anything with a buffer of bytes: passed on as it is. A numpy array (or
-            another typed buffer) of float32 or float64 in [-1, 1], of int16 or of int32:
-            (n,) interleaved, or (n, channels).
+        data: bytes (or another buffer of bytes), returned unchanged; or a NumPy array (or another
+            typed buffer) of float32 or float64 in [-1, 1], int16 or int32, of shape (n,),
+            interleaved, or (n, channels).
 
     Returns:
         The bytes, or a contiguous array of float32, int16 or int32.
 
     Raises:
         TypeError: neither bytes nor an array of these types.
-        ValueError: an array of another shape, or floats that are not in [-1, 1].
+        ValueError: the array has another shape, or floats outside [-1, 1].
     """
     try:
         view = memoryview(data)  # type: ignore[arg-type]
@@ -156,7 +160,7 @@ def checked_samples(data: object) -> object:
         )
     if kind in ("i2", "i4"):
         return np.ascontiguousarray(samples, f"<{kind}")
-    # NaN and infinity pass: `AudioStream.feed` replaces and counts them
+    # NaN and infinity are accepted here: `AudioStream.feed` replaces and counts them
     peak = float(np.max(np.abs(samples), initial=0.0, where=np.isfinite(samples)))
     if peak > _OVERSHOOT:
         raise ErcValueError(
@@ -167,13 +171,15 @@ def checked_samples(data: object) -> object:
 
 
 def format_of(data: object, given: AudioFormat | None, default: AudioFormat) -> AudioFormat:
-    """What the samples of a chunk mean: an array knows its type, and of two axes its channels.
+    """Return the sample format of a chunk; for an array, its type and channels take precedence.
 
     Args:
-        data: see `checked_samples`. given: of the chunk. default: where the chunk has none.
+        data: see `checked_samples`.
+        given: format of the chunk, if it has one.
+        default: format of a chunk without one.
 
     Raises:
-        ValueError: the array has other channels than `given`.
+        ValueError: the number of channels differs from that of `given`.
     """
     format = given or default
     sample_format = _ARRAY_FORMATS.get(data.dtype.str[1:]) if isinstance(data, np.ndarray) else None
@@ -182,26 +188,26 @@ def format_of(data: object, given: AudioFormat | None, default: AudioFormat) -> 
     channels = data.shape[1] if data.ndim == 2 else format.channels
     if given is not None and channels != given.channels:
         raise ErcValueError(
-            f"audio data has {channels} channels, its format {given.channels}: give the number of "
-            "the array"
+            f"audio data has {channels} channels, but its format has {given.channels}: set the "
+            "number of channels of the format to that of the array"
         )
     return replace(format, channels=channels, sample_format=sample_format)
 
 
 def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray[np.float32]:
-    """Interleaved little-endian bytes -> (n, channels) float32; integers are scaled to [-1, 1).
+    """Decode interleaved little-endian bytes to (n, channels) float32, integers as [-1, 1).
 
-    Floats are passed as they are: `AudioStream.feed` repairs NaN and values out of range.
+    Floats are not changed: `AudioStream.feed` replaces NaN and clips values out of range.
 
     Raises:
-        ValueError: the bytes are no whole number of samples on every channel.
+        ValueError: the number of bytes is not a multiple of the channels times the sample width.
     """
     sample_type, scale = _SAMPLE_TYPES[format.sample_format]
     width = np.dtype(sample_type).itemsize * format.channels
     size = memoryview(data).nbytes
     if size % width:
         raise ErcValueError(
-            f"{size} bytes of audio are no multiple of {width} ({format.channels} channels of "
+            f"{size} bytes of audio are not a multiple of {width} ({format.channels} channels of "
             f"{format.sample_format}): check channels and sample_format"
         )
     samples = np.frombuffer(data, sample_type).reshape(-1, format.channels)
@@ -209,27 +215,29 @@ def decode(data: bytes | bytearray | memoryview, format: AudioFormat) -> NDArray
         samples = samples.astype(np.float64) - scale
     if scale == 1.0:
         return samples.astype(np.float32)
-    # S32 in float64 first: float32 would round 2^31 - 1 up before the division
+    # S32 is divided in float64: float32 would round 2^31 - 1 up
     return (samples / scale).astype(np.float32)
 
 
 def duration(data: bytes | bytearray | memoryview, format: AudioFormat) -> float:
-    """Duration of the bytes of a chunk, s; nothing is decoded."""
+    """Return the duration of a chunk in s, without decoding it."""
     width = np.dtype(_SAMPLE_TYPES[format.sample_format][0]).itemsize * format.channels
     return memoryview(data).nbytes / (width * format.rate)
 
 
 class AudioStream:
-    """A microphone: feed chunks of any size, get 16 kHz mono and what happened to it.
+    """Convert chunks of any size to 16 kHz mono and report gaps, clock jumps and signal defects.
 
-    channel: the channel to listen to, from 0; None = the mean of all but `reference`.
-    reference: the channel on which the robot's own playback is looped back; None = no such channel.
+    channel: index of the microphone channel, from 0; None = mean of all channels but `reference`.
+    reference: index of the channel that carries the robot's own playback; None = no such channel.
     """
 
     def __init__(self, channel: int | None = None, reference: int | None = None) -> None:
         for number in (channel, reference):
             if number is not None and not 0 <= number < MAX_CHANNELS:
-                raise ErcValueError(f"audio channel {number}; 0 to {MAX_CHANNELS - 1}, or None")
+                raise ErcValueError(
+                    f"audio channel is {number}; must be 0 to {MAX_CHANNELS - 1}, or None"
+                )
         if channel is not None and channel == reference:
             raise ErcValueError(
                 f"channel {channel} cannot be both the microphone and the reference"
@@ -238,7 +246,7 @@ class AudioStream:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything; what was not flushed is lost."""
+        """Reset the state and discard pending samples; see `flush`."""
         self._clock, self._level = Clock(), Level()
         self._resampler: soxr.ResampleStream | None = None
         self._line_start, self._sent, self._shift = 0, 0, 0
@@ -251,17 +259,17 @@ class AudioStream:
         arrival: int | None = None,
         source: str = "",
     ) -> list[AudioEvent]:
-        """Hear a chunk.
+        """Process a chunk.
 
-        samples: (n, c) float32, not changed, but sounds may be views of it.
-        stamp: ns, of the first sample; None or 0 and less = unknown.
-        arrival: ns, when the chunk came: places the audio where no stamp ever is known. Without
-            both, time is counted on from the last known, or from 0.
-        rate: Hz.
-        source: frame of the microphone, which distinguishes two on one topic.
+        samples: (n, c) float32, not changed, but the returned samples may be views of it.
+        stamp: ns, time of the first sample; None, 0 or less = unknown.
+        rate: sample rate in Hz.
+        arrival: ns, receive time; used if no chunk has a stamp. If neither is known, the chunk
+            continues the previous one, or starts at 0.
+        source: frame_id of the microphone, which distinguishes two microphones on one topic.
 
         Raises:
-            ValueError: a shape, a number of channels or a rate that cannot be.
+            ValueError: the shape, number of channels or rate is not supported.
         """
         _check_rate(rate)
         if samples.ndim != 2 or not 1 <= samples.shape[1] <= MAX_CHANNELS:
@@ -293,7 +301,7 @@ class AudioStream:
         return [*events, *self._run(outputs)]
 
     def flush(self) -> list[AudioEvent]:
-        """End the stream and return what is pending; the next chunk starts a new stream."""
+        """End the stream and return the pending samples; the next chunk starts a new stream."""
         _, outputs = finish(self._clock)
         events = [*self._run(outputs), *self._tail()]
         self.reset()
@@ -340,18 +348,21 @@ class AudioStream:
         if self._resampler is None:
             return samples
         resampled: NDArray[np.float32] = self._resampler.resample_chunk(samples, last=is_last)
-        # the filter overshoots at steps
+        # the filter overshoots at signal steps
         return np.asarray(np.clip(resampled, -1.0, 1.0), np.float32)
 
     def _tail(self) -> list[AudioEvent]:
-        """What the resampler still holds, about 20 ms at 48 kHz, 60 ms at 8 kHz."""
+        """Flush the resampler: about 20 ms at 48 kHz, 60 ms at 8 kHz."""
         if not self._clock.rate:
             return []
         nothing = np.zeros(0 if self._reference is None else (0, 2), np.float32)
         return self._sound(self._resample(nothing, is_last=True))
 
     def _sound(self, samples: NDArray[np.float32]) -> list[AudioEvent]:
-        """Counts samples sent, so that the resampler's delay does not move their times."""
+        """Return samples with their start time from the number of samples returned so far.
+
+        This excludes the delay of the resampler from the times.
+        """
         if not len(samples):
             return []
         start = self._line_start + self._sent * NS // SAMPLE_RATE + self._shift

@@ -1,12 +1,12 @@
-"""When was each sample heard? A microphone's clock: samples are counted, stamps correct the count.
+"""Sample clock of a microphone: times from the sample count, corrected by the message stamps.
 
-A chunk whose stamp is off by more than the tolerance is held back until the stamps of the next ones
-(`CONFIRMATION` later) agree with it: then samples were lost (`Gap`), were heard twice (`Overlap`)
-or the clock was set (`Jump`). If they return to the count instead, the stamp was wrong (a stalled
-driver): the chunk is placed by counting and reported as `WrongStamps`. So a late stamp never tears
-a hole into the audio, and a loss costs one short delay.
+A chunk whose stamp differs from the count by more than the tolerance is buffered until the stamps
+of the next chunks, for `CONFIRMATION`, agree with it. In this case samples were lost (`Gap`), sent
+twice (`Overlap`), or the clock was set (`Jump`). If the stamps return to the count instead, the
+stamp was wrong (a stalled driver): the chunk gets its time from the count and is reported as
+`WrongStamps`. A late stamp therefore never causes a gap, and a real loss causes one short delay.
 
-`step` is pure, its state frozen.
+A "line" is a continuous run of samples. `step` is a pure function on a frozen state.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from numpy.typing import NDArray
 
 from erc_ros.values.nanoseconds import NS, seconds
 
-STAMP_TOLERANCE = seconds(0.05)  # jitter of header stamps that is still the same line
-ARRIVAL_TOLERANCE = seconds(0.25)  # the same where only the arrival is known
-CONFIRMATION = seconds(0.1)  # stamps must agree for so long before a gap or a jump is believed
-MAX_HELD = seconds(1.0)  # sound held back at most while the stamps are in doubt
+STAMP_TOLERANCE = seconds(0.05)  # jitter of header stamps within a line
+ARRIVAL_TOLERANCE = seconds(0.25)  # jitter of arrival times, used if there is no stamp
+CONFIRMATION = seconds(0.1)  # stamps must agree this long before a gap or a jump is accepted
+MAX_HELD = seconds(1.0)  # maximum audio buffered while the stamps disagree
 MAX_FILL = seconds(1.0)  # gaps up to this length are filled with zeros
-MAX_OVERLAP = seconds(1.0)  # stamps further back than this are a clock that was set back
-MAX_GAP = seconds(10.0)  # stamps further ahead than this are a clock that was set
-REMEMBERED = seconds(1.0)  # audio in which a repeated chunk is recognized
-MOST_REMEMBERED = 64  # chunks of it
-TAKEOVER = seconds(1.0)  # without the first microphone, another one takes its place
-PATTERN = 32  # chunks in which two microphones on one topic are recognized by their stamps
-DRIFT_MEMORY = 5.0  # s, over which the stamps' lag is averaged
-DRIFT_WARM_UP = seconds(15.0)  # sound before the average is believed
-DRIFT_TOLERANCE = seconds(0.005)  # average lag that starts a correction
-DRIFT_DONE = seconds(0.0005)  # and the rest that ends it
-DRIFT_SLEW = 1_000  # ns are corrected by at most one in so many
+MAX_OVERLAP = seconds(1.0)  # stamps further back than this mean that the clock was set back
+MAX_GAP = seconds(10.0)  # stamps further ahead than this mean that the clock was set
+REMEMBERED = seconds(1.0)  # time span in which a duplicate chunk is detected
+MOST_REMEMBERED = 64  # maximum number of chunks in it
+TAKEOVER = seconds(1.0)  # another microphone is used after this time without the first one
+PATTERN = 32  # chunks whose stamps are compared to detect two microphones on one topic
+DRIFT_MEMORY = 5.0  # s, time constant of the average lag
+DRIFT_WARM_UP = seconds(15.0)  # audio before the average is used
+DRIFT_TOLERANCE = seconds(0.005)  # average lag at which a correction starts
+DRIFT_DONE = seconds(0.0005)  # remaining lag at which it ends
+DRIFT_SLEW = 1_000  # the correction is at most 1 ns in this many ns
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Samples were lost: nothing was heard from `start` for `duration` ns.
+    """Samples were lost: no audio was received for `duration` ns from `start`.
 
-    filled: zeros stand in for it among the sounds that follow (gaps up to 1 s).
+    filled: whether the following samples contain zeros for the gap (gaps up to 1 s).
     """
 
     start: int
@@ -51,7 +51,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """`duration` ns of audio, stamped `start`, were heard before (a duplicate): dropped."""
+    """Duplicate audio, stamped `start` and `duration` ns long, was dropped."""
 
     start: int
     duration: int
@@ -59,7 +59,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """The clock was set: the line that ended at `before` ends; a new one begins at `after`."""
+    """The clock was set: the line ended at `before`, a new line begins at `after`."""
 
     before: int
     after: int
@@ -67,9 +67,9 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The stamps run away from the count; from `start` on `offset` ns are being corrected.
+    """The stamps drift from the sample count; from `start` on, `offset` ns are being corrected.
 
-    parts_per_million: how fast, positive if the microphone is slower than its nominal rate.
+    parts_per_million: drift rate, positive if the microphone is slower than its nominal rate.
     """
 
     start: int
@@ -79,7 +79,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class WrongStamps:
-    """`chunks` chunks from `start` on had stamps that the others belie: placed by counting."""
+    """The stamps of `chunks` chunks from `start` on were wrong: times are from the count."""
 
     start: int
     chunks: int
@@ -87,7 +87,7 @@ class WrongStamps:
 
 @dataclass(frozen=True, slots=True)
 class RateChange:
-    """The sample rate (Hz) changed at `start`; the resampler restarted, time continues."""
+    """The sample rate (Hz) changed at `start`; the resampler is restarted, time continues."""
 
     start: int
     before: int
@@ -96,9 +96,9 @@ class RateChange:
 
 @dataclass(frozen=True, slots=True)
 class SecondMicrophone:
-    """A chunk of another microphone on the same topic, stamped `start`: dropped.
+    """A chunk of a second microphone on the same topic, stamped `start`, was dropped.
 
-    source: its frame, "" if only the stamps tell that there are two.
+    source: its frame_id, "" if the second microphone was detected by the stamps only.
     """
 
     start: int
@@ -110,10 +110,11 @@ ClockEvent = Gap | Overlap | Jump | Drift | WrongStamps | RateChange | SecondMic
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """samples (n,) or (n, c) at `rate` Hz. stamp: ns, of the first one, None = unknown.
+    """Samples (n,) or (n, c) at `rate` Hz.
 
-    is_exact: the stamp comes from a header; otherwise it was guessed from the arrival.
-    source: the microphone's frame, "" = unknown.
+    stamp: ns, time of the first sample; None = unknown.
+    is_exact: whether the stamp is from a header; otherwise it is estimated from the arrival time.
+    source: frame_id of the microphone, "" = unknown.
     """
 
     samples: NDArray[np.float32]
@@ -129,7 +130,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClockStretch:
-    """What `step` lets through: the next samples of the line. shift: ns to add to counted times."""
+    """The next samples of the line. shift: ns to add to the counted times."""
 
     samples: NDArray[np.float32]
     shift: int
@@ -137,9 +138,9 @@ class ClockStretch:
 
 @dataclass(frozen=True, slots=True)
 class NewLine:
-    """The line before has ended, one begins: its start in ns and rate in Hz.
+    """A new line begins: its start in ns and rate in Hz.
 
-    Comes before the event that tells why, so that the tail of the old line is returned first.
+    It precedes the event with the reason, so that the resampler is flushed first.
     """
 
     start: int
@@ -148,32 +149,32 @@ class NewLine:
 
 @dataclass(frozen=True, slots=True)
 class Drifting:
-    """How far the stamps lie behind the count, ns; positive: the count is too early."""
+    """State of the drift correction; positive lags mean that the counted times are too early."""
 
-    lag: float = 0.0  # average of stamp - counted time
+    lag: float = 0.0  # ns, average of stamp - counted time
     heard: int = 0  # ns of stamped audio in the average
-    reference: tuple[int, float] | None = None  # heard and lag at two thirds of the warm-up
+    reference: tuple[int, float] | None = None  # `heard` and `lag` at two thirds of the warm-up
     shift: int = 0  # part of the lag that is corrected
     is_correcting: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clock:
-    """State: everything the clock remembers. Times in ns."""
+    """State of the sample clock. Times in ns."""
 
     rate: int = 0  # Hz; 0 before the first chunk
-    epoch: int = 0  # time of sample 0 of the line
+    epoch: int = 0  # time of the first sample of the line
     count: int = 0  # samples of the line so far
-    is_stamped: bool = False  # some header stamp was seen: arrivals do not count any more
+    is_stamped: bool = False  # a header stamp was received: arrival times are not used any more
     last_stamp: int | None = None
     drifting: Drifting = Drifting()
-    held: tuple[Chunk, ...] = ()  # in doubt: placed as soon as the next stamps tell
+    held: tuple[Chunk, ...] = ()  # chunks whose stamps are not yet confirmed
     recent: tuple[tuple[int, int, int], ...] = ()  # stamp, checksum, duration of the last chunks
-    source: str | None = None  # the microphone that is listened to; None before the first chunk
-    kept_until: int = 0  # end of its last chunk, by its stamp
-    last_kept: int = 0  # the same, of those that the stamps tell to be the first microphone's
-    stamps: tuple[int, ...] = ()  # of the last chunks, of whichever microphone
-    is_double: bool = False  # the stamps are those of two microphones
+    source: str | None = None  # microphone in use; None before the first chunk
+    kept_until: int = 0  # end of its last chunk, from its stamp
+    last_kept: int = 0  # likewise, of the chunks whose stamps fit the first microphone
+    stamps: tuple[int, ...] = ()  # of the last chunks of all microphones
+    is_double: bool = False  # the stamps are from two microphones
 
     @property
     def counted(self) -> int:
@@ -181,7 +182,7 @@ class Clock:
 
     @property
     def now(self) -> int:
-        """Time right after the last sample that was placed."""
+        """End of the last sample of the line."""
         return self.counted + self.drifting.shift
 
     @property
@@ -193,7 +194,7 @@ Output = ClockEvent | ClockStretch | NewLine
 
 
 def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
-    """Place a chunk on the line, drop it, or hold it back."""
+    """Append a chunk to the line, drop it, or buffer it until its stamp is confirmed."""
     if not len(chunk.samples):
         return clock, []
     if chunk.stamp is not None and _is_of_another(clock, chunk, chunk.stamp):
@@ -217,7 +218,7 @@ def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
             return clock, [SecondMicrophone(chunk.stamp, "")]
         if (
             chunk.stamp == clock.last_stamp
-        ):  # other audio, same stamp: the driver's clock is stopped
+        ):  # same stamp, different audio: the clock of the driver has stopped
             event: list[Output] = [] if clock.held else [WrongStamps(clock.now, 1)]
             clock, out = step(clock, replace(chunk, stamp=None))
             return clock, event + out
@@ -226,7 +227,7 @@ def step(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
 
 
 def finish(clock: Clock) -> tuple[Clock, list[Output]]:
-    """End the stream: return what is held back, placed by its stamps."""
+    """End the stream: append the buffered chunks by their stamps."""
     outputs: list[Output] = []
     while clock.held:
         clock, out = _settle(clock)
@@ -244,7 +245,7 @@ def _begin(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
 def _change_rate(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
     clock, out = finish(clock)
     out += [NewLine(clock.now, chunk.rate), RateChange(clock.now, clock.rate, chunk.rate)]
-    # the lag of the old rate says nothing about the new one
+    # the lag at the old rate is not valid for the new one
     clock = replace(clock, rate=chunk.rate, epoch=clock.now, count=0, drifting=Drifting())
     clock, placed = step(clock, chunk)
     return clock, out + placed
@@ -255,15 +256,15 @@ def _compare(clock: Clock, chunk: Chunk, stamp: int) -> tuple[Clock, list[Output
     without_held = stamp - clock.now
     offset = without_held - clock.held_duration
     if clock.held and abs(without_held) <= min(tolerance, abs(offset)):
-        # the line goes on as if what is held had not been: it was heard before, or came late
+        # the new chunk continues the line: the buffered chunks were duplicates or late
         first, duration = clock.held[0].stamp or 0, clock.held_duration
         clock, out = _compare(replace(clock, held=()), chunk, stamp)
         return clock, [Overlap(first, duration), *out]
     is_early = -MAX_OVERLAP <= offset < -tolerance
     if abs(offset) > tolerance and (chunk.is_exact or not is_early):
         return _hold(clock, chunk)
-    # an arrival too early means that the ones before were late: nothing was heard twice
-    if clock.held:  # back on the line: the stamps that were held back were wrong
+    # an early arrival means that the previous arrivals were late, not that audio was sent twice
+    if clock.held:  # this stamp fits the count: the buffered stamps were wrong
         clock, out = _refute(clock)
         clock, more = _compare(clock, chunk, stamp)
         return clock, out + more
@@ -275,7 +276,7 @@ def _hold(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
     stamps = [held.stamp for held in clock.held if held.stamp is not None]
     if stamps[-1] - stamps[0] >= CONFIRMATION:
         return _settle(clock)
-    if clock.held_duration > MAX_HELD:  # the stamps lead nowhere
+    if clock.held_duration > MAX_HELD:  # the stamps do not become consistent
         return _refute(clock)
     return clock, []
 
@@ -291,10 +292,10 @@ def _refute(clock: Clock) -> tuple[Clock, list[Output]]:
 
 
 def _settle(clock: Clock) -> tuple[Clock, list[Output]]:
-    """The stamps held back are right: move the line there, then place what was held."""
+    """Accept the buffered stamps: move the line to them, then append the buffered chunks."""
     held, end = clock.held, clock.now
     offsets = _held_offsets(held, end)
-    if min(offsets) < 0 < max(offsets):  # they do not even agree among themselves
+    if min(offsets) < 0 < max(offsets):  # the buffered stamps contradict each other
         return _refute(clock)
     clock = replace(clock, held=())
     offset = min(offsets)  # stamps come late, never early
@@ -318,7 +319,7 @@ def _settle(clock: Clock) -> tuple[Clock, list[Output]]:
 
 
 def _held_offsets(held: tuple[Chunk, ...], end: int) -> list[int]:
-    """How far off the line each held chunk is."""
+    """Return the difference of each buffered stamp from the counted time."""
     offsets = []
     for chunk in held:
         if chunk.stamp is not None:
@@ -330,13 +331,13 @@ def _held_offsets(held: tuple[Chunk, ...], end: int) -> list[int]:
 def _drop_overlap(
     clock: Clock, held: tuple[Chunk, ...], overlap: int
 ) -> tuple[Clock, list[Output]]:
-    """The first `overlap` ns of what was held were heard before."""
+    """Drop the first `overlap` ns of the buffered audio, which are duplicates."""
     left = round(overlap * clock.rate / NS)
     dropped, stamp = 0, held[0].stamp or 0
     while held and dropped < left:
         samples = held[0].samples[left - dropped :]
         dropped += len(held[0].samples) - len(samples)
-        # a chunk without its beginning is placed by counting
+        # a chunk that lost its beginning gets its time from the count
         rest = (replace(held[0], samples=samples, stamp=None),) if len(samples) else ()
         held = (*rest, *held[1:])
     clock, out = _again(clock, held)
@@ -344,7 +345,7 @@ def _drop_overlap(
 
 
 def _again(clock: Clock, chunks: tuple[Chunk, ...]) -> tuple[Clock, list[Output]]:
-    """Place chunks that were held back, now that the line was moved."""
+    """Process the buffered chunks after the line was moved."""
     out: list[Output] = []
     for chunk in chunks:
         if chunk.stamp is not None:
@@ -366,7 +367,7 @@ def _place(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
 
 
 def _follow(clock: Clock, duration: int, lag: int) -> tuple[Drifting, list[Output]]:
-    """Average the lag; above the tolerance, correct it gradually."""
+    """Update the average lag, and correct it gradually if it is above the tolerance."""
     old = clock.drifting
     heard = old.heard + duration
     weight = duration / min(heard, seconds(DRIFT_MEMORY) + duration)
@@ -390,7 +391,7 @@ def _follow(clock: Clock, duration: int, lag: int) -> tuple[Drifting, list[Outpu
 
 
 def _remember(clock: Clock, chunk: Chunk) -> tuple[bool, Clock]:
-    """Is this chunk, stamp and audio, one of the last ones? It has a stamp of its own."""
+    """Return whether a chunk with a header stamp repeats a recent one, and the new state."""
     assert chunk.stamp is not None
     checksum = zlib.crc32(chunk.samples.tobytes())
     mark = (chunk.stamp, checksum, chunk.duration)
@@ -405,16 +406,16 @@ def _remember(clock: Clock, chunk: Chunk) -> tuple[bool, Clock]:
 
 
 def _is_of_another(clock: Clock, chunk: Chunk, stamp: int) -> bool:
-    """Is it from another frame, while the microphone that is listened to lives?"""
+    """Return whether a chunk has another frame_id while the microphone in use still sends."""
     is_other = bool(chunk.source and clock.source) and chunk.source != clock.source
     return is_other and abs(stamp - clock.kept_until) < TAKEOVER
 
 
 def _tell_apart(clock: Clock, chunk: Chunk, stamp: int) -> tuple[bool, Clock]:
-    """Is this chunk of a second microphone whose chunks lie between those of the first?
+    """Detect by the stamps whether a chunk is from a second microphone on the same topic.
 
-    Sorted by time, every other stamp of two microphones is one chunk's duration after another. A
-    microphone alone is twice as slow, and a driver that stalls or stamps in bursts has no rhythm.
+    With two microphones, the sorted stamps i and i + 2 differ by the duration of one chunk. With
+    one microphone they differ by two, and a driver that stalls or sends in bursts has no period.
     """
     length, last_end = chunk.duration, clock.last_kept
     stamps = (*clock.stamps, stamp)[-PATTERN:]
@@ -422,12 +423,12 @@ def _tell_apart(clock: Clock, chunk: Chunk, stamp: int) -> tuple[bool, Clock]:
     steps = [later - earlier for earlier, later in zip(ordered, ordered[2:], strict=False)]
     fits = len([step for step in steps if abs(step - length) <= length // 4])
     is_double = len(stamps) == PATTERN and fits >= 0.9 * len(steps)
-    if is_double and not clock.is_double:  # the oldest stamp is from before the second one came
+    if is_double and not clock.is_double:  # the oldest stamp is from before the second microphone
         last_end = stamps[0] + (stamp - stamps[0] + length - length // 8) // length * length
     off = stamp - last_end
     is_second = is_double and -TAKEOVER < off < -length // 8
     if not is_second:
-        # stamps tremble: the rhythm of the first one is followed slowly
+        # stamps jitter: the period of the first microphone is adapted slowly
         rhythm = off // 10 if is_double and abs(off) < length else off
         last_end += rhythm + length
     return is_second, replace(clock, stamps=stamps, is_double=is_double, last_kept=last_end)

@@ -1,9 +1,9 @@
-"""Face detection in the background of the other inputs.
+"""Face detection on a background thread with a deterministic result.
 
-A search takes 20 to 40 ms, five times a second. In the stream's way, a text that comes meanwhile
-would wait for it. So a search begins with its frame and takes effect with the next frame, or with
-the second tick of the clock after it, whichever comes first: a fixed place in the order of the
-inputs, so that a slow machine waits there and never answers differently.
+Detection takes 20 to 40 ms, five times per second, and would delay the other inputs. It starts with
+its frame, and its result takes effect with the next frame or with the second clock tick after it,
+whichever is first. This is a fixed position in the order of the inputs: a slow computer waits there
+and gives the same results.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ from erc_ros.sensing.background import background_executor
 from erc_ros.sensing.faces import FaceObservation, FaceTracker
 from erc_ros.sensing.frames import Frame
 
-TICKS = 2  # that a search may take where no frame follows
+TICKS = 2  # clock ticks after which a result takes effect if no frame follows
 
 
 class FaceSearch:
-    """Runs a tracker on a thread of its own. Not thread-safe: one caller.
+    """Run a face tracker on a thread of its own. Not thread-safe: for one caller.
 
-    Every method that returns faces waits for the search that began with the last frame, and raises
-    ImageError where that frame could not be read.
+    Each method that returns faces waits for the detection in the last frame, and raises ImageError
+    if that frame could not be decoded.
     """
 
     def __init__(self, tracker: FaceTracker) -> None:
         self._tracker = tracker
         self._worker = background_executor("faces")
         self._search: Future[list[FaceObservation]] | None = None
-        self._ticks = 0  # since it began
+        self._ticks = 0  # since the frame was submitted
 
     def submit(self, frame: Frame) -> None:
-        """Begin a search; the result of the one before must have been taken (`finish`)."""
+        """Start detection in a frame; the previous result must have been taken (`finish`)."""
         assert self._search is None
         self._search, self._ticks = self._worker.submit(self._tracker.feed, frame), 0
 
     def advance(self) -> list[FaceObservation]:
-        """The clock has ticked: the faces of the last frame, if it is their turn."""
+        """Count a clock tick and return the faces of the last frame when they take effect."""
         self._ticks += 1
         return self.finish() if self._ticks >= TICKS else []
 
     def finish(self) -> list[FaceObservation]:
-        """The faces of the last frame, now; empty where they were taken before."""
+        """Wait for the faces of the last frame; empty if they were already returned."""
         search, self._search = self._search, None
         return [] if search is None else search.result()
 
     def reset(self) -> None:
-        """Forget the faces, and the search that runs."""
+        """Discard the tracks and the running detection."""
         if self._search is not None:
-            self._search.exception()  # until it has ended
+            self._search.exception()  # waits for its end
         self._search = None
         self._tracker.reset()
 

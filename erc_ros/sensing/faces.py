@@ -1,4 +1,4 @@
-"""Where faces are in the camera image, and which of them is the same face a moment later."""
+"""Face detection and face tracking in camera frames."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from erc_ros.values.errors import ErcRuntimeError, ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import FaceCrop
 
-CROP_SIZE = 96  # pixels, width and height of a face crop, unless a network wants more
-CROP_MARGIN = 0.1  # of the box, on each side
+CROP_SIZE = 96  # pixels, default width and height of a face crop
+CROP_MARGIN = 0.1  # margin on each side, as a fraction of the box
 MAX_TRACKS = 8
-SAME_FACE = 0.3  # intersection over union of two boxes of one face
-# A face that was lost comes back where it was heading, within this many widths of it: at once, and
-# more for each second of the loss; and it has not grown or shrunk by more than this factor.
+SAME_FACE = 0.3  # minimum intersection over union of two boxes of one face
+# A lost track is continued within NEAR + NEAR_PER_SECOND * (seconds since the loss) box widths of
+# the extrapolated position, by a box whose size differs by at most the factor SIMILAR.
 NEAR, NEAR_PER_SECOND, SIMILAR = 0.3, 0.7, 1.5
-STEADY = 0.5  # part of a new velocity that is believed
+STEADY = 0.5  # smoothing factor of the velocity: weight of a new measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Box:
         return self.width * self.height
 
     def overlap(self, other: Box) -> float:
-        """Intersection over union, 0 to 1."""
+        """Return the intersection over union, 0 to 1."""
         width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
         height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
         common = max(width, 0) * max(height, 0)
@@ -52,8 +52,8 @@ class Box:
 class FaceObservation:
     """One tracked face in one frame.
 
-    track_id: "face1", "face2", ...; never used again. stamp: ns, of the frame. box: where the
-    detector saw it last. crop: only on frames in which the detector has just seen it.
+    track_id: "face1", "face2", ...; never reused. stamp: ns, of the frame. box: last detection.
+    crop: the image of the face; None on frames without a detection of it.
     """
 
     track_id: str
@@ -63,7 +63,7 @@ class FaceObservation:
 
 
 class FaceDetector(Protocol):
-    """Finds the faces of one image.
+    """Interface of a detector of faces in one image.
 
     Contract, for the detectors of this package and of others:
 
@@ -71,11 +71,11 @@ class FaceDetector(Protocol):
       that made the object, at `face_rate` frames per second at most.
     - Boxes are in pixels of the full frame, inside it, at least 1 pixel wide and high, sorted by
       area, the largest first; an empty list where there is no face.
-    - A box is where OpenCV's frontal face cascade has it (forehead to chin, about 2.15 times the
-      distance from the eyes to the mouth), since the face networks learned from such crops.
-    - The result depends on the frame alone: no tracking, no clock, no random numbers.
-    - `detect` does not change the frame. Images of any encoding that `sensing.images.to_bgr` reads,
-      of 1 to 8192 pixels on a side, raise nothing.
+    - Boxes follow those of OpenCV's frontal face cascade (forehead to chin, about 2.15 times the
+      distance from the eyes to the mouth), on which the face networks were trained.
+    - The result depends only on the frame: no tracking, no clock, no random numbers.
+    - `detect` does not change the frame. It raises no error for images of 1 to 8192 pixels on a
+      side in any encoding that `sensing.images.to_bgr` reads.
     """
 
     def detect(self, frame: Frame) -> list[Box]:
@@ -87,21 +87,21 @@ class FaceDetector(Protocol):
 
 
 class HaarDetector:
-    """OpenCV's cascade for frontal faces: no model file, one CPU thread, tolerates little turning.
+    """OpenCV's cascade for frontal faces: no model file, one CPU thread, few rotated faces.
 
-    max_width: the gray image is scaled down to it, pixels. min_face: width of the smallest face
-    that is looked for, as a part of the image's width; smaller costs more.
+    max_width: pixels, width to which the gray image is scaled down.
+    min_face: width of the smallest face, as a fraction of the image's width; smaller is slower.
 
     Raises:
-        ValueError: a bound that cannot be.
-        RuntimeError: this OpenCV has no cascades (5 and later, some system builds).
+        ValueError: an argument is out of range.
+        RuntimeError: OpenCV has no cascade files (5 and later, some system builds).
     """
 
     def __init__(self, max_width: int = 320, min_face: float = 0.1) -> None:
         check_detector(max_width)
         if not 0 < min_face <= 1:
             raise ErcValueError(
-                f"min_face {min_face}; a part of the image's width, above 0, up to 1"
+                f"min_face is {min_face}; must be a fraction of the image's width in (0, 1]"
             )
         self._max_width, self._min_face = max_width, min_face
         self._cascade = _load_cascade()
@@ -110,7 +110,7 @@ class HaarDetector:
         gray = to_gray(frame, self._max_width)
         side = max(24, round(gray.shape[1] * self._min_face))  # the cascade was trained on 24x24
         detections = self._cascade.detectMultiScale(
-            # equalizing the histogram first cost a tenth of the faces and found more that are none
+            # without histogram equalization, which lost a tenth of the faces and added false ones
             gray,
             scaleFactor=1.15,
             minNeighbors=3,
@@ -123,9 +123,9 @@ class HaarDetector:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One face over time. seen: ns, stamp of the last frame in which the detector saw it.
+    """A tracked face. seen: ns, stamp of the last frame with a detection.
 
-    velocity: of its middle, pixels per second, right and down.
+    velocity: of its center, pixels per second, right and down.
     """
 
     track_id: str
@@ -134,7 +134,7 @@ class Track:
     velocity: tuple[float, float] = (0.0, 0.0)
 
     def expected(self, stamp: int) -> Box:
-        """Where it should be at `stamp` (ns), if it goes on as it did."""
+        """Return the box extrapolated to `stamp` (ns) with constant velocity."""
         past = max(0, stamp - self.seen) / NS
         x, y = (round(speed * past) for speed in self.velocity)
         return replace(self.box, x=self.box.x + x, y=self.box.y + y)
@@ -142,17 +142,17 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """State: the faces that are followed, and how many ever were."""
+    """State of the tracker: the current tracks, and the number of tracks started so far."""
 
     live: tuple[Track, ...] = ()
     started: int = 0
 
 
 def likeness(track: Track, box: Box, stamp: int) -> float:
-    """How well a detection continues a track, 0 (not at all) to 1.
+    """Return the score that a detection continues a track, 0 to 1.
 
-    Overlap with where the face should be; after a loss, or a quick movement, being near that will
-    do, but less.
+    The score is the overlap with the extrapolated box; without overlap, a lower score for a
+    position close to it.
     """
     there = track.expected(stamp)
     overlap = there.overlap(box)
@@ -169,7 +169,7 @@ def likeness(track: Track, box: Box, stamp: int) -> float:
 
 
 def follow(track: Track, box: Box, stamp: int) -> Track:
-    """The track with one more detection."""
+    """Return the track updated with a detection."""
     past = (stamp - track.seen) / NS
     if past <= 0:
         return replace(track, box=box, seen=stamp)
@@ -183,9 +183,9 @@ def follow(track: Track, box: Box, stamp: int) -> Track:
 
 
 def step(tracks: Tracks, boxes: list[Box], stamp: int, max_loss: int) -> Tracks:
-    """Detections of one frame: the likeliest first, each box continues a track or starts one.
+    """Assign the detections of one frame to tracks, best score first; others start new tracks.
 
-    Tracks not seen for more than `max_loss` ns end; beyond MAX_TRACKS no track is started.
+    A track ends after more than `max_loss` ns without detection. At most MAX_TRACKS are kept.
     """
     live = [track for track in tracks.live if stamp - track.seen <= max_loss]
     pairs = [
@@ -207,11 +207,12 @@ def step(tracks: Tracks, boxes: list[Box], stamp: int, max_loss: int) -> Tracks:
 
 
 class FaceTracker:
-    """Faces of a camera: the detector runs at `rate`, in between a face stays where it was.
+    """Track the faces of a camera; between detections a face keeps its last box.
 
-    rate: detections per second, on the frames' stamps. max_loss: ns a face may be lost and still
-    be the same. crop_size: pixels, the side of a crop. Depends on the frames alone, never on a
-    wall clock.
+    The result depends only on the frames and their stamps, not on a wall clock.
+
+    rate: detections per second of the stamps. max_loss: ns without detection after which a track
+    ends. crop_size: pixels, width and height of a crop.
     """
 
     def __init__(
@@ -223,7 +224,7 @@ class FaceTracker:
     ) -> None:
         if not 0 < rate <= 1000 or max_loss < 0:
             raise ErcValueError(
-                f"detection rate {rate} Hz, max_loss {max_loss} ns: must be positive"
+                f"detection rate is {rate} Hz, max_loss {max_loss} ns; both must be positive"
             )
         self._detector, self._period, self._max_loss = detector, round(NS / rate), max_loss
         self.crop_size = crop_size
@@ -231,17 +232,21 @@ class FaceTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the faces; their ids are still not used again."""
+        """End all tracks; their ids are not reused."""
         self._tracks = Tracks(started=self._tracks.started)
         self._newest: int | None = None
         self._detected: int | None = None
         self._next_detection: int | None = None
 
     def feed(self, frame: Frame) -> list[FaceObservation]:
-        """The faces in this frame; stamps out of order are excluded, a clock set back restarts it.
+        """Return the faces in this frame.
+
+        A frame with a stamp out of order is skipped; a clock that was set back restarts the
+        tracker.
 
         Raises:
-            ImageError: a frame to be searched cannot be read; the next one is searched instead.
+            ImageError: a frame that is due for detection could not be decoded; detection then runs
+                on the next frame.
         """
         if self._newest is not None and frame.stamp <= self._newest:
             if self._newest - frame.stamp <= self._max_loss:
@@ -259,7 +264,7 @@ class FaceTracker:
         return [self._observe(track, frame, image) for track in seen]
 
     def _next_time(self, stamp: int) -> int:
-        """On the grid of the rate, so that 5 Hz stays 5 Hz whatever the camera's rate is."""
+        """Return the next detection time, so that the rate does not depend on the camera's."""
         due = self._next_detection
         if due is None or stamp - due >= self._period:
             return stamp + self._period
@@ -276,10 +281,10 @@ class FaceTracker:
 
 
 def observe_crop(track_id: str, frame: Frame, crop_size: int = CROP_SIZE) -> FaceObservation:
-    """Return a face crop of another detector, square and at our size.
+    """Convert a face crop of an external detector to a square crop of `crop_size`.
 
     Raises:
-        ImageError: the frame cannot be read.
+        ImageError: the frame could not be decoded.
     """
     image = to_bgr(frame)
     height, width = image.shape[:2]
@@ -293,9 +298,9 @@ def observe_crop(track_id: str, frame: Frame, crop_size: int = CROP_SIZE) -> Fac
 
 
 def cut_face(image: NDArray[np.uint8], box: Box, crop_size: int = CROP_SIZE) -> NDArray[np.uint8]:
-    """(H, W, 3) -> (crop_size, crop_size, 3): a square around the box with a margin.
+    """Crop a square around the box, with a margin: (H, W, 3) -> (crop_size, crop_size, 3).
 
-    What lies outside of the image repeats its edge.
+    Pixels outside the image repeat its edge.
     """
     side = max(2, round(max(box.width, box.height) * (1 + 2 * CROP_MARGIN)))
     left, top = box.x + (box.width - side) // 2, box.y + (box.height - side) // 2
@@ -317,9 +322,9 @@ def _scaled(square: NDArray[Any], size: int) -> NDArray[np.uint8]:
 
 
 def check_detector(max_width: int) -> None:
-    """Raise ValueError for a width in which no face is found."""
+    """Raise ValueError for an image width that is too small for face detection."""
     if max_width < 32:
-        raise ErcValueError(f"max_width {max_width} pixels; no face is found in less than 32")
+        raise ErcValueError(f"max_width is {max_width} pixels; must be at least 32")
 
 
 def _load_cascade() -> cv2.CascadeClassifier:
@@ -330,7 +335,7 @@ def _load_cascade() -> cv2.CascadeClassifier:
     files = [place / name for place in places if (place / name).is_file()]
     if not files or not hasattr(cv2, "CascadeClassifier"):
         raise ErcRuntimeError(
-            f"OpenCV {cv2.__version__} brings no {name}: on Debian and Ubuntu apt install "
+            f"OpenCV {cv2.__version__} does not contain {name}: on Debian and Ubuntu apt install "
             "opencv-data; elsewhere pip install 'opencv-python-headless<5'; or set "
             "face_detector to yunet, which needs neither"
         )
@@ -338,7 +343,7 @@ def _load_cascade() -> cv2.CascadeClassifier:
 
 
 def sorted_boxes(faces: list[tuple[float, ...]], width: int, height: int) -> list[Box]:
-    """(x, y, width, height) each -> boxes within the frame, the largest first."""
+    """Convert (x, y, width, height) to boxes inside the frame, the largest first."""
     boxes = []
     for x, y, w, h in faces:
         left, top = max(0, round(x)), max(0, round(y))

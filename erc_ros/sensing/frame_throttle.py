@@ -1,4 +1,4 @@
-"""Which camera frames are worth the worker's time."""
+"""Selection of the camera frames that the face tracker uses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from erc_ros.values.nanoseconds import NS
 
 
 class FrameThrottle:
-    """Lets frames through on the grid on which the face tracker searches them.
+    """Select frames at the times at which the face tracker runs detection.
 
-    The tracker would skip the others anyway; here they are excluded before they are queued, so
-    that a fast camera neither fills the queue nor keeps its frames in memory. rate: per second.
+    The tracker skips the others. Excluding them before they are queued keeps a fast camera from
+    filling the queue and memory. rate: frames per second.
     """
 
     def __init__(self, rate: float) -> None:
@@ -18,16 +18,16 @@ class FrameThrottle:
         self.skipped = 0
 
     def takes(self, stamp: int) -> bool:
-        """Is this frame due? stamp: ns; one far back is a clock that was set back, and is due."""
+        """Return whether a frame is due. stamp: ns; a clock that was set back makes it due."""
         due = self._due
         if due is not None and due - NS - self._period < stamp < due:
             self.skipped += 1
             return False
         if due is None or not due <= stamp < due + self._period:
-            due = stamp  # the grid restarts
+            due = stamp  # restart
         self._due = due + self._period
         return True
 
     def again(self) -> None:
-        """The last frame was no good: the next one is due."""
+        """Make the next frame due, because the last one could not be used."""
         self._due = None

@@ -1,4 +1,4 @@
-"""Camera frames as they came; nothing is decoded."""
+"""Camera frames as received, not decoded."""
 
 from __future__ import annotations
 

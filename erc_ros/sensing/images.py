@@ -1,7 +1,7 @@
-"""Camera frames to arrays. Honours `step`; says what is wrong with a frame and the way out.
+"""Decoding of camera frames of all ROS encodings, with row padding (`step`).
 
-ROS and OpenCV name Bayer patterns differently: ROS says what the first two rows begin with, OpenCV
-what stands at the second row, second and third column. bayer_rggb8 is OpenCV's BayerBG.
+ROS and OpenCV name Bayer patterns differently: ROS by the pixels at the start of the first two
+rows, OpenCV by those in the second row, second and third column. bayer_rggb8 is OpenCV's BayerBG.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Rows: TypeAlias = "NDArray[np.integer[Any]]"
 
 
 class ImageError(ErcValueError):
-    """A frame that cannot be read; names encoding, step or size, and the way out."""
+    """A frame could not be decoded; the text has its encoding, step or size, and what to do."""
 
 
 def to_bgr(frame: Frame) -> Image:
-    """(H, W, 3) uint8, BGR; for bgr8 a view of the frame's bytes, otherwise an array of its own.
+    """Decode a frame to (H, W, 3) uint8, BGR; for bgr8 a view of the frame's bytes.
 
     Raises:
-        ImageError: the frame is broken, or its encoding is not known.
+        ImageError: the frame is damaged, or its encoding is not supported.
     """
     codec = _codec(frame.encoding)
     if codec:
@@ -43,10 +43,10 @@ def to_bgr(frame: Frame) -> Image:
 
 
 def to_gray(frame: Frame, max_width: int | None = None) -> Image:
-    """(H, W) uint8, scaled down (never up) to at most `max_width` columns; maybe a view.
+    """Decode a frame to (H, W) uint8, scaled down to at most `max_width` columns; may be a view.
 
     Raises:
-        ImageError: the frame is broken, or its encoding is not known.
+        ImageError: the frame is damaged, or its encoding is not supported.
     """
     codec = _codec(frame.encoding)
     if codec:
@@ -64,38 +64,38 @@ def to_gray(frame: Frame, max_width: int | None = None) -> Image:
 
 
 def image_size(frame: Frame) -> tuple[int, int]:
-    """(width, height) in pixels; of a compressed frame from its header, without decoding.
+    """Return (width, height) in pixels; of a compressed frame from its header, without decoding.
 
     Raises:
-        ImageError: the header of a compressed frame cannot be read.
+        ImageError: the header of a compressed frame could not be decoded.
     """
     codec = _codec(frame.encoding)
     return _header_size(frame, codec) if codec else (frame.width, frame.height)
 
 
 def is_readable(frame: Frame) -> bool:
-    """Whether the encoding is one that this module converts itself."""
+    """Return whether this module decodes the encoding without cv_bridge."""
     return bool(_codec(frame.encoding)) or frame.encoding in _READERS
 
 
 # --- cv_bridge ---
 
 _GENERIC = re.compile(r"(?:8U|8S|16U|16S|32S|32F|64F)(?:C[1-4])?")
-_BYTES = {"8": 1, "1": 2, "3": 4, "6": 8}  # of a value, by the first digit of the encoding
+_BYTES = {"8": 1, "1": 2, "3": 4, "6": 8}  # bytes of a value, by the first digit of the encoding
 
 
 def bridged(frame: Frame) -> Frame:
     """Convert a frame of a generic encoding (such as 16UC1, 32FC1) with cv_bridge.
 
-    One channel becomes mono8, three become bgr8, four are read as bgra. Of 16 bits the upper eight
-    are used; floating-point values are those of an image, from 0 to 1.
+    One channel becomes mono8, three become bgr8, four are read as bgra. The upper eight bits of 16
+    are used; floating-point values range from 0 to 1.
 
     Returns:
-        The converted frame; the frame itself if its encoding is not a generic one, so that reading
-        it names what can be read.
+        The converted frame; or the frame itself if its encoding is not a generic one, so that
+        decoding it raises an error that names the supported encodings.
 
     Raises:
-        ImageError: cv_bridge is not installed, or refuses the frame.
+        ImageError: cv_bridge is not installed, or cannot convert the frame.
     """
     if not _GENERIC.fullmatch(frame.encoding):
         return frame
@@ -114,7 +114,7 @@ def bridged(frame: Frame) -> Frame:
             "install it (apt install ros-<distribution>-cv-bridge), or let the camera driver send "
             "mono8, mono16 or bgr8"
         ) from error
-    # cv_bridge reads rows whose padding is not a whole number of pixels askew.
+    # cv_bridge misreads rows whose padding is not a whole number of pixels.
     lines = np.frombuffer(frame.data, np.uint8)[: frame.step * frame.height]
     packed = lines.reshape(frame.height, frame.step)[:, :row].tobytes()
     try:
@@ -136,7 +136,7 @@ def bridged(frame: Frame) -> Frame:
 
 
 def _to_bytes(pixels: Rows) -> Image:
-    """Values of any type to 0..255."""
+    """Convert values of any type to 0..255."""
     if pixels.dtype == np.uint8:
         return _image(pixels)
     if pixels.dtype.kind == "f":
@@ -151,10 +151,10 @@ def _to_bytes(pixels: Rows) -> Image:
 
 
 class _Reader:
-    """How one encoding is laid out and read.
+    """Memory layout and converters of one encoding.
 
-    item: numpy type of one value; values: of them in a row, per pixel; rows: of them per image row;
-    even: width and height must be even, as 1 or 2.
+    item: NumPy type of a value. values: values per pixel in a row. rows: rows per image row.
+    even: divisors of width and height, 1 or 2.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class _Reader:
 
 
 def _image(array: object) -> Image:
-    """OpenCV's arrays are typed wider than what comes out for uint8 input."""
+    """Narrow the type of OpenCV's output, which is uint8 for uint8 input."""
     return np.asarray(array, np.uint8)
 
 
@@ -185,7 +185,7 @@ def _high_byte(rows: Rows) -> Image:
 
 def _convert_wide(code: int) -> Callable[[Rows], Image]:
     narrow = _convert(code)
-    # one byte first: the eye of the detector needs no more, and it is three times less work
+    # convert the high byte only: enough for face detection, and three times faster
     return lambda rows: narrow(_high_byte(rows))
 
 
@@ -194,13 +194,13 @@ def _as_is(rows: Rows) -> Image:
 
 
 def _nv24_to_bgr(rows: Rows) -> Image:
-    """Luma, then as many pairs of chroma: each becomes an image of two rows with half the chroma.
+    """Convert nv24 (luma, then a pair of chroma values for each pixel).
 
-    OpenCV has no code for nv24; the pairs are read as nv12 from an image of twice the size, whose
-    four pixels of a block have the chroma of one pixel.
+    OpenCV has no conversion of nv24. The image is read as nv12 of twice the width and height, in
+    which a block of 2x2 pixels has the chroma of one pixel.
 
     Raises:
-        ImageError: rows are padded, so that those of the chroma are not known.
+        ImageError: rows are padded, so that the position of the chroma rows is not known.
     """
     height, width = len(rows) // 3, rows.shape[1]
     if rows.strides[0] != width:
@@ -248,7 +248,7 @@ def _readers() -> dict[str, _Reader]:
         readers[f"bayer_{pattern}16"] = _Reader(
             "u2", 1, _convert_wide(bgr), _convert_wide(gray_code)
         )
-    # the names that image_transport and OpenCV nodes use for arrays without a meaning
+    # generic names that image_transport and OpenCV nodes use
     readers.update({"8UC1": readers["mono8"], "8UC3": readers["bgr8"]})
     return readers
 
@@ -267,7 +267,7 @@ def _reader(frame: Frame) -> _Reader:
 
 
 def _rows(frame: Frame, reader: _Reader) -> Rows:
-    """A view of the pixels: (rows, width) or (rows, width, values), without the padding."""
+    """Return a view of the pixels: (rows, width) or (rows, width, values), without padding."""
     _check_side(frame, frame.width, frame.height)
     name = f"{_name(frame)} image of {frame.width}x{frame.height}"
     if frame.width % reader.even[0] or frame.height % reader.even[1]:
@@ -314,7 +314,10 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def _codec(encoding: str) -> str:
-    """'jpeg', 'png' or '' = raw; reads CompressedImage.format ('rgb8; jpeg compressed bgr8')."""
+    """Return "jpeg", "png" or "" (raw) for an encoding, or for a CompressedImage.format.
+
+    Example: "rgb8; jpeg compressed bgr8" is "jpeg".
+    """
     words = encoding[:NAME].lower().replace(";", " ").split()
     if "jpeg" in words or "jpg" in words:
         return "jpeg"
@@ -322,7 +325,7 @@ def _codec(encoding: str) -> str:
 
 
 def _header_size(frame: Frame, codec: str) -> tuple[int, int]:
-    """(width, height); also checks that the file is what it is called, and has its end."""
+    """Return (width, height); check that the data has the codec's signature and end marker."""
     size = memoryview(frame.data).nbytes
     if size > COMPRESSED_BYTES:
         raise ImageError(
@@ -350,7 +353,7 @@ def _cut_short(frame: Frame, size: int) -> ImageError:
 
 
 def _jpeg_size(frame: Frame, data: bytes) -> tuple[int, int]:
-    """Walks the segments to the start of the scan: an EXIF thumbnail has an end marker as well."""
+    """Return (width, height) from the segments, without those of an EXIF thumbnail."""
     size, at = (0, 0), 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -382,7 +385,7 @@ def _png_size(frame: Frame, data: bytes) -> tuple[int, int]:
 
 
 def _check_png(frame: Frame) -> None:
-    """Compares the checksums: libpng would write what it finds into the log, of every image."""
+    """Check the checksums, because libpng prints a warning for each damaged image."""
     data = memoryview(frame.data).cast("B")
     at, kind = len(_PNG), b""
     while at < len(data) and kind != b"IEND":
@@ -395,7 +398,7 @@ def _check_png(frame: Frame) -> None:
 
 
 def _gray_flag(width: int, max_width: int | None, codec: str) -> int:
-    """JPEG can be decoded at a half, a quarter or an eighth of its size, for less work."""
+    """Return the OpenCV flag to decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster."""
     for scale, flag in (
         (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
         (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
@@ -409,7 +412,7 @@ def _gray_flag(width: int, max_width: int | None, codec: str) -> int:
 def _decode(frame: Frame, flag: int) -> Image:
     if bytes(memoryview(frame.data)[: len(_PNG)]) == _PNG:
         _check_png(frame)
-    # the orientation in EXIF is left alone: a camera's frames all lie the same way
+    # EXIF orientation is ignored: all frames of a camera have the same orientation
     flags = flag | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(frame.data, np.uint8), flags)

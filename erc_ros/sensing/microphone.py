@@ -1,7 +1,7 @@
-"""A microphone's messages -> audio, whatever is known about their format, and whenever.
+"""Conversion of microphone messages to audio, with an audio format that may arrive late.
 
-What the bytes mean is told by every message itself, by an info message in addition (late, maybe
-never), or by parameters. Where an info is to be expected, sound waits for it, but not for ever.
+The format is in each audio message, in an info message, or in parameters. If an info message is
+expected, audio is buffered until it arrives, for a limited time.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ INFO_TIMEOUT = seconds(6.0)  # audio_capture sends its info every 5 s
 class AudioChunk:
     """Interleaved samples, as bytes or as a numpy array.
 
-    data: bytes, read as `format` says. Or an array of float32 or float64 in [-1, 1], of int16 or of
-        int32, of shape (n,) (interleaved) or (n, channels): its type and its second axis count,
-        rate and channels of (n,) are those of `format`.
-    stamp: ns of the first sample, None = unknown. arrival: ns, when it was received; where the
-        audio is read from a file, the time of its last sample.
-    format: what the bytes mean, None: as the pipeline's parameters or its `AudioFormat` say.
+    data: bytes in `format`; or an array of float32 or float64 in [-1, 1], int16 or int32, of shape
+        (n,), interleaved, or (n, channels). The type and second axis of an array take precedence
+        over `format`.
+    stamp: ns, time of the first sample; None = unknown.
+    arrival: ns, receive time; for audio from a file, the time of its last sample.
+    format: sample format; None = that of the pipeline's parameters or of its info message.
 
     Raises:
-        TypeError: a time that is not in integer nanoseconds; data of another type.
-        ValueError: an array of another shape, or floats outside of [-1, 1].
+        TypeError: a time is not in integer nanoseconds, or the data has another type.
+        ValueError: the array has another shape, or floats outside [-1, 1].
     """
 
     data: Any
@@ -58,19 +58,19 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True)
 class NoInfo:
-    """No audio_info in time: from `start` (ns) on, the parameters define the format."""
+    """No audio_info was received in time: the parameters define the format from `start` (ns)."""
 
     start: int
 
 
 @dataclass(frozen=True, slots=True)
 class Replugged:
-    """Another device publishes in place of the previous one: a new stream of unknown format."""
+    """Another device replaced the microphone: a new stream whose format is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotWaited:
-    """A chunk received at `start` (ns) was dropped: too much audio waits for audio_info."""
+    """A chunk received at `start` (ns) was dropped: too much audio is waiting for audio_info."""
 
     start: int
 
@@ -92,17 +92,17 @@ ADVICE = {
     "NotWaited": "too much audio waits for audio_info; the oldest was dropped",
     "Replugged": "another device publishes in place of the previous one",
 }
-"""Type of a `MicrophoneEvent` -> its meaning, and what to do, for the user."""
+"""Type of a `MicrophoneEvent` -> log message: meaning and what to do."""
 
 
 class Microphone:
-    """One microphone topic and its info.
+    """Convert the messages of one microphone topic and its audio_info topic.
 
     Args:
-        format: what the bytes mean without an info message.
-        channel, reference: see AudioStream.
-        capacity: chunks that wait for the info at most; the oldest is dropped.
-        most_bytes: of the chunks that wait.
+        format: sample format without an info message.
+        channel, reference: see `AudioStream`.
+        capacity: maximum number of chunks that wait for the info; the oldest is dropped.
+        most_bytes: maximum size of the chunks that wait.
     """
 
     def __init__(
@@ -114,27 +114,27 @@ class Microphone:
         most_bytes: int = QUEUE_BYTES,
     ) -> None:
         self.stream = AudioStream(channel, reference)
-        self.refused = ""  # why nothing can be read, "" while it can
-        self.expects_info = False  # an info message will give the format
+        self.refused = ""  # reason why the audio cannot be decoded, or ""
+        self.expects_info = False  # the format will be received in an info message
         self._default = self._format = format
         self._is_informed = False
         self._capacity, self._most_bytes = capacity, most_bytes
         self._waiting: deque[AudioChunk] = deque()
-        self._bytes = 0  # of those
+        self._bytes = 0  # size of the waiting chunks
 
     def inform(self, format: AudioFormat) -> None:
-        """The info came."""
+        """Set the format from an info message."""
         self._format, self.refused, self._is_informed = format, "", True
 
     def refuse(self, reason: str) -> None:
-        """The info came, and tells of audio that cannot be read."""
+        """Set the reason why the format of the info message cannot be decoded."""
         self.refused, self._is_informed = reason, True
 
     def feed(self, chunk: AudioChunk) -> Iterator[MicrophoneEvent]:
-        """Hear a chunk, and those that waited.
+        """Process a chunk, and the chunks that waited for the format.
 
         Raises:
-            ValueError: it cannot be read; the next one may be.
+            ValueError: the chunk could not be decoded; following chunks are still accepted.
         """
         self._waiting.append(chunk)
         self._bytes += memoryview(chunk.data).nbytes
@@ -168,7 +168,7 @@ class Microphone:
         return self.stream.feed(samples, chunk.stamp, format.rate, chunk.arrival, chunk.frame_id)
 
     def replug(self) -> Iterator[MicrophoneEvent]:
-        """Another device has taken the place of the former one."""
+        """Start a new stream, because another device replaced the previous one."""
         yield from self.stream.flush()
         self._waiting.clear()
         self._bytes = 0
@@ -176,5 +176,5 @@ class Microphone:
         yield Replugged()
 
     def flush(self) -> list[AudioEvent]:
-        """The audio has ended."""
+        """End the stream and return the pending audio."""
         return self.stream.flush()
