@@ -1,1 +1,1 @@
-"""Who said what when: voice activity, diarization, ASR alignment, utterance assembly. No ROS."""
+"""Utterance assembly: voice activity detection, speaker diarization and alignment of ASR text."""

@@ -1,9 +1,10 @@
-"""Which speech does a text belong to? Pure functions.
+"""Alignment of ASR texts with speech segments. Pure functions.
 
-A text with the times of its words matches the speech of that time. A text with the time of its
-publication only matches the speech that explains it best: long enough for so many characters, old
-enough (texts come in order), but not long past, and ending where one could end.
-What an explanation costs is on the scale of |ln(speech / expected speech)|.
+A text with word times matches the speech at these times. A text with its publication time only
+matches the run of segments with the lowest cost. The cost compares the duration of the speech with
+the expected duration of the text, and adds costs for a late text, for skipped older segments, for
+pauses and speaker changes inside the run, and for an end at an unlikely place. All costs are on the
+scale of |ln(duration / expected duration)|.
 """
 
 from __future__ import annotations
@@ -17,35 +18,35 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import check, setting
 from erc_ros.values.transcript import Transcript
 
-SHORTEST = seconds(0.1)  # no text is spoken faster
+SHORTEST = seconds(0.1)  # minimum duration of the speech of a text
 
 _FOUND = "benchmarks.alignment"
 
 
 @dataclass(frozen=True, slots=True)
 class AlignmentConfig:
-    """What it costs to explain a text by some speech; costs are logarithms of durations' ratios.
+    """Costs of matching a text with speech, on the scale of logarithms of duration ratios.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     slack: float = setting(
         0.15,
-        "a time may lie this much before the end of its speech (padding, frames)",
+        "the time of a text may be this much earlier than the end of its speech",
         "s",
         (0.0, 2.0),
     )
     snap: float = setting(
         0.4,
-        "inaccuracy of the times of a text: a shorter remainder belongs to the match",
+        "tolerance of the times of a text: a shorter remainder of a segment is matched as well",
         "s",
         (0.0, 2.0),
         source=_FOUND,
     )
     plain: float = setting(
         0.3,
-        "added to both durations: short texts are not compared too strictly",
+        "added to both durations, so that short texts are compared less strictly",
         "s",
         (0.01, 5.0),
         source=_FOUND,
@@ -58,31 +59,31 @@ class AlignmentConfig:
         source=_FOUND,
     )
     lateness: float = setting(
-        0.2, "cost of each second off that delay", "1/s", (0.0, 10.0), source=_FOUND
+        0.2, "cost per second of deviation from `delay`", "1/s", (0.0, 10.0), source=_FOUND
     )
     end_told: float = setting(
         0.1,
-        "a stamp that is this much before the arrival is the end of the speech: then there "
-        "is no delay",
+        "a stamp that is this much earlier than the arrival is taken as the end of the "
+        "speech, without `delay`",
         "s",
         (0.0, 5.0),
     )
     end_slack: float = setting(
         0.4,
-        "such a stamp may lie this much before the end that voice activity found",
+        "such a stamp may be this much earlier than the end that voice activity detected",
         "s",
         (0.0, 5.0),
     )
     end_lateness: float = setting(
         0.6,
-        "cost of each second between a cut and the end that the speech recognizer gives",
+        "cost per second between a cut and the end that the speech recognizer reports",
         "1/s",
         (0.0, 10.0),
         source="benchmarks.latency (turns that were split)",
     )
     skipped: float = setting(
         0.5,
-        "cost of each older segment that would be left without text",
+        "cost of each older segment that remains without text",
         range=(0.0, 10.0),
         source=_FOUND,
     )
@@ -90,55 +91,52 @@ class AlignmentConfig:
         0.15, "cost of each pause inside the match", range=(0.0, 10.0), source=_FOUND
     )
     crossed_speaker: float = setting(
-        0.4, "cost of each change of speaker inside it", range=(0.0, 10.0), source=_FOUND
+        0.4, "cost of each speaker change inside the match", range=(0.0, 10.0), source=_FOUND
     )
     over: float = setting(
         0.1,
-        "cost of a cut at the end of a pending segment that the text shows to be complete",
+        "cost of a cut at the present end of an open segment, if the stamp is close to it",
         range=(0.0, 10.0),
     )
-    end_near: float = setting(
-        0.2, "so much before that end, in the midst of speech", "s", (0.0, 2.0)
-    )
+    end_near: float = setting(0.2, "tolerance of `over` during speech", "s", (0.0, 2.0))
     open_end: float = setting(
         0.6,
-        "cost of a cut at the present end of the audio, during speech",
+        "cost of a cut at the present end of an open segment otherwise",
         range=(0.0, 10.0),
         source=_FOUND,
     )
     dip: float = setting(0.15, "cost of a cut in a short silence", range=(0.0, 10.0), source=_FOUND)
     dip_depth: float = setting(
-        0.35, "cost of how little silent it is", range=(0.0, 10.0), source=_FOUND
+        0.35, "cost per unit of speech probability at it", range=(0.0, 10.0), source=_FOUND
     )
     quiet: float = setting(
-        0.2, "cost of a cut where it is quiet for a moment", range=(0.0, 10.0), source=_FOUND
+        0.2, "cost of a cut at a short drop of the level", range=(0.0, 10.0), source=_FOUND
     )
     quiet_depth: float = setting(
-        0.4, "cost of how little quiet it is", range=(0.0, 10.0), source=_FOUND
+        0.4, "cost per unit of level relative to the median", range=(0.0, 10.0), source=_FOUND
     )
     quiet_level: float = setting(
-        0.5, "quiet: below this share of the median level", range=(0.0, 1.0), source=_FOUND
+        0.5, "a drop is below this share of the median level", range=(0.0, 1.0), source=_FOUND
     )
-    quiet_span: int = setting(3, "and louder for so many frames on both sides", "frames", (1, 30))
+    quiet_span: int = setting(3, "frames on each side of a drop with more level", "frames", (1, 30))
     change: float = setting(
-        0.05, "cost of ending a text where the speaker changes", range=(0.0, 10.0), source=_FOUND
+        0.05, "cost of a cut at a speaker change", range=(0.0, 10.0), source=_FOUND
     )
     latest: float = setting(
         6.0,
-        "a text that arrives later than this after speech that was published without text "
-        "is not its text",
+        "maximum delay of a text after the end of speech that was published without text",
         "s",
         (0.0, 60.0),
     )
     late_mismatch: float = setting(
         0.7,
-        "nor where speech and text differ more in duration (0.7: twice or half as long)",
+        "maximum |ln(duration / expected duration)| of such a text (0.7: a factor of two)",
         range=(0.0, 5.0),
     )
 
     same_stamp: float = setting(
         0.01,
-        "two texts of stamps this near are two opinions about the same speech",
+        "two texts whose stamps differ by less are two results for the same speech",
         "s",
         (0.0, 1.0),
     )
@@ -152,20 +150,20 @@ DEFAULT = AlignmentConfig()
 
 @dataclass(frozen=True, slots=True)
 class SpeechSegment:
-    """Speech of one voice that has no text yet. Times in ns."""
+    """Speech of one speaker without a text yet. Times in ns."""
 
     start: int
-    end: int  # as far as it was heard
-    is_open: bool = False  # speech goes on, or may
-    is_paused: bool = False  # open, but no person speaks at this moment
-    deadline: int = 0  # when it is published without text; only of a segment that is not open
-    utterance_id: str = ""  # given with its draft
+    end: int  # of an open segment: end of the audio so far
+    is_open: bool = False  # the speech may continue
+    is_paused: bool = False  # open, but silent at this moment
+    deadline: int = 0  # time at which it is published without text; of a closed segment
+    utterance_id: str = ""  # set when its draft is published
     attribution: Attribution = UNCLEAR
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A moment (ns) inside a segment at which a text may end, and what it costs."""
+    """A time (ns) inside a segment at which a text may end, and its cost."""
 
     time: int
     cost: float
@@ -173,7 +171,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class TextMatch:
-    """Speech from `start` to `end` (ns) gets the text: `segments`, the outer ones cut maybe."""
+    """Speech from `start` to `end` (ns) that matches a text.
+
+    segments: the segments in it; the first and the last one may extend beyond the match.
+    """
 
     start: int
     end: int
@@ -182,10 +183,10 @@ class TextMatch:
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The latest time (ns) at which the speech of a text can have ended.
+    """Latest time (ns) at which the speech of a text can have ended.
 
-    delay: s, how long before it the speech did end, more or less. slack: ns, how far after it the
-    end that voice activity found may lie.
+    delay: s, usual time from the end of the speech to it. slack: ns, by which the end that voice
+    activity detected may be later.
     """
 
     time: int
@@ -194,14 +195,14 @@ class Latest:
 
 
 def expected_duration(text: str, seconds_per_character: float) -> int:
-    """How long (ns) it takes to say `text`."""
+    """Return the expected duration (ns) of speaking `text`."""
     return max(SHORTEST, seconds(len(text) * seconds_per_character))
 
 
 def dips(
     probabilities: Sequence[tuple[int, float]], config: AlignmentConfig = DEFAULT
 ) -> list[Cut]:
-    """Moments of little speech: local minima of (time, probability of speech), one per silence."""
+    """Return cuts at short silences: one minimum of (time, speech probability) per silence."""
     cuts: list[Cut] = []
     run: list[tuple[int, float]] = []
     for time, probability in [*probabilities, (0, 1.0)]:
@@ -209,14 +210,14 @@ def dips(
             run.append((time, probability))
         elif run:
             lowest = min(p for _, p in run)
-            # the whole silence belongs to what was said before it, as a pause does
+            # the silence belongs to the speech before it, as a pause does
             cuts.append(Cut(run[-1][0], config.dip + config.dip_depth * lowest))
             run = []
     return cuts
 
 
 def quiet(levels: Sequence[tuple[int, float]], config: AlignmentConfig = DEFAULT) -> list[Cut]:
-    """Moments quieter than a share of the median level: local minima of (time, level)."""
+    """Return cuts at local minima of (time, level) below a share of the median level."""
     if not levels:
         return []
     values = [level for _, level in levels]
@@ -236,10 +237,10 @@ def align(
     cuts: Sequence[Cut],
     config: AlignmentConfig = DEFAULT,
 ) -> TextMatch | None:
-    """The speech that `transcript` belongs to, None if there is none.
+    """Return the speech that matches a transcript; None if no segment matches.
 
-    segments: in the order of time; only the last one may be open. expected: ns that the text takes.
-    cuts: moments inside segments at which it may end.
+    segments: sorted by time; only the last one may be open. expected: ns, expected duration of the
+    text. cuts: times inside segments at which it may end.
     """
     if transcript.start is not None and transcript.end is not None:
         return _by_times(segments, transcript.start, transcript.end, cuts, config)
@@ -258,7 +259,7 @@ def _by_times(
     cuts: Sequence[Cut],
     config: AlignmentConfig,
 ) -> TextMatch | None:
-    """All segments that lie for the most part of themselves, or of the text, in start..end."""
+    """Match the segments of which at least half, or half of the text, is in start..end."""
     snap = seconds(config.snap)
     taken = []
     for segment in segments:
@@ -272,7 +273,7 @@ def _by_times(
     begin = first.start if start - first.start < snap else start
     if last.end - end < snap and not last.is_open:
         return TextMatch(begin, last.end, tuple(taken))
-    # a cut before the last segment would leave that segment in the match without any of its speech
+    # a cut before the last segment would match that segment without any of its speech
     after = max(begin, last.start)
     near = [cut for cut in cuts if abs(cut.time - end) < snap and after < cut.time < last.end]
     if near:
@@ -287,7 +288,7 @@ def _by_duration(
     cuts: Sequence[Cut],
     config: AlignmentConfig,
 ) -> TextMatch | None:
-    """The cheapest run of segments that ends before `latest`."""
+    """Match the consecutive segments that end before `latest` with the lowest cost."""
     best: tuple[float, TextMatch] | None = None
     for first, segment in enumerate(segments):
         if segment.start + SHORTEST > latest.time:
@@ -306,7 +307,7 @@ def _by_duration(
 def _ends(
     segment: SpeechSegment, latest: Latest, cuts: Sequence[Cut], config: AlignmentConfig
 ) -> list[Cut]:
-    """Where in `segment` a text may end."""
+    """Return the cuts in `segment` at which a text may end."""
     last = min(segment.end, latest.time)
     inside = [cut for cut in cuts if segment.start + SHORTEST <= cut.time <= last]
     if segment.end <= latest.time + latest.slack and not segment.is_open:
@@ -333,13 +334,13 @@ def _mismatch(spoken: float, expected: int, config: AlignmentConfig) -> float:
 def _crossing(left: SpeechSegment, right: SpeechSegment, config: AlignmentConfig) -> float:
     speakers = left.attribution.speaker, right.attribution.speaker
     is_change = None not in speakers and speakers[0] != speakers[1]
-    # turns that touch were split at a change of speaker
+    # adjacent segments were split at a speaker change
     is_turn = is_change or right.start == left.end
     return config.crossed_speaker if is_turn else config.crossed
 
 
 def is_same_speech(one: Transcript, other: Transcript, config: AlignmentConfig = DEFAULT) -> bool:
-    """Do both texts mean the same speech? Told by times or stamps only, never by the arrival."""
+    """Return whether two texts are of the same speech, by their times or stamps, not arrivals."""
     if one.voice_id != other.voice_id:
         return False
     if one.start is not None and one.end is not None:
@@ -355,7 +356,7 @@ def is_same_speech(one: Transcript, other: Transcript, config: AlignmentConfig =
 def late_cost(
     segment: SpeechSegment, transcript: Transcript, expected: int, config: AlignmentConfig = DEFAULT
 ) -> float | None:
-    """Return the cost of matching a late text with wordless published speech; None: no match."""
+    """Return the cost of matching a late text with speech published without one; None: no match."""
     if transcript.start is not None and transcript.end is not None:
         common = min(segment.end, transcript.end) - max(segment.start, transcript.start)
         shorter = min(segment.end - segment.start, transcript.end - transcript.start)
@@ -369,7 +370,7 @@ def late_cost(
 
 
 def remainders(match: TextMatch) -> list[SpeechSegment]:
-    """What the match leaves of its outer segments, to be drafted again."""
+    """Return the parts of the first and last segment that are outside the match, without id."""
     first, last = match.segments[0], match.segments[-1]
     left = []
     if match.start > first.start:
@@ -382,7 +383,7 @@ def remainders(match: TextMatch) -> list[SpeechSegment]:
 
 
 def majority(segments: Sequence[SpeechSegment]) -> Attribution:
-    """Whose voice has most of the speech; its confidence counts for its share only."""
+    """Return the speaker of most of the speech; the confidence is multiplied by the share."""
     shares: dict[int | None, int] = {}
     for segment in segments:
         speaker = segment.attribution.speaker

@@ -1,12 +1,13 @@
-"""Who said what when: audio, faces and transcripts in, utterances out.
+"""Assembly of utterances from audio, faces and transcripts.
 
-One object for the live node and for replay. It depends only on its inputs and their order, never on
-a wall clock, so that the same inputs give the same utterances, in any chunking of the audio.
+The node and the replay use the same object. It depends only on its inputs and their order, not on a
+wall clock: the same inputs give the same utterances, with any chunk size of the audio.
 
-    audio -> segments of speech, by speaker (speech_segmenter) -> segments that wait for text
-    final text -> matches segments (text_matching) -> utterance, one per speaker (text_splitting)
-    segments whose text does not come -> utterance without text
-    text that comes later, or again and otherwise -> the utterance again (utterance_log)
+    audio -> speech segments of one speaker each (speech_segmenter) -> pending segments
+    final text -> matching pending segments (text_matching) -> one utterance per speaker
+        (text_splitting)
+    pending segment, no text before its deadline -> utterance without text
+    late or corrected text -> corrected utterance (utterance_log)
 """
 
 from __future__ import annotations
@@ -79,17 +80,17 @@ __all__ = [
     "UtteranceEvent",
 ]
 
-JOINED = seconds(1.0)  # a longer pause inside of what one text tells is rare
-QUIET_BEFORE = seconds(2.0)  # a text without times comes within this time after its speech
-QUIET = 0.3  # probability of speech below which a frame is evidence that no person speaks
+JOINED = seconds(1.0)  # maximum pause between segments that one text may cover, for drafts
+QUIET_BEFORE = seconds(2.0)  # maximum delay of a text without times after its speech
+QUIET = 0.3  # speech probability below which a frame is evidence of silence
 
 
 @dataclass(frozen=True, init=False)
 class AssemblerConfig(Composed):
-    """Settings of every part of the dialogue, and of the whole.
+    """Settings of the utterance assembly and its parts.
 
     Raises:
-        ValueError: a value outside its range; the message names field, value and range.
+        ValueError: a value is outside its range; the message names field, value and range.
     """
 
     speech: SpeechSegmenterConfig = section(SpeechSegmenterConfig)
@@ -103,7 +104,7 @@ class AssemblerConfig(Composed):
     )
     max_backwards: float = setting(
         0.5,
-        "a clock that goes back by more was set: the conversation is restarted",
+        "if the clock goes back by more, the conversation is restarted",
         "s",
         (0.0, 60.0),
     )
@@ -119,7 +120,7 @@ class AssemblerConfig(Composed):
 
     @property
     def kept_sound(self) -> float:
-        """s of audio that an utterance may be cut out of."""
+        """Duration in s of the audio history."""
         longest = self.speech.open_speech.voice_activity.max_stretch
         waits = longest + self.texts.waiting.patience * self.texts.text_timeout
         return max(waits, self.max_audio) + 5.0
@@ -127,11 +128,11 @@ class AssemblerConfig(Composed):
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """What is known of the time. ns, None = not yet.
+    """The present time of the inputs and of the audio, in ns; None = not known yet.
 
-    now: of the inputs; sound: end of the audio that was processed; heard_at: now, when audio last
-    came; looked_at: now, when we first looked after that; is_foreign: the microphone's clock is not
-    ours.
+    now: time of the inputs. sound: end of the processed audio. heard_at: `now` when the last audio
+    was received. looked_at: `now` at the first input after that. is_foreign: the microphone stamps
+    are from another clock.
     """
 
     now: int | None = None
@@ -142,7 +143,7 @@ class _Clock:
 
     @property
     def time(self) -> int:
-        """Now, as far as it is known: the end of the audio, or later."""
+        """Best estimate of the present time: the end of the audio, or later."""
         if self.sound is None:
             return self.now or 0
         if self.now is None or self.is_foreign:
@@ -150,22 +151,22 @@ class _Clock:
         return max(self.sound, self.now)
 
     def is_silent(self, timeout: int) -> bool:
-        """Has no audio come for `timeout` (ns)?"""
+        """Return whether no audio was received for `timeout` (ns)."""
         if self.now is None or self.sound is None or self.heard_at is None:
             return False
         if self.looked_at is not None and self.now - self.looked_at > timeout:
-            return True  # whatever its stamps say, that may be of a clock that is ahead
+            return True  # even if the audio stamps are later: their clock may be ahead
         last = self.heard_at if self.is_foreign else max(self.heard_at, self.sound)
         return self.now - last > timeout
 
     def without_sound(self) -> _Clock:
-        """The audio has stopped: if it was ahead of its time, its clock is not ours."""
+        """Return the state after the audio stopped: stamps ahead of now are from another clock."""
         if self.now is None or self.sound is None:
             return self
         return replace(self, is_foreign=self.is_foreign or self.sound > self.now)
 
     def at(self, now: int) -> _Clock:
-        """Time has come to `now`."""
+        """Return the state at time `now`."""
         now = now if self.now is None else max(now, self.now)
         heard_at, looked_at = (
             now if self.sound is not None and since is None else since
@@ -174,7 +175,7 @@ class _Clock:
         return replace(self, now=now, heard_at=heard_at, looked_at=looked_at)
 
     def after_chunk(self, max_offset: int) -> _Clock:
-        """A chunk of audio was listened to."""
+        """Return the state after a chunk of audio was processed."""
         if self.sound is None or self.now is None:
             return replace(self, looked_at=None)
         is_foreign = self.now - self.sound > max_offset
@@ -182,16 +183,16 @@ class _Clock:
 
 
 class UtteranceAssembler:
-    """Assembles the dialogue at one place: one microphone, one camera, one recognizer.
+    """Assembles utterances from one microphone, one camera and one speech recognizer.
 
-    Each of them may be missing. Not thread-safe: one worker calls it. Every method
-    returns what became known by it, in order.
+    Each of them may be missing. Every method returns the resulting events in order. Not
+    thread-safe: one worker calls it.
 
     Args:
-        voice_activity: finds speech; it is this object's alone.
-        networks: what tells speakers apart; None: no person is distinguished.
-        known: name -> voice of people who are recognized (see `enrolment`).
-        executor: where speakers are distinguished, one update at a time; None: a thread of its own.
+        voice_activity: voice activity detector, used by this object only.
+        networks: networks for speaker diarization; None: all speakers are unknown.
+        known: name -> voice of the enrolled people (see `enrolment`).
+        executor: runs speaker diarization, one update at a time; None: a thread of its own.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class UtteranceAssembler:
     ) -> None:
         self._config = config
         self.known = dict(known)
-        """Name -> voice of people who are recognized; may be changed between two calls."""
+        """Name -> voice of the enrolled people; may be changed between two calls."""
         self._alike = 1.0
         if networks is not None:
             self._alike = least_alike(networks.embedding, config.voice_recognition)
@@ -220,7 +221,7 @@ class UtteranceAssembler:
     # --- inputs ---
 
     def feed_audio(self, event: MicrophoneEvent) -> list[Event]:
-        """Take an event of the microphone: audio is processed, a break interrupts speech."""
+        """Process an event of the microphone; a gap or clock jump ends open speech."""
         if isinstance(event, AudioSamples):
             return self._listen(event)
         if isinstance(event, Jump) and event.after < event.before:
@@ -231,44 +232,44 @@ class UtteranceAssembler:
         return []
 
     def feed_face(self, face: FaceObservation) -> list[Event]:
-        """Take one face of one camera frame."""
+        """Process one face of one camera frame."""
         if face.crop is not None:
             self._faces.add(face.track_id, face.crop)
         return []
 
     def note_presence(self, face_id: str, stamp: int) -> None:
-        """A face is there at `stamp` (ns), and its image is not looked at."""
+        """Record that a face is present at `stamp` (ns), without using its image."""
         self._faces.note_presence(face_id, stamp)
 
     def matched(self, kind: Kind, name: str) -> set[str]:
-        """The ids of the same person, with this one, as far as ROS4HRI matched them."""
+        """Return this id and the ids that ROS4HRI matched with it."""
         return self._faces.matched(kind, name)
 
     def feed_landmarks(
         self, face_id: str, stamp: int, landmarks: NDArray[np.float32]
     ) -> list[Event]:
-        """ROS4HRI says where the parts of a face are: (70, 2) in pixels."""
+        """Process the ROS4HRI landmarks of a face at `stamp` (ns): (70, 2) in pixels."""
         self._faces.add_landmarks(face_id, stamp, landmarks)
         return []
 
     def feed_face_speaking(self, face_id: str, stamp: int, speaking: bool) -> list[Event]:
-        """ROS4HRI says whether the one with this face speaks, from `stamp` (ns) on."""
+        """Process the ROS4HRI report whether a face is speaking, from `stamp` (ns) on."""
         self._faces.set_speaking(face_id, stamp, speaking)
         return []
 
     def feed_voice_speaking(self, voice_id: str, stamp: int, speaking: bool) -> list[Event]:
-        """ROS4HRI says whether this voice speaks, from `stamp` (ns) on: so do faces of it."""
+        """Process the ROS4HRI report whether a voice and its faces are speaking, from `stamp`."""
         for face_id in self._faces.of_voice(voice_id):
             self._faces.set_speaking(face_id, stamp, speaking)
         return []
 
     def feed_match(self, match: IdentityMatch) -> list[Event]:
-        """ROS4HRI says which face, voice and person belong together."""
+        """Process a ROS4HRI match of a face, voice or person."""
         self._faces.match(match)
         return []
 
     def feed_transcript(self, transcript: Transcript) -> list[Event]:
-        """Take a partial or final text. What is known answers it: nothing is waited for."""
+        """Process a partial or final text, without waiting for pending work."""
         out = self.advance(transcript.arrival)
         now = self._clock.time
         if not transcript.is_final:
@@ -287,33 +288,33 @@ class UtteranceAssembler:
         return out + self._take(text)
 
     def feed_robot_speaking(self, stamp: int, speaking: bool) -> list[Event]:
-        """The robot itself speaks from / until `stamp` (ns)."""
+        """Record that the robot starts or stops speaking at `stamp` (ns)."""
         is_robot, events = self._speech.announce_robot(stamp, speaking)
         out = self._follow(events)
-        if is_robot:  # what has been heard since then
+        if is_robot:  # the audio since then
             count = self._texts.cut_at(stamp, FRAME_TIME)
             out += [self._count("robot_speech", stamp) for _ in range(count)]
         return out
 
     def feed_robot_moving(self, stamp: int, moving: bool) -> list[Event]:
-        """The robot moves from / until `stamp` (ns)."""
+        """Record that the robot starts or stops moving at `stamp` (ns)."""
         self._speech.motion.announce(stamp, moving)
         return []
 
     def feed_joints(
         self, stamp: int, positions: NDArray[np.float64], velocities: NDArray[np.float64]
     ) -> list[Event]:
-        """The robot's joints at `stamp` (ns), see `RobotMotion`."""
+        """Process the joint states of the robot at `stamp` (ns), see `RobotMotion`."""
         self._speech.motion.observe_joints(stamp, positions, velocities)
         return []
 
     def is_distrusted(self, start: int, end: int) -> bool:
-        """Is the audio of start..end (ns) not trusted, because the robot moved?"""
+        """Return whether the audio of start..end (ns) is not used, because the robot moved."""
         motion = self._speech.motion
         return motion.distrusts and motion.covers(start, end)
 
     def advance(self, now: int) -> list[Event]:
-        """Advance the time to `now` (ns, clock of the stamps) and publish what waited too long."""
+        """Advance the time to `now` (ns, clock of the stamps) and publish overdue segments."""
         out: list[Event] = []
         before = self._clock.now
         if before is not None and now < before - seconds(self._config.max_backwards):
@@ -324,20 +325,20 @@ class UtteranceAssembler:
             if self._speech.is_active:
                 out.append(self._count("sound_timeouts", now))
                 out += self._follow(self._speech.interrupt())
-            if self._clock.is_foreign:  # its clock does not advance: nothing would ever be due
+            if self._clock.is_foreign:  # the audio clock stands still, so no deadline would pass
                 out += self._without_text(self._texts.release())
             out += self._follow(self._speech.corrections(max(now, self._clock.time)))
         return out + self._due()
 
     def flush(self) -> list[Event]:
-        """The inputs have ended: everything is published, the conversation ends."""
+        """Publish all pending speech and end the conversation, at the end of the inputs."""
         out = self._follow(self._speech.finish())
         for transcript in self._texts.held():
             out += self._match(transcript) or self._text_only(transcript)
         return out + self._end_conversation()
 
     def reset(self) -> list[Event]:
-        """End the conversation (if any) now, and forget audio, faces, speakers. Counters stay."""
+        """End the conversation and delete audio, faces and speakers. Counters are kept."""
         out = self.flush()
         self._speech.reset()
         self._faces.clear()
@@ -350,26 +351,26 @@ class UtteranceAssembler:
         self._diarizer.close()
 
     def counters(self) -> Mapping[str, int]:
-        """How often what happened since the start; what never happened is not there.
+        """Return the counters since the start; zero counters are not included.
 
-        utterances, drafts, merged_drafts (a text matched several at once), withdrawn_drafts (of
-        open speech that came to nothing), speech_without_text, texts_without_speech, fragments
-        (scraps of speech beside a match, dropped), partial_texts, empty_texts, repeated_texts,
-        non_speech_texts (tags of sounds) and invented_texts (what recognizers write for silence)
-        where no person spoke, dropped; long_texts, late_texts and corrected_texts (of an utterance
-        that was final), split_texts (of several speakers), robot_texts, robot_speech (dropped),
-        barge_ins (speech that began while the robot spoke), speaker_corrections, sound_timeouts,
-        clock_jumps, conversations; and of final utterances, how their face was found: face_match,
-        face_is_speaking, face_motion, face_only, face_unclear (several, none chosen).
+        utterances, drafts, merged_drafts (matched by the same text), withdrawn_drafts (speech that
+        was too short or the robot's), speech_without_text, texts_without_speech, fragments (short
+        remainders of a match, dropped), partial_texts, empty_texts, repeated_texts,
+        non_speech_texts (sound tags, dropped), invented_texts (typical ASR output for silence,
+        dropped), long_texts, late_texts and corrected_texts (for a final utterance), split_texts
+        (of several speakers), robot_texts and robot_speech (dropped), barge_ins (speech that began
+        while the robot spoke), speaker_corrections, sound_timeouts, clock_jumps, conversations;
+        and for final utterances, how the speaking face was determined: face_match,
+        face_is_speaking, face_motion, face_only, face_unclear (several faces, none chosen).
         """
         return dict(self._counters)
 
-    # --- who speaks ---
+    # --- speakers ---
 
     def speaking(self) -> str:
-        """Who speaks now, as far as it is known; "" no person, or a person unknown.
+        """Return the present speaker; "" if there is no speech or the speaker is unknown.
 
-        Speakers are distinguished about once a second: the last of them in the open speech.
+        This is the last speaker in the open speech; diarization is updated about once per second.
         """
         start, heard = self._speech.open_start, self._speech.heard_until
         if start is None or heard is None:
@@ -379,29 +380,29 @@ class UtteranceAssembler:
         return self._log.label_of(known[-1]) if known else ""
 
     def last_speaker(self) -> str:
-        """Who spoke last in this conversation; "": unknown."""
+        """Return the last speaker of this conversation; "": unknown."""
         return self._log.last_speaker
 
     def voice_of(self, speaker_id: str) -> VoiceProfile | None:
-        """What was heard of a speaker of this conversation; "": of who spoke last."""
+        """Return the voice of a speaker of this conversation; "": of the last speaker."""
         speakers = self._log.heard_as(speaker_id or self._log.last_speaker)
         profiles = self._diarizer.profiles()
         voices = [profiles[speaker] for speaker in speakers if speaker in profiles]
         return max(voices, key=lambda voice: voice.heard, default=None)
 
     def conversation_id(self) -> str:
-        """Of the conversation that goes on; "": there is none."""
+        """Id of the current conversation; "" without one."""
         talk = self._log.conversation
         return "" if talk is None else talk.id
 
     # --- time and audio ---
 
     def _restart(self, stamp: int) -> list[Event]:
-        """The clock was set back."""
+        """Restart the conversation, because the clock was set back."""
         return [*self.reset(), self._count("clock_jumps", stamp)]
 
     def _due(self) -> list[Event]:
-        """What has waited long enough."""
+        """Process texts and segments whose deadline has passed."""
         out: list[Event] = []
         for transcript in self._texts.held():
             out += self._take(transcript)
@@ -424,7 +425,7 @@ class UtteranceAssembler:
         return out
 
     def _follow(self, events: Iterable[SpeechEvent]) -> list[Event]:
-        """What follows from what was heard."""
+        """Process the events of the speech segmenter."""
         out: list[Event] = []
         for event in events:
             if isinstance(event, TurnCorrection):
@@ -437,7 +438,7 @@ class UtteranceAssembler:
             else:
                 if isinstance(event, SpeechEnded):
                     for segment in event.segments:
-                        # a recognizer that finalizes at pauses received only the one after the last
+                        # a recognizer that finalizes at pauses sends one text for all of them
                         out += self._wait(segment, heard_until=event.end)
                 else:
                     out.append(self._count("robot_speech", event.end))
@@ -446,7 +447,7 @@ class UtteranceAssembler:
         return out
 
     def _draft(self) -> list[Event]:
-        """A draft of what is being said: at a pause, and every `provisional_period`."""
+        """Publish a draft of open speech: at a pause, and every `provisional_period`."""
         if not self._speech.is_draft_due():
             return []
         out: list[Event] = []
@@ -460,14 +461,14 @@ class UtteranceAssembler:
                 known = known or self._log.next_id()
                 segment = replace(segment, utterance_id=known)
                 out.append(self._event(segment, self._partial(segment), is_final=False))
-                # while a person speaks no text is of both yet: an encoder would read it for nothing
+                # during speech there is no text of both yet, so that encoding them would be wasted
                 if segment.is_paused and (joined := self._joined(segment)):
                     out.append(self._event(joined, self._partial(joined), is_final=False))
         self._speech.drafted(known)
         return out
 
     def _joined(self, segment: SpeechSegment) -> SpeechSegment | None:
-        """With what was said just before and waits for its text: one text may be of all of it."""
+        """Return the segment joined with recent pending ones, which one text may cover."""
         first = segment
         for before in reversed(self._texts.candidates([])):
             if before.utterance_id and 0 <= first.start - before.end <= JOINED:
@@ -477,12 +478,11 @@ class UtteranceAssembler:
     def _wait(
         self, segment: SpeechSegment, least: float = 0.0, heard_until: int = 0
     ) -> list[Event]:
-        """A segment of speech is complete; it waits for its text, if there is any to be expected.
+        """Add a complete segment to those that wait for text, or publish it without text.
 
-        From its end on, or from `heard_until` (ns), where speech went on after it.
-
-        What is shorter than `least` (s), or a scrap after a match, is no utterance without a text,
-        unless a draft of it was published already.
+        The deadline is counted from its end, or from `heard_until` (ns) if speech continued after
+        it. A segment shorter than `least` (s), or a short remainder after a match, becomes an
+        utterance only with a text, unless a draft of it was already published.
         """
         if segment.start == self._speech.matched_until:
             least = self._config.speech.open_speech.stretch.min_fragment
@@ -503,7 +503,7 @@ class UtteranceAssembler:
         return self._texts.partial_of(segment, self._speech.segment())
 
     def _take(self, transcript: Transcript) -> list[Event]:
-        """A final text: to its speech, or it waits for audio, or is a segment of its own."""
+        """Match a final text with speech, hold it until its audio arrives, or publish it alone."""
         matched = self._match(transcript)
         if matched is not None:
             return matched
@@ -519,20 +519,20 @@ class UtteranceAssembler:
         return self._text_only(transcript)
 
     def _match(self, transcript: Transcript) -> list[Event] | None:
-        """Give the text to its speech; None if there is none (yet)."""
+        """Match a text with speech; None if no speech matches (yet)."""
         self._speech.skip_pause()
         segments = self._texts.candidates(self._speech.segment())
         if not segments or segments[0].start >= transcript.time:
             return None
         is_ahead = transcript.end is not None and transcript.end > segments[-1].end
         if is_ahead and segments[-1].is_open and self._is_awaited(transcript):
-            return None  # the sound of its last words is on its way
+            return None  # the audio of its last words has not arrived yet
         cuts = self._speech.cuts(segments, self._config.texts.alignment)
         match = self._texts.match(transcript, segments, cuts)
         return None if match is None else self._accept(match, transcript)
 
     def _accept(self, match: TextMatch, transcript: Transcript) -> list[Event]:
-        """The matched speech gets the text, each speaker their part of it."""
+        """Publish the utterances of a match, split by speaker."""
         self._log.spoke(match.start, match.end)
         out: list[Event] = []
         parts: list[tuple[SpeechSegment, Utterance]] = []
@@ -564,7 +564,7 @@ class UtteranceAssembler:
         return out
 
     def _is_awaited(self, transcript: Transcript) -> bool:
-        """May its audio still be on its way?"""
+        """Return whether the audio of a text may still arrive."""
         config, clock = self._config, self._clock
         if clock.sound is None or clock.is_foreign:
             return False
@@ -576,13 +576,13 @@ class UtteranceAssembler:
         return is_ahead and waited < seconds(config.texts.speech_timeout)
 
     def _is_of_robot(self, transcript: Transcript) -> bool:
-        """Is this what the speech recognizer made of the robot's own words?"""
+        """Return whether a text is a transcript of the robot's own speech."""
         start = transcript.start
         is_start = start is not None
         return self._speech.is_robot_text(transcript.time if start is None else start, is_start)
 
     def _text_only(self, transcript: Transcript) -> list[Event]:
-        """A text without speech."""
+        """Publish a text without matching speech, or drop and count it."""
         if self._is_of_robot(transcript):
             return [self._count("robot_texts", transcript.arrival)]
         if not spoken_words(transcript.text):
@@ -600,7 +600,7 @@ class UtteranceAssembler:
         ]
 
     def _was_quiet(self, transcript: Transcript) -> bool:
-        """Was there audio at the time of the text, and hardly any sign of speech in it?"""
+        """Return whether there was audio at the time of the text, but no evidence of speech."""
         end, start = transcript.time, transcript.start
         if start is None:
             took = expected_duration(transcript.text, self._config.texts.seconds_per_character)
@@ -620,7 +620,7 @@ class UtteranceAssembler:
         return Counted(name, stamp)
 
     def _end_conversation(self) -> list[Event]:
-        """Everything that waits for text is published without, and the conversation is over."""
+        """Publish all pending segments without text, and end the conversation."""
         out = self._without_text(self._texts.release())
         ended = self._log.end(self._clock.time)
         self._diarizer.reset()
@@ -635,7 +635,7 @@ class UtteranceAssembler:
             if segment.utterance_id:
                 self._counters["speech_without_text"] += 1
                 out.append(self._final(segment, None))
-            else:  # what a match has left over
+            else:  # a short remainder of a match
                 out.append(self._count("fragments", segment.end))
         return out
 
@@ -646,13 +646,13 @@ class UtteranceAssembler:
         return event
 
     def _correct_speaker(self, correction: TurnCorrection) -> list[Event]:
-        """It was another person: attribute what waits again, correct what was published."""
+        """Correct the speaker of pending segments and of published utterances."""
 
-        def rename(said: Utterance, speaker_id: str) -> Utterance:
-            """A name that it has by its voice becomes theirs."""
-            by_voice = said.person_id in self.known
-            person = self._name(correction.new_speaker) if by_voice else said.person_id
-            return replace(said, speaker_id=speaker_id, person_id=person)
+        def rename(utterance: Utterance, speaker_id: str) -> Utterance:
+            """Replace the speaker, and the person if recognized by voice."""
+            by_voice = utterance.person_id in self.known
+            person = self._name(correction.new_speaker) if by_voice else utterance.person_id
+            return replace(utterance, speaker_id=speaker_id, person_id=person)
 
         self._texts.reattribute(correction)
         event = self._log.correct_speaker(correction, rename)
@@ -664,7 +664,7 @@ class UtteranceAssembler:
     def _event(
         self, segment: SpeechSegment, text: Transcript | None, is_final: bool
     ) -> UtteranceEvent:
-        """The utterance that a segment of speech is, as it is known now."""
+        """Build the utterance of a speech segment."""
         talk = self._log.conversation
         assert talk is not None
         voice_id = "" if text is None else text.voice_id
@@ -698,14 +698,14 @@ class UtteranceAssembler:
         )
 
     def _name(self, speaker: int | None) -> str:
-        """Whose voice the speaker has, as the diarizer numbers them; "" nobody's who is known."""
+        """Return the enrolled person with the voice of a diarized speaker; "" if there is none."""
         if speaker is None or not self.known:
             return ""
         names = recognise_each(self._diarizer.profiles(), self.known, self._alike)
         return names.get(speaker, "")
 
     def _seen(self, segment: SpeechSegment, text: Transcript | None) -> Seen:
-        """Faces while it was said; a text without speech took a while to say, too."""
+        """Choose the speaking face; for a text without speech, its duration is estimated."""
         start, config = segment.start, self._config
         if start == segment.end and text is not None:
             start -= expected_duration(text.text, config.texts.seconds_per_character)

@@ -1,4 +1,4 @@
-"""The audio that was heard lately, with its probability of speech: utterances are cut out of it."""
+"""History of the last audio with its speech probability, for the audio of utterances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frame:
-    """A frame that starts at `time` (ns). level: root mean square, 0..1."""
+    """An audio frame that starts at `time` (ns). level: root mean square, 0..1."""
 
     time: int
     probability: float
@@ -25,21 +25,21 @@ class _Frame:
 
 
 class AudioHistory:
-    """The last frames with their probability of speech; frames are in order, with gaps maybe."""
+    """The last audio frames with their speech probability, in order, possibly with gaps."""
 
     def __init__(self, duration: int) -> None:
-        """duration: ns that are kept."""
+        """Create an empty history. duration: ns of audio to keep."""
         self._frames: deque[_Frame] = deque(maxlen=max(1, duration // FRAME_TIME))
 
     def add(self, time: int, probability: float, samples: NDArray[np.float32]) -> None:
-        """A frame (FRAME,) that starts at `time` (ns)."""
+        """Append a frame (FRAME,) that starts at `time` (ns)."""
         kept = np.round(within_full_scale(samples) * 32767).astype(np.int16)
-        # now, and not when a text comes: that would wait for it
+        # computed here, because a text would have to wait for it later
         level = float(np.sqrt(np.mean(np.square(kept, dtype=np.float32)))) / 32767
         self._frames.append(_Frame(time, probability, level, kept))
 
     def samples(self, start: int, end: int) -> NDArray[np.int16]:
-        """What is kept of start..end (ns): (n,) int16; lost audio is excluded."""
+        """Return the samples of start..end (ns) as (n,) int16, without gaps."""
         parts = []
         for frame in self._between(start - FRAME_TIME, end):
             first = max(0, (start - frame.time) * SAMPLE_RATE // NS)
@@ -48,19 +48,19 @@ class AudioHistory:
         return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
     def probabilities(self, start: int, end: int) -> list[tuple[int, float]]:
-        """(middle in ns, probability of speech) of the frames whose middle is in start..end."""
+        """Return (center in ns, speech probability) of the frames with center in start..end."""
         half = FRAME_TIME // 2
         return [(f.time + half, f.probability) for f in self._between(start - half, end - half)]
 
     def levels(self, start: int, end: int) -> list[tuple[int, float]]:
-        """(middle in ns, root mean square, 0..1) of the frames whose middle is in start..end."""
+        """Return (center in ns, root mean square in 0..1) of frames with center in start..end."""
         half = FRAME_TIME // 2
         return [(f.time + half, f.level) for f in self._between(start - half, end - half)]
 
     def _between(self, start: int, end: int) -> list[_Frame]:
-        """The frames that begin from `start` to before `end` (ns)."""
+        """Return the frames that begin in [start, end) (ns)."""
         frames: list[_Frame] = []
-        for frame in reversed(self._frames):  # what is asked for is rarely long past
+        for frame in reversed(self._frames):  # requested times are usually recent
             if frame.time < start:
                 break
             if frame.time < end:
@@ -68,5 +68,5 @@ class AudioHistory:
         return frames[::-1]
 
     def clear(self) -> None:
-        """Forget it."""
+        """Delete all frames."""
         self._frames.clear()

@@ -1,9 +1,9 @@
-"""Slow updates of a state in parallel with a stream, with deterministic results.
+"""Slow state updates on another thread, with results that do not depend on timing.
 
-Diarization takes some 50 ms. Computed within the stream, it delays texts that arrive meanwhile;
-computed in parallel and used whenever it is ready, two runs of one recording differ. So an update
-begins at one position of the stream and takes effect at a later, fixed one. If it is ready by
-then, nothing is delayed; otherwise the stream waits: a slow machine gives the same results later.
+Speaker diarization takes about 50 ms. Computed in the stream, it delays texts that arrive in the
+meantime; computed in parallel and used when it is ready, it makes two runs of a recording differ.
+Therefore an update starts at one position of the stream and takes effect at a fixed later position.
+If it is not ready by then, the stream waits, so that a slow computer gives the same results.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ State = TypeVar("State")
 
 @dataclass(frozen=True, slots=True)
 class _Pending(Generic[State]):
-    """An update that was begun, and the position (ns) at which its result takes effect."""
+    """A started update, and the position (ns) at which its result takes effect."""
 
     due: int
     result: Future[State]
 
 
 class _Line(Generic[State]):
-    """The newest state of one line of updates; only the worker reads and writes it."""
+    """The latest state of a sequence of updates; used by the worker thread only."""
 
     def __init__(self, state: State) -> None:
         self.newest = state
@@ -39,18 +39,18 @@ class _Line(Generic[State]):
 
 
 class DeferredUpdates(Generic[State]):
-    """Updates of one state, each on the result of the one before, in the order of their beginning.
+    """Runs updates of one state in order, each on the result of the previous one.
 
-    Positions are those of the stream (ns), not of a wall clock.
+    Positions are times in the stream (ns), not of a wall clock.
 
     Args:
         executor: runs the updates, one at a time (`ThreadPoolExecutor(1)`).
-        delay: ns from where an update begins to where it takes effect: the time that it may take
-            before the stream waits for it.
-        state: that the first update changes.
+        delay: ns from the start of an update to the position where it takes effect: the time
+            that it may take before the stream waits for it.
+        state: initial state.
 
     Raises:
-        ValueError: a negative delay.
+        ValueError: the delay is negative.
     """
 
     def __init__(self, executor: Executor, delay: int, state: State) -> None:
@@ -61,14 +61,14 @@ class DeferredUpdates(Generic[State]):
         self._line = _Line(state)
 
     def submit(self, position: int, step: Callable[[State], State]) -> None:
-        """Begin an update at `position`. `step` must be pure and own what it reads."""
+        """Start an update at `position`. `step` must be pure, and its data must not change."""
         result = self._executor.submit(self._line.update, step)
         self._pending.append(_Pending(position + self._delay, result))
 
     def until(self, position: int) -> list[State]:
-        """The states that take effect up to `position`, in order; waits for those not ready.
+        """Return the states that take effect up to `position`, in order; wait if necessary.
 
-        An update that raised raises here, once; the state stays what it was before it.
+        The exception of a failed update is raised here once; the state is then unchanged.
         """
         states = []
         while self._pending and self._pending[0].due <= position:
@@ -76,11 +76,11 @@ class DeferredUpdates(Generic[State]):
         return states
 
     def flush(self) -> list[State]:
-        """All states that are on their way, due or not."""
+        """Wait for all running updates and return their states."""
         return self.until(max((pending.due for pending in self._pending), default=0))
 
     def reset(self, state: State) -> None:
-        """Begin again with `state`. What runs is left to end, and no person takes its result."""
+        """Restart with `state`; the results of running updates are discarded."""
         for pending in self._pending:
             pending.result.cancel()
         self._pending.clear()

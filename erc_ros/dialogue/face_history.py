@@ -1,4 +1,4 @@
-"""The faces that were seen lately, and what ROS4HRI told of them, bounded in time and number."""
+"""History of face crops and of ROS4HRI messages about faces, limited in time and number."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from erc_ros.dialogue.speaking_face import (
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.utterance import FaceCrop
 
-MAX_FACES = 32  # ids of faces that are remembered; they come and go
+MAX_FACES = 32  # maximum number of face ids in the history
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The face that goes with an utterance.
+    """The face of the speaker of an utterance.
 
-    face_id, person_id: "" unknown. crops: in the order of their stamps. evidence: how it was found.
+    face_id, person_id: "" = unknown. crops: sorted by stamp. evidence: how it was determined.
     """
 
     face_id: str = ""
@@ -53,34 +53,34 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class _SeenFace:
-    """A crop of a track. sharpness: variance of its Laplacian; small: its thumbnail."""
+    """A crop of a track. sharpness: variance of its Laplacian. small: its thumbnail."""
 
     track: str
     crop: FaceCrop
     sharpness: float
     small: NDArray[np.float32]
-    glimpse: Glimpse | None  # against the image before
+    glimpse: Glimpse | None  # comparison with the previous crop
 
 
 class FaceHistory:
-    """The last face crops of every track, and what ROS4HRI told about faces."""
+    """The last face crops of every track, and the ROS4HRI messages about faces."""
 
     def __init__(self, config: SpeakingFaceConfig = DEFAULT) -> None:
         self._config = config
-        self._matches: tuple[IdentityMatch, ...] = ()  # true whatever the conversation
+        self._matches: tuple[IdentityMatch, ...] = ()  # kept across conversations
         self.clear()
 
     def clear(self) -> None:
-        """Forget what was seen."""
+        """Delete the history, except matches of ids."""
         self._seen: deque[_SeenFace] = deque()
         self._unseen: deque[tuple[str, int]] = deque(maxlen=self._config.max_kept)
         self._last: dict[str, _SeenFace] = {}
         self._spoken: dict[str, Spoken] = {}
-        self._shapes: dict[str, FaceShape] = {}  # face -> the last one of its landmarks
+        self._shapes: dict[str, FaceShape] = {}  # face -> shape of its last landmarks
         self._told: deque[tuple[str, Glimpse]] = deque(maxlen=self._config.max_kept)
 
     def add(self, track_id: str, crop: FaceCrop) -> None:
-        """A face that was seen."""
+        """Add a crop of a face."""
         gray = cv2.cvtColor(crop.pixels, cv2.COLOR_BGR2GRAY)
         small, glimpse = thumbnail(crop.pixels), None
         last = self._last.get(track_id)
@@ -101,18 +101,18 @@ class FaceHistory:
             self._last = {face.track: face for face in self._seen}
 
     def note_presence(self, track_id: str, stamp: int) -> None:
-        """A face is there at `stamp` (ns), and its image is not looked at."""
+        """Record that a face is present at `stamp` (ns), without using its image."""
         self._last.pop(track_id, None)
         self._seen = deque(face for face in self._seen if face.track != track_id)
         self._unseen.append((track_id, stamp))
 
     def matched(self, kind: Kind, name: str) -> set[str]:
-        """The ids that belong to this one, and itself."""
+        """Return this id and the ids matched with it."""
         kinds: tuple[Kind, ...] = ("person", "face", "voice")
         return {name}.union(*(partners(self._matches, (kind, name), other) for other in kinds))
 
     def add_landmarks(self, face_id: str, stamp: int, landmarks: NDArray[np.float32]) -> None:
-        """ROS4HRI: where the parts of a face were at `stamp` (ns), (70, 2) in pixels."""
+        """Add the ROS4HRI landmarks of a face at `stamp` (ns), (70, 2) in pixels."""
         shape, last = face_shape(stamp, landmarks), self._shapes.pop(face_id, None)
         if shape is None:
             return
@@ -126,14 +126,14 @@ class FaceHistory:
             del self._shapes[next(iter(self._shapes))]
 
     def set_speaking(self, face_id: str, stamp: int, speaking: bool) -> None:
-        """ROS4HRI: from `stamp` (ns) on this face speaks, or does not."""
+        """Record the ROS4HRI report whether a face is speaking from `stamp` (ns) on."""
         before = self._spoken.pop(face_id, Spoken())
         self._spoken[face_id] = with_speaking(before, stamp, speaking)
-        if len(self._spoken) > MAX_FACES:  # among a hundred people, the speaker is not forgotten
+        if len(self._spoken) > MAX_FACES:  # keep the faces that spoke last
             del self._spoken[min(self._spoken, key=self._last_spoke)]
 
     def _last_spoke(self, face_id: str) -> float:
-        """When it last spoke, in ns: infinite while it speaks, 0 if it never did."""
+        """Return when a face last spoke, in ns: infinite if speaking, 0 if it never spoke."""
         spoken = self._spoken.get(face_id, Spoken())
         end = spoken.spans[-1][1] if spoken.spans else 0
         return math.inf if end is None else end
@@ -142,11 +142,11 @@ class FaceHistory:
         return self._last_spoke(face_id) > 0
 
     def of_voice(self, voice_id: str) -> list[str]:
-        """Faces that are matched with a voice."""
+        """Return the faces matched with a voice."""
         return list(partners(self._matches, ("voice", voice_id), "face"))
 
     def match(self, match: IdentityMatch) -> None:
-        """ROS4HRI: these ids belong together."""
+        """Add a ROS4HRI match of two ids."""
         self._matches = link(self._matches, match)
 
     def choose(
@@ -158,13 +158,13 @@ class FaceHistory:
         voice_id: str = "",
         person_id: str = "",
     ) -> Seen:
-        """The face of who spoke from `start` to `end` (ns), and up to `count` crops of it.
+        """Choose the face of the speaker from `start` to `end` (ns), and up to `count` crops.
 
-        The crops are spread over the time, and of each part of it the sharpest one is taken.
+        The time is divided into equal parts, and the sharpest crop of each part is returned.
 
         Args:
-            voice: (time in ns, probability of speech) of the utterance and some time before it.
-            voice_id, person_id: of ROS4HRI, "" where unknown.
+            voice: (time in ns, speech probability) during and shortly before the utterance.
+            voice_id, person_id: of ROS4HRI; "" if unknown.
         """
         seen = [face for face in self._seen if start <= face.crop.stamp <= end]
         counts = Counter(face.track for face in seen)
@@ -195,7 +195,7 @@ class FaceHistory:
         speaker = max(shares, key=lambda face: shares[face], default="")
         if speaker and shares[speaker] >= self._config.speaks:
             return speaker, "is_speaking"
-        # a face that was told to be silent is not the one
+        # faces that were reported as silent are excluded
         there = [face for face in present(counts, self._config.present) if face not in shares]
         if len(there) == 1:
             return there[0], "only"
@@ -205,7 +205,7 @@ class FaceHistory:
         return "", "unclear" if counts else ""
 
     def _partner(self, whose: Sequence[tuple[Kind, str]], kind: Kind) -> str:
-        """The most likely partner of the first of these ids that has one."""
+        """Return the most likely match of the first of these ids that has one."""
         for one in whose:
             names = partners(self._matches, one, kind) if one[1] else {}
             if names:
@@ -215,7 +215,7 @@ class FaceHistory:
     def _motion(
         self, face: str, voice: Sequence[tuple[int, float]], start: int, end: int
     ) -> float | None:
-        """By its landmarks where they come, else by its images."""
+        """Return the mouth motion of a face, from landmarks if there are any, else from crops."""
         glimpses = [glimpse for name, glimpse in self._told if name == face] or [
             seen.glimpse for seen in self._seen if seen.track == face and seen.glimpse is not None
         ]

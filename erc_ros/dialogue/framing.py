@@ -1,4 +1,4 @@
-"""Audio in chunks of any length -> frames of the length that voice activity takes."""
+"""Conversion of audio chunks of any length to frames for voice activity detection."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 @dataclass(frozen=True, slots=True)
 class FramingConfig:
-    """How frames get their time.
+    """Settings of the times of frames.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     drift: float = setting(
         0.005,
-        "the time of frames follows the stamps of the audio in steps of this",
+        "step by which the time of frames is adapted to the stamps of the audio",
         "s",
         (0.0, 0.1),
     )
@@ -35,7 +35,7 @@ class FramingConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioFrame:
-    """FRAME samples that start at `start` (ns); reference: what the robot played meanwhile."""
+    """FRAME samples that start at `start` (ns). reference: audio played by the robot, or empty."""
 
     start: int
     samples: NDArray[np.float32]
@@ -48,7 +48,7 @@ def _no_samples() -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Framing:
-    """State: the samples of a frame that is not full, and its start (ns); None: nothing came."""
+    """State: samples of the incomplete frame, and its start (ns); None before the first chunk."""
 
     samples: NDArray[np.float32] = field(default_factory=_no_samples)
     reference: NDArray[np.float32] = field(default_factory=_no_samples)
@@ -58,7 +58,10 @@ class Framing:
 def step(
     framing: Framing, config: FramingConfig, sound: AudioSamples
 ) -> tuple[Framing, list[AudioFrame]]:
-    """Take a chunk: its frames are counted on from the last one, following a drift."""
+    """Process a chunk: return the new state and the completed frames.
+
+    Frame times continue those of the previous frame and follow clock drift.
+    """
     waiting = len(framing.samples) * NS // SAMPLE_RATE
     start = framing.start
     if start is None:
@@ -83,17 +86,17 @@ def step(
 
 
 class Framer:
-    """Cuts sound into frames."""
+    """Splits audio into frames."""
 
     def __init__(self, config: FramingConfig) -> None:
         self._config = config
         self.reset()
 
     def reset(self) -> None:
-        """Start a new stream: drop the samples that wait for a full frame."""
+        """Start a new stream and drop the samples of the incomplete frame."""
         self._state = Framing()
 
     def feed(self, sound: AudioSamples) -> list[AudioFrame]:
-        """The frames that this chunk fills."""
+        """Process a chunk and return the completed frames."""
         self._state, frames = step(self._state, self._config, sound)
         return frames

@@ -1,8 +1,8 @@
-"""Texts of a speech recognizer that no person said: tags of sounds, and sentences that it invents.
+"""Detection of ASR output that was not spoken: sound tags and hallucinated sentences.
 
-Recognizers that learned from subtitles write `[MUSIC]` or `(applause)` for sounds, and "Thank you
-for watching!" for silence and noise. A tag is never a word. An invented sentence may also be a real
-one, so it is refused only where there is evidence that no person spoke.
+Speech recognizers trained on subtitles write `[MUSIC]` or `(applause)` for sounds, and "Thank you
+for watching!" for silence and noise. Tags are always removed. A hallucinated sentence may also be
+real speech, so it is dropped only if there is evidence of silence.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ alkış gülüşmeler gülme kahkaha müzik sessizlik
 SOUNDS = frozenset(_SOUNDS.split())
 """Words of tags, in lower case."""
 
-# Brackets that open a word of their own: ":(" and "f(x)" do not. A tag is short and on one line.
+# A bracket that starts a word, unlike those of ":(" and "f(x)". A tag is short and on one line.
 _TAG = re.compile(
     r"(?<!\S)(?:\[([^\[\]\n]{1,60})\]|\(([^()\n]{1,60})\)|<([^<>\n]{1,60})>|\*([^*\n]{1,60})\*)"
 )
 _NOTES = re.compile(r"[♩♪♫♬]+")
 _WORD = re.compile(r"[^\W\d]+")
 
-# What recognizers write for silence, compared without case and punctuation.
+# Typical ASR output for silence, compared without case and punctuation.
 _INVENTED = frozenset(
     [
         "thank you for watching",
@@ -86,7 +86,7 @@ _CREDITS = re.compile(
 
 
 def spoken_words(text: str) -> str:
-    """The text without tags of sounds and notes of music; "" where nothing else is in it.
+    """Return the text without sound tags and musical notes.
 
     Example:
         >>> spoken_words("[laughs] That's great!"), spoken_words("(upbeat music)")
@@ -97,7 +97,7 @@ def spoken_words(text: str) -> str:
 
 
 def is_invented(text: str) -> bool:
-    """Whether the text is one that recognizers write where no person speaks."""
+    """Return whether a text is typical ASR output for silence."""
     plain = " ".join(re.sub(r"[^\w\s]", "", text.lower()).replace("_", " ").split())
     return plain in _INVENTED or bool(_CREDITS.search(text.strip()))
 

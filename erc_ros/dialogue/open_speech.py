@@ -1,4 +1,4 @@
-"""The speech that is going on: what is open, what texts have matched of it."""
+"""State of the current speech region: its part without text, its draft, speaker updates."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from erc_ros.values.settings import check, parameter, setting
 
 @dataclass(frozen=True, slots=True)
 class StretchConfig:
-    """What is done with a stretch while it is spoken, and which parts of it count.
+    """Drafts and speaker updates during a speech region, and minimum lengths of its parts.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     update_period: float = setting(
@@ -37,14 +37,14 @@ class StretchConfig:
     )
     pause: float = setting(
         0.1,
-        "speakers are also updated at a pause of this length,",
+        "speakers are also updated at a pause of this length",
         "s",
         (0.0, 2.0),
         source="benchmarks.diarization words",
     )
     min_update: float = setting(
         0.25,
-        "if this much speech came before it: the update is then in effect before the segment ends",
+        "minimum speech before such an update, which then takes effect before the segment ends",
         "s",
         (0.0, 10.0),
     )
@@ -58,14 +58,14 @@ class StretchConfig:
     )
     min_fragment: float = setting(
         0.3,
-        "what follows a match and is shorter is no utterance without a text",
+        "a shorter remainder after a match becomes an utterance only with a text",
         "s",
         (0.0, 5.0),
         source="benchmarks.alignment",
     )
     min_left_over: float = setting(
         0.6,
-        "the same for what a match leaves before it",
+        "likewise for a remainder before a match",
         "s",
         (0.0, 5.0),
         source="benchmarks.alignment",
@@ -77,10 +77,10 @@ class StretchConfig:
 
 @dataclass(frozen=True)
 class OpenSpeechConfig:
-    """Of speech while it is spoken.
+    """Settings of the current speech region.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     provisional_period: float = parameter(
@@ -97,7 +97,7 @@ class OpenSpeechConfig:
         check(self)
         if 0.0 < self.provisional_period < 0.1:
             raise ErcValueError(
-                f"provisional_period is {self.provisional_period}, must be 0 (off) or 0.1 .. 10"
+                f"provisional_period is {self.provisional_period} s; must be 0 (off) or 0.1 to 10 s"
             )
 
 
@@ -105,9 +105,9 @@ class OpenSpeechConfig:
 class OpenSpeechState:
     """State. Times in ns.
 
-    start: of what is not matched yet of the open stretch; None: nothing is open. began: when the
-    stretch did. updated: up to where an update of the speakers was begun. utterance_id, drafted:
-    of its draft, once there is one.
+    start: start of the part without text of the open speech region; None: no region is open.
+    began: start of the region. matched_until: end of the part with text. updated: end of the audio
+    of the last speaker update. utterance_id, drafted: id and time of its last draft.
     """
 
     activity: Activity = field(default_factory=Activity)
@@ -121,9 +121,9 @@ class OpenSpeechState:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """Speech that has ended at `end` (ns), as segments of one speaker each.
+    """A speech region ended at `end` (ns). segments: its parts, of one speaker each.
 
-    withdrawn: id of a draft that came to nothing.
+    withdrawn: id of a draft without a final utterance, or "".
     """
 
     end: int
@@ -134,7 +134,7 @@ class SpeechEnded:
 def open_segment(
     state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int
 ) -> SpeechSegment | None:
-    """What is open, as far as it was heard; None: nothing."""
+    """Return the open segment up to `heard_until` (ns); None: no speech is open."""
     if state.start is None:
         return None
     last = state.activity.last_voiced
@@ -148,9 +148,9 @@ def open_segment(
 def without_pause(
     state: OpenSpeechState, probabilities: Sequence[tuple[int, float]]
 ) -> OpenSpeechState:
-    """What follows a match begins where a person speaks again.
+    """Move the start of the remainder after a match to the next speech.
 
-    probabilities: (time, probability of speech) since the match.
+    probabilities: (time, speech probability) since the match.
     """
     if state.start is None or state.start != state.matched_until:
         return state
@@ -162,7 +162,7 @@ def without_pause(
 
 
 def is_update_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int) -> bool:
-    """Is it time to update the speakers of the open stretch?"""
+    """Return whether an update of the speakers is due."""
     if state.start is None:
         return False
     last, stretch = state.activity.last_voiced, config.stretch
@@ -173,12 +173,12 @@ def is_update_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until:
 
 
 def is_unheard(state: OpenSpeechState, config: OpenSpeechConfig, end: int) -> bool:
-    """Is there speech before `end` (ns), the end of the stretch, that no update has heard?"""
+    """Return whether speech before the end of the region (ns) was in no speaker update."""
     return state.updated < end - seconds(config.voice_activity.padding)
 
 
 def is_draft_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: int) -> bool:
-    """Is it time for another draft of what is being said?"""
+    """Return whether a draft of the open speech is due."""
     if state.start is None:
         return False
     period, pause = seconds(config.provisional_period), seconds(config.stretch.draft_pause)
@@ -191,7 +191,10 @@ def is_draft_due(state: OpenSpeechState, config: OpenSpeechConfig, heard_until: 
 def closed(
     state: OpenSpeechState, config: OpenSpeechConfig, end: int, turns: Sequence[SpeakerTurn]
 ) -> tuple[OpenSpeechState, SpeechEnded]:
-    """The stretch has ended at `end`; turns: whose it was, none where it is nothing."""
+    """End the speech region at `end` (ns) and split it by speaker.
+
+    turns: speaker turns of the region; empty if it is not an utterance.
+    """
     start, known = state.start, state.utterance_id
     state = replace(state, start=None, utterance_id="")
     if start is None:
@@ -200,7 +203,7 @@ def closed(
     least = seconds(config.stretch.min_left_over)
     for turn in turns:
         begin = max(start, turn.start)
-        # a text that ended near a change of speaker ended at it
+        # a text that ended close to a speaker change is assumed to end at it
         is_rest = turn.start < start and turn.end - start < least and turn is not turns[-1]
         if turn.end - begin >= FRAME_TIME and not is_rest:
             attribution = turn.attribution
@@ -212,23 +215,23 @@ def closed(
 
 
 class OpenSpeech:
-    """The stretch that is being spoken, if any."""
+    """The open speech region, if any."""
 
     def __init__(self, config: OpenSpeechConfig) -> None:
         self._config = config
         self.reset()
 
     def reset(self) -> None:
-        """No person speaks."""
+        """Delete the state."""
         self.state = OpenSpeechState()
 
     @property
     def is_active(self) -> bool:
-        """Does a person speak, or may have begun to?"""
+        """Whether speech is detected, or may have begun."""
         return self.state.activity.start is not None
 
     def feed(self, time: int, probability: float) -> list[Began | Ended]:
-        """Take the frame that starts at `time` (ns)."""
+        """Process the frame that starts at `time` (ns)."""
         activity, events = voice_activity.step(
             self.state.activity, self._config.voice_activity, time, probability
         )
@@ -236,29 +239,29 @@ class OpenSpeech:
         return events
 
     def finish(self) -> list[Began | Ended]:
-        """This speech has ended."""
+        """End the open speech."""
         activity, events = voice_activity.finish(self.state.activity, self._config.voice_activity)
         self.state = replace(self.state, activity=activity)
         return events
 
     def forget_activity(self) -> None:
-        """What comes next follows nothing."""
+        """Reset voice activity detection, because the audio is interrupted."""
         self.state = replace(self.state, activity=Activity())
 
     def begin(self, start: int) -> None:
-        """A stretch has begun at `start` (ns)."""
+        """Start a speech region at `start` (ns)."""
         self.state = replace(self.state, start=start, began=start)
 
     def updated(self, heard_until: int) -> None:
-        """An update of the speakers has begun with what was heard until then (ns)."""
+        """Record that a speaker update with the audio up to `heard_until` (ns) was started."""
         self.state = replace(self.state, updated=heard_until)
 
     def drafted(self, heard_until: int, utterance_id: str) -> None:
-        """A draft was published."""
+        """Record that a draft was published."""
         self.state = replace(self.state, drafted=heard_until, utterance_id=utterance_id)
 
     def matched(self, end: int, is_open: bool) -> None:
-        """A text has matched speech up to `end` (ns). is_open: of speech that is going on."""
+        """Record a match of speech up to `end` (ns). is_open: whether it includes open speech."""
         state = self.state
         start, known = (end, "") if is_open else (state.start, state.utterance_id)
         self.state = replace(
@@ -270,10 +273,10 @@ class OpenSpeech:
         self.state = without_pause(self.state, probabilities)
 
     def segment(self, heard_until: int) -> SpeechSegment | None:
-        """What is open; see `open_segment`."""
+        """Return the open segment; see `open_segment`."""
         return open_segment(self.state, self._config, heard_until)
 
     def close(self, end: int, turns: Sequence[SpeakerTurn]) -> SpeechEnded:
-        """It has ended; see `closed`."""
-        self.state, stretch = closed(self.state, self._config, end, turns)
-        return stretch
+        """End the speech region; see `closed`."""
+        self.state, ended = closed(self.state, self._config, end, turns)
+        return ended

@@ -1,4 +1,4 @@
-"""When the robot moves: its motors are in the microphone, and speech is less reliable."""
+"""Motion of the robot, whose motor noise makes speech less reliable."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import check, parameter, setting
 
-REMEMBERED = 256  # times that the robot moved
-LONGEST_PAUSE = seconds(1.0)  # between two joint states; after it the robot is not known to move
+REMEMBERED = 256  # maximum number of motions in the history
+LONGEST_PAUSE = seconds(1.0)  # maximum time between joint states; after it, motion is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class RobotMotionConfig:
-    """What happens while the robot moves.
+    """Handling of audio while the robot moves.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     while_moving: str = parameter(
@@ -30,10 +30,10 @@ class RobotMotionConfig:
         choices=("ignore", "distrust", "mute"),
     )
     share: float = setting(
-        0.3, "share of an utterance from which it counts as said while moving", range=(0.0, 1.0)
+        0.3, "minimum share of an utterance during motion to distrust its audio", range=(0.0, 1.0)
     )
     joint_speed: float = setting(
-        0.05, "a joint that is faster moves (rad/s or m/s)", range=(0.0, 100.0)
+        0.05, "minimum speed of a moving joint (rad/s or m/s)", range=(0.0, 100.0)
     )
 
     def __post_init__(self) -> None:
@@ -42,18 +42,18 @@ class RobotMotionConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointState:
-    """The last positions of the joints. stamp: ns; positions: (J,)."""
+    """Last positions of the joints. stamp: ns; positions: (J,)."""
 
     stamp: int
     positions: NDArray[np.float64]
 
 
 class RobotMotion:
-    """The times at which the robot moved, of late.
+    """Recent motions of the robot.
 
     Args:
-        tail: ns that motors are audible after they stopped.
-        longest: ns after which a motion that does not end is not believed.
+        tail: ns for which motors are audible after a motion.
+        longest: maximum duration of a motion in ns; the rest of a longer one is ignored.
     """
 
     def __init__(self, config: RobotMotionConfig, tail: int, longest: int) -> None:
@@ -61,12 +61,12 @@ class RobotMotion:
         self.reset()
 
     def reset(self) -> None:
-        """Nothing is known."""
+        """Delete all motions."""
         self._spans: deque[tuple[int, int | None]] = deque(maxlen=REMEMBERED)
         self._joints: JointState | None = None
 
     def announce(self, stamp: int, moving: bool) -> None:
-        """The robot moves from / until `stamp` (ns)."""
+        """Record that the robot starts or stops moving at `stamp` (ns)."""
         is_open = bool(self._spans) and self._spans[-1][1] is None
         if moving and not is_open:
             self._spans.append((stamp, None))
@@ -76,7 +76,7 @@ class RobotMotion:
     def observe_joints(
         self, stamp: int, positions: NDArray[np.float64], velocities: NDArray[np.float64]
     ) -> None:
-        """Joint states (J,) of `stamp` (ns); without velocities the positions are compared."""
+        """Process joint states (J,) at `stamp` (ns); without velocities, positions are compared."""
         former, self._joints = self._joints, JointState(stamp, positions)
         if not len(velocities) and former is not None and len(former.positions) == len(positions):
             elapsed = (stamp - former.stamp) / NS
@@ -87,26 +87,26 @@ class RobotMotion:
         self.announce(stamp, bool((speeds > self._config.joint_speed).any()))
 
     def is_moving(self, time: int) -> bool:
-        """Did it move at `time` (ns), or the tail before?"""
+        """Return whether the robot moved at `time` (ns) or up to the tail before it."""
         return any(start <= time < end for start, end in self._ends())
 
     def covers(self, start: int, end: int) -> bool:
-        """Was so much of start..end (ns) said while it moved, that the voice is not trusted?"""
+        """Return whether the share of motion in start..end (ns) is too large to use the audio."""
         common = sum(max(0, min(end, last) - max(start, first)) for first, last in self._ends())
         return common > 0 and common >= self._config.share * (end - start)
 
     @property
     def mutes(self) -> bool:
-        """Whether speech is ignored meanwhile."""
+        """Whether speech during motion is ignored."""
         return self._config.while_moving == "mute"
 
     @property
     def distrusts(self) -> bool:
-        """Whether voices of that time are not used."""
+        """Whether audio during motion is not used for emotion recognition."""
         return self._config.while_moving != "ignore"
 
     def _ends(self) -> list[tuple[int, int]]:
-        """(first, last) of each motion with its tail, none longer than is believed."""
+        """Return (start, end) in ns of each motion with its tail, limited to the maximum."""
         ends = []
         for start, end in self._spans:
             last = start + self._longest

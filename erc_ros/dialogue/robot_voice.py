@@ -1,12 +1,12 @@
-"""Is that a person, or only the robot itself? A gate on how loud the robot is in the microphone.
+"""Gate that excludes the robot's own voice from the audio, and detects barge-in.
 
-While the robot speaks, the microphone hears it as loud as the way from loudspeaker to microphone
-(or what an echo canceller leaves of it) makes it. How loud that is, is learned: against the channel
-that carries what the robot plays, or, where there is none, as the level itself. Audio that is
-clearly louder than the robot has been is a person who talks over it (barge-in).
+The level of the robot's voice in the microphone depends on the acoustic path and on an echo
+canceller. The gate learns this level: relative to the reference channel with the robot's playback,
+or as an absolute level if there is no such channel. Audio that is clearly louder than the robot is
+a person who talks over it (barge-in).
 
-A gate, no echo canceller: a person who is less loud than the robot is not heard over it. Its
-numbers were chosen in simulated rooms (docs/results/robot_voice.md).
+This is not an echo canceller: a person who is less loud than the robot is not detected. The default
+settings were determined in simulated rooms (docs/results/robot_voice.md).
 """
 
 from __future__ import annotations
@@ -21,67 +21,66 @@ from erc_ros.dialogue.voice_activity import FRAME_TIME
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import check, parameter, setting
 
-SILENT = 1e-6  # mean square; -60 dB: the robot plays nothing
-REMEMBERED = 8  # times that the robot said that it speaks
+SILENT = 1e-6  # mean square (-60 dB) below which the robot plays nothing
+REMEMBERED = 8  # maximum number of robot speeches in the history
 
 _ROOMS = "benchmarks.robot_voice"
 
 
 @dataclass(frozen=True, slots=True)
 class RobotGateConfig:
-    """When the gate opens.
+    """Settings of the gate.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     margin: float = setting(
-        6.0, "a person is this much louder than the robot", "dB", (0.0, 40.0), source=_ROOMS
+        6.0, "level above the robot from which a person speaks", "dB", (0.0, 40.0), source=_ROOMS
     )
     reference_margin: float = setting(
-        5.0, "the same where it is known what the robot plays", "dB", (0.0, 40.0), source=_ROOMS
+        5.0, "likewise with a reference channel", "dB", (0.0, 40.0), source=_ROOMS
     )
     decay: float = setting(
         0.6,
-        "what the robot plays falls by 30 dB in this time: the room, and late playback",
+        "time in which the robot's playback decays by 30 dB (reverberation, late playback)",
         "s",
         (0.05, 10.0),
         source=_ROOMS,
     )
     min_learned: int = setting(
         30,
-        "frames of the robot that are needed before a person can be distinguished from it",
+        "frames of the robot's voice needed before a person can be detected",
         "frames",
         (1, 1_000),
         source=_ROOMS,
     )
     loud_share: float = setting(
         0.9,
-        "share of the robot's frames that are not louder than what counts as its loudness",
+        "quantile of the levels of the robot's frames that is used as its level",
         range=(0.5, 0.999),
         source=_ROOMS,
     )
     first_step: float = setting(
         6.0,
-        "by how much the first frames move the learned loudness",
+        "step by which the first frames adapt the learned level",
         "dB",
         (0.0, 40.0),
         source=_ROOMS,
     )
-    step: float = setting(0.1, "and later ones", "dB", (0.0, 10.0), source=_ROOMS)
+    step: float = setting(0.1, "likewise of later frames", "dB", (0.0, 10.0), source=_ROOMS)
     open_step: float = setting(
         0.02,
-        "and the step of frames in which a person is heard over the robot, so that a robot "
-        "that becomes louder is learned as well",
+        "likewise of frames above the gate, so that the gate adapts to a robot that becomes louder",
         "dB",
         (0.0, 10.0),
         source=_ROOMS,
     )
     onset: int = setting(
-        4, "frames above the robot that open the gate", "frames", (1, 100), source=_ROOMS
+        4, "frames above the robot's level that open the gate", "frames", (1, 100), source=_ROOMS
     )
     hold: int = setting(
-        24, "frames for which it then stays open", "frames", (1, 1_000), source=_ROOMS
+        24, "frames for which the gate then stays open", "frames", (1, 1_000), source=_ROOMS
     )
     max_speech: float = parameter(
         60.0,
@@ -108,10 +107,10 @@ DEFAULT = RobotGateConfig()
 
 @dataclass(frozen=True)
 class RobotVoiceConfig:
-    """How the robot's own voice is kept out.
+    """Settings of the detection of the robot's own voice.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     robot_tail: float = parameter(
@@ -132,10 +131,11 @@ class RobotVoiceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """State. envelope: mean square of what plays, falling as the room lets it fall.
+    """State of the gate.
 
-    loudness: dB, of the robot in the microphone (relative to the envelope). learned: frames.
-    above, hold: frames that were above the robot, and for which the gate is still open.
+    envelope: mean square of the playback, with decay. loudness: dB, level of the robot in the
+    microphone (relative to the envelope). learned: number of frames it was learned from. above:
+    frames in a row above the robot's level. hold: frames for which the gate stays open.
     """
 
     envelope: float = 0.0
@@ -146,18 +146,18 @@ class Gate:
 
 
 def power(frame: NDArray[np.float32]) -> float:
-    """Mean square of a frame (n,)."""
+    """Return the mean square of a frame (n,)."""
     return float(np.mean(np.square(frame, dtype=np.float64)))
 
 
 def play(gate: Gate, reference: float, config: RobotGateConfig = DEFAULT) -> Gate:
-    """The robot plays a frame of this power."""
+    """Return the state after the robot played a frame of power `reference`."""
     decay = 10.0 ** (-30 / 10 * FRAME_TIME / NS / config.decay)
     return replace(gate, envelope=max(reference, gate.envelope * decay))
 
 
 def is_playing(gate: Gate) -> bool:
-    """Is anything of the robot to be expected in the microphone?"""
+    """Return whether the microphone may receive the robot's playback."""
     return gate.envelope > SILENT
 
 
@@ -168,13 +168,13 @@ def hear(
     margin: float | None = None,
     config: RobotGateConfig = DEFAULT,
 ) -> tuple[Gate, bool]:
-    """The microphone hears a frame of this power while the robot speaks.
+    """Process a microphone frame of power `microphone` while the robot speaks.
 
-    is_speech: only then it is learned from; a robot that does not sound yet teaches nothing.
-    margin: dB by which a person is louder than the robot; None: that of the configuration.
+    is_speech: whether the frame contains speech; otherwise the level is not learned from it.
+    margin: dB by which a person is louder than the robot; None: from `config`.
 
     Returns:
-        The new state, and whether it is (or may be) the robot alone.
+        The new state, and whether the frame is (or may be) the robot's voice only.
     """
     margin = config.margin if margin is None else margin
     level = 10 * math.log10(max(microphone, 1e-12) / max(gate.envelope, 1e-12))
@@ -196,7 +196,7 @@ def hear(
 
 @dataclass(frozen=True, slots=True)
 class RobotSpeech:
-    """The robot spoke from `start` to `end` (ns); end None: it still does."""
+    """The robot spoke from `start` to `end` (ns); end None: it is still speaking."""
 
     start: int
     end: int | None = None
@@ -204,10 +204,10 @@ class RobotSpeech:
 
 @dataclass(frozen=True, slots=True)
 class RobotVoiceState:
-    """State. speeches: when the robot said that it speaks.
+    """State.
 
-    announced: the gate while it says so; played: against the channel that carries what it plays.
-    is_talked_over: a person is heard over it at this moment.
+    speeches: times reported on `robot_speaking`. announced: gate during these times. played: gate
+    for the reference channel. is_talked_over: whether a person talks over the robot now.
     """
 
     speeches: tuple[RobotSpeech, ...] = ()
@@ -217,7 +217,7 @@ class RobotVoiceState:
 
 
 def speaks_at(state: RobotVoiceState, config: RobotVoiceConfig, time: int, late: int = 0) -> bool:
-    """Did the robot say that it speaks at `time` (ns), or up to `late` before?"""
+    """Return whether the robot reported to speak at `time` (ns), or up to `late` ns before."""
     tail, longest = seconds(config.robot_tail), seconds(config.robot_gate.max_speech)
     for speech in state.speeches:
         end = speech.start + longest
@@ -236,10 +236,15 @@ def step(
     reference: NDArray[np.float32],
     probability: float,
 ) -> tuple[RobotVoiceState, bool]:
-    """Take a frame that starts at `time` (ns), and what the robot played meanwhile.
+    """Process a frame that starts at `time` (ns).
+
+    Args:
+        samples: (FRAME,) of the microphone.
+        reference: (FRAME,) of the reference channel, or empty.
+        probability: speech probability of the frame.
 
     Returns:
-        The new state, and whether the robot is heard, and no person who talks over it.
+        The new state, and whether the frame contains the robot's voice only.
     """
     gate = config.robot_gate
     state = replace(state, played=play(state.played, power(reference), gate), is_talked_over=False)
@@ -256,23 +261,27 @@ def step(
 
 
 class RobotVoice:
-    """Decide which audio is the robot's own voice, so that it is not taken for a person's."""
+    """Detects the robot's own voice in the audio."""
 
     def __init__(self, config: RobotVoiceConfig) -> None:
         self._config = config
         self.reset()
 
     def reset(self) -> None:
-        """Nothing is known of it."""
+        """Delete the state."""
         self._state = RobotVoiceState()
 
     @property
     def is_talked_over(self) -> bool:
-        """Is a person heard over it at this moment?"""
+        """Whether a person talks over the robot now."""
         return self._state.is_talked_over
 
     def announce(self, stamp: int, speaking: bool) -> bool:
-        """The robot says that it speaks from / until `stamp` (ns). Has it begun by this?"""
+        """Record a report that the robot starts or stops speaking at `stamp` (ns).
+
+        Returns:
+            Whether a speech of the robot began.
+        """
         speeches = self._state.speeches
         is_open = bool(speeches) and speeches[-1].end is None
         if speaking and not is_open:
@@ -289,13 +298,13 @@ class RobotVoice:
         reference: NDArray[np.float32],
         probability: float,
     ) -> bool:
-        """Is the robot alone in this frame? See `step`."""
+        """Return whether a frame contains the robot's voice only; see `step`."""
         self._state, is_alone = step(
             self._state, self._config, time, samples, reference, probability
         )
         return is_alone
 
     def is_text_of(self, start: int, is_exact: bool) -> bool:
-        """Is a text that began at `start` (ns) the transcript of the robot's words?"""
+        """Return whether a text that began at `start` (ns) is a transcript of the robot."""
         late = 0 if is_exact else seconds(self._config.robot_gate.text_delay)
         return speaks_at(self._state, self._config, start, late)

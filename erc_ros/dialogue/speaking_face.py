@@ -1,7 +1,8 @@
-"""Which of the faces that are seen is speaking? Pure functions on what was seen and told.
+"""Choice of the speaking face among the visible faces. Pure functions.
 
-In this order: what ROS4HRI matched with the voice, which face it says is speaking, whose mouth
-moves while there is speech and rests while there is none, the only face; otherwise no person's.
+The first rule that applies is used: the face that ROS4HRI matched with the voice, the face that
+ROS4HRI reports as speaking, the face whose mouth moves during speech and rests in silence, the only
+visible face. Otherwise no face is chosen.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ from numpy.typing import NDArray
 from erc_ros.values.settings import check, setting
 
 Evidence = Literal["match", "is_speaking", "motion", "only", "unclear", ""]
-"""How the face of an utterance was found; unclear: several faces, none chosen; "": none seen."""
+"""Rule that chose the face; unclear: several faces, none chosen; "": no visible face."""
 
-MOST_LINKS = 64  # ROS4HRI ids come and go
+MOST_LINKS = 64  # maximum number of ROS4HRI matches
 
-# Parts of a face crop, as shares of its height and width.
+# Parts of a face crop, as fractions of its height and width.
 MOUTH = (slice(0.62, 0.92), slice(0.28, 0.72))
 REST = (slice(0.15, 0.58), slice(0.15, 0.85))
-SIDE = 48  # pixels; finer detail than this is noise of the camera
-FLOOR = 0.05  # of the crop's contrast: smaller changes are noise, too
+SIDE = 48  # pixels; finer detail is camera noise
+FLOOR = 0.05  # fraction of the contrast; smaller changes are noise
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakingFaceConfig:
-    """When a face is taken for that of who speaks.
+    """Settings of the choice of the speaking face.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     present: float = setting(
         0.5,
-        "a face seen less than this share as often as another one was not there (false detections)",
+        "minimum number of detections relative to the most frequent face (fewer: false detections)",
         range=(0.0, 1.0),
     )
     speaks: float = setting(
@@ -54,22 +55,22 @@ class SpeakingFaceConfig:
         0.2, "maximum share of speech between two images that count as silence", range=(0.0, 1.0)
     )
     min_pictures: int = setting(
-        3, "pairs of images that are needed to judge a mouth", range=(1, 100)
+        3, "minimum number of image pairs to measure the motion of a mouth", range=(1, 100)
     )
-    # On drawn mouths on one face, with trembling boxes and noise, 3 s at 5 images a second: 98 %
-    # are found, and of 1 % of pairs of silent faces one is taken.
+    # On a face with synthetic mouths, box jitter and noise, 3 s at 5 images per second: 98 % of the
+    # speaking faces are chosen, and a face in 1 % of the pairs of silent faces.
     clearly: float = setting(
         0.15,
-        "how much more (natural logarithm) than all others the mouth must move",
+        "minimum difference of mouth motion (natural logarithm) to all other faces",
         range=(0.0, 5.0),
         source="test/dialogue/test_speaking_face.py",
     )
-    max_glimpse: float = setting(0.5, "two images further apart are not compared", "s", (0.02, 5.0))
+    max_glimpse: float = setting(0.5, "maximum time between two compared images", "s", (0.02, 5.0))
     before: float = setting(
-        10.0, "before an utterance, in which mouths that rest are looked at", "s", (0.0, 30.0)
+        10.0, "time before an utterance in which mouths at rest are measured", "s", (0.0, 30.0)
     )
-    kept: float = setting(30.0, "face crops are kept this long", "s", (1.0, 300.0))
-    max_kept: int = setting(300, "and no more than so many", range=(1, 10_000))
+    kept: float = setting(30.0, "duration of the history of face crops", "s", (1.0, 300.0))
+    max_kept: int = setting(300, "maximum number of face crops in the history", range=(1, 10_000))
 
     def __post_init__(self) -> None:
         check(self)
@@ -78,14 +79,14 @@ class SpeakingFaceConfig:
 DEFAULT = SpeakingFaceConfig()
 
 
-# --- what ROS4HRI tells ---
+# --- ROS4HRI messages ---
 
 Kind = Literal["person", "face", "voice"]
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityMatch:
-    """Two ids belong together, as far as a person knows. confidence: 0 to 1; 0 = they do not."""
+    """A match of two ids of one person. confidence: 0 to 1; 0 = the match is withdrawn."""
 
     one: tuple[Kind, str]
     other: tuple[Kind, str]
@@ -93,7 +94,7 @@ class IdentityMatch:
 
 
 def link(matches: tuple[IdentityMatch, ...], new: IdentityMatch) -> tuple[IdentityMatch, ...]:
-    """The matches that are known, with a new one instead of a former one of the same ids."""
+    """Return the matches with a new one, which replaces a previous match of the same ids."""
     pair = {new.one, new.other}
     kept = [match for match in matches if {match.one, match.other} != pair]
     return tuple(([*kept, new] if new.confidence > 0 else kept)[-MOST_LINKS:])
@@ -102,7 +103,7 @@ def link(matches: tuple[IdentityMatch, ...], new: IdentityMatch) -> tuple[Identi
 def partners(
     matches: tuple[IdentityMatch, ...], one: tuple[Kind, str], kind: Kind
 ) -> dict[str, float]:
-    """Ids of `kind` that belong to `one`, directly or through one other id -> confidence."""
+    """Return the ids of `kind` matched with `one`, directly or through one id -> confidence."""
     direct = _neighbours(matches, one)
     scores = dict(direct)
     for between, first in direct.items():
@@ -124,13 +125,16 @@ def _neighbours(
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """When a face was told to speak. spans: (start, end) in ns, end None = it still does."""
+    """Times at which a face was reported as speaking.
+
+    spans: (start, end) in ns; end None = it is still speaking.
+    """
 
     spans: tuple[tuple[int, int | None], ...] = ()
 
 
 def with_speaking(spoken: Spoken, stamp: int, speaking: bool) -> Spoken:
-    """From `stamp` (ns) on it speaks, or does not."""
+    """Return the times updated with a report at `stamp` (ns)."""
     is_open = bool(spoken.spans) and spoken.spans[-1][1] is None
     if speaking and not is_open:
         return Spoken((*spoken.spans, (stamp, None))[-32:])
@@ -140,7 +144,7 @@ def with_speaking(spoken: Spoken, stamp: int, speaking: bool) -> Spoken:
 
 
 def share(spoken: Spoken, start: int, end: int) -> float:
-    """How much of start..end (ns) it spoke, 0 to 1."""
+    """Return the fraction of start..end (ns) in which the face was speaking, 0 to 1."""
     common = sum(
         max(0, min(end, end if last is None else last) - max(start, first))
         for first, last in spoken.spans
@@ -153,9 +157,9 @@ def share(spoken: Spoken, start: int, end: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """Two images of a face: how much its mouth changed from `before` to `stamp` (ns).
+    """Mouth motion between two images of a face at `before` and `stamp` (ns).
 
-    motion: natural logarithm of the change of the mouth over that of the rest of the face.
+    motion: natural logarithm of the change of the mouth divided by that of the rest of the face.
     """
 
     before: int
@@ -164,7 +168,10 @@ class Glimpse:
 
 
 def thumbnail(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(S, S, 3) BGR -> (SIDE, SIDE), mean 0, standard deviation 1; flat images become zeros."""
+    """Scale and normalize a crop: (S, S, 3) BGR -> (SIDE, SIDE), mean 0, standard deviation 1.
+
+    Images without contrast become zeros.
+    """
     gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     small -= small.mean()
@@ -173,15 +180,14 @@ def thumbnail(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def mouth_motion(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
-    """How much more the mouth changed than the rest, between two thumbnails of a face.
+    """Return the motion of the mouth relative to the rest of the face between two thumbnails.
 
-    The rest of the face is laid over itself first: a head that moves, or a detector that trembles,
-    is no speech.
+    The thumbnails are registered first, so that head motion and jitter of the box do not count.
     """
     (dx, dy), _ = cv2.phaseCorrelate(
         before, after, cv2.createHanningWindow((SIDE, SIDE), cv2.CV_32F)
     )
-    if max(abs(dx), abs(dy)) > SIDE / 8:  # that is no small movement: not believed
+    if max(abs(dx), abs(dy)) > SIDE / 8:  # an implausibly large shift
         dx = dy = 0.0
     back = np.array([[1, 0, -dx], [0, 1, -dy]], np.float32)
     moved = cv2.warpAffine(after, back, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
@@ -194,20 +200,20 @@ def _mean(change: NDArray[np.float32], part: tuple[slice, slice]) -> float:
     return float(change[rows, columns].mean())
 
 
-# REP-155's landmarks of a face, by their numbers: the inner edge of the lips, upper and lower, and
-# pairs of points that no speech moves against each other.
+# Indices of REP-155 face landmarks: pairs on the inner edge of the upper and lower lip, and pairs
+# of points whose distance does not change in speech.
 LIPS = ((61, 67), (62, 66), (63, 65))
 STILL = ((27, 30), (36, 39), (42, 45), (30, 36), (30, 45))
-EYES = (36, 45)  # their outer corners: the measure of the face
+EYES = (36, 45)  # outer corners, whose distance is the unit of length
 LANDMARKS = 70
-LANDMARK_FLOOR = 0.01  # of the distance of the eyes: smaller changes are noise
+LANDMARK_FLOOR = 0.01  # fraction of the distance of the eyes; smaller changes are noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceShape:
-    """Distances in a face, in distances of its eyes, so that it may come nearer or turn.
+    """Distances between landmarks, divided by the distance of the eyes.
 
-    stamp: ns. lips: (3,), how far they are open. still: (5,), what no speech changes.
+    stamp: ns. lips: (3,), opening of the lips. still: (5,), distances that speech does not change.
     """
 
     stamp: int
@@ -216,7 +222,7 @@ class FaceShape:
 
 
 def face_shape(stamp: int, landmarks: NDArray[np.float32]) -> FaceShape | None:
-    """(70, 2) in pixels, in REP-155's order -> its shape; None where the eyes are not seen."""
+    """Return the shape of (70, 2) landmarks in pixels, in REP-155's order; None without eyes."""
 
     def distances(pairs: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
         ends = landmarks[np.array(pairs)]  # (P, 2, 2)
@@ -229,7 +235,7 @@ def face_shape(stamp: int, landmarks: NDArray[np.float32]) -> FaceShape | None:
 
 
 def landmark_motion(before: FaceShape, after: FaceShape) -> float:
-    """How much more the lips changed than the rest of the face; as `mouth_motion` of images."""
+    """Return the motion of the lips relative to the rest of the face, like `mouth_motion`."""
     lips = float(np.abs(after.lips - before.lips).mean())
     rest = float(np.abs(after.still - before.still).mean())
     return float(np.log((lips + LANDMARK_FLOOR) / (rest + LANDMARK_FLOOR)))
@@ -241,10 +247,10 @@ def speech_motion(
     start: int,
     config: SpeakingFaceConfig = DEFAULT,
 ) -> float | None:
-    """How much more a mouth moves in speech than otherwise; None: too few images to tell.
+    """Return the mouth motion of a face in speech minus that in silence; None: too few images.
 
-    glimpses: of one face. voice: (time in ns, probability of speech), ascending. start: ns; what
-    was before is for comparison only.
+    glimpses: of one face. voice: (time in ns, speech probability), ascending. start: ns, start of
+    the utterance; earlier images are used for silence only.
     """
     speaking, resting = [], []
     times = [time for time, _ in voice]
@@ -264,7 +270,7 @@ def speech_motion(
 
 
 def clearly_most(motions: Mapping[str, float | None], clearly: float = DEFAULT.clearly) -> str:
-    """The face whose mouth moves clearly more than all others; "" if there is none."""
+    """Return the face whose mouth moves clearly more than all others; "" without such a face."""
     known = sorted(((motion, name) for name, motion in motions.items() if motion is not None))
     if len(known) < len(motions) or len(known) < 2:
         return ""
@@ -273,6 +279,6 @@ def clearly_most(motions: Mapping[str, float | None], clearly: float = DEFAULT.c
 
 
 def present(counts: Mapping[str, int], least: float = DEFAULT.present) -> list[str]:
-    """Faces that were there, of how often each was seen."""
+    """Return the faces without false detections, from the number of detections of each."""
     most = max(counts.values(), default=0)
     return [name for name, count in counts.items() if count >= least * most]

@@ -1,7 +1,7 @@
-"""Audio -> segments of speech, as segments of one speaker each.
+"""Segmentation of audio into speech segments of one speaker each.
 
-Wires framing, the robot's own voice, voice activity and the diarizer. What it gives depends on the
-audio alone, and on what is known of the robot, of matches and of drafts.
+Combines framing, detection of the robot's own voice, voice activity detection and diarization. The
+result depends only on the audio and on the recorded robot states, matches and drafts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from erc_ros.values.settings import Composed, section
 
 @dataclass(frozen=True, init=False)
 class SpeechSegmenterConfig(Composed):
-    """Settings of the parts that determine the segments of speech."""
+    """Settings of the parts that determine the speech segments."""
 
     open_speech: OpenSpeechConfig = section(OpenSpeechConfig)
     robot_voice: RobotVoiceConfig = section(RobotVoiceConfig)
@@ -46,7 +46,7 @@ class SpeechSegmenterConfig(Composed):
 
 @dataclass(frozen=True, slots=True)
 class SpeechBegan:
-    """A person began to speak at `start` (ns). is_barge_in: over the robot."""
+    """A person began to speak at `start` (ns). is_barge_in: while the robot spoke."""
 
     start: int
     is_barge_in: bool
@@ -54,7 +54,7 @@ class SpeechBegan:
 
 @dataclass(frozen=True, slots=True)
 class RobotHeard:
-    """What was taken for speech until `end` (ns) was the robot. withdrawn: id of its draft."""
+    """The open speech up to `end` (ns) was the robot's. withdrawn: id of its draft, or ""."""
 
     end: int
     withdrawn: str = ""
@@ -64,12 +64,12 @@ SpeechEvent = SpeechBegan | SpeechEnded | RobotHeard | TurnCorrection
 
 
 class SpeechSegmenter:
-    """Listens to one microphone.
+    """Segments the audio of one microphone.
 
     Args:
-        voice_activity: finds speech; it is this object's alone.
-        history: where the audio is kept.
-        diarizer: tells speakers apart.
+        voice_activity: voice activity detector, used by this object only.
+        history: history to which the audio is appended.
+        diarizer: speaker diarization.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class SpeechSegmenter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: what comes next follows nothing."""
+        """Reset the state of all parts."""
         self._voice_activity.reset()
         self._history.clear()
         self._diarizer.reset()
@@ -100,10 +100,10 @@ class SpeechSegmenter:
         self.open.reset()
         self._framer.reset()
         self.heard_until: int | None = None
-        """ns, of the audio that was listened to; None: there was none."""
+        """End of the processed audio in ns; None before the first frame."""
 
     def feed(self, sound: AudioSamples) -> Iterator[list[SpeechEvent]]:
-        """What each frame of it tells; time has come to `heard_until` with each."""
+        """Process audio and yield the events of each frame; `heard_until` is its end."""
         for frame in self._framer.feed(sound):
             yield self._listen(frame)
 
@@ -112,7 +112,7 @@ class SpeechSegmenter:
         is_robot = self.robot.feed(frame.start, samples, frame.reference, probability)
         if is_robot or (self.motion.mutes and self.motion.is_moving(frame.start)):
             probability = 0.0
-            samples = np.zeros_like(samples)  # nor is the robot one of the speakers
+            samples = np.zeros_like(samples)  # excludes the robot from the speakers
         self._history.add(frame.start, probability, samples)
         self.heard_until = frame.start + FRAME_TIME
         self._diarizer.feed(frame.start, samples)
@@ -136,7 +136,7 @@ class SpeechSegmenter:
         state = self.open.state
         if state.start is None or end - state.began < FRAME_TIME:
             return self.open.close(end, [])
-        # also where texts have matched all of it: what was heard of the voices is learned from
+        # also if texts have matched all of it, to update the speaker profiles
         if is_unheard(state, self._config.open_speech, end):
             self._begin_update()
         return self.open.close(end, self._diarizer.attribute(state.began, end))
@@ -147,12 +147,12 @@ class SpeechSegmenter:
         self._diarizer.begin_update(self.heard_until)
 
     def corrections(self, position: int) -> list[TurnCorrection]:
-        """At `position` (ns) of the audio, or later: what is known otherwise of the speakers."""
+        """Return the speaker corrections at `position` (ns) of the audio."""
         self._diarizer.until(position)
         return self._diarizer.corrections()
 
     def interrupt(self) -> list[SpeechEvent]:
-        """The audio is broken: open speech ends."""
+        """End open speech, because the audio is interrupted."""
         events = self.open.finish()
         self.open.forget_activity()
         self._voice_activity.reset()
@@ -160,17 +160,17 @@ class SpeechSegmenter:
         return self._follow(events)
 
     def finish(self) -> list[SpeechEvent]:
-        """The audio has ended: open speech ends, with all that can be known of its speakers."""
+        """End open speech at the end of the audio, after a last speaker update."""
         if self.open.state.start is not None:
             self._begin_update()
         self._diarizer.flush()
         return [*self._diarizer.corrections(), *self.interrupt()]
 
     def announce_robot(self, stamp: int, speaking: bool) -> tuple[bool, list[SpeechEvent]]:
-        """The robot speaks from / until `stamp` (ns).
+        """Record that the robot starts or stops speaking at `stamp` (ns).
 
         Returns:
-            Is what was heard since `stamp` the robot? And what follows for open speech.
+            Whether the audio since `stamp` is the robot's voice; and the events of open speech.
         """
         began = self.robot.announce(stamp, speaking)
         if not began or self.heard_until is None or stamp >= self.heard_until:
@@ -212,29 +212,29 @@ class SpeechSegmenter:
         return self.robot.is_text_of(time, is_start)
 
     def segment(self) -> list[SpeechSegment]:
-        """What is being spoken and has no text yet, if anything."""
+        """Return the open segment without text as a list; empty without open speech."""
         segment = None if self.heard_until is None else self.open.segment(self.heard_until)
         return [] if segment is None else [segment]
 
     def skip_pause(self) -> None:
-        """What follows a match begins where a person speaks again."""
+        """Move the start of the remainder after a match to the next speech."""
         state = self.open.state
         if state.start is None or state.start != state.matched_until or self.heard_until is None:
             return
         self.open.skip_pause(self._history.probabilities(state.start, self.heard_until))
 
     def drafted(self, utterance_id: str) -> None:
-        """A draft of what is open was due; its id, "" where it was too short for one."""
+        """Record a draft of open speech; `utterance_id` is "" if it was too short for one."""
         assert self.heard_until is not None
         self.open.drafted(self.heard_until, utterance_id)
 
     def is_draft_due(self) -> bool:
-        """Is it time for another draft of what is being said?"""
+        """Return whether a draft of open speech is due."""
         until = self.heard_until
         return until is not None and is_draft_due(self.open.state, self._config.open_speech, until)
 
     def cuts(self, segments: Sequence[SpeechSegment], config: AlignmentConfig) -> list[Cut]:
-        """Where in these segments a text may end."""
+        """Return the cuts in these segments at which a text may end."""
         start, end = segments[0].start, segments[-1].end
         cuts = dips(self._history.probabilities(start, end), config)
         cuts += quiet(self._history.levels(start, end), config)
@@ -244,7 +244,7 @@ class SpeechSegmenter:
         return cuts
 
     def match(self, match: TextMatch) -> list[SpeechSegment]:
-        """A text matches this; it is given back cut at the changes of speaker."""
+        """Record a match, and return its segments split at speaker changes."""
         self.open.matched(match.end, match.segments[-1].is_open)
         spoken: list[SpeechSegment] = []
         for segment in match.segments:

@@ -1,4 +1,4 @@
-"""Speech that waits for its text, and texts that wait for their audio."""
+"""Pending speech segments that wait for text, and texts that wait for audio."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.settings import check, parameter, setting
 from erc_ros.values.transcript import Transcript
 
-MAX_HELD = 16  # texts that wait for audio
-MAX_RECENT = 16  # texts that are compared with what comes
-NO_SPEECH = 0.6  # probability, Whisper's own default, from which on a segment is silence
+MAX_HELD = 16  # maximum number of texts that wait for audio
+MAX_RECENT = 16  # number of texts in which repetitions are detected
+NO_SPEECH = 0.6  # minimum probability of silence, Whisper's default
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingConfig:
-    """How long who waits for whom, beside what the robot's owner sets.
+    """Internal timeouts of text matching.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     max_unanswered: int = setting(
         3,
-        "segments in a row without text after which speech does not wait for text",
+        "segments in a row without text after which segments do not wait for text",
         range=(1, 1_000),
     )
     patience: float = setting(
-        3.0, "times `text_timeout` is what partial texts can make speech wait", range=(1.0, 100.0)
+        3.0, "maximum wait after partial texts, in units of `text_timeout`", range=(1.0, 100.0)
     )
     repeated: float = setting(
-        0.25, "the same text within this time is the same result, sent twice", "s", (0.0, 10.0)
+        0.25, "the same text within this time is a duplicate and is dropped", "s", (0.0, 10.0)
     )
     max_offset: float = setting(
         10.0,
-        "times of a speech recognizer that differ from the present by more are of another clock",
+        "times of a speech recognizer that differ from the present time by more are ignored",
         "s",
         (1.0, 600.0),
     )
     onset: float = setting(
-        0.1, "after `min_speech`, speech that ended is known to have begun", "s", (0.0, 2.0)
+        0.1, "delay after `min_speech` within which speech may still be detected", "s", (0.0, 2.0)
     )
 
     def __post_init__(self) -> None:
@@ -61,10 +61,10 @@ class WaitingConfig:
 
 @dataclass(frozen=True)
 class TextMatchingConfig:
-    """How texts find their speech.
+    """Settings of text matching.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     expect_text: str = parameter(
@@ -100,7 +100,7 @@ class TextMatchingConfig:
 
 @dataclass(frozen=True, slots=True)
 class RecentText:
-    """A text that came for `time` (ns)."""
+    """A received text. time: latest end of its speech in ns."""
 
     text: str
     voice_id: str
@@ -110,10 +110,11 @@ class RecentText:
 
 @dataclass(frozen=True, slots=True)
 class TextMatching:
-    """State. segments: speech that waits for text, in the order of time; held: texts that wait.
+    """State.
 
-    partial: the latest one, of speech without a final text. is_answered: is text to be expected?
-    unanswered: stretches in a row that got none.
+    segments: pending speech, sorted by time. held: texts that wait for audio. partial: the latest
+    partial text without a final one. is_answered: whether text is expected. unanswered: number of
+    segments in a row without text. recent: the last texts.
     """
 
     segments: tuple[SpeechSegment, ...] = ()
@@ -124,16 +125,16 @@ class TextMatching:
     recent: tuple[RecentText, ...] = ()
 
 
-# --- what comes ---
+# --- texts ---
 
 
 def placed(transcript: Transcript, now: int, max_offset: int) -> Transcript:
-    """With times that can be: no zero stamps, none after now or off by `max_offset` ns."""
+    """Remove invalid times of a text: zero, in the future, or off by more than `max_offset` ns."""
     start, end, stamp = transcript.start, transcript.end, transcript.stamp
     words = transcript.words
     starts = [word.start for word in words]
     if starts != sorted(starts) or any(word.end < word.start for word in words):
-        words = ()  # times that go back are none
+        words = ()  # word times that decrease are invalid
     elif words and (start is None or end is None):
         start, end = words[0].start, max(word.end for word in words)
     if start is None or end is None or not 0 < start < end or abs(end - now) > max_offset:
@@ -148,7 +149,7 @@ def placed(transcript: Transcript, now: int, max_offset: int) -> Transcript:
 
 
 def is_repeated(recent: Sequence[RecentText], transcript: Transcript, within: int) -> bool:
-    """Was this text heard within so many ns, from the same voice and for the same time?"""
+    """Return whether the same text of the same voice has a time that differs by <= `within` ns."""
     same = transcript.text, transcript.voice_id, transcript.person_id
     return any(
         (r.text, r.voice_id, r.person_id) == same and abs(r.time - transcript.time) <= within
@@ -159,7 +160,11 @@ def is_repeated(recent: Sequence[RecentText], transcript: Transcript, within: in
 def admitted(
     state: TextMatching, config: TextMatchingConfig, transcript: Transcript, now: int
 ) -> tuple[TextMatching, Transcript | None, list[str]]:
-    """A final text as it can be used; None: it cannot. And what is to be counted."""
+    """Check a final text.
+
+    Returns:
+        The new state; the text with valid times, or None if it is dropped; counters to increase.
+    """
     text = transcript.text.strip()
     if not text:
         return state, None, ["empty_texts"]
@@ -190,7 +195,7 @@ def admitted(
 def hinted(
     state: TextMatching, config: TextMatchingConfig, partial: Transcript, now: int
 ) -> TextMatching:
-    """The speech recognizer is at work: what has ended waits for its text, within limits."""
+    """Extend the deadlines of pending speech after a partial text, up to a maximum."""
     if not partial.text.strip() or config.expect_text == "never":
         return state
     timeout = seconds(config.text_timeout)
@@ -203,13 +208,13 @@ def hinted(
     return replace(state, segments=segments, partial=partial, unanswered=0, is_answered=True)
 
 
-# --- speech that waits ---
+# --- pending speech ---
 
 
 def due(
     state: TextMatching, config: TextMatchingConfig, now: int
 ) -> tuple[TextMatching, tuple[SpeechSegment, ...]]:
-    """What has waited long enough, at `now` (ns)."""
+    """Return the new state and the segments whose deadline has passed at `now` (ns)."""
     if not state.segments and state.unanswered < config.waiting.max_unanswered:
         return state, ()
     count = 0
@@ -224,7 +229,7 @@ def due(
 
 
 def reattributed(state: TextMatching, correction: TurnCorrection) -> TextMatching:
-    """Speech that waits was another person's."""
+    """Return the state with the corrected speaker of pending speech."""
     segments = tuple(
         replace(segment, attribution=replace(segment.attribution, speaker=correction.new_speaker))
         if segment.attribution.speaker == correction.old_speaker
@@ -236,54 +241,58 @@ def reattributed(state: TextMatching, correction: TurnCorrection) -> TextMatchin
 
 
 class TextMatcher:
-    """What waits for text, and texts that wait."""
+    """Matches texts with pending speech."""
 
     def __init__(self, config: TextMatchingConfig) -> None:
         self._config = config
         self._state = TextMatching(is_answered=config.expect_text != "never")
 
     def reset(self) -> None:
-        """Forget what waits, and what came; not whether text is to be expected."""
+        """Delete pending segments and texts, but not whether text is expected."""
         self._state = TextMatching(is_answered=self._state.is_answered)
 
     @property
     def is_answered(self) -> bool:
-        """Is text to be expected?"""
+        """Whether text is expected."""
         return self._state.is_answered
 
     @property
     def is_waiting(self) -> bool:
-        """Does anything wait?"""
+        """Whether a segment or text is pending."""
         return bool(self._state.segments or self._state.held)
 
     def admit(self, transcript: Transcript, now: int) -> tuple[Transcript | None, list[str]]:
-        """Take a final text; see `admitted`."""
+        """Check a final text; see `admitted`."""
         self._state, admitted_text, counts = admitted(self._state, self._config, transcript, now)
         return admitted_text, counts
 
     def hint(self, partial: Transcript, now: int) -> None:
-        """Take a partial text; see `hinted`."""
+        """Process a partial text; see `hinted`."""
         self._state = hinted(self._state, self._config, partial, now)
 
     def wait(self, segment: SpeechSegment, since: int) -> None:
-        """Speech is complete; it waits for its text, from `since` (ns) on."""
+        """Add a complete segment, whose timeout begins at `since` (ns)."""
         segment = replace(segment, deadline=since + seconds(self._config.text_timeout))
         segments = sorted((*self._state.segments, segment), key=lambda p: p.start)
         self._state = replace(self._state, segments=tuple(segments))
 
     def due(self, now: int) -> tuple[SpeechSegment, ...]:
-        """What has waited long enough goes; see `due`."""
+        """Remove and return the segments whose deadline has passed; see `due`."""
         self._state, gone = due(self._state, self._config, now)
         return gone
 
     def release(self) -> tuple[SpeechSegment, ...]:
-        """All that waits for text goes."""
+        """Remove and return all pending segments."""
         segments = self._state.segments
         self._state = replace(self._state, segments=())
         return segments
 
     def cut_at(self, stamp: int, tolerance: int) -> int:
-        """What waits and was heard after `stamp` (ns) was the robot. How many segments were?"""
+        """Remove pending speech after `stamp` (ns), which was the robot's.
+
+        Returns:
+            The number of removed segments.
+        """
         segments = self._state.segments
         kept = [p for p in segments if p.start < stamp - tolerance]
         cut = tuple(replace(p, end=min(p.end, stamp)) for p in kept)
@@ -295,13 +304,13 @@ class TextMatcher:
         self._state = reattributed(self._state, correction)
 
     def candidates(self, open_segment: Sequence[SpeechSegment]) -> list[SpeechSegment]:
-        """Speech that a text can match, in the order of time."""
+        """Return the segments that a text can match, sorted by time."""
         return [*self._state.segments, *open_segment]
 
     def match(
         self, transcript: Transcript, segments: Sequence[SpeechSegment], cuts: Sequence[Cut]
     ) -> TextMatch | None:
-        """The speech that the text belongs to; it waits no more."""
+        """Match a text with speech, and remove the matched segments."""
         expected = expected_duration(transcript.text, self._config.seconds_per_character)
         match = align(segments, transcript, expected, cuts, self._config.alignment)
         if match is not None:
@@ -313,21 +322,21 @@ class TextMatcher:
         return match
 
     def hold(self, transcript: Transcript) -> bool:
-        """The text waits for its audio, if there is room."""
+        """Hold a text until its audio arrives; return False if too many texts wait."""
         if len(self._state.held) >= MAX_HELD:
             return False
         self._state = replace(self._state, held=(*self._state.held, transcript))
         return True
 
     def held(self) -> tuple[Transcript, ...]:
-        """The texts that wait, to be tried again: they wait no more."""
+        """Remove and return the held texts, to be matched again."""
         held = self._state.held
         if held:
             self._state = replace(self._state, held=())
         return held
 
     def correct(self, transcript: Transcript) -> bool:
-        """Is it another text for speech whose text waits? It replaces that."""
+        """Replace a held text of the same speech; return whether there was one."""
         held = list(self._state.held)
         for place, waiting in enumerate(held):
             if is_same_speech(waiting, transcript, self._config.alignment):
@@ -339,7 +348,7 @@ class TextMatcher:
     def partial_of(
         self, segment: SpeechSegment, open_segment: Sequence[SpeechSegment]
     ) -> Transcript | None:
-        """What partial texts say of a segment whose final text is awaited."""
+        """Return the part of the partial text in a pending segment; None without one."""
         partial = self._state.partial
         if partial is None:
             return None

@@ -1,7 +1,7 @@
-"""One text, several speakers: who said which part of it? Pure functions.
+"""Attribution of the words of one text to several speakers. Pure functions.
 
-A text that spans two speakers is split at the turn: by the times of its words, else by how much of
-the speech lies before the turn; rather at the end of a sentence than within one.
+A text that covers two speakers is split at the speaker change: by its word times, or by the share
+of the speech before the change, with a preference for the end of a sentence.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ _FOUND = "benchmarks.alignment"
 
 @dataclass(frozen=True, slots=True)
 class TextSplittingConfig:
-    """When and where a text is split between speakers.
+    """Settings of text splitting.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     min_part: float = setting(
         0.5,
-        "less speech than this of another speaker is no turn to split at",
+        "minimum speech of another speaker to split a text",
         "s",
         (0.0, 10.0),
         source=_FOUND,
     )
     min_inside: float = setting(
         1.0,
-        "the same between two parts of one speaker",
+        "likewise between two parts of one speaker",
         "s",
         (0.0, 10.0),
         source="benchmarks.latency (turns that were split)",
     )
     bend_sentence: float = setting(
-        0.8, "how far a turn may be off for the end of a sentence", "s", (0.0, 5.0), source=_FOUND
+        0.8, "maximum shift of a split to the end of a sentence", "s", (0.0, 5.0), source=_FOUND
     )
-    bend_clause: float = setting(0.3, "and for the end of a clause", "s", (0.0, 5.0), source=_FOUND)
+    bend_clause: float = setting(0.3, "likewise of a clause", "s", (0.0, 5.0), source=_FOUND)
     bend_timed_sentence: float = setting(
-        0.4, "the same where words have times, which are exact", "s", (0.0, 5.0), source=_FOUND
+        0.4, "likewise of a sentence with word times", "s", (0.0, 5.0), source=_FOUND
     )
     bend_timed_clause: float = setting(
-        0.15, "and for the end of a clause", "s", (0.0, 5.0), source=_FOUND
+        0.15, "likewise of a clause with word times", "s", (0.0, 5.0), source=_FOUND
     )
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ DEFAULT = TextSplittingConfig()
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one speaker said of a text; transcript None: nothing of it."""
+    """The part of a text of one speaker. transcript None: no words."""
 
     segments: tuple[SpeechSegment, ...]
     transcript: Transcript | None
@@ -72,11 +72,11 @@ class Share:
 def split(
     transcript: Transcript, segments: Sequence[SpeechSegment], config: TextSplittingConfig = DEFAULT
 ) -> list[Share]:
-    """Who of those who spoke in `segments` said which part of the text.
+    """Split a text between the speakers of `segments`.
 
-    segments: not empty, in the order of time, none of them open. Neighbours of one speaker are one
-    share; where nobody is told apart, a voice id names the speaker, or one of two turns is hardly
-    longer than a breath, the text stays whole. Joined with blanks the parts are the text.
+    segments: not empty, sorted by time, none of them open. Adjacent segments of one speaker are one
+    share. The text is not split if the speakers are unknown, if it has a voice id, or if one of two
+    turns is very short. The parts joined with blanks are the text.
     """
     groups = [tuple(segments)] if transcript.voice_id else _by_speaker(segments, config)
     tokens, joint = _tokens(transcript.text)
@@ -103,7 +103,7 @@ def split(
 def _by_speaker(
     segments: Sequence[SpeechSegment], config: TextSplittingConfig
 ) -> list[tuple[SpeechSegment, ...]]:
-    """Neighbours of one speaker together; those of no person, and scraps, with their neighbour."""
+    """Group adjacent segments by speaker; unknown or very short ones join their neighbor."""
     groups: list[tuple[SpeechSegment, ...]] = []
     for segment in segments:
         if groups and _is_same(groups[-1], segment):
@@ -124,21 +124,21 @@ def _by_speaker(
         first = min(shortest, other)
         groups[first : first + 2] = [(*groups[first], *groups[first + 1])]
         speakers = [_speaker(group) for group in groups]
-        for place in range(len(groups) - 1, 0, -1):  # what the scrap stood between
+        for place in range(len(groups) - 1, 0, -1):  # groups that the removal made adjacent
             if speakers[place] == speakers[place - 1]:
                 groups[place - 1 : place + 1] = [(*groups[place - 1], *groups[place])]
     return groups
 
 
 def _is_inside(groups: Sequence[tuple[SpeechSegment, ...]], place: int) -> bool:
-    """Does it lie between two parts of one speaker?"""
+    """Return whether the groups before and after have the same speaker."""
     if not 0 < place < len(groups) - 1:
         return False
     return _speaker(groups[place - 1]) == _speaker(groups[place + 1]) is not None
 
 
 def _speaker(group: tuple[SpeechSegment, ...]) -> int | None:
-    """Whose voice has most of it."""
+    """Return the speaker of most of the speech in a group."""
     return majority(group).speaker
 
 
@@ -148,7 +148,7 @@ def _is_same(group: tuple[SpeechSegment, ...], segment: SpeechSegment) -> bool:
 
 
 def _tokens(text: str) -> tuple[list[str], str]:
-    """What a text can be cut into, and what stands between: words, in some scripts characters."""
+    """Return the words of a text (characters in scripts without blanks) and their separator."""
     words = text.split()
     if len(words) == 1 and any(east_asian_width(character) in "WF" for character in text):
         return list(words[0]), ""
@@ -158,7 +158,7 @@ def _tokens(text: str) -> tuple[list[str], str]:
 def _joints(
     tokens: list[str], words: tuple[Word, ...], segments: Sequence[SpeechSegment]
 ) -> list[tuple[int, int]]:
-    """Between which times (ns) the turn before each token can have been, and after the last."""
+    """Return the range (ns) of a speaker change before each token, and after the last one."""
     if len(words) == len(tokens):
         starts, ends = [word.start for word in words], [word.end for word in words]
         inner = [(min(e, s), max(e, s)) for e, s in zip(ends, starts[1:], strict=False)]
@@ -171,7 +171,7 @@ def _joints(
 def _ends_of(
     tokens: list[str], words: tuple[Word, ...], segments: Sequence[SpeechSegment]
 ) -> list[int]:
-    """When (ns) each token was over, by the times of words, else by what was spoken."""
+    """Return the end (ns) of each token, from the word times or from its share of the speech."""
     spans = [(w.start, w.end, len(w.text)) for w in words] or [
         (p.start, p.end, p.end - p.start) for p in segments
     ]
@@ -185,7 +185,7 @@ def _ends_of(
 
 
 def _moment(spans: Sequence[tuple[int, int, int]], weight: float) -> int:
-    """When (ns) so much of the weight of (start, end, weight) was over."""
+    """Return the time (ns) up to which (start, end, weight) spans have a total of `weight`."""
     for start, end, own in spans:
         if weight <= own and own:
             return start + round((end - start) * weight / own)
@@ -194,7 +194,7 @@ def _moment(spans: Sequence[tuple[int, int, int]], weight: float) -> int:
 
 
 def _bend(token: str, is_timed: bool, config: TextSplittingConfig) -> float:
-    """s that the turn may be off for the sake of the punctuation after a token."""
+    """Return the maximum shift (s) of a split to the punctuation after a token."""
     closed = token.rstrip("\"'”’»)")
     if closed.endswith(tuple(SENTENCE_END)):
         return config.bend_timed_sentence if is_timed else config.bend_sentence
@@ -214,9 +214,9 @@ def _part(
 
 
 def text_within(transcript: Transcript, segments: Sequence[SpeechSegment]) -> str:
-    """The part of a partial text that was said in the last of `segments`.
+    """Return the part of a partial text in the last of `segments`.
 
-    The text began with the first one, and reaches as far as was heard when it came.
+    The text covers the speech from the first segment to its arrival.
     """
     heard = [
         replace(segment, end=min(segment.end, transcript.time), is_open=False)
@@ -227,5 +227,5 @@ def text_within(transcript: Transcript, segments: Sequence[SpeechSegment]) -> st
         return ""
     tokens, joint = _tokens(transcript.text)
     ends = _ends_of(tokens, transcript.words, heard)
-    # a word that ends where the segment begins was said before it
+    # a word that ends at the start of the segment belongs to the previous one
     return joint.join(t for t, end in zip(tokens, ends, strict=True) if end > heard[-1].start)

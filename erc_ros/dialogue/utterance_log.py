@@ -1,4 +1,4 @@
-"""The conversation: ids, speaker labels, what was published, and what of it is corrected later."""
+"""State of a conversation: ids, speaker labels, and published utterances for corrections."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from erc_ros.values.settings import check, parameter, setting
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
-MAX_VOICES = 64  # ROS4HRI voice ids come and go
+MAX_VOICES = 64  # maximum number of ROS4HRI voice ids
 
 
 @dataclass(frozen=True)
 class UtteranceLogConfig:
-    """What is remembered of a conversation.
+    """Settings of the log of a conversation.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     conversation_gap: float = parameter(
@@ -53,15 +53,18 @@ class UtteranceLogConfig:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Which speaker label (0, 1, ...) belongs to which diarized speaker and to which voice id."""
+    """Assignment of speaker labels (0, 1, ...) to diarized speakers and to voice ids."""
 
     count: int = 0
     speakers: tuple[tuple[int, int], ...] = ()  # (diarized index, label)
-    voices: tuple[tuple[str, int], ...] = ()  # (voice id, label), the latest last
+    voices: tuple[tuple[str, int], ...] = ()  # (voice id, label), in order of use
 
 
 def label(labels: Labels, attribution: Attribution, voice_id: str) -> tuple[Labels, str, float]:
-    """The speaker's label ("" unknown) and its confidence; a voice id overrides what was heard."""
+    """Return the new state, the label ("" = unknown) and its confidence.
+
+    A voice id takes precedence over the diarized speaker.
+    """
     by_speaker = dict(labels.speakers)
     by_voice = dict(labels.voices)
     if not voice_id:
@@ -81,7 +84,7 @@ def label(labels: Labels, attribution: Attribution, voice_id: str) -> tuple[Labe
 
 
 def label_of(labels: Labels, speaker: int | None) -> str:
-    """The label that a diarized speaker has; "" unknown."""
+    """Return the label of a diarized speaker; "" = unknown."""
     known_label = None if speaker is None else dict(labels.speakers).get(speaker)
     return "" if known_label is None else str(known_label)
 
@@ -97,7 +100,7 @@ def _bind(labels: Labels, number: int, speaker: int | None, voice_id: str) -> La
 
 @dataclass(frozen=True, slots=True)
 class OpenConversation:
-    """begin: ns, when its first speech (or text) began. last: ns, when anything was last said."""
+    """begin: ns, start of its first speech or text. last: ns, end of its last speech or text."""
 
     begin: int
     last: int
@@ -110,7 +113,7 @@ class OpenConversation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FinalText:
-    """A text (None: none came in time) and the final utterances that it became."""
+    """A text (None: no text in time) and its final utterances."""
 
     transcript: Transcript | None
     parts: tuple[tuple[SpeechSegment, Utterance], ...]
@@ -118,7 +121,7 @@ class FinalText:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Whose an utterance from `start` to `end` (ns) was said to be, by voice."""
+    """The published speaker of an utterance from `start` to `end` (ns), from diarization."""
 
     utterance_id: str
     start: int
@@ -130,37 +133,37 @@ class Published:
 class LogState:
     """State.
 
-    last_start: ns, of the speech that began the last conversation. rewinds: how often the clock
-    came back to where a conversation had begun before, as a recording does that is played in a
-    loop: ids of conversations are never used again.
+    last_start: ns, start of the last conversation. rewinds: how often the clock went back to the
+    start of an earlier conversation, as in a recording played in a loop; it makes the ids of
+    conversations unique.
     """
 
     conversation: OpenConversation | None = None
     labels: Labels = Labels()
     finals: tuple[FinalText, ...] = ()
-    published: tuple[Published, ...] = ()  # the latest last
+    published: tuple[Published, ...] = ()  # in order of publication
     last_start: int | None = None
     rewinds: int = 0
 
 
 def spoken(state: LogState, start: int, end: int) -> LogState:
-    """Something was said from `start` to `end` (ns): the conversation begins, or goes on."""
+    """Record speech from `start` to `end` (ns), which begins or continues the conversation."""
     talk = state.conversation
     if talk is not None:
         return replace(state, conversation=replace(talk, last=max(talk.last, end)))
     is_again = state.last_start is not None and start <= state.last_start
     rewinds = state.rewinds + is_again
-    conversation = OpenConversation(start + rewinds, end)  # ns, which are no speaker's measure
+    conversation = OpenConversation(start + rewinds, end)  # a shift by a few ns is negligible
     return replace(state, conversation=conversation, last_start=start, rewinds=rewinds)
 
 
 def attributed(
     state: LogState, config: UtteranceLogConfig, segment: SpeechSegment, voice_id: str
 ) -> tuple[LogState, str, float]:
-    """The label of who said a segment and its confidence, remembered to be corrected."""
+    """Return the new state with a record for corrections, and the label and its confidence."""
     labels, speaker, confidence = label(state.labels, segment.attribution, voice_id)
     published = {p.utterance_id: p for p in state.published}
-    if voice_id:  # it is right whatever was heard
+    if voice_id:  # takes precedence over diarization: no corrections
         published.pop(segment.utterance_id, None)
     else:
         one = Published(segment.utterance_id, segment.start, segment.end, speaker)
@@ -172,9 +175,9 @@ def attributed(
 def corrected(
     state: LogState, correction: TurnCorrection, rename: Callable[[Utterance, str], Utterance]
 ) -> tuple[LogState, SpeakerCorrected | None]:
-    """It was another person: the utterances that are affected, by label.
+    """Apply a speaker correction to the published utterances.
 
-    rename: gives a final utterance its new label, and what follows from it.
+    rename: returns a final utterance with its new label.
     """
     before, labels, after = label_of(state.labels, correction.old_speaker), state.labels, ""
     if correction.new_speaker is not None:
@@ -210,7 +213,7 @@ def corrected(
 def with_text(
     state: LogState, final: FinalText, transcript: Transcript, config: TextSplittingConfig
 ) -> tuple[LogState, list[TextCorrected]]:
-    """A final text, or what was published without one, becomes `transcript`."""
+    """Replace the text of final utterances, or the missing one, by `transcript`."""
     texts: dict[int, Transcript] = {}
     for share in split(transcript, [segment for segment, _ in final.parts], config):
         if share.transcript is not None:
@@ -232,7 +235,7 @@ def with_text(
 
 
 class UtteranceLog:
-    """What was said in the conversation that goes on."""
+    """Log of the current conversation."""
 
     def __init__(self, config: UtteranceLogConfig) -> None:
         self._config = config
@@ -240,7 +243,7 @@ class UtteranceLog:
 
     @property
     def conversation(self) -> OpenConversation | None:
-        """None: no person has said anything yet."""
+        """The current conversation; None before its first speech."""
         return self._state.conversation
 
     def spoke(self, start: int, end: int) -> None:
@@ -248,7 +251,7 @@ class UtteranceLog:
         self._state = spoken(self._state, start, end)
 
     def next_id(self) -> str:
-        """The id of another utterance of the conversation, which has begun."""
+        """Return the id of a new utterance of the current conversation."""
         talk = self._state.conversation
         assert talk is not None
         talk = replace(talk, utterances=talk.utterances + 1)
@@ -265,7 +268,7 @@ class UtteranceLog:
         return label_of(self._state.labels, speaker)
 
     def heard_as(self, speaker_id: str) -> list[int]:
-        """Diarized speakers who have this label."""
+        """Return the diarized speakers with this label."""
         return [one for one, number in self._state.labels.speakers if str(number) == speaker_id]
 
     def attribute(self, segment: SpeechSegment, voice_id: str) -> tuple[str, float]:
@@ -276,7 +279,7 @@ class UtteranceLog:
     def remember(
         self, transcript: Transcript | None, parts: tuple[tuple[SpeechSegment, Utterance], ...]
     ) -> None:
-        """These final utterances were published; a later text may correct them."""
+        """Record published final utterances, which a later text may correct."""
         finals = (*self._state.finals, FinalText(transcript, parts))
         kept = finals[len(finals) - min(len(finals), self._config.max_text_corrections) :]
         self._state = replace(self._state, finals=kept)
@@ -289,7 +292,7 @@ class UtteranceLog:
         return event
 
     def same_speech(self, transcript: Transcript, config: AlignmentConfig) -> FinalText | None:
-        """The final text of the same speech, which this one replaces."""
+        """Return the final text of the same speech, which this text replaces; None without one."""
         for final in self._state.finals:
             if final.transcript is not None and is_same_speech(
                 final.transcript, transcript, config
@@ -300,7 +303,7 @@ class UtteranceLog:
     def without_text(
         self, transcript: Transcript, per_character: float, config: AlignmentConfig
     ) -> FinalText | None:
-        """The speech that was published without a text, and whose text this is."""
+        """Return the speech published without a text that this text matches; None without one."""
         expected = expected_duration(transcript.text, per_character)
         best: tuple[float, FinalText] | None = None
         for final in self._state.finals:
@@ -318,12 +321,12 @@ class UtteranceLog:
         return events
 
     def is_over(self, start: int) -> bool:
-        """Does what begins at `start` (ns) come after too long a silence?"""
+        """Return whether speech that begins at `start` (ns) begins a new conversation."""
         talk = self._state.conversation
         return talk is not None and start - talk.last > seconds(self._config.conversation_gap)
 
     def end(self, now: int) -> ConversationEnded | None:
-        """The conversation is over."""
+        """End the conversation."""
         talk = self._state.conversation
         self._state = LogState(last_start=self._state.last_start, rewinds=self._state.rewinds)
         return None if talk is None else ConversationEnded(talk.id, max(talk.last, now))

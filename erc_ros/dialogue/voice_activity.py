@@ -1,4 +1,4 @@
-"""Where speech starts and ends.
+"""Voice activity detection.
 
 Silero's network gives each frame of 32 ms a probability; a pure `step` makes segments of speech
 from them, with hysteresis.
@@ -20,19 +20,19 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import SAMPLE_RATE
 
-FRAME = 512  # samples; the network takes no other number
-CONTEXT = 64  # samples before a frame that the network sees with it
-STATE = 128  # numbers that the network remembers, twice
+FRAME = 512  # samples, input length of the network
+CONTEXT = 64  # samples before a frame that are part of the input
+STATE = 128  # size of each of the two recurrent states of the network
 NETWORK = Path(__file__).parent / "assets" / "silero_vad.onnx"
 FRAME_TIME = FRAME * NS // SAMPLE_RATE  # ns
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceActivityConfig:
-    """When is it speech? Times are used in frames of 32 ms.
+    """Settings of voice activity detection. Times are rounded to frames of 32 ms.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     onset: float = setting(0.3, "probability at which speech begins", range=(0.05, 0.99))
@@ -51,7 +51,7 @@ class VoiceActivityConfig:
     max_stretch: float = setting(15.0, "a longer segment is cut", "s", (4.0, 60.0))
     max_dip: float = setting(
         0.12,
-        "silence inside the first `min_speech`: a click followed by another one is no word",
+        "maximum silence inside the first `min_speech`, so that two clicks are not speech",
         "s",
         (0.0, 1.0),
     )
@@ -74,14 +74,14 @@ class VoiceActivityConfig:
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """Speech began at `start` (ns), which lies in the past by `min_speech` and padding."""
+    """Speech began at `start` (ns), reported `min_speech` and padding later."""
 
     start: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The stretch from `start` to `end` (ns) is over. is_cut: it was too long, speech goes on."""
+    """A speech region from `start` to `end` (ns) ended. is_cut: at its maximum length."""
 
     start: int
     end: int
@@ -90,20 +90,20 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """State: what is remembered from frame to frame. Times in ns, None = not so."""
+    """State. Times in ns."""
 
-    start: int | None = None  # of the stretch, open or not yet believed
-    is_open: bool = False  # the stretch is believed
-    voiced: int = 0  # ns of voiced frames in a stretch not yet believed
+    start: int | None = None  # of the open or candidate region; None = silence
+    is_open: bool = False  # the region is confirmed
+    voiced: int = 0  # ns of voiced frames in a candidate region
     last_voiced: int = 0  # end of the last voiced frame
-    last_end: int | None = None  # no stretch begins before
-    dips: tuple[tuple[int, float], ...] = ()  # (middle of frame, probability) where a cut is sought
+    last_end: int | None = None  # earliest start of the next region
+    dips: tuple[tuple[int, float], ...] = ()  # (center, probability) of frames for a cut
 
 
 def step(
     activity: Activity, config: VoiceActivityConfig, time: int, probability: float
 ) -> tuple[Activity, list[Began | Ended]]:
-    """Take the frame that starts at `time` (ns) and is speech with `probability`."""
+    """Process the frame that starts at `time` (ns) and is speech with `probability`."""
     end = time + FRAME_TIME
     if activity.start is None:
         if probability < config.onset:
@@ -145,7 +145,10 @@ def _continue(
 
 
 def _quietest(dips: tuple[tuple[int, float], ...]) -> int:
-    """Where speech is least sure, with the frames beside: one doubtful frame may be a consonant."""
+    """Return the time of least speech probability, averaged with the adjacent frames.
+
+    A single frame of low probability may be a consonant.
+    """
 
     def around(place: int) -> tuple[float, float, int]:
         near = [probability for _, probability in dips[max(0, place - 1) : place + 2]]
@@ -155,7 +158,7 @@ def _quietest(dips: tuple[tuple[int, float], ...]) -> int:
 
 
 def finish(activity: Activity, config: VoiceActivityConfig) -> tuple[Activity, list[Began | Ended]]:
-    """Nothing more is heard: an open stretch ends after its last voiced frame."""
+    """End an open region after its last voiced frame, at the end of the audio."""
     closed = Activity(last_end=activity.last_end)
     if activity.start is None or not activity.is_open:
         return closed, []
@@ -164,18 +167,17 @@ def finish(activity: Activity, config: VoiceActivityConfig) -> tuple[Activity, l
 
 
 class VoiceActivity(Protocol):
-    """A voice activity detector: gives each audio frame a probability of speech.
+    """Interface of a voice activity detector: speech probability of each audio frame.
 
     Contract, for `SileroVoiceActivity` and for classes of other packages:
 
-    - `frame` is the number of samples at 16 kHz that `feed` takes, from SHORTEST to LONGEST. It is
-      constant. Another length than FRAME is converted by `VoiceActivityFrames`.
+    - `frame` is the constant number of samples at 16 kHz that `feed` takes, from SHORTEST to
+      LONGEST. `VoiceActivityFrames` converts lengths other than FRAME.
     - The class is called without arguments. `feed` and `reset` are called by one thread.
-    - `feed` may remember earlier frames. After `reset` the same frames give the same probabilities
-      as from a new object; nothing else (clock, random numbers, files) changes them.
-    - A probability is a finite number from 0 to 1, also for silence, noise at full scale and
-      not-a-number. `feed` does not change its argument and raises nothing for a frame of the right
-      length.
+    - `feed` may keep a state. After `reset` the same frames give the same probabilities as from a
+      new object; they do not depend on anything else (clock, random numbers, files).
+    - A probability is a finite number from 0 to 1, also for silence, noise at full scale and NaN.
+      `feed` does not change its argument and raises no error for a frame of the right length.
     - `feed` should take less than a tenth of the frame's duration on the target computer.
     """
 
@@ -185,31 +187,29 @@ class VoiceActivity(Protocol):
         """Return the probability of speech in (frame,) float32 samples from -1 to 1, in order.
 
         Raises:
-            ValueError: another number of samples.
+            ValueError: the number of samples is not `frame`.
         """
 
     def reset(self) -> None:
-        """Forget all frames: the next one does not follow the last one."""
+        """Reset the state."""
 
 
 SHORTEST, LONGEST = SAMPLE_RATE // 200, SAMPLE_RATE // 10
-"""Samples of a frame that a voice activity detector may take: 5 ms to 100 ms."""
+"""Limits of the samples per frame of a voice activity detector: 5 ms to 100 ms."""
 
 
 class VoiceActivityFrames:
-    """A detector of another package, with frames of any length, for frames of FRAME samples.
+    """Adapter that runs an external detector with another frame length on frames of FRAME samples.
 
-    Not thread-safe. What is not a number counts as silence.
-
-    The probability of a frame is the mean over the detector's frames that end in it. A frame in
-    which no frame of the detector ends has the probability of the frame before. Speech is
-    therefore found up to one frame of the detector later than it begins.
+    The probability of a frame is the mean over the detector's frames that end in it, or the
+    previous probability if there is no such frame. Speech is therefore detected up to one frame of
+    the detector late. NaN counts as silence. Not thread-safe.
 
     Args:
         detector: used by this object only.
 
     Raises:
-        ValueError: its frames are shorter than SHORTEST or longer than LONGEST samples.
+        ValueError: the frame length of the detector is not in SHORTEST..LONGEST.
     """
 
     frame = FRAME
@@ -221,12 +221,12 @@ class VoiceActivityFrames:
                 f"have {SHORTEST} to {LONGEST} samples (5 to 100 ms at 16 kHz)"
             )
         self._detector, self._length = detector, detector.frame
-        self._waiting = np.zeros(0, np.float32)  # samples of a frame that is not complete
+        self._waiting = np.zeros(0, np.float32)  # samples of an incomplete frame
         self._last = 0.0  # probability
         self.reset()
 
     def feed(self, frame: NDArray[np.float32]) -> float:
-        """(FRAME,) float32 in [-1, 1] -> probability of speech."""
+        """Return the speech probability of (FRAME,) float32 samples in [-1, 1]."""
         waiting = np.concatenate([self._waiting, within_full_scale(frame)])
         whole = len(waiting) // self._length
         parts = waiting[: whole * self._length].reshape(whole, self._length)
@@ -242,26 +242,24 @@ class VoiceActivityFrames:
 
 
 class SileroVoiceActivity:
-    """Silero's network (assets/README.md): remembers what it heard. Not thread-safe."""
+    """Silero's recurrent network (assets/README.md). Not thread-safe."""
 
     frame = FRAME
     _hidden: NDArray[np.float32]  # (1, 1, STATE)
     _cell: NDArray[np.float32]
 
     def __init__(self) -> None:
-        self._network = on_cpu(NETWORK)  # 0.1 ms for a frame: on a GPU the copies would take longer
+        self._network = on_cpu(NETWORK)  # 0.1 ms per frame, faster than copies to a GPU
         self.reset()
 
     def feed(self, frame: NDArray[np.float32]) -> float:
-        """(FRAME,) float32 in [-1, 1] -> probability of speech. Not-a-number counts as silence.
+        """Return the speech probability of (FRAME,) float32 samples in [-1, 1]; NaN is silence.
 
         Raises:
-            ValueError: another number of samples.
+            ValueError: the number of samples is not FRAME.
         """
         if frame.shape != (FRAME,):
-            raise ErcValueError(
-                f"a frame has {FRAME} samples, this one has the shape {frame.shape}"
-            )
+            raise ErcValueError(f"a frame must have the shape ({FRAME},), got {frame.shape}")
         self._heard[0, :CONTEXT] = self._heard[0, FRAME:]
         self._heard[0, CONTEXT:] = within_full_scale(frame)
         inputs = {"input": self._heard, "h": self._hidden, "c": self._cell}
@@ -270,6 +268,6 @@ class SileroVoiceActivity:
         return float(outputs["speech_probs"][0])
 
     def reset(self) -> None:
-        self._heard = np.zeros((1, CONTEXT + FRAME), np.float32)  # a frame and what was before it
+        self._heard = np.zeros((1, CONTEXT + FRAME), np.float32)  # context and frame
         self._hidden = np.zeros((1, 1, STATE), np.float32)
         self._cell = np.zeros((1, 1, STATE), np.float32)

@@ -1,4 +1,4 @@
-"""The audio of single voices, as ROS4HRI separates it: who speaks beside others is heard alone."""
+"""History of the separated audio of single voices from ROS4HRI."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from erc_ros.sensing.microphone import AudioChunk, Microphone
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
-MAX_VOICES = 16  # that are kept; ids of voices come and go
-LEAST = 0.5  # of what the microphone heard: less is no audio of the whole utterance
+MAX_VOICES = 16  # maximum number of voices
+LEAST = 0.5  # minimum duration relative to the microphone audio of an utterance
 
 
 @dataclass(slots=True, eq=False)
 class _Voice:
-    """A stream of its own, and the sounds that it gave lately, in their order."""
+    """Audio stream of one voice, and its last audio in order."""
 
     stream: Microphone
     sounds: deque[tuple[int, NDArray[np.int16]]] = field(default_factory=deque)
 
 
 class VoiceAudio:
-    """The last audio of every voice that comes by itself.
+    """The last audio of every separated voice.
 
     Args:
-        format: what the bytes mean where the message does not say it.
-        kept: s of each voice.
+        format: sample format of messages without one.
+        kept: s of audio to keep of each voice.
     """
 
     def __init__(self, format: AudioFormat, kept: float) -> None:
@@ -39,14 +39,14 @@ class VoiceAudio:
         self._voices: dict[str, _Voice] = {}
 
     def feed(self, voice_id: str, chunk: AudioChunk) -> None:
-        """Take a chunk. One without a stamp ends when it came: voices pause between utterances.
+        """Append a chunk; a chunk without a stamp ends at its arrival, since voices pause.
 
         Raises:
-            ValueError: it cannot be read; the next one may be.
+            ValueError: the chunk could not be decoded; following chunks are still accepted.
         """
         voice = self._voices.pop(voice_id, None) or _Voice(Microphone(self._format))
         self._voices[voice_id] = voice
-        if len(self._voices) > MAX_VOICES:  # the person who has been silent for longest
+        if len(self._voices) > MAX_VOICES:  # delete the voice that was silent for longest
             del self._voices[next(iter(self._voices))]
         if chunk.stamp is None:
             format = format_of(chunk.data, chunk.format, self._format)
@@ -58,7 +58,7 @@ class VoiceAudio:
             if isinstance(event, AudioSamples):
                 samples = np.round(within_full_scale(event.samples) * 32767).astype(np.int16)
                 voice.sounds.append((event.start, samples))
-                if event.start < voice.sounds[0][0]:  # its clock was set back
+                if event.start < voice.sounds[0][0]:  # the clock was set back
                     voice.sounds = deque([voice.sounds[-1]])
         while voice.sounds and voice.sounds[0][0] < voice.sounds[-1][0] - self._kept:
             voice.sounds.popleft()
@@ -66,15 +66,15 @@ class VoiceAudio:
     def instead_of(
         self, heard: NDArray[np.int16], voice_id: str, start: int, end: int
     ) -> NDArray[np.int16]:
-        """(n,) what the voice said from `start` to `end` (ns), without its pauses.
+        """Return the audio (n,) of a voice from `start` to `end` (ns), without pauses.
 
-        `heard`, the microphone's, where nothing came of the voice or too little.
+        Returns `heard`, the audio of the microphone, if the voice has too little audio.
         """
         alone = self._samples(voice_id, start, end)
         return alone if len(alone) > LEAST * len(heard) else heard
 
     def clear(self) -> None:
-        """Forget them."""
+        """Delete all voices."""
         self._voices.clear()
 
     def _samples(self, voice_id: str, start: int, end: int) -> NDArray[np.int16]:

@@ -1,10 +1,10 @@
-"""Speaker clustering: the speakers of a conversation from embeddings; values and pure functions.
+"""Online speaker clustering of embeddings. Values and pure functions.
 
-Speech in which one voice is alone is embedded in short windows. The windows of the last seconds and
-frozen profiles of what was heard before are reclustered with every update (average linkage: the two
-clusters whose members are most similar on average are joined, until no two are similar enough). A
-cluster is a speaker on enough evidence, and keeps the index that most of its speech had. Two voices
-that co-occur in a window of the segmentation network count as less similar than they sound.
+Speech of a single active speaker is embedded in short windows. The windows of the last seconds and
+the frozen profiles of earlier speech are clustered again in every update (agglomerative clustering
+with average linkage). A cluster with enough speech is a speaker and keeps the index that most of
+its speech had. The similarity of two voices that are both active in one window of the segmentation
+network is reduced.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ClusteringConfig:
-    """How speakers are clustered, beside what the embedding network advises.
+    """Settings of speaker clustering, in addition to those of the embedding network.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     max_profiles: int = setting(
         24,
-        "frozen profiles that are kept; beyond, older ones of one speaker are joined",
+        "maximum number of frozen profiles; beyond it, older ones of one speaker are merged",
         range=(2, 1_000),
     )
     min_separated: int = setting(
         6,
-        "windows of each of two speakers that must co-occur to keep the two apart for good",
+        "co-occurring windows of each of two speakers after which they are never merged",
         "windows",
         (1, 100),
         source="benchmarks.diarization recorded",
     )
     prior: float = setting(
         1.0,
-        "weight of the usual similarity against what was heard of a speaker",
+        "weight of the model's usual similarity relative to that measured for a speaker",
         "windows",
         (0.0, 20.0),
         source="benchmarks.diarization recorded",
@@ -57,7 +57,10 @@ class ClusteringConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoiceProfile:
-    """What was heard of a voice. total: (size,) sum of vectors; weight: of how many; heard: s."""
+    """Speaker profile: sum of embeddings.
+
+    total: (size,) weighted sum of embeddings. weight: sum of weights. heard: s of speech.
+    """
 
     total: Vector
     weight: float
@@ -77,10 +80,10 @@ class VoiceProfile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedWindow:
-    """One voice alone, in frames `first` to `last` (exclusive).
+    """Embedding of a single active voice in frames `first` to `last` (exclusive).
 
-    vector: (size,) of length 1; weight: 1 for a window of full length; local: id of the local
-    speaker it is of at present, run: which of its runs; speaker: that its cluster has.
+    vector: (size,) of length 1. weight: 1 for a window of full length. local: id of its local
+    speaker. run: index of the run of that local speaker. speaker: index of its cluster.
     """
 
     first: int
@@ -94,11 +97,11 @@ class EmbeddedWindow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpeakerClusters:
-    """State: what was heard of a conversation.
+    """State of the clustering of a conversation.
 
-    profiles: frozen, of what was heard earlier; windows: of the last seconds, in order of their
-    start; speakers: how many were distinguished; separated: pairs of them (lower first) that spoke
-    next to each other and stay apart for good.
+    profiles: frozen, of earlier speech. windows: of the last seconds, sorted by start. speakers:
+    number of speakers so far. separated: pairs of speakers (lower index first) that are never
+    merged, because they co-occurred.
     """
 
     profiles: tuple[VoiceProfile, ...] = ()
@@ -109,13 +112,13 @@ class SpeakerClusters:
 
 @dataclass(frozen=True, slots=True)
 class ClusteringThresholds:
-    """How speakers are compared, from the configuration and the embedding network's card.
+    """Thresholds of the clustering, from the configuration and the embedding network.
 
-    Similarity is the cosine of two embeddings. same: usual similarity of two windows of one voice;
-    least: lowest mean similarity within one voice; distinct: how much less similar two voices count
-    that speak at once; evidence: s of speech before a new speaker is created; evidence_beside: the
-    same for a voice that spoke at once with all known speakers; speakers: maximum number of them;
-    frame: length of a frame, s.
+    Similarity is the cosine of two embeddings. same: usual similarity of two windows of one voice.
+    least: minimum mean similarity within one voice. distinct: reduction of the similarity of two
+    voices that co-occur. evidence: s of speech before a new speaker is created. evidence_beside:
+    likewise for a voice that co-occurred with all known speakers. speakers: maximum number of
+    speakers. frame: s, length of a frame.
     """
 
     same: float
@@ -131,7 +134,10 @@ class ClusteringThresholds:
 def co_occurrence(
     windows: Sequence[EmbeddedWindow], separated: frozenset[tuple[int, int]], near: int
 ) -> NDArray[np.bool_]:
-    """(n, n): did one window of the segmentation network (`near` frames) tell the two apart?"""
+    """Return (n, n): whether two windows are of voices that co-occurred.
+
+    separated: pairs of local speakers. near: maximum distance of the windows in frames.
+    """
     count = len(windows)
     co_occurs = np.zeros((count, count), bool)
     for row, one in enumerate(windows):
@@ -144,13 +150,13 @@ def co_occurrence(
 
 
 def similarity(clusters: SpeakerClusters, co_occurs: NDArray[np.bool_], distinct: float) -> Matrix:
-    """(n, n) of the profiles, then the windows."""
+    """Return the similarity matrix (n, n) of the profiles followed by the windows."""
     vectors = [voice.mean for voice in clusters.profiles] + [w.vector for w in clusters.windows]
     stack = np.stack(vectors).astype(np.float64)
     similarities: Matrix = stack @ stack.T
     first = len(clusters.profiles)
     similarities[first:, first:] -= distinct * co_occurs
-    # a profile co-occurs with no person who speaks now, but its speaker may have before
+    # profiles do not co-occur with present windows, but their speakers may have co-occurred before
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     for row in range(first):
         for column in range(len(items)):
@@ -168,9 +174,11 @@ def _pair(one: int | None, other: int | None) -> tuple[int, int] | None:
 def cluster(
     similarities: Matrix, weights: Matrix, heard: Matrix, thresholds: ClusteringThresholds
 ) -> list[list[int]]:
-    """Groups of one speaker: average linkage, joined while similar enough, or too many speakers.
+    """Cluster by average linkage, until no two clusters reach `thresholds.least`.
 
-    similarities: (n, n); weights: (n,) of each in averages; heard: (n,) s of speech.
+    With more than `thresholds.speakers` clusters of enough speech, merging continues below it.
+
+    similarities: (n, n). weights: (n,) in averages. heard: (n,) s of speech.
     """
     sums = similarities * np.outer(weights, weights)
     pairs = np.outer(weights, weights)
@@ -198,7 +206,7 @@ def cluster(
 
 
 def speech_duration(windows: Sequence[EmbeddedWindow], frame: float) -> float:
-    """s of speech in windows that may share some, in order of their start."""
+    """Return the s of speech in windows that may overlap, sorted by start."""
     total, until = 0, 0
     for window in windows:
         total += max(0, window.last - max(window.first, until))
@@ -209,14 +217,14 @@ def speech_duration(windows: Sequence[EmbeddedWindow], frame: float) -> float:
 def recluster(
     clusters: SpeakerClusters, co_occurs: NDArray[np.bool_], thresholds: ClusteringThresholds
 ) -> tuple[SpeakerClusters, Matrix, dict[int, int | None]]:
-    """Cluster the conversation again.
+    """Cluster the profiles and windows of a conversation again.
 
-    Every group gets the index that most of its speech had, or a new one on enough evidence. Two
-    speakers who turn out to be one keep the index of which more was heard.
+    Each cluster keeps the speaker index that most of its speech had, or gets a new one if it has
+    enough speech. Two speakers that are merged keep the index of the one with more speech.
 
     Returns:
-        The clusters with their speakers; (windows, speakers) how well each window fits each
-        speaker; what became of indices that are no person's any more.
+        The clusters with their speakers; the similarity of each window to each speaker as
+        (windows, speakers); and the new index, or None, of each speaker that no longer exists.
     """
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     if not items:
@@ -249,9 +257,9 @@ def _separated(
     first: int,
     min_separated: int,
 ) -> frozenset[tuple[int, int]]:
-    """Pairs of speakers that were heard next to each other, now or earlier.
+    """Return the pairs of speakers that co-occurred, now or earlier.
 
-    Both in enough windows: where one voice is cut in two for a moment, there are few.
+    Each must have enough co-occurring windows, since one voice may briefly be split in two.
     """
     recent = {
         speaker: [place - first for place in groups[number] if place >= first]
@@ -266,7 +274,7 @@ def _separated(
 
 
 def _fresh(windows: Sequence[EmbeddedWindow], frame: float) -> list[float]:
-    """s of each window that those of the same run before it have not heard."""
+    """Return the s of each window that no earlier window of its run contains."""
     until: dict[tuple[int, int], int] = {}
     durations = []
     for window in windows:
@@ -283,13 +291,13 @@ def _named(
     co_occurs: NDArray[np.bool_],
     thresholds: ClusteringThresholds,
 ) -> tuple[dict[int, int], dict[int, int | None], int]:
-    """Group -> speaker; what became of speakers without a group; how many there are now."""
+    """Return group -> speaker, the new index of merged speakers, and the number of speakers."""
     ranked = _ranked(clusters, groups, heard)
     names: dict[int, int] = {}
     for number, index in ranked:
         if number not in names and index not in names.values():
             names[number] = index
-    # a number that no group has any more is given again, but not to others in the same moment
+    # an index without a group is reused, but not in the same update
     taken = {index for _, index in ranked}
     _name_new(names, taken, clusters, groups, heard, co_occurs, thresholds)
     speakers = max(clusters.speakers, 1 + max(names.values(), default=-1))
@@ -303,7 +311,7 @@ def _named(
 def _ranked(
     clusters: SpeakerClusters, groups: Sequence[Sequence[int]], heard: Matrix
 ) -> list[tuple[int, int]]:
-    """Pairs of a group and a former speaker in it, the pair with most speech first."""
+    """Return pairs of a group and a previous speaker in it, by decreasing speech."""
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
     shares: Counter[tuple[int, int]] = Counter()  # thousandths of a second
     for number, group in enumerate(groups):
@@ -323,7 +331,7 @@ def _name_new(
     co_occurs: NDArray[np.bool_],
     thresholds: ClusteringThresholds,
 ) -> None:
-    """Give groups without a former speaker a number that is not `taken`, on enough evidence."""
+    """Assign a free index to each group without previous speaker that has enough speech."""
     first = len(clusters.profiles)
     for number in sorted(range(len(groups)), key=lambda n: min(groups[n])):
         if number in names or len(names) >= thresholds.speakers:
@@ -342,7 +350,7 @@ def _is_beside(
     co_occurs: NDArray[np.bool_],
     first: int,
 ) -> bool:
-    """Was the group heard beside every other one?"""
+    """Return whether a group co-occurred with every other group."""
     own = [place - first for place in group if place >= first]
     for other in others:
         theirs = [place - first for place in other if place >= first]
@@ -357,9 +365,9 @@ def _fits(
     weights: Matrix,
     thresholds: ClusteringThresholds,
 ) -> Matrix:
-    """(windows, speakers): mean similarity of a window to what else was heard of the speaker.
+    """Return the mean similarity of each window to each speaker, (windows, speakers).
 
-    Windows that share audio with it are excluded; speakers without anything get -inf.
+    Windows that share audio with it are excluded; speakers without other speech get -inf.
     """
     first = len(clusters.profiles)
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
@@ -383,35 +391,35 @@ def _fits(
 def freeze(
     clusters: SpeakerClusters, first: int, frame: float, max_profiles: int
 ) -> SpeakerClusters:
-    """Windows that end before frame `first` become profiles: sums, one for each speaker."""
+    """Merge the windows that end before frame `first` into one profile per speaker."""
     old = [window for window in clusters.windows if window.last <= first]
     kept = tuple(window for window in clusters.windows if window.last > first)
     profiles = list(clusters.profiles)
     for speaker in dict.fromkeys(window.speaker for window in old):
         said = [window for window in old if window.speaker == speaker]
         later = [window for window in kept if window.speaker == speaker]
-        # what they share counts once
+        # overlapping speech counts once
         heard = speech_duration([*said, *later], frame) - speech_duration(later, frame)
         profiles.append(replace(profile_of(said, frame), heard=heard))
     while len(profiles) > max_profiles:
         counts = Counter(voice.speaker for voice in profiles)
         most = counts.most_common(1)[0][0]
         one, other = [place for place, v in enumerate(profiles) if v.speaker == most][:2]
-        if most is not None:  # of no person known, the oldest is forgotten
+        if most is not None:  # otherwise the oldest profile without speaker is deleted
             profiles[other] = profiles[one] + profiles[other]
         del profiles[one]
     return replace(clusters, profiles=tuple(profiles), windows=kept)
 
 
 def profile_of(windows: Sequence[EmbeddedWindow], frame: float) -> VoiceProfile:
-    """What is heard in windows (in order of their start) of one voice."""
+    """Return the profile of the windows of one voice, sorted by start."""
     total: Vector = np.sum([w.weight * w.vector for w in windows], axis=0, dtype=np.float32)
     weight = sum(window.weight for window in windows)
     return VoiceProfile(total, weight, speech_duration(windows, frame), windows[0].speaker)
 
 
 def speaker_profiles(clusters: SpeakerClusters, frame: float) -> dict[int, VoiceProfile]:
-    """What was heard of every speaker."""
+    """Return the profile of every speaker."""
     profiles: dict[int, VoiceProfile] = {}
     recent = [
         profile_of([w for w in clusters.windows if w.speaker == speaker], frame)
@@ -425,7 +433,7 @@ def speaker_profiles(clusters: SpeakerClusters, frame: float) -> dict[int, Voice
 
 
 def viterbi(scores: Matrix, cost: float) -> NDArray[np.intp]:
-    """Viterbi: the best path through scores (windows, speakers), each change costs `cost`."""
+    """Return the Viterbi path through scores (windows, speakers) with `cost` per change."""
     count, speakers = scores.shape
     came_from = np.zeros((count, speakers), np.intp)
     best = scores[0].copy()

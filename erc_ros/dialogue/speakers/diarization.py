@@ -1,13 +1,12 @@
-"""Diarization as a fold: what is known of the speakers, and a pure `update` with more audio.
+"""Online speaker diarization: a frozen state and a pure `update` with new audio.
 
-    sound -> segmentation (who speaks beside whom, in the last 10 s) -> local speakers, linked
-          -> where one is alone: embeddings of short windows -> clustered: speakers
+    audio -> segmentation of the last 10 s (local speakers, overlap) -> linking of local speakers
+          -> embeddings of short windows with one active voice -> clustering -> speakers
 
-The segmentation network finds speech, changes of voice and overlap precisely, also in short turns,
-but does not recognize a speaker after 10 s and merges similar voices far from the microphone. The
-embeddings recognize a voice, but need about a second of it. Each compensates for the other:
-windows are cut where one local speaker is alone, and a local speaker may turn out to be several
-speakers.
+The segmentation network detects speech, speaker changes and overlap precisely, also in short turns.
+It does not recognize a speaker after 10 s and merges similar voices far from the microphone.
+Embeddings recognize a voice, but need about one second of it. Windows are therefore taken where one
+local speaker is active, and clustering may split a local speaker into several speakers.
 """
 
 from __future__ import annotations
@@ -48,74 +47,70 @@ _COMPOSED = "benchmarks.diarization composed"
 
 @dataclass(frozen=True, slots=True)
 class DiarizationConfig:
-    """How speakers are distinguished.
+    """Settings of speaker diarization.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     max_speakers: int = parameter(
         6,
-        "no more speakers than this at once in a conversation; the nearest one is taken instead",
+        "maximum number of speakers in a conversation; further voices join the most similar one",
         range=(1, 50),
         former="diarization.max_speakers",
     )
     new_speaker: float = setting(
         1.0,
-        "how different a voice must be to be a new speaker, in units of what the model advises",
+        "minimum difference of a new speaker, in units of `new_voice` of the embedding network",
         range=(0.0, 10.0),
         source=_COMPOSED,
     )
     distinct: float = setting(
         0.15,
-        "the similarity of two voices that speak at the same time is reduced by this",
+        "reduction of the similarity of two voices that speak at the same time",
         range=(0.0, 2.0),
         source=_RECORDED,
     )
     switch: float = setting(
         0.2,
-        "cost of a change of speaker within a run of speech: more gives fewer, longer turns",
+        "cost of a speaker change within a run of speech: more gives fewer, longer turns",
         range=(0.0, 10.0),
         source=_RECORDED,
     )
-    window: float = setting(
-        1.2, "voices are compared over this much speech", "s", (0.5, 5.0), source=_RECORDED
-    )
+    window: float = setting(1.2, "length of an embedded window", "s", (0.5, 5.0), source=_RECORDED)
     hop: float = setting(
-        0.4, "and every so often, at most `window`", "s", (0.05, 5.0), source=_RECORDED
+        0.4, "step between windows, at most `window`", "s", (0.05, 5.0), source=_RECORDED
     )
     min_turn: float = setting(
         0.4,
-        "shorter speech is not attributed to a speaker on its own, and is no turn inside "
-        "other speech",
+        "minimum duration of a turn; shorter speech is attributed together with its neighbor",
         "s",
         (0.1, 5.0),
         source=_RECORDED,
     )
     min_evidence: float = setting(
         1.6,
-        "speech that it takes to believe in a new speaker (the first one needs `min_turn` only)",
+        "speech needed to create a new speaker (the first one needs only `min_turn`)",
         "s",
         (0.1, 10.0),
         source=_COMPOSED,
     )
     min_beside: float = setting(
         0.6,
-        "the same for a voice that was heard together with all known speakers",
+        "likewise for a voice that spoke at the same time as all known speakers",
         "s",
         (0.1, 10.0),
         source=_COMPOSED,
     )
     min_alone: float = setting(
         0.8,
-        "minimum share of an embedded window in which only its voice speaks; otherwise it "
-        "is cut again",
+        "minimum share of an embedded window in which only its voice speaks",
         range=(0.5, 1.0),
         source=_RECORDED,
     )
     reattribution: float = setting(
         20.0,
-        "how far back later audio changes the attribution of speech, frame by frame",
+        "how far back later audio changes the attribution of single frames",
         "s",
         (2.0, 120.0),
         source=_RECORDED,
@@ -125,9 +120,7 @@ class DiarizationConfig:
         "confidence: a speaker whose similarity is 1/sharpness higher is e times as likely",
         range=(0.1, 100.0),
     )
-    doubt: float = setting(
-        0.3, "confidence: a turn of this length is attributed with half of it", "s", (0.0, 5.0)
-    )
+    doubt: float = setting(0.3, "confidence is halved for a turn of this length", "s", (0.0, 5.0))
     max_corrected: int = setting(500, "turns that can still be corrected", range=(1, 100_000))
     delay: float = setting(
         0.18,
@@ -158,23 +151,23 @@ class DiarizationConfig:
 
 @dataclass(frozen=True, slots=True)
 class FrameSizes:
-    """The configuration in frames and samples of a segmentation network."""
+    """Durations of the configuration in frames and samples of a segmentation network."""
 
-    hop: int  # samples from frame to frame
-    field: int  # samples that a frame sees
-    longest: int  # samples of a run of the network
+    hop: int  # samples between frames
+    field: int  # samples, receptive field of a frame
+    longest: int  # samples, input length of the network
     window: int  # frames
     step: int  # frames between windows
-    shortest: int  # frames of a turn
-    kept: int  # frames of local speakers that are remembered
-    reattributed: int  # frames
+    shortest: int  # frames, minimum length of a turn
+    kept: int  # frames, history of local speakers
+    reattributed: int  # frames, see `DiarizationConfig.reattribution`
 
     @classmethod
     def of(cls, config: DiarizationConfig, networks: DiarizationNetworks) -> FrameSizes:
-        """For these networks."""
+        """Return the sizes for these networks."""
         network = networks.segmentation
         per_second = SAMPLE_RATE / network.hop
-        # the person who is in a run of the network must still be known, and 2 s longer for the rest
+        # local speakers must be kept for the input of the network, with a margin of 2 s
         remembered = config.reattribution + network.longest / SAMPLE_RATE + 2.0
         return cls(
             hop=network.hop,
@@ -189,18 +182,18 @@ class FrameSizes:
 
     @property
     def duration(self) -> float:
-        """s of a frame."""
+        """Duration of a frame in s."""
         return 1 / (SAMPLE_RATE / self.hop)
 
     def first_sample(self, frame: int) -> int:
-        """Of what is counted to a frame: from half a hop before its centre."""
+        """Return the first sample of a frame: half a hop before its center."""
         return frame * self.hop + (self.field - self.hop) // 2
 
 
 def thresholds(
     config: DiarizationConfig, networks: DiarizationNetworks, sizes: FrameSizes
 ) -> ClusteringThresholds:
-    """How speakers are compared with these networks."""
+    """Return the clustering thresholds for these networks."""
     same = networks.embedding.same_voice
     return ClusteringThresholds(
         same=same,
@@ -216,7 +209,7 @@ def thresholds(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedAudio:
-    """The last samples of the audio. end: samples since the beginning, gaps counted as silence."""
+    """The last samples of the audio. end: samples since the start, with gaps as silence."""
 
     samples: NDArray[np.float32]
     end: int
@@ -224,7 +217,7 @@ class RecordedAudio:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpeakerSegment:
-    """Frames `first` to `last` (exclusive) of one local speaker (row), and whose speech it is."""
+    """Frames `first` to `last` (exclusive) of one local speaker (row), and their speaker."""
 
     first: int
     last: int
@@ -234,10 +227,10 @@ class SpeakerSegment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Diarization:
-    """State: what is known of the speakers.
+    """State of the diarization.
 
-    segments: of the last seconds, as far as local speakers are remembered. merged: what became of
-    speakers who were no person's any more at the last update.
+    segments: speech of the last seconds, for which local speakers are kept. merged: new index of
+    the speakers that were merged in the last update.
     """
 
     local: LocalSpeakers = field(default_factory=LocalSpeakers)
@@ -247,7 +240,7 @@ class Diarization:
 
 
 class Updater:
-    """Updates with fixed networks and configuration; holds no state."""
+    """Computes updates with fixed networks and configuration; has no state."""
 
     def __init__(self, config: DiarizationConfig, networks: DiarizationNetworks) -> None:
         self.sizes = FrameSizes.of(config, networks)
@@ -255,10 +248,10 @@ class Updater:
         self._thresholds = thresholds(config, networks, self.sizes)
 
     def update(self, state: Diarization, recording: RecordedAudio) -> Diarization:
-        """Take in the audio since the last update. Costs a run of each network."""
+        """Return the state updated with the new audio. Runs each network once."""
         sizes, network = self.sizes, self._networks.segmentation
         begin = max(0, recording.end - min(len(recording.samples), sizes.longest))
-        first = -(-begin // sizes.hop)  # frames have the same places in every window
+        first = -(-begin // sizes.hop)  # frames are aligned between runs of the network
         skipped = len(recording.samples) - (recording.end - first * sizes.hop)
         window = network.run(recording.samples[skipped:])
         if not len(window):
@@ -279,7 +272,7 @@ class Updater:
     def _windows(
         self, local: LocalSpeakers, clusters: SpeakerClusters, recording: RecordedAudio
     ) -> tuple[EmbeddedWindow, ...]:
-        """The windows of the last seconds: those that still hold one voice, and new ones."""
+        """Return the windows of the last seconds that still contain one voice, and new ones."""
         is_active = local.activity() > ACTIVE
         alone = is_active & (is_active.sum(axis=0) == 1)  # (L, n)
         first = local.first
@@ -308,12 +301,12 @@ class Updater:
         return tuple(sorted(windows, key=lambda w: (w.first, w.local)))
 
     def _is_whole(self, window: EmbeddedWindow, run: tuple[int, int]) -> bool:
-        """A window of full length, or one of a run that has not grown since."""
+        """Return whether a window has full length, or covers all of its run."""
         length = window.last - window.first
         return length >= self.sizes.window or run[1] - run[0] <= length + self.sizes.step // 2
 
     def _missing(self, begin: int, end: int, have: Sequence[int]) -> list[tuple[int, int]]:
-        """(first, last) of windows that the run from `begin` to `end` needs besides `have`."""
+        """Return (first, last) of the windows that are missing in the run begin..end."""
         size, step = self.sizes.window, self.sizes.step
         if end - begin < size:
             is_new = end - begin >= self.sizes.shortest and not have
@@ -328,7 +321,7 @@ class Updater:
         recording: RecordedAudio,
         spans: Sequence[tuple[int, int, int, int]],
     ) -> list[EmbeddedWindow]:
-        """Windows of (row, run, first column, last column); what holds no voice is excluded."""
+        """Embed windows of (row, run, first column, last column), without windows of silence."""
         embedding, first = self._networks.embedding, local.first
         forgotten = recording.end - len(recording.samples)
         cut = []
@@ -343,12 +336,12 @@ class Updater:
             if vector.any()
         ]
 
-    # --- whose ---
+    # --- attribution ---
 
     def _segments(
         self, local: LocalSpeakers, clusters: SpeakerClusters, fits: Matrix
     ) -> tuple[SpeakerSegment, ...]:
-        """Every run of every local speaker, and whose speech it is."""
+        """Return every run of every local speaker with its speaker."""
         activity = local.activity()
         segments: list[SpeakerSegment] = []
         for row, name in enumerate(local.ids):
@@ -360,7 +353,7 @@ class Updater:
         return tuple(sorted(segments, key=lambda segment: (segment.first, segment.row)))
 
     def _paths(self, clusters: SpeakerClusters, fits: Matrix, own: Sequence[int]) -> dict[int, int]:
-        """Window -> speaker, by the best path through each run."""
+        """Return window -> speaker, by the Viterbi path through each run."""
         speakers: dict[int, int] = {}
         if not clusters.speakers or not np.isfinite(fits).any():
             return speakers
@@ -377,7 +370,7 @@ class Updater:
         fits: Matrix,
         paths: dict[int, int],
     ) -> list[SpeakerSegment]:
-        """One run of a local speaker, cut where the speaker changes."""
+        """Split one run of a local speaker at speaker changes."""
         middles = {k: (clusters.windows[k].first + clusters.windows[k].last) / 2 for k in paths}
         inside = [k for k in paths if run.first <= middles[k] < run.last]
         if not inside:
@@ -402,7 +395,7 @@ class Updater:
         return segments
 
     def _confidence(self, fits: Matrix, chosen: int, frames: int) -> float:
-        """Softmax over the speakers and a person new, less for a short turn."""
+        """Return the softmax over the speakers and an unknown one, reduced for a short turn."""
         mean = fits.mean(axis=0)
         rivals = np.append(np.delete(mean, chosen), self._thresholds.least)
         length = frames * self.sizes.duration

@@ -1,10 +1,10 @@
-"""Who speaks: the speakers of one microphone's audio, distinguished while they speak.
+"""Streaming speaker diarization of the audio of one microphone.
 
-Sound goes in by `feed`. An update (see `diarization`) takes in what was heard; `begin_update`
-computes it next to the stream, and it is in effect from a fixed later position of the audio on (see
-`deferred_updates`). Everything else is answered at once, from what is in effect.
+`feed` appends audio. `begin_update` starts an update (see `diarization`) with this audio on another
+thread; its result takes effect at a fixed later position of the audio (see `deferred_updates`). The
+other methods return results of the last update in effect, without waiting.
 
-Later audio corrects how earlier audio was attributed; see `corrections`.
+Later audio may change the speakers of earlier audio; see `corrections`.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from erc_ros.sensing.background import background_executor
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
-JOINED_AT_ONCE = 32  # pieces of audio
-GAP = seconds(0.1)  # audio that comes later than this follows a gap
+JOINED_AT_ONCE = 32  # chunks of audio that are concatenated at once
+GAP = seconds(0.1)  # minimum pause between chunks that is treated as a gap
 
 
 class Diarizer:
-    """Follows the speakers of one microphone, and knows those of the conversation.
+    """Determines the speakers of a conversation in the audio of one microphone.
 
-    Not thread-safe, but for the networks: they are used by one worker thread.
+    Not thread-safe; the networks are used by the worker thread only.
 
     Args:
-        networks: None: no person is distinguished, every attribution is unclear.
-        executor: computes updates, one at a time; None: a thread of its own.
+        networks: networks for speaker diarization; None: all speakers are unclear.
+        executor: runs updates, one at a time; None: a thread of its own.
     """
 
     def __init__(
@@ -69,28 +69,28 @@ class Diarizer:
         self.reset()
 
     def close(self) -> None:
-        """End the worker thread; an executor that was passed in is left as it is."""
+        """End the worker thread, unless the executor was passed in."""
         if self._own is not None:
             self._own.shutdown(wait=True, cancel_futures=True)
 
     def reset(self) -> None:
-        """Forget audio and speakers: a new conversation."""
+        """Delete audio and speakers, for a new conversation."""
         self._work.reset(Diarization())
-        self._state = Diarization()  # in effect
-        self._samples = np.zeros(0, np.float32)  # the last ones
-        self._new: list[NDArray[np.float32]] = []  # those after them
-        self._end = 0  # samples until now; gaps count as silence
+        self._state = Diarization()  # last update in effect
+        self._samples = np.zeros(0, np.float32)  # audio for the next update
+        self._new: list[NDArray[np.float32]] = []  # chunks after it
+        self._end = 0  # samples so far, with gaps as silence
         self._origin = 0  # ns, time of sample 0
-        self._seen = 0  # samples heard when the last update began
-        self._history: tuple[SpeakerTurn, ...] = ()  # what was attributed, as corrected
+        self._seen = 0  # samples at the start of the last update
+        self._history: tuple[SpeakerTurn, ...] = ()  # attributed turns with corrections
         self._corrections: list[TurnCorrection] = []
 
-    # --- sound ---
+    # --- audio ---
 
     def feed(self, time: int, samples: NDArray[np.float32]) -> None:
-        """The next (n,) samples, float32 at 16 kHz, from `time` (ns) on; all audio, also pauses.
+        """Append samples, including pauses: (n,) float32 at 16 kHz from `time` (ns) on.
 
-        Audio that is missing counts as silence. Time going back needs `reset`.
+        Missing audio counts as silence. Call `reset` before a time that goes back.
         """
         if self._updater is None:
             return
@@ -103,14 +103,14 @@ class Diarizer:
             silence = np.zeros(min(missing, self._updater.sizes.longest), np.float32)
             self._new.append(silence)
         else:
-            self._origin += time - due  # a drift
+            self._origin += time - due  # clock drift
         self._new.append(samples)
         self._end += len(samples)
         if len(self._new) >= JOINED_AT_ONCE:
             self._join(self._updater)
 
     def _join(self, updater: Updater) -> None:
-        """Join what arrived, and forget what is too old for an update."""
+        """Concatenate the new chunks, and delete audio that is too old for an update."""
         longest = updater.sizes.longest + updater.sizes.hop
         self._samples = np.concatenate([self._samples, *self._new])[-longest:]
         self._new.clear()
@@ -118,21 +118,21 @@ class Diarizer:
     # --- updates ---
 
     def begin_update(self, position: int) -> None:
-        """At `position` (ns, of the audio) begin to take in what was heard since the last time."""
+        """Start an update with the new audio at `position` (ns of the audio)."""
         updater = self._updater
         if updater is None or self._end - self._seen < updater.sizes.field:
             return
         self._seen = self._end
         self._join(updater)
-        recording = RecordedAudio(self._samples, self._end)  # never written to
+        recording = RecordedAudio(self._samples, self._end)  # read only
         self._work.submit(position, lambda state: updater.update(state, recording))
 
     def until(self, position: int) -> None:
-        """The audio has come to `position` (ns): updates that are due take effect."""
+        """Apply the updates that take effect up to `position` (ns of the audio)."""
         self._take_effect(self._work.until(position))
 
     def flush(self) -> None:
-        """Updates that are under way take effect, due or not."""
+        """Wait for all running updates and apply them."""
         self._take_effect(self._work.flush())
 
     def _take_effect(self, states: list[Diarization]) -> None:
@@ -141,7 +141,7 @@ class Diarizer:
             self._correct()
 
     def _correct(self) -> None:
-        """Note where what was attributed is understood otherwise now."""
+        """Record the turns whose speaker has changed."""
         oldest, merged = self.reattributed_from, self._state.merged
         now: list[SpeakerTurn] = []
         for turn in self._history:
@@ -159,47 +159,47 @@ class Diarizer:
                 now.append(turn)
         self._history = tuple(now[-self._config.max_corrected :])
 
-    # --- what is in effect ---
+    # --- results ---
 
     @property
     def speakers(self) -> int:
-        """How many speakers were distinguished."""
+        """Number of speakers."""
         return self._state.clusters.speakers
 
     @property
     def reattributed_from(self) -> int:
-        """ns; what was heard before is not attributed again, only whole speakers are joined."""
+        """Time (ns) before which single frames keep their speaker; speakers may still be merged."""
         if self._updater is None:
             return 0
         return self._time(self._state.local.last - self._updater.sizes.reattributed)
 
     def profiles(self) -> dict[int, VoiceProfile]:
-        """What is known of every speaker's voice (for `enrolment.recognise`)."""
+        """Return the voice profile of every speaker (for `enrolment.recognise`)."""
         if self._updater is None:
             return {}
         return speaker_profiles(self._state.clusters, self._updater.sizes.duration)
 
     def speakers_between(self, start: int, end: int) -> list[SpeakerTurn]:
-        """Who speaks between `start` and `end` (ns), as far as updates have heard it.
+        """Return the turns from `start` to `end` (ns) that updates have determined so far.
 
-        In order of their start; turns of two speakers may lie over each other.
+        They are sorted by start; turns of two speakers may overlap.
         """
         turns = [
             SpeakerTurn(max(start, a), min(end, b), segment.attribution)
             for segment in self._state.segments
             if (a := self._time(segment.first)) < end and (b := self._time(segment.last)) > start
         ]
-        turns = joined(turns)  # so that two turns that lie over each other are of two speakers
+        turns = joined(turns)  # so that overlapping turns are of different speakers
         return [
             replace(turn, overlapped=overlapped(turn, [o for o in turns if o is not turn]))
             for turn in turns
         ]
 
     def turns(self, start: int, end: int) -> list[SpeakerTurn]:
-        """Whose the speech from `start` to `end` (ns) is: turns without gaps, one after the other.
+        """Return turns that cover `start` to `end` (ns) without gaps and overlaps.
 
-        Where two speak, the one whose stretch began first has it until it ends. Turns shorter than
-        `min_turn` belong to their neighbours.
+        Overlapped speech belongs to the turn that began first. Turns shorter than `min_turn` are
+        merged with a neighbor.
         """
         parts = partition(self.speakers_between(start, end), start, end)
         turns = without_short(parts, seconds(self._config.min_turn))
@@ -211,17 +211,17 @@ class Diarizer:
         return shared(turns) / (end - start) if turns else math.nan
 
     def attribute(self, start: int, end: int) -> list[SpeakerTurn]:
-        """`turns`, for an utterance: changes of them will be among the `corrections`."""
+        """Return `turns` and remember them, so that `corrections` reports later changes."""
         turns = self.turns(start, end)
         self._history = (*self._history, *turns)[-self._config.max_corrected :]
         return turns
 
     def corrections(self) -> list[TurnCorrection]:
-        """What `attribute` gave and has changed since the last call of this."""
+        """Return the changes of attributed turns since the last call."""
         changed, self._corrections = self._corrections, []
         return changed
 
     def _time(self, frame: int) -> int:
-        """ns, of the beginning of what is counted to a frame."""
+        """Return the start of a frame in ns."""
         assert self._updater is not None
         return self._origin + self._updater.sizes.first_sample(frame) * NS // SAMPLE_RATE

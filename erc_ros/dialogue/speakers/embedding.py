@@ -1,8 +1,8 @@
-"""A voice as a vector: a speaker network on ONNX Runtime, and the spectrum in front of it.
+"""Speaker embeddings: log-mel features and a speaker network on ONNX Runtime.
 
-The network takes Kaldi's log-mel spectrum, as CAM++ (Wang et al. 2023, arXiv 2303.00332) and nearly
-all networks of the projects 3D-Speaker and WeSpeaker do. Their published ONNX files, (B, T, bands)
--> (B, size), work as they are: put one beside a speaker.yaml with its size and sha256.
+The network takes Kaldi's log-mel spectrum, as CAM++ (Wang et al. 2023, arXiv 2303.00332) and most
+networks of 3D-Speaker and WeSpeaker do. Their published ONNX files, (B, T, bands) -> (B, size),
+work without changes, together with a speaker.yaml that contains size and sha256.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = ["SpeakerEmbedding", "SpeakerManifest", "SpeakerModelError", "load_man
 
 MANIFEST = "speaker.yaml"
 FORMAT = 2
-FLOOR = float(np.log(np.finfo(np.float32).eps))  # Kaldi's logarithm of no energy at all
-LOWEST = 20.0  # Hz, where Kaldi's mel bands begin; they end at half the rate
+FLOOR = float(np.log(np.finfo(np.float32).eps))  # Kaldi's logarithm of zero energy
+LOWEST = 20.0  # Hz, start of Kaldi's mel bands; they end at half the sample rate
 PREEMPHASIS = 0.97
-SHORTEST = 5  # frames; below, the spread over time that networks pool has nothing to stand on
+SHORTEST = 5  # frames; fewer are not enough for the statistics pooling of the networks
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerManifest:
-    """What speaker.yaml says about the network next to it."""
+    """Content of speaker.yaml, which describes an embedding network."""
 
     file: str
     sha256: str
@@ -42,24 +42,24 @@ class SpeakerManifest:
     mel_bands: int
     window: int  # samples
     hop: int  # samples
-    size: int  # numbers in an embedding
-    same_voice: float  # cosine of two windows of one voice, as long as it is not known
-    new_voice: float  # how much less alike than themselves two voices are at least
+    size: int  # dimension of an embedding
+    same_voice: float  # usual cosine similarity of two windows of one voice
+    new_voice: float  # minimum difference of that to the similarity of two voices
 
 
 def load_manifest(folder: Path) -> SpeakerManifest:
     """Read and check folder/speaker.yaml.
 
     Raises:
-        SpeakerModelError: it cannot be used, or is not the one of the network next to it.
+        SpeakerModelError: the file is invalid, or the network differs from its sha256.
     """
     return read_manifest(folder / MANIFEST, FORMAT, SpeakerManifest, ABOUT | {"features"})
 
 
 def mel_filters(bands: int, size: int, rate: int) -> NDArray[np.float64]:
-    """Triangles on the mel scale 1127 ln(1 + f / 700), straight in mel as Kaldi's: (bands, size).
+    """Return triangular filters (bands, size), linear on the mel scale 1127 ln(1 + f / 700).
 
-    size: how many frequencies from 0 Hz to half the rate the spectrum has.
+    size: number of frequencies of the spectrum from 0 Hz to half the sample rate.
     """
 
     def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,17 +70,17 @@ def mel_filters(bands: int, size: int, rate: int) -> NDArray[np.float64]:
     corners = np.linspace(low, high, bands + 2)
     bins = mel(np.linspace(0.0, rate / 2, size))
     step = corners[1] - corners[0]
-    # how far each frequency is from each band's peak, 1: at the peak of the next band
+    # distance of each frequency from the peak of each band, in steps between peaks
     distance = np.abs(bins[None, :] - corners[1:-1, None]) / step
     triangles: NDArray[np.float64] = np.maximum(0.0, 1.0 - distance)
     return triangles
 
 
 class SpeakerEmbedding:
-    """Embeds segments of speech. Not thread-safe."""
+    """Computes embeddings of speech segments. Not thread-safe."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        """Load the model in `folder`; raises SpeakerModelError if its content cannot be used."""
+        """Load the model in `folder`; raises SpeakerModelError if it is invalid."""
         self.manifest = load_manifest(folder)
         path = folder / self.manifest.file
         bands, size = self.manifest.mel_bands, self.manifest.size
@@ -89,7 +89,7 @@ class SpeakerEmbedding:
         self._points = 1 << (window - 1).bit_length()  # of the Fourier transform
         filters = mel_filters(self.manifest.mel_bands, self._points // 2 + 1, self.manifest.rate)
         self._filters = np.ascontiguousarray(filters.T)
-        # Povey's window: Hann's, but not 0 at the ends
+        # Povey window: a Hann window to the power of 0.85
         self._taper = np.hanning(window) ** 0.85
 
     @property
@@ -101,10 +101,10 @@ class SpeakerEmbedding:
         return self.manifest.new_voice
 
     def features(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Kaldi's log-mel spectrum: (n,) at 16 kHz, -1 to 1 -> (T, mel_bands).
+        """Return Kaldi's log-mel spectrum: (n,) at 16 kHz in [-1, 1] -> (T, mel_bands).
 
-        Frame k is samples k * hop to k * hop + window, and depends on nothing else: features of a
-        stretch are a part of those of a longer one. Not-a-number counts as silence.
+        Frame k depends only on the samples k * hop to k * hop + window, so that the features of a
+        part are a part of the features. NaN counts as silence.
         """
         window, hop = self.manifest.window, self.manifest.hop
         if len(samples) < window:
@@ -122,16 +122,19 @@ class SpeakerEmbedding:
         return mel
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One segment of speech, (T, mel_bands) of any length -> (size,), of length 1.
+        """Embed one speech segment: (T, mel_bands) of any length -> (size,), of length 1.
 
-        Zeros where there is no voice to embed: silence, or too few frames for the network. Frames
-        that are not finite count as silence.
+        Returns zeros for silence and for too few frames. Frames that are not finite count as
+        silence.
         """
         vector: NDArray[np.float32] = self.embed_all([features])[0]
         return vector
 
     def embed_all(self, stretches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Embed segments as `embed` does -> (B, size); equal lengths share a batch."""
+        """Embed segments as `embed` does: B of (T, mel_bands) -> (B, size).
+
+        Segments of equal length are computed in one batch.
+        """
         out = np.zeros((len(stretches), self.manifest.size), np.float32)
         groups: dict[int, list[int]] = defaultdict(list)
         for place, features in enumerate(stretches):
@@ -141,7 +144,7 @@ class SpeakerEmbedding:
         return out
 
     def _run(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, T, mel_bands) -> (B, size)."""
+        """Run the network: (B, T, mel_bands) -> (B, size)."""
         clean = np.nan_to_num(features, nan=FLOOR, posinf=FLOOR, neginf=FLOOR)
         vectors = np.zeros((len(clean), self.manifest.size), np.float32)
         heard = np.flatnonzero((clean > FLOOR + 1e-3).any(axis=(1, 2)))

@@ -1,9 +1,9 @@
-"""Known voices, in a file that its owner keeps: off unless a person makes such a file.
+"""Enrolled voices in a private file; without such a file no person is recognized by voice.
 
-A voice is a `VoiceProfile`: sums of embeddings of one speaker network, from
-which speech cannot be restored, but by which a person can be recognized again: personal data. The
-file is JSON, of which everything is checked; it fits only the network that it was made with. No
-error tells a name: errors go to logs.
+A voice is a `VoiceProfile`: sums of embeddings of one speaker network. Speech cannot be restored
+from them, but a person can be recognized: they are personal data. The file is JSON, is checked
+completely, and can be used only with the network that computed the embeddings. Errors do not
+contain names, because errors are logged.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import SAMPLE_RATE
 
 FORMAT = 2
-WINDOW = 1.2  # s; voices are compared over this much speech
-LEAST = 5.0  # s of speech of a person
+WINDOW = 1.2  # s, length of an embedded window
+LEAST = 5.0  # s, minimum speech of a person
 MAX_NAME = 100  # characters
-MAX_BYTES = 20_000_000  # of a file
-GREATEST = 1e30  # of a number in it
+MAX_BYTES = 20_000_000  # size of a file
+GREATEST = 1e30  # largest number in a file
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceRecognitionConfig:
-    """When a voice is taken for that of a person who is known.
+    """Settings of the recognition of enrolled voices.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     certainty: float = setting(
         0.8,
-        "a known voice may differ by this share of what two voices differ by at least",
+        "maximum difference of a recognized voice, as a share of `new_voice` of the network",
         range=(0.0, 2.0),
         source="test/dialogue/test_enrolment.py",
     )
@@ -63,14 +63,14 @@ class VoiceRecognitionConfig:
 
 
 class EnrolmentError(ErcValueError):
-    """Known voices that cannot be used; says what is wrong and where."""
+    """A recording or file of enrolled voices cannot be used."""
 
 
-# --- making a voice ---
+# --- enrolling a voice ---
 
 
 def speech_in(samples: NDArray[np.float32], network: VoiceActivity) -> NDArray[np.float32]:
-    """What is speech of (n,) samples, without the pauses: (m,), both float32 at 16 kHz."""
+    """Remove the pauses: (n,) samples -> (m,) samples of speech, float32 at 16 kHz."""
     config = VoiceActivityConfig()
     network.reset()
     activity = Activity()
@@ -87,20 +87,22 @@ def speech_in(samples: NDArray[np.float32], network: VoiceActivity) -> NDArray[n
 
 
 def enrol(embedding: EmbeddingNetwork, samples: NDArray[np.float32]) -> VoiceProfile:
-    """A voice from speech of one person, (n,) float32 at 16 kHz, without long pauses.
+    """Compute the profile of a voice.
+
+    samples: (n,) float32 at 16 kHz, speech of one person without long pauses.
 
     Raises:
-        EnrolmentError: too short, or nothing to hear.
+        EnrolmentError: there are less than `LEAST` s, or silence.
     """
     duration = len(samples) / SAMPLE_RATE
     if duration < LEAST:
-        raise EnrolmentError(f"{duration:.1f} s of speech, at least {LEAST} s are needed")
+        raise EnrolmentError(f"{duration:.1f} s of speech were found; record at least {LEAST} s")
     size = round(WINDOW * SAMPLE_RATE)
     parts = [samples[first : first + size] for first in range(0, len(samples) - size + 1, size)]
     vectors = embedding.embed_all([embedding.features(part) for part in parts])
     heard = [vector for vector in vectors if vector.any()]
     if not heard:
-        raise EnrolmentError("nothing to hear in it: is the microphone muted?")
+        raise EnrolmentError("the recording is silent: is the microphone muted?")
     return VoiceProfile(
         np.sum(heard, axis=0, dtype=np.float32), float(len(heard)), len(heard) * WINDOW
     )
@@ -110,7 +112,7 @@ def enrol(embedding: EmbeddingNetwork, samples: NDArray[np.float32]) -> VoicePro
 
 
 def save_voices(path: Path, model_sha256: str, voices: Mapping[str, VoiceProfile]) -> None:
-    """Write name -> voice. model_sha256: of the network that made them.
+    """Write name -> voice to a file. model_sha256: of the network that computed them.
 
     Raises:
         EnrolmentError: a name is empty or too long, or the file cannot be written.
@@ -133,10 +135,13 @@ def save_voices(path: Path, model_sha256: str, voices: Mapping[str, VoiceProfile
 
 
 def load_voices(path: Path, model_sha256: str, size: int) -> dict[str, VoiceProfile]:
-    """Read name -> voice; they must be of the network with this checksum and vectors of `size`.
+    """Read name -> voice from a file.
+
+    model_sha256: checksum of the network with which the voices must have been computed. size:
+    dimension of its embeddings.
 
     Raises:
-        EnrolmentError: missing, unreadable, of another network, or not what `save_voices` writes.
+        EnrolmentError: the file is missing, invalid, or was made with another network.
     """
     content = _read(path)
     if content.get("model_sha256") != model_sha256:
@@ -149,32 +154,32 @@ def load_voices(path: Path, model_sha256: str, size: int) -> dict[str, VoiceProf
 
 
 def remove_voice(path: Path, name: str) -> None:
-    """Take a voice out of the file, whatever network it is of.
+    """Delete a voice from the file, whichever network it was made with.
 
     Raises:
-        EnrolmentError: the file cannot be used, or has no person of this name.
+        EnrolmentError: the file is invalid, or does not contain the name.
     """
     content = _read(path)
     if name not in content["voices"]:
-        raise EnrolmentError(f"{path}: it has no voice of this name")
+        raise EnrolmentError(f"{path} has no voice of this name")
     del content["voices"][name]
     _write(path, content)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The file's content, of which only format and `voices` are checked."""
+    """Read the file and check only its format and that `voices` is a mapping."""
     try:
         if path.exists() and not path.is_file():
-            raise EnrolmentError(f"{path}: is no file")
+            raise EnrolmentError(f"{path} is not a file")
         if path.stat().st_size > MAX_BYTES:
-            raise EnrolmentError(f"{path}: more than {MAX_BYTES} bytes")
+            raise EnrolmentError(f"{path} has more than {MAX_BYTES} bytes")
         content = json.loads(path.read_text("utf-8"))
     except EnrolmentError:
         raise
     except (OSError, ValueError, RecursionError) as error:  # also a number of 10,000 digits
-        raise EnrolmentError(f"{path}: cannot be read ({error})") from error
+        raise EnrolmentError(f"{path} cannot be read ({error})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise EnrolmentError(f"{path}: no file of voices of format {FORMAT}")
+        raise EnrolmentError(f"{path} is not a file of voices in format {FORMAT}")
     if not isinstance(content.get("voices"), dict):
         raise EnrolmentError(f"{path}: voices must be a mapping of names")
     return content
@@ -184,12 +189,12 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     try:
         write_whole(path, json.dumps(content), is_private=True)
     except OSError as error:
-        raise EnrolmentError(f"{path}: cannot be written ({explain(error)})") from error
+        raise EnrolmentError(f"{path} cannot be written ({explain(error)})") from error
 
 
 def _check_name(path: Path, name: str) -> str:
     if not 0 < len(name) <= MAX_NAME:
-        raise EnrolmentError(f"{path}: a name has {len(name)} characters, 1 to {MAX_NAME} may be")
+        raise EnrolmentError(f"{path}: a name has {len(name)} characters; must be 1 to {MAX_NAME}")
     return name
 
 
@@ -200,7 +205,7 @@ def _voice(path: Path, place: int, raw: Any, size: int) -> VoiceProfile:
     values = raw["total"] if isinstance(raw["total"], list) else []
     if len(values) != size or not all(_is_number(v) for v in [*values, *map(raw.get, numbers)]):
         raise EnrolmentError(
-            f"{path}: voice {place} must have {size} numbers in total, and numbers else"
+            f"{path}: voice {place} must have {size} numbers in `total`, and numbers elsewhere"
         )
     if raw["weight"] <= 0 or raw["heard"] <= 0:
         raise EnrolmentError(f"{path}: voice {place} has no speech")
@@ -211,7 +216,7 @@ def _voice(path: Path, place: int, raw: Any, size: int) -> VoiceProfile:
 def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return -GREATEST < value < GREATEST  # no NaN, and nothing that float32 cannot hold
+    return -GREATEST < value < GREATEST  # excludes NaN and numbers beyond float32
 
 
 # --- recognizing ---
@@ -220,15 +225,15 @@ def _is_number(value: object) -> bool:
 def least_alike(
     embedding: EmbeddingNetwork, config: VoiceRecognitionConfig = VoiceRecognitionConfig()
 ) -> float:
-    """How alike two voices are at least that are taken for one person's (see `recognise`)."""
+    """Return the minimum similarity of two voices of one person (see `recognise`)."""
     return 1.0 - config.certainty * embedding.new_voice / embedding.same_voice
 
 
 def recognise(voice: VoiceProfile, known: Mapping[str, VoiceProfile], least: float) -> str | None:
-    """The name whose voice this is; None: of no known person.
+    """Return the name of the most similar enrolled voice; None if none is similar enough.
 
-    least: how alike they must be, see `least_alike`. Two voices are compared by the cosine of all
-    that was heard of each: little speech is never quite alike, so that a name needs a few seconds.
+    least: minimum cosine similarity, see `least_alike`. A few seconds of speech are needed to
+    reach it.
     """
     alike = {name: _alike(voice, other) for name, other in known.items()}
     name = max(alike, key=lambda n: alike[n], default=None)
@@ -238,7 +243,7 @@ def recognise(voice: VoiceProfile, known: Mapping[str, VoiceProfile], least: flo
 def recognise_each(
     voices: Mapping[int, VoiceProfile], known: Mapping[str, VoiceProfile], least: float
 ) -> dict[int, str]:
-    """Speaker -> name, of those who are known; of two with one name, the one who is more alike."""
+    """Return speaker -> name of the enrolled speakers; a name goes to the most similar speaker."""
     matches: dict[str, tuple[float, int]] = {}
     for speaker, voice in voices.items():
         name = recognise(voice, known, least)

@@ -1,8 +1,8 @@
-"""Local speakers: voices linked from one window of the segmentation network to the next.
+"""Linking of the voices in successive windows of the segmentation network (local speakers).
 
-In every window the network numbers the voices again. Windows overlap by most of their length, so a
-voice is the one that spoke at the same moments in the windows before; who that is among the
-speakers of the conversation is for `clustering` to say. The state is a value, and linking is pure.
+The order of the voices in a window is arbitrary. Windows overlap by most of their length, so a
+voice is linked with the one that was active in the same frames of earlier windows. `clustering`
+assigns local speakers to speakers of the conversation. The state is a value, and linking is pure.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from numpy.typing import NDArray
 
 from erc_ros.values.settings import check, setting
 
-ACTIVE = 0.5  # probability from which a voice speaks
+ACTIVE = 0.5  # minimum probability of an active voice
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSpeakersConfig:
-    """How voices are linked.
+    """Settings of the linking.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value is outside its range.
     """
 
     min_frames: int = setting(
         3,
-        "a voice that speaks in fewer frames of a window is noise",
+        "minimum number of active frames of a voice in a window",
         "frames",
         (1, 50),
         source="benchmarks.diarization recorded",
     )
     min_link: float = setting(
         0.3,
-        "share of a voice's known speech that a local speaker must have said to be the same one",
+        "minimum share of a voice's earlier frames that a local speaker shares, to be linked",
         range=(0.05, 1.0),
         source="benchmarks.diarization recorded",
     )
@@ -53,11 +53,11 @@ def _nobody() -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalSpeakers:
-    """State: the voices of the last frames.
+    """State: activity of the local speakers in the last frames.
 
-    first: number of the frame in column 0; sums: (L, n) probabilities that each voice speaks,
-    summed over the windows; counts: (n,) windows that saw the frame; ids: (L) names of the rows;
-    separated: pairs of ids (lower first) that one window distinguished; born: voices so far.
+    first: index of the frame in column 0. sums: (L, n) activity probabilities, summed over the
+    windows. counts: (n,) number of windows with the frame. ids: (L) ids of the rows. separated:
+    pairs of ids (lower first) that co-occurred in a window. born: number of ids used so far.
     """
 
     first: int = 0
@@ -69,11 +69,11 @@ class LocalSpeakers:
 
     @property
     def last(self) -> int:
-        """Number after that of the last frame."""
+        """Index after the last frame."""
         return self.first + len(self.counts)
 
     def activity(self) -> NDArray[np.float32]:
-        """(L, n) probability that each voice speaks; 0 where no window has looked."""
+        """Return the activity probability (L, n) of each voice; 0 for frames without window."""
         mean: NDArray[np.float32] = self.sums / np.maximum(self.counts, np.float32(1.0))
         return mean
 
@@ -85,12 +85,12 @@ def link_window(
     window: NDArray[np.float32],
     kept: int,
 ) -> LocalSpeakers:
-    """Take one window: frames from `first` on, (F, voices) probabilities.
+    """Add a window of activity probabilities (F, voices) whose first frame is `first`.
 
-    Only the last `kept` frames are remembered, and voices that speak in them. `first` may be any
-    frame that is still remembered, or later.
+    Only the last `kept` frames and the voices active in them are kept. `first` may be any of these
+    frames, or later.
     """
-    if first - local.last > kept:  # a gap: whatever its length, it takes no memory
+    if first - local.last > kept:  # a gap: do not allocate its frames
         local = LocalSpeakers(born=local.born)
     wide = _widened(local, first, first + len(window))
     begin = first - wide.first
@@ -121,9 +121,9 @@ def _rows(
     local: LocalSpeakers,
     config: LocalSpeakersConfig,
 ) -> dict[int, int]:
-    """Voice of the window -> row of the local speaker; rows beyond the last one are new.
+    """Return voice of the window -> row of its local speaker; rows beyond the last are new.
 
-    known: (L, s) and again: (s, voices) in the frames that were seen before.
+    known: (L, s), again: (s, voices), activity in the common frames.
     """
     count = window.shape[1]
     voices = [v for v in range(count) if (window[:, v] > ACTIVE).sum() >= config.min_frames]
@@ -143,7 +143,7 @@ def _rows(
 
 
 def _widened(local: LocalSpeakers, first: int, last: int) -> LocalSpeakers:
-    """With columns up to `last`; frames that no window has seen yet count 0."""
+    """Return the state extended to frame `last`, with zeros."""
     if not len(local.counts):
         empty = local.sums[:, :0]
         local = LocalSpeakers(first, empty, local.counts, (), local.separated, local.born)
@@ -159,7 +159,7 @@ def _widened(local: LocalSpeakers, first: int, last: int) -> LocalSpeakers:
 
 
 def _recent(local: LocalSpeakers, kept: int) -> LocalSpeakers:
-    """The last `kept` frames, and the voices in them."""
+    """Return the state of the last `kept` frames and the voices active in them."""
     drop = max(0, len(local.counts) - kept)
     sums, counts = local.sums[:, drop:], local.counts[drop:]
     rows = [row for row in range(len(sums)) if sums[row].max(initial=0.0) >= ACTIVE]
@@ -169,6 +169,6 @@ def _recent(local: LocalSpeakers, kept: int) -> LocalSpeakers:
 
 
 def active_runs(is_active: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """(n,) -> (first, last + 1) of every run of True, in order."""
+    """Return (first, last + 1) of every run of True in (n,), in order."""
     edges = np.flatnonzero(np.diff(is_active.astype(np.int8), prepend=0, append=0))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -1,4 +1,4 @@
-"""A folder with one network: a manifest (YAML), checked strictly, and an ONNX file next to it."""
+"""Folders with one network: a manifest (YAML) and an ONNX file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from erc_ros.values.tables import build, read_table, shown
 from erc_ros.values.utterance import SAMPLE_RATE
 
 ABOUT = frozenset({"format", "name", "source", "licence", "bytes"})
-"""Fields of every manifest that are for people, not for the code."""
+"""Informative fields of every manifest."""
 
 
 class SpeakerModelError(ErcValueError):
-    """A model of who speaks that cannot be used; says what is wrong and where."""
+    """A speaker diarization model cannot be used."""
 
 
 class NetworkManifest(Protocol):
-    """What every manifest says: the network's file, its sha256, and the rate of its audio in Hz."""
+    """Fields of every manifest: name of the ONNX file, its sha256, and the sample rate in Hz."""
 
     @property
     def file(self) -> str: ...
@@ -42,18 +42,17 @@ M = TypeVar("M", bound=NetworkManifest)
 
 
 def read_manifest(path: Path, version: int, cls: type[M], about: Set[str] = ABOUT) -> M:
-    """A manifest, checked, and its network's sha256 too.
+    """Read and check a manifest and the sha256 of its network.
 
     Args:
-        path: the YAML file, next to the network.
-        version: the only format that is read.
-        cls: dataclass of all fields; they must be there, and numbers must be above 0.
-        about: further fields that may be there and are not returned.
+        path: the YAML file, in the folder of the network.
+        version: the required format version.
+        cls: dataclass of the required fields; numbers must be positive.
+        about: optional fields that are not returned.
 
     Raises:
-        SpeakerModelError: missing, unreadable, another format, a field missing, unknown or of the
-            wrong type, another rate than that of all sound here, or a network that differs from
-            its sha256.
+        SpeakerModelError: the file is missing or invalid, has another format or sample rate, a
+            field is missing, unknown or of the wrong type, or the network differs from its sha256.
     """
     try:
         raw = read_table(path)
@@ -72,7 +71,7 @@ def read_manifest(path: Path, version: int, cls: type[M], about: Set[str] = ABOU
         if isinstance(value, (int, float)) and not value > 0:
             raise SpeakerModelError(f"{path}: {field.name} is {value}, must be positive")
     if manifest.rate != SAMPLE_RATE:
-        raise SpeakerModelError(f"{path}: rate {manifest.rate}, audio here has {SAMPLE_RATE}")
+        raise SpeakerModelError(f"{path}: rate is {manifest.rate} Hz; must be {SAMPLE_RATE} Hz")
     try:
         file = path.with_name(manifest.file)
     except ValueError as error:
@@ -88,7 +87,7 @@ def _check_file(path: Path, sha256: str, manifest: str) -> None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise SpeakerModelError(f"{path}: cannot be read ({error})") from error
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # an invalid file name
         raise SpeakerModelError(f"{manifest}: {shown(path.name)} cannot be read") from error
     if digest != sha256:
         raise SpeakerModelError(f"{path}: sha256 is {digest}, {manifest} says {sha256}")
@@ -97,15 +96,15 @@ def _check_file(path: Path, sha256: str, manifest: str) -> None:
 def open_network(
     path: Path, device: str, entry: Shape, result: Shape
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The network with one input and one output, as a function.
+    """Load a network with one input and one output, and return it as a function.
 
     Args:
-        device: "cpu", "cuda", or "auto": CUDA where it works.
-        entry, result: shapes of input and output; None: any size.
+        device: "cpu", "cuda", or "auto": CUDA if it works.
+        entry, result: expected shapes of input and output; None: any size.
 
     Raises:
-        SpeakerModelError: ONNX Runtime cannot load it, its shapes are others, or the device is not
-            there.
+        SpeakerModelError: ONNX Runtime cannot load it, its shapes differ, or the device is not
+            available.
     """
     try:
         ports = signature(path)

@@ -1,4 +1,4 @@
-"""The two networks that tell speakers apart, as the diarizer needs them."""
+"""Interfaces of the two networks for speaker diarization."""
 
 from __future__ import annotations
 
@@ -16,45 +16,48 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 
 class SegmentationNetwork(Protocol):
-    """Tells voices apart within seconds: `Segmentation`, or what stands for it."""
+    """Local speaker segmentation of a few seconds of audio; implemented by `Segmentation`."""
 
     @property
     def hop(self) -> int:
-        """Samples from frame to frame; frame k is centred on sample k * hop + field / 2."""
+        """Samples between frames; the center of frame k is sample k * hop + field / 2."""
 
     @property
     def field(self) -> int:
-        """Samples that a frame sees."""
+        """Receptive field of a frame in samples."""
 
     @property
     def longest(self) -> int:
-        """Samples that one run may have."""
+        """Maximum number of input samples."""
 
     def run(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n,) at 16 kHz -> (F, voices) probability of each; F = 1 + (n - field) // hop."""
+        """Return the activity probabilities of (n,) samples at 16 kHz: (F, voices).
+
+        F = 1 + (n - field) // hop.
+        """
 
 
 class EmbeddingNetwork(Protocol):
-    """Knows a voice again: `SpeakerEmbedding`, or what stands for it."""
+    """Speaker embedding; implemented by `SpeakerEmbedding`."""
 
     @property
     def same_voice(self) -> float:
-        """Similarity of two windows of one voice, usually."""
+        """Usual cosine similarity of two windows of one voice."""
 
     @property
     def new_voice(self) -> float:
-        """How much less similar than that two voices are at least, on average."""
+        """Minimum difference of `same_voice` to the mean similarity of two voices."""
 
     def features(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n,) at 16 kHz -> (T, bands)."""
+        """Return the input features of (n,) samples at 16 kHz: (T, bands)."""
 
     def embed_all(self, stretches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Features of each -> (B, size) of length 1; silence: zeros."""
+        """Embed the features of B segments: (B, size) of length 1, zeros for silence."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiarizationNetworks:
-    """Both; one thread at a time uses them."""
+    """Both networks; for use by one thread at a time."""
 
     segmentation: SegmentationNetwork
     embedding: EmbeddingNetwork
@@ -63,19 +66,19 @@ class DiarizationNetworks:
 def load_networks(
     segmentation: Path, embedding: Path, *, device: str = "cpu"
 ) -> DiarizationNetworks:
-    """From the folders with segmentation.yaml and with speaker.yaml.
+    """Load the networks from the folders with segmentation.yaml and with speaker.yaml.
 
     Args:
-        device: "cpu", "cuda", or "auto": CUDA where it works.
+        device: "cpu", "cuda", or "auto": CUDA if it works.
 
     Raises:
-        SpeakerModelError: a folder's content is missing, changed or does not fit, or the device is
-            not there.
+        SpeakerModelError: the content of a folder is missing or invalid, or the device is not
+            available.
     """
     networks = DiarizationNetworks(
         Segmentation(segmentation, device), SpeakerEmbedding(embedding, device)
     )
-    if device != "cpu":  # it is compared with the CPU at its first call: now, before anybody speaks
+    if device != "cpu":  # the first call is slow, because it also runs on the CPU to compare
         noise = np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
         networks.segmentation.run(noise)
         networks.embedding.embed_all([networks.embedding.features(noise)])

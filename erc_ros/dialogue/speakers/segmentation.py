@@ -1,8 +1,8 @@
-"""Who speaks when within some seconds: a segmentation network on ONNX Runtime.
+"""Speaker segmentation of a few seconds of audio, with a network on ONNX Runtime.
 
-The network distinguishes up to three voices and hears two of them at once. Its classes are sets of
-voices that speak together (powerset, Plaquet and Bredin 2023, arXiv 2310.13025); what comes out is
-the probability of each voice. Which number a voice has is arbitrary in every run.
+The network distinguishes up to three voices, two of them at the same time. Its classes are sets of
+active voices (powerset, Plaquet and Bredin 2023, arXiv 2310.13025), which are converted to the
+activity probability of each voice. The order of the voices is arbitrary in every run.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class SegmentationManifest:
-    """What segmentation.yaml says about the network next to it."""
+    """Content of segmentation.yaml, which describes a segmentation network."""
 
     file: str
     sha256: str
     rate: int  # Hz
-    duration: float  # s, of the windows that the network was trained on
-    hop: int  # samples from frame to frame
-    field: int  # samples that a frame sees (before the recurrent layers, which see all)
-    classes: list[list[int]]  # the voices that speak in each class
+    duration: float  # s, length of the windows in the training
+    hop: int  # samples between frames
+    field: int  # samples, receptive field of a frame before the recurrent layers
+    classes: list[list[int]]  # the active voices of each class
 
 
 def load_manifest(folder: Path) -> SegmentationManifest:
     """Read and check folder/segmentation.yaml.
 
     Raises:
-        SpeakerModelError: it cannot be used, or is not the one of the network next to it.
+        SpeakerModelError: the file is invalid, or the network differs from its sha256.
     """
     path = folder / MANIFEST
     manifest = read_manifest(path, FORMAT, SegmentationManifest)
     named = [voice for voices in manifest.classes for voice in voices]
     if not named or any(voice not in range(len(named)) for voice in named):
         raise SpeakerModelError(
-            f"{path}: classes is {manifest.classes}, must be lists of the voices 0, 1, ..."
+            f"{path}: classes is {manifest.classes}; must be lists of the voices 0, 1, ..."
         )
     return manifest
 
 
 class Segmentation:
-    """Finds voices in windows of audio. Not thread-safe."""
+    """Computes voice activity in windows of audio. Not thread-safe."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        """Load the model in `folder`; raises SpeakerModelError if its content cannot be used."""
+        """Load the model in `folder`; raises SpeakerModelError if it is invalid."""
         self.manifest = load_manifest(folder)
         classes = self.manifest.classes
         path = folder / self.manifest.file
@@ -69,32 +69,30 @@ class Segmentation:
 
     @property
     def hop(self) -> int:
-        """Samples from frame to frame; frame k is centred on sample k * hop + field / 2."""
+        """Samples between frames; the center of frame k is sample k * hop + field / 2."""
         return self.manifest.hop
 
     @property
     def field(self) -> int:
-        """Samples that a frame sees at once."""
+        """Receptive field of a frame in samples."""
         return self.manifest.field
 
     @property
     def longest(self) -> int:
-        """Samples that one run may have."""
+        """Maximum number of input samples."""
         return round(self.manifest.duration * self.manifest.rate)
 
     def run(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability that each voice speaks: (n,) at 16 kHz -> (F, voices).
+        """Return the activity probabilities of (n,) samples at 16 kHz: (F, voices).
 
-        F = 1 + (n - field) // hop; sound shorter than one field has no frame. Not-a-number counts
-        as silence.
+        F = 1 + (n - field) // hop; audio shorter than one field has no frame. NaN counts as
+        silence.
 
         Raises:
-            ValueError: longer than what the network was trained on.
+            ValueError: there are more samples than in the training of the network.
         """
         if len(samples) > self.longest:
-            raise ErcValueError(
-                f"{len(samples)} samples, the network was trained on {self.longest} at most"
-            )
+            raise ErcValueError(f"{len(samples)} samples; the network takes at most {self.longest}")
         if len(samples) < self.field:
             return np.zeros((0, self.voices), np.float32)
         clean = np.nan_to_num(

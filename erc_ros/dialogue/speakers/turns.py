@@ -1,4 +1,4 @@
-"""Turns: who speaks from when to when. Values and pure functions; times in ns."""
+"""Speaker turns. Values and pure functions; times in ns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """speaker: index within the conversation, None = unclear; confidence: 0..1."""
+    """Speaker of a turn: index within the conversation, None = unclear; confidence 0..1."""
 
     speaker: int | None
     confidence: float
@@ -20,9 +20,9 @@ UNCLEAR = Attribution(None, float("nan"))
 
 @dataclass(frozen=True, slots=True)
 class SpeakerTurn:
-    """One voice from `start` to `end` (ns).
+    """Speech of one speaker from `start` to `end` (ns).
 
-    overlapped: ns in which another one speaks, too, where turns may lie over each other.
+    overlapped: ns in which another speaker is active as well.
     """
 
     start: int
@@ -33,7 +33,7 @@ class SpeakerTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnCorrection:
-    """What was attributed from `start` to `end` (ns) has turned out otherwise: `new_speaker` spoke.
+    """The speaker from `start` to `end` (ns) is `new_speaker` instead of `old_speaker`.
 
     Speakers are indices within the conversation, None = unclear.
     """
@@ -50,7 +50,7 @@ class TurnCorrection:
 
 
 def joined(turns: Sequence[SpeakerTurn]) -> list[SpeakerTurn]:
-    """Turns of one speaker that touch, or lie over each other, are one."""
+    """Merge adjacent and overlapping turns of one speaker."""
     result: list[SpeakerTurn] = []
     for turn in turns:
         speaker = turn.attribution.speaker
@@ -70,7 +70,7 @@ def joined(turns: Sequence[SpeakerTurn]) -> list[SpeakerTurn]:
 
 
 def overlapped(turn: SpeakerTurn, others: Sequence[SpeakerTurn]) -> int:
-    """ns of the turn in which others speak as well."""
+    """Return the ns of a turn in which others speak as well."""
     spans = sorted(
         (max(turn.start, o.start), min(turn.end, o.end))
         for o in others
@@ -84,7 +84,7 @@ def overlapped(turn: SpeakerTurn, others: Sequence[SpeakerTurn]) -> int:
 
 
 def shared(turns: Sequence[SpeakerTurn]) -> int:
-    """ns in which two or more of the turns lie over each other."""
+    """Return the ns in which two or more turns overlap."""
     edges = sorted([(turn.start, 1) for turn in turns] + [(turn.end, -1) for turn in turns])
     total = speaking = 0
     for (time, change), (following, _) in itertools.pairwise(edges):
@@ -94,11 +94,11 @@ def shared(turns: Sequence[SpeakerTurn]) -> int:
 
 
 def partition(turns: Sequence[SpeakerTurn], start: int, end: int) -> list[SpeakerTurn]:
-    """One after the other from `start` to `end`; pauses are cut in the middle."""
+    """Return turns that cover `start` to `end` without overlap; pauses are split in the middle."""
     parts: list[SpeakerTurn] = []
     for turn in turns:
         if parts and turn.end <= parts[-1].end:
-            continue  # inside another one
+            continue  # inside another turn
         begin = start
         if parts:
             last = parts[-1]
@@ -111,7 +111,7 @@ def partition(turns: Sequence[SpeakerTurn], start: int, end: int) -> list[Speake
 
 
 def without_short(turns: Sequence[SpeakerTurn], least: int) -> list[SpeakerTurn]:
-    """Turns shorter than `least` (ns), or of no person, go to the longer neighbour."""
+    """Merge turns without speaker or shorter than `least` (ns) with the longer neighbor."""
     kept = list(turns)
     while len(kept) > 1:
         place = min(
@@ -135,13 +135,13 @@ def without_short(turns: Sequence[SpeakerTurn], least: int) -> list[SpeakerTurn]
 
 
 def _united(turn: SpeakerTurn, other: SpeakerTurn) -> SpeakerTurn:
-    """Both, as the first one's."""
+    """Return the union of two turns, with the speaker of the first."""
     start, end = min(turn.start, other.start), max(turn.end, other.end)
     return SpeakerTurn(start, end, turn.attribution)
 
 
 def differences(before: Sequence[SpeakerTurn], now: Sequence[SpeakerTurn]) -> list[TurnCorrection]:
-    """Where two accounts of the same time name different speakers."""
+    """Return the spans in which two sequences of turns have different speakers."""
     corrections: list[TurnCorrection] = []
     for turn in now:
         for old in before:
