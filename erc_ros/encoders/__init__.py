@@ -1,1 +1,1 @@
-"""From an utterance to model inputs, one module per modality. Numpy only; training uses it too."""
+"""Conversion of utterances to network inputs, one module per modality, shared with training."""

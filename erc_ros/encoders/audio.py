@@ -1,7 +1,7 @@
 """Log-mel features of speech.
 
-25 ms windows every 10 ms, 64 bands from 60 to 7400 Hz. Frame k covers the samples 160 k to
-160 k + 399 and depends on nothing else.
+25 ms windows every 10 ms, 64 bands from 60 to 7400 Hz. Frame k depends only on the samples 160 k to
+160 k + 399.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 FFT = 512
 MEL_BANDS = 64
-LOWEST, HIGHEST = 60.0, 7400.0  # Hz; above, clips that were once resampled have no audio
-FLOOR = 1e-8  # power of a band; about the rounding noise of 16-bit samples
+LOWEST, HIGHEST = 60.0, 7400.0  # Hz; resampled clips have no energy above
+FLOOR = 1e-8  # minimum power of a band, about the rounding noise of 16-bit samples
 MAX_SECONDS = 6.0
 BLOCK = 32  # frames computed at once
 DYNAMIC_RANGE = 6.0 * np.log(10.0)  # 60 dB below the loudest band, in nepers of power
@@ -28,15 +28,15 @@ Features = NDArray[np.float32]
 
 
 def frame_count(samples: int) -> int:
-    """How many whole windows there are in so many samples."""
+    """Return the number of complete windows in `samples` samples."""
     return max(0, (samples - WINDOW) // HOP + 1)
 
 
 def log_mel(samples: NDArray[np.float32]) -> Features:
-    """A whole recording at once: (n,) float32 in [-1, 1] -> (T, 64) log power.
+    """Compute log-mel features: (n,) float32 in [-1, 1] -> (T, 64) logarithm of power.
 
     Raises:
-        ValueError: samples of another shape.
+        ValueError: the samples have another shape.
     """
     if samples.ndim != 1:
         raise ErcValueError(f"audio must be mono, (n,), not {samples.shape}")
@@ -44,11 +44,11 @@ def log_mel(samples: NDArray[np.float32]) -> Features:
 
 
 def normalise(features: Features) -> Features:
-    """Mean 0 and variance 1 over the whole utterance, (T, 64) -> (T, 64).
+    """Normalize to mean 0 and variance 1 over the whole utterance, (T, 64) -> (T, 64).
 
-    One mean and one deviation for all bands: loudness and the distance of the microphone go, the
-    timbre of the voice stays. What is 60 dB below the loudest band is cut off first: digital
-    silence and a quiet room then look the same.
+    One mean and one standard deviation for all bands remove the loudness and keep the timbre.
+    Values more than 60 dB below the loudest band are clipped first, so that digital silence and a
+    quiet room give the same features.
     """
     if features.size == 0:
         return features
@@ -60,16 +60,16 @@ def normalise(features: Features) -> Features:
 
 
 def audio_input(samples: NDArray[np.int16], max_seconds: float = MAX_SECONDS) -> Features:
-    """Audio of an utterance, (n,) int16, -> the audio network's input (T, 64) float32.
+    """Convert the audio of an utterance, (n,) int16, to the input (T, 64) of the audio network.
 
-    Only the last `max_seconds` count. T is 0 below 25 ms: the utterance then has no audio.
+    Only the last `max_seconds` are used. T is 0 for less than 25 ms: there is no audio then.
 
     Raises:
-        ValueError: samples that are not (n,) int16.
+        ValueError: the samples are not (n,) int16.
     """
     _check_sound(samples)
     kept = frame_count(round(max_seconds * SAMPLE_RATE))
-    # Whole hops are excluded, so that frames lie where a stream has them.
+    # Cut at a multiple of the hop, so that the frames are the same as in a stream.
     start = max(0, frame_count(len(samples)) - kept) * HOP
     return normalise(log_mel(samples[start:].astype(np.float32) / np.float32(32768)))
 
@@ -77,15 +77,15 @@ def audio_input(samples: NDArray[np.int16], max_seconds: float = MAX_SECONDS) ->
 def waveform_input(
     samples: NDArray[np.int16], max_seconds: float, normalise: bool
 ) -> NDArray[np.float32]:
-    """Audio of an utterance, (n,) int16, -> what a waveform encoder hears, (n,) float32.
+    """Convert the audio of an utterance, (n,) int16, to the input of a waveform encoder, float32.
 
     Args:
-        max_seconds: only the last so many count.
-        normalize: to mean 0 and variance 1 over what counts (wav2vec 2.0 and data2vec expect it
-            unless their feature extractor says `do_normalize: false`); else in [-1, 1].
+        max_seconds: only the last `max_seconds` are used.
+        normalise: whether to normalize to mean 0 and variance 1, as wav2vec 2.0 and data2vec expect
+            unless their feature extractor has `do_normalize: false`; otherwise in [-1, 1].
 
     Raises:
-        ValueError: samples that are not (n,) int16.
+        ValueError: the samples are not (n,) int16.
     """
     _check_sound(samples)
     kept = samples[-round(max_seconds * SAMPLE_RATE) :]
@@ -105,10 +105,10 @@ def _features(heard: NDArray[np.float32], frames: int) -> Features:
     if frames == 0:
         return np.zeros((0, MEL_BANDS), np.float32)
     bank = _tables()[1]
-    # Neither a NaN nor an overdriven sample may spoil the utterance.
+    # NaN and clipped samples must not affect the whole utterance.
     sound = np.clip(np.nan_to_num(heard, nan=0.0), -1.0, 1.0)
     windows = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[: frames * HOP : HOP]
-    # Block by block: the arrays of a long utterance would come fresh from the system every time.
+    # In blocks, because the system would allocate large arrays again in every call.
     bands = np.concatenate(
         [_power(windows[at : at + BLOCK]) @ bank for at in range(0, frames, BLOCK)]
     )
@@ -117,8 +117,8 @@ def _features(heard: NDArray[np.float32], frames: int) -> Features:
 
 
 def _power(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Power spectrum of (T, 400) -> (T, 257)."""
-    # float64: numpy's transform is three times as fast as in float32.
+    """Compute the power spectrum of windows: (T, 400) -> (T, 257)."""
+    # In float64, NumPy's transform is three times as fast as in float32.
     spectrum = np.fft.rfft(windows * _tables()[0], FFT)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
     return power.astype(np.float32)
@@ -126,7 +126,7 @@ def _power(windows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Hann window (400,), scaled to mean square 1, and mel filters (257, 64), each of sum 1."""
+    """Return the Hann window (400,), with mean square 1, and mel filters (257, 64), of sum 1."""
     turn = 2 * np.pi * np.arange(WINDOW) / WINDOW
     window = 0.5 - 0.5 * np.cos(turn)
     window /= np.sqrt(np.sum(np.square(window)))

@@ -1,4 +1,4 @@
-"""Face crops as face networks want them: few, gray and small; or as a clip in color."""
+"""Conversion of face crops to network inputs: gray images, or a clip of color frames."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.utterance import FaceCrop
 
-SIZE = 48  # pixels, the side of a FER2013 image
-MAX_CROPS = 8  # of an utterance
+SIZE = 48  # pixels, width and height of a FER2013 image
+MAX_CROPS = 8  # maximum number of crops of an utterance
 
 
 def spread(count: int, limit: int = MAX_CROPS) -> list[int]:
-    """Which of `count` crops to look at: at most `limit`, evenly over the utterance, in order.
+    """Return the indices of at most `limit` of `count` crops, evenly over the utterance.
 
-    The middles of `limit` equal parts: the very first and last frames of a segment show
-    it least.
+    They are the centers of `limit` equal parts, because the emotion is least visible in the first
+    and last frames.
 
     Raises:
-        ValueError: a limit below 1 or a negative count.
+        ValueError: the limit is below 1, or the count is negative.
     """
     if limit < 1 or count < 0:
         raise ErcValueError(f"cannot choose {limit} of {count} crops")
@@ -32,10 +32,10 @@ def spread(count: int, limit: int = MAX_CROPS) -> list[int]:
 
 
 def to_gray(pixels: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.float32]:
-    """One crop, (H, W, 3) BGR or (H, W) gray uint8, -> (size, size) float32 in [0, 1].
+    """Convert a crop, (H, W, 3) BGR or (H, W) gray uint8, to (size, size) float32 in [0, 1].
 
     Raises:
-        ValueError: empty, not uint8, or of another shape.
+        ValueError: the crop is empty, not uint8, or has another shape.
     """
     check_picture(pixels)
     gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
@@ -47,12 +47,12 @@ def to_gray(pixels: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.float32]:
 def face_input(
     crops: Sequence[FaceCrop], limit: int = MAX_CROPS, size: int = SIZE
 ) -> NDArray[np.float32]:
-    """Crops of an utterance, in the order of their stamps, -> (N, 1, size, size) float32 in [0, 1].
+    """Convert the crops of an utterance, sorted by stamp, to (N, 1, size, size) in [0, 1].
 
-    N is 0 without crops: the utterance then has no visual modality.
+    N is 0 without crops: the visual modality is missing then.
 
     Raises:
-        ValueError: a crop that is no image (`to_gray`).
+        ValueError: a crop is not an image (see `to_gray`).
     """
     chosen = [to_gray(crops[index].pixels, size) for index in spread(len(crops), limit)]
     return np.stack(chosen)[:, None] if chosen else np.zeros((0, 1, size, size), np.float32)
@@ -65,13 +65,13 @@ def clip_input(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> NDArray[np.float32]:
-    """Crops of an utterance, in the order of their stamps, -> a clip (frames, 3, size, size).
+    """Convert the crops of an utterance, sorted by stamp, to a clip (frames, 3, size, size).
 
-    RGB, (value / 255 - mean) / std per channel. So many frames evenly over the utterance; of fewer
-    crops some count twice. Without any there is no clip: (0, 3, size, size).
+    RGB, (value / 255 - mean) / std per channel. The frames are evenly distributed over the
+    utterance; with fewer crops, some are repeated. Without crops the result is (0, 3, size, size).
 
     Raises:
-        ValueError: a crop that is no image (`to_gray`).
+        ValueError: a crop is not an image (see `to_gray`).
     """
     if not crops:
         return np.zeros((0, 3, size, size), np.float32)
@@ -85,14 +85,14 @@ def clip_input(
 
 
 def _to_rgb(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(H, W, 3) BGR or (H, W) gray -> (size, size, 3) RGB."""
+    """Convert (H, W, 3) BGR or (H, W) gray to (size, size, 3) RGB."""
     check_picture(pixels)
     code = cv2.COLOR_BGR2RGB if pixels.ndim == 3 else cv2.COLOR_GRAY2RGB
     return _resized(np.asarray(cv2.cvtColor(pixels, code), np.uint8), size)
 
 
 def check_picture(pixels: NDArray[np.uint8]) -> None:
-    """Raise ValueError for what is no face crop: empty, not uint8, or of another shape."""
+    """Raise ValueError for a face crop that is empty, not uint8, or has another shape."""
     shape_fits = pixels.ndim in (2, 3) and pixels.shape[2:] in {(), (3,)}
     if pixels.dtype != np.uint8 or pixels.size == 0 or not shape_fits:
         raise ErcValueError(
@@ -103,6 +103,6 @@ def check_picture(pixels: NDArray[np.uint8]) -> None:
 def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if pixels.shape[:2] == (size, size):
         return pixels
-    # Area averaging when shrinking: anything else turns fine texture into false edges.
+    # Area interpolation avoids aliasing when scaling down.
     method = cv2.INTER_AREA if min(pixels.shape[:2]) >= size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (size, size), interpolation=method), np.uint8)

@@ -1,7 +1,7 @@
-"""YuNet, the default face detector: a network of 230 kB that also finds turned and small faces.
+"""YuNet, the default face detector: a network of 230 kB that also detects rotated and small faces.
 
-It runs in ONNX Runtime. OpenCV has a class for it (`FaceDetectorYN`), but reads this form of the
-network from version 4.8 on only, and Ubuntu 22.04 and 24.04 ship 4.5.4 and 4.6.
+It runs in ONNX Runtime. OpenCV's class for it (`FaceDetectorYN`) reads this version of the network
+from OpenCV 4.8 on, but Ubuntu 22.04 and 24.04 contain 4.5.4 and 4.6.
 
 Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20,
 2023. `assets/README.md` has source and license of the file.
@@ -23,35 +23,35 @@ from erc_ros.sensing.images import to_bgr
 from erc_ros.values.errors import ErcValueError
 
 NETWORK = Path(__file__).parent / "assets" / "face_detection_yunet_2026may.onnx"
-STRIDES = (8, 16, 32)  # pixels between the anchors of the three scales
+STRIDES = (8, 16, 32)  # pixels between the anchors of each scale
 MIN_SCORE = 0.7
-SAME_FACE = 0.3  # intersection over union of two detections of one face
+SAME_FACE = 0.3  # minimum intersection over union of two detections of one face
 RIGHT_EYE, LEFT_EYE, NOSE, RIGHT_MOUTH, LEFT_MOUTH = range(5)
 
-# The face network learned from FER2013, whose images were cut by a cascade like OpenCV's. Where
-# that cascade's square is, relative to the eyes and the mouth that YuNet finds: fitted by
+# The face network was trained on FER2013, whose images were cropped by a cascade like OpenCV's. The
+# constants place its square relative to the eyes and mouth that YuNet detects. They were fitted by
 # `python -m benchmarks.face_detectors --fit` to photographs in which both detectors find the face.
-SIDE = 2.15  # of the square, in distances from the eyes to the mouth
-MIN_SIDE = 2.1  # of the square, in distances between the eyes: for faces that look up or down
-MIDDLE = 0.26  # of the square: this share of the way from the eyes to the mouth
+SIDE = 2.15  # side of the square, in distances from the eyes to the mouth
+MIN_SIDE = 2.1  # minimum side, in distances between the eyes: for faces that look up or down
+MIDDLE = 0.26  # center of the square, as a fraction of the way from the eyes to the mouth
 
 Detections = NDArray[np.float32]  # (n, 15): x, y, width, height, five points (x, y), score
 
 
 class YuNetDetector:
-    """Faces of an image, cut as the face networks expect them.
+    """Face detector whose boxes fit the face networks.
 
-    The box of a face is a square around its eyes and mouth, in the place where OpenCV's cascade,
-    with which FER2013 was cut, has it: not YuNet's own rectangle.
+    The box of a face is not YuNet's rectangle, but a square relative to its eyes and mouth, at the
+    place where OpenCV's cascade, which was used to crop FER2013, has it.
 
     Args:
-        model_file: a YuNet ONNX file with inputs of any size; the one of the package by default.
-        max_width: the image is scaled down to it, pixels.
-        min_score: of a detection, 0 to 1.
+        model_file: a YuNet ONNX file with inputs of any size; default: that of the package.
+        max_width: pixels, width to which the image is scaled down.
+        min_score: minimum score of a detection, 0 to 1.
 
     Raises:
-        ValueError: a bound out of its range, or the file is no such model.
-        FileNotFoundError: there is no model file.
+        ValueError: an argument is out of range, or the file is not a YuNet model.
+        FileNotFoundError: the model file does not exist.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class YuNetDetector:
             self._network = on_cpu(model_file)
             self.find(np.zeros((64, 96, 3), np.uint8))
         except (NetworkError, KeyError, ValueError, IndexError) as error:
-            raise ErcValueError(f"face model {model_file} is no YuNet model: {error}") from error
+            raise ErcValueError(f"face model {model_file} is not a YuNet model: {error}") from error
 
     def detect(self, frame: Frame) -> list[Box]:
         image = to_bgr(frame)
@@ -79,7 +79,7 @@ class YuNetDetector:
         return sorted_boxes(boxes, width, height)
 
     def find(self, image: NDArray[np.uint8]) -> Detections:
-        """All faces of an image (H, W, 3) BGR, in its pixels, the surest first."""
+        """Return the detections in an image (H, W, 3) BGR, in its pixels, highest score first."""
         height, width = image.shape[:2]
         scale = max(1.0, width / self._max_width)
         size = (max(1, round(width / scale)), max(1, round(height / scale)))
@@ -95,7 +95,7 @@ class YuNetDetector:
 
 
 def square(face: NDArray[np.float32]) -> tuple[float, ...]:
-    """x, y, width, height of the square that a face is cut by, of a detection (15,)."""
+    """Return x, y, width and height of the crop of a detection (15,)."""
     points = face[4:14].reshape(5, 2)
     eyes = (points[RIGHT_EYE] + points[LEFT_EYE]) / 2
     mouth = (points[RIGHT_MOUTH] + points[LEFT_MOUTH]) / 2
@@ -106,14 +106,14 @@ def square(face: NDArray[np.float32]) -> tuple[float, ...]:
 
 
 def _decoded(outputs: dict[str, NDArray[Any]], stride: int, columns: int) -> Detections:
-    """One scale's detections (n, 15), in pixels of the network's input."""
+    """Decode the detections of one scale: (n, 15), in pixels of the network input."""
     kind, there = outputs[f"cls_{stride}"][0, :, 0], outputs[f"obj_{stride}"][0, :, 0]
     score = np.sqrt(np.clip(kind, 0, 1) * np.clip(there, 0, 1))
     number = np.arange(len(score))
     anchors = np.stack([number % (columns // stride), number // (columns // stride)], axis=1)
     box, points = outputs[f"bbox_{stride}"][0], outputs[f"kps_{stride}"][0]
     middle = (anchors + box[:, :2]) * stride
-    # A size beyond e^10 strides is no size; it would be infinite.
+    # Limited to e^10 strides, so that the size is finite.
     size = np.exp(np.minimum(box[:, 2:], 10)) * stride
     spots = (points.reshape(-1, 5, 2) + anchors[:, None]) * stride
     columns_of = [middle - size / 2, size, spots.reshape(-1, 10), score[:, None]]
@@ -121,7 +121,7 @@ def _decoded(outputs: dict[str, NDArray[Any]], stride: int, columns: int) -> Det
 
 
 def _separate(faces: Detections) -> Detections:
-    """Without the less sure ones of detections that overlap, the surest first."""
+    """Apply non-maximum suppression; return the highest score first."""
     faces = faces[np.argsort(-faces[:, 14], kind="stable")]
     kept: list[NDArray[np.float32]] = []
     for face in faces[np.isfinite(faces).all(axis=1)]:

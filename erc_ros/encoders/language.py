@@ -1,10 +1,10 @@
-"""Is a text of a language that a model can read? Decided on the text and its tag, without a model.
+"""Check whether a text is in a language of the model, from its characters, words and locale.
 
-A text encoder answers a text of another language confidently and wrongly. So a text is excluded
-whose tag names another language, whose letters are of another script, whose letters the tokenizer
-does not know, or whose words are mostly frequent words of another language. The last check is made
-for short utterances: it needs two different words of the other language, and more of them than the
-text has words of its own; what it does not know, it lets pass.
+A text encoder gives wrong estimates with high confidence for texts in other languages. A text is
+therefore excluded if its locale is of another language, if its script is not one of the model's
+languages, if the tokenizer does not know its letters, or if most of its words are frequent words of
+another language. The last check is made for short utterances. It requires two different words of
+the other language, and more of them than words of the model's languages; other texts are accepted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from erc_ros.encoders.language_words import LOANWORDS, PARTICLES, WORDS
 
 
 class TextExclusion(str, Enum):
-    """Why a text is not used; the values are those of `EmotionEstimate.text_excluded`."""
+    """Reason why a text is not used; values of `EmotionEstimate.text_excluded`."""
 
     LOCALE = "locale"
     SCRIPT = "script"
@@ -28,7 +28,7 @@ class TextExclusion(str, Enum):
 
     @property
     def explanation(self) -> str:
-        """A sentence for a log or a report; it quotes nothing of the text."""
+        """A sentence for a log or report, which does not quote the text."""
         return _EXPLANATIONS[self]
 
 
@@ -42,14 +42,14 @@ _EXPLANATIONS = {
 
 _TAG = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,8})*")
 _UNDETERMINED = frozenset({"c", "posix", "und", "mul", "zxx", "auto", "unknown", "none"})
-# What recognizers write instead of a BCP-47 primary subtag: ISO 639-2 codes and English names.
+# ISO 639-2 codes and English names that recognizers use instead of a BCP-47 primary subtag.
 _PRIMARY = {
     **{"eng": "en", "english": "en", "deu": "de", "ger": "de", "german": "de", "fra": "fr"},
     **{"fre": "fr", "french": "fr", "spa": "es", "spanish": "es", "ita": "it", "italian": "it"},
     **{"nld": "nl", "dut": "nl", "dutch": "nl", "por": "pt", "portuguese": "pt", "tur": "tr"},
     **{"turkish": "tr", "nb": "no", "nn": "no", "cmn": "zh", "chinese": "zh", "mandarin": "zh"},
 }
-# Scripts, as the names of Unicode's characters begin, of languages that are not written in Latin.
+# Language -> scripts (first word of Unicode character names), for languages not written in Latin.
 _SCRIPTS = {
     **dict.fromkeys(("ar", "fa", "ur"), ("ARABIC",)),
     **dict.fromkeys(("ru", "uk", "bg", "sr", "mk", "be"), ("CYRILLIC",)),
@@ -63,16 +63,16 @@ _SCRIPTS = {
 }
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
-PARTICLE = 0.5  # weight of a word that names and titles borrow
-LEAST = 2.0  # weight of the other language's words; one such word is a quotation or a name
-MARGIN = 2.0  # times the weight of the words that the model reads
-COVERAGE = 0.4  # share of the text's words
-SHORT, SHORT_COVERAGE = 3, 0.66  # of a text of at most so many words
-LETTER = 0.5  # weight that letters with marks, which the languages read lack, add to a word
+PARTICLE = 0.5  # weight of a word that is common in names and titles
+LEAST = 2.0  # minimum weight of words of the other language; one word may be a quotation or name
+MARGIN = 2.0  # minimum ratio to the weight of the words of the model's languages
+COVERAGE = 0.4  # minimum share of the words of the text
+SHORT, SHORT_COVERAGE = 3, 0.66  # maximum words of a short text, and its minimum share
+LETTER = 0.5  # additional weight of a word with letters that the model's languages do not have
 
 
 def primary_language(tag: str) -> str:
-    """The primary language subtag of a BCP-47 tag or a POSIX locale; "": it does not tell.
+    """Return the primary language subtag of a BCP-47 tag or a POSIX locale; "" without one.
 
     Example:
         >>> primary_language("de_DE.UTF-8"), primary_language("en-US"), primary_language("C")
@@ -87,11 +87,11 @@ def primary_language(tag: str) -> str:
 
 
 class LanguageCheck:
-    """Whether a text is of a language that is read.
+    """Check whether a text is in one of the given languages.
 
     Args:
-        languages: BCP-47 tags of the languages that are read; (): every text passes.
-        unknown_letters: text -> share, 0 to 1, of its letters that the tokenizer does not know.
+        languages: BCP-47 tags; empty: every text is accepted.
+        unknown_letters: returns the share, 0 to 1, of letters that the tokenizer does not know.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class LanguageCheck:
         self._languages = frozenset(primary_language(tag) or tag.lower() for tag in languages)
         self._unknown_letters = unknown_letters
         self._scripts = {s for name in self._languages for s in _SCRIPTS.get(name, ("LATIN",))}
-        # A language without a list of words could be any: then words and scripts decide nothing.
+        # Without data of a language, neither scripts nor words can exclude a text.
         self._knows_scripts = self._languages <= WORDS.keys() | _SCRIPTS.keys()
         self._knows_words = bool(self._languages) and self._languages <= WORDS.keys()
         self._own = frozenset[str]().union(
@@ -114,7 +114,7 @@ class LanguageCheck:
         }
 
     def __call__(self, text: str, locale: str = "") -> TextExclusion | None:
-        """Why `text` (with the tag `locale`) is not read, or None."""
+        """Return why `text` with the tag `locale` is excluded, or None."""
         if not self._languages:
             return None
         language = primary_language(locale)
@@ -151,7 +151,7 @@ class LanguageCheck:
             if len({*frequent, *marked}) < 2:
                 continue
             weight = sum(map(self._weight, frequent)) + len(marked)
-            # What both languages have says nothing, but belongs to the text.
+            # Words of both languages are not evidence, but count as words of the text.
             shared = sum(word in others and word in self._own for word in words)
             coverage = (len(frequent) + len(marked) + shared) / len(words)
             if weight >= LEAST and weight > MARGIN * (own - shared) and coverage >= least:
@@ -159,7 +159,7 @@ class LanguageCheck:
         return False
 
     def _is_marked(self, word: str) -> bool:
-        """Has it letters that the languages read lack? Not where English borrows the word."""
+        """Return whether a word has letters that the languages lack, and is not a loanword."""
         return word not in LOANWORDS and not self._own_letters.issuperset(word)
 
     def _weight(self, word: str) -> float:
@@ -168,7 +168,7 @@ class LanguageCheck:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, apostrophes within them as ASCII."""
+    """Return the words of a text in lower case, with ASCII apostrophes."""
     lower = unicodedata.normalize("NFC", text.lower()).replace("i\u0307", "i").replace("’", "'")
     return _WORD.findall(lower)
 

@@ -1,8 +1,8 @@
-"""Frequent words of spoken languages, by which `language` tells them from each other.
+"""Frequent words of spoken languages, with which `language` distinguishes them.
 
-Written for this project: pronouns, articles, auxiliary verbs, conjunctions, and what people say
-often. Languages are BCP-47 primary subtags. A word may stand in several lists; what it shares with
-a language that a model package reads is no evidence against the text.
+Written for this project: pronouns, articles, auxiliary verbs, conjunctions, and common phrases.
+Languages are BCP-47 primary subtags. A word may be in several lists; a word that is also in a
+language of the model package is not evidence against a text.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ WORDS: dict[str, frozenset[str]] = {name: frozenset(text.split()) for name, text
 """Language -> its frequent words, in lower case."""
 
 LOANWORDS = frozenset(_LOANWORDS.split())
-"""Words of English that keep the marks of the language that they come from."""
+"""English loanwords with letters of their original language."""
 
 PARTICLES = frozenset(_PARTICLES.split())
-"""Words of names, titles and songs, which are borrowed: weaker evidence."""
+"""Words that are common in names, titles and songs, and are weaker evidence."""

@@ -1,20 +1,20 @@
-"""From a conversation to the text encoder's input: the prompt of MAGTKD (section 3.2, eq. 1-3).
+"""Input of the text encoder: the prompt of MAGTKD (section 3.2, eq. 1-3).
 
     [CLS] <s1> text [SEP] <s2> text [SEP] ... now <s2> feels [MASK] [SEP]
 
-History first, the current utterance last, then the question; the encoder's output at [MASK] is
-the utterance's embedding. Speakers are `<s1>`..`<s9>` in the order in which they first spoke in
-this conversation, `<s0>` when unknown. Tokens are named by their role: a bundle says whether the
-start is `[CLS]` or `<s>`.
+The prompt contains the history, the current utterance and a question. The output of the encoder at
+[MASK] is the embedding of the utterance. Speakers are `<s1>`..`<s9>` in the order of their first
+utterance in the conversation, `<s0>` if unknown. Special tokens are named by their role; the bundle
+defines whether the start is `[CLS]` or `<s>`.
 
-Two ways to read it. `WholePrompt` encodes all of it again for each utterance, as the papers do. In
-`TextPrompt` attention is causal between utterances and free within one: a token sees its own
-utterance and all before it, and a question sees everything so far but no token sees it. So what
-was computed for an utterance stays true while the conversation goes on: the robot encodes each
-utterance once, with the keys and values of those before it at hand, and training reads every
-utterance of a dialogue in one pass (`arrange` lays out both).
+`WholePrompt` encodes the whole prompt again for each utterance, as the papers do. `TextPrompt` uses
+attention that is causal between utterances and bidirectional within one: a token attends to its own
+utterance and all earlier ones, a question attends to all utterances so far, and no token attends to
+a question. The keys and values of an utterance therefore stay valid. The robot encodes each
+utterance once and reuses those of earlier ones; training encodes all utterances of a dialogue in
+one pass (`arrange` creates both inputs).
 
-Trainings and the robot use this code, for the small text encoder and for the papers' prompts.
+Training and inference use this code, for the small text encoder and for the prompts of the papers.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 from erc_ros.values.errors import ErcValueError
 
 UNKNOWN_SPEAKER = 0
-LAST_SPEAKER = 9  # the tenth and every later speaker of a conversation share it
+LAST_SPEAKER = 9  # index of the ninth and all later speakers of a conversation
 SPEAKER_TOKENS = tuple(f"<s{index}>" for index in range(LAST_SPEAKER + 1))
 MAX_TOKENS = 256
-MAX_CHARACTERS = 4096  # of one utterance; what stands before cannot reach the model anyway
+MAX_CHARACTERS = 4096  # last characters of an utterance that are tokenized
 
 PROMPTS = ("magtkd", "question", "ddvlm", "plain")
-"""What a whole prompt asks, see `WholePrompt`."""
+"""Names of the prompts of `WholePrompt`."""
 
 _EMOTICON = re.compile(r"[:;=]['’]?-?[()\[\]/\\|]")
-"""A face of punctuation alone, as people type it."""
+"""Emoticons of punctuation characters."""
 
 Block = tuple[int, ...]
 """The tokens of one utterance: <si> text [SEP]; in a whole prompt <si> text."""
@@ -49,9 +49,9 @@ Block = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TokenRoles:
-    """Which tokens of a vocabulary play which role.
+    """Special tokens of a vocabulary, by role.
 
-    speakers: of an unknown speaker and of speakers 1 to 9; none: speakers are not named.
+    speakers: tokens of an unknown speaker and of speakers 1 to 9; empty: no speaker tokens.
     """
 
     start: str
@@ -62,8 +62,8 @@ class TokenRoles:
     def __post_init__(self) -> None:
         if len(self.speakers) not in (0, LAST_SPEAKER + 1):
             raise ErcValueError(
-                f"speakers are {len(self.speakers)} tokens, must be {LAST_SPEAKER + 1}: of unknown "
-                f"speakers and of 1 to {LAST_SPEAKER}; or none"
+                f"speakers has {len(self.speakers)} tokens; must be empty, or {LAST_SPEAKER + 1} "
+                f"tokens: of an unknown speaker and of speakers 1 to {LAST_SPEAKER}"
             )
 
 
@@ -72,7 +72,7 @@ BERT_ROLES = TokenRoles("[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One utterance as the text encoder sees it. speaker: 0 unknown, else 1..9."""
+    """Text and speaker of one utterance. speaker: 0 = unknown, else 1..9."""
 
     speaker: int
     text: str
@@ -80,22 +80,23 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """What the text encoder reads in one pass, as int64 and bool arrays without a batch axis.
+    """Input of one pass of the text encoder, without a batch axis.
 
-    P tokens are known from earlier passes and only seen; L tokens are new.
+    The keys and values of P tokens are cached from earlier passes; L tokens are new.
     """
 
     input_ids: NDArray[np.int64]  # (L,)
-    positions: NDArray[np.int64]  # (L,) a question stands where the next utterance will begin
-    visible: NDArray[np.bool_]  # (L, P + L) which tokens each new one sees
-    mask_index: NDArray[np.int64]  # (A,) where among the L each answer is read: [MASK], or [SEP]
-    kept: int  # the first so many of the L are utterances, what follows are questions
+    positions: NDArray[np.int64]  # (L,) a question begins at the position of the next utterance
+    visible: NDArray[np.bool_]  # (L, P + L) attention mask: tokens that each new token attends to
+    mask_index: NDArray[np.int64]  # (A,) index in L of each embedding: [MASK] or [SEP]
+    kept: int  # number of the L tokens that belong to utterances; the others are questions
 
 
 def speaker_index(known: tuple[str, ...], speaker: str) -> tuple[tuple[str, ...], int]:
-    """The index of a speaker within the conversation, and who is known from now on.
+    """Return the updated list of speakers and the index of a speaker within the conversation.
 
-    `known` holds at most 9 speaker ids in the order in which they first spoke. "" is unknown: 0.
+    known: at most 9 speaker ids in the order of their first utterance. speaker: id; "" = unknown,
+    whose index is 0.
     """
     if not speaker:
         return known, UNKNOWN_SPEAKER
@@ -108,7 +109,7 @@ def speaker_index(known: tuple[str, ...], speaker: str) -> tuple[tuple[str, ...]
 
 
 def speaker_indices(speakers: Iterable[str]) -> list[int]:
-    """`speaker_index` over a whole conversation."""
+    """Return the speaker index of each utterance of a conversation."""
     known: tuple[str, ...] = ()
     indices = []
     for speaker in speakers:
@@ -118,7 +119,7 @@ def speaker_indices(speakers: Iterable[str]) -> list[int]:
 
 
 def add_speaker_tokens(tokenizer: Tokenizer) -> Tokenizer:
-    """Add `<s0>`..`<s9>` behind the vocabulary and drop built-in truncation and padding."""
+    """Append `<s0>`..`<s9>` to the vocabulary and disable truncation and padding."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.add_special_tokens(
@@ -128,20 +129,20 @@ def add_speaker_tokens(tokenizer: Tokenizer) -> Tokenizer:
 
 
 class Vocabulary:
-    """A tokenizer and the tokens that play a role in prompts.
+    """A tokenizer and its special tokens for prompts.
 
     Args:
-        tokenizer: with the roles' tokens in it (`add_speaker_tokens`).
+        tokenizer: tokenizer that contains the special tokens (`add_speaker_tokens`).
 
     Raises:
-        ValueError: the tokenizer lacks a token.
+        ValueError: the tokenizer lacks a special token.
     """
 
     def __init__(self, tokenizer: Tokenizer, roles: TokenRoles = BERT_ROLES) -> None:
         self._tokenizer = tokenizer
-        unknown = getattr(tokenizer.model, "unk_token", None)  # some know every character
+        unknown = getattr(tokenizer.model, "unk_token", None)  # byte-level tokenizers have none
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
-        # What people say is text, even if a person spells out "<s1>" or "[MASK]".
+        # "<s1>" or "[MASK]" in an utterance is encoded as text.
         tokenizer.encode_special_tokens = True
         self.start = self._special(roles.start)
         self.separator = self._special(roles.separator)
@@ -153,8 +154,8 @@ class Vocabulary:
         """Read a bundle's tokenizer.json.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: not a tokenizer, or one that lacks a token.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not a tokenizer, or lacks a special token.
         """
         content = path.read_text(encoding="utf-8")
         try:
@@ -166,15 +167,15 @@ class Vocabulary:
         return cls(tokenizer, roles)
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of plain text, without any special token. Any str is fine, "" gives []."""
+        """Return the tokens of a text, without special tokens; [] for ""."""
         ids: list[int] = self._read(_clean(text)).ids
         return ids
 
     def can_read(self, text: str) -> bool:
-        """Whether there is a word in it that the vocabulary knows, a number, a sign or an emoticon.
+        """Return whether a text has a word of the vocabulary, a number, a symbol or an emoticon.
 
-        Punctuation says nothing of an emotion, nor does what is unknown: an emoji or a whole script
-        for a vocabulary of English, all the same token to the encoder.
+        Texts of punctuation or of unknown tokens contain no information: an English vocabulary
+        encodes all emojis and other scripts as the same token.
         """
         text = _clean(text)
         if _EMOTICON.search(text):
@@ -186,7 +187,7 @@ class Vocabulary:
         )
 
     def unknown_letters(self, text: str) -> float:
-        """Share, 0 to 1, of a text's letters that are in tokens which the vocabulary lacks."""
+        """Return the share, 0 to 1, of the letters of a text that are in unknown tokens."""
         text = f" {_clean(text)}"
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         letters = sum(map(str.isalpha, text))
@@ -198,18 +199,17 @@ class Vocabulary:
         return unknown / letters if letters else 0.0
 
     def speaker(self, number: int) -> list[int]:
-        """The token of a speaker, 0..9; [] where speakers are not named.
+        """Return the token of a speaker, 0..9; [] without speaker tokens.
 
         Raises:
-            ValueError: a speaker outside 0..9.
+            ValueError: the speaker is outside 0..9.
         """
         if not 0 <= number <= LAST_SPEAKER:
             raise ErcValueError(f"speaker is {number}, must be 0..{LAST_SPEAKER}")
         return [self.speakers[number]] if self.speakers else []
 
     def _read(self, text: str) -> Encoding:
-        # The space before makes the first word the same as any other, where that matters
-        # (byte-level BPE).
+        # With a space before it, byte-level BPE encodes the first word like any other.
         return self._tokenizer.encode(f" {text}" if text else "", add_special_tokens=False)
 
     def _special(self, token: str) -> int:
@@ -222,17 +222,17 @@ class Vocabulary:
 
 
 class TextPrompt:
-    """Turns become tokens, tokens the encoder's input. Made once, used for every utterance.
+    """Converts turns to tokens, and windows of utterances to the input of the encoder.
 
     Args:
-        tokenizer: with the speaker tokens in it (`add_speaker_tokens`).
-        max_tokens: positions that utterances and question may take together.
+        tokenizer: tokenizer that contains the speaker tokens (`add_speaker_tokens`).
+        max_tokens: maximum number of tokens of the utterances and the question.
         roles: which tokens to use.
-        has_question: without one, an utterance is read at its own tokens; its [SEP] is the place
-            that a layout names.
+        has_question: whether the prompt ends with a question; otherwise the embedding is read at
+            the [SEP] of the utterance.
 
     Raises:
-        ValueError: the tokenizer lacks a token, or max_tokens leaves no room for text.
+        ValueError: the tokenizer lacks a special token, or max_tokens is too small.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class TextPrompt:
         someone = self._vocabulary.speakers[UNKNOWN_SPEAKER]
         taken = 1 + (len(self.question(someone)) if has_question else 0)
         self._room = max_tokens - taken
-        if self._room < 2 * 3:  # half of it holds <si>, a token of text, and [SEP]
+        if self._room < 2 * 3:  # one half must hold <si>, one token of text, and [SEP]
             raise ErcValueError(
                 f"max_tokens is {max_tokens}; the prompt itself takes {taken}, so it must be at"
                 f" least {taken + 6}"
@@ -272,8 +272,8 @@ class TextPrompt:
         """Read a bundle's tokenizer.json.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: not a tokenizer, or not one for this prompt.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not a tokenizer, or lacks a special token.
         """
         return cls(Vocabulary.from_file(path, roles), max_tokens, has_question=has_question)
 
@@ -290,24 +290,24 @@ class TextPrompt:
         return self._vocabulary.unknown_letters(text)
 
     def block(self, turn: Turn) -> Block:
-        """<si> text [SEP], at most half of what fits; of a longer text the end is kept.
+        """Return `<si> text [SEP]`, at most half of `max_tokens`; the end of a longer text.
 
         Raises:
-            ValueError: a speaker outside 0..9.
+            ValueError: the speaker is outside 0..9.
         """
         speaker = self._vocabulary.speaker(turn.speaker)
         longest = self._room // 2 - 2
         return (*speaker, *self.encode(turn.text)[-longest:], self._vocabulary.separator)
 
     def said_by(self, speaker: int, block: Block) -> Block:
-        """The same words as said by another speaker, 0..9."""
+        """Return the block with another speaker, 0..9."""
         return (*self._vocabulary.speaker(speaker), *block[1:])
 
     def surplus(self, window: Sequence[Block], block: Block) -> int:
-        """How many of a window's oldest utterances have to go before another one is added.
+        """Return how many of the oldest utterances to remove before another one is added.
 
-        When it is full, so many go that the rest fills half of it: to drop them one by one
-        would shift all positions, and all would have to be encoded again for each utterance.
+        A full window is reduced to half of its size. Removing single utterances would shift all
+        positions and require encoding the window again for each utterance.
         """
         lengths = [len(each) for each in window]
         if sum(lengths) + len(block) <= self._room:
@@ -318,25 +318,25 @@ class TextPrompt:
         return number
 
     def slide(self, window: Sequence[Block], turn: Turn) -> tuple[Block, ...]:
-        """The window with one more utterance at its end, without the `surplus` at its beginning.
+        """Append an utterance to a window and remove the `surplus` at its beginning.
 
         Raises:
-            ValueError: a speaker outside 0..9.
+            ValueError: the speaker is outside 0..9.
         """
         block = self.block(turn)
         return (*window[self.surplus(window, block) :], block)
 
     def arrange(self, window: Sequence[Block], asked: Iterable[int], known: int = 0) -> Layout:
-        """The encoder's input for some utterances of a window.
+        """Return the encoder input for some utterances of a window.
 
         Args:
-            window: utterances, as many as `surplus` allows.
-            asked: which of them are asked about, numbers from `known` on.
-            known: how many at the beginning are known from an earlier pass.
+            window: utterances; `surplus` limits their number.
+            asked: indices, from `known` on, of the utterances to embed.
+            known: number of utterances at the beginning that are cached.
         """
         past = 1 + sum(map(len, window[:known])) if known else 0
         ids: list[int] = [] if known else [self._vocabulary.start]
-        owners = [0] * len(ids)  # the number of the utterance that each token belongs to
+        owners = [0] * len(ids)  # index of the utterance of each token
         ends = {}
         for number in range(known, len(window)):
             ids += window[number]
@@ -363,27 +363,29 @@ class TextPrompt:
         )
 
     def question(self, speaker: int) -> Block:
-        """`now <si> feels [MASK] [SEP]`, about the speaker with this token."""
+        """Return `now <si> feels [MASK] [SEP]` for a speaker."""
         return (*self._now, speaker, *self._feels, self._mask, self._vocabulary.separator)
 
 
 class WholePrompt:
-    """The whole prompt of an utterance, history first, as an encoder without a cache reads it.
+    """Builds the whole prompt of an utterance, for an encoder without a cache.
 
     magtkd: `<s> <s1> t1 ... <si> tk </s> For <si> tk Now <si> feels <mask> </s>`, read at the mask
-    (eq. 1-3);
-    question: the same without the repeated utterance, `... </s> Now <si> feels <mask> </s>`;
-    ddvlm: the last tokens of `<s> <s1> t1 ... <si> tk Now <si> feels`, then the mask (section 3.3);
-    plain: `<s> <s1> t1 ... <si> tk </s>`, read at the first token or as the mean, as the network
-    does it. What does not fit is cut from the left: the oldest words go first, never the question.
-    Of an utterance that does not fit twice, its last words are repeated.
+    (eq. 1-3).
+    question: likewise without the repeated utterance, `... </s> Now <si> feels <mask> </s>`.
+    ddvlm: the last tokens of `<s> <s1> t1 ... <si> tk Now <si> feels`, then the mask (section 3.3).
+    plain: `<s> <s1> t1 ... <si> tk </s>`, read at the first token or as the mean, depending on the
+    network.
+
+    A prompt that is too long is cut on the left: the oldest words are removed, never the question.
+    If an utterance does not fit twice, only its last words are repeated.
 
     Args:
         prompt: one of PROMPTS.
-        history: utterances before the current one that it may see; -1: all that fit.
+        history: maximum number of earlier utterances; -1: all that fit.
 
     Raises:
-        ValueError: no mask token for a prompt that needs one, or max_tokens leaves no room.
+        ValueError: the prompt needs a mask token and there is none, or max_tokens is too small.
     """
 
     def __init__(
@@ -407,7 +409,7 @@ class WholePrompt:
 
     @property
     def is_read_at_mask(self) -> bool:
-        """Whether the network has to be told where the mask is."""
+        """Whether the network needs the position of the mask."""
         return self._prompt != "plain"
 
     def can_read(self, text: str) -> bool:
@@ -419,20 +421,20 @@ class WholePrompt:
         return self._vocabulary.unknown_letters(text)
 
     def block(self, turn: Turn) -> Block:
-        """<si> text.
+        """Return `<si> text`.
 
         Raises:
-            ValueError: a speaker outside 0..9.
+            ValueError: the speaker is outside 0..9.
         """
         return (*self._vocabulary.speaker(turn.speaker), *self._vocabulary.encode(turn.text))
 
     def said_by(self, speaker: int, block: Block) -> Block:
-        """The same words as said by another speaker, 0..9."""
+        """Return the block with another speaker, 0..9."""
         own = self._vocabulary.speaker(speaker)
         return (*own, *block[len(own) :])
 
     def slide(self, window: Sequence[Block], turn: Turn) -> tuple[Block, ...]:
-        """The window with one more utterance at its end; what cannot reach the network goes."""
+        """Append an utterance to a window and remove utterances that do not fit into the prompt."""
         blocks = (*window, self.block(turn))
         if self._history >= 0:
             blocks = blocks[-(self._history + 1) :]
@@ -443,7 +445,7 @@ class WholePrompt:
         return blocks[first:]
 
     def assemble(self, window: Sequence[Block]) -> tuple[list[int], int]:
-        """The prompt for the last utterance of `window`, and where its mask is; -1: no mask."""
+        """Return the prompt for the last utterance and the index of its mask; -1 without mask."""
         said = [token for block in window for token in block]
         named = 1 if self._vocabulary.speakers else 0
         question = self._question(window[-1][:named], window[-1][named:])
@@ -455,7 +457,7 @@ class WholePrompt:
         return ids, len(ids) - 2 if self.is_read_at_mask else -1
 
     def _question(self, speaker: Sequence[int], words: Block) -> list[int]:
-        """What follows the conversation, about its last utterance."""
+        """Return the part of the prompt after the conversation."""
         end = [self._vocabulary.separator]
         if self._prompt == "plain":
             return end
@@ -473,17 +475,17 @@ class WholePrompt:
 
 
 def _clean(text: str) -> str:
-    """The end of a text, as Unicode: the tokenizer would refuse a lone surrogate."""
+    """Return the end of a text as valid Unicode, without lone surrogates."""
     return text[-MAX_CHARACTERS:].encode("utf-8", "replace").decode("utf-8").strip()
 
 
 def _has_words(text: str) -> bool:
-    """Whether there is a letter, a number or a symbol in it (Unicode's L, N and S)."""
+    """Return whether a text has a letter, number or symbol (Unicode categories L, N and S)."""
     return any(unicodedata.category(character)[0] in "LNS" for character in text)
 
 
 def _visible(owners: NDArray[np.int64], kept: int, past: int) -> NDArray[np.bool_]:
-    """(L, past + L): utterances see those before them and themselves, a question itself as well."""
+    """Return the attention mask (L, past + L) of utterances and questions; see the module."""
     before = owners[None, :] <= owners[:, None]  # (L, L)
     asks = np.arange(len(owners)) >= kept
     same_question = (owners[None, :] == owners[:, None]) & asks[:, None]
