@@ -1,1 +1,1 @@
-"""Neural networks as functions of named arrays: the one place where ONNX sessions are opened."""
+"""Neural networks as functions of named arrays; opens all ONNX Runtime sessions."""

@@ -1,7 +1,7 @@
-"""The NVIDIA driver, as far as TensorRT needs it: which GPU, its memory, one stream.
+"""Access to the NVIDIA driver for TensorRT: GPU name, memory and one stream.
 
-Through ctypes, as the driver's library is on every machine that has the GPU, while its bindings for
-Python exist for some of them only. Nothing here loads a library before it is asked to.
+Uses ctypes, because the driver library exists on every computer with an NVIDIA GPU, and Python
+bindings on some of them only. The library is loaded at the first use.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 
 class GpuError(ErcRuntimeError):
-    """The driver refused something; the message says what, and its code."""
+    """A call of the driver failed; the text has the function and the code."""
 
 
 @dataclass(frozen=True)
 class GpuName:
-    """What an engine depends on. capability: "8.7" is a Jetson AGX Orin."""
+    """GPU model. capability: compute capability, such as "8.7" for a Jetson AGX Orin."""
 
     name: str
     capability: str
@@ -44,7 +44,7 @@ class Gpu:
     """The first GPU, with a stream. Every method may be called from any thread.
 
     Raises:
-        GpuError: there is no driver or no GPU, or the driver refuses.
+        GpuError: there is no driver or no GPU, or a call failed.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Gpu:
         self._call("cuInit", 0)
         self._device = ctypes.c_int()
         self._call("cuDeviceGet", ctypes.byref(self._device), 0)
-        # The primary context is the one that TensorRT works in.
+        # TensorRT uses the primary context.
         self._context = ctypes.c_void_p()
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
         self._enter()
@@ -76,20 +76,20 @@ class Gpu:
 
     @property
     def driver(self) -> str:
-        """The newest CUDA that the driver knows, such as "12.6"."""
+        """Latest CUDA version that the driver supports, such as "12.6"."""
         number = ctypes.c_int()
         self._call("cuDriverGetVersion", ctypes.byref(number))
         return f"{number.value // 1000}.{number.value % 1000 // 10}"
 
     def allocate(self, size: int) -> Memory:
-        """`size` bytes on the GPU; freed with the object."""
+        """Allocate `size` bytes on the GPU; they are freed with the returned object."""
         self._enter()
         address = ctypes.c_uint64()
         self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(max(1, size)))
         return Memory(self, address.value, size)
 
     def upload(self, array: NDArray[Any], memory: Memory) -> None:
-        """Copy a contiguous array into `memory`, in the order of the stream."""
+        """Copy a contiguous array to `memory`, in stream order."""
         self._enter()
         pointer = ctypes.c_void_p(array.ctypes.data)
         size = ctypes.c_size_t(array.nbytes)
@@ -97,7 +97,7 @@ class Gpu:
         self._call("cuMemcpyHtoDAsync_v2", address, pointer, size, self._stream)
 
     def download(self, memory: Memory, array: NDArray[Any]) -> None:
-        """Copy `memory` into a contiguous array; it is there after `wait`."""
+        """Copy `memory` to a contiguous array, which is complete after `wait`."""
         self._enter()
         pointer = ctypes.c_void_p(array.ctypes.data)
         size = ctypes.c_size_t(array.nbytes)
@@ -105,12 +105,12 @@ class Gpu:
         self._call("cuMemcpyDtoHAsync_v2", pointer, address, size, self._stream)
 
     def wait(self) -> None:
-        """Until everything in the stream is done."""
+        """Wait until all work in the stream is done."""
         self._enter()
         self._call("cuStreamSynchronize", self._stream)
 
     def free(self, address: int) -> None:
-        """Give memory back."""
+        """Free memory."""
         self._enter()
         self._call("cuMemFree_v2", ctypes.c_uint64(address))
 
@@ -129,7 +129,7 @@ class Gpu:
 
 
 class Memory:
-    """Bytes on the GPU."""
+    """Allocated memory on the GPU."""
 
     def __init__(self, gpu: Gpu, address: int, size: int) -> None:
         self._gpu, self.address, self.size = gpu, address, size

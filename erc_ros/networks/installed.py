@@ -1,4 +1,4 @@
-"""Which builds of ONNX Runtime are installed: two of them at once are a mixture of files."""
+"""Detection of several installed builds of ONNX Runtime, which overwrite each other's files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ BUILDS = (
     "onnxruntime",
     *(f"onnxruntime-{kind}" for kind in ("directml", "gpu", "openvino", "qnn")),
 )
-"""Distributions that install the module onnxruntime."""
+"""Distributions that install the module `onnxruntime`."""
 
 
 @functools.cache
 def mixed_builds() -> str:
-    """Return what is wrong and how to fix it if several builds are installed, else ""."""
+    """Return an error text with a fix if several builds are installed, else ""."""
     builds = [name for name in BUILDS if _is_installed(name)]
     if len(builds) < 2:
         return ""

@@ -1,7 +1,7 @@
-"""A network that runs on the best device that is there, and falls to the next when one fails.
+"""A network that runs on the best available device and falls back to the next if it fails.
 
-What is not there is passed over without a word; what is there and fails is passed over with one
-warning. Either way `Network.note` says why.
+A missing device is skipped silently; a device that fails is skipped with one warning.
+`Network.note` has the reason in both cases.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from erc_ros.networks.session import PROVIDERS, NetworkError, Run, on_cpu, on_cu
 
 @dataclass(frozen=True)
 class Device:
-    """One way to run an ONNX file.
+    """A way to run an ONNX file.
 
-    absent: why there is no point in trying it with this file; "" if there is.
-    open: the file as a function; raises NetworkError.
+    absent: returns why the device cannot run a file, or "" if it can.
+    open: returns a file as a function; raises NetworkError.
     """
 
     name: str
@@ -42,7 +42,7 @@ def _no_cuda(file: Path) -> str:
     if gpu.driver() is None:
         return f"no NVIDIA driver ({gpu.LIBRARY})"
     if b"DynamicQuantizeLinear" in file.read_bytes():
-        # Without a kernel for it there, every layer would travel to the CPU and back.
+        # CUDA has no kernel for it, so that every layer would be copied to the CPU and back.
         return "the model's int8 is made for CPUs"
     return ""
 
@@ -52,10 +52,10 @@ CPU = Device("cpu", lambda _: "", on_cpu)
 
 
 def choose(device: str, best_first: Sequence[Device]) -> list[Device]:
-    """The device of this name, or for "auto" all of them.
+    """Return the device of this name in a list, or all devices for "auto".
 
     Raises:
-        NetworkError: an unknown name.
+        NetworkError: the name is unknown.
     """
     if device == "auto":
         return list(best_first)
@@ -66,19 +66,19 @@ def choose(device: str, best_first: Sequence[Device]) -> list[Device]:
 
 
 class Network:
-    """One ONNX file, ready to run. Thread-safe.
+    """An ONNX file that runs on the first working device. Thread-safe.
 
     Args:
         file: the ONNX file.
-        devices: in the order in which they are tried. Another one is taken where the first is not
-            there, and also when it fails while it runs.
+        devices: devices in order of preference. The next one is used if a device is missing or
+            fails, also during a call.
 
     Attributes:
-        device: the name of the one that it runs on now.
-        note: why it is not a better one, in words; "" where it is the first.
+        device: name of the device in use.
+        note: why the devices before it are not used; "" for the first one.
 
     Raises:
-        NetworkError: the file cannot be read, or the last of the devices is not there.
+        NetworkError: the file cannot be read, or no device works.
     """
 
     def __init__(self, file: Path, devices: Sequence[Device] = (CPU,)) -> None:
@@ -92,7 +92,7 @@ class Network:
         return "; ".join(self._notes)
 
     def __call__(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        """Named arrays in, named arrays out."""
+        """Run the network: input name -> array, to output name -> array."""
         for observer in _observers:
             observer(self._file, inputs)
         run = self._run
@@ -100,17 +100,17 @@ class Network:
             return run(inputs)
         except Exception as error:
             with self._falling:
-                if run is not self._run:  # another thread was here first
+                if run is not self._run:  # another thread has already changed the device
                     return self._run(inputs)
                 if not self._next:
                     raise
                 return self._fall(inputs, error)
 
     def reopen(self) -> None:
-        """Select the best device again: an engine may have been built. Calls continue.
+        """Select the best device again, for example after an engine was built.
 
         Raises:
-            NetworkError: as when it was made.
+            NetworkError: see the class.
         """
         opened = _open_first(self._file, list(self._devices))
         with self._falling:
@@ -119,10 +119,10 @@ class Network:
     def _fall(
         self, inputs: dict[str, NDArray[Any]], error: Exception
     ) -> dict[str, NDArray[np.float32]]:
-        """Answer with the next device that can, and stay with it.
+        """Run on the next device that works, and use it from now on.
 
         Raises:
-            Exception: the last one cannot either, so the inputs are to blame; nothing changes.
+            Exception: all devices fail, so that the inputs are the cause; the device is kept.
         """
         reasons, notes, after = {self.device: _words(error)}, list(self._notes), self._next
         while True:
@@ -137,15 +137,19 @@ class Network:
                 reasons[device] = _words(another)
         for failed, reason in reasons.items():
             notes.append(f"{failed}: {reason}")
-            warn_once(f"{failed} failed while it ran ({reason}); going on with {device}")
+            warn_once(f"{failed} failed during a call ({reason}); using {device} instead")
         self.device, self._run, self._next, self._notes = device, run, after, notes
         return outputs
 
 
 def _open_first(file: Path, devices: list[Device]) -> tuple[str, Run, list[Device], list[str]]:
-    """The first of `devices` that opens; those after it; why those before it do not.
+    """Open a file on the first working device.
 
-    The error of the last one is raised.
+    Returns:
+        Name of the device; the network; the remaining devices; the reasons against earlier ones.
+
+    Raises:
+        NetworkError: that of the last device, if no device works.
     """
     notes, failures = [], {}
     for number, device in enumerate(devices, start=1):
@@ -162,7 +166,7 @@ def _open_first(file: Path, devices: list[Device]) -> tuple[str, Run, list[Devic
             failures[device.name] = error
             continue
         for failed, why in failures.items():
-            warn_once(f"{failed} cannot be used ({why}); going on with {device.name}")
+            warn_once(f"{failed} cannot be used ({why}); using {device.name} instead")
         return device.name, run, devices[number:], notes
     raise AssertionError("devices must not be empty")
 
@@ -172,7 +176,7 @@ _observers: list[Callable[[Path, Mapping[str, NDArray[Any]]], None]] = []
 
 @contextlib.contextmanager
 def observed(observer: Callable[[Path, Mapping[str, NDArray[Any]]], None]) -> Iterator[None]:
-    """Show every call of every network to `observer`: the file, and what it gets."""
+    """Context manager that passes the file and inputs of every network call to `observer`."""
     _observers.append(observer)
     try:
         yield
@@ -184,7 +188,7 @@ _said: set[str] = set()
 
 
 def warn_once(text: str) -> None:
-    """Warn, but once: four networks fail for the same reason."""
+    """Log a warning once, because several networks fail for the same reason."""
     if text not in _said:
         _said.add(text)
         logging.getLogger(__name__).warning(text)

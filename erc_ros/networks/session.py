@@ -1,7 +1,7 @@
-"""ONNX files as functions, opened the same way for every network of the runtime.
+"""ONNX files as functions, with the same session options for every network.
 
-One thread per session and no spinning: two sessions whose threads spin against each other took
-2.5 times as long for a whole utterance. What can run side by side does so in workers of its own.
+Sessions have one thread and do not spin: two sessions with spinning threads took 2.5 times as long
+for an utterance. Networks that can run in parallel run in separate worker threads.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ except ImportError as error:
     raise
 
 Shape = tuple["int | None", ...]  # None = any size
-Port = tuple[str, Shape]  # element type as ONNX names it ("float", "int64", "bool"), shape
+Port = tuple[str, Shape]  # ONNX element type ("float", "int64", "bool") and shape
 
 Run = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[np.float32]]]
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-TOLERANCE = 2e-2  # of the largest answer: float16 or TF32, and int8 rounded elsewhere
+TOLERANCE = 2e-2  # relative to the largest output: float16, TF32 or other rounding of int8
 
 
 class NetworkError(ErcRuntimeError):
-    """A network or a device cannot be used; the message says which, why, and the way out."""
+    """A network or a device cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Signature:
     outputs: Mapping[str, Port]
 
     def difference(self, actual: Signature) -> str:
-        """What in `found` does not fit this signature, in words; "" if all fits."""
+        """Return the first difference of `actual` from this signature as text; "" if none."""
         return _ports_differ("input", self.inputs, actual.inputs) or _ports_differ(
             "output", self.outputs, actual.outputs
         )
@@ -73,7 +73,7 @@ def _text(shape: Shape) -> str:
 
 
 def signature(file: Path) -> Signature:
-    """The signature of an ONNX file.
+    """Return the signature of an ONNX file.
 
     Raises:
         NetworkError: ONNX Runtime cannot read the file.
@@ -88,18 +88,18 @@ def signature(file: Path) -> Signature:
 
 
 def _port(port: Any) -> Port:
-    # Dynamic sizes are names or None; element types read "tensor(float)".
+    # Dynamic sizes are names or None; element types have the form "tensor(float)".
     shape = tuple(size if isinstance(size, int) else None for size in port.shape)
     return port.type[len("tensor(") : -1], shape
 
 
 def on_cpu(file: Path | bytes, as_written: bool = False) -> Run:
-    """ONNX Runtime on the CPU, nothing else tried.
+    """Open a network with ONNX Runtime on the CPU.
 
     Args:
-        file: the ONNX file, or what is in it.
-        as_written: Q/DQ pairs are computed as they stand. Otherwise it makes products of its own of
-            them, some with int8 activations where the graph has floats.
+        file: the ONNX file, or its content.
+        as_written: whether to compute Q/DQ pairs as in the graph. Otherwise ONNX Runtime fuses
+            them, partly with int8 activations where the graph has floats.
 
     Raises:
         NetworkError: the file cannot be read.
@@ -111,11 +111,11 @@ def on_cpu(file: Path | bytes, as_written: bool = False) -> Run:
 
 
 def on_cuda(file: Path) -> Run:
-    """ONNX Runtime with CUDA; its first answer is compared with the CPU's.
+    """Open a network with ONNX Runtime on CUDA; the first output is compared with the CPU's.
 
-    A provider that is listed need not work: the wheel for aarch64 lists CUDA on GPUs for which it
-    has no kernels, and fails when the first one runs. So the first call runs on the CPU as well,
-    and raises NetworkError where the two differ by more than `TOLERANCE`.
+    A listed provider may not work: the wheel for aarch64 lists CUDA on GPUs for which it has no
+    kernels, and fails at the first call. Therefore the first call also runs on the CPU, and raises
+    NetworkError if the outputs differ by more than `TOLERANCE`.
 
     Raises:
         NetworkError: the file cannot be read, or CUDA does not start.
@@ -130,10 +130,10 @@ def on_cuda(file: Path) -> Run:
                 " (docs/how-to/gpu.md)"
             )
         )
-    if find_spec("nvidia") is not None:  # CUDA's libraries as wheels are not on the search path
+    if find_spec("nvidia") is not None:  # CUDA libraries in wheels are not on the search path
         ort.preload_dlls()
     session = _open(file, session_options(), [provider, PROVIDERS["cpu"]])
-    # ONNX Runtime falls back to the CPU without an error when CUDA's libraries do not load.
+    # ONNX Runtime falls back to the CPU without an error if the CUDA libraries cannot be loaded.
     if provider not in session.get_providers():
         raise NetworkError(
             f"device 'cuda' did not start (running: {', '.join(session.get_providers())}); check "
@@ -143,11 +143,11 @@ def on_cuda(file: Path) -> Run:
 
 
 class Compared:
-    """A network that answers only after it agreed with another one once. Thread-safe.
+    """A network whose first output is compared with that of a reference. Thread-safe.
 
     Args:
         run: the network.
-        reference: opens the one to compare with; called once, and let go afterwards.
+        reference: opens the reference; called once.
     """
 
     def __init__(self, run: Run, reference: Callable[[], Run]) -> None:
@@ -156,10 +156,10 @@ class Compared:
         self._comparing = threading.Lock()
 
     def __call__(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        """Named arrays in, named arrays out.
+        """Run the network: input name -> array, to output name -> array.
 
         Raises:
-            NetworkError: the first answers differ, or are not finite.
+            NetworkError: the first outputs differ, or are not finite.
         """
         outputs = self._run(inputs)
         if self._reference is None:
@@ -169,8 +169,8 @@ class Compared:
                 worst = largest_difference(outputs, self._reference()(inputs))
                 if worst > TOLERANCE:
                     raise NetworkError(
-                        f"its answers differ from the CPU's by {worst:.2%} of the largest one, "
-                        f"allowed are {TOLERANCE:.0%}"
+                        f"its outputs differ from the CPU's by {worst:.2%} of the largest one; at "
+                        f"most {TOLERANCE:.0%} are allowed"
                     )
                 self._reference = None
         return outputs
@@ -179,10 +179,10 @@ class Compared:
 def largest_difference(
     actual: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
 ) -> float:
-    """The largest difference of any output, as a part of its largest expected value.
+    """Return the largest difference of an output, relative to its largest expected value.
 
     Raises:
-        NetworkError: an output has another shape, or is not finite.
+        NetworkError: the shape of an output differs, or it is not finite.
     """
     worst = 0.0
     for name, values in expected.items():
@@ -199,7 +199,7 @@ def largest_difference(
 
 
 def session_options() -> Any:
-    """One thread, no spinning, errors as exceptions only."""
+    """Return the session options: one thread, no spinning, no log output."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
