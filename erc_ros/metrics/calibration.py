@@ -1,9 +1,9 @@
-"""Calibration: one temperature for all logits (Guo et al. 2017), fitted on dev. Numpy only.
+"""Calibration of classifiers: temperature scaling (Guo et al. 2017), fitted on a dev split.
 
-By the likelihood (`fit_temperature`), which counts every probability; or so that the confidence
-means what it says (`fit_confidence`), where the two differ: answers under another prior than dev's.
-Where it says too much for some labels and too little for others, a factor for each label that is
-answered comes after the temperature (`fit_confidence_factors`).
+`fit_temperature` maximizes the likelihood of all probabilities. `fit_confidence` minimizes the
+calibration error of the most probable label; the two differ if the prior differs from that of the
+dev split. `fit_confidence_factors` fits one factor per predicted label, to be applied after the
+temperature, for a confidence that is too high for some labels and too low for others.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from erc_ros.values.errors import ErcValueError
 
 COLDEST, HOTTEST = 0.05, 20.0
 PEOPLE_BEFORE = 2.0
-"""How many people's worth of answers are taken to be right as often as they say, before the first
-is looked at. Of what was tried 2 to 4 fit four speakers best after four others."""
+"""Weight, in people, of the prior that the confidence is right; chosen on held-out speakers."""
 
 
 def log_likelihood_loss(
     logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float
 ) -> float:
-    """Mean negative log likelihood (nats) of labels (N,) under softmax(logits (N, C) / T)."""
+    """Return the mean negative log-likelihood (nats) of labels (N,) with logits (N, C) / T."""
     scaled = np.asarray(logits, np.float64) / temperature
     scaled = scaled - scaled.max(axis=1, keepdims=True)
     chosen = scaled[np.arange(len(labels)), labels]
@@ -33,12 +32,12 @@ def log_likelihood_loss(
 
 
 def fit_confidence(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """The temperature with the smallest calibration error, of 80 between 0.2 and 2.
+    """Return the temperature, of 80 between 0.2 and 2, with the smallest calibration error.
 
-    The error is smoothed over neighbouring temperatures, as a single low one is luck.
+    The error is averaged over adjacent temperatures, because a single low value may be noise.
 
     Raises:
-        ValueError: no rows, or logits that are not finite.
+        ValueError: there are no rows, or the logits are not finite.
     """
     _check(logits, labels)
     temperatures = np.geomspace(0.2, 2.0, 80)
@@ -51,16 +50,17 @@ def fit_confidence(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> f
 def fit_confidence_factors(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], people: int
 ) -> NDArray[np.float64]:
-    """How many times as often each answer is right as its probability says, (C,).
+    """Return the ratio of accuracy to mean confidence of each predicted label, (C,).
 
-    Shrunk towards 1, by the fewer people the more: answers about one person go wrong together.
+    The ratio is shrunk towards 1, more so for few people, because errors for one person correlate.
 
     Args:
-        probabilities: (N, C). labels: (N,), what is right.
-        people: how many different ones the answers are about.
+        probabilities: (N, C).
+        labels: (N,), reference labels.
+        people: number of different people in the data.
 
     Raises:
-        ValueError: no rows, probabilities that are not finite, or no people.
+        ValueError: there are no rows or people, or the probabilities are not finite.
     """
     _check(probabilities, labels)
     if people < 1:
@@ -75,12 +75,12 @@ def fit_confidence_factors(
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """The temperature with the smallest loss, by golden section over its logarithm.
+    """Return the temperature with the smallest loss, by golden-section search of its logarithm.
 
-    The loss has one minimum in 1/T, so that the search cannot end in another one.
+    The loss is convex in 1/T, so that there is one minimum.
 
     Raises:
-        ValueError: no rows, or logits that are not finite.
+        ValueError: there are no rows, or the logits are not finite.
     """
     _check(logits, labels)
     low, high = math.log(COLDEST), math.log(HOTTEST)

@@ -1,10 +1,10 @@
-"""Metrics of classification, numpy only. Labels are indices 0..C-1.
+"""Classification metrics in NumPy. Labels are indices 0..C-1.
 
-All but the calibration come from confusion counts (..., C, C), so that thousands of resamples are
-scored at once; scikit-learn, which does one at a time, is what the tests compare them with.
+All metrics except calibration are computed from confusion counts (..., C, C), so that thousands of
+bootstrap resamples are evaluated in one call. The tests compare them with scikit-learn.
 
 Every function of labels raises ValueError for empty input, different lengths, or labels outside
-0..C-1. A class that is neither true nor predicted anywhere counts for nothing in a mean of classes.
+0..C-1. A mean over classes excludes classes that are neither in the reference nor predicted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from erc_ros.values.errors import ErcValueError
 
 Floats = NDArray[np.float64]
 Counts = NDArray[Any]
-"""(..., C, C): row the true class, column the predicted one."""
+"""(..., C, C): rows are reference classes, columns are predicted classes."""
 
 
 def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Counts, (C, C): row the true class, column the predicted one."""
+    """Return the confusion matrix (C, C): rows are reference classes, columns predicted ones."""
     rows, columns = _labels(truth, classes), _labels(predicted, classes)
     if rows.shape != columns.shape:
         raise ErcValueError(f"need as many predictions as labels: {rows.shape}, {columns.shape}")
@@ -46,7 +46,7 @@ def _right(counts: Counts) -> Floats:
 
 
 def _occurs(counts: Counts) -> NDArray[Any]:
-    """How often each class is true plus how often it is predicted, (..., C)."""
+    """Return the reference count plus the predicted count of each class, (..., C)."""
     result: NDArray[Any] = counts.sum(axis=-1) + counts.sum(axis=-2)
     return result
 
@@ -57,7 +57,7 @@ def _f1(counts: Counts) -> Floats:
 
 
 def _recall(counts: Counts) -> Floats:
-    """Of each class; 0 for one that does not occur."""
+    """Return the recall of each class; 0 for a class that does not occur."""
     result: Floats = _right(counts) / np.maximum(counts.sum(axis=-1), 1)
     return result
 
@@ -74,7 +74,7 @@ def _weighted_f1(counts: Counts) -> Floats:
 
 
 def _mean_of(values: Floats, classes: NDArray[np.bool_]) -> Floats:
-    """Mean of values (..., C) over those classes (..., C) alone."""
+    """Return the mean of values (..., C) over the selected classes (..., C)."""
     result: Floats = (values * classes).sum(axis=-1) / classes.sum(axis=-1)
     return result
 
@@ -89,7 +89,7 @@ def _unweighted_recall(counts: Counts) -> Floats:
 
 
 def cohen_kappa(counts: Counts) -> Floats:
-    """Cohen's kappa of counts (..., C, C) -> (...); NaN where chance alone explains everything."""
+    """Return Cohen's kappa of counts (..., C, C) as (...); NaN if the chance agreement is 1."""
     total = counts.sum(axis=(-2, -1))
     expected = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / total**2
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -100,7 +100,7 @@ def cohen_kappa(counts: Counts) -> Floats:
 
 
 def _accuracy_of_each(counts: Counts) -> Floats:
-    """Each class against the rest, (..., C)."""
+    """Return the one-vs-rest accuracy of each class, (..., C)."""
     total = counts.sum(axis=(-2, -1))[..., None]
     wrong = _occurs(counts) - 2 * _right(counts)  # (..., C): false positives and negatives
     result: Floats = 1 - wrong / total
@@ -108,28 +108,28 @@ def _accuracy_of_each(counts: Counts) -> Floats:
 
 
 def _one_vs_all_accuracy(counts: Counts) -> Floats:
-    """LPGNet's "ACC" (4.2): of each class against the rest, mean of the classes that occur.
+    """Return LPGNet's "ACC" (4.2): one-vs-rest accuracy, averaged over the classes that occur.
 
-    Much higher than `accuracy`, as every class is mostly "not this one": a multi-class accuracy of
-    0.76 over four classes is 0.88 here. Never compare the two.
+    It is much higher than `accuracy` and not comparable, because most samples are negatives of
+    each class: a multi-class accuracy of 0.76 over four classes is 0.88 here.
     """
     return _mean_of(_accuracy_of_each(counts), _occurs(counts) > 0)
 
 
 def _f1_of_each(counts: Counts) -> Floats:
-    """Each class against the rest, weighted over the two, (..., C)."""
+    """Return the one-vs-rest F1 of each class, weighted by support, (..., C)."""
     total, right = counts.sum(axis=(-2, -1))[..., None], _right(counts)
     occurs, support = _occurs(counts), counts.sum(axis=-1)
-    rest = 2 * (total - occurs + right) / np.maximum(2 * total - occurs, 1)  # F1 of "not this one"
+    rest = 2 * (total - occurs + right) / np.maximum(2 * total - occurs, 1)  # F1 of the negatives
     both: Floats = (support * _f1(counts) + (total - support) * rest) / total
     return both
 
 
 def _one_vs_all_f1(counts: Counts) -> Floats:
-    """LPGNet's "F1" (4.2): of each class against the rest, mean of the classes that occur.
+    """Return LPGNet's "F1" (4.2): one-vs-rest F1, averaged over the classes that occur.
 
-    Of each of these two-class tasks the F1 weighted by support, as in the protocol that the paper
-    follows (its F1 of 87.96 with an accuracy of 87.99 implies it).
+    The F1 of each two-class task is weighted by support, as in the protocol that the paper follows
+    (its F1 of 87.96 with an accuracy of 87.99 implies it).
     """
     return _mean_of(_f1_of_each(counts), _occurs(counts) > 0)
 
@@ -144,32 +144,32 @@ SCORES: Mapping[str, Callable[[Counts], Floats]] = MappingProxyType(
         "one_vs_all_f1": _one_vs_all_f1,
     }
 )
-"""name -> score of counts (..., C, C) -> (...)."""
+"""Name -> function that computes a score (...) from counts (..., C, C)."""
 
 
 def accuracy(truth: ArrayLike, predicted: ArrayLike, classes: int) -> float:
-    """Share of right predictions."""
+    """Return the share of correct predictions."""
     return float(_accuracy(confusion(truth, predicted, classes)))
 
 
 def weighted_f1(truth: ArrayLike, predicted: ArrayLike, classes: int) -> float:
-    """Mean of the classes' F1, weighted by how often each is true: the "WF1" of MELD papers."""
+    """Return the mean F1 of the classes, weighted by support: the "WF1" of MELD papers."""
     return float(_weighted_f1(confusion(truth, predicted, classes)))
 
 
 def macro_f1(truth: ArrayLike, predicted: ArrayLike, classes: int) -> float:
-    """Plain mean of the F1 of the classes that occur (as truth or prediction)."""
+    """Return the unweighted mean F1 of the classes in the reference or the predictions."""
     return float(_macro_f1(confusion(truth, predicted, classes)))
 
 
 def unweighted_recall(truth: ArrayLike, predicted: ArrayLike, classes: int) -> float:
-    """Plain mean of the recalls of the classes that occur as truth ("UAR", balanced accuracy)."""
+    """Return the unweighted mean recall of the reference classes (UAR, balanced accuracy)."""
     return float(_unweighted_recall(confusion(truth, predicted, classes)))
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Top labels in equal-width bins of confidence, each (bins,): how many, and sums over them."""
+    """Counts and sums of the most probable labels in equal-width bins of confidence, (bins,)."""
 
     count: NDArray[np.int64]
     right: Floats
@@ -177,12 +177,12 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error."""
+        """Return the expected calibration error."""
         return float(np.abs(self.right - self.confidence).sum() / self.count.sum())
 
 
 def reliability(truth: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> Reliability:
-    """How often estimates of a confidence are right. probabilities (N, C), rows summing to 1."""
+    """Return the accuracy by confidence. probabilities: (N, C), rows with sum 1."""
     p, which = _binned(truth, probabilities, bins)
     confidence, right = p.max(axis=1), p.argmax(axis=1) == np.asarray(truth)
     return Reliability(
@@ -195,31 +195,32 @@ def reliability(truth: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> R
 def _binned(
     truth: ArrayLike, probabilities: ArrayLike, bins: int
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """The probabilities, checked, and the bin of each row's confidence (N,)."""
+    """Check the probabilities, and return them and the confidence bin of each row, (N,)."""
     p, labels = np.asarray(probabilities, np.float64), np.asarray(truth)
     if p.ndim != 2 or not np.allclose(p.sum(axis=1), 1, atol=1e-3) or p.min(initial=0) < 0:
         raise ErcValueError("probabilities must be (N, C) with rows that sum to 1")
-    confusion(labels, p.argmax(axis=1), p.shape[1])  # refuses wrong labels
+    confusion(labels, p.argmax(axis=1), p.shape[1])  # checks the labels
     return p, np.minimum((p.max(axis=1) * bins).astype(np.int64), bins - 1)
 
 
 def calibration_error(truth: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017) of the top label, equal-width bins.
+    """Return the expected calibration error (Guo et al. 2017) of the most probable label.
 
-    probabilities (N, C), each row summing to 1. 0: confidence equals accuracy in every bin.
+    probabilities: (N, C), rows with sum 1. bins: number of bins of equal width. The error is 0 if
+    the mean confidence equals the accuracy in every bin.
     """
     return reliability(truth, probabilities, bins).error
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Rows of logits (N, C) -> probabilities."""
+    """Return the softmax of each row of logits (N, C)."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     share: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
     return share
 
 
 def report(truth: ArrayLike, probabilities: ArrayLike, labels: Sequence[str]) -> dict[str, Any]:
-    """Everything above for one test run, ready for JSON. probabilities (N, C)."""
+    """Return all metrics of one test run, for JSON. probabilities: (N, C)."""
     p = np.asarray(probabilities, np.float64)
     counts = confusion(truth, p.argmax(axis=1), len(labels))
     return {
@@ -239,7 +240,7 @@ def report(truth: ArrayLike, probabilities: ArrayLike, labels: Sequence[str]) ->
 
 
 def draws(groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
-    """How often each of the groups is drawn in each resample with replacement, (R, groups)."""
+    """Draw resamples with replacement: count of each group in each resample, (R, groups)."""
     drawn = np.random.default_rng(seed).integers(0, groups, (resamples, groups))
     flat = (drawn + groups * np.arange(resamples)[:, None]).ravel()
     return np.bincount(flat, minlength=resamples * groups).reshape(resamples, groups)
@@ -247,7 +248,7 @@ def draws(groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure, and where 95 % of its resamples lie."""
+    """A value and its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -262,19 +263,21 @@ def intervals(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Percentile bootstrap of every score, of `calibration_error` and of each class as `f1 LABEL`.
+    """Compute percentile bootstrap intervals of all scores and of the F1 of each class.
 
     Args:
-        truth: (N,).
-        probabilities: (S, N, C), those of S training seeds; a figure is their mean.
+        truth: (N,), reference labels.
+        probabilities: (S, N, C), of S training seeds; scores are averaged over the seeds.
         labels: C names.
-        groups: (N,), which conversation each is of: whole ones are drawn, as their utterances
-            are not independent. None: single utterances.
+        groups: (N,), index of the conversation of each utterance. Conversations are resampled as a
+            whole, because their utterances are not independent. None: single utterances.
 
-    The F1 of a class is taken over the resamples in which it occurs; NaN if it never does.
+    Returns:
+        Name of a score, "calibration_error" or "f1 LABEL" -> interval. The F1 of a class is taken
+        over the resamples in which it occurs; NaN without any.
 
     Raises:
-        ValueError: shapes that do not fit, or what `confusion` refuses.
+        ValueError: the shapes do not match, or a label is invalid.
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 3 or p.shape[1:] != (len(truth), len(labels)):
@@ -286,7 +289,7 @@ def intervals(
     weights = np.vstack([np.ones((1, count), np.int64), draws(count, resamples, seed)])  # (R+1, G)
     counts = np.stack([_grouped(truth, each.argmax(axis=1), group, len(labels)) for each in p])
     drawn = np.einsum("rg,sgk->rsk", weights, counts.astype(np.float64), optimize=True)
-    drawn = drawn.reshape(resamples + 1, len(p), len(labels), len(labels))  # row 0: as it is
+    drawn = drawn.reshape(resamples + 1, len(p), len(labels), len(labels))  # row 0: the data
     figures = {name: score(drawn).mean(axis=1) for name, score in SCORES.items()}  # (R+1,)
     gaps = np.stack([_grouped_gaps(truth, each, group) for each in p])  # (S, G, bins)
     gap = np.abs(np.einsum("rg,sgb->rsb", weights, gaps, optimize=True)).sum(axis=-1)
@@ -305,8 +308,8 @@ def _interval(values: Floats) -> Interval:
 def _grouped(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], group: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64]:
-    """Confusion counts of each group, (G, C * C)."""
-    confusion(truth, predicted, classes)  # refuses wrong labels
+    """Return the confusion counts of each group, (G, C * C)."""
+    confusion(truth, predicted, classes)  # checks the labels
     cell = group * classes**2 + truth * classes + predicted
     size = (int(group.max()) + 1) * classes**2
     return np.bincount(cell, minlength=size).reshape(-1, classes**2)
@@ -315,7 +318,7 @@ def _grouped(
 def _grouped_gaps(
     truth: NDArray[np.int64], probabilities: Floats, group: NDArray[np.int64], bins: int = 15
 ) -> Floats:
-    """Right minus confidence, summed over each group's answers of each bin, (G, bins)."""
+    """Return the sum of correctness minus confidence in each group and bin, (G, bins)."""
     p, which = _binned(truth, probabilities, bins)
     gap = (p.argmax(axis=1) == truth) - p.max(axis=1)
     size = (int(group.max()) + 1) * bins

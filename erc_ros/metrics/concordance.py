@@ -1,4 +1,4 @@
-"""Lin's concordance correlation coefficient (Biometrics 45, 1989), from sums that add up."""
+"""Lin's concordance correlation coefficient (Biometrics 45, 1989), from additive sums."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from erc_ros.values.errors import ErcValueError
 
 
 def moments(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
-    """(6,): how many, sums of x, y, x^2, y^2 and x y; of two sets together they are the sum.
+    """Return the number of pairs and the sums of x, y, x^2, y^2 and x y, (6,).
+
+    The moments of two sets add up to those of their union.
 
     Raises:
-        ValueError: different lengths.
+        ValueError: the lengths differ.
     """
     x, y = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
     if x.shape != y.shape or x.ndim != 1:
@@ -23,10 +25,10 @@ def moments(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
 
 
 def concordance(sums: NDArray[Any]) -> NDArray[np.float64]:
-    """2 s_xy / (s_x^2 + s_y^2 + (m_x - m_y)^2) of moments (..., 6) -> (...).
+    """Return the coefficient 2 s_xy / (s_x^2 + s_y^2 + (m_x - m_y)^2) of moments (..., 6).
 
-    Variances are divided by n, as Lin's are. NaN for less than two pairs, or where both rows are
-    one and the same constant.
+    Variances are divided by n, as in the paper. NaN for fewer than two pairs, or if both rows are
+    the same constant.
     """
     n, x, y, xx, yy, xy = np.moveaxis(np.asarray(sums, np.float64), -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,7 +1,7 @@
-"""Whether two classifiers are wrong together: on the same utterances, and with the same answer.
+"""Dependence of the errors of two classifiers: same utterances, same wrong labels.
 
-A simulation that draws a clip for each modality by the label alone makes their errors independent
-given the label. What is measured here says how far real pairs are from that.
+A simulation that draws the clip of each modality by its label makes the errors independent given
+the label. These statistics measure how far real pairs of modalities are from that.
 """
 
 from __future__ import annotations
@@ -24,24 +24,31 @@ def joint_errors(
     classes: int,
     weights: Floats | None = None,
 ) -> dict[str, float]:
-    """How the errors of two classifiers go together; truth, a, b (N,), weights (N,) or all 1.
+    """Return statistics of the joint errors of two classifiers.
 
-    `both right`, `only a right`, `only b right`, `both wrong`: shares. `phi`: correlation of being
-    right. `phi within labels`: the same, each label's own share of right answers taken off. `both
-    wrong if independent`: given the label. `same wrong answer`: of the cases in which both are
-    wrong; `if independent`: given the label.
+    Args:
+        truth, a, b: (N,), reference labels and the predictions of both classifiers.
+        classes: number of classes.
+        weights: (N,), of the utterances; None: all 1.
+
+    Returns:
+        "both right", "only a right", "only b right", "both wrong": shares. "phi": correlation of
+        being right; "phi within labels": likewise after subtraction of the accuracy of each label.
+        "both wrong if independent": expected share if errors are independent given the label.
+        "same wrong answer": share of the cases in which both are wrong; "same wrong answer if
+        independent": its expected value.
 
     Raises:
-        ValueError: other shapes, or nothing to count.
+        ValueError: the shapes differ, or there is no data.
     """
     if not truth.shape == a.shape == b.shape or truth.ndim != 1 or not len(truth):
         raise ErcValueError(f"shapes {truth.shape}, {a.shape} and {b.shape} must be one, (N,)")
     w = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
     total = w.sum()
     if w.shape != truth.shape or not total > 0 or (w < 0).any():
-        raise ErcValueError("weights must be as many, not negative, and not all 0")
+        raise ErcValueError("weights must have shape (N,), must not be negative, and not all 0")
     right_a, right_b = (a == truth).astype(float), (b == truth).astype(float)
-    of_label = np.zeros((classes, classes, classes))  # (label, a's answer, b's answer)
+    of_label = np.zeros((classes, classes, classes))  # (label, prediction of a, prediction of b)
     np.add.at(of_label, (truth, a, b), w)
     occurs = of_label.sum(axis=(1, 2))  # (C,)
     with np.errstate(invalid="ignore"):
@@ -79,7 +86,10 @@ def joint_error_intervals(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Mapping[str, Interval]:
-    """`joint_errors` with 95 % intervals of a bootstrap over whole groups; a, b (S, N): seeds."""
+    """Return `joint_errors` with 95 % intervals of a bootstrap over groups.
+
+    a, b: (S, N), predictions of S training seeds.
+    """
     names, group = np.unique(groups, return_inverse=True)
     times = np.vstack([np.ones((1, len(names)), np.int64), draws(len(names), resamples, seed)])
     found: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""Images of a run: confusion, reliability, curves. matplotlib, without any window."""
+"""Figures of a training run with matplotlib: confusion matrix, reliability diagram, curves."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ History = Sequence[Mapping[str, float]]
 
 
 def draw_confusion(counts: NDArray[Any], names: Sequence[str]) -> Figure:
-    """Shares of each true class, with the counts. counts (C, C): row true, column predicted.
+    """Draw a confusion matrix with the shares of each reference class and the counts.
 
-    The row of a class that is never true stays empty.
+    counts: (C, C), rows are reference classes, columns predicted ones. The row of a class without
+    reference labels is empty.
     """
     total = counts.sum(axis=1, keepdims=True)  # (C, 1)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
@@ -38,7 +39,7 @@ def draw_confusion(counts: NDArray[Any], names: Sequence[str]) -> Figure:
 
 
 def draw_reliability(reliability: Reliability) -> Figure:
-    """How often estimates of a confidence are right, and below how many there are."""
+    """Draw a reliability diagram: accuracy by confidence, and the share of estimates below it."""
     some = reliability.count > 0
     sums = reliability.confidence, reliability.right
     confidence, right = (values[some] / reliability.count[some] for values in sums)
@@ -55,9 +56,10 @@ def draw_reliability(reliability: Reliability) -> Figure:
 
 
 def draw_curves(histories: Mapping[str, History], choose: str) -> Figure:
-    """Loss on train, and the metric that chose the epoch on dev, epoch by epoch.
+    """Draw the training loss and the dev metric by epoch.
 
-    histories: a seed's name -> what `trainer.fit` noted; the chosen epoch gets a ring.
+    histories: name of a seed -> history of `trainer.fit`. choose: the dev metric that selects the
+    epoch; the selected epoch is marked.
     """
     figure = Figure((9, 3.5), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)

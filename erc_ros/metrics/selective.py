@@ -1,4 +1,4 @@
-"""What abstaining would gain: the risk of the most confident answers against their share.
+"""Selective prediction: risk-coverage curve.
 
 El-Yaniv and Wiener 2010; the area under the curve ("AURC"): Geifman, Uziel and El-Yaniv 2019.
 """
@@ -12,12 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 def risk_coverage(
     confidence: ArrayLike, right: ArrayLike, weights: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(coverage, risk), one entry for each different confidence, the greatest first.
+    """Return the coverage and risk at each distinct confidence, in decreasing order.
 
-    Coverage: the share of answers at least so confident; risk: the share of wrong ones among them.
+    Coverage is the share of predictions with at least this confidence; risk is the share of wrong
+    predictions among them.
 
     Args:
-        confidence, right: (N,). weights: (N,), how often each counts; None: once.
+        confidence, right: (N,).
+        weights: (N,), weight of each prediction; None: all 1.
     """
     p = np.asarray(confidence, np.float64)
     count = np.ones(len(p)) if weights is None else np.asarray(weights, np.float64)
@@ -34,7 +36,7 @@ def risk_coverage(
 def area_under_risk_coverage(
     confidence: ArrayLike, right: ArrayLike, weights: ArrayLike | None = None
 ) -> float:
-    """The mean of the risk over the coverages; NaN without answers. 0 is best."""
+    """Return the mean risk over all coverages (AURC); lower is better; NaN without predictions."""
     coverage, risk = risk_coverage(confidence, right, weights)
     if not len(coverage):
         return float("nan")

@@ -1,4 +1,4 @@
-"""Is one model better than another, or was it the choice of test conversations?"""
+"""Significance tests for the difference of two models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from erc_ros.values.errors import ErcValueError
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A score of a minus that of b: as measured, its 95 % interval, and the p-value."""
+    """Difference of a score of two models (a minus b), its 95 % interval and p-value."""
 
     value: float
     low: float
@@ -32,14 +32,20 @@ def paired_bootstrap(
     seed: int = 0,
     score: str = "weighted_f1",
 ) -> Difference:
-    """Draw conversations with replacement, the same ones for both models.
+    """Compare two models by a paired bootstrap over conversations.
 
-    Whole conversations, as their utterances are not independent. truth, conversations (N,); a and b
-    (S, N): predictions of S training seeds, whose score (`SCORES`) is averaged. p: two-sided, twice
-    the share of the draws in which the sign is the other one (half of the ties), at most 1.
+    Conversations are resampled as a whole, because their utterances are not independent. The
+    two-sided p-value is twice the share of resamples with the opposite sign (half of the ties), at
+    most 1.
+
+    Args:
+        truth: (N,), reference labels.
+        a, b: (S, N), predictions of S training seeds, over which the score is averaged.
+        conversations: (N,), index of the conversation of each utterance.
+        score: name in `SCORES`.
 
     Raises:
-        ValueError: other shapes, or labels outside 0..classes-1.
+        ValueError: the shapes do not match, or a label is outside 0..classes-1.
     """
     if a.ndim != 2 or b.ndim != 2 or not a.shape[1] == b.shape[1] == len(conversations):
         raise ErcValueError(f"predictions must be (seeds, {len(truth)}): {a.shape}, {b.shape}")
@@ -67,7 +73,7 @@ def paired_bootstrap(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values corrected for as many tests (Holm 1979), in the same order."""
+    """Return p-values corrected for multiple tests (Holm 1979), in the same order."""
     corrected = [0.0] * len(p)
     largest = 0.0
     for rank, place in enumerate(sorted(range(len(p)), key=lambda place: p[place])):

@@ -1,4 +1,4 @@
-"""Figures of several runs as text: mean and deviation, tables in Markdown."""
+"""Results of several runs as text: mean and standard deviation, Markdown tables."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from erc_ros.values.errors import ErcValueError
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of at least one value."""
+    """Return the mean of at least one value."""
     return float(np.mean(values))
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Standard deviation over runs (ddof 1); None for a single one."""
+    """Return the sample standard deviation; None for a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def percent(values: Sequence[float]) -> str:
-    """65.32 ± 0.41, of shares in 0..1; without a deviation of a single value."""
+    """Format shares in 0..1 as "65.32 ± 0.41" in percent, or "65.32" for a single value."""
     return with_deviation(100 * mean(values), deviation(values), 2, 100)
 
 
 def with_deviation(value: float, spread: float | None, digits: int, factor: float = 1.0) -> str:
-    """`value` ± `factor` * `spread`; None leaves the second away."""
+    """Format `value` ± `factor` * `spread`; without the second number if `spread` is None."""
     text = f"{value:.{digits}f}"
     return text if spread is None else f"{text} ± {factor * spread:.{digits}f}"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table.
+    """Return the lines of a Markdown table.
 
     Raises:
-        ValueError: a row has another number of cells than the head.
+        ValueError: the number of cells of a row differs from that of the head.
     """
     lines = [_line(head), "|" + "---|" * len(head)]
     for row in rows:

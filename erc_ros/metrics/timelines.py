@@ -1,10 +1,12 @@
-"""Errors of labelled stretches of time: DER, TEER and sTEER are the same sum over other labels.
+"""Identification error rates of labeled time segments: DER, TEER and sTEER.
 
-At every moment the reference has some labels and the hypothesis has some. With r and h of them, of
-which c agree, max(0, r - h) are missed, max(0, h - r) are false alarms and min(r, h) - c are
-confused; the error is their sum over time by the sum of r. Overlap counts: each speaker's label is
-one. This is `pyannote.metrics.identification.IdentificationErrorRate`, with which the tests compare
-it; here without pandas, and as sums, which a bootstrap needs.
+The three rates differ in the labels only. At each time, let r be the number of labels in the
+reference, h that in the hypothesis, and c the number of labels in both. Then max(0, r - h) labels
+are missed, max(0, h - r) are false alarms and min(r, h) - c are confused. The error rate is the
+integral of these numbers divided by the integral of r. In overlapped speech, the label of each
+speaker counts. The result equals `pyannote.metrics.identification.IdentificationErrorRate`, with
+which the tests compare it. This implementation does not need pandas and returns sums for
+bootstraps.
 
 DER: NIST RT; TEER and sTEER: Wu et al., "Integrating Emotion Recognition with Speech Recognition
 and Speaker Diarisation for Conversations", Interspeech 2023.
@@ -19,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Extent = Sequence[tuple[int, int]]
-"""Stretches (start, end) that are scored, ns."""
+"""Scored time spans (start, end) in ns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A label from `start` to `end` (ns). Spans of one track and label are united where they meet.
+    """A label from `start` to `end` (ns). Adjacent spans of one track and label are merged.
 
-    track: whose it is; two tracks with one label at one time count twice.
+    track: for example a speaker; the same label in two tracks at one time counts twice.
     """
 
     start: int
@@ -37,7 +39,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Durations in ns: of the reference's labels, and of what is wrong."""
+    """Durations in ns of the reference labels and of each type of error."""
 
     total: int
     missed: int
@@ -46,7 +48,7 @@ class Errors:
 
     @property
     def rate(self) -> float:
-        """Errors by total; NaN where the reference is empty. May exceed 1."""
+        """Error rate; NaN for an empty reference. May exceed 1."""
         wrong = self.missed + self.false_alarm + self.confusion
         return wrong / self.total if self.total else float("nan")
 
@@ -54,7 +56,7 @@ class Errors:
 def identification_errors(
     reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent, collar: int = 0
 ) -> Errors:
-    """Missed, false and confused labels.
+    """Compute the durations of missed, false and confused labels.
 
     Args:
         collar: ns that are excluded on each side of every boundary of the reference.
@@ -78,14 +80,15 @@ def identification_errors(
 def emotion_diarization_errors(
     reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent
 ) -> Errors:
-    """Errors of the set of emotions of all speakers; `rate` is the EDER.
+    """Compute the errors of the set of emotions of all speakers; `rate` is the EDER.
 
-    The time in which the set of emotions differs, by all scored time: missed where the hypothesis
-    has none, false alarm where the reference has none, otherwise confusion (which includes Wang's
-    "overlap"). Source: Wang et al., "Speech Emotion Diarization", ASRU 2023.
+    The EDER is the time in which the sets of emotions differ, divided by the scored time. The
+    error is a miss if the hypothesis has no emotion, a false alarm if the reference has no
+    emotion, otherwise a confusion (which includes Wang's "overlap"). Source: Wang et al., "Speech
+    Emotion Diarization", ASRU 2023.
 
     Args:
-        reference, hypothesis: without spans of neutral speech, which is as silence here.
+        reference, hypothesis: spans without those of neutral speech, which counts as silence.
     """
     edges, widths = _cells(reference, hypothesis, extent, 0)
     labels = list(dict.fromkeys([*(s.label for s in reference), *(s.label for s in hypothesis)]))
@@ -103,9 +106,9 @@ def emotion_diarization_errors(
 def speaker_mapping(
     reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent, collar: int = 0
 ) -> dict[Hashable, Hashable]:
-    """Label of the hypothesis -> label of the reference: one-to-one, with the most time shared.
+    """Return the one-to-one mapping of hypothesis to reference labels with most common time.
 
-    What shares no time with anybody stays out.
+    Labels without common time are not included.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -121,7 +124,7 @@ def speaker_mapping(
 
 
 def _united(spans: Sequence[Span]) -> list[Span]:
-    """Spans of one track and label that meet are one: there is no boundary between them."""
+    """Merge adjacent and overlapping spans of one track and label."""
     merged: dict[tuple[Hashable, Hashable], Span] = {}
     united = []
     for span in sorted(spans, key=lambda span: span.start):
@@ -139,7 +142,7 @@ def _united(spans: Sequence[Span]) -> list[Span]:
 def _cells(
     reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent, collar: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Edges (K + 1,) between which nothing changes, and the scored width of each cell (K,), ns."""
+    """Return the edges (K + 1,) of cells with constant labels, and their scored widths (K,), ns."""
     own = np.array([(s.start, s.end) for s in reference], np.int64).reshape(-1, 2)
     others = np.array([(s.start, s.end) for s in hypothesis], np.int64).reshape(-1, 2)
     scored = np.array(extent, np.int64).reshape(-1, 2)
@@ -155,7 +158,7 @@ def _cells(
 
 
 def _depth(spans: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of the spans (N, 2) cover each cell, (K,)."""
+    """Return the number of spans (N, 2) that cover each cell, (K,)."""
     change = np.zeros(len(edges), np.int64)
     np.add.at(change, np.searchsorted(edges, spans[:, 0]), 1)
     np.add.at(change, np.searchsorted(edges, spans[:, 1]), -1)
@@ -165,7 +168,7 @@ def _depth(spans: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int
 def _counts(
     spans: Sequence[Span], edges: NDArray[np.int64]
 ) -> Mapping[tuple[Hashable, Hashable], NDArray[np.int64]]:
-    """(track, label) -> 1 in the cells where it is, (K,)."""
+    """Return (track, label) -> indicator of its cells, (K,)."""
     grouped: dict[tuple[Hashable, Hashable], list[tuple[int, int]]] = {}
     for span in spans:
         grouped.setdefault((span.track, span.label), []).append((span.start, span.end))
@@ -179,7 +182,7 @@ def _by_label(
     of: Mapping[Hashable, int],
     cells: int,
 ) -> NDArray[np.int64]:
-    """How often each label is in each cell, (labels, K)."""
+    """Return the count of each label in each cell, (labels, K)."""
     cell_counts = np.zeros((len(of), cells), np.int64)
     for (_, label), there in counts.items():
         cell_counts[of[label]] += there

@@ -1,10 +1,9 @@
-"""Word error rates of conversations: cpWER and its time-constrained form.
+"""Word error rates of conversations: cpWER and tcpWER.
 
-cpWER (Watanabe et al., CHiME-6, 2020): each speaker's words one after the other, the assignment of
-found speakers to true ones with the fewest errors, errors by words. tcpWER (von Neumann et al.,
-"MeetEval", CHiME workshop 2023): a word may only stand for one that is said at about its time. The
-tests compare both with the package meeteval, which is not installed with this one: it comes as
-source only.
+cpWER (Watanabe et al., CHiME-6, 2020): word error rate of the concatenated words of each speaker,
+with the speaker assignment that has the fewest errors. tcpWER (von Neumann et al., "MeetEval",
+CHiME workshop 2023): likewise, but two words match only if they are close in time. The tests
+compare both with the package meeteval, which is not a dependency because it has no wheels.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TIME_COLLAR = 5_000_000_000  # ns, what MeetEval recommends for segments without times of words
+TIME_COLLAR = 5_000_000_000  # ns, recommended by MeetEval for segments without word times
 
 
 @dataclass(frozen=True, slots=True)
 class TimedWord:
-    """A word from `start` to `end`, ns."""
+    """A word from `start` to `end` (ns)."""
 
     text: str
     start: int
@@ -31,19 +30,19 @@ class TimedWord:
 
 @dataclass(frozen=True, slots=True)
 class WordErrors:
-    """Substituted, inserted and left-out words together, and how many were said."""
+    """Number of substitutions, insertions and deletions, and of reference words."""
 
     errors: int
     words: int
 
     @property
     def rate(self) -> float:
-        """NaN where nothing was said. May exceed 1."""
+        """Word error rate; NaN without reference words. May exceed 1."""
         return self.errors / self.words if self.words else float("nan")
 
 
 def words_of(text: str) -> list[str]:
-    """The words that are compared: without case, accents kept, of punctuation only apostrophes.
+    """Normalize a text to words: lower case, with accents and apostrophes, without punctuation.
 
     >>> words_of("Don’t WORRY, it's 5 o'clock…")
     ["don't", 'worry', "it's", '5', "o'clock"]
@@ -53,7 +52,7 @@ def words_of(text: str) -> list[str]:
 
 
 def timed_words(words: Sequence[str], start: int, end: int) -> list[TimedWord]:
-    """Times of words from the times of their segment (ns), by their numbers of letters."""
+    """Distribute the time of a segment (ns) over its words by their number of letters."""
     edges = np.cumsum([0, *map(len, words)])
     times = start + (end - start) * edges // max(1, int(edges[-1]))
     return [
@@ -63,7 +62,7 @@ def timed_words(words: Sequence[str], start: int, end: int) -> list[TimedWord]:
 
 
 def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """Fewest substitutions, insertions and deletions (Levenshtein)."""
+    """Return the Levenshtein distance of two word sequences."""
     every = np.ones((1, len(hypothesis)), bool)
     return _distance(*_numbers(reference, hypothesis), np.repeat(every, len(reference), axis=0))
 
@@ -71,9 +70,9 @@ def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
 def timed_edit_distance(
     reference: Sequence[TimedWord], hypothesis: Sequence[TimedWord], collar: int = TIME_COLLAR
 ) -> int:
-    """The same, where a word stands for one only if they overlap in time.
+    """Return the Levenshtein distance in which two words match only if they overlap in time.
 
-    A word of the hypothesis is at the middle of its time, `collar` (ns) to either side.
+    A word of the hypothesis covers its center plus and minus `collar` (ns).
     """
     middle = np.array([(word.start + word.end) / 2 for word in hypothesis], np.float64)
     first = np.array([word.start for word in reference], np.float64)[:, None]
@@ -95,7 +94,7 @@ def _numbers(
 def _distance(
     reference: NDArray[np.int64], hypothesis: NDArray[np.int64], allowed: NDArray[np.bool_]
 ) -> int:
-    """One row of the table after the other; allowed (N, M): may these two stand for each other?"""
+    """Compute the distance row by row. allowed: (N, M), whether two words may match."""
     steps = np.arange(len(hypothesis) + 1)
     row = steps.copy()
     for word, may in zip(reference, allowed, strict=True):
@@ -109,7 +108,7 @@ def _distance(
 def cp_errors(
     reference: Mapping[Hashable, Sequence[str]], hypothesis: Mapping[Hashable, Sequence[str]]
 ) -> WordErrors:
-    """cpWER of one conversation; speaker -> words in the order in which they were said."""
+    """Compute the cpWER of one conversation from speaker -> words in order."""
     true, hypotheses = list(reference.values()), list(hypothesis.values())
     return _best([[edit_distance(r, h) for h in hypotheses] for r in true], true, hypotheses)
 
@@ -119,7 +118,7 @@ def tcp_errors(
     hypothesis: Mapping[Hashable, Sequence[TimedWord]],
     collar: int = TIME_COLLAR,
 ) -> WordErrors:
-    """tcpWER of one conversation; speaker -> words with their times."""
+    """Compute the tcpWER of one conversation from speaker -> words with times."""
     true, hypotheses = list(reference.values()), list(hypothesis.values())
     costs = [[timed_edit_distance(r, h, collar) for h in hypotheses] for r in true]
     return _best(costs, true, hypotheses)
@@ -128,13 +127,14 @@ def tcp_errors(
 def _best(
     costs: Sequence[Sequence[int]], true: Sequence[Sized], hypotheses: Sequence[Sized]
 ) -> WordErrors:
-    """No speaker is assigned: all words of the speaker are deletions, or insertions."""
+    """Return the errors of the best speaker assignment; unassigned speakers are all errors."""
     from scipy.optimize import linear_sum_assignment
 
-    said, heard = [len(words) for words in true], [len(words) for words in hypotheses]
-    size = max(len(said), len(heard))
-    padded = np.zeros((size, size), np.int64)
-    padded[: len(said), : len(heard)] = np.array(costs, np.int64).reshape(len(said), len(heard))
-    padded[: len(said), len(heard) :] = np.array(said, np.int64)[:, None]
-    padded[len(said) :, : len(heard)] = np.array(heard, np.int64)[None, :]
-    return WordErrors(int(padded[linear_sum_assignment(padded)].sum()), sum(said))
+    true_lengths = np.array([len(words) for words in true], np.int64)
+    lengths = np.array([len(words) for words in hypotheses], np.int64)
+    rows, columns = len(true_lengths), len(lengths)
+    padded = np.zeros((max(rows, columns),) * 2, np.int64)
+    padded[:rows, :columns] = np.array(costs, np.int64).reshape(rows, columns)
+    padded[:rows, columns:] = true_lengths[:, None]  # deletions
+    padded[rows:, :columns] = lengths[None, :]  # insertions
+    return WordErrors(int(padded[linear_sum_assignment(padded)].sum()), int(true_lengths.sum()))
