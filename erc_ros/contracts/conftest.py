@@ -1,4 +1,4 @@
-"""Which classes each contract test gets."""
+"""Selection of the classes for each contract test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def available(kind: Kind) -> list[str]:
-    """The names of a kind whose classes can be loaded here."""
+    """Return the names of a kind whose classes can be loaded."""
     if kind in (plugins.FUSION_MODELS, plugins.ENCODERS, plugins.CORPORA):
         pytest.importorskip("torch", reason=f"a {kind.noun} needs the extra [train]")
     if kind is plugins.CORPORA:

@@ -1,4 +1,4 @@
-"""A plugin of pytest: one option per kind of extension, to name the classes to be checked."""
+"""Plugin for pytest with one option per kind of extension, for the classes to check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from erc_ros import plugins
 
-# fixture of a test -> the kind of the class that it gets
+# Test fixture -> kind of its class
 FIXTURES = {
     "face_detector": plugins.FACE_DETECTORS,
     "voice_activity": plugins.VOICE_ACTIVITY,
@@ -21,7 +21,7 @@ FIXTURES = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """One option per kind, such as --erc-face-detector."""
+    """Add one option per kind, such as --erc-face-detector."""
     group = parser.getgroup("erc_ros", "classes that are checked against their contract")
     for fixture, kind in FIXTURES.items():
         group.addoption(

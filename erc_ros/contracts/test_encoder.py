@@ -1,6 +1,6 @@
 """The contract of `erc_ros.training.encoders.sample.Encoder`.
 
-A class is called with the model "": name one with a default model.
+The class is called with the model "" and must have a default model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from erc_ros.training.features.encode import EncodingJob
 
 @pytest.fixture
 def loaded(encoder: str) -> Encoder:
-    """A new encoder, loaded as `erc encode --encoder` does."""
+    """A new encoder, loaded as in `erc encode --encoder`."""
     return EncodingJob("", "", Path(), Path(), encoder, "").load_encoder()
 
 
@@ -40,7 +40,7 @@ def samples(count: int = 5) -> list[Sample]:
 
 
 def test_it_says_what_it_is(loaded: Encoder, encoder: str) -> None:
-    """Modality, dimension and name are there; another object has the same name."""
+    """It has a modality, a dimension and a name; the name does not depend on the object."""
     assert loaded.modality in ("text", "audio", "visual")
     assert isinstance(loaded.dimension, int) and loaded.dimension >= 1
     assert isinstance(loaded.name, str) and loaded.name
@@ -49,14 +49,14 @@ def test_it_says_what_it_is(loaded: Encoder, encoder: str) -> None:
 
 
 def test_each_sample_has_one_finite_embedding(loaded: Encoder) -> None:
-    """(N, dimension) float32."""
+    """The embeddings are (N, dimension) float32."""
     embeddings = loaded.encode(samples())
     assert embeddings.shape == (5, loaded.dimension) and embeddings.dtype == np.float32
     assert np.isfinite(embeddings).all()
 
 
 def test_the_rest_of_the_batch_does_not_count(loaded: Encoder) -> None:
-    """A sample has the same embedding alone, and when it is encoded again."""
+    """A sample has the same embedding in a batch of one, and when it is encoded again."""
     batch = samples()
     together = loaded.encode(batch)
     alone = np.concatenate([loaded.encode([sample]) for sample in batch])
@@ -65,7 +65,7 @@ def test_the_rest_of_the_batch_does_not_count(loaded: Encoder) -> None:
 
 
 def test_what_it_refuses_is_an_error(loaded: Encoder) -> None:
-    """An utterance with nothing in it is refused in words, and raises ValueError."""
+    """An empty utterance has a reason for refusal, and encoding it raises ValueError."""
     empty = Sample("empty")
     assert loaded.refuses(empty)
     assert loaded.refuses(samples(1)[0]) == ""

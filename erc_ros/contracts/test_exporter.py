@@ -21,13 +21,13 @@ LINES = [
 
 @pytest.fixture
 def loaded(exporter: str) -> Exporter:
-    """The exporter, loaded as `--export` does; this also checks its suffix."""
+    """The exporter, loaded as in `--export`; this also checks its suffix."""
     (instance,) = check_formats([exporter]).values()
     return instance
 
 
 def written(exporter: Exporter, lines: list[Line], folder: Path, name: str = "talk") -> bytes:
-    """The bytes of the file that it writes."""
+    """Export lines and return the bytes of the written file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}{exporter.suffix}"
     exporter.write(lines, file, "talk", 10 * NS)
@@ -36,7 +36,7 @@ def written(exporter: Exporter, lines: list[Line], folder: Path, name: str = "ta
 
 
 def test_the_same_lines_give_the_same_bytes(loaded: Exporter, tmp_path: Path) -> None:
-    """In another folder, too: no clock and no path of this machine."""
+    """The bytes do not depend on the folder, a clock or a path."""
     first = written(loaded, LINES, tmp_path / "a")
     assert first == written(loaded, LINES, tmp_path / "b" / "c")
     assert str(tmp_path).encode() not in first
@@ -48,13 +48,13 @@ def test_a_recording_without_an_utterance_is_written(loaded: Exporter, tmp_path:
 
 
 def test_without_text_no_word_is_written(loaded: Exporter, tmp_path: Path) -> None:
-    """Lines of which the text is not known."""
+    """Export lines without text."""
     silent = [replace(line, text=None) for line in LINES]
     assert SECRET.encode() not in written(loaded, silent, tmp_path / "a")
 
 
 def test_the_lines_are_not_changed(loaded: Exporter, tmp_path: Path) -> None:
-    """Nor is their order."""
+    """Their order is not changed either."""
     lines = list(LINES)
     written(loaded, lines, tmp_path / "a")
     assert lines == LINES

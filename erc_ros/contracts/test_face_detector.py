@@ -14,34 +14,34 @@ from erc_ros.plugins import FACE_DETECTORS, find
 from erc_ros.sensing.faces import Box, FaceDetector
 from erc_ros.sensing.frames import Frame
 
-EXAMPLE_FACE = (0.5, 0.4)  # middle of the face in the example image, as shares of its sides
+EXAMPLE_FACE = (0.5, 0.4)  # center of the face in the example image, as fractions of its size
 
 
 @pytest.fixture
 def detector(face_detector: str) -> FaceDetector:
-    """A new detector, made as the pipeline makes it."""
+    """A new detector, created as in the pipeline."""
     made: FaceDetector = find(FACE_DETECTORS, face_detector)()
     return made
 
 
 def frame(image: NDArray[np.uint8], encoding: str = "bgr8") -> Frame:
-    """An image (H, W[, 3]) as a frame."""
+    """Wrap an image (H, W[, 3]) in a frame."""
     height, width = image.shape[:2]
     return Frame(1, encoding, width, height, image.strides[0], image.tobytes())
 
 
 def portrait() -> NDArray[np.uint8]:
-    """The example image of this package: one frontal face."""
+    """Load the example image of this package, with one frontal face."""
     return np.asarray(cv2.imread(str(FACE)), np.uint8)
 
 
 def noise(height: int, width: int) -> NDArray[np.uint8]:
-    """Random pixels."""
+    """Return random pixels."""
     return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
 
 
 def check(boxes: list[Box], width: int, height: int) -> None:
-    """Boxes are inside the image and sorted by area."""
+    """Check that the boxes are inside the image and sorted by area."""
     for box in boxes:
         assert isinstance(box, Box)
         assert all(isinstance(n, int) for n in (box.x, box.y, box.width, box.height))
@@ -53,7 +53,7 @@ def check(boxes: list[Box], width: int, height: int) -> None:
 
 
 def test_a_frontal_face_is_found(detector: FaceDetector) -> None:
-    """A box on the example image holds the middle of the face."""
+    """A box in the example image contains the center of the face."""
     image = portrait()
     height, width = image.shape[:2]
     boxes = detector.detect(frame(image))
@@ -65,7 +65,7 @@ def test_a_frontal_face_is_found(detector: FaceDetector) -> None:
 
 
 def test_two_faces_are_found_inside_a_wide_image(detector: FaceDetector) -> None:
-    """Boxes of two faces of different sizes are sorted and inside the image."""
+    """The boxes of two faces of different sizes are sorted and inside the image."""
     image = portrait()
     half = cv2.resize(image, None, fx=0.75, fy=0.75)
     wall = np.full((image.shape[0], image.shape[1] + half.shape[1], 3), 128, np.uint8)
@@ -78,7 +78,7 @@ def test_two_faces_are_found_inside_a_wide_image(detector: FaceDetector) -> None
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 400), (480, 640), (37, 53)])
 def test_images_without_a_face_raise_nothing(detector: FaceDetector, size: tuple[int, int]) -> None:
-    """Plain images and noise of any size give a list."""
+    """Uniform images and noise of any size give a list."""
     plain = np.full((*size, 3), 90, np.uint8)
     assert detector.detect(frame(plain)) == []
     check(detector.detect(frame(noise(*size))), size[1], size[0])
@@ -86,7 +86,7 @@ def test_images_without_a_face_raise_nothing(detector: FaceDetector, size: tuple
 
 @pytest.mark.parametrize("encoding", ["rgb8", "mono8", "jpeg"])
 def test_every_encoding_gives_the_face(detector: FaceDetector, encoding: str) -> None:
-    """Color order, gray images and compressed images change the boxes by a few pixels at most."""
+    """Color order, gray images and compression change the boxes by a few pixels at most."""
     image = portrait()
     height, width = image.shape[:2]
     (expected, *_) = detector.detect(frame(image))
@@ -103,7 +103,7 @@ def test_every_encoding_gives_the_face(detector: FaceDetector, encoding: str) ->
 
 
 def test_the_result_depends_on_the_frame_alone(detector: FaceDetector) -> None:
-    """Other frames in between, and the order of frames, change nothing."""
+    """Other frames in between and the order of frames have no effect."""
     image, other = frame(portrait()), frame(noise(240, 320))
     without = detector.detect(other)
     first = detector.detect(image)
@@ -121,7 +121,7 @@ def test_the_frame_is_not_changed(detector: FaceDetector) -> None:
 
 
 def test_it_works_on_another_thread(detector: FaceDetector) -> None:
-    """It is made on one thread and used on another one."""
+    """The object is created on one thread and used on another."""
     boxes: list[list[Box]] = []
     thread = threading.Thread(target=lambda: boxes.append(detector.detect(frame(portrait()))))
     thread.start()

@@ -12,5 +12,5 @@ contract: Any = pytest.importorskip("erc_ros.training.fusion.contract", exc_type
 
 @pytest.mark.parametrize("clause", contract.CLAUSES, ids=lambda clause: clause.__name__)
 def test_fusion_model(fusion_model: str, clause: Callable[..., None]) -> None:
-    """One clause; its docstring says what is checked."""
+    """Run one clause of the contract; see its docstring."""
     contract.check_clause(clause, fusion_model, {"width": 16})

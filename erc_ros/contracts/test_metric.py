@@ -15,26 +15,26 @@ LABELS = ("neutral", "joy", "anger")
 
 @pytest.fixture
 def loaded(metric: str) -> Metric:
-    """The metric, loaded as `erc evaluate --metric` does; this also checks its name."""
+    """The metric, loaded as in `erc evaluate --metric`; this also checks its name."""
     (instance,) = load_metrics([metric])
     return instance
 
 
 def estimates(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Reference labels (N,) and probabilities (N, 3)."""
+    """Return random reference labels (N,) and probabilities (N, 3)."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 3, count), rng.dirichlet(np.ones(3), count)
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_it_is_a_number(loaded: Metric, count: int) -> None:
-    """Finite or NaN, also for a single utterance."""
+    """The result is finite or NaN, also for a single utterance."""
     value = float(loaded.compute(*estimates(count), LABELS))
     assert not math.isinf(value)
 
 
 def test_it_is_a_number_where_one_label_never_occurs(loaded: Metric) -> None:
-    """And where all estimates are certain."""
+    """Likewise for probabilities of 0 and 1."""
     truth, _ = estimates(20)
     truth[:] = 1
     probabilities = np.eye(3)[truth]
@@ -42,7 +42,7 @@ def test_it_is_a_number_where_one_label_never_occurs(loaded: Metric) -> None:
 
 
 def test_the_order_of_the_utterances_does_not_count(loaded: Metric) -> None:
-    """Intervals are computed from drawn conversations."""
+    """This is required for bootstrap intervals over conversations."""
     truth, probabilities = estimates(50)
     order = np.random.default_rng(1).permutation(50)
     first = loaded.compute(truth, probabilities, LABELS)
@@ -51,7 +51,7 @@ def test_the_order_of_the_utterances_does_not_count(loaded: Metric) -> None:
 
 
 def test_the_result_depends_on_the_arguments_alone(loaded: Metric) -> None:
-    """They are not changed, and other calls in between do not count."""
+    """The arguments are not changed, and other calls in between have no effect."""
     truth, probabilities = estimates(50)
     before = truth.copy(), probabilities.copy()
     first = loaded.compute(truth, probabilities, LABELS)

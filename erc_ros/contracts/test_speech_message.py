@@ -17,13 +17,13 @@ ARRIVAL = 1_700_000_000_000_000_000
 
 
 def new(name: str) -> SpeechMessage:
-    """A new reader, made as the node makes it."""
+    """Create a reader as in the node."""
     made: SpeechMessage = find(SPEECH_MESSAGES, name)()
     return made
 
 
 def example(reader: SpeechMessage, text: str = "") -> Any:
-    """A message of the reader's type with default values, or one with `text` in every string."""
+    """Create a message of the reader's type, with `text` in every string field."""
     kind = message_class(reader.message_type)
     if kind is None:
         pytest.skip(f"{reader.message_type} is not installed here")
@@ -35,12 +35,12 @@ def example(reader: SpeechMessage, text: str = "") -> Any:
 
 
 def test_the_type_is_that_of_a_ros_message(speech_message: str) -> None:
-    """Such as package/msg/Name."""
+    """The type has the form package/msg/Name."""
     assert re.fullmatch(r"[a-z]\w*/msg/[A-Z]\w*", new(speech_message).message_type)
 
 
 def test_an_empty_message_has_no_words(speech_message: str) -> None:
-    """A message with default values gives None, or is refused with its type of error."""
+    """A message with default values gives None, or raises the documented error."""
     reader = new(speech_message)
     try:
         transcript = reader.read(example(reader), ARRIVAL)
@@ -68,6 +68,6 @@ def test_a_text_that_is_too_long_is_cut(speech_message: str) -> None:
 
 
 def test_a_message_without_fields_is_an_error_of_its_kind(speech_message: str) -> None:
-    """A message of another definition raises no error that a library chose."""
+    """A message with another definition raises the documented error, not that of a library."""
     with pytest.raises((UnusableMessageError, AttributeError)):
         new(speech_message).read(SimpleNamespace(), ARRIVAL)

@@ -14,7 +14,7 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 @pytest.fixture
 def recognizer(speech_recognizer: str) -> SpeechRecognizer:
-    """A new recognizer, loaded as `--recognizer` does; skipped where its model is not here."""
+    """A new recognizer, loaded as in `--recognizer`; skipped if its model is not installed."""
     try:
         return load_recognizer(speech_recognizer, "en")
     except (RecognizerError, ModuleNotFoundError) as error:
@@ -22,14 +22,14 @@ def recognizer(speech_recognizer: str) -> SpeechRecognizer:
 
 
 def noise(seconds: float, level: float = 0.1) -> NDArray[np.int16]:
-    """Noise of a level, as a share of full scale."""
+    """Return noise of a level relative to full scale."""
     rng = np.random.default_rng(0)
     samples = level * 32767 * rng.standard_normal(round(seconds * SAMPLE_RATE))
     return np.clip(samples, -32768, 32767).astype(np.int16)
 
 
 def check(cues: list[Cue], samples: NDArray[np.int16]) -> None:
-    """Cues are sorted and within the segment."""
+    """Check that the cues are sorted and within the segment."""
     length = len(samples) * NS // SAMPLE_RATE
     starts = [cue.start for cue in cues]
     assert starts == sorted(starts), "cues must be sorted by time"
@@ -43,19 +43,19 @@ def check(cues: list[Cue], samples: NDArray[np.int16]) -> None:
 
 @pytest.mark.parametrize("seconds", [0.01, 0.5, 3.0])
 def test_cues_lie_within_the_segment(recognizer: SpeechRecognizer, seconds: float) -> None:
-    """For noise of 10 ms to 3 s."""
+    """The segment is noise of 10 ms to 3 s."""
     samples = noise(seconds)
     check(recognizer.transcribe(samples), samples)
 
 
 def test_silence_raises_nothing(recognizer: SpeechRecognizer) -> None:
-    """Digital silence gives a list like every other segment."""
+    """Digital silence gives a list."""
     samples = np.zeros(SAMPLE_RATE, np.int16)
     check(recognizer.transcribe(samples), samples)
 
 
 def test_the_result_depends_on_the_samples_alone(recognizer: SpeechRecognizer) -> None:
-    """What was transcribed before changes nothing; the samples are not changed."""
+    """Earlier calls have no effect, and the samples are not changed."""
     samples = noise(1.0)
     before = samples.copy()
     first = recognizer.transcribe(samples)

@@ -16,25 +16,25 @@ Audio = NDArray[np.float32]
 
 
 def new(name: str) -> VoiceActivity:
-    """A new detector, made as the pipeline makes it."""
+    """Create a detector as in the pipeline."""
     made: VoiceActivity = find(VOICE_ACTIVITY, name)()
     return made
 
 
 def run(detector: VoiceActivity, audio: Audio) -> list[float]:
-    """The probability of each whole frame."""
+    """Return the probability of each complete frame."""
     length = detector.frame
     return [detector.feed(audio[n : n + length]) for n in range(0, len(audio) - length + 1, length)]
 
 
 def quiet(seconds: float, seed: int = 0) -> Audio:
-    """A quiet room: noise at -70 dB."""
+    """Return the audio of a quiet room: noise at -70 dB."""
     rng = np.random.default_rng(seed)
     return (3e-4 * rng.standard_normal(round(seconds * SAMPLE_RATE))).astype(np.float32)
 
 
 def voice(seconds: float) -> Audio:
-    """Like a voice: harmonics of 120 Hz with formants, four syllables per second."""
+    """Return synthetic speech: harmonics of 120 Hz with formants, four syllables per second."""
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     pitch = 2 * np.pi * np.cumsum(120 + 15 * np.sin(2 * np.pi * 1.5 * time)) / SAMPLE_RATE
     audio = np.zeros_like(time)
@@ -47,7 +47,7 @@ def voice(seconds: float) -> Audio:
 
 
 def test_the_frame_is_a_constant_length_in_bounds(voice_activity: str) -> None:
-    """From 5 to 100 ms, and the same before and after use."""
+    """The length is 5 to 100 ms, and the same before and after use."""
     detector = new(voice_activity)
     length = detector.frame
     assert isinstance(length, int) and SHORTEST <= length <= LONGEST
@@ -57,7 +57,7 @@ def test_the_frame_is_a_constant_length_in_bounds(voice_activity: str) -> None:
 
 @pytest.mark.parametrize("level", [0.0, 1e-6, 1.0, 100.0, float("nan"), float("inf")], ids=str)
 def test_probabilities_are_numbers_from_0_to_1(voice_activity: str, level: float) -> None:
-    """For silence, full scale, more than full scale and not-a-number."""
+    """The input is silence, full scale, more than full scale and NaN."""
     detector = new(voice_activity)
     audio = quiet(0.5)
     audio[: len(audio) // 2] = level
@@ -66,7 +66,7 @@ def test_probabilities_are_numbers_from_0_to_1(voice_activity: str, level: float
 
 
 def test_speech_is_likelier_than_silence(voice_activity: str) -> None:
-    """The mean over synthetic speech is higher than over a quiet room."""
+    """The mean probability of synthetic speech is higher than that of a quiet room."""
     detector = new(voice_activity)
     room = run(detector, quiet(3))
     speech = run(detector, voice(3) + quiet(3, 1))
@@ -97,7 +97,7 @@ def test_two_detectors_do_not_share_state(voice_activity: str) -> None:
 
 
 def test_the_samples_are_not_changed(voice_activity: str) -> None:
-    """`feed` gets a view of the stream."""
+    """`feed` receives a view of the stream, which must not change."""
     detector = new(voice_activity)
     frame = voice(0.2)[: detector.frame].copy()
     frame[0] = np.nan
@@ -107,7 +107,7 @@ def test_the_samples_are_not_changed(voice_activity: str) -> None:
 
 
 def test_another_number_of_samples_is_refused(voice_activity: str) -> None:
-    """With a ValueError, so that the caller's mistake is not read as silence."""
+    """It raises ValueError, so that an error of the caller is not treated as silence."""
     detector = new(voice_activity)
     with pytest.raises(ValueError):
         detector.feed(np.zeros(detector.frame + 1, np.float32))
