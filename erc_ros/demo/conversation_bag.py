@@ -1,7 +1,7 @@
-"""Recordings that are made here: audio, what was said in it, and a camera, as a rosbag2.
+"""Synthetic rosbag2 recordings with audio, transcripts and a camera.
 
-`write_demo` makes the demo's conversation from nothing: a written dialogue of three people in
-synthetic voices.
+`write_demo` creates the conversation of the demo: a written dialogue of three people with synthetic
+voices.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
-START = 1_767_225_600 * NS  # 2026-01-01T00:00:00Z; recordings made here begin then
+START = 1_767_225_600 * NS  # 2026-01-01T00:00:00Z, start of the recordings
 FACE = Path(__file__).parent / "assets" / "face.jpg"
 WIDTH, HEIGHT = 640, 480
 
 Camera = Callable[[float], NDArray[np.uint8]]
-"""Time (s since the start) -> (HEIGHT, WIDTH, 3) uint8, BGR."""
+"""Function from the time (s since the start) to an image (HEIGHT, WIDTH, 3), uint8, BGR."""
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """What is said from `start` to `end` (s since the start of the audio)."""
+    """Words spoken from `start` to `end` (s since the start of the audio)."""
 
     start: float
     end: float
@@ -44,7 +44,7 @@ class SimulatedRecognizer:
     """A simulated speech recognizer. Durations in s.
 
     type: hri_msgs/msg/LiveSpeech (with partial texts) or std_msgs/msg/String (finals only).
-    delay: least and greatest time from the end of a phrase to its final text.
+    delay: minimum and maximum time from the end of a phrase to its final text.
     """
 
     type: str = "hri_msgs/msg/LiveSpeech"
@@ -71,11 +71,11 @@ def write_conversation(
     frames_per_second: float = 15.0,
     storage: str = "mcap",
 ) -> Path:
-    """Write a recording to the folder `path`, which must not exist, and return it.
+    """Write a recording to the new folder `path` and return the path.
 
     Args:
         sound: (n,) float32 mono at 16 kHz.
-        camera: what it sees; None = no camera.
+        camera: images of the camera; None = no camera.
 
     Raises:
         BagError: the folder exists already.
@@ -93,7 +93,7 @@ def write_conversation(
 
 
 def _sound(writer: BagWriter, sound: NDArray[np.float32]) -> list[_Entry]:
-    """20 ms per message, stamped with its first sample and recorded just after its last."""
+    """Write audio messages of 20 ms, stamped with the first sample and logged after the last."""
     kind = "audio_common_msgs/msg/AudioDataStamped"
     chunk = SAMPLE_RATE // 50
     samples = (np.clip(sound, -1, 1) * 32767).astype("<i2")
@@ -176,7 +176,7 @@ def _frames(writer: BagWriter, camera: Camera, duration: float, rate: float) -> 
 
 @dataclass(frozen=True)
 class WrittenTurn:
-    """One turn of the written dialogue; emotion: what its author meant."""
+    """One turn of the written dialogue. emotion: emotion intended by the author."""
 
     speaker: int
     text: str
@@ -189,7 +189,7 @@ VOICES = (
     Voice("en-us+m1", pitch=70),
     Voice("en-us+david"),
 )
-"""By the speaker's number. Chosen so that networks trained on people distinguish them, too."""
+"""Voice of each speaker, chosen so that networks trained on human voices distinguish them."""
 
 _LIVELY = Delivery(rate=180, pitch=10, range=80)
 _CALM = Delivery()
@@ -223,9 +223,9 @@ DIALOGUE = (
 def write_demo(
     path: Path, storage: str = "mcap", speech_type: str = "hri_msgs/msg/LiveSpeech"
 ) -> Path:
-    """Make the demo's recording in the folder `path`, which must not exist: about 50 s.
+    """Write the recording of the demo, about 50 s, to the new folder `path`.
 
-    The camera shows the first speaker while that one speaks, and no person otherwise.
+    The camera shows the first speaker while speaking, and no person otherwise.
 
     Raises:
         BagError: the folder exists already.
@@ -240,7 +240,7 @@ def write_demo(
 
 
 def write_demo_truth(file: Path) -> Path:
-    """Who says what when in the demo's recording, and how the author meant it, as CSV.
+    """Write the reference annotation of the demo's recording as CSV.
 
     Raises:
         VoiceError: the synthesizer is not installed.
@@ -250,7 +250,7 @@ def write_demo_truth(file: Path) -> Path:
 
 
 def write_truth(file: Path, dialogue: Sequence[WrittenTurn], phrases: Sequence[Phrase]) -> Path:
-    """Who says what when in a performed dialogue, and how it was meant, as CSV."""
+    """Write the times, speakers, words and intended emotions of a synthesized dialogue as CSV."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("start", "end", "speaker", "text", "emotion"))
@@ -264,7 +264,7 @@ def write_truth(file: Path, dialogue: Sequence[WrittenTurn], phrases: Sequence[P
 def perform(
     dialogue: Sequence[WrittenTurn], engine: Synthesiser, seed: int = 0
 ) -> tuple[NDArray[np.float32], list[Phrase]]:
-    """The dialogue as audio (n,) at 16 kHz over a little noise, and when each turn was said."""
+    """Synthesize a dialogue as audio (n,) at 16 kHz with low noise, and return the turn times."""
     rng = np.random.default_rng(seed)
     pieces: list[NDArray[np.float32]] = [np.zeros(SAMPLE_RATE, np.float32)]
     phrases = []
@@ -288,7 +288,7 @@ def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def portrait(seen: Sequence[Phrase], picture: Path = FACE) -> Camera:
-    """A camera that sees the image's face, swaying a little, around these phrases."""
+    """Return a camera that shows the face of an image, swaying slightly, during these phrases."""
     face = cv2.imread(str(picture), cv2.IMREAD_COLOR)
     if face is None:
         raise FileNotFoundError(f"{picture} is missing or not an image: reinstall erc_ros")

@@ -1,9 +1,9 @@
-"""Small made-up corpora in the layouts of MELD and IEMOCAP, so that a whole system can be tried.
+"""Small synthetic corpora in the layouts of MELD and IEMOCAP, to test a whole training.
 
-Real mp4, avi and wav files. An emotion is in the words, in the voice (pitch, rate, loudness and
-timbre of a synthesizer) and in the face (color and mouth): far clearer than in people, so that a
-tiny network learns it from a dozen dialogues. What it scores here says that the path works, nothing
-about people.
+The files are real mp4, avi and wav files. Emotions are expressed in the words, the voice (pitch,
+rate, loudness and timbre of a synthesizer) and the face (color and mouth), much more clearly than
+by people, so that a tiny network learns them from a dozen dialogues. Scores on these corpora show
+that the training works; they are not a measure of accuracy.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from erc_ros.demo.voices import Delivery, Synthesiser, synthesiser
 from erc_ros.values.files import write_whole
 from erc_ros.values.utterance import SAMPLE_RATE
 
-RATE = 12  # images a second
-WIDTH, HEIGHT = 192, 144  # pixels of an image, and of each half of IEMOCAP's
-MARGIN = 0.15  # s of a MELD clip before and after what is said
-MOUTH = (318, 272)  # of the face in FACE
+RATE = 12  # images per second
+WIDTH, HEIGHT = 192, 144  # pixels of an image; of each half for IEMOCAP
+MARGIN = 0.15  # s of a MELD clip before and after the speech
+MOUTH = (318, 272)  # position of the mouth in FACE, pixels
 AAC = ("aac", {"aac_coder": "fast"})
 Pictures = NDArray[np.uint8]
 Samples = NDArray[np.float32]
@@ -47,10 +47,10 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Manner:
-    """How an emotion sounds, looks and reads.
+    """Expression of an emotion in voice, face and words.
 
-    tint: of blue, green and red, 0 to 1. smile: of the mouth, from -1 to 1. opened: the mouth, 0 to
-    1. sentences: with {} for what they are about.
+    tint: blue, green and red, 0 to 1. smile: curvature of the mouth, -1 to 1. opened: opening of
+    the mouth, 0 to 1. sentences: templates with {} for a topic.
     """
 
     delivery: Delivery
@@ -143,14 +143,14 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "frustrated": "frustrated",
     },
 }
-"""Layout -> label, as bundles of that corpus name it -> MANNERS."""
+"""Layout -> label of a bundle for that corpus -> key of MANNERS."""
 SENTIMENTS = {"neutral": "neutral", "surprise": "positive", "joy": "positive"}
 SPLITS = {
     "train": ("train/train_sent_emo.csv", "train/train_splits"),
     "dev": ("dev_sent_emo.csv", "dev_splits_complete"),
     "test": ("test_sent_emo.csv", "output_repeated_splits_test"),
 }
-"""Table and clips of MELD.Raw, as its archives unpack."""
+"""Table and folder of the clips of each split in MELD.Raw."""
 MELD_COLUMNS = (
     "Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID",
     "Season", "Episode", "StartTime", "EndTime",
@@ -160,14 +160,14 @@ NAMES = ("Ada", "Ben", "Cleo")
 
 @dataclass(frozen=True, eq=False)
 class Performance:
-    """A dialogue as it was said: sound (n,) at 16 kHz, and where each turn lies in it."""
+    """A synthesized dialogue: audio (n,) at 16 kHz, and the times of its turns."""
 
     turns: tuple[WrittenTurn, ...]
     sound: Samples
     phrases: tuple[Phrase, ...]
 
     def said(self, number: int, margin: float = 0.0) -> Samples:
-        """The audio of one turn, with so many s around it."""
+        """Return the audio of one turn with `margin` s before and after it."""
         phrase = self.phrases[number]
         first, last = phrase.start - margin, phrase.end + margin
         return self.sound[max(0, round(first * SAMPLE_RATE)) : round(last * SAMPLE_RATE)]
@@ -180,38 +180,38 @@ def write_corpus(
     seed: int = 0,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Path:
-    """Write a corpus below `folder`, where the reader of that corpus looks for it.
+    """Write a corpus to a subfolder of `folder`, in which the reader of that corpus expects it.
 
-    The same in every new process; the synthesizer remembers what it said before, so that a second
-    corpus of one process sounds a little different.
+    The result is the same in every new process. The synthesizer has a state, so that a second
+    corpus in one process differs slightly.
 
     Args:
         layout: "meld" or "iemocap".
-        dialogues: of eight turns; at least 8, so that no split is empty.
-        progress: takes the number of dialogues that are written.
+        dialogues: number of dialogues of eight turns; at least 8, so that no split is empty.
+        progress: called with the number of written dialogues.
 
     Returns:
-        The corpus' own folder.
+        The folder of the corpus.
 
     Raises:
-        ValueError: an unknown layout, or too few dialogues.
-        FileExistsError: the corpus' folder is there already.
+        ValueError: the layout is unknown, or there are too few dialogues.
+        FileExistsError: the folder of the corpus exists already.
         VoiceError: the synthesizer is not installed.
     """
     writers = {"meld": _write_meld, "iemocap": _write_iemocap}
     if layout not in writers:
         raise ValueError(f"layout is {layout!r}, known are {', '.join(writers)}")
     if dialogues < 8:
-        raise ValueError(f"{dialogues} dialogues are too few for three splits: at least 8")
+        raise ValueError(f"dialogues is {dialogues}; three splits need at least 8")
     root = folder / {"meld": "MELD.Raw", "iemocap": "IEMOCAP_full_release"}[layout]
     if root.exists():
-        raise FileExistsError(f"{root} is there already: name another folder, or remove it")
+        raise FileExistsError(f"{root} exists already; choose another folder, or remove it")
     engine = synthesiser()
     rng = np.random.default_rng(seed)
 
     def performances() -> Iterator[Performance]:
         for number in range(dialogues):
-            progress(number)  # the writer asks for the next one when it has written the last one
+            progress(number)  # the writer requests a dialogue after it has written the last one
             yield _perform(layout, rng, engine)
 
     writers[layout](root, performances(), dialogues)
@@ -226,13 +226,13 @@ def write_recording(
     dialogues: int = 2,
     recognizer: SimulatedRecognizer | None = None,
 ) -> Path:
-    """Write a rosbag2 of the same kind, and its ground truth next to it as `folder`.truth.csv.
+    """Write a rosbag2 in the style of a corpus, and its reference annotation `folder`.truth.csv.
 
-    Camera, audio and recognized speech; the labels are those of the corpus' bundles.
+    It contains camera, audio and transcripts; the labels are those of bundles for the corpus.
 
     Raises:
         BagError: the folder exists already.
-        ValueError: an unknown layout.
+        ValueError: the layout is unknown.
         VoiceError: the synthesizer is not installed.
     """
     if layout not in LABELS:
@@ -249,7 +249,7 @@ def write_recording(
 
 
 def _dialogue(layout: str, rng: np.random.Generator) -> list[WrittenTurn]:
-    """Every label once and the neutral one up to eight turns, in any order."""
+    """Return eight turns in random order: each label once, the others neutral."""
     labels = [*LABELS[layout], *["neutral"] * (8 - len(LABELS[layout]))]
     speakers = 3 if layout == "meld" else 2
     turns = []
@@ -277,7 +277,7 @@ def _perform_turns(
 
 @functools.lru_cache(maxsize=32)
 def _face(emotion: str, width: int, height: int) -> Pictures:
-    """(height, width, 3) BGR: the face with the color and the mouth of an emotion."""
+    """Draw the face with the color and mouth of an emotion: (height, width, 3) BGR."""
     manner = MANNERS[emotion]
     face = cv2.imread(str(FACE), cv2.IMREAD_COLOR)
     if face is None:
@@ -300,7 +300,7 @@ def _swaying(emotion: str, time: float, width: int = WIDTH, height: int = HEIGHT
 
 
 def _camera(layout: str, said: Performance) -> Camera:
-    """Who speaks fills the image; in between the face is neutral."""
+    """Return a camera that shows the speaker, with a neutral face in pauses."""
     manners = LABELS[layout]
 
     def view(time: float) -> Pictures:
@@ -313,7 +313,7 @@ def _camera(layout: str, said: Performance) -> Camera:
 
 
 def _write_video(file: Path, seconds: float, view: Camera, sound: Samples) -> None:
-    """MPEG-4 images, and AAC audio in an mp4, PCM in an avi."""
+    """Write a video with MPEG-4 images, and with AAC (mp4) or PCM (avi) audio."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(file), "w") as container:
         video = container.add_stream("mpeg4", rate=RATE)
@@ -384,7 +384,7 @@ def _write_iemocap(root: Path, performed: Iterator[Performance], dialogues: int)
     for number in range(dialogues):
         said = next(performed)
         session = root / f"Session{number % 5 + 1}"
-        # Who wears the markers, by whom the dialogue is named, sits on the left.
+        # The speaker with the markers, after whom the dialogue is named, sits on the left.
         left = "FM"[number // 5 % 2]
         name = f"Ses{number % 5 + 1:02d}{left}_impro{number // 10 + 1:02d}"
         labels = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
@@ -414,7 +414,7 @@ def _write_iemocap(root: Path, performed: Iterator[Performance], dialogues: int)
 
 
 def _side_by_side(said: Performance, left: int) -> Callable[[float], Pictures]:
-    """Both speakers; the one who listens looks neutral."""
+    """Return a camera that shows both speakers; the face of the listener is neutral."""
 
     def view(time: float) -> Pictures:
         looks = ["neutral", "neutral"]

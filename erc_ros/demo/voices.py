@@ -1,7 +1,7 @@
-"""Synthetic voices for the demo: eSpeak NG, a formant synthesizer without any recorded person.
+"""Synthetic voices of eSpeak NG, a formant synthesizer without recordings of people.
 
-The wheel `espeakng-loader` carries the library and its data. eSpeak NG is GPL-3.0-or-later: a
-program of its own that the extra `[demo]` installs, no part of this package.
+The wheel `espeakng-loader` contains the library and its data. eSpeak NG has the license
+GPL-3.0-or-later; it is not part of this package, and is installed by the extra `[demo]`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 class VoiceError(RuntimeError):
-    """The synthesizer is missing or refuses a voice."""
+    """The synthesizer is not installed, or a voice or text is invalid."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A synthetic speaker. variant: a voice of eSpeak NG; pitch: 0..100."""
+    """A synthetic speaker. variant: name of a voice of eSpeak NG. pitch: 0..100."""
 
     variant: str
     pitch: int = 50
@@ -41,10 +41,10 @@ class Voice:
 
 @dataclass(frozen=True)
 class Delivery:
-    """How a sentence is said.
+    """Prosody of a sentence.
 
-    rate: words per minute; pitch: added to the voice's; range: melody, 0..100. loudness: of the
-    peak, 0 to 1. tilt: of the timbre, from -0.9 (sharp) over 0 (as it is) to 0.9 (dull).
+    rate: words per minute. pitch: added to that of the voice. range: pitch range, 0..100. loudness:
+    relative peak, 0 to 1. tilt: spectral tilt, from -0.9 (bright) to 0.9 (dull); 0 = unchanged.
     """
 
     rate: int = 165
@@ -55,7 +55,7 @@ class Delivery:
 
 
 class Synthesiser:
-    """Speaks sentences. There is one engine per process: use `synthesiser()`."""
+    """Speech synthesizer. There is one engine per process: use `synthesiser()`."""
 
     def __init__(self) -> None:
         try:
@@ -70,14 +70,14 @@ class Synthesiser:
         if self._rate <= 0:
             raise VoiceError(f"eSpeak NG does not start with its data in {data}")
         self._chunks: list[NDArray[np.int16]] = []
-        self._callback = _Callback(self._collect)  # kept: the library calls it later
+        self._callback = _Callback(self._collect)  # a reference, because the library calls it
         self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, text: str, voice: Voice, delivery: Delivery | None = None) -> NDArray[np.float32]:
-        """The sentence as (n,) float32 at 16 kHz, its peak 0.7 of the loudness.
+        """Synthesize a sentence as (n,) float32 at 16 kHz with a peak of 0.7 times the loudness.
 
         Raises:
-            VoiceError: an unknown variant, or nothing to say.
+            VoiceError: the variant is unknown, or the text gives no audio.
         """
         delivery = delivery or Delivery()
         if self._library.espeak_SetVoiceByName(voice.variant.encode()):
@@ -89,7 +89,7 @@ class Synthesiser:
         sentence = text.encode() + b"\0"
         self._library.espeak_Synth(sentence, len(sentence), 0, 1, 0, _UTF8, None, None)
         if not self._chunks:
-            raise VoiceError(f"nothing to say in {text!r}")
+            raise VoiceError(f"the text {text!r} gives no audio")
         sound = np.concatenate(self._chunks).astype(np.float32) / 32768
         sound = soxr.resample(sound, self._rate, SAMPLE_RATE)
         sound[1:] += delivery.tilt * sound[:-1]
@@ -99,10 +99,10 @@ class Synthesiser:
     def _collect(self, samples: Any, count: int, _events: Any) -> int:
         if count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0  # go on
+        return 0  # continue
 
 
 @functools.lru_cache(maxsize=1)
 def synthesiser() -> Synthesiser:
-    """The process's synthesizer, started once."""
+    """Return the synthesizer of the process, which is started once."""
     return Synthesiser()

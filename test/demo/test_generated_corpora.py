@@ -125,7 +125,7 @@ def test_a_recording_of_the_same_kind_comes_with_its_truth(
         wanted = {"/audio", "/speech", "/image/compressed"}
         assert {record.topic for record in opened.messages(wanted)} == wanted
     assert main(arguments) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_every_label_has_a_manner_of_its_own() -> None:
