@@ -1,1 +1,1 @@
-"""Model bundle, execution backends and the streaming recognizer. No ROS, no torch."""
+"""Model bundles, devices, and streaming emotion recognition. Uses neither ROS nor PyTorch."""

@@ -1,4 +1,4 @@
-"""The devices that run a bundle's networks: TensorRT, or ONNX Runtime with CUDA or on the CPU."""
+"""Devices for the networks of a bundle: TensorRT, or ONNX Runtime with CUDA or on the CPU."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def open_network(file: Path, device: str | Device = "cpu") -> Network:
 
     Args:
         file: the ONNX file.
-        device: one of DEVICES, or a device of another kind. "auto": the best that works, also when
-            one fails while it runs.
+        device: name in DEVICES, or a `Device`. "auto": the best one that works, also if a device
+            fails during a call.
 
     Raises:
-        NetworkError: the file cannot be read; except for "auto": the device does not exist here.
+        NetworkError: the file cannot be read, or the device is not available (except for "auto").
     """
     if isinstance(device, Device):
         return Network(file, [device])

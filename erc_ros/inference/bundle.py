@@ -1,8 +1,7 @@
-"""The model bundle: a folder with `bundle.yaml` and the files that it names, checked before use.
+"""Model bundles: folders with `bundle.yaml` and the files that it names, checked before use.
 
-A bundle that does not fit is refused as a whole: with the wrong tokenizer, or labels in another
-order, estimates would be confident and wrong. The format is described in
-`docs/reference/bundle.md`.
+An inconsistent bundle is rejected as a whole: with the wrong tokenizer or another order of labels,
+estimates would be wrong with high confidence. `docs/reference/bundle.md` describes the format.
 """
 
 from __future__ import annotations
@@ -46,15 +45,15 @@ __all__ = ["Bundle", "BundleError", "load_bundle", "read_manifest", "text_prompt
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A checked bundle.
+    """A checked model bundle.
 
     anchors: (C, 2) valence and arousal of each label, both in [-1, 1].
-    audio, visual: None where the bundle has no encoder for that modality.
-    calibration: what the logits are divided by before softmax.
-    reliability: constants of the running estimate of how far voice and face can be relied on; None:
-        the fusion network's output is used as it is.
-    languages: BCP-47 tags of the languages that the text encoder reads; (): not told.
-    sha256: of the manifest's bytes; the manifest holds the hashes of all files, so it covers them.
+    audio, visual: None if the bundle has no encoder for that modality.
+    calibration: conversion of logits to calibrated probabilities.
+    reliability: constants of the online estimation of the reliability of voice and face; None: the
+        output of the fusion network is not changed.
+    languages: BCP-47 tags of the languages of the text encoder; empty: not stated.
+    sha256: of the manifest, which contains the hashes of all files.
     """
 
     folder: Path
@@ -75,30 +74,30 @@ class Bundle:
 
     @property
     def float32_sha256(self) -> str:
-        """Of the float32 bundle that `erc quantize` made this one of, or its own."""
+        """sha256 of the float32 bundle from which `erc quantize` made this one, or its own."""
         made = self.metrics.get("quantization")
         return str(made["float32_sha256"]) if made else self.sha256
 
     @property
     def encoders(self) -> dict[str, Encoder]:
-        """Those that are there, by modality, in the order of MODALITIES."""
+        """The existing encoders by modality, in the order of MODALITIES."""
         parts = {"text": self.text, "audio": self.audio, "visual": self.visual}
         return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def parts(self) -> dict[str, Part]:
-        """The encoders and the fusion, by name."""
+        """The encoders and the fusion network, by name."""
         return {**self.encoders, "fusion": self.fusion}
 
 
 def load_bundle(path: Path | str) -> Bundle:
-    """Read and check the bundle in the folder `path`.
+    """Load the bundle in the folder `path`.
 
     Everything is checked: the manifest's keys and values, size and sha256 of every file, and the
     inputs and outputs of every network.
 
     Raises:
-        BundleError: something does not fit; says what, where, and the way out.
+        BundleError: a check failed; the text says what to do.
     """
     folder = Path(path)
     manifest, digest = _read(folder)
@@ -133,19 +132,19 @@ def load_bundle(path: Path | str) -> Bundle:
 
 
 def read_manifest(path: Path | str) -> Manifest:
-    """Return the manifest of the bundle in the folder `path`, checked; no other file is read.
+    """Read and check the manifest of the bundle in the folder `path`; no other file is read.
 
     Raises:
-        BundleError: something does not fit.
+        BundleError: a check failed.
     """
     return _read(Path(path))[0]
 
 
 def speaker_network(bundle: Bundle) -> Path:
-    """The folder of the speaker network of a voice part: next to the bundle's, or in `models/`.
+    """Return the folder of the speaker network of a bundle: next to its folder, or in `models/`.
 
     Raises:
-        BundleError: it is not there, or another one than the part was trained on.
+        BundleError: the network is missing, or differs from that in the training.
     """
     part = bundle.audio
     assert isinstance(part, VoiceAudio)
@@ -158,17 +157,17 @@ def speaker_network(bundle: Bundle) -> Path:
     if (manifest.sha256, manifest.size) != (part.speaker_sha256, part.features):
         raise BundleError(
             f"audio.speaker_network: {folder} has sha256 {manifest.sha256[:12]}... and size "
-            f"{manifest.size}, the bundle was trained on {part.speaker_sha256[:12]}... of size "
+            f"{manifest.size}, but the bundle was trained on {part.speaker_sha256[:12]}... of size "
             f"{part.features}: use that network, or another bundle"
         )
     return folder
 
 
 def text_prompt(part: TextPart) -> TextPrompt | WholePrompt:
-    """What turns a conversation into the tokens that the text encoder takes.
+    """Return the prompt builder for the text encoder of a bundle.
 
     Raises:
-        ValueError: the tokenizer lacks a token, or max_tokens leaves no room for text.
+        ValueError: the tokenizer lacks a special token, or max_tokens is too small.
     """
     vocabulary = Vocabulary.from_file(part.tokenizer.file, part.tokenizer.roles)
     if isinstance(part, CachedText):
@@ -177,7 +176,7 @@ def text_prompt(part: TextPart) -> TextPrompt | WholePrompt:
 
 
 def sha256_of(file: Path) -> str:
-    """sha256 of a file's bytes, as hexadecimal text."""
+    """Return the sha256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -188,8 +187,8 @@ def sha256_of(file: Path) -> str:
 def fusion_signature(bundle: Bundle, actual: Signature) -> Signature:
     """Return the signature that a fusion network with the signature `actual` must have.
 
-    It may lack `OPTIONAL_INPUTS`, and may take embeddings of modalities for which the bundle has no
-    encoder: they are always missing.
+    The network may lack `OPTIONAL_INPUTS`, and may have inputs for modalities without an encoder in
+    the bundle, which are always missing.
     """
     inputs: dict[str, Port] = {
         name: ("float", (None, None, part.embedding)) for name, part in bundle.encoders.items()
@@ -212,18 +211,18 @@ def fusion_signature(bundle: Bundle, actual: Signature) -> Signature:
 
 
 MODALITY_LOGITS = "modality_logits"
-"""A fusion of independent modalities may say what each indicates alone: (B, U, 3, C)."""
+"""Optional output of a late fusion: the logits of each modality only, (B, U, 3, C)."""
 
 OPTIONAL_INPUTS: dict[str, Port] = {
     "modalities": ("bool", (None, None, 3)),
     "speakers": ("int64", (None, None)),
     "valid": ("bool", (None, None)),
 }
-"""What a fusion may take in addition to the embeddings."""
+"""Inputs of a fusion network in addition to the embeddings."""
 
 
 def fusion_sizes(bundle: Bundle) -> dict[str, int]:
-    """The last size of each input of the fusion: of embeddings their size (`fusion_input`)."""
+    """Return the last size of each input of the fusion network, see `fusion_input`."""
     inputs = signature(bundle.fusion.file).inputs
     return {name: shape[-1] or 1 for name, (_, shape) in inputs.items()}
 

@@ -1,4 +1,4 @@
-"""When a person's state takes another label, with hysteresis: "Anna became sad"."""
+"""Events when the label of a person's emotion state changes, with hysteresis."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from erc_ros.inference.emotion_state import EmotionState, EmotionStateConfig, Pe
 
 @dataclass(frozen=True, slots=True)
 class EmotionChange:
-    """A person's label ends, and another one begins; "": none is certain.
+    """The label of a person changed from `former_label` to `label`; "" = no label is certain.
 
-    probability: of `label`; if it is "", of `former_label`.
+    probability: of `label`, or of `former_label` if `label` is "".
     """
 
     person: Person
@@ -22,10 +22,10 @@ class EmotionChange:
 
 
 class EmotionChanges:
-    """The present label of each person.
+    """Tracks the current label of each person.
 
-    A label begins when its probability reaches `begins`, and ends when it falls below `ends` or
-    another one begins. Who is in no state any more is forgotten without an event.
+    A label begins when its probability reaches `begins`. It ends when its probability falls below
+    `ends`, or another label begins. A person without a state is removed without an event.
     """
 
     def __init__(self, config: EmotionStateConfig, labels: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ class EmotionChanges:
         self._labels: dict[Person, str] = {}
 
     def feed(self, states: Sequence[EmotionState]) -> list[EmotionChange]:
-        """Take the states of all persons; return what has changed since the last time."""
+        """Process the states of all persons and return the changes since the last call."""
         changes = []
         labels = {}
         for state in states:

@@ -1,9 +1,8 @@
-"""The streaming emotion recognizer: utterances in, estimates out, one call each.
+"""Streaming emotion recognition: one estimate per utterance.
 
-Audio and faces are encoded by two workers while the text is encoded by the caller (ONNX Runtime
-releases the interpreter lock). What `prepare` was given while the text was still awaited is ready
-when the final utterance comes; then only text and fusion are left, and of the text only what was
-not read before (`reader`).
+Two worker threads encode audio and faces while the caller encodes the text (ONNX Runtime releases
+the GIL). `prepare` encodes a draft before its text is final. For the final utterance, only the new
+part of the text and the fusion have to be computed then.
 """
 
 from __future__ import annotations
@@ -61,14 +60,15 @@ from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE, FaceCrop, Utterance
 from erc_ros.values.why import distrust_sentence
 
-DRAFTS = 8  # prepared utterances that may wait for their final text
+DRAFTS = 8  # maximum number of prepared drafts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """A modality of one utterance. embedding: None if missing; duration: ns; note: why, or "".
+    """An encoded modality of one utterance.
 
-    excluded: the `TextExclusion` of a text that is not used.
+    embedding: None if missing. duration: ns. note: reason why it is missing, or "". excluded: the
+    `TextExclusion` of a text that is not used.
     """
 
     embedding: Embedding | None
@@ -83,7 +83,7 @@ _Prepared = tuple["Future[Encoded]", "Future[Encoded]"]
 
 
 class EmotionRecognizer:
-    """Recognizes the emotions of one conversation after another. Not thread-safe: one caller.
+    """Recognizes the emotions in one conversation after another. Not thread-safe: one caller.
 
     Memory is bounded: the last `bundle.fusion.context` utterances as embeddings, the last
     `bundle.text.max_tokens` tokens of text with their keys and values, and the encoded audio and
@@ -94,7 +94,7 @@ class EmotionRecognizer:
         device: "auto", "tensorrt", "cuda" or "cpu"; see `backend.open_network`.
 
     Raises:
-        NetworkError: the device is not there.
+        NetworkError: the device is not available.
     """
 
     def __init__(self, bundle: Bundle, device: str | Device = "cpu") -> None:
@@ -105,7 +105,7 @@ class EmotionRecognizer:
         self._prompt = text_prompt(bundle.text)
         self._language = LanguageCheck(bundle.languages, self._prompt.unknown_letters)
         self._text = open_text_encoder(self.networks["text"], bundle.text, self._prompt)
-        self._catching_up: Future[None] = Future()  # of the text encoder, after an estimate
+        self._catching_up: Future[None] = Future()  # `catch_up` of the text encoder
         self._catching_up.set_result(None)
         self._fusion = self.networks["fusion"]
         self._fusion_sizes = fusion_sizes(bundle)
@@ -123,7 +123,7 @@ class EmotionRecognizer:
             network.reopen()
 
     def warm_up(self) -> None:
-        """Run everything once at its full size; remembers nothing. The first call is slow."""
+        """Run all networks once at full size, because first calls are slow; no state is kept."""
         noise = np.random.default_rng(0)
         audio, visual = self.bundle.audio, self.bundle.visual
         samples = 0 if audio is None else int(audio.max_seconds * SAMPLE_RATE)
@@ -147,11 +147,11 @@ class EmotionRecognizer:
         self._text_encoder().forget()
 
     def prepare(self, draft: Utterance) -> None:
-        """Encode an utterance whose text is still awaited: its audio, faces, and text so far.
+        """Encode audio, faces and partial text of an utterance whose text is not final.
 
-        Returns when the text is read; audio and faces are encoded meanwhile. The final utterance
-        is faster if it has the same ids, span, audio and faces, or the same text; otherwise it is
-        encoded when it comes.
+        Returns when the text is encoded; audio and faces are encoded in the background. The
+        results are used for a final utterance with the same ids, span, audio and faces, or with
+        the same text.
         """
         self._reread(draft.conversation_id)
         history, speaker = enter(self._history, draft)
@@ -164,13 +164,13 @@ class EmotionRecognizer:
             self._forget(next(iter(self._drafts)))
 
     def feed(self, utterance: Utterance) -> Estimate:
-        """Recognize an utterance.
+        """Estimate the emotion of an utterance.
 
-        A final one is remembered as history of those after it; a draft (`is_final` False) gets its
-        estimate and is not. Another conversation id begins with an empty history. Text of a
-        language that the bundle does not read or without a word that the vocabulary knows, audio
-        that is shorter than 0.3 s or silent, data that are not images, and embeddings that are not
-        finite count as missing; `Estimate.notes` says so.
+        A final utterance becomes history of the following ones; a draft (`is_final` False) does
+        not. A new conversation id begins with an empty history. These inputs count as missing, with
+        a reason in `Estimate.notes`: text in an unsupported language or without a word of the
+        vocabulary, audio shorter than 0.3 s or silent, invalid images, and embeddings that are not
+        finite.
         """
         begin = time.perf_counter_ns()
         self._reread(utterance.conversation_id)
@@ -183,19 +183,20 @@ class EmotionRecognizer:
         )
         if utterance.is_final:
             self._history, self._memory = history, memory
-        # An utterance without text did not wait for the one before to be caught up with.
+        # An utterance without text has not waited for the previous `catch_up`.
         self._catching_up = self._workers.submit(self._text_encoder().catch_up)
         return answered
 
     def correct(self, correction: SpeakerCorrected) -> int:
-        """Assign earlier utterances to another speaker, for what is estimated next.
+        """Assign earlier utterances to another speaker, for the following estimates.
 
-        As if it had been known from the beginning, but for the order in which speakers are
-        numbered, and for texts that the encoder's window has lost. Nothing is recognized again.
+        The effect is the same as with the right speaker from the start, except for the order of the
+        speaker indices and for texts that are no longer in the window of the encoder. Earlier
+        estimates are not repeated.
 
         Returns:
-            How many of the utterances are remembered. The others are ignored: they are forgotten,
-            of another conversation, or drafts, whose final utterance brings its speaker along.
+            The number of corrected utterances. Ignored are utterances that are not in the history,
+            of another conversation, and drafts, whose final utterance has its own speaker.
         """
         if correction.conversation_id != self._history.conversation_id:
             return 0
@@ -205,7 +206,7 @@ class EmotionRecognizer:
         return count
 
     def reset(self, conversation_id: str) -> None:
-        """Forget a conversation, its history and its drafts; another one is not touched."""
+        """Delete the history and drafts of a conversation, but not of others."""
         if self._history.conversation_id == conversation_id:
             self._history = ConversationHistory()
             self._text_encoder().forget()
@@ -213,7 +214,7 @@ class EmotionRecognizer:
             self._forget(key)
 
     def reset_reliability(self, modality: str = "") -> None:
-        """Forget how far "audio" or "visual" can be relied on, or both (""): the device is new."""
+        """Reset the estimated reliability of "audio", "visual" or both (""), for a new device."""
         config = self.bundle.reliability
         if config is None or self._memory is None:
             return
@@ -224,7 +225,7 @@ class EmotionRecognizer:
 
     @property
     def reliability(self) -> dict[str, float]:
-        """Estimated probability that "audio" and "visual" work; empty: it is not estimated."""
+        """Return the estimated probabilities that "audio" and "visual" work; {} without them."""
         if self._memory is None:
             return {}
         estimated = self._memory.state.reliability.tolist()
@@ -237,14 +238,14 @@ class EmotionRecognizer:
 
     @property
     def distrust(self) -> tuple[str, ...]:
-        """Which modalities are not trusted now, and why."""
+        """Return a sentence for each modality that is not trusted now."""
         config = self.bundle.reliability
         if config is None or self._memory is None:
             return ()
         return reliability.notes(config, self._memory.state, self.bundle.labels)
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the worker threads."""
         self._workers.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> EmotionRecognizer:
@@ -259,7 +260,7 @@ class EmotionRecognizer:
         self.close()
 
     def _text_encoder(self) -> TextEncoder:
-        """The text encoder, when no other thread uses it."""
+        """Return the text encoder after its work on another thread is done."""
         self._catching_up.result()
         return self._text
 
@@ -325,10 +326,10 @@ class EmotionRecognizer:
         )
 
     def _reread(self, conversation_id: str) -> None:
-        """Encode texts again from the first corrected one on, those that the fusion still uses.
+        """Encode texts in the context of the fusion again, from the first corrected one on.
 
-        That waits for the next utterance or draft of the conversation, so it is at most
-        `bundle.fusion.context` short passes, however much was corrected.
+        This is delayed until the next utterance or draft of the conversation. It takes at most
+        `bundle.fusion.context` passes.
         """
         if conversation_id == self._history.conversation_id:
             self._listen_again()
@@ -351,7 +352,7 @@ class EmotionRecognizer:
     def _encode_text(
         self, history: ConversationHistory, speaker: int, utterance: Utterance
     ) -> tuple[tuple[Block, ...], Encoded]:
-        """The window that ends with the utterance's text, and the text's embedding."""
+        """Return the window that ends with the text of the utterance, and its embedding."""
         before = tuple(entry.block for entry in history.window)
         text = utterance.text.strip()
         if not text:
@@ -364,8 +365,8 @@ class EmotionRecognizer:
         return window, self._embed(window, begin)
 
     def _readable(self, text: str, locale: str) -> tuple[str, TextExclusion | None]:
-        """What the encoder reads of a text that is not empty, and why nothing if nothing."""
-        if self.bundle.languages:  # a bundle that does not tell them reads everything
+        """Return the part of a text to encode, or "" and the reason of its exclusion."""
+        if self.bundle.languages:  # without stated languages, all texts are accepted
             text = spoken_words(text)
             if not text:
                 return text, TextExclusion.NON_SPEECH
@@ -387,7 +388,7 @@ class EmotionRecognizer:
         return _timed(lambda: self.networks["audio"](audio_inputs(part, audio)), "sound")
 
     def _hear_voice(self, audio: NDArray[np.int16]) -> Encoded:
-        """What needs the audio alone; the speaker may be known later."""
+        """Compute the speaker embedding of the audio, for which the speaker is not needed."""
         assert self._voice is not None
         begin = time.perf_counter_ns()
         features = self._voice(audio)
@@ -399,13 +400,13 @@ class EmotionRecognizer:
     def _compare_voice(
         self, part: VoiceAudio, voices: tuple[HeardVoice, ...], voice: HeardVoice, encoded: Encoded
     ) -> Encoded:
-        """The embedding of a voice, now that its speaker is known."""
+        """Compute the embedding of a voice, relative to earlier utterances of its speaker."""
         inputs = voice_inputs([voice], voices, part.heard)
         compared = _timed(lambda: self.networks["audio"](inputs), "sound")
         return replace(compared, duration=compared.duration + encoded.duration)
 
     def _listen_again(self) -> None:
-        """Encode voices of corrected speakers again, those that the fusion still uses."""
+        """Encode the voices of corrected speakers in the context of the fusion again."""
         history, part = self._history, self.bundle.audio
         if not history.is_unheard or not isinstance(part, VoiceAudio):
             return
@@ -462,7 +463,7 @@ class EmotionRecognizer:
         embeddings: UtteranceEmbeddings,
         utterance: Utterance,
     ) -> tuple[Memory, FusionOutput, Encoded]:
-        """Fuse with the reliability of each modality; the memory after the utterance."""
+        """Fuse the modalities by their reliability; return the updated memory as well."""
         config = self.bundle.reliability
         assert config is not None
         if not any(embeddings.modalities):
@@ -491,7 +492,7 @@ class EmotionRecognizer:
 
 
 def _voice_features(bundle: Bundle, device: str | Device) -> VoiceFeatures | None:
-    """The front end of a voice part; TensorRT builds no engine of it, so CUDA where it works."""
+    """Return the speaker network of a bundle, on CUDA instead of TensorRT if that is selected."""
     if not isinstance(bundle.audio, VoiceAudio):
         return None
     device = "auto" if device == "tensorrt" or isinstance(device, Device) else device
@@ -504,7 +505,7 @@ def _key(utterance: Utterance) -> _Key:
         utterance.utterance_id,
         utterance.start,
         utterance.end,
-        zlib.crc32(np.ascontiguousarray(utterance.audio).data),  # a text may bring other audio
+        zlib.crc32(np.ascontiguousarray(utterance.audio).data),  # may differ from the draft's
         len(utterance.faces),
     )
 
@@ -518,7 +519,7 @@ def _done(encoded: Encoded) -> Future[Encoded]:
 def _timed(
     run: Callable[[], Mapping[str, Embedding]], what: str, begin: int | None = None
 ) -> Encoded:
-    """Run a network that gives (N, E); the utterance's embedding is the mean of its rows."""
+    """Run a network with the output (N, E), and return the mean of the rows with its duration."""
     begin = time.perf_counter_ns() if begin is None else begin
     embedding: Embedding = run()["embedding"].mean(axis=0)
     duration = time.perf_counter_ns() - begin

@@ -1,15 +1,15 @@
-"""The current emotion of each person, from the estimates of their utterances.
+"""Current emotion state of each person, from the estimates of their utterances.
 
-An estimate tells of one utterance; a behavior tree asks of a person, between utterances, and wants
-to know how old and how sure the answer is. So each utterance counts for a while: with a weight that
-is halved every `half_life`, against a prior that knows nothing (every label equally likely):
+An estimate is about one utterance. A behavior tree needs the state of a person between utterances,
+with its age and uncertainty. The state combines the utterances with weights that are halved every
+`half_life`, and a uniform prior:
 
     weight_i = confidence_i * 2 ** (-(now - end_i) / half_life)
     probabilities = (prior * uniform + sum_i weight_i * probabilities_i) / (prior + sum_i weight_i)
     uncertainty = prior / (prior + sum_i weight_i)
 
-These are the mean of a Dirichlet distribution whose evidence fades, and the share of the prior in
-it. An utterance of which nothing was known does not count.
+These are the mean of a Dirichlet distribution with decaying evidence, and the share of the prior in
+it. Utterances without any modality are not used.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.settings import check, parameter, setting
 
-REMEMBERED = 512  # utterances, of all persons together
+REMEMBERED = 512  # maximum number of utterances of all persons
 
 
 @dataclass(frozen=True, slots=True)
 class EmotionStateConfig:
-    """How long an utterance counts."""
+    """Settings of the emotion state."""
 
     half_life: float = parameter(
         30.0,
@@ -42,16 +42,16 @@ class EmotionStateConfig:
     )
     prior: float = setting(
         0.3,
-        "how much the knowledge of nothing counts, in utterances of which the model was sure",
+        "weight of the uniform prior, in utterances with confidence 1",
         range=(0.01, 10.0),
     )
     gone: float = setting(
-        0.95, "a person whose `uncertainty` is greater has left and is removed", range=(0.0, 1.0)
+        0.95, "a person with a greater `uncertainty` is removed", range=(0.0, 1.0)
     )
     begins: float = setting(
         0.5, "probability from which a label begins in `~/emotion_changes`", range=(0.0, 1.0)
     )
-    ends: float = setting(0.35, "and below which it ends", range=(0.0, 1.0))
+    ends: float = setting(0.35, "probability below which a label ends", range=(0.0, 1.0))
 
     def __post_init__(self) -> None:
         check(self)
@@ -59,7 +59,7 @@ class EmotionStateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whose state: a person, or a speaker of one conversation where no person is known."""
+    """A person, or a speaker of one conversation if the person is unknown."""
 
     person_id: str = ""
     conversation_id: str = ""
@@ -68,12 +68,12 @@ class Person:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmotionState:
-    """How a person is, as far as it is known at `time` (ns).
+    """Emotion state of a person at `time` (ns).
 
-    probabilities: (C,) in the order of the bundle's labels, sum 1; uniform where nothing is known.
-    valence, arousal: -1..1, the anchors' mean weighted by the probabilities.
-    uncertainty: 0..1; 1: nothing is known (any more).
-    last: ns, end of the latest utterance that counts. utterances: how many count.
+    probabilities: (C,) in the order of the bundle's labels, sum 1; uniform without evidence.
+    valence, arousal: -1..1, mean of the anchors weighted by the probabilities.
+    uncertainty: 0..1, share of the prior; 1 without evidence.
+    last: ns, end of the latest utterance. utterances: number of utterances.
     """
 
     person: Person
@@ -88,7 +88,7 @@ class EmotionState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Evidence:
-    """What one utterance says of a person."""
+    """Estimate of one utterance of a person."""
 
     person: Person
     conversation_id: str
@@ -98,10 +98,10 @@ class _Evidence:
 
 
 class EmotionStateTracker:
-    """The states of all persons of late. Not thread-safe.
+    """Tracks the emotion states of all persons. Not thread-safe.
 
-    Bounded: the last 512 utterances count. A text that is corrected replaces what its utterance
-    said before; a speaker that is corrected takes the utterance along.
+    The last 512 utterances are used. The estimate of a corrected text replaces the previous one;
+    a speaker correction moves the utterance to the other speaker.
 
     Args:
         anchors: (C, 2), valence and arousal of each label.
@@ -113,9 +113,10 @@ class EmotionStateTracker:
         self._evidence: tuple[_Evidence, ...] = ()
 
     def feed(self, estimate: Estimate) -> EmotionState | None:
-        """Take an estimate; return the state of its person, None where the person is unknown.
+        """Process an estimate and return the state of its person; None if unknown.
 
-        Drafts count nothing: their final estimate comes. Another conversation ends the one before.
+        Drafts are ignored, since a final estimate follows. A new conversation id ends the previous
+        conversation.
         """
         utterance = estimate.utterance
         for other in {each.conversation_id for each in self._evidence}:
@@ -143,7 +144,7 @@ class EmotionStateTracker:
         return self.of(person, utterance.end)
 
     def correct(self, correction: SpeakerCorrected) -> None:
-        """Assign these utterances to another speaker; those of a known person stay as they are."""
+        """Assign utterances to another speaker, except those of a known person."""
         after = _person(correction.conversation_id, correction.after, "")
         corrected = []
         for each in self._evidence:
@@ -154,7 +155,7 @@ class EmotionStateTracker:
         self._evidence = tuple(corrected)
 
     def end_conversation(self, conversation_id: str) -> None:
-        """Forget the speakers of a conversation; persons are remembered."""
+        """Delete the speakers of a conversation, but not known persons."""
         self._evidence = tuple(
             each
             for each in self._evidence
@@ -162,22 +163,22 @@ class EmotionStateTracker:
         )
 
     def forget(self, person_id: str) -> int:
-        """Forget a person; how many utterances were theirs."""
+        """Delete a person and return the number of deleted utterances."""
         kept = tuple(each for each in self._evidence if each.person.person_id != person_id)
         forgotten = len(self._evidence) - len(kept)
         self._evidence = kept
         return forgotten
 
     def clear(self) -> None:
-        """Forget everybody."""
+        """Delete all persons."""
         self._evidence = ()
 
     def persons(self) -> list[Person]:
-        """Every person with an utterance that counts, in the order of their latest utterance."""
+        """Return all persons with an utterance, in the order of their latest utterance."""
         return list(dict.fromkeys(each.person for each in reversed(self._evidence)))[::-1]
 
     def present(self, time: int) -> list[EmotionState]:
-        """Return the states at `time` (ns) in the order of `persons`; who has left is forgotten."""
+        """Return the states at `time` (ns) in the order of `persons`; delete uncertain ones."""
         by_person: dict[Person, list[_Evidence]] = {person: [] for person in self.persons()}
         for each in self._evidence:
             by_person[each.person].append(each)
@@ -192,7 +193,7 @@ class EmotionStateTracker:
         return present
 
     def of(self, person: Person, time: int) -> EmotionState:
-        """The state of a person at `time` (ns)."""
+        """Return the state of a person at `time` (ns)."""
         evidence = [each for each in self._evidence if each.person == person]
         return _state(person, evidence, time, self._config, self._anchors)
 
@@ -223,7 +224,7 @@ def _state(
     labels = len(anchors)
     total = np.full(labels, config.prior / labels)
     for each in evidence:
-        age = max(0, time - each.end)  # an utterance of the future is new
+        age = max(0, time - each.end)  # an utterance in the future has age 0
         fading = 2.0 ** (-age / seconds(config.half_life))
         total += each.probabilities.max() * fading * each.probabilities
     mass = float(total.sum())

@@ -15,21 +15,21 @@ from erc_ros.values.utterance import MODALITIES, Utterance
 from erc_ros.values.why import Why, rounded
 
 UNKNOWN = ""
-"""The label of an estimate that is not confident enough to be named."""
+"""Label of an estimate whose confidence is below `min_confidence`."""
 
 SUREST = 0.99
-"""A confidence that a factor raises ends here."""
+"""Maximum confidence after multiplication by a factor."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Influence:
-    """Why an estimate is as it is: what each modality contributed.
+    """Contribution of each modality to an estimate.
 
-    alone: (3, C), what text, audio and visual indicate separately; 0 where missing or not computed.
-    without: (3, C), calibrated probabilities without each modality; 0 where it was the only one.
-    reliability: (3,), estimated probability that each modality works, before this utterance; text
-        is the reference, 1; NaN = not estimated.
-    distrust: of text, audio and visual, the value of a `Distrust`; "" = trusted or not known.
+    alone: (3, C), probabilities from text, audio and visual only; 0 if missing or not computed.
+    without: (3, C), calibrated probabilities without each modality; 0 if there is no other.
+    reliability: (3,), estimated probability that each modality works, before this utterance; 1 for
+        text, which is the reference; NaN = not estimated.
+    distrust: value of a `Distrust` for text, audio and visual; "" = trusted or not known.
     """
 
     alone: NDArray[np.float32]
@@ -40,33 +40,33 @@ class Influence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """What a person expressed during one utterance.
+    """Emotion estimate of one utterance.
 
-    An utterance of which nothing could be seen, heard or read has the uniform distribution, weights
-    0 and no modality: "no idea", not "neutral" (its label is then only the first of equals).
+    An utterance without any usable modality has a uniform distribution and weights 0. Its label is
+    the first of all and has no meaning; it is not an estimate of "neutral".
     """
 
     utterance: Utterance
     probabilities: NDArray[np.float32]  # (C,) in the order of the bundle's labels, sum 1
-    label: str  # the most probable one; UNKNOWN below the pipeline's `min_confidence`
-    confidence: float  # the greatest probability
-    valence: float  # -1..1: the anchors' mean, weighted by the probabilities
+    label: str  # most probable label; UNKNOWN below the pipeline's `min_confidence`
+    confidence: float  # probability of the most probable label
+    valence: float  # -1..1: mean of the anchors, weighted by the probabilities
     arousal: float  # -1..1, likewise
-    modalities: tuple[bool, bool, bool]  # text, audio, visual: which ones counted
+    modalities: tuple[bool, bool, bool]  # whether text, audio and visual were used
     weights: tuple[float, float, float]  # `leave_one_out_contributions`, sum 1
-    latency: dict[str, int]  # ns per stage: text, audio, visual (each in its worker), fusion
-    latency_total: int  # ns from the utterance's arrival to this estimate
+    latency: dict[str, int]  # ns per stage: text, audio, visual (in parallel), fusion
+    latency_total: int  # ns from the arrival of the utterance to this estimate
     is_final: bool
-    notes: tuple[str, ...] = ()  # what of the input was excluded or not trusted, and why
-    influence: Influence | None = None  # None: one modality, and no estimate of its reliability
-    text_excluded: str = ""  # a `TextExclusion` where there was a text that was not used
+    notes: tuple[str, ...] = ()  # inputs that were excluded or not trusted, with the reason
+    influence: Influence | None = None  # None: one modality, whose reliability is not estimated
+    text_excluded: str = ""  # `TextExclusion` of a text that was not used
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FusionOutput:
-    """The output of the fusion for one utterance: logits (C,) and modality weights (3,).
+    """Output of the fusion for one utterance: logits (C,) and modality weights (3,).
 
-    influence: with `without` not calibrated yet.
+    influence: its `without` is not calibrated yet.
     """
 
     logits: NDArray[np.float32]
@@ -75,10 +75,10 @@ class FusionOutput:
 
 
 def unestimated_influence(left_out: NDArray[np.float32]) -> Influence:
-    """Of a fusion whose modalities' reliability is not estimated: the results without each.
+    """Return the influence of modalities whose reliability is not estimated.
 
     Args:
-        left_out: the logits without text, audio, visual, (3, C).
+        left_out: (3, C), logits without text, audio and visual.
     """
     without = np.where(np.isfinite(left_out), left_out, 0.0).astype(np.float32)
     unknown = np.full(3, np.nan, np.float32)
@@ -86,7 +86,7 @@ def unestimated_influence(left_out: NDArray[np.float32]) -> Influence:
 
 
 def uniform_output(labels: int) -> FusionOutput:
-    """The output for an utterance without any modality: every label equally likely."""
+    """Return the output for an utterance without any modality: all labels are equally likely."""
     return FusionOutput(np.zeros(labels, np.float32), np.zeros(3, np.float32))
 
 
@@ -100,7 +100,7 @@ def estimate(
     notes: tuple[str, ...] = (),
     text_excluded: str = "",
 ) -> Estimate:
-    """Turn logits into calibrated probabilities and what follows from them.
+    """Create an estimate from the output of the fusion, with calibrated probabilities.
 
     valence, arousal = sum over labels of probability * anchor.
     """
@@ -127,7 +127,7 @@ def estimate(
 
 
 def why_of(estimate: Estimate, labels: Sequence[str]) -> dict[str, Why]:
-    """Modality -> what it contributed, for those that were there; {} where that is not known."""
+    """Return the contribution of each available modality; {} if it is not known."""
     influence = estimate.influence
     if influence is None:
         return {}
@@ -144,7 +144,7 @@ def why_of(estimate: Estimate, labels: Sequence[str]) -> dict[str, Why]:
 
 
 def _best(labels: Sequence[str], distribution: NDArray[np.float32]) -> tuple[str, float]:
-    """The most probable label and its probability; "" and 0 for no distribution."""
+    """Return the most probable label and its probability; "" and 0 without a distribution."""
     best = int(distribution.argmax())
     return (labels[best] if distribution.any() else "", rounded(distribution[best]))
 
@@ -169,17 +169,19 @@ def leave_one_out_contributions(
     modalities: tuple[bool, bool, bool],
     otherwise: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """How much each modality counted: how far the output moves when it is excluded, as shares.
+    """Return the contribution of each modality: the change of the output without it, as shares.
 
-    The distance is the total variation between the two distributions. (The gates inside a fusion
-    say little: in practice they are all about equally far open.)
+    The change is the total variation distance of the two distributions. (The gates inside fusion
+    networks are not used, because they are about equal in practice.)
 
     Args:
-        logits: the answer, (C,). left_out: the answer without text, audio, visual, (3, C).
-        otherwise: taken when leaving out changes nothing, (3,).
+        logits: (C,), output with all modalities.
+        left_out: (3, C), outputs without text, audio and visual.
+        modalities: whether text, audio and visual are available.
+        otherwise: (3,), contributions if no modality changes the output.
 
     Returns:
-        (3,) sum 1, 0 for a modality that is missing.
+        (3,), sum 1; 0 for a missing modality.
     """
     moved = np.abs(softmax(left_out) - softmax(logits)).sum(axis=1) * np.array(modalities)
     total = moved.sum()
@@ -192,9 +194,9 @@ def leave_one_out_contributions(
 def calibrated(
     logits: NDArray[np.float32], calibration: Calibration, modalities: Sequence[bool]
 ) -> NDArray[np.float32]:
-    """Logits (..., C) of utterances of which these were seen -> probabilities (..., C), sum 1.
+    """Convert logits (..., C) with these modalities to calibrated probabilities (..., C).
 
-    The most probable label is that of the logits, unless `erc recalibrate` added offsets.
+    The most probable label does not change, except by the offsets of `erc recalibrate`.
     """
     probabilities = softmax(logits / np.float32(calibration.of(modalities)))
     factors = calibration.factors_of(modalities)
@@ -209,7 +211,7 @@ def calibrated(
 def recalibrated(
     probabilities: NDArray[Any], sharpness: float, offsets: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Sharpen (..., C) probabilities and prefer labels by their offsets (C,); see `Calibration`."""
+    """Apply sharpness and offsets (C,) to probabilities (..., C); see `Calibration`."""
     logarithms = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
     return softmax((sharpness * logarithms + offsets).astype(np.float32))
 
@@ -217,14 +219,14 @@ def recalibrated(
 def scale_confidence(
     probabilities: NDArray[np.float32], factors: Sequence[float]
 ) -> NDArray[np.float32]:
-    """Multiply the probability of each row's label by the factor of its label.
+    """Multiply the probability of the most probable label of each row by the label's factor.
 
-    The answer stays: its probability ends where the next one would reach it, and at SUREST. The
-    others share what is left as before.
+    The result is limited so that the most probable label does not change, and to SUREST. The other
+    probabilities are scaled to sum 1.
 
     Args:
-        probabilities: (..., C), each row with sum 1; the greatest is the answer.
-        factors: (C,) above 0.
+        probabilities: (..., C), each row with sum 1.
+        factors: (C,), positive.
 
     Returns:
         (..., C), each row with sum 1 within 1e-5.
@@ -232,7 +234,7 @@ def scale_confidence(
     p = probabilities.astype(np.float64)
     best = np.expand_dims(p.argmax(axis=-1), -1)
     confidence = np.take_along_axis(p, best, axis=-1)
-    others = np.maximum(p, 1e-30)  # where all is 0 they share evenly
+    others = np.maximum(p, 1e-30)  # equal shares if all are 0
     np.put_along_axis(others, best, 0.0, axis=-1)
     others /= others.sum(axis=-1, keepdims=True)
     next_best = others.max(axis=-1, keepdims=True)
@@ -242,13 +244,13 @@ def scale_confidence(
     scaled_all = others * (1 - scaled)
     np.put_along_axis(scaled_all, best, scaled, axis=-1)
     result: NDArray[np.float32] = scaled_all.astype(np.float32)
-    # Rounding must not decide between two that are all but equal.
+    # Rounding must not change the most probable label.
     is_kept = (scaled != confidence) & (np.expand_dims(result.argmax(axis=-1), -1) == best)
     return np.where(is_kept, result, probabilities)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(..., C) -> (..., C), each row with sum 1."""
+    """Return the softmax of each row of logits (..., C)."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return result

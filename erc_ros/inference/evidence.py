@@ -1,4 +1,4 @@
-"""What the fusion network says of each modality alone, and the result with their reliability."""
+"""Predictions of the fusion network from single modalities, and their fusion by reliability."""
 
 from __future__ import annotations
 
@@ -36,14 +36,17 @@ def read(
     modalities: Sequence[bool],
     has_modality_logits: bool,
 ) -> Reading | None:
-    """What the modalities report of the last utterance; None: the network's output is not finite.
+    """Return the predictions from single modalities for the last utterance.
 
-    A network with the output `modality_logits` runs once. Any other runs once for each set of the
-    modalities that are there, and what it says of one alone is that modality's report.
+    A network with the output `modality_logits` runs once. Any other network runs with each subset
+    of the available modalities.
 
     Args:
-        inputs: of one conversation, see `history.fusion_input`.
-        modalities: of text, audio, visual, which are there; at least one.
+        inputs: input of one conversation, see `history.fusion_input`.
+        modalities: whether text, audio and visual are available; at least one.
+
+    Returns:
+        None if the output of the network is not finite.
     """
     present = np.array(modalities)
     prior = np.array(config.prior)
@@ -67,10 +70,11 @@ def read(
 
 
 def fuse(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[State, FusionOutput]:
-    """The state after an utterance, and its result; weights: how much each modality changed it.
+    """Return the state after an utterance, and its fused output with the modality weights.
 
-    A weight is the total variation between the results with and without a modality, as a share of
-    the sum; if no modality changes anything, the words have all of it, or those that are there.
+    A weight is the total variation distance of the results with and without a modality, as a share
+    of the sum. If no modality changes the result, text has all the weight, or without text the
+    available modalities.
     """
     reasons = distrust(config, state)
     state, outcome = step(config, state, reading)

@@ -1,4 +1,4 @@
-"""History of a conversation: a value, and a pure step that extends it."""
+"""History of a conversation: a frozen value, and pure functions that extend it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Embedding = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UtteranceEmbeddings:
-    """One utterance as the fusion sees it; an embedding is None where the modality is missing."""
+    """Embeddings of one utterance; None if the modality is missing."""
 
     utterance_id: str
-    speaker: int  # 0 unknown, else 1..9
+    speaker: int  # 0 = unknown, else 1..9
     text: Embedding | None
     audio: Embedding | None
     visual: Embedding | None
@@ -33,7 +33,7 @@ class UtteranceEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class WindowEntry:
-    """One utterance in the text encoder's window."""
+    """One utterance in the window of the text encoder."""
 
     utterance_id: str
     block: Block
@@ -41,14 +41,14 @@ class WindowEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConversationHistory:
-    """The conversation so far.
+    """History of a conversation.
 
-    speakers: ids in the order of their first word, at most 9.
-    utterances: the last utterances as the fusion sees them, oldest first.
-    window: those that the text encoder sees, oldest first.
-    unread: how many at the end of `window` the text encoder has to encode again.
-    voices: what was heard, for a voice part (`inference.voice`). is_unheard: some of them are
-        another speaker's than when they were encoded.
+    speakers: at most 9 speaker ids in the order of their first utterance.
+    utterances: embeddings of the last utterances for the fusion, oldest first.
+    window: utterances in the window of the text encoder, oldest first.
+    unread: number of utterances at the end of `window` that have to be encoded again.
+    voices: speaker embeddings for a voice part (`inference.voice`). is_unheard: whether the speaker
+        of some of them was corrected after they were encoded.
     """
 
     conversation_id: str = ""
@@ -61,10 +61,10 @@ class ConversationHistory:
 
 
 def enter(history: ConversationHistory, utterance: Utterance) -> tuple[ConversationHistory, int]:
-    """The history that counts for `utterance`, and the index of its speaker (0 unknown).
+    """Return the history before `utterance`, and the index of its speaker (0 = unknown).
 
-    Another conversation begins with an empty history; an utterance that comes again (its text was
-    corrected) replaces what was remembered of it.
+    A new conversation begins with an empty history. An utterance with a corrected text is removed
+    from the history, because it is added again.
     """
     if utterance.conversation_id != history.conversation_id:
         history = ConversationHistory(utterance.conversation_id)
@@ -88,9 +88,9 @@ def _others(parts: tuple[_Part, ...], utterance_id: str) -> tuple[_Part, ...]:
 def step(
     history: ConversationHistory, embeddings: UtteranceEmbeddings, context: int
 ) -> ConversationHistory:
-    """Remember `embeddings`, and of all only the last `context`.
+    """Append the embeddings of an utterance, and keep the last `context` utterances.
 
-    An utterance without any modality tells nothing and would push out one that does.
+    An utterance without any modality is not appended, because it has no information.
     """
     if not any(embeddings.modalities):
         return history
@@ -103,10 +103,10 @@ def relabel(
     speaker_id: str,
     said_by: Callable[[int, Block], Block],
 ) -> tuple[ConversationHistory, int]:
-    """It was `speaker_id` who said these utterances; and how many of them are remembered.
+    """Assign utterances to another speaker; also return how many are in the history.
 
-    The text encoder has to encode the first of them and all after it again. Numbers of
-    speakers stay; one who is new gets the next.
+    The text encoder has to encode the first of them and all later ones again. Speaker indices do
+    not change; a new speaker gets the next index.
 
     Args:
         said_by: see `TextPrompt.said_by`.
@@ -142,10 +142,10 @@ def relabel(
 def fusion_input(
     utterances: tuple[UtteranceEmbeddings, ...], sizes: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
-    """What the fusion takes: one conversation of U utterances, missing embeddings as zeros.
+    """Return the input of the fusion network for a conversation of U utterances.
 
-    sizes: of the embeddings that it takes, by modality, and any of `modalities`, `speakers` and
-        `valid`, whose sizes say nothing.
+    Missing embeddings are zeros. sizes: sizes of the embeddings by modality, and the names of the
+    other inputs (`modalities`, `speakers`, `valid`), whose sizes are not used.
     """
     count = len(utterances)
     inputs: dict[str, NDArray[Any]] = {
@@ -164,7 +164,7 @@ def fusion_input(
 
 
 def leave_one_out_inputs(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The conversation four times: as it is; its last utterance without text, audio, visual."""
+    """Repeat a conversation four times: unchanged, and without text, audio or visual at the end."""
     repeated = {name: np.repeat(array, 4, axis=0) for name, array in inputs.items()}
     repeated["modalities"][[1, 2, 3], -1, [0, 1, 2]] = False
     return repeated

@@ -1,4 +1,4 @@
-"""An utterance's audio and faces as the networks of a bundle take them, by the kind of the part."""
+"""Conversion of the audio and faces of an utterance to the inputs of a bundle's networks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from erc_ros.encoders.face import check_picture, clip_input, face_input
 from erc_ros.inference.manifest import FaceCrops, LogMelAudio, VisualPart, WaveformAudio
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop
 
-SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; a shorter sound says nothing
-SILENCE = 32  # of int16: audio whose peak stays below (-60 dBFS) is no audio
+SHORTEST_SOUND = SAMPLE_RATE * 3 // 10  # samples; shorter audio is not used
+SILENCE = 32  # int16 (-60 dBFS); audio with a lower peak is not used
 
 Inputs = dict[str, NDArray[Any]]
 
 
 def audio_inputs(part: LogMelAudio | WaveformAudio, audio: NDArray[np.int16]) -> Inputs:
-    """Sound (n,) int16 -> what the audio network takes, with a batch of one."""
+    """Convert audio (n,) int16 to the input of the audio network, with a batch of one."""
     if isinstance(part, LogMelAudio):
         features = audio_input(audio, part.max_seconds)
         return {"features": features[None], "frames": np.array([len(features)], np.int64)}
@@ -28,7 +28,7 @@ def audio_inputs(part: LogMelAudio | WaveformAudio, audio: NDArray[np.int16]) ->
 
 
 def visual_inputs(part: VisualPart, crops: Sequence[FaceCrop]) -> tuple[Inputs | None, str]:
-    """Crops -> what the visual network takes, None without any; and a note of what was excluded."""
+    """Convert crops to the input of the visual network, or None; also return a note, or ""."""
     note = ""
     pictures = [crop for crop in crops if _is_picture(crop)]
     if len(pictures) < len(crops):
@@ -46,7 +46,7 @@ def unusable(audio: NDArray[Any]) -> str:
         return f"the audio is {audio.dtype} {audio.shape} instead of int16 mono"
     if len(audio) < SHORTEST_SOUND:
         return "the audio is shorter than 0.3 s"
-    # int16's -32768 has no positive counterpart, so no abs().
+    # No abs(), because -32768 has no positive counterpart in int16.
     if audio.max() < SILENCE and audio.min() > -SILENCE:
         return "the audio is silent"
     return ""

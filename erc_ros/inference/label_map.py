@@ -1,8 +1,8 @@
-"""The labels of a model package under other names, as a robot's programs expect them.
+"""Renaming and merging of the labels of a model package.
 
     label_map: "happy=joy, excited=joy, frustrated=anger"
 
-Labels that get the same name are merged: their probabilities are added. A label that is not in the
+Labels with the same new name are merged: their probabilities are added. A label that is not in the
 map keeps its name.
 """
 
@@ -20,27 +20,27 @@ from erc_ros.values.errors import ErcValueError
 
 
 class LabelMapError(ErcValueError):
-    """A label map that cannot be used; says which entry and what is allowed."""
+    """A label map is invalid."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """How the labels of one model package are published.
+    """Mapping of the labels of a model package to published labels.
 
-    labels: (K,) as published, in the order of the package's first label of each.
-    shares: (C, K), 1 where a label of the package has this name.
+    labels: (K,), published labels, in the order of the first label of the package with each name.
+    shares: (C, K), 1 if a label of the package has this name.
     """
 
     labels: tuple[str, ...]
     shares: NDArray[np.float32]
 
     def bundle(self, bundle: Bundle) -> Bundle:
-        """The package as its readers see it; the anchor of a merged label is the mean of its."""
+        """Return the package with published labels; merged labels have the mean of the anchors."""
         anchors = self.shares.T @ bundle.anchors / self.shares.sum(axis=0)[:, None]
         return replace(bundle, labels=self.labels, anchors=anchors.astype(np.float32))
 
     def estimate(self, estimate: Estimate) -> Estimate:
-        """The estimate with the published labels; valence and arousal stay as they are."""
+        """Return an estimate with the published labels; valence and arousal do not change."""
         probabilities = estimate.probabilities @ self.shares
         best = int(probabilities.argmax())
         influence = estimate.influence
@@ -60,15 +60,15 @@ class LabelMap:
 
 
 def read_label_map(text: str, labels: tuple[str, ...]) -> LabelMap | None:
-    """Return the map of a `label_map` parameter; None where it is empty.
+    """Parse a `label_map` parameter; None if it is empty.
 
     Args:
-        text: such as "happy=joy, excited=joy".
-        labels: of the model package.
+        text: for example "happy=joy, excited=joy".
+        labels: labels of the model package.
 
     Raises:
-        LabelMapError: an entry without `=` or a name, a label that the package does not have or
-            that is there twice, or fewer than two labels are left.
+        LabelMapError: an entry lacks `=` or a name, a label is unknown or repeated, or fewer than
+            two labels are left.
     """
     if not text.strip():
         return None

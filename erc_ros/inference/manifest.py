@@ -1,11 +1,11 @@
-"""The content of `bundle.yaml`: the parts of a model package as checked values.
+"""Content of `bundle.yaml`: the parts of a model package as checked values.
 
-Each part has a kind, which determines what its network takes:
+Each part has a kind, which determines the input of its network:
 
     text    cached    the new tokens, and the keys and values of earlier ones
             prompt    the whole prompt, history first, for every utterance
     audio   log-mel   64 bands, normalized over the utterance
-            waveform  samples at 16 kHz, normalized or as they are
+            waveform  samples at 16 kHz, optionally normalized
             voice     speaker embeddings of the utterance and of the speaker's earlier ones
     visual  crops     gray face crops in [0, 1], embedded one by one
             clip      a fixed number of RGB frames, normalized per channel
@@ -36,15 +36,15 @@ from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE
 FORMAT = 3
 MANIFEST = "bundle.yaml"
 PRECISIONS = ("float32", "float16", "int8-dynamic", "int8-static", "int8-weights")
-LARGEST_FILE = 2 << 30  # bytes; no ONNX file can be larger
+LARGEST_FILE = 2 << 30  # bytes, maximum size of an ONNX file
 LARGEST_TOKENIZER = 64 << 20  # bytes
-CONFIDENCE_FACTORS = (0.1, 10.0)  # range of each
+CONFIDENCE_FACTORS = (0.1, 10.0)  # allowed range
 SHARPNESS = (0.1, 10.0)
 MAX_OFFSET = 5.0
-TEMPERATURES = (1e-3, 1e3)  # likewise
+TEMPERATURES = (1e-3, 1e3)  # allowed range
 
-_WIDTH = (1, 65536)  # of an embedding
-_COUNT = (1, 1024)  # of layers, attention heads, utterances
+_WIDTH = (1, 65536)  # allowed range of the size of an embedding
+_COUNT = (1, 1024)  # allowed range of layers, attention heads, utterances
 _IMAGES = (1, 256)
 _SECONDS = (0.1, 600.0)
 _PIXELS = (8, 1024)
@@ -52,25 +52,25 @@ _IDS: Port = ("int64", (None, None))
 
 
 def modality_set(modalities: Sequence[bool]) -> str:
-    """Name a set of modalities: (True, False, True) -> "text+visual"; none: ""."""
+    """Return the name of a set of modalities: "text+visual" for (True, False, True)."""
     return "+".join(name for name, seen in zip(MODALITIES, modalities, strict=True) if seen)
 
 
 MODALITY_SETS = tuple(
     modality_set(seen) for seen in itertools.product((True, False), repeat=3) if any(seen)
 )
-"""From "text+audio+visual" to "visual"."""
+"""Names of all sets, from "text+audio+visual" to "visual"."""
 
 
 class BundleError(ErcValueError):
-    """A bundle cannot be used; the message says what is wrong, where, and what to do."""
+    """A bundle cannot be used."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokenizer, and which of its tokens play which role.
+    """The tokenizer and its special tokens.
 
-    speakers: of an unknown speaker and of speakers 1 to 9; empty: speakers are not named.
+    speakers: tokens of an unknown speaker and of speakers 1 to 9; empty: no speaker tokens.
     """
 
     file: Path
@@ -86,10 +86,11 @@ class Tokens:
 
 @dataclass(frozen=True)
 class CachedText:
-    """A text encoder that takes the keys and values of earlier utterances.
+    """A text encoder with cached keys and values of earlier utterances.
 
-    max_tokens: of history, utterance and question together. heads: attention heads per layer.
-    question: the prompt ends with a question and is read at its mask, else at the utterance.
+    max_tokens: maximum number of tokens of history, utterance and question together. heads:
+    attention heads per layer. question: whether the prompt ends with a question and the embedding
+    is read at its mask; otherwise it is read at the utterance.
     """
 
     file: Path
@@ -104,16 +105,18 @@ class CachedText:
     def __post_init__(self) -> None:
         check(self)
         if self.embedding % self.heads:
-            raise ErcValueError(f"embedding {self.embedding} is no multiple of heads {self.heads}")
+            raise ErcValueError(
+                f"embedding is {self.embedding}; must be a multiple of heads, {self.heads}"
+            )
 
     @property
     def attention(self) -> tuple[int, int, int]:
-        """Layers, heads, and the width of a head."""
+        """Number of layers, number of heads, and width of a head."""
         return self.layers, self.heads, self.embedding // self.heads
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs of the network."""
+        """Return the inputs and outputs of the network."""
         layers, heads, width = self.attention
         past: Port = ("float", (layers, 2, None, heads, None, width))
         inputs: dict[str, Port] = {
@@ -130,10 +133,10 @@ class CachedText:
 
 @dataclass(frozen=True)
 class PromptText:
-    """A text encoder that reads the whole prompt for every utterance.
+    """A text encoder that encodes the whole prompt for every utterance.
 
-    prompt: one of `encoders.text.PROMPTS`. history: the most earlier utterances that it reads; -1:
-        all that fit.
+    prompt: one of `encoders.text.PROMPTS`. history: maximum number of earlier utterances; -1: all
+        that fit.
     """
 
     file: Path
@@ -149,7 +152,7 @@ class PromptText:
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs of the network."""
+        """Return the inputs and outputs of the network."""
         inputs: dict[str, Port] = {"input_ids": _IDS, "attention_mask": _IDS}
         if self.prompt != "plain":
             inputs["mask_index"] = ("int64", (None,))
@@ -158,7 +161,7 @@ class PromptText:
 
 @dataclass(frozen=True)
 class LogMelAudio:
-    """An audio encoder that takes log-mel features. max_seconds: the end of a longer one counts."""
+    """An audio encoder of log-mel features. max_seconds: the end of longer audio is used."""
 
     file: Path
     embedding: int = required(_WIDTH)
@@ -172,14 +175,14 @@ class LogMelAudio:
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs of the network."""
+        """Return the inputs and outputs of the network."""
         features: Port = ("float", (None, None, self.mel_bands))
         return _embeds({"features": features, "frames": ("int64", (None,))}, self.embedding)
 
 
 @dataclass(frozen=True)
 class WaveformAudio:
-    """An audio encoder that takes samples. normalize: to mean 0 and variance 1 per utterance."""
+    """An audio encoder of samples. normalise: to mean 0 and variance 1 per utterance."""
 
     file: Path
     embedding: int = required(_WIDTH)
@@ -193,18 +196,17 @@ class WaveformAudio:
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs of the network."""
+        """Return the inputs and outputs of the network."""
         return _embeds({"waveform": ("float", (None, None))}, self.embedding)
 
 
 @dataclass(frozen=True)
 class VoiceAudio:
-    """An audio encoder that takes speaker embeddings (`inference.voice`).
+    """An audio encoder of speaker embeddings (`inference.voice`).
 
-    features: numbers in a speaker embedding. heard: the most earlier utterances of the same speaker
-        that it takes. speaker_network: name of the folder of the network that computes speaker
-        embeddings, next to the bundle or in `models/`; it is not part of the bundle.
-        speaker_sha256: of its ONNX file.
+    features: size of a speaker embedding. heard: maximum number of earlier utterances of the same
+        speaker. speaker_network: folder of the network for speaker embeddings, next to the bundle
+        or in `models/`; it is not part of the bundle. speaker_sha256: sha256 of its ONNX file.
     """
 
     file: Path
@@ -223,7 +225,7 @@ class VoiceAudio:
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs of the network."""
+        """Return the inputs and outputs of the network."""
         inputs: dict[str, Port] = {
             "voice": ("float", (None, self.features)),
             "heard": ("float", (None, self.heard, self.features)),
@@ -234,7 +236,7 @@ class VoiceAudio:
 
 @dataclass(frozen=True)
 class FaceCrops:
-    """A face encoder that takes gray crops, one by one. size: pixels, square."""
+    """A face encoder of single gray crops. size: pixels, width and height."""
 
     file: Path
     embedding: int = required(_WIDTH)
@@ -247,20 +249,20 @@ class FaceCrops:
 
     @property
     def max_images(self) -> int:
-        """The most crops of an utterance that are used."""
+        """Maximum number of crops of an utterance."""
         return self.max_crops
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs of the network."""
+        """Return the inputs and outputs of the network."""
         return _embeds({"faces": ("float", (None, 1, self.size, self.size))}, self.embedding)
 
 
 @dataclass(frozen=True)
 class FaceClip:
-    """A video encoder that takes a clip of the face.
+    """A video encoder of a clip of the face.
 
-    size: pixels, square. mean, std: of R, G, B in [0, 1].
+    size: pixels, width and height. mean, std: of R, G and B in [0, 1].
     """
 
     file: Path
@@ -279,24 +281,24 @@ class FaceClip:
 
     @property
     def max_images(self) -> int:
-        """The most crops of an utterance that are used."""
+        """Maximum number of crops of an utterance."""
         return self.frames
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs of the network."""
+        """Return the inputs and outputs of the network."""
         clip: Port = ("float", (None, self.frames, 3, self.size, self.size))
         return _embeds({"clip": clip}, self.embedding)
 
 
 def _embeds(inputs: Mapping[str, Port], embedding: int) -> Signature:
-    """Of an encoder with these inputs: B or N inputs of L tokens, T frames or n samples."""
+    """Return the signature of an encoder with these inputs."""
     return Signature(inputs, {"embedding": ("float", (None, embedding))})
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """The fusion network. context: utterances that it takes, the current one included."""
+    """The fusion network. context: number of its input utterances, with the current one."""
 
     file: Path
     context: int = required(_COUNT)
@@ -307,7 +309,7 @@ class Fusion:
         check(self)
         if not self.causal:
             raise ErcValueError(
-                "causal is false: it needs later utterances; train the fusion with causal: true"
+                "causal is false, which needs later utterances; train the fusion with causal: true"
             )
 
 
@@ -337,15 +339,15 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become calibrated probabilities.
+    """Conversion of logits to calibrated probabilities.
 
-    temperature: the logits are divided by it before softmax; 1: not calibrated.
-    temperatures: instead of `temperature`, for utterances with exactly these modalities, such as
-        "text" or "text+audio".
-    confidence_factors: for such sets one factor per label: the confidence is multiplied by it where
-        that label is the most probable one (`estimate.scale_confidence`).
-    sharpness, offsets: of `erc recalibrate`, one offset per label: the logarithms of the
-        probabilities are multiplied by the one, the others are added; (): not recalibrated.
+    temperature: divisor of the logits before softmax; 1: not calibrated.
+    temperatures: set of modalities, such as "text" or "text+audio" -> temperature to use instead
+        for utterances with exactly these modalities.
+    confidence_factors: set of modalities -> one factor per label, by which the confidence is
+        multiplied if that label is the most probable one (`estimate.scale_confidence`).
+    sharpness, offsets: from `erc recalibrate`: the logarithms of the probabilities are multiplied
+        by `sharpness`, and one offset per label is added; empty offsets: not recalibrated.
     """
 
     temperature: float = required(TEMPERATURES, default=1.0)
@@ -367,11 +369,11 @@ class Calibration:
             _check_of_set("confidence_factors", name, factors, CONFIDENCE_FACTORS)
 
     def of(self, modalities: Sequence[bool]) -> float:
-        """The temperature for an utterance with these modalities: text, audio, visual."""
+        """Return the temperature for an utterance with these modalities: text, audio, visual."""
         return self.temperatures.get(modality_set(modalities), self.temperature)
 
     def factors_of(self, modalities: Sequence[bool]) -> tuple[float, ...]:
-        """The confidence factors for such an utterance; empty: it has none."""
+        """Return the confidence factors for an utterance with these modalities, or ()."""
         return self.confidence_factors.get(modality_set(modalities), ())
 
 
@@ -379,20 +381,22 @@ def _check_of_set(
     where: str, name: str, values: Sequence[float], limits: tuple[float, float]
 ) -> None:
     if name not in MODALITY_SETS:
-        raise ErcValueError(f"{where} names {shown(name)}, known are {', '.join(MODALITY_SETS)}")
+        raise ErcValueError(
+            f"{where} has the key {shown(name)}; must be one of {', '.join(MODALITY_SETS)}"
+        )
     low, high = limits
     for value in values:
         if not low <= value <= high:
-            raise ErcValueError(f"{where}.{name} is {value}; it must be in [{low:g}, {high:g}]")
+            raise ErcValueError(f"{where}.{name} is {value}; must be in [{low:g}, {high:g}]")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of bundle.yaml. A bundle may lack its audio or its visual part.
+    """Content of bundle.yaml. The audio and visual parts are optional.
 
     anchors: valence and arousal of each label, in [-1, 1].
-    languages: BCP-47 tags of the languages that the text encoder reads; (): not stated, so that no
-        text is excluded for its language.
+    languages: BCP-47 tags of the languages of the text encoder; empty: not stated, so that no text
+        is excluded for its language.
     """
 
     format: int
@@ -418,12 +422,12 @@ class Manifest:
         for tag in self.languages:
             if not primary_language(tag):
                 raise ErcValueError(
-                    f"languages holds {shown(tag)}; expected BCP-47 tags such as en or de-AT"
+                    f"languages contains {shown(tag)}; expected BCP-47 tags such as en or de-AT"
                 )
         if len(self.labels) < 2 or not all(self.labels):
-            raise ErcValueError(f"labels must be at least two names, found {list(self.labels)!r}")
+            raise ErcValueError(f"labels is {list(self.labels)!r}; must have at least two names")
         if len(set(self.labels)) != len(self.labels):
-            raise ErcValueError(f"labels holds a name twice: {', '.join(self.labels)}")
+            raise ErcValueError(f"labels contains a name twice: {', '.join(self.labels)}")
         if differing := sorted(set(self.anchors) ^ set(self.labels)):
             raise ErcValueError(
                 f"anchors and labels differ in {', '.join(differing)}; every label needs one anchor"
@@ -451,24 +455,24 @@ class Manifest:
                 )
 
     def parts(self) -> Iterator[tuple[str, Part]]:
-        """Yield (name, part) of the parts that exist; the fusion last."""
+        """Yield (name, part) of the existing parts, the fusion last."""
         for name in ("text", "audio", "visual", "fusion"):
             if (part := getattr(self, name)) is not None:
                 yield name, part
 
 
 def parse(table: Mapping[str, Any], folder: Path) -> Manifest:
-    """Return the manifest in `table`, with its files in `folder`.
+    """Build the manifest from a mapping; its files are in `folder`.
 
     Raises:
-        BundleError: something does not fit; says what, where, and what to do.
+        BundleError: a check failed; the text says what to do.
     """
     version = table.get("format")
     if type(version) is not int or version != FORMAT:
         newer = type(version) is int and version > FORMAT
         remedy = "update erc_ros" if newer else "export the bundle again"
         raise BundleError(
-            f"{MANIFEST}: format is {shown(version)}, this erc_ros reads {FORMAT}; {remedy}"
+            f"{MANIFEST}: format is {shown(version)}; this erc_ros reads {FORMAT}: {remedy}"
         )
     try:
         manifest = _parsed(table)
@@ -490,20 +494,20 @@ def _parsed(table: Mapping[str, Any]) -> Manifest:
             raise ErcValueError(f"{name} must be a mapping, got {shown(part)}")
         kind = part.get("kind")
         if not isinstance(kind, str) or kind not in kinds:
-            raise ErcValueError(f"{name}.kind is {shown(kind)}, known are {', '.join(kinds)}")
+            raise ErcValueError(f"{name}.kind is {shown(kind)}; must be one of {', '.join(kinds)}")
         settings = {key: value for key, value in part.items() if key != "kind"}
         values[name] = build(kinds[kind], settings, name)
     manifest = build(Manifest, values, "")
     if missing := [key for key in ("data", "licence") if key not in manifest.training]:
         raise ErcValueError(
-            f"training lacks {missing}: what the weights were trained on, and who may use them"
+            f"training lacks {missing}: add the training data and license of the weights"
         )
     return manifest
 
 
 def _check_name(name: object, where: str) -> None:
-    # Names only: a manifest from elsewhere must not make us read a file outside its folder. A name
-    # may be a link (colcon links installed files); the hash covers the content.
+    # Only names, so that an untrusted manifest cannot refer to a file outside its folder. The file
+    # may be a symbolic link (colcon links installed files); the hash covers its content.
     text = str(name)
     plain = isinstance(name, (str, Path)) and not any(c in text for c in "/\\:\0")
     if not plain or text in ("", ".", ".."):
@@ -513,7 +517,7 @@ def _check_name(name: object, where: str) -> None:
 
 
 def _placed(value: Any, folder: Path) -> Any:
-    """The part with its files in `folder`."""
+    """Return a part with the paths of its files in `folder`."""
     changed: dict[str, Any] = {}
     for each in dataclasses.fields(value):
         content = getattr(value, each.name)
@@ -525,7 +529,7 @@ def _placed(value: Any, folder: Path) -> Any:
 
 
 def named_files(manifest: Manifest) -> dict[Path, str]:
-    """Every file that a part names -> the key that names it."""
+    """Return file -> key of the manifest that names it."""
     return {file: where for name, part in manifest.parts() for file, where in _files_of(part, name)}
 
 

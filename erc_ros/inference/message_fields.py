@@ -1,7 +1,7 @@
-"""The content of `erc_msgs` messages as plain values, by the names of the fields in the .msg files.
+"""Fields of `erc_msgs` messages as plain values, with the names of the .msg files.
 
-Nodes make messages of them and replay makes rows. A new field is added to its .msg file and filled
-here. Times are in ns.
+Nodes convert them to messages, replay to table rows. Add a new field to its .msg file and here.
+Times are in ns.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from erc_ros.values.why import message_fields
 
 
 def utterance_fields(utterance: Utterance, with_text: bool = True) -> dict[str, Any]:
-    """Return the fields that `Utterance` and `EmotionEstimate` have in common.
+    """Return the common fields of `Utterance` and `EmotionEstimate`.
 
     Args:
-        with_text: whether what was said is in them.
+        with_text: whether to include the words of the utterance.
     """
     return {
         "conversation_id": utterance.conversation_id,
@@ -40,7 +40,7 @@ def utterance_fields(utterance: Utterance, with_text: bool = True) -> dict[str, 
 
 
 def estimate_fields(estimate: Estimate, bundle: Bundle, with_text: bool = True) -> dict[str, Any]:
-    """Return the fields of an `EmotionEstimate` but its header, sequence and latency."""
+    """Return the fields of an `EmotionEstimate` except header, sequence and latency."""
     return {
         **utterance_fields(estimate.utterance, with_text),
         "labels": list(bundle.labels),
@@ -60,7 +60,7 @@ def estimate_fields(estimate: Estimate, bundle: Bundle, with_text: bool = True) 
 
 
 def bundle_fields(bundle: Bundle) -> dict[str, str]:
-    """Return the fields that say which models computed something."""
+    """Return the fields with the name, version and hash of a bundle."""
     return {
         "bundle_name": bundle.name,
         "bundle_version": bundle.version,

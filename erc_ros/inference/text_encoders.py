@@ -1,4 +1,4 @@
-"""Text encoders: the utterances of a window in, the embedding of the last one out."""
+"""Text encoders, which embed the last utterance of a window."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from erc_ros.networks.session import Run
 
 
 class TextEncoder(ABC):
-    """Embeds the last utterance of a window. Not thread-safe."""
+    """Base class: embeds the last utterance of a window. Not thread-safe."""
 
     def __init__(self, prompt: TextPrompt | WholePrompt) -> None:
         self._slide = prompt.slide
 
     @abstractmethod
     def forget(self) -> None:
-        """Forget what was read; the next call encodes everything."""
+        """Clear the cache."""
 
     @abstractmethod
     def __call__(self, window: Sequence[Block]) -> Embedding:
-        """The embedding (d,) of the last utterance of `window`, which must not be empty."""
+        """Return the embedding (d,) of the last utterance of `window`, which must not be empty."""
 
     @abstractmethod
     def catch_up(self) -> None:
-        """Do what the next call needs, in the time between two utterances."""
+        """Prepare the next call, in the time between two utterances."""
 
     def conversation(self, turns: Iterable[Turn]) -> NDArray[np.float32]:
-        """The embeddings (n, d) of a conversation's utterances, each after those before it."""
+        """Return the embeddings (n, d) of the utterances of a conversation, in order."""
         window: tuple[Block, ...] = ()
         embeddings = []
         for turn in turns:
@@ -43,16 +43,17 @@ class TextEncoder(ABC):
 
 
 class CachedTextEncoder(TextEncoder):
-    """A text encoder that keeps the keys and values of what it has read. Not thread-safe.
+    """Text encoder that caches the keys and values of encoded utterances. Not thread-safe.
 
-    The answer depends on the window alone, but for rounding: what the window has in common with the
-    one before is taken from the cache, the rest is encoded. So an utterance costs what its own
-    tokens cost, however long the conversation is; a text that was already read (as a partial one)
-    costs nothing; and a text that turned out otherwise is read again.
+    Except for rounding, the result depends only on the window. The common beginning of the window
+    and the previous one is cached, the rest is encoded. The cost of an utterance is therefore that
+    of its own tokens; a text that was already encoded (as a partial one) is free, and a changed
+    text is encoded again.
 
     Args:
         network: text.onnx as a function, see `training.text_model.TextEncoder.forward`.
-        layers, heads, width: of one head; the shape of the keys and values.
+        prompt: the prompt builder.
+        shape: number of layers, number of heads, width of a head.
     """
 
     def __init__(
@@ -65,19 +66,19 @@ class CachedTextEncoder(TextEncoder):
         self._network, self._prompt, self._shape = network, prompt, shape
         layers, heads, width = shape
         room = layers * 2 * heads * prompt.max_tokens * width
-        # Two, as the new keys and values are copied together with the old ones.
+        # Two buffers, because the new keys and values are copied together with the old ones.
         self._memory, self._spare = np.empty(room, np.float32), np.empty(room, np.float32)
         self.forget()
 
     def forget(self) -> None:
-        """Forget what was read; the next call encodes everything."""
+        """Clear the cache."""
         self._window: tuple[Block, ...] = ()
         self._past = self._view(self._memory, 0)
-        self._new = self._past  # keys and values that `catch_up` puts behind the past
+        self._new = self._past  # keys and values that `catch_up` appends to the past
         self._embedding: Embedding | None = None
 
     def __call__(self, window: Sequence[Block]) -> Embedding:
-        """The embedding (d,) of the last utterance of `window`, which must not be empty."""
+        """Return the embedding (d,) of the last utterance of `window`, which must not be empty."""
         window = tuple(window)
         if window == self._window and self._embedding is not None:
             return self._embedding
@@ -100,9 +101,9 @@ class CachedTextEncoder(TextEncoder):
         return self._embedding
 
     def catch_up(self) -> None:
-        """Put the last utterance's keys and values behind the others.
+        """Append the keys and values of the last utterance to the cache.
 
-        The next call needs it and does it if it was not called; called before, it saves time.
+        The next call does this if it was not done before.
         """
         if self._new.shape[4] == 0:
             return
@@ -112,16 +113,16 @@ class CachedTextEncoder(TextEncoder):
         self._past, self._new = whole, whole[..., :0, :]
 
     def _view(self, memory: NDArray[np.float32], tokens: int) -> NDArray[np.float32]:
-        """The beginning of `memory` as keys and values (layers, 2, 1, heads, tokens, width)."""
+        """Return a view of `memory` as keys and values (layers, 2, 1, heads, tokens, width)."""
         layers, heads, width = self._shape
         size = layers * 2 * heads * tokens * width
         return memory[:size].reshape(layers, 2, 1, heads, tokens, width)
 
 
 class PromptTextEncoder(TextEncoder):
-    """A text encoder that reads the whole prompt for every utterance. Not thread-safe.
+    """Text encoder that encodes the whole prompt for every utterance. Not thread-safe.
 
-    Only the last window is remembered, so a text that was already read as a draft costs nothing.
+    The result for the last window is cached, so that a text already encoded as a draft is free.
     """
 
     def __init__(self, network: Run, prompt: WholePrompt) -> None:
@@ -130,12 +131,12 @@ class PromptTextEncoder(TextEncoder):
         self.forget()
 
     def forget(self) -> None:
-        """Forget what was read; the next call encodes everything."""
+        """Clear the cache."""
         self._window: tuple[Block, ...] = ()
         self._embedding: Embedding | None = None
 
     def __call__(self, window: Sequence[Block]) -> Embedding:
-        """The embedding (d,) of the last utterance of `window`, which must not be empty."""
+        """Return the embedding (d,) of the last utterance of `window`, which must not be empty."""
         window = tuple(window)
         if window == self._window and self._embedding is not None:
             return self._embedding
@@ -148,13 +149,13 @@ class PromptTextEncoder(TextEncoder):
         return self._embedding
 
     def catch_up(self) -> None:
-        """Nothing is left to do after an answer."""
+        """Do nothing: there is no cache to update."""
 
 
 def open_text_encoder(
     network: Run, part: TextPart, prompt: TextPrompt | WholePrompt
 ) -> TextEncoder:
-    """The encoder of the part's kind."""
+    """Return the encoder for the kind of the part."""
     if isinstance(part, CachedText) and isinstance(prompt, TextPrompt):
         return CachedTextEncoder(network, prompt, part.attention)
     assert isinstance(prompt, WholePrompt)
@@ -162,7 +163,7 @@ def open_text_encoder(
 
 
 def _common(one: Sequence[Block], other: Sequence[Block]) -> int:
-    """How many blocks are the same at the beginning."""
+    """Return the number of equal blocks at the beginning."""
     count = 0
     for mine, its in zip(one, other):  # noqa: B905 - up to the shorter one
         if mine != its:

@@ -1,10 +1,9 @@
-"""Input of a voice part: the voice of an utterance, and of the speaker's earlier ones.
+"""Input of a voice part: speaker embeddings of an utterance and of the speaker's earlier ones.
 
-The front end is the speaker network (CAM++): its embedding of an utterance also
-says how something was said ("x-vectors meet emotions", Pappagari et al. 2020, arXiv 2002.05039).
-Most of it is the person, though, so the part sees the earlier utterances of the same speaker too:
-causal, as far as diarization knew them, and none at the first one. What it does with them (their
-mean, how much they vary) is its own affair; training hands it the same two things.
+The embedding of a speaker network (CAM++) also contains emotion ("x-vectors meet emotions",
+Pappagari et al. 2020, arXiv 2002.05039), but mostly the identity of the speaker. The part therefore
+also takes the earlier utterances of the same speaker, as known from diarization at that time, to
+normalize the embedding. Training uses the same input.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
 from erc_ros.values.utterance import SAMPLE_RATE
 
-REMEMBERED = 128  # utterances of a conversation, of all speakers
+REMEMBERED = 128  # maximum number of utterances of a conversation, of all speakers
 
 Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeardVoice:
-    """One utterance as it sounded, (D,), and who said it. An id "" is unknown."""
+    """Speaker embedding (D,) and ids of one utterance. An id "" is unknown."""
 
     utterance_id: str
     speaker_id: str
@@ -35,9 +34,9 @@ class HeardVoice:
 
 
 def remember(heard: tuple[HeardVoice, ...], voice: HeardVoice) -> tuple[HeardVoice, ...]:
-    """What is known after `voice`: the last REMEMBERED utterances, oldest first.
+    """Append an utterance and keep the last REMEMBERED ones, oldest first.
 
-    An utterance that comes again replaces what was remembered of it, in its old place.
+    An utterance with the same id is replaced at its position.
     """
     if voice.utterance_id and any(each.utterance_id == voice.utterance_id for each in heard):
         return tuple(voice if each.utterance_id == voice.utterance_id else each for each in heard)
@@ -47,7 +46,7 @@ def remember(heard: tuple[HeardVoice, ...], voice: HeardVoice) -> tuple[HeardVoi
 def attribute(
     heard: tuple[HeardVoice, ...], utterance_ids: Collection[str], speaker_id: str
 ) -> tuple[HeardVoice, ...]:
-    """It was `speaker_id` who said these utterances."""
+    """Assign utterances to the speaker `speaker_id`."""
     named = set(utterance_ids) - {""}
     return tuple(
         replace(each, speaker_id=speaker_id) if each.utterance_id in named else each
@@ -58,7 +57,7 @@ def attribute(
 def before(
     heard: Sequence[HeardVoice], utterance_id: str, speaker_id: str, most: int
 ) -> list[Features]:
-    """The last `most` utterances of a known speaker before this one, oldest first."""
+    """Return the last `most` utterances of a known speaker before this one, oldest first."""
     earlier: list[Features] = []
     for each in heard:
         if utterance_id and each.utterance_id == utterance_id:
@@ -71,16 +70,16 @@ def before(
 def voice_inputs(
     voices: Sequence[HeardVoice], heard: Sequence[HeardVoice], most: int
 ) -> dict[str, NDArray[Any]]:
-    """What a voice part takes, for B utterances of a conversation.
+    """Return the input of a voice part for B utterances of a conversation.
 
     Args:
         voices: the utterances.
-        heard: the conversation, oldest first; what comes before each utterance counts, of the same
-            speaker, the last `most`.
+        heard: all utterances of the conversation, oldest first.
+        most: maximum number of earlier utterances of the same speaker.
 
     Returns:
-        voice (B, D), heard (B, most, D) float32, oldest first; is_heard (B, most) bool: where it is
-        False, heard is 0.
+        voice (B, D), heard (B, most, D) float32, oldest first; is_heard (B, most) bool: False for
+        padding, where heard is 0.
     """
     batch = np.stack([voice.features for voice in voices]).astype(np.float32)  # (B, D)
     earlier = np.zeros((len(batch), most, batch.shape[1]), np.float32)
@@ -93,15 +92,15 @@ def voice_inputs(
 
 
 class VoiceFeatures:
-    """What the speaker network says of a sound.
+    """Computes speaker embeddings of audio.
 
     Args:
-        folder: of the speaker network, with its speaker.yaml.
-        max_seconds: the end of a longer sound counts.
+        folder: folder of the speaker network with its speaker.yaml.
+        max_seconds: the end of longer audio is used.
         device: "cpu", "cuda", or "auto".
 
     Raises:
-        SpeakerModelError: the folder's content cannot be used.
+        SpeakerModelError: the content of the folder is invalid.
     """
 
     def __init__(self, folder: Path, max_seconds: float, device: str = "cpu") -> None:
@@ -110,20 +109,20 @@ class VoiceFeatures:
 
     @property
     def size(self) -> int:
-        """D: numbers that describe a sound."""
+        """D, dimension of an embedding."""
         return self._network.manifest.size
 
     @property
     def sha256(self) -> str:
-        """Of the network."""
+        """sha256 of the network."""
         return self._network.manifest.sha256
 
     def __call__(self, audio: NDArray[np.int16]) -> Features | None:
-        """(n,) int16 at 16 kHz -> (D,) of length 1; None where there is nothing to hear."""
+        """Embed audio, (n,) int16 at 16 kHz, as (D,) of length 1; None for silence."""
         features = self.all_of([audio])[0]
         return features if features.any() else None
 
     def all_of(self, sounds: Sequence[NDArray[np.int16]]) -> Features:
-        """B sounds, (n,) each -> (B, D); zeros where there is nothing to hear."""
+        """Embed B audio clips, (n,) each, as (B, D); zeros for silence."""
         heard = [sound[-self._most :].astype(np.float32) / np.float32(32768) for sound in sounds]
         return self._network.embed_all([self._network.features(sound) for sound in heard])

@@ -1,1 +1,1 @@
-"""Models prepared for one machine: saved ONNX Runtime graphs and TensorRT engines."""
+"""TensorRT engines of a bundle, built for one computer."""

@@ -16,7 +16,7 @@ from erc_ros.inference.engines.store import EngineError
 from erc_ros.networks.session import TOLERANCE, NetworkError, largest_difference
 
 Arrays = dict[str, NDArray[Any]]
-Stored = tuple[Arrays, Arrays]  # inputs, and the outputs of ONNX Runtime
+Stored = tuple[Arrays, Arrays]  # inputs and outputs of ONNX Runtime
 
 
 def keep(model: Path, stored: Sequence[Stored]) -> None:
@@ -36,7 +36,7 @@ def kept(model: Path) -> list[Stored]:
     """Return the stored inputs and outputs of `model`.
 
     Raises:
-        EngineError: they do not exist or cannot be read.
+        EngineError: the file does not exist or cannot be read.
     """
     stored: dict[int, Stored] = {}
     try:
@@ -57,10 +57,11 @@ def kept(model: Path) -> list[Stored]:
 def disagreement(
     network: Callable[[Arrays], Arrays], stored: Sequence[Stored], tolerance: float = TOLERANCE
 ) -> float:
-    """Return the largest difference from the stored outputs, as a share of the largest output.
+    """Return the largest difference from the stored outputs, relative to the largest output.
 
     Raises:
-        EngineError: it is above `tolerance`, or an output has another shape or is not finite.
+        EngineError: the difference is above `tolerance`, or an output has another shape or is not
+            finite.
     """
     worst = 0.0
     for inputs, outputs in stored:
@@ -70,6 +71,7 @@ def disagreement(
             raise EngineError(str(error)) from error
     if worst > tolerance:
         raise EngineError(
-            f"its outputs differ from ONNX Runtime's by {worst:.2%}, allowed are {tolerance:.3%}"
+            f"its outputs differ from ONNX Runtime's by {worst:.2%}; at most {tolerance:.3%} are "
+            "allowed"
         )
     return worst

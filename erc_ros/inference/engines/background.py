@@ -1,11 +1,11 @@
-"""Building of TensorRT engines in a process of its own while ONNX Runtime runs the networks.
+"""Building of TensorRT engines in a separate process while ONNX Runtime runs the networks.
 
-    python -m erc_ros.inference.engines.background BUNDLE LIBRARY NICE      what that process runs
+    python -m erc_ros.inference.engines.background BUNDLE LIBRARY NICE
 
-TensorRT may crash the process that it runs in. The building process has the lowest priority and
-ends with the one that started it. Engines that are slower than ONNX Runtime, and models that
-TensorRT refuses or crashes on, are recorded for this GPU, driver and version of TensorRT and not
-tried again. A build that was interrupted starts again at the next start.
+TensorRT may crash its process. The building process has low priority and ends with its parent.
+Engines that are slower than ONNX Runtime, and models that TensorRT rejects or crashes on, are
+recorded for the GPU, driver and TensorRT version, and are not built again. An interrupted build is
+repeated at the next start.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from erc_ros.inference.manifest import BundleError
 from erc_ros.networks import gpu
 
 BUILDING, DONE, FAILED = "building", "done", "failed"
-PRIORITY = 15  # "nice": running networks go first
+PRIORITY = 15  # nice value
 
 
 @dataclass(frozen=True, slots=True)
 class BuildState:
     """Progress of a build.
 
-    part: of the bundle, that is built now. results: part -> its result, in words. problem: why
-    engines are missing without a recorded reason, or "".
+    part: name of the part of the bundle that is being built. results: part -> result as text.
+    problem: reason for missing engines that is not recorded, or "".
     """
 
     state: str = BUILDING
@@ -46,7 +46,7 @@ class BuildState:
 
 
 def step(state: BuildState, event: Mapping[str, Any], parts: Collection[str]) -> BuildState:
-    """Return the state after a line of the building process."""
+    """Return the state after an output line of the building process."""
     if "begun" in event:
         return replace(state, part=str(event["begun"])) if event["begun"] in parts else state
     if "result" in event:
@@ -58,11 +58,11 @@ def step(state: BuildState, event: Mapping[str, Any], parts: Collection[str]) ->
 
 
 class EngineBuild:
-    """Builds a bundle's engines. Close it.
+    """Builds the engines of a bundle in the background; must be closed.
 
     Args:
-        bundle: whose engines.
-        ready: called from a thread when new engines exist.
+        bundle: the bundle.
+        ready: called on another thread when new engines exist.
     """
 
     def __init__(self, bundle: Bundle, ready: Callable[[], None]) -> None:
@@ -75,7 +75,7 @@ class EngineBuild:
         self._thread.start()
 
     def close(self) -> None:
-        """Interrupt the build if it is not done; the next start begins again."""
+        """Interrupt an unfinished build, which is repeated at the next start."""
         self._stopped.set()
         with self._starting:
             if self._process is not None:
@@ -95,7 +95,7 @@ class EngineBuild:
             self._ready()
 
     def _build(self, source: Bundle) -> None:
-        """Run the building process; a part on which it crashes is refused, the others go on."""
+        """Run the building process; after a crash, record the part and continue with the others."""
         machine = self._machine(source)
         files = {name: part.file for name, part in source.parts.items()}
         for _ in files:
@@ -119,10 +119,10 @@ class EngineBuild:
         self.state = replace(self.state, problem="; ".join(unexplained))
 
     def _machine(self, source: Bundle) -> tensorrt_engine.Machine:
-        """Raises EngineError where TensorRT does not work even without the existing engines."""
+        """Return this computer; raise EngineError if TensorRT does not work without engines."""
         probed = tensorrt_engine.probe(source.folder)
         if probed.machine is None and (engines := _engines(source)):
-            for file in engines:  # a new driver may crash on them
+            for file in engines:  # a new driver may crash on old engines
                 store.remove(file)
             tensorrt_engine.probe.cache_clear()
             probed = tensorrt_engine.probe(source.folder)
@@ -131,7 +131,7 @@ class EngineBuild:
         return probed.machine
 
     def _run(self, parts: Collection[str]) -> tuple[int, str]:
-        """The process's exit status, and the last line of its stderr."""
+        """Run the process and return its exit status and the last line of its stderr."""
         command = [sys.executable, "-m", __name__, str(self._bundle.folder), gpu.LIBRARY]
         command.append(str(PRIORITY))
         pipe = subprocess.PIPE
@@ -147,13 +147,13 @@ class EngineBuild:
             try:
                 self.state = step(self.state, json.loads(line), parts)
             except (ValueError, KeyError, TypeError):
-                continue  # TensorRT and its libraries may print as well
+                continue  # output of TensorRT or another library
         status = process.wait()
         return status, errors.close()
 
 
 class _LastLine:
-    """Reads a stream to its end, so that its writer is never blocked, and keeps the last line."""
+    """Reads a stream to its end, so that the writer is not blocked, and keeps the last line."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._last = stream, ""
@@ -179,13 +179,13 @@ def _tell(name: str, content: object) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """The end of the parent closes our standard input; nothing is ever sent there."""
+    """Exit when stdin is closed, which happens when the parent process ends."""
     sys.stdin.read()
     os._exit(1)
 
 
 def main(folder: str, library: str, priority: str) -> None:
-    """What the building process runs."""
+    """Run the building process."""
     gpu.LIBRARY = library
     os.nice(int(priority))
     threading.Thread(target=_end_with_the_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Build the TensorRT engines of a bundle for this machine, or check whether they could be built."""
+"""Building of the TensorRT engines of a bundle, and checks whether they can be built."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from erc_ros.networks.network import CPU, CUDA, Network, observed
 from erc_ros.networks.session import Run, on_cpu
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
-KEPT_INPUTS = 8  # of each model, for comparison
-TIMED = 7  # repetitions; engine and ONNX Runtime in turn
+KEPT_INPUTS = 8  # number of stored inputs of each model, for comparison
+TIMED = 7  # repetitions of a time measurement
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
 class EnginePart:
-    """A model of the bundle, some inputs of it, and the outputs of ONNX Runtime."""
+    """A model of the bundle with example inputs and the outputs of ONNX Runtime."""
 
     name: str
     file: Path
@@ -52,20 +52,21 @@ def build(
     again: bool = True,
     keep_slower: bool = False,
 ) -> list[str]:
-    """Build every engine that is possible here; what exists and fits stays.
+    """Build all engines that can be built here; valid existing ones are kept.
 
     Args:
-        say: is called with the result of each part.
-        begin: is called with the name of a part before its engine is built.
-        again: repeat builds that were refused here before.
-        keep_slower: keep engines that are slower than ONNX Runtime as well.
+        folder: folder of the bundle.
+        say: called with the result of each part.
+        begin: called with the name of a part before its engine is built.
+        again: whether to repeat builds that failed on this computer before.
+        keep_slower: whether to keep engines that are slower than ONNX Runtime.
 
     Returns:
-        What could not be built, and what to do.
+        Error texts of the engines that could not be built.
 
     Raises:
-        BundleError: the bundle is not usable.
-        EngineError: the folder of the engines is not, or the disk is full.
+        BundleError: the bundle is invalid.
+        EngineError: the folder of the engines cannot be written.
     """
     bundle = load_bundle(folder)
     if reason := tensorrt_engine.missing():
@@ -103,11 +104,11 @@ def build(
 
 
 def for_tensorrt(bundle: Bundle) -> Bundle:
-    """Return the bundle from which engines are built: in its folder `tensorrt`, or itself.
+    """Return the bundle from which engines are built: in the folder `tensorrt`, or itself.
 
     Raises:
-        EngineError: the folder holds a variant of another bundle.
-        BundleError: the variant is not usable.
+        EngineError: the folder contains a variant of another bundle.
+        BundleError: the variant is invalid.
     """
     folder = bundle.folder / store.FOR_TENSORRT
     if not (folder / store.MANIFEST).is_file():
@@ -124,15 +125,15 @@ def for_tensorrt(bundle: Bundle) -> Bundle:
 
 
 def check(folder: Path | str, say: Say = print) -> list[str]:
-    """Check everything about TensorRT engines that does not need TensorRT.
+    """Check, without TensorRT, whether the engines can be built.
 
-    Operators, Q/DQ pairs, the shapes of every profile, and the float16 graph on the CPU.
+    Checks operators, Q/DQ pairs, the shapes of every profile, and the float16 graph on the CPU.
 
     Returns:
-        What prevents an engine, and what to do.
+        Error texts of the engines that cannot be built.
 
     Raises:
-        BundleError: the bundle is not usable.
+        BundleError: the bundle is invalid.
     """
     bundle = load_bundle(folder)
     failed = []
@@ -156,13 +157,13 @@ def check(folder: Path | str, say: Say = print) -> list[str]:
 
 
 def recorded(bundle: Bundle, for_engines: bool = False) -> list[EnginePart]:
-    """Return inputs and outputs of each model for a made-up conversation on the CPU.
+    """Return inputs and outputs of each model for a synthetic conversation on the CPU.
 
-    for_engines: the outputs are those of the graph from which an engine is built: float32, with
-        Q/DQ pairs as they are.
+    for_engines: whether the outputs are those of the graph from which an engine is built: float32,
+        with Q/DQ pairs.
 
     Raises:
-        EngineError: `for_engines` needs the package onnx.
+        EngineError: the package onnx, required for `for_engines`, is missing.
     """
     calls: dict[Path, list[dict[str, NDArray[Any]]]] = {}
 
@@ -181,7 +182,7 @@ def recorded(bundle: Bundle, for_engines: bool = False) -> list[EnginePart]:
 
 
 def conversation(bundle: Bundle) -> Iterator[Utterance]:
-    """Utterances of every size: random words, noise as audio and images."""
+    """Yield utterances of different sizes, with random words, and noise as audio and images."""
     random = np.random.default_rng(0)
     words = ["well", "I", "do", "not", "know", "what", "you", "mean", "it", "sounds", "great"]
     turns = max(16, bundle.fusion.context)
@@ -208,7 +209,7 @@ def conversation(bundle: Bundle) -> Iterator[Utterance]:
 def _computed(
     file: Path, calls: list[dict[str, NDArray[Any]]], for_engines: bool
 ) -> Iterator[Stored]:
-    """Some calls of different shapes, from the smallest to the largest, with their outputs."""
+    """Yield calls of different shapes, from the smallest to the largest, with their outputs."""
     shapes = {tuple(x.shape for x in inputs.values()): inputs for inputs in calls}
     ordered = sorted(shapes.values(), key=lambda inputs: sum(x.size for x in inputs.values()))
     places = np.linspace(0, len(ordered) - 1, min(KEPT_INPUTS, len(ordered)))
@@ -231,7 +232,7 @@ def _is_refused(name: str, file: Path, key: Key, say: Say) -> bool:
 
 
 def _graphs() -> ModuleType:
-    """The module that prepares graphs for TensorRT; EngineError where the package onnx lacks."""
+    """Return the module `graph`; raise EngineError if the package onnx is missing."""
     try:
         return import_module("erc_ros.inference.engines.graph")
     except ImportError as error:
@@ -239,17 +240,17 @@ def _graphs() -> ModuleType:
 
 
 def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
-    """The model as TensorRT takes it, and its profiles.
+    """Return the model for TensorRT and its profiles.
 
     Raises:
-        EngineError: TensorRT does not take it.
+        EngineError: TensorRT does not support the model.
     """
     graph = _graphs()
     model = graph.load(part.file)
     if problems := graph.problems(model):
         more = f"; and {len(problems) - 2} other problems" if len(problems) > 2 else ""
         raise EngineError(
-            f"TensorRT does not take {part.file.name}: {'; '.join(problems[:2])}{more}. Give a "
+            f"TensorRT does not support {part.file.name}: {'; '.join(problems[:2])}{more}. Use a "
             f"bundle whose {part.name} is float32, or make a variant for TensorRT of its float32 "
             "bundle: `erc quantize FLOAT32_BUNDLE --target tensorrt --out BUNDLE/tensorrt`"
         )
@@ -261,7 +262,7 @@ def _prepared(part: EnginePart, bundle: Bundle) -> tuple[bytes, list[Profile]]:
             except ValueError as error:
                 raise EngineError(f"{part.file.name}: {error}") from error
             if left:
-                raise EngineError(f"{part.file.name}: the shape of {left[0]} stays unknown")
+                raise EngineError(f"{part.file.name}: the shape of {left[0]} is unknown")
     typed: bytes = graph.strongly_typed(model).SerializeToString()
     return typed, shapes
 
@@ -273,10 +274,10 @@ def _build_engine(
     other: Network | None,
     say: Say,
 ) -> None:
-    """Build one engine. other: what runs without it, and must be slower.
+    """Build one engine. other: the network in ONNX Runtime, which must be slower; None: any.
 
     Raises:
-        EngineError: there is no engine for this part.
+        EngineError: the engine could not be built, or is slower.
     """
     key, file = machine.key(part.file), store.engine_file(part.file)
     if _is_usable(part, key, say):
@@ -300,7 +301,7 @@ def _build_engine(
 
 
 def _is_usable(part: EnginePart, key: Key, say: Say) -> bool:
-    """Whether an engine exists that fits and still agrees: the driver may be another one."""
+    """Return whether a valid engine exists whose outputs still agree with ONNX Runtime."""
     try:
         file = store.find(part.file, key)
         if file is None:
@@ -309,22 +310,22 @@ def _is_usable(part: EnginePart, key: Key, say: Say) -> bool:
     except (OSError, EngineError, GpuError) as error:
         say(f"{part.name}: {error}")
         return False
-    say(f"{part.name}: an engine exists and fits")
+    say(f"{part.name}: a valid engine exists")
     return True
 
 
 def _outruns(network: Run, other: Network, stored: Sequence[Stored]) -> str:
-    """The times of both, in words.
+    """Compare the run times, and return them as text.
 
     Raises:
-        EngineError: the engine is the slower one.
+        EngineError: the engine is slower.
     """
     runs = [partial(_run_all, run, stored) for run in (network, other)]
     for run in runs:
         run()
     times: list[list[float]] = [[], []]
     for _, (run, taken) in itertools.product(range(TIMED), zip(runs, times, strict=True)):
-        begin = time.perf_counter()  # in turn, so that other load affects both alike
+        begin = time.perf_counter()  # alternating, so that other load affects both
         run()
         taken.append(time.perf_counter() - begin)
     ours, theirs = (1e3 * statistics.median(taken) / len(stored) for taken in times)
@@ -342,9 +343,9 @@ def _run_all(run: Run, stored: Sequence[Stored]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process while TensorRT builds; nothing has been written by then.
+    """Let Ctrl-C end the process at once while TensorRT builds, before any file is written.
 
-    TensorRT does not return to Python for minutes, so that Python's own handler would wait.
+    Python's handler would wait for TensorRT, which does not return to Python for minutes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

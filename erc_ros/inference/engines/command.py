@@ -10,11 +10,11 @@ from erc_ros.resources import model_folder
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status: 1 where an engine that TensorRT here could have could not be built."""
+    """Run the command; the exit status is 1 if an engine could not be built."""
     parser = argparse.ArgumentParser(
         prog="erc build-engines",
-        description="Build the TensorRT engines of a bundle for this machine. Run it on the robot, "
-        "once per bundle.",
+        description="Build the TensorRT engines of a bundle for this computer. Run it on the "
+        "robot, once per bundle.",
     )
     parser.add_argument("bundle", help="model package: a folder, or a name in models/")
     parser.add_argument(

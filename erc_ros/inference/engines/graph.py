@@ -1,7 +1,7 @@
-"""An ONNX model on its way to TensorRT: is it fit for it, and its float16 form.
+"""Checks and conversion of ONNX models for TensorRT, to float16.
 
-TensorRT takes it strongly typed: what is float16, int8 or float32 stands in the graph, not in
-flags. Needs the package onnx.
+TensorRT networks are strongly typed: the graph, not flags, defines which tensors are float16, int8
+or float32. Needs the package onnx.
 """
 
 from __future__ import annotations
@@ -32,24 +32,23 @@ from erc_ros.values.errors import ErcValueError
 KEPT_FLOAT32 = [
     "LayerNormalization",
     "Softmax",
-    "ReduceMean",  # decomposed norms: sums of squares overflow float16 (65504)
+    "ReduceMean",  # part of norms, whose sums of squares overflow float16 (65504)
     "ReduceSum",
     "Pow",
     "Sqrt",
     "CumSum",
     "Range",
-    "Exp",  # of differences in a log-sum-exp; of 12 already infinite in float16
-    "Log",  # of shares: float16 ends at 6e-8
+    "Exp",  # exp(12) overflows float16
+    "Log",  # probabilities below 6e-8 are 0 in float16
 ]
-QUANTIZED_OPSET = 19  # from here on QuantizeLinear and DequantizeLinear take float16
+QUANTIZED_OPSET = 19  # first opset in which QuantizeLinear and DequantizeLinear take float16
 
 
 def load(file: Path) -> onnx.ModelProto:
-    """An ONNX file, with what TensorRT does not take in the form that it takes.
+    """Load an ONNX file and replace operators that TensorRT does not support.
 
-    Positions are summed as floats, log-sum-exp is spelled out, and int8 that is made for CPUs
-    (tables, products whose activations are quantized while they run, static pairs with zero points)
-    becomes float with the same weights.
+    Positions are summed as floats, log-sum-exp is decomposed, and int8 for CPUs (embedding tables,
+    dynamic quantization, static pairs with zero points) becomes float with the same weights.
     """
     model = _sum_in_float(onnx.load(str(file)))
     _spell_out_log_sum_exp(model)
@@ -60,7 +59,7 @@ def load(file: Path) -> onnx.ModelProto:
 
 
 def axes(model: onnx.ModelProto) -> dict[str, tuple[int | str | None, ...]]:
-    """The inputs: sizes, names of dynamic axes, None for dynamic ones without a name."""
+    """Return the axes of each input: size, name of a dynamic axis, or None without a name."""
     return {
         port.name: tuple(
             axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None
@@ -71,11 +70,11 @@ def axes(model: onnx.ModelProto) -> dict[str, tuple[int | str | None, ...]]:
 
 
 def problems(model: onnx.ModelProto) -> list[str]:
-    """Why TensorRT would not take the model, each with the way out; [] if nothing is known."""
+    """Return the reasons why TensorRT does not support the model, with what to do; or []."""
     reasons = []
     opset = _opset(model)
     if opset > LARGEST_OPSET:
-        reasons.append(f"opset {opset}, TensorRT takes up to {LARGEST_OPSET}: export it with that")
+        reasons.append(f"opset is {opset}; export it with at most {LARGEST_OPSET}")
     types, constants = _types(model), _constants(model)
     for text, places in {
         **_grouped(_unsupported(model, types)),
@@ -92,7 +91,7 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """(problem, place) -> the places of each problem."""
+    """Group (problem, place) pairs by problem."""
     groups: dict[str, list[str]] = {}
     for text, place in pairs:
         groups.setdefault(text, []).append(place)
@@ -112,8 +111,8 @@ def _unsupported(model: onnx.ModelProto, types: Mapping[str, str]) -> Iterator[t
     for node in model.graph.node:
         if node.op_type in ("DynamicQuantizeLinear", "MatMulInteger"):
             yield (
-                f"{node.op_type}: int8 with scales found while it runs is made for CPUs; give the "
-                "float model, or one with fixed symmetric scales",
+                f"{node.op_type}: dynamic quantization is for CPUs only; use the float model, or "
+                "one with static symmetric scales",
                 _name(node),
             )
         elif node.domain not in ("", "ai.onnx") or node.op_type not in TYPES:
@@ -123,13 +122,13 @@ def _unsupported(model: onnx.ModelProto, types: Mapping[str, str]) -> Iterator[t
             place = DATA_INPUT.get(node.op_type, 0)
             element = types.get(node.output[0] if place < 0 else node.input[place], "")
             if element and element not in TYPES[node.op_type]:
-                yield f"operator {node.op_type} of TensorRT does not take {element}", _name(node)
+                yield f"operator {node.op_type} of TensorRT does not support {element}", _name(node)
 
 
 def _quantization_problems(
     model: onnx.ModelProto, types: Mapping[str, str], constants: Mapping[str, NDArray[Any]]
 ) -> Iterator[tuple[str, str]]:
-    """Q/DQ pairs that are not symmetric int8 with constant scales, or no pairs."""
+    """Yield the problems of Q/DQ nodes that are not symmetric int8 pairs with constant scales."""
     made = {output: node for node in model.graph.node for output in node.output}
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
@@ -162,7 +161,7 @@ def _quantization_problems(
 def _not_a_pair(
     node: onnx.NodeProto, before: onnx.NodeProto | None, constants: Mapping[str, NDArray[Any]]
 ) -> list[str]:
-    """What is wrong with the input of a DequantizeLinear: weights, or a QuantizeLinear's output."""
+    """Return the problems of the input of a DequantizeLinear (weights or a QuantizeLinear)."""
     scale, weights = constants.get(node.input[1]), constants.get(node.input[0])
     if weights is None:
         if before is None or before.op_type != "QuantizeLinear":
@@ -182,15 +181,14 @@ def _name(node: onnx.NodeProto) -> str:
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether int8 stands in the graph, between QuantizeLinear and DequantizeLinear."""
+    """Return whether the graph has Q/DQ nodes."""
     return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
 
 
 def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in float16, LayerNorm, softmax and sums in float32; inputs and outputs as before.
+    """Convert a model to float16, except inputs, outputs, LayerNorm, softmax and sums.
 
-    Q/DQ pairs stay where they are, with float16 scales. Values are not changed otherwise. A model
-    that is in float16 already stays as it is.
+    Q/DQ pairs get float16 scales. A model that is already in float16 is not changed.
     """
     if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
         return model
@@ -200,26 +198,26 @@ def strongly_typed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_float16(model: onnx.ModelProto, float32: Collection[str]) -> onnx.ModelProto:
-    """The model in float16, these operators in float32; inputs and outputs as before."""
+    """Convert a model to float16, except inputs, outputs and the operators `float32`."""
     named = copy.deepcopy(model)
     for number, node in enumerate(named.graph.node):
-        # onnxruntime 1.23 names its casts after the node, which may have no name.
+        # onnxruntime 1.23 names casts after the node, so that each node needs a name.
         node.name = node.name or f"{node.op_type}_{number}"
     _give_each_its_own(named.graph, float32)
     typed: onnx.ModelProto = convert_float_to_float16(
         named, keep_io_types=True, op_block_list=[*float32]
     )
-    _sort(typed.graph)  # the converter appends its casts at the end
-    del typed.graph.value_info[:]  # some still tell the type from before
+    _sort(typed.graph)  # the converter appends casts at the end
+    del typed.graph.value_info[:]  # some entries have the old type
     onnx.checker.check_model(typed)
     return typed
 
 
 def _give_each_its_own(graph: onnx.GraphProto, float32: Collection[str]) -> None:
-    """A constant for each node that stays in float32, also where several have the same.
+    """Duplicate constants that are shared by several nodes in float32.
 
-    Exporters write equal ones once, such as biases that are all 0, and the conversion would name
-    the casts after the constant.
+    Exporters write equal constants once, and the conversion names casts after the constant, which
+    would not be unique.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     used: set[str] = set()
@@ -237,7 +235,7 @@ def _give_each_its_own(graph: onnx.GraphProto, float32: Collection[str]) -> None
 
 
 def _sum_in_float(model: onnx.ModelProto) -> onnx.ModelProto:
-    """CumSum of whole numbers (positions) as float32: TensorRT adds floats only, exact to 2^24."""
+    """Compute CumSum of integers (positions) in float32, exact to 2^24, for TensorRT."""
     model = copy.deepcopy(model)
     types = _types(model)
     nodes = []
@@ -260,9 +258,9 @@ def _sum_in_float(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _spell_out_log_sum_exp(model: onnx.ModelProto) -> None:
-    """ReduceLogSumExp(x) as log(sum(exp(x - m))) + m with the largest m, which overflows nowhere.
+    """Replace ReduceLogSumExp(x) by log(sum(exp(x - m))) + m with m = max(x).
 
-    TensorRT has no such layer.
+    TensorRT does not support the operator.
     """
     opset = _opset(model)
     constants, nodes = _constants(model), list[onnx.NodeProto]()
@@ -281,7 +279,7 @@ def _spell_out_log_sum_exp(model: onnx.ModelProto) -> None:
         keeps = attributes.get("keepdims", 1)
         last = y if keeps else wide
         largest = helper.make_node("ReduceMax", [x, over], [most], keepdims=1)
-        if opset < 18:  # from there on it takes its axes as an input
+        if opset < 18:  # later opsets have the axes as an input
             axes = numpy_helper.to_array(over_axes).tolist()
             largest = helper.make_node("ReduceMax", [x], [most], keepdims=1, axes=axes)
         nodes += [
@@ -301,7 +299,7 @@ def _spell_out_log_sum_exp(model: onnx.ModelProto) -> None:
 def _scaled_integers(
     graph: onnx.GraphProto,
 ) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto, onnx.NodeProto]]:
-    """Each product of scales and integers, as Cast(integers) * scales: it, and what makes both."""
+    """Yield each product Cast(integers) * scales with the nodes that compute both factors."""
     made = {output: node for node in graph.node for output in node.output}
     nothing = onnx.NodeProto()
     for node in graph.node:
@@ -312,9 +310,9 @@ def _scaled_integers(
 
 
 def _restore_tables(model: onnx.ModelProto) -> None:
-    """Embedding tables of int8 rows with a scale each as float32: TensorRT looks up floats only.
+    """Convert embedding tables of int8 rows with scales to float32 for TensorRT.
 
-    Cast(Gather(rows, ids)) * Gather(scales, ids) becomes Gather(rows * scales, ids), same values.
+    Cast(Gather(rows, ids)) * Gather(scales, ids) becomes Gather(rows * scales, ids).
     """
     graph, constants = model.graph, _constants(model)
     for node, rows, scales in _scaled_integers(graph):
@@ -331,10 +329,10 @@ def _restore_tables(model: onnx.ModelProto) -> None:
 
 
 def _restore_products(model: onnx.ModelProto) -> None:
-    """Products of dynamic int8, which is made for CPUs, as float32 with the same weights.
+    """Convert dynamically quantized int8 products to float32 with the same weights.
 
     Cast(MatMulInteger(quantized x, w, z, zero)) * (scale of x * scale) becomes
-    MatMul(x, (w - zero) * scale): only the rounding of x is gone.
+    MatMul(x, (w - zero) * scale), without the rounding of x.
     """
     graph, constants = model.graph, _constants(model)
     made = {output: node for node in graph.node for output in node.output}
@@ -359,11 +357,10 @@ def _restore_products(model: onnx.ModelProto) -> None:
 
 
 def _restore_pairs(model: onnx.ModelProto) -> None:
-    """A graph with Q/DQ pairs that TensorRT does not take as float32 with the same weights.
+    """Convert a graph with unsupported Q/DQ pairs to float32 with the same weights.
 
-    (w - zero) * scale becomes a constant; what is quantized and read back at once is clipped as
-    there, which may be all that is left of a ReLU. Only the rounding of activations is gone.
-    Symmetric pairs, which TensorRT takes, stay.
+    (w - zero) * scale becomes a constant. A pair becomes a Clip with its range, which may contain a
+    fused ReLU; the activations are not rounded. Symmetric pairs are kept.
     """
     graph, constants = model.graph, _constants(model)
     if not any(_quantization_problems(model, _types(model), constants)):
@@ -412,9 +409,9 @@ def _constant(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes and constants that nothing uses."""
+    """Remove unused nodes and constants."""
     needed = {port.name for port in graph.output}
-    for place in reversed(range(len(graph.node))):  # users stand after what they use
+    for place in reversed(range(len(graph.node))):  # nodes are after those whose outputs they use
         if needed & set(graph.node[place].output):
             needed |= set(graph.node[place].input)
         else:
@@ -425,10 +422,10 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def unresolved(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> list[str]:
-    """Tensors whose shape is not known when the inputs have these shapes; [] is what must be.
+    """Return the tensors whose shape is unknown for these input shapes; [] is required.
 
-    ONNX Runtime folds what can be computed from the shapes. ONNX infers shapes before and after:
-    ONNX Runtime 1.23 has no shape inference for some operators, such as GreaterOrEqual.
+    ONNX Runtime folds constants. ONNX infers shapes before and after, because ONNX Runtime 1.23
+    has no shape inference for some operators, such as GreaterOrEqual.
 
     Raises:
         ValueError: the shapes contradict the graph.
@@ -440,7 +437,7 @@ def unresolved(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> list[str]
 
 
 def with_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
-    """The model for these input shapes only: constants folded, `value_info` of all known shapes.
+    """Return the model for fixed input shapes, with folded constants and inferred shapes.
 
     Raises:
         ValueError: the shapes contradict the graph.
@@ -462,7 +459,7 @@ def with_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.Mod
             onnx.save(_inferred(fixed), str(source))
             ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
             inferred = _inferred(onnx.load(str(target)))
-        except Exception as error:  # neither library has an exception of its own
+        except Exception as error:  # neither library has a common exception class
             reason = " ".join(str(error).split())
             raise ErcValueError(f"the shapes {dict(shapes)} do not fit: {reason}") from error
     inferred.graph.value_info.extend(inferred.graph.output)
@@ -485,7 +482,7 @@ def _is_complete(value: onnx.ValueInfoProto) -> bool:
 
 
 def _types(model: onnx.ModelProto) -> dict[str, str]:
-    """Element type of every tensor whose type is known."""
+    """Return the element type of every tensor whose type is known."""
     inferred = shape_inference.infer_shapes(model)
     graph = inferred.graph
     types = {
@@ -509,9 +506,9 @@ def _constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
 
 
 def _sort(graph: onnx.GraphProto) -> None:
-    """Put each node after the nodes whose outputs it takes.
+    """Sort the nodes topologically.
 
-    onnxruntime's own function for that imports its quantization, which needs sympy in version 1.23.
+    The function of onnxruntime 1.23 imports its quantization, which needs sympy.
     """
     makers = {output: number for number, node in enumerate(graph.node) for output in node.output}
     before = {

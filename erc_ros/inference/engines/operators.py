@@ -1,8 +1,8 @@
-"""What TensorRT's ONNX parser takes, as data: the oldest list that counts is the strictest.
+"""Operators and element types that TensorRT's ONNX parser supports.
 
-From the operator table of onnx-tensorrt for TensorRT 10.0 and 10.1 (opset 9 to 20), which lies
-below the 10.3 of JetPack 6; later versions only added operators. Kept to operators that models of
-this kind use: one that is not listed here is refused with its name, and is one entry more.
+From the operator table of onnx-tensorrt for TensorRT 10.0 and 10.1 (opset 9 to 20). Later versions,
+such as 10.3 in JetPack 6, only added operators. The list contains operators that the models of this
+project may use; a model with another operator is rejected.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ TYPES: Mapping[str, frozenset[str]] = {
     "Cast": _ANY | {"UINT8"},
     "DequantizeLinear": frozenset({"INT8"}),
 }
-"""Operator -> element types of its data; an operator that is missing is not supported."""
+"""Supported operator -> element types of its data."""
 
 DATA_INPUT: Mapping[str, int] = {"Where": 1, "Constant": -1, "ConstantOfShape": -1}
-"""Which input is the data, where it is not the first; -1: none, the output tells."""
+"""Operator -> index of its data input, if it is not the first; -1: the output has the type."""
 
 CONSTANT_INPUTS: Mapping[str, tuple[int, ...]] = {
     "CumSum": (1,),
@@ -59,4 +59,4 @@ CONSTANT_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Squeeze": (1,),
     "Unsqueeze": (1,),
 }
-"""Inputs that have to be known when the engine is built: axes, and the depth of OneHot."""
+"""Operator -> inputs that must be constants: axes, and the depth of OneHot."""

@@ -1,10 +1,9 @@
-"""The shapes that an engine is built for, from the manifest's limits and the graph's axis names.
+"""Optimization profiles of engines, from the limits in the manifest and the names of the axes.
 
-Text comes in any length, and an engine's kernels are chosen for one. DDVLM could not fix its text
-shapes and left TensorRT's int8 to the rest. Here the length stays dynamic and is cut into
-buckets that double: an engine has one profile per bucket, tuned for the bucket's longest text.
-Nothing is padded, every length up to the limit runs, and a short sentence gets kernels for short
-ones. The weights are in the engine once; a profile costs building time and some memory.
+The length of texts is dynamic, but the kernels of an engine are selected for one length. The range
+of lengths is therefore divided into buckets that double in size, with one profile per bucket, tuned
+for its longest text. Texts are not padded, and short texts use kernels for short texts. The
+profiles of an engine share its weights; each profile costs build time and some memory.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from erc_ros.inference.inputs import SHORTEST_SOUND
 from erc_ros.values.utterance import SAMPLE_RATE
 
 Shape = tuple[int, ...]
-Profile = Mapping[str, tuple[Shape, Shape, Shape]]  # input -> least, typical, greatest shape
+Profile = Mapping[str, tuple[Shape, Shape, Shape]]  # input -> minimum, typical, maximum shape
 Axes = Mapping[str, Sequence["int | str | None"]]  # input -> sizes, names of dynamic axes
 
 SHORTEST_BUCKET = 32  # tokens
 SUMS: Mapping[str, tuple[str, ...]] = {"P+L": ("P", "L"), "PL": ("P", "L")}
-"""Axes whose size is that of others together."""
+"""Name of an axis -> axes whose sizes add up to its size."""
 
 
 @dataclass(frozen=True)
 class SizeRange:
-    """Sizes of an axis: inclusive, and the one that kernels are chosen for."""
+    """Range of the size of an axis (inclusive), and the size for which kernels are selected."""
 
     least: int
     typical: int
@@ -38,18 +37,18 @@ class SizeRange:
 
 
 def ranges(bundle: Bundle) -> dict[str, tuple[SizeRange, ...]]:
-    """The sizes of every dynamic axis by its name in the graphs; several: one profile each."""
+    """Return name of a dynamic axis -> its size ranges, with one profile per range."""
     tokens = bundle.text.max_tokens
     samples = 0 if bundle.audio is None else int(bundle.audio.max_seconds * SAMPLE_RATE)
     shortest, longest = frame_count(SHORTEST_SOUND), frame_count(samples)
     return {
-        "B": (SizeRange(1, 4, 4),),  # 4: the fusion is asked with each modality excluded as well
+        "B": (SizeRange(1, 4, 4),),  # 4: the fusion also runs without each modality
         "U": (_up_to(bundle.fusion.context),),  # utterances
         "N": (_up_to(0 if bundle.visual is None else bundle.visual.max_images),),  # face crops
         "n": (SizeRange(SHORTEST_SOUND, (SHORTEST_SOUND + samples) // 2, samples),),  # of audio
         "T": (SizeRange(shortest, (shortest + longest) // 2, longest),),  # frames of audio
         "L": buckets(tokens),  # new tokens
-        "P": (SizeRange(0, tokens // 2, tokens),),  # tokens that were read before
+        "P": (SizeRange(0, tokens // 2, tokens),),  # cached tokens
         "A": (SizeRange(1, 1, 1),),  # questions
     }
 
@@ -59,7 +58,7 @@ def _up_to(most: int) -> SizeRange:
 
 
 def buckets(greatest: int) -> tuple[SizeRange, ...]:
-    """1..32, 33..64, 65..128, ... up to `greatest`, each tuned for its end."""
+    """Return the ranges 1..32, 33..64, 65..128, ... up to `greatest`, each tuned for its end."""
     ranges: list[SizeRange] = []
     least, end = 1, SHORTEST_BUCKET
     while least <= greatest:
@@ -70,10 +69,10 @@ def buckets(greatest: int) -> tuple[SizeRange, ...]:
 
 
 def profiles(axes: Axes, sizes: Mapping[str, Sequence[SizeRange]], model: str) -> list[Profile]:
-    """One profile for each combination of ranges of the axes that `axes` names.
+    """Return one profile per combination of the ranges of the axes in `axes`.
 
     Raises:
-        EngineError: a dynamic axis has no name, or one that `sizes` does not know.
+        EngineError: a dynamic axis has no name, or is not in `sizes`.
     """
     used: set[str] = set()
     for name, shape in axes.items():
@@ -112,7 +111,7 @@ def _profile(axes: Axes, chosen: Mapping[str, SizeRange]) -> Profile:
 
 
 def fitting(profiles: Sequence[Profile], shapes: Mapping[str, Shape]) -> int | None:
-    """The first profile that covers these input shapes; None: none does."""
+    """Return the index of the first profile that covers the input shapes; None without one."""
     for number, profile in enumerate(profiles):
         if set(profile) == set(shapes) and all(
             len(least) == len(shapes[name])

@@ -1,14 +1,15 @@
-"""Where TensorRT engines are stored, what they were built for, and whether one may be used.
+"""Cache of TensorRT engines, with the conditions under which an engine may be used.
 
-CACHE/edge-small/text.tensorrt.engine   made on this machine, for it alone
+CACHE/edge-small/text.tensorrt.engine   engine, for this computer only
 CACHE/edge-small/text.tensorrt.json     its key and sha256; an engine without it is not used
-CACHE/edge-small/text.check.npz         inputs and outputs of ONNX Runtime, to compare with
+CACHE/edge-small/text.check.npz         inputs and outputs of ONNX Runtime, for comparison
 CACHE/edge-small/lock                   held during a build
 
 Engines of the variant for TensorRT in a bundle (`tensorrt/`) are in CACHE/edge-small-tensorrt.
 
 CACHE is $ERC_ENGINES, else $XDG_CACHE_HOME/erc_ros/engines, else ~/.cache/erc_ros/engines. Engines
-are code, and write access to them runs programs as the robot's user: only the owner has it.
+are code: write access to them allows running programs as the robot's user, so only the owner has
+it.
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ from erc_ros.values.errors import ErcRuntimeError
 
 MANIFEST = "bundle.yaml"
 FOR_TENSORRT = "tensorrt"
-"""A folder of a bundle: the same networks as TensorRT takes them, a bundle of its own."""
+"""Subfolder of a bundle that contains a variant of the bundle for TensorRT."""
 UNFINISHED = ".unfinished"
 
 
 class EngineError(ErcRuntimeError):
-    """An engine cannot be built or used; the message says which, why, and what to do."""
+    """An engine cannot be built or used."""
 
 
 class RefusedEngine(EngineError):  # noqa: N818 - a kind of EngineError
-    """A build was tried on this machine and is not worth repeating; the message says why."""
+    """A build failed on this computer and is not repeated."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What an engine was built for; it is used where all of it agrees.
+    """Identification of the bundle and computer of an engine, which must match to use it.
 
     bundle: sha256 of the manifest, which covers every file.
-    machine: the GPU's name, compute capability and driver.
-    builder: library and version that built it and will load it.
-    precision: of the weights and activations.
+    machine: name, compute capability and driver of the GPU.
+    builder: library and version that built the engine.
+    precision: precision of the weights and activations.
     """
 
     bundle: str
@@ -55,7 +56,7 @@ class Key:
     precision: str
 
     def difference(self, other: Key) -> str:
-        """What in `other`, an engine's key, does not fit here, in words; "" if all fits."""
+        """Return the differences of `other`, the key of an engine, as text; "" if it matches."""
         here, there = asdict(self), asdict(other)
         return "; ".join(
             f"built for {name} {_short(there[name])}, here is {_short(here[name])}"
@@ -65,13 +66,13 @@ class Key:
 
 
 def source_of(model: Path) -> Path:
-    """The file from which the engine of a bundle's file is built: often that file itself."""
+    """Return the ONNX file from which the engine of a model is built, often the model itself."""
     folder = model.parent / FOR_TENSORRT
     return folder / model.name if (folder / MANIFEST).is_file() else model
 
 
 def folder_of(model: Path) -> Path:
-    """The folder of the engines of a bundle's file; it need not exist."""
+    """Return the folder of the engine of a model, which may not exist."""
     places = (os.environ.get("ERC_ENGINES"), os.environ.get("XDG_CACHE_HOME"))
     if places[0]:
         root = Path(places[0])
@@ -85,19 +86,20 @@ def folder_of(model: Path) -> Path:
 
 
 def engine_file(model: Path) -> Path:
-    """The engine of `model`."""
+    """Return the path of the engine of `model`."""
     return folder_of(model) / f"{model.stem}.tensorrt.engine"
 
 
 def check_file(model: Path) -> Path:
-    """Inputs of `model` and the outputs of ONNX Runtime."""
+    """Return the path of the stored inputs and outputs of `model`."""
     return folder_of(model) / f"{model.stem}.check.npz"
 
 
 def bundle_hash(model: Path) -> str:
-    """Hash of the bundle that `model` belongs to; "" for a file outside a bundle.
+    """Return the hash of the bundle of `model`; "" for a file outside a bundle.
 
-    That of a variant for TensorRT includes the bundle around it: if it changes, engines are stale.
+    The hash of a variant for TensorRT includes the bundle around it, whose changes invalidate the
+    engines.
     """
     manifests = [model.parent / MANIFEST]
     if model.parent.name == FOR_TENSORRT:
@@ -109,11 +111,11 @@ def bundle_hash(model: Path) -> str:
 
 
 def find(model: Path, here: Key) -> Path | None:
-    """Return the engine of `model` for this machine; None if none was built.
+    """Return the engine of `model` for this computer; None if it was not built.
 
     Raises:
-        RefusedEngine: a build was tried here and refused.
-        EngineError: there is one that may not be used: it is stale, foreign or damaged.
+        RefusedEngine: a build failed on this computer.
+        EngineError: the engine is outdated, of another computer, or damaged.
     """
     file = engine_file(model)
     if not (file.exists() or _record(file).exists()):
@@ -141,13 +143,13 @@ def find(model: Path, here: Key) -> Path | None:
 
 
 def refuse(file: Path, key: Key, reason: str) -> None:
-    """Record that an engine is not worth another build while its key stays the same."""
+    """Record that a build failed, so that it is not repeated with the same key."""
     remove(file)
     save_file(_record(file), json.dumps({"key": asdict(key), "refused": reason}).encode())
 
 
 def refusal(model: Path) -> str:
-    """Why an engine was refused here, whatever its key; "" if it was not."""
+    """Return the recorded reason of a failed build with any key; "" without one."""
     try:
         content = json.loads(_record(engine_file(model)).read_text(encoding="utf-8"))
         return str(content.get("refused", ""))
@@ -156,10 +158,10 @@ def refusal(model: Path) -> str:
 
 
 def save(file: Path, data: bytes, key: Key) -> None:
-    """Store an engine, whole or not at all; its record comes last.
+    """Store an engine atomically, and then its record.
 
     Raises:
-        EngineError: the disk is full, or the folder cannot be written to; nothing is left behind.
+        EngineError: the folder cannot be written, or the disk is full.
     """
     remove(file)
     save_file(file, data)
@@ -168,10 +170,10 @@ def save(file: Path, data: bytes, key: Key) -> None:
 
 
 def save_file(file: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file atomically.
 
     Raises:
-        EngineError: the disk is full, or the folder cannot be written to.
+        EngineError: the folder cannot be written, or the disk is full.
     """
     unfinished = file.with_name(file.name + UNFINISHED)
     try:
@@ -182,24 +184,24 @@ def save_file(file: Path, data: bytes) -> None:
         os.replace(unfinished, file)
     except OSError as error:
         raise EngineError(
-            f"{file} cannot be written ({error.strerror}); free some space, or set ERC_ENGINES to "
-            "a folder that has it"
+            f"{file} cannot be written ({error.strerror}); free disk space, or set ERC_ENGINES to "
+            "another folder"
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def remove(file: Path) -> None:
-    """Delete an engine; its record first, so that half an engine is never used."""
+    """Delete the record of an engine, and then the engine."""
     _record(file).unlink(missing_ok=True)
     file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def building(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the folder's lock: of two builds at once the second says so, and waits.
+    """Context manager that holds the lock of the folder; a second build reports that it waits.
 
-    Unfinished files of an earlier build (power failure, kill) are deleted.
+    Incomplete files of an interrupted build are deleted.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -210,7 +212,7 @@ def building(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another build is at work in {folder}; waiting for its end")
+            say(f"another build runs in {folder}; waiting for its end")
             fcntl.flock(stream, fcntl.LOCK_EX)
         for leftover in folder.glob(f"*{UNFINISHED}"):
             leftover.unlink()

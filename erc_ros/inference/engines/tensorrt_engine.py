@@ -1,4 +1,4 @@
-"""TensorRT 10.3 to 11.4: find it, build an engine, run an engine.
+"""TensorRT 10.3 to 11.4: detection, and building and running of engines.
 
 Nothing here was run on a GPU: the calls are those of NVIDIA's Python reference. The package is
 imported late and only if there is a driver; without one it ends the whole process at its first use.
@@ -28,8 +28,8 @@ from erc_ros.inference.engines.profiles import Profile, Shape, fitting
 from erc_ros.inference.engines.store import EngineError, Key
 from erc_ros.networks import gpu
 
-SHAPES = 2  # counts up when `profiles.ranges` changes: older engines lack shapes
-PROBE_TIMEOUT = 120.0  # s; the first use of CUDA on a Jetson takes some
+SHAPES = 2  # version of `profiles.ranges`; engines of other versions are not used
+PROBE_TIMEOUT = 120.0  # s; the first use of CUDA on a Jetson is slow
 _ELEMENTS = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -42,21 +42,22 @@ _ELEMENTS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What engines of this machine are keyed with. gpu: name, compute capability and driver."""
+    """Identification of this computer. gpu: name, compute capability and driver."""
 
     gpu: str
     tensorrt: str
 
     def key(self, model: Path) -> Key:
-        """The key of an engine of `model`."""
+        """Return the key of an engine of `model`."""
         return Key(store.bundle_hash(model), self.gpu, self.tensorrt, precision(model))
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The result of trying TensorRT in another process.
+    """Result of running TensorRT in another process.
 
-    problems: ONNX file -> why its engine may not be used. failure: why nothing works, or "".
+    problems: ONNX file -> reason why its engine cannot be used. failure: reason why TensorRT does
+    not work, or "".
     """
 
     machine: Machine | None
@@ -65,7 +66,7 @@ class Probe:
 
 
 def missing() -> str:
-    """What TensorRT lacks here, or "". Loads nothing but the driver's library."""
+    """Return what is missing to use TensorRT, or "". Loads only the library of the driver."""
     if gpu.driver() is None:
         return f"no NVIDIA driver ({gpu.LIBRARY})"
     if find_spec("tensorrt") is None:
@@ -74,13 +75,13 @@ def missing() -> str:
 
 
 def precision(model: Path) -> str:
-    """What an engine of this ONNX file computes in."""
+    """Return the precision of an engine of this ONNX file."""
     quantized = b"DequantizeLinear" in model.read_bytes()
     return "float16, int8 where it is symmetric" if quantized else "float16"
 
 
 def machine() -> Machine:
-    """This machine, with TensorRT in this process.
+    """Return the identification of this computer; uses TensorRT in this process.
 
     Raises:
         EngineError, GpuError: TensorRT or the GPU is not usable.
@@ -94,9 +95,9 @@ def machine() -> Machine:
 
 @cache
 def probe(bundle: Path) -> Probe:
-    """Use every engine of a bundle's folder on its stored inputs, in another process.
+    """Run every engine of a bundle on its stored inputs in another process.
 
-    A crash there is a result here. Runs once per process and folder.
+    A crash of that process is reported in the result. Runs once per process and folder.
     """
     command = [sys.executable, "-m", __name__, str(bundle), gpu.LIBRARY]
     try:
@@ -114,7 +115,7 @@ def probe(bundle: Path) -> Probe:
 
 
 def _answer(bundle: Path) -> dict[str, Any]:
-    """In the probing process: the machine, and what is wrong with the engines."""
+    """Return the result of `probe`, in the other process."""
     here = machine()
     problems = {}
     for model in sorted(bundle.glob("*.onnx")):
@@ -122,16 +123,16 @@ def _answer(bundle: Path) -> dict[str, Any]:
             file = store.find(model, here.key(model))
             if file is not None:
                 disagreement(TensorRtNetwork(file.read_bytes()), kept(model))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the engine is not to be used
+        except Exception as error:  # noqa: BLE001 - after any error, the engine is not used
             problems[model.name] = str(error)
     return {"machine": asdict(here), "problems": problems}
 
 
 def usable(model: Path) -> TensorRtNetwork | None:
-    """The engine of `model`, opened; None if none was built.
+    """Open the engine of `model`; None if it was not built.
 
     Raises:
-        EngineError: there is one, and it may not be used, or TensorRT does not work.
+        EngineError: the engine may not be used, or TensorRT does not work.
         GpuError: the GPU is not usable.
     """
     if not store.engine_file(model).exists():
@@ -145,7 +146,7 @@ def usable(model: Path) -> TensorRtNetwork | None:
     if file is None:
         return None
     network = TensorRtNetwork(file.read_bytes())
-    disagreement(network, kept(model))  # the first call is slow, too
+    disagreement(network, kept(model))  # also makes the slow first call
     return network
 
 
@@ -156,12 +157,12 @@ def build(model: bytes, profiles: Sequence[Profile]) -> bytes:
         model: strongly typed ONNX (`graph.strongly_typed`).
 
     Raises:
-        EngineError: TensorRT refuses the model.
+        EngineError: TensorRT rejects the model.
     """
     trt = _trt()
     log = _log(trt)
     builder = trt.Builder(log)
-    # In 11 every network is strongly typed, and the flag may be gone.
+    # In TensorRT 11 every network is strongly typed, and the flag may not exist.
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, log)
@@ -182,13 +183,13 @@ def build(model: bytes, profiles: Sequence[Profile]) -> bytes:
 
 
 class TensorRtNetwork:
-    """An engine, ready to run. Thread-safe: one call at a time.
+    """An engine in an execution context. Thread-safe: one call at a time.
 
     Args:
-        data: the engine. It is code; only what `store.find` let through belongs here.
+        data: the engine. It is code: pass only engines from `store.find`.
 
     Raises:
-        EngineError: TensorRT does not take it.
+        EngineError: TensorRT cannot load the engine.
         GpuError: the GPU is not usable.
     """
 
@@ -200,7 +201,7 @@ class TensorRtNetwork:
         self._engine = engine = self._runtime.deserialize_cuda_engine(data)
         if engine is None:
             reason = self._log.errors[-1] if self._log.errors else "no reason given"
-            raise EngineError(f"TensorRT does not take the engine ({reason})")
+            raise EngineError(f"TensorRT cannot load the engine ({reason})")
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         self._outputs = [name for name in names if name not in inputs]
@@ -214,7 +215,7 @@ class TensorRtNetwork:
         self._lock = threading.Lock()
 
     def __call__(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        """Named arrays in, named arrays out.
+        """Run the engine: input name -> array, to output name -> array.
 
         Raises:
             EngineError: no profile covers the shapes, or TensorRT fails.
@@ -248,7 +249,7 @@ class TensorRtNetwork:
         if number not in self._contexts:
             context = self._engine.create_execution_context()
             if context is None:
-                raise EngineError("TensorRT cannot make an execution context (memory?)")
+                raise EngineError("TensorRT cannot create an execution context (out of memory?)")
             chosen = context.set_optimization_profile_async(number, self._gpu.stream)
             _must(chosen, f"profile {number}")
             self._gpu.wait()
@@ -256,7 +257,7 @@ class TensorRtNetwork:
         return self._contexts[number]
 
     def _bound(self, context: Any, name: str, size: int) -> gpu.Memory:
-        """Memory of at least this size that the context knows as `name`."""
+        """Return memory of at least `size` bytes that is bound to the tensor `name`."""
         if name not in self._memory or self._memory[name].size < size:
             self._memory[name] = self._gpu.allocate(size)
         _must(context.set_tensor_address(name, self._memory[name].address), f"memory for {name}")
@@ -275,7 +276,7 @@ def _shapes(profile: Sequence[Sequence[int]]) -> tuple[Shape, Shape, Shape]:
 
 def _trt() -> Any:
     if reason := missing():
-        raise EngineError(f"TensorRT is not here: {reason}")
+        raise EngineError(f"TensorRT is not available: {reason}")
     try:
         return import_module("tensorrt")
     except (ImportError, OSError) as error:
@@ -284,7 +285,7 @@ def _trt() -> Any:
 
 def _log(trt: Any) -> Any:
     class Log(trt.ILogger):  # type: ignore[misc]
-        """Keeps error messages; the calls only return None."""
+        """Keeps error messages, because failed calls only return None."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)

@@ -133,7 +133,7 @@ def test_a_full_disk_is_told_and_the_next_start_builds(
             state = build.state
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "cannot be written" in state.problem and "free some space" in state.problem
+    assert "cannot be written" in state.problem and "free disk space" in state.problem
     assert devices(recognizer) == ["cpu"] * 4 and answers(recognizer)
     with closing(EngineBuild(recognizer.bundle, recognizer.reopen)):
         until(lambda: devices(recognizer) == ["tensorrt"] * 4)

@@ -122,7 +122,7 @@ def test_check_names_what_is_not_and_the_way_out(
     write_manifest(folder, manifest)
     assert main(["build-engines", str(folder), "--check"]) == 1
     said = capsys.readouterr().out
-    assert "not built: visual: TensorRT does not take face.onnx" in said
+    assert "not built: visual: TensorRT does not support face.onnx" in said
     assert (
         "is not supported by TensorRT" in said
         and "erc quantize FLOAT32_BUNDLE --target tensorrt --out" in said
@@ -147,7 +147,7 @@ def test_engines_are_built_agree_and_run(
     out = capsys.readouterr().out
     assert out.count("engine for Stand-in, compute 8.7, driver 12.6 (float16)") == 4
     assert main(["build-engines", str(folder)]) == 0
-    assert capsys.readouterr().out.count("an engine exists and fits") == 4
+    assert capsys.readouterr().out.count("a valid engine exists") == 4
     network = open_network(folder / "text.onnx", "auto")
     assert (network.device, network.note) == ("tensorrt", "")
     same_answers(folder, "auto")

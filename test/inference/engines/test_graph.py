@@ -266,7 +266,10 @@ def test_half_a_pair_is_refused(nodes: str, said: str) -> None:
     [
         ("g (float[B] x) => (float[B] y) { y = Det (x) }", "operator Det is not supported"),
         ("g (float[B] x) => (float[B] y) { y = com.other.New (x) }", "com.other:New is not"),
-        ("g (int64[B] x) => (int64[B] y) { y = Clip (x) }", "Clip of TensorRT does not take INT64"),
+        (
+            "g (int64[B] x) => (int64[B] y) { y = Clip (x) }",
+            "Clip of TensorRT does not support INT64",
+        ),
         (
             "g (float[B, 2] x, int64[1] a) => (float[B] y) { y = ReduceSum (x, a) }",
             "ReduceSum: input 1 must be a constant",
@@ -274,7 +277,7 @@ def test_half_a_pair_is_refused(nodes: str, said: str) -> None:
         (
             "g (float[B] x) => (uint8[B] q, float s, uint8 z) "
             "{ q, s, z = DynamicQuantizeLinear (x) }",
-            "made for CPUs; give the float model",
+            "dynamic quantization is for CPUs only; use the float model",
         ),
     ],
 )

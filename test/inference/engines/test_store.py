@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "EngineError" in run.stderr and "cannot be written (File too large)" in run.stderr
-    assert "free some space" in run.stderr and list(tmp_path.iterdir()) == []
+    assert "free disk space" in run.stderr and list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_of_two_builds_the_second_says_so_and_waits(tmp_path: Path) -> None:
         assert waits.wait(60)
         order.append("first ends")
     thread.join(60)
-    waiting = f"another build is at work in {tmp_path}; waiting for its end"
+    waiting = f"another build runs in {tmp_path}; waiting for its end"
     assert order == [waiting, "first ends", "second"]
 
 
