@@ -1,8 +1,7 @@
 """Emotion recognition in conversation for ROS 2.
 
-The names below are loaded when they are first used, so that importing the package costs nothing.
-Importing it disables the telemetry of the libraries that it uses (`NO_TELEMETRY`), in this process
-and in those that it starts.
+The names below are loaded at their first use, so that importing the package is fast. The import
+disables the telemetry of libraries (`NO_TELEMETRY`), in this process and its child processes.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ NO_TELEMETRY = {
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime 1.31 and later, enabled by default
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub and transformers
 }
-"""Environment variables that keep libraries from reporting their use to their makers."""
+"""Environment variables that disable the telemetry of libraries."""
 
-# ONNX Runtime reads its variable when it is loaded, so this precedes every other import. Every way
-# into the package imports this module first: commands, nodes, launch file, scripts, and workers.
+# ONNX Runtime reads its variable when it is loaded, so this precedes every other import. Commands,
+# nodes, the launch file, scripts and workers all import this module first.
 if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
     warnings.warn(
         "onnxruntime was imported before erc_ros, so its telemetry may be enabled: import erc_ros "

@@ -1,7 +1,7 @@
-"""Messages of other packages -> the core's values: one table, one entry per message type.
+"""Conversion of ROS messages to the values of the pipeline: one table entry per message type.
 
-Adapters read fields only and import no message package, so that the types need not be installed
-(and replay can use them on messages that it read without ROS). A stamp of zero is unknown.
+Adapters only read fields and import no message packages, so that they also convert messages that
+replay has read without ROS. A stamp of zero is unknown.
 """
 
 from __future__ import annotations
@@ -55,15 +55,16 @@ from erc_ros.values.transcript import Transcript, Word
 
 
 class UnusableMessageError(ErcValueError):
-    """A message that has to be refused; says what is wrong with it and the way out."""
+    """A message cannot be used."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """One entry of the table.
+    """Converter of one message type.
 
-    input: which input of the node it feeds. read(message, arrival in ns) -> value; None = nothing.
-    is_throttled: only as many messages per second are read as frames are searched for faces.
+    input: name of the input of the node. read: function of the message and its arrival (ns) that
+    returns a value, or None to ignore the message. is_throttled: whether to read only as many
+    messages per second as face detection uses.
     """
 
     input: str
@@ -72,10 +73,10 @@ class Adapter:
 
 
 def check_id(name: str, text: str) -> str:
-    """An id as it is.
+    """Return an id if it is not too long.
 
     Raises:
-        UnusableMessageError: it is longer than `bounds.ID`.
+        UnusableMessageError: the id is longer than `bounds.ID`.
     """
     if len(text) > ID:
         raise UnusableMessageError(f"{name} has {len(text)} characters, at most {ID} are read")
@@ -89,7 +90,7 @@ def _check_name(name: str, text: str) -> str:
 
 
 def stamp_of(header: Any) -> int | None:
-    """ns; None where the stamp is zero or negative."""
+    """Return the stamp of a header in ns; None if it is zero or negative."""
     stamp = header.stamp.sec * NS + header.stamp.nanosec
     return stamp if stamp > 0 else None
 
@@ -134,10 +135,10 @@ def _audio_data_stamped(message: Any, arrival: int) -> AudioChunk:
 
 
 def _sound(data: Any) -> Any:
-    """The data of a chunk, as it is.
+    """Return the data of a chunk if it is not too large.
 
     Raises:
-        UnusableMessageError: there is more of it than `bounds.CHUNK_BYTES`.
+        UnusableMessageError: the data is larger than `bounds.CHUNK_BYTES`.
     """
     if (size := memoryview(data).nbytes) > CHUNK_BYTES:
         raise UnusableMessageError(
@@ -147,7 +148,7 @@ def _sound(data: Any) -> Any:
     return data
 
 
-# The other audio_common_msgs: typed arrays, and PortAudio's numbers of sample formats.
+# The audio_common_msgs of audio_common: typed arrays, and PortAudio's sample format numbers.
 _TYPED = {
     1: ("float32_data", "<f4", "F32LE"),
     2: ("int32_data", "<i4", "S32LE"),
@@ -209,15 +210,15 @@ def _live_speech(message: Any, arrival: int) -> Transcript | None:
 
 
 def _text(text: str) -> str:
-    """A text, cut before anything is done with it; one that was cut is long enough to be counted.
+    """Return the beginning of a text, at most `bounds.TEXT` characters.
 
-    The dialogue keeps less (`max_text`), and counts what it cuts.
+    The dialogue has a lower limit (`max_text`) and counts the texts that it cuts.
     """
     return text[:TEXT]
 
 
 def _confidence(value: float) -> float:
-    return value if 0.0 < value <= 1.0 else float("nan")  # 0: the speech recognizer left it unset
+    return value if 0.0 < value <= 1.0 else float("nan")  # 0: not set by the speech recognizer
 
 
 def _string(message: Any, arrival: int) -> Transcript | None:
@@ -226,7 +227,7 @@ def _string(message: Any, arrival: int) -> Transcript | None:
 
 
 def _transcription(message: Any, arrival: int) -> Transcript | None:
-    """whisper_ros: how long the audio was, and how long it took to read it; no stamp."""
+    """Read a message of whisper_ros, with durations of audio and processing, without a stamp."""
     text = _text(message.text)
     if not text.strip():
         return None
@@ -239,13 +240,13 @@ def _transcription(message: Any, arrival: int) -> Transcript | None:
 
 
 def _no_speech(message: Any) -> float:
-    """The probability that no person spoke, of messages that have it; else NaN."""
+    """Return the probability of silence, or NaN if the message does not have it."""
     value = float(getattr(message, "no_speech_prob", math.nan))
     return value if 0.0 <= value <= 1.0 else math.nan
 
 
 def _candidates(message: Any, arrival: int) -> Transcript | None:
-    """The best of the candidates; with sentences, the times of its words (s after their stamp)."""
+    """Read the best candidate, with word times if there are sentences (s after their stamp)."""
     texts = list(message.transcript[:CANDIDATES])
     confidences = [float(c) for c in message.confidence[:CANDIDATES]]
     if not texts:
@@ -265,7 +266,7 @@ def _candidates(message: Any, arrival: int) -> Transcript | None:
 
 
 def _words(sentences: Any) -> tuple[Word, ...]:
-    """The times of the words; none where a time is missing, cannot be, or there are too many."""
+    """Return the word times, or () if a time is missing or invalid, or there are too many."""
     words: list[Word] = []
     if len(sentences) > WORDS or sum(len(sentence.words) for sentence in sentences) > WORDS:
         return ()
@@ -298,7 +299,7 @@ def _joints(message: Any, arrival: int) -> RobotJoints:
 
 
 BOOL = "std_msgs/msg/Bool"
-_MOVING = Adapter("robot_moving", _moving)  # a Bool as `robot_speaking` is: the name decides
+_MOVING = Adapter("robot_moving", _moving)  # a Bool like `robot_speaking`, selected by name
 ADAPTERS: dict[str, Adapter] = {
     "sensor_msgs/msg/Image": Adapter("image", _image, True),
     "sensor_msgs/msg/CompressedImage": Adapter("image", _compressed_image, True),
@@ -316,7 +317,7 @@ ADAPTERS: dict[str, Adapter] = {
 
 
 def size_of(message: Any) -> int:
-    """About how many bytes a message, or anything made of arrays, texts and such, keeps alive."""
+    """Return the approximate number of bytes of a message or value with arrays and texts."""
     if isinstance(message, str):
         return len(message)
     if isinstance(message, np.ndarray):
@@ -330,18 +331,18 @@ def size_of(message: Any) -> int:
 
 
 class SpeechMessage(Protocol):
-    """Reads the messages of a speech recognizer; a class of another package.
+    """Interface of a reader for the messages of a speech recognizer.
 
     Contract:
 
     - `message_type` is the ROS type, "package/msg/Name"; the entry point has the same name.
     - The class is called without arguments. `read` is called by one thread at a time.
-    - `read` uses the message's fields only and depends on its arguments alone: no clock, no state,
-      no import of the message's package (a recording is read without it).
+    - The result of `read` depends only on its arguments: no clock, no state, and no import of the
+      message package (which may be missing in replay).
     - It returns a `Transcript`, or None for a message without words. Times are ns on the clock of
-      the message's stamps; a time that is not known is None.
-    - It raises `UnusableMessageError` for a message that cannot be used, and names the field and
-      the value, never words that were said. Texts and lists are untrusted: at most
+      the message's stamps; an unknown time is None.
+    - It raises `UnusableMessageError` for a message that cannot be used. The text names the field
+      and the value, never spoken words. Texts and lists are untrusted: at most
       `values.bounds.TEXT` characters and `values.bounds.WORDS` words are kept.
     """
 
@@ -356,7 +357,7 @@ class SpeechMessage(Protocol):
 
 
 def types_of(input: str) -> list[str]:
-    """The message types that can feed an input, the preferred one first."""
+    """Return the message types of an input, the preferred one first."""
     own = [name for name, adapter in ADAPTERS.items() if adapter.input == input]
     if input == _MOVING.input:
         return [BOOL, *own]
@@ -366,13 +367,13 @@ def types_of(input: str) -> list[str]:
 
 
 def adapter_for(type_name: str, name: str = "") -> Adapter:
-    """Return how a message type is read.
+    """Return the adapter of a message type.
 
     Args:
-        name: of the input or topic, which tells what a Bool says.
+        name: name of the input or topic, which defines the meaning of a Bool.
 
     Raises:
-        PluginError: no class of this package or another one reads it.
+        PluginError: no adapter or `SpeechMessage` class reads the type.
     """
     if type_name == BOOL and name.rpartition("/")[2] == _MOVING.input:
         return _MOVING
@@ -382,13 +383,13 @@ def adapter_for(type_name: str, name: str = "") -> Adapter:
 
 
 def speech_type(name: str) -> str:
-    """Return the message type that a `speech_type` parameter names; from then on it can be read.
+    """Return the message type of a `speech_type` parameter, and register its reader.
 
     Args:
         name: "auto", "none", a message type, or a `SpeechMessage` as module:Class.
 
     Raises:
-        PluginError: there is no such class, or it is for a type that this package reads.
+        PluginError: the class does not exist, or is for a type that this package already reads.
     """
     if name in ("auto", "none") or name in ADAPTERS:
         return name
@@ -396,7 +397,7 @@ def speech_type(name: str) -> str:
     kind = str(reader.message_type)
     if ":" not in name and kind != name:
         raise plugins.PluginError(
-            f"the entry point {name!r} is for messages of type {kind}: it must have the same name"
+            f"the entry point {name!r} is for messages of type {kind}; it must have the same name"
         )
     if kind in ADAPTERS and kind not in _NAMED:
         raise plugins.PluginError(
@@ -409,22 +410,22 @@ def speech_type(name: str) -> str:
 
 
 _NAMED: set[str] = set()
-"""Types of other packages that `speech_type` made readable."""
+"""Message types registered by `speech_type`."""
 
 
-# --- ROS4HRI (REP-155): what a topic means is in its name ---
+# --- ROS4HRI (REP-155): the name of a topic defines its meaning ---
 
 _KINDS: dict[int, Kind] = {1: "person", 2: "face", 4: "voice"}
-OWN_VOICE = "erc_"  # how the ids of voices begin that utterance_node itself publishes
+OWN_VOICE = "erc_"  # prefix of the voice ids that utterance_node publishes
 HUMAN_ID = "[A-Za-z][A-Za-z0-9_]*"
 _ID = f"({HUMAN_ID})"
-OUTSIDE = 10.0  # image sizes that a landmark may lie outside the image: of a face that is cut off
+OUTSIDE = 10.0  # maximum landmark coordinate in image sizes; cropped faces have some outside
 
 
 def humans_adapter(topic: str, type_name: str, namespace: str = "/humans") -> Adapter | None:
-    """How to read a topic of ROS4HRI; None for one that says nothing to us.
+    """Return the adapter of a ROS4HRI topic; None for other topics.
 
-    namespace: a relative one is one of /; "": ROS4HRI is not used.
+    namespace: namespace of ROS4HRI; relative to /; "": ROS4HRI is not used.
     """
     root = f"/{namespace.strip('/')}"
     if not namespace or not topic.startswith(f"{root}/"):
@@ -432,7 +433,7 @@ def humans_adapter(topic: str, type_name: str, namespace: str = "/humans") -> Ad
     for pattern, kind, make in _HUMANS:
         match = re.fullmatch(pattern, topic[len(root) :])
         if match and topic.startswith(f"{root}/voices/{OWN_VOICE}"):
-            return None  # an echo of ourselves
+            return None  # published by utterance_node itself
         if match and type_name == kind:
             return make(*match.groups())
     return None
@@ -450,14 +451,14 @@ def _face_landmarks(face: str) -> Adapter:
     def read(message: Any, arrival: int) -> FaceLandmarks:
         if len(message.landmarks) != LANDMARKS:
             raise UnusableMessageError(
-                f"landmarks of a face: {len(message.landmarks)} points, REP-155 has {LANDMARKS}"
+                f"landmarks of a face have {len(message.landmarks)} points; must be {LANDMARKS}"
             )
         size = max(1, message.width), max(1, message.height)
         points = np.array([(point.x, point.y) for point in message.landmarks], np.float32)
         if not (max(size) <= SIDE and (np.abs(points) <= OUTSIDE).all()):  # false for NaN as well
             raise UnusableMessageError(
-                f"landmarks of a face in a picture of {size[0]}x{size[1]} are no places in it: "
-                "REP-155 has shares of its width and height"
+                f"landmarks of a face are outside an image of {size[0]}x{size[1]}: REP-155 defines "
+                "them as fractions of its width and height"
             )
         stamp = stamp_of(message.header) or arrival
         return FaceLandmarks(face, stamp, points * np.array(size, np.float32))
@@ -504,7 +505,7 @@ def _candidate_match() -> Adapter:
     def read(message: Any, arrival: int) -> IdentityMatch | None:
         kinds = _KINDS.get(message.id1_type), _KINDS.get(message.id2_type)
         if kinds[0] is None or kinds[1] is None:
-            return None  # a body, or nothing that is known
+            return None  # a body, or an unknown kind
         for text in (message.id1, message.id2):
             check_id("an id of a match", text)
         confidence = float(message.confidence)
@@ -514,7 +515,7 @@ def _candidate_match() -> Adapter:
                 "must be 0 to 1"
             )
         if message.id1.startswith(OWN_VOICE) or message.id2.startswith(OWN_VOICE):
-            return None  # an echo of ourselves
+            return None  # published by utterance_node itself
         return IdentityMatch((kinds[0], message.id1), (kinds[1], message.id2), confidence)
 
     return Adapter("humans", read)
@@ -535,9 +536,9 @@ _HUMANS: tuple[tuple[str, str, Callable[..., Adapter]], ...] = (
 )
 
 
-# --- which types are there, and are they the ones that are meant? ---
+# --- installed message types ---
 
-# Two packages are called audio_common_msgs. What their types must have to be the ones in the table.
+# Two packages are called audio_common_msgs. Fields that identify the types in the table.
 _FIELDS = {
     "audio_common_msgs/msg/AudioData": {"data"},
     "audio_common_msgs/msg/AudioDataStamped": {"header", "audio"},
@@ -552,7 +553,7 @@ TWO_PACKAGES = (
 
 
 def message_class(type_name: str) -> type | None:
-    """The class of "package/msg/Name"; None where it is not installed, or is another type."""
+    """Return the class of "package/msg/Name"; None if it is not installed or differs."""
     package, _, name = type_name.partition("/msg/")
     try:
         kind: Any = getattr(import_module(f"{package}.msg"), name, None)
@@ -564,13 +565,13 @@ def message_class(type_name: str) -> type | None:
 
 
 def fields_of(message_type: Any) -> list[str]:
-    """Names of a message's fields."""
+    """Return the names of the fields of a message."""
     return list(message_type.get_fields_and_field_types())
 
 
 @lru_cache(maxsize=256)
 def type_hash(type_name: str) -> str:
-    """The hash (REP-2011) of an installed type; "" where it is not known (before Iron)."""
+    """Return the hash (REP-2011) of an installed type; "" if unknown (before Iron)."""
     package, _, name = type_name.partition("/msg/")
     try:
         share = installed(package) or Path()

@@ -38,7 +38,7 @@ _ROS = (
     "ROS 2: source its setup.bash, or install its wheels: in the source tree, "
     "pip install '.[ros]' ./interfaces"
 )
-# Module that is missing -> what brings it.
+# Missing module -> how to install it.
 _EXTRAS = {
     "rosbags": _REPLAY,
     "matplotlib": _REPLAY,
@@ -83,24 +83,24 @@ _EXTRAS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 1 for an error that is explained, 2 for wrong use."""
-    # Before numpy is loaded. Its products are small here: more threads would gain nothing.
+    """Run a command; the exit status is 1 for an error, 2 for wrong usage."""
+    # Before NumPy is loaded: its matrix products are small here, and threads give no speed-up.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = _main(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough, as in `erc ... | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `erc ... | head`
         _discard(sys.stdout)
         return 1
     try:
         sys.stderr.flush()
-    except OSError:  # the disk of the log is full; the results are written
+    except OSError:  # the output cannot be written, but the results are
         _discard(sys.stderr)
     return status
 
 
 def _discard(stream: TextIO) -> None:
-    """Drop what `stream` still buffers: Python's last flush would end with status 120."""
+    """Discard the buffer of `stream`, because Python's last flush would give exit status 120."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -137,7 +137,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def _version() -> str:
-    """Package, commit if it is known, and the bundle that is used by default."""
+    """Return the versions of the package and the default bundle, and the commit if known."""
     from erc_ros.inference.bundle import BundleError, read_manifest
     from erc_ros.parameters import RobotConfig
     from erc_ros.resources import commit, model_folder, package_version
@@ -153,7 +153,7 @@ def _version() -> str:
 
 
 def _meant(name: str) -> str:
-    """The commands that `name` may stand for, as a question; "" if there are none."""
+    """Return a suggestion of similar commands; "" if there are none."""
     plain = name.lower().replace("_", "-").lstrip("-")
     near = [command for command in _COMMANDS if command.startswith(plain)] if plain else []
     near = near or get_close_matches(plain, _COMMANDS)
@@ -171,7 +171,7 @@ _SYNONYMS = {
     "enroll": "enrol",
     "check": "doctor",
 }
-"""What users may type for a command."""
+"""Alternative name -> command."""
 
 
 def _usage() -> str:
@@ -189,9 +189,9 @@ def _usage() -> str:
 
 
 def _elsewhere(reference: str, explains: bool = True) -> Command:
-    """The command in a module of this package, `module` or `module:function`, loaded when it runs.
+    """Return a command in `module` or `module:function` of this package, loaded when it runs.
 
-    explains: report errors in a line; otherwise the module does it itself.
+    explains: whether to report errors in one line; otherwise the module reports them.
     """
     module, _, function = reference.partition(":")
 
@@ -206,7 +206,7 @@ def _elsewhere(reference: str, explains: bool = True) -> Command:
 
 
 def _evaluate(argv: Sequence[str]) -> int:
-    """Recordings, or the folders of finished trainings: their content tells which."""
+    """Evaluate recordings or finished trainings, depending on the content of the folders."""
     command = "evaluate-run" if any(map(_is_run, argv)) else "evaluate-bag"
     return _COMMANDS[command][0](argv)
 
@@ -352,7 +352,7 @@ def _sense(argv: Sequence[str]) -> int:
 
 
 def _say(text: str) -> None:
-    """Write a line for the user; results must not be lost because a log cannot be written."""
+    """Print a line; ignore errors, so that results are not lost if output cannot be written."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
@@ -469,7 +469,7 @@ def _make_corpus(argv: Sequence[str]) -> int:
             )
         print(corpus)
         if options.bag is not None:
-            # Other dialogues than the corpus', whatever its seed.
+            # Dialogues that differ from those of the corpus.
             print(write_recording(options.layout, options.bag, options.seed + 1_000_000))
         return 0
 
@@ -477,7 +477,7 @@ def _make_corpus(argv: Sequence[str]) -> int:
 
 
 def _robot(options: argparse.Namespace) -> RobotConfig:
-    """The nodes' parameters: the file's, but where an option says otherwise."""
+    """Return the node parameters from the file, overridden by the options."""
     from erc_ros.parameters import robot_config
 
     return robot_config(
@@ -544,7 +544,7 @@ def _print_end(result: Result, files: Sequence[Path]) -> None:
 
 
 def _why_in_words(rows: Sequence[Row]) -> Iterator[str]:
-    """For each modality, how often it changed the label, and its reliability."""
+    """Yield a line per modality: how often it changed the label, and its reliability."""
     from erc_ros.replay.report import summary_of_why
     from erc_ros.values.why import name_of
 
@@ -558,13 +558,13 @@ def _why_in_words(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _explained(command: Callable[[], int]) -> int:
-    """The exit status of a command, 1 with a line on stderr for errors that explain themselves."""
+    """Run a command and return its exit status, 1 with a line on stderr for known errors."""
     try:
         return command()
     except (ValueError, RuntimeError) as error:
         print(f"erc: {error}", file=sys.stderr)
         return 1
-    except FileNotFoundError as error:  # ours name the way out; the system's name the file
+    except FileNotFoundError as error:  # our own has no errno and says what to do
         print(f"erc: {explain(error) if error.errno else error}", file=sys.stderr)
         return 1
 

@@ -1,4 +1,4 @@
-"""From messages to inputs of the pipeline: the same code for the nodes, replay and `erc live`."""
+"""Conversion of messages to pipeline inputs, shared by the nodes, replay and `erc live`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from erc_ros.values.errors import safe_message
 from erc_ros.values.nanoseconds import NS, seconds
 
 TICK = seconds(0.1)  # between two calls of `Pipeline.advance`
-LONGEST_PAUSE = seconds(3600.0)  # a longer one has no ticks: the machine slept, or the clock jumped
-CONSENT = "recording_allowed"  # topic that says whether texts, audio and images may be kept
+LONGEST_PAUSE = seconds(3600.0)  # no ticks in longer pauses (suspend, or a clock jump)
+CONSENT = "recording_allowed"  # topic that permits storing texts, audio and images
 
 
 class Reading(NamedTuple):
-    """What the pipeline gets of a message, and why the message cannot be used ("": it can)."""
+    """Input from a message, and the reason why the message cannot be used, or ""."""
 
     value: Input
     problem: str = ""
 
 
 class InputReader:
-    """Selects and reads messages, and produces the ticks of the clock.
+    """Selects and converts messages, and generates the clock ticks.
 
-    `wants` is asked before a message is queued; `read` may be called by another thread.
+    `wants` is called before a message is queued; `read` may be called by another thread.
 
     Args:
-        face_rate: frames per second and topic that are searched; the others are not decoded.
+        face_rate: frames per second and topic for face detection; others are not decoded.
     """
 
     def __init__(self, face_rate: float) -> None:
@@ -40,11 +40,11 @@ class InputReader:
         self._next_tick: int | None = None
 
     def wants(self, adapter: Adapter, topic: str, message: Any, arrival: int) -> bool:
-        """Return whether a message is to be read: of images and landmarks only those that are due.
+        """Return whether to read a message; images and landmarks are read at `face_rate`.
 
         Args:
-            adapter: reads the message.
-            arrival: ns; stands for a stamp that is not set.
+            adapter: adapter of the message type.
+            arrival: ns, used if the stamp is not set.
         """
         if not adapter.is_throttled:
             return True
@@ -54,14 +54,14 @@ class InputReader:
         return self.is_due(topic, stamp)
 
     def is_due(self, topic: str, stamp: int) -> bool:
-        """Return whether the frame of `stamp` (ns) is searched."""
+        """Return whether face detection uses the frame of `stamp` (ns)."""
         throttle = self._throttles.setdefault(topic, FrameThrottle(self._face_rate))
         return throttle.takes(stamp)
 
     def read(self, adapter: Adapter, message: Any, arrival: int) -> Reading:
-        """Return the value of a message that arrived at `arrival` (ns).
+        """Convert a message that arrived at `arrival` (ns).
 
-        An unreadable `audio_info` stops the use of audio until another one arrives.
+        After an invalid `audio_info`, audio is ignored until another one arrives.
         """
         try:
             return Reading(adapter.read(message, arrival))
@@ -71,20 +71,20 @@ class InputReader:
             return Reading(FormatRefused(problem) if is_format else None, problem)
 
     def refused(self, source: str) -> None:
-        """Replace a camera image that could not be used by the next one of its topic."""
+        """Use the next image of a topic instead of one that could not be used."""
         if source == "image" and self._image_topic in self._throttles:
             self._throttles[self._image_topic].again()
 
     @property
     def skipped(self) -> int:
-        """Messages that were not due."""
+        """Number of messages that were not due."""
         return sum(throttle.skipped for throttle in self._throttles.values())
 
     def ticks(self, now: int) -> Iterator[int]:
         """Yield the times (ns) for `Pipeline.advance` until `now`, the time of the next input."""
         tick = self._next_tick
         if tick is None or now < tick - NS:
-            tick = now + TICK  # the beginning, or the clock was set back
+            tick = now + TICK  # the first call, or the clock was set back
         if now - tick > LONGEST_PAUSE:
             tick = now - TICK
         while tick <= now:
@@ -94,5 +94,5 @@ class InputReader:
 
 
 def tells_consent(topic: str, type_name: str) -> bool:
-    """Return whether a topic says if texts, audio and images may be kept."""
+    """Return whether a topic is the one that permits storing texts, audio and images."""
     return type_name == "std_msgs/msg/Bool" and topic.rpartition("/")[2] == CONSENT

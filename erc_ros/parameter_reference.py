@@ -1,8 +1,8 @@
-"""The written reference of ROS parameters and tuning settings, from their declarations.
+"""Reference documentation of ROS parameters and tuning settings, from their declarations.
 
-`config/parameters.yaml`, `config/tuning.yaml` and the tables of `docs/reference/parameters.md`; a
-test compares them. `python -m erc_ros.nodes.parameters --write` writes them. The page of the
-tuning settings is generated with the site.
+`python -m erc_ros.nodes.parameters --write` writes `config/parameters.yaml`, `config/tuning.yaml`
+and the tables of `docs/reference/parameters.md`; a test compares them. The page of the tuning
+settings is generated with the documentation site.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _described(entry: SettingEntry) -> list[str]:
 def parameter_tables(node: str) -> str:
     """Return the ROS parameters of a node as a Markdown table.
 
-    Of one that an earlier node describes in the same words, the table says so.
+    A description that is the same as for the previous node is replaced by "as above".
     """
     lines = ["| parameter | default | allowed | changes | |", "|---|---|---|---|---|"]
     earlier = {
@@ -111,13 +111,13 @@ def parameter_tables(node: str) -> str:
 
 
 def tuning_settings() -> list[SettingEntry]:
-    """Return the settings of a tuning file: those of the whole pipeline first, then by part."""
+    """Return the settings of a tuning file: first those of the whole pipeline, then by part."""
     settings = [entry for entry in entries(PipelineConfig) if not entry.setting.is_parameter]
     return sorted(settings, key=lambda entry: "." in entry.name)
 
 
 def tuning_reference() -> str:
-    """Return the text of config/tuning.yaml: every setting with its default, a valid file."""
+    """Return the text of config/tuning.yaml, with the default of every setting."""
     lines = [
         "# Every internal setting with its default. Written from the configs in erc_ros by",
         "# `python -m erc_ros.nodes.parameters --write` (a test compares).",
@@ -145,7 +145,7 @@ def tuning_reference() -> str:
 
 
 def tuning_page() -> str:
-    """Return the page of the tuning settings."""
+    """Return the documentation page of the tuning settings."""
     lines = [_PAGE]
     for group, members in groupby(tuning_settings(), lambda entry: entry.name.rpartition(".")[0]):
         lines += ["", f"## {group}" if group else "## Whole pipeline", ""]

@@ -1,7 +1,7 @@
-"""The parameters of the two nodes, and files of them, without ROS.
+"""Parameters of the two nodes and ROS parameter files, without using ROS.
 
-What the pipeline reads is declared in its configs; what only a node reads is declared here.
-`erc_ros.parameter_reference` writes the documentation of them.
+Parameters of the pipeline are declared in its configs, those of a node only are declared here.
+`erc_ros.parameter_reference` generates their documentation.
 """
 
 from __future__ import annotations
@@ -44,14 +44,12 @@ from erc_ros.values.settings import (
 )
 
 _logger = logging.getLogger(__name__)
-_AUTOSTART = "configure and activate by itself, without launch or `ros2 lifecycle`"
+_AUTOSTART = "configure and activate at the start, without launch or `ros2 lifecycle`"
 _RECORDING = (
     "whether texts, audio and images may be published, and voices be enrolled, until a message on "
     "the topic `recording_allowed` says otherwise"
 )
-_OPTED_OUT = (
-    "ids of people about whom nothing is inferred, separated by commas; more by `~/opt_out`"
-)
+_OPTED_OUT = "ids of people who opted out, separated by commas; more by `~/opt_out`"
 _EVENT_LOG = (
     "file for events without content (start, stop, consent, opt-outs), JSON per line; empty: none"
 )
@@ -87,14 +85,13 @@ class UtteranceNodeConfig(Composed, FromParameters):
     )
     humans_namespace: str = parameter(
         "humans",
-        "where ROS4HRI publishes faces, voices and matches, relative to the namespace of the node: "
-        "they are used where they come, instead of the camera and of `speech`; empty: they are not "
-        "looked for",
+        "namespace of ROS4HRI, relative to that of the node: its faces, voices and matches are "
+        "used if published, instead of the camera and `speech`; empty: ROS4HRI is not used",
     )
     publish_voices: bool = parameter(
         False,
-        "also tell ROS4HRI of voices: `voices/tracked`, `voices/<id>/is_speaking`, `speech`, and "
-        "whose face and who they may be in `candidate_matches`; needs hri_msgs",
+        "also publish ROS4HRI voices: `voices/tracked`, `voices/<id>/is_speaking`, `speech`, and "
+        "their faces and persons in `candidate_matches`; needs hri_msgs",
     )
     publish_view: bool = parameter(
         False,
@@ -108,8 +105,7 @@ class UtteranceNodeConfig(Composed, FromParameters):
     allow_changes: bool = parameter(True, _CHANGES, changes="start")
     publish_text: bool = parameter(
         True,
-        "false keeps what was said out of `utterances`; with two processes the emotion node then "
-        "has no text",
+        "false: no words in `utterances`; with two processes the emotion node then has no text",
         changes="anytime",
     )
     publish_media: bool = parameter(
@@ -120,7 +116,7 @@ class UtteranceNodeConfig(Composed, FromParameters):
     )
     dead_after: float = parameter(
         3.0,
-        "time without a message after which a camera or microphone that was alive is reported",
+        "time without a message after which a camera or microphone is reported",
         "s",
         (0.5, 60.0),
         changes="anytime",
@@ -131,7 +127,7 @@ class UtteranceNodeConfig(Composed, FromParameters):
 
     @property
     def used_perception(self) -> PerceptionConfig:
-        """For `Perception`: with the modalities that are permitted, and faces if there is a camera.
+        """Return the config for `Perception`: permitted modalities only, faces only with a camera.
 
         Raises:
             DeploymentError: no modality is permitted.
@@ -161,9 +157,7 @@ class EmotionNodeConfig(Composed, FromParameters):
     autostart: bool = parameter(True, _AUTOSTART, changes="start")
     recording_allowed: bool = parameter(True, _RECORDING, changes="start")
     allow_changes: bool = parameter(True, _CHANGES, changes="start")
-    publish_text: bool = parameter(
-        True, "false keeps what was said out of `emotions`", changes="anytime"
-    )
+    publish_text: bool = parameter(True, "false: no words in `emotions`", changes="anytime")
     publish_expression: bool = parameter(
         False, "also send hri_msgs/Expression for each known face; needs hri_msgs"
     )
@@ -182,7 +176,7 @@ class EmotionNodeConfig(Composed, FromParameters):
 
     @property
     def used_recognition(self) -> RecognitionConfig:
-        """For `Recognition`: with the modalities that are permitted.
+        """Return the config for `Recognition`, with the permitted modalities.
 
         Raises:
             DeploymentError: no modality is permitted.
@@ -198,16 +192,16 @@ NODES: dict[str, type[UtteranceNodeConfig] | type[EmotionNodeConfig]] = {
 
 @dataclass(frozen=True)
 class RobotConfig:
-    """What both nodes are told."""
+    """Parameters of both nodes."""
 
     utterance_node: UtteranceNodeConfig = field(default_factory=UtteranceNodeConfig)
     emotion_node: EmotionNodeConfig = field(default_factory=EmotionNodeConfig)
 
     def changed(self, **parameters: Value) -> RobotConfig:
-        """With other values of some parameters; each node takes those that it has.
+        """Return the config with changed parameters; each node takes those that it has.
 
         Raises:
-            ValueError: a parameter that neither has, or a value that is refused.
+            ValueError: neither node has a parameter, or a value is invalid.
         """
         for name in parameters:
             if reason := unknown(name):
@@ -219,9 +213,9 @@ class RobotConfig:
 
     @property
     def for_recordings(self) -> RobotConfig:
-        """With `deployment_context` research where it is not set.
+        """Return the config with `deployment_context` research if it is not set.
 
-        Who analyzes a recording has it lawfully, or does not; a robot meets people.
+        Analyzing a recording is not an interaction with people, unlike running on a robot.
         """
         context: dict[str, Value] = {"deployment_context": RESEARCH}
         hears, feels = self.utterance_node, self.emotion_node
@@ -232,7 +226,7 @@ class RobotConfig:
 
     @property
     def pipeline(self) -> PipelineConfig:
-        """For a `Pipeline` that gives the same estimates as the two nodes, see `for_recordings`.
+        """Return the config of a `Pipeline` with the same estimates as the two nodes.
 
         Raises:
             DeploymentError: no modality is permitted.
@@ -254,9 +248,9 @@ def _changed(config: NodeConfig, changes: Mapping[str, Value]) -> NodeConfig:
 
 
 def complaint(entry: SettingEntry, value: object) -> str:
-    """Why a node refuses `value` for a parameter, "" where it takes it.
+    """Return why `value` is invalid for a parameter, or "".
 
-    As the setting's own, but ROS does not take an integer for a float.
+    Like the check of the setting, but ROS does not accept an integer for a float.
     """
     if entry.kind is float and type(value) is int:
         return f"{entry.name} must be a float, got {value!r}: write {float(value)!r}"
@@ -268,7 +262,7 @@ def complaint(entry: SettingEntry, value: object) -> str:
 
 
 def problem_with_class(name: str, value: object) -> str:
-    """Why a node refuses the class that a parameter names, "" where it takes it.
+    """Return why the class named by a parameter is invalid, or "".
 
     Only parameters that name a class or a message type are checked.
     """
@@ -287,7 +281,7 @@ _CLASSES: Mapping[str, Callable[[str], object]] = {
 }
 
 
-# --- names of the former release ---
+# --- names of the previous release ---
 
 
 def current_name(name: str) -> str:
@@ -296,17 +290,17 @@ def current_name(name: str) -> str:
 
 
 def former_name(name: str) -> str:
-    """Return what to do about a parameter of the former release; "" for one of today.
+    """Return a warning for a parameter of the previous release; "" for a current one.
 
-    Both kinds are accepted with a warning in this release: parameters that have another name now,
-    and internal settings that are in the tuning file now.
+    Renamed parameters, and internal settings that have moved to the tuning file, are accepted with
+    this warning in this release.
     """
     if name in _RENAMED:
-        return f"{name} is called {_RENAMED[name]} now; the former name ends with the next release"
+        return f"{name} is now called {_RENAMED[name]}; the next release removes the former name"
     if name in _TUNED:
         return (
-            f"{name} is a setting of the {TUNING_FILE} now (see config/tuning.yaml); as a "
-            "parameter it ends with the next release"
+            f"{name} is now a setting of the {TUNING_FILE} (see config/tuning.yaml); the next "
+            "release removes the parameter"
         )
     return ""
 
@@ -316,14 +310,14 @@ _RENAMED = {e.setting.former: e.name for e in _ENTRIES.values() if e.setting.for
 _TUNED = {entry.name for entry in _ENTRIES.values() if not entry.setting.is_parameter}
 
 
-# Parameters that every node has, or that rclpy reads: no settings, and no mistakes.
+# Parameters of every node, which rclpy reads.
 _OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
 
 
 def unknown(name: str) -> str:
-    """Why a parameter that was given to a node is a mistake, "" if it is not.
+    """Return an error for an unknown parameter of a node, or "".
 
-    Parameters of the other node are accepted: files and tests may give all of them to both.
+    Parameters of the other node are accepted, so that one file can configure both.
     """
     if current_name(name) in _ENTRIES or _OF_ROS.fullmatch(name):
         return ""
@@ -331,23 +325,24 @@ def unknown(name: str) -> str:
     return f"there is no parameter {name}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-# --- files of parameters, as ROS reads them ---
+# --- ROS parameter files ---
 
 
 def read_parameters(file: Path, namespace: str = "") -> RobotConfig:
-    """The nodes' configuration from a ROS parameter file (`--params-file`).
+    """Read the configuration of the nodes from a ROS parameter file (`--params-file`).
 
-    Sections are names of nodes: `/**`, `/*/emotion_node`, `utterance_node`, ...; where several
-    fit a node, the later one counts. A section for every node (`/**`) may hold parameters of other
-    nodes: what is unknown there is skipped with a warning.
+    Sections are node names: `/**`, `/*/emotion_node`, `utterance_node`, ...; if several match a
+    node, the last one takes precedence. A section for every node (`/**`) may contain parameters of
+    other nodes: unknown ones are skipped with a warning.
 
     Args:
-        namespace: of the nodes.
+        file: the YAML file.
+        namespace: namespace of the nodes.
 
     Raises:
-        ValueError: the file is no such file, or a parameter in it does not exist or is refused;
-            names the file, the node, the parameter, the value and what is allowed.
-        FileNotFoundError: there is no such file.
+        ValueError: the file is not a parameter file, or a parameter in it is unknown or invalid;
+            the message names the file, the node, the parameter, the value and what is allowed.
+        FileNotFoundError: the file does not exist.
     """
     sections = _sections(file)
     configs = {}
@@ -369,7 +364,7 @@ def read_parameters(file: Path, namespace: str = "") -> RobotConfig:
 
 
 def robot_config(params_file: Path | None = None, **changes: Value | None) -> RobotConfig:
-    """Return the nodes' configuration from a file and from options that override it (None: not).
+    """Return the configuration of the nodes from a file and options that override it (None: not).
 
     Raises:
         ValueError, FileNotFoundError: see `read_parameters`.
@@ -379,9 +374,9 @@ def robot_config(params_file: Path | None = None, **changes: Value | None) -> Ro
 
 
 def shared_parameters(files: Iterable[Path]) -> frozenset[str]:
-    """Parameters that files give to every node (`/**`, `/*`), and to none of ours by its name.
+    """Return the parameters that files set for every node (`/**`, `/*`) only.
 
-    Files that are no parameter files are skipped: rcl reports those.
+    Invalid parameter files are skipped, because rcl reports them.
     """
     sections: dict[str, dict[str, Value]] = {}
     for file in files:
@@ -399,7 +394,7 @@ def _only_in_shared(sections: Mapping[str, Mapping[str, Value]]) -> set[str]:
 
 
 def _names(sections: Mapping[str, Mapping[str, Value]], takes: Callable[[str], bool]) -> set[str]:
-    """The parameters in those sections."""
+    """Return the parameters in the sections that `takes` accepts."""
     return {name for section, values in sections.items() if takes(section) for name in values}
 
 
@@ -422,18 +417,18 @@ def _config_of(
             given[current] = value
     try:
         return config.from_parameters(given)
-    except (ValueError, FileNotFoundError) as error:  # the tuning file; a combination of values
+    except (ValueError, FileNotFoundError) as error:  # tuning file, or a combination of values
         raise ErcValueError(f"{file}: {node}: {error}") from error
 
 
 def _sections(file: Path) -> dict[str, dict[str, Value]]:
-    """Name of a section -> its parameters, nested ones with dots."""
+    """Return name of a section -> its parameters, with dots in the names of nested ones."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ErcValueError(f"{file} is no YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ErcValueError(f"{file} must hold names of nodes with `ros__parameters`")
+        raise ErcValueError(f"{file} must contain names of nodes with `ros__parameters`")
     sections: dict[str, dict[str, Value]] = {}
     for name, parameters in _nodes(file, content):
         sections.setdefault(name, {}).update(flattened(parameters))
@@ -441,11 +436,11 @@ def _sections(file: Path) -> dict[str, dict[str, Value]]:
 
 
 def _nodes(file: Path, content: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """(name of a node, its parameters); namespaces may be written around the nodes."""
+    """Yield (name of a node, its parameters), with namespaces from nested mappings."""
     for key, inner in content.items():
         name = f"{path}/{str(key).strip('/')}"
         if not isinstance(inner, dict):
-            raise ErcValueError(f"{file}: {name.strip('/')} must hold `ros__parameters`")
+            raise ErcValueError(f"{file}: {name.strip('/')} must contain `ros__parameters`")
         if "ros__parameters" in inner:
             parameters = inner["ros__parameters"]
             if not isinstance(parameters, dict):
@@ -458,7 +453,7 @@ def _nodes(file: Path, content: Mapping[Any, Any], path: str = "") -> Iterator[t
 
 
 def _fits(section: str, node: str) -> bool:
-    """Is a section meant for a node? `*` is one part of a name, `**` any number of them."""
+    """Return whether a section matches a node. `*` is one part of a name, `**` any number."""
     parts = [part for part in section.split("/") if part]
     pattern = "".join(
         r"(/[^/]+)*" if part == "**" else "/" + re.escape(part).replace(r"\*", "[^/]+")

@@ -1,11 +1,11 @@
-"""From what a robot senses to how people feel: the same objects in nodes, replay and scripts.
+"""Pipeline from sensor data to emotion estimates, shared by nodes, replay and scripts.
 
     Perception: audio, images and texts in, utterances out
     Recognition: utterances in, estimates out
     Pipeline: both, one after the other
 
-Values go in, in the order in which they came; lists of events come out. Nothing here knows ROS or
-looks at a wall clock: the same inputs in the same order give the same events, bit by bit.
+Inputs are fed in the order of their arrival; each call returns a list of events. The pipeline uses
+neither ROS nor a wall clock: the same inputs in the same order give bit-identical events.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ from erc_ros.values.tables import read_table
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import MODALITIES, Utterance
 
-OTHERS_FACES = seconds(2.0)  # ROS4HRI faces seen so lately: our own detector rests
-REWOUND = seconds(10.0)  # an image so much earlier is of a clock that was set back
-TUNING_FILE = "tuning_file"  # the parameter that names the file of all other settings
-LATE = seconds(0.1)  # by which an input may be older than the clock that `advance` set
+OTHERS_FACES = seconds(2.0)  # after a ROS4HRI face, the own detector is not used for this time
+REWOUND = seconds(10.0)  # an image that is earlier by more means that the clock was set back
+TUNING_FILE = "tuning_file"  # parameter with the path of the tuning file
+LATE = seconds(0.1)  # tolerance for inputs older than the time set by `advance`
 
 Config = TypeVar("Config", bound="FromParameters")
 
@@ -97,24 +97,24 @@ Config = TypeVar("Config", bound="FromParameters")
 
 
 class FromParameters:
-    """A config that can be made from parameters; mixed into the dataclasses below."""
+    """Mixin for configs that can be created from parameters."""
 
     @classmethod
     def from_parameters(cls: type[Config], parameters: Mapping[str, Value]) -> Config:
-        """Return the config with these settings by name, the others by default.
+        """Create the config from settings by name; the others have their defaults.
 
-        The one place where parameters become objects: nodes, `erc replay` and scripts use it.
+        Nodes, `erc replay` and scripts use this method.
 
         Args:
             parameters: ROS parameters, settings of a tuning file, and `tuning_file` itself. A
-                setting that is given by name overrides the one in the file.
+                given setting overrides that in the file.
 
         Example:
             >>> PipelineConfig.from_parameters({"bundle": "edge-small", "face_rate": 10.0})
 
         Raises:
-            ValueError: a parameter that does not exist (with the nearest one that does), or one
-                of a wrong type or outside its range; names the parameter, the value and the range.
+            ValueError: a parameter is unknown (the message suggests the nearest one), has a wrong
+                type or is outside its range.
             FileNotFoundError: the tuning file does not exist.
         """
         return configured(cls, with_tuning(cls, parameters))
@@ -122,7 +122,7 @@ class FromParameters:
 
 @dataclass(frozen=True, init=False)
 class PerceptionConfig(Composed, FromParameters):
-    """From camera, microphone and transcripts to utterances.
+    """Settings of `Perception`, from camera, microphone and transcripts to utterances.
 
     Raises:
         ValueError: a value of a wrong type or outside its range, see `values.settings`.
@@ -130,25 +130,25 @@ class PerceptionConfig(Composed, FromParameters):
 
     dialogue: AssemblerConfig = section(AssemblerConfig)
     audio_rate: int = parameter(
-        16_000, "samples per second, until an `audio_info` says otherwise", range=(8000, 48_000)
+        16_000, "samples per second, until an `audio_info` is received", range=(8000, 48_000)
     )
     audio_channels: int = parameter(
-        1, "interleaved channels, until an `audio_info` says otherwise", range=(1, 8)
+        1, "interleaved channels, until an `audio_info` is received", range=(1, 8)
     )
     audio_format: str = parameter(
         "S16LE",
-        "sample format, until an `audio_info` says otherwise",
+        "sample format, until an `audio_info` is received",
         choices=("S16LE", "S32LE", "F32LE"),
     )
     audio_channel: int = parameter(
         -1,
-        "the channel that is listened to, from 0; -1: the mean of all but `reference_channel`",
+        "microphone channel, from 0; -1: the mean of all but `reference_channel`",
         range=(-1, 7),
     )
     reference_channel: int = parameter(
         -1,
-        "the channel that carries what the robot plays, from 0: it is not taken for a "
-        "person, unless a person is louder; -1: there is no such channel",
+        "channel with the robot's playback, from 0, which is excluded unless a person is louder; "
+        "-1: there is no such channel",
         range=(-1, 7),
     )
     audio_queue: int = setting(
@@ -179,13 +179,12 @@ class PerceptionConfig(Composed, FromParameters):
     )
     speaker_model: str = parameter(
         "speaker-campplus",
-        "folder of the network that recognizes voices, or a name in `models/`; none: no "
-        "speaker diarization",
+        "folder of the speaker embedding network, or a name in `models/`; none: no speaker "
+        "diarization",
     )
     segmentation_model: str = parameter(
         "segmentation",
-        "folder of the network that finds the speakers within seconds of audio, or a name "
-        "in `models/`",
+        "folder of the speaker segmentation network, or a name in `models/`",
     )
     speaker_device: str = parameter(
         "cpu",
@@ -216,9 +215,9 @@ class PerceptionConfig(Composed, FromParameters):
         range=(1, 1000),
     )
     sensed: tuple[str, ...] = derived(MODALITIES)
-    """Without "visual" no face is looked at, without "audio" utterances have no audio."""
+    """Permitted modalities: without "visual" faces are not used, without "audio" no audio."""
     excluded_people: tuple[str, ...] = derived(())
-    """Ids of people about whom nothing is inferred, from the start."""
+    """Ids of people who opted out before the start."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -226,7 +225,7 @@ class PerceptionConfig(Composed, FromParameters):
 
 @dataclass(frozen=True)
 class RecognitionConfig(FromParameters):
-    """How to get from utterances to estimates.
+    """Settings of `Recognition`, from utterances to estimates.
 
     Raises:
         ValueError: a value of a wrong type or outside its range, see `values.settings`.
@@ -250,7 +249,7 @@ class RecognitionConfig(FromParameters):
     )
     min_confidence: float = parameter(
         0.35,
-        "below it an emotion is published as unknown: `label` is empty, all else is as it was",
+        "below it an emotion is published as unknown: `label` is empty, other fields are set",
         range=(0.0, 1.0),
         source="python -m benchmarks.conditions",
         changes="anytime",
@@ -262,7 +261,7 @@ class RecognitionConfig(FromParameters):
     )
     emotion_state: EmotionStateConfig = field(default_factory=EmotionStateConfig)
     used: tuple[str, ...] = derived(MODALITIES)
-    """The modalities of an utterance from which its emotion is estimated."""
+    """Modalities that are used for the estimates."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -281,11 +280,11 @@ class PipelineConfig(Composed, FromParameters):
 
 
 def read_tuning(file: Path) -> dict[str, Value]:
-    """Return the settings of a tuning file by name, checked; `config/tuning.yaml` has all of them.
+    """Read and check a tuning file; `config/tuning.yaml` has all settings.
 
     Raises:
-        ValueError: not a YAML file of settings, a setting that does not exist or is a ROS
-            parameter, or a value that is refused; names the file, the setting and the remedy.
+        ValueError: the file is not a YAML mapping, or a setting is unknown, a ROS parameter, or
+            invalid; the message names the file, the setting and what to do.
         FileNotFoundError: the file does not exist.
     """
     by_name = {entry.name: entry for entry in entries(PipelineConfig)}
@@ -302,7 +301,7 @@ def read_tuning(file: Path) -> dict[str, Value]:
 
 
 def with_tuning(cls: type[Any], parameters: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the parameters together with those settings of their `tuning_file` that `cls` has.
+    """Return the parameters together with the settings of their `tuning_file` that `cls` has.
 
     Raises:
         ValueError, FileNotFoundError: see `read_tuning`.
@@ -318,12 +317,12 @@ def with_tuning(cls: type[Any], parameters: Mapping[str, Value]) -> dict[str, Va
     return {**{name: value for name, value in tuning.items() if name in names}, **values}
 
 
-# --- what goes in ---
+# --- inputs ---
 
 
 @dataclass(frozen=True, slots=True)
 class RobotSpeaking:
-    """Whether the robot itself speaks, from `stamp` (ns) on."""
+    """Whether the robot is speaking, from `stamp` (ns) on."""
 
     stamp: int
     speaking: bool
@@ -334,7 +333,7 @@ class RobotSpeaking:
 
 @dataclass(frozen=True, slots=True)
 class RobotMoving:
-    """Whether the robot moves, so that its motors are audible, from `stamp` (ns) on."""
+    """Whether the robot is moving, so that its motors are audible, from `stamp` (ns) on."""
 
     stamp: int
     moving: bool
@@ -345,7 +344,7 @@ class RobotMoving:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RobotJoints:
-    """The robot's joints at `stamp` (ns): positions (J,) and velocities (J,) or (0,)."""
+    """Joint states of the robot at `stamp` (ns): positions (J,), velocities (J,) or (0,)."""
 
     stamp: int
     positions: NDArray[np.float64]
@@ -357,7 +356,7 @@ class RobotJoints:
 
 @dataclass(frozen=True, slots=True)
 class FaceSpeaking:
-    """ROS4HRI: whether the one with this face speaks, from `stamp` (ns) on."""
+    """ROS4HRI: whether the person with this face is speaking, from `stamp` (ns) on."""
 
     face_id: str
     stamp: int
@@ -369,7 +368,7 @@ class FaceSpeaking:
 
 @dataclass(frozen=True, slots=True)
 class VoiceSpeaking:
-    """ROS4HRI: whether this voice speaks, from `stamp` (ns) on; its face is one matched with it."""
+    """ROS4HRI: whether a voice, and the face matched with it, is speaking from `stamp` on."""
 
     voice_id: str
     stamp: int
@@ -381,7 +380,7 @@ class VoiceSpeaking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoiceSound:
-    """ROS4HRI: the audio of one voice alone."""
+    """ROS4HRI: the separated audio of one voice."""
 
     voice_id: str
     chunk: AudioChunk
@@ -389,7 +388,7 @@ class VoiceSound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceLandmarks:
-    """ROS4HRI: where the parts of a face were at `stamp` (ns).
+    """ROS4HRI: landmarks of a face at `stamp` (ns).
 
     points: (70, 2) float32 in pixels, in REP-155's order.
     """
@@ -409,21 +408,21 @@ class TrackedFace:
 
 @dataclass(frozen=True, slots=True)
 class FormatExpected:
-    """Whether a format of the audio (AudioFormat) will follow: then audio waits for it."""
+    """Whether an AudioFormat will follow, for which audio is buffered."""
 
     expected: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FormatRefused:
-    """The format of the audio cannot be read: audio is ignored until there is another format."""
+    """The format of the audio is not supported: audio is ignored until another format is set."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class MicrophoneReplaced:
-    """Another device sends the audio from now on; its format must be given again."""
+    """Another device sends the audio from now on, and its format must be set again."""
 
 
 Input = (
@@ -445,16 +444,16 @@ Input = (
     | IdentityMatch
     | None
 )
-"""What adapters make of messages; None says nothing."""
+"""Result of an adapter; None: the message is ignored."""
 
-# --- what comes out ---
+# --- events ---
 
 
 @dataclass(frozen=True, slots=True)
 class InputRefused:
-    """Something that was fed cannot be used; what comes next may be.
+    """An input cannot be used; following inputs are not affected.
 
-    source: which input: "audio", "image", "speech", "humans", ... reason: what is wrong with it.
+    source: "audio", "image", "speech", "humans", ... reason: why it cannot be used.
     """
 
     source: str
@@ -463,11 +462,11 @@ class InputRefused:
 
 @dataclass(frozen=True, slots=True)
 class InputLate:
-    """An input was fed after `advance` had set the clock past its arrival.
+    """An input was fed after `advance` had set a time after its arrival.
 
-    The caller's clock overtook inputs that still waited in a queue: texts can then miss their
-    speech, and the conversation may be restarted. Advance the clock to the arrival of what was fed,
-    and not to the current time.
+    Texts may then not be matched with their speech, and the conversation may be restarted. Call
+    `advance` with the arrival of the inputs that were fed, not with the current time, if inputs
+    wait in a queue.
 
     source: as in `InputRefused`. late: ns.
     """
@@ -478,9 +477,9 @@ class InputLate:
 
 @dataclass(frozen=True, slots=True)
 class EstimateEvent:
-    """The estimate of an utterance (`estimate.utterance`).
+    """Estimate of an utterance (`estimate.utterance`).
 
-    A final utterance whose text comes late, or is corrected, is estimated again.
+    A final utterance is estimated again after a late or corrected text.
     """
 
     estimate: Estimate
@@ -491,25 +490,25 @@ PipelineEvent = PerceptionEvent | EstimateEvent
 Handler = Callable[[Any], Iterable[PerceptionEvent]]
 
 
-# --- the two halves, and both ---
+# --- pipeline ---
 
 
 class Perception:
-    """Audio, images and texts in; utterances out. Each kind of input may be missing.
+    """Assembles utterances from audio, images and texts, each of which may be missing.
 
     Not thread-safe: one caller. Face detection and speaker diarization run on threads of their
     own; `close` ends them.
 
     Args:
-        config: see there.
-        assembler: instead of the one that the config describes.
-        detector: instead of `config.face_detector`.
-        min_crop_size: pixels; crops are at least so large, where models are known that need it.
-        opt_outs: people about whom nothing is inferred; None: those of the config.
+        config: the settings.
+        assembler: replaces the assembler of the config.
+        detector: replaces `config.face_detector`.
+        min_crop_size: pixels, minimum size of face crops, for models that need it.
+        opt_outs: people who opted out; None: those of the config.
 
     counts: samples (at 16 kHz), frames_searched, tracked_faces, late_inputs (see `InputLate`),
-        opted_out (utterances that were dropped), voices_while_moving (that were not used), and
-        each kind of microphone event.
+        opted_out (dropped utterances), voices_while_moving (utterances whose audio was not used),
+        and each type of microphone event.
 
     Raises:
         ValueError, FileNotFoundError: a model or file that the config names is missing or broken.
@@ -526,7 +525,7 @@ class Perception:
         self.counts: Counter[str] = Counter(samples=0, frames_searched=0)
         self._config = config
         self.opt_outs = OptOuts(config.excluded_people) if opt_outs is None else opt_outs
-        self.frame_id = ""  # of the microphone, else of the camera
+        self.frame_id = ""  # of the microphone, or of the camera
         self._camera_frame_id = ""
         format = AudioFormat(config.audio_rate, config.audio_channels, config.audio_format)
         self._voices = VoiceAudio(format, config.dialogue.kept_sound)
@@ -541,17 +540,17 @@ class Perception:
             self._faces = FaceSearch(self._tracker)
         self.set_crop_size(max(config.face_crop_size, min_crop_size))
         self.faces: tuple[FaceObservation, ...] = ()
-        """Those of the last image in which our own detector found any."""
-        self._others_until = 0  # ns, until when our own detector rests
-        self._advanced: int | None = None  # ns, what `advance` set the clock to last
+        """Faces of the last image in which the own detector found any."""
+        self._others_until = 0  # ns, time until which the own detector is not used
+        self._advanced: int | None = None  # ns, last time set by `advance`
         self._handlers = self._input_handlers()
         self._silenced: set[str] = set()  # speakers of this conversation who opted out
         self._silenced_version = self.opt_outs.version
 
     def feed(self, value: Input) -> list[PerceptionEvent]:
-        """Take one input; what became known by it.
+        """Process an input and return the resulting events.
 
-        What cannot be used is reported by an `InputRefused` (of an image: once it was looked at).
+        An invalid input is reported by `InputRefused` (an image after its face detection).
         """
         if type(value) not in self._handlers:
             raise ErcTypeError(f"{type(value).__name__} is not an input of the pipeline")
@@ -610,22 +609,23 @@ class Perception:
 
     @property
     def known_names(self) -> frozenset[str]:
-        """Who is known by voice."""
+        """Names of the enrolled people."""
         return frozenset(self._assembler.known)
 
     def enrol(self, name: str, speaker_id: str = "", conversation_id: str = "") -> float:
         """Store the voice of a speaker, so that it is recognized from now on.
 
         Args:
-            name: becomes the person_id of what they say.
-            speaker_id: "" = who spoke last. conversation_id: "" = the one that goes on.
+            name: becomes the person_id of their utterances.
+            speaker_id: "" = the last speaker.
+            conversation_id: "" = the current conversation.
 
         Returns:
-            s of speech that the voice was learned from.
+            Duration in s of the speech from which the voice was computed.
 
         Raises:
-            EnrolmentError: an invalid name, no or too little speech was received, or the file of
-                `known_voices` cannot be written: then nothing has changed.
+            EnrolmentError: the name is invalid, there is not enough speech, or the file of
+                `known_voices` cannot be written; nothing is changed then.
         """
         here = self._assembler.conversation_id()
         if not 0 < len(name.strip()) <= MAX_NAME:
@@ -634,7 +634,7 @@ class Perception:
         if name.strip() in self.opt_outs or speaker_key(here, speaker) in self.opt_outs:
             raise EnrolmentError("this person opted out: withdraw that first (~/opt_out)")
         if conversation_id and conversation_id != here:
-            raise EnrolmentError("this conversation is over: only who speaks now can be enrolled")
+            raise EnrolmentError("this conversation has ended; enroll a speaker of the current one")
         voice = self._assembler.voice_of(speaker_id)
         if voice is None:
             who = f"no speaker {speaker_id[:20]!r}" if speaker_id else "no person"
@@ -647,7 +647,7 @@ class Perception:
         return voice.heard
 
     def forget_person(self, name: str) -> None:
-        """Forget a voice that is known, also in the file of `known_voices`.
+        """Delete an enrolled voice, also in the file of `known_voices`.
 
         Raises:
             EnrolmentError: no voice of this name is stored, or the file cannot be written.
@@ -665,15 +665,15 @@ class Perception:
 
     @property
     def refused_format(self) -> str:
-        """Why no audio can be read, "" while it can."""
+        """Reason why the audio cannot be decoded, or ""."""
         return self._microphone.refused
 
     def counters(self) -> dict[str, int]:
-        """Everything that was counted: `counts`, and what the assembler counts."""
+        """Return all counters: `counts` and those of the assembler."""
         return {**self.counts, **self._assembler.counters()}
 
     def _late(self, value: Input, source: str) -> list[PerceptionEvent]:
-        """An `InputLate` if `advance` overtook the input."""
+        """Return an `InputLate` if the input arrived before the time set by `advance`."""
         if self._advanced is None or not isinstance(value, (AudioChunk, Transcript)):
             return []
         late = self._advanced - value.arrival
@@ -683,7 +683,7 @@ class Perception:
         return [InputLate(source, late)]
 
     def _input_handlers(self) -> dict[type, tuple[str, Handler]]:
-        """Type of an input -> its source (see `InputRefused`), and the method that takes it."""
+        """Return type of an input -> its source (see `InputRefused`) and its handler."""
         assembler = self._assembler
 
         def dialogue(feed: Callable[[Any], Iterable[Event]]) -> Handler:
@@ -753,7 +753,7 @@ class Perception:
         return self._assembler.feed_landmarks(value.face_id, value.stamp, value.points)
 
     def is_opted_out(self, kind: Kind, name: str) -> bool:
-        """Whether a face, voice or person is of a person who opted out, by what ROS4HRI matched."""
+        """Return whether an id, or an id matched by ROS4HRI, is of a person who opted out."""
         if not self.opt_outs:
             return False
         return any(each in self.opt_outs for each in self._assembler.matched(kind, name))
@@ -761,7 +761,7 @@ class Perception:
     def _take_tracked_face(self, value: TrackedFace) -> Iterable[Event]:
         if "visual" not in self._config.sensed:
             return ()
-        if self.is_opted_out("face", value.face_id):  # that it is there keeps others' faces right
+        if self.is_opted_out("face", value.face_id):  # only its presence is used
             self._assembler.note_presence(value.face_id, value.frame.stamp)
             return ()
         self.counts["tracked_faces"] += 1
@@ -787,7 +787,7 @@ class Perception:
             self._faces.submit(frame)
 
     def _see(self, search: Callable[[], list[FaceObservation]]) -> list[PerceptionEvent]:
-        """Take the results of a search."""
+        """Process the results of a face detection."""
 
         def events() -> Iterator[PerceptionEvent]:
             faces = search()
@@ -801,9 +801,9 @@ class Perception:
         return _until_refused(events, "image")
 
     def _completed(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events, with the frame of the inputs in their utterances, and separated voices.
+        """Add frame_id and separated voices to the utterances of events.
 
-        Those of people who opted out are dropped.
+        Events of people who opted out are dropped.
         """
         for event in events:
             if isinstance(event, (UtteranceEvent, TextCorrected)):
@@ -819,10 +819,10 @@ class Perception:
             yield event
 
     def _drops(self, said: Utterance) -> bool:
-        """Whether an utterance is of a person who opted out.
+        """Return whether an utterance is of a person who opted out.
 
-        So is what the same speaker says later, without a face. Who speaks is known at the end:
-        while anybody has opted out, there are no drafts.
+        Later utterances of the same speaker are dropped as well, also without a face. Drafts are
+        dropped if any person has opted out, because their speaker is not known yet.
         """
         if self._silenced_version != self.opt_outs.version:
             self._silenced_version = self.opt_outs.version
@@ -842,7 +842,7 @@ class Perception:
         return is_theirs or not said.is_final
 
     def _alone(self, said: Utterance) -> NDArray[np.int16]:
-        """The utterance's audio: the separated voice, where ROS4HRI publishes it."""
+        """Return the audio of an utterance, or the separated voice if ROS4HRI publishes it."""
         if "audio" not in self._config.sensed:
             return np.zeros(0, np.int16)
         if self._assembler.is_distrusted(said.start, said.end):
@@ -851,25 +851,25 @@ class Perception:
         if not said.voice_id:
             return said.audio
         start = max(said.start, said.end - seconds(self._config.dialogue.max_audio))
-        if said.start == said.end:  # a text without speech took a while to say, too
+        if said.start == said.end:  # a text without speech: estimate its duration
             start -= expected_duration(said.text, self._config.dialogue.texts.seconds_per_character)
         return self._voices.instead_of(said.audio, said.voice_id, start, said.end)
 
 
 class Recognition:
-    """Utterances in, estimates out: what the events of the dialogue mean for the recognizer.
+    """Estimates the emotions of the utterances in events of `Perception`.
 
-    Not thread-safe: one caller. Every network has run once when it is made; `close` ends its
-    threads.
+    Not thread-safe: one caller. The constructor runs every network once; `close` ends the threads.
 
-    counts: estimates; with_text, with_audio, with_visual of them; unknown of them, whose confidence
-        was below `min_confidence`; text_excluded_REASON, see `encoders.language.TextExclusion`;
-        relabelled and not_relabelled:
-        utterances whose speaker was corrected, and is or is not remembered.
+    counts: estimates; with_text, with_audio, with_visual (estimates from the modality); unknown
+        (estimates with a confidence below `min_confidence`); text_excluded_REASON, see
+        `encoders.language.TextExclusion`; relabelled, not_relabelled (utterances with a corrected
+        speaker that are, or are no longer, in the history).
 
     Raises:
-        BundleError, FileNotFoundError: the bundle. LabelMapError: `label_map`. BackendError: the
-            device is not there.
+        BundleError, FileNotFoundError: the bundle is missing or invalid.
+        LabelMapError: `label_map` is invalid.
+        NetworkError: the device is not available.
     """
 
     def __init__(self, config: RecognitionConfig) -> None:
@@ -885,15 +885,14 @@ class Recognition:
 
     @property
     def bundle(self) -> Bundle:
-        """The models; labels and anchors as they are published, see `label_map`."""
+        """The model bundle with the published labels and anchors, see `label_map`."""
         return self._loaded if self._label_map is None else self._label_map.bundle(self._loaded)
 
     def feed(self, event: PipelineEvent) -> list[EstimateEvent]:
-        """Take one event; return the estimates that follow from it.
+        """Process an event and return the resulting estimates.
 
-        A draft is prepared, so that its final utterance takes less time; it is estimated where
-        `publish_provisional` says so. Nothing is estimated again for a corrected speaker: the
-        correction counts from the next utterance on.
+        A draft is encoded, so that its final utterance takes less time; it is estimated if
+        `publish_provisional` is set. A speaker correction affects only later estimates.
         """
         if isinstance(event, (UtteranceEvent, TextCorrected)):
             return self._recognise(event.utterance)
@@ -908,22 +907,22 @@ class Recognition:
         return []
 
     def forget_conversation(self) -> None:
-        """Forget the conversation of the last utterance: its words, voices and faces."""
+        """Delete the history of the conversation of the last utterance."""
         self._recogniser.reset(self._conversation)
 
     def reset(self) -> None:
-        """Forget the conversation of the last utterance, and how reliable voice and face are."""
+        """Delete the history of the last conversation and the reliability of voice and face."""
         self._recogniser.reset(self._conversation)
         self._recogniser.reset_reliability()
 
     @property
     def reliability(self) -> dict[str, float]:
-        """Estimated probability that "audio" and "visual" work; empty: it is not estimated."""
+        """Return the estimated probabilities that "audio" and "visual" work; {} without them."""
         return self._recogniser.reliability
 
     @property
     def distrust(self) -> tuple[str, ...]:
-        """Which modalities are not trusted now, and why."""
+        """Return a sentence for each modality that is not trusted now."""
         return self._recogniser.distrust
 
     def close(self) -> None:
@@ -931,10 +930,10 @@ class Recognition:
         self._recogniser.close()
 
     def build_engines(self) -> EngineBuild | None:
-        """Begin to build engines, where there is TensorRT and a network that lacks one.
+        """Start building engines, if TensorRT is available and a network has no engine.
 
-        The networks change over to them when they are ready, as far as they are faster. Close what
-        is given before `close`.
+        The networks use engines that are faster when they are ready. Close the returned object
+        before `close`.
         """
         if all(network.device == "tensorrt" for network in self._recogniser.networks.values()):
             return None
@@ -943,14 +942,14 @@ class Recognition:
         return EngineBuild(self._loaded, self._recogniser.reopen)
 
     def texts_excluded(self) -> dict[str, int]:
-        """Why texts were not used -> how many; see `encoders.language.TextExclusion`."""
+        """Return the number of excluded texts by reason; see `encoders.language.TextExclusion`."""
         counts = {
             reason.value: self.counts[f"text_excluded_{reason.value}"] for reason in TextExclusion
         }
         return {reason: count for reason, count in counts.items() if count}
 
     def devices(self) -> dict[str, str]:
-        """Part of the bundle -> what it runs on, and why on nothing better."""
+        """Return part of the bundle -> its device, and why better devices are not used."""
         return {
             part: f"{network.device} ({network.note})" if network.note else network.device
             for part, network in self._recogniser.networks.items()
@@ -979,7 +978,7 @@ class Recognition:
         return [EstimateEvent(estimate)]
 
     def _used(self, utterance: Utterance) -> Utterance:
-        """The utterance with what may be used of it."""
+        """Return the utterance with the permitted modalities."""
         changes: dict[str, Any] = {}
         if "text" not in self._modalities:
             changes |= {"text": "", "locale": ""}
@@ -991,7 +990,7 @@ class Recognition:
 
 
 class Pipeline:
-    """Audio, images and texts in; utterances, estimates and what was noticed on the way out.
+    """Estimates the emotions of utterances in audio, images and texts.
 
     Not thread-safe: one caller. Close it, or use it in a `with` statement.
 
@@ -1018,23 +1017,23 @@ class Pipeline:
 
     @property
     def bundle(self) -> Bundle:
-        """The models in use: name, version, labels."""
+        """The model bundle in use."""
         return self.recognition.bundle
 
     def opt_out(self, name: str, opted_out: bool = True) -> None:
-        """Infer nothing about a person any more, or withdraw that (`values.opt_outs.OptOuts`).
+        """Add or withdraw the opt-out of a person (see `values.opt_outs.OptOuts`).
 
         Raises:
-            OptOutError: an id that cannot opt out.
+            OptOutError: the id is invalid.
         """
         self.perception.opt_outs.change(name, opted_out)
         self.recognition.forget_conversation()
 
     def feed(self, value: Input) -> list[PipelineEvent]:
-        """Take one input: `AudioChunk`, `Frame`, `Transcript`, ...; what became known by it.
+        """Process an input (`AudioChunk`, `Frame`, `Transcript`, ...) and return the events.
 
-        An estimate follows the event of its utterance. What cannot be used is reported by an
-        `InputRefused`, and hurts nothing else.
+        An estimate follows the event of its utterance. An invalid input is reported by
+        `InputRefused` and does not affect others.
         """
         return self._with_estimates(self.perception.feed(value))
 
@@ -1054,7 +1053,7 @@ class Pipeline:
         return self._with_estimates(self.perception.flush())
 
     def reset(self) -> list[PipelineEvent]:
-        """End the conversation now; how reliable voice and face are is forgotten as well."""
+        """End the conversation and reset the estimated reliability of voice and face."""
         events = self._with_estimates(self.perception.reset())
         self.recognition.reset()
         return events
@@ -1086,7 +1085,7 @@ class Pipeline:
 def _until_refused(
     events: Callable[[], Iterable[PerceptionEvent]], source: str
 ) -> list[PerceptionEvent]:
-    """Return the events; a ValueError becomes the last one, an `InputRefused`."""
+    """Return the events; a ValueError is converted to a last event, `InputRefused`."""
     taken: list[PerceptionEvent] = []
     try:
         for event in events():
@@ -1096,7 +1095,7 @@ def _until_refused(
     return taken
 
 
-# --- what the config's names stand for ---
+# --- objects from the config ---
 
 
 def _assembler(config: PerceptionConfig) -> UtteranceAssembler:
@@ -1106,10 +1105,10 @@ def _assembler(config: PerceptionConfig) -> UtteranceAssembler:
 
 
 def voice_activity(config: PerceptionConfig) -> VoiceActivity:
-    """Return a new voice activity detector of the config, for frames of FRAME samples.
+    """Create the voice activity detector of the config, for frames of FRAME samples.
 
     Raises:
-        ValueError: there is no such detector, or its frames have another length than it may be.
+        ValueError: the detector does not exist, or its frame length is not supported.
     """
     name = config.voice_activity_model
     detector: VoiceActivity = plugins.make(plugins.VOICE_ACTIVITY, name)
@@ -1117,7 +1116,7 @@ def voice_activity(config: PerceptionConfig) -> VoiceActivity:
 
 
 def microphone_of(config: PerceptionConfig) -> Microphone:
-    """Return a microphone with the format and channels that the config describes."""
+    """Create a microphone with the format and channels of the config."""
     return Microphone(
         AudioFormat(config.audio_rate, config.audio_channels, config.audio_format),
         channel=config.audio_channel if config.audio_channel >= 0 else None,
@@ -1136,10 +1135,10 @@ def _detector(config: PerceptionConfig) -> FaceDetector | None:
 
 
 def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:
-    """Return the networks that the config names; None: there is no speaker diarization.
+    """Load the networks of the config; None: there is no speaker diarization.
 
     Raises:
-        SpeakerModelError: a folder's content is missing, changed or does not fit.
+        SpeakerModelError: the content of a folder is missing or invalid.
     """
     if config.speaker_model in ("", "none"):
         return None
@@ -1153,7 +1152,7 @@ def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:
 def crop_size(bundle: str) -> int:
     """Return the width and height (pixels) of face crops that a bundle expects; 0: unknown.
 
-    Only the manifest is read. `Recognition` reports what is wrong with a bundle.
+    Only the manifest is read. `Recognition` reports errors of a bundle.
     """
     try:
         visual = read_manifest(model_folder(bundle)).visual
@@ -1163,15 +1162,15 @@ def crop_size(bundle: str) -> int:
 
 
 def known_voices(config: PerceptionConfig) -> dict[str, VoiceProfile]:
-    """Name -> voice, of the file that the config names; empty where it names none.
+    """Load name -> voice from the file of the config; {} without a file.
 
     Raises:
-        EnrolmentError: a file that cannot be used, or no speaker_model.
+        EnrolmentError: the file is invalid, or there is no speaker_model.
     """
     file, model = config.known_voices, config.speaker_model
     if not file:
         return {}
     if model in ("", "none"):
-        raise EnrolmentError(f"known_voices is {file!r}, but no speaker_model knows voices again")
+        raise EnrolmentError(f"known_voices is {file!r}; recognizing voices needs a speaker_model")
     manifest = load_manifest(model_folder(model))
     return load_voices(Path(file).expanduser(), manifest.sha256, manifest.size)

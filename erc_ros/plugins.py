@@ -1,4 +1,4 @@
-"""Classes of other packages: found by the name of an entry point, or as `module:Class`.
+"""Extension classes, selected by the name of an entry point or as `module:Class`.
 
 A kind of extension is a `Kind`: the entry point group that other packages use, the classes of this
 package by name, and what every class must offer. A name is looked up among this package's classes,
@@ -8,9 +8,9 @@ imported, and `path/to/file.py:Class` one in a file (recipes and commands only).
     [project.entry-points."erc_ros.face_detectors"]
     my-detector = "my_package.faces:MyDetector"
 
-Nothing of another package is imported before its name is given. docs/reference/extensions.md lists
-the kinds with the parameter, option or recipe key that takes the name; each protocol's docstring is
-its contract, and `pytest --pyargs erc_ros.contracts` checks a class against it.
+Other packages are imported only when their name is given. docs/reference/extensions.md lists the
+kinds with their parameter, option or recipe key. The docstring of each protocol is its contract,
+and `pytest --pyargs erc_ros.contracts` tests a class against it.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 
 
 class PluginError(ErcValueError):
-    """A name of a class that cannot be used; says which, why and what to do."""
+    """An extension class cannot be found or used."""
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of extension.
 
-    group: of entry points. noun: for errors. own: name -> "module:Class" of this package. offers:
-    attributes that every class has. files: whether `file.py:Class` is accepted; not where a ROS
-    parameter gives the name, since any node of the graph can set a parameter.
+    group: entry point group. noun: name in errors. own: name -> "module:Class" of this package.
+    offers: required attributes of a class. files: whether `file.py:Class` is accepted; not for ROS
+    parameters, because any node of the graph can set a parameter.
     """
 
     group: str
@@ -117,7 +117,7 @@ KINDS = (
 
 
 def names(kind: Kind) -> list[str]:
-    """Return the names that `find` knows: this package's, then those of installed packages."""
+    """Return the available names: those of this package, then those of installed packages."""
     return [
         *kind.own,
         *(name for name in sorted(_entry_points(kind.group)) if name not in kind.own),
@@ -125,15 +125,14 @@ def names(kind: Kind) -> list[str]:
 
 
 def find(kind: Kind, name: str) -> Any:
-    """Return the class that a name stands for.
+    """Return the class with a name.
 
     Args:
-        kind: of which kind it must be.
-        name: one of `names`, `module:Class`, or `file.py:Class` where the kind takes files.
+        kind: the kind of extension.
+        name: one of `names`, `module:Class`, or `file.py:Class` if the kind accepts files.
 
     Raises:
-        PluginError: there is no such class, importing it failed, or it does not offer what its
-            kind requires.
+        PluginError: the class does not exist, its import failed, or it lacks an attribute.
 
     Example:
         >>> find(FACE_DETECTORS, "haar")
@@ -144,7 +143,7 @@ def find(kind: Kind, name: str) -> Any:
     if references := _entry_points(kind.group).get(name):
         if len(set(references)) > 1:
             raise PluginError(
-                f"{kind.noun} {name!r} is offered by several packages ({', '.join(references)}): "
+                f"{kind.noun} {name!r} is in several packages ({', '.join(references)}): "
                 "give one of these instead of the name, or uninstall the others"
             )
         return _load(kind, name, references[0])
@@ -161,12 +160,12 @@ def find(kind: Kind, name: str) -> Any:
 
 
 def make(kind: Kind, name: str, *arguments: Any, **options: Any) -> Any:
-    """Return a new object of the class that a name stands for.
+    """Create an object of the class with a name.
 
     Raises:
-        PluginError: see `find`; or a class of another package raised an error that its contract
-            does not name.
-        ValueError, OSError: as the class raises it.
+        PluginError: see `find`; or a class of another package raised an error that is not in its
+            contract.
+        ValueError, OSError: raised by the class.
     """
     cls = find(kind, name)
     if name in kind.own:
@@ -177,20 +176,20 @@ def make(kind: Kind, name: str, *arguments: Any, **options: Any) -> Any:
         raise
     except Exception as error:
         raise PluginError(
-            f"{kind.noun} {name!r} could not be made: {type(error).__name__}: {error} "
-            "(docs/reference/extensions.md says what it is called with)"
+            f"{kind.noun} {name!r} could not be created: {type(error).__name__}: {error} "
+            "(see docs/reference/extensions.md for its arguments)"
         ) from error
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name has the form `module:Class` or `file.py:Class`."""
+    """Return whether a name has the form `module:Class` or `file.py:Class`."""
     module, colon, attribute = name.rpartition(":")
     return bool(colon and attribute.isidentifier() and (_MODULE.fullmatch(module) or ".py" in name))
 
 
 @lru_cache(maxsize=32)
 def _entry_points(group: str) -> dict[str, tuple[str, ...]]:
-    """Name -> what the installed packages offer by it, as module:Class."""
+    """Return name -> the entry points of installed packages, as module:Class."""
     offered: dict[str, tuple[str, ...]] = {}
     for entry in metadata.entry_points(group=group):
         offered[entry.name] = (*offered.get(entry.name, ()), entry.value.replace(" ", ""))
@@ -250,7 +249,7 @@ def _imported(kind: Kind, name: str, module: str) -> ModuleType:
 
 
 def _module_of(kind: Kind, name: str, file: Path) -> ModuleType:
-    """The module in a file; the same one when it is asked for again."""
+    """Load the module in a file; later calls return the same module."""
     path = file.resolve()
     key = f"erc_ros_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if key in sys.modules:

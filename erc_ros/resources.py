@@ -1,4 +1,4 @@
-"""The files of the package that are not code, and the definitions of its messages."""
+"""Data files of the package, and message definitions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ _INTERFACES = ("audio_common_msgs", "erc_msgs", "hri_msgs")
 
 
 def installed(package: str) -> Path | None:
-    """The share folder of an installed ROS package; None where it is not installed.
+    """Return the share folder of an installed ROS package; None if it is not installed.
 
-    A sourced ROS installation tells its prefixes in AMENT_PREFIX_PATH. What pip puts into an
-    environment's share/ is found without: the ros-* wheels do not set the variable, and a virtual
-    environment on top of a ROS installation is not in it.
+    The prefixes in AMENT_PREFIX_PATH are searched first, then the share/ folder of the Python
+    environment, which is not in the variable for ros-* wheels and virtual environments.
     """
     told = [
         prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
@@ -37,10 +36,10 @@ def installed(package: str) -> Path | None:
 
 
 def shared(folder: str) -> Path:
-    """A data folder of this package: config, corpora, launch or models.
+    """Return a data folder of this package: config, corpora, launch or models.
 
     Raises:
-        FileNotFoundError: it does not exist.
+        FileNotFoundError: the folder does not exist.
     """
     if not (_PACKAGE / folder).is_dir():
         raise FileNotFoundError(f"{_PACKAGE} has no folder {folder}: install erc_ros again")
@@ -48,10 +47,10 @@ def shared(folder: str) -> Path:
 
 
 def definitions() -> dict[str, Path]:
-    """The folders with .msg files of the packages whose messages the nodes exchange.
+    """Return the folders with .msg files of the packages whose messages the nodes use.
 
-    Those of the repository or of this installation precede those of an installed package, which may
-    be another package of the same name. A package without definitions is omitted.
+    Folders of the repository or this installation precede those of an installed package, which may
+    be another package with the same name. Packages without definitions are omitted.
     """
     is_source = (_SOURCE / "pyproject.toml").is_file()
     sources = [_SOURCE, _SOURCE / "interfaces"] if is_source else []
@@ -71,15 +70,15 @@ def definitions() -> dict[str, Path]:
 
 
 def config_file(name: str) -> Path:
-    """A file of the package's folder config."""
+    """Return a file in the folder config of the package."""
     return shared("config") / name
 
 
 def recipe_file(path: str | Path) -> Path:
-    """A file that a user named: a path as it is, else a file of the package's folder config.
+    """Resolve a path of a user: an existing path, or a file in the folder config of the package.
 
-    The latter may be named with or without `config/` and `.yaml`: `config/systems/magtkd.yaml` and
-    `systems/magtkd` are the same recipe. A name that does not exist is returned unchanged.
+    `config/` and `.yaml` are optional: `config/systems/magtkd.yaml` and `systems/magtkd` are the
+    same recipe. A path that does not exist is returned unchanged.
     """
     path = Path(path).expanduser()
     inside = None if path.exists() else _inside("config", path)
@@ -91,10 +90,10 @@ def recipe_file(path: str | Path) -> Path:
 
 
 def model_folder(name_or_path: str) -> Path:
-    """A model's folder: a path as it is, else the name of one of the package's, as `edge-small`.
+    """Return the folder of a model: an existing path, or a name in the package, as `edge-small`.
 
     Raises:
-        FileNotFoundError: it does not exist; the message lists the names.
+        FileNotFoundError: the model does not exist; the message lists the names.
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
@@ -113,7 +112,7 @@ def model_folder(name_or_path: str) -> Path:
 
 
 def _inside(folder: str, path: Path) -> Path | None:
-    """`path`, with or without the folder's name, in a folder of this package; None: outside."""
+    """Return `path` in a folder of this package, or None if it is outside of it."""
     if path.is_absolute() or ".." in path.parts:
         return None
     parts = path.parts[1:] if path.parts[:1] == (folder,) else path.parts
@@ -126,10 +125,10 @@ def package_version() -> str:
 
 
 def commit() -> str:
-    """Return the commit that this package is of, "" where it is not known.
+    """Return the commit of this package, or "" if it is not known.
 
-    In a source tree git knows it, with "+changes" if files differ; of a package that pip installed
-    from a repository, pip does.
+    It is read from git in a source tree, with "+changes" if files differ, or from the metadata of
+    a package that pip installed from a repository.
     """
     if (_SOURCE / ".git").exists():
         line = ["git", "-C", str(_SOURCE), "describe", "--always", "--abbrev=12", "--exclude=*"]

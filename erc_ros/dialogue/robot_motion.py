@@ -25,8 +25,8 @@ class RobotMotionConfig:
 
     while_moving: str = parameter(
         "distrust",
-        "while `robot_moving` says so, and for `robot_tail` after: distrust: voices say nothing "
-        "about emotions; mute: also no speech is recognized; ignore",
+        "during `robot_moving`, and for `robot_tail` after it: distrust: audio is not used for "
+        "emotions; mute: speech is not used either; ignore: no effect",
         choices=("ignore", "distrust", "mute"),
     )
     share: float = setting(

@@ -84,15 +84,14 @@ class RobotGateConfig:
     )
     max_speech: float = parameter(
         60.0,
-        "`robot_speaking` that stays true for longer is not believed; it also ends when its "
-        "publisher does",
+        "maximum duration of `robot_speaking`; it also ends if its publisher disappears",
         "s",
         (1.0, 3_600.0),
         name="robot_speaks_at_most",
     )
     text_delay: float = setting(
         1.0,
-        "the transcript of what the robot said arrives up to this much later",
+        "maximum delay of the transcript of the robot's speech",
         "s",
         (0.0, 10.0),
         source=_ROOMS,
@@ -115,7 +114,7 @@ class RobotVoiceConfig:
 
     robot_tail: float = parameter(
         0.3,
-        "what is heard this long after `robot_speaking` fell is still the robot",
+        "audio this long after the end of `robot_speaking` is still the robot's",
         "s",
         (0.0, 5.0),
         source=_ROOMS,

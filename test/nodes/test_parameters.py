@@ -203,9 +203,9 @@ def started(options: list[str]) -> list[float]:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("just a text", "must hold names of nodes"),
+        ("just a text", "must contain names of nodes"),
         ("a: [1, 2", "is no YAML"),
-        ("utterance_node: 3", "utterance_node must hold `ros__parameters`"),
+        ("utterance_node: 3", "utterance_node must contain `ros__parameters`"),
         ("utterance_node: {ros__parameters: [1]}", "must be a mapping"),
         ("utterance_node: {ros__parameters: {face_rate: [5.0]}}", "face_rate must be a"),
     ],
