@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -87,3 +88,25 @@ def test_the_copy_has_every_folder_that_the_tests_read(mutants: ModuleType, tmp_
     mutants.configure(tmp_path, mutants.PACKAGES["pipeline"])
     lines = (tmp_path / "pyproject.toml").read_text().splitlines()
     assert 'also_copy = ["config", "docs", "test", "pyproject.toml"]' in lines
+
+
+def test_the_tests_of_the_quickest_file_run_first_and_those_of_a_file_together(
+    mutants: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durations = {"slow.py::a": 0.1, "slow.py::b": 9.0, "quick.py::a": 1.0, "quick.py::b": 2.0}
+    (tmp_path / "mutmut-stats.json").write_text(json.dumps({"duration_by_test": durations}))
+    items = [
+        SimpleNamespace(location=(file, line, "test"))
+        for file, line in (("slow.py", 1), ("quick.py", 9), ("slow.py", 2), ("quick.py", 3))
+    ]
+    before = list(items)
+    mutants.pytest_collection_modifyitems(items)  # no statistics yet
+    assert items == before
+    monkeypatch.chdir(tmp_path)
+    mutants.pytest_collection_modifyitems(items)
+    assert [each.location[:2] for each in items] == [
+        ("quick.py", 3),
+        ("quick.py", 9),
+        ("slow.py", 1),
+        ("slow.py", 2),
+    ]
