@@ -67,6 +67,7 @@ PACKAGES = {
         ("erc_ros/pipeline.py",),
         (
             "test/test_pipeline.py",
+            "test/test_opt_out.py",
             "test/test_hard_days.py",
             "test/replay/test_offline.py",
             "test/dialogue/test_voice_audio.py",
@@ -210,6 +211,8 @@ class _WithoutWording(ast.NodeTransformer):
             node.args, node.keywords = [], []
         if name == "zip":
             node.keywords = []
+        if name == "check_time":  # the name is part of its message
+            node.args = node.args[1:] if len(node.args) > 1 else node.args
         for keyword in node.keywords:
             if keyword.arg == "encoding" and isinstance(keyword.value, ast.Constant):
                 keyword.value.value = str(keyword.value.value).lower()

@@ -39,6 +39,8 @@ def mutants() -> ModuleType:
         ("return n < 3", "return n <= 3", False),
         ("zip(a, b, strict=True)", "zip(a, b, strict=False)", True),
         ("zip(a, b, strict=True)", "zip(a, None, strict=True)", False),
+        ("check_time('stamp', n)", "check_time(None, n)", True),
+        ("check_time('stamp', n)", "check_time('stamp')", False),
         ("f.read(encoding='utf-8')", "f.read(encoding='UTF-8')", True),
         ("f.read(encoding='utf-8')", "f.read(encoding=None)", False),
     ],

@@ -38,25 +38,41 @@ from erc_ros import (
 from erc_ros.dialogue.alignment import expected_duration
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler
 from erc_ros.dialogue.speakers.embedding import load_manifest
-from erc_ros.dialogue.speakers.enrolment import EnrolmentError, load_voices
+from erc_ros.dialogue.speakers.enrolment import MAX_NAME, EnrolmentError, load_voices
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.inference.bundle import read_manifest
 from erc_ros.inference.engines import tensorrt_engine
 from erc_ros.pipeline import (
+    LATE,
+    FaceLandmarks,
     FaceSpeaking,
+    FormatExpected,
     FormatRefused,
     IdentityMatch,
     MicrophoneReplaced,
+    RobotJoints,
+    RobotMoving,
     TrackedFace,
     VoiceSound,
     VoiceSpeaking,
     crop_size,
+    known_voices,
+    microphone_of,
+    speaker_networks,
 )
 from erc_ros.resources import model_folder
 from erc_ros.sensing.audio import AudioSamples
 from erc_ros.sensing.faces import Box, FaceObservation
-from erc_ros.values.events import ConversationEnded, Event, UtteranceEvent
+from erc_ros.values.events import (
+    ConversationEnded,
+    DeviceReplaced,
+    Event,
+    TextCorrected,
+    UtteranceEvent,
+)
 from erc_ros.values.nanoseconds import NS
+from erc_ros.values.opt_outs import speaker_key
+from erc_ros.values.utterance import Utterance
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -231,6 +247,8 @@ def test_a_time_in_seconds_is_refused(config: PipelineConfig) -> None:
         AudioChunk(bytes(2), 0.5, NS)  # type: ignore[arg-type]
     for speaking in (
         lambda stamp: RobotSpeaking(stamp, True),
+        lambda stamp: RobotMoving(stamp, True),
+        lambda stamp: RobotJoints(stamp, np.zeros(1), np.zeros(0)),
         lambda stamp: FaceSpeaking("f1", stamp, True),
         lambda stamp: VoiceSpeaking("v1", stamp, True),
     ):
@@ -684,3 +702,300 @@ def test_crops_have_a_size_of_their_own_or_what_the_models_expect(expected: int,
     perception.close()
     (said,) = [e.utterance for e in events if isinstance(e, UtteranceEvent)]
     assert [crop.pixels.shape for crop in said.faces] == [(size, size, 3)]
+
+
+# --- what perception does with each input ---
+
+
+def perception_of(**settings: object) -> Perception:
+    """With tones for voices, and no camera."""
+    config = PerceptionConfig(face_detector="none", **settings)
+    return Perception(config, UtteranceAssembler(config.dialogue, LoudIsSpeech(), tone_networks()))
+
+
+def play(perception: Perception, sound: np.ndarray, start: int) -> list[Utterance]:
+    """The final utterances of the audio, fed in chunks of 0.1 s."""
+    events: list[object] = []
+    for at in range(0, len(sound), 1600):
+        events += perception.feed(heard(sound[at : at + 1600], start + at * NS // 16_000))
+    events += perception.advance(start + len(sound) * NS // 16_000)
+    finals = [e.utterance for e in events if isinstance(e, UtteranceEvent)]
+    return [utterance for utterance in finals if utterance.is_final]
+
+
+def test_a_speaker_is_enrolled_by_id_though_another_spoke_last() -> None:
+    perception = perception_of()
+    first, *_, last = play(perception, scene((0.5, 7.5, 4), (9, 16, 40), end=19), NS)
+    assert first.speaker_id and last.speaker_id and first.speaker_id != last.speaker_id
+    for name in ("", " ", "n" * (MAX_NAME + 1)):
+        with pytest.raises(EnrolmentError):
+            perception.enrol(name)
+    with pytest.raises(EnrolmentError):
+        perception.enrol("Ada", "no-such-speaker")
+    perception.opt_outs.change(speaker_key(first.conversation_id, first.speaker_id), True)
+    with pytest.raises(EnrolmentError):
+        perception.enrol("Ada", first.speaker_id)
+    perception.opt_outs.change(speaker_key(first.conversation_id, first.speaker_id), False)
+    assert perception.known_names == frozenset()
+    name = "n" * MAX_NAME
+    perception.enrol(name, first.speaker_id, first.conversation_id)
+    perception.reset()
+    (again, other) = play(perception, scene((0.5, 7.5, 4), (9, 16, 40), end=19), 60 * NS)
+    assert (again.person_id, other.person_id) == (name, "")
+    perception.close()
+
+
+def test_whom_little_was_heard_of_cannot_be_enrolled() -> None:
+    perception = perception_of()
+    assert play(perception, scene((0.5, 2.5, 4)), NS)
+    with pytest.raises(EnrolmentError):
+        perception.enrol("Ada")
+    assert perception.known_names == frozenset()
+    perception.close()
+
+
+def test_who_speaks_now_is_known_while_they_speak() -> None:
+    perception = perception_of()
+    assert perception.speaking() == ("", "")
+    sound = scene((0.5, 6, 4), (8, 14, 4), end=17)
+    (first,) = play(perception, sound[: 12 * 16_000], NS)
+    assert perception.speaking() == (first.conversation_id, first.speaker_id)
+    assert first.conversation_id and first.speaker_id
+    assert play(perception, sound[12 * 16_000 :], 13 * NS)
+    assert perception.speaking() == (first.conversation_id, "")
+    perception.close()
+
+
+def test_a_voice_is_not_used_and_counted_while_the_robot_moves() -> None:
+    perception = perception_of(speaker_model="none", expect_text="never")
+    perception.feed(RobotMoving(NS, True))
+    (moving,) = play(perception, scene((1, 3, 4), end=5), NS)
+    perception.feed(RobotMoving(6 * NS, False))
+    (still,) = play(perception, scene((2, 4, 4), end=7), 6 * NS)
+    assert (len(moving.audio), bool(len(still.audio))) == (0, True)
+    assert perception.counts["voices_while_moving"] == 1
+    assert perception.counters()["voices_while_moving"] == 1
+    perception.close()
+
+
+def test_joints_that_move_make_the_robot_move() -> None:
+    perception = perception_of(speaker_model="none", expect_text="never")
+    for tenth in range(10, 50):
+        speeds = np.array([2.0])
+        perception.feed(RobotJoints(tenth * NS // 10, np.array([tenth / 5]), speeds))
+    (moving,) = play(perception, scene((1, 3, 4), end=5), NS)
+    assert len(moving.audio) == 0
+    perception.close()
+
+
+def test_without_audio_an_utterance_has_none() -> None:
+    perception = perception_of(speaker_model="none", expect_text="never", sensed=("text",))
+    (said,) = play(perception, scene((1, 3, 4), end=5), NS)
+    assert said.audio.shape == (0,) and said.end > said.start
+    perception.close()
+
+
+class Receives(Notes):
+    """Writes down the landmarks and the joints that it was given."""
+
+    def feed_landmarks(self, face_id: str, stamp: int, points: np.ndarray) -> list[Event]:
+        self.given.append(f"landmarks {face_id} {stamp} {points.sum():.0f}")
+        return []
+
+    def note_presence(self, face_id: str, stamp: int) -> None:
+        self.given.append(f"presence {face_id} {stamp}")
+
+
+def test_landmarks_are_used_unless_their_face_opted_out_or_faces_are_not_sensed() -> None:
+    for sensed, expected in (
+        (("visual",), ["landmarks f1 7 140", "presence f2 9"]),
+        (("text", "audio"), []),
+    ):
+        notes = Receives()
+        perception = Perception(PerceptionConfig(face_detector="none", sensed=sensed), notes)
+        perception.opt_outs.change("f2", True)
+        for face in ("f1", "f2"):
+            assert not perception.feed(FaceLandmarks(face, 7, np.ones((70, 2), np.float32)))
+        perception.feed(TrackedFace("f2", Frame(9, "rgb8", 4, 4, 12, bytes(48))))
+        assert notes.given == expected
+        perception.close()
+
+
+def test_a_face_of_the_own_detector_that_opted_out_is_present_and_no_more() -> None:
+    notes = Receives()
+    perception = Perception(PerceptionConfig(face_rate=30.0), notes, Sees())
+
+    def see(stamp: int) -> None:
+        perception.feed(Frame(stamp, "rgb8", 64, 48, 192, bytes(64 * 48 * 3)))
+        for later in (1, 2):
+            perception.advance(stamp + later)
+
+    see(NS)
+    (face,) = perception.faces
+    perception.opt_outs.change(face.track_id, True)
+    see(NS + NS // 5)
+    perception.close()
+    looks = [each for each in notes.given if each != "tick"]
+    assert looks == [f"face {NS}", f"presence {face.track_id} {NS + NS // 5}"]
+
+
+@pytest.mark.parametrize(("order", "expected"), [("ca", "ear"), ("c", "eye"), ("a", "ear")])
+def test_an_utterance_has_the_frame_of_the_microphone_else_of_the_camera(
+    order: str, expected: str
+) -> None:
+    perception = Perception(PerceptionConfig(speaker_model="none"), None, Sees())
+    if "c" in order:
+        for frame_id in ("eye", "other eye"):
+            perception.feed(Frame(NS, "rgb8", 4, 4, 12, bytes(48), frame_id=frame_id))
+    if "a" in order:
+        for second, frame_id in ((1, "ear"), (2, "other ear")):
+            perception.feed(heard(np.zeros(16_000), second * NS, frame_id))
+    events = [*perception.feed(said("Hello.", 3 * NS)), *perception.flush()]
+    perception.close()
+    (utterance,) = [e.utterance for e in events if isinstance(e, UtteranceEvent)]
+    assert utterance.frame_id == expected
+
+
+def test_an_input_is_late_from_a_tenth_of_a_second_on() -> None:
+    perception = perception_of(speaker_model="none")
+    events = perception.feed(said("The clock was not set.", NS))
+    assert not [event for event in events if isinstance(event, InputLate)]
+    perception.advance(5 * NS)
+    in_time = perception.feed(said("In time.", 5 * NS - LATE))
+    late = perception.feed(said("Late.", 5 * NS - LATE - 1))
+    assert not [event for event in in_time if isinstance(event, InputLate)]
+    assert InputLate("speech", LATE + 1) in late and perception.counts["late_inputs"] == 1
+    perception.close()
+
+
+def test_audio_waits_for_a_format_that_is_expected() -> None:
+    perception = perception_of(speaker_model="none")
+    perception.feed(FormatExpected(True))
+    perception.feed(heard(np.zeros(1600), NS))
+    assert perception.counts["samples"] == 0
+    perception.feed(AudioFormat(8000, 1))
+    perception.feed(heard(np.zeros(1600), NS + NS // 5))
+    perception.flush()
+    assert perception.counts["samples"] == pytest.approx(6400, abs=100)  # both at 8 kHz
+    assert perception.refused_format == ""
+    perception.feed(FormatRefused("it is MP3"))
+    assert perception.refused_format == "it is MP3"
+    events = perception.feed(MicrophoneReplaced())
+    assert DeviceReplaced("audio") in events and perception.refused_format == ""
+    perception.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 0.4),  # the mean of the channels
+        ({"audio_channel": 0}, 0.1),
+        ({"audio_channel": 1}, 0.3),
+        ({"reference_channel": 0}, 0.55),  # the mean of the others
+        ({"reference_channel": 1}, 0.45),
+    ],
+)
+def test_the_channels_that_the_parameters_choose_are_heard(
+    settings: dict[str, int], expected: float
+) -> None:
+    config = PerceptionConfig(
+        audio_rate=16_000, audio_channels=3, audio_format="F32LE", audio_queue=33, **settings
+    )
+    microphone = microphone_of(config)
+    tone = np.sin(np.arange(16_000) * 0.1)
+    samples = np.stack([tone * 0.1, tone * 0.3, tone * 0.8], axis=1).astype("<f4")
+    events = [*microphone.feed(AudioChunk(samples.tobytes(), NS, 2 * NS)), *microphone.flush()]
+    heard = np.concatenate([e.samples for e in events if isinstance(e, AudioSamples)])
+    assert np.abs(heard).max() == pytest.approx(expected, abs=0.01)
+    assert microphone._capacity == 33
+
+
+def test_a_broken_part_of_perception_leaves_no_thread_of_recognition(
+    config: PipelineConfig,
+) -> None:
+    before = set(threading.enumerate())
+    for part in ("face_detector", "voice_activity_model"):
+        with pytest.raises(ValueError, match="no-such"):
+            Pipeline(
+                PipelineConfig.from_parameters(
+                    {
+                        "bundle": config.recognition.bundle,
+                        "speaker_model": "none",
+                        part: "no-such",
+                    }
+                )
+            )
+    assert set(threading.enumerate()) <= before
+
+
+def test_known_voices_need_a_model_that_knows_voices_and_a_file(tmp_path: Path) -> None:
+    for model in ("", "none"):
+        with pytest.raises(EnrolmentError):
+            known_voices(PerceptionConfig(known_voices="voices.json", speaker_model=model))
+        assert known_voices(PerceptionConfig(speaker_model=model)) == {}
+        assert speaker_networks(PerceptionConfig(speaker_model=model)) is None
+    assert known_voices(PerceptionConfig()) == {}
+
+
+# --- what recognition reports ---
+
+
+def final(name: str, second: int, text: str = "Well") -> UtteranceEvent:
+    utterance = erc_ros.Utterance(
+        "c", name, second * NS, (second + 1) * NS, text, speaker_id="s1", is_final=True
+    )
+    return UtteranceEvent(utterance)
+
+
+def test_corrected_speakers_are_counted_as_far_as_they_are_remembered(
+    config: PipelineConfig,
+) -> None:
+    with Pipeline(config) as pipeline:
+        recognition = pipeline.recognition
+        for number in range(2):
+            recognition.feed(final(f"u{number}", number))
+        correction = SpeakerCorrected("c", ("u0", "u1", "gone"), 0, 9 * NS, "s1", "s2")
+        assert recognition.feed(correction) == []
+        assert recognition.counts["relabelled"] == 2
+        assert recognition.counts["not_relabelled"] == 1
+
+
+def test_events_of_the_dialogue_reach_the_recognizer(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    with Pipeline(config) as pipeline:
+        recognition = pipeline.recognition
+        recogniser = recognition._recogniser
+        monkeypatch.setattr(recogniser, "reset", lambda *of: told.append(("reset", *of)))
+        monkeypatch.setattr(
+            recogniser, "reset_reliability", lambda *of: told.append(("reliability", *of))
+        )
+        recognition.feed(final("u1", 1))
+        recognition.feed(ConversationEnded("c", 3 * NS))
+        recognition.feed(DeviceReplaced("audio"))
+        recognition.feed(TextCorrected(final("u1", 1, "Bad").utterance, "Well"))
+        pipeline.opt_out("somebody-else")
+        pipeline.reset()
+    assert told == [
+        ("reset", "c"),
+        ("reliability", "audio"),
+        ("reset", "c"),
+        ("reset", "c"),
+        ("reliability",),
+    ]
+    assert recognition.counts["estimates"] == 2
+
+
+def test_a_network_s_device_is_told_with_its_note(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Pipeline(config) as pipeline:
+        networks = {
+            "text": SimpleNamespace(device="cpu", note="no CUDA"),
+            "audio": SimpleNamespace(device="cuda", note=""),
+        }
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline.recognition._recogniser, "networks", networks)
+            devices = pipeline.recognition.devices()
+    assert devices == {"text": "cpu (no CUDA)", "audio": "cuda"}
