@@ -6,6 +6,7 @@ GPL-3.0-or-later; it is not part of this package, and is installed by the extra 
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import functools
 from dataclasses import dataclass
@@ -55,7 +56,11 @@ class Delivery:
 
 
 class Synthesiser:
-    """Speech synthesizer. There is one engine per process: use `synthesiser()`."""
+    """Speech synthesizer. There is one engine per process: use `synthesiser()`.
+
+    A sentence always gives the same samples. The library keeps the phases of its oscillators from
+    one sentence to the next, also when it is initialized again, so it is loaded for each (20 ms).
+    """
 
     def __init__(self) -> None:
         try:
@@ -64,14 +69,10 @@ class Synthesiser:
             raise VoiceError(
                 "synthetic voices need espeakng-loader: in the source tree, pip install '.[demo]'"
             ) from error
-        data = Path(espeakng_loader.get_data_path())
-        self._library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
-        self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, str(data.parent).encode(), 0)
-        if self._rate <= 0:
-            raise VoiceError(f"eSpeak NG does not start with its data in {data}")
+        self._data = Path(espeakng_loader.get_data_path())
+        self._file = espeakng_loader.get_library_path()
         self._chunks: list[NDArray[np.int16]] = []
         self._callback = _Callback(self._collect)  # a reference, because the library calls it
-        self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, text: str, voice: Voice, delivery: Delivery | None = None) -> NDArray[np.float32]:
         """Synthesize a sentence as (n,) float32 at 16 kHz with a peak of 0.7 times the loudness.
@@ -80,21 +81,35 @@ class Synthesiser:
             VoiceError: the variant is unknown, or the text gives no audio.
         """
         delivery = delivery or Delivery()
-        if self._library.espeak_SetVoiceByName(voice.variant.encode()):
-            raise VoiceError(f"eSpeak NG has no voice {voice.variant!r}")
-        pitch = min(100, max(0, voice.pitch + delivery.pitch))
-        for parameter, value in ((_RATE, delivery.rate), (_PITCH, pitch), (_RANGE, delivery.range)):
-            self._library.espeak_SetParameter(parameter, value, 0)
         self._chunks.clear()
-        sentence = text.encode() + b"\0"
-        self._library.espeak_Synth(sentence, len(sentence), 0, 1, 0, _UTF8, None, None)
+        library: Any = ctypes.CDLL(self._file)
+        try:
+            rate = self._synthesize(library, text, voice, delivery)
+        finally:
+            library.espeak_Terminate()
+            _ctypes.dlclose(library._handle)
         if not self._chunks:
             raise VoiceError(f"the text {text!r} gives no audio")
         sound = np.concatenate(self._chunks).astype(np.float32) / 32768
-        sound = soxr.resample(sound, self._rate, SAMPLE_RATE)
+        sound = soxr.resample(sound, rate, SAMPLE_RATE)
         sound[1:] += delivery.tilt * sound[:-1]
         peak = 0.7 * delivery.loudness / max(1e-6, float(np.abs(sound).max()))
         return np.asarray(sound * peak, np.float32)
+
+    def _synthesize(self, library: Any, text: str, voice: Voice, delivery: Delivery) -> int:
+        """Collect the samples of the sentence; return their rate."""
+        rate: int = library.espeak_Initialize(_SYNCHRONOUS, 0, str(self._data.parent).encode(), 0)
+        if rate <= 0:
+            raise VoiceError(f"eSpeak NG does not start with its data in {self._data}")
+        library.espeak_SetSynthCallback(self._callback)
+        if library.espeak_SetVoiceByName(voice.variant.encode()):
+            raise VoiceError(f"eSpeak NG has no voice {voice.variant!r}")
+        pitch = min(100, max(0, voice.pitch + delivery.pitch))
+        for parameter, value in ((_RATE, delivery.rate), (_PITCH, pitch), (_RANGE, delivery.range)):
+            library.espeak_SetParameter(parameter, value, 0)
+        sentence = text.encode() + b"\0"
+        library.espeak_Synth(sentence, len(sentence), 0, 1, 0, _UTF8, None, None)
+        return rate
 
     def _collect(self, samples: Any, count: int, _events: Any) -> int:
         if count > 0:
