@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -225,6 +226,28 @@ def test_a_partial_text_is_shared_between_the_speech_it_was_heard_in() -> None:
     assert text_within(partial, [segment(0, 4, is_open=True)]) == "one two three four"
     assert text_within(partial, [segment(0, 2), segment(2, 6, is_open=True)]) == "three four"
     assert text_within(partial, [segment(0, 2), segment(5, 6, is_open=True)]) == ""  # not heard yet
+
+
+@pytest.mark.parametrize(
+    ("mark", "off", "expected"),
+    [
+        (",", 0.30, "yes well, no"),  # s: too far for a clause whose words have times
+        (",", 0.15, "yes well,"),
+        (".", 0.60, "yes well. no"),
+        (".", 0.40, "yes well."),
+    ],
+)
+def test_punctuation_near_the_turn_is_preferred_within_bounds(
+    mark: str, off: float, expected: str
+) -> None:
+    times = [(0.0, 0.5), (0.5, 2.0 - off), (2.0 - off, 2.05), (2.05, 3.0)]
+    tokens = f"yes well{mark} no thanks".split()
+    words = [Word(t, seconds(a), seconds(b)) for t, (a, b) in zip(tokens, times, strict=True)]
+    told = Transcript(" ".join(tokens), seconds(99), words=tuple(words))
+    first, second = split(told, [segment(0, 2, 0), segment(2, 3, 1)])
+    assert first.transcript is not None and first.transcript.text == expected
+    assert second.transcript is not None
+    assert [*first.transcript.words, *second.transcript.words] == words
 
 
 # --- the same speech once more, and too late ---

@@ -244,6 +244,12 @@ def test_text_without_speech_stands_alone_while_sound_goes_on() -> None:
     assert utterance.start == utterance.end == at(2.0)
 
 
+def test_texts_without_speech_are_counted() -> None:
+    ears = listener()
+    play(ears, silence(4), [final("A ghost.", 2.0), final("Another one.", 3.0)])
+    assert ears.counters()["texts_without_speech"] == 2
+
+
 def test_text_whose_sound_is_on_its_way_waits_for_it() -> None:
     ears, sound = listener(), scene((1, 2, 5))
     ears.advance(at(0.9))

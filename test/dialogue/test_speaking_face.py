@@ -18,6 +18,7 @@ from erc_ros.dialogue.speaking_face import (
     SpeakingFaceConfig,
     Spoken,
     clearly_most,
+    face_shape,
     link,
     mouth_motion,
     partners,
@@ -167,6 +168,13 @@ def test_landmarks_of_silent_faces_choose_seldom_one() -> None:
     pairs = [clearly_most({"a": a, "b": b}) for n, a in enumerate(motions) for b in motions[:n]]
     print(f"silent {sum(map(bool, pairs)) / len(pairs):.3f}")
     assert sum(map(bool, pairs)) / len(pairs) <= 0.25
+
+
+@pytest.mark.parametrize("eye", [0.0, 0.9, 1.0, np.inf, np.nan])
+def test_a_face_has_a_shape_where_its_eyes_are_apart(eye: float) -> None:
+    points = landmarks(2.0, np.random.default_rng(0))
+    points[36], points[45] = (0, 0), (eye, 0)
+    assert (face_shape(7, points) is not None) == (eye == 1.0)
 
 
 def test_landmarks_that_are_no_face_say_nothing_and_are_bounded() -> None:
