@@ -497,7 +497,7 @@ def test_the_own_detector_rests_while_others_send_faces_and_after_the_clock_was_
     perception = Perception(PerceptionConfig(face_rate=30.0), Notes(), sees)
     black = bytes(64 * 48 * 3)
     perception.feed(TrackedFace("anna", Frame(100 * NS, "rgb8", 64, 48, 192, black)))
-    for time in (101, 103, 95, 50, 51):  # s; at 50 s a recording has started again
+    for time in (101, 103, 95, 92, 50, 51):  # s; at 50 s a recording has started again
         perception.feed(Frame(time * NS, "rgb8", 64, 48, 192, black))
     perception.flush()
     perception.close()
@@ -737,6 +737,9 @@ def test_a_speaker_is_enrolled_by_id_though_another_spoke_last() -> None:
         perception.enrol("Ada", first.speaker_id)
     perception.opt_outs.change(speaker_key(first.conversation_id, first.speaker_id), False)
     assert perception.known_names == frozenset()
+    perception.enrol("A")  # of who spoke last
+    assert perception.known_names == {"A"}
+    perception.forget_person("A")
     name = "n" * MAX_NAME
     perception.enrol(name, first.speaker_id, first.conversation_id)
     perception.reset()
