@@ -798,6 +798,24 @@ def test_without_audio_an_utterance_has_none() -> None:
     perception.close()
 
 
+def test_nothing_is_an_input_that_says_nothing() -> None:
+    perception = perception_of(speaker_model="none")
+    assert perception.feed(None) == []
+    perception.close()
+
+
+def test_a_voice_alone_has_the_format_of_the_microphone() -> None:
+    perception = perception_of(speaker_model="none", audio_format="F32LE", audio_rate=8000)
+    samples = (np.sin(np.arange(8000) * 0.1) / 2).astype("<f4")
+    perception.feed(VoiceSound("v1", AudioChunk(samples.tobytes(), NS, 2 * NS)))
+    text = Transcript("Hello.", arrival=2 * NS, start=NS, end=2 * NS, voice_id="v1")
+    events = [*perception.feed(text), *perception.flush()]
+    perception.close()
+    (utterance,) = [e.utterance for e in events if isinstance(e, UtteranceEvent)]
+    assert len(utterance.audio) == pytest.approx(16_000, abs=1500)  # the resampler waits
+    assert np.abs(utterance.audio).max() == pytest.approx(2**14, rel=0.02)
+
+
 class Receives(Notes):
     """Writes down the landmarks and the joints that it was given."""
 
