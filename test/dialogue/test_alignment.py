@@ -54,6 +54,13 @@ def test_a_text_with_times_takes_the_speech_of_that_time() -> None:
     assert match(segments, timed(2.1, 2.9)) == (2.0, 3.0)
 
 
+def test_a_text_with_a_start_and_no_end_is_matched_by_its_duration() -> None:
+    begun = Transcript("text", seconds(3.5), start=seconds(2.1))
+    segments = [segment(0, 1), segment(2, 3)]
+    assert match(segments, begun) == match(segments, came(3.5)) == (0.0, 1.0)
+    assert late_cost(segment(2, 3), begun, seconds(1)) is not None
+
+
 def test_a_text_with_times_away_from_speech_takes_none() -> None:
     assert match([segment(0, 1)], timed(2.0, 3.0)) is None
     assert match([], timed(2.0, 3.0)) is None

@@ -244,6 +244,15 @@ def test_text_without_speech_stands_alone_while_sound_goes_on() -> None:
     assert utterance.start == utterance.end == at(2.0)
 
 
+def test_who_speaks_is_known_while_they_do() -> None:
+    ears, sound = listener(), scene((1, 3, 5), (6, 12, 5))
+    assert (ears.speaking(), ears.conversation_id()) == ("", "")
+    (utterance, *_) = finals(play(ears, sound[: 10 * RATE], [final("Hello.", 3.5)]))
+    assert ears.speaking() == utterance.speaker_id == ears.last_speaker() != ""
+    play(ears, sound[10 * RATE :], start=10)
+    assert (ears.speaking(), ears.conversation_id()) == ("", utterance.conversation_id)
+
+
 def test_texts_without_speech_are_counted() -> None:
     ears = listener()
     play(ears, silence(4), [final("A ghost.", 2.0), final("Another one.", 3.0)])

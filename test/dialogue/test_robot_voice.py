@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,7 +14,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.assembler import AssemblerConfig, UtteranceAssembler, UtteranceEvent
-from erc_ros.dialogue.robot_voice import Gate, RobotGateConfig, hear, is_playing, play, power
+from erc_ros.dialogue.robot_voice import (
+    Gate,
+    RobotGateConfig,
+    RobotSpeech,
+    RobotVoiceConfig,
+    RobotVoiceState,
+    hear,
+    is_playing,
+    play,
+    power,
+    step,
+)
 from erc_ros.dialogue.voice_activity import SileroVoiceActivity
 from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import NS, seconds
@@ -101,6 +113,20 @@ def test_the_state_stays_finite(frames: list[tuple[float, bool]]) -> None:
     for level, is_speech in frames:
         gate, _ = hear(play(gate, level), level, is_speech)
     assert np.isfinite([gate.envelope, gate.loudness]).all()
+
+
+def test_the_robot_is_talked_over_only_while_it_speaks() -> None:
+    config, quiet = RobotVoiceConfig(), np.zeros(512, np.float32)
+    state = RobotVoiceState(is_talked_over=True)
+    state, is_robot = step(state, config, NS, quiet, quiet, 0.9)
+    assert (state.is_talked_over, is_robot) == (False, False)
+    state = RobotVoiceState((RobotSpeech(NS),), Gate(envelope=1.0))
+    state, is_robot = step(state, config, 2 * NS, quiet + 0.1, quiet, 0.9)
+    assert (state.is_talked_over, is_robot) == (False, True)
+    state = replace(state, announced=robot_speech(state.announced, -40.0, 300)[0])
+    for _ in range(10):
+        state, is_robot = step(state, config, 3 * NS, quiet + 0.9, quiet, 0.9)
+    assert (state.is_talked_over, is_robot) == (True, False)
 
 
 # --- speech in a room ---
