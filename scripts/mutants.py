@@ -64,6 +64,7 @@ PACKAGES = {
     "replay": folder_of(
         "replay",
         "test/media/test_information.py",
+        "test/media/test_recognizers.py",
         "test/media/test_sessions.py",
         "test/evaluation/test_consent.py",
         excluded=("erc_ros/replay/via_dds.py",),

@@ -131,6 +131,9 @@ def test_an_imported_film_gives_the_estimates_of_the_film(tmp_path: Path) -> Non
 
     with open_recording(path, read_cues(words)) as film, Bag(out) as bag:
         expected, imported = replay(film, {}).rows, replay(bag, {}).rows
+        counts = {topic.name: topic.count for topic in bag.topics}
+    assert counts.pop("/audio_info") == 1 and counts["/speech"] == len(phrases)
+    assert set(counts) == {"/audio", "/image/compressed", "/speech"}
     assert [row.text for row in imported] == [row.text for row in expected] != []
     assert [row.label for row in imported] == [row.label for row in expected]
     assert np.array([row.start for row in imported]) == pytest.approx(

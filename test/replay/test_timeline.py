@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra [replay] is not installed")
 
-from reference_pictures import assert_looks_as_before
+from reference_pictures import ASSETS, assert_looks_as_before
 
 from erc_ros.replay.report import quantiles
 from erc_ros.replay.rows import Row
-from erc_ros.replay.timeline import _LABEL, _TEXT, COLOURS, PER_PAGE, draw
+from erc_ros.replay.timeline import _LABEL, _MARGIN, _TEXT, COLOURS, PER_PAGE, _Page, draw
+from erc_ros.values.why import Why
 
 LABELS = list(COLOURS)
 NS = 1_000_000_000
@@ -121,6 +123,40 @@ def test_the_page_looks_as_it_did(tmp_path: Path) -> None:
     )
     draw(rows, tmp_path / "t.png", 0)
     assert_looks_as_before(tmp_path / "t.png", "timeline.png")
+
+
+def test_lines_and_boxes_are_at_their_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that are too faint for a comparison of images. In inches from the top left."""
+    shapes: list[str] = []
+    for kind in ("_line", "_box"):
+        monkeypatch.setattr(
+            _Page, kind, lambda page, *a, kind=kind: shapes.append(f"{kind[1:]} {shape(*a)}")
+        )
+
+    def shape(*numbers: float) -> str:
+        *places, color = numbers
+        return " ".join(f"{place:.3f}" for place in places) + f" {color}"
+
+    why = {
+        "text": Why("joy", 0.7, 1.0, "fear", 0.5),
+        "audio": Why("sadness", 0.8, 0.04, "joy", 0.6, "disagrees"),
+    }
+    rows = [
+        row(0, why=why, latency=5_000_000),
+        row(7, "anger", start=40 * NS, end=41 * NS, confidence=0.25),
+        row(8, "", speaker_id="", start=42 * NS, end=42 * NS + 1),
+    ]
+    for origin in (0, -100 * NS):
+        draw(rows, tmp_path / "t.png", origin)
+    file = ASSETS / "timeline_shapes.txt"
+    if os.environ.get("ERC_WRITE_REFERENCE"):
+        file.write_text("\n".join(shapes) + "\n", encoding="utf-8")
+    # The boxes of the legend are placed by the width of its words, which depends on the font.
+    legend = f" {_MARGIN + 0.03:.3f} 0.160 0.160 "
+    expected = file.read_text(encoding="utf-8").splitlines()
+    assert [s for s in shapes if legend not in s] == [s for s in expected if legend not in s]
 
 
 def test_the_name_of_a_person_is_drawn(tmp_path: Path) -> None:
