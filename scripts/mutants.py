@@ -22,6 +22,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -204,7 +205,8 @@ class Mutant:
 class _WithoutWording(ast.NodeTransformer):
     """Blanks what only people read: sentences, arguments of exceptions, of logs and of prints.
 
-    Also `strict` of zip, which says what the author expects, and the case of an encoding's name.
+    Also `strict` of zip, which says what the author expects, and the case of colors and of an
+    encoding's name.
     """
 
     LOGS = frozenset(("debug", "info", "warning", "warn", "error", "exception", "print"))
@@ -230,6 +232,8 @@ class _WithoutWording(ast.NodeTransformer):
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if isinstance(node.value, str) and " " in node.value.strip():
             node.value = " "
+        elif isinstance(node.value, str) and re.fullmatch("#[0-9a-fA-F]{6}", node.value):
+            node.value = node.value.lower()
         return node
 
 

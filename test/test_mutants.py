@@ -43,6 +43,8 @@ def mutants() -> ModuleType:
         ("check_time('stamp', n)", "check_time('stamp')", False),
         ("f.read(encoding='utf-8')", "f.read(encoding='UTF-8')", True),
         ("f.read(encoding='utf-8')", "f.read(encoding=None)", False),
+        ("color = '#e0e0e0'", "color = '#E0E0E0'", True),
+        ("color = '#e0e0e0'", "color = 'XX#e0e0e0XX'", False),
     ],
 )
 def test_changes_of_what_only_people_read_are_not_drawn(
