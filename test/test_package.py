@@ -295,6 +295,34 @@ def test_colcon_rosdep_and_bloom_find_two_packages_that_need_nothing_around_them
     assert not outside
 
 
+@in_source_tree
+def test_catkin_pkg_reads_both_packages_without_a_warning() -> None:
+    """The parser of colcon, rosdep and bloom."""
+    catkin_pkg = pytest.importorskip("catkin_pkg.package", reason="make colcon has catkin_pkg")
+    for name in ("erc_msgs", "erc_ros"):
+        warnings: list[str] = []
+        package = catkin_pkg.parse_package(REPOSITORY / name, warnings=warnings)
+        assert (package.name, warnings) == (name, [])
+        for distribution in ("humble", "jazzy", "lyrical"):
+            package.evaluate_conditions({"ROS_DISTRO": distribution, "ROS_VERSION": "2"})
+            used = {each.name for each in package.exec_depends if each.evaluated_condition}
+            assert ("hri_msgs" in used) == (name == "erc_ros")
+            assert ("python3-onnxruntime-pip" in used) == (
+                name == "erc_ros" and distribution != "humble"
+            )
+
+
+@in_source_tree
+def test_the_changelog_of_the_messages_names_each_of_them() -> None:
+    history = (REPOSITORY / "erc_msgs" / "CHANGELOG.rst").read_text(encoding="utf-8")
+    files = [*REPOSITORY.glob("erc_msgs/msg/*.msg"), *REPOSITORY.glob("erc_msgs/srv/*.srv")]
+    assert files and not [
+        file.stem
+        for file in files
+        if f"{file.stem}," not in history and f"{file.stem}." not in history
+    ]
+
+
 def test_the_installed_version_is_that_of_package_xml() -> None:
     try:
         installed_version = version("erc_ros")
