@@ -605,6 +605,10 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
         "write a small synthetic corpus in the layout of MELD or IEMOCAP",
     ),
     "enrol": (_elsewhere("nodes.enrol"), "store a person's voice, so that it is recognized later"),
+    "people": (
+        _elsewhere("nodes.people"),
+        "who is sensed by the running nodes; enroll, opt out and forget people",
+    ),
     "train": (_elsewhere("training.command", explains=False), "train models by a recipe"),
     "evaluate-run": (
         _elsewhere("training.engine.evaluation", explains=False),
@@ -657,7 +661,7 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
 _GROUPS = {
     "use": (
         *("run", "sense", "live", "replay", "annotate", "evaluate"),
-        *("evaluate-bag", "agreement", "import", "enrol", "security-policy"),
+        *("evaluate-bag", "agreement", "import", "enrol", "people", "security-policy"),
         *("demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (
