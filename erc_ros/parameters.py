@@ -165,6 +165,11 @@ class EmotionNodeConfig(Composed, FromParameters):
         "humans",
         "where `faces/<id>/expression` is published, relative to the namespace of the node",
     )
+    omit_disengaged: bool = parameter(
+        False,
+        "`~/annotated_speech` omits people whom ROS4HRI's `engagement_status` reports as disengaged; "
+        "needs hri_msgs",
+    )
     build_engines: bool = parameter(
         True,
         "with device auto, where there is TensorRT: build its engines in the background at the "

@@ -19,6 +19,7 @@ UPSTREAM = {
     ),
     "hri_msgs/LiveSpeech": "2cfdf359eed836b1d32ac2d62e1476f2048212e7ed79a17c0a594b04c33f8783",
     "hri_msgs/Expression": "411b88e0604397d44775d8ec6a4bc69398fb0dfbfe864c33a40fa99ee85f1b00",
+    "hri_msgs/EngagementLevel": "275391f46d2e6cc0d21085f8e02dce6a8150baa57539ec99bd9f4e0321443788",
     "hri_msgs/IdsList": "7e0812d1ac945c98fd3e393568d581ad0ab567f37b24eff633eab778c1bfe62d",
     "hri_msgs/IdsMatch": "1c649d4a87ca2d4fe5f606395e83a863640e411c9192dfda6d399a68019966f0",
 }

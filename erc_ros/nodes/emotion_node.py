@@ -22,6 +22,7 @@ from erc_ros.inference.estimate import Estimate
 from erc_ros.nodes import diagnostics, services
 from erc_ros.nodes.diagnostics import Latencies, Lossiness, Meter
 from erc_ros.nodes.dialogue_outputs import DialogueOutputs
+from erc_ros.nodes.engagement import Engagement
 from erc_ros.nodes.event_log import Field
 from erc_ros.nodes.expressions import Expressions
 from erc_ros.nodes.handover import Handover
@@ -78,6 +79,7 @@ class EmotionNode(ManagedNode):
         self._worker: Worker | None = None
         self._outputs: dict[str, Any] = {}
         self._expressions: Expressions | None = None
+        self._engagement: Engagement | None = None
         self._dialogue: DialogueOutputs | None = None
         self._live_subscriptions: list[Any] = []
         self._engines: EngineBuild | None = None
@@ -95,6 +97,8 @@ class EmotionNode(ManagedNode):
         p = self.parameters
         if p["publish_expression"]:
             self._expressions = Expressions(self, p["humans_namespace"])
+        if p["omit_disengaged"]:
+            self._engagement = Engagement(self, p["humans_namespace"])
         self._settings = p.config(EmotionNodeConfig).used_recognition
         self._recognition = Recognition(self._settings)
         self._received, self._published, self._bad = Meter(), Meter(), 0
@@ -181,10 +185,10 @@ class EmotionNode(ManagedNode):
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
         self._outputs = {}
-        for part in (self._expressions, self._dialogue):
+        for part in (self._expressions, self._engagement, self._dialogue):
             if part is not None:
                 part.close()
-        self._expressions = self._dialogue = None
+        self._expressions = self._engagement = self._dialogue = None
 
     def crop_size(self) -> int:
         """Return the size (pixels) of face crops that the bundle expects; 0: unknown."""
@@ -212,8 +216,9 @@ class EmotionNode(ManagedNode):
             self._inbox.put("tick", None)
 
     def _look(self) -> None:
-        if self._expressions is not None:
-            self._expressions.look()
+        for part in (self._expressions, self._engagement):
+            if part is not None:
+                part.look()
 
     def _put(self, name: str, what: Handover | UtteranceMessage | SpeakerCorrection) -> None:
         if self._inbox is not None and self._worker is not None:
@@ -288,10 +293,15 @@ class EmotionNode(ManagedNode):
             if self._expressions is not None:
                 self._expressions.tell(estimate)
             if self._dialogue is not None:
-                self._dialogue.tell_estimate(estimate, text)
+                self._dialogue.tell_estimate(estimate, text and self._is_meant(estimate))
             self._states.feed(estimate)
             self._publish_states()
             self._count(estimate, stages, total)
+
+    def _is_meant(self, estimate: Estimate) -> bool:
+        """Whether the robot's dialogue gets this text."""
+        person = estimate.utterance.person_id
+        return self._engagement is None or not self._engagement.is_disengaged(person)
 
     def _follow_opt_outs(self) -> None:
         """Forget people who opted out: their words, voices, faces and states.

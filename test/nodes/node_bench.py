@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from audio_common_msgs.msg import AudioDataStamped
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from erc_msgs.msg import EmotionEstimate, Utterance
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Log
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -22,6 +24,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from erc_ros.nodes import engagement
 from erc_ros.nodes.emotion import both
 from erc_ros.nodes.emotion_node import EmotionNode
 from erc_ros.nodes.managed_node import ManagedNode
@@ -224,6 +227,14 @@ def play(bench: Bench, sound: np.ndarray, start: int, topic: str = "audio") -> N
 def finals(bench: Bench) -> list[Utterance]:
     """The final utterances that have come."""
     return [utterance for utterance in bench.utterances if utterance.is_final]
+
+
+def engagement_level(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """hri_msgs/EngagementLevel; in its place, with an older hri_msgs, another type with a level."""
+    kind = getattr(pytest.importorskip("hri_msgs.msg"), "EngagementLevel", None)
+    if kind is None:
+        monkeypatch.setattr(engagement, "LEVEL", "rcl_interfaces/msg/Log")
+    return kind or Log
 
 
 SENSOR = qos_profile_sensor_data

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from erc_msgs.msg import EmotionChange, EmotionStates
 from erc_msgs.srv import GetEmotion
-from node_bench import LATCHED, Bench
+from node_bench import LATCHED, Bench, engagement_level
 from std_msgs.msg import String
 
 from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
+from erc_ros.nodes import engagement
 from erc_ros.nodes.dialogue_outputs import annotated
 from erc_ros.nodes.handover import Handover
 from erc_ros.values.events import TextCorrected, UtteranceEvent
@@ -131,3 +132,40 @@ def test_a_change_of_emotion_is_an_event_and_a_service_says_how_a_person_is(
         assert answer.state.person_id == "anna" and answer.state.label == labels[1]
         assert list(answer.labels) == list(labels)
     assert not how(person_id="ben").success and not how(speaker_id="7").success
+
+
+@pytest.mark.parametrize("omits", [False, True])
+def test_texts_of_disengaged_people_are_omitted_from_annotated_speech(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, omits: bool
+) -> None:
+    kind = engagement_level(monkeypatch)
+    bench = make_bench(parameters={"omit_disengaged": omits})
+    texts = bench.listen(String, "emotion_node/annotated_speech", 50)
+    node = bench.nodes[1]
+    make = bench.talker if omits else bench.probe.create_publisher
+    anna = make(kind, "/humans/persons/anna/engagement_status", 10)
+    bench.wait(lambda: bench.probe.count_publishers("emotion_node/annotated_speech"), "a topic")
+    say(bench, 1, "First.")
+    bench.wait(lambda: len(texts) == 1, "no status is known")
+    anna.publish(kind(level=1))
+    if omits:
+        bench.wait(lambda: node._engagement.is_disengaged("anna"), "a status")
+    say(bench, 2, "Aside.")
+    bench.wait(lambda: len(bench.estimates) == 2, "an estimate")
+    anna.publish(kind(level=3))
+    if omits:
+        bench.wait(lambda: not node._engagement.is_disengaged("anna"), "another status")
+    say(bench, 3, "Last.")
+    bench.wait(lambda: texts[-1].data.endswith("Last."), "the last text")
+    assert [text.data.rpartition("] ")[2] for text in texts] == (
+        ["First.", "Last."] if omits else ["First.", "Aside.", "Last."]
+    )
+
+
+def test_without_hri_msgs_omit_disengaged_is_refused(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engagement, "LEVEL", "no_msgs/msg/Level")
+    bench = make_bench(parameters={"omit_disengaged": True}, running=False)
+    status = bench.wait_for_diagnosis("emotion_node: state", "hri_msgs")
+    assert status.level == status.ERROR

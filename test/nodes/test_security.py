@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from audio_common_msgs.msg import AudioData, AudioInfo
 from erc_msgs.srv import Enrol, ForgetPerson, SetBundle
-from node_bench import LATCHED, Bench
+from node_bench import LATCHED, Bench, engagement_level
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
@@ -64,9 +64,10 @@ def opened(bench: Bench) -> dict[tuple[str, str], set[str]]:
     return endpoints
 
 
-def people(bench: Bench) -> list[Any]:
+def people(bench: Bench, level: Any) -> list[Any]:
     """Everything that ROS4HRI tells of somebody."""
     made = [
+        bench.talker(level, "/humans/persons/p1/engagement_status", 5),
         bench.talker(Image, "/humans/faces/f7/cropped", 5),
         bench.talker(Bool, "/humans/faces/f7/is_speaking", 5),
         bench.talker(hri.LiveSpeech, "/humans/voices/v1/speech", 5),
@@ -80,12 +81,14 @@ def people(bench: Bench) -> list[Any]:
 
 
 def test_the_policy_allows_what_the_nodes_open_and_nothing_else(
-    make_bench: MakeBench,
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    level = engagement_level(monkeypatch)
     everything = {
         "publish_voices": True,
         "publish_view": True,
         "publish_expression": True,
+        "omit_disengaged": True,
     }
     seen: dict[tuple[str, str], set[str]] = {
         (node, right): set() for node in NODES for right in RIGHTS
@@ -95,7 +98,7 @@ def test_the_policy_allows_what_the_nodes_open_and_nothing_else(
             split=split, parameters={**everything, "use_sim_time": split}, running=False
         )
         bench.wait(lambda b=bench: all(n.active for n in b.nodes), "both are active")
-        made = people(bench)
+        made = people(bench, level)
         made += [bench.talker(AudioInfo, "audio_info", 5), bench.talker(AudioData, "audio", 5)]
         kind, topic = (CompressedImage, "image/compressed") if split else (Image, "image")
         made += [bench.talker(kind, topic, 5), bench.talker(Bool, "robot_speaking", 5)]
