@@ -167,8 +167,8 @@ class EmotionNodeConfig(Composed, FromParameters):
     )
     omit_disengaged: bool = parameter(
         False,
-        "`~/annotated_speech` omits people whom ROS4HRI's `engagement_status` reports as disengaged; "
-        "needs hri_msgs",
+        "`~/annotated_speech` omits people whom ROS4HRI's `engagement_status` reports as "
+        "disengaged; needs hri_msgs",
     )
     build_engines: bool = parameter(
         True,

@@ -29,10 +29,10 @@ class Engagement:
     """
 
     def __init__(self, node: ManagedNode, namespace: str) -> None:
-        self._kind = message_class(LEVEL)
-        if self._kind is None:
+        kind = message_class(LEVEL)
+        if kind is None:
             raise ErcValueError("omit_disengaged needs hri_msgs/EngagementLevel: install hri_msgs")
-        self._node = node
+        self._node, self._kind = node, kind
         self._topic = re.compile(
             rf"{re.escape(node.resolve_topic_name(namespace).rstrip('/'))}"
             rf"/persons/({HUMAN_ID})/engagement_status"
