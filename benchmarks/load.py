@@ -1,6 +1,7 @@
 """Nothing lost, little used: raw camera at 30 Hz, microphone and recognizer, live, on this machine.
 
     python -m benchmarks.load [--seconds 60]      (600 for the ten minutes of the aim)
+    python -m benchmarks.load --memory            and write benchmarks/results/memory.json
 
 Half of the time no person speaks, then the demo's dialogue is spoken. Stamps are the wall clock's.
 CPU and memory are those of the nodes' process, read from /proc; 100 % is one core.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import Figure, description
+from benchmarks.record import write_results
 from erc_ros.demo.conversation_bag import DIALOGUE, HEIGHT, WIDTH, Phrase, perform, portrait
 from erc_ros.demo.voices import synthesiser
+from erc_ros.inference.bundle import load_bundle
 from erc_ros.parameters import RobotConfig
 from erc_ros.replay.definitions import typestore
 from erc_ros.replay.via_dds import Listening, Nodes, recognizable_speech, running_nodes
+from erc_ros.resources import model_folder
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE
 
@@ -84,17 +89,19 @@ def _text(kind: str, text: str, stamp: int) -> bytes:
 
 @dataclass
 class Usage:
-    """Samples of one process: time (s), CPU time used so far (s), memory (MB)."""
+    """Samples of one process: time (s), CPU time used so far (s), RSS and PSS (MB)."""
 
     pid: int
-    samples: list[tuple[float, float, float]] = field(default_factory=list)
+    samples: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def look(self) -> None:
         """Take a sample."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         memory = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-        self.samples.append((time.monotonic(), cpu, memory))
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        pss = int(rollup.partition("\nPss:")[2].split()[0]) * 1024 / 1e6
+        self.samples.append((time.monotonic(), cpu, memory, pss))
 
     def cpu(self, begin: float, end: float) -> float:
         """Percent of one core between two times on the monotonic clock."""
@@ -139,6 +146,7 @@ def measure(robot: RobotConfig, seconds: float) -> list[Figure]:
         Figure("CPU, nobody speaks", usage.cpu(begin + WARM_UP, half), "% of one core", 60),
         Figure("CPU, people speak", usage.cpu(half, end), "% of one core"),
         Figure("memory (RSS), greatest", max(early + late), "MB", 500),
+        Figure("memory (PSS), greatest", max(sample[3] for sample in usage.samples), "MB"),
         Figure("memory, mean while speaking minus before", _mean(late) - _mean(early), "MB"),
         Figure("memory, growth over the last third", _growth(late), "MB", 10),
     ]
@@ -267,10 +275,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)
+    parser.add_argument("--memory", action="store_true", help="write results/memory.json")
     options = parser.parse_args()
     print(description())
     figures = measure(RobotConfig().changed(bundle=options.bundle), options.seconds)
     print("\n".join(figure.line() for figure in figures))
+    if options.memory:
+        by_name = {figure.name: figure.value for figure in figures}
+        pss = by_name["memory (PSS), greatest"]
+        write_results(
+            "memory",
+            f"python -m benchmarks.load --seconds {options.seconds:g} --memory",
+            load_bundle(model_folder(options.bundle)),
+            {
+                "pss_mb": pss,
+                "rss_mb": by_name["memory (RSS), greatest"],
+                "remaining_of_8_gb": 8 - pss / 1000,
+            },
+            f"The greatest memory of the nodes' process in {options.seconds:g} s with a camera of "
+            f"{WIDTH}x{HEIGHT} at {FRAMES} Hz, microphone and texts, on {platform.machine()}",
+        )
     return 0 if all(figure.reached for figure in figures) else 1
 
 
