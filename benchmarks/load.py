@@ -140,7 +140,7 @@ def measure(robot: RobotConfig, seconds: float) -> list[Figure]:
     gaps = sum(int(dialogue.get(name, 0)) for name in ("Gap", "Overlap", "Jump"))
     return [
         Figure(f"camera frames lost, of {bench.frames}", bench.lost_frames(), "frames", 0),
-        Figure(f"audio chunks lost, of {bench.chunks}", bench.lost_chunks(), "chunks", 0),
+        Figure("audio chunks lost", 100 * bench.lost_chunks() / bench.chunks, "%", 0),
         Figure("gaps in the sound", gaps, "", 0),
         Figure("estimates while speaking", bench.estimates(), f"of {bench.texts} texts"),
         Figure("CPU, nobody speaks", usage.cpu(begin + WARM_UP, half), "% of one core", 60),
@@ -291,6 +291,7 @@ def main() -> int:
                 "pss_mb": pss,
                 "rss_mb": by_name["memory (RSS), greatest"],
                 "remaining_of_8_gb": 8 - pss / 1000,
+                "audio_lost_percent": by_name["audio chunks lost"],
             },
             f"The greatest memory of the nodes' process in {options.seconds:g} s with a camera of "
             f"{WIDTH}x{HEIGHT} at {FRAMES} Hz, microphone and texts, on {platform.machine()}",

@@ -25,13 +25,19 @@ def test_memory_and_what_remains_of_8_gb_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = [
+        Figure("audio chunks lost", 1.5, "%", 0),
         Figure("memory (RSS), greatest", 450.0, "MB"),
         Figure("memory (PSS), greatest", 400.0, "MB"),
     ]
     monkeypatch.setattr(load, "measure", lambda robot, seconds: figures)
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr("sys.argv", ["load", "--memory", "--seconds", "30"])
-    assert load.main() == 0
+    assert load.main() == 1  # what was lost
     content = json.loads((tmp_path / "memory.json").read_text())
-    assert content["figures"] == {"pss_mb": 400.0, "rss_mb": 450.0, "remaining_of_8_gb": 7.6}
+    assert content["figures"] == {
+        "pss_mb": 400.0,
+        "rss_mb": 450.0,
+        "remaining_of_8_gb": 7.6,
+        "audio_lost_percent": 1.5,
+    }
     assert content["command"].endswith("--seconds 30 --memory")
