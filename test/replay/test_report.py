@@ -342,7 +342,7 @@ def test_a_time_is_withheld_where_it_touches_a_span() -> None:
         assert times.touch(start, end) is expected, (start, end)
 
 
-# --- words and colors of the picture ---
+# --- words and colors of the timeline ---
 
 
 def test_times_have_hours_only_where_there_are_some() -> None:
